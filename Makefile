@@ -1,0 +1,33 @@
+# Few targets: each does its own set-up, so a fresh machine needs only Python 3.11 and make.
+PYTHON ?= python3.11
+# The exact version keeps pip on the build it finds first (a CPU wheel where one is offered).
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: demo test check bench lock clean
+
+demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
+	$(BIN)/busbench demo --out demo $(ARGS)
+
+test: .venv/dev.done check  ## everything, container tests included
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev.done  ## lint, types and the walls between the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo.done: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[evaluator,models]"
+	touch $@
+
+.venv/dev.done: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[evaluator,models,dev]"
+	touch $@
+
+clean:  ## remove what the other targets made
+	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,353 @@
+"""The files that pass between the rooms: one pydantic model for each, validated at both ends.
+
+Every document carries `schema: busbench/<kind>/v1`; unknown fields are refused. Digests are SHA-256
+in lower-case hexadecimal. `read` and `write` are the only ways in and out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from evaluator.errors import BusbenchError
+from evaluator.files import pretty_json, write_atomically
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+CaseId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+Label = Literal["benign", "malignant", "normal"]
+Policy = Literal["patient", "image"]
+MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb would pass it
+
+
+class Contract(BaseModel):
+    """A document between rooms: frozen, and unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def document(self) -> dict[str, Any]:
+        """The document as plain JSON values, with `schema` under its own name."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+# --- split manifest: freeze -> seal, verify --------------------------------------------------
+
+
+class SplitLock(Contract):
+    """`lock.json` of a frozen split: what it is, and a digest over everything."""
+
+    schema_: Literal["busbench/split-lock/v1"] = Field(
+        default="busbench/split-lock/v1", alias="schema"
+    )
+    dataset: Name
+    version: Name
+    policy: Policy
+    seed: int
+    test_fraction: float = Field(gt=0, lt=1)
+    folds: int = Field(ge=2, le=20)
+    counts: dict[str, dict[str, int]]  # part -> class -> cases
+    audit: dict[str, Any]  # the audit's verdict on this very split
+    tool_version: str
+    store_digest: Digest
+    split_sha256: Digest
+    commitments: dict[CaseId, Digest]  # test case -> SHA-256 over salt, class and mask
+    digest: Digest  # over all fields above
+
+
+# --- bundles: seal -> train, infer, score ----------------------------------------------------
+
+
+class TrainingBundle(Contract):
+    """`bundle.json` of the public training bundle; cases stand in `cases.csv` beside it."""
+
+    schema_: Literal["busbench/training-bundle/v1"] = Field(
+        default="busbench/training-bundle/v1", alias="schema"
+    )
+    dataset: Name
+    track: Name
+    split_version: Name
+    split_digest: Digest
+    folds: int
+    cases: int
+    cases_sha256: Digest
+
+
+class SealedBundle(Contract):
+    """`bundle.json` of the sealed bundle: two age files, each to a key of its own."""
+
+    schema_: Literal["busbench/sealed-bundle/v1"] = Field(
+        default="busbench/sealed-bundle/v1", alias="schema"
+    )
+    dataset: Name
+    track: Name
+    split_version: Name
+    split_digest: Digest
+    labels: Literal["public", "private"]
+    folds: int
+    cases: int
+    images_sha256: Digest
+    labels_sha256: Digest
+    image_recipient: str
+    label_recipient: str
+
+
+class SealedCase(Contract):
+    """One row of the index inside a sealed archive; what the room may not know stays null."""
+
+    case_id: CaseId
+    height: int = Field(ge=1, le=MAX_SIDE)
+    width: int = Field(ge=1, le=MAX_SIDE)
+    file: FileName
+    label: Label | None = None
+    patient_group: str | None = None
+    spacing_mm: tuple[float, float] | None = None  # (row, column)
+
+
+class SealedIndex(Contract):
+    """`index.json`, the first member of a sealed archive."""
+
+    schema_: Literal["busbench/sealed-index/v1"] = Field(
+        default="busbench/sealed-index/v1", alias="schema"
+    )
+    split_digest: Digest
+    cases: tuple[SealedCase, ...]
+
+
+# --- submission: participant -> gate ---------------------------------------------------------
+
+
+class InputSpec(Contract):
+    """How a participant's network wants its input."""
+
+    height: int = Field(ge=16, le=2048)
+    width: int = Field(ge=16, le=2048)
+    resize: Literal["letterbox", "stretch"] = "letterbox"
+    channels: Literal["grey", "rgb"] = "grey"
+    mean: float = 0.0  # after division by 255
+    std: float = Field(default=1.0, gt=0)
+
+
+class OutputSpec(Contract):
+    """What a participant's network gives: one map per image, foreground where it is above."""
+
+    kind: Literal["logits", "probabilities"] = "logits"
+    threshold: float = Field(default=0.5, gt=0, lt=1)  # on probabilities, strictly above
+
+
+class ModelFile(Contract):
+    """One ONNX file: the model of one fold, or of all folds where `fold` is null."""
+
+    fold: int | None = Field(default=None, ge=0, le=19)
+    file: FileName
+    sha256: Digest
+
+
+class Submission(Contract):
+    """`submission.yaml`: what a participant hands in, beside the ONNX files it names."""
+
+    schema_: Literal["busbench/submission/v1"] = Field(
+        default="busbench/submission/v1", alias="schema"
+    )
+    team: Title
+    method: Title
+    track: Name
+    input: InputSpec
+    output: OutputSpec
+    models: tuple[ModelFile, ...] = Field(min_length=1, max_length=20)
+    opset: int = Field(ge=11, le=26)
+    parameters: int | None = Field(default=None, ge=0)  # claimed; the report counts for itself
+
+    @model_validator(mode="after")
+    def _folds_once(self) -> Self:
+        folds = [model.fold for model in self.models]
+        if len(set(folds)) != len(folds) or (None in folds and len(folds) > 1):
+            raise ValueError("models: name each fold once, or one model with fold null for all")
+        if len({model.file for model in self.models}) != len(folds):
+            raise ValueError("models: each file may be named once")
+        return self
+
+
+# --- gate -> infer -> score ------------------------------------------------------------------
+
+
+class CountedModel(Contract):
+    """What the gate read off one ONNX graph."""
+
+    fold: int | None
+    sha256: Digest
+    opset: int
+    nodes: int
+    parameters: int
+    gmacs: float | None  # conv and matmul at batch 1; null where shapes cannot be inferred
+
+
+class GateVerdict(Contract):
+    """`gate.json`: every model passed; refusals are errors and leave no verdict."""
+
+    schema_: Literal["busbench/gate/v1"] = Field(default="busbench/gate/v1", alias="schema")
+    submission_sha256: Digest
+    models: tuple[CountedModel, ...]
+
+
+class Runtime(Contract):
+    """What inference really ran on."""
+
+    backend: Literal["onnxruntime", "triton"]
+    backend_version: str
+    provider: str
+    device: Literal["cpu", "cuda"]
+    threads: int
+    batch_size: int
+    latency_ms: float  # median of one image at batch 1, after a warm-up, the network alone
+
+
+class PredictedCase(Contract):
+    """A case's place in the packed masks."""
+
+    case_id: CaseId
+    height: int = Field(ge=1, le=MAX_SIDE)
+    width: int = Field(ge=1, le=MAX_SIDE)
+
+
+class Predictions(Contract):
+    """`predictions.json`; beside it one `fold-<k>.bits` a model, or `fold-all.bits`.
+
+    A `.bits` file is the concatenation, in the order of `cases`, of each case's boolean mask at
+    native size: row-major, `numpy.packbits` (big bit order), padded to whole bytes per case.
+    """
+
+    schema_: Literal["busbench/predictions/v1"] = Field(
+        default="busbench/predictions/v1", alias="schema"
+    )
+    submission_sha256: Digest
+    split_digest: Digest
+    folds: tuple[int | None, ...]
+    cases: tuple[PredictedCase, ...]
+    runtime: Runtime
+
+
+# --- report: score -> ledger -----------------------------------------------------------------
+
+
+class MetricSummary(Contract):
+    """One metric over the cases of one group, fold by fold."""
+
+    mean: float
+    std: float | None  # over folds, ddof 1; null with a single model
+    ci_low: float | None = None  # 95 %, bootstrap over patients; null for small groups
+    ci_high: float | None = None
+    folds: tuple[float, ...]
+
+
+class GroupScores(Contract):
+    """All metrics over one group of test cases."""
+
+    cases: int
+    patients: int
+    metrics: dict[str, MetricSummary]
+
+
+class Scores(Contract):
+    """`scores.json`: what the score container says, before the harness signs a report."""
+
+    schema_: Literal["busbench/scores/v1"] = Field(default="busbench/scores/v1", alias="schema")
+    metric_profile: str
+    units: dict[str, str]
+    groups: dict[str, GroupScores]  # all, lesion, normal, and each class
+    true_negatives: int  # both masks empty, over all folds
+    invalid: int  # cases that took the worst value, over all folds
+    predictions_sha256: Digest
+
+
+class Provenance(Contract):
+    """What produced a report, by digest."""
+
+    submission_sha256: Digest
+    models_sha256: tuple[Digest, ...]
+    split_digest: Digest
+    sealed_images_sha256: Digest
+    sealed_labels_sha256: Digest
+    predictions_sha256: Digest
+    evaluator: dict[str, str]  # stage -> image id, or `process` and the version
+    runner: Literal["docker", "process"]
+    busbench: str
+    trained_here: str | None  # image id of the training container, else null
+
+
+class Report(Contract):
+    """The predicate of a signed report."""
+
+    schema_: Literal["busbench/report/v1"] = Field(default="busbench/report/v1", alias="schema")
+    team: Title
+    method: Title
+    track: Name
+    dataset: Name
+    split_version: Name
+    labels: Literal["public", "private"]
+    status: Literal["complete", "incomplete"]
+    scores: Scores
+    models: tuple[CountedModel, ...]
+    runtime: Runtime
+    provenance: Provenance
+
+
+# --- in and out ------------------------------------------------------------------------------
+
+Document = TypeVar("Document", bound=Contract)
+MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+
+
+def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str) -> Document:
+    """Validate a JSON or YAML document.
+
+    Args:
+        where: the file's name, for the error.
+        code: the error's code, which says whose document it is.
+        remedy: what its owner should do.
+
+    Raises:
+        BusbenchError: with `code`, naming the first field that is wrong.
+    """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise BusbenchError(code, f"{where} is larger than {MAX_DOCUMENT_BYTES} bytes.", remedy)
+    try:
+        text = data.decode("utf-8")
+        value = _safe_yaml(text) if where.endswith((".yaml", ".yml")) else json.loads(text)
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BusbenchError(code, f"{where}: {field}: {first['msg']}.", remedy) from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BusbenchError(code, f"{where} cannot be read: {line}.", remedy) from error
+
+
+def _safe_yaml(text: str) -> Any:
+    """Load YAML without aliases: nobody needs them here, and nested ones are a bomb."""
+    if len(text) > 65536:
+        raise ValueError("longer than 64 KiB")
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("YAML aliases are not allowed")
+    return yaml.safe_load(text)
+
+
+def read(model: type[Document], path: Path, code: str, remedy: str) -> Document:
+    """Read and validate the document at `path`; see `parse` for what is raised."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BusbenchError(code, f"{path} cannot be read ({error.strerror}).", remedy) from error
+    return parse(model, data, str(path), code, remedy)
+
+
+def write(document: Contract, path: Path) -> None:
+    """Write a document atomically, in the one layout used for files that people may open."""
+    write_atomically(path, pretty_json(document.document()))

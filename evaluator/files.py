@@ -1,0 +1,88 @@
+"""How bytes reach the disk and get their names: atomic writes, digests, canonical JSON."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluator.errors import BusbenchError
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of `data`, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_pixels(array: NDArray[Any]) -> str:
+    """SHA-256 of a 2-D image's shape and pixels (uint8, or bool taken as 0/1).
+
+    Independent of how the file was encoded, so that two encodings of one picture agree.
+    """
+    height, width = array.shape
+    header = f"{height}x{width}:".encode()
+    return sha256_bytes(header + np.ascontiguousarray(array, dtype=np.uint8).tobytes())
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one way `value` is written where bytes are hashed or signed: sorted keys, no blanks."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def pretty_json(value: Any) -> bytes:
+    """JSON for people: sorted keys, two blanks, a final newline."""
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's complaints about `path` into one sentence with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise BusbenchError(
+                "disk-full",
+                f"{path} cannot be written ({error.strerror}).",
+                "Free some space or choose another folder, then run the same command again.",
+            ) from error
+        raise
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write `data` to `path` so that a reader sees the whole file or none of it.
+
+    Raises:
+        BusbenchError: `disk-full` where the disk refuses.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.chmod(mode)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

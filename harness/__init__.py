@@ -1,0 +1,12 @@
+"""The harness: the organiser's host.
+
+Datasets, audit, splits, sealing, the sandbox, evaluation lanes, ledger, ranking, site and command
+line. It runs no model itself: models run in containers of the other rooms.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("busbench")
+except PackageNotFoundError:  # a checkout that was never installed
+    __version__ = "0+unknown"

@@ -1,0 +1,5 @@
+"""`python -m harness` is `busbench`."""
+
+from harness.cli import main
+
+main()

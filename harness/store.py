@@ -1,0 +1,222 @@
+"""The case store: one canonical form for all datasets, written by prepare, read by the rest.
+
+    STORE/cases.parquet      one row a case
+    STORE/images/<id>.png    grey, 8 bits, lossless
+    STORE/masks/<id>.png     1 bit, at the image's size
+    STORE/store.json         written last: its presence means the store is complete
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from evaluator.contract import CaseId, Contract, Digest, Label, Name, read, write
+from evaluator.errors import BusbenchError
+from evaluator.files import (
+    canonical_json,
+    disk_errors,
+    sha256_bytes,
+    sha256_pixels,
+    write_atomically,
+)
+
+REMEDY = "Run `busbench prepare` again into a new folder."
+COLUMNS = (
+    *("case_id", "label", "patient", "height", "width", "spacing_row_mm", "spacing_col_mm"),
+    *("image_sha256", "mask_sha256", "source_image", "source_mask", "device", "birads", "mends"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its lesion mask, as the store's table holds it."""
+
+    case_id: CaseId
+    label: Label
+    patient: str | None
+    height: int
+    width: int
+    spacing_row_mm: float | None
+    spacing_col_mm: float | None
+    image_sha256: Digest  # over shape and pixels, see `sha256_pixels`
+    mask_sha256: Digest
+    source_image: str  # relative to the raw folder
+    source_mask: str  # several lesion masks are joined by "; "
+    device: str | None
+    birads: str | None
+    mends: str  # what was mended in it, joined by "; "; empty where nothing was
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """(row, column) in millimetres, or None where the release states none."""
+        if self.spacing_row_mm is None or self.spacing_col_mm is None:
+            return None
+        return self.spacing_row_mm, self.spacing_col_mm
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A case with its pixels, on its way into the store."""
+
+    case_id: str
+    label: Label
+    patient: str | None
+    image: NDArray[np.uint8]  # (H, W)
+    mask: NDArray[np.bool_]  # (H, W)
+    source_image: str
+    source_mask: str
+    spacing: tuple[float, float] | None = None  # (row, column) in millimetres
+    device: str | None = None
+    birads: str | None = None
+    mends: tuple[str, ...] = ()
+
+
+class StoreInfo(Contract):
+    """`store.json`."""
+
+    schema_: Literal["busbench/store/v1"] = Field(default="busbench/store/v1", alias="schema")
+    dataset: Name
+    cases: int
+    classes: dict[str, int]
+    patients: int | None  # null where the release names none
+    digest: Digest  # over all rows of the table, in order of case id
+
+
+def rows_digest(cases: Iterable[Case]) -> str:
+    """Digest over every field of every case, independent of order and of the Parquet writer."""
+    ordered = sorted(cases, key=lambda case: case.case_id)
+    return sha256_bytes(canonical_json([asdict(case) for case in ordered]))
+
+
+def png_bytes(array: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
+    """Encode a (H, W) array as PNG: uint8 as 8-bit grey, bool as 1 bit."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG", optimize=False, compress_level=6)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class CaseStore:
+    """An opened, complete store; cases in order of case id."""
+
+    path: Path
+    info: StoreInfo
+    cases: tuple[Case, ...]
+
+    @classmethod
+    def open(cls, path: Path) -> CaseStore:
+        """Open a store and check its table against its digest.
+
+        Raises:
+            BusbenchError: `store-invalid` where it is missing, unfinished or was changed.
+        """
+        info = read(StoreInfo, path / "store.json", "store-invalid", REMEDY)
+        try:
+            frame = pd.read_parquet(path / "cases.parquet").astype(object)
+        except (OSError, ValueError) as error:
+            raise BusbenchError(
+                "store-invalid", f"{path / 'cases.parquet'} cannot be read.", REMEDY
+            ) from error
+        if tuple(frame.columns) != COLUMNS:
+            raise BusbenchError(
+                "store-invalid", f"{path / 'cases.parquet'} has other columns.", REMEDY
+            )
+        rows = frame.where(frame.notna(), None).to_dict("records")
+        cases = tuple(Case(**{str(key): value for key, value in row.items()}) for row in rows)
+        if rows_digest(cases) != info.digest:
+            raise BusbenchError(
+                "store-invalid", f"{path / 'cases.parquet'} does not match store.json.", REMEDY
+            )
+        return cls(path, info, cases)
+
+    def image_path(self, case_id: str) -> Path:
+        """Where the image of a case lies."""
+        return self.path / "images" / f"{case_id}.png"
+
+    def mask_path(self, case_id: str) -> Path:
+        """Where the mask of a case lies."""
+        return self.path / "masks" / f"{case_id}.png"
+
+    def image(self, case_id: str) -> NDArray[np.uint8]:
+        """The image of a case, (H, W) uint8; raises `store-invalid` where it is gone."""
+        return _decode(self.image_path(case_id), "L").astype(np.uint8)
+
+    def mask(self, case_id: str) -> NDArray[np.bool_]:
+        """The mask of a case, (H, W) bool; raises `store-invalid` where it is gone."""
+        return _decode(self.mask_path(case_id), "1").astype(np.bool_)
+
+
+def _decode(path: Path, mode: str) -> NDArray[np.generic]:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert(mode))
+    except OSError as error:
+        raise BusbenchError("store-invalid", f"{path} cannot be read.", REMEDY) from error
+
+
+def write_store(path: Path, dataset: str, samples: Iterable[Sample]) -> CaseStore:
+    """Write a complete store, beside its place first, then moved there in one step.
+
+    Raises:
+        BusbenchError: `output-exists` where `path` is taken, `disk-full` where the disk refuses.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise BusbenchError("output-exists", f"{path} is not empty.", "Name another folder.")
+    partial = path.with_name(f".{path.name}.partial")
+    with disk_errors(partial):
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+        cases = tuple(sorted((_add(partial, s) for s in samples), key=lambda c: c.case_id))
+        info = _describe(dataset, cases)
+        frame = pd.DataFrame([asdict(case) for case in cases], columns=list(COLUMNS))
+        frame.to_parquet(partial / "cases.parquet", index=False)
+        write(info, partial / "store.json")
+        if path.exists():
+            path.rmdir()
+        partial.replace(path)
+    return CaseStore(path, info, cases)
+
+
+def _add(root: Path, sample: Sample) -> Case:
+    write_atomically(root / "images" / f"{sample.case_id}.png", png_bytes(sample.image))
+    write_atomically(root / "masks" / f"{sample.case_id}.png", png_bytes(sample.mask))
+    height, width = sample.image.shape
+    spacing = sample.spacing or (None, None)
+    return Case(
+        case_id=sample.case_id,
+        label=sample.label,
+        patient=sample.patient,
+        height=height,
+        width=width,
+        spacing_row_mm=spacing[0],
+        spacing_col_mm=spacing[1],
+        image_sha256=sha256_pixels(sample.image),
+        mask_sha256=sha256_pixels(sample.mask),
+        source_image=sample.source_image,
+        source_mask=sample.source_mask,
+        device=sample.device,
+        birads=sample.birads,
+        mends="; ".join(sample.mends),
+    )
+
+
+def _describe(dataset: str, cases: tuple[Case, ...]) -> StoreInfo:
+    labels = [case.label for case in cases]
+    patients = {case.patient for case in cases if case.patient is not None}
+    return StoreInfo(
+        dataset=dataset,
+        cases=len(cases),
+        classes={label: labels.count(label) for label in sorted(set(labels))},
+        patients=len(patients) or None,
+        digest=rows_digest(cases),
+    )
