@@ -1,9 +1,9 @@
 """The case store: one canonical form for all datasets, written by prepare, read by the rest.
 
-    STORE/cases.parquet      one row a case
-    STORE/images/<id>.png    grey, 8 bits, lossless
-    STORE/masks/<id>.png     1 bit, at the image's size
-    STORE/store.json         written last: its presence means the store is complete
+STORE/cases.parquet      one row a case
+STORE/images/<id>.png    grey, 8 bits, lossless
+STORE/masks/<id>.png     1 bit, at the image's size
+STORE/store.json         written last: its presence means the store is complete
 """
 
 from __future__ import annotations

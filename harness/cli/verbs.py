@@ -1,0 +1,1 @@
+"""All verbs, registered by importing their modules; the order is the order of `--help`."""
