@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from evaluator.errors import BusbenchError
-from evaluator.files import pretty_json, write_atomically
+from evaluator.files import canonical_json, pretty_json, sha256_bytes, write_atomically
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -171,6 +171,11 @@ class Submission(Contract):
     models: tuple[ModelFile, ...] = Field(min_length=1, max_length=20)
     opset: int = Field(ge=11, le=26)
     parameters: int | None = Field(default=None, ge=0)  # claimed; the report counts for itself
+
+    @property
+    def digest(self) -> Digest:
+        """What the submission is called from the gate on; the document names every file's digest."""
+        return sha256_bytes(canonical_json(self.document()))
 
     @model_validator(mode="after")
     def _folds_once(self) -> Self:
