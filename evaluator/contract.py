@@ -174,7 +174,7 @@ class Submission(Contract):
 
     @property
     def digest(self) -> Digest:
-        """What the submission is called from the gate on; the document names every file's digest."""
+        """What the submission is called from the gate on; it covers every file's digest too."""
         return sha256_bytes(canonical_json(self.document()))
 
     @model_validator(mode="after")

@@ -45,7 +45,7 @@ def to_input(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
 
     Values are (pixel / 255 - mean) / std, padding included (its pixels are 0).
     """
-    spot = place(*image.shape, spec)
+    spot = place(image.shape[0], image.shape[1], spec)
     canvas = np.zeros((spec.height, spec.width), np.float32)
     resized = Image.fromarray(image).resize((spot.width, spot.height), Image.Resampling.BILINEAR)
     inner = canvas[spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]

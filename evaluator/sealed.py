@@ -35,7 +35,7 @@ def seal_archive(index: SealedIndex, files: Iterable[bytes], recipient: str) -> 
         _add(archive, INDEX, canonical_json(index.document()))
         for case, data in zip(index.cases, files, strict=True):
             _add(archive, case.file, data)
-    return pyrage.encrypt(plain.getvalue(), [pyrage.x25519.Recipient.from_str(recipient)])
+    return bytes(pyrage.encrypt(plain.getvalue(), [pyrage.x25519.Recipient.from_str(recipient)]))
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
