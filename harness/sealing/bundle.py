@@ -9,7 +9,7 @@ Each bundle is made beside its place and moved there in one step; `bundle.json` 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,7 +30,7 @@ from evaluator.files import disk_errors, sha256_bytes, sha256_file, write_atomic
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
 from harness.splits import FrozenSplit
-from harness.store import Case, CaseStore
+from harness.store import CaseStore
 
 REMEDY = "Seal the split again with `busbench seal` into a new folder."
 
@@ -108,15 +108,14 @@ def seal(
             f"{split.path} was not frozen from {store.path}.",
             "Name the store that the split was frozen from.",
         )
-    by_id = {case.case_id: case for case in store.cases}
     _make(
         out / "training",
-        lambda folder: _write_training(folder, store, split, by_id, progress),
+        lambda folder: _write_training(folder, store, split, progress),
         lambda folder: _is_training_of(folder, split.lock),
     )
     _make(
         out / "sealed",
-        lambda folder: _write_sealed(folder, store, split, by_id, recipients, labels),
+        lambda folder: _write_sealed(folder, store, split, recipients, labels),
         lambda folder: _is_sealed_to(folder, split.lock, recipients),
     )
     return Bundles.open(out)
@@ -156,9 +155,9 @@ def _write_training(
     folder: Path,
     store: CaseStore,
     split: FrozenSplit,
-    by_id: Mapping[str, Case],
     progress: Progress,
 ) -> None:
+    by_id = {case.case_id: case for case in store.cases}
     rows = [row for row in split.rows if row.part == "train"]
     records = []
     for done, row in enumerate(rows, start=1):
@@ -202,12 +201,12 @@ def _write_sealed(
     folder: Path,
     store: CaseStore,
     split: FrozenSplit,
-    by_id: Mapping[str, Case],
     recipients: Recipients,
     labels: Literal["public", "private"],
 ) -> None:
     lock = split.lock
     rows = sorted((row for row in split.rows if row.part == "test"), key=lambda row: row.case_id)
+    by_id = {case.case_id: case for case in store.cases}
     cases = [by_id[row.case_id] for row in rows]
     blind = [
         SealedCase(case_id=case.case_id, height=case.height, width=case.width, file=f"{n:06d}.png")
