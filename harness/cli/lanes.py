@@ -26,7 +26,7 @@ from harness.lanes.evaluate import evaluate as evaluate_submission
 from harness.lanes.train import TrainSettings
 from harness.lanes.train import train as train_image
 from harness.ledger import append
-from harness.sandbox import DockerRunner
+from harness.sandbox import DockerRunner, Runner
 from harness.sealing.bundle import Bundles, Recipients
 from harness.sealing.bundle import seal as seal_split
 from harness.sealing.keys import Keys
@@ -116,12 +116,16 @@ def train(
     words = tuple(command.split()) if command is not None else REFERENCE_COMMAND
     with bars() as progress:
         engine = make_runner(runner, settings, progress)
-        known = engine.image_id(image) if isinstance(engine, DockerRunner) else image
-        chosen = TrainSettings(
-            image=None if image == REFERENCE else known, command=words, gpu=device is Device.CUDA
-        )
+        chosen = TrainSettings(_image_id(engine, image), words, gpu=device is Device.CUDA)
         submission = train_image(bundle, out_dir, chosen, engine, settings, progress)
     out.print(f"submission       {out_dir}  {len(submission.models)} models, {submission.method}")
+
+
+def _image_id(engine: Runner, image: str) -> str | None:
+    """The image by its id, which no tag can move; None for the bundled networks."""
+    if image == REFERENCE:
+        return None
+    return engine.image_id(image) if isinstance(engine, DockerRunner) else image
 
 
 @app.command()
