@@ -1,1 +1,3 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
+
+from harness.cli import prepare  # noqa: F401
