@@ -1,1 +1,5 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
+
+from harness.cli import keys
+
+__all__ = ["keys"]

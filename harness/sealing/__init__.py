@@ -1,0 +1,1 @@
+"""Sealing: who may open what. Keys, and the test cases encrypted to them."""
