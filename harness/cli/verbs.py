@@ -1,4 +1,5 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
 
-from harness.cli import prepare  # noqa: F401  isort: skip
-from harness.cli import audit  # noqa: F401  isort: skip
+from harness.cli import demo, prepare, audit, keys, lanes, results  # noqa: I001
+
+__all__ = ["audit", "demo", "keys", "lanes", "prepare", "results"]
