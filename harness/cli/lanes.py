@@ -53,7 +53,7 @@ def seal(
     Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
     """
     opened = Keys.open(keys)
-    recipients = Recipients(opened.image_recipient, opened.label_recipient)
+    recipients = Recipients(opened.images.recipient, opened.labels.recipient)
     labels = "private" if private_labels else "public"
     with bars() as progress:
         bundles = seal_split(

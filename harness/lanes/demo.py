@@ -21,7 +21,7 @@ from harness.ledger import append
 from harness.prepare import prepare
 from harness.sandbox import Runner
 from harness.sealing.bundle import Recipients, seal
-from harness.sealing.keys import Keys, new_keys
+from harness.sealing.keys import Keys
 from harness.site import publish
 from harness.splits import FrozenSplit, freeze
 from harness.store import CaseStore
@@ -75,8 +75,8 @@ def run_demo(
         BusbenchError: the first one of any step.
     """
     store, split = _freeze_data(settings, out, progress, tell)
-    keys = Keys.open(out / "keys") if (out / "keys").exists() else new_keys(out / "keys")
-    recipients = Recipients(keys.image_recipient, keys.label_recipient)
+    keys = Keys.open(out / "keys") if (out / "keys").exists() else Keys.new(out / "keys")
+    recipients = Recipients(keys.images.recipient, keys.labels.recipient)
     bundles = seal(store, split, recipients, out / "bundles", progress=progress)
     tell("seal", f"{bundles.training.cases} cases to train on, {bundles.sealed.cases} sealed")
     submission = train(

@@ -145,7 +145,7 @@ def _stages(
             "submission": submission,
             "gate": folder / "gate",
             "images": bundles.images,
-            "key": stage_key(keys.image_key, folder / "keys"),
+            "key": stage_key(keys.images.secret, folder / "keys"),
         },
         output=folder / "infer",
         limits=challenge.limits.infer,
@@ -162,7 +162,7 @@ def _stages(
         inputs={
             "predictions": folder / "infer",
             "labels": bundles.labels,
-            "key": stage_key(keys.label_key, folder / "keys"),
+            "key": stage_key(keys.labels.secret, folder / "keys"),
         },
         output=folder / "score",
         limits=challenge.limits.score,
