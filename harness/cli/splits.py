@@ -128,7 +128,8 @@ def _secret(split: Path, named: Path | None, *, make: bool) -> bytes:
 def show(split: FrozenSplit, state: str) -> None:
     """Print how every part compares with the whole, and whether the split leaks."""
     lock = split.lock
-    out.print(f"{split.path} {state}: {lock.dataset} {lock.version}, policy {lock.policy}")
+    what = f"{lock.dataset} {lock.version}, policy {lock.policy}"
+    out.print(f"{split.path} {state}: {what}", soft_wrap=True)
     for title, counts in (("class", lock.counts), ("quartile of lesion area", lock.quartiles)):
         off = deviations(counts)
         shares = Table("part", "cases", *counts["all"], title=f"Cases by {title} (points off)")

@@ -338,7 +338,7 @@ def test_an_audit_that_tells_other_groups_is_named(root: Path) -> None:
 
 
 def test_a_commitment_is_what_the_documents_say() -> None:
-    text = '["busbench/commitment/v1","%s","case-1","benign","%s"]' % ("a" * 64, "b" * 64)
+    text = '["busbench/commitment/v1","{}","case-1","benign","{}"]'.format("a" * 64, "b" * 64)
     assert commitment("a" * 64, "case-1", "benign", "b" * 64) == sha256_bytes(text.encode())
 
 
@@ -401,7 +401,7 @@ def run(*arguments: object) -> tuple[int, str]:
 def test_the_verbs_freeze_verify_and_reveal(root: Path) -> None:
     store, split = root / "store", root / "new" / "v1"
     code, printed = run("freeze", store, "--out", split)
-    assert (code, "0 of 12 test cases" in printed) == (0, True)
+    assert (code, "(0.0%) have their patient" in printed) == (0, True)
     assert "is frozen already" in run("freeze", store, "--out", split)[1]
     assert json.loads(run("freeze", store, "--out", split, "--json")[1])["version"] == "v1"
     assert "holds" in run("splits", "verify", split, "--store", store)[1]

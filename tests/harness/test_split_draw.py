@@ -48,7 +48,7 @@ def test_no_group_stands_on_two_sides(cohort, seed: int, folds: int) -> None:  #
         assert len({places[case_id] for case_id in group}) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(cohort=cohorts(), chance=st.randoms(use_true_random=False))
 def test_the_order_of_cases_groups_and_members_decides_nothing(cohort, chance) -> None:  # type: ignore[no-untyped-def]
     subjects, groups = cohort
