@@ -315,6 +315,7 @@ class Report(Contract):
 
 Document = TypeVar("Document", bound=Contract)
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 65536, 16
 
 
 def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str) -> Document:
@@ -344,12 +345,17 @@ def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str
 
 
 def _safe_yaml(text: str) -> Any:
-    """Load YAML without aliases: nobody needs them here, and nested ones are a bomb."""
-    if len(text) > 65536:
-        raise ValueError("longer than 64 KiB")
+    """Load YAML without aliases or deep nesting: no document needs them, and both are bombs."""
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise ValueError(f"longer than {MAX_YAML_CHARACTERS} characters")
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("YAML aliases are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_YAML_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_YAML_DEPTH} levels")
     return yaml.safe_load(text)
 
 

@@ -30,9 +30,7 @@ def place(height: int, width: int, into: tuple[int, int]) -> Letterbox:
     """
     scale = min(into[0] / height, into[1] / width)
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    return Letterbox(
-        new_height, new_width, (into[0] - new_height) // 2, (into[1] - new_width) // 2
-    )
+    return Letterbox(new_height, new_width, (into[0] - new_height) // 2, (into[1] - new_width) // 2)
 
 
 def letterbox(
