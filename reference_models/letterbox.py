@@ -37,7 +37,8 @@ def letterbox(
     picture: NDArray[Any], into: tuple[int, int], resample: Image.Resampling
 ) -> NDArray[np.uint8]:
     """Resize a (h, w) uint8 or bool picture into a zero (H, W) frame; bool becomes 0/1."""
-    box = place(*picture.shape, into)
+    height, width = picture.shape
+    box = place(height, width, into)
     source = Image.fromarray(np.ascontiguousarray(picture, dtype=np.uint8))
     frame = np.zeros(into, dtype=np.uint8)
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
