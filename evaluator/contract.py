@@ -26,8 +26,12 @@ from evaluator.files import canonical_json, pretty_json, sha256_bytes, write_ato
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 CaseId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+# A line for people: no control characters (they steer terminals), no line or paragraph breaks.
 Title = Annotated[
-    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+    str,
+    StringConstraints(
+        min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+    ),
 ]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Label = Literal["benign", "malignant", "normal"]
@@ -36,9 +40,11 @@ MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb wo
 
 
 class Contract(BaseModel):
-    """A document between rooms: frozen, and unknown fields are refused."""
+    """A document between rooms: frozen; unknown fields, NaN and infinity are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     def document(self) -> dict[str, Any]:
         """The document as plain JSON values, with `schema` under its own name."""
@@ -309,6 +315,14 @@ class Report(Contract):
     models: tuple[CountedModel, ...]
     runtime: Runtime
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if {model.sha256 for model in self.models} != set(self.provenance.models_sha256):
+            raise ValueError("models and provenance name different model files")
+        if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
+            raise ValueError("scores and provenance name different predictions")
+        return self
 
 
 # --- in and out ------------------------------------------------------------------------------
