@@ -13,7 +13,7 @@ from rich.table import Table
 from harness.cli.app import app, out, print_json
 from harness.cli.options import JsonOption
 from harness.ledger import verify_ledger
-from harness.ranking import Board, Row, Track, build_board
+from harness.ranking import Board, Row, build_board
 from harness.ranking.board import RANKED
 from harness.ranking.table import flat_rows, paper_table, spread
 from harness.site import publish as publish_site
@@ -80,11 +80,11 @@ def print_board(board: Board) -> None:
             form.add_column(f"{name} {track.units[name]}".strip(), justify="right")
         form.add_column("trained")
         for row in track.rows:
-            form.add_row(*_cells(track, row))
+            form.add_row(*_cells(row))
         out.print(form)
 
 
-def _cells(track: Track, row: Row) -> list[str]:
+def _cells(row: Row) -> list[str]:
     report = row.report
     metrics = report.scores.groups["all"].metrics
     return [

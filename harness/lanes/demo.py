@@ -95,8 +95,8 @@ def run_demo(
     )
     tell("evaluate", _scored(result))
     demo = Demo(out, result.report)
-    entry = append(demo.ledger, result.envelope, keys)
-    tell("ledger", f"entry {entry.number} of {demo.ledger}")
+    appended = append(demo.ledger, result.signed, keys)
+    tell("ledger", f"entry {appended.entry.number} of {demo.ledger}")
     publish(demo.ledger, out / "site")
     tell("publish", str(demo.site))
     return demo

@@ -1,8 +1,8 @@
 """From a ledger to a site: same ledger, same bytes, and a half-written site never shows.
 
-    SITE/index.html   the board, for people
-    SITE/board.json   the board, for programs
-    SITE/board.csv    the same, for spreadsheets
+SITE/index.html   the board, for people
+SITE/board.json   the board, for programs
+SITE/board.csv    the same, for spreadsheets
 """
 
 from __future__ import annotations
