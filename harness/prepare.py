@@ -6,6 +6,8 @@ record of a run, `prepare.json`, stands in the store: the same raw files need no
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +21,13 @@ from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, sha256_bytes, sha256_file
 from evaluator.progress import Progress, quiet
 from harness.datasets import Adapter, RawCase, Refusal, Release, adapter
-from harness.datasets.base import RefusedError, is_litter
+from harness.datasets.base import RefusedError
 from harness.datasets.decode import decode
+from harness.datasets.layout import is_litter
 from harness.datasets.mend import judge
 from harness.store import REMEDY, CaseStore, Sample, write_store
+
+CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 
 
 class RefusedCase(Contract):
@@ -129,8 +134,9 @@ def folder_digest(raw: Path, title: str) -> str:
     Raises:
         BusbenchError: `raw-missing` where there is no file.
     """
-    files = (p for p in raw.rglob("*") if p.is_file() and not is_litter(p))
-    names = sorted(p.relative_to(raw).as_posix() for p in files)
+    walk = os.walk(raw, followlinks=True)
+    files = (Path(folder, name) for folder, _, names in walk for name in names)
+    names = sorted(p.relative_to(raw).as_posix() for p in files if not is_litter(p))
     if not names:
         raise BusbenchError(
             "raw-missing",
@@ -182,10 +188,16 @@ class _Run:
     def _sample(self, case: RawCase | Refusal, seen: set[str]) -> Sample:
         if isinstance(case, Refusal):
             raise RefusedError(case.code, case.file, case.reason, case.remedy)
+        if not CASE_ID.fullmatch(case.case_id):
+            reason = f"has the unusable case id {case.case_id!r}"
+            raise RefusedError("data-refused", case.image, reason)
         if case.case_id.lower() in seen:  # some file systems know no case
             reason = f"is a second case with the id {case.case_id}"
             raise RefusedError("data-refused", case.image, reason)
         seen.add(case.case_id.lower())
+        for path in (case.image, *case.masks):
+            if ".." in path.relative_to(self._raw).parts:  # its digest would not be on record
+                raise RefusedError("data-refused", path, "lies outside the raw folder")
         masks = tuple(decode(path) for path in case.masks)
         sample = judge(case, self._raw, decode(case.image), masks)
         if self._strict and sample.mends:
