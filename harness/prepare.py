@@ -70,13 +70,19 @@ class PrepareResult:
 
 
 class CasesRefusedError(BusbenchError):
-    """Raised at the end where cases were refused; `refused` names each."""
+    """Raised at the end where cases were refused; `refused` names each, `mended` the others."""
 
-    def __init__(self, first: BusbenchError, refused: tuple[RefusedCase, ...], cases: int) -> None:
+    def __init__(
+        self,
+        first: BusbenchError,
+        refused: tuple[RefusedCase, ...],
+        mended: dict[str, str],
+        cases: int,
+    ) -> None:
         others = len(refused) - 1
         more = f" (and {others} more refused, of {cases} cases)" if others else ""
         super().__init__(first.code, first.message[:-1] + more + ".", first.remedy)
-        self.refused = refused
+        self.refused, self.mended = refused, mended
 
 
 def prepare(
@@ -106,7 +112,7 @@ def prepare(
     record = PrepareRecord(
         dataset=chosen.name,
         busbench=harness.__version__,
-        raw_sha256=folder_digest(raw, chosen.title),
+        raw_sha256=folder_digest(raw, chosen),
         strict=strict,
         skip_refused=skip_refused,
     )
@@ -128,7 +134,7 @@ def _earlier(out: Path) -> PrepareRecord | None:
     return read(PrepareRecord, path, "store-invalid", REMEDY) if path.is_file() else None
 
 
-def folder_digest(raw: Path, title: str) -> str:
+def folder_digest(raw: Path, chosen: Adapter) -> str:
     """SHA-256 over names and bytes of all files below `raw`, wherever it lies.
 
     Raises:
@@ -141,7 +147,7 @@ def folder_digest(raw: Path, title: str) -> str:
         raise BusbenchError(
             "raw-missing",
             f"{raw} is missing or holds no file.",
-            f"Unpack {title} there, or name its folder with --raw.",
+            f"Get {chosen.title} ({chosen.release.download}) and name its folder with --raw.",
         )
     try:
         return sha256_bytes(canonical_json({name: sha256_file(raw / name) for name in names}))
@@ -159,6 +165,7 @@ class _Run:
         self._adapter, self._raw, self._strict, self._skip = chosen, raw, strict, skip
         self._progress = progress
         self._refusals: list[Refusal] = []
+        self._mended: dict[str, str] = {}
 
     @property
     def refused(self) -> tuple[RefusedCase, ...]:
@@ -180,10 +187,13 @@ class _Run:
             except RefusedError as refused:
                 self._refusals.append(refused.refusal)
             else:
+                if sample.mends:
+                    self._mended[sample.case_id] = "; ".join(sample.mends)
                 yield sample
         self._progress(what, len(listed), len(listed))
         if self._refusals and (not self._skip or len(self._refusals) == len(listed)):
-            raise CasesRefusedError(self._refusals[0].error(), self.refused, len(listed))
+            first = self._refusals[0].error()
+            raise CasesRefusedError(first, self.refused, self._mended, len(listed))
 
     def _sample(self, case: RawCase | Refusal, seen: set[str]) -> Sample:
         if isinstance(case, Refusal):

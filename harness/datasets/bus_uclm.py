@@ -1,7 +1,8 @@
 """How is BUS-UCLM laid out? `images/ALWI_000.png`, a mask of the same name, `INFO.csv`.
 
 The first four letters are the patient. Masks are coloured by class. Some images are smaller than
-the 856 x 606 that `INFO.csv` states; their masks were drawn on the image stretched to that size.
+the 856 x 606 that `INFO.csv` states; their masks were drawn on the image stretched to that size (in
+the release, the mask of HESN_002 lies half beside its lesion all the same).
 """
 
 from __future__ import annotations

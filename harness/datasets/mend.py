@@ -117,7 +117,7 @@ def without_specks(lesion: Mask) -> tuple[Mask, Mends]:
     if not small.size:
         return lesion, ()
     lost = int(sizes[small].sum())
-    return lesion & ~np.isin(islands, small), (f"{small.size} specks of {lost} pixels removed",)
+    return lesion & ~np.isin(islands, small), (f"specks removed: {small.size} ({lost} pixels)",)
 
 
 def _union(case: RawCase, shape: tuple[int, ...], masks: tuple[Decoded, ...]) -> tuple[Mask, Mends]:

@@ -269,6 +269,7 @@ def test_strict_refuses_what_would_be_mended_by_name(tmp_path: Path) -> None:
     with pytest.raises(CasesRefusedError, match=r"HESN_000\.png would have to be mended") as caught:
         prepare("bus-uclm", root, tmp_path / "store", strict=True)
     assert len(caught.value.refused) == 1
+    assert caught.value.mended == {}
     result = prepare("bus-uclm", root, tmp_path / "store", strict=True, skip_refused=True)
     assert [case.case_id for case in result.store.cases] == ["ALWI_000", "ALWI_001"]
     assert result.mended == {}

@@ -130,7 +130,7 @@ def test_a_lesion_of_ten_pixels_is_no_speck() -> None:
     mask[3, : SPECK - 1] = mask[10, :SPECK] = True
     kept, mends = without_specks(mask)
     assert kept.sum() == SPECK
-    assert mends == (f"1 specks of {SPECK - 1} pixels removed",)
+    assert mends == (f"specks removed: 1 ({SPECK - 1} pixels)",)
 
 
 @settings(max_examples=30)
@@ -201,7 +201,7 @@ def test_specks_on_a_normal_image_are_no_lesion() -> None:
     mask[3, 3:6] = 255
     sample = decide(replace(CASE, label="normal"), GREY, mask)
     assert not sample.mask.any()
-    assert sample.mends == ("1 specks of 3 pixels removed",)
+    assert sample.mends == ("specks removed: 1 (3 pixels)",)
 
 
 @pytest.mark.parametrize("label", ["benign", "normal"])
