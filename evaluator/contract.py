@@ -26,8 +26,12 @@ from evaluator.files import canonical_json, pretty_json, sha256_bytes, write_ato
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 CaseId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+# A line for people: no control characters (they steer terminals), no line or paragraph breaks.
 Title = Annotated[
-    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+    str,
+    StringConstraints(
+        min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+    ),
 ]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Label = Literal["benign", "malignant", "normal"]
@@ -36,9 +40,11 @@ MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb wo
 
 
 class Contract(BaseModel):
-    """A document between rooms: frozen, and unknown fields are refused."""
+    """A document between rooms: frozen; unknown fields, NaN and infinity are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     def document(self) -> dict[str, Any]:
         """The document as plain JSON values, with `schema` under its own name."""
@@ -339,11 +345,20 @@ class Report(Contract):
     runtime: Runtime
     provenance: Provenance
 
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if {model.sha256 for model in self.models} != set(self.provenance.models_sha256):
+            raise ValueError("models and provenance name different model files")
+        if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
+            raise ValueError("scores and provenance name different predictions")
+        return self
+
 
 # --- in and out ------------------------------------------------------------------------------
 
 Document = TypeVar("Document", bound=Contract)
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 65536, 16
 
 
 def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str) -> Document:
@@ -373,12 +388,17 @@ def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str
 
 
 def _safe_yaml(text: str) -> Any:
-    """Load YAML without aliases: nobody needs them here, and nested ones are a bomb."""
-    if len(text) > 65536:
-        raise ValueError("longer than 64 KiB")
+    """Load YAML without aliases or deep nesting: no document needs them, and both are bombs."""
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise ValueError(f"longer than {MAX_YAML_CHARACTERS} characters")
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("YAML aliases are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_YAML_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_YAML_DEPTH} levels")
     return yaml.safe_load(text)
 
 

@@ -25,12 +25,12 @@ from evaluator.contract import (
 )
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file, write_atomically
-from evaluator.metrics import METRICS, case_metrics, worst
+from evaluator.metrics import METRICS, Profile, case_metrics, worst
 from evaluator.predictions import DOCUMENT, REMEDY, open_predictions, read_masks
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import decode_png, open_sealed
 
-PROFILE = "native"
+PROFILE: Profile = "native"
 # A group of test cases by name: which classes it holds.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "all": ("benign", "malignant", "normal"),

@@ -6,6 +6,8 @@ record of a run, `prepare.json`, stands in the store: the same raw files need no
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +21,13 @@ from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, sha256_bytes, sha256_file
 from evaluator.progress import Progress, quiet
 from harness.datasets import Adapter, RawCase, Refusal, Release, adapter
-from harness.datasets.base import RefusedError, is_litter
+from harness.datasets.base import RefusedError
 from harness.datasets.decode import decode
+from harness.datasets.layout import is_litter
 from harness.datasets.mend import judge
 from harness.store import REMEDY, CaseStore, Sample, write_store
+
+CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 
 
 class RefusedCase(Contract):
@@ -65,13 +70,19 @@ class PrepareResult:
 
 
 class CasesRefusedError(BusbenchError):
-    """Raised at the end where cases were refused; `refused` names each."""
+    """Raised at the end where cases were refused; `refused` names each, `mended` the others."""
 
-    def __init__(self, first: BusbenchError, refused: tuple[RefusedCase, ...], cases: int) -> None:
+    def __init__(
+        self,
+        first: BusbenchError,
+        refused: tuple[RefusedCase, ...],
+        mended: dict[str, str],
+        cases: int,
+    ) -> None:
         others = len(refused) - 1
         more = f" (and {others} more refused, of {cases} cases)" if others else ""
         super().__init__(first.code, first.message[:-1] + more + ".", first.remedy)
-        self.refused = refused
+        self.refused, self.mended = refused, mended
 
 
 def prepare(
@@ -101,7 +112,7 @@ def prepare(
     record = PrepareRecord(
         dataset=chosen.name,
         busbench=harness.__version__,
-        raw_sha256=folder_digest(raw, chosen.title),
+        raw_sha256=folder_digest(raw, chosen),
         strict=strict,
         skip_refused=skip_refused,
     )
@@ -123,19 +134,20 @@ def _earlier(out: Path) -> PrepareRecord | None:
     return read(PrepareRecord, path, "store-invalid", REMEDY) if path.is_file() else None
 
 
-def folder_digest(raw: Path, title: str) -> str:
+def folder_digest(raw: Path, chosen: Adapter) -> str:
     """SHA-256 over names and bytes of all files below `raw`, wherever it lies.
 
     Raises:
         BusbenchError: `raw-missing` where there is no file.
     """
-    files = (p for p in raw.rglob("*") if p.is_file() and not is_litter(p))
-    names = sorted(p.relative_to(raw).as_posix() for p in files)
+    walk = os.walk(raw, followlinks=True)
+    files = (Path(folder, name) for folder, _, names in walk for name in names)
+    names = sorted(p.relative_to(raw).as_posix() for p in files if not is_litter(p))
     if not names:
         raise BusbenchError(
             "raw-missing",
             f"{raw} is missing or holds no file.",
-            f"Unpack {title} there, or name its folder with --raw.",
+            f"Get {chosen.title} ({chosen.release.download}) and name its folder with --raw.",
         )
     try:
         return sha256_bytes(canonical_json({name: sha256_file(raw / name) for name in names}))
@@ -153,6 +165,7 @@ class _Run:
         self._adapter, self._raw, self._strict, self._skip = chosen, raw, strict, skip
         self._progress = progress
         self._refusals: list[Refusal] = []
+        self._mended: dict[str, str] = {}
 
     @property
     def refused(self) -> tuple[RefusedCase, ...]:
@@ -174,18 +187,27 @@ class _Run:
             except RefusedError as refused:
                 self._refusals.append(refused.refusal)
             else:
+                if sample.mends:
+                    self._mended[sample.case_id] = "; ".join(sample.mends)
                 yield sample
         self._progress(what, len(listed), len(listed))
         if self._refusals and (not self._skip or len(self._refusals) == len(listed)):
-            raise CasesRefusedError(self._refusals[0].error(), self.refused, len(listed))
+            first = self._refusals[0].error()
+            raise CasesRefusedError(first, self.refused, self._mended, len(listed))
 
     def _sample(self, case: RawCase | Refusal, seen: set[str]) -> Sample:
         if isinstance(case, Refusal):
             raise RefusedError(case.code, case.file, case.reason, case.remedy)
+        if not CASE_ID.fullmatch(case.case_id):
+            reason = f"has the unusable case id {case.case_id!r}"
+            raise RefusedError("data-refused", case.image, reason)
         if case.case_id.lower() in seen:  # some file systems know no case
             reason = f"is a second case with the id {case.case_id}"
             raise RefusedError("data-refused", case.image, reason)
         seen.add(case.case_id.lower())
+        for path in (case.image, *case.masks):
+            if ".." in path.relative_to(self._raw).parts:  # its digest would not be on record
+                raise RefusedError("data-refused", path, "lies outside the raw folder")
         masks = tuple(decode(path) for path in case.masks)
         sample = judge(case, self._raw, decode(case.image), masks)
         if self._strict and sample.mends:

@@ -102,7 +102,7 @@ def rows_digest(cases: Iterable[Case]) -> str:
 def png_bytes(array: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
     """Encode a (H, W) array as PNG: uint8 as 8-bit grey, bool as 1 bit."""
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG", optimize=False, compress_level=6)
+    Image.fromarray(array).save(buffer, format="PNG", optimize=False, compress_level=4)
     return buffer.getvalue()
 
 

@@ -30,16 +30,15 @@ def place(height: int, width: int, into: tuple[int, int]) -> Letterbox:
     """
     scale = min(into[0] / height, into[1] / width)
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    return Letterbox(
-        new_height, new_width, (into[0] - new_height) // 2, (into[1] - new_width) // 2
-    )
+    return Letterbox(new_height, new_width, (into[0] - new_height) // 2, (into[1] - new_width) // 2)
 
 
 def letterbox(
     picture: NDArray[Any], into: tuple[int, int], resample: Image.Resampling
 ) -> NDArray[np.uint8]:
     """Resize a (h, w) uint8 or bool picture into a zero (H, W) frame; bool becomes 0/1."""
-    box = place(*picture.shape, into)
+    height, width = picture.shape
+    box = place(height, width, into)
     source = Image.fromarray(np.ascontiguousarray(picture, dtype=np.uint8))
     frame = np.zeros(into, dtype=np.uint8)
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)

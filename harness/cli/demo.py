@@ -10,9 +10,9 @@ import typer
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, err, out
+from harness.cli.board import print_board, read_board
 from harness.cli.options import ChallengeOption, RunnerName, make_runner
 from harness.cli.progress import bars
-from harness.cli.results import print_board
 from harness.lanes.demo import DemoSettings, run_demo
 from harness.sandbox import DockerRunner
 
@@ -40,7 +40,7 @@ def demo(
     with bars() as progress:
         engine = make_runner(runner or _available(settings), settings, progress)
         result = run_demo(DemoSettings(dataset, raw), out_dir, engine, settings, progress, _tell)
-    print_board(result.ledger)
+    print_board(read_board(result.ledger))
     out.print(f"ledger  {result.ledger}", soft_wrap=True)
     out.print(f"site    {result.site}", soft_wrap=True)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
 from harness.cli.app import app, err, out, print_json
@@ -20,7 +21,7 @@ NAMES = ", ".join(sorted(ADAPTERS))
 @app.command()
 def prepare(
     *,
-    dataset: Annotated[str, typer.Argument(help=f"One of {NAMES}.")],
+    dataset: Annotated[str, typer.Argument(help=f"One of {NAMES}, or an adapter's .py file.")],
     raw: Annotated[Path, typer.Option(help="The release as unpacked.")],
     store: Annotated[Path, typer.Option("--out", help="The store to write: a new folder.")],
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what would be mended.")] = False,
@@ -28,8 +29,10 @@ def prepare(
         bool, typer.Option("--skip-refused", help="Leave refused cases out rather than fail.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    patients: Annotated[int, typer.Option(min=1, help="Phantoms: how many patients.")] = 60,
-    seed: Annotated[int, typer.Option(help="Phantoms: the seed.")] = 42,
+    patients: Annotated[
+        int, typer.Option(min=1, help="Phantoms, where --raw is empty: how many.")
+    ] = 60,
+    seed: Annotated[int, typer.Option(help="Phantoms, where --raw is empty: the seed.")] = 42,
 ) -> None:
     """Turn a dataset as downloaded into a case store.
 
@@ -43,7 +46,8 @@ def prepare(
                 dataset, raw, store, strict=strict, skip_refused=skip_refused, progress=progress
             )
     except CasesRefusedError as error:
-        err.print(_refusals(error.refused))
+        for table in _tables(error.mended, error.refused):
+            err.print(table)
         raise
     if as_json:
         print_json(_document(result))
@@ -70,15 +74,11 @@ def _show(result: PrepareResult) -> None:
         counts.add_row(label, str(info.classes.get(label, 0)), _or_dash(stated))
     counts.add_row("patients", _or_dash(info.patients), _or_dash(release.patients))
     out.print(counts)
-    out.print(f"Store: {result.store.path}")
-    if result.mended:
-        mends = Table("case", "mended", title=f"{len(result.mended)} mended")
-        for case_id, mend in result.mended.items():
-            mends.add_row(case_id, mend)
-        out.print(mends)
-    if result.refused:
-        out.print(_refusals(result.refused))
-    out.print(f"Get it: {release.download}. Terms: {release.terms}. Cite: {release.paper}.")
+    out.print(f"Store: {result.store.path}", markup=False, highlight=False)
+    for table in _tables(result.mended, result.refused):
+        out.print(table)
+    source = f"Get it: {release.download}. Terms: {release.terms}. Cite: {release.paper}."
+    out.print(source, markup=False, highlight=False)
     if result.resumed:
         out.print("Nothing to do: the store holds these very files already.")
 
@@ -87,9 +87,16 @@ def _or_dash(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _refusals(refused: tuple[RefusedCase, ...]) -> Table:
-    table = Table(Column("code", no_wrap=True), Column("refused", overflow="fold"))
-    table.title = f"{len(refused)} refused"
-    for case in refused:
-        table.add_row(case.code, case.message)
-    return table
+def _tables(mended: dict[str, str], refused: tuple[RefusedCase, ...]) -> list[Table]:
+    """What was mended and what was refused, each where there is any."""
+    tables = []
+    if mended:
+        tables.append(Table("case", "mended", title=f"{len(mended)} mended"))
+        for case_id, mend in mended.items():
+            tables[-1].add_row(case_id, escape(mend))
+    if refused:
+        columns = Column("code", no_wrap=True), Column("refused", overflow="fold")
+        tables.append(Table(*columns, title=f"{len(refused)} refused"))
+        for case in refused:
+            tables[-1].add_row(case.code, escape(case.message))
+    return tables

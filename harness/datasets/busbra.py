@@ -10,17 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evaluator.contract import Label
-from harness.datasets.base import (
-    Adapter,
-    RawCase,
-    Refusal,
-    Release,
-    files_in,
-    find_root,
-    pair_up,
-    read_table,
-    rows_of,
-)
+from harness.datasets.base import Adapter, RawCase, Refusal, Release
+from harness.datasets.layout import files_in, find_root, pair_up, read_table
 
 LABELS: dict[str, Label] = {"benign": "benign", "malignant": "malignant"}
 COLUMNS = ("ID", "Case", "Pathology", "BIRADS", "Device", "Width", "Height", "BBOX")
@@ -30,23 +21,19 @@ OWN_NAME = re.compile(r"bus_(\d+)-([lrs])")
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
     """The cases of the folder at or below `raw` that holds `Images` and `Masks`."""
     root = find_root(raw, ("Images", "Masks"), "BUS-BRA")
-    table = root / "bus_data.csv"
-    rows = {row["ID"]: row for row in rows_of(read_table(table, COLUMNS))}
+    table = read_table(root / "bus_data.csv", COLUMNS)
     pairs, refusals = pair_up(
         files_in(root / "Images"),
         files_in(root / "Masks"),
         lambda mask: mask.stem.replace("mask_", "bus_", 1),
     )
     yield from refusals
-    for image, mask in pairs:
-        row = rows.get(image.stem)
-        if row is None:
-            yield Refusal("data-refused", image, f"has no row in {table.name}")
-        else:
-            yield _case(image, mask, row)
+    for image, masks in pairs:
+        row = table.row("ID", image.stem, image)
+        yield row if isinstance(row, Refusal) else _case(image, masks, row)
 
 
-def _case(image: Path, mask: Path, row: dict[str, str]) -> RawCase | Refusal:
+def _case(image: Path, masks: tuple[Path, ...], row: dict[str, str]) -> RawCase | Refusal:
     name = OWN_NAME.fullmatch(image.stem)
     label = LABELS.get(row["Pathology"].lower())
     if name is None:
@@ -63,7 +50,7 @@ def _case(image: Path, mask: Path, row: dict[str, str]) -> RawCase | Refusal:
         label=label,
         patient=name[1],
         image=image,
-        masks=(mask,),
+        masks=masks,
         device=row["Device"] or None,
         birads=row["BIRADS"] or None,
         stated_size=(height[0], width[0]) if height and width else None,

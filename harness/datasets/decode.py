@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from evaluator.contract import MAX_SIDE
 from harness.datasets.base import RefusedError
+from harness.datasets.medical import is_medical, read_medical
+from harness.datasets.pixels import Decoded, to_bytes
 
 # What Pillow raises on damaged files, beside OSError, depending on the format.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 PLAIN = {"1": "L", "L": "L", "LA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A file's pixels."""
-
-    pixels: NDArray[np.uint8]  # (H, W) grey, (H, W, 3) colour, (H, W, 4) with alpha
-    notes: tuple[str, ...] = ()  # what decoding had to change
+ORIENTATION = 0x0112  # the EXIF tag
 
 
 def decode(path: Path) -> Decoded:
@@ -37,6 +30,8 @@ def decode(path: Path) -> Decoded:
         RefusedError: where it is damaged, larger than `MAX_SIDE`, or holds several frames.
     """
     try:
+        if is_medical(path):
+            return read_medical(path)
         with Image.open(path) as image:
             _check(path, image)
             image.verify()  # checksums of a PNG; decoding alone skips them
@@ -45,7 +40,7 @@ def decode(path: Path) -> Decoded:
             return _plain(image)
     except (*DAMAGED, Image.DecompressionBombError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = f"cannot be decoded ({line.replace(str(path), 'the file')})"
+        reason = f"cannot be decoded ({line.replace(repr(str(path)), 'the file')})"
         raise RefusedError("image-unreadable", path, reason) from error
 
 
@@ -58,29 +53,12 @@ def _check(path: Path, image: Image.Image) -> None:
 
 
 def _plain(image: Image.Image) -> Decoded:
-    notes = []
-    if image.getexif().get(0x0112, 1) != 1:  # the EXIF tag of orientation
+    notes = tuple[str, ...]()
+    if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
-        notes.append("turned upright as its EXIF orientation says")
-    mode = "RGBA" if "transparency" in image.info else PLAIN.get(image.mode, "RGB")
+        notes = ("turned upright as its EXIF orientation says",)
     if image.mode.startswith(("I", "F")):
         pixels, note = to_bytes(np.asarray(image))
         return Decoded(pixels, (*notes, *note))
-    return Decoded(np.asarray(image.convert(mode), dtype=np.uint8), tuple(notes))
-
-
-def to_bytes(pixels: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Grey values of any depth as 8 bits: as they are where they fit, else from range to range.
-
-    Args:
-        pixels: (H, W) of any real type.
-
-    Returns:
-        (H, W) uint8, and what was changed.
-    """
-    values = pixels.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 255 and bool((values == np.rint(values)).all()):
-        return values.astype(np.uint8), ()
-    scaled = np.rint((values - low) * (255 / ((high - low) or 1)))
-    return scaled.astype(np.uint8), (f"grey values {low:g} to {high:g} scaled to 0 to 255",)
+    mode = "RGBA" if "transparency" in image.info else PLAIN.get(image.mode, "RGB")
+    return Decoded(np.asarray(image.convert(mode), dtype=np.uint8), notes)

@@ -8,33 +8,23 @@ joined by ";", none for a normal case), `patient`, `case_id` (else a hash of the
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from evaluator.contract import Label
-from harness.datasets.base import (
-    Adapter,
-    RawCase,
-    Refusal,
-    Release,
-    find_root,
-    hashed_id,
-    read_table,
-    rows_of,
-)
+from harness.datasets.base import Adapter, RawCase, Refusal, Release
+from harness.datasets.layout import find_root, hashed_id, read_table
 
 TABLE = "cases.csv"
 LABELS: dict[str, Label] = {"benign": "benign", "malignant": "malignant", "normal": "normal"}
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 
 
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
     """The cases that `cases.csv` at or below `raw` names, in order of case id."""
     root = find_root(raw, (TABLE,), "dataset's")
-    rows = list(rows_of(read_table(root / TABLE, ("image", "class"))))
-    yield from sorted((_case(root, row) for row in rows), key=_order)
+    table = read_table(root / TABLE, ("image", "class"))
+    yield from sorted((_case(root, row) for row in table.rows), key=_order)
 
 
 def _order(case: RawCase | Refusal) -> tuple[int, str]:
@@ -50,8 +40,6 @@ def _case(root: Path, row: dict[str, str]) -> RawCase | Refusal:
     gone = [path for path in (image, *masks) if not path.is_file()]
     if label is None:
         return Refusal("data-refused", image, f"has the unknown class {row['class']!r}")
-    if not ID.fullmatch(case_id):
-        return Refusal("data-refused", image, f"has the unusable case_id {case_id!r}")
     if spacing == "wrong":
         return Refusal("data-refused", image, "has a spacing that is no pair of millimetres")
     if gone:

@@ -21,8 +21,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
-    NoEncryption,
-    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
     load_pem_public_key,
@@ -135,9 +133,10 @@ def fingerprint(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-def public_pem(key: Ed25519PublicKey) -> str:
-    """The one PEM text of a public key."""
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+def public_pem(key: SSlibKey) -> str:
+    """The one PEM text of an ed25519 public key."""
+    raw = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.keyval["public"]))
+    return raw.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def parse_public_key(pem: str) -> SSlibKey:
@@ -147,12 +146,15 @@ def parse_public_key(pem: str) -> SSlibKey:
         ValueError: where it is no such key, or not in the one form `public_pem` writes.
     """
     try:
-        key = load_pem_public_key(pem.encode())
+        raw = load_pem_public_key(pem.encode())
     except UnsupportedAlgorithm as error:
         raise ValueError("an unknown kind of key") from error
-    if not isinstance(key, Ed25519PublicKey) or public_pem(key) != pem:
-        raise ValueError("not an ed25519 public key in PEM form")
-    return SSlibKey.from_crypto(key, keyid=fingerprint(key))
+    if not isinstance(raw, Ed25519PublicKey):
+        raise ValueError("another kind of key")
+    key = SSlibKey.from_crypto(raw, keyid=fingerprint(raw))
+    if public_pem(key) != pem:
+        raise ValueError("not in canonical form")
+    return key
 
 
 def read_public_key(path: Path) -> SSlibKey:
@@ -174,10 +176,9 @@ def _write_all(folder: Path) -> None:
         identity = pyrage.x25519.Identity.generate()
         write_atomically(folder / f"{name}.key", f"{identity}\n".encode(), mode=0o600)
         write_atomically(folder / f"{name}.pub", f"{identity.to_public()}\n".encode())
-    signing = Ed25519PrivateKey.generate()
-    pem = signing.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_atomically(folder / "report.key", pem, mode=0o600)
-    write_atomically(folder / "report.pub", public_pem(signing.public_key()).encode())
+    signer = CryptoSigner.generate_ed25519()
+    write_atomically(folder / "report.key", signer.private_bytes, mode=0o600)
+    write_atomically(folder / "report.pub", public_pem(signer.public_key).encode())
 
 
 def _text(path: Path) -> str:

@@ -32,5 +32,7 @@ def check_size(height: int, width: int, multiple: int) -> None:
 
 def require_multiple(image: Tensor, multiple: int) -> None:
     """`check_size` on a batch of images (N, C, H, W)."""
-    if not torch.jit.is_tracing():  # there the sizes are traced values, and were checked before
+    if (
+        not torch.onnx.is_in_onnx_export()
+    ):  # there the sizes are traced values, and were checked before
         check_size(image.shape[-2], image.shape[-1], multiple)

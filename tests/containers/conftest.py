@@ -55,7 +55,9 @@ class Watcher:
 
 
 @pytest.fixture(scope="session")
-def journey(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
+def journey(
+    engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Journey]:
     out = tmp_path_factory.mktemp("journey") / "demo"
     watcher = Watcher(engine)
     try:

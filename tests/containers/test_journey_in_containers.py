@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -13,7 +14,7 @@ from typing import Any
 import docker
 import numpy as np
 import pytest
-from containers_helpers import predicted_masks, read_payload
+from containers_helpers import compose_commands, predicted_masks, read_payload
 from monai.metrics import HausdorffDistanceMetric, compute_dice, compute_iou
 from PIL import Image
 
@@ -135,9 +136,8 @@ def _image_files(engine: docker.DockerClient, journey):
         container = engine.containers.create(journey.containers[stage]["Image"])
         try:
             stream, _ = container.get_archive("/app")
-            archive = tarfile.open(fileobj=io.BytesIO(b"".join(stream)))
-            for member in archive.getmembers():
-                if member.isfile():
+            with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+                for member in filter(tarfile.TarInfo.isfile, archive):
                     yield f"image {stage} {member.name}", archive.extractfile(member).read()
         finally:
             container.remove()
@@ -214,7 +214,8 @@ def test_the_same_demo_again_changes_nothing(journey) -> None:
     assert after == before
 
 
-def test_compose_gives_the_harness_scores(journey, tmp_path) -> None:
+@pytest.mark.parametrize("compose", compose_commands(), ids=" ".join)
+def test_compose_gives_the_harness_scores(journey, tmp_path, compose) -> None:
     run = next((journey.out / "runs").iterdir())
     keys, results = tmp_path / "keys", tmp_path / "results"
     keys.mkdir(mode=0o700)
@@ -225,9 +226,9 @@ def test_compose_gives_the_harness_scores(journey, tmp_path) -> None:
         (results / stage).mkdir(parents=True)
         (results / stage).chmod(0o777)
     done = subprocess.run(
-        [*compose_command(), "-f", str(ROOT / "containers/compose.yaml"), "up"],
+        [*compose, "-f", str(ROOT / "containers/compose.yaml"), "up"],
         env={
-            **__import__("os").environ,
+            **os.environ,
             "SUBMISSION": str(journey.out / "submission"),
             "BUNDLES": str(journey.out / "bundles"),
             "KEYS": str(keys),

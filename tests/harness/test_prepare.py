@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from evaluator.errors import BusbenchError
 from harness.cli import app
 from harness.cli.verbs import prepare as _registered  # noqa: F401
-from harness.datasets import phantom
+from harness.datasets import RawCase, adapter, phantom
 from harness.prepare import CasesRefusedError, prepare
 from harness.store import CaseStore
 
@@ -230,6 +230,19 @@ def test_a_busbra_row_that_contradicts_its_image_is_refused(
     assert "bus_0007-l.png" in caught.value.message
 
 
+def test_mends_are_told_beside_refusals(tmp_path: Path) -> None:
+    root = make_busbra(tmp_path / "raw")
+    table = root / "bus_data.csv"
+    table.write_text(table.read_text().replace("60,40", "60,44"))
+    shutil.copy(root / "Masks" / "mask_0007-l.png", root / "Masks" / "mask_0008-l.png")
+    arguments = ["prepare", "busbra", "--raw", str(root), "--out", str(tmp_path / "store")]
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, CasesRefusedError)
+    assert list(done.exception.mended) == ["bus_0007-l"]
+    assert "1 mended" in done.stderr
+    assert "1 refused" in done.stderr
+
+
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
     (make_busbra(tmp_path / "raw") / "bus_data.csv").unlink()
     with pytest.raises(BusbenchError, match=r"bus_data\.csv is missing") as caught:
@@ -265,17 +278,25 @@ def test_the_verb_shows_a_table_of_refusals(raw: Path, tmp_path: Path) -> None:
     assert path.name in done.stdout.replace("\n", "").replace("│", "").replace(" ", "")
 
 
+MISSTATED = ["bus_0845-s", "bus_0856-l", "bus_0857-r", "bus_0912-l", "bus_0990-l"]
+
+
 @pytest.mark.real_data
-@pytest.mark.slow
 def test_real_busbra_prepares_and_its_wrong_metadata_are_on_record(tmp_path: Path) -> None:
     if not (REAL / "BUSBRA").is_dir():
         pytest.skip("real subsets are not in ../shared/data")
-    result = prepare("busbra", REAL / "BUSBRA", tmp_path / "store")
-    assert result.store.info.classes == {"benign": 430, "malignant": 442}
-    assert result.store.info.patients == 497
-    assert sorted(result.mended) == [
-        *("bus_0845-s", "bus_0856-l", "bus_0857-r", "bus_0912-l", "bus_0990-l")
-    ]
+    listed = [case for case in adapter("busbra").read(REAL) if isinstance(case, RawCase)]
+    labels = [case.label for case in listed]
+    assert (labels.count("benign"), labels.count("malignant")) == (430, 442)
+    assert len({case.patient for case in listed}) == 497
+    for folder in ("Images", "Masks"):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+    (tmp_path / "raw" / "bus_data.csv").symlink_to(REAL / "BUSBRA" / "bus_data.csv")
+    some = [case for case in listed if case.case_id in MISSTATED] + listed[::10]
+    for path in {path for case in some for path in (case.image, *case.masks)}:
+        (tmp_path / "raw" / path.parent.name / path.name).symlink_to(path)
+    result = prepare("busbra", tmp_path / "raw", tmp_path / "store")
+    assert sorted(result.mended) == MISSTATED
 
 
 def test_two_cases_of_one_id_are_refused(raw: Path, tmp_path: Path) -> None:
