@@ -96,7 +96,8 @@ def verify_verb(
     if json:
         print_json({"split": str(split), "holds": not differences, "differences": differences})
     else:
-        for line in differences or [f"{split} holds"]:
+        told = differences or [f"{split} holds", _leak(FrozenSplit.open(split).lock)]
+        for line in told:
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if differences:
         raise typer.Exit(20)
@@ -144,5 +145,5 @@ def _leak(lock: SplitLock) -> str:
     test = sum(lock.counts["test"].values())
     told = f"{lock.audit.leaking} of {test} test cases ({lock.audit.share:.1%})"
     if lock.leaks:
-        return f"LEAKING: {told} have their patient or a twin in training; the lock says so"
-    return f"{told} have their patient or a twin in training"
+        return f"It leaks: {told} have their patient or a twin in training."
+    return f"It does not leak: {told} have their patient or a twin in training."

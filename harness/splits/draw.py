@@ -19,6 +19,7 @@ from evaluator.contract import Label, Policy
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
 from harness.splits.balance import share_out
+from harness.splits.by_image import stratified
 
 RULES = "splits-1"
 STARTS = 32  # orders of dealing, of which the best is kept; matters where groups are few
@@ -33,6 +34,18 @@ class Subject:
     case_id: str
     label: Label
     area: int  # of the lesion, in pixels; 0 where there is none
+    source: str = ""  # the image's place in the release, whose sorted listing the seed's rule takes
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a policy has to go by; cases by case id, groups by smallest case id."""
+
+    subjects: tuple[Subject, ...]
+    groups: tuple[Group, ...]
+    test_fraction: float
+    folds: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ class Place:
 
 def draw(
     subjects: Iterable[Subject],
-    groups: Iterable[Group],
+    groups: Iterable[Sequence[str]],
     *,
     policy: Policy = "patient",
     test_fraction: float = 0.2,
@@ -57,16 +70,19 @@ def draw(
     The held-out part is drawn first and alone, so that another number of folds leaves it as it is.
 
     Args:
-        groups: as from `whole_groups`; only policy `patient` keeps them whole.
+        groups: of case ids that belong together; a case without one is a group of its own. Only
+            policy `patient` keeps them whole.
 
     Raises:
         BusbenchError: `split-impossible` where a part or a fold would stay empty.
+        ValueError: groups overlap, or name a case that is not there.
     """
-    ordered = sorted(subjects, key=lambda subject: subject.case_id)
-    places = POLICIES[policy](ordered, list(groups), test_fraction, folds, seed)
+    cases = tuple(sorted(subjects, key=lambda subject: subject.case_id))
+    whole = whole_groups([case.case_id for case in cases], groups)
+    places = POLICIES[policy](_Task(cases, whole, test_fraction, folds, seed))
     wanted = {Place("test", None), *(Place("train", fold) for fold in range(folds))}
     if wanted - set(places.values()):
-        raise _impossible(f"{len(ordered)} cases leave a part or a fold empty")
+        raise _impossible(f"{len(cases)} cases in {len(whole)} groups leave a part or a fold empty")
     return places
 
 
@@ -95,20 +111,16 @@ def quartiles(subjects: Sequence[Subject]) -> dict[str, int]:
     return {s.case_id: 1 + 4 * first[s.area] // len(areas) if s.area else 0 for s in subjects}
 
 
-def _by_patient(
-    subjects: Sequence[Subject],
-    groups: Sequence[Group],
-    test_fraction: float,
-    folds: int,
-    seed: int,
-) -> dict[str, Place]:
+def _by_patient(task: _Task) -> dict[str, Place]:
     """Groups stay whole; cases, groups, classes and lesion-size quartiles are balanced."""
-    share = Fraction(str(test_fraction)).limit_denominator(1000)
-    traits = _traits(subjects)
+    share = Fraction(str(task.test_fraction)).limit_denominator(1000)
+    if share in (0, 1):
+        raise _impossible(f"{task.test_fraction} of the cases is nothing, or all")
+    traits = _traits(task.subjects)
     shares = (share.numerator, share.denominator - share.numerator)
-    test, train = _split(groups, traits, shares, seed)
+    test, train = _split(task.groups, traits, shares, task.seed)
     places = {case_id: Place("test", None) for group in test for case_id in group}
-    for fold, members in enumerate(_split(train, traits, (1,) * folds, seed)):
+    for fold, members in enumerate(_split(train, traits, (1,) * task.folds, task.seed)):
         places |= {case_id: Place("train", fold) for group in members for case_id in group}
     return places
 
@@ -151,10 +163,26 @@ def _order(groups: Sequence[Group], seed: int, start: int) -> list[int]:
     return sorted(range(len(groups)), key=chance)
 
 
+def _by_image(task: _Task) -> dict[str, Place]:
+    """The seed benchmark's rule: classes are balanced, and patients are torn apart."""
+    listed = sorted(task.subjects, key=lambda subject: (subject.source, subject.case_id))
+    labels = [subject.label for subject in listed]
+    try:
+        drawn = stratified(labels, task.test_fraction, task.folds, task.seed)
+    except ValueError as error:
+        raise _impossible(str(error)) from error
+    return {
+        subject.case_id: Place("test" if fold is None else "train", fold)
+        for subject, fold in zip(listed, drawn, strict=True)
+    }
+
+
 def _impossible(why: str) -> BusbenchError:
     remedy = "Ask for fewer folds or another test fraction, or add cases of more patients."
     return BusbenchError("split-impossible", f"The split cannot be drawn: {why}.", remedy)
 
 
-_Rule = Callable[[Sequence[Subject], Sequence[Group], float, int, int], dict[str, Place]]
-POLICIES: dict[Policy, _Rule] = {"patient": _by_patient}
+POLICIES: dict[Policy, Callable[[_Task], dict[str, Place]]] = {
+    "patient": _by_patient,
+    "image": _by_image,
+}

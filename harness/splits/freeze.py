@@ -141,7 +141,7 @@ def _subjects(store: CaseStore, progress: Progress) -> tuple[Subject, ...]:
                 f"{store.mask_path(case.case_id)} was changed.",
                 "Run `busbench prepare` again into a new folder.",
             )
-        subjects.append(Subject(case.case_id, case.label, int(mask.sum())))
+        subjects.append(Subject(case.case_id, case.label, int(mask.sum()), case.source_image))
         progress("lesion areas", done, len(store.cases))
     return tuple(subjects)
 

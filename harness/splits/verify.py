@@ -121,7 +121,7 @@ def _read_pixels(store: CaseStore, progress: Progress) -> tuple[list[Subject], l
                 changed.append(f"{store.mask_path(case.case_id)}: the mask was changed")
             if sha256_pixels(store.image(case.case_id)) != case.image_sha256:
                 changed.append(f"{store.image_path(case.case_id)}: the image was changed")
-            subjects.append(Subject(case.case_id, case.label, int(mask.sum())))
+            subjects.append(Subject(case.case_id, case.label, int(mask.sum()), case.source_image))
         except BusbenchError as error:
             changed.append(error.message)
         progress("images and masks", done, len(store.cases))
@@ -138,7 +138,7 @@ def _drawn_otherwise(split: FrozenSplit, subjects: Sequence[Subject]) -> Iterato
         groups.setdefault(row.patient_group, []).append(row.case_id)
     places = draw(
         subjects,
-        [tuple(group) for group in groups.values()],
+        groups.values(),
         policy=lock.policy,
         test_fraction=lock.test_fraction,
         folds=lock.folds,

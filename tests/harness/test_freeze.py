@@ -133,6 +133,25 @@ def test_frozen_is_frozen(root: Path) -> None:
     assert {file.name: file.read_bytes() for file in (root / "v1").iterdir()} == before
 
 
+def test_a_split_by_image_is_marked_as_leaking_with_its_share(root: Path) -> None:
+    store = CaseStore.open(root / "store")
+    report = audit(store, near=False)
+    split = freeze(store, report, root / "i1", version="i1", policy="image", secret=SECRET)
+    part_of = {row.case_id: row.part for row in split.rows}
+    partners = {row.case_id: row.case_id[:-1] + "lr"[row.case_id[-1] == "l"] for row in split.rows}
+    twins = {case_id: {partner} for case_id, partner in partners.items()}
+    twins["case_000-l"].add("case_001-l")
+    twins["case_001-l"].add("case_000-l")
+    leaking = [
+        c for c, t in twins.items() if part_of[c] == "test" and "train" in map(part_of.get, t)
+    ]
+    assert (split.lock.leaks, split.lock.audit.leaking) == (True, len(leaking))
+    assert split.lock.audit.share == len(leaking) / 10 > 0
+    assert verify(root / "i1", store, secret=SECRET) == []
+    _, printed = run("splits", "verify", root / "i1")
+    assert "It leaks: " in printed
+
+
 def test_a_folder_with_something_else_is_left_alone(root: Path) -> None:
     (root / "v1" / "lock.json").unlink()
     with pytest.raises(BusbenchError) as raised:
@@ -401,7 +420,7 @@ def run(*arguments: object) -> tuple[int, str]:
 def test_the_verbs_freeze_verify_and_reveal(root: Path) -> None:
     store, split = root / "store", root / "new" / "v1"
     code, printed = run("freeze", store, "--out", split)
-    assert (code, "(0.0%) have their patient" in printed) == (0, True)
+    assert (code, "It does not leak" in printed) == (0, True)
     assert "is frozen already" in run("freeze", store, "--out", split)[1]
     assert json.loads(run("freeze", store, "--out", split, "--json")[1])["version"] == "v1"
     assert "holds" in run("splits", "verify", split, "--store", store)[1]
