@@ -1,7 +1,7 @@
 """How is BUS-UC laid out? `Benign/images/001.png` with `Benign/masks/001.png`, `Malignant` alike.
 
 Both classes use the same names, so that the folder is part of a case's name, and a case id is a
-hash of both. `All` holds the same images once more and is not read.
+hash of both and the image. `All` holds the same images once more and is not read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def read(raw: Path) -> Iterator[RawCase | Refusal]:
         pairs, refusals = pair_up(images, masks, lambda mask: mask.stem)
         yield from refusals
         for image, own_masks in pairs:
-            case_id = hashed_id("busuc", f"{folder}/{image.stem}")
+            case_id = hashed_id("busuc", f"{folder}/{image.stem}", image)
             cases.append(RawCase(case_id, label, None, image, own_masks))
     yield from sorted(cases, key=lambda case: case.case_id)
 

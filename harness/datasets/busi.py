@@ -1,7 +1,7 @@
 """How is BUSI laid out? `benign/benign (1).png`, `benign (1)_mask.png`, `_mask_1`, `_mask_2`.
 
 The same for `malignant` and `normal`. Several masks of one image are the union of one lesion map.
-Names tell the class, so that a case id is a hash of its name; the store's table keeps the name.
+Names tell the class, so that a case id is a hash of name and image; the store keeps the name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read(raw: Path) -> Iterator[RawCase | Refusal]:
         yield from refusals
         for image, own_masks in pairs:
             if image.stem.startswith(label):
-                case_id = hashed_id("busi", image.stem)
+                case_id = hashed_id("busi", image.stem, image)
                 cases.append(RawCase(case_id, label, None, image, own_masks))
             else:
                 yield Refusal("data-refused", image, f"lies in {label} but is named otherwise")

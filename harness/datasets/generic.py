@@ -34,7 +34,6 @@ def _order(case: RawCase | Refusal) -> tuple[int, str]:
 def _case(root: Path, row: dict[str, str]) -> RawCase | Refusal:
     image = root / row["image"]
     label = LABELS.get(row["class"].lower())
-    case_id = row.get("case_id") or hashed_id("case", row["image"])
     masks = tuple(root / part.strip() for part in row.get("mask", "").split(";") if part.strip())
     spacing = _spacing(row)
     gone = [path for path in (image, *masks) if not path.is_file()]
@@ -45,7 +44,7 @@ def _case(root: Path, row: dict[str, str]) -> RawCase | Refusal:
     if gone:
         return Refusal("mask-missing", gone[0], f"is named in {TABLE} but is not there")
     return RawCase(
-        case_id=case_id,
+        case_id=row.get("case_id") or hashed_id("case", row["image"], image),
         label=label,
         patient=row.get("patient") or None,
         image=image,
