@@ -31,3 +31,6 @@ check: .venv/dev.done  ## lint, types and the walls between the rooms
 
 clean:  ## remove what the other targets made
 	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+lock: .venv/bin/python  ## choose the images' exact versions anew
+	$(BIN)/python containers/locks.py

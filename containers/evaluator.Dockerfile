@@ -1,0 +1,13 @@
+# The evaluator's images: ROOM is `infer` (gate and inference: ONNX, no labels) or `score` (metrics,
+# no ONNX). Build from the project's root, for example:
+#   docker build -f containers/evaluator.Dockerfile --build-arg ROOM=score -t busbench/score .
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+FROM ${BASE_IMAGE}
+ARG ROOM
+COPY containers/wheelhouse /build/wheelhouse
+COPY containers/install.sh containers/locks/${ROOM}.txt /build/
+RUN sh /build/install.sh /build/${ROOM}.txt && rm -rf /build
+COPY evaluator /app/evaluator
+ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "evaluator"]

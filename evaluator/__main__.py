@@ -1,0 +1,90 @@
+"""`python -m evaluator gate|infer|score`: what the evaluator's containers run.
+
+A stage that fails leaves `error.json` in its output and says who is to blame by its exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from evaluator.contract import GateVerdict, Submission, read, write
+from evaluator.errors import BusbenchError
+from evaluator.files import pretty_json, write_atomically
+from evaluator.progress import print_line
+
+ERROR = "error.json"
+
+
+# Each stage imports its own room only when it runs: the score image has no ONNX packages.
+def run_gate(args: argparse.Namespace) -> None:
+    """Check a submission's files before any runtime sees them."""
+    from evaluator.gate import GateLimits, inspect  # noqa: PLC0415
+
+    remedy = "Compare it with submission_template/submission.yaml."
+    path = args.submission / "submission.yaml"
+    submission = read(Submission, path, "submission-invalid", remedy)
+    write(inspect(args.submission, submission, GateLimits()), args.out / "gate.json")
+
+
+def run_infer(args: argparse.Namespace) -> None:
+    """Run the gated models on the sealed images."""
+    from evaluator.infer import InferSettings, infer  # noqa: PLC0415
+
+    verdict = read(GateVerdict, args.gate, "stage-crashed", "Run the evaluation again.")
+    settings = InferSettings(args.device, args.threads, args.batch_size)
+    infer(
+        args.submission,
+        verdict,
+        args.out,
+        images=args.images,
+        key=args.key,
+        settings=settings,
+        progress=print_line,
+    )
+
+
+def run_score(args: argparse.Namespace) -> None:
+    """Score the predictions against the sealed labels."""
+    from evaluator.score import score  # noqa: PLC0415
+
+    score(args.predictions, args.labels, args.key, args.out, print_line)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m evaluator", description=__doc__)
+    stages = parser.add_subparsers(required=True, metavar="STAGE")
+    paths = {
+        run_gate: ("submission", "out"),
+        run_infer: ("submission", "gate", "images", "key", "out"),
+        run_score: ("predictions", "labels", "key", "out"),
+    }
+    for function, names in paths.items():
+        name = function.__name__.removeprefix("run_")
+        stage = stages.add_parser(name, help=function.__doc__, description=function.__doc__)
+        stage.set_defaults(run=function)
+        for path in names:
+            stage.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
+        if function is run_infer:
+            stage.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+            stage.add_argument("--threads", type=int, default=1)
+            stage.add_argument("--batch-size", type=int, default=8)
+    return parser
+
+
+def main() -> int:
+    """Run one stage; the exit status is the fault of what went wrong, or 0."""
+    args = _parser().parse_args()
+    try:
+        args.run(args)
+    except BusbenchError as error:
+        fields = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        write_atomically(args.out / ERROR, pretty_json(fields))
+        print(f"error {error}", file=sys.stderr)
+        return int(error.fault)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

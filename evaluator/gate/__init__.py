@@ -1,0 +1,22 @@
+"""The gate: what a participant's ONNX file must be before any runtime sees it.
+
+Static rules first, on the parsed file alone; then a first load in a process that can be killed.
+`inspect` is the whole gate; `RULES` is the table of what it demands.
+"""
+
+from evaluator.gate.counting import Counted, count
+from evaluator.gate.findings import Finding, GateRefused
+from evaluator.gate.inspection import inspect
+from evaluator.gate.limits import GateLimits
+from evaluator.gate.rules import RULES, Rule
+
+__all__ = [
+    "RULES",
+    "Counted",
+    "Finding",
+    "GateLimits",
+    "GateRefused",
+    "Rule",
+    "count",
+    "inspect",
+]

@@ -1,0 +1,90 @@
+"""Are the declared files the ones that lie in the folder, and can they be read at all?"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+
+from evaluator.contract import ModelFile
+from evaluator.files import sha256_bytes
+from evaluator.gate.findings import Finding
+from evaluator.gate.limits import GateLimits
+from evaluator.gate.wire import Oddity, oddities
+
+_ORT_MAGIC = slice(4, 8), b"ORTM"  # the flatbuffer identifier of ONNX Runtime's own format
+
+# The same table as for the rules: code, what it demands.
+SENTENCES: dict[str, str] = {
+    "G-FILE": "A declared file is a readable regular file, not a link.",
+    "G-FILE-SIZE": "A model file stays below the size limit.",
+    "G-DIGEST": "A file's SHA-256 is the declared one.",
+    "G-ORT-FORMAT": "Hand in ONNX, not ONNX Runtime's own format.",
+    "G-FORMAT": "The file is a whole ONNX protobuf.",
+    "G-FIELDS": "The file is too finely divided for a network.",
+    "G-NESTING": "The file nests too deeply for a network.",
+    "G-UNKNOWN-FIELD": "The file holds only fields that this ONNX release knows.",
+    "G-REPEATED-FIELD": "Every single-valued field is given once.",
+}
+
+
+def load(folder: Path, declared: ModelFile, limits: GateLimits) -> ModelProto | list[Finding]:
+    """The parsed model, or why there is none. Links are never followed.
+
+    The file is read once: what was hashed is what is parsed.
+    """
+    try:
+        data = _read(folder / declared.file, limits)
+        if sha256_bytes(data) != declared.sha256:
+            raise _Refusal("G-DIGEST", "Write the digest of the file that is handed in.")
+        return _parse(data, limits)
+    except _Refusal as refusal:
+        return [
+            Finding(code, declared.file, None, f"{SENTENCES[code]} {detail}".strip())
+            for code, detail in refusal.oddities
+        ]
+
+
+class _Refusal(Exception):  # noqa: N818 - it never leaves this file
+    """Codes and details."""
+
+    def __init__(self, code: str, detail: str, *more: Oddity) -> None:
+        super().__init__(code)
+        self.oddities = (Oddity(code, detail), *more)
+
+
+def _parse(data: bytes, limits: GateLimits) -> ModelProto:
+    if data[_ORT_MAGIC[0]] == _ORT_MAGIC[1]:
+        raise _Refusal("G-ORT-FORMAT", "")
+    found = tuple(oddities(data, limits))
+    if found:
+        raise _Refusal(*found[0], *found[1:])
+    try:
+        model: ModelProto = ModelProto.FromString(data)
+    except DecodeError as error:
+        raise _Refusal("G-FORMAT", "It cannot be parsed.") from error
+    if not model.HasField("graph"):
+        raise _Refusal("G-FORMAT", "It holds no graph.")
+    return model
+
+
+def _read(path: Path, limits: GateLimits) -> bytes:
+    try:
+        # a pipe must not block us, and a link must not be followed
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _Refusal("G-FILE", f"{error.strerror}.") from error
+    with os.fdopen(descriptor, "rb") as handle:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _Refusal("G-FILE", "It is something else.")
+        if not 0 < status.st_size <= limits.max_model_bytes:
+            taken = f"1 to {limits.max_model_bytes}"
+            raise _Refusal("G-FILE-SIZE", f"It has {status.st_size} bytes, and {taken} are taken.")
+        data = handle.read(limits.max_model_bytes + 1)
+    if len(data) != status.st_size:
+        raise _Refusal("G-FILE", "It changed while it was read.")
+    return data

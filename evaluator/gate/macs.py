@@ -1,0 +1,163 @@
+"""What does a network cost at batch 1: how many multiply-accumulates, in 1e9?
+
+Convolutions and matrix products are counted, at the declared input size; branches of `If` both.
+Shapes come from ONNX's shape inference, so this runs only on models that passed the static rules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import onnx
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, inliner
+
+from evaluator.gate.survey import DEFAULT_DOMAINS
+from evaluator.gate.tensors import elements
+
+_FOLDABLE = 4096  # elements: shape inference needs the small constants, and only those
+
+Shape = Sequence[int]
+
+
+def gmacs(model: ModelProto, height: int, width: int) -> float | None:
+    light = _light(model, height, width)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(
+            inliner.inline_local_functions(light), data_prop=True
+        )
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return None  # the first load will say what is wrong, if anything is
+    macs = [_node_macs(node, shapes) for node, shapes in _nodes(inferred.graph, {})]
+    known = [value for value in macs if value is not None]
+    return sum(known) / 1e9 if len(known) == len(macs) else None
+
+
+def _light(model: ModelProto, height: int, width: int) -> ModelProto:
+    """The model at batch 1 and the declared size, its large constants replaced by their shapes.
+
+    Stated shapes of values in between are left out: they may lie, and are inferred anew.
+    """
+    graph = model.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    light = ModelProto(ir_version=model.ir_version)
+    light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
+    light.graph.name = "light"
+    light.graph.node.extend(graph.node)
+    for info in graph.input:
+        if info.name not in stored:
+            channels = info.type.tensor_type.shape.dim[1].dim_value or 1
+            shape = (1, channels, height, width)
+            light.graph.input.append(_value(info.name, info.type.tensor_type.elem_type, shape))
+    for info in graph.output:
+        light.graph.output.append(_value(info.name, info.type.tensor_type.elem_type, None))
+    for tensor in graph.initializer:
+        if elements(tensor) <= _FOLDABLE:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.input.append(_value(tensor.name, tensor.data_type, tensor.dims))
+    return light
+
+
+def _value(name: str, element_type: int, shape: Shape | None) -> onnx.ValueInfoProto:
+    info: onnx.ValueInfoProto = onnx.helper.make_tensor_value_info(name, element_type, shape)
+    return info
+
+
+def _nodes(
+    graph: GraphProto, outer: Mapping[str, Shape | None]
+) -> Iterator[tuple[NodeProto, Mapping[str, Shape | None]]]:
+    """Every node with the shapes that it sees."""
+    shapes = dict(outer)
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        shapes[info.name] = _dims(info)
+    shapes.update((tensor.name, list(tensor.dims)) for tensor in graph.initializer)
+    for node in graph.node:
+        yield node, shapes
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from _nodes(attribute.g, shapes)
+
+
+def _dims(info: onnx.ValueInfoProto) -> Shape | None:
+    if not info.type.tensor_type.HasField("shape"):
+        return None
+    dims = info.type.tensor_type.shape.dim
+    return [dim.dim_value for dim in dims] if all(d.HasField("dim_value") for d in dims) else None
+
+
+def _node_macs(node: NodeProto, shapes: Mapping[str, Shape | None]) -> int | None:
+    """Multiply-accumulates of one node; 0 where it is none of the table, None where unknown."""
+    known = (*DEFAULT_DOMAINS, "com.microsoft")
+    rule = _MACS.get(node.op_type) if node.domain in known else None
+    if rule is None:
+        return 0
+    measure, first, second = rule
+    left, right = (
+        shapes.get(node.input[position]) if position < len(node.input) else None
+        for position in (first, second)
+    )
+    result = shapes.get(node.output[0])
+    if left is None or right is None or result is None:
+        return None
+    return measure(_Product(node, left, right, result))
+
+
+class _Product(NamedTuple):
+    """A node with the shapes of its two operands and its result."""
+
+    node: NodeProto
+    left: Shape
+    right: Shape
+    result: Shape
+
+
+def _conv(product: _Product) -> int:
+    """Each output value sums over the kernel and the channels of its group."""
+    return math.prod(product.result) * math.prod(product.right[1:])
+
+
+def _conv_transpose(product: _Product) -> int:
+    """Each input value is spread over the kernel and the output channels of its group."""
+    return math.prod(product.left) * math.prod(product.right[1:])
+
+
+def _matmul(product: _Product) -> int:
+    return math.prod(product.result) * product.left[-1]
+
+
+def _gemm(product: _Product) -> int:
+    transposed = any(item.name == "transA" and item.i for item in product.node.attribute)
+    return math.prod(product.result) * product.left[0 if transposed else -1]
+
+
+def _einsum(product: _Product) -> int | None:
+    """Every index of the equation once; only plain equations of two operands."""
+    text = next((item.s for item in product.node.attribute if item.name == "equation"), b"")
+    equation = text.decode("ascii", "replace").replace(" ", "")
+    terms = equation.split("->")[0].split(",")
+    ranks = [len(product.left), len(product.right)]
+    if "." in equation or [len(term) for term in terms] != ranks:
+        return None
+    sizes = dict(zip("".join(terms), (*product.left, *product.right), strict=True))
+    return math.prod(sizes.values())
+
+
+_Measure = Callable[[_Product], int | None]
+# Operator -> how it is counted, and which inputs are its two operands.
+_MACS: dict[str, tuple[_Measure, int, int]] = {
+    "Conv": (_conv, 0, 1),
+    "ConvInteger": (_conv, 0, 1),
+    "ConvTranspose": (_conv_transpose, 0, 1),
+    "DynamicQuantizeMatMul": (_matmul, 0, 1),
+    "Einsum": (_einsum, 0, 1),
+    "Gemm": (_gemm, 0, 1),
+    "MatMul": (_matmul, 0, 1),
+    "MatMulInteger": (_matmul, 0, 1),
+    "MatMulIntegerToFloat": (_matmul, 0, 1),
+    "QGemm": (_gemm, 0, 3),
+    "QLinearConv": (_conv, 0, 3),
+    "QLinearMatMul": (_matmul, 0, 3),
+}

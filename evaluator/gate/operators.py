@@ -1,0 +1,75 @@
+"""Which operators may a network use? A list of what is allowed, and of what is refused by name.
+
+The allowed are deterministic, take and give plain tensors, and end: their work is bounded by the
+size of their inputs. Anything else is refused, so an operator that a later ONNX adds is refused
+until somebody puts it here. Domains are judged by the operators used, not by the imports declared:
+exporters declare domains that they never use.
+"""
+
+from __future__ import annotations
+
+_ARITHMETIC = """
+Abs Add BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil Clip CumSum Div Equal Exp Floor
+Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod Mul Neg Not And Or Xor Pow
+Reciprocal Round Sign Sqrt Sub Sum Where Erf
+Acos Acosh Asin Asinh Atan Atanh Cos Cosh Sin Sinh Tan Tanh
+"""
+_ACTIVATION = """
+Celu Elu Gelu HardSigmoid HardSwish Hardmax LeakyRelu LogSoftmax Mish PRelu Relu Selu Shrink Sigmoid
+Softmax Softplus Softsign SwiGLU Swish ThresholdedRelu
+"""
+_LAYER = """
+Attention AveragePool BatchNormalization Conv ConvTranspose DeformConv Dropout Einsum Gemm
+GlobalAveragePool GlobalLpPool GlobalMaxPool GroupNormalization GRU InstanceNormalization
+LayerNormalization LRN LpNormalization LpPool LSTM MatMul MaxPool MaxRoiPool MaxUnpool
+MeanVarianceNormalization RMSNormalization RNN RoiAlign RotaryEmbedding DFT Det
+"""
+_REDUCTION = """
+ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
+ReduceProd ReduceSum ReduceSumSquare TopK
+"""
+_SHAPE = """
+AffineGrid BitCast Cast CastLike CenterCropPad Col2Im Compress Concat Constant ConstantOfShape
+DepthToSpace Expand EyeLike Flatten Gather GatherElements GatherND GridSample Identity If NonZero
+OneHot Pad Range Reshape Resize ReverseSequence ScatterElements ScatterND Shape Size Slice
+SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze
+"""
+_QUANTISED = """
+ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul
+QuantizeLinear
+"""
+# What ONNX Runtime's quantiser writes, in its QOperator and QDQ forms, and the GELU that its
+# optimiser fuses; none of them reaches a file, a device or a random number.
+_MICROSOFT = """
+BiasGelu DequantizeLinear DynamicQuantizeMatMul FastGelu Gelu MatMulIntegerToFloat QGemm
+QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
+QLinearSigmoid QLinearSoftmax QLinearWhere QuantizeLinear QuickGelu
+"""
+
+ALLOWED: dict[str, frozenset[str]] = {
+    "": frozenset((_ARITHMETIC + _ACTIVATION + _LAYER + _REDUCTION + _SHAPE + _QUANTISED).split()),
+    "com.microsoft": frozenset(_MICROSOFT.split()),
+}
+
+RANDOM = frozenset(
+    [
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    ]
+)
+# Their bodies run as often as the data say, so no static count bounds them.
+LOOPS = frozenset(["Loop", "Scan", "SequenceMap"])
+
+# Domains whose operators runtimes bring with them: a local function there would replace one.
+RESERVED_DOMAINS = ("ai.onnx", "com.microsoft", "com.ms", "org.pytorch.aten")
+
+
+def reserved(domain: str) -> bool:
+    """Whether `domain` is, or lies under, one that belongs to a runtime or the standard."""
+    return domain == "" or any(
+        domain == name or domain.startswith(f"{name}.") for name in RESERVED_DOMAINS
+    )

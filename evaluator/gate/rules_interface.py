@@ -1,0 +1,71 @@
+"""Does the network take and give what `submission.yaml` declares? The rules on input and output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from onnx import TensorProto, ValueInfoProto
+
+from evaluator.gate.findings import label
+from evaluator.gate.subject import Hit, Subject
+from evaluator.gate.tensors import type_name
+
+_AXES = "NCHW"
+
+
+def _inputs(subject: Subject) -> list[ValueInfoProto]:
+    """Inputs that must be fed: those that no initialiser gives a value."""
+    graph = subject.survey.model.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    return [info for info in graph.input if info.name not in stored]
+
+
+def inputs(subject: Subject) -> Iterator[Hit]:
+    """Just one input, of float32."""
+    yield from _one_float(_inputs(subject), "input")
+
+
+def outputs(subject: Subject) -> Iterator[Hit]:
+    """Just one output, of float32."""
+    yield from _one_float(subject.survey.model.graph.output, "output")
+
+
+def _one_float(values: Sequence[ValueInfoProto], what: str) -> Iterator[Hit]:
+    if len(values) != 1:
+        names = ", ".join(label(value.name) for value in values[:5])
+        yield Hit(None, f"This one has {len(values)} {what}s{': ' + names if names else ''}.")
+        return
+    kind = values[0].type.tensor_type.elem_type
+    if kind != TensorProto.FLOAT:
+        yield Hit(
+            f"{what} '{label(values[0].name)}'",
+            f"This one is {type_name(kind)}: an fp16 network keeps float32 at both ends "
+            "(keep_io_types).",
+        )
+
+
+def input_shape(subject: Subject) -> Iterator[Hit]:
+    """(N, C, H, W): N free or 1, C as declared, H and W as declared or free."""
+    spec = subject.submission.input
+    channels = 3 if spec.channels == "rgb" else 1
+    for value in _inputs(subject)[:1]:
+        yield from _shape(value, (1, channels, spec.height, spec.width), "input")
+
+
+def output_shape(subject: Subject) -> Iterator[Hit]:
+    """(N, 1, H, W): N free or 1, one map, H and W as declared or free."""
+    spec = subject.submission.input
+    for value in list(subject.survey.model.graph.output)[:1]:
+        yield from _shape(value, (1, 1, spec.height, spec.width), "output")
+
+
+def _shape(value: ValueInfoProto, wanted: tuple[int, ...], what: str) -> Iterator[Hit]:
+    name = f"{what} '{label(value.name)}'"
+    shape = value.type.tensor_type.shape
+    if not value.type.tensor_type.HasField("shape") or len(shape.dim) != len(wanted):
+        yield Hit(name, f"This one declares {len(shape.dim)} dimensions.")
+        return
+    for axis, dimension, size in zip(_AXES, shape.dim, wanted, strict=True):
+        if dimension.HasField("dim_value") and dimension.dim_value != size:
+            free = " or left free" if axis != "C" else ""
+            yield Hit(name, f"{axis} is {dimension.dim_value}; it must be {size}{free}.")

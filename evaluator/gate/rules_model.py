@@ -1,0 +1,194 @@
+"""Is the graph one that may run: versions, operators, functions, size? The rules on structure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx
+from onnx import AttributeProto, FunctionProto, GraphProto
+
+from evaluator.gate.findings import label
+from evaluator.gate.operators import ALLOWED, LOOPS, RANDOM, reserved
+from evaluator.gate.subject import Hit, Subject
+from evaluator.gate.survey import DEFAULT_DOMAINS, Placed, Scope, function_key, qualified
+from evaluator.gate.tensors import small_values
+
+
+def ir_version(subject: Subject) -> Iterator[Hit]:
+    """The file format's version."""
+    limits, version = subject.limits, subject.survey.model.ir_version
+    if not limits.min_ir <= version <= limits.max_ir:
+        yield Hit(
+            None,
+            f"It is {version}, and {limits.min_ir} to {limits.max_ir} are read: set "
+            "model.ir_version before saving, or pass the exporter an older opset.",
+        )
+
+
+def opsets(subject: Subject) -> Iterator[Hit]:
+    """The default domain's opset, in the model and in every local function."""
+    model, limits, declared = subject.survey.model, subject.limits, subject.submission.opset
+    for body, name in ((model, None), *((f, f"function {label(f.name)}") for f in model.functions)):
+        versions = [item.version for item in body.opset_import if item.domain in DEFAULT_DOMAINS]
+        if len(versions) != 1:
+            if versions or body is model:
+                yield Hit(name, f"The default domain is imported {len(versions)} times.")
+        elif not limits.min_opset <= versions[0] <= limits.max_opset:
+            taken = f"{limits.min_opset} to {limits.max_opset}"
+            yield Hit(name, f"It is {versions[0]}, and {taken} are taken.")
+        elif body is model and versions[0] != declared:
+            yield Hit(None, f"submission.yaml declares {declared}, the file says {versions[0]}.")
+    imported = {item.domain for item in model.opset_import} | set(DEFAULT_DOMAINS)
+    for placed in subject.survey.nodes:
+        if placed.scope.owner is None and placed.node.domain not in imported:
+            yield Hit(str(placed), "Its domain is not imported.")
+
+
+def training_info(subject: Subject) -> Iterator[Hit]:
+    """Training graphs ride along in files of ONNX's training preview."""
+    if len(subject.survey.model.training_info):
+        yield Hit(None, "Remove training_info.")
+
+
+def functions(subject: Subject) -> Iterator[Hit]:
+    """Local functions: each defined once, in a domain of their own, without cycles or macros."""
+    survey = subject.survey
+    counts = Counter(function_key(function) for function in survey.model.functions)
+    for key, count in counts.items():
+        name = f"function {label(qualified(*key[:2]))}"
+        if count > 1:
+            yield Hit(name, f"It is defined {count} times.")
+        if reserved(key[0]):
+            yield Hit(name, "Its domain belongs to the runtime.")
+    if survey.recursion is not None:
+        yield Hit(f"function {label(survey.recursion[1])}", "It calls itself.")
+    graphs = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+    for placed in survey.nodes:
+        for attribute in placed.node.attribute:
+            # a graph handed on by reference multiplies with every use, past any count of calls
+            called = function_key(placed.node) in survey.functions
+            if attribute.type in graphs and (attribute.ref_attr_name or called):
+                yield Hit(str(placed), "Functions may not take graphs as attributes.")
+    for function in survey.model.functions:
+        if any(item.type in graphs for item in function.attribute_proto):
+            yield Hit(
+                f"function {label(function.name)}", "Functions may not take graphs as attributes."
+            )
+
+
+def node_count(subject: Subject) -> Iterator[Hit]:
+    """Nodes, with subgraphs counted and function calls expanded."""
+    limit = subject.limits.max_nodes
+    if subject.survey.expanded(None, limit + 1) > limit or len(subject.survey.nodes) > limit:
+        yield Hit(None, f"It holds more than {limit} nodes.")
+
+
+def randomness(subject: Subject) -> Iterator[Hit]:
+    """Operators whose result differs from run to run."""
+    yield from _named(subject, RANDOM)
+
+
+def loops(subject: Subject) -> Iterator[Hit]:
+    """Operators whose body runs as often as the data say."""
+    yield from _named(subject, LOOPS)
+
+
+def _named(subject: Subject, names: frozenset[str]) -> Iterator[Hit]:
+    for placed in subject.survey.nodes:
+        if placed.standard and placed.node.op_type in names:
+            yield Hit(str(placed), "")
+
+
+def training_mode(subject: Subject) -> Iterator[Hit]:
+    """Dropout and BatchNormalization must provably be in evaluation mode."""
+    for placed in subject.survey.nodes:
+        if placed.standard and placed.node.op_type in _TRAINS:
+            detail = _TRAINS[placed.node.op_type](placed)
+            if detail:
+                yield Hit(str(placed), detail)
+
+
+def _dropout_trains(placed: Placed) -> str:
+    inputs = placed.node.input
+    if len(inputs) < 3 or not inputs[2]:
+        return ""
+    values = small_values(placed.scope.constant(inputs[2]))
+    return "" if values == [0] else "Its input training_mode is not a constant false."
+
+
+def _batch_norm_trains(placed: Placed) -> str:
+    mode = placed.attribute("training_mode")
+    if mode is not None and (mode.i != 0 or mode.ref_attr_name):
+        return "Its attribute training_mode is set."
+    # before opset 14 the mode is told by the number of outputs
+    return "It gives running statistics." if sum(map(bool, placed.node.output)) > 1 else ""
+
+
+_TRAINS = {"Dropout": _dropout_trains, "BatchNormalization": _batch_norm_trains}
+
+
+def domains(subject: Subject) -> Iterator[Hit]:
+    """Domains are judged by the nodes that use them; local functions make theirs known."""
+    survey = subject.survey
+    for placed in survey.nodes:
+        node = placed.node
+        if placed.standard or node.domain in ALLOWED or function_key(node) in survey.functions:
+            continue
+        yield Hit(str(placed), f"Nobody here knows the domain {label(node.domain)}.")
+
+
+def operators(subject: Subject) -> Iterator[Hit]:
+    """Operators on the list, which exist and are not withdrawn in the opset that is imported."""
+    survey = subject.survey
+    for placed in survey.nodes:
+        node = placed.node
+        allowed = ALLOWED.get("" if placed.standard else node.domain)
+        if allowed is None or function_key(node) in survey.functions:
+            continue
+        if node.op_type in RANDOM | LOOPS and placed.standard:
+            continue  # those have codes of their own
+        if node.op_type not in allowed:
+            yield Hit(str(placed), "")
+        elif placed.standard:
+            yield from _exists(placed, subject)
+
+
+def _exists(placed: Placed, subject: Subject) -> Iterator[Hit]:
+    key = placed.scope.owner
+    body = subject.survey.model if key is None else subject.survey.functions[key]
+    versions = [item.version for item in body.opset_import if item.domain in DEFAULT_DOMAINS]
+    if len(versions) != 1 or not 1 <= versions[0] <= subject.limits.max_opset:
+        return  # G-OPSET has said so
+    try:
+        schema = onnx.defs.get_schema(placed.node.op_type, versions[0], "")
+    except onnx.defs.SchemaError:
+        yield Hit(str(placed), f"It does not exist in opset {versions[0]}.")
+        return
+    if schema.deprecated:
+        yield Hit(str(placed), f"It is withdrawn in opset {versions[0]}.")
+
+
+def duplicate_names(subject: Subject) -> Iterator[Hit]:
+    """Two definitions of one name: runtimes differ in which of them they take."""
+    for scope in subject.survey.scopes:
+        counts = Counter(_definitions(scope))
+        for name, count in counts.items():
+            if count > 1:
+                place = scope.name or None
+                yield Hit(place, f"'{label(name)}' is defined {count} times.")
+
+
+def _definitions(scope: Scope) -> Iterator[str]:
+    body = scope.body
+    if isinstance(body, GraphProto):
+        inputs = {info.name for info in body.input}
+        yield from (info.name for info in body.input)
+        # an initialiser may give an input its default
+        yield from (t.name for t in body.initializer if t.name not in inputs)
+        stored = Counter(tensor.name for tensor in body.initializer)
+        yield from (name for name, count in stored.items() if count > 1 and name in inputs)
+    elif isinstance(body, FunctionProto):
+        yield from body.input
+    for node in body.node:
+        yield from (name for name in node.output if name)

@@ -1,0 +1,234 @@
+"""What is in a model, wherever it hides? One flat list of every graph, node, tensor and type.
+
+Rules ask a `Survey` and never walk for themselves, so that nothing in a subgraph of a function of a
+subgraph is forgotten. Everything here is iterative and linear in the file's fields; function calls
+are counted, never expanded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    TypeProto,
+)
+
+from evaluator.gate.findings import label
+
+DEFAULT_DOMAINS = ("", "ai.onnx")
+FunctionKey = tuple[str, str, str]  # domain, name, overload
+
+
+@dataclass
+class Scope:
+    """One graph, subgraph or function body, with the names it sees."""
+
+    name: str  # for people; empty for the main graph
+    body: GraphProto | FunctionProto
+    parent: Scope | None = None
+    owner: FunctionKey | None = None  # the function it belongs to
+    constants: dict[str, TensorProto] = field(default_factory=dict)
+
+    def constant(self, name: str) -> TensorProto | None:
+        """The constant tensor called `name`, here or in an enclosing graph."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.constants:
+                return scope.constants[name]
+            scope = scope.parent
+        return None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A node and where it stands."""
+
+    node: NodeProto
+    scope: Scope
+    index: int
+
+    def __str__(self) -> str:
+        name = label(self.node.name) or f"#{self.index}"
+        inside = f" in {self.scope.name}" if self.scope.name else ""
+        return f"{name} ({label(qualified(self.node.domain, self.node.op_type))}){inside}"
+
+    @property
+    def standard(self) -> bool:
+        """Whether the node's operator is one of the default domain."""
+        return self.node.domain in DEFAULT_DOMAINS
+
+    def attribute(self, name: str) -> AttributeProto | None:
+        """The node's attribute called `name`."""
+        return next((item for item in self.node.attribute if item.name == name), None)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A tensor and what holds it: a node's attribute, or a graph's initialiser."""
+
+    tensor: TensorProto
+    holder: str
+
+    def __str__(self) -> str:
+        return f"tensor '{label(self.tensor.name)}' of {self.holder}"
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A declared type and whose it is."""
+
+    type: TypeProto
+    holder: str
+
+
+def qualified(domain: str, name: str) -> str:
+    """`domain::name`, or the bare name in the default domain."""
+    return name if domain in DEFAULT_DOMAINS else f"{domain}::{name}"
+
+
+def function_key(item: NodeProto | FunctionProto) -> FunctionKey:
+    """What a call and a definition have in common."""
+    name = item.op_type if isinstance(item, NodeProto) else item.name
+    domain = "" if item.domain in DEFAULT_DOMAINS else item.domain
+    return domain, name, item.overload
+
+
+@dataclass
+class Survey:
+    """Everything in a model, flat."""
+
+    model: ModelProto
+    scopes: list[Scope] = field(default_factory=list)
+    nodes: list[Placed] = field(default_factory=list)
+    tensors: list[Held] = field(default_factory=list)
+    sparse: list[tuple[SparseTensorProto, str]] = field(default_factory=list)
+    types: list[Typed] = field(default_factory=list)
+
+    @cached_property
+    def functions(self) -> dict[FunctionKey, FunctionProto]:
+        """Local functions by the key that calls name them with."""
+        return {function_key(function): function for function in self.model.functions}
+
+    @cached_property
+    def recursion(self) -> FunctionKey | None:
+        """A function that calls itself, however indirectly, or None."""
+        try:
+            TopologicalSorter(self._calls()).prepare()
+        except CycleError as error:
+            key: FunctionKey = error.args[1][0]
+            return key
+        return None
+
+    def expanded(self, key: FunctionKey | None, ceiling: int) -> int:
+        """Nodes of a function, or of the model where `key` is None, with every call expanded.
+
+        Args:
+            ceiling: the sum is cut here, so that numbers stay small however functions nest.
+        """
+        if self.recursion is not None:
+            return ceiling
+        sizes: dict[FunctionKey | None, int] = {}
+        own = self._own_nodes()
+        calls = self._calls()
+        for name in (*TopologicalSorter(calls).static_order(), None):
+            callees = self._callees(name)
+            total = own.get(name, 0) + sum(
+                times * max(0, sizes[callee] - 1) for callee, times in callees.items()
+            )
+            sizes[name] = min(ceiling, total)
+        return sizes[key]
+
+    def _own_nodes(self) -> dict[FunctionKey | None, int]:
+        counts: dict[FunctionKey | None, int] = {}
+        for placed in self.nodes:
+            counts[placed.scope.owner] = counts.get(placed.scope.owner, 0) + 1
+        return counts
+
+    @cached_property
+    def _call_table(self) -> dict[FunctionKey | None, dict[FunctionKey, int]]:
+        table: dict[FunctionKey | None, dict[FunctionKey, int]] = {}
+        for placed in self.nodes:
+            key = function_key(placed.node)
+            if key in self.functions:
+                row = table.setdefault(placed.scope.owner, {})
+                row[key] = row.get(key, 0) + 1
+        return table
+
+    def _callees(self, name: FunctionKey | None) -> dict[FunctionKey, int]:
+        return self._call_table.get(name, {})
+
+    def _calls(self) -> dict[FunctionKey, set[FunctionKey]]:
+        return {key: set(self._callees(key)) for key in self.functions}
+
+
+def survey(model: ModelProto) -> Survey:
+    """Walk a parsed model once.
+
+    Complexity: linear in the number of messages, whatever nests in what.
+    """
+    result = Survey(model)
+    waiting = [Scope("", model.graph)]
+    for function in model.functions:
+        name = f"function {label(qualified(function.domain, function.name))}"
+        waiting.append(Scope(name, function, owner=function_key(function)))
+    for number, training in enumerate(model.training_info):
+        waiting.append(Scope(f"training_info {number}", training.initialization))
+        waiting.append(Scope(f"training_info {number}", training.algorithm))
+    while waiting:
+        scope = waiting.pop()
+        result.scopes.append(scope)
+        waiting.extend(_enter(scope, result))
+    return result
+
+
+def _enter(scope: Scope, result: Survey) -> Iterator[Scope]:
+    """Record what `scope` holds; yield the scopes inside it."""
+    holder = scope.name or "the graph"
+    body = scope.body
+    result.types.extend(Typed(info.type, _value(info.name)) for info in body.value_info)
+    if isinstance(body, GraphProto):
+        for info in (*body.input, *body.output):
+            result.types.append(Typed(info.type, _value(info.name)))
+        result.tensors.extend(Held(tensor, holder) for tensor in body.initializer)
+        result.sparse.extend((tensor, holder) for tensor in body.sparse_initializer)
+        scope.constants.update((tensor.name, tensor) for tensor in body.initializer)
+    else:
+        for attribute in body.attribute_proto:
+            yield from _attribute(attribute, scope, holder, result)
+    for index, node in enumerate(body.node):
+        placed = Placed(node, scope, index)
+        result.nodes.append(placed)
+        if node.op_type == "Constant" and placed.standard and len(node.output) == 1:
+            scope.constants.update(
+                (node.output[0], item.t) for item in node.attribute if item.HasField("t")
+            )
+        for attribute in node.attribute:
+            yield from _attribute(attribute, scope, str(placed), result)
+
+
+def _attribute(
+    attribute: AttributeProto, scope: Scope, holder: str, result: Survey
+) -> Iterator[Scope]:
+    tensors = [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
+    result.tensors.extend(Held(tensor, holder) for tensor in tensors)
+    sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+    result.sparse.extend((tensor, holder) for tensor in (*sparse, *attribute.sparse_tensors))
+    types = [*([attribute.tp] if attribute.HasField("tp") else []), *attribute.type_protos]
+    result.types.extend(Typed(item, holder) for item in types)
+    for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+        name = f"{label(attribute.name)} of {holder}"
+        yield Scope(name[:200], graph, parent=scope, owner=scope.owner)
+
+
+def _value(name: str) -> str:
+    return f"value '{label(name)}'"

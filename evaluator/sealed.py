@@ -1,0 +1,135 @@
+"""Sealed archives: a tar stream, encrypted with age, whose first member is its index.
+
+The harness writes them; `infer` opens the images with the image key, `score` opens the labels with
+the label key. Reading streams, so memory does not grow with the number of cases.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyrage
+from numpy.typing import NDArray
+from PIL import Image
+
+from evaluator.contract import MAX_SIDE, SealedCase, SealedIndex, parse
+from evaluator.errors import BusbenchError
+from evaluator.files import canonical_json
+
+INDEX = "index.json"
+REMEDY = "Seal the split again with `busbench seal`."
+
+
+def seal_archive(index: SealedIndex, files: Iterable[bytes], recipient: str) -> bytes:
+    """Encrypt `index` and one file a case, in the index's order, to an age recipient."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        _add(archive, INDEX, canonical_json(index.document()))
+        for case, data in zip(index.cases, files, strict=True):
+            _add(archive, case.file, data)
+    return bytes(pyrage.encrypt(plain.getvalue(), [pyrage.x25519.Recipient.from_str(recipient)]))
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)  # owner, mode and time stay at their defaults: same bytes
+    member.size = len(data)
+    archive.addfile(member, io.BytesIO(data))
+
+
+def read_identity(path: Path) -> pyrage.x25519.Identity:
+    """The age identity in `path`; raises `keys-invalid` where there is none."""
+    try:
+        return pyrage.x25519.Identity.from_str(path.read_text().strip())
+    except (OSError, ValueError, pyrage.IdentityError) as error:
+        raise BusbenchError(
+            "keys-invalid",
+            f"{path} holds no age identity that can be read.",
+            "Give the key folder that `busbench keys new` made.",
+        ) from error
+
+
+@contextmanager
+def open_sealed(
+    path: Path, key: Path
+) -> Iterator[tuple[SealedIndex, Iterator[tuple[SealedCase, bytes]]]]:
+    """Open a sealed archive: its index, and its cases one after the other.
+
+    Raises:
+        BusbenchError: `keys-invalid` where the key does not open it, `bundle-invalid` where the
+            archive is missing or damaged.
+    """
+    with _decrypted(path, read_identity(key)) as stream, _damage(path):
+        archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115  closed with the stream
+        index = parse(SealedIndex, _member(archive, INDEX), str(path), "bundle-invalid", REMEDY)
+        yield index, ((case, _member(archive, case.file)) for case in index.cases)
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    member = archive.next()
+    content = archive.extractfile(member) if member is not None else None
+    if member is None or content is None or member.name != name:
+        raise tarfile.ReadError(f"{name} is not where the index says")
+    return content.read()
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except tarfile.TarError as error:
+        raise BusbenchError("bundle-invalid", f"{path} is damaged ({error}).", REMEDY) from error
+
+
+@contextmanager
+def _decrypted(path: Path, identity: pyrage.x25519.Identity) -> Iterator[BinaryIO]:
+    """The plaintext as a stream: a thread decrypts into a pipe while the caller reads."""
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        raise BusbenchError("bundle-invalid", f"{path} cannot be read.", REMEDY) from error
+    read_end, write_end = os.pipe()
+    refused: list[pyrage.DecryptError] = []
+
+    def pump() -> None:
+        try:
+            with source, os.fdopen(write_end, "wb") as sink:
+                pyrage.decrypt_io(source, sink, [identity])
+        except pyrage.DecryptError as error:
+            refused.append(error)
+        except OSError:
+            pass  # the reader stopped early and closed its end
+
+    thread = threading.Thread(target=pump, daemon=True)
+    thread.start()
+    try:
+        with os.fdopen(read_end, "rb") as stream:
+            yield stream
+    finally:
+        thread.join()
+        if refused:
+            raise BusbenchError(
+                "keys-invalid",
+                f"{path} cannot be decrypted with this key ({refused[0]}).",
+                "Give the keys that it was sealed to; the image key opens images only.",
+            ) from refused[0]
+
+
+def decode_png(data: bytes, case: SealedCase, where: Path) -> NDArray[np.uint8]:
+    """Decode a sealed PNG to (H, W) uint8, 0 or 255 for masks; its size must be the index's."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.size != (case.width, case.height) or max(image.size) > MAX_SIDE:
+                raise OSError("another size than the index says")
+            return np.asarray(image.convert("L"), dtype=np.uint8)
+    except OSError as error:
+        raise BusbenchError(
+            "bundle-invalid", f"{case.file} in {where} cannot be decoded ({error}).", REMEDY
+        ) from error

@@ -1,0 +1,58 @@
+"""`busbench demo`: the first thing a newcomer runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluator.errors import BusbenchError
+from harness.challenge import Challenge, load_challenge
+from harness.cli.app import app, err, out
+from harness.cli.board import print_board, read_board
+from harness.cli.options import ChallengeOption, RunnerName, make_runner
+from harness.cli.progress import bars
+from harness.lanes.demo import DemoSettings, run_demo
+from harness.sandbox import DockerRunner
+
+
+@app.command()
+def demo(
+    dataset: Annotated[str, typer.Option(help="A dataset's name; needs --raw.")] = "phantom",
+    raw: Annotated[Path | None, typer.Option(help="The dataset's folder as downloaded.")] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("demo"),
+    runner: Annotated[
+        RunnerName | None,
+        typer.Option(help="Default: docker where an engine answers, else process."),
+    ] = None,
+    challenge: ChallengeOption = None,
+) -> None:
+    """The whole journey, from raw images to a published leaderboard.
+
+    Run it again after an interruption: finished steps are kept.
+
+    Example: busbench demo --dataset busbra --raw BUSBRA --out demo-busbra
+    """
+    if dataset != "phantom" and raw is None:
+        raise BusbenchError("usage", f"--dataset {dataset} needs --raw.", "Name its folder.")
+    settings = load_challenge(challenge)
+    with bars() as progress:
+        engine = make_runner(runner or _available(settings), settings, progress)
+        result = run_demo(DemoSettings(dataset, raw), out_dir, engine, settings, progress, _tell)
+    print_board(read_board(result.ledger))
+    out.print(f"ledger  {result.ledger}", soft_wrap=True)
+    out.print(f"site    {result.site}", soft_wrap=True)
+
+
+def _tell(step: str, line: str) -> None:
+    err.print(f"[green]✓[/] {step:<9} {line}", highlight=False, soft_wrap=True)
+
+
+def _available(settings: Challenge) -> RunnerName:
+    try:
+        DockerRunner(settings)
+    except BusbenchError as error:
+        err.print(f"{error.message} Running without isolation (--runner process).")
+        return RunnerName.PROCESS
+    return RunnerName.DOCKER

@@ -1,0 +1,50 @@
+"""How results look in a terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from evaluator.contract import CountedModel, GateVerdict, MetricSummary
+from harness.cli.app import out
+from harness.lanes.evaluate import REPORT, Evaluation
+
+
+def number(summary: MetricSummary) -> str:
+    """`mean ± std`, or the mean alone of a single model."""
+    spread = "" if summary.std is None else f" ± {summary.std:.4f}"
+    return f"{summary.mean:.4f}{spread}"
+
+
+def print_verdict(verdict: GateVerdict) -> None:
+    """What the gate read off each model."""
+    table = Table(title="The gate accepts this submission", title_justify="left")
+    for name in ("fold", "opset", "nodes", "parameters", "GMACs"):
+        table.add_column(name, justify="right")
+    for model in verdict.models:
+        table.add_row(*_cells(model))
+    out.print(table)
+
+
+def _cells(model: CountedModel) -> tuple[str, ...]:
+    fold = "all" if model.fold is None else str(model.fold)
+    gmacs = "unknown" if model.gmacs is None else f"{model.gmacs:.3f}"
+    return fold, str(model.opset), str(model.nodes), f"{model.parameters:,}", gmacs
+
+
+def print_report(result: Evaluation) -> None:
+    """The scores of a finished evaluation, group by group."""
+    report = result.report
+    table = Table(
+        title=f"{report.method} by {report.team} on {report.track} ({report.status})",
+        title_justify="left",
+    )
+    table.add_column("group")
+    table.add_column("cases", justify="right")
+    metrics = list(report.scores.groups["all"].metrics)
+    for name in metrics:
+        table.add_column(f"{name} {report.scores.units[name]}".strip(), justify="right")
+    for group, scores in report.scores.groups.items():
+        cells = [number(scores.metrics[name]) for name in metrics]
+        table.add_row(group, str(scores.cases), *cells)
+    out.print(table)
+    out.print(f"report           {result.folder / REPORT}")

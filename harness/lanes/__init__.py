@@ -1,0 +1,1 @@
+"""Lanes: the ways in. Training in a container, checking, and evaluating a submission folder."""

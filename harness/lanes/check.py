@@ -1,0 +1,47 @@
+"""`busbench check`: would the evaluator take this submission? It never touches a label."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from evaluator.contract import GateVerdict, read
+from evaluator.progress import Progress, quiet
+from harness.challenge import Challenge
+from harness.lanes.intake import take
+from harness.lanes.steps import run_once
+from harness.sandbox import Runner, Stage
+
+
+def gate_stage(submission: Path, out: Path, challenge: Challenge) -> Stage:
+    """The gate, which sees the submission alone."""
+    return Stage(
+        name="gate",
+        room="infer",
+        command=("gate", "--submission", "{submission}", "--out", "{out}"),
+        inputs={"submission": submission},
+        output=out,
+        limits=challenge.limits.gate,
+        log=out.with_name("gate.log"),
+    )
+
+
+def read_verdict(folder: Path) -> GateVerdict:
+    """The verdict that a finished gate stage left."""
+    remedy = "Run the same command again."
+    return read(GateVerdict, folder / "gate.json", "stage-crashed", remedy)
+
+
+def check(
+    folder: Path, runner: Runner, challenge: Challenge, progress: Progress = quiet
+) -> GateVerdict:
+    """Run the gate on a submission folder.
+
+    Raises:
+        BusbenchError: `submission-invalid` or `gate-refused`, with the reason.
+    """
+    with tempfile.TemporaryDirectory(prefix="busbench-check-") as name:
+        work = Path(name)
+        take(folder, work / "submission")
+        stage = gate_stage(work / "submission", work / "gate", challenge)
+        return read_verdict(run_once(runner, stage, progress))

@@ -1,0 +1,235 @@
+"""`busbench evaluate`: gate, infer and score a submission, and state the result as a report.
+
+    RUNS/<id>/submission/   the declared files, copied
+    RUNS/<id>/gate/         gate.json          made by the gate container (the submission alone)
+    RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
+    RUNS/<id>/score/        scores, cases.csv  made by the score container (labels, no model)
+    RUNS/<id>/report.dsse.json                 signed; its presence means done
+
+The id is a digest of everything that decides the result, so the same evaluation resumes, and
+another one never meets its files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import harness
+from evaluator.contract import (
+    GateVerdict,
+    Predictions,
+    Provenance,
+    Report,
+    Scores,
+    Submission,
+    read,
+)
+from evaluator.errors import BusbenchError
+from evaluator.files import canonical_json, sha256_bytes
+from evaluator.predictions import open_predictions
+from evaluator.progress import Progress, quiet
+from harness.challenge import Challenge
+from harness.lanes.check import gate_stage, read_verdict
+from harness.lanes.intake import read_submission, take
+from harness.lanes.steps import run_once, stage_key
+from harness.lanes.train import trained_by_path
+from harness.ledger import SignedReport, sign, write_report
+from harness.sandbox import Runner, Stage
+from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys
+
+REPORT = "report.dsse.json"
+AGAIN = "Remove the run's folder and run the same command again."
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How to run; the device is used or refused, never changed silently."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation."""
+
+    folder: Path
+    report: Report
+    signed: SignedReport
+
+
+def evaluate(
+    submission_folder: Path,
+    bundles: Bundles,
+    keys: Keys,
+    runs: Path,
+    runner: Runner,
+    challenge: Challenge,
+    settings: EvaluateSettings | None = None,
+    progress: Progress = quiet,
+) -> Evaluation:
+    """Evaluate a submission on the sealed test set and sign the report.
+
+    Raises:
+        BusbenchError: whatever the submission, the bundles or the machine is to blame for.
+    """
+    settings = settings or EvaluateSettings()
+    submission = read_submission(submission_folder)
+    identities = {
+        "gate": runner.identify("infer"),
+        "infer": runner.identify("infer"),
+        "score": runner.identify("score"),
+    }
+    folder = runs / run_id(submission, bundles, identities, settings)
+    if not (folder / "submission").is_dir():
+        take(submission_folder, folder / "submission", bundles.sealed.track)
+    runs.chmod(0o700)  # predictions and per-case results are the organiser's
+    threads = max(1, int(challenge.limits.infer.cpus))
+    stages = _stages(folder, bundles, keys, challenge, settings, threads)
+    try:
+        for stage in stages:
+            run_once(runner, stage, progress)
+    finally:
+        shutil.rmtree(folder / "keys", ignore_errors=True)
+    trained_here = _trained_here(submission_folder, submission)
+    report = build_report(folder, submission, bundles, runner.name, identities, trained_here)
+    signed = sign(report, keys)
+    write_report(signed, folder / REPORT)
+    return Evaluation(folder, report, signed)
+
+
+def run_id(
+    submission: Submission,
+    bundles: Bundles,
+    identities: Mapping[str, str],
+    settings: EvaluateSettings,
+) -> str:
+    """Sixteen digits that stand for everything that decides a result."""
+    decides = {
+        "submission": submission.digest,
+        "split": bundles.sealed.split_digest,
+        "images": bundles.sealed.images_sha256,
+        "labels": bundles.sealed.labels_sha256,
+        "evaluator": dict(identities),
+        "device": settings.device,
+        "batch_size": settings.batch_size,
+    }
+    return sha256_bytes(canonical_json(decides))[:16]
+
+
+def _stages(
+    folder: Path,
+    bundles: Bundles,
+    keys: Keys,
+    challenge: Challenge,
+    settings: EvaluateSettings,
+    threads: int,
+) -> tuple[Stage, ...]:
+    """Who sees what: this table is the wall between the model and the labels."""
+    submission = folder / "submission"
+    infer = Stage(
+        name="infer",
+        room="infer",
+        command=(
+            *("infer", "--submission", "{submission}", "--gate", "{gate}/gate.json"),
+            *("--images", "{images}", "--key", "{key}", "--out", "{out}"),
+            *("--device", settings.device, "--threads", str(threads)),
+            *("--batch-size", str(settings.batch_size)),
+        ),
+        inputs={
+            "submission": submission,
+            "gate": folder / "gate",
+            "images": bundles.images,
+            "key": stage_key(keys.images.secret, folder / "keys"),
+        },
+        output=folder / "infer",
+        limits=challenge.limits.infer,
+        gpu=settings.device == "cuda",
+        log=folder / "infer.log",
+    )
+    score = Stage(
+        name="score",
+        room="score",
+        command=(
+            *("score", "--predictions", "{predictions}", "--labels", "{labels}"),
+            *("--key", "{key}", "--out", "{out}"),
+        ),
+        inputs={
+            "predictions": folder / "infer",
+            "labels": bundles.labels,
+            "key": stage_key(keys.labels.secret, folder / "keys"),
+        },
+        output=folder / "score",
+        limits=challenge.limits.score,
+        log=folder / "score.log",
+    )
+    return gate_stage(submission, folder / "gate", challenge), infer, score
+
+
+def build_report(
+    folder: Path,
+    submission: Submission,
+    bundles: Bundles,
+    runner: Literal["docker", "process"],
+    identities: Mapping[str, str],
+    trained_here: str | None,
+) -> Report:
+    """State what a finished run's files amount to.
+
+    Raises:
+        BusbenchError: `predictions-invalid` or `stage-crashed` where they contradict each other.
+    """
+    verdict: GateVerdict = read_verdict(folder / "gate")
+    predictions: Predictions = open_predictions(folder / "infer")
+    scores = read(Scores, folder / "score" / "scores.json", "stage-crashed", AGAIN)
+    digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
+    if len(digests) > 1:
+        raise BusbenchError(
+            "predictions-invalid", f"{folder} holds files of two submissions.", AGAIN
+        )
+    sealed = bundles.sealed
+    return Report(
+        team=submission.team,
+        method=submission.method,
+        track=sealed.track,
+        dataset=sealed.dataset,
+        split_version=sealed.split_version,
+        labels=sealed.labels,
+        status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
+        scores=scores,
+        models=verdict.models,
+        runtime=predictions.runtime,
+        provenance=Provenance(
+            submission_sha256=submission.digest,
+            models_sha256=tuple(model.sha256 for model in submission.models),
+            split_digest=sealed.split_digest,
+            sealed_images_sha256=sealed.images_sha256,
+            sealed_labels_sha256=sealed.labels_sha256,
+            predictions_sha256=scores.predictions_sha256,
+            evaluator=dict(identities),
+            runner=runner,
+            busbench=harness.__version__,
+            trained_here=trained_here,
+        ),
+    )
+
+
+def _is_complete(submission: Submission, scores: Scores, folds: int) -> bool:
+    """A result counts when every fold's model gave a valid mask for every test case."""
+    named = {model.fold for model in submission.models}
+    return scores.invalid == 0 and named in ({None}, set(range(folds)))
+
+
+def _trained_here(folder: Path, submission: Submission) -> str | None:
+    """The image that trained this very submission on this machine, or None."""
+    try:
+        note = json.loads(trained_by_path(folder).read_bytes())
+    except FileNotFoundError:
+        return None
+    return str(note["image"]) if note["submission_sha256"] == submission.digest else None

@@ -1,0 +1,128 @@
+"""Container images: built from `containers/` when they are not there, named by what is in them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import APIError, BuildError, ImageNotFound
+
+from evaluator.errors import BusbenchError
+from evaluator.files import sha256_bytes
+from evaluator.progress import Progress
+from harness.challenge import Images, Room
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD_STEPS = 9  # about as many as a Dockerfile of ours has
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a room's image is built from, relative to the project's root."""
+
+    dockerfile: str
+    sources: tuple[str, ...]
+
+
+def _recipe(room: Room) -> Recipe:
+    package = "reference_models" if room == "participant" else "evaluator"
+    kind = "participant" if room == "participant" else "evaluator"
+    return Recipe(
+        dockerfile=f"containers/{kind}.Dockerfile",
+        sources=("containers/install.sh", f"containers/locks/{room}.txt", package),
+    )
+
+
+def _files(root: Path, sources: tuple[str, ...]) -> Iterator[Path]:
+    for source in sources:
+        path = root / source
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        yield from (p for p in found if p.is_file() and "__pycache__" not in p.parts)
+
+
+def build_context(room: Room, images: Images, root: Path = ROOT) -> bytes:
+    """The build context of a room's image as a tar: same sources, same bytes."""
+    recipe = _recipe(room)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path in _files(root, (recipe.dockerfile, *recipe.sources)):
+            _add(archive, str(path.relative_to(root)), path)
+        for path in sorted(images.wheelhouse.glob("*.whl")) if images.wheelhouse else []:
+            _add(archive, f"containers/wheelhouse/{path.name}", path)
+        _add(archive, "containers/wheelhouse/README", root / "containers/wheelhouse/README")
+    return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
+    data = path.read_bytes()
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(data), 0o644
+    archive.addfile(member, io.BytesIO(data))
+
+
+def ensure_image(
+    client: docker.DockerClient, room: Room, images: Images, progress: Progress
+) -> str:
+    """The id of a room's image; built where no image of these very sources is there.
+
+    Raises:
+        BusbenchError: `image-unavailable` where it cannot be built.
+    """
+    if not (ROOT / _recipe(room).dockerfile).exists():
+        raise BusbenchError(
+            "image-unavailable",
+            f"The sources of the {room} image are not in {ROOT}.",
+            "Run busbench from a checkout of the project, or use --runner process.",
+        )
+    context = build_context(room, images)
+    tag = sha256_bytes(context + images.base.encode())[:12]
+    name = f"busbench/{room}:{tag}"
+    try:
+        image = client.images.get(name)
+    except ImageNotFound:
+        image = client.images.get(_build(client, room, images, context, name, progress))
+    image.tag(f"busbench/{room}", "latest")  # the name that compose.yaml uses
+    return str(image.id)
+
+
+def _build(
+    client: docker.DockerClient,
+    room: Room,
+    images: Images,
+    context: bytes,
+    name: str,
+    progress: Progress,
+) -> str:
+    what = f"building the {room} image"
+    step = 0
+    try:
+        for line in client.api.build(
+            fileobj=io.BytesIO(context),
+            custom_context=True,
+            dockerfile=_recipe(room).dockerfile,
+            buildargs={"BASE_IMAGE": images.base, "ROOM": room},
+            tag=name,
+            rm=True,
+            decode=True,
+        ):
+            if "error" in line:
+                raise BuildError(line["error"], iter(()))
+            if str(line.get("stream", "")).startswith("Step "):
+                progress(what, step := step + 1, max(step, BUILD_STEPS))
+    except (APIError, BuildError) as error:
+        raise BusbenchError(
+            "image-unavailable",
+            f"The {room} image cannot be built from {images.base}: {_first_line(error)}.",
+            "Name a base image that the engine can reach under `images:` in challenge.yaml.",
+        ) from error
+    progress(what, max(step, BUILD_STEPS), max(step, BUILD_STEPS))
+    return name
+
+
+def _first_line(error: APIError | BuildError) -> str:
+    text = str(error.explanation if isinstance(error, APIError) else error.msg).strip()
+    return text.splitlines()[0][:300] if text else "no reason given"

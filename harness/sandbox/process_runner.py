@@ -1,0 +1,103 @@
+"""Stages as plain processes of this machine: for development, without any isolation."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import harness
+from evaluator.errors import BusbenchError
+from evaluator.files import write_atomically
+from evaluator.progress import Progress, parse_line
+from harness.challenge import Room
+from harness.sandbox.docker_runner import read_error
+from harness.sandbox.failure import explain
+from harness.sandbox.stage import Outcome, Stage
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES: dict[Room, str] = {
+    "participant": "reference_models",
+    "infer": "evaluator",
+    "score": "evaluator",
+}
+
+
+class ProcessRunner:
+    """Runs each stage as `python -m <room>`; reports say so."""
+
+    name: Literal["docker", "process"] = "process"
+
+    def identify(self, stage_room: Room) -> str:
+        """The process and its version."""
+        return f"process {MODULES[stage_room]} {harness.__version__}"
+
+    def run(self, stage: Stage, progress: Progress) -> None:
+        """Run a stage; only the time limit is kept. See `Runner`."""
+        if stage.image is not None:
+            raise BusbenchError(
+                "engine-unavailable",
+                "A participant's image runs in Docker only.",
+                "Start a Docker engine and use --runner docker.",
+            )
+        inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
+        words = stage.words(inside | {"out": str(stage.output.resolve())})
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", MODULES[stage.room], *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment | dict(stage.environment),
+            start_new_session=True,  # a time-out takes the whole tree
+        )
+        timed_out = threading.Event()
+        timer = threading.Timer(stage.limits.seconds, _stop, (process, timed_out))
+        timer.start()
+        try:
+            lines = _follow(process, progress)
+            code = process.wait()
+        finally:
+            timer.cancel()
+            _kill_tree(process)
+        if stage.log is not None:
+            write_atomically(stage.log, "\n".join(lines).encode())
+        if code != 0:
+            last = next((line for line in reversed(lines) if line.strip()), "")
+            raise explain(
+                stage,
+                Outcome(
+                    exit_code=code,
+                    timed_out=timed_out.is_set(),
+                    last_line=last,
+                    error=read_error(stage.output),
+                ),
+            )
+
+
+def _follow(process: subprocess.Popen[bytes], progress: Progress) -> list[str]:
+    lines = []
+    assert process.stdout is not None  # it is a pipe
+    for raw in process.stdout:
+        line = raw.decode(errors="replace").rstrip()
+        step = parse_line(line)
+        if step is not None:
+            progress(*step)
+        else:
+            lines.append(line)
+    return lines
+
+
+def _stop(process: subprocess.Popen[bytes], timed_out: threading.Event) -> None:
+    timed_out.set()
+    _kill_tree(process)
+
+
+def _kill_tree(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,58 @@
+"""What a stage is: a command, what it may read, where it may write, and how much it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from evaluator.progress import Progress
+from harness.challenge import Limits, Room
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One container run.
+
+    `command` holds words such as `{images}`, which stand for the place of an input, and `{out}`.
+    """
+
+    name: Literal["train", "gate", "infer", "score"]
+    room: Room
+    command: tuple[str, ...]
+    inputs: Mapping[str, Path]  # name -> file or folder on the host, read-only inside
+    output: Path  # an existing folder on the host, the only place to write
+    limits: Limits
+    image: str | None = None  # a participant's own image; null: the room's bundled one
+    gpu: bool = False
+    log: Path | None = None  # where the whole log goes
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self, places: Mapping[str, str]) -> list[str]:
+        """The command with every input and `out` at its place."""
+        return [word.format(**places) for word in self.command]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended, as far as the engine or the system tells."""
+
+    exit_code: int
+    oom_killed: bool = False
+    timed_out: bool = False
+    output_full: bool = False
+    last_line: str = ""
+    error: Mapping[str, str] | None = None  # the stage's own error.json
+
+
+class Runner(Protocol):
+    """Runs stages; raises the `BusbenchError` of whoever is to blame."""
+
+    name: Literal["docker", "process"]
+
+    def run(self, stage: Stage, progress: Progress) -> None:
+        """Run a stage to its end."""
+
+    def identify(self, stage_room: Room) -> str:
+        """What the room's stages run: an image id, or the process and its version."""

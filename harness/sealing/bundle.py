@@ -1,0 +1,250 @@
+"""From a frozen split to the two bundles.
+
+    OUT/training/bundle.json  cases.csv  images/<id>.png  masks/<id>.png     public
+    OUT/sealed/bundle.json    images.age labels.age                          evaluator only
+
+Each bundle is made beside its place and moved there in one step; `bundle.json` is written last.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from evaluator.contract import (
+    SealedBundle,
+    SealedCase,
+    SealedIndex,
+    SplitLock,
+    TrainingBundle,
+    read,
+    write,
+)
+from evaluator.errors import BusbenchError
+from evaluator.files import disk_errors, sha256_bytes, sha256_file, write_atomically
+from evaluator.progress import Progress, quiet
+from evaluator.sealed import seal_archive
+from harness.splits import FrozenSplit
+from harness.store import CaseStore
+
+REMEDY = "Seal the split again with `busbench seal` into a new folder."
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """Where the two bundles of one split lie, and what they say of themselves."""
+
+    path: Path
+    training: TrainingBundle
+    sealed: SealedBundle
+
+    @classmethod
+    def open(cls, path: Path) -> Bundles:
+        """Open both bundles and check the sealed files' digests.
+
+        Raises:
+            BusbenchError: `bundle-invalid` where something is missing or was changed.
+        """
+        training = read(TrainingBundle, path / "training" / "bundle.json", "bundle-invalid", REMEDY)
+        sealed = read(SealedBundle, path / "sealed" / "bundle.json", "bundle-invalid", REMEDY)
+        bundles = cls(path, training, sealed)
+        for file, digest in (
+            (bundles.images, sealed.images_sha256),
+            (bundles.labels, sealed.labels_sha256),
+        ):
+            if not file.is_file() or sha256_file(file) != digest:
+                raise BusbenchError(
+                    "bundle-invalid", f"{file} is missing or was changed after sealing.", REMEDY
+                )
+        return bundles
+
+    @property
+    def images(self) -> Path:
+        """The sealed test images."""
+        return self.path / "sealed" / "images.age"
+
+    @property
+    def labels(self) -> Path:
+        """The sealed test labels."""
+        return self.path / "sealed" / "labels.age"
+
+
+@dataclass(frozen=True)
+class Recipients:
+    """The public halves of the two age keys."""
+
+    images: str
+    labels: str
+
+
+def seal(
+    store: CaseStore,
+    split: FrozenSplit,
+    recipients: Recipients,
+    out: Path,
+    *,
+    labels: Literal["public", "private"] = "public",
+    progress: Progress = quiet,
+) -> Bundles:
+    """Write the training bundle and the sealed bundle of a frozen split.
+
+    A bundle that is there already and belongs to this split and these keys is kept.
+
+    Args:
+        labels: whether the test labels can be found in public; it stands on the board.
+
+    Raises:
+        BusbenchError: `split-invalid` where the store is not the one that was frozen,
+            `output-exists` where `out` holds bundles of something else.
+    """
+    if split.lock.store_digest != store.info.digest:
+        raise BusbenchError(
+            "split-invalid",
+            f"{split.path} was not frozen from {store.path}.",
+            "Name the store that the split was frozen from.",
+        )
+    _make(
+        out / "training",
+        lambda folder: _write_training(folder, store, split, progress),
+        lambda folder: _is_training_of(folder, split.lock),
+    )
+    _make(
+        out / "sealed",
+        lambda folder: _write_sealed(folder, store, split, recipients, labels),
+        lambda folder: _is_sealed_to(folder, split.lock, recipients),
+    )
+    return Bundles.open(out)
+
+
+def _make(place: Path, write_into: Callable[[Path], None], is_ours: Callable[[Path], bool]) -> None:
+    """Write a folder beside its place, then move it there; keep one that is ours and finished."""
+    if (place / "bundle.json").exists():
+        if is_ours(place):
+            return
+        raise BusbenchError(
+            "output-exists", f"{place} holds another bundle.", "Name another folder with --out."
+        )
+    partial = place.with_name(f".{place.name}.partial")
+    with disk_errors(partial):
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+        partial.mkdir(parents=True)
+        write_into(partial)
+        partial.replace(place)
+
+
+def _is_training_of(folder: Path, lock: SplitLock) -> bool:
+    bundle = read(TrainingBundle, folder / "bundle.json", "bundle-invalid", REMEDY)
+    return bundle.split_digest == lock.digest
+
+
+def _is_sealed_to(folder: Path, lock: SplitLock, recipients: Recipients) -> bool:
+    bundle = read(SealedBundle, folder / "bundle.json", "bundle-invalid", REMEDY)
+    ours = (bundle.image_recipient, bundle.label_recipient) == (
+        recipients.images,
+        recipients.labels,
+    )
+    return bundle.split_digest == lock.digest and ours
+
+
+def _write_training(
+    folder: Path,
+    store: CaseStore,
+    split: FrozenSplit,
+    progress: Progress,
+) -> None:
+    by_id = {case.case_id: case for case in store.cases}
+    rows = [row for row in split.rows if row.part == "train"]
+    records = []
+    for done, row in enumerate(rows, start=1):
+        case = by_id[row.case_id]
+        for kind, source in (
+            ("images", store.image_path(case.case_id)),
+            ("masks", store.mask_path(case.case_id)),
+        ):
+            write_atomically(folder / kind / source.name, source.read_bytes())
+        records.append(
+            {
+                "case_id": case.case_id,
+                "fold": row.fold,
+                "class": case.label,
+                "patient_group": row.patient_group,
+                "height": case.height,
+                "width": case.width,
+                "spacing_row_mm": case.spacing_row_mm,
+                "spacing_col_mm": case.spacing_col_mm,
+                "image_sha256": case.image_sha256,
+                "mask_sha256": case.mask_sha256,
+            }
+        )
+        progress("training bundle", done, len(rows))
+    table = pd.DataFrame(records).to_csv(index=False, lineterminator="\n").encode()
+    write_atomically(folder / "cases.csv", table)
+    lock = split.lock
+    bundle = TrainingBundle(
+        dataset=lock.dataset,
+        track=lock.dataset,
+        split_version=lock.version,
+        split_digest=lock.digest,
+        folds=lock.folds,
+        cases=len(records),
+        cases_sha256=sha256_bytes(table),
+    )
+    write(bundle, folder / "bundle.json")
+
+
+def _write_sealed(
+    folder: Path,
+    store: CaseStore,
+    split: FrozenSplit,
+    recipients: Recipients,
+    labels: Literal["public", "private"],
+) -> None:
+    lock = split.lock
+    rows = sorted((row for row in split.rows if row.part == "test"), key=lambda row: row.case_id)
+    by_id = {case.case_id: case for case in store.cases}
+    cases = [by_id[row.case_id] for row in rows]
+    blind = [
+        SealedCase(case_id=case.case_id, height=case.height, width=case.width, file=f"{n:06d}.png")
+        for n, case in enumerate(cases)
+    ]
+    told = [
+        sealed.model_copy(
+            update={
+                "label": case.label,
+                "patient_group": row.patient_group,
+                "spacing_mm": case.spacing,
+            }
+        )
+        for sealed, case, row in zip(blind, cases, rows, strict=True)
+    ]
+    images = seal_archive(
+        SealedIndex(split_digest=lock.digest, cases=tuple(blind)),
+        (store.image_path(case.case_id).read_bytes() for case in cases),
+        recipients.images,
+    )
+    masks = seal_archive(
+        SealedIndex(split_digest=lock.digest, cases=tuple(told)),
+        (store.mask_path(case.case_id).read_bytes() for case in cases),
+        recipients.labels,
+    )
+    write_atomically(folder / "images.age", images)
+    write_atomically(folder / "labels.age", masks)
+    bundle = SealedBundle(
+        dataset=lock.dataset,
+        track=lock.dataset,
+        split_version=lock.version,
+        split_digest=lock.digest,
+        labels=labels,
+        folds=lock.folds,
+        cases=len(cases),
+        images_sha256=sha256_bytes(images),
+        labels_sha256=sha256_bytes(masks),
+        image_recipient=recipients.images,
+        label_recipient=recipients.labels,
+    )
+    write(bundle, folder / "bundle.json")
