@@ -1,4 +1,4 @@
-"""From the ledger to its readers: `verify`, `rank`, `table`."""
+"""From the ledger to its readers: `verify`, `rank`, `table`, `publish`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from harness.ledger import is_report, verify_ledger, verify_report
 from harness.ranking import FORMATS, METRICS, Format, Track, make_board, track_cells
 from harness.ranking.names import plain
 from harness.sealing.keys import read_public_key
+from harness.site import publish
 
 LedgerPath = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger, ledger.jsonl.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -100,6 +101,21 @@ def table(
     Example: busbench table demo/ledger.jsonl --format latex
     """
     sys.stdout.write(FORMATS[format](make_board(verify_ledger(ledger))))
+
+
+@app.command(name="publish")
+def publish_site(
+    ledger: LedgerPath,
+    site: Annotated[Path, typer.Option("--out", help="The folder of the site.")],
+) -> None:
+    """Write the board as a static site, which any web server or browser can show.
+
+    Example: busbench publish demo/ledger.jsonl --out demo/site
+    """
+    publish(ledger, site)
+    out.print(
+        f"The site is at {site / 'index.html'}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def _ledger_facts(path: Path, key: Path | None, holds: str | None) -> dict[str, Any]:

@@ -37,12 +37,10 @@ class RankedMetric:
 
     def title(self, units: dict[str, str]) -> str:
         """The heading of its column: label, unit where there is one, direction."""
-        unit = units.get(self.key, "")
-        shown = f" [{unit}]" if unit in SHOWN_UNITS else ""
-        return f"{self.label}{shown} {self.arrow}"
+        unit = units.get(self.key)  # a plain ratio has none
+        return f"{self.label} [{unit}] {self.arrow}" if unit else f"{self.label} {self.arrow}"
 
 
-SHOWN_UNITS = ("px", "mm")  # every other unit a metric may state is that of a plain ratio
 METRICS = (
     RankedMetric("dice", "Dice", True, 3, (0.0, 1.0)),
     RankedMetric("iou", "IoU", True, 3, (0.0, 1.0)),

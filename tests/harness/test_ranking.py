@@ -205,3 +205,9 @@ def test_csv_holds_numbers_in_full_and_nothing_for_the_missing() -> None:
     assert float(record["all_dice_mean"]) == 2 / 3
     assert record["all_dice_std"] == record["all_dice_ci_low"] == ""
     assert (record["hd95_unit"], record["rank"], record["lesion_cases"]) == ("px", "1", "30")
+
+
+def test_directions_are_those_of_the_metrics_themselves() -> None:
+    metrics = pytest.importorskip("evaluator.metrics")
+    for metric in METRICS:
+        assert metric.higher_is_better == metrics.METRICS[metric.key].higher_is_better
