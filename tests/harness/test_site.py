@@ -142,7 +142,7 @@ def test_a_hostile_name_stays_text(keys: Keys, tmp_path: Path, name: str) -> Non
 
 def test_rows_stand_in_order_of_rank_and_the_incomplete_last(board: Board) -> None:
     text = page_of(board).text
-    start = text.index("Ledger entry")
+    start = text.index("Entry")
     order = [text.index(method, start) for method in ("winner", "second", "partial")]
     assert order == sorted(order)
     assert text[order[2] - 1] == "–"
@@ -151,7 +151,7 @@ def test_rows_stand_in_order_of_rank_and_the_incomplete_last(board: Board) -> No
 
 def test_the_table_shows_what_the_report_says(board: Board) -> None:
     text = page_of(board).text
-    start = text.index("winner", text.index("Ledger entry"))
+    start = text.index("winner", text.index("Entry"))
     row = text[start : start + 22]
     assert {"0.812", "± 0.010", "0.792 – 0.832", "12.35", "8.35 – 16.35"} <= set(row)
     assert {"trained here", "labels: public", "0.42 M", "1.42", "12.5 ms"} <= set(row)
