@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from evaluator.contract import SplitLock, read
+from evaluator.contract import SplitLock, read, write
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, pretty_json, sha256_bytes
 from harness.audit import audit
@@ -367,6 +368,24 @@ def test_revealed_labels_open_every_commitment(root: Path) -> None:
     assert document.cases.keys() == split.lock.commitments.keys()
     assert verify(root / "v1", store, document) == []
     assert SECRET.hex().encode() not in canonical_json(document.document())
+
+
+def test_the_check_in_the_documents_opens_every_commitment(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path(__file__).parents[2].joinpath("docs/freeze-a-release.md").read_text()
+    (check,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    split, store = FrozenSplit.open(root / "v1"), CaseStore.open(root / "store")
+    shutil.copytree(root / "v1", root / "splits" / "busbra" / "v1")
+    document = reveal(split, store, SECRET)
+    write(document, root / "reveal.json")
+    monkeypatch.chdir(root)
+    exec(compile(check, "docs", "exec"), {})
+    case_id = min(document.cases)
+    told = document.cases[case_id].model_copy(update={"salt": "0" * 64})
+    write(document.model_copy(update={"cases": {case_id: told}}), root / "reveal.json")
+    with pytest.raises(AssertionError, match=case_id):
+        exec(compile(check, "docs", "exec"), {})
 
 
 @pytest.mark.parametrize("field", ["class", "mask_sha256", "salt"])
