@@ -184,6 +184,21 @@ def test_a_mask_that_was_changed_is_not_frozen(root: Path) -> None:
         again(root, version="v2")
 
 
+def test_a_freeze_that_dies_leaves_nothing_that_looks_frozen(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    shutil.rmtree(root / "v1")
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.splits.freeze.write", die)
+        with pytest.raises(KeyboardInterrupt):
+            again(root)
+    assert not (root / "v1").exists()
+    assert again(root) == FrozenSplit.open(root / "v1")
+
+
 # --- tampering: whatever changes is named ----------------------------------------------------
 
 
@@ -243,6 +258,15 @@ def test_a_case_of_another_store_is_named(
         differences = verify(root / "v1", store, **proof)  # type: ignore[arg-type]
         assert any(line.startswith(wrong) for line in differences), differences
     assert verify(root / "v1", store)  # without a proof too, if not by name
+
+
+@pytest.mark.parametrize(("patients", "said"), [(23, "is missing"), (25, "is not in the split")])
+def test_a_case_too_few_or_too_many_is_named(
+    root: Path, tmp_path: Path, patients: int, said: str
+) -> None:
+    store = write_store(tmp_path / "other", "phantom", samples(patients))
+    case_id = f"case_{min(patients, 24):03d}-l"
+    assert f"store: the case {case_id} {said}" in verify(root / "v1", store)
 
 
 LOCK_FIELDS = [name for name in SplitLock.model_fields if name not in ("schema_", "leaks", "audit")]
