@@ -192,7 +192,7 @@ def test_a_freeze_that_dies_leaves_nothing_that_looks_frozen(
 
     shutil.rmtree(root / "v1")
     with monkeypatch.context() as patch:
-        patch.setattr("harness.splits.freeze.write", die)
+        patch.setattr("harness.splits.freezing.write", die)
         with pytest.raises(KeyboardInterrupt):
             again(root)
     assert not (root / "v1").exists()
