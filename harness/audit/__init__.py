@@ -1,12 +1,13 @@
 """The audit: which cases can't stand on two sides of a split, and which splits leak.
 
 `audit` looks at a case store and reports pairs and groups; `judge` holds any split against that
-report; `read_splits` reads the splits of others.
+report; `read_splits` reads the splits of others; `sheet` shows the pairs to a person.
 """
 
 from harness.audit.parts import read_splits
 from harness.audit.report import AuditReport, Kind, Pair, connected_groups
 from harness.audit.run import audit
+from harness.audit.sheet import sheet
 from harness.audit.verdict import Verdict, judge
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "connected_groups",
     "judge",
     "read_splits",
+    "sheet",
 ]

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from evaluator.contract import write
 from evaluator.errors import BusbenchError
-from harness.audit import AuditReport, Verdict, audit, judge, read_splits
+from evaluator.files import write_atomically
+from harness.audit import AuditReport, Verdict, audit, judge, read_splits, sheet
 from harness.cli.app import app, out, print_json
 from harness.cli.progress import bars
 from harness.store import CaseStore
@@ -34,7 +35,8 @@ def audit_verb(
         report = audit(opened, near=near, progress=progress)
     verdicts = {name: judge(report, part_of) for name, part_of in splits.items()}
     if to:
-        write(report, to / "audit.json")
+        write_atomically(to / "pairs.html", sheet(opened, report))
+        write(report, to / "audit.json")  # last: where it is, the page is
     if json:
         judged = {name: verdict.document() for name, verdict in verdicts.items()}
         print_json({**report.document(), "verdicts": judged})
@@ -56,17 +58,14 @@ def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
 
 def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
     """Print a report for people: pairs, groups, counts and the verdicts on splits."""
-    pairs = Table("first", "second", "why", "similarity", "transform", "conflict")
     for pair in report.pairs:
         if pair.kind != "same-patient":  # these are many, and the groups show them
-            similarity = f"{pair.similarity:.3f}"
-            pairs.add_row(
-                *(pair.first, pair.second, pair.kind, similarity, pair.transform, pair.conflict)
-            )
-    if pairs.row_count:
-        out.print(pairs)
+            parts = (f"{pair.similarity:.3f}", pair.transform)
+            told = ", ".join(part for part in (pair.kind, *parts) if part)
+            conflict = f"; conflict: {pair.conflict}" if pair.conflict else ""
+            line(f"pair: {pair.first} {pair.second} {told}{conflict}")
     for group in report.groups:
-        out.print("group:", " ".join(group), markup=False, highlight=False, soft_wrap=True)
+        line(f"group: {' '.join(group)}")
     grouped = sum(map(len, report.groups))
     out.print(
         f"{report.cases} cases, {len(report.pairs)} pairs, "
@@ -80,3 +79,8 @@ def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
         )
     if verdicts:
         out.print(judged)
+
+
+def line(text: str) -> None:
+    """Print one line as it is, however narrow the terminal: scripts look for it."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)

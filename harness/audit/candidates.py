@@ -1,0 +1,76 @@
+"""Which few pictures could show the same as this one?
+
+Every descriptor is replaced by the nearest of a few thousand words, drawn from the store itself;
+pictures are compared by the rare words they share (Sivic and Zisserman 2003,
+doi:10.1109/ICCV.2003.1238663). Text and rulers that a machine burns into all its pictures become
+common words, and count for little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from harness.audit.features import MIRROR, Picture
+
+WORDS = 4096
+NEAREST = 10  # candidates a picture, as it is and as many again mirrored
+BLOCK = 256  # pictures whose similarities are held in memory at a time
+
+
+def candidates(pictures: Sequence[Picture]) -> list[tuple[int, int, bool]]:
+    """Pairs worth a closer look: (first, second, whether one is mirrored), first < second."""
+    vocabulary = _vocabulary(pictures)
+    if not len(vocabulary):
+        return []
+    straight = _words(pictures, vocabulary)
+    mirrored = _words(pictures, vocabulary[:, MIRROR])  # mirroring the word mirrors the match
+    rarity = np.log(len(pictures) / np.maximum((straight > 0).sum(axis=0), 1))
+    index = _weighted(straight, rarity)
+    found = {
+        (min(pair), max(pair), flipped)
+        for flipped, queries in ((False, index), (True, _weighted(mirrored, rarity)))
+        for pair in _nearest(queries, index)
+    }
+    return sorted(found)
+
+
+def _vocabulary(pictures: Sequence[Picture]) -> NDArray[np.float32]:
+    """(words, 128): descriptors drawn evenly from all pictures."""
+    ends = np.cumsum([0, *(len(picture.descriptors) for picture in pictures)])
+    total = int(ends[-1])
+    drawn = np.unique(np.linspace(0, total - 1, min(WORDS, total)).astype(np.intp))
+    owner = np.searchsorted(ends, drawn, side="right") - 1
+    rows = [
+        pictures[which].descriptors[place - ends[which]]
+        for which, place in zip(owner, drawn, strict=True)
+    ]
+    return np.array(rows, dtype=np.float32).reshape(-1, 128)
+
+
+def _words(pictures: Sequence[Picture], vocabulary: NDArray[np.float32]) -> csr_array:
+    """(pictures, words): how often each word stands in each picture."""
+    columns = [np.argmax(p.descriptors @ vocabulary.T, axis=1) for p in pictures]
+    rows = np.repeat(np.arange(len(pictures)), [len(column) for column in columns])
+    ones = np.ones(len(rows), dtype=np.float32)
+    shape = (len(pictures), len(vocabulary))
+    return csr_array((ones, (rows, np.concatenate(columns))), shape=shape)
+
+
+def _weighted(counts: csr_array, rarity: NDArray[np.float64]) -> csr_array:
+    """Rows of unit length; a repeated word counts less each time, a rare word more."""
+    weighted = csr_array(counts.sqrt().multiply(rarity[None, :]))
+    length = np.sqrt(weighted.multiply(weighted).sum(axis=1))
+    return csr_array(weighted.multiply(1 / np.maximum(length, 1e-9)[:, None]))
+
+
+def _nearest(queries: csr_array, index: csr_array) -> Iterator[tuple[int, int]]:
+    keep = min(NEAREST + 1, index.shape[0])  # a picture may find itself
+    for start in range(0, index.shape[0], BLOCK):
+        block = (queries[start : start + BLOCK] @ index.T).toarray()
+        best = np.argpartition(-block, keep - 1, axis=1)[:, :keep]
+        for row, others in enumerate(best, start):
+            yield from ((row, int(other)) for other in others if other != row)

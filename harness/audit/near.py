@@ -1,0 +1,146 @@
+"""Which cases show the same frame, though their pixels differ?
+
+Cheap signatures name candidates; registration and the pixels confirm every pair. See
+`candidates.py`, `register.py` and `likeness.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeVar
+
+from evaluator.progress import Progress
+from harness.audit.candidates import candidates
+from harness.audit.change import change, masks_differ
+from harness.audit.exact import conflicts
+from harness.audit.features import SIDE, Picture, describe
+from harness.audit.likeness import Likeness
+from harness.audit.register import Alignment, align, overlap, propose
+from harness.audit.report import Pair, connected_groups
+from harness.store import Case, CaseStore
+
+# What two pictures must show to be one frame. Measured on planted copies and on neighbouring
+# frames of real images: docs/audit.md has the numbers.
+SIMILAR = 0.9
+DRIFT = SIDE / 800  # tissue and speckle move between two frames; in a copy nothing does
+EVIDENCE = 0.03
+OVERLAP = 0.4  # of the smaller picture: two crops of one picture, each by a fifth, share more
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two pictures that show the same frame, and how."""
+
+    alignment: Alignment
+    likeness: Likeness
+
+    def inverted(self) -> Match:
+        """The same, seen from the second picture."""
+        return Match(self.alignment.inverted(), self.likeness.inverted())
+
+
+def near_duplicates(store: CaseStore, progress: Progress) -> list[Pair]:
+    """All pairs of cases that show the same frame in different pixels.
+
+    Raises:
+        BusbenchError: `store-invalid` where an image or mask of the store is gone.
+    """
+    twins: dict[str, list[Case]] = {}
+    for case in store.cases:
+        twins.setdefault(case.image_sha256, []).append(case)
+    shown = tuple(twins.values())  # each picture once, with all cases that show it
+    pictures = _each(
+        "read pictures", lambda c: describe(store.image(c[0].case_id)), shown, progress
+    )
+    return [
+        _pair(store, one, other, match)
+        for (first, second), match in sorted(find_matches(pictures, progress).items())
+        for one in shown[first]
+        for other in shown[second]
+    ]
+
+
+def find_matches(pictures: Sequence[Picture], progress: Progress) -> dict[tuple[int, int], Match]:
+    """All pairs of pictures that show the same frame, by their places, the smaller first."""
+    likely = candidates(pictures)
+    found = _confirmed(pictures, likely, "compare pictures", progress)
+    # Many copies of one picture crowd each other out of the candidates; they find one another here.
+    tried = {(first, second) for first, second, _ in likely}
+    names = connected_groups((str(first), str(second)) for first, second in found)
+    groups = [sorted(int(name) for name in group) for group in names]
+    rest = [pair for group in groups for pair in combinations(group, 2) if pair not in tried]
+    both_ways = [(*pair, mirrored) for pair in rest for mirrored in (False, True)]
+    return found | _confirmed(pictures, both_ways, "compare within groups", progress)
+
+
+def _confirmed(
+    pictures: Sequence[Picture],
+    likely: Sequence[tuple[int, int, bool]],
+    what: str,
+    progress: Progress,
+) -> dict[tuple[int, int], Match]:
+    def confirm(pair: tuple[int, int, bool]) -> Match | None:
+        first, second, mirrored = pair
+        return same_frame(pictures[first], pictures[second], mirrored)
+
+    best: dict[tuple[int, int], Match] = {}
+    for (first, second, _), match in zip(
+        likely, _each(what, confirm, likely, progress), strict=True
+    ):
+        known = best.get((first, second))
+        if match and (not known or match.likeness.similarity > known.likeness.similarity):
+            best[first, second] = match
+    return best
+
+
+def same_frame(first: Picture, second: Picture, mirrored: bool) -> Match | None:
+    """How `second` lies on `first`, mirrored or not; None unless both show one frame."""
+    start = propose(first, second, mirrored)
+    if start is None:
+        return None
+    alignment, likeness = align(first, second, start)
+    same = (
+        likeness.similarity >= SIMILAR
+        and likeness.drift <= DRIFT
+        and likeness.evidence >= EVIDENCE
+        and max(share.prod() for share in overlap(alignment)) >= OVERLAP
+    )
+    return Match(alignment, likeness) if same else None
+
+
+def _pair(store: CaseStore, one: Case, other: Case, match: Match) -> Pair:
+    if one.case_id > other.case_id:
+        one, other, match = other, one, match.inverted()
+    shapes = (one.height, one.width), (other.height, other.width)
+    onto = match.alignment.matrix(*shapes)
+    differ = masks_differ(store.mask(one.case_id), store.mask(other.case_id), onto)
+    return Pair(
+        first=one.case_id,
+        second=other.case_id,
+        kind="near-duplicate",
+        similarity=round(match.likeness.similarity, 3),
+        transform=change(match.alignment, match.likeness, *shapes),
+        conflict=conflicts(one, other, differ),
+    )
+
+
+def _each(
+    what: str, task: Callable[[Item], Result], items: Sequence[Item], progress: Progress
+) -> list[Result]:
+    """`task` of every item, in order, on all cores: OpenCV and NumPy let go of Python's lock."""
+
+    def counted() -> Iterator[Result]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for done, result in enumerate(pool.map(task, items), 1):
+                if done % 20 == 0 or done == len(items):
+                    progress(what, done, len(items))
+                yield result
+
+    return list(counted())
