@@ -69,6 +69,11 @@ class Batches:
             images, masks = self._take(part)
             yield self._normalise(images), masks
 
+    def sample(self, fold: int, count: int) -> Tensor:
+        """Plain images (count, C, H, W) of the fold's validation cases, over again if few."""
+        images, _ = self._take(np.resize(self._pictures.validation(fold), count))
+        return self._normalise(images)
+
     def _take(self, cases: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         chosen = torch.from_numpy(cases).to(self._machine.device)
         images = self._images[chosen].unsqueeze(1).float() / 255

@@ -1,109 +1,114 @@
-"""One command from bundle to submission: train what is missing, export, and write the document.
+"""What does a finished submission folder hold? `submission.yaml` and one ONNX file a fold.
 
-OUT/submission.yaml   written last: its presence means the submission is whole
-OUT/fold-<k>.onnx     one model a fold
-OUT/.work/            checkpoints and logs, removed when the submission is whole
+Nothing else may lie in it in the end: while training goes on, its checkpoints are in `.work`.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import yaml
 
-from reference_models.batches import Batches
 from reference_models.config import Config
-from reference_models.data import Bundle, load_pictures, open_bundle
-from reference_models.export import OPSET, export
+from reference_models.errors import UsageError
+from reference_models.export import OPSET
 from reference_models.files import sha256_bytes, write_atomically
-from reference_models.machine import Machine
-from reference_models.progress import print_line, say_line
-from reference_models.trainer import FoldPaths, TrainedFold, finished_fold, train_fold
 
-SCHEMA = "busbench/submission/v1"
+DOCUMENT = "submission.yaml"
+WORK = ".work"
+TRAINING = "busbench_training"  # the metadata key under which an ONNX file says what trained it
+_MODEL = re.compile(r"^fold-(\d+)\.onnx$")
+_LEFTOVER = re.compile(r"^\.(submission\.yaml|fold-\d+\.onnx)\.")  # of an interrupted write
+_TITLE = re.compile(r"^[^\x00-\x1f\x7f]{1,100}$")
 
 
 @dataclass(frozen=True)
-class Author:
-    """Who hands in what, as the board shows it."""
+class Titles:
+    """Under whose name a submission appears, and what it calls itself.
+
+    Raises:
+        UsageError: empty, longer than 100 characters, or with control characters.
+    """
 
     team: str
     method: str
 
-
-def train(
-    config: Config, bundle_path: Path, work: Path, machine: Machine, folds: Sequence[int] | None
-) -> list[TrainedFold]:
-    """Train the folds that are not finished yet; all of the bundle's where none is named.
-
-    Raises:
-        ModelsError: whatever the recipe, the bundle or the machine is to blame for.
-    """
-    bundle = open_bundle(bundle_path)
-    wanted = list(bundle.folds) if folds is None else list(folds)
-    done = {
-        fold: finished_fold(fold, FoldPaths.under(work, fold), fingerprint(config, bundle, fold))
-        for fold in wanted
-    }
-    if any(trained is None for trained in done.values()):
-        batches = Batches(config, load_pictures(bundle, config.input, print_line), machine)
-    results = []
-    for fold in wanted:
-        trained = done[fold] or train_fold(
-            config,
-            batches,
-            fold,
-            machine,
-            paths=FoldPaths.under(work, fold),
-            fingerprint=fingerprint(config, bundle, fold),
-            progress=print_line,
-            say=say_line,
-        )
-        say_line(f"fold {fold}: validation Dice {trained.dice:.4f} at step {trained.step}.")
-        results.append(trained)
-    return results
+    def __post_init__(self) -> None:
+        for name, title in (("team", self.team), ("method", self.method)):
+            if not _TITLE.match(title):
+                raise UsageError(
+                    f"The {name} {title[:40]!r} cannot stand on a board.",
+                    "Use 1 to 100 printable characters.",
+                )
 
 
-def fingerprint(config: Config, bundle: Bundle, fold: int) -> str:
-    """What a checkpoint belongs to: recipe, bundle and fold."""
-    document = bundle.document
-    text = f"{config.model_dump_json()} {document.split_digest} {document.cases_sha256} {fold}"
-    return sha256_bytes(text.encode())
+def model_name(fold: int) -> str:
+    """The file name of a fold's model."""
+    return f"fold-{fold}.onnx"
 
 
-def run(
-    config: Config, bundle_path: Path, out: Path, work: Path, machine: Machine, author: Author
-) -> Path:
-    """Train all folds, export each, and leave a submission folder with nothing else in it.
-
-    Returns:
-        The path of `submission.yaml`.
+def exported_folds(folder: Path, fingerprint: str) -> set[int]:
+    """The folds whose models in `folder` came from the training `fingerprint`.
 
     Raises:
-        ModelsError: whatever the recipe, the bundle or the machine is to blame for.
+        UsageError: the folder holds anything else than what this training leaves there.
     """
-    trained = train(config, bundle_path, work, machine, None)
-    models = []
-    for number, fold in enumerate(trained, start=1):
-        path = out / f"fold-{fold.fold}.onnx"
-        export(config, fold.weights, path)
-        digest = sha256_bytes(path.read_bytes())
-        models.append({"fold": fold.fold, "file": path.name, "sha256": digest})
-        print_line("exporting", number, len(trained))
+    folds = set()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = _MODEL.match(path.name)
+        if match and _training_of(path) == fingerprint:
+            folds.add(int(match[1]))
+        elif _LEFTOVER.match(path.name):
+            path.unlink()
+        elif path.name not in (DOCUMENT, WORK):
+            raise UsageError(
+                f"{path} does not come from this training.",
+                "Name an empty folder with --out; a submission holds nothing but its own files.",
+            )
+    return folds
+
+
+def _training_of(path: Path) -> str | None:
+    model = onnx.load_model_from_string(path.read_bytes())
+    return {item.key: item.value for item in model.metadata_props}.get(TRAINING)
+
+
+def write_submission(
+    folder: Path,
+    *,
+    config: Config,
+    track: str,
+    titles: Titles,
+    parameters: int,
+    models: Mapping[int, bytes],
+) -> None:
+    """Write the ONNX files, and last the document that declares them.
+
+    Args:
+        parameters: trainable parameters of one model, as a claim.
+        models: ONNX bytes of each fold.
+
+    Raises:
+        MachineError: where the disk refuses.
+    """
+    declared = []
+    for fold, data in sorted(models.items()):
+        write_atomically(folder / model_name(fold), data)
+        declared.append({"fold": fold, "file": model_name(fold), "sha256": sha256_bytes(data)})
     document = {
-        "schema": SCHEMA,
-        "team": author.team,
-        "method": author.method,
-        "track": open_bundle(bundle_path).document.track,
+        "schema": "busbench/submission/v1",
+        "team": titles.team,
+        "method": titles.method,
+        "track": track,
         "input": config.input.model_dump(),
         "output": {"kind": "logits", "threshold": config.threshold},
-        "models": models,
+        "models": declared,
         "opset": OPSET,
+        "parameters": parameters,
     }
-    path = out / "submission.yaml"
-    write_atomically(path, yaml.safe_dump(document, sort_keys=False).encode())
-    shutil.rmtree(work, ignore_errors=True)
-    return path
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    write_atomically(folder / DOCUMENT, text.encode())

@@ -85,16 +85,18 @@ def train_fold(
     state = load_checkpoint(paths.checkpoint, say)
     if state is not None:
         run.restore(_own(state, fingerprint, paths.checkpoint))
-        say(f"fold {fold}: going on after step {run.step} of {run.total}.")
+        done = "is done" if run.step == run.total else "goes on"
+        say(f"fold {fold} {done} after step {run.step} of {run.total}")
     saver = _Saver(config.checkpoint_seconds, paths.checkpoint)
     shown = started = time.monotonic()
     while run.step < run.total:
         run.advance()
         validated = run.step % config.validate_every == 0 or run.step == run.total
+        if validated:
+            run.validate()
         if validated or saver.due():
             run.stop_if_not_finite(paths.checkpoint)
         if validated:
-            run.validate()
             write_atomically(paths.log, _table(run.history))
             seconds = time.monotonic() - started
             say(f"fold {fold} {_sentence(run.history[-1])} after {seconds:.0f} s")
@@ -174,7 +176,7 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.kept: dict[str, Any] = {"step": 0, "dice": -1.0, "weights": {}}
         torch.manual_seed(int(np.random.SeedSequence((config.seed, fold)).generate_state(1)[0]))
-        network = _build(config)
+        network = build_network(config)
         self.network = network.to(machine.device, memory_format=machine.layout)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.rate, weight_decay=config.weight_decay, fused=True
@@ -208,6 +210,10 @@ class _Run:
         self.loss_sum += loss
         # The scaler skips steps whose gradients overflow, so there only the loss counts.
         good = loss.isfinite() if self.scaler.is_enabled() else loss.isfinite() & norm.isfinite()
+        self._note(good)
+
+    def _note(self, good: Tensor) -> None:
+        """Remember the present step where it is the first that is not `good`, a truth value."""
         first = torch.where(self.first_bad < 0, self.step, self.first_bad)
         self.first_bad = torch.where(good, self.first_bad, first)
 
@@ -226,10 +232,8 @@ class _Run:
         """Add a row to the history, and keep the weights where they are wanted."""
         self.network.eval()
         with torch.inference_mode():
-            scores = [
-                dice_scores(self._logits(images), masks, self.config.threshold)
-                for images, masks in self.batches.validation(self.fold)
-            ]
+            pairs = self.batches.validation(self.fold)
+            scores = [self._score(self._logits(images), masks) for images, masks in pairs]
         dice = torch.cat(scores).mean().item()
         since = self.step - (self.history[-1]["step"] if self.history else 0)
         rate = self.schedule.get_last_lr()[0]
@@ -240,6 +244,10 @@ class _Run:
             weights = self.network.state_dict()
             copies = {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}
             self.kept = {"step": self.step, "dice": dice, "weights": copies}
+
+    def _score(self, logits: Tensor, masks: Tensor) -> Tensor:
+        self._note(logits.isfinite().all())
+        return dice_scores(logits, masks, self.config.threshold)
 
     def _logits(self, images: Tensor) -> Tensor:
         machine = self.machine
@@ -281,7 +289,8 @@ class _Run:
         return _result(self.fold, {"kept": self.kept})
 
 
-def _build(config: Config) -> nn.Module:
+def build_network(config: Config) -> nn.Module:
+    """The recipe's network with fresh weights; raises UsageError where it cannot be."""
     wanted = config.input
     return build(config.network, wanted.channel_count, (wanted.height, wanted.width))
 

@@ -31,7 +31,7 @@ def make_summary(
     return MetricSummary(
         mean=mean,
         std=None if folds == 1 else std,
-        ci_low=None if half_width is None else mean - half_width,
+        ci_low=None if half_width is None else max(0.0, mean - half_width),
         ci_high=None if half_width is None else mean + half_width,
         folds=tuple(mean + offset for offset in offsets),
     )

@@ -10,6 +10,7 @@ from torch import nn
 from reference_models.errors import UsageError, nearest
 from reference_models.networks.blocks import check_size
 from reference_models.networks.cmunext import CMUNeXt, cmunext_l, cmunext_s
+from reference_models.networks.unext import UNeXt
 
 __all__ = ["NETWORKS", "Network", "build"]
 
@@ -32,6 +33,7 @@ NETWORKS: dict[str, Network] = {
     "cmunext": Network(lambda channels, _: CMUNeXt(channels), 16),
     "cmunext_s": Network(lambda channels, _: cmunext_s(channels), 16),
     "cmunext_l": Network(lambda channels, _: cmunext_l(channels), 16),
+    "unext": Network(lambda channels, _: UNeXt(channels), 32),
 }
 
 
