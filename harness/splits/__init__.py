@@ -12,11 +12,11 @@ from harness.splits.commitments import (
     reveal,
     secret_path,
 )
-from harness.splits.draw import Place, Subject, draw, quartiles, whole_groups
-from harness.splits.freeze import freeze
+from harness.splits.drawing import Place, Subject, draw, quartiles, whole_groups
+from harness.splits.freezing import freeze
 from harness.splits.manifest import FrozenSplit, SplitRow
 from harness.splits.proportions import deviations
-from harness.splits.verify import verify
+from harness.splits.verification import verify
 
 __all__ = [
     "FrozenSplit",

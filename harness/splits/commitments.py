@@ -1,9 +1,9 @@
 """How can an organiser prove, after the challenge, that no test label ever changed?
 
-At the freeze every test case gets a commitment: SHA-256 over a salt, its id, class and mask. It
-tells nothing as long as the salt is unknown, for two classes alone would soon be guessed. The salt
-is HMAC-SHA256(secret, case id), so that one secret opens all, and one salt opens no other. The
-reveal document publishes salts, classes and mask digests; anyone can then hash for themselves.
+At the freeze every test case gets a commitment: SHA-256 over a salt, its id, class and mask. The
+salt keeps it from being guessed: the empty mask of a normal case is no riddle. It is
+HMAC-SHA256(secret, case id), so that one secret opens all, and one salt opens no other. The reveal
+document publishes salts, classes and mask digests; anyone can then hash for themselves.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.splits.draw import Place, Subject, quartiles
+from harness.splits.drawing import Place, Subject, quartiles
 
 Counts = dict[str, dict[str, int]]  # part -> class or quartile -> cases
 SIZES = ("none", "Q1", "Q2", "Q3", "Q4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from evaluator.contract import SplitLock, read
+from evaluator.contract import SplitLock, read, write
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, pretty_json, sha256_bytes
 from harness.audit import audit
@@ -183,6 +184,21 @@ def test_a_mask_that_was_changed_is_not_frozen(root: Path) -> None:
         again(root, version="v2")
 
 
+def test_a_freeze_that_dies_leaves_nothing_that_looks_frozen(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    shutil.rmtree(root / "v1")
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.splits.freezing.write", die)
+        with pytest.raises(KeyboardInterrupt):
+            again(root)
+    assert not (root / "v1").exists()
+    assert again(root) == FrozenSplit.open(root / "v1")
+
+
 # --- tampering: whatever changes is named ----------------------------------------------------
 
 
@@ -242,6 +258,15 @@ def test_a_case_of_another_store_is_named(
         differences = verify(root / "v1", store, **proof)  # type: ignore[arg-type]
         assert any(line.startswith(wrong) for line in differences), differences
     assert verify(root / "v1", store)  # without a proof too, if not by name
+
+
+@pytest.mark.parametrize(("patients", "said"), [(23, "is missing"), (25, "is not in the split")])
+def test_a_case_too_few_or_too_many_is_named(
+    root: Path, tmp_path: Path, patients: int, said: str
+) -> None:
+    store = write_store(tmp_path / "other", "phantom", samples(patients))
+    case_id = f"case_{min(patients, 24):03d}-l"
+    assert f"store: the case {case_id} {said}" in verify(root / "v1", store)
 
 
 LOCK_FIELDS = [name for name in SplitLock.model_fields if name not in ("schema_", "leaks", "audit")]
@@ -367,6 +392,24 @@ def test_revealed_labels_open_every_commitment(root: Path) -> None:
     assert document.cases.keys() == split.lock.commitments.keys()
     assert verify(root / "v1", store, document) == []
     assert SECRET.hex().encode() not in canonical_json(document.document())
+
+
+def test_the_check_in_the_documents_opens_every_commitment(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path(__file__).parents[2].joinpath("docs/freeze-a-release.md").read_text()
+    (check,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    split, store = FrozenSplit.open(root / "v1"), CaseStore.open(root / "store")
+    shutil.copytree(root / "v1", root / "splits" / "busbra" / "v1")
+    document = reveal(split, store, SECRET)
+    write(document, root / "reveal.json")
+    monkeypatch.chdir(root)
+    exec(compile(check, "docs", "exec"), {})
+    case_id = min(document.cases)
+    told = document.cases[case_id].model_copy(update={"salt": "0" * 64})
+    write(document.model_copy(update={"cases": {case_id: told}}), root / "reveal.json")
+    with pytest.raises(AssertionError, match=case_id):
+        exec(compile(check, "docs", "exec"), {})
 
 
 @pytest.mark.parametrize("field", ["class", "mask_sha256", "salt"])

@@ -15,7 +15,7 @@ from evaluator.files import disk_errors, pretty_json, sha256_bytes, sha256_pixel
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, judge
 from harness.splits.commitments import commit
-from harness.splits.draw import RULES, Group, Place, Subject, draw, whole_groups
+from harness.splits.drawing import RULES, Group, Place, Subject, draw, whole_groups
 from harness.splits.manifest import FrozenSplit, SplitRow, complete_lock, table_bytes
 from harness.splits.proportions import tally
 from harness.store import CaseStore

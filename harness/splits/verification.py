@@ -14,8 +14,8 @@ from evaluator.files import sha256_pixels
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport
 from harness.splits.commitments import Reveal, commit, unopened
-from harness.splits.draw import RULES, Place, Subject, draw
-from harness.splits.freeze import verdict
+from harness.splits.drawing import RULES, Place, Subject, draw
+from harness.splits.freezing import verdict
 from harness.splits.manifest import REMEDY, FrozenSplit, inspect
 from harness.splits.proportions import tally
 from harness.store import Case, CaseStore
