@@ -26,8 +26,12 @@ from evaluator.files import canonical_json, pretty_json, sha256_bytes, write_ato
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 CaseId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+# A line for people: no control characters (they steer terminals), no line or paragraph breaks.
 Title = Annotated[
-    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+    str,
+    StringConstraints(
+        min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+    ),
 ]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Label = Literal["benign", "malignant", "normal"]
@@ -36,9 +40,11 @@ MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb wo
 
 
 class Contract(BaseModel):
-    """A document between rooms: frozen, and unknown fields are refused."""
+    """A document between rooms: frozen; unknown fields, NaN and infinity are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     def document(self) -> dict[str, Any]:
         """The document as plain JSON values, with `schema` under its own name."""
@@ -48,25 +54,54 @@ class Contract(BaseModel):
 # --- split manifest: freeze -> seal, verify --------------------------------------------------
 
 
-class SplitLock(Contract):
-    """`lock.json` of a frozen split: what it is, and a digest over everything."""
+class SplitRule(Contract):
+    """What was asked of a draw."""
+
+    dataset: Name
+    version: Name
+    policy: Policy
+    seed: int = Field(ge=0, lt=2**32)
+    test_fraction: float = Field(gt=0, lt=1)
+    folds: int = Field(ge=2, le=20)
+
+
+class SplitAudit(Contract):
+    """The audit's verdict on a split: counts alone, for its pairs would tell of withheld labels."""
+
+    near: bool  # whether near-duplicates were looked for
+    leaking: int = Field(ge=0)  # test cases with their patient, or a twin, in training
+    share: float = Field(ge=0, le=1)  # of the test cases
+    by_kind: dict[str, int]  # leaking cases by why; one case may count under several
+    groups: int = Field(ge=0)  # groups that stand on both sides
+
+
+class SplitLock(SplitRule):
+    """`lock.json` of a frozen split: what it is, and a digest over everything.
+
+    Parts are called `all`, `train`, `test` and `fold-0`, `fold-1`, ... of the training part.
+    """
 
     schema_: Literal["busbench/split-lock/v1"] = Field(
         default="busbench/split-lock/v1", alias="schema"
     )
-    dataset: Name
-    version: Name
-    policy: Policy
-    seed: int
-    test_fraction: float = Field(gt=0, lt=1)
-    folds: int = Field(ge=2, le=20)
     counts: dict[str, dict[str, int]]  # part -> class -> cases
-    audit: dict[str, Any]  # the audit's verdict on this very split
-    tool_version: str
+    quartiles: dict[str, dict[str, int]]  # part -> none, Q1, ..., Q4 of lesion area -> cases
+    leaks: bool  # a mark for readers: results on it are no evidence of generalisation
+    audit: SplitAudit
+    tool_version: str  # of the rules that drew it; changes only when a draw would
     store_digest: Digest
-    split_sha256: Digest
-    commitments: dict[CaseId, Digest]  # test case -> SHA-256 over salt, class and mask
+    split_sha256: Digest  # of split.csv
+    rows: dict[CaseId, Digest]  # case -> SHA-256 of its line in split.csv
+    masks: dict[CaseId, Digest]  # training case -> SHA-256 of its mask's pixels
+    commitments: dict[CaseId, Digest]  # test case -> SHA-256 over salt, case id, class and mask
+    field_digests: dict[str, Digest]  # field above -> SHA-256 of its value, to name what changed
     digest: Digest  # over all fields above
+
+    @model_validator(mode="after")
+    def _marked(self) -> Self:
+        if self.leaks != (self.audit.leaking > 0):
+            raise ValueError("leaks: contradicts the audit")
+        return self
 
 
 # --- bundles: seal -> train, infer, score ----------------------------------------------------
@@ -310,11 +345,20 @@ class Report(Contract):
     runtime: Runtime
     provenance: Provenance
 
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if {model.sha256 for model in self.models} != set(self.provenance.models_sha256):
+            raise ValueError("models and provenance name different model files")
+        if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
+            raise ValueError("scores and provenance name different predictions")
+        return self
+
 
 # --- in and out ------------------------------------------------------------------------------
 
 Document = TypeVar("Document", bound=Contract)
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 65536, 16
 
 
 def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str) -> Document:
@@ -344,12 +388,17 @@ def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str
 
 
 def _safe_yaml(text: str) -> Any:
-    """Load YAML without aliases: nobody needs them here, and nested ones are a bomb."""
-    if len(text) > 65536:
-        raise ValueError("longer than 64 KiB")
+    """Load YAML without aliases or deep nesting: no document needs them, and both are bombs."""
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise ValueError(f"longer than {MAX_YAML_CHARACTERS} characters")
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("YAML aliases are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_YAML_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_YAML_DEPTH} levels")
     return yaml.safe_load(text)
 
 

@@ -25,12 +25,12 @@ from evaluator.contract import (
 )
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file, write_atomically
-from evaluator.metrics import METRICS, case_metrics, worst
+from evaluator.metrics import METRICS, Profile, case_metrics, worst
 from evaluator.predictions import DOCUMENT, REMEDY, open_predictions, read_masks
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import decode_png, open_sealed
 
-PROFILE = "native"
+PROFILE: Profile = "native"
 # A group of test cases by name: which classes it holds.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "all": ("benign", "malignant", "normal"),
@@ -89,7 +89,7 @@ def score(
     for number, fold in enumerate(document.folds, start=1):
         rows.extend(score_fold(document, predictions, fold, truths, in_mm))
         progress("scoring", number, len(document.folds))
-    scores = summarise(rows, sha256_file(predictions / DOCUMENT), "mm" if in_mm else "px")
+    scores = summarise(rows, sha256_file(predictions / DOCUMENT), in_mm)
     write_atomically(out / "cases.csv", cases_csv(rows))
     write(scores, out / "scores.json")
     return scores
@@ -122,13 +122,14 @@ def _worst(fold: int | None, truth: Truth, in_mm: bool, status: str) -> CaseScor
     return CaseScore(fold, truth.case, status, values)
 
 
-def summarise(rows: Sequence[CaseScore], predictions_sha256: str, length_unit: str) -> Scores:
+def summarise(rows: Sequence[CaseScore], predictions_sha256: str, in_mm: bool) -> Scores:
     """Scores of all groups that have cases; a pure function of the rows.
 
     Args:
         rows: every case of every fold.
-        length_unit: `mm` or `px`, the unit of distances.
+        in_mm: whether distances are in millimetres, else in pixels.
     """
+    spacing = (1.0, 1.0) if in_mm else None
     groups = {
         name: _group([row for row in rows if row.case.label in classes])
         for name, classes in GROUPS.items()
@@ -136,7 +137,7 @@ def summarise(rows: Sequence[CaseScore], predictions_sha256: str, length_unit: s
     }
     return Scores(
         metric_profile=PROFILE,
-        units={name: metric.unit_for(length_unit) for name, metric in METRICS.items()},
+        units={name: metric.unit(spacing) for name, metric in METRICS.items()},
         groups=groups,
         true_negatives=sum(row.status == "true-negative" for row in rows),
         invalid=sum(row.status not in ("ok", "true-negative") for row in rows),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -102,7 +102,7 @@ def rows_digest(cases: Iterable[Case]) -> str:
 def png_bytes(array: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
     """Encode a (H, W) array as PNG: uint8 as 8-bit grey, bool as 1 bit."""
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG", optimize=False, compress_level=6)
+    Image.fromarray(array).save(buffer, format="PNG", optimize=False, compress_level=4)
     return buffer.getvalue()
 
 
@@ -165,8 +165,16 @@ def _decode(path: Path, mode: str) -> NDArray[np.generic]:
         raise BusbenchError("store-invalid", f"{path} cannot be read.", REMEDY) from error
 
 
-def write_store(path: Path, dataset: str, samples: Iterable[Sample]) -> CaseStore:
+def write_store(
+    path: Path,
+    dataset: str,
+    samples: Iterable[Sample],
+    beside: Callable[[], Mapping[str, Contract]] = dict,
+) -> CaseStore:
     """Write a complete store, beside its place first, then moved there in one step.
+
+    Args:
+        beside: asked after the last sample for further documents to put into the store, by name.
 
     Raises:
         BusbenchError: `output-exists` where `path` is taken, `disk-full` where the disk refuses.
@@ -176,14 +184,19 @@ def write_store(path: Path, dataset: str, samples: Iterable[Sample]) -> CaseStor
     partial = path.with_name(f".{path.name}.partial")
     with disk_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-        cases = tuple(sorted((_add(partial, s) for s in samples), key=lambda c: c.case_id))
-        info = _describe(dataset, cases)
-        frame = pd.DataFrame([asdict(case) for case in cases], columns=list(COLUMNS))
-        frame.to_parquet(partial / "cases.parquet", index=False)
-        write(info, partial / "store.json")
-        if path.exists():
-            path.rmdir()
-        partial.replace(path)
+        try:
+            cases = tuple(sorted((_add(partial, s) for s in samples), key=lambda c: c.case_id))
+            info = _describe(dataset, cases)
+            frame = pd.DataFrame([asdict(case) for case in cases], columns=list(COLUMNS))
+            frame.to_parquet(partial / "cases.parquet", index=False)
+            for name, document in beside().items():
+                write(document, partial / name)
+            write(info, partial / "store.json")
+            if path.exists():
+                path.rmdir()
+            partial.replace(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)  # nothing is left of a failed run
     return CaseStore(path, info, cases)
 
 

@@ -12,8 +12,10 @@ from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, err, out
 from harness.cli.options import ChallengeOption, RunnerName, make_runner
 from harness.cli.progress import bars
-from harness.cli.results import print_board
+from harness.cli.results import board_table
 from harness.lanes.demo import DemoSettings, run_demo
+from harness.ledger import verify_ledger
+from harness.ranking import make_board
 from harness.sandbox import DockerRunner
 
 
@@ -40,7 +42,8 @@ def demo(
     with bars() as progress:
         engine = make_runner(runner or _available(settings), settings, progress)
         result = run_demo(DemoSettings(dataset, raw), out_dir, engine, settings, progress, _tell)
-    print_board(result.ledger)
+    for track in make_board(verify_ledger(result.ledger)).tracks:
+        out.print(board_table(track))
     out.print(f"ledger  {result.ledger}", soft_wrap=True)
     out.print(f"site    {result.site}", soft_wrap=True)
 

@@ -53,15 +53,14 @@ def seal(
     Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
     """
     opened = Keys.open(keys)
-    recipients = Recipients(opened.image_recipient, opened.label_recipient)
-    labels = "private" if private_labels else "public"
+    recipients = Recipients(opened.images.recipient, opened.labels.recipient)
     with bars() as progress:
         bundles = seal_split(
             CaseStore.open(store),
             FrozenSplit.open(split),
             recipients,
             out_dir,
-            labels=labels,
+            labels="private" if private_labels else "public",
             progress=progress,
         )
     if as_json:
@@ -161,5 +160,5 @@ def evaluate(
             progress,
         )
     if ledger is not None:
-        append(ledger, result.envelope, opened)
+        append(ledger, result.signed, opened)
     print_json(result.report.document()) if as_json else print_report(result)

@@ -1,1 +1,5 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
+
+from harness.cli import demo, prepare, audit, splits, keys, lanes, results  # noqa: I001
+
+__all__ = ["audit", "demo", "keys", "lanes", "prepare", "results", "splits"]

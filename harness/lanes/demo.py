@@ -21,9 +21,9 @@ from harness.ledger import append
 from harness.prepare import prepare
 from harness.sandbox import Runner
 from harness.sealing.bundle import Recipients, seal
-from harness.sealing.keys import Keys, new_keys
+from harness.sealing.keys import Keys
 from harness.site import publish
-from harness.splits import FrozenSplit, freeze
+from harness.splits import FrozenSplit, freeze, make_secret, read_secret, secret_path
 from harness.store import CaseStore
 
 DEMO_VERSION = "demo"
@@ -75,8 +75,8 @@ def run_demo(
         BusbenchError: the first one of any step.
     """
     store, split = _freeze_data(settings, out, progress, tell)
-    keys = Keys.open(out / "keys") if (out / "keys").exists() else new_keys(out / "keys")
-    recipients = Recipients(keys.image_recipient, keys.label_recipient)
+    keys = Keys.open(out / "keys") if (out / "keys").exists() else Keys.new(out / "keys")
+    recipients = Recipients(keys.images.recipient, keys.labels.recipient)
     bundles = seal(store, split, recipients, out / "bundles", progress=progress)
     tell("seal", f"{bundles.training.cases} cases to train on, {bundles.sealed.cases} sealed")
     submission = train(
@@ -95,8 +95,8 @@ def run_demo(
     )
     tell("evaluate", _scored(result))
     demo = Demo(out, result.report)
-    entry = append(demo.ledger, result.envelope, keys)
-    tell("ledger", f"entry {entry.number} of {demo.ledger}")
+    appended = append(demo.ledger, result.signed, keys)
+    tell("ledger", f"entry {appended.entry.number} of {demo.ledger}")
     publish(demo.ledger, out / "site")
     tell("publish", str(demo.site))
     return demo
@@ -113,7 +113,9 @@ def _freeze_data(
     tell("prepare", f"{store.info.cases} cases, {store.info.patients or 'unknown'} patients")
     report = audit(store, progress=progress)
     tell("audit", f"{len(report.pairs)} pairs, {len(report.groups)} groups that stay together")
-    split = freeze(store, report, out / "split", version=DEMO_VERSION, secret=_secret(out))
+    path = secret_path(out / "split")
+    secret = read_secret(path) if path.exists() else make_secret(path)
+    split = freeze(store, report, out / "split", version=DEMO_VERSION, secret=secret)
     tell("freeze", _counted(split.lock.counts))
     return store, split
 

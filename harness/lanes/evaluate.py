@@ -30,7 +30,7 @@ from evaluator.contract import (
     read,
 )
 from evaluator.errors import BusbenchError
-from evaluator.files import canonical_json, pretty_json, sha256_bytes, write_atomically
+from evaluator.files import canonical_json, sha256_bytes
 from evaluator.predictions import open_predictions
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
@@ -38,7 +38,7 @@ from harness.lanes.check import gate_stage, read_verdict
 from harness.lanes.intake import read_submission, take
 from harness.lanes.steps import run_once, stage_key
 from harness.lanes.train import trained_by_path
-from harness.ledger import sign
+from harness.ledger import SignedReport, sign, write_report
 from harness.sandbox import Runner, Stage
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
@@ -61,7 +61,7 @@ class Evaluation:
 
     folder: Path
     report: Report
-    envelope: Mapping[str, object]
+    signed: SignedReport
 
 
 def evaluate(
@@ -99,8 +99,9 @@ def evaluate(
         shutil.rmtree(folder / "keys", ignore_errors=True)
     trained_here = _trained_here(submission_folder, submission)
     report = build_report(folder, submission, bundles, runner.name, identities, trained_here)
-    envelope = _signed(folder / REPORT, report, keys)
-    return Evaluation(folder, report, envelope)
+    signed = sign(report, keys)
+    write_report(signed, folder / REPORT)
+    return Evaluation(folder, report, signed)
 
 
 def run_id(
@@ -145,7 +146,7 @@ def _stages(
             "submission": submission,
             "gate": folder / "gate",
             "images": bundles.images,
-            "key": stage_key(keys.image_key, folder / "keys"),
+            "key": stage_key(keys.images.secret, folder / "keys"),
         },
         output=folder / "infer",
         limits=challenge.limits.infer,
@@ -162,7 +163,7 @@ def _stages(
         inputs={
             "predictions": folder / "infer",
             "labels": bundles.labels,
-            "key": stage_key(keys.label_key, folder / "keys"),
+            "key": stage_key(keys.labels.secret, folder / "keys"),
         },
         output=folder / "score",
         limits=challenge.limits.score,
@@ -232,9 +233,3 @@ def _trained_here(folder: Path, submission: Submission) -> str | None:
     except FileNotFoundError:
         return None
     return str(note["image"]) if note["submission_sha256"] == submission.digest else None
-
-
-def _signed(path: Path, report: Report, keys: Keys) -> Mapping[str, object]:
-    envelope = sign(report, keys)
-    write_atomically(path, pretty_json(envelope))
-    return envelope

@@ -1,0 +1,33 @@
+"""The metrics: what the challenge means by Dice, IoU, HD95 and their companions.
+
+`dice`, `iou` and `hd95` are rows of `METRICS`, and like every row they can be called on two masks;
+`case_metrics` gives a case's whole row. Definitions are fixed by profile: `native` ranks, `seed`
+reproduces the seed benchmark's table.
+"""
+
+from evaluator.metrics.case import PROFILES, Case, Profile, Situation, examine
+from evaluator.metrics.metric import Edge, Kind, Metric
+from evaluator.metrics.table import METRICS, case_metrics, edge_table, metrics_of, worst
+
+dice = METRICS["dice"]
+iou = METRICS["iou"]
+hd95 = METRICS["hd95"]
+
+__all__ = [
+    "METRICS",
+    "PROFILES",
+    "Case",
+    "Edge",
+    "Kind",
+    "Metric",
+    "Profile",
+    "Situation",
+    "case_metrics",
+    "dice",
+    "edge_table",
+    "examine",
+    "hd95",
+    "iou",
+    "metrics_of",
+    "worst",
+]

@@ -1,0 +1,22 @@
+"""Which cases of a store belong together? Runs every search and composes the report."""
+
+from __future__ import annotations
+
+from evaluator.progress import Progress, quiet
+from harness.audit.exact import identical, same_patient
+from harness.audit.report import AuditReport, compose
+from harness.store import CaseStore
+
+
+def audit(store: CaseStore, *, near: bool = True, progress: Progress = quiet) -> AuditReport:
+    """Find the pairs of cases that can't stand on two sides of a split.
+
+    Args:
+        near: also look for near-duplicates, which reads every image.
+
+    Raises:
+        BusbenchError: `store-invalid` where an image of the store is gone.
+    """
+    progress("equal pixels", len(store.cases), len(store.cases))
+    pairs = [*same_patient(store.cases), *identical(store.cases)]
+    return compose(store.info.dataset, store.info.digest, len(store.cases), near, pairs)

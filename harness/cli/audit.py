@@ -1,0 +1,82 @@
+"""`busbench audit`: what belongs together in a store, and whether a split tears it apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from evaluator.contract import write
+from evaluator.errors import BusbenchError
+from harness.audit import AuditReport, Verdict, audit, judge, read_splits
+from harness.cli.app import app, out, print_json
+from harness.cli.progress import bars
+from harness.store import CaseStore
+
+
+@app.command("audit")
+def audit_verb(
+    store: Annotated[Path, typer.Argument(help="A case store that prepare wrote.")],
+    split: Annotated[Path | None, typer.Option(help="A split to judge, as CSV.")] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
+    near: Annotated[bool, typer.Option(help="Look for near-duplicates too.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Find the cases that can't stand on two sides of a split.
+
+    Example: busbench audit stores/busbra --split BUSBRA/5-fold-cv.csv --out audits/busbra
+    """
+    opened = CaseStore.open(store)
+    splits = known_splits(split, opened) if split else {}
+    with bars() as progress:
+        report = audit(opened, near=near, progress=progress)
+    verdicts = {name: judge(report, part_of) for name, part_of in splits.items()}
+    if to:
+        write(report, to / "audit.json")
+    if json:
+        judged = {name: verdict.document() for name, verdict in verdicts.items()}
+        print_json({**report.document(), "verdicts": judged})
+    else:
+        show(report, verdicts)
+
+
+def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
+    """The splits in a file, once it is sure that they are of this store."""
+    splits = read_splits(path)
+    known = {case.case_id for case in store.cases}
+    unknown = sorted({case_id for part_of in splits.values() for case_id in part_of} - known)
+    if unknown:
+        message = f"{path} names {unknown[0]}, which {store.path} does not hold"
+        more = f", and {len(unknown) - 1} more." if unknown[1:] else "."
+        raise BusbenchError("split-invalid", message + more, "Name the split of this very store.")
+    return splits
+
+
+def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
+    """Print a report for people: pairs, groups, counts and the verdicts on splits."""
+    pairs = Table("first", "second", "why", "similarity", "transform", "conflict")
+    for pair in report.pairs:
+        if pair.kind != "same-patient":  # these are many, and the groups show them
+            similarity = f"{pair.similarity:.3f}"
+            pairs.add_row(
+                *(pair.first, pair.second, pair.kind, similarity, pair.transform, pair.conflict)
+            )
+    if pairs.row_count:
+        out.print(pairs)
+    for group in report.groups:
+        out.print("group:", " ".join(group), markup=False, highlight=False, soft_wrap=True)
+    grouped = sum(map(len, report.groups))
+    out.print(
+        f"{report.cases} cases, {len(report.pairs)} pairs, "
+        f"{len(report.groups)} groups of {grouped} cases, {len(report.conflicts)} conflicts"
+    )
+    judged = Table("split", "test cases", "leaking", "share", "patient", "identical", "near")
+    for name, verdict in verdicts.items():
+        counts = [str(count) for count in verdict.by_kind.values()]
+        judged.add_row(
+            name, str(verdict.test), str(verdict.leaking), f"{verdict.share:.1%}", *counts
+        )
+    if verdicts:
+        out.print(judged)

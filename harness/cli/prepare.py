@@ -1,0 +1,102 @@
+"""`busbench prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from harness.cli.app import app, err, out, print_json
+from harness.cli.progress import bars
+from harness.datasets import ADAPTERS, phantom
+from harness.prepare import CasesRefusedError, PrepareResult, RefusedCase
+from harness.prepare import prepare as run
+
+NAMES = ", ".join(sorted(ADAPTERS))
+
+
+@app.command()
+def prepare(
+    *,
+    dataset: Annotated[str, typer.Argument(help=f"One of {NAMES}, or an adapter's .py file.")],
+    raw: Annotated[Path, typer.Option(help="The release as unpacked.")],
+    store: Annotated[Path, typer.Option("--out", help="The store to write: a new folder.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what would be mended.")] = False,
+    skip_refused: Annotated[
+        bool, typer.Option("--skip-refused", help="Leave refused cases out rather than fail.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    patients: Annotated[
+        int, typer.Option(min=1, help="Phantoms, where --raw is empty: how many.")
+    ] = 60,
+    seed: Annotated[int, typer.Option(help="Phantoms, where --raw is empty: the seed.")] = 42,
+) -> None:
+    """Turn a dataset as downloaded into a case store.
+
+    Example: busbench prepare busbra --raw data/BUSBRA --out stores/busbra
+    """
+    try:
+        with bars() as progress:
+            if dataset == phantom.ADAPTER.name and not (raw.is_dir() and any(raw.iterdir())):
+                phantom.generate(raw, patients, seed, progress)
+            result = run(
+                dataset, raw, store, strict=strict, skip_refused=skip_refused, progress=progress
+            )
+    except CasesRefusedError as error:
+        for table in _tables(error.mended, error.refused):
+            err.print(table)
+        raise
+    if as_json:
+        print_json(_document(result))
+    else:
+        _show(result)
+
+
+def _document(result: PrepareResult) -> dict[str, object]:
+    return {
+        "store": str(result.store.path),
+        "resumed": result.resumed,
+        "found": result.store.info.document(),
+        "stated": {"classes": dict(result.release.classes), "patients": result.release.patients},
+        "mended": result.mended,
+        "refused": [refused.document() for refused in result.refused],
+    }
+
+
+def _show(result: PrepareResult) -> None:
+    info, release = result.store.info, result.release
+    counts = Table("", "found", "release", title=info.dataset)
+    for label in sorted(set(info.classes) | set(release.classes)):
+        stated = release.classes.get(label)  # type: ignore[call-overload]
+        counts.add_row(label, str(info.classes.get(label, 0)), _or_dash(stated))
+    counts.add_row("patients", _or_dash(info.patients), _or_dash(release.patients))
+    out.print(counts)
+    out.print(f"Store: {result.store.path}", markup=False, highlight=False)
+    for table in _tables(result.mended, result.refused):
+        out.print(table)
+    source = f"Get it: {release.download}. Terms: {release.terms}. Cite: {release.paper}."
+    out.print(source, markup=False, highlight=False)
+    if result.resumed:
+        out.print("Nothing to do: the store holds these very files already.")
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _tables(mended: dict[str, str], refused: tuple[RefusedCase, ...]) -> list[Table]:
+    """What was mended and what was refused, each where there is any."""
+    tables = []
+    if mended:
+        tables.append(Table("case", "mended", title=f"{len(mended)} mended"))
+        for case_id, mend in mended.items():
+            tables[-1].add_row(case_id, escape(mend))
+    if refused:
+        columns = Column("code", no_wrap=True), Column("refused", overflow="fold")
+        tables.append(Table(*columns, title=f"{len(refused)} refused"))
+        for case in refused:
+            tables[-1].add_row(case.code, escape(case.message))
+    return tables

@@ -1,0 +1,147 @@
+"""From the ledger to its readers: `verify`, `rank`, `table`, `publish`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from evaluator.errors import BusbenchError
+from harness.cli.app import app, out, print_json
+from harness.ledger import is_report, verify_ledger, verify_report
+from harness.ranking import FORMATS, METRICS, Format, Track, make_board, track_cells
+from harness.ranking.names import plain
+from harness.sealing.keys import read_public_key
+from harness.site import publish
+
+LedgerPath = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger, ledger.jsonl.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="LEDGER|REPORT", help="What to verify.")],
+    key: Annotated[
+        Path | None, typer.Option(help="The public key that must have signed it, report.pub.")
+    ] = None,
+    holds: Annotated[
+        str | None, typer.Option(help="Digest of an entry that must be there, from earlier.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check every byte, digest and signature of a ledger or of one signed report.
+
+    Example: busbench verify demo/ledger.jsonl --key demo/keys/report.pub
+    """
+    found = _report_facts(path, key) if is_report(path) else _ledger_facts(path, key, holds)
+    if json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        out.print(f"{name:<9}{plain(str(value))}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def rank(ledger: LedgerPath, json: Json = False) -> None:
+    """Show the board: every track's submissions in order of rank.
+
+    Example: busbench rank demo/ledger.jsonl
+    """
+    board = make_board(verify_ledger(ledger))
+    if json:
+        print_json(board.document())
+        return
+    for track in board.tracks:
+        out.print(board_table(track))
+    if not board.tracks:
+        out.print("The ledger holds no report yet.")
+
+
+def board_table(track: Track) -> Table:
+    """A track's board for the terminal; a narrow one goes without the costs."""
+    head, *rows = track_cells(track, _short, "{}")
+    shown = slice(None) if out.width >= 110 else slice(3 + len(METRICS))
+    title = f"{track.track} · split {track.split_version} · profile {track.metric_profile}"
+    note = "mean ± standard deviation over the fold models; – is incomplete, not ranked"
+    grid = Table(
+        title=title, caption=note, title_justify="left", caption_justify="left", box=SIMPLE_HEAD
+    )
+    for column in zip(head[shown], *(cells[shown] for cells in rows), strict=True):
+        is_name = column[0] in ("Method", "Team")  # the only ones that may be broken
+        grid.add_column(
+            Text(column[0]),
+            justify="left" if is_name else "right",
+            no_wrap=not is_name,
+            overflow="fold",
+            min_width=None if is_name else max(len(cell) for cell in column),
+        )
+    for cells in rows:
+        grid.add_row(*(Text(cell) for cell in cells[shown]))
+    return grid
+
+
+def _short(name: str) -> str:
+    text = Text(plain(name))
+    text.truncate(32, overflow="ellipsis")
+    return text.plain
+
+
+@app.command()
+def table(
+    ledger: LedgerPath,
+    format: Annotated[Format, typer.Option(help="How to write it.")] = Format.MARKDOWN,
+) -> None:
+    """Print the board as a table for a paper or a program.
+
+    Example: busbench table demo/ledger.jsonl --format latex
+    """
+    sys.stdout.write(FORMATS[format](make_board(verify_ledger(ledger))))
+
+
+@app.command(name="publish")
+def publish_site(
+    ledger: LedgerPath,
+    site: Annotated[Path, typer.Option("--out", help="The folder of the site.")],
+) -> None:
+    """Write the board as a static site, which any web server or browser can show.
+
+    Example: busbench publish demo/ledger.jsonl --out demo/site
+    """
+    publish(ledger, site)
+    out.print(
+        f"The site is at {site / 'index.html'}", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def _ledger_facts(path: Path, key: Path | None, holds: str | None) -> dict[str, Any]:
+    verdict = verify_ledger(path, None if key is None else read_public_key(key), holds)
+    origin = "as you named it" if verdict.pinned else "as the ledger says: compare it, or use --key"
+    return {
+        "verdict": "the ledger holds",
+        "reports": len(verdict.reports),
+        "head": verdict.head,
+        "key": verdict.key,
+        "pinned": verdict.pinned,
+        "trust": f"key {origin}",
+    }
+
+
+def _report_facts(path: Path, key: Path | None) -> dict[str, Any]:
+    if key is None:
+        message = f"{path} is a lone report, and a report does not say whose key to believe."
+        raise BusbenchError("usage", message, "Name the organiser's key: --key report.pub.")
+    public = read_public_key(key)
+    report = verify_report(path, public)
+    return {
+        "verdict": "the report holds",
+        "method": report.method,
+        "team": report.team,
+        "track": report.track,
+        "status": report.status,
+        "key": public.keyid,
+    }

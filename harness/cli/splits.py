@@ -1,0 +1,149 @@
+"""`busbench freeze`, `splits verify`, `splits reveal`: splits that are drawn once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from evaluator.contract import Policy, SplitLock, read, write
+from harness.audit import audit
+from harness.cli.app import app, out, print_json
+from harness.cli.progress import bars
+from harness.splits import (
+    FrozenSplit,
+    Reveal,
+    deviations,
+    freeze,
+    make_secret,
+    read_secret,
+    reveal,
+    secret_path,
+    verify,
+)
+from harness.store import CaseStore
+
+verbs = typer.Typer(help="Check frozen splits, and open their commitments.", no_args_is_help=True)
+app.add_typer(verbs, name="splits")
+StorePath = Annotated[Path, typer.Argument(help="A case store that prepare wrote.")]
+SplitPath = Annotated[Path, typer.Argument(help="The folder of a frozen split.")]
+SecretPath = Annotated[
+    Path | None, typer.Option(help="The organiser's secret; by default the split's name + .secret.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command("freeze")
+def freeze_verb(
+    store: StorePath,
+    to: Annotated[Path, typer.Option("--out", help="Folder for the split: its name is final.")],
+    policy: Annotated[Policy, typer.Option(help="What stays whole: patients, or nothing.")] = (
+        "patient"
+    ),
+    test_fraction: Annotated[float, typer.Option(help="Share of cases to hold out.")] = 0.2,
+    folds: Annotated[int, typer.Option(help="Folds of the training part.")] = 5,
+    seed: Annotated[int, typer.Option(help="The draw is a function of it.")] = 42,
+    version: Annotated[str | None, typer.Option(help="By default the folder's name.")] = None,
+    secret: SecretPath = None,
+    json: Json = False,
+) -> None:
+    """Audit a store and draw its test part and folds, once and for all.
+
+    Example: busbench freeze stores/busbra --out splits/busbra/v1
+    """
+    opened = CaseStore.open(store)
+    known = (to / "lock.json").exists()
+    with bars() as progress:
+        split = freeze(
+            *(opened, audit(opened, progress=progress), to),
+            version=version or to.resolve().name,
+            policy=policy,
+            test_fraction=test_fraction,
+            folds=folds,
+            seed=seed,
+            secret=_secret(to, secret, make=not known),
+            progress=progress,
+        )
+    if json:
+        print_json(split.lock.document())
+    else:
+        show(split, "is frozen already, with the same bytes" if known else "is frozen")
+
+
+@verbs.command("verify")
+def verify_verb(
+    split: SplitPath,
+    store: Annotated[Path | None, typer.Option(help="The store to hold it against.")] = None,
+    reveal: Annotated[Path | None, typer.Option(help="A reveal document to check.")] = None,
+    secret: SecretPath = None,
+    json: Json = False,
+) -> None:
+    """Name whatever differs from what was frozen; exit status 20 where something does.
+
+    Example: busbench splits verify splits/busbra/v1 --store stores/busbra --reveal reveal.json
+    """
+    opened = CaseStore.open(store) if store else None
+    document = read(Reveal, reveal, "split-invalid", "Fetch it again.") if reveal else None
+    has_secret = secret is not None or secret_path(split.resolve()).exists()
+    with bars() as progress:
+        differences = verify(
+            *(split, opened, document),
+            secret=_secret(split, secret, make=False) if opened and has_secret else None,
+            progress=progress,
+        )
+    if json:
+        print_json({"split": str(split), "holds": not differences, "differences": differences})
+    else:
+        told = differences or [f"{split} holds", _leak(FrozenSplit.open(split).lock)]
+        for line in told:
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if differences:
+        raise typer.Exit(20)
+
+
+@verbs.command("reveal")
+def reveal_verb(
+    split: SplitPath,
+    store: Annotated[Path, typer.Option(help="The store that it was frozen from.")],
+    to: Annotated[Path, typer.Option("--out", help="The document to write.")],
+    secret: SecretPath = None,
+) -> None:
+    """Open the commitments to the test labels, when the challenge is over.
+
+    Example: busbench splits reveal splits/busbra/v1 --store stores/busbra --out reveal.json
+    """
+    frozen = FrozenSplit.open(split)
+    document = reveal(frozen, CaseStore.open(store), _secret(split, secret, make=False))
+    write(document, to)
+    out.print(f"{to} opens the labels of {len(document.cases)} test cases", soft_wrap=True)
+
+
+def _secret(split: Path, named: Path | None, *, make: bool) -> bytes:
+    """The organiser's secret; a new one only for a split that is not frozen yet."""
+    place = named or secret_path(split.resolve())
+    return make_secret(place) if make else read_secret(place)
+
+
+def show(split: FrozenSplit, state: str) -> None:
+    """Print how every part compares with the whole, and whether the split leaks."""
+    lock = split.lock
+    what = f"{lock.dataset} {lock.version}, policy {lock.policy}"
+    out.print(f"{split.path} {state}: {what}", soft_wrap=True)
+    for title, counts in (("class", lock.counts), ("quartile of lesion area", lock.quartiles)):
+        off = deviations(counts)
+        shares = Table("part", "cases", *counts["all"], title=f"Cases by {title} (points off)")
+        for part, numbers in counts.items():
+            cells = [f"{number} ({off[part][name]:+.1f})" for name, number in numbers.items()]
+            shares.add_row(part, str(sum(numbers.values())), *cells)
+        out.print(shares)
+    out.print(_leak(lock), soft_wrap=True)
+
+
+def _leak(lock: SplitLock) -> str:
+    test = sum(lock.counts["test"].values())
+    told = f"{lock.audit.leaking} of {test} test cases ({lock.audit.share:.1%})"
+    if lock.leaks:
+        return f"It leaks: {told} have their patient or a twin in training."
+    return f"It does not leak: {told} have their patient or a twin in training."

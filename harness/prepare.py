@@ -1,0 +1,217 @@
+"""How does a raw folder become a case store? Read, mend or refuse every case, then write.
+
+All cases are looked at before a refusal ends the run, so that one run tells everything. The
+record of a run, `prepare.json`, stands in the store: the same raw files need no second run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+import harness
+from evaluator.contract import Contract, Digest, Name, read
+from evaluator.errors import BusbenchError
+from evaluator.files import canonical_json, sha256_bytes, sha256_file
+from evaluator.progress import Progress, quiet
+from harness.datasets import Adapter, RawCase, Refusal, Release, adapter
+from harness.datasets.base import RefusedError
+from harness.datasets.decode import decode
+from harness.datasets.layout import is_litter
+from harness.datasets.mend import judge
+from harness.store import REMEDY, CaseStore, Sample, write_store
+
+CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+
+
+class RefusedCase(Contract):
+    """One refusal, as the record keeps it."""
+
+    code: str
+    file: str
+    message: str
+
+
+class PrepareRecord(Contract):
+    """`prepare.json`: what a store was made from, and what was left out of it."""
+
+    schema_: Literal["busbench/prepare/v1"] = Field(default="busbench/prepare/v1", alias="schema")
+    dataset: Name
+    busbench: str
+    raw_sha256: Digest  # over names and bytes of all files in the raw folder
+    strict: bool
+    skip_refused: bool
+    refused: tuple[RefusedCase, ...] = ()
+
+    def same_run(self, other: PrepareRecord) -> bool:
+        """Whether both come of the same files by the same rules."""
+        return self.model_copy(update={"refused": ()}) == other.model_copy(update={"refused": ()})
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """A prepared dataset."""
+
+    store: CaseStore
+    release: Release
+    refused: tuple[RefusedCase, ...]
+    resumed: bool  # nothing was done: the store was there already
+
+    @property
+    def mended(self) -> dict[str, str]:
+        """Case id -> what was mended in it."""
+        return {case.case_id: case.mends for case in self.store.cases if case.mends}
+
+
+class CasesRefusedError(BusbenchError):
+    """Raised at the end where cases were refused; `refused` names each, `mended` the others."""
+
+    def __init__(
+        self,
+        first: BusbenchError,
+        refused: tuple[RefusedCase, ...],
+        mended: dict[str, str],
+        cases: int,
+    ) -> None:
+        others = len(refused) - 1
+        more = f" (and {others} more refused, of {cases} cases)" if others else ""
+        super().__init__(first.code, first.message[:-1] + more + ".", first.remedy)
+        self.refused, self.mended = refused, mended
+
+
+def prepare(
+    dataset: str,
+    raw: Path,
+    out: Path,
+    *,
+    strict: bool = False,
+    skip_refused: bool = False,
+    progress: Progress = quiet,
+) -> PrepareResult:
+    """Turn the raw folder of a dataset into a case store at `out`.
+
+    Args:
+        dataset: name of an adapter.
+        raw: the release as unpacked; nested archive folders are tolerated.
+        out: a new or empty folder, or the store of the same run, which is then kept.
+        strict: refuse what would be mended.
+        skip_refused: leave refused cases out (the record names them) rather than fail.
+
+    Raises:
+        CasesRefusedError: where a case was refused, after all were looked at.
+        BusbenchError: `raw-missing` for a folder without the layout, `output-exists` where `out`
+            holds something else, `disk-full` where the disk refuses.
+    """
+    chosen = adapter(dataset)
+    record = PrepareRecord(
+        dataset=chosen.name,
+        busbench=harness.__version__,
+        raw_sha256=folder_digest(raw, chosen),
+        strict=strict,
+        skip_refused=skip_refused,
+    )
+    before = _earlier(out)
+    if before is not None and before.same_run(record):
+        return PrepareResult(CaseStore.open(out), chosen.release, before.refused, resumed=True)
+    run = _Run(chosen, raw, strict, skip_refused, progress)
+    store = write_store(
+        out,
+        chosen.name,
+        run.samples(),
+        beside=lambda: {"prepare.json": record.model_copy(update={"refused": run.refused})},
+    )
+    return PrepareResult(store, chosen.release, run.refused, resumed=False)
+
+
+def _earlier(out: Path) -> PrepareRecord | None:
+    path = out / "prepare.json"
+    return read(PrepareRecord, path, "store-invalid", REMEDY) if path.is_file() else None
+
+
+def folder_digest(raw: Path, chosen: Adapter) -> str:
+    """SHA-256 over names and bytes of all files below `raw`, wherever it lies.
+
+    Raises:
+        BusbenchError: `raw-missing` where there is no file.
+    """
+    walk = os.walk(raw, followlinks=True)
+    files = (Path(folder, name) for folder, _, names in walk for name in names)
+    names = sorted(p.relative_to(raw).as_posix() for p in files if not is_litter(p))
+    if not names:
+        raise BusbenchError(
+            "raw-missing",
+            f"{raw} is missing or holds no file.",
+            f"Get {chosen.title} ({chosen.release.download}) and name its folder with --raw.",
+        )
+    try:
+        return sha256_bytes(canonical_json({name: sha256_file(raw / name) for name in names}))
+    except OSError as error:
+        message = f"{error.filename} cannot be read ({error.strerror})."
+        raise BusbenchError("raw-missing", message, "Make it readable, then try again.") from error
+
+
+class _Run:
+    """One pass over the raw cases; what is refused is collected on the way."""
+
+    def __init__(
+        self, chosen: Adapter, raw: Path, strict: bool, skip: bool, progress: Progress
+    ) -> None:
+        self._adapter, self._raw, self._strict, self._skip = chosen, raw, strict, skip
+        self._progress = progress
+        self._refusals: list[Refusal] = []
+        self._mended: dict[str, str] = {}
+
+    @property
+    def refused(self) -> tuple[RefusedCase, ...]:
+        return tuple(
+            RefusedCase(code=r.code, file=str(r.file), message=r.error().message)
+            for r in self._refusals
+        )
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield each good case; at the end raise where bad ones were among them."""
+        listed, what, seen = list(self._adapter.read(self._raw)), "prepare cases", set[str]()
+        if not listed:
+            message = f"{self._raw} holds no case of {self._adapter.title}."
+            raise BusbenchError("raw-missing", message, "Unpack the release there again.")
+        for done, case in enumerate(listed):
+            self._progress(what, done, len(listed))
+            try:
+                sample = self._sample(case, seen)
+            except RefusedError as refused:
+                self._refusals.append(refused.refusal)
+            else:
+                if sample.mends:
+                    self._mended[sample.case_id] = "; ".join(sample.mends)
+                yield sample
+        self._progress(what, len(listed), len(listed))
+        if self._refusals and (not self._skip or len(self._refusals) == len(listed)):
+            first = self._refusals[0].error()
+            raise CasesRefusedError(first, self.refused, self._mended, len(listed))
+
+    def _sample(self, case: RawCase | Refusal, seen: set[str]) -> Sample:
+        if isinstance(case, Refusal):
+            raise RefusedError(case.code, case.file, case.reason, case.remedy)
+        if not CASE_ID.fullmatch(case.case_id):
+            reason = f"has the unusable case id {case.case_id!r}"
+            raise RefusedError("data-refused", case.image, reason)
+        if case.case_id.lower() in seen:  # some file systems know no case
+            reason = f"is a second case with the id {case.case_id}"
+            raise RefusedError("data-refused", case.image, reason)
+        seen.add(case.case_id.lower())
+        for path in (case.image, *case.masks):
+            if ".." in path.relative_to(self._raw).parts:  # its digest would not be on record
+                raise RefusedError("data-refused", path, "lies outside the raw folder")
+        masks = tuple(decode(path) for path in case.masks)
+        sample = judge(case, self._raw, decode(case.image), masks)
+        if self._strict and sample.mends:
+            remedy = "Correct the file, or run without --strict."
+            reason = f"would have to be mended: {'; '.join(sample.mends)}"
+            raise RefusedError("data-refused", case.image, reason, remedy)
+        return sample

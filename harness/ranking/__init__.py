@@ -1,0 +1,20 @@
+"""Ranking: from verified ledger entries to the board, a pure function."""
+
+from harness.ranking.board import Board, Row, Track, make_board
+from harness.ranking.metrics import METRICS, RankedMetric
+from harness.ranking.tables import FORMATS, Format, to_csv, to_latex, to_markdown, track_cells
+
+__all__ = [
+    "FORMATS",
+    "METRICS",
+    "Board",
+    "Format",
+    "RankedMetric",
+    "Row",
+    "Track",
+    "make_board",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "track_cells",
+]

@@ -1,0 +1,184 @@
+"""Who ranks where, and on what evidence? The board is a pure function of the ledger.
+
+Results are comparable, and so share a table, where track, split, metric profile and units agree.
+Of a team's entries for one method the latest stands; the earlier ones stay in the ledger.
+
+Order: aggregate, then rank. On each metric the complete submissions are ranked by their mean over
+all test cases, ties sharing the smallest rank; they are then ordered by the mean of those ranks,
+ties again sharing the smallest. A submission without a complete result is listed, never ranked.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from evaluator.contract import (
+    Contract,
+    Digest,
+    GroupScores,
+    MetricSummary,
+    Name,
+    Report,
+    Runtime,
+    Title,
+)
+from harness.ledger import LedgerVerdict, RecordedReport
+from harness.ranking.metrics import METRICS
+
+
+class Row(Contract):
+    """One submission on one track."""
+
+    rank: int | None  # null where the result is incomplete
+    mean_rank: float | None  # over the metrics
+    team: Title
+    method: Title
+    status: Literal["complete", "incomplete"]
+    groups: dict[str, GroupScores]
+    true_negatives: int
+    invalid: int
+    models: int
+    parameters: int  # of the largest of its models, counted
+    gmacs: float | None  # of the largest; null where one could not be counted
+    runtime: Runtime
+    labels: Literal["public", "private"]
+    trained_here: bool
+    runner: Literal["docker", "process"]
+    entry: int
+    entry_digest: Digest
+
+    def summary(self, metric: str, group: str = "all") -> MetricSummary | None:
+        """One metric over one group of cases, or None where it is missing."""
+        scores = self.groups.get(group)
+        return None if scores is None else scores.metrics.get(metric)
+
+
+class Track(Contract):
+    """One table: everything in it is comparable."""
+
+    track: Name
+    dataset: Name
+    split_version: Name
+    split_digest: Digest
+    metric_profile: str
+    units: dict[str, str]
+    rows: tuple[Row, ...]  # in order of rank, the unranked last
+
+    @property
+    def ranked(self) -> tuple[Row, ...]:
+        """The rows with a rank."""
+        return tuple(row for row in self.rows if row.rank is not None)
+
+    @property
+    def unranked(self) -> tuple[Row, ...]:
+        """The rows without a complete result."""
+        return tuple(row for row in self.rows if row.rank is None)
+
+
+class Board(Contract):
+    """`board.json`: all tables of a ledger."""
+
+    schema_: Literal["busbench/board/v1"] = Field(default="busbench/board/v1", alias="schema")
+    ledger_key: Digest  # fingerprint
+    ledger_head: Digest
+    ledger_reports: int
+    tracks: tuple[Track, ...]
+
+
+def make_board(ledger: LedgerVerdict) -> Board:
+    """The board of a verified ledger."""
+    return Board(
+        ledger_key=ledger.key,
+        ledger_head=ledger.head,
+        ledger_reports=len(ledger.reports),
+        tracks=rank(ledger.reports),
+    )
+
+
+def rank(reports: Iterable[RecordedReport]) -> tuple[Track, ...]:
+    """Sort reports into tracks, in order of their names, and rank each track's submissions."""
+    tracks: dict[tuple[str, ...], dict[tuple[str, str], RecordedReport]] = {}
+    for recorded in sorted(reports, key=lambda entry: entry.number):
+        of_track = tracks.setdefault(_comparable(recorded.report), {})
+        of_track[recorded.report.team, recorded.report.method] = recorded
+    return tuple(_track(tuple(tracks[key].values())) for key in sorted(tracks))
+
+
+def _comparable(report: Report) -> tuple[str, ...]:
+    """What two reports must agree on to stand in one table."""
+    split = (report.track, report.dataset, report.split_version, report.provenance.split_digest)
+    units = sorted(f"{metric}={unit}" for metric, unit in report.scores.units.items())
+    return (*split, report.scores.metric_profile, *units)
+
+
+def _track(entries: Sequence[RecordedReport]) -> Track:
+    ordered = sorted(entries, key=lambda entry: (entry.report.team, entry.report.method))
+    complete = [entry for entry in ordered if _is_complete(entry.report)]
+    ranks = _ranks([entry.report for entry in complete])
+    ranked = [_row(*one) for one in zip(complete, *ranks, strict=True)]
+    listed = [_row(entry, None, None) for entry in ordered if not _is_complete(entry.report)]
+    first = entries[0].report
+    return Track(
+        track=first.track,
+        dataset=first.dataset,
+        split_version=first.split_version,
+        split_digest=first.provenance.split_digest,
+        metric_profile=first.scores.metric_profile,
+        units=first.scores.units,
+        rows=(*sorted(ranked, key=lambda row: row.rank or 0), *listed),
+    )
+
+
+def _is_complete(report: Report) -> bool:
+    """Complete by its own word, and every ranked metric is really there."""
+    everything = report.scores.groups.get("all")
+    present = set() if everything is None else everything.metrics.keys()
+    return report.status == "complete" and present >= {metric.key for metric in METRICS}
+
+
+def _ranks(reports: Sequence[Report]) -> tuple[list[int], list[float]]:
+    """The rank of each report, and its mean rank over the metrics.
+
+    The sums of ranks are compared, being whole numbers, so that ties are exact.
+    """
+    sums = [0] * len(reports)
+    for metric in METRICS:
+        means = [report.scores.groups["all"].metrics[metric.key].mean for report in reports]
+        worse_is_more = [-mean for mean in means] if metric.higher_is_better else means
+        sums = [s + r for s, r in zip(sums, _smallest_ranks(worse_is_more), strict=True)]
+    return _smallest_ranks(sums), [s / len(METRICS) for s in sums]
+
+
+def _smallest_ranks(values: Sequence[float]) -> list[int]:
+    """Ranks from 1 for the smallest value; ties share the smallest rank."""
+    ordered = sorted(values)
+    return [bisect_left(ordered, value) + 1 for value in values]
+
+
+def _row(entry: RecordedReport, rank_: int | None, mean_rank: float | None) -> Row:
+    report = entry.report
+    gmacs = [model.gmacs for model in report.models]
+    counted = [value for value in gmacs if value is not None]
+    return Row(
+        rank=rank_,
+        mean_rank=mean_rank,
+        team=report.team,
+        method=report.method,
+        status=report.status,
+        groups=report.scores.groups,
+        true_negatives=report.scores.true_negatives,
+        invalid=report.scores.invalid,
+        models=len(report.models),
+        parameters=max((model.parameters for model in report.models), default=0),
+        gmacs=max(counted) if counted and len(counted) == len(gmacs) else None,
+        runtime=report.runtime,
+        labels=report.labels,
+        trained_here=report.provenance.trained_here is not None,
+        runner=report.provenance.runner,
+        entry=entry.number,
+        entry_digest=entry.digest,
+    )

@@ -1,0 +1,48 @@
+"""Which metrics are ranked, in which direction, and how is each written?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evaluator.contract import MetricSummary
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class RankedMetric:
+    """How a metric is ranked and shown."""
+
+    key: str  # in `GroupScores.metrics`
+    label: str
+    higher_is_better: bool
+    digits: int  # after the point
+    bounds: tuple[float, float]  # inclusive; infinite where there is no bound
+
+    @property
+    def arrow(self) -> str:
+        """The direction of better."""
+        return "↑" if self.higher_is_better else "↓"
+
+    def number(self, value: float | None) -> str:
+        """A value as people read it."""
+        return MISSING if value is None else f"{value:.{self.digits}f}"
+
+    def mean_and_std(self, summary: MetricSummary | None) -> str:
+        """`mean ± std over folds`, or the mean alone with a single model."""
+        if summary is None:
+            return MISSING
+        mean = self.number(summary.mean)
+        return mean if summary.std is None else f"{mean} ± {self.number(summary.std)}"
+
+    def title(self, units: dict[str, str]) -> str:
+        """The heading of its column: label, unit where there is one, direction."""
+        unit = units.get(self.key)  # a plain ratio has none
+        return f"{self.label} [{unit}] {self.arrow}" if unit else f"{self.label} {self.arrow}"
+
+
+METRICS = (
+    RankedMetric("dice", "Dice", True, 3, (0.0, 1.0)),
+    RankedMetric("iou", "IoU", True, 3, (0.0, 1.0)),
+    RankedMetric("hd95", "HD95", False, 2, (0.0, float("inf"))),
+)

@@ -1,0 +1,38 @@
+"""Frozen splits: which cases train and which judge, drawn once and never changed.
+
+`freeze` draws and writes a split, `FrozenSplit.open` reads one, `verify` names what differs from
+what was frozen, and `reveal` opens the commitments to the test labels.
+"""
+
+from harness.splits.commitments import (
+    Reveal,
+    commitment,
+    make_secret,
+    read_secret,
+    reveal,
+    secret_path,
+)
+from harness.splits.draw import Place, Subject, draw, quartiles, whole_groups
+from harness.splits.freeze import freeze
+from harness.splits.manifest import FrozenSplit, SplitRow
+from harness.splits.proportions import deviations
+from harness.splits.verify import verify
+
+__all__ = [
+    "FrozenSplit",
+    "Place",
+    "Reveal",
+    "SplitRow",
+    "Subject",
+    "commitment",
+    "deviations",
+    "draw",
+    "freeze",
+    "make_secret",
+    "quartiles",
+    "read_secret",
+    "reveal",
+    "secret_path",
+    "verify",
+    "whole_groups",
+]

@@ -1,0 +1,205 @@
+"""From a case store and its audit to a frozen split: draw, commit, write once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from evaluator.contract import Policy, SplitAudit, SplitLock, SplitRule, write
+from evaluator.errors import BusbenchError
+from evaluator.files import disk_errors, pretty_json, sha256_bytes, sha256_pixels, write_atomically
+from evaluator.progress import Progress, quiet
+from harness.audit import AuditReport, judge
+from harness.splits.commitments import commit
+from harness.splits.draw import RULES, Group, Place, Subject, draw, whole_groups
+from harness.splits.manifest import FrozenSplit, SplitRow, complete_lock, table_bytes
+from harness.splits.proportions import tally
+from harness.store import CaseStore
+
+
+def freeze(
+    store: CaseStore,
+    report: AuditReport,
+    out: Path,
+    *,
+    version: str,
+    policy: Policy = "patient",
+    test_fraction: float = 0.2,
+    folds: int = 5,
+    seed: int = 42,
+    secret: bytes,
+    progress: Progress = quiet,
+) -> FrozenSplit:
+    """Draw a split and freeze it in `out`; the same input gives the same bytes.
+
+    Args:
+        report: the audit of this very store.
+        secret: the organiser's; salts the commitments to the test labels.
+
+    Raises:
+        BusbenchError: `split-frozen` where `out` holds a split with other bytes, `output-exists`
+            where it holds something else, `split-impossible` where the cases cannot be split as
+            asked, `store-invalid` where masks or audit are not those of the store, `usage` where
+            a setting is out of its range.
+    """
+    rule = _rule(store, version, policy, test_fraction, folds, seed)
+    if report.store_digest != store.info.digest:
+        raise BusbenchError(
+            "store-invalid", f"The audit is not one of {store.path}.", "Audit this store again."
+        )
+    subjects = _subjects(store, progress)
+    groups = whole_groups((case.case_id for case in store.cases), report.groups)
+    places = draw(
+        subjects, groups, policy=policy, test_fraction=test_fraction, folds=folds, seed=seed
+    )
+    rows = _rows(store, groups, places)
+    counts, quartiles = tally(subjects, places)
+    audit = verdict(report, rows)
+    lock = complete_lock(
+        {
+            **rule.document(),
+            "counts": counts,
+            "quartiles": quartiles,
+            "leaks": audit.leaking > 0,
+            "audit": audit,
+            "tool_version": RULES,
+            "store_digest": store.info.digest,
+            "split_sha256": sha256_bytes(table_bytes(rows)),
+            "rows": {row.case_id: row.digest for row in rows},
+            "masks": {
+                case.case_id: case.mask_sha256
+                for case in store.cases
+                if places[case.case_id].part == "train"
+            },
+            "commitments": {
+                case.case_id: commit(secret, case)
+                for case in store.cases
+                if places[case.case_id].part == "test"
+            },
+        }
+    )
+    return _write_once(FrozenSplit(out, lock, rows), published(report, rows))
+
+
+def verdict(report: AuditReport, rows: tuple[SplitRow, ...]) -> SplitAudit:
+    """What the audit says about a split, in counts."""
+    found = judge(report, {row.case_id: row.part for row in rows})
+    return SplitAudit(
+        near=report.near,
+        leaking=found.leaking,
+        share=found.share,
+        by_kind={str(kind): number for kind, number in found.by_kind.items()},
+        groups=found.groups,
+    )
+
+
+def published(report: AuditReport, rows: tuple[SplitRow, ...]) -> AuditReport:
+    """The audit without what it tells of withheld labels.
+
+    That two test cases show one picture under two classes, or with two masks, tells something of
+    both; so does that a test case contradicts a training case, whose class is known.
+    """
+    hidden = {row.case_id for row in rows if row.part == "test"}
+    pairs = tuple(
+        replace(pair, conflict="") if {pair.first, pair.second} & hidden else pair
+        for pair in report.pairs
+    )
+    conflicts = tuple(pair for pair in pairs if pair.conflict)
+    return report.model_copy(update={"pairs": pairs, "conflicts": conflicts})
+
+
+def _rule(
+    store: CaseStore, version: str, policy: Policy, test_fraction: float, folds: int, seed: int
+) -> SplitRule:
+    try:
+        return SplitRule(
+            dataset=store.info.dataset,
+            version=version,
+            policy=policy,
+            test_fraction=test_fraction,
+            folds=folds,
+            seed=seed,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = f"{first['loc'][0]} cannot be {first['input']!r}: {first['msg']}."
+        raise BusbenchError("usage", message, "See `busbench freeze --help`.") from error
+
+
+def _subjects(store: CaseStore, progress: Progress) -> tuple[Subject, ...]:
+    """The cases with the areas of their masks, which must be the masks that the table names."""
+    subjects = []
+    for done, case in enumerate(store.cases, start=1):
+        mask = store.mask(case.case_id)
+        if sha256_pixels(mask) != case.mask_sha256:
+            raise BusbenchError(
+                "store-invalid",
+                f"{store.mask_path(case.case_id)} was changed.",
+                "Run `busbench prepare` again into a new folder.",
+            )
+        subjects.append(Subject(case.case_id, case.label, int(mask.sum()), case.source_image))
+        progress("lesion areas", done, len(store.cases))
+    return tuple(subjects)
+
+
+def _rows(
+    store: CaseStore, groups: tuple[Group, ...], places: Mapping[str, Place]
+) -> tuple[SplitRow, ...]:
+    """Groups are numbered by their smallest case id, so that a name tells nothing."""
+    group_of = {
+        case_id: f"g{number:04d}" for number, group in enumerate(groups, 1) for case_id in group
+    }
+    return tuple(
+        SplitRow.model_validate(
+            {
+                "case_id": case.case_id,
+                "part": (place := places[case.case_id]).part,
+                "fold": place.fold,
+                "class": case.label if place.part == "train" else None,
+                "patient_group": group_of[case.case_id],
+                "image_sha256": case.image_sha256,
+            }
+        )
+        for case in sorted(store.cases, key=lambda case: case.case_id)
+    )
+
+
+def _write_once(split: FrozenSplit, report: AuditReport) -> FrozenSplit:
+    """Write the split's folder in one step, or find it there with the same bytes."""
+    out = split.path
+    if (out / "lock.json").exists():
+        return _same(FrozenSplit.open(out), split)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BusbenchError("output-exists", f"{out} is not empty.", "Name another folder.")
+    partial = out.with_name(f".{out.name}.partial")
+    with disk_errors(partial):
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+        write_atomically(partial / "split.csv", table_bytes(split.rows))
+        write_atomically(partial / "audit.json", pretty_json(report.document()))
+        write(split.lock, partial / "lock.json")
+        if out.exists():
+            out.rmdir()
+        partial.replace(out)
+    return split
+
+
+def _same(frozen: FrozenSplit, drawn: FrozenSplit) -> FrozenSplit:
+    """The frozen split, where drawing again gave the same."""
+    if frozen.lock == drawn.lock:
+        return frozen
+    differing = [
+        name for name in _FIELDS if getattr(frozen.lock, name) != getattr(drawn.lock, name)
+    ]
+    raise BusbenchError(
+        "split-frozen",
+        f"{frozen.path} is frozen, and would now differ in: {', '.join(differing)}.",
+        "Freeze a correction as a new version, in a folder of its own.",
+    )
+
+
+# What a lock consists of, in its own order; the digests over the lock itself always differ along.
+_FIELDS = [n for n in SplitLock.model_fields if n not in ("schema_", "field_digests", "digest")]

@@ -1,0 +1,106 @@
+"""`python -m reference_models`: train, export, or both in one go.
+
+The standard library's parser: a participant's image should carry no more than training needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from reference_models import pipeline
+from reference_models.config import load_config, packaged_configs
+from reference_models.errors import MachineError, ModelsError
+from reference_models.progress import print_line, say_line
+from reference_models.submission import Titles
+
+TEAM = "BUSBench reference"
+
+
+def _train(args: argparse.Namespace) -> None:
+    """Train one fold or all, and export what is finished; a killed training goes on."""
+    folds = None if args.all_folds else [args.fold]
+    pipeline.train(_job(args), folds, print_line, say_line)
+
+
+def _export(args: argparse.Namespace) -> None:
+    """Export every finished fold again, and write the submission."""
+    pipeline.export(_job(args), print_line, say_line)
+
+
+def _run(args: argparse.Namespace) -> None:
+    """Train every fold, export each, and leave a submission folder."""
+    pipeline.train(_job(args), None, print_line, say_line)
+
+
+VERBS = {"train": _train, "export": _export, "run": _run}
+
+
+def _job(args: argparse.Namespace) -> pipeline.Job:
+    config = load_config(args.config)
+    titles = Titles(args.team, args.method or config.network)
+    return pipeline.Job(config, args.bundle, args.out, titles, args.work, args.device, args.threads)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m reference_models",
+        description="Train reference networks on a training bundle and leave a submission.",
+        epilog="Example: python -m reference_models run --config demo --bundle BUNDLE --out OUT",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, function in VERBS.items():
+        verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
+        verb.set_defaults(function=function)
+        _add_options(verb)
+        if name == "train":
+            which = verb.add_mutually_exclusive_group(required=True)
+            which.add_argument("--fold", type=int, help="train this fold's model alone")
+            which.add_argument("--all-folds", action="store_true", help="train every fold's model")
+    return parser
+
+
+def _add_options(verb: argparse.ArgumentParser) -> None:
+    recipes = ", ".join(packaged_configs())
+    verb.add_argument("--config", default="demo", help=f"a YAML file, or one of: {recipes}")
+    verb.add_argument("--bundle", type=Path, required=True, help="the training bundle")
+    verb.add_argument("--out", type=Path, required=True, help="the submission folder")
+    verb.add_argument("--work", type=Path, help="checkpoints and logs; default: OUT/.work")
+    verb.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
+    verb.add_argument("--threads", type=_positive, help="CPU threads; default: what is granted")
+    verb.add_argument("--team", default=TEAM, help="the team on the board")
+    verb.add_argument("--method", help="the method on the board; default: the network's name")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def main() -> int:
+    """Run one verb; a foreseen failure is one sentence and its exit status."""
+    args = _parser().parse_args()
+    try:
+        args.function(args)
+    except ModelsError as error:
+        return _failed(error)
+    except torch.OutOfMemoryError:
+        return _failed(MachineError("The device has too little memory.", "Lower the batch."))
+    except KeyboardInterrupt:
+        print("Interrupted. Run the same command again to resume.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _failed(error: ModelsError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What can be set about a training? A strict YAML file; unknown keys name the nearest."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from reference_models.errors import UsageError, nearest
+
+
+class Settings(BaseModel):
+    """Frozen settings that refuse unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSettings(Settings):
+    """What the network sees; declared in the submission in the same words."""
+
+    height: int = Field(default=224, ge=16, le=2048)
+    width: int = Field(default=224, ge=16, le=2048)
+    resize: Literal["letterbox"] = "letterbox"
+    channels: Literal["grey", "rgb"] = "grey"
+    mean: float = 0.0  # after division by 255
+    std: float = Field(default=1.0, gt=0)
+
+    @property
+    def channel_count(self) -> int:
+        """1 for grey, 3 for grey repeated three times."""
+        return 1 if self.channels == "grey" else 3
+
+
+class AugmentSettings(Settings):
+    """How far a training image may be changed; zero switches a change off."""
+
+    flip: float = Field(default=0.5, ge=0, le=1)  # probability of a left-right mirror
+    shift: float = Field(default=0.06, ge=0, le=0.5)  # of the side, each way
+    scale: float = Field(default=0.1, ge=0, lt=1)  # 0.1: from 0.9 to 1.1
+    rotate: float = Field(default=10.0, ge=0, le=180)  # degrees, each way
+    brightness: float = Field(default=0.15, ge=0, le=1)  # of the full range, each way
+    contrast: float = Field(default=0.2, ge=0, lt=1)  # 0.2: from 0.8 to 1.2
+
+
+class Config(Settings):
+    """One training recipe, the same for every fold."""
+
+    network: str
+    input: InputSettings = InputSettings()
+    augment: AugmentSettings = AugmentSettings()
+    steps: int | None = Field(default=None, ge=2)  # optimiser steps of one fold, or
+    epochs: float | None = Field(default=None, gt=0)  # passes over the fold's training cases
+    batch: int = Field(default=16, ge=2)
+    loss: str = "bce_dice"
+    rate: float = Field(default=0.002, gt=0)  # the peak of the one cycle
+    warm_up: float = Field(default=0.25, gt=0, lt=1)  # the share of steps up to the peak
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip: float = Field(default=1.0, gt=0)  # largest norm of the gradient
+    validate_every: int = Field(default=100, ge=1)  # steps; the last step always validates
+    keep: Literal["best", "last"] = "best"  # by validation Dice
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # on CUDA; the CPU takes fp32
+    checkpoint_seconds: float = Field(default=5.0, ge=0)
+    threshold: float = Field(default=0.5, gt=0, lt=1)  # on probabilities
+    seed: int = Field(default=42, ge=0)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("state either steps or epochs")
+        return self
+
+    def total_steps(self, cases: int) -> int:
+        """Optimiser steps of one fold with `cases` training cases."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None  # by _one_length
+        return max(2, round(self.epochs * cases / self.batch))
+
+
+def load_config(name: str) -> Config:
+    """Read a recipe: a YAML file, or the name of one that comes with this package.
+
+    Raises:
+        UsageError: it is missing, no YAML, has an unknown key or a value out of bounds.
+    """
+    text = _text(name)
+    remedy = "Correct the file; the keys stand in reference_models/config.py."
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name} is no YAML: {str(error).splitlines()[0]}.", remedy) from error
+    return validated(Config, value, name, remedy)
+
+
+def packaged_configs() -> list[str]:
+    """The names of the recipes that come with this package."""
+    folder = resources.files("reference_models") / "configs"
+    return sorted(e.name.removesuffix(".yaml") for e in folder.iterdir() if e.name[-5:] == ".yaml")
+
+
+def _text(name: str) -> str:
+    if name in packaged_configs():
+        packaged = resources.files("reference_models") / "configs" / f"{name}.yaml"
+        return packaged.read_text(encoding="utf-8")
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"The config {name} cannot be read.",
+            f"Name a YAML file or a recipe of this package. {nearest(name, packaged_configs())}",
+        ) from error
+
+
+Model = TypeVar("Model", bound=Settings)
+
+
+def validated(model: type[Model], value: object, where: str, remedy: str) -> Model:
+    """`value` as settings of kind `model`.
+
+    Raises:
+        UsageError: naming the first key that is wrong, and the nearest where it is unknown.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the document"
+        if first["type"] == "extra_forbidden":
+            known = _keys_beside(model, first["loc"])
+            remedy = nearest(str(first["loc"][-1]), known)
+        raise UsageError(f"{where}: {key}: {first['msg']}.", remedy) from error
+
+
+def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location[:-1]:
+        inner = model.model_fields[str(part)].annotation
+        assert isinstance(inner, type) and issubclass(inner, BaseModel)
+        model = inner
+    return list(model.model_fields)

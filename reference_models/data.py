@@ -1,0 +1,238 @@
+"""What is in a training bundle, and is it whole, unchanged and free of test cases?
+
+BUNDLE/bundle.json        what it is, and the digest of cases.csv
+BUNDLE/cases.csv          one row a case: fold, class, patient group, size, digests of its pixels
+BUNDLE/images/<id>.png    grey, 8 bits
+BUNDLE/masks/<id>.png     1 bit, at the image's size
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from reference_models.config import InputSettings, Settings, validated
+from reference_models.errors import BundleError, UsageError
+from reference_models.files import sha256_bytes, sha256_pixels
+from reference_models.letterbox import letterbox
+from reference_models.progress import Progress, quiet
+
+SCHEMA = "busbench/training-bundle/v1"
+COLUMNS = (
+    *("case_id", "fold", "class", "patient_group", "height", "width"),
+    *("spacing_row_mm", "spacing_col_mm", "image_sha256", "mask_sha256"),
+)
+CLASSES = ("benign", "malignant", "normal")
+_CASE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")
+_REMEDY = "Ask the organiser for the training bundle again."
+
+
+class BundleDocument(Settings):
+    """`bundle.json`."""
+
+    schema_: Literal["busbench/training-bundle/v1"] = Field(alias="schema")
+    dataset: str
+    track: str
+    split_version: str
+    split_digest: str
+    folds: int = Field(ge=2)
+    cases: int = Field(ge=1)
+    cases_sha256: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of `cases.csv`; sizes in pixels."""
+
+    case_id: str
+    fold: int
+    label: str
+    patient_group: str
+    height: int
+    width: int
+    image_sha256: str
+    mask_sha256: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A training bundle whose table has been checked; pixels are checked as they are read."""
+
+    path: Path
+    document: BundleDocument
+    cases: tuple[Case, ...]  # in order of case id
+
+    @property
+    def folds(self) -> range:
+        """The fold numbers, from 0."""
+        return range(self.document.folds)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All cases of a bundle at the network's size.
+
+    Args:
+        images: (N, H, W) uint8.
+        masks: (N, H, W) uint8, 0 or 1.
+        folds: (N,) the fold in which each case validates.
+    """
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    folds: NDArray[np.int64]
+
+    def training(self, fold: int) -> NDArray[np.int64]:
+        """Indices of the cases that train the model of `fold`."""
+        return np.flatnonzero(self.folds != fold)
+
+    def validation(self, fold: int) -> NDArray[np.int64]:
+        """Indices of the cases that validate the model of `fold`."""
+        return np.flatnonzero(self.folds == fold)
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a training bundle and check its table.
+
+    Raises:
+        BundleError: it is missing, incomplete, was changed, or holds test cases.
+    """
+    document = _document(path / "bundle.json")
+    table = _bytes(path / "cases.csv")
+    if sha256_bytes(table) != document.cases_sha256:
+        raise BundleError(f"{path / 'cases.csv'} does not match bundle.json.", _REMEDY)
+    cases = _cases(table, path / "cases.csv", document.folds)
+    if len(cases) != document.cases:
+        raise BundleError(
+            f"{path / 'cases.csv'} has {len(cases)} cases, not {document.cases}.", _REMEDY
+        )
+    for folder in ("images", "masks"):
+        _check_folder(path / folder, cases)
+    return Bundle(path, document, cases)
+
+
+def load_pictures(bundle: Bundle, wanted: InputSettings, progress: Progress = quiet) -> Pictures:
+    """Read, check and letterbox every case (bilinear image, nearest mask).
+
+    Raises:
+        BundleError: a file cannot be decoded or does not match its digest.
+    """
+    size = (wanted.height, wanted.width)
+    images = np.zeros((len(bundle.cases), *size), dtype=np.uint8)
+    masks = np.zeros_like(images)
+    for index, case in enumerate(bundle.cases):
+        image, mask = read_case(bundle, case)
+        images[index] = letterbox(image, size, Image.Resampling.BILINEAR)
+        masks[index] = letterbox(mask, size, Image.Resampling.NEAREST)
+        if (index + 1) % 100 == 0 or index + 1 == len(bundle.cases):
+            progress("reading cases", index + 1, len(bundle.cases))
+    return Pictures(images, masks, np.array([case.fold for case in bundle.cases]))
+
+
+def read_case(bundle: Bundle, case: Case) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The image (H, W) uint8 and mask (H, W) bool of a case, checked against their digests.
+
+    Raises:
+        BundleError: a file cannot be decoded or does not match its digest.
+    """
+    name = f"{case.case_id}.png"
+    image = _decode(bundle.path / "images" / name, "L", case.image_sha256)
+    mask = _decode(bundle.path / "masks" / name, "1", case.mask_sha256)
+    return image.astype(np.uint8), mask.astype(np.bool_)
+
+
+def _decode(path: Path, mode: str, digest: str) -> NDArray[Any]:
+    try:
+        with Image.open(path) as picture:
+            found, pixels = picture.mode, np.asarray(picture)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise BundleError(f"{path} cannot be read.", _REMEDY) from error
+    if found != mode or sha256_pixels(pixels) != digest:
+        raise BundleError(f"{path} does not match its digest in cases.csv.", _REMEDY)
+    return pixels
+
+
+def _document(path: Path) -> BundleDocument:
+    try:
+        value = json.loads(_bytes(path))
+        if isinstance(value, dict) and value.get("schema") != SCHEMA:
+            raise BundleError(
+                f"{path} has the schema {value.get('schema')!r}, not {SCHEMA!r}.",
+                "Name the training bundle: training reads no other.",
+            )
+        return validated(BundleDocument, value, str(path), _REMEDY)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is no JSON.", _REMEDY) from error
+    except UsageError as error:
+        raise BundleError(error.message, _REMEDY) from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}).", _REMEDY) from error
+
+
+def _cases(table: bytes, where: Path, folds: int) -> tuple[Case, ...]:
+    try:
+        reader = csv.DictReader(io.StringIO(table.decode("utf-8")), strict=True)
+        rows, header = list(reader), tuple(reader.fieldnames or ())
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BundleError(f"{where} is no CSV.", _REMEDY) from error
+    if any(row.get("part", "train") != "train" for row in rows):
+        raise BundleError(f"{where} holds test cases.", _REMEDY)
+    if header != COLUMNS:
+        raise BundleError(f"{where} has other columns than {', '.join(COLUMNS)}.", _REMEDY)
+    cases = tuple(sorted((_case(row, where, folds) for row in rows), key=lambda c: c.case_id))
+    if len({case.case_id for case in cases}) != len(cases):
+        raise BundleError(f"{where} names a case twice.", _REMEDY)
+    missing = set(range(folds)) - {case.fold for case in cases}
+    if missing:
+        raise BundleError(f"{where} has no case in fold {min(missing)}.", _REMEDY)
+    return cases
+
+
+def _case(row: dict[str, str], where: Path, folds: int) -> Case:
+    name = row["case_id"]
+    if not _CASE_ID.match(name or "") or None in row or None in row.values():
+        raise BundleError(f"{where} has a broken row at case {name!r}.", _REMEDY)
+    if row["fold"] not in {str(fold) for fold in range(folds)}:
+        raise BundleError(
+            f"{where}: case {name} has the fold {row['fold']!r}; only test cases have none.",
+            _REMEDY,
+        )
+    if row["class"] not in CLASSES or not (row["height"].isdigit() and row["width"].isdigit()):
+        raise BundleError(f"{where}: case {name} has an unknown class or no size.", _REMEDY)
+    return Case(
+        case_id=name,
+        fold=int(row["fold"]),
+        label=row["class"],
+        patient_group=row["patient_group"],
+        height=int(row["height"]),
+        width=int(row["width"]),
+        image_sha256=row["image_sha256"],
+        mask_sha256=row["mask_sha256"],
+    )
+
+
+def _check_folder(folder: Path, cases: Sequence[Case]) -> None:
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    expected = {f"{case.case_id}.png" for case in cases}
+    if expected - present:
+        raise BundleError(f"{folder / min(expected - present)} is missing.", _REMEDY)
+    if present - expected:
+        raise BundleError(
+            f"{folder / min(present - expected)} belongs to no case of cases.csv.", _REMEDY
+        )

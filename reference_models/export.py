@@ -1,0 +1,105 @@
+"""How does a trained network become one ONNX file that is proven to say the same?
+
+The TorchScript exporter is used: for these networks it gives the same operators as the newer one
+in a tenth of the time. Either can be wrong without a word, so no file leaves here before ONNX
+Runtime has agreed with PyTorch at several batch sizes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from reference_models.errors import TrainingError
+
+OPSET = 20  # the first with GELU as one operator; ONNX Runtime takes up to 26
+INPUT, OUTPUT = "image", "logits"
+PARITY_BATCHES = (1, 2, 5)  # a batch size baked into the graph shows at the others
+TOLERANCE = 1e-4  # on logits
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One ONNX file.
+
+    Args:
+        data: its bytes.
+        nodes: how many nodes its graph has.
+        difference: the largest difference of a logit from PyTorch's; None where ONNX Runtime is
+            not installed and so nothing was compared.
+    """
+
+    data: bytes
+    nodes: int
+    difference: float | None
+
+
+def export_network(network: nn.Module, images: Tensor, notes: Mapping[str, str]) -> Exported:
+    """Export a network with a dynamic batch axis, and compare it with PyTorch.
+
+    Args:
+        network: on the CPU, in any memory layout; it is put into evaluation mode.
+        images: (5 or more, C, H, W) float32 inputs to compare on.
+        notes: kept in the file's metadata.
+
+    Raises:
+        TrainingError: the exported graph says something else than the network.
+    """
+    network.eval()
+    model = onnx.load_model_from_string(_graph(network, images[:2]))
+    onnx.helper.set_model_props(model, dict(notes))
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return Exported(data, len(model.graph.node), _difference(network, data, images))
+
+
+def _graph(network: nn.Module, images: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    batch = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # says that it is the older exporter
+        torch.onnx.export(
+            network,
+            (images.contiguous(),),
+            buffer,  # type: ignore[arg-type]  # this exporter takes one
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes=batch,
+        )
+    return buffer.getvalue()
+
+
+def _difference(network: nn.Module, data: bytes, images: Tensor) -> float | None:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    import onnxruntime  # noqa: PLC0415  a proof where it is installed, no need of this room
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for count in PARITY_BATCHES:
+        part = images[:count].contiguous()
+        with torch.inference_mode():
+            expected = network(part).numpy()
+        (found,) = session.run([OUTPUT], {INPUT: part.numpy()})
+        if found.shape != expected.shape or not np.isfinite(found).all():
+            raise TrainingError(
+                f"The exported graph gives {found.shape} at batch {count}, not {expected.shape}.",
+                "This network cannot be exported with a dynamic batch as it is written.",
+            )
+        worst = max(worst, float(np.abs(found - expected).max()))
+    if worst > TOLERANCE:
+        raise TrainingError(
+            f"The exported graph's logits differ from PyTorch's by {worst:.1e}.",
+            "Look for sizes that the export took for constants in the network's forward.",
+        )
+    return worst

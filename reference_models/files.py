@@ -1,0 +1,70 @@
+"""How bytes reach the disk and get their names: atomic writes and digests."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference_models.errors import MachineError
+
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of `data`, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_pixels(array: NDArray[Any]) -> str:
+    """SHA-256 over `HxW:` and the row-major uint8 pixels of a 2-D image (bool taken as 0/1).
+
+    The digest a training bundle states for its images and masks: however the file was encoded,
+    one picture has one digest.
+    """
+    height, width = array.shape
+    header = f"{height}x{width}:".encode()
+    return sha256_bytes(header + np.ascontiguousarray(array, dtype=np.uint8).tobytes())
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write `path` into one sentence with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        raise MachineError(
+            f"{path} cannot be written ({error.strerror}).",
+            "Free some space or name another folder, then run the same command to resume.",
+        ) from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the whole file or none of it.
+
+    Raises:
+        MachineError: where the disk refuses.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,60 @@
+"""Which networks are there? One row each; `build` makes one by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from reference_models.errors import UsageError, nearest
+from reference_models.networks.blocks import check_size
+from reference_models.networks.cmunext import CMUNeXt, cmunext_l, cmunext_s
+from reference_models.networks.unext import UNeXt
+
+__all__ = ["NETWORKS", "Network", "build"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """How to make a network, and which sizes it takes.
+
+    Args:
+        make: from (input channels, (height, width)) to the network.
+        multiple: height and width must be multiples of it.
+    """
+
+    make: Callable[[int, tuple[int, int]], nn.Module]
+    multiple: int
+
+
+# Networks whose weights do not depend on the size ignore it.
+NETWORKS: dict[str, Network] = {
+    "cmunext": Network(lambda channels, _: CMUNeXt(channels), 16),
+    "cmunext_s": Network(lambda channels, _: cmunext_s(channels), 16),
+    "cmunext_l": Network(lambda channels, _: cmunext_l(channels), 16),
+    "unext": Network(lambda channels, _: UNeXt(channels), 32),
+}
+
+
+def build(name: str, in_channels: int = 1, image_size: int | tuple[int, int] = 224) -> nn.Module:
+    """Make a network with fresh weights.
+
+    Args:
+        name: a key of `NETWORKS`.
+        in_channels: channels of the image, at least 1.
+        image_size: pixels, one side of a square or (height, width).
+
+    Returns:
+        A module from (N, in_channels, H, W) float images to (N, 1, H, W) logits.
+
+    Raises:
+        UsageError: unknown name, or a size or channel count that the network cannot take.
+    """
+    if name not in NETWORKS:
+        raise UsageError(f"There is no network {name!r}.", nearest(name, NETWORKS))
+    if in_channels < 1:
+        raise UsageError(f"{in_channels} input channels are too few.", "Ask for 1 or more.")
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    check_size(*size, NETWORKS[name].multiple)
+    return NETWORKS[name].make(in_channels, size)

@@ -1,0 +1,119 @@
+"""CMUNeXt: a light U-shaped network of large depthwise kernels and skip fusion.
+
+F. Tang, J. Ding, Q. Quan, L. Wang, C. Ning, S. K. Zhou, "CMUNeXt: An Efficient Medical Image
+Segmentation Network based on Large Kernel and Skip Fusion", ISBI 2024, doi:10.1109/ISBI56570.2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from reference_models.networks.blocks import conv_bn_relu, require_multiple
+
+
+class Mixer(nn.Module):
+    """One layer of a CMUNeXt block: a residual depthwise k x k, then an inverted bottleneck."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels),
+            nn.GELU(),
+            nn.BatchNorm2d(channels),
+        )
+        self.bottleneck = inverted_bottleneck(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed: Tensor = self.bottleneck(x + self.depthwise(x))
+        return mixed
+
+
+class SkipFusion(nn.Module):
+    """Fuse a skip and the upsampled decoder feature, C channels each, into C channels.
+
+    The grouped 3 x 3 keeps the two apart; the inverted bottleneck then mixes them.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.apart = nn.Sequential(
+            nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2),
+            nn.GELU(),
+            nn.BatchNorm2d(2 * channels),
+        )
+        self.mix = inverted_bottleneck(2 * channels, channels)
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        fused: Tensor = self.mix(self.apart(torch.cat((skip, up), dim=1)))
+        return fused
+
+
+def inverted_bottleneck(inputs: int, outputs: int) -> nn.Sequential:
+    """Pointwise to four times the outputs and back, each followed by GELU and batch norm."""
+    wide = 4 * outputs
+    return nn.Sequential(
+        nn.Conv2d(inputs, wide, 1),
+        nn.GELU(),
+        nn.BatchNorm2d(wide),
+        nn.Conv2d(wide, outputs, 1),
+        nn.GELU(),
+        nn.BatchNorm2d(outputs),
+    )
+
+
+class CMUNeXt(nn.Module):
+    """CMUNeXt with five levels.
+
+    Args:
+        in_channels: channels of the image.
+        widths: channels of each level, top first.
+        depths: mixer layers of each level.
+        kernels: depthwise kernel of each level; odd.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int] = (16, 32, 128, 160, 256),
+        depths: Sequence[int] = (1, 1, 1, 3, 1),
+        kernels: Sequence[int] = (3, 3, 7, 7, 7),
+    ) -> None:
+        super().__init__()
+        self.stem = conv_bn_relu(in_channels, widths[0])
+        entering = (widths[0], *widths[:-1])
+        self.encoder = nn.ModuleList(
+            nn.Sequential(*(Mixer(inputs, kernel) for _ in range(depth)), conv_bn_relu(inputs, out))
+            for inputs, out, depth, kernel in zip(entering, widths, depths, kernels, strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+        upward = list(zip(widths[::-1], widths[-2::-1], strict=False))  # deepest first
+        self.up = nn.ModuleList(conv_bn_relu(deep, shallow) for deep, shallow in upward)
+        self.fuse = nn.ModuleList(SkipFusion(shallow) for _, shallow in upward)
+        self.head = nn.Conv2d(widths[0], 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (N, C, H, W) images to (N, 1, H, W) logits; H and W are multiples of 16."""
+        require_multiple(image, 16)
+        x = self.encoder[0](self.stem(image))
+        skips = []
+        for level in self.encoder[1:]:
+            skips.append(x)
+            x = level(self.pool(x))
+        for up, fuse, skip in zip(self.up, self.fuse, reversed(skips), strict=True):
+            x = fuse(skip, up(self.enlarge(x)))
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def cmunext_s(in_channels: int) -> CMUNeXt:
+    """The paper's small variant, 0.418 M parameters."""
+    return CMUNeXt(in_channels, (8, 16, 32, 64, 128), (1, 1, 1, 1, 1), (3, 3, 7, 7, 9))
+
+
+def cmunext_l(in_channels: int) -> CMUNeXt:
+    """The paper's large variant, 8.287 M parameters."""
+    return CMUNeXt(in_channels, (32, 64, 128, 256, 512), (1, 1, 1, 6, 3), (3, 3, 7, 7, 7))

@@ -1,0 +1,174 @@
+"""From a training bundle to a submission folder: read, train the folds, export, hand in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reference_models.batches import Batches
+from reference_models.config import Config
+from reference_models.data import Bundle, load_pictures, open_bundle
+from reference_models.errors import TrainingError, UsageError
+from reference_models.export import PARITY_BATCHES, Exported, export_network
+from reference_models.files import sha256_bytes
+from reference_models.machine import DeviceName, prepare_machine
+from reference_models.progress import Progress, Say, quiet, silent
+from reference_models.submission import (
+    DOCUMENT,
+    TRAINING,
+    WORK,
+    Titles,
+    exported_folds,
+    write_submission,
+)
+from reference_models.trainer import (
+    FoldPaths,
+    TrainedFold,
+    build_network,
+    finished_fold,
+    train_fold,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training as it was asked for.
+
+    Args:
+        bundle: the training bundle.
+        out: the submission folder.
+        work: where checkpoints and logs stay; None keeps them in `out` until all folds are done.
+    """
+
+    config: Config
+    bundle: Path
+    out: Path
+    titles: Titles
+    work: Path | None = None
+    device: DeviceName = "auto"
+    threads: int | None = None
+
+    @property
+    def work_folder(self) -> Path:
+        """Where checkpoints and logs lie while training goes on."""
+        return self.work or self.out / WORK
+
+
+def fingerprint(config: Config, bundle: Bundle) -> str:
+    """A digest of all that decides the result: the recipe and the bundle's cases."""
+    recipe = config.model_dump(exclude={"checkpoint_seconds"})
+    parts = [recipe, bundle.document.split_digest, bundle.document.cases_sha256]
+    return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+
+
+def train(
+    job: Job, folds: Sequence[int] | None, progress: Progress = quiet, say: Say = silent
+) -> None:
+    """Train folds (None: all) and export every finished one; what is done is not done again.
+
+    Raises:
+        UsageError: a fold that the bundle has not, or a folder that holds something else.
+        BundleError, TrainingError, MachineError: see the rooms that raise them.
+    """
+    bundle = open_bundle(job.bundle)
+    wanted = list(bundle.folds) if folds is None else list(folds)
+    if not set(wanted) <= set(bundle.folds):
+        raise UsageError(
+            f"{job.bundle} has no fold {max(wanted)}.",
+            f"Its folds are 0 to {max(bundle.folds)}.",
+        )
+    print_of = fingerprint(job.config, bundle)
+    if set(wanted) <= exported_folds(job.out, print_of) and (job.out / DOCUMENT).exists():
+        say(f"{job.out} already holds what was asked for.")
+        return
+    build_network(job.config)  # a network that cannot be built should say so before data are read
+    machine = prepare_machine(job.device, job.threads, job.config.precision)
+    batches = Batches(job.config, load_pictures(bundle, job.config.input, progress), machine)
+    for fold in wanted:
+        train_fold(
+            job.config,
+            batches,
+            fold,
+            machine,
+            paths=FoldPaths.under(job.work_folder, fold),
+            fingerprint=print_of,
+            progress=progress,
+            say=say,
+        )
+    _export(job, bundle, batches, progress, say)
+
+
+def export(job: Job, progress: Progress = quiet, say: Say = silent) -> None:
+    """Export every fold whose training has ended, and write the submission.
+
+    Raises:
+        TrainingError: no fold's training has ended.
+    """
+    bundle = open_bundle(job.bundle)
+    exported_folds(job.out, fingerprint(job.config, bundle))
+    machine = prepare_machine("cpu", job.threads, job.config.precision)
+    batches = Batches(job.config, load_pictures(bundle, job.config.input, progress), machine)
+    _export(job, bundle, batches, progress, say)
+
+
+def _export(job: Job, bundle: Bundle, batches: Batches, progress: Progress, say: Say) -> None:
+    print_of = fingerprint(job.config, bundle)
+    found = (
+        finished_fold(fold, FoldPaths.under(job.work_folder, fold), print_of)
+        for fold in bundle.folds
+    )
+    finished = [fold for fold in found if fold is not None]
+    if not finished:
+        raise TrainingError(f"{job.work_folder} holds no finished fold.", "Train a fold first.")
+    models = {}
+    for done, trained in enumerate(finished, start=1):
+        exported = _export_fold(job.config, batches, trained, print_of)
+        models[trained.fold] = exported.data
+        say(_sentence(trained, exported))
+        progress("exporting", done, len(finished))
+    parameters = sum(weight.numel() for weight in build_network(job.config).parameters())
+    write_submission(
+        job.out,
+        config=job.config,
+        track=bundle.document.track,
+        titles=job.titles,
+        parameters=parameters,
+        models=models,
+    )
+    _finish(job, bundle, finished, say)
+
+
+def _export_fold(config: Config, batches: Batches, trained: TrainedFold, training: str) -> Exported:
+    network = build_network(config)
+    network.load_state_dict(trained.weights)
+    notes = {TRAINING: training, "network": config.network, "fold": str(trained.fold)}
+    images = batches.sample(trained.fold, max(PARITY_BATCHES)).cpu()
+    return export_network(network, images, notes)
+
+
+def _sentence(trained: TrainedFold, exported: Exported) -> str:
+    size = len(exported.data) / 1e6
+    parity = (
+        "not compared with PyTorch, for ONNX Runtime is not installed"
+        if exported.difference is None
+        else f"within {exported.difference:.0e} of PyTorch"
+    )
+    return (
+        f"fold {trained.fold} exported from step {trained.step} "
+        f"(validation Dice {trained.dice:.4f}): {exported.nodes} nodes, {size:.1f} MB, {parity}"
+    )
+
+
+def _finish(job: Job, bundle: Bundle, finished: Sequence[TrainedFold], say: Say) -> None:
+    dices = [trained.dice for trained in finished]
+    spread = statistics.stdev(dices) if len(dices) > 1 else 0.0
+    say(
+        f"{len(finished)} of {len(bundle.folds)} folds: validation Dice "
+        f"{statistics.fmean(dices):.4f} ± {spread:.4f}; submission in {job.out}"
+    )
+    if job.work is None and len(finished) == len(bundle.folds):
+        shutil.rmtree(job.out / WORK)  # a submission holds only what it declares

@@ -1,0 +1,114 @@
+"""What does a finished submission folder hold? `submission.yaml` and one ONNX file a fold.
+
+Nothing else may lie in it in the end: while training goes on, its checkpoints are in `.work`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import yaml
+
+from reference_models.config import Config
+from reference_models.errors import UsageError
+from reference_models.export import OPSET
+from reference_models.files import sha256_bytes, write_atomically
+
+DOCUMENT = "submission.yaml"
+WORK = ".work"
+TRAINING = "busbench_training"  # the metadata key under which an ONNX file says what trained it
+_MODEL = re.compile(r"^fold-(\d+)\.onnx$")
+_LEFTOVER = re.compile(r"^\.(submission\.yaml|fold-\d+\.onnx)\.")  # of an interrupted write
+_TITLE = re.compile(r"^[^\x00-\x1f\x7f]{1,100}$")
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Under whose name a submission appears, and what it calls itself.
+
+    Raises:
+        UsageError: empty, longer than 100 characters, or with control characters.
+    """
+
+    team: str
+    method: str
+
+    def __post_init__(self) -> None:
+        for name, title in (("team", self.team), ("method", self.method)):
+            if not _TITLE.match(title):
+                raise UsageError(
+                    f"The {name} {title[:40]!r} cannot stand on a board.",
+                    "Use 1 to 100 printable characters.",
+                )
+
+
+def model_name(fold: int) -> str:
+    """The file name of a fold's model."""
+    return f"fold-{fold}.onnx"
+
+
+def exported_folds(folder: Path, fingerprint: str) -> set[int]:
+    """The folds whose models in `folder` came from the training `fingerprint`.
+
+    Raises:
+        UsageError: the folder holds anything else than what this training leaves there.
+    """
+    folds = set()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = _MODEL.match(path.name)
+        if match and _training_of(path) == fingerprint:
+            folds.add(int(match[1]))
+        elif _LEFTOVER.match(path.name):
+            path.unlink()
+        elif path.name not in (DOCUMENT, WORK):
+            raise UsageError(
+                f"{path} does not come from this training.",
+                "Name an empty folder with --out; a submission holds nothing but its own files.",
+            )
+    return folds
+
+
+def _training_of(path: Path) -> str | None:
+    model = onnx.load_model_from_string(path.read_bytes())
+    return {item.key: item.value for item in model.metadata_props}.get(TRAINING)
+
+
+def write_submission(
+    folder: Path,
+    *,
+    config: Config,
+    track: str,
+    titles: Titles,
+    parameters: int,
+    models: Mapping[int, bytes],
+) -> None:
+    """Write the ONNX files, and last the document that declares them.
+
+    Args:
+        parameters: trainable parameters of one model, as a claim.
+        models: ONNX bytes of each fold.
+
+    Raises:
+        MachineError: where the disk refuses.
+    """
+    declared = []
+    for fold, data in sorted(models.items()):
+        write_atomically(folder / model_name(fold), data)
+        declared.append({"fold": fold, "file": model_name(fold), "sha256": sha256_bytes(data)})
+    document = {
+        "schema": "busbench/submission/v1",
+        "team": titles.team,
+        "method": titles.method,
+        "track": track,
+        "input": config.input.model_dump(),
+        "output": {"kind": "logits", "threshold": config.threshold},
+        "models": declared,
+        "opset": OPSET,
+        "parameters": parameters,
+    }
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    write_atomically(folder / DOCUMENT, text.encode())

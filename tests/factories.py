@@ -1,0 +1,131 @@
+"""Reports for tests: plausible, complete, and changed only where a test says so."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+from evaluator.contract import (
+    CountedModel,
+    GroupScores,
+    MetricSummary,
+    Provenance,
+    Report,
+    Runtime,
+    Scores,
+)
+
+UNITS = {"dice": "", "iou": "", "hd95": "px"}
+
+
+def digest_of(text: str) -> str:
+    """A digest that looks like one, the same for the same text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_summary(
+    mean: float, std: float | None = 0.01, half_width: float | None = 0.02, folds: int = 5
+) -> MetricSummary:
+    """One metric; the folds lie evenly around the mean."""
+    offsets = [(k - (folds - 1) / 2) * (std or 0.0) / 2 for k in range(folds)]
+    return MetricSummary(
+        mean=mean,
+        std=None if folds == 1 else std,
+        ci_low=None if half_width is None else max(0.0, mean - half_width),
+        ci_high=None if half_width is None else mean + half_width,
+        folds=tuple(mean + offset for offset in offsets),
+    )
+
+
+def make_group(dice: float, iou: float, hd95: float, cases: int = 40, **how: Any) -> GroupScores:
+    """All metrics over one group."""
+    return GroupScores(
+        cases=cases,
+        patients=max(1, cases // 2),
+        metrics={
+            "dice": make_summary(dice, **how),
+            "iou": make_summary(iou, **how),
+            "hd95": make_summary(hd95, **{"std": 2.0, "half_width": 4.0, **how}),
+        },
+    )
+
+
+def make_report(
+    team: str = "reference",
+    method: str = "cmunext",
+    *,
+    dice: float = 0.8,
+    iou: float | None = None,
+    hd95: float = 20.0,
+    folds: int = 5,
+    track: str = "busbra",
+    split_version: str = "v1",
+    status: Literal["complete", "incomplete"] = "complete",
+    labels: Literal["public", "private"] = "public",
+    trained_here: str | None = None,
+    runner: Literal["docker", "process"] = "docker",
+    units: dict[str, str] | None = None,
+    metric_profile: str = "native",
+    latency_ms: float = 12.5,
+    gmacs: float | None = 1.42,
+    parameters: int = 418_000,
+    half_width: float | None = 0.02,
+) -> Report:
+    """A report of one submission on one track."""
+    iou = dice / (2 - dice) if iou is None else iou
+    how = {"folds": folds} | ({"half_width": None} if half_width is None else {})
+    models = tuple(
+        CountedModel(
+            fold=None if folds == 1 else fold,
+            sha256=digest_of(f"{team}/{method}/{fold}"),
+            opset=17,
+            nodes=180,
+            parameters=parameters,
+            gmacs=gmacs,
+        )
+        for fold in range(folds)
+    )
+    predictions = digest_of(f"predictions of {team}/{method}")
+    return Report(
+        team=team,
+        method=method,
+        track=track,
+        dataset="busbra",
+        split_version=split_version,
+        labels=labels,
+        status=status,
+        scores=Scores(
+            metric_profile=metric_profile,
+            units=UNITS if units is None else units,
+            groups={
+                "all": make_group(dice, iou, hd95, **how),
+                "lesion": make_group(max(0.0, dice - 0.05), iou, hd95 + 3, cases=30, **how),
+                "normal": make_group(0.9, 0.9, 8.0, cases=10, **how),
+            },
+            true_negatives=45,
+            invalid=0 if status == "complete" else 3,
+            predictions_sha256=predictions,
+        ),
+        models=models,
+        runtime=Runtime(
+            backend="onnxruntime",
+            backend_version="1.23.0",
+            provider="CPUExecutionProvider",
+            device="cpu",
+            threads=2,
+            batch_size=1,
+            latency_ms=latency_ms,
+        ),
+        provenance=Provenance(
+            submission_sha256=digest_of(f"{team}/{method}"),
+            models_sha256=tuple(model.sha256 for model in models),
+            split_digest=digest_of(f"{track}/{split_version}"),
+            sealed_images_sha256=digest_of("images"),
+            sealed_labels_sha256=digest_of("labels"),
+            predictions_sha256=predictions,
+            evaluator={"infer": "sha256:" + "a" * 64, "score": "sha256:" + "b" * 64},
+            runner=runner,
+            busbench="0.1.0",
+            trained_here=trained_here,
+        ),
+    )

@@ -1,0 +1,108 @@
+"""The verbs that read a ledger: what they print, and how they fail."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.ledger import append, sign, verify_ledger, write_report
+from harness.sealing.keys import Keys
+from tests.factories import make_report
+
+
+@pytest.fixture(scope="module")
+def ledger(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("results") / "ledger.jsonl"
+    for report in (make_report(), make_report("[red]b[/]\u202e", "unet", dice=0.7, hd95=30)):
+        append(path, sign(report, keys), keys)
+    return path
+
+
+@dataclass(frozen=True)
+class Result:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Busbench = Callable[..., Result]
+
+
+@pytest.fixture
+def busbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Busbench:
+    """The command line, in this process: starting Python anew takes longer than all the rest."""
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["busbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        streams = capsys.readouterr()
+        return Result(int(ended.value.code or 0), streams.out, streams.err)
+
+    return run
+
+
+def test_verify_accepts_the_ledger_and_says_whose_key_it_believed(
+    busbench: Busbench, ledger: Path, public_key: Path, keys: Keys
+) -> None:
+    unpinned, pinned = busbench("verify", ledger), busbench("verify", ledger, "--key", public_key)
+    assert (unpinned.returncode, pinned.returncode) == (0, 0)
+    assert keys.report.keyid in unpinned.stdout
+    assert "compare it" in unpinned.stdout
+    assert "as you named it" in pinned.stdout
+
+
+def test_verify_refuses_a_changed_byte_with_one_sentence(
+    busbench: Busbench, ledger: Path, tmp_path: Path
+) -> None:
+    data = bytearray(ledger.read_bytes())
+    data[data.index(b"payload") + 400] ^= 1
+    (tmp_path / "ledger.jsonl").write_bytes(data)
+    result = busbench("verify", tmp_path / "ledger.jsonl")
+    assert result.returncode == 20
+    assert "ledger-invalid" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_verify_finds_an_entry_noted_earlier(busbench: Busbench, ledger: Path) -> None:
+    head = verify_ledger(ledger).head
+    assert busbench("verify", ledger, "--holds", head).returncode == 0
+    assert busbench("verify", ledger, "--holds", "0" * 64).returncode == 20
+
+
+def test_verify_of_a_lone_report_needs_the_key(
+    busbench: Busbench, keys: Keys, other_keys: Keys, public_key: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.json"
+    write_report(sign(make_report(), keys), path)
+    assert busbench("verify", path).returncode == 2
+    found = busbench("verify", path, "--key", public_key, "--json")
+    assert json.loads(found.stdout)["method"] == "cmunext"
+    assert busbench("verify", path, "--key", other_keys.path / "report.pub").returncode == 20
+
+
+def test_rank_prints_names_as_text_and_json_for_scripts(busbench: Busbench, ledger: Path) -> None:
+    shown = busbench("rank", ledger).stdout
+    assert "[red]b[/]" in shown
+    assert "\u202e" not in shown
+    rows = json.loads(busbench("rank", ledger, "--json").stdout)["tracks"][0]["rows"]
+    assert [row["rank"] for row in rows] == [1, 2]
+
+
+@pytest.mark.parametrize("format_", ["markdown", "latex", "csv"])
+def test_table_writes_each_format(busbench: Busbench, ledger: Path, format_: str) -> None:
+    result = busbench("table", ledger, "--format", format_)
+    assert result.returncode == 0
+    assert "cmunext" in result.stdout
+
+
+def test_a_missing_ledger_is_one_sentence_in_json_too(busbench: Busbench, tmp_path: Path) -> None:
+    result = busbench("rank", tmp_path / "nowhere.jsonl", "--json")
+    assert result.returncode == 20
+    assert json.loads(result.stdout)["error"]["code"] == "ledger-invalid"

@@ -1,0 +1,114 @@
+"""Networks are held to the counts of their papers' code."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from reference_models.errors import UsageError
+from reference_models.networks import NETWORKS, build
+
+# name, input channels, trainable parameters
+COUNTS = [
+    ("cmunext", 1, 3_148_897),
+    ("cmunext_s", 1, 417_361),
+    ("cmunext_s", 3, 417_505),
+    ("cmunext_l", 3, 8_286_721),
+    ("unext", 1, 1_471_633),
+]
+# name, image size, convolutions and matrix products in 10^9 multiply-adds
+GMACS = [
+    ("cmunext", 224, 5.52),
+    ("cmunext", 256, 7.21),
+    ("unext", 224, 0.416),
+    ("unext", 256, 0.543),
+]
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+@pytest.mark.parametrize(("name", "channels", "expected"), COUNTS)
+def test_no_network_has_other_parameters_than_its_paper(
+    name: str, channels: int, expected: int
+) -> None:
+    assert parameters(build(name, channels)) == expected
+
+
+@pytest.mark.parametrize(("name", "published"), [("cmunext_s", 0.418), ("cmunext_l", 8.287)])
+def test_three_channels_agree_with_the_published_millions(name: str, published: float) -> None:
+    assert round(parameters(build(name, 3)) / 1e6, 3) == published
+
+
+@pytest.mark.parametrize(("name", "size", "expected"), GMACS)
+def test_no_network_costs_more_or_less_than_its_paper(
+    name: str, size: int, expected: float
+) -> None:
+    network = build(name, image_size=size).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 1, size, size))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=0.005)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("batch", "channels", "height", "width"), [(2, 1, 32, 64), (3, 2, 64, 32)])
+def test_the_logits_never_have_another_size_than_the_images(
+    name: str, batch: int, channels: int, height: int, width: int
+) -> None:
+    network = build(name, channels, (height, width)).eval()
+    with torch.no_grad():
+        logits = network(torch.rand(batch, channels, height, width))
+    assert logits.shape == (batch, 1, height, width)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_has_a_gradient(name: str) -> None:
+    network = build(name, image_size=32)
+    network(torch.rand(2, 1, 32, 32)).square().sum().backward()
+    without = [label for label, weight in network.named_parameters() if weight.grad is None]
+    assert not without
+
+
+def test_an_unknown_network_is_refused_and_the_nearest_is_named() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'cmunext'"):
+        build("cmunxt")
+
+
+@pytest.mark.parametrize("size", [200, (224, 230), 0])
+def test_a_size_that_the_network_cannot_take_is_refused_with_one_that_fits(
+    size: int | tuple[int, int],
+) -> None:
+    with pytest.raises(UsageError, match="multiples of 16: try"):
+        build("cmunext", image_size=size)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_image_of_a_wrong_size_is_refused_before_it_fails_inside(name: str) -> None:
+    network = build(name, image_size=64)
+    with pytest.raises(UsageError, match="cannot take 40 x 64 pixels"):
+        network(torch.rand(1, 1, 40, 64))
+
+
+def test_no_channels_are_refused() -> None:
+    with pytest.raises(UsageError, match="0 input channels"):
+        build("cmunext", in_channels=0)
+
+
+def test_a_shift_never_wraps_around() -> None:
+    from reference_models.networks.unext import shift  # noqa: PLC0415
+
+    x = torch.rand(1, 10, 6, 7)
+    for dim in (2, 3):
+        moved = shift(x, dim)
+        for channel in range(10):
+            offset = channel // 2 - 2
+            expected = torch.zeros_like(x[0, channel])
+            source = x[0, channel] if dim == 2 else x[0, channel].T
+            target = expected if dim == 2 else expected.T
+            length = source.shape[0]
+            low, high = max(0, offset), min(length, length + offset)
+            target[low:high] = source[low - offset : high - offset]
+            assert torch.equal(moved[0, channel], expected)
