@@ -49,7 +49,7 @@ class GateRefused(BusbenchError):  # noqa: N818 - named after its code, gate-ref
         self.findings = findings
 
 
-def label(text: str) -> str:
-    """A participant's text, safe to print: printable ASCII, at most 80 characters."""
-    tame = "".join(sign if 32 <= ord(sign) < 127 else "?" for sign in text[: _LONGEST + 1])
-    return tame if len(tame) <= _LONGEST else tame[: _LONGEST - 3] + "..."
+def label(text: str, longest: int = _LONGEST) -> str:
+    """A participant's text, safe to print: printable ASCII, at most `longest` characters."""
+    tame = "".join(sign if 32 <= ord(sign) < 127 else "?" for sign in text[: longest + 1])
+    return tame if len(tame) <= longest else tame[: longest - 3] + "..."

@@ -7,10 +7,11 @@ from pathlib import Path
 from onnx import ModelProto
 
 from evaluator.contract import CountedModel, GateVerdict, ModelFile, Submission
-from evaluator.gate.counting import count
 from evaluator.gate.findings import Finding, GateRefused
+from evaluator.gate.first_load import Verdict, finding, first_load, measure
 from evaluator.gate.intake import load
 from evaluator.gate.limits import GateLimits
+from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
 from evaluator.gate.subject import Subject
 from evaluator.gate.survey import DEFAULT_DOMAINS, survey
@@ -52,19 +53,24 @@ def _inspect_one(
     model = load(folder, declared, limits)
     if not isinstance(model, ModelProto):
         return model
-    findings = apply_rules(Subject(survey(model), submission, limits), declared.file)
+    seen = survey(model)
+    findings = apply_rules(Subject(seen, submission, limits), declared.file)
     if findings:
         return findings
-    counts = count(model, submission.input.height, submission.input.width)
+    opset = next(item.version for item in model.opset_import if item.domain in DEFAULT_DOMAINS)
+    nodes, values = seen.expanded(None, limits.max_nodes), parameters(seen)
+    cost = measure(model, submission, limits)
+    del model, seen  # the next process needs the memory
+    if isinstance(cost, Verdict):
+        return [finding(cost, declared.file)]
+    verdict = first_load(folder / declared.file, submission, limits, cost.gmacs)
+    if verdict is not None:
+        return [finding(verdict, declared.file)]
     return CountedModel(
         fold=declared.fold,
         sha256=declared.sha256,
-        opset=_opset(model),
-        nodes=counts.nodes,
-        parameters=counts.parameters,
-        gmacs=counts.gmacs,
+        opset=opset,
+        nodes=nodes,
+        parameters=values,
+        gmacs=cost.gmacs,
     )
-
-
-def _opset(model: ModelProto) -> int:
-    return next(int(item.version) for item in model.opset_import if item.domain in DEFAULT_DOMAINS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -59,7 +60,7 @@ class _Refusal(Exception):  # noqa: N818 - it never leaves this file
 def _parse(data: bytes, limits: GateLimits) -> ModelProto:
     if data[_ORT_MAGIC[0]] == _ORT_MAGIC[1]:
         raise _Refusal("G-ORT-FORMAT", "")
-    found = tuple(oddities(data, limits))
+    found = oddities(data, limits)
     if found:
         raise _Refusal(*found[0], *found[1:])
     try:
@@ -76,11 +77,13 @@ def _read(path: Path, limits: GateLimits) -> bytes:
         # a pipe must not block us, and a link must not be followed
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise _Refusal("G-FILE", f"{error.strerror}.") from error
+        reason = "It is a link" if error.errno == errno.ELOOP else error.strerror
+        raise _Refusal("G-FILE", f"{reason}.") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise _Refusal("G-FILE", "It is something else.")
     with os.fdopen(descriptor, "rb") as handle:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _Refusal("G-FILE", "It is something else.")
         if not 0 < status.st_size <= limits.max_model_bytes:
             taken = f"1 to {limits.max_model_bytes}"
             raise _Refusal("G-FILE-SIZE", f"It has {status.st_size} bytes, and {taken} are taken.")

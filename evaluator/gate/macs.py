@@ -1,7 +1,8 @@
-"""What does a network cost at batch 1: how many multiply-accumulates, in 1e9?
+"""What does a network cost at batch 1: how many multiply-accumulates, and how large a tensor?
 
 Convolutions and matrix products are counted, at the declared input size; branches of `If` both.
-Shapes come from ONNX's shape inference, so this runs only on models that passed the static rules.
+Shapes come from ONNX Runtime and ONNX's shape inference, so this runs only on models that passed
+the static rules, and on a participant's only in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -11,8 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, inliner
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    inliner,
+    shape_inference,
+)
+from pydantic import Field
 
+from evaluator.contract import Contract
+from evaluator.gate.folding import fold
 from evaluator.gate.survey import DEFAULT_DOMAINS
 from evaluator.gate.tensors import elements
 
@@ -21,20 +33,32 @@ _FOLDABLE = 4096  # elements: shape inference needs the small constants, and onl
 Shape = Sequence[int]
 
 
-def gmacs(model: ModelProto, height: int, width: int) -> float | None:
-    light = _light(model, height, width)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(
-            inliner.inline_local_functions(light), data_prop=True
-        )
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        return None  # the first load will say what is wrong, if anything is
-    macs = [_node_macs(node, shapes) for node, shapes in _nodes(inferred.graph, {})]
+class Cost(Contract):
+    """What one image at the declared size takes."""
+
+    gmacs: float | None = Field(ge=0, allow_inf_nan=False)  # null where a shape stays unknown
+    largest: int = Field(ge=0)  # elements of the largest tensor whose shape is known
+
+
+def cost(light: ModelProto) -> Cost:
+    """The cost of a model as `lighten` leaves it.
+
+    Raises:
+        Exception: whatever ONNX and ONNX Runtime raise where they refuse the model.
+    """
+    folded = fold(inliner.inline_local_functions(light))
+    inferred = shape_inference.infer_shapes(folded, data_prop=True)
+    macs: list[int | None] = []
+    largest = 0
+    for node, shapes in _nodes(inferred.graph, {}):
+        macs.append(_node_macs(node, shapes))
+        made = (shapes.get(name) for name in node.output)
+        largest = max(largest, *(math.prod(shape) for shape in made if shape is not None), 0)
     known = [value for value in macs if value is not None]
-    return sum(known) / 1e9 if len(known) == len(macs) else None
+    return Cost(gmacs=sum(known) / 1e9 if len(known) == len(macs) else None, largest=largest)
 
 
-def _light(model: ModelProto, height: int, width: int) -> ModelProto:
+def lighten(model: ModelProto, height: int, width: int) -> ModelProto:
     """The model at batch 1 and the declared size, its large constants replaced by their shapes.
 
     Stated shapes of values in between are left out: they may lie, and are inferred anew.
@@ -45,10 +69,15 @@ def _light(model: ModelProto, height: int, width: int) -> ModelProto:
     light.opset_import.extend(model.opset_import)
     light.functions.extend(model.functions)
     light.graph.name = "light"
-    light.graph.node.extend(graph.node)
+    for node in graph.node:
+        constant = _large_constant(node)
+        if constant is None:
+            light.graph.node.append(node)
+        else:
+            light.graph.input.append(_value(node.output[0], constant.data_type, constant.dims))
     for info in graph.input:
         if info.name not in stored:
-            channels = info.type.tensor_type.shape.dim[1].dim_value or 1
+            channels = info.type.tensor_type.shape.dim[1].dim_value
             shape = (1, channels, height, width)
             light.graph.input.append(_value(info.name, info.type.tensor_type.elem_type, shape))
     for info in graph.output:
@@ -59,6 +88,13 @@ def _light(model: ModelProto, height: int, width: int) -> ModelProto:
         else:
             light.graph.input.append(_value(tensor.name, tensor.data_type, tensor.dims))
     return light
+
+
+def _large_constant(node: NodeProto) -> TensorProto | None:
+    if node.op_type != "Constant" or node.domain not in DEFAULT_DOMAINS or len(node.output) != 1:
+        return None
+    tensors = (item.t for item in node.attribute if item.HasField("t"))
+    return next((tensor for tensor in tensors if elements(tensor) > _FOLDABLE), None)
 
 
 def _value(name: str, element_type: int, shape: Shape | None) -> onnx.ValueInfoProto:
@@ -90,19 +126,12 @@ def _dims(info: onnx.ValueInfoProto) -> Shape | None:
 
 def _node_macs(node: NodeProto, shapes: Mapping[str, Shape | None]) -> int | None:
     """Multiply-accumulates of one node; 0 where it is none of the table, None where unknown."""
-    known = (*DEFAULT_DOMAINS, "com.microsoft")
-    rule = _MACS.get(node.op_type) if node.domain in known else None
-    if rule is None:
+    measure = _MACS.get(node.op_type) if node.domain in DEFAULT_DOMAINS else None
+    if measure is None:
         return 0
-    measure, first, second = rule
-    left, right = (
-        shapes.get(node.input[position]) if position < len(node.input) else None
-        for position in (first, second)
-    )
-    result = shapes.get(node.output[0])
-    if left is None or right is None or result is None:
-        return None
-    return measure(_Product(node, left, right, result))
+    names = (*node.input[:2], *node.output[:1])
+    operands = [shape for name in names if (shape := shapes.get(name)) is not None]
+    return measure(_Product(node, *operands)) if len(operands) == 3 else None
 
 
 class _Product(NamedTuple):
@@ -146,18 +175,11 @@ def _einsum(product: _Product) -> int | None:
 
 
 _Measure = Callable[[_Product], int | None]
-# Operator -> how it is counted, and which inputs are its two operands.
-_MACS: dict[str, tuple[_Measure, int, int]] = {
-    "Conv": (_conv, 0, 1),
-    "ConvInteger": (_conv, 0, 1),
-    "ConvTranspose": (_conv_transpose, 0, 1),
-    "DynamicQuantizeMatMul": (_matmul, 0, 1),
-    "Einsum": (_einsum, 0, 1),
-    "Gemm": (_gemm, 0, 1),
-    "MatMul": (_matmul, 0, 1),
-    "MatMulInteger": (_matmul, 0, 1),
-    "MatMulIntegerToFloat": (_matmul, 0, 1),
-    "QGemm": (_gemm, 0, 3),
-    "QLinearConv": (_conv, 0, 3),
-    "QLinearMatMul": (_matmul, 0, 3),
+# Operator -> how it is counted; the quantiser's have been made plain.
+_MACS: dict[str, _Measure] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Einsum": _einsum,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
 }

@@ -45,9 +45,12 @@ BiasGelu DequantizeLinear DynamicQuantizeMatMul FastGelu Gelu MatMulIntegerToFlo
 QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
 QLinearSigmoid QLinearSoftmax QLinearWhere QuantizeLinear QuickGelu
 """
+# What scikit-learn's converter writes before a network; the rest of the domain is no network.
+_CLASSIC = frozenset(["Scaler"])
 
 ALLOWED: dict[str, frozenset[str]] = {
     "": frozenset((_ARITHMETIC + _ACTIVATION + _LAYER + _REDUCTION + _SHAPE + _QUANTISED).split()),
+    "ai.onnx.ml": _CLASSIC,
     "com.microsoft": frozenset(_MICROSOFT.split()),
 }
 

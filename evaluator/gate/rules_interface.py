@@ -66,6 +66,11 @@ def _shape(value: ValueInfoProto, wanted: tuple[int, ...], what: str) -> Iterato
         yield Hit(name, f"This one declares {len(shape.dim)} dimensions.")
         return
     for axis, dimension, size in zip(_AXES, shape.dim, wanted, strict=True):
-        if dimension.HasField("dim_value") and dimension.dim_value != size:
-            free = " or left free" if axis != "C" else ""
-            yield Hit(name, f"{axis} is {dimension.dim_value}; it must be {size}{free}.")
+        may_be_free = axis != "C" or what == "output"  # the first load tells what it really is
+        if dimension.HasField("dim_value"):
+            sound, found = dimension.dim_value == size, str(dimension.dim_value)
+        else:
+            sound, found = may_be_free, "free"
+        if not sound:
+            wish = f"{size} or left free" if may_be_free else str(size)
+            yield Hit(name, f"{axis} is {found}; it must be {wish}.")

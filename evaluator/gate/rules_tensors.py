@@ -50,7 +50,7 @@ def value_types(subject: Subject) -> Iterator[Hit]:
     for typed in subject.survey.types:
         kind = typed.type.WhichOneof("value")
         if kind not in (None, "tensor_type"):
-            yield Hit(typed.holder, f"It is a {kind.removesuffix('_type')}.")
+            yield Hit(typed.holder, f"Its kind is {kind.removesuffix('_type')}.")
         elif kind and typed.type.tensor_type.elem_type not in (0, *ELEMENT_TYPES):
             yield Hit(typed.holder, f"It holds {type_name(typed.type.tensor_type.elem_type)}.")
     for held in subject.survey.tensors:

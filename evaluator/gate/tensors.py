@@ -53,8 +53,11 @@ _FIELDS = ("float_data", "double_data", "int32_data", "int64_data", "uint64_data
 def elements(tensor: TensorProto) -> int:
     """The number of values that the shape promises; negative sizes count as 0.
 
-    Cut at 2**62: a million dimensions would otherwise make a number that takes hours to multiply.
+    Cut at 2**62, and just that for more than 64 dimensions: a million of them would make a number
+    that takes hours to multiply.
     """
+    if len(tensor.dims) > 64:
+        return _CEILING
     total = 1
     for size in tensor.dims:
         total = min(_CEILING, total * max(0, size))

@@ -1,0 +1,161 @@
+"""Does the model load and run? What the contained processes are asked, and what their ends mean.
+
+Two processes a model: one infers shapes and so the cost, one loads and runs it as inference will.
+`explain` decides; it is pure, and its tables name every end that a process can come to.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from onnx import ModelProto
+from pydantic import ValidationError
+
+from evaluator.contract import Submission
+from evaluator.errors import BusbenchError
+from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
+from evaluator.gate.findings import Finding, label
+from evaluator.gate.limits import GateLimits
+from evaluator.gate.macs import Cost, lighten
+
+# What a contained process may be refused for: code, what was demanded.
+SENTENCES: dict[str, str] = {
+    "G-TIME": "The model ends within its time.",
+    "G-MEMORY": "The model fits into its memory.",
+    "G-CRASH": "The model leaves the process alive.",
+    "G-COST": "The network stays below the limits on work and tensor size.",
+    "G-LOAD": "ONNX Runtime loads the model.",
+    "G-RUN": "ONNX Runtime runs the model on what it declares to take.",
+    "G-RESULT-TYPE": "The result is float32.",
+    "G-RESULT-SHAPE": "The result is (N, 1, H, W) for every N.",
+    "G-RESULT-NON-FINITE": "The result is finite.",
+    "G-RESULT-RANGE": "Declared probabilities lie between 0 and 1.",
+    "G-BATCH": "The map of an image does not depend on the other images of its batch.",
+}
+_REPORTED = frozenset(
+    code for code in SENTENCES if code.startswith("G-RESULT") or code == "G-BATCH"
+)
+_NO_SHAPES = "no shapes"
+# Wordings of a refused allocation: glibc++'s, ONNX Runtime's, numpy's, Python's, the linker's.
+_MEMORY_WORDS = (
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+    "Unable to allocate",
+    "MemoryError",
+    "Cannot allocate memory",
+    "pthread_create",
+    "std::length_error",
+)
+
+
+class Verdict(NamedTuple):
+    """A refusal: the code and what is particular."""
+
+    code: str
+    detail: str
+
+
+def explain(outcome: Outcome, failure: dict[str, str]) -> Verdict | None:
+    """What the end of a contained process means; None where all went well.
+
+    Args:
+        failure: stage (or `*`) -> the code of an error that the libraries raised themselves.
+
+    Raises:
+        BusbenchError: `stage-crashed` where the process never came to the model.
+    """
+    failed = outcome.said.get("failed", "")
+    if outcome.stage == STARTING or (outcome.stage == STARTED and failed):
+        raise BusbenchError(
+            "stage-crashed",
+            f"The gate's own process did not start ({_last_line(failed or outcome.errors)}).",
+            "Run the same command again; if it fails again, check the installation.",
+        )
+    return next(_ends(outcome, failed, failure), None)
+
+
+def _ends(outcome: Outcome, failed: str, failure: dict[str, str]) -> Iterator[Verdict]:
+    """Reasons to refuse, the surest first: a killed process may have said anything before."""
+    ended, stage = -outcome.status, label(outcome.stage)
+    if outcome.timed_out or ended == signal.SIGXCPU:
+        yield Verdict("G-TIME", f"It was stopped {stage}.")
+    starved = any(word in text for word in _MEMORY_WORDS for text in (failed, outcome.errors))
+    if starved or ended == signal.SIGKILL:
+        yield Verdict("G-MEMORY", f"It ran out {stage}.")
+    if ended > 0:
+        yield Verdict("G-CRASH", f"Signal {ended} ended it {stage}.")
+    if failed:
+        yield Verdict(failure.get(stage, failure["*"]), f"{label(failed, 300)} ({stage}).")
+    code, _, detail = outcome.said.get("refused", "").partition(" ")
+    if code in _REPORTED:
+        yield Verdict(code, label(detail, 300))
+    if outcome.status != 0 or "done" not in outcome.said:
+        yield Verdict("G-CRASH", f"It ended with status {outcome.status} {stage}.")
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return label(lines[-1], 300) if lines else "it said nothing"
+
+
+def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Cost | Verdict:
+    """The model's cost, from a contained process."""
+    spec = submission.input
+    data = lighten(model, spec.height, spec.width).SerializeToString()
+    outcome = _contained("cost", limits, limits.shape_seconds, {}, data)
+    verdict = explain(outcome, {"*": _NO_SHAPES})
+    if verdict is not None and verdict.code == _NO_SHAPES:
+        return Cost(gmacs=None, largest=0)  # whether it runs is for the first load to say
+    if verdict is not None:
+        return verdict
+    try:
+        cost = Cost.model_validate_json(outcome.said["done"])
+    except ValidationError:
+        return Verdict("G-CRASH", "It reported nonsense while its shapes were inferred.")
+    if cost.gmacs is not None and cost.gmacs > limits.max_gmacs:
+        taken = f"{limits.max_gmacs:.0f} are taken"
+        return Verdict("G-COST", f"It takes {cost.gmacs:.0f} GMACs an image, and {taken}.")
+    if cost.largest > limits.max_tensor_elements:
+        return Verdict("G-COST", f"One of its tensors has {cost.largest} elements.")
+    return cost
+
+
+def first_load(
+    path: Path, submission: Submission, limits: GateLimits, gmacs: float | None
+) -> Verdict | None:
+    """Load and run the model once, contained; None where it behaves.
+
+    Args:
+        gmacs: its cost at batch 1, which gives an honest large network the time it needs.
+    """
+    spec = submission.input
+    seconds = limits.load_seconds + 3 * (gmacs or 0) / limits.pace  # batch 1, then batch 2
+    options = {
+        "folder": str(path.parent.resolve()),
+        "model": path.name,
+        "channels": "3" if spec.channels == "rgb" else "1",
+        "height": str(spec.height),
+        "width": str(spec.width),
+        "threads": str(limits.load_threads),
+        "mean": repr(spec.mean),
+        "std": repr(spec.std),
+        "kind": submission.output.kind,
+    }
+    outcome = _contained("load", limits, seconds, options)
+    return explain(outcome, {LOADING: "G-LOAD", "*": "G-RUN"})
+
+
+def _contained(
+    task: str, limits: GateLimits, seconds: float, options: dict[str, str], data: bytes = b""
+) -> Outcome:
+    caps = {"seconds": repr(seconds), "bytes": str(limits.load_bytes)}
+    return run_contained(task, caps | options, limits.patience * seconds, data)
+
+
+def finding(verdict: Verdict, file: str) -> Finding:
+    """A verdict as the finding of a file."""
+    return Finding(verdict.code, file, None, f"{SENTENCES[verdict.code]} {verdict.detail}".strip())

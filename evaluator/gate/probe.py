@@ -1,0 +1,150 @@
+"""What happens when a model is really opened? The process in which it happens, and which may die.
+
+Started by `evaluator.gate.contained`, never imported. It puts limits on itself before it touches
+the model, then tells in one line each how far it came: `stage WHAT`, `refused CODE DETAIL`, `failed
+WHY` or `done JSON`. Nothing is caught here: whatever ends this process is for the parent to judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import resource
+import sys
+from types import TracebackType
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from evaluator.gate.contained import LOADING, SHAPING, STARTED
+from evaluator.gate.macs import cost
+
+_MAX_FILE_BYTES = 64 << 20  # a folded graph without its large weights, or a report
+_MIXED = 0.1  # of the map's spread: what integer arithmetic over a whole batch may move it
+_OUTSIDE = 0.05  # a quantised sigmoid may pass 0 and 1 by a step
+
+
+def _say(word: str, text: str) -> None:
+    print(word, " ".join(text.split())[:400], flush=True)
+
+
+def _tell_failure(
+    kind: type[BaseException], error: BaseException, _trace: TracebackType | None
+) -> None:
+    _say("failed", f"{kind.__name__}: {error}")
+
+
+def _limit(seconds: float, size: int) -> None:
+    """Limits that this process, and whatever takes it over, cannot raise again."""
+    for kind, value in (
+        (resource.RLIMIT_AS, size),
+        (resource.RLIMIT_CPU, math.ceil(seconds)),
+        (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        # at the soft CPU limit comes SIGXCPU, which tells time from memory; SIGKILL comes later
+        grace = 5 if kind == resource.RLIMIT_CPU else 0
+        ceiling = soft + grace if hard == resource.RLIM_INFINITY else min(soft + grace, hard)
+        resource.setrlimit(kind, (soft, ceiling))
+
+
+def _cost() -> None:
+    """Shape inference on the lightened model that comes in on standard input."""
+    _say("stage", SHAPING)
+    light = ModelProto.FromString(sys.stdin.buffer.read())
+    _say("done", cost(light).model_dump_json())
+
+
+def _pictures(args: argparse.Namespace) -> NDArray[np.float32]:
+    """Two inputs (2, C, H, W) as the declared normalisation makes them: speckle, and black."""
+    speckle = np.random.default_rng(0).random((args.channels, args.height, args.width))
+    pair = np.stack([speckle, np.zeros_like(speckle)])
+    normalised: NDArray[np.float32] = ((pair - args.mean) / args.std).astype(np.float32)
+    return normalised
+
+
+def _load(args: argparse.Namespace) -> None:
+    """Load the model as inference will, and run it at batch 1 and 2."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = args.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False  # an arena takes more than is needed
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    os.chdir(args.folder)  # so that complaints name the file alone
+    _say("stage", LOADING)
+    session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    fixed = session.get_inputs()[0].shape[0] == 1
+    pictures = _pictures(args)
+    maps = []
+    for batch in (pictures[:1],) if fixed else (pictures[:1], pictures):
+        _say("stage", f"while it ran at batch {len(batch)}")
+        (output,) = session.run(None, {name: batch})
+        verdict = _trouble(output, batch, args.kind)
+        if verdict is not None:
+            _say("refused", verdict)
+            return
+        maps.append(output)
+    if len(maps) == 2 and _differ(maps[0][0], maps[1][0]):
+        _say("refused", "G-BATCH Its map of one image depends on the batch that it comes in.")
+        return
+    _say("done", "{}")
+
+
+def _trouble(output: object, batch: NDArray[np.float32], kind: str) -> str | None:
+    """A code and what is wrong with one result, or None."""
+    wanted = (len(batch), 1, *batch.shape[2:])
+    if not isinstance(output, np.ndarray) or output.dtype != np.float32:
+        return f"G-RESULT-TYPE It gives {getattr(output, 'dtype', type(output).__name__)}."
+    if output.shape != wanted:
+        return f"G-RESULT-SHAPE It gives {output.shape} for {wanted}."
+    if not np.isfinite(output).all():
+        return "G-RESULT-NON-FINITE It gives NaN or infinite values."
+    low, high = float(output.min()), float(output.max())
+    if kind == "probabilities" and not -_OUTSIDE <= low <= high <= 1 + _OUTSIDE:
+        return f"G-RESULT-RANGE It gives {low:.3g} to {high:.3g} as probabilities."
+    return None
+
+
+def _differ(alone: NDArray[np.float32], together: NDArray[np.float32]) -> bool:
+    """Whether two maps of one image differ by more than arithmetic can explain."""
+    gap = float(np.abs(alone.astype(np.float64) - together).mean())
+    return gap > _MIXED * float(alone.std(dtype=np.float64)) + 1e-4 * float(np.abs(alone).max())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("task", choices=("cost", "load"))
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--bytes", type=int, required=True)
+    parser.add_argument("--folder")
+    parser.add_argument("--model")
+    for name in ("channels", "height", "width", "threads"):
+        parser.add_argument(f"--{name}", type=int)
+    for name in ("mean", "std"):
+        parser.add_argument(f"--{name}", type=float)
+    parser.add_argument("--kind", choices=("logits", "probabilities"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Limit this process, then do the one task it was started for."""
+    args = _arguments()
+    _limit(args.seconds, args.bytes)
+    sys.excepthook = _tell_failure
+    _say("stage", STARTED)
+    if args.task == "cost":
+        _cost()
+    else:
+        _load(args)
+
+
+if __name__ == "__main__":
+    main()

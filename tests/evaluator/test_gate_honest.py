@@ -1,0 +1,20 @@
+"""What people really export passes the gate, and is counted as PyTorch counts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evaluator.gate import inspect
+from tests.corpus.honest import HONEST, Honest, submission
+
+
+@pytest.mark.parametrize("honest", HONEST, ids=lambda honest: honest.name)
+def test_an_honest_export_passes(honest: Honest, tmp_path: Path) -> None:
+    model = honest.build()
+    opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
+    declared = submission(tmp_path, model.SerializeToString(), opset=opset, **honest.declared)
+    (counted,) = inspect(tmp_path, declared).models
+    assert counted.opset == opset
+    assert counted.gmacs is not None
