@@ -18,8 +18,13 @@ LABEL = "org.busbench.stage"
 OWNER_LABEL = "org.busbench.owner"  # the harness process that started it, for the cleaner
 MEBIBYTE = 1024 * 1024
 
-# No home, no cache and no byte code to write; thread pools sized by the limit.
-ENVIRONMENT = {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+# No home, no cache and no byte code to write. Threads that wait must sleep: a quota counts spinning.
+ENVIRONMENT = {
+    "HOME": "/tmp",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 
 def places(stage: Stage) -> dict[str, str]:

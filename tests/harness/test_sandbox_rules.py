@@ -52,7 +52,8 @@ def test_no_variable_of_the_host_reaches_a_container(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     found = container_settings(stage(), "sha256:abc")["environment"]
     assert set(found) == {
-        *("HOME", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "OMP_NUM_THREADS")
+        *("HOME", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
+        *("OMP_NUM_THREADS", "OMP_WAIT_POLICY"),
     }
 
 
