@@ -18,7 +18,7 @@ LABEL = "org.busbench.stage"
 OWNER_LABEL = "org.busbench.owner"  # the harness process that started it, for the cleaner
 MEBIBYTE = 1024 * 1024
 
-# No home, no cache and no byte code to write. Threads that wait must sleep: a quota counts spinning.
+# No home, no cache, no byte code to write. Threads that wait must sleep: a quota counts spinning.
 ENVIRONMENT = {
     "HOME": "/tmp",
     "PYTHONDONTWRITEBYTECODE": "1",
