@@ -32,7 +32,7 @@ class Situation(StrEnum):
     BOTH_EMPTY = "both empty"
     PREDICTION_EMPTY = "prediction empty"
     REFERENCE_EMPTY = "reference empty"
-    REFERENCE_WHOLE = "reference is the whole image"
+    REFERENCE_WHOLE = "reference whole"
     ORDINARY = "ordinary"
 
 

@@ -10,11 +10,12 @@ from evaluator.metrics.case import Case
 
 TOLERANCE_PX = 2.0
 TOLERANCE_MM = 0.5
+ROUNDING = 1 + 1e-9  # five steps of 0.1 mm are within half a millimetre, however they are rounded
 
 
 def native(case: Case) -> float:
     """The share of all boundary points within the tolerance of the other boundary."""
     ours, theirs = case.distances
-    tolerance = TOLERANCE_PX if case.spacing is None else TOLERANCE_MM
+    tolerance = (TOLERANCE_PX if case.spacing is None else TOLERANCE_MM) * ROUNDING
     near = np.count_nonzero(ours <= tolerance) + np.count_nonzero(theirs <= tolerance)
     return float(near / (ours.size + theirs.size))
