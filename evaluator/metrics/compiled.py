@@ -5,12 +5,15 @@ source, in `__pycache__`; a later process loads it in milliseconds. An image the
 module once while it is built. At run time its file system may be read-only and the user another:
 numba then refuses the cache for want of a place to write, although all that is needed is to read.
 `Prebuilt` lets it read. Where nothing fits, the function is compiled in memory: slow, never wrong.
+
+The cache knows the processor it was made for. An image that is to run on other machines than the
+one that built it sets `NUMBA_CPU_NAME=generic` for its build and its life.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,14 +58,26 @@ def compiled(signature: Any) -> Callable[[Function], Function]:
     """Compile a function for one signature, now, from the cache where it is there."""
 
     def decorate(function: Function) -> Function:
-        options = {"nogil": True}
-        try:
-            with _locators():
-                return numba.njit(signature, cache=True, **options)(function)  # type: ignore[no-any-return]
-        except (OSError, RuntimeError):  # no place to read from or to write to
-            return numba.njit(signature, **options)(function)  # type: ignore[no-any-return]
+        dispatcher = _with_cache(function)
+        with suppress(OSError):  # the machine code is there already when only saving it fails
+            dispatcher.compile(signature)
+        if not dispatcher.signatures:  # the cache could not even be read
+            dispatcher = numba.njit(nogil=True)(function)
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        compiled_function: Function = dispatcher
+        return compiled_function
 
     return decorate
+
+
+def _with_cache(function: Function) -> Any:
+    """Numba's wrapper of a function, with a cache where one can be had."""
+    try:
+        with _locators():
+            return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # numba's word for `nowhere to read from or to write to`
+        return numba.njit(nogil=True)(function)
 
 
 def inlined(function: Function) -> Function:

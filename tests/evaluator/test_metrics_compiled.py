@@ -36,11 +36,11 @@ def module():
     shutil.rmtree(folder)
 
 
-def run(script, folder, *prefix):
+def run(script, folder, *prefix, **variables):
     """Run a script on `folder`'s modules and ours, with a home that is in that folder too."""
     environment = {name: value for name, value in os.environ.items() if "NUMBA" not in name}
     environment |= {"PYTHONPATH": f"{folder}:{ROOT}", "HOME": f"{folder}/home"}
-    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"} | variables
     environment.pop("XDG_CACHE_HOME", None)
     return subprocess.run(
         [*prefix, sys.executable, "-c", script],
@@ -53,12 +53,12 @@ def run(script, folder, *prefix):
 
 
 def bound_by_modes():
-    """What to put before a command so that a folder's missing write bit binds it, root or not."""
+    """What to put before a command so that a folder's missing mode bits bind it, root or not."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:
         pytest.skip("root writes anywhere, and there is no setpriv to stop it")
-    return ["setpriv", "--bounding-set=-dac_override"]
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 def test_the_next_process_compiles_nothing(module):
@@ -77,6 +77,21 @@ def test_without_any_place_for_a_cache_it_still_computes(module):
     module.chmod(0o555)
     assert run(REPORT, module, *bound_by_modes()) == "42 0 1"
     assert not list(module.rglob("*.nbi"))
+
+
+def test_a_cache_for_another_processor_is_neither_run_nor_an_error(module):
+    assert run(REPORT, module, NUMBA_CPU_NAME="generic") == "42 0 1"
+    (module / "__pycache__").chmod(0o555)
+    module.chmod(0o555)
+    assert run(REPORT, module, *bound_by_modes()) == "42 0 1"
+    assert run(REPORT, module, *bound_by_modes(), NUMBA_CPU_NAME="generic") == "42 1 0"
+
+
+def test_an_unreadable_cache_is_no_error(module):
+    assert run(REPORT, module) == "42 0 1"
+    for path in (module / "__pycache__").iterdir():
+        path.chmod(0)
+    assert run(REPORT, module, *bound_by_modes()) == "42 0 1"
 
 
 def test_a_changed_source_is_not_run_from_the_old_cache(module):
