@@ -8,6 +8,9 @@ COPY containers/wheelhouse /build/wheelhouse
 COPY containers/install.sh containers/locks/${ROOM}.txt /build/
 RUN sh /build/install.sh /build/${ROOM}.txt && rm -rf /build
 COPY evaluator /app/evaluator
-ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# The metrics' compiled loops are cached now, since the container cannot write them later, and for
+# any processor, since the image may move.
+ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CPU_NAME=generic
+RUN if [ "${ROOM}" = score ]; then python -c "import evaluator.metrics"; fi
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "evaluator"]

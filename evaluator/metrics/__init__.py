@@ -5,6 +5,7 @@
 reproduces the seed benchmark's table.
 """
 
+from evaluator.metrics.aggregate import mean
 from evaluator.metrics.case import PROFILES, Case, Profile, Situation, examine
 from evaluator.metrics.metric import Edge, Kind, Metric
 from evaluator.metrics.table import METRICS, case_metrics, edge_table, metrics_of, worst
@@ -28,6 +29,7 @@ __all__ = [
     "examine",
     "hd95",
     "iou",
+    "mean",
     "metrics_of",
     "worst",
 ]

@@ -1,7 +1,7 @@
 """What do all metrics of one case share? Its pixel counts and its two lists of boundary distances.
 
-A `Case` is made once per pair of masks; the distances are found when the first metric asks for
-them, and never twice.
+A `Case` is made once per pair of masks. Both masks are read once, for the counts; the distances
+are found when the first metric asks for them, and never twice.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
+from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.metrics.surface import surface_distances
+from evaluator.errors import BusbenchError
 
 Profile = Literal["native", "seed"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
+MAX_SIDE = 16000  # pixels; keeps every sum of squares in the compiled loops within 32 bits
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
 
@@ -30,7 +32,7 @@ class Situation(StrEnum):
     BOTH_EMPTY = "both empty"
     PREDICTION_EMPTY = "prediction empty"
     REFERENCE_EMPTY = "reference empty"
-    REFERENCE_WHOLE = "reference is the whole image"
+    REFERENCE_WHOLE = "reference whole"
     ORDINARY = "ordinary"
 
 
@@ -39,43 +41,73 @@ class Case:
     """One prediction beside its reference; make it with `examine`.
 
     Attributes:
+        masks: prediction and reference as bytes.
+        survey: what the compiled loops found on reading them, for the loops to come.
         spacing: millimetres per (row, column) step, or None for pixels.
     """
 
-    prediction: Mask
-    reference: Mask
+    masks: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    survey: tuple[int, ...]
     spacing: tuple[float, float] | None
     profile: Profile
-    true_positives: int
-    false_positives: int
-    false_negatives: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.masks[0].shape
+        return height, width
+
+    @property
+    def predicted(self) -> int:
+        """The prediction's foreground pixels."""
+        return self.survey[0]
+
+    @property
+    def lesion(self) -> int:
+        """The reference's foreground pixels."""
+        return self.survey[1]
+
+    @property
+    def true_positives(self) -> int:
+        """Foreground in both masks."""
+        return self.survey[2]
+
+    @property
+    def false_positives(self) -> int:
+        """Foreground in the prediction alone."""
+        return self.predicted - self.true_positives
+
+    @property
+    def false_negatives(self) -> int:
+        """Foreground in the reference alone."""
+        return self.lesion - self.true_positives
 
     @property
     def true_negatives(self) -> int:
-        """Pixels that are background in both masks."""
-        found = self.true_positives + self.false_positives + self.false_negatives
-        return self.reference.size - found
+        """Background in both masks."""
+        return self.masks[0].size - self.predicted - self.false_negatives
 
     @property
     def situation(self) -> Situation:
         """The case's row in the edge table."""
-        predicted = self.true_positives + self.false_positives
-        lesion = self.true_positives + self.false_negatives
-        if predicted == 0:
-            return Situation.PREDICTION_EMPTY if lesion else Situation.BOTH_EMPTY
-        if lesion == 0:
+        if self.predicted == 0:
+            return Situation.PREDICTION_EMPTY if self.lesion else Situation.BOTH_EMPTY
+        if self.lesion == 0:
             return Situation.REFERENCE_EMPTY
-        if lesion == self.reference.size:
+        if self.lesion == self.masks[1].size:
             return Situation.REFERENCE_WHOLE
         return Situation.ORDINARY
 
     @cached_property
     def distances(self) -> tuple[Distances, Distances]:
-        """For each boundary point the distance to the other boundary, both masks non-empty.
+        """For each boundary point the distance to the other boundary; neither mask is empty.
 
         (prediction to reference, reference to prediction): 1-D, in millimetres or pixels.
         """
-        return surface_distances(self.prediction, self.reference, self.spacing, self.profile)
+        found: tuple[Distances, Distances] = _kernel().distances(
+            *self.masks, self.survey, self.spacing or (1.0, 1.0), self.profile == "seed"
+        )
+        return found
 
 
 def examine(
@@ -94,33 +126,20 @@ def examine(
     Raises:
         ValueError: for anything else, in one sentence.
     """
-    check_mask("prediction", prediction)
-    check_mask("reference", reference)
+    masks = _checked("prediction", prediction), _checked("reference", reference)
     if prediction.shape != reference.shape:
         raise ValueError(
             f"The prediction's shape {prediction.shape} is not the reference's {reference.shape}."
         )
     if profile not in PROFILES:
         raise ValueError(f"There is no metric profile {profile!r}, only {' and '.join(PROFILES)}.")
-    both = int(np.count_nonzero(prediction & reference))
-    return Case(
-        prediction=prediction,
-        reference=reference,
-        spacing=check_spacing(spacing),
-        profile=profile,
-        true_positives=both,
-        false_positives=int(np.count_nonzero(prediction)) - both,
-        false_negatives=int(np.count_nonzero(reference)) - both,
-    )
+    return Case(masks, _kernel().survey(*masks), check_spacing(spacing), profile)
 
 
-def check_mask(name: str, mask: Any) -> None:
-    """Raise ValueError unless `mask` is a non-empty 2-D boolean array."""
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        kind = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise ValueError(f"The {name} must be a boolean numpy array, not {kind}.")
-    if mask.ndim != 2 or mask.size == 0:
-        raise ValueError(f"The {name} must be a 2-D image with pixels, not of shape {mask.shape}.")
+def percentile(values: Distances, percent: float) -> float:
+    """`numpy.percentile(values, percent)` of a 1-D array, the same to the bit but sooner."""
+    found: float = _kernel().percentile(values, percent)
+    return found
 
 
 def check_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None:
@@ -136,3 +155,36 @@ def check_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None
     if not (row > 0 and column > 0 and math.isfinite(row) and math.isfinite(column)):
         raise ValueError(f"The spacing must be positive and finite, not {spacing!r}.")
     return row, column
+
+
+def _checked(name: str, mask: Any) -> NDArray[np.uint8]:
+    """The mask as the compiled loops take it, or ValueError unless it is a 2-D boolean image."""
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        kind = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise ValueError(f"The {name} must be a boolean numpy array, not {kind}.")
+    if mask.ndim != 2 or mask.size == 0 or max(mask.shape) > MAX_SIDE:
+        raise ValueError(
+            f"The {name} must be a 2-D image of 1 to {MAX_SIDE} pixels a side, "
+            f"not of shape {mask.shape}."
+        )
+    pixels = np.ascontiguousarray(mask).view(np.uint8)
+    pixels.flags.writeable = False  # this view alone: one compiled signature then serves all masks
+    return pixels
+
+
+@cache
+def _kernel() -> ModuleType:
+    """The compiled loops, loaded when the first masks are measured.
+
+    Numba is heavy and comes with the evaluator's extra; who only asks which metrics there are, as
+    the harness does for its boards, needs neither.
+    """
+    try:
+        from evaluator.metrics import kernel  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise BusbenchError(
+            "extra-missing",
+            f"Metrics cannot be computed without {error.name}.",
+            "Install the evaluator's packages: pip install 'busbench[evaluator]'.",
+        ) from error
+    return kernel

@@ -90,9 +90,8 @@ class Metric:
             return self.rules[case.profile].formula(case)
         if edge is Edge.DROPPED:
             return math.nan
-        height, width = case.reference.shape
         extreme = self.best if edge is Edge.BEST else self.worst
-        return extreme((height, width), case.spacing)
+        return extreme(case.shape, case.spacing)
 
     def __call__(
         self,

@@ -1,51 +1,83 @@
 """Which metrics are there? One row each.
 
 A new metric is a file in `formulas` and a row here: its values at the edges, unit, range and
-direction follow from the row, and every report shows it.
+direction follow from the row, and `case_metrics` and every report show it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evaluator.metrics.case import Mask, Profile, Situation, examine
-from evaluator.metrics.formulas import dice, hd95, iou
-from evaluator.metrics.metric import Edge, Kind, Metric, Rule
+from evaluator.metrics.formulas import (
+    assd,
+    dice,
+    false_positive_area,
+    hd95,
+    hd100,
+    iou,
+    nsd,
+    precision,
+    recall,
+    specificity,
+)
+from evaluator.metrics.metric import Edge, Formula, Kind, Metric, Rule
 
-# What most metrics say where a mask is empty. Exactly one empty mask is the worst answer, not an
-# undefined one: a policy that drops or forgives such cases reorders a board more than any formula.
+# The columns of the edge table; what a column leaves out follows the formula. `edge_table` shows
+# them side by side.
+#
+# Exactly one empty mask is the worst answer, not an undefined one: a policy that drops or forgives
+# such cases reorders a board more than any formula does.
 JUDGED = {
     Situation.BOTH_EMPTY: Edge.BEST,
     Situation.PREDICTION_EMPTY: Edge.WORST,
     Situation.REFERENCE_EMPTY: Edge.WORST,
 }
-# The seed leaves an image without a lesion out of its mean HD95 where something was predicted.
-SEED_DISTANCE = JUDGED | {Situation.REFERENCE_EMPTY: Edge.DROPPED}
-# The seed's smoothed ratios answer everywhere.
-NO_EDGES: dict[Situation, Edge] = {}
+# Specificity and false-positive area mean something on normal images, so the formulas hold there;
+# without any background, none of it can be called lesion.
+BACKGROUND = {Situation.REFERENCE_WHOLE: Edge.BEST, Situation.PREDICTION_EMPTY: Edge.BEST}
+# The seed's smoothed ratios answer everywhere; an image without a lesion on which something was
+# predicted is left out of its mean HD95.
+SMOOTHED: Mapping[Situation, Edge] = {}
+SEED_DISTANCE = {
+    Situation.BOTH_EMPTY: Edge.BEST,
+    Situation.PREDICTION_EMPTY: Edge.WORST,
+    Situation.REFERENCE_EMPTY: Edge.DROPPED,
+}
+
+
+def _row(
+    name: str,
+    title: str,
+    kind: Kind,
+    native: Formula,
+    edges: Mapping[Situation, Edge],
+    *,
+    seed: Rule | None = None,
+) -> Metric:
+    """A metric; only ratios are better when higher."""
+    rules: dict[Profile, Rule] = {"native": Rule(native, edges)}
+    if seed is not None:
+        rules["seed"] = seed
+    return Metric(name, title, kind, higher_is_better=kind is Kind.RATIO, rules=rules)
+
+
+DICE_SEED = Rule(dice.seed, SMOOTHED)
+IOU_SEED = Rule(iou.seed, SMOOTHED)
+HD95_SEED = Rule(hd95.seed, SEED_DISTANCE)
+NSD_TITLE = f"NSD ({nsd.TOLERANCE_PX:g} px or {nsd.TOLERANCE_MM:g} mm)"
 
 ROWS = (
-    Metric(
-        "dice",
-        "Dice",
-        Kind.RATIO,
-        higher_is_better=True,
-        rules={"native": Rule(dice.native, JUDGED), "seed": Rule(dice.seed, NO_EDGES)},
-    ),
-    Metric(
-        "iou",
-        "IoU",
-        Kind.RATIO,
-        higher_is_better=True,
-        rules={"native": Rule(iou.native, JUDGED), "seed": Rule(iou.seed, NO_EDGES)},
-    ),
-    Metric(
-        "hd95",
-        "HD95",
-        Kind.DISTANCE,
-        higher_is_better=False,
-        rules={"native": Rule(hd95.native, JUDGED), "seed": Rule(hd95.seed, SEED_DISTANCE)},
-    ),
+    _row("dice", "Dice", Kind.RATIO, dice.native, JUDGED, seed=DICE_SEED),
+    _row("iou", "IoU", Kind.RATIO, iou.native, JUDGED, seed=IOU_SEED),
+    _row("hd95", "HD95", Kind.DISTANCE, hd95.native, JUDGED, seed=HD95_SEED),
+    _row("precision", "Precision", Kind.RATIO, precision.native, JUDGED),
+    _row("recall", "Recall", Kind.RATIO, recall.native, JUDGED),
+    _row("specificity", "Specificity", Kind.RATIO, specificity.native, BACKGROUND),
+    _row("fp_area", "False-positive area", Kind.AREA, false_positive_area.native, {}),
+    _row("hd100", "HD100", Kind.DISTANCE, hd100.native, JUDGED),
+    _row("assd", "ASSD", Kind.DISTANCE, assd.native, JUDGED),
+    _row("nsd", NSD_TITLE, Kind.RATIO, nsd.native, JUDGED),
 )
 METRICS = {metric.name: metric for metric in ROWS}
 

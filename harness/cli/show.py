@@ -8,6 +8,8 @@ from evaluator.contract import CountedModel, GateVerdict, MetricSummary
 from harness.cli.app import out
 from harness.lanes.evaluate import REPORT, Evaluation
 
+RANKED = ("dice", "iou", "hd95")  # the report holds them all
+
 
 def number(summary: MetricSummary) -> str:
     """`mean ± std`, or the mean alone of a single model."""
@@ -40,11 +42,10 @@ def print_report(result: Evaluation) -> None:
     )
     table.add_column("group")
     table.add_column("cases", justify="right")
-    metrics = list(report.scores.groups["all"].metrics)
-    for name in metrics:
+    for name in RANKED:
         table.add_column(f"{name} {report.scores.units[name]}".strip(), justify="right")
     for group, scores in report.scores.groups.items():
-        cells = [number(scores.metrics[name]) for name in metrics]
+        cells = [number(scores.metrics[name]) for name in RANKED]
         table.add_row(group, str(scores.cases), *cells)
     out.print(table)
     out.print(f"report           {result.folder / REPORT}")

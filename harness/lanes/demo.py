@@ -132,4 +132,4 @@ def _checked(submission: Submission, verdict: GateVerdict) -> str:
 
 def _scored(result: Evaluation) -> str:
     metrics = result.report.scores.groups["all"].metrics
-    return ", ".join(f"{name} {summary.mean:.4f}" for name, summary in metrics.items())
+    return ", ".join(f"{name} {metrics[name].mean:.4f}" for name in ("dice", "iou", "hd95"))

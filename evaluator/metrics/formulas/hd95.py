@@ -7,14 +7,15 @@ directions' distances together. Percentiles are numpy's linear ones.
 
 import numpy as np
 
-from evaluator.metrics.case import Case
+from evaluator.metrics.case import Case, percentile
 
 
 def native(case: Case) -> float:
     """The larger of the two directed 95th percentiles."""
-    return max(float(np.percentile(directed, 95)) for directed in case.distances)
+    ours, theirs = case.distances
+    return max(percentile(ours, 95), percentile(theirs, 95))
 
 
 def seed(case: Case) -> float:
     """The 95th percentile of both directions together."""
-    return float(np.percentile(np.concatenate(case.distances), 95))
+    return percentile(np.concatenate(case.distances), 95)

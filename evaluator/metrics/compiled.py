@@ -1,0 +1,85 @@
+"""How is a hot loop compiled, and where does its machine code wait for the next process?
+
+Numba compiles a decorated function when its module is imported and keeps the result beside the
+source, in `__pycache__`; a later process loads it in milliseconds. An image therefore imports the
+module once while it is built. At run time its file system may be read-only and the user another:
+numba then refuses the cache for want of a place to write, although all that is needed is to read.
+`Prebuilt` lets it read. Where nothing fits, the function is compiled in memory: slow, never wrong.
+
+The cache knows the processor it was made for. An image that is to run on other machines than the
+one that built it sets `NUMBA_CPU_NAME=generic` for its build and its life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import config
+from numba.core.caching import InTreeCacheLocator
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# In numba's order, with ours behind those that may also write. They are named, because numba
+# takes locators by name only.
+LOCATORS = (
+    "UserProvidedCacheLocator",
+    "InTreeCacheLocator",
+    f"{__name__}.Prebuilt",
+    "UserWideCacheLocator",
+)
+
+
+class Prebuilt(InTreeCacheLocator):  # type: ignore[misc]  # numba carries no types
+    """The cache beside the source, for a process that may read it but not write there."""
+
+    def ensure_cache_path(self) -> None:
+        """Raise OSError, which numba takes as `not here`, unless something was compiled there."""
+        source = Path(self._py_file)
+        if not any(Path(self.get_cache_path()).glob(f"{source.stem}.*.nbi")):
+            raise FileNotFoundError(self.get_cache_path())
+
+
+@contextmanager
+def _locators() -> Iterator[None]:
+    """Let numba look in `LOCATORS` for the functions decorated meanwhile."""
+    before = config.CACHE_LOCATOR_CLASSES
+    config.CACHE_LOCATOR_CLASSES = ",".join(LOCATORS)
+    try:
+        yield
+    finally:
+        config.CACHE_LOCATOR_CLASSES = before
+
+
+def compiled(signature: Any) -> Callable[[Function], Function]:
+    """Compile a function for one signature, now, from the cache where it is there."""
+
+    def decorate(function: Function) -> Function:
+        dispatcher = _with_cache(function)
+        with suppress(OSError):  # the machine code is there already when only saving it fails
+            dispatcher.compile(signature)
+        if not dispatcher.signatures:  # the cache could not even be read
+            dispatcher = numba.njit(nogil=True)(function)
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        compiled_function: Function = dispatcher
+        return compiled_function
+
+    return decorate
+
+
+def _with_cache(function: Function) -> Any:
+    """Numba's wrapper of a function, with a cache where one can be had."""
+    try:
+        with _locators():
+            return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # numba's word for `nowhere to read from or to write to`
+        return numba.njit(nogil=True)(function)
+
+
+def inlined(function: Function) -> Function:
+    """Compile a function as part of the compiled functions that call it."""
+    return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]

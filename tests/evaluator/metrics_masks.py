@@ -1,0 +1,111 @@
+"""Masks for the metrics' tests, and the metrics' definitions written down as slowly as possible."""
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial.distance import cdist
+
+
+def blobs(rng, shape):
+    """Several components of any form, some with holes, some at the border."""
+    field = ndimage.gaussian_filter(rng.random(shape), rng.uniform(0.5, 3), mode="wrap")
+    return field > np.quantile(field, rng.uniform(0.3, 0.95))
+
+
+def noise(rng, shape):
+    return rng.random(shape) < rng.choice([0.01, 0.1, 0.5, 0.9, 0.99])
+
+
+def pixel(rng, shape):
+    mask = np.zeros(shape, dtype=bool)
+    mask[rng.integers(shape[0]), rng.integers(shape[1])] = True
+    return mask
+
+
+def row(rng, shape):
+    mask = np.zeros(shape, dtype=bool)
+    mask[rng.integers(shape[0])] = True
+    return mask
+
+
+def column(rng, shape):
+    return row(rng, shape[::-1]).T
+
+
+def frame(rng, shape):
+    """All four borders and a hole in the middle."""
+    mask = np.ones(shape, dtype=bool)
+    mask[1:-1, 1:-1] = False
+    return mask
+
+
+def whole(rng, shape):
+    return np.ones(shape, dtype=bool)
+
+
+def holed(rng, shape):
+    """The whole image but for a few pixels."""
+    return ~(noise(rng, shape) & (rng.random(shape) < 0.05))
+
+
+def box(rng, shape):
+    mask = np.zeros(shape, dtype=bool)
+    (top, bottom), (left, right) = (np.sort(rng.integers(0, side + 1, 2)) for side in shape)
+    mask[top : bottom + 1, left : right + 1] = True
+    return mask
+
+
+def checkerboard(rng, shape):
+    return np.indices(shape).sum(0) % 2 == rng.integers(2)
+
+
+KINDS = (blobs, noise, pixel, row, column, frame, whole, holed, box, checkerboard)
+
+
+def any_mask(rng, shape):
+    """A mask of any kind, never empty."""
+    while True:
+        mask = KINDS[rng.integers(len(KINDS))](rng, shape)
+        if mask.any():
+            return mask
+
+
+def any_shape(rng, most):
+    """Height and width: mostly small, sometimes a single row or column."""
+    return tuple(int(side) for side in rng.integers(1, rng.integers(2, most + 1), 2))
+
+
+def plain_boundary(mask, profile="native"):
+    """The declared boundary, neighbour by neighbour."""
+    outside = profile == "seed"
+    padded = np.pad(mask, 1, constant_values=outside)
+    height, width = mask.shape
+    inside = mask.copy()
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            if profile == "seed" or abs(down) + abs(right) == 1:
+                inside &= padded[1 + down : 1 + down + height, 1 + right : 1 + right + width]
+    edge = mask & ~inside
+    return edge if edge.any() else mask
+
+
+def brute_distances(prediction, reference, spacing=None, profile="native"):
+    """Every boundary point against every other: (prediction to reference, the other way)."""
+    ours, theirs = (
+        np.argwhere(plain_boundary(mask, profile)) * np.array(spacing or (1, 1), dtype=float)
+        for mask in (prediction, reference)
+    )
+    apart = cdist(ours, theirs)
+    return apart.min(axis=1), apart.min(axis=0)
+
+
+def transform_distances(prediction, reference, spacing=None):
+    """The same for `native` on large images, by SciPy's exact distance transform."""
+    ours, theirs = (mask & ~ndimage.binary_erosion(mask) for mask in (prediction, reference))
+    return tuple(
+        ndimage.distance_transform_edt(~edge, sampling=spacing)[points]
+        for points, edge in ((ours, theirs), (theirs, ours))
+    )
+
+
+def larger_percentile(directed, percent=95):
+    return max(np.percentile(distances, percent) for distances in directed)
