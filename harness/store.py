@@ -36,6 +36,7 @@ COLUMNS = (
     *("case_id", "label", "patient", "height", "width", "spacing_row_mm", "spacing_col_mm"),
     *("image_sha256", "mask_sha256", "source_image", "source_mask", "device", "birads", "mends"),
 )
+ORIGIN = ("source_image", "source_mask", "mends")
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,17 @@ class StoreInfo(Contract):
     cases: int
     classes: dict[str, int]
     patients: int | None  # null where the release names none
-    digest: Digest  # over all rows of the table, in order of case id
+    digest: Digest  # over the rows of the table, see `rows_digest`
 
 
 def rows_digest(cases: Iterable[Case]) -> str:
-    """Digest over every field of every case, independent of order and of the Parquet writer."""
+    """Digest over what every case is, independent of order and of the Parquet writer.
+
+    Not over where it came from: the same release, unpacked one folder deeper, is the same store.
+    """
     ordered = sorted(cases, key=lambda case: case.case_id)
-    return sha256_bytes(canonical_json([asdict(case) for case in ordered]))
+    fields = [{k: v for k, v in asdict(case).items() if k not in ORIGIN} for case in ordered]
+    return sha256_bytes(canonical_json(fields))
 
 
 def png_bytes(array: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:

@@ -202,6 +202,15 @@ def test_busbra_is_read_under_a_nested_archive_folder(tmp_path: Path) -> None:
     assert case.source_image == "BUSBRA/BUSBRA/Images/bus_0007-l.png"
 
 
+def test_how_deep_a_release_was_unpacked_makes_no_other_store(tmp_path: Path) -> None:
+    """Else a split frozen from one would be refused with the other."""
+    make_busbra(tmp_path / "raw" / "BUSBRA")
+    deep = prepare("busbra", tmp_path / "raw", tmp_path / "deep").store
+    flat = prepare("busbra", tmp_path / "raw" / "BUSBRA", tmp_path / "flat").store
+    assert deep.cases != flat.cases
+    assert deep.info.digest == flat.info.digest
+
+
 def test_metadata_that_disagree_with_the_pixels_are_mended_or_refused(tmp_path: Path) -> None:
     table = make_busbra(tmp_path / "raw") / "bus_data.csv"
     table.write_text(table.read_text().replace("60,40", "60,44").replace("[21,", "[31,"))
