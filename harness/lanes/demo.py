@@ -108,7 +108,8 @@ def _freeze_data(
     raw = settings.raw
     if raw is None:
         raw = out / "raw"
-        phantom.generate(raw, patients=PHANTOM_PATIENTS, seed=PHANTOM_SEED, progress=progress)
+        if not raw.exists():  # it appears only when it is whole
+            phantom.generate(raw, PHANTOM_PATIENTS, PHANTOM_SEED, progress)
     store = prepare(settings.dataset, raw, out / "store", progress=progress).store
     tell("prepare", f"{store.info.cases} cases, {store.info.patients or 'unknown'} patients")
     report = audit(store, progress=progress)
