@@ -79,12 +79,17 @@ def find_matches(pictures: Sequence[Picture], progress: Progress) -> dict[tuple[
     likely = candidates(pictures)
     found = _confirmed(pictures, likely, "compare pictures", progress)
     # Many copies of one picture crowd each other out of the candidates; they find one another here.
-    tried = {(first, second) for first, second, _ in likely}
     names = connected_groups((str(first), str(second)) for first, second in found)
     groups = [sorted(int(name) for name in group) for group in names]
-    rest = [pair for group in groups for pair in combinations(group, 2) if pair not in tried]
-    both_ways = [(*pair, mirrored) for pair in rest for mirrored in (False, True)]
-    return found | _confirmed(pictures, both_ways, "compare within groups", progress)
+    inside = {
+        (*pair, mirrored)
+        for group in groups
+        for pair in combinations(group, 2)
+        for mirrored in (False, True)
+        if pair not in found
+    }
+    rest = sorted(inside.difference(likely))
+    return found | _confirmed(pictures, rest, "compare within groups", progress)
 
 
 def _confirmed(
