@@ -7,11 +7,13 @@ Cheap signatures name candidates; registration and the pixels confirm every pair
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
 
 from evaluator.progress import Progress
 from harness.audit.candidates import candidates
@@ -56,12 +58,17 @@ def near_duplicates(store: CaseStore, progress: Progress) -> list[Pair]:
     for case in store.cases:
         twins.setdefault(case.image_sha256, []).append(case)
     shown = tuple(twins.values())  # each picture once, with all cases that show it
-    pictures = _each(
-        "read pictures", lambda c: describe(store.image(c[0].case_id)), shown, progress
-    )
+
+    def look(cases: Sequence[Case]) -> Picture:
+        return describe(store.image(cases[0].case_id))
+
+    # Threads of ours share the cores; a library's own threads below them would only fight.
+    with threadpool_limits(limits=1):
+        pictures = _each("read pictures", look, shown, progress)
+        matches = find_matches(pictures, progress)
     return [
         _pair(store, one, other, match)
-        for (first, second), match in sorted(find_matches(pictures, progress).items())
+        for (first, second), match in sorted(matches.items())
         for one in shown[first]
         for other in shown[second]
     ]
@@ -72,12 +79,17 @@ def find_matches(pictures: Sequence[Picture], progress: Progress) -> dict[tuple[
     likely = candidates(pictures)
     found = _confirmed(pictures, likely, "compare pictures", progress)
     # Many copies of one picture crowd each other out of the candidates; they find one another here.
-    tried = {(first, second) for first, second, _ in likely}
     names = connected_groups((str(first), str(second)) for first, second in found)
     groups = [sorted(int(name) for name in group) for group in names]
-    rest = [pair for group in groups for pair in combinations(group, 2) if pair not in tried]
-    both_ways = [(*pair, mirrored) for pair in rest for mirrored in (False, True)]
-    return found | _confirmed(pictures, both_ways, "compare within groups", progress)
+    inside = {
+        (*pair, mirrored)
+        for group in groups
+        for pair in combinations(group, 2)
+        for mirrored in (False, True)
+        if pair not in found
+    }
+    rest = sorted(inside.difference(likely))
+    return found | _confirmed(pictures, rest, "compare within groups", progress)
 
 
 def _confirmed(
@@ -91,9 +103,8 @@ def _confirmed(
         return same_frame(pictures[first], pictures[second], mirrored)
 
     best: dict[tuple[int, int], Match] = {}
-    for (first, second, _), match in zip(
-        likely, _each(what, confirm, likely, progress), strict=True
-    ):
+    answers = _each(what, confirm, likely, progress)
+    for (first, second, _), match in zip(likely, answers, strict=True):
         known = best.get((first, second))
         if match and (not known or match.likeness.similarity > known.likeness.similarity):
             best[first, second] = match
@@ -136,11 +147,10 @@ def _each(
 ) -> list[Result]:
     """`task` of every item, in order, on all cores: OpenCV and NumPy let go of Python's lock."""
 
-    def counted() -> Iterator[Result]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for done, result in enumerate(pool.map(task, items), 1):
-                if done % 20 == 0 or done == len(items):
-                    progress(what, done, len(items))
-                yield result
-
-    return list(counted())
+    results = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for result in pool.map(task, items):
+            results.append(result)
+            if len(results) % 20 == 0 or len(results) == len(items):
+                progress(what, len(results), len(items))
+    return results

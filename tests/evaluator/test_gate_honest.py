@@ -17,4 +17,5 @@ def test_an_honest_export_passes(honest: Honest, tmp_path: Path) -> None:
     declared = submission(tmp_path, model.SerializeToString(), opset=opset, **honest.declared)
     (counted,) = inspect(tmp_path, declared).models
     assert counted.opset == opset
-    assert counted.gmacs is not None
+    # Its reshapes hide the sizes from shape inference, and unknown is then said, not guessed.
+    assert (counted.gmacs is None) == (honest.name == "scikit-learn")
