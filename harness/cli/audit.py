@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from evaluator.contract import write
+from evaluator.contract import Policy, write
 from evaluator.errors import BusbenchError
 from evaluator.files import write_atomically
 from harness.audit import AuditReport, Pair, Verdict, audit, judge, read_splits, sheet
 from harness.cli.app import app, out, print_json
 from harness.cli.progress import bars
+from harness.splits import draw, subjects_of
 from harness.store import CaseStore
 
 
@@ -21,6 +22,10 @@ from harness.store import CaseStore
 def audit_verb(
     store: Annotated[Path, typer.Argument(help="A case store that prepare wrote.")],
     split: Annotated[Path | None, typer.Option(help="A split to judge, as CSV.")] = None,
+    policy: Annotated[
+        Policy | None, typer.Option(help="Judge the split that freeze would draw by this rule.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of that draw.", min=0)] = 42,
     to: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
     near: Annotated[bool, typer.Option(help="Look for near-duplicates too.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -28,11 +33,15 @@ def audit_verb(
     """Find the cases that can't stand on two sides of a split.
 
     Example: busbench audit stores/busbra --split BUSBRA/5-fold-cv.csv --out audits/busbra
+    Example: busbench audit stores/busbra --policy image
     """
     opened = CaseStore.open(store)
     splits = known_splits(split, opened) if split else {}
     with bars() as progress:
         report = audit(opened, near=near, progress=progress)
+    if policy:
+        places = draw(subjects_of(opened), report.groups, policy=policy, seed=seed)
+        splits[f"policy {policy}, seed {seed}"] = {name: at.part for name, at in places.items()}
     verdicts = {name: judge(report, part_of) for name, part_of in splits.items()}
     if to:
         write_atomically(to / "pairs.html", sheet(opened, report))
