@@ -2,8 +2,8 @@
 
 A protobuf parser turns two bytes into a message of a hundred or more, so a small file can fill the
 memory; and where a field is unknown or given twice, two parsers may read two different models. This
-walk counts fields against a budget, follows only lengths, and copies nothing but names. It is written for
-speed: a million fields take about a second.
+walk counts fields against a budget, follows only lengths, and copies nothing but names. It is
+written for speed: a million fields take about a second.
 
 Source: the protocol buffers encoding specification (tag, wire type, varint, length-delimited).
 """
