@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evaluator.contract import PredictedCase, Predictions, Runtime, SealedCase, SealedIndex, write
 from evaluator.errors import BusbenchError
-from evaluator.predictions import bits_file, open_predictions, pack, read_masks
+from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
 from evaluator.sealed import decode_png, open_sealed, seal_archive
 from harness.store import png_bytes
 
@@ -103,7 +103,8 @@ def test_no_bit_of_a_mask_is_lost(data: st.DataObject, tmp_path_factory) -> None
     masks = {f"c{n}": rng.random(size) > 0.5 for n, size in enumerate(sizes)}
     save(folder, masks)
     document = open_predictions(folder)
-    found = {case.case_id: mask for case, mask in read_masks(folder, document, 0)}
+    packed = read_packed(folder / bits_file(0), document.cases)
+    found = {case.case_id: unpack(data, case.height, case.width) for case, data in packed}
     assert found.keys() == masks.keys()
     assert all(np.array_equal(found[name], mask) for name, mask in masks.items())
 
