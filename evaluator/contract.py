@@ -259,8 +259,8 @@ class Runtime(Contract):
     """What inference really ran on."""
 
     backend: Literal["onnxruntime", "triton"]
-    backend_version: str
-    provider: str
+    backend_version: Title
+    provider: Title
     device: Literal["cpu", "cuda"]
     threads: int
     batch_size: int
