@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.backends import OnnxRuntimeModel
+from evaluator.consistency import move_case
 from evaluator.contract import (
     GateVerdict,
     PredictedCase,
@@ -68,19 +69,22 @@ def infer(
     if verdict.submission_sha256 != submission.digest:
         raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", remedy)
     runtime: Runtime | None = None
-    cases: tuple[PredictedCase, ...] = ()
+    with open_sealed(images, key) as (index, _):
+        split_digest, seed = index.split_digest, index.consistency_seed
+    cases: dict[bool, tuple[PredictedCase, ...]] = {}  # of the images as they are, and moved
     for number, model_file in enumerate(submission.models):
         model = OnnxRuntimeModel(folder / model_file.file, settings.device, settings.threads)
         latency = _latency_ms(model, submission)
         what = f"inference {number + 1} of {len(submission.models)}"
-        with open_sealed(images, key) as (index, stream):
-            split_digest = index.split_digest
-            pixels = (
-                (case, decode_png(data, case, images))
-                for case, data in _watch(stream, progress, what, len(index.cases))
-            )
-            bits = out / bits_file(model_file.fold)
-            cases = tuple(_write_masks(model, submission, pixels, bits, settings.batch_size))
+        for moved in (False, True) if seed else (False,):
+            with open_sealed(images, key) as (index, stream):
+                pixels = (
+                    _picture(case, data, images, seed if moved else None)
+                    for case, data in _watch(stream, progress, what, len(index.cases))
+                )
+                bits = out / bits_file(model_file.fold, moved)
+                written = _write_masks(model, submission, pixels, bits, settings.batch_size)
+                cases[moved] = tuple(written)
         if runtime is None:
             runtime = _runtime(model, settings, latency)
     assert runtime is not None  # a submission names at least one model
@@ -88,11 +92,20 @@ def infer(
         submission_sha256=submission.digest,
         split_digest=split_digest,
         folds=tuple(model.fold for model in submission.models),
-        cases=cases,
+        cases=cases[False],
+        moved=cases.get(True, ()),
         runtime=runtime,
     )
     write(predictions, out / DOCUMENT)
     return predictions
+
+
+def _picture(
+    case: SealedCase, data: bytes, images: Path, seed: str | None
+) -> tuple[SealedCase, NDArray[np.uint8]]:
+    """A case and its image, both moved where a seed is given."""
+    image = decode_png(data, case, images)
+    return (case, image) if seed is None else move_case(seed, case, image)
 
 
 def _watch(
