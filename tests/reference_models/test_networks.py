@@ -10,20 +10,39 @@ from torch.utils.flop_counter import FlopCounterMode
 from reference_models.errors import UsageError
 from reference_models.networks import NETWORKS, build
 
-# name, input channels, trainable parameters
+# name, input channels, image size, trainable parameters
 COUNTS = [
-    ("cmunext", 1, 3_148_897),
-    ("cmunext_s", 1, 417_361),
-    ("cmunext_s", 3, 417_505),
-    ("cmunext_l", 3, 8_286_721),
-    ("unext", 1, 1_471_633),
+    ("unet", 1, 224, 34_525_889),
+    ("attention_unet", 1, 224, 34_877_421),
+    ("unet_plus_plus", 1, 224, 26_897_865),
+    ("unet_3_plus", 1, 224, 26_970_625),
+    ("cmu_net", 1, 224, 49_931_201),
+    ("cmunext", 1, 224, 3_148_897),
+    ("cmunext_s", 1, 224, 417_361),
+    ("cmunext_l", 3, 224, 8_286_721),
+    ("unext", 1, 224, 1_471_633),
 ]
-# name, image size, convolutions and matrix products in 10^9 multiply-adds
+# name, millions of parameters with three input channels
+MILLIONS = [
+    ("unet", 34.527),
+    ("attention_unet", 34.879),
+    ("unet_plus_plus", 26.904),
+    ("unet_3_plus", 26.972),
+    ("cmu_net", 49.932),
+    ("cmunext", 3.149),
+    ("cmunext_s", 0.418),
+    ("cmunext_l", 8.287),
+    ("unext", 1.472),
+]
+# name, convolutions and matrix products in 10^9 multiply-adds at 224 and at 256
 GMACS = [
-    ("cmunext", 224, 5.52),
-    ("cmunext", 256, 7.21),
-    ("unext", 224, 0.416),
-    ("unext", 256, 0.543),
+    ("unet", 49.97, 65.27),
+    ("attention_unet", 50.80, 66.35),
+    ("unet_plus_plus", 28.65, 37.42),
+    ("unet_3_plus", 151.27, 197.58),
+    ("cmu_net", 69.57, 90.86),
+    ("cmunext", 5.52, 7.21),
+    ("unext", 0.416, 0.543),
 ]
 
 
@@ -31,25 +50,33 @@ def parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-@pytest.mark.parametrize(("name", "channels", "expected"), COUNTS)
+@pytest.mark.parametrize(("name", "channels", "size", "expected"), COUNTS)
 def test_no_network_has_other_parameters_than_its_paper(
-    name: str, channels: int, expected: int
+    name: str, channels: int, size: int, expected: int
 ) -> None:
-    assert parameters(build(name, channels)) == expected
+    with torch.device("meta"):
+        assert parameters(build(name, channels, size)) == expected
 
 
-@pytest.mark.parametrize(("name", "published"), [("cmunext_s", 0.418), ("cmunext_l", 8.287)])
+@pytest.mark.parametrize(("name", "published"), MILLIONS)
 def test_three_channels_agree_with_the_published_millions(name: str, published: float) -> None:
-    assert round(parameters(build(name, 3)) / 1e6, 3) == published
+    with torch.device("meta"):
+        assert round(parameters(build(name, 3)) / 1e6, 3) == published
 
 
-@pytest.mark.parametrize(("name", "size", "expected"), GMACS)
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        (name, size, cost)
+        for name, *costs in GMACS
+        for size, cost in zip((224, 256), costs, strict=True)
+    ],
+)
 def test_no_network_costs_more_or_less_than_its_paper(
     name: str, size: int, expected: float
 ) -> None:
-    network = build(name, image_size=size).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 1, size, size))
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        build(name, image_size=size).eval()(torch.zeros(1, 1, size, size))
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=0.005)
 
 
