@@ -104,7 +104,7 @@ class UNetPlusPlus(nn.Module):
             for i in range(DEPTH + 1 - j):
                 inputs = torch.cat((*made[i], self.up(made[i + 1][j - 1])), dim=1)
                 made[i].append(next(nodes)(inputs))
-        weights = self.mix[1:].unbind()
-        heads = zip(weights, self.heads, made[0][1:], strict=True)
-        mixed: Tensor = torch.stack([weight * head(x) for weight, head, x in heads]).sum(dim=0)
+        heads = zip(self.heads, made[0][1:], strict=True)
+        logits = torch.cat([head(x) for head, x in heads], dim=1)
+        mixed = (logits * self.mix[1:].view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
         return F.interpolate(mixed, scale_factor=2.0, mode="bilinear")

@@ -125,17 +125,17 @@ def test_no_channels_are_refused() -> None:
 
 
 def test_a_shift_never_wraps_around() -> None:
-    from reference_models.networks.unext import shift  # noqa: PLC0415
+    from reference_models.networks.unext import Shift  # noqa: PLC0415
 
-    x = torch.rand(1, 10, 6, 7)
-    for dim in (2, 3):
-        moved = shift(x, dim)
+    x = torch.rand(1, 6, 7, 10)
+    for dim in (1, 2):
+        moved = Shift(10, dim)(x)
         for channel in range(10):
             offset = channel // 2 - 2
-            expected = torch.zeros_like(x[0, channel])
-            source = x[0, channel] if dim == 2 else x[0, channel].T
-            target = expected if dim == 2 else expected.T
+            expected = torch.zeros_like(x[0, ..., channel])
+            source = x[0, ..., channel] if dim == 1 else x[0, ..., channel].T
+            target = expected if dim == 1 else expected.T
             length = source.shape[0]
             low, high = max(0, offset), min(length, length + offset)
             target[low:high] = source[low - offset : high - offset]
-            assert torch.equal(moved[0, channel], expected)
+            assert torch.equal(moved[0, ..., channel], expected)
