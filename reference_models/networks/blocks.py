@@ -64,7 +64,19 @@ def check_size(height: int, width: int, multiple: int) -> None:
 
 def require_multiple(image: Tensor, multiple: int) -> None:
     """`check_size` on a batch of images (N, C, H, W)."""
-    if (
-        not torch.onnx.is_in_onnx_export()
-    ):  # there the sizes are traced values, and were checked before
+    if not torch.onnx.is_in_onnx_export():  # sizes are traced values there, and checked before
         check_size(image.shape[-2], image.shape[-1], multiple)
+
+
+def require_size(image: Tensor, size: tuple[int, int]) -> None:
+    """Refuse a batch of images (N, C, H, W) of another size than the network was made for.
+
+    Raises:
+        UsageError: naming both sizes.
+    """
+    if torch.onnx.is_in_onnx_export() or tuple(image.shape[-2:]) == size:
+        return
+    raise UsageError(
+        f"This network cannot take {image.shape[-2]} x {image.shape[-1]} pixels.",
+        f"It was made for {size[0]} x {size[1]}: make another for another size.",
+    )

@@ -38,7 +38,7 @@ class Shift(nn.Module):
         padded = F.pad(x, (*self.inner, REACH, REACH))
         moved = (
             F.pad(group, (*self.inner, i - 2 * REACH, -i))
-            for i, group in enumerate(padded.split(self.group, dim=3))
+            for i, group in enumerate(torch.split(padded, self.group, dim=3))
         )
         return torch.cat(tuple(moved), dim=3)
 
