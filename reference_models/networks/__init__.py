@@ -12,6 +12,7 @@ from reference_models.networks.attention_unet import attention_unet
 from reference_models.networks.blocks import check_size
 from reference_models.networks.cmu_net import cmu_net
 from reference_models.networks.cmunext import CMUNeXt, cmunext_l, cmunext_s
+from reference_models.networks.medt import MedT
 from reference_models.networks.swin_unet import SwinUnet
 from reference_models.networks.transunet import TransUNet
 from reference_models.networks.unet import UNet
@@ -44,6 +45,7 @@ NETWORKS: dict[str, Network] = {
     "cmu_net": Network(lambda channels, _: cmu_net(channels), 16),
     "transunet": Network(TransUNet, 16),
     "swin_unet": Network(SwinUnet, 32),
+    "medt": Network(MedT, 32),
     "cmunext": Network(lambda channels, _: CMUNeXt(channels), 16),
     "cmunext_s": Network(lambda channels, _: cmunext_s(channels), 16),
     "cmunext_l": Network(lambda channels, _: cmunext_l(channels), 16),
