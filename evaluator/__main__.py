@@ -30,10 +30,11 @@ def run_gate(args: argparse.Namespace) -> None:
 
 def run_infer(args: argparse.Namespace) -> None:
     """Run the gated models on the sealed images."""
-    from evaluator.infer import InferSettings, infer  # noqa: PLC0415
+    from evaluator.backends import InferSettings  # noqa: PLC0415
+    from evaluator.infer import infer  # noqa: PLC0415
 
     verdict = read(GateVerdict, args.gate, "stage-crashed", "Run the evaluation again.")
-    settings = InferSettings(args.device, args.threads, args.batch_size)
+    settings = InferSettings(args.device, args.threads, args.batch_size, args.backend)
     infer(
         args.submission,
         verdict,
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
         if function is run_infer:
             stage.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+            stage.add_argument("--backend", choices=("onnxruntime",), default="onnxruntime")
             stage.add_argument("--threads", type=int, default=1)
             stage.add_argument("--batch-size", type=int, default=8)
     return parser

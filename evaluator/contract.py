@@ -250,7 +250,7 @@ class Runtime(Contract):
     backend: Literal["onnxruntime", "triton"]
     backend_version: str
     provider: str
-    device: Literal["cpu", "cuda"]
+    device: Literal["cpu", "cuda", "tensorrt"]
     threads: int
     batch_size: int
     latency_ms: float  # median of one image at batch 1, after a warm-up, the network alone

@@ -5,15 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.backends import OnnxRuntimeModel
+from evaluator.backends import InferSettings, Model, open_model
 from evaluator.contract import (
     GateVerdict,
     PredictedCase,
@@ -31,15 +29,6 @@ from evaluator.progress import Progress, quiet
 from evaluator.sealed import decode_png, open_sealed
 
 WARM_UP, TIMED = 2, 10  # runs at batch 1 for the latency
-
-
-@dataclass(frozen=True)
-class InferSettings:
-    """How to run: nothing here changes a mask, apart from the device's arithmetic."""
-
-    device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = 1
-    batch_size: int = 8
 
 
 def infer(
@@ -70,7 +59,7 @@ def infer(
     runtime: Runtime | None = None
     cases: tuple[PredictedCase, ...] = ()
     for number, model_file in enumerate(submission.models):
-        model = OnnxRuntimeModel(folder / model_file.file, settings.device, settings.threads)
+        model = open_model(folder / model_file.file, settings)
         latency = _latency_ms(model, submission)
         what = f"inference {number + 1} of {len(submission.models)}"
         with open_sealed(images, key) as (index, stream):
@@ -80,7 +69,7 @@ def infer(
                 for case, data in _watch(stream, progress, what, len(index.cases))
             )
             bits = out / bits_file(model_file.fold)
-            cases = tuple(_write_masks(model, submission, pixels, bits, settings.batch_size))
+            cases = tuple(_write_masks(model, submission, pixels, bits, _batch_size(settings)))
         if runtime is None:
             runtime = _runtime(model, settings, latency)
     assert runtime is not None  # a submission names at least one model
@@ -104,7 +93,7 @@ def _watch(
 
 
 def _write_masks(
-    model: OnnxRuntimeModel,
+    model: Model,
     submission: Submission,
     pixels: Iterator[tuple[SealedCase, NDArray[np.uint8]]],
     bits: Path,
@@ -113,13 +102,32 @@ def _write_masks(
     with bits.open("wb") as sink:
         while group := tuple(islice(pixels, batch_size)):
             batch = np.stack([to_input(image, submission.input) for _, image in group])
-            for (case, image), output in zip(group, model.run(batch), strict=True):
-                mask = to_mask(output, image.shape, submission.input, submission.output)
+            for (case, image), output in zip(group, _maps(model, batch), strict=True):
+                mask = to_mask(output[0], image.shape, submission.input, submission.output)
                 sink.write(pack(mask))
                 yield PredictedCase(case_id=case.case_id, height=case.height, width=case.width)
 
 
-def _latency_ms(model: OnnxRuntimeModel, submission: Submission) -> float:
+def _maps(model: Model, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The model's maps (N, 1, H, W) of a batch, held to what was declared."""
+    maps = model.run(batch)
+    expected = (batch.shape[0], 1, *batch.shape[2:])
+    if maps.shape != expected:
+        raise BusbenchError(
+            "model-failed",
+            f"A model gave an output of shape {maps.shape}, not {expected}.",
+            "Export one map per image, at the input's size.",
+        )
+    if not np.isfinite(maps).all():
+        raise BusbenchError(
+            "model-failed",
+            "A model gave NaN or infinite values.",
+            "Look at the training: the network diverged, or fp16 overflowed.",
+        )
+    return maps
+
+
+def _latency_ms(model: Model, submission: Submission) -> float:
     """Median milliseconds for one image at batch 1, after a warm-up: the network alone."""
     channels = 3 if submission.input.channels == "rgb" else 1
     image = np.zeros((1, channels, submission.input.height, submission.input.width), np.float32)
@@ -131,13 +139,17 @@ def _latency_ms(model: OnnxRuntimeModel, submission: Submission) -> float:
     return round(1000 * statistics.median(times[WARM_UP:]), 3)
 
 
-def _runtime(model: OnnxRuntimeModel, settings: InferSettings, latency: float) -> Runtime:
+def _batch_size(settings: InferSettings) -> int:
+    return 8 if settings.batch_size == "auto" else settings.batch_size
+
+
+def _runtime(model: Model, settings: InferSettings, latency: float) -> Runtime:
     return Runtime(
         backend=model.backend,
         backend_version=model.version,
         provider=model.provider,
         device=settings.device,
         threads=settings.threads,
-        batch_size=settings.batch_size,
+        batch_size=_batch_size(settings),
         latency_ms=latency,
     )

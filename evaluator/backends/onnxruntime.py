@@ -6,15 +6,20 @@ Not yet run on a GPU.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from evaluator.backends import Backend, Device, InferSettings
 from evaluator.errors import BusbenchError
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS: dict[Device, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 _STATE = onnxruntime.capi.onnxruntime_pybind11_state
 _FAILURES = (
     *(_STATE.Fail, _STATE.InvalidArgument, _STATE.InvalidGraph, _STATE.InvalidProtobuf),
@@ -23,24 +28,25 @@ _FAILURES = (
 
 
 class OnnxRuntimeModel:
-    """One ONNX file, loaded.
+    """One ONNX file in a session of its own; see `evaluator.backends.Model`.
 
     Raises:
         BusbenchError: `device-unavailable` where CUDA was asked for and did not come;
             `model-failed` where the file cannot be loaded or run.
     """
 
-    backend: Literal["onnxruntime"] = "onnxruntime"
+    backend: Backend = "onnxruntime"
     version: str = onnxruntime.__version__
+    in_flight: int = 1
 
-    def __init__(self, path: Path, device: Literal["cpu", "cuda"], threads: int) -> None:
-        self.path, self.device, self.threads = path, device, threads
+    def __init__(self, path: Path, settings: InferSettings) -> None:
+        self.path, device = path, settings.device
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = settings.threads
         options.log_severity_level = 4  # failures are raised; the rest is noise on stderr
         # bytes with the ORT-format magic would reach another, less hardened parser
         options.add_session_config_entry("session.load_model_format", "ONNX")
-        if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
+        if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
         try:
             self._session = onnxruntime.InferenceSession(
@@ -59,26 +65,17 @@ class OnnxRuntimeModel:
         self._output = self._session.get_outputs()[0].name
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps (N, H, W) for inputs (N, C, H, W); both float32."""
+        """Maps (N, K, H, W) for inputs (N, C, H, W); both float32."""
         try:
             output: Any = self._session.run([self._output], {self._input: batch})[0]
         except _FAILURES as error:
             raise self._failed("run", error) from error
-        expected = (batch.shape[0], 1, *batch.shape[2:])
-        if output.shape != expected:
-            raise BusbenchError(
-                "model-failed",
-                f"{self.path.name} gave an output of shape {output.shape}, not {expected}.",
-                "Export one map per image, at the input's size.",
-            )
-        if not np.isfinite(output).all():
-            raise BusbenchError(
-                "model-failed",
-                f"{self.path.name} gave NaN or infinite values.",
-                "Look at the training: the network diverged, or fp16 overflowed.",
-            )
-        maps: NDArray[np.float32] = output[:, 0].astype(np.float32, copy=False)
+        maps: NDArray[np.float32] = output
         return maps
+
+    def close(self) -> None:
+        """Let go of the session and its memory."""
+        del self._session
 
     def _failed(self, verb: str, error: BaseException) -> BusbenchError:
         line = str(error).strip().splitlines()[0][:300] if str(error).strip() else "no reason given"
