@@ -1,17 +1,17 @@
-"""The infer stage: sealed images and ONNX files in, packed masks out. It never sees a label."""
+"""The infer stage: sealed images and ONNX files in, packed masks out. It never sees a label.
+
+One sweep a model: the archive is opened again for each, so that images are never all held.
+"""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Iterator
-from itertools import islice
+import random
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from evaluator.backends import InferSettings, Model, open_model
+from evaluator.backends import InferSettings, open_model
 from evaluator.contract import (
     GateVerdict,
     PredictedCase,
@@ -23,12 +23,16 @@ from evaluator.contract import (
     write,
 )
 from evaluator.errors import BusbenchError
-from evaluator.predictions import DOCUMENT, bits_file, pack
-from evaluator.preprocessing import to_input, to_mask
+from evaluator.files import disk_errors
+from evaluator.hardware import device_name
+from evaluator.predictions import DOCUMENT, bits_file
 from evaluator.progress import Progress, quiet
-from evaluator.sealed import decode_png, open_sealed
+from evaluator.sealed import open_sealed
+from evaluator.speed import Pace, measure
+from evaluator.sweep import Masks, Sweep
 
-WARM_UP, TIMED = 2, 10  # runs at batch 1 for the latency
+REPEATED, REPEAT_SEED = 8, 20  # cases that are run a second time, at least, and how they are drawn
+_HANDED_IN = "Hand in the folder again as `busbench check` accepted it."
 
 
 def infer(
@@ -41,7 +45,7 @@ def infer(
     settings: InferSettings,
     progress: Progress = quiet,
 ) -> Predictions:
-    """Run every model of a gated submission on every sealed image.
+    """Run every model of a gated submission on every sealed image, and on some of them twice.
 
     Args:
         folder: the submission: `submission.yaml` and the ONNX files it names.
@@ -50,106 +54,90 @@ def infer(
         images: the sealed images, opened with the age identity in `key`.
 
     Raises:
-        BusbenchError: `model-failed`, `device-unavailable`, `bundle-invalid`, `keys-invalid`.
+        BusbenchError: `model-failed`, `model-nondeterministic`, `device-unavailable`,
+            `bundle-invalid`, `keys-invalid`.
     """
-    remedy = "Hand in the folder again as `busbench check` accepted it."
-    submission = read(Submission, folder / "submission.yaml", "submission-invalid", remedy)
+    submission = read(Submission, folder / "submission.yaml", "submission-invalid", _HANDED_IN)
     if verdict.submission_sha256 != submission.digest:
-        raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", remedy)
-    runtime: Runtime | None = None
-    cases: tuple[PredictedCase, ...] = ()
-    for number, model_file in enumerate(submission.models):
-        model = open_model(folder / model_file.file, settings)
-        latency = _latency_ms(model, submission)
-        what = f"inference {number + 1} of {len(submission.models)}"
-        with open_sealed(images, key) as (index, stream):
-            split_digest = index.split_digest
-            pixels = (
-                (case, decode_png(data, case, images))
-                for case, data in _watch(stream, progress, what, len(index.cases))
+        raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
+    pace: Pace | None = None
+    for number, declared in enumerate(submission.models, start=1):
+        with (
+            closing(open_model(folder / declared.file, settings)) as model,
+            open_sealed(images, key) as (index, cases),
+        ):
+            pace = pace or measure(model, submission.input, settings.batch_size)
+            sweep = Sweep(
+                model, declared.file, submission, images, pace.batch_size, _helpers(settings)
             )
-            bits = out / bits_file(model_file.fold)
-            cases = tuple(_write_masks(model, submission, pixels, bits, _batch_size(settings)))
-        if runtime is None:
-            runtime = _runtime(model, settings, latency)
-    assert runtime is not None  # a submission names at least one model
+            tell = partial(progress, f"inference {number} of {len(submission.models)}")
+            bits = out / bits_file(declared.fold)
+            repeated = _write_masks(sweep, cases, len(index.cases), bits, tell)
+    assert pace is not None  # a submission names at least one model
     predictions = Predictions(
         submission_sha256=submission.digest,
-        split_digest=split_digest,
+        split_digest=index.split_digest,
         folds=tuple(model.fold for model in submission.models),
-        cases=cases,
-        runtime=runtime,
+        cases=tuple(
+            PredictedCase(case_id=case.case_id, height=case.height, width=case.width)
+            for case in index.cases
+        ),
+        runtime=Runtime(
+            backend=model.backend,
+            backend_version=model.version,
+            provider=model.provider,
+            device=settings.device,
+            device_name=device_name(settings.device),
+            threads=settings.threads,
+            batch_size=pace.batch_size,
+            latency_ms=pace.latency_ms,
+            repeated_cases=repeated,
+        ),
     )
     write(predictions, out / DOCUMENT)
     return predictions
 
 
-def _watch(
-    stream: Iterator[tuple[SealedCase, bytes]], progress: Progress, what: str, total: int
-) -> Iterator[tuple[SealedCase, bytes]]:
-    for done, item in enumerate(stream, start=1):
-        yield item
-        progress(what, done, total)
+def _helpers(settings: InferSettings) -> int:
+    """Threads to prepare with, and to pack with: on a CPU they live beside the network's own."""
+    return settings.threads if settings.device != "cpu" else max(1, settings.threads // 2)
 
 
 def _write_masks(
-    model: Model,
-    submission: Submission,
-    pixels: Iterator[tuple[SealedCase, NDArray[np.uint8]]],
+    sweep: Sweep,
+    cases: Iterator[tuple[SealedCase, bytes]],
+    total: int,
     bits: Path,
-    batch_size: int,
-) -> Iterator[PredictedCase]:
-    with bits.open("wb") as sink:
-        while group := tuple(islice(pixels, batch_size)):
-            batch = np.stack([to_input(image, submission.input) for _, image in group])
-            for (case, image), output in zip(group, _maps(model, batch), strict=True):
-                mask = to_mask(output[0], image.shape, submission.input, submission.output)
-                sink.write(pack(mask))
-                yield PredictedCase(case_id=case.case_id, height=case.height, width=case.width)
+    tell: Callable[[int, int], None],
+) -> int:
+    """Write every case's mask to `bits`, then run some of the batches a second time.
+
+    Returns:
+        How many cases were run a second time, each with the same mask as before.
+    """
+    drawn = batches_to_repeat(total, sweep.batch_size)
+    kept: list[Masks] = []
+    done = 0
+    with disk_errors(bits), bits.open("wb") as sink, closing(sweep.masks(cases)) as results:
+        for masks in results:
+            sink.writelines(masks.packed)
+            done += len(masks.packed)
+            if masks.batch.number in drawn:
+                kept.append(masks)
+            tell(done, total)
+    for masks in kept:
+        sweep.repeat(masks)
+    return sum(len(masks.packed) for masks in kept)
 
 
-def _maps(model: Model, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The model's maps (N, 1, H, W) of a batch, held to what was declared."""
-    maps = model.run(batch)
-    expected = (batch.shape[0], 1, *batch.shape[2:])
-    if maps.shape != expected:
-        raise BusbenchError(
-            "model-failed",
-            f"A model gave an output of shape {maps.shape}, not {expected}.",
-            "Export one map per image, at the input's size.",
-        )
-    if not np.isfinite(maps).all():
-        raise BusbenchError(
-            "model-failed",
-            "A model gave NaN or infinite values.",
-            "Look at the training: the network diverged, or fp16 overflowed.",
-        )
-    return maps
+def batches_to_repeat(total: int, batch_size: int) -> set[int]:
+    """Numbers of drawn batches that hold `REPEATED` cases or more, or all that there are.
 
-
-def _latency_ms(model: Model, submission: Submission) -> float:
-    """Median milliseconds for one image at batch 1, after a warm-up: the network alone."""
-    channels = 3 if submission.input.channels == "rgb" else 1
-    image = np.zeros((1, channels, submission.input.height, submission.input.width), np.float32)
-    times = []
-    for _ in range(WARM_UP + TIMED):
-        start = time.perf_counter()
-        model.run(image)
-        times.append(time.perf_counter() - start)
-    return round(1000 * statistics.median(times[WARM_UP:]), 3)
-
-
-def _batch_size(settings: InferSettings) -> int:
-    return 8 if settings.batch_size == "auto" else settings.batch_size
-
-
-def _runtime(model: Model, settings: InferSettings, latency: float) -> Runtime:
-    return Runtime(
-        backend=model.backend,
-        backend_version=model.version,
-        provider=model.provider,
-        device=settings.device,
-        threads=settings.threads,
-        batch_size=_batch_size(settings),
-        latency_ms=latency,
-    )
+    Whole batches, because arithmetic may depend on a batch's size.
+    """
+    sizes = [min(batch_size, total - start) for start in range(0, total, batch_size)]
+    drawn: set[int] = set()
+    for number in random.Random(REPEAT_SEED).sample(range(len(sizes)), len(sizes)):
+        if sum(sizes[taken] for taken in drawn) < REPEATED:
+            drawn.add(number)
+    return drawn
