@@ -55,6 +55,8 @@ def run_score(args: argparse.Namespace) -> None:
 
 
 def _batch_size(text: str) -> int | Literal["auto"]:
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text} is neither auto nor a number above 0")
     return "auto" if text == "auto" else int(text)
 
 

@@ -28,7 +28,7 @@ def overlapped(
         ahead: how many results may be under way or wait, beside the one that is handed out.
 
     Raises:
-        whatever `step` or `items` raise, once, in the place of the item's result.
+        whatever `step` or `items` raise, once; results that still wait are then lost.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="step")
