@@ -81,9 +81,8 @@ class Contest:
         submission = read(Submission, self.made.folder / "submission.yaml", "usage", "")
         model = open_model(self.made.folder / "0.onnx", settings)
         batch_size = measure(model, submission.input, "auto").batch_size
-        inputs = np.stack(
-            [to_input(np.asarray(Image.open(p)), submission.input) for p in self.pngs]
-        )
+        pictures = (np.asarray(Image.open(png)) for png in self.pngs)
+        inputs = np.stack([to_input(picture, submission.input) for picture in pictures])
         sweep = Sweep(model, "0.onnx", submission, self.made.images, batch_size, 1)
         evaluator = self._monai()
 
@@ -149,7 +148,7 @@ def throughput(names: list[str], rounds: int, threads: int) -> None:
     print("## Throughput, from sealed PNG to packed masks\n")
     print_machine(threads)
     print(
-        f"\nNetworks at {SIZE} x {SIZE}, medians of {rounds} rounds in turns; ratios within a round."
+        f"\nNetworks at {SIZE} x {SIZE}, medians of {rounds} rounds in turns, ratios of each round."
         "\n\n| network | images | bare loop, images/s | BUSBench | MONAI + PyTorch "
         "| BUSBench / bare | BUSBench / MONAI |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     )

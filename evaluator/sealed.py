@@ -77,6 +77,8 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     content = archive.extractfile(member) if member is not None else None
     if member is None or content is None or member.name != name:
         raise tarfile.ReadError(f"{name} is not where the index says")
+    # a stream never goes back, and would remember every member
+    archive.members.clear()  # type: ignore[attr-defined]
     return content.read()
 
 

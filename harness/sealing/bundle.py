@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -213,12 +213,11 @@ def _write_sealed(
         for n, case in enumerate(cases)
     ]
     told = [
-        sealed.model_copy(
-            update={
-                "label": case.label,
-                "patient_group": row.patient_group,
-                "spacing_mm": case.spacing,
-            }
+        replace(
+            sealed,
+            label=case.label,
+            patient_group=row.patient_group,
+            spacing_mm=case.spacing,
         )
         for sealed, case, row in zip(blind, cases, rows, strict=True)
     ]
