@@ -83,6 +83,7 @@ class Stage:
     """Everything that an infer stage reads, and where it writes."""
 
     folder: Path
+    submission: Submission
     images: Path
     key: Path
     out: Path
@@ -143,7 +144,7 @@ def stage(
     (folder / "submission.yaml").write_text(yaml.safe_dump(submission.document()))
     verdict = GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
     write(verdict, root / "gate.json")
-    return Stage(folder, root / "images.age", root / "images.key", out, verdict)
+    return Stage(folder, submission, root / "images.age", root / "images.key", out, verdict)
 
 
 def speckle(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
