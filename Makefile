@@ -18,6 +18,9 @@ check: .venv/dev.done  ## lint, types and the walls between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: .venv/dev.done  ## speed beside other tools, into benchmarks/results.md
+	$(BIN)/python -m benchmarks
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,9 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import monai
 import numpy as np
-import onnxruntime
 import torch
 from monai.data import DataLoader, Dataset, PILReader
 from monai.engines import SupervisedEvaluator
@@ -41,8 +38,8 @@ from monai.transforms import (
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.timing import machine, versions
 from evaluator.backends import InferSettings, open_model
-from evaluator.hardware import device_name
 from evaluator.preprocessing import to_input
 from evaluator.sealed import open_sealed
 from evaluator.speed import measure
@@ -156,9 +153,10 @@ def _lap(run: Callable[[], object]) -> Lap:
 def throughput(names: list[str], rounds: int, threads: int) -> None:
     torch.set_num_threads(threads)
     print("## Throughput, from sealed PNG to packed masks\n")
-    print_machine(threads)
+    print_machine()
     print(
-        f"\nNetworks at {SIZE} x {SIZE}, medians of {rounds} rounds in turns, ratios of each round."
+        f"\nNetworks at {SIZE} x {SIZE}, {threads} threads, medians of {rounds} rounds in turns and"
+        " of their ratios."
         "\n\n| network | images | bare loop, images/s | BUSBench | MONAI + PyTorch "
         "| BUSBench / bare | BUSBench / MONAI | BUSBench / bare, per CPU second |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
@@ -184,7 +182,7 @@ def throughput(names: list[str], rounds: int, threads: int) -> None:
 def memory(counts: tuple[int, ...] = (1_000, 10_000)) -> None:
     """Print the peak memory of the infer stage, in a process of its own."""
     print("## Memory of the infer stage\n")
-    print_machine(1)
+    print_machine()
     print("\n| cases | peak |\n| ---: | ---: |")
     peaks = []
     for count in counts:
@@ -221,12 +219,8 @@ def peak_of(folder: Path, count: int) -> int:
     return int(done.stdout.split()[-1])
 
 
-def print_machine(threads: int) -> None:
-    print(
-        f"{device_name('cpu')}, {os.cpu_count()} cores, {threads} threads, load"
-        f" {os.getloadavg()[0]:.1f} at the start; Python {platform.python_version()}, ONNX Runtime"
-        f" {onnxruntime.__version__}, PyTorch {torch.__version__}, MONAI {monai.__version__}."
-    )
+def print_machine() -> None:
+    print(f"{machine()}, {versions('onnxruntime', 'torch', 'monai')}.")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Which of the project's dependencies each room imports.
 ROOMS = {
     "infer": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML"),
-    "score": ("numpy", "numba", "Pillow", "pydantic", "pyrage", "PyYAML", "scipy"),
+    "score": ("numpy", "numba", "Pillow", "pyarrow", "pydantic", "pyrage", "PyYAML", "scipy"),
     "participant": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "PyYAML", "torch"),
 }
 TORCH = "torch==2.13.0"  # exact, so that pip keeps to the build it finds first

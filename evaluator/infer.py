@@ -1,6 +1,6 @@
 """The infer stage: sealed images and ONNX files in, packed masks out. It never sees a label.
 
-One sweep a model: the archive is opened again for each, so that images are never all held.
+One sweep a model and pass: the archive is opened again for each, so that images are never all held.
 """
 
 from __future__ import annotations
@@ -8,16 +8,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from evaluator.backends import InferSettings, open_model
+from evaluator.backends import InferSettings, Model, open_model
+from evaluator.consistency import draw
 from evaluator.contract import (
     GateVerdict,
     PredictedCase,
     Predictions,
     Runtime,
     SealedCase,
+    SealedIndex,
     Submission,
     read,
     write,
@@ -60,42 +63,63 @@ def infer(
     submission = read(Submission, folder / "submission.yaml", "submission-invalid", _HANDED_IN)
     if verdict.submission_sha256 != submission.digest:
         raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
+    seeds = _seeds(images, key)
     pace: Pace | None = None
     for number, declared in enumerate(submission.models, start=1):
-        with (
-            closing(open_model(folder / declared.file, settings)) as model,
-            open_sealed(images, key) as (index, cases),
-        ):
+        tell = partial(progress, f"inference {number} of {len(submission.models)}")
+        repeated = 0
+        with closing(open_model(folder / declared.file, settings)) as model:
             pace = pace or measure(model, submission.input, settings.batch_size)
-            sweep = Sweep(
-                model, declared.file, submission, images, pace.batch_size, _helpers(settings)
-            )
-            tell = partial(progress, f"inference {number} of {len(submission.models)}")
-            bits = out / bits_file(declared.fold)
-            repeated = _write_masks(sweep, cases, len(index.cases), bits, tell)
+            helpers = _helpers(settings)
+            plain = Sweep(model, declared.file, submission, images, pace.batch_size, helpers)
+            for seed in seeds:
+                bits = out / bits_file(declared.fold, moved=seed is not None)
+                with open_sealed(images, key) as (index, cases):
+                    sweep = replace(plain, seed=seed)
+                    repeated += _write_masks(sweep, cases, len(index.cases), bits, tell)
     assert pace is not None  # a submission names at least one model
     predictions = Predictions(
         submission_sha256=submission.digest,
         split_digest=index.split_digest,
         folds=tuple(model.fold for model in submission.models),
-        cases=tuple(
-            PredictedCase(case_id=case.case_id, height=case.height, width=case.width)
-            for case in index.cases
-        ),
-        runtime=Runtime(
-            backend=model.backend,
-            backend_version=model.version,
-            provider=model.provider,
-            device=settings.device,
-            device_name=device_name(settings.device),
-            threads=settings.threads,
-            batch_size=pace.batch_size,
-            latency_ms=pace.latency_ms,
-            repeated_cases=repeated,
-        ),
+        cases=_predicted(index, None),
+        moved=_predicted(index, seeds[1]) if len(seeds) > 1 else (),
+        runtime=_runtime(model, settings, pace, repeated),
     )
     write(predictions, out / DOCUMENT)
     return predictions
+
+
+def _seeds(images: Path, key: Path) -> tuple[str | None, ...]:
+    """None for the images as they are; then the seed that moves them, where they were sealed so."""
+    with open_sealed(images, key) as (index, _):
+        return (None,) if index.consistency_seed is None else (None, index.consistency_seed)
+
+
+def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...]:
+    """Every case with the size of its image, as it is or moved."""
+    seen = (
+        (case, case if seed is None else draw(seed, case.case_id, case.height, case.width))
+        for case in index.cases
+    )
+    return tuple(
+        PredictedCase(case_id=case.case_id, height=shape.height, width=shape.width)
+        for case, shape in seen
+    )
+
+
+def _runtime(model: Model, settings: InferSettings, pace: Pace, repeated: int) -> Runtime:
+    return Runtime(
+        backend=model.backend,
+        backend_version=model.version,
+        provider=model.provider,
+        device=settings.device,
+        device_name=device_name(settings.device),
+        threads=settings.threads,
+        batch_size=pace.batch_size,
+        latency_ms=pace.latency_ms,
+        repeated_cases=repeated,
+    )
 
 
 def _helpers(settings: InferSettings) -> int:

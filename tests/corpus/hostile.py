@@ -524,6 +524,12 @@ def two_graphs(folder: Path) -> bytes:
     return tiny().SerializeToString() + b"\x3a\x00"
 
 
+@hostile("G-TEXT")
+def name_that_is_no_text(folder: Path) -> bytes:
+    """One parser hands on the bytes, another refuses the file."""
+    return tiny().SerializeToString() + b"\x12\x01\xff"  # producer_name
+
+
 @hostile("G-FILE")
 def link_for_a_model(folder: Path) -> Built:
     (folder / "real.onnx").write_bytes(tiny().SerializeToString())
