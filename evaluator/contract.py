@@ -449,9 +449,8 @@ def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str
     if len(data) > MAX_DOCUMENT_BYTES:
         raise BusbenchError(code, f"{where} is larger than {MAX_DOCUMENT_BYTES} bytes.", remedy)
     try:
-        text = data.decode("utf-8")
-        value = _safe_yaml(text) if where.endswith((".yaml", ".yml")) else json.loads(text)
-        return model.model_validate(value)
+        load = _safe_yaml if where.endswith((".yaml", ".yml")) else json.loads
+        return model.model_validate(load(data.decode("utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the document"

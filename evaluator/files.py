@@ -52,7 +52,8 @@ def pretty_json(value: Any) -> bytes:
     encoder = json.JSONEncoder(sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     text = io.BytesIO()  # `dumps` would hold every piece of a long document at once
     text.writelines(piece.encode() for piece in encoder.iterencode(value))
-    return text.getvalue() + b"\n"
+    text.write(b"\n")
+    return text.getvalue()
 
 
 @contextmanager

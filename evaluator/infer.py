@@ -6,11 +6,12 @@ One sweep a model and pass: the archive is opened again for each, so that images
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from evaluator.backends import InferSettings, Model, open_model
 from evaluator.consistency import draw
@@ -19,7 +20,6 @@ from evaluator.contract import (
     PredictedCase,
     Predictions,
     Runtime,
-    SealedCase,
     SealedIndex,
     Submission,
     read,
@@ -63,7 +63,7 @@ def infer(
     submission = read(Submission, folder / "submission.yaml", "submission-invalid", _HANDED_IN)
     if verdict.submission_sha256 != submission.digest:
         raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
-    seeds = _seeds(images, key)
+    head = _head(images, key)
     pace: Pace | None = None
     for number, declared in enumerate(submission.models, start=1):
         tell = partial(progress, f"inference {number} of {len(submission.models)}")
@@ -72,28 +72,37 @@ def infer(
             pace = pace or measure(model, submission.input, settings.batch_size)
             helpers = _helpers(settings)
             plain = Sweep(model, declared.file, submission, images, pace.batch_size, helpers)
-            for seed in seeds:
+            for seed in head.seeds:
                 bits = out / bits_file(declared.fold, moved=seed is not None)
-                with open_sealed(images, key) as (index, cases):
-                    sweep = replace(plain, seed=seed)
-                    repeated += _write_masks(sweep, cases, len(index.cases), bits, tell)
+                repeated += _write_masks(replace(plain, seed=seed), key, bits, tell)
     assert pace is not None  # a submission names at least one model
     predictions = Predictions(
         submission_sha256=submission.digest,
-        split_digest=index.split_digest,
+        split_digest=head.split_digest,
         folds=tuple(model.fold for model in submission.models),
-        cases=_predicted(index, None),
-        moved=_predicted(index, seeds[1]) if len(seeds) > 1 else (),
+        cases=head.cases,
+        moved=head.moved,
         runtime=_runtime(model, settings, pace, repeated),
     )
     write(predictions, out / DOCUMENT)
     return predictions
 
 
-def _seeds(images: Path, key: Path) -> tuple[str | None, ...]:
-    """None for the images as they are; then the seed that moves them, where they were sealed so."""
+class _Head(NamedTuple):
+    """What the sealed index says of all predictions; the index itself is too large to keep."""
+
+    split_digest: str
+    seeds: tuple[str | None, ...]  # None: the images as they are; then the one that moves them
+    cases: tuple[PredictedCase, ...]
+    moved: tuple[PredictedCase, ...]
+
+
+def _head(images: Path, key: Path) -> _Head:
     with open_sealed(images, key) as (index, _):
-        return (None,) if index.consistency_seed is None else (None, index.consistency_seed)
+        seed = index.consistency_seed
+        moved = () if seed is None else _predicted(index, seed)
+        seeds = (None,) if seed is None else (None, seed)
+        return _Head(index.split_digest, seeds, _predicted(index, None), moved)
 
 
 def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...]:
@@ -127,22 +136,22 @@ def _helpers(settings: InferSettings) -> int:
     return settings.threads if settings.device != "cpu" else max(1, settings.threads // 2)
 
 
-def _write_masks(
-    sweep: Sweep,
-    cases: Iterator[tuple[SealedCase, bytes]],
-    total: int,
-    bits: Path,
-    tell: Callable[[int, int], None],
-) -> int:
+def _write_masks(sweep: Sweep, key: Path, bits: Path, tell: Callable[[int, int], None]) -> int:
     """Write every case's mask to `bits`, then run some of the batches a second time.
 
     Returns:
         How many cases were run a second time, each with the same mask as before.
     """
-    drawn = batches_to_repeat(total, sweep.batch_size)
     kept: list[Masks] = []
     done = 0
-    with disk_errors(bits), bits.open("wb") as sink, closing(sweep.masks(cases)) as results:
+    with (
+        open_sealed(sweep.images, key) as (index, cases),
+        disk_errors(bits),
+        bits.open("wb") as sink,
+        closing(sweep.masks(cases)) as results,
+    ):
+        total = len(index.cases)
+        drawn = batches_to_repeat(total, sweep.batch_size)
         for masks in results:
             sink.writelines(masks.packed)
             done += len(masks.packed)

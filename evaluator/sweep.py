@@ -55,7 +55,7 @@ class Sweep:
     model: Model
     file: str  # the model's, for errors
     submission: Submission
-    images: Path  # the archive, for errors
+    images: Path  # the sealed archive
     batch_size: int
     helpers: int  # threads that decode, and threads that pack
     seed: str | None = None  # of the consistency pass, which moves every image
