@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.memorisers import Picture, memoriser, mirrored, moved, segmenter, submission
+from evaluator.backends import InferSettings
 from evaluator.contract import CountedModel, MetricSummary, Scores, Submission, write
 from evaluator.gate import GateLimits, inspect
-from evaluator.infer import InferSettings, infer
+from evaluator.infer import infer
 from evaluator.progress import Progress, quiet
 from evaluator.score import score
 from harness.audit import audit

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -81,5 +81,5 @@ def move_case(
 ) -> tuple[SealedCase, NDArray[Pixels]]:
     """A case with its image or mask (H, W), both moved: the case tells the moved size."""
     transform = draw(seed, case.case_id, case.height, case.width)
-    size = {"height": transform.height, "width": transform.width}
-    return case.model_copy(update=size), move(picture, transform)
+    moved = replace(case, height=transform.height, width=transform.width)
+    return moved, move(picture, transform)

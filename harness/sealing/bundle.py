@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -217,13 +217,12 @@ def _write_sealed(
         for n, case in enumerate(cases)
     ]
     told = [
-        sealed.model_copy(
-            update={
-                "label": case.label,
-                "device": case.device,
-                "patient_group": row.patient_group,
-                "spacing_mm": case.spacing,
-            }
+        replace(
+            sealed,
+            label=case.label,
+            device=case.device,
+            patient_group=row.patient_group,
+            spacing_mm=case.spacing,
         )
         for sealed, case, row in zip(blind, cases, rows, strict=True)
     ]

@@ -6,9 +6,10 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,9 +46,11 @@ RUNTIME = Runtime(
     backend_version="1",
     provider="CPUExecutionProvider",
     device="cpu",
+    device_name="Some CPU",
     threads=1,
     batch_size=1,
     latency_ms=1.0,
+    repeated_cases=8,
 )
 
 
@@ -117,12 +120,12 @@ def _declared(masks: Mapping[str, Mask]) -> tuple[PredictedCase, ...]:
     )
 
 
-def truth(name: str, label: str, radius: int, **known: object) -> tuple[SealedCase, Mask]:
+def truth(name: str, label: Any, radius: int, **known: Any) -> tuple[SealedCase, Mask]:
     rows, columns = np.ogrid[: SHAPE[0], : SHAPE[1]]
     mask = (rows - 20) ** 2 + (columns - 25) ** 2 <= radius**2 if label != "normal" else None
-    case = {"case_id": name, "height": SHAPE[0], "width": SHAPE[1], "file": f"{name}.png"}
+    case: dict[str, Any] = {"case_id": name, "height": SHAPE[0], "width": SHAPE[1]}
     pixels = np.zeros(SHAPE, bool) if mask is None else mask
-    return SealedCase.model_validate({**case, "label": label, **known}), pixels
+    return SealedCase(**case, file=f"{name}.png", label=label, **known), pixels
 
 
 def mixed(**known: object) -> dict[str, tuple[SealedCase, Mask]]:
@@ -349,7 +352,7 @@ def test_a_scanner_of_few_patients_is_no_group() -> None:
 def test_each_scanner_is_scored_on_its_own_images(tmp_path: Path) -> None:
     truths = {
         name: (
-            case.model_copy(update={"device": "A" if n % 2 else "B", "patient_group": name}),
+            replace(case, device="A" if n % 2 else "B", patient_group=name),
             mask,
         )
         for n, (name, (case, mask)) in enumerate(mixed().items())
