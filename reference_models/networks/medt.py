@@ -25,6 +25,7 @@ DEPTHS = (1, 2, 4, 1)  # blocks of the levels; the global branch has the first t
 WIDTHS = (16, 32, 64, 128)  # inside the blocks; twice that leaves them
 HEIGHT, WIDTH = 2, 3  # axes of (N, C, H, W)
 OUT = 16
+GATES_FROM = 10  # the epoch, counted from 0, in which the gates begin to learn
 
 Size = tuple[int, int]  # height and width of a feature
 
@@ -265,6 +266,12 @@ class MedT(nn.Module):
         summed = self.whole(image) + self._joined(self.patches(self._cut(image)))
         logits: Tensor = self.head(F.relu(self.fuse(summed)))
         return logits
+
+    def at_epoch(self, epoch: int) -> None:
+        """Let the gates learn from the tenth epoch on, when what they let in has some shape."""
+        for module in self.modules():
+            if isinstance(module, GatedAxialAttention):
+                module.gates.requires_grad_(epoch >= GATES_FROM)
 
     def _cut(self, image: Tensor) -> Tensor:
         """(N, C, H, W) as patches (N rows columns, C, 32, 32)."""
