@@ -74,9 +74,11 @@ def test_no_network_is_exported_as_another_than_it_is(name: str, tmp_path: Path)
     network = as_if_trained(build(name, image_size=side))
     parameters, gmacs = cost(network, side)
     exported = export_network(network, phantoms(side), {})
+    with torch.no_grad():
+        spread = float(network(phantoms(side)).std())
     # Masks can then differ only where a logit is as near as that to the threshold.
     assert exported.difference is not None
-    assert exported.difference <= TOLERANCE
+    assert exported.difference <= min(TOLERANCE, spread / 100)
 
     model = onnx.load_model_from_string(exported.data)
     assert exported.nodes <= most_nodes
