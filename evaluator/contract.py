@@ -166,22 +166,61 @@ class SealedIndex(Contract):
 # --- submission: participant -> gate ---------------------------------------------------------
 
 
+Positive = Annotated[float, Field(gt=0)]
+
+
 class InputSpec(Contract):
-    """How a participant's network wants its input."""
+    """How a participant's network wants its input.
+
+    `mean` and `std` apply after division by 255; each is one number, or one a channel.
+    """
 
     height: int = Field(ge=16, le=2048)
     width: int = Field(ge=16, le=2048)
     resize: Literal["letterbox", "stretch"] = "letterbox"
     channels: Literal["grey", "rgb"] = "grey"
-    mean: float = 0.0  # after division by 255
-    std: float = Field(default=1.0, gt=0)
+    mean: float | tuple[float, ...] = 0.0
+    std: Positive | tuple[Positive, ...] = 1.0
+
+    @property
+    def depth(self) -> int:
+        """How many channels the network takes; `rgb` repeats the grey image."""
+        return 3 if self.channels == "rgb" else 1
+
+    @model_validator(mode="after")
+    def _one_a_channel(self) -> Self:
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, tuple) and len(value) != self.depth:
+                raise ValueError(
+                    f"{name}: give one number, or {self.depth} for {self.channels} images"
+                )
+        return self
+
+
+OutputKind = Literal["logits", "probabilities", "softmax", "mask"]
 
 
 class OutputSpec(Contract):
-    """What a participant's network gives: one map per image, foreground where it is above."""
+    """What a participant's network gives: the lesion is where its probability is above `threshold`.
 
-    kind: Literal["logits", "probabilities"] = "logits"
+    `logits` and `probabilities` are one map an image. `softmax` is two maps of logits, background
+    and lesion; the softmax itself is taken here. `mask` is one map of zeros and ones, cut at one
+    half like any other once it is resampled.
+    """
+
+    kind: OutputKind = "logits"
     threshold: float = Field(default=0.5, gt=0, lt=1)  # on probabilities, strictly above
+
+    @property
+    def maps(self) -> int:
+        """How many maps the network gives an image."""
+        return 2 if self.kind == "softmax" else 1
+
+    @model_validator(mode="after")
+    def _a_mask_is_cut_already(self) -> Self:
+        if self.kind == "mask" and self.threshold != 0.5:
+            raise ValueError("threshold: a mask has been cut already; leave it out")
+        return self
 
 
 class ModelFile(Contract):
@@ -250,10 +289,12 @@ class Runtime(Contract):
     backend: Literal["onnxruntime", "triton"]
     backend_version: str
     provider: str
-    device: Literal["cpu", "cuda"]
+    device: Literal["cpu", "cuda", "tensorrt"]
+    device_name: Title  # of the processor or the GPU; `unknown` where it does not tell
     threads: int
     batch_size: int
     latency_ms: float  # median of one image at batch 1, after a warm-up, the network alone
+    repeated_cases: int  # of each model, run a second time: every mask came out the same
 
 
 class PredictedCase(Contract):

@@ -40,6 +40,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "gate-refused": (Fault.SUBMISSION, "The gate refused a model file."),
     "training-failed": (Fault.SUBMISSION, "Training ended without a submission."),
     "model-failed": (Fault.SUBMISSION, "The model failed while it was loaded or run."),
+    "model-nondeterministic": (Fault.SUBMISSION, "The model gave two masks of one image."),
     "predictions-invalid": (Fault.SUBMISSION, "The predictions break their contract."),
     "limit-time": (Fault.SUBMISSION, "A stage ran past its time limit."),
     "limit-memory": (Fault.SUBMISSION, "A stage ran past its memory limit."),
@@ -53,6 +54,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "disk-full": (Fault.INFRASTRUCTURE, "The disk is full or not writable."),
     "stage-crashed": (Fault.INFRASTRUCTURE, "A stage of ours ended without a result."),
     "extra-missing": (Fault.INFRASTRUCTURE, "A room's packages are not installed."),
+    "extra-conflict": (Fault.INFRASTRUCTURE, "Two installed packages overwrite each other."),
 }
 
 

@@ -112,9 +112,11 @@ def make_report(
             backend_version="1.23.0",
             provider="CPUExecutionProvider",
             device="cpu",
+            device_name="Some CPU",
             threads=2,
             batch_size=1,
             latency_ms=latency_ms,
+            repeated_cases=8,
         ),
         provenance=Provenance(
             submission_sha256=digest_of(f"{team}/{method}"),

@@ -12,11 +12,13 @@ from harness.cli.app import app, out, print_json
 from harness.cli.options import (
     ChallengeOption,
     Device,
+    InferDevice,
     JsonOption,
     KeysOption,
     RunnerName,
     RunnerOption,
     make_runner,
+    read_batch_size,
 )
 from harness.cli.progress import bars
 from harness.cli.show import print_report, print_verdict
@@ -134,8 +136,8 @@ def evaluate(
     keys: KeysOption,
     out_dir: Annotated[Path, typer.Option("--out", help="Where runs are kept; private.")],
     ledger: Annotated[Path | None, typer.Option(help="Append the result to this ledger.")] = None,
-    device: Device = Device.CPU,
-    batch_size: Annotated[int, typer.Option(min=1, max=512)] = 8,
+    device: InferDevice = InferDevice.CPU,
+    batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
@@ -156,7 +158,7 @@ def evaluate(
             out_dir,
             make_runner(runner, settings, progress),
             settings,
-            EvaluateSettings(device.value, batch_size),
+            EvaluateSettings(device.value, read_batch_size(batch_size)),
             progress,
         )
     if ledger is not None:

@@ -51,8 +51,8 @@ AGAIN = "Remove the run's folder and run the same command again."
 class EvaluateSettings:
     """How to run; the device is used or refused, never changed silently."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    batch_size: int = 8
+    device: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    batch_size: int | Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _stages(
         },
         output=folder / "infer",
         limits=challenge.limits.infer,
-        gpu=settings.device == "cuda",
+        gpu=settings.device != "cpu",
         log=folder / "infer.log",
     )
     score = Stage(

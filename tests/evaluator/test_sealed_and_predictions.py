@@ -23,9 +23,11 @@ RUNTIME = Runtime(
     backend_version="1",
     provider="CPUExecutionProvider",
     device="cpu",
+    device_name="Some CPU",
     threads=1,
     batch_size=1,
     latency_ms=1.0,
+    repeated_cases=8,
 )
 
 
