@@ -89,8 +89,8 @@ class TritonModel:
             self._closing.callback(self._own.stop)
             self._address, self._repository = self._own.address, self._own.repository
             patience = START_SECONDS
-        elif options.repository is None:
-            raise unavailable("--triton needs the folder of the server's models")
+        elif options.repository is None or not options.repository.is_dir():
+            raise unavailable(f"{options.repository} is not the folder of the server's models")
         else:
             self._address, self._repository = options.address, options.repository
         client = self._new_client()
