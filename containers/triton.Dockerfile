@@ -9,6 +9,10 @@ COPY containers/triton /build/triton
 COPY containers/locks/triton.txt containers/locks/triton-server.txt /build/locks/
 COPY containers/install.sh /build/
 RUN sh /build/install.sh /build/locks/triton.txt
+# The server's Python backend needs the shared libpython, which Debian's own Python leaves out.
+RUN python -c "import ctypes, sysconfig; ctypes.CDLL(sysconfig.get_config_var('INSTSONAME'))" || \
+    { apt-get update && apt-get install --yes --no-install-recommends libpython3.11 && \
+      rm -rf /var/lib/apt/lists/*; }
 RUN if ls /build/wheelhouse/*.whl >/dev/null 2>&1; then \
         export PIP_NO_INDEX=1 PIP_FIND_LINKS=/build/wheelhouse; \
     fi && \

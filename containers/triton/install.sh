@@ -22,13 +22,22 @@ wheel=$site/pytriton/tritonserver
 mkdir -p "$to/backends/onnxruntime"
 cp -R "$wheel/backends/python" "$to/backends/"
 # the stub runs our backend; it must be the one made for this Python
-cp "$wheel/python_backend_stubs/$version/triton_python_backend_stub" "$to/backends/python/"
+stub=$to/backends/python/triton_python_backend_stub
+cp "$wheel/python_backend_stubs/$version/triton_python_backend_stub" "$stub"
 cp "$here/model.py" "$to/backends/onnxruntime/"
+
+libraries=$lib:$site/nvidia_pytriton.libs
+code=0 && LD_LIBRARY_PATH=$libraries "$stub" >/dev/null 2>&1 || code=$?
+if [ "$code" != 1 ]; then # it asks for arguments, if it can start
+    LD_LIBRARY_PATH=$libraries ldd "$stub" | grep 'not found' >&2 || true
+    echo "Triton's stub does not start; Debian has libpython$version.so in libpython$version" >&2
+    exit 1
+fi
 
 # The stub finds this environment as `python3` on the PATH would, and ignores PYTHONPATH.
 cat >"$to/bin/tritonserver.new" <<EOF
 #!/bin/sh
-export PATH="$to/bin:\$PATH" LD_LIBRARY_PATH="$lib:$site/nvidia_pytriton.libs"
+export PATH="$to/bin:\$PATH" LD_LIBRARY_PATH="$libraries"
 exec "$wheel/bin/tritonserver" --backend-directory="$to/backends" "\$@"
 EOF
 chmod +x "$to/bin/tritonserver.new"
