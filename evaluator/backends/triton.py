@@ -33,7 +33,7 @@ from evaluator.backends.triton_server import LocalServer, find_server, unavailab
 from evaluator.backends.triton_slot import Slot, shares_memory
 from evaluator.errors import BusbenchError
 
-START_SECONDS, ASK_SECONDS = 60.0, 5.0  # until our own server must be ready; for a question
+ASK_SECONDS = 5.0  # for a question that needs no work
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -80,7 +80,7 @@ class TritonModel:
 
     def _connect(self) -> grpc.InferenceServerClient:
         """A client of a server that is ready."""
-        options, patience = self._options, ASK_SECONDS
+        options = self._options
         self._own: LocalServer | None = None
         if options.address is None:
             # the address space of a process with a GPU says nothing of its memory
@@ -88,13 +88,12 @@ class TritonModel:
             self._own = LocalServer(find_server(options.executable), memory)
             self._closing.callback(self._own.stop)
             self._address, self._repository = self._own.address, self._own.repository
-            patience = START_SECONDS
         elif options.repository is None or not options.repository.is_dir():
             raise unavailable(f"{options.repository} is not the folder of the server's models")
         else:
             self._address, self._repository = options.address, options.repository
         client = self._new_client()
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + options.patience
         while not _is_ready(client):
             if self._own is not None and not self._own.is_running():
                 raise unavailable(f"The Triton server ended ({self._own.last_words()})")

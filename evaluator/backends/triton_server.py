@@ -29,6 +29,7 @@ class TritonOptions:
         repository: the folder that the operator's server serves models from, as seen from here.
         executable: `tritonserver`, or the virtual environment that holds it; see `find_server`.
         shared_memory: pass images and maps through it where the server is on this host.
+        patience: seconds until the server must be ready.
         seconds: for loading the model, and for one run.
         memory_mb: address space of each process of our own server, on the CPU.
     """
@@ -37,6 +38,7 @@ class TritonOptions:
     repository: Path | None = None
     executable: Path | None = None
     shared_memory: bool = True
+    patience: float = 60.0
     seconds: float = 300.0
     memory_mb: int = 8192
 

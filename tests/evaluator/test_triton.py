@@ -313,8 +313,8 @@ def test_another_device_is_refused_and_not_replaced(tritonserver, tmp_path, devi
 @pytest.mark.parametrize(
     "options, says",
     [
-        (TritonOptions(address="127.0.0.1:1", repository=Path("/tmp")), "at 127.0.0.1:1"),
-        (TritonOptions(address="127.0.0.1:1", repository=Path("/nowhere")), "/nowhere is not"),
+        (TritonOptions("127.0.0.1:1", Path("/tmp"), patience=1), "at 127.0.0.1:1"),
+        (TritonOptions("127.0.0.1:1", Path("/nowhere")), "/nowhere is not"),
         (TritonOptions(executable=Path("/nowhere")), "/nowhere is no Triton server"),
         (TritonOptions(executable=Path("/bin/false")), "The Triton server ended"),
     ],
