@@ -18,6 +18,9 @@ check: .venv/dev.done  ## lint, types and the walls between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: .venv/dev.done triton  ## speed beside other tools, into benchmarks/results.md
+	BUSBENCH_TRITONSERVER=$(TRITON) $(BIN)/python -m benchmarks
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 

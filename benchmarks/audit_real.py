@@ -14,23 +14,28 @@ from harness.store import CaseStore, Sample
 
 RAW = {"busbra": "BUSBRA", "busi": "Dataset_BUSI_with_GT", "bus-uclm": "BUS-UCLM"}
 
-# Pairs of one frame that the releases themselves hold, each looked at on the audit's picture sheet:
-# identical pixels (once in BUSI, four times in BUS-UCLM), the same frame cut otherwise (BUSI), the
-# same frame with and without callipers (BUS-UCLM). Whatever else is found among them is wrong.
+# Pictures of one frame that the releases themselves hold, by name of the file, each pair looked at
+# on the audit's sheet: identical pixels (once in BUSI, four times in BUS-UCLM), the same frame cut
+# otherwise (BUSI), with and without callipers (BUS-UCLM). Whatever else is found is wrong.
 NATURAL = (
-    ("busi_0cb63dc881", "busi_38ffd9c9f2"),
-    ("busi_5250481406", "busi_ce959bc2ce"),
-    ("busi_5250481406", "busi_d2faef29a9"),
-    ("busi_ce959bc2ce", "busi_d2faef29a9"),
-    ("busi_8ba669c18c", "busi_dd3d1116a7"),
-    ("busi_ae04efc5ae", "busi_f8f207443e"),
-    ("busi_b7a96ea944", "busi_eec8c40086"),
-    ("CHCO_000", "CHVI_005"),
-    ("CHCO_001", "CHVI_008"),
-    ("CHCO_002", "CHVI_009"),
-    ("CHCO_003", "CHVI_013"),
-    ("CHVI_001", "CHVI_002"),
+    ("benign (1).png", "benign (318).png"),
+    ("benign (86).png", "benign (163).png"),
+    ("benign (437).png", "normal (34).png"),
+    ("benign (42).png", "benign (131).png"),
+    ("benign (42).png", "malignant (51).png"),
+    ("benign (433).png", "malignant (145).png"),
+    ("CHCO_000.png", "CHVI_005.png"),
+    ("CHCO_001.png", "CHVI_008.png"),
+    ("CHCO_002.png", "CHVI_009.png"),
+    ("CHCO_003.png", "CHVI_013.png"),
+    ("CHVI_001.png", "CHVI_002.png"),
 )
+
+
+def natural_links(samples: list[Sample]) -> list[tuple[str, str]]:
+    """`NATURAL` by case id."""
+    named = {Path(sample.source_image).name: sample.case_id for sample in samples}
+    return [(named[first], named[second]) for first, second in NATURAL]
 
 
 def real_samples(data: Path, work: Path) -> list[Sample]:

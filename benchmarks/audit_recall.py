@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.audit_plants import KINDS
-from benchmarks.audit_real import NATURAL, planted, real_samples
+from benchmarks.audit_real import natural_links, planted, real_samples
 from harness.audit import audit, connected_groups
 from harness.store import write_store
 
@@ -26,26 +26,28 @@ def main() -> None:
     totals, found, wrong = Counter[str](), Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         samples = real_samples(arguments.data, Path(folder))
+        natural = natural_links(samples)
         for seed in range(arguments.seeds):
             copies = planted(samples, seed)
             everything = [*samples, *(copy for _, copy in copies)]
             store = write_store(Path(folder) / f"planted-{seed}", "planted", everything)
             pairs = {(pair.first, pair.second) for pair in audit(store).pairs}
             kinds = {copy.case_id: kind for kind, copy in copies}
-            count(pairs, kinds, totals, found, wrong)
+            count(pairs, kinds, natural, totals, found, wrong)
     show(totals, found, wrong)
 
 
 def count(
     pairs: set[tuple[str, str]],
     kinds: dict[str, str],
+    natural: list[tuple[str, str]],
     totals: Counter[str],
     found: Counter[str],
     wrong: Counter[str],
 ) -> None:
     """Add one audit's hits and misses, by the kind of the copies concerned."""
     planted_pairs = {(name.removeprefix("copy."), name): kind for name, kind in kinds.items()}
-    groups = connected_groups([*NATURAL, *planted_pairs])
+    groups = connected_groups([*natural, *planted_pairs])
     group_of = {name: number for number, group in enumerate(groups) for name in group}
     for (first, second), kind in planted_pairs.items():
         totals[kind] += 1

@@ -18,7 +18,7 @@ from evaluator.contract import Policy
 from harness.audit import AuditReport, Kind, Verdict, audit, connected_groups, judge, read_splits
 from harness.cli.progress import bars
 from harness.prepare import prepare
-from harness.splits import Subject, draw
+from harness.splits import Subject, draw, subjects_of
 from harness.store import CaseStore
 
 FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA", "bus-uclm": "BUS-UCLM"}
@@ -54,14 +54,6 @@ def verdicts(
     for seed in seeds:
         places = draw(subjects, rule.groups(report), policy=rule.policy, seed=seed)
         yield judge(report, {case_id: place.part for case_id, place in places.items()})
-
-
-def subjects_of(store: CaseStore) -> list[Subject]:
-    """The cases of a store as a draw takes them."""
-    return [
-        Subject(case.case_id, case.label, int(store.mask(case.case_id).sum()), case.source_image)
-        for case in store.cases
-    ]
 
 
 def row(*cells: object) -> str:

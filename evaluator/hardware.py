@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import resource
 from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
 # The control group's limit (version 2, then 1), where there is one; `max` means none.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_MEMORY_INFO = Path("/proc/meminfo")
 _NAME_BYTES = 100
 
 
@@ -45,13 +43,21 @@ def _gpu() -> str:
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most memory that this process has held, in bytes.
+
+    `getrusage` would count what its parent held when it started this process.
+    """
+    return _kibibytes(Path("/proc/self/status"), "VmHWM")
 
 
 def memory_limit() -> int:
     """Bytes that this process may hold: its control group's limit, or the machine's memory."""
     texts = (path.read_text().strip() for path in _LIMITS if path.exists())
     known = [int(text) for text in texts if text.isdigit()]
-    total = next(line for line in _MEMORY_INFO.read_text().splitlines() if "MemTotal" in line)
-    return min([int(total.split()[1]) * 1024, *known])
+    return min([_kibibytes(Path("/proc/meminfo"), "MemTotal"), *known])
+
+
+def _kibibytes(path: Path, name: str) -> int:
+    """A field of a file of the kernel's, in bytes."""
+    line = next(line for line in path.read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024

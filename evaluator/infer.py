@@ -1,23 +1,26 @@
 """The infer stage: sealed images and ONNX files in, packed masks out. It never sees a label.
 
-One sweep a model: the archive is opened again for each, so that images are never all held.
+One sweep a model and pass: the archive is opened again for each, so that images are never all held.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from evaluator.backends import InferSettings, open_model
+from evaluator.backends import InferSettings, Model, open_model
+from evaluator.consistency import draw
 from evaluator.contract import (
     GateVerdict,
     PredictedCase,
     Predictions,
     Runtime,
-    SealedCase,
+    SealedIndex,
     Submission,
     read,
     write,
@@ -60,42 +63,72 @@ def infer(
     submission = read(Submission, folder / "submission.yaml", "submission-invalid", _HANDED_IN)
     if verdict.submission_sha256 != submission.digest:
         raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
+    head = _head(images, key)
     pace: Pace | None = None
     for number, declared in enumerate(submission.models, start=1):
-        with (
-            closing(open_model(folder / declared.file, settings)) as model,
-            open_sealed(images, key) as (index, cases),
-        ):
+        tell = partial(progress, f"inference {number} of {len(submission.models)}")
+        repeated = 0
+        with closing(open_model(folder / declared.file, settings)) as model:
             pace = pace or measure(model, submission.input, settings.batch_size)
-            sweep = Sweep(
-                model, declared.file, submission, images, pace.batch_size, _helpers(settings)
-            )
-            tell = partial(progress, f"inference {number} of {len(submission.models)}")
-            bits = out / bits_file(declared.fold)
-            repeated = _write_masks(sweep, cases, len(index.cases), bits, tell)
+            helpers = _helpers(settings)
+            plain = Sweep(model, declared.file, submission, images, pace.batch_size, helpers)
+            for seed in head.seeds:
+                bits = out / bits_file(declared.fold, moved=seed is not None)
+                repeated += _write_masks(replace(plain, seed=seed), key, bits, tell)
     assert pace is not None  # a submission names at least one model
     predictions = Predictions(
         submission_sha256=submission.digest,
-        split_digest=index.split_digest,
+        split_digest=head.split_digest,
         folds=tuple(model.fold for model in submission.models),
-        cases=tuple(
-            PredictedCase(case_id=case.case_id, height=case.height, width=case.width)
-            for case in index.cases
-        ),
-        runtime=Runtime(
-            backend=model.backend,
-            backend_version=model.version,
-            provider=model.provider,
-            device=settings.device,
-            device_name=device_name(settings.device),
-            threads=settings.threads,
-            batch_size=pace.batch_size,
-            latency_ms=pace.latency_ms,
-            repeated_cases=repeated,
-        ),
+        cases=head.cases,
+        moved=head.moved,
+        runtime=_runtime(model, settings, pace, repeated),
     )
     write(predictions, out / DOCUMENT)
     return predictions
+
+
+class _Head(NamedTuple):
+    """What the sealed index says of all predictions; the index itself is too large to keep."""
+
+    split_digest: str
+    seeds: tuple[str | None, ...]  # None: the images as they are; then the one that moves them
+    cases: tuple[PredictedCase, ...]
+    moved: tuple[PredictedCase, ...]
+
+
+def _head(images: Path, key: Path) -> _Head:
+    with open_sealed(images, key) as (index, _):
+        seed = index.consistency_seed
+        moved = () if seed is None else _predicted(index, seed)
+        seeds = (None,) if seed is None else (None, seed)
+        return _Head(index.split_digest, seeds, _predicted(index, None), moved)
+
+
+def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...]:
+    """Every case with the size of its image, as it is or moved."""
+    seen = (
+        (case, case if seed is None else draw(seed, case.case_id, case.height, case.width))
+        for case in index.cases
+    )
+    return tuple(
+        PredictedCase(case_id=case.case_id, height=shape.height, width=shape.width)
+        for case, shape in seen
+    )
+
+
+def _runtime(model: Model, settings: InferSettings, pace: Pace, repeated: int) -> Runtime:
+    return Runtime(
+        backend=model.backend,
+        backend_version=model.version,
+        provider=model.provider,
+        device=settings.device,
+        device_name=device_name(settings.device),
+        threads=settings.threads,
+        batch_size=pace.batch_size,
+        latency_ms=pace.latency_ms,
+        repeated_cases=repeated,
+    )
 
 
 def _helpers(settings: InferSettings) -> int:
@@ -103,22 +136,22 @@ def _helpers(settings: InferSettings) -> int:
     return settings.threads if settings.device != "cpu" else max(1, settings.threads // 2)
 
 
-def _write_masks(
-    sweep: Sweep,
-    cases: Iterator[tuple[SealedCase, bytes]],
-    total: int,
-    bits: Path,
-    tell: Callable[[int, int], None],
-) -> int:
+def _write_masks(sweep: Sweep, key: Path, bits: Path, tell: Callable[[int, int], None]) -> int:
     """Write every case's mask to `bits`, then run some of the batches a second time.
 
     Returns:
         How many cases were run a second time, each with the same mask as before.
     """
-    drawn = batches_to_repeat(total, sweep.batch_size)
     kept: list[Masks] = []
     done = 0
-    with disk_errors(bits), bits.open("wb") as sink, closing(sweep.masks(cases)) as results:
+    with (
+        open_sealed(sweep.images, key) as (index, cases),
+        disk_errors(bits),
+        bits.open("wb") as sink,
+        closing(sweep.masks(cases)) as results,
+    ):
+        total = len(index.cases)
+        drawn = batches_to_repeat(total, sweep.batch_size)
         for masks in results:
             sink.writelines(masks.packed)
             done += len(masks.packed)

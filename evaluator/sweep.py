@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.backends import Model
+from evaluator.consistency import move_case
 from evaluator.contract import SealedCase, Submission
 from evaluator.errors import BusbenchError
 from evaluator.outputs import find_trouble
@@ -28,7 +29,7 @@ _SAME = "Take out of the model what draws random numbers or depends on the order
 class Prepared(NamedTuple):
     """A case on its way into the network."""
 
-    native: tuple[int, int]  # (H, W) of its image
+    case: SealedCase  # of the image's size, moved or not
     input: NDArray[np.float32]  # (C, height, width)
 
 
@@ -36,7 +37,7 @@ class Batch(NamedTuple):
     """Cases that go through the network together."""
 
     number: int
-    natives: tuple[tuple[int, int], ...]
+    cases: tuple[SealedCase, ...]
     inputs: NDArray[np.float32]  # (N, C, height, width)
 
 
@@ -49,24 +50,23 @@ class Masks(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """One model over all sealed cases, in their order.
-
-    A pass over other images (each case transformed, say) is a sweep with another `prepare`, written
-    to a `.bits` file of its own.
-    """
+    """One model over all sealed cases, in their order, as they are or moved."""
 
     model: Model
     file: str  # the model's, for errors
     submission: Submission
-    images: Path
+    images: Path  # the sealed archive
     batch_size: int
     helpers: int  # threads that decode, and threads that pack
+    seed: str | None = None  # of the consistency pass, which moves every image
 
     def prepare(self, item: tuple[SealedCase, bytes]) -> Prepared:
         """A sealed PNG as the network's input."""
         case, data = item
         image = decode_png(data, case, self.images)
-        return Prepared((case.height, case.width), to_input(image, self.submission.input))
+        if self.seed is not None:
+            case, image = move_case(self.seed, case, image)
+        return Prepared(case, to_input(image, self.submission.input))
 
     def run(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
         """The batch's maps (N, K, height, width), held to what was declared."""
@@ -80,10 +80,11 @@ class Sweep:
         """The masks of a batch, on their images' own grids."""
         batch, maps = result
         inputs, outputs = self.submission.input, self.submission.output
-        pairs = zip(maps, batch.natives, strict=True)
-        return Masks(
-            batch, tuple(pack(to_mask(each, native, inputs, outputs)) for each, native in pairs)
+        masks = (
+            to_mask(each, (case.height, case.width), inputs, outputs)
+            for each, case in zip(maps, batch.cases, strict=True)
         )
+        return Masks(batch, tuple(pack(mask) for mask in masks))
 
     def masks(self, cases: Iterator[tuple[SealedCase, bytes]]) -> Generator[Masks]:
         """Every batch's masks; decoding, network and packing overlap."""
@@ -96,8 +97,8 @@ class Sweep:
         with closing(prepared):
             number = 0
             while group := tuple(islice(prepared, self.batch_size)):
-                natives = tuple(case.native for case in group)
-                yield Batch(number, natives, np.stack([case.input for case in group]))
+                cases = tuple(each.case for each in group)
+                yield Batch(number, cases, np.stack([each.input for each in group]))
                 number += 1
 
     def repeat(self, first: Masks) -> None:

@@ -29,6 +29,7 @@ SENTENCES: dict[str, str] = {
     "G-NESTING": "The file nests too deeply for a network.",
     "G-UNKNOWN-FIELD": "The file holds only fields that this ONNX release knows.",
     "G-REPEATED-FIELD": "Every single-valued field is given once.",
+    "G-TEXT": "Every name is UTF-8.",
 }
 
 

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from evaluator.contract import write
+from evaluator.contract import Policy, write
 from evaluator.errors import BusbenchError
 from evaluator.files import write_atomically
-from harness.audit import AuditReport, Verdict, audit, judge, read_splits, sheet
+from harness.audit import AuditReport, Pair, Verdict, audit, judge, read_splits, sheet
 from harness.cli.app import app, out, print_json
 from harness.cli.progress import bars
+from harness.splits import draw, subjects_of
 from harness.store import CaseStore
 
 
@@ -21,6 +22,10 @@ from harness.store import CaseStore
 def audit_verb(
     store: Annotated[Path, typer.Argument(help="A case store that prepare wrote.")],
     split: Annotated[Path | None, typer.Option(help="A split to judge, as CSV.")] = None,
+    policy: Annotated[
+        Policy | None, typer.Option(help="Judge the split that freeze would draw by this rule.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of that draw.", min=0)] = 42,
     to: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
     near: Annotated[bool, typer.Option(help="Look for near-duplicates too.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -28,11 +33,15 @@ def audit_verb(
     """Find the cases that can't stand on two sides of a split.
 
     Example: busbench audit stores/busbra --split BUSBRA/5-fold-cv.csv --out audits/busbra
+    Example: busbench audit stores/busbra --policy image
     """
     opened = CaseStore.open(store)
     splits = known_splits(split, opened) if split else {}
     with bars() as progress:
         report = audit(opened, near=near, progress=progress)
+    if policy:
+        places = draw(subjects_of(opened), report.groups, policy=policy, seed=seed)
+        splits[f"policy {policy}, seed {seed}"] = {name: at.part for name, at in places.items()}
     verdicts = {name: judge(report, part_of) for name, part_of in splits.items()}
     if to:
         write_atomically(to / "pairs.html", sheet(opened, report))
@@ -56,16 +65,14 @@ def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
     return splits
 
 
+SHOWN = 10  # lines of each sort; the report written to --out holds them all
+
+
 def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
-    """Print a report for people: pairs, groups, counts and the verdicts on splits."""
-    for pair in report.pairs:
-        if pair.kind != "same-patient":  # these are many, and the groups show them
-            parts = (f"{pair.similarity:.3f}", pair.transform)
-            told = ", ".join(part for part in (pair.kind, *parts) if part)
-            conflict = f"; conflict: {pair.conflict}" if pair.conflict else ""
-            line(f"pair: {pair.first} {pair.second} {told}{conflict}")
-    for group in report.groups:
-        line(f"group: {' '.join(group)}")
+    """Print a report for people: the first pairs and groups, counts, the verdicts on splits."""
+    # pairs of a patient are many, and the groups show them
+    lines([f"pair: {told(pair)}" for pair in report.pairs if pair.kind != "same-patient"])
+    lines([f"group: {' '.join(group)}" for group in report.groups])
     grouped = sum(map(len, report.groups))
     out.print(
         f"{report.cases} cases, {len(report.pairs)} pairs, "
@@ -81,6 +88,16 @@ def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
         out.print(judged)
 
 
-def line(text: str) -> None:
-    """Print one line as it is, however narrow the terminal: scripts look for it."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+def told(pair: Pair) -> str:
+    """A pair in one line: who, what kind, how similar, how transformed, what contradicts itself."""
+    parts = (f"{pair.first} {pair.second} {pair.kind}", f"{pair.similarity:.3f}", pair.transform)
+    conflict = f"; conflict: {pair.conflict}" if pair.conflict else ""
+    return ", ".join(part for part in parts if part) + conflict
+
+
+def lines(texts: list[str]) -> None:
+    """Print the first of these as they are, however narrow the terminal: scripts look for them."""
+    for text in texts[:SHOWN]:
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    if texts[SHOWN:]:
+        out.print(f"... and {len(texts) - SHOWN} more: all stand in the report, see --out.")

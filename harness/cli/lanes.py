@@ -49,6 +49,9 @@ def seal(
     private_labels: Annotated[
         bool, typer.Option("--private-labels", help="The test labels were never published.")
     ] = False,
+    consistency: Annotated[
+        bool, typer.Option(help="Run submissions on secretly moved test images, too.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Write the public training bundle and the sealed test bundle of a frozen split.
@@ -64,6 +67,7 @@ def seal(
             recipients,
             out_dir,
             labels="private" if private_labels else "public",
+            consistency=consistency,
             progress=progress,
         )
     if as_json:

@@ -44,8 +44,11 @@ def print_report(result: Evaluation) -> None:
     table.add_column("cases", justify="right")
     for name in RANKED:
         table.add_column(f"{name} {report.scores.units[name]}".strip(), justify="right")
+    table.add_column("dice gap", justify="right")
     for group, scores in report.scores.groups.items():
         cells = [number(scores.metrics[name]) for name in RANKED]
-        table.add_row(group, str(scores.cases), *cells)
+        gap = "–" if scores.consistency is None else number(scores.consistency.gap["dice"])
+        table.add_row(group, str(scores.cases), *cells, gap)
     out.print(table)
+    out.print("dice gap: what the lesion cases lose on secretly moved images")
     out.print(f"report           {result.folder / REPORT}")

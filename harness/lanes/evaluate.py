@@ -3,7 +3,7 @@
     RUNS/<id>/submission/   the declared files, copied
     RUNS/<id>/gate/         gate.json          made by the gate container (the submission alone)
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
-    RUNS/<id>/score/        scores, cases.csv  made by the score container (labels, no model)
+    RUNS/<id>/score/        scores, every case made by the score container (labels, no model)
     RUNS/<id>/report.dsse.json                 signed; its presence means done
 
 The id is a digest of everything that decides the result, so the same evaluation resumes, and

@@ -13,7 +13,7 @@ from harness.splits.commitments import (
     secret_path,
 )
 from harness.splits.drawing import Place, Subject, draw, quartiles, whole_groups
-from harness.splits.freezing import freeze
+from harness.splits.freezing import freeze, subjects_of
 from harness.splits.manifest import FrozenSplit, SplitRow
 from harness.splits.proportions import deviations
 from harness.splits.verification import verify
@@ -33,6 +33,7 @@ __all__ = [
     "read_secret",
     "reveal",
     "secret_path",
+    "subjects_of",
     "verify",
     "whole_groups",
 ]

@@ -51,7 +51,7 @@ def freeze(
         raise BusbenchError(
             "store-invalid", f"The audit is not one of {store.path}.", "Audit this store again."
         )
-    subjects = _subjects(store, progress)
+    subjects = subjects_of(store, progress)
     groups = whole_groups((case.case_id for case in store.cases), report.groups)
     places = draw(
         subjects, groups, policy=policy, test_fraction=test_fraction, folds=folds, seed=seed
@@ -130,8 +130,12 @@ def _rule(
         raise BusbenchError("usage", message, "See `busbench freeze --help`.") from error
 
 
-def _subjects(store: CaseStore, progress: Progress) -> tuple[Subject, ...]:
-    """The cases with the areas of their masks, which must be the masks that the table names."""
+def subjects_of(store: CaseStore, progress: Progress = quiet) -> tuple[Subject, ...]:
+    """The cases of a store as a draw takes them, with the areas of their masks.
+
+    Raises:
+        BusbenchError: `store-invalid` where a mask is not the one that the table names.
+    """
     subjects = []
     for done, case in enumerate(store.cases, start=1):
         mask = store.mask(case.case_id)

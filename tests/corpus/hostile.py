@@ -524,6 +524,12 @@ def two_graphs(folder: Path) -> bytes:
     return tiny().SerializeToString() + b"\x3a\x00"
 
 
+@hostile("G-TEXT")
+def name_that_is_no_text(folder: Path) -> bytes:
+    """One parser hands on the bytes, another refuses the file."""
+    return tiny().SerializeToString() + b"\x12\x01\xff"  # producer_name
+
+
 @hostile("G-FILE")
 def link_for_a_model(folder: Path) -> Built:
     (folder / "real.onnx").write_bytes(tiny().SerializeToString())
@@ -795,6 +801,22 @@ def infinite_for_a_black_image(folder: Path) -> ModelProto:
 def logits_for_probabilities(folder: Path) -> ModelProto:
     nodes = [node("Mul", "x ten", "y")]
     return model_of(nodes, [constant("ten", 10, np.float32)])
+
+
+@hostile("G-RESULT-RANGE", kind="mask")
+def probabilities_for_a_mask(folder: Path) -> ModelProto:
+    return model_of([node("Sigmoid", "x", "y")])
+
+
+@hostile("G-RESULT-RANGE", kind="softmax")
+def softmax_that_is_taken_already(folder: Path) -> ModelProto:
+    nodes = [node("Concat", "x x", "c", axis=1), node("Softmax", "c", "y", axis=1)]
+    return model_of(nodes, outputs=[value("y", ["n", 2, SIZE, SIZE])])
+
+
+@hostile("G-OUTPUT-SHAPE", kind="softmax")
+def one_map_for_a_softmax(folder: Path) -> ModelProto:
+    return model_of([relu()])
 
 
 @hostile("G-LOAD")

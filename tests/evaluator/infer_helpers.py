@@ -28,7 +28,7 @@ from evaluator.contract import (
 )
 from evaluator.files import sha256_bytes
 from evaluator.infer import infer
-from evaluator.predictions import read_masks
+from evaluator.predictions import bits_file, read_packed, unpack
 from evaluator.sealed import seal_archive
 from harness.store import png_bytes
 
@@ -83,6 +83,7 @@ class Stage:
     """Everything that an infer stage reads, and where it writes."""
 
     folder: Path
+    submission: Submission
     images: Path
     key: Path
     out: Path
@@ -98,8 +99,11 @@ class Stage:
             key=self.key,
             settings=InferSettings(**settings),
         )
-        masks = read_masks(self.out, predictions, predictions.folds[0])
-        return {case.case_id: mask for case, mask in masks}
+        path = self.out / bits_file(predictions.folds[0])
+        return {
+            case.case_id: unpack(packed, case.height, case.width)
+            for case, packed in read_packed(path, predictions.cases)
+        }
 
 
 def stage(
@@ -107,9 +111,10 @@ def stage(
     pictures: Sequence[NDArray[np.uint8]],
     *models: bytes,
     kind: Any = "logits",
+    seed: str | None = None,
     **inputs: Any,
 ) -> Stage:
-    """Seal `pictures` and hand in one model a fold, or one for all."""
+    """Seal `pictures` and hand in one model a fold, or one for all; a seed also moves them."""
     root.mkdir(exist_ok=True)
     identity = pyrage.x25519.Identity.generate()
     (root / "images.key").write_text(str(identity))
@@ -117,7 +122,7 @@ def stage(
         SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.png")
         for n, p in enumerate(pictures)
     )
-    index = SealedIndex(split_digest="0" * 64, cases=cases)
+    index = SealedIndex(split_digest="0" * 64, consistency_seed=seed, cases=cases)
     sealed = seal_archive(index, map(png_bytes, pictures), str(identity.to_public()))
     (root / "images.age").write_bytes(sealed)
     folder, out = root / "submission", root / "out"
@@ -143,7 +148,7 @@ def stage(
     (folder / "submission.yaml").write_text(yaml.safe_dump(submission.document()))
     verdict = GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
     write(verdict, root / "gate.json")
-    return Stage(folder, root / "images.age", root / "images.key", out, verdict)
+    return Stage(folder, submission, root / "images.age", root / "images.key", out, verdict)
 
 
 def speckle(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from evaluator.consistency import draw, move
 from evaluator.contract import Predictions, read
 from evaluator.errors import BusbenchError
 from evaluator.infer import REPEATED, batches_to_repeat
@@ -72,6 +73,31 @@ def test_a_model_exported_for_one_image_is_given_one_at_a_time(tmp_path: Path) -
     found = stage(tmp_path / "1", pictures, echo(batch=1)).infer(batch_size=4)
     wanted = stage(tmp_path / "n", pictures, echo()).infer(batch_size=4)
     assert all(np.array_equal(found[case], wanted[case]) for case in wanted)
+
+
+def test_a_moved_image_is_run_like_any_other_image(tmp_path: Path) -> None:
+    seed, pictures = "5" * 64, speckle(9)
+    both = stage(tmp_path / "both", pictures, blur(), seed=seed)
+    plain = stage(tmp_path / "plain", pictures, blur())
+    wanted = plain.infer(batch_size=4)
+    assert all(
+        np.array_equal(mask, wanted[case]) for case, mask in both.infer(batch_size=4).items()
+    )
+    moved = [
+        move(picture, draw(seed, case, *picture.shape))
+        for case, picture in zip(wanted, pictures, strict=True)
+    ]
+    alone = stage(tmp_path / "moved", moved, blur())
+    alone.infer(batch_size=4)
+    seen, single = (
+        read(Predictions, made.out / "predictions.json", "predictions-invalid", "")
+        for made in (both, alone)
+    )
+    assert seen.moved == single.cases
+    assert (both.out / "fold-all.moved.bits").read_bytes() == (
+        alone.out / "fold-all.bits"
+    ).read_bytes()
+    assert not (plain.out / "fold-all.moved.bits").exists()
 
 
 def test_what_it_ran_on_is_written_down(tmp_path: Path) -> None:

@@ -174,6 +174,26 @@ def test_the_verb_prints_pairs_groups_and_verdicts(store: CaseStore, tmp_path: P
     assert "group: c d" in shown and "100.0%" in shown
 
 
+def test_the_rule_by_image_is_caught_tearing_patients_apart(tmp_path: Path) -> None:
+    samples = [sample(f"c{seed:02}", seed, f"p{seed // 2}") for seed in range(40)]
+    store = write_store(tmp_path / "s", "phantom", samples)
+    arguments = ["audit", str(store.path), "--no-near", "--json", "--policy"]
+    by_image, by_patient = (
+        json.loads(CliRunner().invoke(app, [*arguments, policy]).stdout)["verdicts"]
+        for policy in ("image", "patient")
+    )
+    assert by_image["policy image, seed 42"]["leaking"] > 0
+    assert by_patient["policy patient, seed 42"]["leaking"] == 0
+
+
+def test_a_long_report_does_not_flood_the_terminal(tmp_path: Path) -> None:
+    samples = [sample(f"c{seed}", seed, f"p{seed // 2}") for seed in range(40)]
+    store = write_store(tmp_path / "s", "phantom", samples)
+    shown = CliRunner().invoke(app, ["audit", str(store.path), "--no-near"]).stdout
+    assert shown.count("group: ") == 10 and "... and 10 more" in shown
+    assert "20 pairs, 20 groups of 40 cases" in shown
+
+
 def test_the_split_of_another_store_is_refused(store: CaseStore, tmp_path: Path) -> None:
     split = write_text(tmp_path / "split.csv", "case_id,part\nzz,test\n")
     done = CliRunner().invoke(app, ["audit", str(store.path), "--split", str(split)])
