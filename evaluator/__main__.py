@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from evaluator.backends import BACKENDS, Device, InferSettings
+from evaluator.backends.triton_server import TritonOptions
 from evaluator.contract import GateVerdict, Submission, read, write
 from evaluator.errors import BusbenchError
 from evaluator.files import pretty_json, write_atomically
@@ -35,7 +36,8 @@ def run_infer(args: argparse.Namespace) -> None:
     from evaluator.infer import infer  # noqa: PLC0415
 
     verdict = read(GateVerdict, args.gate, "stage-crashed", "Run the evaluation again.")
-    settings = InferSettings(args.device, args.threads, args.batch_size, args.backend)
+    triton = TritonOptions(args.triton, args.triton_repository, args.tritonserver)
+    settings = InferSettings(args.device, args.threads, args.batch_size, args.backend, triton)
     infer(
         args.submission,
         verdict,
@@ -79,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("--backend", choices=tuple(BACKENDS), default="onnxruntime")
             stage.add_argument("--threads", type=int, default=1)
             stage.add_argument("--batch-size", type=_batch_size, default="auto", metavar="N|auto")
+            stage.add_argument("--triton", metavar="HOST:PORT", help="a server that runs already")
+            stage.add_argument("--triton-repository", type=Path, metavar="PATH", help="its models")
+            stage.add_argument("--tritonserver", type=Path, metavar="PATH", help="or one to start")
     return parser
 
 

@@ -7,12 +7,15 @@ imported only when it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from evaluator.backends.triton_server import TritonOptions
+from evaluator.errors import BusbenchError
 
 Backend = Literal["onnxruntime", "triton"]
 Device = Literal["cpu", "cuda", "tensorrt"]
@@ -26,12 +29,14 @@ class InferSettings:
         device: `tensorrt` is a CUDA device through TensorRT's engine.
         threads: of the CPU, for one model.
         batch_size: images a run; `auto` measures what is fastest.
+        triton: where the server is; nothing to the other backend.
     """
 
     device: Device = "cpu"
     threads: int = 1
     batch_size: int | Literal["auto"] = "auto"
     backend: Backend = "onnxruntime"
+    triton: TritonOptions = field(default_factory=TritonOptions)
 
 
 class Model(Protocol):
@@ -59,7 +64,20 @@ def _onnxruntime(path: Path, settings: InferSettings) -> Model:
     return OnnxRuntimeModel(path, settings)
 
 
-BACKENDS: Mapping[str, Callable[[Path, InferSettings], Model]] = {"onnxruntime": _onnxruntime}
+def _triton(path: Path, settings: InferSettings) -> Model:
+    try:
+        from evaluator.backends.triton import TritonModel  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise BusbenchError(
+            "extra-missing", "The backend triton needs tritonclient.", "Install busbench[triton]."
+        ) from error
+    return TritonModel(path, settings)
+
+
+BACKENDS: Mapping[str, Callable[[Path, InferSettings], Model]] = {
+    "onnxruntime": _onnxruntime,
+    "triton": _triton,
+}
 
 
 def open_model(path: Path, settings: InferSettings) -> Model:

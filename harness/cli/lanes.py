@@ -10,6 +10,7 @@ import typer
 from harness.challenge import load_challenge
 from harness.cli.app import app, out, print_json
 from harness.cli.options import (
+    Backend,
     ChallengeOption,
     Device,
     InferDevice,
@@ -142,6 +143,7 @@ def evaluate(
     ledger: Annotated[Path | None, typer.Option(help="Append the result to this ledger.")] = None,
     device: InferDevice = InferDevice.CPU,
     batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
+    backend: Backend = Backend.ONNXRUNTIME,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
@@ -162,7 +164,7 @@ def evaluate(
             out_dir,
             make_runner(runner, settings, progress),
             settings,
-            EvaluateSettings(device.value, read_batch_size(batch_size)),
+            EvaluateSettings(device.value, read_batch_size(batch_size), backend.value),
             progress,
         )
     if ledger is not None:

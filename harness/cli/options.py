@@ -36,6 +36,13 @@ class InferDevice(StrEnum):
     TENSORRT = "tensorrt"
 
 
+class Backend(StrEnum):
+    """Which server or library runs the network."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TRITON = "triton"
+
+
 RunnerOption = Annotated[
     RunnerName,
     typer.Option(help="docker isolates; process is for development and stands on the report."),
