@@ -52,7 +52,7 @@ class TritonModel:
             raise _no_device(settings.device, "the backend triton does not know it")
         self._file, self._options, self._settings = path.name, settings.triton, settings
         self._name = f"busbench-{uuid.uuid4().hex[:12]}"
-        self._broken: BusbenchError | None = None
+        self._late: BusbenchError | None = None  # why our own server was stopped
         self._slots: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
@@ -139,21 +139,22 @@ class TritonModel:
         try:
             yield
         except InferenceServerException as error:
-            self._broken = self._broken or self._explain(verb, error)
-            raise self._broken from error
+            raise self._late or self._explain(verb, error) from error
 
     def _explain(self, verb: str, error: InferenceServerException) -> BusbenchError:
         own = self._own
         reason = (str(error.message()).strip().splitlines() or ["no reason given"])[0][:300]
         if error.status() == "StatusCode.DEADLINE_EXCEEDED":
-            if own is not None:
-                own.stop()
             rest = "" if own is not None else " Restart the Triton server before the next model."
-            return BusbenchError(
+            late = BusbenchError(
                 "limit-time",
                 f"{self._file} was not {verb} within {self._options.seconds:g} s.",
                 f"Make it faster, or ask the organiser for a higher limit.{rest}",
             )
+            if own is not None:
+                self._late = late  # before the other requests fail with the server
+                own.stop()
+            return late
         if error.status() == "StatusCode.UNAVAILABLE":
             if own is None:
                 return unavailable(f"The Triton server at {self._address} went away ({reason})")

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,7 @@ class LocalServer:
 
     def __init__(self, executable: Path, memory: int | None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="busbench-triton-"))  # mode 0700
+        self._stopping = threading.Lock()
         self.repository = self._folder / "models"
         self.repository.mkdir()
         socket = f"unix:{self._folder}/grpc"
@@ -114,6 +116,10 @@ class LocalServer:
         return next((line[:300] for line in reversed(errors or lines) if line.strip()), "no reason")
 
     def stop(self) -> None:
-        """Kill it, whatever it is doing, and remove all that it left; more than once is fine."""
-        self._guard.communicate()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Kill it, whatever it is doing, and remove all that it left.
+
+        From any thread; more than once is fine.
+        """
+        with self._stopping:
+            self._guard.communicate()
+            shutil.rmtree(self._folder, ignore_errors=True)

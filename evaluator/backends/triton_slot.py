@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 import uuid
 
@@ -14,6 +15,8 @@ from tritonclient.utils import shared_memory as shm
 
 # A server refuses to let go of memory just after a request that used it.
 TRIES, PAUSE = 20, 0.1
+MEMORY = "/dev/shm"
+COPIES = 8  # of a batch that must fit into it: ours, the server's, and those of requests in flight
 
 
 class _Region:
@@ -78,16 +81,15 @@ class Slot:
         """
         given = grpc.InferInput(self._given, list(batch.shape), "FP32")
         result = grpc.InferRequestedOutput(self._result)
-        region = None
-        if self._shared:
-            source = self._region("in", batch.nbytes)
+        source = self._region("in", batch.nbytes)
+        region = self._region("out", len(batch) * self._image_bytes)
+        if source is not None:
             shm.set_shared_memory_region(source.handle, [batch])
             given.set_shared_memory(source.name, batch.nbytes)
-            if self._image_bytes:
-                region = self._region("out", len(batch) * self._image_bytes)
-                result.set_shared_memory(region.name, region.size)
         else:
             given.set_data_from_numpy(batch)
+        if region is not None:
+            result.set_shared_memory(region.name, region.size)
         answer = self._client.infer(self._name, [given], outputs=[result], client_timeout=seconds)
         if region is not None:  # the server has refused a result that would not fit
             shape = tuple(answer.get_output(self._result).shape)
@@ -96,14 +98,18 @@ class Slot:
         self._image_bytes = maps.nbytes // len(batch)
         return maps
 
-    def _region(self, which: str, size: int) -> _Region:
-        """Memory of at least `size` bytes, made once and used again."""
+    def _region(self, which: str, size: int) -> _Region | None:
+        """Memory of at least `size` bytes, made once and used again; None where there is none."""
         region = self._regions.get(which)
-        if region is None or region.size < size:
-            if region is not None:
-                self._outgrown.append(region)
-            region = self._regions[which] = _Region(self._client, size)
-        return region
+        if region is not None and region.size >= size:
+            return region
+        # to write where the host has no more of it would end this process
+        if not self._shared or size == 0 or size * COPIES > shutil.disk_usage(MEMORY).free:
+            return None
+        if region is not None:
+            self._outgrown.append(region)
+        self._regions[which] = _Region(self._client, size)
+        return self._regions[which]
 
     def close(self, *, unregister: bool) -> None:
         """Give the memory back; a server that is about to end need not be told."""

@@ -22,7 +22,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient import grpc
 
-from evaluator.backends import InferSettings, open_model
+from evaluator.backends import InferSettings, open_model, triton_slot
 from evaluator.backends.triton_server import TritonOptions
 from evaluator.errors import BusbenchError, Fault
 from reference_models.export import export_network
@@ -327,3 +327,13 @@ def test_a_server_that_is_not_there_is_one_sentence_and_a_remedy(tmp_path, optio
     assert failed.value.code == "triton-unavailable" and failed.value.fault is Fault.INFRASTRUCTURE
     assert says in failed.value.message and "\n" not in str(failed.value)
     assert "--triton" in failed.value.remedy and "make triton" in failed.value.remedy
+
+
+def test_shared_memory_that_is_short_is_not_written_to(operator, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(triton_slot, "COPIES", 1 << 40)
+    (tmp_path / "model.onnx").write_bytes(echo())
+    before = shared_memory()
+    with closing(open_model(tmp_path / "model.onnx", settings(operator.options()))) as model:
+        batch = batch_of(3)
+        assert np.array_equal(model.run(batch), batch) and np.array_equal(model.run(batch), batch)
+        assert shared_memory() <= before
