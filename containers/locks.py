@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
     "infer": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML"),
     "score": ("numpy", "numba", "Pillow", "pydantic", "pyrage", "PyYAML", "scipy"),
-    "participant": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "PyYAML", "torch"),
+    "participant": (
+        *("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "PyYAML", "safetensors", "torch"),
+    ),
 }
 TORCH = "torch==2.13.0"  # exact, so that pip keeps to the build it finds first
 
