@@ -52,7 +52,7 @@ def _resnet_34() -> Table:
 
 def _bottleneck(conv: str, norm: str) -> Table:
     """The convolutions of a bottleneck, numbered from 1."""
-    table = {}
+    table: Table = {}
     for number, place in enumerate((0, 2, 4), start=1):
         table |= {f"convs.{place}.0": f"{conv}{number}", f"convs.{place}.1": f"{norm}{number}"}
     return table

@@ -7,8 +7,8 @@ from torch import nn
 from reference_models.config import Config
 
 ENCODERS: dict[str, tuple[str, ...]] = {
-    "unet": ("encoder.", "bottom."),
-    "attention_unet": ("encoder.", "bottom."),
+    "unet": ("encoder.",),
+    "attention_unet": ("encoder.",),
     "unet_plus_plus": ("encoder.",),
     "unet_3_plus": ("encoder.",),
     "cmu_net": ("encoder.", "bottom."),

@@ -58,7 +58,8 @@ class Plan:
 def _one_cycle(optimiser: Optimizer, plan: Plan) -> LRScheduler:
     """Up to the rate and down again, step by step (L. N. Smith, N. Topin, arXiv:1708.07120)."""
     peaks = [group["lr"] for group in optimiser.param_groups]
-    warm_up = plan.config.warm_up
+    # A way up of exactly one step would divide by zero.
+    warm_up = max(plan.config.warm_up, 1.5 / plan.total)
     return OneCycleLR(optimiser, peaks, total_steps=plan.total, pct_start=warm_up)
 
 
