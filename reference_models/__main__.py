@@ -14,6 +14,7 @@ import torch
 from reference_models import pipeline
 from reference_models.config import load_config, packaged_configs
 from reference_models.errors import MachineError, ModelsError
+from reference_models.profiles import PROFILES
 from reference_models.progress import print_line, say_line
 from reference_models.submission import Titles
 
@@ -40,9 +41,18 @@ VERBS = {"train": _train, "export": _export, "run": _run}
 
 
 def _job(args: argparse.Namespace) -> pipeline.Job:
-    config = load_config(args.config)
-    titles = Titles(args.team, args.method or config.network)
-    return pipeline.Job(config, args.bundle, args.out, titles, args.work, args.device, args.threads)
+    config = load_config(args.config, args.profile)
+    return pipeline.Job(
+        config=config,
+        bundle=args.bundle,
+        out=args.out or Path("runs") / Path(args.config).stem,
+        titles=Titles(args.team, args.method or config.network),
+        work=args.work,
+        device=args.device,
+        threads=args.threads,
+        start=args.init,
+        events=args.tensorboard,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,9 +76,13 @@ def _parser() -> argparse.ArgumentParser:
 def _add_options(verb: argparse.ArgumentParser) -> None:
     recipes = ", ".join(packaged_configs())
     verb.add_argument("--config", default="demo", help=f"a YAML file, or one of: {recipes}")
+    profiles = ", ".join(PROFILES)
+    verb.add_argument("--profile", help=f"whose settings the recipe builds on: {profiles}")
     verb.add_argument("--bundle", type=Path, required=True, help="the training bundle")
-    verb.add_argument("--out", type=Path, required=True, help="the submission folder")
+    verb.add_argument("--out", type=Path, help="the submission folder; default: runs/RECIPE")
     verb.add_argument("--work", type=Path, help="checkpoints and logs; default: OUT/.work")
+    verb.add_argument("--init", type=Path, help="weights to start from, see docs/train.md")
+    verb.add_argument("--tensorboard", type=Path, help="a folder for TensorBoard's events")
     verb.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     verb.add_argument("--threads", type=_positive, help="CPU threads; default: what is granted")
     verb.add_argument("--team", default=TEAM, help="the team on the board")

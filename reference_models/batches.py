@@ -18,6 +18,7 @@ from reference_models.augment import augment
 from reference_models.config import Config
 from reference_models.data import Pictures
 from reference_models.machine import Machine
+from reference_models.seed_augment import SeedAugment
 
 
 def batch_indices(count: int, batch: int, seed: int, fold: int, step: int) -> NDArray[np.int64]:
@@ -45,6 +46,7 @@ class Batches:
         self._machine = machine
         self._images = torch.from_numpy(pictures.images).to(machine.device)
         self._masks = torch.from_numpy(pictures.masks).to(machine.device)
+        self._seed_augment = SeedAugment() if config.augment.style == "seed" else None
 
     def training_count(self, fold: int) -> int:
         """How many cases train the model of `fold`."""
@@ -55,11 +57,21 @@ class Batches:
         cases = self._pictures.training(fold)
         seed = self._config.seed
         places = batch_indices(len(cases), self._config.batch, seed, fold, step)
-        images, masks = self._take(cases[places])
-        drawn = np.random.SeedSequence((seed, fold, step)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(drawn[0] >> np.uint64(1)))
-        images, masks = augment(images, masks, self._config.augment, generator)
+        drawn = np.random.SeedSequence((seed, fold, step))
+        images, masks = self._varied(cases[places], drawn)
         return self._normalise(images), masks
+
+    def _varied(
+        self, cases: NDArray[np.int64], seed: np.random.SeedSequence
+    ) -> tuple[Tensor, Tensor]:
+        if self._seed_augment is not None:
+            pictures = self._pictures
+            varied = self._seed_augment(pictures.images[cases], pictures.masks[cases], seed)
+            images, masks = (torch.from_numpy(part).to(self._machine.device) for part in varied)
+            return _as_floats(images, masks)
+        number = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        generator = torch.Generator().manual_seed(number)
+        return augment(*self._take(cases), self._config.augment, generator)
 
     def validation(self, fold: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Plain images and masks of the fold's validation cases, batch after batch."""
@@ -76,10 +88,14 @@ class Batches:
 
     def _take(self, cases: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         chosen = torch.from_numpy(cases).to(self._machine.device)
-        images = self._images[chosen].unsqueeze(1).float() / 255
-        return images, self._masks[chosen].unsqueeze(1).float()
+        return _as_floats(self._images[chosen], self._masks[chosen])
 
     def _normalise(self, images: Tensor) -> Tensor:
         wanted = self._config.input
         channels = ((images - wanted.mean) / wanted.std).expand(-1, wanted.channel_count, -1, -1)
         return channels.contiguous(memory_format=self._machine.layout)
+
+
+def _as_floats(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Bytes (N, H, W) as floats (N, 1, H, W), images in 0..1."""
+    return images.unsqueeze(1).float() / 255, masks.unsqueeze(1).float()

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reference_models.errors import UsageError, nearest
+from reference_models.profiles import EPOCHS, with_profile
 
 
 class Settings(BaseModel):
@@ -43,28 +44,44 @@ class AugmentSettings(Settings):
     rotate: float = Field(default=10.0, ge=0, le=180)  # degrees, each way
     brightness: float = Field(default=0.15, ge=0, le=1)  # of the full range, each way
     contrast: float = Field(default=0.2, ge=0, lt=1)  # 0.2: from 0.8 to 1.2
+    style: Literal["plain", "seed"] = "plain"  # seed: the transforms of seed_augment.py instead
 
 
 class Config(Settings):
-    """One training recipe, the same for every fold."""
+    """One training recipe, the same for every fold. What is not stated is profile `default`'s."""
 
     network: str
+    profile: str = "default"
     input: InputSettings = InputSettings()
+    resample: Literal["bilinear", "lanczos"] = "bilinear"  # images; bilinear is the evaluator's
     augment: AugmentSettings = AugmentSettings()
     steps: int | None = Field(default=None, ge=2)  # optimiser steps of one fold, or
     epochs: float | None = Field(default=None, gt=0)  # passes over the fold's training cases
     batch: int = Field(default=16, ge=2)
     loss: str = "bce_dice"
-    rate: float = Field(default=0.002, gt=0)  # the peak of the one cycle
-    warm_up: float = Field(default=0.25, gt=0, lt=1)  # the share of steps up to the peak
+    optimiser: str = "adamw"
+    schedule: str = "one_cycle"
+    rate: float = Field(default=0.002, gt=0)  # the highest
+    final_rate: float = Field(default=1e-5, ge=0)  # of cosine
+    warm_up: float = Field(default=0.25, gt=0, lt=1)  # of one_cycle: the share up to the peak
     weight_decay: float = Field(default=1e-4, ge=0)
-    clip: float = Field(default=1.0, gt=0)  # largest norm of the gradient
-    validate_every: int = Field(default=100, ge=1)  # steps; the last step always validates
-    keep: Literal["best", "last"] = "best"  # by validation Dice
+    clip: float | None = Field(default=1.0, gt=0)  # largest norm of the gradient
+    encoder_rate: float = Field(default=1.0, ge=0, le=1)  # times the rate; 0 freezes the encoder
+    freeze_epochs: float = Field(default=0.0, ge=0)  # at first, the encoder rests
+    validate_every: int | None = Field(default=None, ge=1)  # steps; else each epoch, and at the end
+    patience: int | None = Field(default=None, ge=1)  # validations without a better one, then stop
+    keep: Literal["best", "last", "rank"] = "best"  # best: by Dice; rank: see validation.py
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # on CUDA; the CPU takes fp32
     checkpoint_seconds: float = Field(default=5.0, ge=0)
     threshold: float = Field(default=0.5, gt=0, lt=1)  # on probabilities
     seed: int = Field(default=42, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_length(cls, value: object) -> object:
+        if isinstance(value, dict) and not {"steps", "epochs"} & value.keys():
+            return {**value, "epochs": EPOCHS}
+        return value
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -79,9 +96,22 @@ class Config(Settings):
         assert self.epochs is not None  # by _one_length
         return max(2, round(self.epochs * cases / self.batch))
 
+    def epoch(self, step: int, cases: int) -> int:
+        """Whole passes over `cases` training cases after `step` steps."""
+        return step * self.batch // cases
 
-def load_config(name: str) -> Config:
+    def validates(self, step: int, cases: int) -> bool:
+        """Whether the model is validated after `step` steps."""
+        if self.validate_every is not None:
+            return step % self.validate_every == 0
+        return self.epoch(step, cases) > self.epoch(step - 1, cases)
+
+
+def load_config(name: str, profile: str | None = None) -> Config:
     """Read a recipe: a YAML file, or the name of one that comes with this package.
+
+    Args:
+        profile: whose settings stand where the file states none; else the file's `profile`.
 
     Raises:
         UsageError: it is missing, no YAML, has an unknown key or a value out of bounds.
@@ -92,6 +122,8 @@ def load_config(name: str) -> Config:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"{name} is no YAML: {str(error).splitlines()[0]}.", remedy) from error
+    if isinstance(value, dict):
+        value = with_profile(value, str(profile or value.get("profile", "default")))
     return validated(Config, value, name, remedy)
 
 

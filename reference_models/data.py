@@ -122,8 +122,13 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, document, cases)
 
 
-def load_pictures(bundle: Bundle, wanted: InputSettings, progress: Progress = quiet) -> Pictures:
-    """Read, check and letterbox every case (bilinear image, nearest mask).
+def load_pictures(
+    bundle: Bundle,
+    wanted: InputSettings,
+    progress: Progress = quiet,
+    resample: Literal["bilinear", "lanczos"] = "bilinear",
+) -> Pictures:
+    """Read, check and letterbox every case (image by `resample`, nearest mask).
 
     Raises:
         BundleError: a file cannot be decoded or does not match its digest.
@@ -133,7 +138,7 @@ def load_pictures(bundle: Bundle, wanted: InputSettings, progress: Progress = qu
     masks = np.zeros_like(images)
     for index, case in enumerate(bundle.cases):
         image, mask = read_case(bundle, case)
-        images[index] = letterbox(image, size, Image.Resampling.BILINEAR)
+        images[index] = letterbox(image, size, Image.Resampling[resample.upper()])
         masks[index] = letterbox(mask, size, Image.Resampling.NEAREST)
         if (index + 1) % 100 == 0 or index + 1 == len(bundle.cases):
             progress("reading cases", index + 1, len(bundle.cases))

@@ -6,7 +6,8 @@ The exit statuses agree with the harness's: 2 usage, 10 the training, 20 the bun
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 
 class ModelsError(Exception):
@@ -47,6 +48,16 @@ class MachineError(ModelsError):
     """The disk is full or read-only, or the device asked for is not there."""
 
     status = 30
+
+
+Value = TypeVar("Value")
+
+
+def chosen(kind: str, name: str, table: Mapping[str, Value]) -> Value:
+    """The row of a table; raises UsageError naming the nearest where there is none."""
+    if name not in table:
+        raise UsageError(f"There is no {kind} {name!r}.", nearest(name, table))
+    return table[name]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -15,8 +15,9 @@ from reference_models.data import Bundle, load_pictures, open_bundle
 from reference_models.errors import TrainingError, UsageError
 from reference_models.export import PARITY_BATCHES, Exported, export_network
 from reference_models.files import sha256_bytes
-from reference_models.machine import DeviceName, prepare_machine
+from reference_models.machine import DeviceName, Machine, prepare_machine
 from reference_models.progress import Progress, Say, quiet, silent
+from reference_models.run import TrainedFold, build_network, check
 from reference_models.submission import (
     DOCUMENT,
     TRAINING,
@@ -25,13 +26,8 @@ from reference_models.submission import (
     exported_folds,
     write_submission,
 )
-from reference_models.trainer import (
-    FoldPaths,
-    TrainedFold,
-    build_network,
-    finished_fold,
-    train_fold,
-)
+from reference_models.trainer import FoldPaths, finished_fold, train_fold
+from reference_models.transfer import Start, no_start, read_start
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,8 @@ class Job:
         bundle: the training bundle.
         out: the submission folder.
         work: where checkpoints and logs stay; None keeps them in `out` until all folds are done.
+        start: a file of weights to start from; None starts fresh.
+        events: a folder for TensorBoard's events; None writes none.
     """
 
     config: Config
@@ -51,6 +49,8 @@ class Job:
     work: Path | None = None
     device: DeviceName = "auto"
     threads: int | None = None
+    start: Path | None = None
+    events: Path | None = None
 
     @property
     def work_folder(self) -> Path:
@@ -58,10 +58,10 @@ class Job:
         return self.work or self.out / WORK
 
 
-def fingerprint(config: Config, bundle: Bundle) -> str:
-    """A digest of all that decides the result: the recipe and the bundle's cases."""
+def fingerprint(config: Config, bundle: Bundle, start: Start) -> str:
+    """A digest of all that decides the result: the recipe, the bundle's cases and the start."""
     recipe = config.model_dump(exclude={"checkpoint_seconds"})
-    parts = [recipe, bundle.document.split_digest, bundle.document.cases_sha256]
+    parts = [recipe, bundle.document.split_digest, bundle.document.cases_sha256, start.digest]
     return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
 
 
@@ -81,25 +81,28 @@ def train(
             f"{job.bundle} has no fold {max(wanted)}.",
             f"Its folds are 0 to {max(bundle.folds)}.",
         )
-    print_of = fingerprint(job.config, bundle)
+    check(job.config)  # what cannot be built should say so before data are read
+    start = _start(job)
+    print_of = fingerprint(job.config, bundle, start)
     if set(wanted) <= exported_folds(job.out, print_of) and (job.out / DOCUMENT).exists():
         say(f"{job.out} already holds what was asked for.")
         return
-    build_network(job.config)  # a network that cannot be built should say so before data are read
+    say(start.report)
     machine = prepare_machine(job.device, job.threads, job.config.precision)
-    batches = Batches(job.config, load_pictures(bundle, job.config.input, progress), machine)
+    batches = _batches(job.config, bundle, machine, progress)
     for fold in wanted:
         train_fold(
             job.config,
             batches,
             fold,
             machine,
-            paths=FoldPaths.under(job.work_folder, fold),
+            paths=FoldPaths.under(job.work_folder, fold, job.events),
             fingerprint=print_of,
+            start=start.weights,
             progress=progress,
             say=say,
         )
-    _export(job, bundle, batches, progress, say)
+    _export(job, bundle, batches, print_of, progress, say)
 
 
 def export(job: Job, progress: Progress = quiet, say: Say = silent) -> None:
@@ -109,14 +112,25 @@ def export(job: Job, progress: Progress = quiet, say: Say = silent) -> None:
         TrainingError: no fold's training has ended.
     """
     bundle = open_bundle(job.bundle)
-    exported_folds(job.out, fingerprint(job.config, bundle))
+    print_of = fingerprint(job.config, bundle, _start(job))
+    exported_folds(job.out, print_of)
     machine = prepare_machine("cpu", job.threads, job.config.precision)
-    batches = Batches(job.config, load_pictures(bundle, job.config.input, progress), machine)
-    _export(job, bundle, batches, progress, say)
+    batches = _batches(job.config, bundle, machine, progress)
+    _export(job, bundle, batches, print_of, progress, say)
 
 
-def _export(job: Job, bundle: Bundle, batches: Batches, progress: Progress, say: Say) -> None:
-    print_of = fingerprint(job.config, bundle)
+def _start(job: Job) -> Start:
+    return read_start(job.start, job.config) if job.start else no_start()
+
+
+def _batches(config: Config, bundle: Bundle, machine: Machine, progress: Progress) -> Batches:
+    pictures = load_pictures(bundle, config.input, progress, config.resample)
+    return Batches(config, pictures, machine)
+
+
+def _export(
+    job: Job, bundle: Bundle, batches: Batches, print_of: str, progress: Progress, say: Say
+) -> None:
     found = (
         finished_fold(fold, FoldPaths.under(job.work_folder, fold), print_of)
         for fold in bundle.folds

@@ -9,7 +9,7 @@ import pytest
 from reference_models.config import Config, load_config, packaged_configs
 from reference_models.errors import UsageError
 from reference_models.networks import NETWORKS
-from reference_models.trainer import build_network
+from reference_models.run import build_network, check
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,8 @@ from reference_models.trainer import build_network
         ("network: unext\nsteps: 5\nbach: 4\n", "bach.*Did you mean 'batch'"),
         ("network: unext\nsteps: 5\ninput: {heigth: 64}\n", "heigth.*Did you mean 'height'"),
         ("network: unext\nsteps: 5\nbatch: 1\n", "batch"),
-        ("network: unext\n", "either steps or epochs"),
         ("network: unext\nsteps: 5\nepochs: 2\n", "either steps or epochs"),
+        ("network: unext\nprofile: sead\n", "no profile 'sead'.*Did you mean 'seed'"),
         ("network: [", "is no YAML"),
         ("- a list\n", "the document"),
     ],
@@ -46,6 +46,46 @@ def test_every_packaged_recipe_can_be_built(name: str) -> None:
 def test_no_network_is_without_a_recipe_of_its_name() -> None:
     named = {name: load_config(name).network for name in packaged_configs() if name != "demo"}
     assert named == {name: name for name in NETWORKS}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"network": "unnext"}, "no network.*'unext'"),
+        ({"loss": "lovas"}, "no loss.*'lovasz'"),
+        ({"optimiser": "adam_w"}, "no optimiser.*'adamw'"),
+        ({"schedule": "onecycle"}, "no schedule.*'one_cycle'"),
+        ({"input": {"height": 100, "width": 96}}, "multiples of 32: try 96 x 96"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_data_are_read(
+    changes: dict[str, object], complaint: str
+) -> None:
+    config = Config.model_validate({"network": "unext", **changes})
+    with pytest.raises(UsageError, match=complaint):
+        check(config)
+
+
+def test_a_recipe_without_a_length_has_the_known_good_one() -> None:
+    config = Config(network="unext")
+    assert (config.epochs, config.batch, config.rate, config.schedule) == (
+        *(45, 16, 0.002, "one_cycle"),
+    )
+
+
+def test_the_seeds_profile_never_overrides_what_the_recipe_states(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("network: unext\nsteps: 7\nbatch: 4\n")
+    config = load_config(str(path), "seed")
+    assert (config.steps, config.epochs, config.batch) == (7, None, 4)
+    assert (config.schedule, config.rate, config.final_rate) == ("cosine", 1e-3, 1e-5)
+    assert (config.keep, config.patience, config.resample) == ("rank", 25, "lanczos")
+
+
+def test_a_validation_never_falls_twice_into_an_epoch() -> None:
+    config = Config(network="unext", epochs=5, batch=4)
+    steps = [step for step in range(1, 26) if config.validates(step, cases=18)]
+    assert steps == [5, 9, 14, 18, 23]
 
 
 def test_epochs_become_steps_of_the_folds_own_length() -> None:

@@ -1,0 +1,44 @@
+"""Which weights of a network are its encoder? One row each, by the beginning of their names."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from reference_models.config import Config
+
+ENCODERS: dict[str, tuple[str, ...]] = {
+    "unet": ("encoder.",),
+    "attention_unet": ("encoder.",),
+    "unet_plus_plus": ("encoder.",),
+    "unet_3_plus": ("encoder.",),
+    "cmu_net": ("encoder.", "bottom."),
+    "transunet": ("stem.", "stages.", "transformer."),
+    "swin_unet": ("embed.", "norm_embedded.", "encoder.", "merge.", "norm_deepest."),
+    "medt": ("whole.stem.", "whole.levels.", "patches.stem.", "patches.levels.", "patches.bottom."),
+    "cmunext": ("stem.", "encoder."),
+    "cmunext_s": ("stem.", "encoder."),
+    "cmunext_l": ("stem.", "encoder."),
+    "unext": ("conv_down.", "token_down."),
+}
+# Weights that rest in the first epochs, as published: MedT's gates (arXiv:2102.10662).
+LATE: dict[str, tuple[str, int]] = {"medt": (".gates.", 10)}
+
+
+def is_encoder(network: str, name: str) -> bool:
+    """Whether the weight or module `name` of a network of this name belongs to its encoder."""
+    return f"{name}.".startswith(ENCODERS[network])
+
+
+def rest(network: nn.Module, config: Config, epoch: int) -> None:
+    """Let the weights rest that do not learn in `epoch`, and the others learn.
+
+    A resting encoder's batch norms and dropouts act as in evaluation: call it after `train()`.
+    """
+    frozen = config.encoder_rate == 0 or epoch < config.freeze_epochs
+    part, until = LATE.get(config.network, ("", 0))
+    for name, weight in network.named_parameters():
+        late = epoch < until and part in name
+        weight.requires_grad_(not (late or (frozen and is_encoder(config.network, name))))
+    for name, module in network.named_modules():
+        if frozen and name and is_encoder(config.network, name):
+            module.train(False)

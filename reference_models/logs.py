@@ -1,0 +1,69 @@
+"""Where can one watch a training? A CSV file beside the checkpoint, and TensorBoard's events.
+
+The events are written by tensorboardX: it needs no TensorBoard, which is many times its size.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reference_models.errors import UsageError
+from reference_models.files import disk_errors, write_atomically
+
+
+def write_csv(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write one line a validation.
+
+    Raises:
+        MachineError: where the disk refuses.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomically(path, text.getvalue().encode())
+
+
+class Events:
+    """The scalars of one fold's validations, for TensorBoard; nothing where `folder` is None.
+
+    Args:
+        step: the step that training goes on from; what was shown of later ones is withdrawn.
+
+    Raises:
+        UsageError: tensorboardX is not installed.
+        MachineError: where the disk refuses.
+    """
+
+    def __init__(self, folder: Path | None, fold: int, step: int) -> None:
+        self._writer: Any = None
+        if folder is None:
+            return
+        try:
+            from tensorboardX import SummaryWriter  # noqa: PLC0415  an extra
+        except ImportError as error:
+            raise UsageError(
+                "--tensorboard needs the package tensorboardX.",
+                'Install it with pip install "busbench[tensorboard]", or leave the option out.',
+            ) from error
+        with disk_errors(folder):
+            self._writer = SummaryWriter(str(folder / f"fold-{fold}"), purge_step=step + 1)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Show one validation."""
+        if self._writer is None:
+            return
+        with disk_errors(Path(self._writer.logdir)):
+            for name, value in row.items():
+                if name != "step" and value is not None:
+                    self._writer.add_scalar(name, value, row["step"])
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write out what waits."""
+        if self._writer is not None:
+            self._writer.close()
