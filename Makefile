@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench lock triton clean
 
 demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 	$(BIN)/busbench demo --out demo $(ARGS)
@@ -18,6 +18,9 @@ check: .venv/dev.done  ## lint, types and the walls between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: .venv/dev.done triton  ## speed beside other tools, into benchmarks/results.md
+	BUSBENCH_TRITONSERVER=$(TRITON) $(BIN)/python -m benchmarks
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -26,8 +29,17 @@ check: .venv/dev.done  ## lint, types and the walls between the rooms
 	touch $@
 
 .venv/dev.done: .venv/bin/python pyproject.toml
-	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[evaluator,models,dev]"
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[evaluator,triton,models,dev]"
 	touch $@
+
+# Where tests look too, so that it is installed once.
+TRITON ?= $(HOME)/.cache/busbench/triton
+triton: $(TRITON)/bin/tritonserver  ## a Triton server without an image registry
+	@echo "export BUSBENCH_TRITONSERVER=$(TRITON)"
+
+$(TRITON)/bin/tritonserver: containers/triton/install.sh containers/triton/model.py \
+		containers/locks/triton-server.txt
+	PYTHON=$(PYTHON) sh containers/triton/install.sh $(TRITON)
 
 clean:  ## remove what the other targets made
 	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

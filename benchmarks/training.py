@@ -75,7 +75,7 @@ def measure(name: str, size: int, batch: int, rounds: int, here: Machine) -> dic
     seeds = Batches(seed, pictures, here)
     candidates["loader of profile seed"] = lambda step: seeds.training(0, step)
     finished = {label: waiting(call, here) for label, call in candidates.items()}
-    return interleaved(finished, range(rounds), warm_up=2)
+    return interleaved(finished, range(rounds), warm_up=1)
 
 
 class Ready(Batches):

@@ -13,10 +13,12 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+TRITON = "tritonclient[grpc]"
 # Which of the project's dependencies each room imports.
 ROOMS = {
     "infer": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML"),
-    "score": ("numpy", "numba", "Pillow", "pydantic", "pyrage", "PyYAML", "scipy"),
+    "triton": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML", TRITON),
+    "score": ("numpy", "numba", "Pillow", "pyarrow", "pydantic", "pyrage", "PyYAML", "scipy"),
     "participant": (
         *("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "PyYAML", "safetensors", "torch"),
     ),
@@ -28,7 +30,7 @@ def requirements() -> dict[str, str]:
     """Every requirement of pyproject.toml by its package's name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = project["dependencies"] + extras["evaluator"] + extras["models"]
+    lines = project["dependencies"] + extras["evaluator"] + extras["triton"] + extras["models"]
     names = {line: line.split("=")[0].rstrip("<>!~ ") for line in lines}
     return {name: line for line, name in names.items()}
 

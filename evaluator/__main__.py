@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Literal, get_args
 
+from evaluator.backends import BACKENDS, Device, InferSettings
+from evaluator.backends.triton_server import TritonOptions
 from evaluator.contract import GateVerdict, Submission, read, write
 from evaluator.errors import BusbenchError
 from evaluator.files import pretty_json, write_atomically
@@ -30,10 +33,11 @@ def run_gate(args: argparse.Namespace) -> None:
 
 def run_infer(args: argparse.Namespace) -> None:
     """Run the gated models on the sealed images."""
-    from evaluator.infer import InferSettings, infer  # noqa: PLC0415
+    from evaluator.infer import infer  # noqa: PLC0415
 
     verdict = read(GateVerdict, args.gate, "stage-crashed", "Run the evaluation again.")
-    settings = InferSettings(args.device, args.threads, args.batch_size)
+    triton = TritonOptions(args.triton, args.triton_repository, args.tritonserver)
+    settings = InferSettings(args.device, args.threads, args.batch_size, args.backend, triton)
     infer(
         args.submission,
         verdict,
@@ -52,6 +56,12 @@ def run_score(args: argparse.Namespace) -> None:
     score(args.predictions, args.labels, args.key, args.out, print_line)
 
 
+def _batch_size(text: str) -> int | Literal["auto"]:
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text} is neither auto nor a number above 0")
+    return "auto" if text == "auto" else int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evaluator", description=__doc__)
     stages = parser.add_subparsers(required=True, metavar="STAGE")
@@ -67,9 +77,13 @@ def _parser() -> argparse.ArgumentParser:
         for path in names:
             stage.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
         if function is run_infer:
-            stage.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+            stage.add_argument("--device", choices=get_args(Device), default="cpu")
+            stage.add_argument("--backend", choices=tuple(BACKENDS), default="onnxruntime")
             stage.add_argument("--threads", type=int, default=1)
-            stage.add_argument("--batch-size", type=int, default=8)
+            stage.add_argument("--batch-size", type=_batch_size, default="auto", metavar="N|auto")
+            stage.add_argument("--triton", metavar="HOST:PORT", help="a server that runs already")
+            stage.add_argument("--triton-repository", type=Path, metavar="PATH", help="its models")
+            stage.add_argument("--tritonserver", type=Path, metavar="PATH", help="or one to start")
     return parser
 
 

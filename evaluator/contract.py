@@ -7,6 +7,7 @@ in lower-case hexadecimal. `read` and `write` are the only ways in and out.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -19,6 +20,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, pretty_json, sha256_bytes, write_atomically
@@ -37,6 +39,9 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]
 Label = Literal["benign", "malignant", "normal"]
 Policy = Literal["patient", "image"]
 MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb would pass it
+MAX_CASES = 100_000
+MAX_FOLDS = 20
+Fold = Annotated[int, Field(ge=0, lt=MAX_FOLDS)]
 
 
 class Contract(BaseModel):
@@ -49,6 +54,10 @@ class Contract(BaseModel):
     def document(self) -> dict[str, Any]:
         """The document as plain JSON values, with `schema` under its own name."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+# Of a document's rows, one a case: validated alike, in a third of a model's memory.
+ROW = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 # --- split manifest: freeze -> seal, verify --------------------------------------------------
@@ -137,11 +146,13 @@ class SealedBundle(Contract):
     cases: int
     images_sha256: Digest
     labels_sha256: Digest
+    consistency: bool  # whether the archives hold a seed for the consistency pass
     image_recipient: str
     label_recipient: str
 
 
-class SealedCase(Contract):
+@dataclass(frozen=True, kw_only=True, slots=True, config=ROW)
+class SealedCase:
     """One row of the index inside a sealed archive; what the room may not know stays null."""
 
     case_id: CaseId
@@ -149,45 +160,90 @@ class SealedCase(Contract):
     width: int = Field(ge=1, le=MAX_SIDE)
     file: FileName
     label: Label | None = None
+    device: str | None = None  # the scanner
     patient_group: str | None = None
     spacing_mm: tuple[float, float] | None = None  # (row, column)
 
 
 class SealedIndex(Contract):
-    """`index.json`, the first member of a sealed archive."""
+    """`index.json`, the first member of a sealed archive.
+
+    The seed of the consistency pass is the same in both archives and stands nowhere else; null
+    where the pass is off.
+    """
 
     schema_: Literal["busbench/sealed-index/v1"] = Field(
         default="busbench/sealed-index/v1", alias="schema"
     )
     split_digest: Digest
+    consistency_seed: Digest | None = None  # 256 random bits
     cases: tuple[SealedCase, ...]
 
 
 # --- submission: participant -> gate ---------------------------------------------------------
 
 
+Positive = Annotated[float, Field(gt=0)]
+
+
 class InputSpec(Contract):
-    """How a participant's network wants its input."""
+    """How a participant's network wants its input.
+
+    `mean` and `std` apply after division by 255; each is one number, or one a channel.
+    """
 
     height: int = Field(ge=16, le=2048)
     width: int = Field(ge=16, le=2048)
     resize: Literal["letterbox", "stretch"] = "letterbox"
     channels: Literal["grey", "rgb"] = "grey"
-    mean: float = 0.0  # after division by 255
-    std: float = Field(default=1.0, gt=0)
+    mean: float | tuple[float, ...] = 0.0
+    std: Positive | tuple[Positive, ...] = 1.0
+
+    @property
+    def depth(self) -> int:
+        """How many channels the network takes; `rgb` repeats the grey image."""
+        return 3 if self.channels == "rgb" else 1
+
+    @model_validator(mode="after")
+    def _one_a_channel(self) -> Self:
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, tuple) and len(value) != self.depth:
+                raise ValueError(
+                    f"{name}: give one number, or {self.depth} for {self.channels} images"
+                )
+        return self
+
+
+OutputKind = Literal["logits", "probabilities", "softmax", "mask"]
 
 
 class OutputSpec(Contract):
-    """What a participant's network gives: one map per image, foreground where it is above."""
+    """What a participant's network gives: the lesion is where its probability is above `threshold`.
 
-    kind: Literal["logits", "probabilities"] = "logits"
+    `logits` and `probabilities` are one map an image. `softmax` is two maps of logits, background
+    and lesion; the softmax itself is taken here. `mask` is one map of zeros and ones, cut at one
+    half like any other once it is resampled.
+    """
+
+    kind: OutputKind = "logits"
     threshold: float = Field(default=0.5, gt=0, lt=1)  # on probabilities, strictly above
+
+    @property
+    def maps(self) -> int:
+        """How many maps the network gives an image."""
+        return 2 if self.kind == "softmax" else 1
+
+    @model_validator(mode="after")
+    def _a_mask_is_cut_already(self) -> Self:
+        if self.kind == "mask" and self.threshold != 0.5:
+            raise ValueError("threshold: a mask has been cut already; leave it out")
+        return self
 
 
 class ModelFile(Contract):
     """One ONNX file: the model of one fold, or of all folds where `fold` is null."""
 
-    fold: int | None = Field(default=None, ge=0, le=19)
+    fold: Fold | None = None
     file: FileName
     sha256: Digest
 
@@ -203,7 +259,7 @@ class Submission(Contract):
     track: Name
     input: InputSpec
     output: OutputSpec
-    models: tuple[ModelFile, ...] = Field(min_length=1, max_length=20)
+    models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
     opset: int = Field(ge=11, le=26)
     parameters: int | None = Field(default=None, ge=0)  # claimed; the report counts for itself
 
@@ -248,16 +304,19 @@ class Runtime(Contract):
     """What inference really ran on."""
 
     backend: Literal["onnxruntime", "triton"]
-    backend_version: str
-    provider: str
-    device: Literal["cpu", "cuda"]
+    backend_version: Title
+    provider: Title
+    device: Literal["cpu", "cuda", "tensorrt"]
+    device_name: Title  # of the processor or the GPU; `unknown` where it does not tell
     threads: int
     batch_size: int
     latency_ms: float  # median of one image at batch 1, after a warm-up, the network alone
+    repeated_cases: int  # of each model, run a second time: every mask came out the same
 
 
-class PredictedCase(Contract):
-    """A case's place in the packed masks."""
+@dataclass(frozen=True, kw_only=True, slots=True, config=ROW)
+class PredictedCase:
+    """A case's place in the packed masks: its id and the size of its mask."""
 
     case_id: CaseId
     height: int = Field(ge=1, le=MAX_SIDE)
@@ -269,6 +328,8 @@ class Predictions(Contract):
 
     A `.bits` file is the concatenation, in the order of `cases`, of each case's boolean mask at
     native size: row-major, `numpy.packbits` (big bit order), padded to whole bytes per case.
+    Where the consistency pass is on, `fold-<k>.moved.bits` holds the masks of the moved images in
+    the same way, in the order and sizes of `moved`, which are those of the moved images.
     """
 
     schema_: Literal["busbench/predictions/v1"] = Field(
@@ -276,8 +337,9 @@ class Predictions(Contract):
     )
     submission_sha256: Digest
     split_digest: Digest
-    folds: tuple[int | None, ...]
-    cases: tuple[PredictedCase, ...]
+    folds: tuple[Fold | None, ...] = Field(min_length=1, max_length=MAX_FOLDS)
+    cases: tuple[PredictedCase, ...] = Field(max_length=MAX_CASES)
+    moved: tuple[PredictedCase, ...] = Field(default=(), max_length=MAX_CASES)
     runtime: Runtime
 
 
@@ -294,12 +356,24 @@ class MetricSummary(Contract):
     folds: tuple[float, ...]
 
 
+class Consistency(Contract):
+    """What a group loses on moved images; see `evaluator.consistency`.
+
+    Over those of its lesion cases that keep at least half of their lesion.
+    """
+
+    cases: int
+    moved: dict[str, MetricSummary]  # on the moved images
+    gap: dict[str, MetricSummary]  # plain minus moved, case by case
+
+
 class GroupScores(Contract):
     """All metrics over one group of test cases."""
 
     cases: int
     patients: int
     metrics: dict[str, MetricSummary]
+    consistency: Consistency | None = None  # null where the pass is off, or no case qualifies
 
 
 class Scores(Contract):
@@ -308,9 +382,9 @@ class Scores(Contract):
     schema_: Literal["busbench/scores/v1"] = Field(default="busbench/scores/v1", alias="schema")
     metric_profile: str
     units: dict[str, str]
-    groups: dict[str, GroupScores]  # all, lesion, normal, and each class
+    groups: dict[str, GroupScores]  # by the names of `evaluator.groups`
     true_negatives: int  # both masks empty, over all folds
-    invalid: int  # cases that took the worst value, over all folds
+    invalid: int  # masks that took the worst value, over all folds and both passes
     predictions_sha256: Digest
 
 
@@ -375,9 +449,8 @@ def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str
     if len(data) > MAX_DOCUMENT_BYTES:
         raise BusbenchError(code, f"{where} is larger than {MAX_DOCUMENT_BYTES} bytes.", remedy)
     try:
-        text = data.decode("utf-8")
-        value = _safe_yaml(text) if where.endswith((".yaml", ".yml")) else json.loads(text)
-        return model.model_validate(value)
+        load = _safe_yaml if where.endswith((".yaml", ".yml")) else json.loads
+        return model.model_validate(load(data.decode("utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the document"
@@ -405,10 +478,16 @@ def _safe_yaml(text: str) -> Any:
 def read(model: type[Document], path: Path, code: str, remedy: str) -> Document:
     """Read and validate the document at `path`; see `parse` for what is raised."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb", opener=_without_waiting) as handle:
+            data = handle.read(MAX_DOCUMENT_BYTES + 1) or b""  # None: a pipe with nothing in it
     except OSError as error:
         raise BusbenchError(code, f"{path} cannot be read ({error.strerror}).", remedy) from error
     return parse(model, data, str(path), code, remedy)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open what may be a pipe that nobody writes to, or nobody stops writing to."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def write(document: Contract, path: Path) -> None:

@@ -40,6 +40,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "gate-refused": (Fault.SUBMISSION, "The gate refused a model file."),
     "training-failed": (Fault.SUBMISSION, "Training ended without a submission."),
     "model-failed": (Fault.SUBMISSION, "The model failed while it was loaded or run."),
+    "model-nondeterministic": (Fault.SUBMISSION, "The model gave two masks of one image."),
     "predictions-invalid": (Fault.SUBMISSION, "The predictions break their contract."),
     "limit-time": (Fault.SUBMISSION, "A stage ran past its time limit."),
     "limit-memory": (Fault.SUBMISSION, "A stage ran past its memory limit."),
@@ -50,9 +51,11 @@ CODES: dict[str, tuple[Fault, str]] = {
     "engine-unavailable": (Fault.INFRASTRUCTURE, "No Docker engine answers."),
     "image-unavailable": (Fault.INFRASTRUCTURE, "A container image cannot be built or found."),
     "device-unavailable": (Fault.INFRASTRUCTURE, "The device asked for is not there."),
+    "triton-unavailable": (Fault.INFRASTRUCTURE, "No Triton server answers, or none is there."),
     "disk-full": (Fault.INFRASTRUCTURE, "The disk is full or not writable."),
     "stage-crashed": (Fault.INFRASTRUCTURE, "A stage of ours ended without a result."),
     "extra-missing": (Fault.INFRASTRUCTURE, "A room's packages are not installed."),
+    "extra-conflict": (Fault.INFRASTRUCTURE, "Two installed packages overwrite each other."),
 }
 
 

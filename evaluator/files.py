@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -48,8 +49,11 @@ def canonical_json(value: Any) -> bytes:
 
 def pretty_json(value: Any) -> bytes:
     """JSON for people: sorted keys, two blanks, a final newline."""
-    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    return text.encode() + b"\n"
+    encoder = json.JSONEncoder(sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    text = io.BytesIO()  # `dumps` would hold every piece of a long document at once
+    text.writelines(piece.encode() for piece in encoder.iterencode(value))
+    text.write(b"\n")
+    return text.getvalue()
 
 
 @contextmanager

@@ -1,45 +1,41 @@
-"""The infer stage: sealed images and ONNX files in, packed masks out. It never sees a label."""
+"""The infer stage: sealed images and ONNX files in, packed masks out. It never sees a label.
+
+One sweep a model and pass: the archive is opened again for each, so that images are never all held.
+"""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+import random
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from evaluator.backends import OnnxRuntimeModel
+from evaluator.backends import InferSettings, Model, open_model
+from evaluator.consistency import draw
 from evaluator.contract import (
     GateVerdict,
     PredictedCase,
     Predictions,
     Runtime,
-    SealedCase,
+    SealedIndex,
     Submission,
     read,
     write,
 )
 from evaluator.errors import BusbenchError
-from evaluator.predictions import DOCUMENT, bits_file, pack
-from evaluator.preprocessing import to_input, to_mask
+from evaluator.files import disk_errors
+from evaluator.hardware import device_name
+from evaluator.predictions import DOCUMENT, bits_file
 from evaluator.progress import Progress, quiet
-from evaluator.sealed import decode_png, open_sealed
+from evaluator.sealed import open_sealed
+from evaluator.speed import Pace, measure
+from evaluator.sweep import Masks, Sweep
 
-WARM_UP, TIMED = 2, 10  # runs at batch 1 for the latency
-
-
-@dataclass(frozen=True)
-class InferSettings:
-    """How to run: nothing here changes a mask, apart from the device's arithmetic."""
-
-    device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = 1
-    batch_size: int = 8
+REPEATED, REPEAT_SEED = 8, 20  # cases that are run a second time, at least, and how they are drawn
+_HANDED_IN = "Hand in the folder again as `busbench check` accepted it."
 
 
 def infer(
@@ -52,7 +48,7 @@ def infer(
     settings: InferSettings,
     progress: Progress = quiet,
 ) -> Predictions:
-    """Run every model of a gated submission on every sealed image.
+    """Run every model of a gated submission on every sealed image, and on some of them twice.
 
     Args:
         folder: the submission: `submission.yaml` and the ONNX files it names.
@@ -61,83 +57,120 @@ def infer(
         images: the sealed images, opened with the age identity in `key`.
 
     Raises:
-        BusbenchError: `model-failed`, `device-unavailable`, `bundle-invalid`, `keys-invalid`.
+        BusbenchError: `model-failed`, `model-nondeterministic`, `device-unavailable`,
+            `bundle-invalid`, `keys-invalid`.
     """
-    remedy = "Hand in the folder again as `busbench check` accepted it."
-    submission = read(Submission, folder / "submission.yaml", "submission-invalid", remedy)
+    submission = read(Submission, folder / "submission.yaml", "submission-invalid", _HANDED_IN)
     if verdict.submission_sha256 != submission.digest:
-        raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", remedy)
-    runtime: Runtime | None = None
-    cases: tuple[PredictedCase, ...] = ()
-    for number, model_file in enumerate(submission.models):
-        model = OnnxRuntimeModel(folder / model_file.file, settings.device, settings.threads)
-        latency = _latency_ms(model, submission)
-        what = f"inference {number + 1} of {len(submission.models)}"
-        with open_sealed(images, key) as (index, stream):
-            split_digest = index.split_digest
-            pixels = (
-                (case, decode_png(data, case, images))
-                for case, data in _watch(stream, progress, what, len(index.cases))
-            )
-            bits = out / bits_file(model_file.fold)
-            cases = tuple(_write_masks(model, submission, pixels, bits, settings.batch_size))
-        if runtime is None:
-            runtime = _runtime(model, settings, latency)
-    assert runtime is not None  # a submission names at least one model
+        raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
+    head = _head(images, key)
+    pace: Pace | None = None
+    for number, declared in enumerate(submission.models, start=1):
+        tell = partial(progress, f"inference {number} of {len(submission.models)}")
+        repeated = 0
+        with closing(open_model(folder / declared.file, settings)) as model:
+            pace = pace or measure(model, submission.input, settings.batch_size)
+            helpers = _helpers(settings)
+            plain = Sweep(model, declared.file, submission, images, pace.batch_size, helpers)
+            for seed in head.seeds:
+                bits = out / bits_file(declared.fold, moved=seed is not None)
+                repeated += _write_masks(replace(plain, seed=seed), key, bits, tell)
+    assert pace is not None  # a submission names at least one model
     predictions = Predictions(
         submission_sha256=submission.digest,
-        split_digest=split_digest,
+        split_digest=head.split_digest,
         folds=tuple(model.fold for model in submission.models),
-        cases=cases,
-        runtime=runtime,
+        cases=head.cases,
+        moved=head.moved,
+        runtime=_runtime(model, settings, pace, repeated),
     )
     write(predictions, out / DOCUMENT)
     return predictions
 
 
-def _watch(
-    stream: Iterator[tuple[SealedCase, bytes]], progress: Progress, what: str, total: int
-) -> Iterator[tuple[SealedCase, bytes]]:
-    for done, item in enumerate(stream, start=1):
-        yield item
-        progress(what, done, total)
+class _Head(NamedTuple):
+    """What the sealed index says of all predictions; the index itself is too large to keep."""
+
+    split_digest: str
+    seeds: tuple[str | None, ...]  # None: the images as they are; then the one that moves them
+    cases: tuple[PredictedCase, ...]
+    moved: tuple[PredictedCase, ...]
 
 
-def _write_masks(
-    model: OnnxRuntimeModel,
-    submission: Submission,
-    pixels: Iterator[tuple[SealedCase, NDArray[np.uint8]]],
-    bits: Path,
-    batch_size: int,
-) -> Iterator[PredictedCase]:
-    with bits.open("wb") as sink:
-        while group := tuple(islice(pixels, batch_size)):
-            batch = np.stack([to_input(image, submission.input) for _, image in group])
-            for (case, image), output in zip(group, model.run(batch), strict=True):
-                mask = to_mask(output, image.shape, submission.input, submission.output)
-                sink.write(pack(mask))
-                yield PredictedCase(case_id=case.case_id, height=case.height, width=case.width)
+def _head(images: Path, key: Path) -> _Head:
+    with open_sealed(images, key) as (index, _):
+        seed = index.consistency_seed
+        moved = () if seed is None else _predicted(index, seed)
+        seeds = (None,) if seed is None else (None, seed)
+        return _Head(index.split_digest, seeds, _predicted(index, None), moved)
 
 
-def _latency_ms(model: OnnxRuntimeModel, submission: Submission) -> float:
-    """Median milliseconds for one image at batch 1, after a warm-up: the network alone."""
-    channels = 3 if submission.input.channels == "rgb" else 1
-    image = np.zeros((1, channels, submission.input.height, submission.input.width), np.float32)
-    times = []
-    for _ in range(WARM_UP + TIMED):
-        start = time.perf_counter()
-        model.run(image)
-        times.append(time.perf_counter() - start)
-    return round(1000 * statistics.median(times[WARM_UP:]), 3)
+def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...]:
+    """Every case with the size of its image, as it is or moved."""
+    seen = (
+        (case, case if seed is None else draw(seed, case.case_id, case.height, case.width))
+        for case in index.cases
+    )
+    return tuple(
+        PredictedCase(case_id=case.case_id, height=shape.height, width=shape.width)
+        for case, shape in seen
+    )
 
 
-def _runtime(model: OnnxRuntimeModel, settings: InferSettings, latency: float) -> Runtime:
+def _runtime(model: Model, settings: InferSettings, pace: Pace, repeated: int) -> Runtime:
     return Runtime(
         backend=model.backend,
         backend_version=model.version,
         provider=model.provider,
         device=settings.device,
+        device_name=device_name(settings.device),
         threads=settings.threads,
-        batch_size=settings.batch_size,
-        latency_ms=latency,
+        batch_size=pace.batch_size,
+        latency_ms=pace.latency_ms,
+        repeated_cases=repeated,
     )
+
+
+def _helpers(settings: InferSettings) -> int:
+    """Threads to prepare with, and to pack with: on a CPU they live beside the network's own."""
+    return settings.threads if settings.device != "cpu" else max(1, settings.threads // 2)
+
+
+def _write_masks(sweep: Sweep, key: Path, bits: Path, tell: Callable[[int, int], None]) -> int:
+    """Write every case's mask to `bits`, then run some of the batches a second time.
+
+    Returns:
+        How many cases were run a second time, each with the same mask as before.
+    """
+    kept: list[Masks] = []
+    done = 0
+    with (
+        open_sealed(sweep.images, key) as (index, cases),
+        disk_errors(bits),
+        bits.open("wb") as sink,
+        closing(sweep.masks(cases)) as results,
+    ):
+        total = len(index.cases)
+        drawn = batches_to_repeat(total, sweep.batch_size)
+        for masks in results:
+            sink.writelines(masks.packed)
+            done += len(masks.packed)
+            if masks.batch.number in drawn:
+                kept.append(masks)
+            tell(done, total)
+    for masks in kept:
+        sweep.repeat(masks)
+    return sum(len(masks.packed) for masks in kept)
+
+
+def batches_to_repeat(total: int, batch_size: int) -> set[int]:
+    """Numbers of drawn batches that hold `REPEATED` cases or more, or all that there are.
+
+    Whole batches, because arithmetic may depend on a batch's size.
+    """
+    sizes = [min(batch_size, total - start) for start in range(0, total, batch_size)]
+    drawn: set[int] = set()
+    for number in random.Random(REPEAT_SEED).sample(range(len(sizes)), len(sizes)):
+        if sum(sizes[taken] for taken in drawn) < REPEATED:
+            drawn.add(number)
+    return drawn

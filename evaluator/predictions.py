@@ -6,7 +6,7 @@ a pixel is read. The layout is told in `contract.Predictions`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,10 @@ DOCUMENT = "predictions.json"
 REMEDY = "Evaluate the submission again; predictions are written by the infer stage only."
 
 
-def bits_file(fold: int | None) -> str:
-    """The name of the packed masks of one fold's model."""
-    return "fold-all.bits" if fold is None else f"fold-{fold}.bits"
+def bits_file(fold: int | None, moved: bool = False) -> str:
+    """The name of the packed masks of one fold's model, on the images as they are or moved."""
+    name = "all" if fold is None else str(fold)
+    return f"fold-{name}.moved.bits" if moved else f"fold-{name}.bits"
 
 
 def packed_bytes(height: int, width: int) -> int:
@@ -41,29 +42,48 @@ def open_predictions(folder: Path) -> Predictions:
         BusbenchError: `predictions-invalid` where an id or a fold stands twice, a file is missing,
             a link, or not of the size that its cases need.
     """
-    document = read(Predictions, folder / DOCUMENT, "predictions-invalid", REMEDY)
-    ids = [case.case_id for case in document.cases]
-    for what, values in (("case id", ids), ("fold", document.folds)):
+    path = folder / DOCUMENT
+    if not _is_regular(path):
+        raise _refused(f"{path} is missing or is no regular file")
+    document = read(Predictions, path, "predictions-invalid", REMEDY)
+    for what, values in (
+        ("case id", [case.case_id for case in document.cases]),
+        ("moved case id", [case.case_id for case in document.moved]),
+        ("fold", document.folds),
+    ):
         if len(set(values)) != len(values):
-            raise BusbenchError(
-                "predictions-invalid", f"{folder / DOCUMENT} names a {what} twice.", REMEDY
-            )
-    expected = sum(packed_bytes(case.height, case.width) for case in document.cases)
+            raise _refused(f"{path} names a {what} twice")
     for fold in document.folds:
-        path = folder / bits_file(fold)
-        if path.is_symlink() or not path.is_file() or path.stat().st_size != expected:
-            raise BusbenchError(
-                "predictions-invalid", f"{path} is not a file of {expected} bytes.", REMEDY
-            )
+        _check_size(folder / bits_file(fold), document.cases)
+        if document.moved:
+            _check_size(folder / bits_file(fold, moved=True), document.moved)
     return document
 
 
-def read_masks(
-    folder: Path, document: Predictions, fold: int | None
-) -> Iterator[tuple[PredictedCase, NDArray[np.bool_]]]:
-    """Each case with its mask (H, W), one at a time, in the document's order."""
-    with (folder / bits_file(fold)).open("rb") as handle:
-        for case in document.cases:
-            data = handle.read(packed_bytes(case.height, case.width))
-            bits = np.unpackbits(np.frombuffer(data, np.uint8), count=case.height * case.width)
-            yield case, bits.reshape(case.height, case.width).astype(np.bool_)
+def _check_size(path: Path, cases: Sequence[PredictedCase]) -> None:
+    expected = sum(packed_bytes(case.height, case.width) for case in cases)
+    if not _is_regular(path) or path.stat().st_size != expected:
+        raise _refused(f"{path} is not a file of {expected} bytes")
+
+
+def _is_regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _refused(why: str) -> BusbenchError:
+    return BusbenchError("predictions-invalid", f"{why}.", REMEDY)
+
+
+def read_packed(
+    path: Path, cases: Sequence[PredictedCase]
+) -> Iterator[tuple[PredictedCase, bytes]]:
+    """Each case of a checked `.bits` file with its packed mask, one at a time, in order."""
+    with path.open("rb") as handle:
+        for case in cases:
+            yield case, handle.read(packed_bytes(case.height, case.width))
+
+
+def unpack(packed: bytes, height: int, width: int) -> NDArray[np.bool_]:
+    """The mask (H, W) in what `pack` gave; its size is best compared with the truth's before."""
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=height * width)
+    return bits.reshape(height, width).astype(np.bool_)

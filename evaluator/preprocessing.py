@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.contract import InputSpec, OutputSpec
-
-_LOGIT_LIMIT = 80.0  # exp(80) is finite in float32, and sigmoid is 0 or 1 long before
+from evaluator.outputs import foreground
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def place(height: int, width: int, spec: InputSpec) -> Placement:
 def to_input(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     """An image (H, W) uint8 as the network's input (C, height, width) float32.
 
-    Values are (pixel / 255 - mean) / std, padding included (its pixels are 0).
+    Values are (pixel / 255 - mean) / std, channel by channel, padding included (its pixels are 0).
     """
     spot = place(image.shape[0], image.shape[1], spec)
     canvas = np.zeros((spec.height, spec.width), np.float32)
@@ -51,27 +50,27 @@ def to_input(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     inner = canvas[spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]
     inner[:] = np.asarray(resized)
     canvas /= 255.0
-    canvas -= spec.mean
-    canvas /= spec.std
-    channels = 3 if spec.channels == "rgb" else 1
-    return np.repeat(canvas[None], channels, axis=0)
+    result = np.repeat(canvas[None], spec.depth, axis=0)
+    result -= _column(spec.mean)
+    result /= _column(spec.std)
+    return result
+
+
+def _column(values: float | tuple[float, ...]) -> NDArray[np.float32]:
+    return np.array(values, np.float32).reshape(-1, 1, 1)
 
 
 def to_mask(
     output: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, outputs: OutputSpec
 ) -> NDArray[np.bool_]:
-    """A network's map (height, width) as a mask (H, W) on the image's own grid.
+    """A network's maps (K, height, width) of one image as a mask (H, W) on the image's own grid.
 
-    Probabilities are cut to the placed image, resampled to `native` and compared with the
-    threshold, strictly above.
+    The maps are cut to the placed image; their probabilities are resampled to `native` and compared
+    with the threshold, strictly above.
     """
-    probability = output
-    if outputs.kind == "logits":
-        limited = np.clip(output, -_LOGIT_LIMIT, _LOGIT_LIMIT)
-        probability = (1.0 / (1.0 + np.exp(-limited))).astype(np.float32)
     spot = place(*native, inputs)
-    inner = probability[spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]
-    picture = Image.fromarray(np.ascontiguousarray(inner, dtype=np.float32))
+    inner = output[:, spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]
+    picture = Image.fromarray(np.ascontiguousarray(foreground(inner, outputs.kind)))
     resized = picture.resize((native[1], native[0]), Image.Resampling.BILINEAR)
     mask: NDArray[np.bool_] = np.asarray(resized) > outputs.threshold
     return mask

@@ -1,44 +1,35 @@
-"""The score stage: packed masks and sealed labels in, scores out. It never sees a model.
-
-Per case first, then the mean over cases, then mean and standard deviation over the fold models.
-"""
+"""The score stage: packed masks and sealed labels in, scores out. It never sees a model."""
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evaluator.bootstrap import interval
-from evaluator.contract import (
-    GroupScores,
-    MetricSummary,
-    Predictions,
-    Scores,
-    SealedCase,
-    write,
-)
+from evaluator.consistency import move_case
+from evaluator.contract import PredictedCase, Predictions, Scores, SealedCase, write
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file, write_atomically
-from evaluator.metrics import METRICS, Profile, case_metrics, worst
-from evaluator.predictions import DOCUMENT, REMEDY, open_predictions, read_masks
+from evaluator.metrics import METRICS, case_metrics, worst
+from evaluator.predictions import (
+    DOCUMENT,
+    REMEDY,
+    bits_file,
+    open_predictions,
+    read_packed,
+    unpack,
+)
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import decode_png, open_sealed
+from evaluator.summary import PROFILE, CaseScore, summarise
 
-PROFILE: Profile = "native"
-# A group of test cases by name: which classes it holds.
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "all": ("benign", "malignant", "normal"),
-    "lesion": ("benign", "malignant"),
-    "normal": ("normal",),
-    "benign": ("benign",),
-    "malignant": ("malignant",),
-}
+CASES = "cases.parquet"
 
 
 @dataclass(frozen=True)
@@ -49,14 +40,7 @@ class Truth:
     mask: NDArray[np.bool_]  # (H, W)
 
 
-@dataclass(frozen=True)
-class CaseScore:
-    """One model's metrics on one case."""
-
-    fold: int | None
-    case: SealedCase
-    status: str  # ok, true-negative, or why it took the worst value
-    values: dict[str, float]
+Truths = Mapping[str, Truth]  # by case id, in its order
 
 
 def score(
@@ -64,8 +48,8 @@ def score(
 ) -> Scores:
     """Score a submission's predictions against the sealed labels.
 
-    Writes `cases.csv` (every case of every fold: for the organiser alone) and, last, `scores.json`
-    into `out`.
+    Writes `cases.parquet` (every case of every fold: for the organiser alone) and, last,
+    `scores.json` into `out`: the same bytes for the same input.
 
     Raises:
         BusbenchError: `predictions-invalid`, `bundle-invalid`, `keys-invalid`.
@@ -76,108 +60,103 @@ def score(
             raise BusbenchError(
                 "predictions-invalid", f"{predictions} belongs to another split.", REMEDY
             )
-        truths = {
-            case.case_id: Truth(case, decode_png(data, case, labels) > 0) for case, data in stream
-        }
-    unknown = [case.case_id for case in document.cases if case.case_id not in truths]
-    if unknown:
-        raise BusbenchError(
-            "predictions-invalid", f"{predictions} names {unknown[0]}, not a test case.", REMEDY
-        )
+        found = (Truth(case, decode_png(data, case, labels) > 0) for case, data in stream)
+        truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
+    seed = index.consistency_seed
+    moved = {} if seed is None else {i: _moved(seed, truth) for i, truth in truths.items()}
+    _refuse_unknown(predictions, document.cases, truths)
+    _refuse_unknown(predictions, document.moved, moved)
     in_mm = all(truth.case.spacing_mm is not None for truth in truths.values())
     rows: list[CaseScore] = []
+    moved_rows: list[CaseScore] = []
     for number, fold in enumerate(document.folds, start=1):
-        rows.extend(score_fold(document, predictions, fold, truths, in_mm))
+        rows += score_fold(predictions, document, fold, truths, in_mm)
+        if moved:
+            moved_rows += score_fold(predictions, document, fold, moved, in_mm, moved=True)
         progress("scoring", number, len(document.folds))
-    scores = summarise(rows, sha256_file(predictions / DOCUMENT), in_mm)
-    write_atomically(out / "cases.csv", cases_csv(rows))
+    scores = summarise(rows, moved_rows, sha256_file(predictions / DOCUMENT), in_mm)
+    write_atomically(out / CASES, cases_parquet(rows, moved_rows))
     write(scores, out / "scores.json")
     return scores
 
 
+def _moved(seed: str, truth: Truth) -> Truth:
+    return Truth(*move_case(seed, truth.case, truth.mask))
+
+
+def _refuse_unknown(where: Path, cases: Sequence[PredictedCase], truths: Truths) -> None:
+    for case in cases:
+        if case.case_id not in truths:
+            raise BusbenchError(
+                "predictions-invalid", f"{where} names {case.case_id}, not a test case.", REMEDY
+            )
+
+
 def score_fold(
-    document: Predictions, folder: Path, fold: int | None, truths: dict[str, Truth], in_mm: bool
+    folder: Path,
+    document: Predictions,
+    fold: int | None,
+    truths: Truths,
+    in_mm: bool,
+    moved: bool = False,
 ) -> Iterator[CaseScore]:
-    """Every test case of one fold's model, in order of case id; a missing one is the worst."""
-    found = {
-        predicted.case_id: _score_case(fold, mask, truths[predicted.case_id], in_mm)
-        for predicted, mask in read_masks(folder, document, fold)
-    }
-    for case_id in sorted(truths):
-        yield found.get(case_id) or _worst(fold, truths[case_id], in_mm, "missing")
+    """Every test case of one fold's model, in the order of `truths`; a missing one is the worst.
+
+    Args:
+        moved: whether `truths` are those of the moved images.
+    """
+    cases = document.moved if moved else document.cases
+    packed = read_packed(folder / bits_file(fold, moved), cases) if cases else ()
+    found = {c.case_id: _score_case(fold, c, data, truths[c.case_id], in_mm) for c, data in packed}
+    for case_id, truth in truths.items():
+        yield found.get(case_id) or _worst(fold, truth, in_mm, "missing")
 
 
-def _score_case(fold: int | None, mask: NDArray[np.bool_], truth: Truth, in_mm: bool) -> CaseScore:
-    if mask.shape != truth.mask.shape:
+def _score_case(
+    fold: int | None, predicted: PredictedCase, packed: bytes, truth: Truth, in_mm: bool
+) -> CaseScore:
+    if (predicted.height, predicted.width) != truth.mask.shape:
         return _worst(fold, truth, in_mm, "wrong-size")
+    mask = unpack(packed, predicted.height, predicted.width)
     spacing = truth.case.spacing_mm if in_mm else None
     values = case_metrics(mask, truth.mask, spacing=spacing, profile=PROFILE)
-    status = "ok" if mask.any() or truth.mask.any() else "true-negative"
-    return CaseScore(fold, truth.case, status, {name: values[name] for name in METRICS})
+    lesion = int(truth.mask.sum())
+    return CaseScore(
+        fold, truth.case, lesion, "ok" if lesion or mask.any() else "true-negative", values
+    )
 
 
 def _worst(fold: int | None, truth: Truth, in_mm: bool, status: str) -> CaseScore:
     spacing = truth.case.spacing_mm if in_mm else None
     values = {name: worst(name, truth.mask.shape, spacing) for name in METRICS}
-    return CaseScore(fold, truth.case, status, values)
+    return CaseScore(fold, truth.case, int(truth.mask.sum()), status, values)
 
 
-def summarise(rows: Sequence[CaseScore], predictions_sha256: str, in_mm: bool) -> Scores:
-    """Scores of all groups that have cases; a pure function of the rows.
-
-    Args:
-        rows: every case of every fold.
-        in_mm: whether distances are in millimetres, else in pixels.
-    """
-    spacing = (1.0, 1.0) if in_mm else None
-    groups = {
-        name: _group([row for row in rows if row.case.label in classes])
-        for name, classes in GROUPS.items()
-        if any(row.case.label in classes for row in rows)
+def cases_parquet(rows: Sequence[CaseScore], moved: Sequence[CaseScore]) -> bytes:
+    """Every case of every fold as Parquet, one row each; `moved_` columns where there are any."""
+    cases = [row.case for row in rows]
+    columns: dict[str, pa.Array] = {
+        "case_id": pa.array([case.case_id for case in cases], pa.string()),
+        "fold": pa.array([row.fold for row in rows], pa.int8()),  # null: one model for all folds
+        "class": pa.array([case.label for case in cases], pa.string()),
+        "patient_group": pa.array([case.patient_group for case in cases], pa.string()),
+        "device": pa.array([case.device for case in cases], pa.string()),
+        **_columns("", rows),
+        **(_columns("moved_", moved) if moved else {}),
     }
-    return Scores(
-        metric_profile=PROFILE,
-        units={name: metric.unit(spacing) for name, metric in METRICS.items()},
-        groups=groups,
-        true_negatives=sum(row.status == "true-negative" for row in rows),
-        invalid=sum(row.status not in ("ok", "true-negative") for row in rows),
-        predictions_sha256=predictions_sha256,
-    )
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    return sink.getvalue()
 
 
-def _group(rows: Sequence[CaseScore]) -> GroupScores:
-    folds = list(dict.fromkeys(row.fold for row in rows))
-    cases = [row.case for row in rows if row.fold == folds[0]]
-    patients = [case.patient_group or case.case_id for case in cases]
-    summaries = {}
-    for name in METRICS:
-        table = np.array([[r.values[name] for r in rows if r.fold == fold] for fold in folds])
-        summaries[name] = _summary(table, patients)
-    return GroupScores(cases=len(cases), patients=len(set(patients)), metrics=summaries)
-
-
-def _summary(table: NDArray[np.float64], patients: Sequence[str]) -> MetricSummary:
-    """One metric from its values (folds, cases)."""
-    means = table.mean(axis=1)
-    low, high = interval(table.mean(axis=0), patients) or (None, None)
-    return MetricSummary(
-        mean=float(means.mean()),
-        std=float(means.std(ddof=1)) if len(means) > 1 else None,
-        ci_low=low,
-        ci_high=high,
-        folds=tuple(float(mean) for mean in means),
-    )
-
-
-def cases_csv(rows: Sequence[CaseScore]) -> bytes:
-    """Every row as CSV, full precision."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case_id", "fold", "class", "patient_group", "status", *METRICS])
-    for row in rows:
-        fold = "all" if row.fold is None else row.fold
-        values = [repr(row.values[name]) for name in METRICS]
-        writer.writerow(
-            [row.case.case_id, fold, row.case.label, row.case.patient_group, row.status, *values]
-        )
-    return text.getvalue().encode()
+def _columns(prefix: str, rows: Sequence[CaseScore]) -> dict[str, pa.Array]:
+    whole = {
+        "height": [row.case.height for row in rows],
+        "width": [row.case.width for row in rows],
+        "lesion_px": [row.lesion for row in rows],
+    }
+    return {
+        f"{prefix}status": pa.array([row.status for row in rows], pa.string()),
+        **{f"{prefix}{name}": pa.array(column, pa.int32()) for name, column in whole.items()},
+        **{f"{prefix}{m}": pa.array([r.values[m] for r in rows], pa.float64()) for m in METRICS},
+    }

@@ -32,7 +32,9 @@ def seal_archive(index: SealedIndex, files: Iterable[bytes], recipient: str) -> 
     """Encrypt `index` and one file a case, in the index's order, to an age recipient."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        _add(archive, INDEX, canonical_json(index.document()))
+        # what a room may not know is left out: nulls would be half of a long index
+        told = index.model_dump(mode="json", by_alias=True, exclude_none=True)
+        _add(archive, INDEX, canonical_json(told))
         for case, data in zip(index.cases, files, strict=True):
             _add(archive, case.file, data)
     return bytes(pyrage.encrypt(plain.getvalue(), [pyrage.x25519.Recipient.from_str(recipient)]))
@@ -77,6 +79,8 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     content = archive.extractfile(member) if member is not None else None
     if member is None or content is None or member.name != name:
         raise tarfile.ReadError(f"{name} is not where the index says")
+    # a stream never goes back, and would remember every member
+    archive.members.clear()  # type: ignore[attr-defined]
     return content.read()
 
 

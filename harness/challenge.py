@@ -9,7 +9,7 @@ from pydantic import Field
 
 from evaluator.contract import Contract, Name, Title, read
 
-Room = Literal["participant", "infer", "score"]
+Room = Literal["participant", "infer", "triton", "score"]
 BASE_IMAGE = "python:3.11-slim-bookworm"
 
 

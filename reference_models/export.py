@@ -76,10 +76,13 @@ def _folded(network: nn.Module) -> nn.Module:
 
 
 @symbolic_helper.parse_args("v", "is", "s", "v")
-def _constant_padding(g: Any, x: Any, sizes: Sequence[int], mode: str, _value: Any) -> Any:
-    """Zero padding by constants as one node; the exporter's own writes a dozen to reorder them."""
-    if mode != "constant":
-        raise NotImplementedError(f"padding with mode {mode}")
+def _zero_padding(g: Any, x: Any, sizes: Sequence[int], mode: str, value: Any) -> Any:
+    """Padding by zeros as one node; the exporter's own writes a dozen to reorder the sizes."""
+    if mode != "constant" or not value.node().mustBeNone():
+        raise TrainingError(
+            "The network pads by something else than zeros.",
+            "Pad by zeros: the export knows no other padding.",
+        )
     missing = [0] * (x.type().dim() - len(sizes) // 2)
     pads = (*missing, *sizes[-2::-2], *missing, *sizes[::-2])  # all begins, then all ends
     return g.op("Pad", x, g.op("Constant", value_t=torch.tensor(pads)))
@@ -90,7 +93,9 @@ def _graph(network: nn.Module, images: Tensor) -> bytes:
     batch = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # says that it is the older exporter
-        register_custom_op_symbolic("aten::pad", _constant_padding, OPSET)
+        # What the trace takes for constants is judged by the comparison that follows.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        register_custom_op_symbolic("aten::pad", _zero_padding, OPSET)
         torch.onnx.export(
             network,
             (images.contiguous(),),

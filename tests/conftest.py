@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import docker
@@ -33,3 +35,24 @@ def engine() -> docker.DockerClient:
             pytest.fail(message)
         pytest.skip(message)
     return client
+
+
+@pytest.fixture(scope="session")
+def tritonserver() -> Path:
+    """A Triton server, installed once as `make triton` does. Without one, tests skip or, in CI,
+    fail."""
+    if named := os.environ.get("BUSBENCH_TRITONSERVER"):
+        return Path(named)
+    done = subprocess.run(
+        ["make", "triton", f"PYTHON={sys.executable}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return Path(done.stdout.rstrip().rpartition("=")[2])
+    message = f"no Triton server can be installed: {done.stderr.strip().splitlines()[-1]}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)

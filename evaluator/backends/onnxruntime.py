@@ -1,89 +1,215 @@
 """ONNX Runtime, on the CPU or a CUDA device; the device asked for is the device used, or an error.
 
-Not yet run on a GPU.
+Not yet run on a GPU: what is decided there is tested, and binding is tested in the CPU's memory.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from evaluator.backends import Backend, Device, InferSettings
 from evaluator.errors import BusbenchError
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# Precision is never lowered unasked, and the same run gives the same masks: no TF32, and no search
+# for the fastest algorithm, which may end differently each time.
+_CUDA = {
+    "device_id": "0",
+    "use_tf32": "0",
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "arena_extend_strategy": "kSameAsRequested",
+}
+_TENSORRT = {"device_id": "0", "trt_fp16_enable": "0", "trt_int8_enable": "0"}
+# In order: the first must run the network; a later one takes what the first cannot.
+PROVIDERS: Mapping[Device, Sequence[tuple[str, dict[str, str]]]] = {
+    "cpu": (("CPUExecutionProvider", {}),),
+    "cuda": (("CUDAExecutionProvider", _CUDA),),
+    "tensorrt": (("TensorrtExecutionProvider", _TENSORRT), ("CUDAExecutionProvider", _CUDA)),
+}
+# Arithmetic on shapes belongs on the CPU, so `session.disable_cpu_ep_fallback` would refuse honest
+# exports; what makes a network slow must not be there.
+_HEAVY = {
+    *("Attention", "BatchNormalization", "Conv", "ConvInteger", "ConvTranspose", "Einsum", "Gemm"),
+    *("LayerNormalization", "MatMul", "MatMulInteger", "QLinearConv", "QLinearMatMul", "Resize"),
+}
+# They install one and the same module: the one written last wins, and pip does not see it.
+_SAME_MODULE = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
 _STATE = onnxruntime.capi.onnxruntime_pybind11_state
 _FAILURES = (
     *(_STATE.Fail, _STATE.InvalidArgument, _STATE.InvalidGraph, _STATE.InvalidProtobuf),
-    *(_STATE.NotImplemented, _STATE.RuntimeException, RuntimeError, MemoryError),
+    *(_STATE.NotImplemented, _STATE.RuntimeException, _STATE.EPFail),
+    *(RuntimeError, ValueError, MemoryError),
 )
 
 
 class OnnxRuntimeModel:
-    """One ONNX file, loaded.
+    """One ONNX file in a session of its own; see `evaluator.backends.Model`.
 
     Raises:
-        BusbenchError: `device-unavailable` where CUDA was asked for and did not come;
-            `model-failed` where the file cannot be loaded or run.
+        BusbenchError: `device-unavailable` where the device did not come or would not run all of
+            the network; `model-failed` where the file cannot be loaded; `extra-conflict`.
     """
 
-    backend: Literal["onnxruntime"] = "onnxruntime"
+    backend: Backend = "onnxruntime"
     version: str = onnxruntime.__version__
+    in_flight: int = 1
 
-    def __init__(self, path: Path, device: Literal["cpu", "cuda"], threads: int) -> None:
-        self.path, self.device, self.threads = path, device, threads
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4  # failures are raised; the rest is noise on stderr
-        # bytes with the ORT-format magic would reach another, less hardened parser
-        options.add_session_config_entry("session.load_model_format", "ONNX")
-        if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=[PROVIDERS[device]]
-            )
-        except _FAILURES as error:
-            raise self._failed("loaded", error) from error
-        self.provider: str = self._session.get_providers()[0]
-        if self.provider != PROVIDERS[device]:
-            raise BusbenchError(
-                "device-unavailable",
-                f"--device {device} was asked for, but ONNX Runtime fell back to {self.provider}.",
-                "Install busbench[gpu] beside a working CUDA driver, or use --device cpu.",
-            )
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
+    def __init__(self, path: Path, settings: InferSettings) -> None:
+        refuse_conflict([name for name in _SAME_MODULE if _is_installed(name)])
+        self._name = path.name
+        session = _open(path, settings)
+        self.provider: str = session.get_providers()[0]
+        self._fixed_batch = session.get_inputs()[0].shape[0] == 1
+        self._run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+        if settings.device == "cpu":
+            given, result = session.get_inputs()[0].name, session.get_outputs()[0].name
+            self._run = lambda batch: session.run([result], {given: batch})[0]
+        else:
+            refuse_cpu(settings.device, self.provider, _placed(session), path.name)
+            self._run = Bound(session, "cuda").run
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps (N, H, W) for inputs (N, C, H, W); both float32."""
+        """Maps (N, K, H, W) for inputs (N, C, H, W); both float32."""
+        if self._fixed_batch and len(batch) > 1:
+            return np.concatenate([self.run(image[None]) for image in batch])
         try:
-            output: Any = self._session.run([self._output], {self._input: batch})[0]
+            return self._run(batch)
         except _FAILURES as error:
-            raise self._failed("run", error) from error
-        expected = (batch.shape[0], 1, *batch.shape[2:])
-        if output.shape != expected:
-            raise BusbenchError(
-                "model-failed",
-                f"{self.path.name} gave an output of shape {output.shape}, not {expected}.",
-                "Export one map per image, at the input's size.",
-            )
-        if not np.isfinite(output).all():
-            raise BusbenchError(
-                "model-failed",
-                f"{self.path.name} gave NaN or infinite values.",
-                "Look at the training: the network diverged, or fp16 overflowed.",
-            )
-        maps: NDArray[np.float32] = output[:, 0].astype(np.float32, copy=False)
-        return maps
+            raise _failed(self._name, "run", error) from error
 
-    def _failed(self, verb: str, error: BaseException) -> BusbenchError:
-        line = str(error).strip().splitlines()[0][:300] if str(error).strip() else "no reason given"
-        return BusbenchError(
-            "model-failed",
-            f"{self.path.name} cannot be {verb} by ONNX Runtime {self.version}: {line}.",
-            "Load it with the same ONNX Runtime version on your side first.",
+    def close(self) -> None:
+        """Let go of the session and its memory."""
+        del self._run
+
+
+class Bound:
+    """A session whose input and output stay on the device, bound once for each batch shape.
+
+    Only pixels and maps travel. Runs take turns, since they share their buffers.
+
+    Args:
+        memory: `cuda`, or `cpu` in tests.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, memory: str) -> None:
+        self._session, self._memory = session, memory
+        self._lock = threading.Lock()
+        self._shapes: dict[tuple[int, ...], tuple[Any, Any, Any]] = {}
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps (N, K, H, W) of a batch (N, C, H, W), in memory of the caller's own."""
+        with self._lock:
+            if batch.shape not in self._shapes:
+                self._shapes[batch.shape] = self._bind(batch)
+            binding, given, result = self._shapes[batch.shape]
+            given.update_inplace(batch)
+            self._session.run_with_iobinding(binding)
+            return np.array(result.numpy())
+
+    def _bind(self, batch: NDArray[np.float32]) -> tuple[Any, Any, Any]:
+        """The binding, the input's buffer and the output's, whose shape a first run tells."""
+        name = self._session.get_outputs()[0].name
+        given = onnxruntime.OrtValue.ortvalue_from_numpy(batch.copy(), self._memory, 0)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._session.get_inputs()[0].name, given)
+        binding.bind_output(name, self._memory, 0)
+        self._session.run_with_iobinding(binding)
+        (result,) = binding.get_outputs()
+        binding.bind_ortvalue_output(name, result)
+        return binding, given, result
+
+
+def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.log_severity_level = 4  # failures are raised; the rest is noise on stderr
+    # bytes with the ORT-format magic would reach another, less hardened parser
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    on_device = settings.device != "cpu"
+    if on_device:
+        options.use_deterministic_compute = True
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT has no option for it
+        onnxruntime.preload_dlls()
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=list(PROVIDERS[settings.device]), enable_fallback=0
         )
+    except _FAILURES as error:
+        if on_device:  # the gate has loaded this very file on the CPU
+            raise _unavailable(settings.device, f"it failed: {_line(error)}") from error
+        raise _failed(path.name, "loaded", error) from error
+
+
+def _placed(session: onnxruntime.InferenceSession) -> dict[str, set[str]]:
+    placed: dict[str, set[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        placed.setdefault(part.ep_name, set()).update(node.op_type for node in part.get_nodes())
+    return placed
+
+
+def refuse_cpu(device: Device, provider: str, placed: Mapping[str, set[str]], file: str) -> None:
+    """Hold a session to the device that was asked for.
+
+    Args:
+        provider: the session's first.
+        placed: provider -> the operators that it runs.
+
+    Raises:
+        BusbenchError: `device-unavailable` where it would run elsewhere, wholly or in part.
+    """
+    wanted = PROVIDERS[device][0][0]
+    if provider != wanted:
+        raise _unavailable(device, f"ONNX Runtime fell back to {provider}")
+    strays = sorted(placed.get(PROVIDERS["cpu"][0][0], set()) & _HEAVY)
+    if strays:
+        raise _unavailable(device, f"it cannot run {', '.join(strays)} of {file}")
+    if wanted not in placed:
+        raise _unavailable(device, f"it runs nothing of {file}")
+
+
+def refuse_conflict(installed: Sequence[str]) -> None:
+    """Raise `extra-conflict` where two of the packages in `installed` are one module."""
+    if len(installed) > 1:
+        names = " and ".join(installed)
+        raise BusbenchError(
+            "extra-conflict",
+            f"{names} are both installed and overwrite each other.",
+            f"Run `pip uninstall {' '.join(installed)}`, then install the one you need.",
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def _unavailable(device: Device, reason: str) -> BusbenchError:
+    return BusbenchError(
+        "device-unavailable",
+        f"--device {device} was asked for, but {reason}.",
+        "Install busbench[gpu] beside a working CUDA driver, or use --device cpu.",
+    )
+
+
+def _failed(file: str, verb: str, error: BaseException) -> BusbenchError:
+    return BusbenchError(
+        "model-failed",
+        f"{file} cannot be {verb} by ONNX Runtime {onnxruntime.__version__}: {_line(error)}.",
+        "Load it with the same ONNX Runtime version on your side first.",
+    )
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or ["no reason given"]
+    return lines[0][:300].rstrip(".")

@@ -30,9 +30,9 @@ SENTENCES: dict[str, str] = {
     "G-LOAD": "ONNX Runtime loads the model.",
     "G-RUN": "ONNX Runtime runs the model on what it declares to take.",
     "G-RESULT-TYPE": "The result is float32.",
-    "G-RESULT-SHAPE": "The result is (N, 1, H, W) for every N.",
+    "G-RESULT-SHAPE": "The result is (N, 1, H, W), or (N, 2, H, W) of kind softmax, for every N.",
     "G-RESULT-NON-FINITE": "The result is finite.",
-    "G-RESULT-RANGE": "Declared probabilities lie between 0 and 1.",
+    "G-RESULT-RANGE": "The result is of the declared kind.",
     "G-BATCH": "The map of an image does not depend on the other images of its batch.",
 }
 _REPORTED = frozenset(
@@ -132,18 +132,13 @@ def first_load(
     Args:
         gmacs: its cost at batch 1, which gives an honest large network the time it needs.
     """
-    spec = submission.input
     seconds = limits.load_seconds + 3 * (gmacs or 0) / limits.pace  # batch 1, then batch 2
     options = {
         "folder": str(path.parent.resolve()),
         "model": path.name,
-        "channels": "3" if spec.channels == "rgb" else "1",
-        "height": str(spec.height),
-        "width": str(spec.width),
         "threads": str(limits.load_threads),
-        "mean": repr(spec.mean),
-        "std": repr(spec.std),
-        "kind": submission.output.kind,
+        "input": submission.input.model_dump_json(),
+        "output": submission.output.model_dump_json(),
     }
     outcome = _contained("load", limits, seconds, options)
     return explain(outcome, {LOADING: "G-LOAD", "*": "G-RUN"})

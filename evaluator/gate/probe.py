@@ -19,12 +19,14 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from evaluator.contract import InputSpec, OutputSpec
 from evaluator.gate.contained import LOADING, SHAPING, STARTED
 from evaluator.gate.macs import cost
+from evaluator.outputs import find_trouble
+from evaluator.preprocessing import to_input
 
 _MAX_FILE_BYTES = 64 << 20  # a folded graph without its large weights, or a report
 _MIXED = 0.1  # of the map's spread: what integer arithmetic over a whole batch may move it
-_OUTSIDE = 0.05  # a quantised sigmoid may pass 0 and 1 by a step
 
 
 def _say(word: str, text: str) -> None:
@@ -62,11 +64,10 @@ def _cost() -> None:
 
 
 def _pictures(args: argparse.Namespace) -> NDArray[np.float32]:
-    """Two inputs (2, C, H, W) as the declared normalisation makes them: speckle, and black."""
-    speckle = np.random.default_rng(0).random((args.channels, args.height, args.width))
-    pair = np.stack([speckle, np.zeros_like(speckle)])
-    normalised: NDArray[np.float32] = ((pair - args.mean) / args.std).astype(np.float32)
-    return normalised
+    """Two inputs (2, C, H, W), prepared as declared: speckle, and black."""
+    spec = args.input
+    speckle = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width), np.uint8)
+    return np.stack([to_input(image, spec) for image in (speckle, np.zeros_like(speckle))])
 
 
 def _load(args: argparse.Namespace) -> None:
@@ -87,30 +88,15 @@ def _load(args: argparse.Namespace) -> None:
     for batch in (pictures[:1],) if fixed else (pictures[:1], pictures):
         _say("stage", f"while it ran at batch {len(batch)}")
         (output,) = session.run(None, {name: batch})
-        verdict = _trouble(output, batch, args.kind)
-        if verdict is not None:
-            _say("refused", verdict)
+        trouble = find_trouble(output, batch.shape, args.output)
+        if trouble is not None:
+            _say("refused", f"G-RESULT-{trouble.what} {trouble.detail}")
             return
         maps.append(output)
     if len(maps) == 2 and _differ(maps[0][0], maps[1][0]):
         _say("refused", "G-BATCH Its map of one image depends on the batch that it comes in.")
         return
     _say("done", "{}")
-
-
-def _trouble(output: object, batch: NDArray[np.float32], kind: str) -> str | None:
-    """A code and what is wrong with one result, or None."""
-    wanted = (len(batch), 1, *batch.shape[2:])
-    if not isinstance(output, np.ndarray) or output.dtype != np.float32:
-        return f"G-RESULT-TYPE It gives {getattr(output, 'dtype', type(output).__name__)}."
-    if output.shape != wanted:
-        return f"G-RESULT-SHAPE It gives {output.shape} for {wanted}."
-    if not np.isfinite(output).all():
-        return "G-RESULT-NON-FINITE It gives NaN or infinite values."
-    low, high = float(output.min()), float(output.max())
-    if kind == "probabilities" and not -_OUTSIDE <= low <= high <= 1 + _OUTSIDE:
-        return f"G-RESULT-RANGE It gives {low:.3g} to {high:.3g} as probabilities."
-    return None
 
 
 def _differ(alone: NDArray[np.float32], together: NDArray[np.float32]) -> bool:
@@ -126,11 +112,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--bytes", type=int, required=True)
     parser.add_argument("--folder")
     parser.add_argument("--model")
-    for name in ("channels", "height", "width", "threads"):
-        parser.add_argument(f"--{name}", type=int)
-    for name in ("mean", "std"):
-        parser.add_argument(f"--{name}", type=float)
-    parser.add_argument("--kind", choices=("logits", "probabilities"))
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--input", type=InputSpec.model_validate_json)
+    parser.add_argument("--output", type=OutputSpec.model_validate_json)
     return parser.parse_args()
 
 

@@ -71,7 +71,11 @@ RULES: tuple[Rule, ...] = (
     Rule("G-INPUTS", "A network has one float32 input.", inputs),
     Rule("G-INPUT-SHAPE", "The input is (N, C, H, W) as declared.", input_shape),
     Rule("G-OUTPUTS", "A network has one float32 output.", outputs),
-    Rule("G-OUTPUT-SHAPE", "The output is (N, 1, H, W), one map an image.", output_shape),
+    Rule(
+        "G-OUTPUT-SHAPE",
+        "The output is (N, 1, H, W), or (N, 2, H, W) of kind softmax.",
+        output_shape,
+    ),
 )
 
 

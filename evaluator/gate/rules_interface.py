@@ -47,16 +47,15 @@ def _one_float(values: Sequence[ValueInfoProto], what: str) -> Iterator[Hit]:
 def input_shape(subject: Subject) -> Iterator[Hit]:
     """(N, C, H, W): N free or 1, C as declared, H and W as declared or free."""
     spec = subject.submission.input
-    channels = 3 if spec.channels == "rgb" else 1
     for value in _inputs(subject)[:1]:
-        yield from _shape(value, (1, channels, spec.height, spec.width), "input")
+        yield from _shape(value, (1, spec.depth, spec.height, spec.width), "input")
 
 
 def output_shape(subject: Subject) -> Iterator[Hit]:
-    """(N, 1, H, W): N free or 1, one map, H and W as declared or free."""
-    spec = subject.submission.input
+    """(N, K, H, W): N free or 1, the maps that the kind has, H and W as declared or free."""
+    spec, maps = subject.submission.input, subject.submission.output.maps
     for value in list(subject.survey.model.graph.output)[:1]:
-        yield from _shape(value, (1, 1, spec.height, spec.width), "output")
+        yield from _shape(value, (1, maps, spec.height, spec.width), "output")
 
 
 def _shape(value: ValueInfoProto, wanted: tuple[int, ...], what: str) -> Iterator[Hit]:

@@ -10,13 +10,16 @@ import typer
 from harness.challenge import load_challenge
 from harness.cli.app import app, out, print_json
 from harness.cli.options import (
+    Backend,
     ChallengeOption,
     Device,
+    InferDevice,
     JsonOption,
     KeysOption,
     RunnerName,
     RunnerOption,
     make_runner,
+    read_batch_size,
 )
 from harness.cli.progress import bars
 from harness.cli.show import print_report, print_verdict
@@ -46,6 +49,9 @@ def seal(
     private_labels: Annotated[
         bool, typer.Option("--private-labels", help="The test labels were never published.")
     ] = False,
+    consistency: Annotated[
+        bool, typer.Option(help="Run submissions on secretly moved test images, too.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Write the public training bundle and the sealed test bundle of a frozen split.
@@ -61,6 +67,7 @@ def seal(
             recipients,
             out_dir,
             labels="private" if private_labels else "public",
+            consistency=consistency,
             progress=progress,
         )
     if as_json:
@@ -134,8 +141,9 @@ def evaluate(
     keys: KeysOption,
     out_dir: Annotated[Path, typer.Option("--out", help="Where runs are kept; private.")],
     ledger: Annotated[Path | None, typer.Option(help="Append the result to this ledger.")] = None,
-    device: Device = Device.CPU,
-    batch_size: Annotated[int, typer.Option(min=1, max=512)] = 8,
+    device: InferDevice = InferDevice.CPU,
+    batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
+    backend: Backend = Backend.ONNXRUNTIME,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
@@ -156,7 +164,7 @@ def evaluate(
             out_dir,
             make_runner(runner, settings, progress),
             settings,
-            EvaluateSettings(device.value, batch_size),
+            EvaluateSettings(device.value, read_batch_size(batch_size), backend.value),
             progress,
         )
     if ledger is not None:

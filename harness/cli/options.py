@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from evaluator.errors import BusbenchError
 from evaluator.progress import Progress
 from harness.challenge import Challenge
 from harness.sandbox import DockerRunner, ProcessRunner, Runner
@@ -21,10 +22,25 @@ class RunnerName(StrEnum):
 
 
 class Device(StrEnum):
-    """What inference runs on."""
+    """What training runs on."""
 
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class InferDevice(StrEnum):
+    """What inference runs on; the last is a CUDA device, through TensorRT."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+class Backend(StrEnum):
+    """Which server or library runs the network."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TRITON = "triton"
 
 
 RunnerOption = Annotated[
@@ -36,6 +52,17 @@ ChallengeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 KeysOption = Annotated[Path, typer.Option(help="The folder that `busbench keys new` made.")]
+
+
+def read_batch_size(text: str) -> int | Literal["auto"]:
+    """`auto`, or a number from 1 to 512; anything else is a usage error."""
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or not 1 <= int(text) <= 512:
+        raise BusbenchError(
+            "usage", f"--batch-size {text} is no batch size.", "Give auto, or a number up to 512."
+        )
+    return int(text)
 
 
 def make_runner(name: RunnerName, challenge: Challenge, progress: Progress) -> Runner:

@@ -62,26 +62,36 @@ def rank(ledger: LedgerPath, json: Json = False) -> None:
         out.print("The ledger holds no report yet.")
 
 
+NAME_WIDTH = 12  # signs of a method or team before it is broken
+COLUMN_GAP = 3  # signs that a column takes beside its text
+
+
 def board_table(track: Track) -> Table:
-    """A track's board for the terminal; a narrow one goes without the costs."""
-    head, *rows = track_cells(track, _short, "{}")
-    shown = slice(None) if out.width >= 110 else slice(3 + len(METRICS))
+    """A track's board for the terminal; what does not fit a narrow one is left out at the right."""
+    columns = list(zip(*track_cells(track, _short, "{}"), strict=True))
+    widths = [max(map(len, column)) for column in columns]
     title = f"{track.track} · split {track.split_version} · profile {track.metric_profile}"
     note = "mean ± standard deviation over the fold models; – is incomplete, not ranked"
     grid = Table(
         title=title, caption=note, title_justify="left", caption_justify="left", box=SIMPLE_HEAD
     )
-    for column in zip(head[shown], *(cells[shown] for cells in rows), strict=True):
-        is_name = column[0] in ("Method", "Team")  # the only ones that may be broken
+    needed, shown = 0, 0
+    for (head, *_), width in zip(columns, widths, strict=True):
+        is_name = head in ("Method", "Team")  # the only ones that may be broken
+        least = min(width, NAME_WIDTH) if is_name else width
+        needed += least + COLUMN_GAP
+        if needed > out.width and shown >= 3 + len(METRICS):
+            break
+        shown += 1
         grid.add_column(
-            Text(column[0]),
+            Text(head),
             justify="left" if is_name else "right",
             no_wrap=not is_name,
             overflow="fold",
-            min_width=None if is_name else max(len(cell) for cell in column),
+            min_width=least,
         )
-    for cells in rows:
-        grid.add_row(*(Text(cell) for cell in cells[shown]))
+    for cells in list(zip(*columns[:shown], strict=True))[1:]:  # the first are the heads
+        grid.add_row(*map(Text, cells))
     return grid
 
 

@@ -33,6 +33,12 @@ def _cells(model: CountedModel) -> tuple[str, ...]:
     return fold, str(model.opset), str(model.nodes), f"{model.parameters:,}", gmacs
 
 
+def _rank(group: str) -> tuple[int, str]:
+    """Where a group stands: all, lesions and normals, classes, sizes, then scanners."""
+    first = ("all", "lesion", "normal", "benign", "malignant", "Q1", "Q2", "Q3", "Q4")
+    return (first.index(group), "") if group in first else (len(first), group)
+
+
 def print_report(result: Evaluation) -> None:
     """The scores of a finished evaluation, group by group."""
     report = result.report
@@ -44,8 +50,13 @@ def print_report(result: Evaluation) -> None:
     table.add_column("cases", justify="right")
     for name in RANKED:
         table.add_column(f"{name} {report.scores.units[name]}".strip(), justify="right")
-    for group, scores in report.scores.groups.items():
+    table.add_column("dice gap", justify="right")
+    groups = report.scores.groups
+    for group in sorted(groups, key=_rank):
+        scores = groups[group]
         cells = [number(scores.metrics[name]) for name in RANKED]
-        table.add_row(group, str(scores.cases), *cells)
+        gap = "–" if scores.consistency is None else number(scores.consistency.gap["dice"])
+        table.add_row(group, str(scores.cases), *cells, gap)
     out.print(table)
+    out.print("dice gap: what the lesion cases lose on secretly moved images")
     out.print(f"report           {result.folder / REPORT}")

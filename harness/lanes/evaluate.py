@@ -3,7 +3,7 @@
     RUNS/<id>/submission/   the declared files, copied
     RUNS/<id>/gate/         gate.json          made by the gate container (the submission alone)
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
-    RUNS/<id>/score/        scores, cases.csv  made by the score container (labels, no model)
+    RUNS/<id>/score/        scores, every case made by the score container (labels, no model)
     RUNS/<id>/report.dsse.json                 signed; its presence means done
 
 The id is a digest of everything that decides the result, so the same evaluation resumes, and
@@ -33,7 +33,7 @@ from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, sha256_bytes
 from evaluator.predictions import open_predictions
 from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge
+from harness.challenge import Challenge, Room
 from harness.lanes.check import gate_stage, read_verdict
 from harness.lanes.intake import read_submission, take
 from harness.lanes.steps import run_once, stage_key
@@ -51,8 +51,15 @@ AGAIN = "Remove the run's folder and run the same command again."
 class EvaluateSettings:
     """How to run; the device is used or refused, never changed silently."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    batch_size: int = 8
+    device: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    batch_size: int | Literal["auto"] = "auto"
+    backend: Literal["onnxruntime", "triton"] = "onnxruntime"
+
+    @property
+    def room(self) -> Room:
+        """Where the model runs: a Triton server comes in the image of its client, whose container
+        has no network to reach another."""
+        return "triton" if self.backend == "triton" else "infer"
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def evaluate(
     submission = read_submission(submission_folder)
     identities = {
         "gate": runner.identify("infer"),
-        "infer": runner.identify("infer"),
+        "infer": runner.identify(settings.room),
         "score": runner.identify("score"),
     }
     folder = runs / run_id(submission, bundles, identities, settings)
@@ -119,6 +126,7 @@ def run_id(
         "evaluator": dict(identities),
         "device": settings.device,
         "batch_size": settings.batch_size,
+        "backend": settings.backend,
     }
     return sha256_bytes(canonical_json(decides))[:16]
 
@@ -135,12 +143,12 @@ def _stages(
     submission = folder / "submission"
     infer = Stage(
         name="infer",
-        room="infer",
+        room=settings.room,
         command=(
             *("infer", "--submission", "{submission}", "--gate", "{gate}/gate.json"),
             *("--images", "{images}", "--key", "{key}", "--out", "{out}"),
             *("--device", settings.device, "--threads", str(threads)),
-            *("--batch-size", str(settings.batch_size)),
+            *("--batch-size", str(settings.batch_size), "--backend", settings.backend),
         ),
         inputs={
             "submission": submission,
@@ -150,7 +158,7 @@ def _stages(
         },
         output=folder / "infer",
         limits=challenge.limits.infer,
-        gpu=settings.device == "cuda",
+        gpu=settings.device != "cpu",
         log=folder / "infer.log",
     )
     score = Stage(

@@ -56,6 +56,13 @@ class Row(Contract):
         scores = self.groups.get(group)
         return None if scores is None else scores.metrics.get(metric)
 
+    @property
+    def gap(self) -> MetricSummary | None:
+        """What Dice loses on moved images, see `evaluator.consistency`; None where not measured."""
+        scores = self.groups.get("all")
+        held = None if scores is None else scores.consistency
+        return None if held is None else held.gap.get("dice")
+
 
 class Track(Contract):
     """One table: everything in it is comparable."""

@@ -41,6 +41,7 @@ class RankedMetric:
         return f"{self.label} [{unit}] {self.arrow}" if unit else f"{self.label} {self.arrow}"
 
 
+GAP = RankedMetric("dice_gap", "Dice gap", False, 3, (-1.0, 1.0))  # shown, never ranked
 METRICS = (
     RankedMetric("dice", "Dice", True, 3, (0.0, 1.0)),
     RankedMetric("iou", "IoU", True, 3, (0.0, 1.0)),

@@ -13,10 +13,10 @@ from enum import StrEnum
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
-from harness.ranking.metrics import METRICS, MISSING, RankedMetric
+from harness.ranking.metrics import GAP, METRICS, MISSING, RankedMetric
 
 GROUPS = ("all", "lesion", "normal")
-COSTS = ("Parameters [M]", "GMACs", "Latency [ms]")
+EXTRAS = (GAP.label, "Parameters [M]", "GMACs", "Latency [ms]")
 
 
 def to_markdown(board: Board) -> str:
@@ -44,7 +44,7 @@ def _latex_track(track: Track) -> str:
     return "\n".join(
         [
             f"% {_caption(track)}",
-            rf"\begin{{tabular}}{{rll{'r' * (len(METRICS) + len(COSTS))}}}",
+            rf"\begin{{tabular}}{{rll{'r' * (len(METRICS) + len(EXTRAS))}}}",
             *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
             *(r"\end{tabular}", ""),
         ]
@@ -63,7 +63,7 @@ def _caption(track: Track) -> str:
 def track_cells(track: Track, name: Callable[[str], str], bold: str) -> list[list[str]]:
     """The table's cells, its heading first; `bold` marks the best of each metric."""
     best = {metric.key: _best(track, metric) for metric in METRICS}
-    rows = [["Rank", "Method", "Team", *(m.title(track.units) for m in METRICS), *COSTS]]
+    rows = [["Rank", "Method", "Team", *(m.title(track.units) for m in METRICS), *EXTRAS]]
     for row in track.rows:
         scores = []
         for metric in METRICS:
@@ -72,14 +72,15 @@ def track_cells(track: Track, name: Callable[[str], str], bold: str) -> list[lis
             is_best = row.rank and summary and summary.mean == best[metric.key]
             scores.append(bold.format(text) if is_best else text)
         place = MISSING if row.rank is None else str(row.rank)
-        rows.append([place, name(row.method), name(row.team), *scores, *_costs(row)])
+        rows.append([place, name(row.method), name(row.team), *scores, *_extras(row)])
     return rows
 
 
-def _costs(row: Row) -> list[str]:
+def _extras(row: Row) -> list[str]:
     gmacs = MISSING if row.gmacs is None else f"{row.gmacs:.2f}"
     latency = f"{row.runtime.latency_ms:.1f} ({row.runtime.device})"
-    return [f"{row.parameters / 1e6:.2f}", gmacs, latency]
+    gap = MISSING if row.gap is None else GAP.number(row.gap.mean)
+    return [gap, f"{row.parameters / 1e6:.2f}", gmacs, latency]
 
 
 def _best(track: Track, metric: RankedMetric) -> float | None:
@@ -112,6 +113,7 @@ CSV_COLUMNS = (
             ),
         )
     ),
+    *("dice_gap_mean", "dice_gap_ci_low", "dice_gap_ci_high"),
     *("hd95_unit", "parameters", "gmacs", "latency_ms", "device", "provider", "backend"),
     *("labels", "trained_here", "runner", "invalid", "entry", "entry_digest"),
 )
@@ -128,6 +130,8 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "hd95_unit": track.units.get("hd95", ""),
         **row.runtime.model_dump(include={"latency_ms", "device", "provider", "backend"}),
     }
+    for part in ("mean", "ci_low", "ci_high"):
+        record[f"dice_gap_{part}"] = None if row.gap is None else getattr(row.gap, part)
     for group in GROUPS:
         record |= _group_record(row, group)
     return record

@@ -28,12 +28,20 @@ class Recipe:
     sources: tuple[str, ...]
 
 
+# Each room's Dockerfile, its package, and what else its image is built from.
+_KINDS: dict[Room, tuple[str, ...]] = {
+    "participant": ("participant", "reference_models"),
+    "infer": ("evaluator", "evaluator"),
+    "score": ("evaluator", "evaluator"),
+    "triton": ("triton", "evaluator", "containers/triton", "containers/locks/triton-server.txt"),
+}
+
+
 def _recipe(room: Room) -> Recipe:
-    package = "reference_models" if room == "participant" else "evaluator"
-    kind = "participant" if room == "participant" else "evaluator"
+    kind, package, *more = _KINDS[room]
     return Recipe(
         dockerfile=f"containers/{kind}.Dockerfile",
-        sources=("containers/install.sh", f"containers/locks/{room}.txt", package),
+        sources=("containers/install.sh", f"containers/locks/{room}.txt", package, *more),
     )
 
 

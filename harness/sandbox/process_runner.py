@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES: dict[Room, str] = {
     "participant": "reference_models",
     "infer": "evaluator",
+    "triton": "evaluator",
     "score": "evaluator",
 }
 

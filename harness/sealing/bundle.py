@@ -8,9 +8,10 @@ Each bundle is made beside its place and moved there in one step; `bundle.json` 
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -89,6 +90,7 @@ def seal(
     out: Path,
     *,
     labels: Literal["public", "private"] = "public",
+    consistency: bool = True,
     progress: Progress = quiet,
 ) -> Bundles:
     """Write the training bundle and the sealed bundle of a frozen split.
@@ -97,6 +99,8 @@ def seal(
 
     Args:
         labels: whether the test labels can be found in public; it stands on the board.
+        consistency: whether submissions are also run on moved test images. The seed is drawn here
+            and stands in the two sealed archives alone.
 
     Raises:
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
@@ -115,8 +119,8 @@ def seal(
     )
     _make(
         out / "sealed",
-        lambda folder: _write_sealed(folder, store, split, recipients, labels),
-        lambda folder: _is_sealed_to(folder, split.lock, recipients),
+        lambda folder: _write_sealed(folder, store, split, recipients, labels, consistency),
+        lambda folder: _is_sealed_to(folder, split.lock, recipients, consistency),
     )
     return Bundles.open(out)
 
@@ -142,13 +146,11 @@ def _is_training_of(folder: Path, lock: SplitLock) -> bool:
     return bundle.split_digest == lock.digest
 
 
-def _is_sealed_to(folder: Path, lock: SplitLock, recipients: Recipients) -> bool:
+def _is_sealed_to(folder: Path, lock: SplitLock, recipients: Recipients, consistency: bool) -> bool:
     bundle = read(SealedBundle, folder / "bundle.json", "bundle-invalid", REMEDY)
-    ours = (bundle.image_recipient, bundle.label_recipient) == (
-        recipients.images,
-        recipients.labels,
-    )
-    return bundle.split_digest == lock.digest and ours
+    found = (bundle.split_digest, bundle.image_recipient, bundle.label_recipient)
+    ours = (lock.digest, recipients.images, recipients.labels)
+    return found == ours and bundle.consistency == consistency
 
 
 def _write_training(
@@ -203,8 +205,10 @@ def _write_sealed(
     split: FrozenSplit,
     recipients: Recipients,
     labels: Literal["public", "private"],
+    consistency: bool,
 ) -> None:
     lock = split.lock
+    seed = secrets.token_hex(32) if consistency else None
     rows = sorted((row for row in split.rows if row.part == "test"), key=lambda row: row.case_id)
     by_id = {case.case_id: case for case in store.cases}
     cases = [by_id[row.case_id] for row in rows]
@@ -213,22 +217,22 @@ def _write_sealed(
         for n, case in enumerate(cases)
     ]
     told = [
-        sealed.model_copy(
-            update={
-                "label": case.label,
-                "patient_group": row.patient_group,
-                "spacing_mm": case.spacing,
-            }
+        replace(
+            sealed,
+            label=case.label,
+            device=case.device,
+            patient_group=row.patient_group,
+            spacing_mm=case.spacing,
         )
         for sealed, case, row in zip(blind, cases, rows, strict=True)
     ]
     images = seal_archive(
-        SealedIndex(split_digest=lock.digest, cases=tuple(blind)),
+        SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(blind)),
         (store.image_path(case.case_id).read_bytes() for case in cases),
         recipients.images,
     )
     masks = seal_archive(
-        SealedIndex(split_digest=lock.digest, cases=tuple(told)),
+        SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(told)),
         (store.mask_path(case.case_id).read_bytes() for case in cases),
         recipients.labels,
     )
@@ -244,6 +248,7 @@ def _write_sealed(
         cases=len(cases),
         images_sha256=sha256_bytes(images),
         labels_sha256=sha256_bytes(masks),
+        consistency=consistency,
         image_recipient=recipients.images,
         label_recipient=recipients.labels,
     )

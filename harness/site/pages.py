@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from evaluator.files import pretty_json
 from harness.ranking import METRICS, Board, Track, to_csv
-from harness.ranking.metrics import MISSING
+from harness.ranking.metrics import GAP, MISSING
 from harness.ranking.names import plain
 from harness.site.plot import SHOWN, Panel, panel
 
@@ -38,6 +38,7 @@ def index_html(board: Board) -> bytes:
     page = environment.get_template("index.html.j2").render(
         board=board,
         metrics=METRICS,
+        gap=GAP,
         part_metrics=[metric for metric in METRICS if metric.key in PART_METRICS],
         style=Markup(style),  # ours, from a file beside the template
         style_digest=digest,

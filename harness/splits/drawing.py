@@ -18,6 +18,7 @@ import numpy as np
 from evaluator.contract import Label, Policy
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
+from evaluator.groups import size_quartiles
 from harness.splits.balance import share_out
 from harness.splits.by_image import stratified
 
@@ -102,13 +103,8 @@ def whole_groups(case_ids: Iterable[str], joined: Iterable[Sequence[str]]) -> tu
 
 
 def quartiles(subjects: Sequence[Subject]) -> dict[str, int]:
-    """Quartile of each case's lesion area, 1 to 4 over all cases with a lesion; 0 without one.
-
-    Cases of equal area share a quartile: that of the first of them.
-    """
-    areas = sorted(subject.area for subject in subjects if subject.area)
-    first = {area: rank for rank, area in reversed(list(enumerate(areas)))}
-    return {s.case_id: 1 + 4 * first[s.area] // len(areas) if s.area else 0 for s in subjects}
+    """Quartile of each case's lesion area, by the rule of `evaluator.groups`."""
+    return size_quartiles({subject.case_id: subject.area for subject in subjects})
 
 
 def _by_patient(task: _Task) -> dict[str, Place]:

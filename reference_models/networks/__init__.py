@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -20,7 +21,7 @@ from reference_models.networks.unet_3_plus import UNet3Plus
 from reference_models.networks.unet_plus_plus import UNetPlusPlus
 from reference_models.networks.unext import UNeXt
 
-__all__ = ["NETWORKS", "Network", "build"]
+__all__ = ["NETWORKS", "Network", "Staged", "build"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ class Network:
 
     make: Callable[[int, tuple[int, int]], nn.Module]
     multiple: int
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A network some of whose weights learn only in some epochs."""
+
+    def at_epoch(self, epoch: int) -> None:
+        """To be called before each step, with the number of whole passes so far."""
 
 
 # Networks whose weights do not depend on the size ignore it.

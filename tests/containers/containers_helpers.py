@@ -1,4 +1,4 @@
-"""Reading a run's files without the project's own code, as an oracle should."""
+"""What container tests share: the engine's events, compose, and another reader of a run's files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import base64
 import json
 import shutil
 import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
+import docker
 import numpy as np
+import requests
+from docker.errors import NotFound
+
+from harness.sandbox.profile import LABEL
 
 
 def read_payload(path: Path) -> dict:
@@ -42,3 +49,28 @@ def compose_commands() -> list[list[str]]:
     if shutil.which("docker-compose"):
         found.append(["docker-compose"])
     return found
+
+
+class Watcher:
+    """Inspects every container of ours as it starts, through the engine's own events."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self.seen: dict[str, dict[str, Any]] = {}
+        self._client = client
+        self._events = client.events(decode=True, filters={"event": "start", "label": LABEL})
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        try:
+            for event in self._events:
+                stage = event["Actor"]["Attributes"][LABEL]
+                try:
+                    self.seen[stage] = self._client.api.inspect_container(event["id"])
+                except NotFound:
+                    continue  # so short that it is gone; the tests name the stages they need
+        except requests.RequestException:
+            return
+
+    def stop(self) -> None:
+        self._events.close()

@@ -287,6 +287,15 @@ def from_scikit_learn() -> onnx.ModelProto:
     )
 
 
+def ended(maps: int, *operators: str) -> onnx.ModelProto:
+    """A convolution to `maps` maps, and then what makes them the declared kind of output."""
+    names = ["x", *operators, "y"]  # each value is called after the operator that takes it
+    nodes = [helper.make_node("Conv", ["x", "w"], [names[1]], pads=[1, 1, 1, 1])]
+    nodes += [helper.make_node(name, [name], [names[n]]) for n, name in enumerate(operators, 2)]
+    outputs = [value("y", ["n", maps, SIZE, SIZE])]
+    return model_of(nodes, [weights("w", maps, 1, 3, 3)], outputs=outputs)
+
+
 class Honest(NamedTuple):
     """An honest export and what its submission declares."""
 
@@ -321,4 +330,7 @@ HONEST: tuple[Honest, ...] = (
     Honest("quantised-qdq-per-channel", lambda: quantised(static="QDQ", per_channel=True)),
     Honest("quantised-qoperator", lambda: quantised(static="QOperator")),
     Honest("scikit-learn", from_scikit_learn),
+    Honest("probabilities", lambda: ended(1, "Sigmoid"), {"kind": "probabilities"}),
+    Honest("two-maps-of-logits", lambda: ended(2), {"kind": "softmax"}),
+    Honest("mask", lambda: ended(1, "Sigmoid", "Round"), {"kind": "mask"}),
 )

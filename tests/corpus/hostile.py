@@ -803,6 +803,22 @@ def logits_for_probabilities(folder: Path) -> ModelProto:
     return model_of(nodes, [constant("ten", 10, np.float32)])
 
 
+@hostile("G-RESULT-RANGE", kind="mask")
+def probabilities_for_a_mask(folder: Path) -> ModelProto:
+    return model_of([node("Sigmoid", "x", "y")])
+
+
+@hostile("G-RESULT-RANGE", kind="softmax")
+def softmax_that_is_taken_already(folder: Path) -> ModelProto:
+    nodes = [node("Concat", "x x", "c", axis=1), node("Softmax", "c", "y", axis=1)]
+    return model_of(nodes, outputs=[value("y", ["n", 2, SIZE, SIZE])])
+
+
+@hostile("G-OUTPUT-SHAPE", kind="softmax")
+def one_map_for_a_softmax(folder: Path) -> ModelProto:
+    return model_of([relu()])
+
+
 @hostile("G-LOAD")
 def value_from_nowhere(folder: Path) -> ModelProto:
     return model_of([node("Add", "x nothing", "y")])

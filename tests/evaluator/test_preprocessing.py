@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from evaluator.contract import InputSpec, OutputSpec
+from evaluator.outputs import find_trouble
 from evaluator.preprocessing import place, to_input, to_mask
 
 SIDES = st.integers(40, 700)
+RULES = pytest.mark.parametrize("rule", ["letterbox", "stretch"])
 
 
 def spec(**changes: object) -> InputSpec:
@@ -27,24 +31,71 @@ def test_a_letterboxed_image_never_leaves_the_canvas(height: int, width: int) ->
     assert abs(spot.top - (224 - spot.top - spot.height)) <= 1
 
 
-@pytest.mark.parametrize("rule", ["letterbox", "stretch"])
-@settings(max_examples=40, deadline=None)
-@given(
-    height=SIDES,
-    width=SIDES,
-    centre=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
-    radius=st.floats(0.1, 0.25),
-)
-def test_a_perfect_network_is_not_shifted(rule, height, width, centre, radius) -> None:
-    rows, columns = np.mgrid[:height, :width]
-    distance = np.hypot(rows - centre[0] * height, columns - centre[1] * width)
-    mask = distance <= max(20.0, radius * min(height, width))
-    if mask.sum() <= 1000 or mask.all():
-        return
-    inputs = spec(resize=rule)
-    seen = to_input(mask.astype(np.uint8) * 255, inputs)[0]
-    back = to_mask(seen, mask.shape, inputs, OutputSpec(kind="probabilities"))
-    assert 2 * (back & mask).sum() / (back.sum() + mask.sum()) > 0.98
+# --- an independent reference: bilinear with half-pixel centres, one weight after the other ------
+
+
+def line_weights(old: int, new: int, shift: float = 0.0) -> NDArray[np.float64]:
+    """(new, old): what each old pixel gives to each new one.
+
+    A triangle around the new pixel's centre, one old pixel wide to each side, or one new pixel
+    where there are fewer of them; what falls outside of the image is shared among the rest.
+    """
+    table = np.zeros((new, old))
+    for i in range(new):
+        centre = (i + 0.5) * old / new + shift
+        reach = max(1.0, old / new)
+        for j in range(old):
+            table[i, j] = max(0.0, 1 - abs(j + 0.5 - centre) / reach)
+        table[i] /= table[i].sum()
+    return table
+
+
+def resampled(
+    image: NDArray[np.generic], height: int, width: int, shift: float = 0.0
+) -> NDArray[np.float64]:
+    """`image` (H, W) at (height, width), in float64."""
+    rows = line_weights(image.shape[0], height, shift)
+    columns = line_weights(image.shape[1], width, shift)
+    result: NDArray[np.float64] = rows @ image.astype(np.float64) @ columns.T
+    return result
+
+
+def placed(height: int, width: int, inputs: InputSpec) -> tuple[slice, slice]:
+    spot = place(height, width, inputs)
+    return slice(spot.top, spot.top + spot.height), slice(spot.left, spot.left + spot.width)
+
+
+SMALL = st.integers(20, 90)
+
+
+@RULES
+@settings(max_examples=25, deadline=None)
+@given(height=SMALL, width=SMALL, seed=st.integers(0, 99))
+def test_an_input_is_not_shifted_against_the_reference(rule, height, width, seed) -> None:
+    inputs = spec(resize=rule, height=48, width=64)
+    image = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+    where = placed(height, width, inputs)
+    found = to_input(image, inputs)[0]
+    size = found[where].shape
+    assert np.abs(found[where] * 255 - resampled(image, *size)).max() < 1.1  # rounded to 8 bits
+    assert np.abs(found[where] * 255 - resampled(image, *size, shift=0.5)).max() > 5
+    found[where] = 0
+    assert not found.any()
+
+
+@RULES
+@settings(max_examples=25, deadline=None)
+@given(height=SMALL, width=SMALL, seed=st.integers(0, 99))
+def test_a_mask_is_not_shifted_against_the_reference(rule, height, width, seed) -> None:
+    inputs = spec(resize=rule, height=48, width=64)
+    maps = np.random.default_rng(seed).random((1, 48, 64), np.float32)
+    inner = maps[0][placed(height, width, inputs)]
+    found = to_mask(maps, (height, width), inputs, OutputSpec(kind="probabilities"))
+    wanted = resampled(inner, height, width)
+    clear = np.abs(wanted - 0.5) > 1e-5
+    assert np.array_equal(found[clear], wanted[clear] > 0.5)
+    shifted = resampled(inner, height, width, shift=0.5)
+    assert (found != (shifted > 0.5)).any()
 
 
 def test_resampling_is_not_half_a_pixel_off_simpleitk() -> None:
@@ -59,6 +110,43 @@ def test_resampling_is_not_half_a_pixel_off_simpleitk() -> None:
     assert np.abs(ours - theirs)[inner].max() < 0.004  # Pillow rounds to 8 bits in between
 
 
+# --- a perfect network ---------------------------------------------------------------------------
+
+# How a perfect network of each kind says what it sees (H, W), and the Dice it must come back with.
+PERFECT = {
+    "probabilities": (lambda seen: seen[None], 0.99),
+    "logits": (lambda seen: np.log((seen + 1e-9) / (1 - seen + 1e-9))[None], 0.99),
+    "softmax": (lambda seen: np.log(np.stack([1 - seen, seen]) + 1e-9), 0.99),
+    # cut at the network's resolution, what lies between its pixels is lost
+    "mask": (lambda seen: (seen > 0.5).astype(np.float32)[None], 0.95),
+}
+
+
+@RULES
+@pytest.mark.parametrize("kind", PERFECT)
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(150, 700),
+    ratio=st.floats(0.5, 2.0),
+    centre=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
+    radius=st.floats(0.1, 0.25),
+)
+def test_a_perfect_network_is_not_shifted(rule, kind, height, ratio, centre, radius) -> None:
+    width = round(height * ratio)
+    rows, columns = np.mgrid[:height, :width]
+    distance = np.hypot(rows - centre[0] * height, columns - centre[1] * width)
+    mask = distance <= max(20.0, radius * min(height, width))
+    assume(mask.sum() > 1000 and not mask.all())
+    inputs = spec(resize=rule)
+    seen = to_input(mask.astype(np.uint8) * 255, inputs)[0]
+    says, dice = PERFECT[kind]
+    back = to_mask(says(seen), mask.shape, inputs, OutputSpec(kind=kind))
+    assert 2 * (back & mask).sum() / (back.sum() + mask.sum()) > dice
+
+
+# --- declarations --------------------------------------------------------------------------------
+
+
 def test_normalisation_and_channels_are_as_declared() -> None:
     image = np.full((224, 224), 255, np.uint8)
     found = to_input(image, spec(channels="rgb", mean=0.5, std=0.25))
@@ -66,13 +154,76 @@ def test_normalisation_and_channels_are_as_declared() -> None:
     assert np.allclose(found, 2.0)
 
 
+def test_each_channel_gets_its_own_normalisation() -> None:
+    image = np.full((100, 224), 255, np.uint8)
+    found = to_input(image, spec(channels="rgb", mean=[0.5, 0.4, 0.2], std=[0.5, 0.2, 0.1]))
+    assert np.allclose(found[:, 112, 112], [1, 3, 8])
+    assert np.allclose(found[:, 0, 0], [-1, -2, -2])  # of the padding too
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mean": [0.1, 0.2, 0.3]},
+        {"channels": "rgb", "mean": [0.1, 0.2]},
+        {"channels": "rgb", "std": [1.0, 1.0, 0.0]},
+        {"std": 0},
+    ],
+)
+def test_a_normalisation_that_does_not_fit_the_channels_is_refused(wrong) -> None:
+    with pytest.raises(ValidationError):
+        spec(**wrong)
+
+
+def test_a_mask_with_a_threshold_of_its_own_is_refused() -> None:
+    with pytest.raises(ValidationError, match="mask has been cut"):
+        OutputSpec(kind="mask", threshold=0.4)
+
+
 def test_a_value_at_the_threshold_is_background() -> None:
-    flat = np.zeros((224, 224), np.float32)
+    flat = np.zeros((1, 224, 224), np.float32)
     assert not to_mask(flat, (30, 30), spec(), OutputSpec(kind="logits")).any()
     assert to_mask(flat + 0.01, (30, 30), spec(), OutputSpec(kind="logits")).all()
 
 
-def test_huge_logits_do_not_overflow() -> None:
-    flat = np.full((224, 224), -3e38, np.float32)
+def test_the_lesion_is_not_taken_from_the_background_map() -> None:
+    maps = np.zeros((2, 224, 224), np.float32)
+    maps[1, :112] = 1
+    found = to_mask(maps, (224, 224), spec(), OutputSpec(kind="softmax"))
+    assert found[:112].all() and not found[112:].any()
+
+
+@pytest.mark.parametrize("kind", ["logits", "softmax"])
+def test_huge_logits_do_not_overflow(kind) -> None:
+    outputs = OutputSpec(kind=kind)
+    maps = np.full((2, 224, 224), 3e38, np.float32)
+    maps[-1] = -3e38
     with np.errstate(all="raise"):
-        assert not to_mask(flat, (30, 30), spec(), OutputSpec()).any()
+        assert not to_mask(maps[-outputs.maps :], (30, 30), spec(), outputs).any()
+
+
+FLAT = np.full((2, 1, 16, 16), 0.5, np.float32)
+PAIR = np.concatenate([FLAT, FLAT], axis=1)
+
+
+@pytest.mark.parametrize(
+    "kind, output, what",
+    [
+        ("logits", FLAT.astype(np.float64), "TYPE"),
+        ("logits", "text", "TYPE"),
+        ("logits", PAIR, "SHAPE"),
+        ("softmax", FLAT, "SHAPE"),
+        ("logits", FLAT[:1], "SHAPE"),
+        ("logits", FLAT * np.nan, "NON-FINITE"),
+        ("probabilities", FLAT + 1, "RANGE"),
+        ("mask", FLAT, "RANGE"),
+        ("softmax", PAIR, "RANGE"),  # probabilities already
+        ("logits", FLAT, None),
+        ("probabilities", FLAT, None),
+        ("mask", FLAT + 0.5, None),
+        ("softmax", PAIR * 7, None),
+    ],
+)
+def test_a_result_of_another_kind_is_told(kind, output, what) -> None:
+    trouble = find_trouble(output, (2, 3, 16, 16), OutputSpec(kind=kind))
+    assert (trouble.what if trouble else None) == what

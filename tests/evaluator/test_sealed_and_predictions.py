@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluator.contract import PredictedCase, Predictions, Runtime, SealedCase, SealedIndex, write
+from evaluator.contract import (
+    MAX_CASES,
+    PredictedCase,
+    Predictions,
+    Runtime,
+    Scores,
+    SealedCase,
+    SealedIndex,
+    read,
+    write,
+)
 from evaluator.errors import BusbenchError
-from evaluator.predictions import bits_file, open_predictions, pack, read_masks
+from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
 from evaluator.sealed import decode_png, open_sealed, seal_archive
 from harness.store import png_bytes
 
@@ -23,9 +35,11 @@ RUNTIME = Runtime(
     backend_version="1",
     provider="CPUExecutionProvider",
     device="cpu",
+    device_name="Some CPU",
     threads=1,
     batch_size=1,
     latency_ms=1.0,
+    repeated_cases=8,
 )
 
 
@@ -103,7 +117,8 @@ def test_no_bit_of_a_mask_is_lost(data: st.DataObject, tmp_path_factory) -> None
     masks = {f"c{n}": rng.random(size) > 0.5 for n, size in enumerate(sizes)}
     save(folder, masks)
     document = open_predictions(folder)
-    found = {case.case_id: mask for case, mask in read_masks(folder, document, 0)}
+    packed = read_packed(folder / bits_file(0), document.cases)
+    found = {case.case_id: unpack(data, case.height, case.width) for case, data in packed}
     assert found.keys() == masks.keys()
     assert all(np.array_equal(found[name], mask) for name, mask in masks.items())
 
@@ -118,8 +133,13 @@ MASK = {"a": np.ones((8, 8), bool)}
         {"folds": (0, 0)},
         {"folds": (0, 1)},
         {"cases": (PredictedCase(case_id="a", height=8, width=9),)},
+        {"moved": (PredictedCase(case_id="a", height=8, width=8),)},
+        {"moved": (PredictedCase(case_id="a", height=8, width=8),) * 2},
     ],
-    ids=["a case twice", "a fold twice", "a fold without a file", "a wrong size"],
+    ids=[
+        *("a case twice", "a fold twice", "a fold without a file", "a wrong size"),
+        *("moved masks without a file", "a moved case twice"),
+    ],
 )
 def test_predictions_that_contradict_themselves_are_refused(tmp_path: Path, change) -> None:
     save(tmp_path, MASK, **change)
@@ -128,24 +148,135 @@ def test_predictions_that_contradict_themselves_are_refused(tmp_path: Path, chan
     assert refused.value.code == "predictions-invalid"
 
 
-@pytest.mark.parametrize(
-    "field, value",
-    [("height", 10**9), ("height", 0), ("case_id", "../../etc/passwd"), ("extra", 1)],
-)
-def test_hostile_fields_are_refused(tmp_path: Path, field: str, value: object) -> None:
-    save(tmp_path, MASK)
-    path = tmp_path / "predictions.json"
-    document = json.loads(path.read_text())
-    document["cases"][0][field] = value
-    path.write_text(json.dumps(document))
+def refuse(folder: Path) -> None:
     with pytest.raises(BusbenchError) as refused:
-        open_predictions(tmp_path)
+        open_predictions(folder)
     assert refused.value.code == "predictions-invalid"
 
 
-def test_a_linked_bits_file_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cases", ["cases", "moved"])
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        *(("height", 10**9), ("height", 0), ("height", -8), ("width", 1e308), ("width", None)),
+        *(("case_id", "../../etc/passwd"), ("case_id", "a" * 81), ("case_id", ""), ("extra", 1)),
+    ],
+)
+def test_hostile_fields_are_refused(tmp_path: Path, cases: str, field: str, value: object) -> None:
+    save(tmp_path, MASK, moved=(PredictedCase(case_id="a", height=8, width=8),))
+    path = tmp_path / "predictions.json"
+    document = json.loads(path.read_text())
+    document[cases][0][field] = value
+    path.write_text(json.dumps(document))
+    refuse(tmp_path)
+
+
+@pytest.mark.parametrize("fold", [-1, 20, 10**30, "../0", 0.5])
+def test_a_fold_that_is_no_fold_is_refused(tmp_path: Path, fold: object) -> None:
     save(tmp_path, MASK)
-    (tmp_path / "fold-0.bits").rename(tmp_path / "elsewhere")
-    (tmp_path / "fold-0.bits").symlink_to(tmp_path / "elsewhere")
+    path = tmp_path / "predictions.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"folds": [fold]}))
+    refuse(tmp_path)
+
+
+def bomb_of_bytes(path: Path) -> None:
+    with path.open("wb") as handle:
+        handle.truncate(1 << 40)  # sparse: a terabyte that takes no room
+
+
+def bomb_of_cases(path: Path) -> None:
+    cases = b",".join([b'{"case_id":"a","height":8192,"width":8192}'] * (MAX_CASES + 1))
+    path.write_bytes(path.read_bytes().replace(b'"cases": [', b'"cases": [' + cases + b","))
+
+
+def bomb_of_brackets(path: Path) -> None:
+    path.write_bytes(b"[" * 1_000_000)
+
+
+def bomb_of_digits(path: Path) -> None:
+    path.write_bytes(b'{"folds": [' + b"9" * 1_000_000 + b"]}")
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def link(path: Path) -> None:
+    path.symlink_to(path.rename(path.with_name("elsewhere")))
+
+
+def lost(path: Path) -> None:
+    path.unlink()
+
+
+DOCUMENT_BOMBS = (bomb_of_bytes, bomb_of_cases, bomb_of_brackets, bomb_of_digits)
+
+
+@pytest.mark.parametrize("spoil", [*DOCUMENT_BOMBS, pipe, folder, link, lost])
+def test_a_document_that_is_a_trap_is_refused(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    save(tmp_path, MASK)
+    spoil(tmp_path / "predictions.json")
+    refuse(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["fold-0.bits", "fold-0.moved.bits"])
+@pytest.mark.parametrize("spoil", [bomb_of_bytes, pipe, folder, link, lost])
+def test_packed_masks_that_are_a_trap_are_refused(
+    tmp_path: Path, name: str, spoil: Callable[[Path], None]
+) -> None:
+    save(tmp_path, MASK, moved=(PredictedCase(case_id="a", height=8, width=8),))
+    (tmp_path / "fold-0.moved.bits").write_bytes(pack(MASK["a"]))
+    open_predictions(tmp_path)  # sound until it is spoilt
+    spoil(tmp_path / name)
+    refuse(tmp_path)
+
+
+def test_any_pipe_is_an_error_and_no_wait(tmp_path: Path) -> None:
+    """The harness reads other documents that containers left: gate.json, scores.json."""
+    os.mkfifo(tmp_path / "scores.json")
     with pytest.raises(BusbenchError):
-        open_predictions(tmp_path)
+        read(Scores, tmp_path / "scores.json", "stage-crashed", "Run it again.")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_no_document_makes_the_parser_stumble(data: st.DataObject, tmp_path_factory) -> None:
+    """Any field may hold anything, any byte may be another: refused in one way, or sound."""
+    place = tmp_path_factory.mktemp("fuzz")
+    save(place, MASK, moved=(PredictedCase(case_id="a", height=4, width=2),))
+    (place / "fold-0.moved.bits").write_bytes(b"x")
+    path = place / "predictions.json"
+    document = json.loads(path.read_text())
+    holder = data.draw(
+        st.sampled_from([document, document["cases"][0], document["moved"][0], document["runtime"]])
+    )
+    for key in data.draw(st.lists(st.sampled_from(sorted(holder)), max_size=2)):
+        holder[key] = data.draw(json_values)
+    text = bytearray(json.dumps(document).encode())
+    for place_of in data.draw(st.lists(st.integers(0, len(text) - 1), max_size=3)):
+        text[place_of] = data.draw(st.integers(0, 255))
+    path.write_bytes(text)
+    try:
+        found = open_predictions(place)
+    except BusbenchError as error:
+        assert error.code == "predictions-invalid"
+        return
+    for moved, cases in ((False, found.cases), (True, found.moved)):
+        for fold in found.folds:
+            for case, packed in read_packed(place / bits_file(fold, moved), cases):
+                assert unpack(packed, case.height, case.width).shape == (case.height, case.width)

@@ -168,7 +168,7 @@ def test_hostile_names_add_no_column_to_a_table(name: str) -> None:
     line = text.splitlines()[-1].replace("\\\\", "").replace(r"\|", "")
     assert line.count("|") == text.splitlines()[2].count("|")
     row = to_latex(board(make_report(name, name))).splitlines()[5]
-    assert row.replace(r"\&", "").count("&") == 8
+    assert row.replace(r"\&", "").count("&") == 9
     records = list(csv.DictReader(io.StringIO(to_csv(board(make_report(name, name))))))
     assert len(records) == 1
     assert not records[0]["team"].startswith("=")
@@ -211,3 +211,18 @@ def test_directions_are_those_of_the_metrics_themselves() -> None:
     metrics = pytest.importorskip("evaluator.metrics")
     for metric in METRICS:
         assert metric.higher_is_better == metrics.METRICS[metric.key].higher_is_better
+
+
+def test_the_gap_is_shown_beside_the_metrics_and_never_ranked() -> None:
+    remembered = make_report("one", "memoriser", dice=0.98, gap=0.52)
+    seen = make_report("two", "unet", dice=0.8, gap=0.03)
+    track = only_track(remembered, seen, make_report("three", "old", dice=0.7))
+    assert [(row.method, row.rank) for row in track.rows] == [
+        *(("memoriser", 1), ("unet", 2), ("old", 3))
+    ]
+    lines = to_markdown(board(remembered, seen)).splitlines()
+    assert "Dice gap" in lines[2] and [" 0.520 " in line for line in lines[4:6]] == [True, False]
+    (first, second) = csv.DictReader(to_csv(board(remembered, seen)).splitlines())
+    assert float(first["dice_gap_mean"]) == pytest.approx(0.52)
+    assert float(second["dice_gap_ci_low"]) == pytest.approx(0.01)
+    assert track.rows[2].gap is None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from harness.cli.app import out
 from harness.ledger import append, sign, verify_ledger, write_report
 from harness.sealing.keys import Keys
 from tests.factories import make_report
@@ -106,3 +107,14 @@ def test_a_missing_ledger_is_one_sentence_in_json_too(busbench: Busbench, tmp_pa
     result = busbench("rank", tmp_path / "nowhere.jsonl", "--json")
     assert result.returncode == 20
     assert json.loads(result.stdout)["error"]["code"] == "ledger-invalid"
+
+
+@pytest.mark.parametrize("width", [80, 100, 110, 120, 200])
+def test_no_terminal_is_too_narrow_for_names_and_metrics(
+    busbench: Busbench, ledger: Path, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out, "width", width)
+    shown = busbench("rank", ledger).stdout
+    for head in ("Rank", "Method", "Team", "Dice ↑", "IoU ↑", "HD95"):
+        assert head in shown
+    assert max(map(len, shown.splitlines())) <= width

@@ -85,7 +85,7 @@ def board(keys: Keys, tmp_path: Path) -> Board:
         keys,
         tmp_path,
         make_report(method="second", dice=0.7, hd95=30),
-        make_report(method="winner", dice=0.8123, hd95=12.346, trained_here="sha256:x"),
+        make_report(method="winner", dice=0.8123, hd95=12.346, trained_here="sha256:x", gap=0.123),
         make_report(method="partial", dice=1.0, hd95=0.0, status="incomplete"),
         make_report(method="lone", track="phantom", labels="private", folds=1, half_width=None),
     )
@@ -105,6 +105,11 @@ def test_the_page_asks_no_other_host_and_runs_no_script(board: Board) -> None:
     assert set(links) == {
         *("data:,", "#method", "board.json", "board.csv", "#track-1", "#track-2"),
     }
+
+
+def test_the_gap_stands_on_the_page_where_it_was_measured(board: Board) -> None:
+    text = page_of(board).text
+    assert text.count("0.123") == 1 and "Dice gap" in text
 
 
 def test_the_policy_allows_just_the_one_style_sheet(board: Board) -> None:

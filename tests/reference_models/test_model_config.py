@@ -8,6 +8,7 @@ import pytest
 
 from reference_models.config import Config, load_config, packaged_configs
 from reference_models.errors import UsageError
+from reference_models.networks import NETWORKS
 from reference_models.run import build_network, check
 
 
@@ -42,6 +43,11 @@ def test_every_packaged_recipe_can_be_built(name: str) -> None:
     build_network(load_config(name))
 
 
+def test_no_network_is_without_a_recipe_of_its_name() -> None:
+    named = {name: load_config(name).network for name in packaged_configs() if name != "demo"}
+    assert named == {name: name for name in NETWORKS}
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -67,13 +73,20 @@ def test_a_recipe_without_a_length_has_the_known_good_one() -> None:
     )
 
 
-def test_the_seeds_profile_never_overrides_what_the_recipe_states(tmp_path: Path) -> None:
+def test_a_profile_in_a_recipe_never_overrides_what_the_recipe_states(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text("network: unext\nsteps: 7\nbatch: 4\n")
-    config = load_config(str(path), "seed")
-    assert (config.steps, config.epochs, config.batch) == (7, None, 4)
+    path.write_text("network: unext\nprofile: seed\nsteps: 7\nbatch: 4\n")
+    config = load_config(str(path))
+    assert (config.steps, config.epochs, config.batch, config.rate) == (7, None, 4, 1e-3)
+
+
+@pytest.mark.parametrize("name", packaged_configs())
+def test_no_recipe_bends_the_seeds_protocol(name: str) -> None:
+    config = load_config(name, "seed")
+    assert (config.steps, config.epochs, config.batch, config.patience) == (None, 300, 16, 25)
     assert (config.schedule, config.rate, config.final_rate) == ("cosine", 1e-3, 1e-5)
-    assert (config.keep, config.patience, config.resample) == ("rank", 25, "lanczos")
+    assert (config.keep, config.resample, config.validate_every) == ("rank", "lanczos", None)
+    assert (config.network, config.input) == (load_config(name).network, load_config(name).input)
 
 
 def test_a_validation_never_falls_twice_into_an_epoch() -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from reference_models.batches import Batches
+from reference_models.config import Config, InputSettings
+from reference_models.data import load_pictures, open_bundle
 from reference_models.errors import UsageError
+from reference_models.machine import Machine
 from reference_models.networks import NETWORKS, build
+from reference_models.trainer import FoldPaths, train_fold
 
 # name, input channels, image size, trainable parameters
 COUNTS = [
@@ -212,7 +219,7 @@ def test_reordering_tokens_never_differs_from_rolling_and_cutting(shifted: bool)
 @pytest.mark.parametrize("axis", [2, 3])
 def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axis: int) -> None:
     """The paper's equation, written with sums over every pair of pixels of a row or column."""
-    from reference_models.networks.medt import GatedAxialAttention  # noqa: PLC0415
+    from reference_models.networks.axial_attention import GatedAxialAttention  # noqa: PLC0415
 
     torch.manual_seed(0)
     layer = GatedAxialAttention(channels, (4, 6), axis).eval()
@@ -260,3 +267,20 @@ def test_medt_never_mixes_its_patches_up() -> None:
         rows, columns = slice(32 * row, 32 * row + 32), slice(32 * column, 32 * column + 32)
         alone = network.patches(image[:, :, rows, columns])
         torch.testing.assert_close(joined[:, :, rows, columns], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("opens", [2, 10])
+def test_the_gates_of_medt_never_move_before_their_epoch(
+    opens: int, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve steps of four cases are three passes over a fold's sixteen."""
+    monkeypatch.setattr("reference_models.networks.medt.GATES_FROM", opens)
+    size = InputSettings(height=32, width=32)
+    config = Config(network="medt", input=size, steps=12, batch=4, keep="last")
+    machine = Machine(torch.device("cpu"), torch.float32)
+    batches = Batches(config, load_pictures(open_bundle(bundle_path), size), machine)
+    paths = FoldPaths.under(tmp_path, 0)
+    trained = train_fold(config, batches, 0, machine, paths=paths, fingerprint="", start={})
+    keys = [value for name, value in trained.weights.items() if name.endswith("gates.key")]
+    assert len(keys) == 6
+    assert all((value == 0.1) == (opens == 10) for value in keys)

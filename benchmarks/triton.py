@@ -1,0 +1,97 @@
+"""How much of the ONNX Runtime backend's speed is left behind a Triton server on the same cores?
+
+Both run the same files; each call is a stream of batches with as many in flight as the backend
+takes. Run from the project's root, with BUSBENCH_TRITONSERVER naming a server (`make triton`);
+prints a section in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmarks.timing import interleaved, machine, versions
+from evaluator.backends import InferSettings, Model, open_model
+from evaluator.backends.triton_server import TritonOptions
+from reference_models.export import export_network
+from reference_models.networks import build
+
+SIZE, BATCHES = 256, (1, 4, 8)
+IMAGES = 24  # in a call
+Stream = list[NDArray[np.float32]]
+# About a millisecond an image on one core, and the two small reference networks.
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "small": lambda: nn.Sequential(
+        nn.Conv2d(1, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(16, 1, 2, stride=2),
+    ),
+    "unext": partial(build, "unext", image_size=SIZE),
+    "cmunext": partial(build, "cmunext", image_size=SIZE),
+}
+
+
+@contextmanager
+def contenders(path: Path, threads: int) -> Iterator[dict[str, Callable[[Stream], object]]]:
+    """One file behind each backend, ready to take a stream of batches."""
+    triton = partial(InferSettings, "cpu", threads, backend="triton")
+    settings = {
+        "direct": InferSettings("cpu", threads),
+        "shared memory": triton(triton=TritonOptions()),
+        "socket": triton(triton=TritonOptions(shared_memory=False)),
+    }
+    with ExitStack() as stack:
+        models = {
+            name: stack.enter_context(closing(open_model(path, how)))
+            for name, how in settings.items()
+        }
+        yield {name: partial(_stream, model) for name, model in models.items()}
+
+
+def _stream(model: Model, batches: Stream) -> None:
+    with ThreadPoolExecutor(model.in_flight) as pool:
+        list(pool.map(model.run, batches))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    print("## Triton beside ONNX Runtime\n")
+    print(f"{machine()}, {versions('onnxruntime', 'tritonclient')}.")
+    print(
+        f"\n1 x {SIZE} x {SIZE}, {args.threads} threads for either, {args.rounds} rounds in turns;"
+        " images/s over those of ONNX Runtime.\n\n"
+        "| network | batch | ONNX Runtime, ms an image | Triton, shared memory | Triton, socket |\n"
+        "| --- | ---: | ---: | ---: | ---: |"
+    )
+    for name, make in NETWORKS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            torch.manual_seed(0)
+            path.write_bytes(export_network(make(), torch.rand(5, 1, SIZE, SIZE), {}).data)
+            with contenders(path, args.threads) as ways:
+                for batch in BATCHES:
+                    stream = [np.random.rand(batch, 1, SIZE, SIZE).astype(np.float32)]
+                    seconds = interleaved(ways, [stream * (IMAGES // batch)] * args.rounds, 1)
+                    direct = seconds.pop("direct")
+                    ratios = " | ".join(f"{direct / taken:.2f}" for taken in seconds.values())
+                    print(f"| {name} | {batch} | {1000 * direct / IMAGES:.2f} | {ratios} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A Triton server in containers: the harness's way and compose's, against ONNX Runtime's masks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from containers_helpers import Watcher, compose_commands, predicted_masks
+
+from harness.challenge import Challenge
+from harness.lanes.evaluate import EvaluateSettings, evaluate
+from harness.sandbox import DockerRunner
+from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bits(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("fold-[0-9].bits")}
+
+
+@pytest.fixture(scope="module")
+def expected(journey) -> dict[str, bytes]:
+    """ONNX Runtime's masks of the journey, packed."""
+    found = bits(next((journey.out / "runs").iterdir()) / "infer")
+    assert len(found) == 5
+    return found
+
+
+def test_the_harness_gets_the_same_masks_without_a_network(
+    journey, engine, expected, tmp_path
+) -> None:
+    watcher = Watcher(engine)
+    try:
+        done = evaluate(
+            journey.out / "submission",
+            Bundles.open(journey.out / "bundles"),
+            Keys.open(journey.out / "keys"),
+            tmp_path / "runs",
+            DockerRunner(Challenge()),
+            Challenge(),
+            EvaluateSettings(backend="triton"),
+        )
+    finally:
+        watcher.stop()
+    assert done.report.runtime.backend == "triton"
+    assert bits(done.folder / "infer") == expected
+    assert any(mask.any() for mask in predicted_masks(done.folder / "infer")[0].values())
+    seen = watcher.seen["infer"]
+    assert seen["Image"] == done.report.provenance.evaluator["infer"]
+    assert seen["Image"] != journey.containers["infer"]["Image"]
+    assert set(seen["NetworkSettings"]["Networks"]) == {"none"}
+    assert seen["HostConfig"]["ReadonlyRootfs"] and seen["HostConfig"]["CapDrop"] == ["ALL"]
+
+
+@pytest.mark.parametrize("compose", compose_commands(), ids=" ".join)
+def test_compose_gets_the_same_masks_through_a_server_of_its_own(
+    journey, engine, expected, tmp_path, compose
+) -> None:
+    keys, results = tmp_path / "keys", tmp_path / "results"
+    keys.mkdir(mode=0o700)
+    for name in ("images.key", "labels.key"):
+        (keys / name).write_bytes((journey.out / "keys" / name).read_bytes())
+        (keys / name).chmod(0o444)
+    for stage in ("gate", "infer", "score"):
+        (results / stage).mkdir(parents=True)
+        (results / stage).chmod(0o777)
+    files = [f"--file={ROOT}/containers/{name}" for name in ("compose.yaml", "compose.triton.yaml")]
+    places = {"SUBMISSION": journey.out / "submission", "BUNDLES": journey.out / "bundles"}
+    environment = os.environ | {"KEYS": str(keys), "RESULTS": str(results)}
+    environment |= {name: str(path) for name, path in places.items()}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*compose, "-p", "busbench-triton", *files, *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    try:
+        for words in (("build",), ("up", "-d")):  # returns once scoring has begun
+            done = run(*words)
+            assert done.returncode == 0, done.stdout + done.stderr + run("logs").stdout
+        server = engine.containers.get(run("ps", "-q", "triton").stdout.strip())
+        infer = engine.containers.list(
+            all=True, filters={"label": "com.docker.compose.service=infer"}
+        )[0]
+        assert server.attrs["HostConfig"]["NetworkMode"] == "none"
+        assert infer.attrs["HostConfig"]["NetworkMode"] == f"container:{server.id}"
+        assert infer.attrs["HostConfig"]["IpcMode"] == f"container:{server.id}"
+        assert not server.attrs["HostConfig"]["PortBindings"]
+    finally:
+        run("down", "-v")
+    assert bits(results / "infer") == expected

@@ -1,0 +1,158 @@
+"""Small sealed test sets and small ONNX networks for the tests of inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pyrage
+import yaml
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from evaluator.backends import InferSettings
+from evaluator.contract import (
+    CountedModel,
+    GateVerdict,
+    InputSpec,
+    ModelFile,
+    OutputSpec,
+    SealedCase,
+    SealedIndex,
+    Submission,
+    write,
+)
+from evaluator.files import sha256_bytes
+from evaluator.infer import infer
+from evaluator.predictions import bits_file, read_packed, unpack
+from evaluator.sealed import seal_archive
+from harness.store import png_bytes
+
+SIZE = 64
+
+
+def network(
+    nodes: Sequence[onnx.NodeProto], stored: Sequence[onnx.TensorProto] = (), batch: Any = "n"
+) -> bytes:
+    """An ONNX file from `x` (batch, 1, H, W) to `y`."""
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 1, "h", "w"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, "k", "h", "w"])],
+        stored,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def echo(batch: Any = "n") -> bytes:
+    """A network that gives back the image that it sees."""
+    return network([helper.make_node("Identity", ["x"], ["y"])], batch=batch)
+
+
+def blur(weights: int = 5) -> bytes:
+    """Convolutions with seeded weights, as logits."""
+    rng = np.random.default_rng(weights)
+    shapes = {"w1": (8, 1, 3, 3), "w2": (8, 8, 3, 3), "w3": (1, 8, 1, 1)}
+    stored = [
+        numpy_helper.from_array(rng.normal(0, 0.5, shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w2"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Conv", ["d", "w3"], ["y"]),
+    ]
+    return network(nodes, stored)
+
+
+def dice_rolling() -> bytes:
+    """A network that gives noise; the gate would refuse it."""
+    return network([helper.make_node("RandomNormalLike", ["x"], ["y"])])
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything that an infer stage reads, and where it writes."""
+
+    folder: Path
+    submission: Submission
+    images: Path
+    key: Path
+    out: Path
+    verdict: GateVerdict
+
+    def infer(self, **settings: Any) -> dict[str, NDArray[np.bool_]]:
+        """Run the stage; the masks of the first model by case id."""
+        predictions = infer(
+            self.folder,
+            self.verdict,
+            self.out,
+            images=self.images,
+            key=self.key,
+            settings=InferSettings(**settings),
+        )
+        path = self.out / bits_file(predictions.folds[0])
+        return {
+            case.case_id: unpack(packed, case.height, case.width)
+            for case, packed in read_packed(path, predictions.cases)
+        }
+
+
+def stage(
+    root: Path,
+    pictures: Sequence[NDArray[np.uint8]],
+    *models: bytes,
+    kind: Any = "logits",
+    seed: str | None = None,
+    **inputs: Any,
+) -> Stage:
+    """Seal `pictures` and hand in one model a fold, or one for all; a seed also moves them."""
+    root.mkdir(exist_ok=True)
+    identity = pyrage.x25519.Identity.generate()
+    (root / "images.key").write_text(str(identity))
+    cases = tuple(
+        SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.png")
+        for n, p in enumerate(pictures)
+    )
+    index = SealedIndex(split_digest="0" * 64, consistency_seed=seed, cases=cases)
+    sealed = seal_archive(index, map(png_bytes, pictures), str(identity.to_public()))
+    (root / "images.age").write_bytes(sealed)
+    folder, out = root / "submission", root / "out"
+    folder.mkdir()
+    out.mkdir()
+    declared, counted = [], []
+    for number, data in enumerate(models):
+        fold, digest = (None if len(models) == 1 else number), sha256_bytes(data)
+        (folder / f"{number}.onnx").write_bytes(data)
+        declared.append(ModelFile(fold=fold, file=f"{number}.onnx", sha256=digest))
+        counted.append(
+            CountedModel(fold=fold, sha256=digest, opset=17, nodes=1, parameters=0, gmacs=None)
+        )
+    submission = Submission(
+        team="Team",
+        method="net",
+        track="phantom",
+        input=InputSpec.model_validate({"height": SIZE, "width": SIZE} | inputs),
+        output=OutputSpec(kind=kind),
+        models=tuple(declared),
+        opset=17,
+    )
+    (folder / "submission.yaml").write_text(yaml.safe_dump(submission.document()))
+    verdict = GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
+    write(verdict, root / "gate.json")
+    return Stage(folder, submission, root / "images.age", root / "images.key", out, verdict)
+
+
+def speckle(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """Noisy pictures of different sizes."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(40, 120, (count, 2))
+    return [rng.integers(0, 256, tuple(size), np.uint8) for size in sizes]

@@ -1,0 +1,89 @@
+"""ONNX Runtime as a backend: what is refused before a model runs, and how fast it is fed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from evaluator.backends import InferSettings, open_model
+from evaluator.backends.onnxruntime import Bound, refuse_conflict, refuse_cpu
+from evaluator.errors import BusbenchError, Fault
+from evaluator.speed import MAX_BATCH, choose_batch
+from tests.evaluator.infer_helpers import blur
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+def test_two_packages_of_one_module_are_refused() -> None:
+    refuse_conflict(["onnxruntime-gpu"])
+    with pytest.raises(BusbenchError) as refused:
+        refuse_conflict(["onnxruntime", "onnxruntime-gpu"])
+    assert refused.value.code == "extra-conflict"
+    assert "onnxruntime and onnxruntime-gpu are both installed" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "provider, placed",
+    [
+        (CPU, {CPU: {"Conv"}}),
+        (CUDA, {CUDA: {"Relu"}, CPU: {"Conv"}}),
+        (CUDA, {CUDA: {"Conv"}, CPU: {"QLinearConv", "Shape"}}),
+        (CUDA, {}),
+    ],
+    ids=["all of it", "its convolutions", "its quantised part", "nothing known"],
+)
+def test_a_network_is_never_run_on_the_cpu_unasked(provider, placed) -> None:
+    with pytest.raises(BusbenchError) as refused:
+        refuse_cpu("cuda", provider, placed, "model.onnx")
+    assert refused.value.code == "device-unavailable"
+    assert refused.value.fault is Fault.INFRASTRUCTURE
+
+
+def test_arithmetic_on_shapes_may_stay_on_the_cpu() -> None:
+    refuse_cpu("cuda", CUDA, {CUDA: {"Conv"}, CPU: {"Shape", "Gather"}}, "model.onnx")
+
+
+def test_tensorrt_that_runs_nothing_is_not_called_tensorrt() -> None:
+    with pytest.raises(BusbenchError, match="runs nothing"):
+        refuse_cpu("tensorrt", "TensorrtExecutionProvider", {CUDA: {"Conv"}}, "model.onnx")
+
+
+def test_bound_buffers_give_no_other_maps_and_are_not_handed_out() -> None:
+    session = onnxruntime.InferenceSession(blur(), providers=[CPU])
+    bound = Bound(session, "cpu")
+    rng = np.random.default_rng(0)
+    batches = [rng.random((size, 1, 32, 32), np.float32) for size in (1, 3, 1, 3, 2)]
+    kept = [bound.run(batch) for batch in batches]
+    for batch, maps in zip(batches, kept, strict=True):
+        assert np.array_equal(maps, session.run(None, {"x": batch})[0])
+
+
+def test_a_file_that_cannot_be_loaded_is_the_models_fault(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"nonsense")
+    with pytest.raises(BusbenchError) as refused:
+        open_model(tmp_path / "model.onnx", InferSettings())
+    assert refused.value.code == "model-failed" and "model.onnx" in refused.value.message
+
+
+# --- batch size ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "alone, per_image, batch",
+    [
+        (0.001, {2: 0.001}, 1),  # no gain
+        (0.001, {2: 0.0005, 4: 0.0003, 8: 0.0003}, 4),
+        (0.001, {2: 0.0005, 4: None}, 2),  # does not fit
+        (0.5, {}, 1),  # trying would take longer than it may
+        (0.001, {2**n: 0.001 / 2**n for n in range(1, 12)}, MAX_BATCH),
+    ],
+)
+def test_the_batch_size_is_not_doubled_without_a_gain(alone, per_image, batch) -> None:
+    def try_batch(size: int) -> float | None:
+        each = per_image[size]
+        return None if each is None else each * size
+
+    assert choose_batch(alone, try_batch) == batch

@@ -1,0 +1,98 @@
+"""On a CUDA device: the CPU's masks, and how fast. Not yet run: the project has met no GPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from evaluator.backends import Device, InferSettings, open_model
+from evaluator.hardware import device_name
+from evaluator.speed import measure
+from reference_models.export import export_network
+from reference_models.networks import build
+from tests.evaluator.infer_helpers import speckle, stage
+
+SIZE = 256
+FLIPPED = 1e-3  # of all pixels, which fresh weights leave close to the threshold
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(device_name("cuda") == "unknown", reason="this machine has no CUDA device"),
+]
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    """Fresh weights, but with norms that have seen noise: else every pixel would look the same."""
+    torch.manual_seed(0)
+    made = build("cmunext", 1, SIZE).train()
+    with torch.no_grad():
+        for _ in range(30):
+            made(torch.rand(2, 1, 64, 64))
+        made.head.bias -= made.eval()(torch.rand(1, 1, SIZE, SIZE)).median()
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(network: torch.nn.Module) -> bytes:
+    return export_network(network, torch.rand(5, 1, SIZE, SIZE), {}).data
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_device_gives_the_masks_of_the_cpu(tmp_path, exported, device, batch_size) -> None:
+    skip_without(device)
+    pictures = speckle(20)
+    size = {"height": SIZE, "width": SIZE}
+    wanted = stage(tmp_path / "cpu", pictures, exported, **size).infer()
+    found = stage(tmp_path / device, pictures, exported, **size).infer(
+        device=device, batch_size=batch_size
+    )
+    flipped = sum((found[case] != wanted[case]).sum() for case in wanted)
+    assert flipped <= FLIPPED * sum(mask.size for mask in wanted.values())
+    assert any(mask.any() and not mask.all() for mask in wanted.values())
+
+
+def skip_without(device: Device) -> None:
+    if device == "tensorrt":
+        pytest.importorskip("tensorrt", reason="TensorRT is not installed")
+        assert "TensorrtExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def test_throughput_is_printed_beside_torch_compile(tmp_path: Path, network, exported) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch was built without CUDA")
+    (tmp_path / "model.onnx").write_bytes(exported)
+    made = stage(tmp_path / "stage", speckle(1), exported, height=SIZE, width=SIZE)
+    model = open_model(tmp_path / "model.onnx", InferSettings(device="cuda"))
+    batch_size = measure(model, made.submission.input, "auto").batch_size
+    batch = np.random.default_rng(0).random((batch_size, 1, SIZE, SIZE), np.float32)
+    print(f"\n{device_name('cuda')}, batch {batch_size}, images/s:")
+    print(f"ONNX Runtime {model.provider} fp32: {rate(lambda: model.run(batch), batch_size):.0f}")
+    for kind in (torch.float32, torch.float16):
+        compiled = torch.compile(network.to("cuda", kind))
+        there = torch.from_numpy(batch).to("cuda", kind)
+
+        def run(compiled=compiled, there=there) -> object:
+            with torch.inference_mode():
+                return compiled(there).cpu()  # as the runtime's maps come back
+
+        print(f"torch.compile {kind}: {rate(run, batch_size):.0f}")
+    network.to("cpu", torch.float32)
+
+
+def rate(run: Callable[[], object], images: int) -> float:
+    """Images a second over a second's runs, after a warm-up."""
+    for _ in range(3):
+        run()
+    runs, start = 0, time.perf_counter()
+    while time.perf_counter() - start < 1:
+        run()
+        runs += 1
+    return runs * images / (time.perf_counter() - start)

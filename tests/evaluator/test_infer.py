@@ -1,0 +1,195 @@
+"""The infer stage from sealed images to masks: what it must not change, lose or let pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from evaluator.consistency import draw, move
+from evaluator.contract import Predictions, read
+from evaluator.errors import BusbenchError
+from evaluator.infer import REPEATED, batches_to_repeat
+from tests.evaluator.infer_helpers import (
+    Stage,
+    blur,
+    dice_rolling,
+    echo,
+    network,
+    speckle,
+    stage,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ellipses(count: int) -> list[np.ndarray]:
+    """Pictures that are masks: an ellipse of more than 1,000 pixels each, anywhere."""
+    rng = np.random.default_rng(3)
+    masks = []
+    for height, width in rng.integers(200, 700, (count, 2)):
+        rows, columns = np.mgrid[:height, :width]
+        middle = rng.uniform(0.35, 0.65, 2) * (height, width)
+        half = rng.uniform(0.1, 0.3, 2) * min(height, width)
+        inside = ((rows - middle[0]) / half[0]) ** 2 + ((columns - middle[1]) / half[1]) ** 2 <= 1
+        masks.append(inside)
+        assert inside.sum() > 1000
+    return masks
+
+
+@pytest.mark.parametrize("rule", ["letterbox", "stretch"])
+def test_the_stage_loses_nothing_of_a_perfect_network(tmp_path: Path, rule: str) -> None:
+    truths = ellipses(12)
+    pictures = [mask.astype(np.uint8) * 255 for mask in truths]
+    size = {"height": 224, "width": 224, "resize": rule}
+    found = stage(tmp_path, pictures, echo(), kind="probabilities", **size).infer()
+    for mask, truth in zip(found.values(), truths, strict=True):
+        assert mask.shape == truth.shape
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.99
+
+
+def test_no_batch_size_and_no_number_of_threads_changes_a_mask(tmp_path: Path) -> None:
+    pictures = speckle(21)
+    wanted = None
+    for number, (size, threads) in enumerate([(1, 1), (2, 2), (5, 4), (8, 1), (32, 2)]):
+        found = stage(tmp_path / str(number), pictures, blur()).infer(
+            batch_size=size, threads=threads
+        )
+        wanted = wanted or found
+        assert list(found) == [f"c{n:05}" for n in range(21)]
+        assert all(np.array_equal(found[case], wanted[case]) for case in wanted)
+    assert any(mask.any() and not mask.all() for mask in wanted.values())
+
+
+def test_a_model_exported_for_one_image_is_given_one_at_a_time(tmp_path: Path) -> None:
+    pictures = speckle(5)
+    found = stage(tmp_path / "1", pictures, echo(batch=1)).infer(batch_size=4)
+    wanted = stage(tmp_path / "n", pictures, echo()).infer(batch_size=4)
+    assert all(np.array_equal(found[case], wanted[case]) for case in wanted)
+
+
+def test_a_moved_image_is_run_like_any_other_image(tmp_path: Path) -> None:
+    seed, pictures = "5" * 64, speckle(9)
+    both = stage(tmp_path / "both", pictures, blur(), seed=seed)
+    plain = stage(tmp_path / "plain", pictures, blur())
+    wanted = plain.infer(batch_size=4)
+    assert all(
+        np.array_equal(mask, wanted[case]) for case, mask in both.infer(batch_size=4).items()
+    )
+    moved = [
+        move(picture, draw(seed, case, *picture.shape))
+        for case, picture in zip(wanted, pictures, strict=True)
+    ]
+    alone = stage(tmp_path / "moved", moved, blur())
+    alone.infer(batch_size=4)
+    seen, single = (
+        read(Predictions, made.out / "predictions.json", "predictions-invalid", "")
+        for made in (both, alone)
+    )
+    assert seen.moved == single.cases
+    assert (both.out / "fold-all.moved.bits").read_bytes() == (
+        alone.out / "fold-all.bits"
+    ).read_bytes()
+    assert not (plain.out / "fold-all.moved.bits").exists()
+
+
+def test_what_it_ran_on_is_written_down(tmp_path: Path) -> None:
+    made = stage(tmp_path, speckle(11), blur(), blur(6))
+    made.infer(threads=2)
+    runtime = read(Predictions, made.out / "predictions.json", "predictions-invalid", "").runtime
+    assert runtime.repeated_cases >= REPEATED
+    assert (runtime.device, runtime.threads) == ("cpu", 2)
+    assert runtime.device_name != "unknown"
+    assert runtime.batch_size in (1, 2, 4, 8, 16, 32, 64)
+    assert runtime.latency_ms > 0
+
+
+def test_a_model_that_rolls_dice_is_refused(tmp_path: Path) -> None:
+    made = stage(tmp_path, speckle(3), dice_rolling())
+    with pytest.raises(BusbenchError) as refused:
+        made.infer()
+    assert refused.value.code == "model-nondeterministic"
+    assert "0.onnx" in refused.value.message
+    assert not (made.out / "predictions.json").exists()
+
+
+@pytest.mark.parametrize(
+    "total, size", [(0, 4), (1, 8), (7, 2), (8, 1), (100, 1), (100, 7), (65, 64)]
+)
+def test_no_sample_that_is_run_twice_is_too_small(total: int, size: int) -> None:
+    drawn = batches_to_repeat(total, size)
+    sizes = [min(size, total - start) for start in range(0, total, size)]
+    cases = sum(sizes[number] for number in drawn)
+    assert min(total, REPEATED) <= cases < REPEATED + size
+    assert drawn == batches_to_repeat(total, size)
+
+
+@pytest.mark.parametrize(
+    "kind, operator, sentence",
+    [
+        ("probabilities", "Exp", "as probabilities"),
+        ("mask", "Identity", "as a mask"),
+        ("softmax", "Identity", "(2, 1, 64, 64) for (2, 2, 64, 64)"),
+        ("logits", "Log", "NaN or infinite"),
+    ],
+)
+def test_an_output_of_another_kind_is_refused(tmp_path, kind, operator, sentence) -> None:
+    model = network([helper.make_node(operator, ["x"], ["y"])])
+    dark = [np.zeros((50, 60), np.uint8), *speckle(3)]
+    with pytest.raises(BusbenchError) as refused:
+        stage(tmp_path, dark, model, kind=kind).infer(batch_size=2)
+    assert refused.value.code == "model-failed"
+    assert sentence in refused.value.message
+
+
+def test_a_damaged_image_ends_the_stage_once_and_leaves_no_thread(tmp_path: Path) -> None:
+    made = stage(tmp_path, speckle(30), blur())
+    whole = made.images.read_bytes()
+    made.images.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BusbenchError) as refused:
+        made.infer(batch_size=2)
+    assert refused.value.code in ("bundle-invalid", "keys-invalid")
+    assert threading.active_count() == 1
+
+
+def run_stage(made: Stage, *more: str) -> subprocess.CompletedProcess[str]:
+    words = {
+        "submission": made.folder,
+        "gate": made.folder.parent / "gate.json",
+        "images": made.images,
+        "key": made.key,
+        "out": made.out,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "evaluator", "infer"]
+        + [f"--{name}={path}" for name, path in words.items()]
+        + list(more),
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_machine_without_a_gpu_refuses_and_never_takes_the_cpu(tmp_path, device) -> None:
+    made = stage(tmp_path, speckle(1), echo())
+    done = run_stage(made, "--device", device)
+    assert done.returncode == 30, done.stderr
+    error = json.loads((made.out / "error.json").read_text())
+    assert error["code"] == "device-unavailable" and "Traceback" not in done.stderr
+    assert not list(made.out.glob("*.bits"))
+
+
+def test_a_batch_size_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    made = stage(tmp_path, speckle(1), echo())
+    for wrong in ("0", "-3", "many"):
+        assert run_stage(made, "--batch-size", wrong).returncode == 2

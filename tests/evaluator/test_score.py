@@ -1,0 +1,374 @@
+"""The score stage: nothing is dropped or invented, and the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyrage
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from evaluator import score as stage
+from evaluator.consistency import draw, move
+from evaluator.contract import (
+    GroupScores,
+    PredictedCase,
+    Predictions,
+    Runtime,
+    Scores,
+    SealedCase,
+    SealedIndex,
+    write,
+)
+from evaluator.errors import BusbenchError
+from evaluator.groups import groups_of, size_quartiles
+from evaluator.metrics import METRICS, worst
+from evaluator.predictions import bits_file, pack
+from evaluator.sealed import seal_archive
+from evaluator.summary import COMPARED
+from harness.store import png_bytes
+
+Mask = NDArray[np.bool_]
+SPLIT, SEED, SHAPE = "0" * 64, "ab" * 32, (40, 50)
+RUNTIME = Runtime(
+    backend="onnxruntime",
+    backend_version="1",
+    provider="CPUExecutionProvider",
+    device="cpu",
+    device_name="Some CPU",
+    threads=1,
+    batch_size=1,
+    latency_ms=1.0,
+    repeated_cases=8,
+)
+
+
+@dataclass
+class Bench:
+    """Sealed labels and a folder of predictions, all of them right until a test spoils them."""
+
+    root: Path
+    truths: dict[str, tuple[SealedCase, Mask]]
+    seed: str | None = SEED
+    folds: tuple[int | None, ...] = (0, 1)
+    plain: dict[str, Mask] = field(default_factory=dict)
+    moved: dict[str, Mask] = field(default_factory=dict)
+    split: str = SPLIT
+
+    def __post_init__(self) -> None:
+        self.plain = {name: mask for name, (_, mask) in self.truths.items()}
+        if self.seed:
+            self.moved = {name: self.as_moved(name, mask) for name, mask in self.plain.items()}
+
+    def as_moved(self, name: str, mask: Mask) -> Mask:
+        return move(mask, draw(self.seed or SEED, name, *mask.shape))
+
+    def seal(self) -> None:
+        identity = pyrage.x25519.Identity.generate()
+        (self.root / "labels.key").write_text(str(identity))
+        index = SealedIndex(
+            split_digest=SPLIT,
+            consistency_seed=self.seed,
+            cases=tuple(case for case, _ in self.truths.values()),
+        )
+        files = [png_bytes(mask) for _, mask in self.truths.values()]
+        archive = seal_archive(index, files, str(identity.to_public()))
+        (self.root / "labels.age").write_bytes(archive)
+
+    def predict(self) -> Path:
+        folder = self.root / "predictions"
+        folder.mkdir(exist_ok=True)
+        for is_moved, masks in ((False, self.plain), (True, self.moved)):
+            data = b"".join(pack(mask) for mask in masks.values())
+            for fold in self.folds if masks or not is_moved else ():
+                (folder / bits_file(fold, is_moved)).write_bytes(data)
+        document = Predictions(
+            submission_sha256=SPLIT,
+            split_digest=self.split,
+            folds=self.folds,
+            cases=_declared(self.plain),
+            moved=_declared(self.moved),
+            runtime=RUNTIME,
+        )
+        write(document, folder / "predictions.json")
+        return folder
+
+    def score(self, out: str = "out") -> Scores:
+        self.seal()
+        labels, key = self.root / "labels.age", self.root / "labels.key"
+        return stage.score(self.predict(), labels, key, self.root / out)
+
+    def rows(self, out: str = "out") -> pd.DataFrame:
+        return pd.read_parquet(self.root / out / stage.CASES)
+
+
+def _declared(masks: Mapping[str, Mask]) -> tuple[PredictedCase, ...]:
+    return tuple(
+        PredictedCase(case_id=name, height=mask.shape[0], width=mask.shape[1])
+        for name, mask in masks.items()
+    )
+
+
+def truth(name: str, label: Any, radius: int, **known: Any) -> tuple[SealedCase, Mask]:
+    rows, columns = np.ogrid[: SHAPE[0], : SHAPE[1]]
+    mask = (rows - 20) ** 2 + (columns - 25) ** 2 <= radius**2 if label != "normal" else None
+    case: dict[str, Any] = {"case_id": name, "height": SHAPE[0], "width": SHAPE[1]}
+    pixels = np.zeros(SHAPE, bool) if mask is None else mask
+    return SealedCase(**case, file=f"{name}.png", label=label, **known), pixels
+
+
+def mixed(**known: object) -> dict[str, tuple[SealedCase, Mask]]:
+    labels = ["benign", "malignant"] * 6 + ["normal"] * 4
+    return {
+        f"c{n:02}": truth(f"c{n:02}", label, 4 + n, patient_group=f"p{n // 2}", **known)
+        for n, label in enumerate(labels)
+    }
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, mixed())
+
+
+def dice(scores: Scores, group: str = "all") -> float:
+    return scores.groups[group].metrics["dice"].mean
+
+
+def test_a_perfect_result_is_perfect_in_every_group(bench: Bench) -> None:
+    scores = bench.score()
+    assert set(scores.groups) == {
+        *("all", "lesion", "normal", "benign", "malignant", "Q1", "Q2", "Q3", "Q4")
+    }
+    assert all(dice(scores, group) == 1.0 for group in scores.groups)
+    assert (scores.invalid, scores.true_negatives) == (0, 8)
+
+
+# --- cases that are not there, or not what they should be ----------------------------------------
+
+
+@pytest.mark.parametrize("where", ["plain", "moved"])
+def test_a_missing_case_takes_the_worst_value_and_says_so(bench: Bench, where: str) -> None:
+    del getattr(bench, where)["c03"]
+    scores, rows = bench.score(), bench.rows()
+    assert scores.invalid == len(bench.folds)  # the result is not complete
+    prefix = "" if where == "plain" else "moved_"
+    lost = rows[rows.case_id == "c03"].iloc[0]
+    assert lost[f"{prefix}status"] == "missing"
+    shape = int(lost[f"{prefix}height"]), int(lost[f"{prefix}width"])
+    assert all(lost[f"{prefix}{name}"] == worst(name, shape) for name in METRICS)
+    assert set(rows[rows.case_id != "c03"][f"{prefix}status"]) == {"ok", "true-negative"}
+
+
+def test_a_mask_of_another_size_is_never_unpacked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.plain = {"c03": np.zeros((8192, 8192), bool)}  # claims the most that may be claimed
+    bench.moved = {}
+    monkeypatch.setattr(stage, "unpack", lambda *_: pytest.fail("it was unpacked"))
+    bench.score()
+    assert set(bench.rows().query("case_id == 'c03'").status) == {"wrong-size"}
+
+
+@pytest.mark.parametrize("where", ["plain", "moved"])
+def test_a_case_that_is_none_of_the_test_set_is_refused(bench: Bench, where: str) -> None:
+    getattr(bench, where)["stranger"] = np.ones((3, 3), bool)
+    with pytest.raises(BusbenchError, match="stranger") as refused:
+        bench.score()
+    assert refused.value.code == "predictions-invalid"
+
+
+def test_moved_masks_are_refused_where_the_pass_is_off(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, mixed(), seed=None)
+    bench.moved = {"c03": bench.plain["c03"]}
+    with pytest.raises(BusbenchError) as refused:
+        bench.score()
+    assert refused.value.code == "predictions-invalid"
+
+
+def test_predictions_of_another_split_are_refused(bench: Bench) -> None:
+    bench.split = "1" * 64
+    with pytest.raises(BusbenchError, match="another split"):
+        bench.score()
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+def test_nan_and_infinity_never_reach_an_aggregate(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, poison: float
+) -> None:
+    monkeypatch.setattr(stage, "case_metrics", lambda *_, **__: dict.fromkeys(METRICS, poison))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        bench.score()
+    assert not (bench.root / "out" / "scores.json").exists()
+
+
+def test_means_and_deviations_are_those_that_pandas_finds(bench: Bench) -> None:
+    rng = np.random.default_rng(1)
+    folder = bench.predict()
+    for fold in bench.folds:
+        noisy = [
+            mask ^ (rng.random(SHAPE) < 0.1 * (fold or 0) + 0.1) for mask in bench.plain.values()
+        ]
+        (folder / bits_file(fold)).write_bytes(b"".join(map(pack, noisy)))
+    bench.predict = lambda: folder  # type: ignore[method-assign]
+    scores, rows = bench.score(), bench.rows()
+    groups = {"all": rows, "normal": rows[rows["class"] == "normal"]}
+    for name, members in groups.items():
+        by_fold = members.groupby("fold")[list(METRICS)].mean()
+        for metric, summary in scores.groups[name].metrics.items():
+            assert summary.mean == pytest.approx(by_fold[metric].mean(), rel=1e-12)
+            assert summary.std == pytest.approx(by_fold[metric].std(), rel=1e-9, abs=1e-12)
+
+
+# --- the consistency gap -------------------------------------------------------------------------
+
+
+def held(group: GroupScores) -> tuple[int, float, float]:
+    assert group.consistency is not None
+    found = group.consistency
+    assert set(found.gap) == set(found.moved) == set(COMPARED)
+    return found.cases, found.moved["dice"].mean, found.gap["dice"].mean
+
+
+def test_the_gap_is_what_is_lost_and_normal_images_have_none(bench: Bench) -> None:
+    groups = bench.score().groups
+    assert held(groups["all"]) == (12, 1.0, 0.0)
+    assert groups["normal"].consistency is None
+    bench.moved = {name: np.zeros_like(mask) for name, mask in bench.moved.items()}
+    groups = bench.score("again").groups
+    assert held(groups["all"]) == held(groups["lesion"]) == (12, 0.0, 1.0)
+    assert groups["all"].metrics["dice"].mean == 1.0  # the plain scores stay as they are
+
+
+def test_predictions_without_the_moved_masks_are_not_complete(bench: Bench) -> None:
+    bench.moved = {}
+    scores = bench.score()
+    assert scores.invalid == len(bench.folds) * len(bench.truths)
+    assert held(scores.groups["all"])[2] == 1.0
+
+
+def test_without_a_seed_there_is_no_gap(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, mixed(), seed=None)
+    scores = bench.score()
+    assert all(group.consistency is None for group in scores.groups.values())
+    assert scores.invalid == 0 and not [c for c in bench.rows().columns if "moved" in c]
+
+
+def test_a_lesion_that_is_cut_away_says_nothing_of_the_network(tmp_path: Path) -> None:
+    truths = mixed()
+    window = draw(SEED, "c03", *SHAPE)
+    edge = np.zeros(SHAPE, bool)  # all that the window leaves out
+    edge[:] = True
+    edge[window.top : window.top + window.height, window.left : window.left + window.width] = False
+    truths["c03"] = (truths["c03"][0], edge)
+    bench = Bench(tmp_path, truths)
+    bench.moved["c03"] = ~bench.moved["c03"]
+    assert held(bench.score().groups["all"]) == (11, 1.0, 0.0)
+    assert not bench.rows().query("case_id == 'c03'").moved_lesion_px.any()
+
+
+# --- the same input, the same bytes --------------------------------------------------------------
+
+
+def test_the_same_input_gives_the_same_bytes(bench: Bench) -> None:
+    bench.score("one")
+    bench.score("two")  # sealed again, so even the archive's bytes differ
+    for name in (stage.CASES, "scores.json"):
+        one, two = ((bench.root / out / name).read_bytes() for out in ("one", "two"))
+        assert one == two
+    frame = bench.rows("one")
+    assert len(frame) == len(bench.truths) * len(bench.folds)
+    assert not frame[[c for c in frame if c in METRICS]].isna().any().any()
+
+
+def test_the_order_of_predictions_changes_no_score(bench: Bench) -> None:
+    bench.plain["c05"] = ~bench.plain["c05"]
+    one = bench.score("one")
+    bench.plain = dict(reversed(bench.plain.items()))
+    bench.moved = dict(sorted(bench.moved.items(), key=lambda item: item[0][::-1]))
+    two = bench.score("two")
+    assert one.groups == two.groups
+    assert bench.rows("one").equals(bench.rows("two"))
+
+
+def test_one_model_for_all_folds_has_no_deviation(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, mixed(), folds=(None,))
+    scores = bench.score()
+    assert scores.groups["all"].metrics["dice"].std is None
+    assert bench.rows().fold.isna().all()
+    json.loads((tmp_path / "out" / "scores.json").read_text(), parse_constant=pytest.fail)
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+areas = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 12), max_size=30)
+
+
+@given(areas)
+def test_equal_lesions_share_a_quartile_and_larger_ones_never_a_smaller(of: dict[str, int]) -> None:
+    quartile = size_quartiles(of)
+    assert quartile == size_quartiles(dict(reversed(of.items())))
+    ordered = sorted(of, key=lambda name: of[name])
+    for one, other in pairwise(ordered):
+        assert quartile[one] <= quartile[other]
+        assert of[one] != of[other] or quartile[one] == quartile[other]
+    assert all((quartile[name] == 0) == (of[name] == 0) for name in of)
+
+
+def test_quartiles_of_distinct_sizes_are_equally_large(bench: Bench) -> None:
+    groups = bench.score().groups
+    assert [groups[f"Q{q}"].cases for q in range(1, 5)] == [3, 3, 3, 3]
+
+
+def test_a_scanner_of_few_patients_is_no_group() -> None:
+    def cases(**patients: int) -> list[SealedCase]:
+        return [
+            truth(f"{name}-{n}", "benign", 5, device=name, patient_group=f"{name}{n}")[0]
+            for name, count in patients.items()
+            for n in range(count)
+        ]
+
+    def devices(found: list[SealedCase]) -> list[str]:
+        groups = groups_of(found, {case.case_id: 1 for case in found})
+        return [name for name in groups if name.startswith("device ")]
+
+    assert devices(cases(logiq=6, toshiba=5, rare=4)) == ["device logiq", "device toshiba"]
+    assert devices(cases(logiq=9)) == []  # the only one is the whole test set
+
+
+def test_each_scanner_is_scored_on_its_own_images(tmp_path: Path) -> None:
+    truths = {
+        name: (
+            replace(case, device="A" if n % 2 else "B", patient_group=name),
+            mask,
+        )
+        for n, (name, (case, mask)) in enumerate(mixed().items())
+    }
+    bench = Bench(tmp_path, truths)
+    spoiled = [name for n, name in enumerate(truths) if n % 2]
+    bench.plain |= {name: ~bench.plain[name] for name in spoiled}
+    scores = bench.score()
+    assert (dice(scores, "device A"), dice(scores, "device B")) == (0.0, 1.0)
+    assert set(bench.rows().device) == {"A", "B"}
+
+
+def test_the_table_of_cases_reads_back_as_it_was(bench: Bench) -> None:
+    bench.score()
+    data = (bench.root / "out" / stage.CASES).read_bytes()
+    frame = pd.read_parquet(io.BytesIO(data))
+    assert list(frame.case_id) == sorted(bench.truths) * 2
+    assert list(frame.fold.unique()) == list(bench.folds)
+    assert (frame.moved_dice[frame["class"] != "normal"] == 1.0).all()
