@@ -8,6 +8,7 @@ that lie ready; the trainer's own step adds drawing and varying the batch, and t
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
 
@@ -40,7 +41,9 @@ def main() -> None:
     print(f"## Training at {arguments.size} x {arguments.size}, batch {arguments.batch}\n")
     threads = f"{torch.get_num_threads()} threads, device {here.device}"
     print(f"{machine()}; {versions('torch')}; {threads}. Median of {arguments.rounds}, in turns.\n")
-    print("| network | part | ms a batch | images/s | times the bare loop |")
+    counted = "CPU seconds of this process" if here.device.type == "cpu" else "seconds"
+    print(f"Counted are {counted}.\n")
+    print("| network | part | ms a batch | images a second | times the bare loop |")
     print("| --- | --- | ---: | ---: | ---: |")
     for name in arguments.networks:
         medians = measure(name, arguments.size, arguments.batch, arguments.rounds, here)
@@ -74,8 +77,9 @@ def measure(name: str, size: int, batch: int, rounds: int, here: Machine) -> dic
     seed = config.model_copy(update={"augment": AugmentSettings(style="seed")})
     seeds = Batches(seed, pictures, here)
     candidates["loader of profile seed"] = lambda step: seeds.training(0, step)
+    clock = time.process_time if here.device.type == "cpu" else time.perf_counter
     finished = {label: waiting(call, here) for label, call in candidates.items()}
-    return interleaved(finished, range(rounds), warm_up=2)
+    return interleaved(finished, range(rounds), warm_up=1, clock=clock)
 
 
 class Ready(Batches):

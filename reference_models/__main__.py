@@ -77,7 +77,7 @@ def _add_options(verb: argparse.ArgumentParser) -> None:
     recipes = ", ".join(packaged_configs())
     verb.add_argument("--config", default="demo", help=f"a YAML file, or one of: {recipes}")
     profiles = ", ".join(PROFILES)
-    verb.add_argument("--profile", help=f"whose settings the recipe builds on: {profiles}")
+    verb.add_argument("--profile", help=f"instead of the recipe's settings: {profiles}")
     verb.add_argument("--bundle", type=Path, required=True, help="the training bundle")
     verb.add_argument("--out", type=Path, help="the submission folder; default: runs/RECIPE")
     verb.add_argument("--work", type=Path, help="checkpoints and logs; default: OUT/.work")

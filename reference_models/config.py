@@ -111,7 +111,8 @@ def load_config(name: str, profile: str | None = None) -> Config:
     """Read a recipe: a YAML file, or the name of one that comes with this package.
 
     Args:
-        profile: whose settings stand where the file states none; else the file's `profile`.
+        profile: whose settings to take instead of the file's, but for network and input; None
+            takes the file's, and those of its `profile` where it states none.
 
     Raises:
         UsageError: it is missing, no YAML, has an unknown key or a value out of bounds.
@@ -123,6 +124,8 @@ def load_config(name: str, profile: str | None = None) -> Config:
     except yaml.YAMLError as error:
         raise UsageError(f"{name} is no YAML: {str(error).splitlines()[0]}.", remedy) from error
     if isinstance(value, dict):
+        if profile is not None:
+            value = {key: value[key] for key in ("network", "input") if key in value}
         value = with_profile(value, str(profile or value.get("profile", "default")))
     return validated(Config, value, name, remedy)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from reference_models.config import Config
+from reference_models.networks import Staged
 
 ENCODERS: dict[str, tuple[str, ...]] = {
     "unet": ("encoder.",),
@@ -20,8 +21,6 @@ ENCODERS: dict[str, tuple[str, ...]] = {
     "cmunext_l": ("stem.", "encoder."),
     "unext": ("conv_down.", "token_down."),
 }
-# Weights that rest in the first epochs, as published: MedT's gates (arXiv:2102.10662).
-LATE: dict[str, tuple[str, int]] = {"medt": (".gates.", 10)}
 
 
 def is_encoder(network: str, name: str) -> bool:
@@ -34,11 +33,14 @@ def rest(network: nn.Module, config: Config, epoch: int) -> None:
 
     A resting encoder's batch norms and dropouts act as in evaluation: call it after `train()`.
     """
-    frozen = config.encoder_rate == 0 or epoch < config.freeze_epochs
-    part, until = LATE.get(config.network, ("", 0))
+    network.requires_grad_(True)
+    if isinstance(network, Staged):
+        network.at_epoch(epoch)
+    if config.encoder_rate > 0 and epoch >= config.freeze_epochs:
+        return
     for name, weight in network.named_parameters():
-        late = epoch < until and part in name
-        weight.requires_grad_(not (late or (frozen and is_encoder(config.network, name))))
+        if is_encoder(config.network, name):
+            weight.requires_grad_(False)
     for name, module in network.named_modules():
-        if frozen and name and is_encoder(config.network, name):
+        if name and is_encoder(config.network, name):
             module.train(False)

@@ -23,7 +23,7 @@ from reference_models.encoders import rest
 from reference_models.errors import TrainingError, chosen
 from reference_models.losses import LOSSES
 from reference_models.machine import Machine
-from reference_models.networks import Staged, build
+from reference_models.networks import build
 from reference_models.optimisation import OPTIMISERS, SCHEDULES, Plan, groups_of
 from reference_models.validation import best_by_rank, dice_scores, hd95_scores, iou_of_dice
 
@@ -110,8 +110,6 @@ class Run:
         if self._ready != epoch:
             self.network.train()
             rest(self.network, self.config, epoch)
-            if isinstance(self.network, Staged):
-                self.network.at_epoch(epoch)
             self._ready = epoch
 
     def _watch(self, loss: Tensor, norm: Tensor) -> None:

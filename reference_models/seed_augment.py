@@ -1,9 +1,9 @@
 """The augmentation of the seed benchmark, case by case, with Albumentations.
 
 Version 2.0.8 is the last under the MIT licence; its successor AlbumentationsX is under the AGPL,
-which a project under the MIT licence cannot build on. It works on the CPU at some ten milliseconds
-a case, most of it the elastic transform. So our own recipe varies whole batches on the device
-(augment.py), and only the profile that is defined by these transforms uses them.
+which a project under the MIT licence cannot build on. It works case by case on the CPU, at twice
+the time of our own augment.py, which varies whole batches on whatever device trains. So only the
+profile that is defined by these transforms uses them.
 """
 
 from __future__ import annotations

@@ -73,13 +73,20 @@ def test_a_recipe_without_a_length_has_the_known_good_one() -> None:
     )
 
 
-def test_the_seeds_profile_never_overrides_what_the_recipe_states(tmp_path: Path) -> None:
+def test_a_profile_in_a_recipe_never_overrides_what_the_recipe_states(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text("network: unext\nsteps: 7\nbatch: 4\n")
-    config = load_config(str(path), "seed")
-    assert (config.steps, config.epochs, config.batch) == (7, None, 4)
+    path.write_text("network: unext\nprofile: seed\nsteps: 7\nbatch: 4\n")
+    config = load_config(str(path))
+    assert (config.steps, config.epochs, config.batch, config.rate) == (7, None, 4, 1e-3)
+
+
+@pytest.mark.parametrize("name", packaged_configs())
+def test_no_recipe_bends_the_seeds_protocol(name: str) -> None:
+    config = load_config(name, "seed")
+    assert (config.steps, config.epochs, config.batch, config.patience) == (None, 300, 16, 25)
     assert (config.schedule, config.rate, config.final_rate) == ("cosine", 1e-3, 1e-5)
-    assert (config.keep, config.patience, config.resample) == ("rank", 25, "lanczos")
+    assert (config.keep, config.resample, config.validate_every) == ("rank", "lanczos", None)
+    assert (config.network, config.input) == (load_config(name).network, load_config(name).input)
 
 
 def test_a_validation_never_falls_twice_into_an_epoch() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reference_models.config import AugmentSettings, Config, InputSettings
-from reference_models.encoders import ENCODERS, LATE, is_encoder, rest
+from reference_models.encoders import ENCODERS, is_encoder, rest
 from reference_models.errors import UsageError
 from reference_models.networks import NETWORKS
 from reference_models.networks.unet_plus_plus import UNetPlusPlus
@@ -327,16 +327,6 @@ def test_an_encoder_never_learns_faster_than_asked(factor: float, rates: list[fl
     config = Config(network="unext", encoder_rate=factor)
     groups = groups_of(build_network(config), config)
     assert [group["lr"] for group in groups] == pytest.approx(rates)
-
-
-def test_the_gates_of_medt_rest_until_the_tenth_epoch() -> None:
-    config = Config(network="medt", input=SMALL)
-    network = build_network(config)
-    for epoch, learns in ((9, False), (10, True)):
-        rest(network, config, epoch)
-        named = dict(network.named_parameters())
-        gates = [weight.requires_grad for name, weight in named.items() if LATE["medt"][0] in name]
-        assert gates and set(gates) == {learns}
 
 
 def test_a_model_of_one_dataset_starts_that_of_another(tmp_path: Path) -> None:
