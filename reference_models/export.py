@@ -7,18 +7,23 @@ Runtime has agreed with PyTorch at several batch sizes.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.onnx import symbolic_helper
+from torch.onnx.utils import register_custom_op_symbolic
 
 from reference_models.errors import TrainingError
+from reference_models.networks.transunet import StandardisedConv
 
 OPSET = 20  # the first with GELU as one operator; ONNX Runtime takes up to 26
 INPUT, OUTPUT = "image", "logits"
@@ -54,11 +59,33 @@ def export_network(network: nn.Module, images: Tensor, notes: Mapping[str, str])
         TrainingError: the exported graph says something else than the network.
     """
     network.eval()
-    model = onnx.load_model_from_string(_graph(network, images[:2]))
+    model = onnx.load_model_from_string(_graph(_folded(network), images[:2]))
     onnx.helper.set_model_props(model, dict(notes))
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return Exported(data, len(model.graph.node), _difference(network, data, images))
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """A copy of the network that no longer computes weights from weights."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        if isinstance(module, StandardisedConv):
+            module.fold()
+    return copied
+
+
+@symbolic_helper.parse_args("v", "is", "s", "v")
+def _zero_padding(g: Any, x: Any, sizes: Sequence[int], mode: str, value: Any) -> Any:
+    """Padding by zeros as one node; the exporter's own writes a dozen to reorder the sizes."""
+    if mode != "constant" or not value.node().mustBeNone():
+        raise TrainingError(
+            "The network pads by something else than zeros.",
+            "Pad by zeros: the export knows no other padding.",
+        )
+    missing = [0] * (x.type().dim() - len(sizes) // 2)
+    pads = (*missing, *sizes[-2::-2], *missing, *sizes[::-2])  # all begins, then all ends
+    return g.op("Pad", x, g.op("Constant", value_t=torch.tensor(pads)))
 
 
 def _graph(network: nn.Module, images: Tensor) -> bytes:
@@ -66,6 +93,9 @@ def _graph(network: nn.Module, images: Tensor) -> bytes:
     batch = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # says that it is the older exporter
+        # What the trace takes for constants is judged by the comparison that follows.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        register_custom_op_symbolic("aten::pad", _zero_padding, OPSET)
         torch.onnx.export(
             network,
             (images.contiguous(),),

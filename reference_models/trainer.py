@@ -24,7 +24,7 @@ from reference_models.errors import TrainingError, UsageError
 from reference_models.files import write_atomically
 from reference_models.losses import LOSSES
 from reference_models.machine import Machine
-from reference_models.networks import build
+from reference_models.networks import Staged, build
 from reference_models.progress import Progress, Say, quiet, silent
 
 # Saving may take this share of the time: large networks then save less often than was asked.
@@ -193,6 +193,9 @@ class _Run:
     def advance(self) -> None:
         """One optimiser step."""
         self.network.train()
+        if isinstance(self.network, Staged):
+            cases = self.batches.training_count(self.fold)
+            self.network.at_epoch(self.step * self.config.batch // cases)
         images, masks = self.batches.training(self.fold, self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss = LOSSES[self.config.loss](self._logits(images), masks)

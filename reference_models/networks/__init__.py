@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
 from reference_models.errors import UsageError, nearest
+from reference_models.networks.attention_unet import attention_unet
 from reference_models.networks.blocks import check_size
+from reference_models.networks.cmu_net import cmu_net
 from reference_models.networks.cmunext import CMUNeXt, cmunext_l, cmunext_s
+from reference_models.networks.medt import MedT
+from reference_models.networks.swin_unet import SwinUnet
+from reference_models.networks.transunet import TransUNet
+from reference_models.networks.unet import UNet
+from reference_models.networks.unet_3_plus import UNet3Plus
+from reference_models.networks.unet_plus_plus import UNetPlusPlus
 from reference_models.networks.unext import UNeXt
 
-__all__ = ["NETWORKS", "Network", "build"]
+__all__ = ["NETWORKS", "Network", "Staged", "build"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,24 @@ class Network:
     multiple: int
 
 
+@runtime_checkable
+class Staged(Protocol):
+    """A network some of whose weights learn only in some epochs."""
+
+    def at_epoch(self, epoch: int) -> None:
+        """To be called before each step, with the number of whole passes so far."""
+
+
 # Networks whose weights do not depend on the size ignore it.
 NETWORKS: dict[str, Network] = {
+    "unet": Network(lambda channels, _: UNet(channels), 16),
+    "attention_unet": Network(lambda channels, _: attention_unet(channels), 16),
+    "unet_plus_plus": Network(lambda channels, _: UNetPlusPlus(channels), 32),
+    "unet_3_plus": Network(lambda channels, _: UNet3Plus(channels), 16),
+    "cmu_net": Network(lambda channels, _: cmu_net(channels), 16),
+    "transunet": Network(TransUNet, 16),
+    "swin_unet": Network(SwinUnet, 32),
+    "medt": Network(MedT, 32),
     "cmunext": Network(lambda channels, _: CMUNeXt(channels), 16),
     "cmunext_s": Network(lambda channels, _: cmunext_s(channels), 16),
     "cmunext_l": Network(lambda channels, _: cmunext_l(channels), 16),

@@ -19,47 +19,76 @@ CHUNKS = 5  # groups of channels, shifted by -2, -1, 0, 1 and 2 pixels
 REACH = CHUNKS // 2
 
 
-def shift(x: Tensor, dim: int) -> Tensor:
-    """Move five groups of channels of x (N, C, H, W) by -2..2 along `dim` (2 or 3), filling zeros.
+class Shift(nn.Module):
+    """Move five groups of channels of x (N, H, W, C) by -2..2 pixels, filling with zeros.
 
-    Padding once and cutting five windows: a roll would become a storm of nodes in ONNX.
+    Zeros are put around once, then cut off each group unevenly: a padding below zero cuts.
+
+    Args:
+        channels: C.
+        dim: 1 to move along the height, 2 along the width.
     """
-    length = x.shape[dim]
-    padded = F.pad(x, (0, 0, REACH, REACH) if dim == 2 else (REACH, REACH, 0, 0))
-    groups = enumerate(padded.chunk(CHUNKS, dim=1))
-    return torch.cat([group.narrow(dim, 2 * REACH - i, length) for i, group in groups], dim=1)
 
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of (N, C, H, W)."""
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.group = math.ceil(channels / CHUNKS)  # known here, and so a constant in the export
+        self.inner = (0, 0) * (3 - dim)  # padding of the axes further in
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class ChannelLinear(nn.Linear):
-    """A linear map of the channels of (N, C, H, W)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        padded = F.pad(x, (*self.inner, REACH, REACH))
+        moved = (
+            F.pad(group, (*self.inner, i - 2 * REACH, -i))
+            for i, group in enumerate(torch.split(padded, self.group, dim=3))
+        )
+        return torch.cat(tuple(moved), dim=3)
 
 
 class ShiftedBlock(nn.Module):
-    """x + MLP(LN(x)), where the MLP shifts along the height, then along the width; then a norm."""
+    """x + MLP(LN(x)), where the MLP shifts along the height, then along the width; then a norm.
+
+    Tokens x are (N, H, W, C).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = ChannelNorm(channels)
-        self.across_height = ChannelLinear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        self.across_height = shifted_linear(channels, dim=1)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.across_width = ChannelLinear(channels, channels)
-        self.norm_after = ChannelNorm(channels)
+        self.across_width = shifted_linear(channels, dim=2)
+        self.norm_after = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.across_height(shift(self.norm(x), dim=2))
-        y = self.across_width(shift(F.gelu(self.depthwise(y)), dim=3))
-        normed: Tensor = self.norm_after(x + y)
+        y = self.across_height(self.norm(x))
+        y = F.gelu(to_tokens(self.depthwise(to_map(y))))
+        normed: Tensor = self.norm_after(x + self.across_width(y))
         return normed
+
+
+class Tokens(nn.Module):
+    """A shifted block on a map (N, C, H, W), after a norm where the map is freshly embedded."""
+
+    def __init__(self, channels: int, *, embedded: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels) if embedded else nn.Identity()
+        self.block = ShiftedBlock(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_map(self.block(self.norm(to_tokens(x))))
+
+
+def shifted_linear(channels: int, dim: int) -> nn.Sequential:
+    """A shift along `dim`, and a linear map of the channels."""
+    return nn.Sequential(Shift(channels, dim), nn.Linear(channels, channels))
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, H, W, C)."""
+    return x.permute(0, 2, 3, 1)
+
+
+def to_map(x: Tensor) -> Tensor:
+    """(N, H, W, C) to (N, C, H, W)."""
+    return x.permute(0, 3, 1, 2)
 
 
 class UNeXt(nn.Module):
@@ -79,8 +108,7 @@ class UNeXt(nn.Module):
         self.token_down = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
-                ChannelNorm(outputs, eps=1e-5),
-                ShiftedBlock(outputs),
+                Tokens(outputs, embedded=True),
             )
             for inputs, outputs in pairwise((128, 160, 256))
         )
@@ -93,7 +121,7 @@ class UNeXt(nn.Module):
             )
             for inputs, outputs in pairwise((256, 160, 128, 32, 16))
         )
-        self.token_up = nn.ModuleList((ShiftedBlock(160), ShiftedBlock(128)))
+        self.token_up = nn.ModuleList(Tokens(width, embedded=False) for width in (160, 128))
         self.last = nn.Conv2d(16, 16, 3, padding=1)
         self.double_size = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.head = nn.Conv2d(16, 1, 1)

@@ -8,6 +8,7 @@ import pytest
 
 from reference_models.config import Config, load_config, packaged_configs
 from reference_models.errors import UsageError
+from reference_models.networks import NETWORKS
 from reference_models.trainer import build_network
 
 
@@ -40,6 +41,11 @@ def test_a_missing_recipe_names_those_that_come_along() -> None:
 @pytest.mark.parametrize("name", packaged_configs())
 def test_every_packaged_recipe_can_be_built(name: str) -> None:
     build_network(load_config(name))
+
+
+def test_no_network_is_without_a_recipe_of_its_name() -> None:
+    named = {name: load_config(name).network for name in packaged_configs() if name != "demo"}
+    assert named == {name: name for name in NETWORKS}
 
 
 def test_epochs_become_steps_of_the_folds_own_length() -> None:

@@ -2,62 +2,113 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from reference_models.batches import Batches
+from reference_models.config import Config, InputSettings
+from reference_models.data import load_pictures, open_bundle
 from reference_models.errors import UsageError
+from reference_models.machine import Machine
 from reference_models.networks import NETWORKS, build
+from reference_models.trainer import FoldPaths, train_fold
 
-# name, input channels, trainable parameters
+# name, input channels, image size, trainable parameters
 COUNTS = [
-    ("cmunext", 1, 3_148_897),
-    ("cmunext_s", 1, 417_361),
-    ("cmunext_s", 3, 417_505),
-    ("cmunext_l", 3, 8_286_721),
-    ("unext", 1, 1_471_633),
+    ("unet", 1, 224, 34_525_889),
+    ("attention_unet", 1, 224, 34_877_421),
+    ("unet_plus_plus", 1, 224, 26_897_865),
+    ("unet_3_plus", 1, 224, 26_970_625),
+    ("cmu_net", 1, 224, 49_931_201),
+    ("transunet", 1, 224, 105_275_921),
+    ("transunet", 1, 256, 105_322_001),
+    ("swin_unet", 1, 224, 27_165_060),
+    ("medt", 1, 128, 1_553_050),
+    ("medt", 1, 224, 1_556_122),
+    ("medt", 1, 256, 1_557_146),
+    ("cmunext", 1, 224, 3_148_897),
+    ("cmunext_s", 1, 224, 417_361),
+    ("cmunext_l", 3, 224, 8_286_721),
+    ("unext", 1, 224, 1_471_633),
 ]
-# name, image size, convolutions and matrix products in 10^9 multiply-adds
+# name, millions of parameters with three input channels
+MILLIONS = [
+    ("unet", 34.527),
+    ("attention_unet", 34.879),
+    ("unet_plus_plus", 26.904),
+    ("unet_3_plus", 26.972),
+    ("cmu_net", 49.932),
+    ("cmunext", 3.149),
+    ("cmunext_s", 0.418),
+    ("cmunext_l", 8.287),
+    ("unext", 1.472),
+]
+# name, convolutions and matrix products in 10^9 multiply-adds at 224 and at 256
 GMACS = [
-    ("cmunext", 224, 5.52),
-    ("cmunext", 256, 7.21),
-    ("unext", 224, 0.416),
-    ("unext", 256, 0.543),
+    ("unet", 49.97, 65.27),
+    ("attention_unet", 50.80, 66.35),
+    ("unet_plus_plus", 28.65, 37.42),
+    ("unet_3_plus", 151.27, 197.58),
+    ("cmu_net", 69.57, 90.86),
+    ("transunet", 29.17, 38.38),
+    ("swin_unet", 6.06, 8.00),
+    # 1.88 and 2.28 with the 16 patches of the paper's code; here patches cover the image
+    ("medt", 1.88 + (49 - 16) * 0.05265, 2.28 + (64 - 16) * 0.05265),
+    ("cmunext", 5.52, 7.21),
+    ("unext", 0.416, 0.543),
 ]
+
+
+def smallest(name: str) -> int:
+    """A side that the network takes and that is quick."""
+    return 128 if name == "swin_unet" else 32
 
 
 def parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-@pytest.mark.parametrize(("name", "channels", "expected"), COUNTS)
+@pytest.mark.parametrize(("name", "channels", "size", "expected"), COUNTS)
 def test_no_network_has_other_parameters_than_its_paper(
-    name: str, channels: int, expected: int
+    name: str, channels: int, size: int, expected: int
 ) -> None:
-    assert parameters(build(name, channels)) == expected
+    with torch.device("meta"):
+        assert parameters(build(name, channels, size)) == expected
 
 
-@pytest.mark.parametrize(("name", "published"), [("cmunext_s", 0.418), ("cmunext_l", 8.287)])
+@pytest.mark.parametrize(("name", "published"), MILLIONS)
 def test_three_channels_agree_with_the_published_millions(name: str, published: float) -> None:
-    assert round(parameters(build(name, 3)) / 1e6, 3) == published
+    with torch.device("meta"):
+        assert round(parameters(build(name, 3)) / 1e6, 3) == published
 
 
-@pytest.mark.parametrize(("name", "size", "expected"), GMACS)
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        (name, size, cost)
+        for name, *costs in GMACS
+        for size, cost in zip((224, 256), costs, strict=True)
+    ],
+)
 def test_no_network_costs_more_or_less_than_its_paper(
     name: str, size: int, expected: float
 ) -> None:
-    network = build(name, image_size=size).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 1, size, size))
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        build(name, image_size=size).eval()(torch.zeros(1, 1, size, size))
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=0.005)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize(("batch", "channels", "height", "width"), [(2, 1, 32, 64), (3, 2, 64, 32)])
+@pytest.mark.parametrize(("batch", "channels", "turned"), [(2, 1, False), (3, 2, True)])
 def test_the_logits_never_have_another_size_than_the_images(
-    name: str, batch: int, channels: int, height: int, width: int
+    name: str, batch: int, channels: int, turned: bool
 ) -> None:
+    side = smallest(name)
+    height, width = (2 * side, side) if turned else (side, 2 * side)
     network = build(name, channels, (height, width)).eval()
     with torch.no_grad():
         logits = network(torch.rand(batch, channels, height, width))
@@ -65,11 +116,13 @@ def test_the_logits_never_have_another_size_than_the_images(
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_parameter_has_a_gradient(name: str) -> None:
-    network = build(name, image_size=32)
-    network(torch.rand(2, 1, 32, 32)).square().sum().backward()
-    without = [label for label, weight in network.named_parameters() if weight.grad is None]
-    assert not without
+def test_every_parameter_that_is_not_said_to_be_idle_has_a_gradient(name: str) -> None:
+    side = smallest(name)
+    network = build(name, image_size=side)
+    network(torch.rand(2, 1, side, side)).square().sum().backward()
+    without = {key: value for key, value in network.named_parameters() if value.grad is None}
+    assert all("idle" in key for key in without)
+    assert sum(value.numel() for value in without.values()) == (35_553 if name == "medt" else 0)
 
 
 def test_an_unknown_network_is_refused_and_the_nearest_is_named() -> None:
@@ -87,9 +140,27 @@ def test_a_size_that_the_network_cannot_take_is_refused_with_one_that_fits(
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_an_image_of_a_wrong_size_is_refused_before_it_fails_inside(name: str) -> None:
-    network = build(name, image_size=64)
-    with pytest.raises(UsageError, match="cannot take 40 x 64 pixels"):
-        network(torch.rand(1, 1, 40, 64))
+    side = smallest(name)
+    network = build(name, image_size=side)
+    with pytest.raises(UsageError, match=f"cannot take 40 x {side} pixels"):
+        network(torch.rand(1, 1, 40, side))
+
+
+@pytest.mark.parametrize("name", ["transunet", "swin_unet", "medt"])
+def test_a_network_made_for_one_size_never_takes_another_that_it_could_be_made_for(
+    name: str,
+) -> None:
+    network = build(name, image_size=128)
+    with pytest.raises(UsageError, match="It was made for 128 x 128"):
+        network(torch.rand(1, 1, 256, 256))
+
+
+@pytest.mark.parametrize("size", [32, 96, 352, (224, 256)])
+def test_a_size_that_no_window_tiles_is_refused_with_those_that_fit(
+    size: int | tuple[int, int],
+) -> None:
+    with pytest.raises(UsageError, match="multiples of one of 128, 160, 192, 224, 256"):
+        build("swin_unet", image_size=size)
 
 
 def test_no_channels_are_refused() -> None:
@@ -98,17 +169,118 @@ def test_no_channels_are_refused() -> None:
 
 
 def test_a_shift_never_wraps_around() -> None:
-    from reference_models.networks.unext import shift  # noqa: PLC0415
+    from reference_models.networks.unext import Shift  # noqa: PLC0415
 
-    x = torch.rand(1, 10, 6, 7)
-    for dim in (2, 3):
-        moved = shift(x, dim)
+    x = torch.rand(1, 6, 7, 10)
+    for dim in (1, 2):
+        moved = Shift(10, dim)(x)
         for channel in range(10):
             offset = channel // 2 - 2
-            expected = torch.zeros_like(x[0, channel])
-            source = x[0, channel] if dim == 2 else x[0, channel].T
-            target = expected if dim == 2 else expected.T
+            expected = torch.zeros_like(x[0, ..., channel])
+            source = x[0, ..., channel] if dim == 1 else x[0, ..., channel].T
+            target = expected if dim == 1 else expected.T
             length = source.shape[0]
             low, high = max(0, offset), min(length, length + offset)
             target[low:high] = source[low - offset : high - offset]
-            assert torch.equal(moved[0, channel], expected)
+            assert torch.equal(moved[0, ..., channel], expected)
+
+
+@pytest.mark.parametrize("corner", [0, -1])
+def test_shifted_windows_never_join_opposite_borders(corner: int) -> None:
+    """Windows of 4 on 8 x 8 tokens, rolled by 2: a corner sees the 2 x 2 tokens of its own corner.
+
+    Shifting makes windows of tokens 2 to 5 and of 6, 7, 0 and 1; the last are two pairs.
+    """
+    from reference_models.networks.swin_unet import SwinBlock  # noqa: PLC0415
+
+    block = SwinBlock(0, (8, 8), 4, shifted=True, drop_path=0.0)
+    tokens = torch.rand(1, 64, 96, requires_grad=True)
+    block(tokens)[0, corner].sum().backward()
+    assert tokens.grad is not None
+    reached = tokens.grad.abs().sum(dim=2).reshape(8, 8) > 0
+    near = slice(0, 2) if corner == 0 else slice(6, 8)
+    expected = torch.zeros(8, 8, dtype=torch.bool)
+    expected[near, near] = True
+    assert torch.equal(reached, expected)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_reordering_tokens_never_differs_from_rolling_and_cutting(shifted: bool) -> None:
+    from reference_models.networks.swin_unet import window_order  # noqa: PLC0415
+
+    offset = 2 if shifted else 0
+    picture = torch.rand(8, 12)
+    rolled = torch.roll(picture, (-offset, -offset), (0, 1))
+    windows = rolled.unfold(0, 4, 4).unfold(1, 4, 4).reshape(-1, 16)
+    assert torch.equal(picture.flatten()[window_order((8, 12), 4, offset)], windows)
+
+
+@pytest.mark.parametrize("channels", [16, 32])
+@pytest.mark.parametrize("axis", [2, 3])
+def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axis: int) -> None:
+    """The paper's equation, written with sums over every pair of pixels of a row or column."""
+    from reference_models.networks.axial_attention import GatedAxialAttention  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    layer = GatedAxialAttention(channels, (4, 6), axis).eval()
+    for norm in (layer.norm_qkv, layer.norm_similarity, layer.norm_content):
+        for values in (norm.weight, norm.bias, norm.running_mean):
+            nn.init.normal_(values)
+    x = torch.randn(3, channels, 4, 6)
+    lines = x.permute(0, 3, 1, 2) if axis == 2 else x.permute(0, 2, 1, 3)  # N, others, C, T
+    wide = layer.norm_qkv(layer.qkv(x))
+    wide = wide.permute(0, 3, 1, 2) if axis == 2 else wide.permute(0, 2, 1, 3)
+    count, each, length = lines.shape[0] * lines.shape[1], channels // 8, lines.shape[3]
+    wide = wide.reshape(count, 8, 2 * each, length)
+    q, k, v = wide[:, :, : each // 2], wide[:, :, each // 2 : each], wide[:, :, each:]
+    offsets = torch.arange(length)[:, None] - torch.arange(length) + length - 1
+    r = layer.relative[:, offsets]
+    rq, rk, rv = r[: each // 2], r[each // 2 : each], r[each:]
+    gates = layer.gates
+    terms = torch.cat(
+        [
+            torch.einsum("bgci,bgcj->bgij", q, k),
+            gates["query"] * torch.einsum("bgci,cij->bgij", q, rq),
+            gates["key"] * torch.einsum("bgcj,cji->bgij", k, rk),
+        ],
+        dim=1,
+    )
+    likeness = layer.norm_similarity(terms).reshape(count, 3, 8, length, length).sum(dim=1)
+    attention = likeness.softmax(dim=3)
+    content = torch.stack(
+        [
+            gates["value"] * torch.einsum("bgij,bgcj->bgci", attention, v),
+            gates["position"] * torch.einsum("bgij,cij->bgci", attention, rv),
+        ],
+        dim=3,
+    ).reshape(count, 2 * channels, length, 1)
+    found = layer.norm_content(content).reshape(*lines.shape[:2], channels, 2, length).sum(dim=3)
+    expected = found.permute(0, 2, 3, 1) if axis == 2 else found.permute(0, 2, 1, 3)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_medt_never_mixes_its_patches_up() -> None:
+    network = build("medt", image_size=(64, 96)).eval()
+    image = torch.rand(2, 1, 64, 96)
+    joined = network._joined(network.patches(network._cut(image)))
+    for row, column in ((0, 0), (1, 0), (1, 2)):
+        rows, columns = slice(32 * row, 32 * row + 32), slice(32 * column, 32 * column + 32)
+        alone = network.patches(image[:, :, rows, columns])
+        torch.testing.assert_close(joined[:, :, rows, columns], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("opens", [2, 10])
+def test_the_gates_of_medt_never_move_before_their_epoch(
+    opens: int, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve steps of four cases are three passes over a fold's sixteen."""
+    monkeypatch.setattr("reference_models.networks.medt.GATES_FROM", opens)
+    size = InputSettings(height=32, width=32)
+    config = Config(network="medt", input=size, steps=12, batch=4, keep="last")
+    machine = Machine(torch.device("cpu"), torch.float32)
+    batches = Batches(config, load_pictures(open_bundle(bundle_path), size), machine)
+    paths = FoldPaths.under(tmp_path, 0)
+    trained = train_fold(config, batches, 0, machine, paths=paths, fingerprint="")
+    keys = [value for name, value in trained.weights.items() if name.endswith("gates.key")]
+    assert len(keys) == 6
+    assert all((value == 0.1) == (opens == 10) for value in keys)

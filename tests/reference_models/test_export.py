@@ -1,0 +1,122 @@
+"""What is exported says what PyTorch says at every batch size, is compact, and passes the gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from make_bundle import ellipse
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from evaluator.gate import inspect
+from reference_models.errors import TrainingError
+from reference_models.export import OPSET, TOLERANCE, export_network
+from reference_models.letterbox import letterbox
+from reference_models.networks import build
+from tests.corpus.honest import submission
+
+# name: side of the images it is exported for, and the most nodes that its graph may have
+NETWORKS = {
+    "unet": (32, 100),
+    "attention_unet": (32, 100),
+    "unet_plus_plus": (32, 250),
+    "unet_3_plus": (32, 110),
+    "cmu_net": (32, 200),
+    "cmunext": (64, 260),
+    "unext": (64, 350),
+    "transunet": (64, 1_100),
+    "swin_unet": (224, 1_500),
+    "medt": (128, 1_500),
+}
+
+
+def phantoms(side: int) -> Tensor:
+    """Five images (5, 1, side, side) with a lesion each."""
+    rng = np.random.default_rng(0)
+    pictures = [ellipse(rng, empty=False)[0] for _ in range(5)]
+    boxed = [letterbox(one, (side, side), Image.Resampling.BILINEAR) for one in pictures]
+    return torch.from_numpy(np.stack(boxed)).float()[:, None] / 255
+
+
+def as_if_trained(network: nn.Module) -> nn.Module:
+    """Move every weight and statistic: equal ones, as norms begin with, are exported only once."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.02)
+        for name, value in network.named_buffers():
+            if name.endswith("running_mean"):
+                value.normal_(0, 0.1)
+            elif name.endswith("running_var"):
+                value.uniform_(0.5, 1.5)
+    return network
+
+
+def cost(network: nn.Module, side: int) -> tuple[int, float]:
+    """Parameters that an image passes, and GMACs, as PyTorch counts them.
+
+    Both are held to the papers' numbers elsewhere.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 1, side, side))
+    used = (value.numel() for key, value in network.named_parameters() if "idle" not in key)
+    return sum(used), counter.get_total_flops() / 2e9
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_network_is_exported_as_another_than_it_is(name: str, tmp_path: Path) -> None:
+    side, most_nodes = NETWORKS[name]
+    torch.manual_seed(0)
+    network = as_if_trained(build(name, image_size=side))
+    parameters, gmacs = cost(network, side)
+    exported = export_network(network, phantoms(side), {})
+    with torch.no_grad():
+        spread = float(network(phantoms(side)).std())
+    # Masks can then differ only where a logit is as near as that to the threshold.
+    assert exported.difference is not None
+    assert exported.difference <= min(TOLERANCE, spread / 100)
+
+    model = onnx.load_model_from_string(exported.data)
+    assert exported.nodes <= most_nodes
+    assert {"Einsum", "Loop", "ScatterND"}.isdisjoint(node.op_type for node in model.graph.node)
+
+    declared = submission(tmp_path, exported.data, opset=OPSET, size=side)
+    (passed,) = inspect(tmp_path, declared).models
+    assert passed.nodes == exported.nodes
+    # Batch norms are folded into convolutions, and group norms are written with constants of ones.
+    assert passed.parameters == pytest.approx(parameters, rel=0.005)
+    assert passed.gmacs == pytest.approx(gmacs, rel=1e-6)
+
+
+class _BakesTheBatch(nn.Module):
+    """Its window count is a number of the graph, as in a careless window partition."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        rolled = image.roll(1, 0) if len(image) == 2 else image
+        return rolled * 1.5
+
+
+def test_a_graph_that_is_wrong_at_another_batch_size_never_leaves() -> None:
+    with pytest.raises(TrainingError, match="logits differ"):
+        export_network(_BakesTheBatch(), torch.rand(5, 1, 8, 8), {})
+
+
+class _Pads(nn.Module):
+    def __init__(self, mode: str, value: float | None) -> None:
+        super().__init__()
+        self.mode, self.value = mode, value
+
+    def forward(self, image: Tensor) -> Tensor:
+        return nn.functional.pad(image, (1, 1, 1, 1), mode=self.mode, value=self.value)
+
+
+@pytest.mark.parametrize(("mode", "value"), [("reflect", None), ("constant", 1.0)])
+def test_a_padding_by_anything_but_zeros_is_refused_rather_than_exported_as_zeros(
+    mode: str, value: float | None
+) -> None:
+    with pytest.raises(TrainingError, match="zeros"):
+        export_network(_Pads(mode, value), torch.rand(5, 1, 8, 8), {})
