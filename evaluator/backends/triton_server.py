@@ -78,7 +78,7 @@ class LocalServer:
     """
 
     def __init__(self, executable: Path, memory: int | None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="busbench-triton-"))  # mode 0700
+        self._folder = Path(tempfile.mkdtemp(prefix=f"busbench-triton-{os.getpid()}-"))
         self._stopping = threading.Lock()
         self.repository = self._folder / "models"
         self.repository.mkdir()

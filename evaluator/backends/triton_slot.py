@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 import uuid
@@ -23,7 +24,7 @@ class _Region:
     """Shared memory that the server knows by the same name."""
 
     def __init__(self, client: grpc.InferenceServerClient, size: int) -> None:
-        self.name, self.size = f"busbench-{uuid.uuid4().hex}", size
+        self.name, self.size = f"busbench-{os.getpid()}-{uuid.uuid4().hex}", size
         self._client = client
         self.handle = shm.create_shared_memory_region(self.name, self.name, size, create_only=True)
         try:

@@ -93,9 +93,9 @@ def settings(options: TritonOptions, **how: Any) -> InferSettings:
     return InferSettings(backend="triton", triton=options, **how)
 
 
-def shared_memory() -> set[Path]:
-    """What we, or servers of ours, hold there."""
-    return set(Path("/dev/shm").glob("busbench-*"))
+def shared_memory(process: int | None = None) -> list[Path]:
+    """What a process, this one unless told otherwise, and its servers hold there."""
+    return list(Path("/dev/shm").glob(f"busbench*-{process or os.getpid()}-*"))
 
 
 def batch_of(size: int, side: int = SIZE, seed: int = 0) -> np.ndarray:
@@ -133,7 +133,6 @@ def test_requests_in_flight_do_not_get_each_others_maps(operator, tmp_path, shar
 
 
 def test_an_operators_server_is_left_as_it_was(operator, tmp_path) -> None:
-    before = shared_memory()
     (tmp_path / "model.onnx").write_bytes(blur())
     with closing(open_model(tmp_path / "model.onnx", settings(operator.options()))) as model:
         for size in (1, 2):
@@ -143,21 +142,22 @@ def test_an_operators_server_is_left_as_it_was(operator, tmp_path) -> None:
     assert not client.get_system_shared_memory_status().regions
     assert not any(model.state == "READY" for model in client.get_model_repository_index().models)
     assert not list(operator.repository.iterdir())
-    assert shared_memory() <= before
+    assert not shared_memory()
 
 
 # --- our own server ------------------------------------------------------------------------------
 
 
-def servers() -> list[int]:
-    """Process ids of Triton servers that a guard of ours holds, and of their backends."""
+def servers(owner: int | None = None) -> list[int]:
+    """Process ids of the Triton servers of a process, this one unless told otherwise, and of their
+    backends."""
     found = []
     for line in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = line.read_text()
         except OSError:
             continue
-        if "busbench-triton-" in words and "triton_guard" not in words:
+        if f"busbench-triton-{owner or os.getpid()}-" in words and "triton_guard" not in words:
             found.append(int(line.parent.name))
     return found
 
@@ -222,7 +222,6 @@ def test_a_hostile_model_harms_no_other(tritonserver, tmp_path, build_model, cod
     path.write_bytes(build_model())
     honest.write_bytes(blur())
     options = TritonOptions(executable=tritonserver, seconds=5, memory_mb=3000)
-    left = shared_memory()
     with (
         closing(open_model(path, settings(options))) as model,
         pytest.raises(BusbenchError) as failed,
@@ -230,7 +229,7 @@ def test_a_hostile_model_harms_no_other(tritonserver, tmp_path, build_model, cod
         model.run(batch_of(2, side))
     assert failed.value.code == code and failed.value.fault is Fault.SUBMISSION
     assert "hostile.onnx" in failed.value.message and "\n" not in str(failed.value)
-    assert not servers() and shared_memory() <= left
+    assert not servers() and not shared_memory()
     with closing(open_model(honest, settings(options))) as model:
         assert model.run(batch_of(2)).shape == (2, 1, SIZE, SIZE)
 
@@ -268,7 +267,6 @@ def test_a_killed_evaluator_leaves_no_server(tritonserver, tmp_path) -> None:
         "model = open_model(Path(sys.argv[2]), settings)\n"
         "print('ready', flush=True); time.sleep(600)\n"
     )
-    left = shared_memory()
     evaluator = subprocess.Popen(
         [sys.executable, "-c", script, str(tritonserver), str(tmp_path / "model.onnx")],
         cwd=ROOT,
@@ -276,14 +274,14 @@ def test_a_killed_evaluator_leaves_no_server(tritonserver, tmp_path) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
     )
     assert evaluator.stdout is not None and evaluator.stdout.readline() == b"ready\n"
-    assert len(servers()) == 2  # the server and its backend
+    assert len(servers(evaluator.pid)) == 2  # the server and its backend
     evaluator.kill()
     evaluator.communicate()
     deadline = time.monotonic() + 60
-    while (servers() or list(tmp_path.glob("busbench-*"))) and time.monotonic() < deadline:
+    while list(tmp_path.glob("busbench-*")) and time.monotonic() < deadline:  # goes last
         time.sleep(0.05)
-    assert not servers() and not list(tmp_path.glob("busbench-*"))
-    assert shared_memory() <= left
+    assert not servers(evaluator.pid) and not list(tmp_path.glob("busbench-*"))
+    assert not shared_memory(evaluator.pid)
 
 
 def test_a_file_that_cannot_be_loaded_is_the_models_fault(tritonserver, tmp_path) -> None:
@@ -332,8 +330,7 @@ def test_a_server_that_is_not_there_is_one_sentence_and_a_remedy(tmp_path, optio
 def test_shared_memory_that_is_short_is_not_written_to(operator, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(triton_slot, "COPIES", 1 << 40)
     (tmp_path / "model.onnx").write_bytes(echo())
-    before = shared_memory()
     with closing(open_model(tmp_path / "model.onnx", settings(operator.options()))) as model:
         batch = batch_of(3)
         assert np.array_equal(model.run(batch), batch) and np.array_equal(model.run(batch), batch)
-        assert shared_memory() <= before
+        assert not shared_memory()
