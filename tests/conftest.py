@@ -44,7 +44,7 @@ def tritonserver() -> Path:
     if named := os.environ.get("BUSBENCH_TRITONSERVER"):
         return Path(named)
     done = subprocess.run(
-        ["make", "triton", f"PYTHON={sys.executable}"],
+        ["make", "--no-print-directory", "triton", f"PYTHON={sys.executable}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
