@@ -25,7 +25,6 @@ from evaluator.contract import (
     GroupScores,
     PredictedCase,
     Predictions,
-    Runtime,
     Scores,
     SealedCase,
     SealedIndex,
@@ -38,20 +37,10 @@ from evaluator.predictions import bits_file, pack
 from evaluator.sealed import seal_archive
 from evaluator.summary import COMPARED
 from harness.store import png_bytes
+from tests.factories import RUNTIME
 
 Mask = NDArray[np.bool_]
 SPLIT, SEED, SHAPE = "0" * 64, "ab" * 32, (40, 50)
-RUNTIME = Runtime(
-    backend="onnxruntime",
-    backend_version="1",
-    provider="CPUExecutionProvider",
-    device="cpu",
-    device_name="Some CPU",
-    threads=1,
-    batch_size=1,
-    latency_ms=1.0,
-    repeated_cases=8,
-)
 
 
 @dataclass

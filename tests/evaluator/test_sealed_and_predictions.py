@@ -17,7 +17,6 @@ from evaluator.contract import (
     MAX_CASES,
     PredictedCase,
     Predictions,
-    Runtime,
     Scores,
     SealedCase,
     SealedIndex,
@@ -28,19 +27,9 @@ from evaluator.errors import BusbenchError
 from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
 from evaluator.sealed import decode_png, open_sealed, seal_archive
 from harness.store import png_bytes
+from tests.factories import RUNTIME
 
 DIGEST = "0" * 64
-RUNTIME = Runtime(
-    backend="onnxruntime",
-    backend_version="1",
-    provider="CPUExecutionProvider",
-    device="cpu",
-    device_name="Some CPU",
-    threads=1,
-    batch_size=1,
-    latency_ms=1.0,
-    repeated_cases=8,
-)
 
 
 @pytest.fixture
