@@ -7,9 +7,10 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import TypeVar
+
+from evaluator.hardware import device_name
 
 Input = TypeVar("Input")
 
@@ -48,11 +49,8 @@ def _seconds(call: Callable[[Input], object], item: Input, clock: Callable[[], f
 
 def machine() -> str:
     """The processor, its cores, the load it was under, and Python's version, in one line."""
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor()
-    load = os.getloadavg()[0]
-    return f"{name}, {os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}"
+    name, cores, load = device_name("cpu"), os.cpu_count(), os.getloadavg()[0]
+    return f"{name}, {cores} cores, load {load:.1f}, Python {platform.python_version()}"
 
 
 def versions(*packages: str) -> str:

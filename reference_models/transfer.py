@@ -110,8 +110,8 @@ def _fitted(name: str, found: Tensor, wanted: Tensor, config: Config) -> Tensor 
 
 def _positions(found: Tensor, size: tuple[int, int], wanted: Tensor) -> Tensor | None:
     """Position embeddings (1, T, C) of a square grid, without a class token, on another grid."""
-    extra = found.shape[1] - math.isqrt(found.shape[1]) ** 2
     side = math.isqrt(found.shape[1])
+    extra = found.shape[1] - side**2
     if extra not in (0, 1):
         return None
     cell = math.isqrt(size[0] * size[1] // wanted.shape[1])  # pixels of a token's side

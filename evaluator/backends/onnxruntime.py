@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from evaluator.backends import Backend, Device, InferSettings
+from evaluator.backends.failures import device_unavailable, first_line, model_failed
 from evaluator.errors import BusbenchError
 
 # Precision is never lowered unasked, and the same run gives the same masks: no TF32, and no search
@@ -145,7 +146,7 @@ def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:
         )
     except _FAILURES as error:
         if on_device:  # the gate has loaded this very file on the CPU
-            raise _unavailable(settings.device, f"it failed: {_line(error)}") from error
+            raise _unavailable(settings.device, f"it failed: {first_line(str(error))}") from error
         raise _failed(path.name, "loaded", error) from error
 
 
@@ -195,21 +196,9 @@ def _is_installed(name: str) -> bool:
 
 
 def _unavailable(device: Device, reason: str) -> BusbenchError:
-    return BusbenchError(
-        "device-unavailable",
-        f"--device {device} was asked for, but {reason}.",
-        "Install busbench[gpu] beside a working CUDA driver, or use --device cpu.",
-    )
+    return device_unavailable(device, reason, "Install busbench[gpu]")
 
 
 def _failed(file: str, verb: str, error: BaseException) -> BusbenchError:
-    return BusbenchError(
-        "model-failed",
-        f"{file} cannot be {verb} by ONNX Runtime {onnxruntime.__version__}: {_line(error)}.",
-        "Load it with the same ONNX Runtime version on your side first.",
-    )
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or ["no reason given"]
-    return lines[0][:300].rstrip(".")
+    runtime = f"ONNX Runtime {onnxruntime.__version__}"
+    return model_failed(file, verb, runtime, first_line(str(error)))

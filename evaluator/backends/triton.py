@@ -21,6 +21,7 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from evaluator.backends import Backend, InferSettings
+from evaluator.backends.failures import device_unavailable, first_line, model_failed
 from evaluator.backends.triton_repository import (
     KINDS,
     Service,
@@ -143,7 +144,7 @@ class TritonModel:
 
     def _explain(self, verb: str, error: InferenceServerException) -> BusbenchError:
         own = self._own
-        reason = (str(error.message()).strip().splitlines() or ["no reason given"])[0][:300]
+        reason = first_line(str(error.message()))
         if error.status() == "StatusCode.DEADLINE_EXCEEDED":
             rest = "" if own is not None else " Restart the Triton server before the next model."
             late = BusbenchError(
@@ -161,11 +162,7 @@ class TritonModel:
             reason = f"it took the server down ({own.last_words()})"
         if verb == "loaded" and self._settings.device != "cpu":
             return _no_device(self._settings.device, reason)  # the gate has loaded it on the CPU
-        return BusbenchError(
-            "model-failed",
-            f"{self._file} cannot be {verb} by Triton {self.version}: {reason.rstrip('.')}.",
-            "Load it with the same ONNX Runtime version on your side first.",
-        )
+        return model_failed(self._file, verb, f"Triton {self.version}", reason.rstrip("."))
 
 
 def _is_ready(client: grpc.InferenceServerClient) -> bool:
@@ -176,8 +173,4 @@ def _is_ready(client: grpc.InferenceServerClient) -> bool:
 
 
 def _no_device(device: str, reason: str) -> BusbenchError:
-    return BusbenchError(
-        "device-unavailable",
-        f"--device {device} was asked for, but {reason.rstrip('.')}.",
-        "Use NVIDIA's Triton image beside a working CUDA driver, or use --device cpu.",
-    )
+    return device_unavailable(device, reason.rstrip("."), "Use NVIDIA's Triton image")

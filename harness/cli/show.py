@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from evaluator.contract import CountedModel, GateVerdict, MetricSummary
+from evaluator.groups import CLASSES
 from harness.cli.app import out
 from harness.lanes.evaluate import REPORT, Evaluation
 
@@ -35,7 +36,7 @@ def _cells(model: CountedModel) -> tuple[str, ...]:
 
 def _rank(group: str) -> tuple[int, str]:
     """Where a group stands: all, lesions and normals, classes, sizes, then scanners."""
-    first = ("all", "lesion", "normal", "benign", "malignant", "Q1", "Q2", "Q3", "Q4")
+    first = (*CLASSES, "Q1", "Q2", "Q3", "Q4")
     return (first.index(group), "") if group in first else (len(first), group)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -49,6 +50,28 @@ def compose_commands() -> list[list[str]]:
     if shutil.which("docker-compose"):
         found.append(["docker-compose"])
     return found
+
+
+def compose_environment(journey: Path, results: Path) -> dict[str, str]:
+    """What `compose.yaml` asks for: a journey's submission, bundles and keys, folders for results.
+
+    Containers run as nobody, who must be able to read the keys and write the results.
+    """
+    keys = results / "keys"
+    keys.mkdir(parents=True, mode=0o700)
+    for name in ("images.key", "labels.key"):
+        (keys / name).write_bytes((journey / "keys" / name).read_bytes())
+        (keys / name).chmod(0o444)
+    for stage in ("gate", "infer", "score"):
+        (results / stage).mkdir()
+        (results / stage).chmod(0o777)
+    places = {
+        "SUBMISSION": journey / "submission",
+        "BUNDLES": journey / "bundles",
+        "KEYS": keys,
+        "RESULTS": results,
+    }
+    return os.environ | {name: str(path) for name, path in places.items()}
 
 
 class Watcher:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -14,7 +13,12 @@ from typing import Any
 import docker
 import numpy as np
 import pytest
-from containers_helpers import compose_commands, predicted_masks, read_payload
+from containers_helpers import (
+    compose_commands,
+    compose_environment,
+    predicted_masks,
+    read_payload,
+)
 from monai.metrics import HausdorffDistanceMetric, compute_dice, compute_iou
 from PIL import Image
 
@@ -217,23 +221,10 @@ def test_the_same_demo_again_changes_nothing(journey) -> None:
 @pytest.mark.parametrize("compose", compose_commands(), ids=" ".join)
 def test_compose_gives_the_harness_scores(journey, tmp_path, compose) -> None:
     run = next((journey.out / "runs").iterdir())
-    keys, results = tmp_path / "keys", tmp_path / "results"
-    keys.mkdir(mode=0o700)
-    for name in ("images.key", "labels.key"):
-        (keys / name).write_bytes((journey.out / "keys" / name).read_bytes())
-        (keys / name).chmod(0o444)
-    for stage in ("gate", "infer", "score"):
-        (results / stage).mkdir(parents=True)
-        (results / stage).chmod(0o777)
+    results = tmp_path / "results"
     done = subprocess.run(
         [*compose, "-f", str(ROOT / "containers/compose.yaml"), "up"],
-        env={
-            **os.environ,
-            "SUBMISSION": str(journey.out / "submission"),
-            "BUNDLES": str(journey.out / "bundles"),
-            "KEYS": str(keys),
-            "RESULTS": str(results),
-        },
+        env=compose_environment(journey.out, results),
         capture_output=True,
         text=True,
         check=False,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from containers_helpers import Watcher, compose_commands, predicted_masks
+from containers_helpers import Watcher, compose_commands, compose_environment, predicted_masks
 
 from harness.challenge import Challenge
 from harness.lanes.evaluate import EvaluateSettings, evaluate
@@ -61,18 +60,9 @@ def test_the_harness_gets_the_same_masks_without_a_network(
 def test_compose_gets_the_same_masks_through_a_server_of_its_own(
     journey, engine, expected, tmp_path, compose
 ) -> None:
-    keys, results = tmp_path / "keys", tmp_path / "results"
-    keys.mkdir(mode=0o700)
-    for name in ("images.key", "labels.key"):
-        (keys / name).write_bytes((journey.out / "keys" / name).read_bytes())
-        (keys / name).chmod(0o444)
-    for stage in ("gate", "infer", "score"):
-        (results / stage).mkdir(parents=True)
-        (results / stage).chmod(0o777)
+    results = tmp_path / "results"
     files = [f"--file={ROOT}/containers/{name}" for name in ("compose.yaml", "compose.triton.yaml")]
-    places = {"SUBMISSION": journey.out / "submission", "BUNDLES": journey.out / "bundles"}
-    environment = os.environ | {"KEYS": str(keys), "RESULTS": str(results)}
-    environment |= {name: str(path) for name, path in places.items()}
+    environment = compose_environment(journey.out, results)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
