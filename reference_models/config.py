@@ -71,7 +71,7 @@ class Config(Settings):
     validate_every: int | None = Field(default=None, ge=1)  # steps; else each epoch, and at the end
     patience: int | None = Field(default=None, ge=1)  # validations without a better one, then stop
     keep: Literal["best", "last", "rank"] = "best"  # best: by Dice; rank: see validation.py
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # on CUDA; the CPU takes fp32
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: fp32 on the CPU
     checkpoint_seconds: float = Field(default=5.0, ge=0)
     threshold: float = Field(default=0.5, gt=0, lt=1)  # on probabilities
     seed: int = Field(default=42, ge=0)

@@ -44,7 +44,7 @@ def prepare_machine(device: DeviceName, threads: int | None, precision: str) -> 
 
     Args:
         threads: CPU threads; None takes what the container or the machine grants.
-        precision: `auto`, `fp32`, `bf16` or `fp16`; the CPU always takes fp32.
+        precision: `fp32`, `bf16`, `fp16`, or `auto`: fp32 on the CPU, half of that on CUDA.
 
     Raises:
         MachineError: `cuda` was asked for and no CUDA device answers.
@@ -56,9 +56,10 @@ def prepare_machine(device: DeviceName, threads: int | None, precision: str) -> 
     torch.set_num_threads(threads or min(torch.get_num_threads(), granted_cpus(_CPU_QUOTA)))
     if device == "cpu" or not torch.cuda.is_available():
         _keep_freed_memory()
-        return Machine(torch.device("cpu"), torch.float32)
+        return Machine(torch.device("cpu"), _precision(precision, torch.float32))
     torch.backends.cudnn.benchmark = True  # the sizes never change within a run
-    return Machine(torch.device("cuda"), _precision(precision))
+    half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return Machine(torch.device("cuda"), _precision(precision, half))
 
 
 def granted_cpus(quota: Path) -> int:
@@ -73,8 +74,7 @@ def granted_cpus(quota: Path) -> int:
         return sys.maxsize
 
 
-def _precision(name: str) -> torch.dtype:
-    automatic = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+def _precision(name: str, automatic: torch.dtype) -> torch.dtype:
     table = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     return table.get(name, automatic)
 
