@@ -3,6 +3,7 @@
 from harness.ranking.board import Board, Row, Track, make_board
 from harness.ranking.metrics import METRICS, RankedMetric
 from harness.ranking.tables import FORMATS, Format, to_csv, to_latex, to_markdown, track_cells
+from harness.ranking.standings import Standing, Standings, TrackStandings, TrackStatistics
 
 __all__ = [
     "FORMATS",
@@ -11,7 +12,11 @@ __all__ = [
     "Format",
     "RankedMetric",
     "Row",
+    "Standing",
+    "Standings",
     "Track",
+    "TrackStandings",
+    "TrackStatistics",
     "make_board",
     "to_csv",
     "to_latex",
