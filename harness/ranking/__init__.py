@@ -2,8 +2,8 @@
 
 from harness.ranking.board import Board, Row, Track, make_board
 from harness.ranking.metrics import METRICS, RankedMetric
-from harness.ranking.tables import FORMATS, Format, to_csv, to_latex, to_markdown, track_cells
 from harness.ranking.standings import Standing, Standings, TrackStandings, TrackStatistics
+from harness.ranking.tables import FORMATS, Format, to_csv, to_latex, to_markdown, track_cells
 
 __all__ = [
     "FORMATS",

@@ -14,10 +14,10 @@ never ranked.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from evaluator.contract import (
@@ -32,6 +32,7 @@ from evaluator.contract import (
 )
 from harness.ledger import LedgerVerdict, RecordedReport
 from harness.ranking.metrics import METRICS
+from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
 from harness.ranking.standings import Scheme, Standing, Standings, TrackStandings, TrackStatistics
 
 
@@ -177,22 +178,13 @@ def is_complete(report: Report) -> bool:
 
 
 def _ranks(reports: Sequence[Report]) -> tuple[list[int], list[float]]:
-    """The rank of each report, and its mean rank over the metrics.
-
-    The sums of ranks are compared, being whole numbers, so that ties are exact.
-    """
-    sums = [0] * len(reports)
-    for metric in METRICS:
-        means = [report.scores.groups["all"].metrics[metric.key].mean for report in reports]
-        worse_is_more = [-mean for mean in means] if metric.higher_is_better else means
-        sums = [s + r for s, r in zip(sums, _smallest_ranks(worse_is_more), strict=True)]
-    return _smallest_ranks(sums), [s / len(METRICS) for s in sums]
-
-
-def _smallest_ranks(values: Sequence[float]) -> list[int]:
-    """Ranks from 1 for the smallest value; ties share the smallest rank."""
-    ordered = sorted(values)
-    return [bisect_left(ordered, value) + 1 for value in values]
+    """The rank of each report, and its mean rank over the metrics, from the means alone."""
+    means = {
+        key: np.array([report.scores.groups["all"].metrics[key].mean for report in reports])
+        for key in (metric.key for metric in METRICS)
+    }
+    sums = aggregate_rank_sums(means)
+    return smallest_ranks(sums).tolist(), (sums / len(METRICS)).tolist()
 
 
 def _row(
