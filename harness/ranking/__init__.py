@@ -2,7 +2,7 @@
 
 from harness.ranking.board import Board, Row, Track, make_board
 from harness.ranking.metrics import METRICS, RankedMetric
-from harness.ranking.standings import Standing, Standings, TrackStandings, TrackStatistics
+from harness.ranking.standings import Standing, TrackStandings, TrackStatistics
 from harness.ranking.tables import FORMATS, Format, to_csv, to_latex, to_markdown, track_cells
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "RankedMetric",
     "Row",
     "Standing",
-    "Standings",
     "Track",
     "TrackStandings",
     "TrackStatistics",

@@ -33,7 +33,13 @@ from evaluator.contract import (
 from harness.ledger import LedgerVerdict, RecordedReport
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
-from harness.ranking.standings import Scheme, Standing, Standings, TrackStandings, TrackStatistics
+from harness.ranking.standings import (
+    Scheme,
+    Standing,
+    TrackStandings,
+    TrackStatistics,
+    read_standings,
+)
 
 
 class Row(Contract):
@@ -105,25 +111,29 @@ class Board(Contract):
     tracks: tuple[Track, ...]
 
 
-def make_board(ledger: LedgerVerdict, standings: Sequence[Standings] = ()) -> Board:
-    """The board of a verified ledger."""
+def make_board(ledger: LedgerVerdict) -> Board:
+    """The board of a verified ledger.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where standings in it break their schema.
+    """
     return Board(
         ledger_key=ledger.key,
         ledger_head=ledger.head,
         ledger_reports=len(ledger.reports),
-        tracks=rank(ledger.reports, standings),
+        tracks=rank(ledger.reports, read_standings(ledger)),
     )
 
 
 def rank(
-    reports: Iterable[RecordedReport], standings: Sequence[Standings] = ()
+    reports: Iterable[RecordedReport], standings: Iterable[TrackStandings] = ()
 ) -> tuple[Track, ...]:
     """Sort reports into tracks, in order of their names, and rank each track's submissions.
 
     Args:
         standings: what the ledger holds of them, the newest last.
     """
-    newest = {found.covers: found for document in standings for found in document.tracks}
+    newest = {found.covers: found for found in standings}
     return tuple(_track(entries, newest) for entries in by_track(reports))
 
 
@@ -147,7 +157,7 @@ def _track(
     entries: Sequence[RecordedReport], newest: Mapping[frozenset[Digest], TrackStandings]
 ) -> Track:
     complete = [entry for entry in entries if is_complete(entry.report)]
-    found = newest.get(frozenset(entry.digest for entry in complete)) if complete else None
+    found = newest.get(frozenset(entry.digest for entry in complete))
     if found is None:
         ranks = zip(complete, *_ranks([entry.report for entry in complete]), strict=True)
         ranked = [_row(*one) for one in ranks]

@@ -71,7 +71,7 @@ def aggregate_rank_sums(means: Mapping[str, Floats]) -> Ranks:
         means: as `aggregate_order` takes them.
     """
     ranks = [smallest_ranks(-gains(metric.key, means[metric.key])) for metric in METRICS]
-    return np.sum(ranks, axis=0, dtype=np.int64)
+    return np.asarray(np.sum(ranks, axis=0), np.int64)
 
 
 def gains(metric: str, values: Floats) -> Floats:

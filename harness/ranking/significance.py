@@ -95,4 +95,4 @@ def test_based_order(tests: Sequence[Tests]) -> Ranks:
     The order of significance of Wiesenfarth et al., Scientific Reports 11:2369, 2021.
     """
     ranks = [smallest_ranks(-one.wins / np.maximum(one.tests, 1)) for one in tests]
-    return smallest_ranks(np.sum(ranks, axis=0, dtype=np.int64))
+    return smallest_ranks(np.asarray(np.sum(ranks, axis=0), np.int64))

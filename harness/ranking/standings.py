@@ -8,12 +8,17 @@ intervals in it are about the complete submissions of one track; see `harness.ra
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from evaluator.contract import Contract, Digest, Name
+from evaluator.contract import Contract, Digest, Name, parse
+from evaluator.files import canonical_json
+from harness.ledger import LedgerVerdict
 
+SCHEMA: Literal["busbench/standings/v1"] = "busbench/standings/v1"
+CODE = "ledger-invalid"
+REMEDY = "Compute them anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
 SCHEMES: tuple[Scheme, ...] = ("mean-rank", "aggregate", "test-based")  # the first is primary
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a metric over the cases: no single extreme case
@@ -21,8 +26,8 @@ MAX_BINS = 32  # of the histogram of ranks
 MAX_OPPONENTS = 50  # of a submission in the tests, and so the size of the significance matrix
 
 
-class Interval(Contract):
-    """A 95 % percentile interval over the resamples."""
+class Interval(NamedTuple):
+    """A 95 % percentile interval over the resamples; in JSON, `[low, high]`."""
 
     low: float
     high: float
@@ -104,27 +109,41 @@ class TrackStatistics(Contract):
 
 
 class TrackStandings(Contract):
-    """The standings of one track: they hold for exactly the entries that `submissions` names."""
+    """The body of a ledger entry of kind `standings`: those of one track.
 
+    They hold for exactly the entries that `submissions` names.
+    """
+
+    schema_: Literal["busbench/standings/v1"] = Field(default=SCHEMA, alias="schema")
     track: Name
     split_version: Name
     metric_profile: str
     statistics: TrackStatistics
-    submissions: tuple[Standing, ...]  # in order of rank, then of team and method
+    submissions: tuple[Standing, ...] = Field(min_length=1)  # in order of rank, team and method
 
     @property
     def covers(self) -> frozenset[Digest]:
         """The report entries that these standings are about."""
         return frozenset(standing.entry for standing in self.submissions)
 
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(self.covers) != len(self.submissions):
+            raise ValueError("submissions: an entry is named twice")
+        return self
 
-class Standings(Contract):
-    """The body of a ledger entry of kind `standings`."""
 
-    schema_: Literal["busbench/standings/v1"] = Field(
-        default="busbench/standings/v1", alias="schema"
-    )
-    tracks: tuple[TrackStandings, ...]
+def read_standings(ledger: LedgerVerdict) -> list[TrackStandings]:
+    """The standings in a ledger, the newest last; what has another schema is passed over.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where one breaks its schema.
+    """
+    return [
+        parse(TrackStandings, canonical_json(found.body), f"entry {found.number}", CODE, REMEDY)
+        for found in ledger.standings
+        if found.body.get("schema") == SCHEMA
+    ]
 
 
 def letters(first: int, last: int) -> str:
