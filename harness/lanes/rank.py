@@ -148,9 +148,10 @@ def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFram
 
 def _rows(path: Path) -> pd.DataFrame:
     try:
-        table = pq.read_table(path)
+        lacking = sorted(set(COLUMNS) - set(pq.read_schema(path).names))
+        if lacking:
+            raise ValueError(f"it lacks the column {lacking[0]}")
+        table = pq.read_table(path, columns=list(COLUMNS))
         return pd.DataFrame({name: table[name].to_pandas() for name in COLUMNS})
-    except KeyError as error:
-        raise ValueError(f"it lacks the column {error.args[0]}") from error
     except pa.ArrowException as error:
         raise ValueError("it is no Parquet file") from error
