@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from evaluator.contract import Digest, Report
 from harness.ranking.metrics import METRICS
 
-COLUMNS = ("case_id", "fold", "patient_group", *(metric.key for metric in METRICS))
+KEYS = [metric.key for metric in METRICS]
+COLUMNS = ("case_id", "fold", "patient_group", *KEYS)
 TOLERANCE = 1e-9  # relative and absolute: the order of a sum may differ, nothing else
 
 
@@ -35,21 +36,28 @@ def average_folds(rows: pd.DataFrame, report: Report) -> pd.DataFrame:
     Raises:
         ValueError: says in which way the rows are not the report's.
     """
-    folds = max(1, rows["fold"].nunique())
-    twice = rows.duplicated(["case_id", "fold"]).any()
-    if rows.empty or twice or (rows.groupby("case_id").size() != folds).any():
+    cases, case_ids = pd.factorize(rows["case_id"], sort=True)
+    folds, _ = pd.factorize(rows["fold"], use_na_sentinel=False)  # null: one model for all folds
+    count = len(case_ids)
+    place = folds * count + cases
+    if not count or sorted(place) != [*range(count * (1 + max(folds)))]:
         raise ValueError("it does not hold every case of every fold once")
-    if not np.isfinite(rows[[metric.key for metric in METRICS]].to_numpy(np.float64)).all():
+    rows = rows.iloc[np.argsort(place)]
+    values = rows[KEYS].to_numpy(np.float64).reshape(-1, count, len(KEYS))  # folds, cases, metrics
+    if not np.isfinite(values).all():
         raise ValueError("it holds a metric that is no number")
-    for metric in METRICS:
+    for metric, found in zip(METRICS, values.mean(axis=1).T, strict=True):
         told = report.scores.groups["all"].metrics[metric.key].folds
-        found = rows.groupby("fold", dropna=False, sort=False)[metric.key].mean()
         if len(found) != len(told) or not np.allclose(found, told, TOLERANCE, TOLERANCE):
             raise ValueError(f"its {metric.label} is not the one that the report signs")
-    cases = rows.groupby("case_id", sort=True)
-    means = cases[[metric.key for metric in METRICS]].mean()
-    patients = cases["patient_group"].first()  # the patient of a case, where one is known
-    return means.assign(patient=patients.where(patients.notna(), patients.index.to_series()))
+    patients = rows["patient_group"].iloc[:count].to_numpy(object)
+    means = pd.DataFrame(values.mean(axis=0), index=case_ids, columns=KEYS)
+    return means.assign(patient=[*map(_patient, patients, case_ids)])
+
+
+def _patient(group: object, case_id: str) -> str:
+    """As `evaluator.groups.patient_of`: where no patient is known, each case is one of its own."""
+    return group if isinstance(group, str) and group else case_id
 
 
 def join(cases: Mapping[Digest, pd.DataFrame]) -> CaseTable:
