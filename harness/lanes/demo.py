@@ -98,8 +98,8 @@ def run_demo(
     demo = Demo(out, result.report)
     appended = append(demo.ledger, result.signed, keys)
     tell("ledger", f"entry {appended.entry.number} of {demo.ledger}")
-    (ranked,) = record_standings(demo.ledger, [out / "runs"], keys, progress=progress)
-    tell("rank", f"standings of {ranked.track}: {ranked.state}")
+    for ranked in record_standings(demo.ledger, [out / "runs"], keys, progress=progress):
+        tell("rank", f"standings of {ranked.track}: {ranked.state}")
     publish(demo.ledger, out / "site")
     tell("publish", str(demo.site))
     return demo
