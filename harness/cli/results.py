@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -94,37 +95,41 @@ NAME_WIDTH = 12  # signs of a method or team before it is broken
 COLUMN_GAP = 3  # signs that a column takes beside its text
 
 
-def board_table(track: Track) -> Table:
-    """A track's board for the terminal; what does not fit a narrow one is left out at the right."""
-    columns = list(zip(*track_cells(track, Style(_short)), strict=True))
-    widths = [max(map(len, column)) for column in columns]
+def board_table(track: Track) -> RenderableType:
+    """A track's board for the terminal; what a narrow one has no room for is left out."""
+    columns = _fitting(list(zip(*track_cells(track, Style(_short)), strict=True)), track)
     title = f"{track.track} · split {track.split_version} · profile {track.metric_profile}"
-    note = (
-        f"{order_note(track)} Mean ± standard deviation over the fold models; – is incomplete, "
-        "not ranked."
-    )
-    grid = Table(
-        title=title, caption=note, title_justify="left", caption_justify="left", box=SIMPLE_HEAD
-    )
-    needed, shown = 0, 0
-    least_shown = 1 + [column[0] for column in columns].index(METRICS[-1].title(track.units))
-    for (head, *_), width in zip(columns, widths, strict=True):
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for head, *cells in columns:
         is_name = head in NAMES  # the only ones that may be broken
-        least = min(width, NAME_WIDTH) if is_name else width
-        needed += least + COLUMN_GAP
-        if needed > out.width and shown >= least_shown:
-            break
-        shown += 1
         grid.add_column(
             Text(head),
             justify="left" if is_name else "right",
             no_wrap=not is_name,
             overflow="fold",
-            min_width=least,
+            min_width=_least_width((head, *cells)),
         )
-    for cells in list(zip(*columns[:shown], strict=True))[1:]:  # the first are the heads
-        grid.add_row(*map(Text, cells))
-    return grid
+    for row in list(zip(*columns, strict=True))[1:]:  # the first are the heads
+        grid.add_row(*map(Text, row))
+    note = "Mean ± standard deviation over the fold models; – is incomplete, not ranked."
+    return Group(grid, Text(f"{order_note(track)} {note}", style="italic dim"))
+
+
+def _fitting(columns: list[tuple[str, ...]], track: Track) -> list[tuple[str, ...]]:
+    """The columns that must be shown, and of the others, from the left, those that find room."""
+    needed = {"Rank", *NAMES, *(metric.title(track.units) for metric in METRICS)}
+    left = out.width - sum(_least_width(c) + COLUMN_GAP for c in columns if c[0] in needed)
+    for column in columns:
+        width = _least_width(column) + COLUMN_GAP
+        if column[0] not in needed and width <= left:
+            needed.add(column[0])
+            left -= width
+    return [column for column in columns if column[0] in needed]
+
+
+def _least_width(column: tuple[str, ...]) -> int:
+    width = max(map(len, column))
+    return min(width, NAME_WIDTH) if column[0] in NAMES else width
 
 
 def _short(name: str) -> str:

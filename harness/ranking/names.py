@@ -16,7 +16,10 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "`": r"\textasciigrave{}",
+    "`": "`{}",
+    "–": "--",
+    "—": "---",
+    "’": "'",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
@@ -44,8 +47,10 @@ def latex(name: str) -> str:
 
 
 def _latex_character(character: str) -> str:
+    if character in _LATEX:
+        return _LATEX[character]
     if character.isascii() or character in _LATEX_LETTERS:
-        return _LATEX.get(character, character)
+        return character
     return rf"\{LATEX_MACRO}{{{ord(character):X}}}"
 
 

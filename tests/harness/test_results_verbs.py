@@ -138,6 +138,10 @@ def test_rank_computes_standings_and_says_what_it_did(
     assert "busbra v1: 2 submissions, unchanged." in second.stderr
     assert first.stdout == second.stdout == busbench("rank", organiser.ledger).stdout
     assert "1–1" in first.stdout and "Group" in first.stdout
+    monkeypatch.setattr(out, "width", 80)
+    narrow = busbench("rank", organiser.ledger).stdout
+    assert all(head in narrow for head in ("Rank", "Method", "Team", "Dice ↑", "HD95"))
+    assert max(map(len, narrow.splitlines())) <= 80 and "Latency" not in narrow
     (track,) = json.loads(busbench("rank", organiser.ledger, "--json").stdout)["tracks"]
     assert track["order"] == "mean-rank"
     assert track["rows"][0]["standing"]["p_first"] == 1.0
