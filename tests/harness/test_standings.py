@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from evaluator.bootstrap import RESAMPLES, SEED, interval
 from harness.ranking import METRICS, TrackStandings
@@ -373,3 +374,25 @@ def test_many_submissions_give_a_matrix_of_bounded_size() -> None:
     assert len(matrix.entries) == MAX_OPPONENTS
     assert all(len(rows) == len(rows[0]) == MAX_OPPONENTS for rows in matrix.adjusted.values())
     assert matrix.entries[0] == said.submissions[0].entry
+
+
+def test_the_example_in_the_documentation_is_as_it_says() -> None:
+    dice = [[0.9, 0.8, 0.7], [0.9, 0.8, 0.7], [0.0, 0.7, 0.75]]
+    values = exact(np.array(dice))
+    ranks = smallest_ranks(-values)
+    assert ranks.mean(axis=0) == pytest.approx([5 / 3, 2, 7 / 3])
+    assert smallest_ranks(ranks.sum(axis=0)).tolist() == [1, 2, 3]
+    assert smallest_ranks(-values.sum(axis=0)).tolist() == [3, 1, 2]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_changes_no_byte(threads: int) -> None:
+    table = random_table(40, 150, seed=13, levels=None)
+    with threadpool_limits(threads):
+        limited = standings(table)
+    backwards = CaseTable(  # another order of summation
+        table.entries,
+        table.patients[::-1],
+        {key: value[::-1] for key, value in table.values.items()},
+    )
+    assert limited == standings(backwards)
