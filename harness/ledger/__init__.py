@@ -1,19 +1,35 @@
-"""The ledger: signed reports in an append-only chain that anyone can verify.
+"""The ledger: signed reports, and what became of them, in an append-only chain anyone can verify.
 
 `sign` a report, `append` it; `verify_ledger` is the only way to read it back.
 """
 
 from harness.ledger.attestation import SignedReport, is_report, sign, verify_report, write_report
-from harness.ledger.chain import Appended, append, verify_ledger
-from harness.ledger.entries import LedgerVerdict, RecordedReport, verify_bytes
+from harness.ledger.chain import Appended, append, rotate, verify_ledger
+from harness.ledger.entries import Retraction, Standings
+from harness.ledger.verdict import (
+    LedgerVerdict,
+    Recorded,
+    RecordedReport,
+    RecordedRetraction,
+    RecordedRotation,
+    RecordedStandings,
+    verify_bytes,
+)
 
 __all__ = [
     "Appended",
     "LedgerVerdict",
+    "Recorded",
     "RecordedReport",
+    "RecordedRetraction",
+    "RecordedRotation",
+    "RecordedStandings",
+    "Retraction",
     "SignedReport",
+    "Standings",
     "append",
     "is_report",
+    "rotate",
     "sign",
     "verify_bytes",
     "verify_ledger",

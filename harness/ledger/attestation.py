@@ -178,7 +178,11 @@ def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:
         BusbenchError: `ledger-invalid` where it is another form, or not a valid `model`.
     """
     document = parse(model, data, where, CODE, REMEDY)
-    if canonical_json(json.loads(data)) != data:
+    try:
+        canonical = canonical_json(json.loads(data))
+    except (ValueError, RecursionError) as error:  # NaN, in a field that takes any JSON
+        raise invalid(where, "it is no strict JSON") from error
+    if canonical != data:
         raise invalid(where, "it is not in canonical form")
     return document
 

@@ -1,4 +1,4 @@
-"""How does a report get into the ledger, whatever happens meanwhile?
+"""How does an entry get into the ledger, whatever happens meanwhile?
 
 One lock on the file, one write of whole lines, one fsync. A process killed in the middle leaves at
 most a last line without its newline; the next append sets those bytes aside as `<ledger>.torn-<n>`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -20,13 +20,23 @@ from securesystemslib.signer import SSlibKey
 
 from evaluator.contract import Digest
 from evaluator.errors import BusbenchError
-from evaluator.files import disk_errors, write_atomically
-from harness.ledger.attestation import CODE, SignedReport, open_report
+from evaluator.files import canonical_json, disk_errors, write_atomically
+from harness.ledger.attestation import CODE, SignedReport, invalid, open_report
 from harness.ledger.entries import (
-    LedgerVerdict,
-    RecordedReport,
+    Body,
+    Reported,
+    Retraction,
+    Standings,
+    entry_line,
     genesis_line,
-    report_line,
+    rotation_line,
+)
+from harness.ledger.verdict import (
+    Follower,
+    LedgerVerdict,
+    Recorded,
+    RecordedReport,
+    RecordedRotation,
     verify_bytes,
 )
 from harness.sealing.keys import Keys
@@ -34,39 +44,99 @@ from harness.sealing.keys import Keys
 log = logging.getLogger(__name__)
 
 
+Find = Callable[[LedgerVerdict], Recorded | None]
+Write = Callable[[int, Digest], bytes]
+
+
 @dataclass(frozen=True)
 class Appended:
     """What an append did."""
 
-    entry: RecordedReport
-    new: bool  # false where the ledger held this very report already
+    entry: Recorded
+    new: bool  # false where the ledger held this very body already
     torn: Path | None  # where a half-written entry of a killed run was set aside
 
 
-def append(ledger: Path, signed: SignedReport, keys: Keys) -> Appended:
-    """Append a signed report, making the ledger where there is none yet.
+def append(ledger: Path, body: SignedReport | Retraction | Standings, keys: Keys) -> Appended:
+    """Append a signed report, a retraction or standings, making the ledger where there is none.
 
-    Safe under concurrent writers and a kill at any moment. The same report is recorded once,
-    however often it is appended.
+    Safe under concurrent writers and a kill at any moment. The same body is recorded once, however
+    often it is appended: the same report at all, the same retraction at all, the same standings
+    unless others came in between.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the ledger does not hold, belongs to another key,
-            or the report is not signed by `keys`; `disk-full` where the disk refuses.
+        BusbenchError: `ledger-invalid` where the ledger does not hold, is signed by another key
+            now, the report is not signed by `keys`, or the retraction names no report that counts;
+            `disk-full` where the disk refuses.
     """
-    report = open_report(signed, keys.report, "the new report")
+    if isinstance(body, SignedReport):
+        open_report(body, keys.report, "the new report")
+    entry: Body = Reported(envelope=body) if isinstance(body, SignedReport) else body
+    return _record(
+        ledger,
+        keys,
+        lambda before: _same(before, entry),
+        lambda number, previous: entry_line(entry, number, previous, keys),
+    )
+
+
+def rotate(ledger: Path, keys: Keys, new: Keys) -> Appended:
+    """Hand the ledger over to `new`, which signs all later entries; doing it again changes nothing.
+
+    Raises:
+        BusbenchError: as `append` does; also where `new` signed the ledger at an earlier time.
+    """
+
+    def find(before: LedgerVerdict) -> Recorded | None:
+        if before.key != new.report.keyid:
+            return None
+        rotations = [entry for entry in before.recorded if isinstance(entry, RecordedRotation)]
+        return rotations[-1] if rotations else None
+
+    return _record(
+        ledger, keys, find, lambda number, previous: rotation_line(new, number, previous, keys)
+    )
+
+
+def _same(before: LedgerVerdict, body: Body) -> Recorded | None:
+    """The entry that records `body` already."""
+    match body:
+        case Reported(envelope=envelope):
+            reports = (entry for entry in before.recorded if isinstance(entry, RecordedReport))
+            sha256 = envelope.payload_sha256
+            return next((entry for entry in reports if entry.payload_sha256 == sha256), None)
+        case Retraction(entry=digest, reason=reason):
+            wanted = (digest, reason)
+            pairs = (((one.retracted.digest, one.reason), one) for one in before.retractions)
+            return next((one for pair, one in pairs if pair == wanted), None)
+        case Standings(body=table):
+            last = before.standings[-1:]
+            return (
+                last[0] if last and canonical_json(last[0].body) == canonical_json(table) else None
+            )
+
+
+def _record(ledger: Path, keys: Keys, find: Find, write: Write) -> Appended:
+    """Add the line that `write` makes, unless `find` finds its entry; what would not hold in its
+    place is never written."""
     with _locked(ledger) as handle:
         data, torn = _whole_lines(handle, ledger)
         if not data:
             data = genesis_line(keys)
             _write(handle, data)
             _sync_folder(ledger.parent)
-        before = verify_bytes(data, str(ledger), keys.report)
-        for entry in before.reports:
-            if entry.payload_sha256 == signed.payload_sha256:
-                return Appended(entry, new=False, torn=torn)
-        line, digest = report_line(signed, before.entries, before.head, keys)
+        follower = Follower.over(data, str(ledger))
+        before = follower.verdict(pinned=True)
+        if keys.report.keyid not in before.keys:
+            raise invalid(str(ledger), f"it belongs to another key ({before.key[:16]}…)")
+        if (entry := find(before)) is not None:
+            return Appended(entry, new=False, torn=torn)
+        if keys.report.keyid != before.key:
+            message = f"{ledger} was handed over to another key ({before.key[:16]}…)."
+            raise BusbenchError(CODE, message, "Name the key folder that signs it now.")
+        line = write(before.entries, before.head)
+        entry = follower.follow(line[:-1])
         _write(handle, line)
-    entry = RecordedReport(before.entries, digest, signed.payload_sha256, report)
     return Appended(entry, new=True, torn=torn)
 
 

@@ -18,7 +18,7 @@ from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
 from harness.ledger import append, sign, verify_bytes, verify_ledger, verify_report, write_report
 from harness.ledger.attestation import SignedReport, open_bytes
-from harness.ledger.entries import genesis_line, report_line
+from harness.ledger.entries import Reported, entry_line, genesis_line
 from harness.sealing.keys import Keys
 from tests.factories import digest_of, make_report
 
@@ -41,10 +41,13 @@ def build(keys: Keys, *methods: str) -> bytes:
     data = genesis_line(keys)
     for method in methods:
         head = verify_bytes(data, "built")
-        data += report_line(
-            sign(make_report(method=method, folds=1), keys), head.entries, head.head, keys
-        )[0]
+        signed = sign(make_report(method=method, folds=1), keys)
+        data += report_line(signed, head.entries, head.head, keys)
     return data
+
+
+def report_line(signed: SignedReport, number: int, previous: str, keys: Keys) -> bytes:
+    return entry_line(Reported(envelope=signed), number, previous, keys)
 
 
 def refused(data: bytes, **how: object) -> str:
@@ -112,7 +115,7 @@ def test_a_chain_computed_anew_without_the_key_is_refused(
     entry = json.loads(lines[2])
     genesis = json.loads(lines[0])
     signed = SignedReport.model_validate(entry["envelope"])
-    forged = json.loads(report_line(signed, 1, genesis["digest"], other_keys)[0])
+    forged = json.loads(report_line(signed, 1, genesis["digest"], other_keys))
     assert "another key" in refused(lines[0] + b"\n" + canonical_json(forged) + b"\n")
     forged["signature"]["keyid"] = keys.report.keyid
     assert "signature" in refused(lines[0] + b"\n" + canonical_json(forged) + b"\n")
@@ -133,7 +136,7 @@ def test_a_report_signed_by_another_key_never_enters(
         append(tmp_path / "ledger.jsonl", foreign, keys)
     data = genesis_line(keys)
     head = verify_bytes(data, "built").head
-    assert "another key" in refused(data + report_line(foreign, 1, head, keys)[0])
+    assert "another key" in refused(data + report_line(foreign, 1, head, keys))
 
 
 def test_a_statement_about_other_files_than_its_report_is_refused(keys: Keys) -> None:
@@ -142,14 +145,14 @@ def test_a_statement_about_other_files_than_its_report_is_refused(keys: Keys) ->
     statement["subject"][0]["digest"]["sha256"] = digest_of("another model")
     forged = resign(canonical_json(statement), keys)
     data = genesis_line(keys)
-    line = report_line(forged, 1, verify_bytes(data, "built").head, keys)[0]
+    line = report_line(forged, 1, verify_bytes(data, "built").head, keys)
     assert "subjects" in refused(data + line)
 
 
 @pytest.mark.parametrize("payload", [b"{}", b"null", b"[" * 100_000, b'{"_type":NaN}', b"\xff"])
 def test_a_signed_payload_that_is_no_report_is_refused(keys: Keys, payload: bytes) -> None:
     data = genesis_line(keys)
-    line = report_line(resign(payload, keys), 1, verify_bytes(data, "built").head, keys)[0]
+    line = report_line(resign(payload, keys), 1, verify_bytes(data, "built").head, keys)
     assert "statement" in refused(data + line)
 
 

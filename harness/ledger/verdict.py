@@ -1,0 +1,233 @@
+"""Does a ledger hold, and what does it vouch for?
+
+Pure: bytes in, a verdict out. The entries are followed one by one, each checked against what the
+earlier ones established: the digest before, the key that signs now, the reports that stand.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+from securesystemslib.signer import SSlibKey
+
+from evaluator.contract import Digest, Report
+from evaluator.files import sha256_bytes
+from harness.ledger.attestation import (
+    check_signature,
+    invalid,
+    open_report,
+    parse_canonical,
+)
+from harness.ledger.entries import (
+    ENTRIES,
+    ENTRY_TYPE,
+    NOTHING_BEFORE,
+    ROTATION_TYPE,
+    Entry,
+    Genesis,
+    ReportEntry,
+    RetractionEntry,
+    RotationEntry,
+    StandingsEntry,
+    signed_part,
+)
+from harness.sealing.keys import parse_public_key
+
+TORN = "it ends in a half-written entry, which the next append sets aside"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An entry as the ledger vouches for it."""
+
+    number: int
+    digest: Digest  # of its entry
+
+
+@dataclass(frozen=True)
+class RecordedReport(Recorded):
+    """A report in the ledger."""
+
+    payload_sha256: Digest  # by which the same report is known again, whichever key signs it
+    report: Report
+
+
+@dataclass(frozen=True)
+class RecordedRetraction(Recorded):
+    """A report that no longer counts, and why."""
+
+    retracted: RecordedReport
+    reason: str
+
+
+@dataclass(frozen=True)
+class RecordedStandings(Recorded):
+    """A table of standings in the ledger."""
+
+    body: dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class RecordedRotation(Recorded):
+    """A change of the organiser's key."""
+
+    key: Digest  # fingerprint of the key that signs all later entries
+
+
+@dataclass(frozen=True)
+class LedgerVerdict:
+    """A ledger of which everything holds."""
+
+    keys: tuple[Digest, ...]  # fingerprints of the keys that signed it, one after the other
+    pinned: bool  # whether one of the keys was named from outside, or all taken from the ledger
+    head: Digest  # of the last entry; kept elsewhere, it proves later that nothing was dropped
+    entries: int  # the genesis among them: the number of the next entry
+    recorded: tuple[Recorded, ...]  # all but the genesis, in order
+
+    @property
+    def key(self) -> Digest:
+        """Fingerprint of the key that signs now."""
+        return self.keys[-1]
+
+    @property
+    def retractions(self) -> tuple[RecordedRetraction, ...]:
+        """The retractions, each with the report it retracts."""
+        return tuple(entry for entry in self.recorded if isinstance(entry, RecordedRetraction))
+
+    @property
+    def reports(self) -> tuple[RecordedReport, ...]:
+        """The reports that count: those not retracted."""
+        gone = {entry.retracted.number for entry in self.retractions}
+        return tuple(
+            entry
+            for entry in self.recorded
+            if isinstance(entry, RecordedReport) and entry.number not in gone
+        )
+
+    @property
+    def standings(self) -> tuple[RecordedStandings, ...]:
+        """All standings; the last are the ones that hold."""
+        return tuple(entry for entry in self.recorded if isinstance(entry, RecordedStandings))
+
+
+def verify_bytes(
+    data: bytes, where: str, key: SSlibKey | None = None, holds: Digest | None = None
+) -> LedgerVerdict:
+    """Check a whole ledger: canonical bytes, numbers, chain, digests, signatures, reports.
+
+    Args:
+        data: the ledger's bytes.
+        where: its name, for errors.
+        key: a key that must have signed it, the first or one that it was rotated to (which vouches
+            for all before it); without one, the genesis is believed.
+        holds: the digest of an entry that must be there, written down at an earlier time.
+
+    Raises:
+        BusbenchError: `ledger-invalid`, naming the first entry that does not hold.
+    """
+    follower = Follower.over(data, where)
+    if key is not None and key.keyid not in follower.keys:
+        raise invalid(where, f"it belongs to another key ({follower.keys[-1][:16]}…)")
+    if holds is not None and holds not in follower.digests:
+        raise invalid(where, f"it has no entry with the digest {holds}")
+    return follower.verdict(pinned=key is not None)
+
+
+class Follower:
+    """Follows a ledger from its genesis, line by line; each line must hold where it stands."""
+
+    def __init__(self, where: str, genesis: bytes) -> None:
+        self._where = where
+        self._recorded: list[Recorded] = []
+        self._reports: dict[Digest, RecordedReport] = {}  # those that count, by entry
+        self.keys: list[Digest] = []
+        self.digests: list[Digest] = []
+        entry = parse_canonical(Genesis, genesis, self._at)
+        self._take_key(entry.public_key)
+        self._check_place(entry, genesis)
+
+    @classmethod
+    def over(cls, data: bytes, where: str) -> Follower:
+        """A follower at the end of a whole ledger."""
+        if not data:
+            raise invalid(where, "it is empty")
+        *lines, tail = data.split(b"\n")
+        if tail:
+            raise invalid(where, TORN)
+        follower = cls(where, lines[0])
+        for line in lines[1:]:
+            follower.follow(line)
+        return follower
+
+    @property
+    def _at(self) -> str:
+        return f"{self._where}: entry {len(self.digests)}"
+
+    def follow(self, line: bytes) -> Recorded:
+        """Take the next line, without its newline; raises `ledger-invalid` where it fails."""
+        entry = parse_canonical(_kind_of(line, self._at), line, self._at)
+        at, key = self._at, self._key
+        self._check_place(entry, line)
+        recorded = self._read(entry, line, key, at)
+        self._recorded.append(recorded)
+        return recorded
+
+    def verdict(self, pinned: bool) -> LedgerVerdict:
+        """What the lines so far amount to."""
+        return LedgerVerdict(
+            keys=tuple(self.keys),
+            pinned=pinned,
+            head=self.digests[-1],
+            entries=len(self.digests),
+            recorded=tuple(self._recorded),
+        )
+
+    def _check_place(self, entry: Entry, line: bytes) -> None:
+        body = signed_part(line)
+        if entry.digest != sha256_bytes(body):
+            raise invalid(self._at, "it was changed after it was written")
+        previous = self.digests[-1] if self.digests else NOTHING_BEFORE
+        if entry.number != len(self.digests) or entry.previous != previous:
+            raise invalid(self._at, "it does not follow the entry before it")
+        check_signature(body, ENTRY_TYPE, entry.signature, self._key, self._at)
+        self.digests.append(entry.digest)
+
+    def _read(self, entry: Entry, line: bytes, key: SSlibKey, at: str) -> Recorded:
+        place = (entry.number, entry.digest)
+        match entry:
+            case ReportEntry(envelope=envelope):
+                report = open_report(envelope, key, at)
+                recorded = RecordedReport(*place, envelope.payload_sha256, report)
+                self._reports[entry.digest] = recorded
+                return recorded
+            case RetractionEntry(entry=digest, reason=reason):
+                if digest not in self._reports:
+                    raise invalid(at, f"it retracts {digest}, which is no report that counts")
+                return RecordedRetraction(*place, self._reports.pop(digest), reason)
+            case RotationEntry():
+                self._take_key(entry.public_key)
+                unsigned = signed_part(line, "countersignature")
+                check_signature(unsigned, ROTATION_TYPE, entry.countersignature, self._key, at)
+                return RecordedRotation(*place, self._key.keyid)
+            case StandingsEntry(body=body):
+                return RecordedStandings(*place, body)
+        raise AssertionError(entry)
+
+    def _take_key(self, pem: str) -> None:
+        try:
+            self._key = parse_public_key(pem)
+        except ValueError as error:
+            raise invalid(self._at, "its public key is damaged") from error
+        if self._key.keyid in self.keys:  # it was given up, perhaps because it was stolen
+            raise invalid(self._at, "it hands over to a key that was given up before")
+        self.keys.append(self._key.keyid)
+
+
+def _kind_of(line: bytes, where: str) -> type[Entry]:
+    try:
+        kind = json.loads(line)["kind"]
+        return ENTRIES[kind]
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise invalid(where, "it is of no kind that a ledger holds") from error
