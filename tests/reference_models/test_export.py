@@ -24,9 +24,9 @@ from tests.corpus.honest import submission
 NETWORKS = {
     "unet": (32, 100),
     "attention_unet": (32, 100),
-    "unet_plus_plus": (32, 250),
-    "unet_3_plus": (32, 110),
-    "cmu_net": (32, 200),
+    "unetpp": (32, 250),
+    "unet3plus": (32, 110),
+    "cmunet": (32, 200),
     "cmunext": (64, 260),
     "unext": (64, 350),
     "transunet": (64, 1_100),
