@@ -16,6 +16,7 @@ from reference_models.errors import TrainingError, UsageError
 from reference_models.export import PARITY_BATCHES, Exported, export_network
 from reference_models.files import sha256_bytes
 from reference_models.machine import DeviceName, Machine, prepare_machine
+from reference_models.precision import FULL, Lowered, lower, write_costs
 from reference_models.progress import Progress, Say, quiet, silent
 from reference_models.run import TrainedFold, build_network, check
 from reference_models.submission import (
@@ -105,18 +106,33 @@ def train(
     _export(job, bundle, batches, print_of, progress, say)
 
 
-def export(job: Job, progress: Progress = quiet, say: Say = silent) -> None:
+def export(job: Job, precision: str = FULL, progress: Progress = quiet, say: Say = silent) -> None:
     """Export every fold whose training has ended, and write the submission.
 
+    Args:
+        precision: `fp32`, or a row of `precision.PRECISIONS`, whose cost is then written to the
+            submission's name with `.precision.json`: a submission holds only what it declares.
+
     Raises:
+        UsageError: a lower precision without a work folder, or a folder that holds another export.
         TrainingError: no fold's training has ended.
     """
+    if precision != FULL and job.work is None:
+        raise UsageError(
+            f"An export in {precision} is made from a finished training whose folder was kept.",
+            "Name that folder with --work, and a new one with --out.",
+        )
     bundle = open_bundle(job.bundle)
     print_of = fingerprint(job.config, bundle, _start(job))
-    exported_folds(job.out, print_of)
+    exported_folds(job.out, _mark(print_of, precision))
     machine = prepare_machine("cpu", job.threads, job.config.precision)
     batches = _batches(job.config, bundle, machine, progress)
-    _export(job, bundle, batches, print_of, progress, say)
+    _export(job, bundle, batches, print_of, progress, say, precision)
+
+
+def _mark(print_of: str, precision: str) -> str:
+    """What an ONNX file says of where it comes from; no precision passes for another."""
+    return print_of if precision == FULL else f"{print_of}-{precision}"
 
 
 def _start(job: Job) -> Start:
@@ -129,7 +145,13 @@ def _batches(config: Config, bundle: Bundle, machine: Machine, progress: Progres
 
 
 def _export(
-    job: Job, bundle: Bundle, batches: Batches, print_of: str, progress: Progress, say: Say
+    job: Job,
+    bundle: Bundle,
+    batches: Batches,
+    print_of: str,
+    progress: Progress,
+    say: Say,
+    precision: str = FULL,
 ) -> None:
     found = (
         finished_fold(fold, FoldPaths.under(job.work_folder, fold), print_of)
@@ -137,12 +159,22 @@ def _export(
     )
     finished = [fold for fold in found if fold is not None]
     if not finished:
-        raise TrainingError(f"{job.work_folder} holds no finished fold.", "Train a fold first.")
-    models = {}
+        raise TrainingError(
+            f"{job.work_folder} holds no finished fold.", "Train a fold first, with this --work."
+        )
+    models: dict[int, bytes] = {}
+    costs: list[tuple[int, Lowered]] = []
     for done, trained in enumerate(finished, start=1):
-        exported = _export_fold(job.config, batches, trained, print_of)
-        models[trained.fold] = exported.data
+        fold = trained.fold
+        exported = _export_fold(job.config, batches, trained, _mark(print_of, precision))
+        models[fold] = exported.data
         say(_sentence(trained, exported))
+        if precision != FULL:
+            threshold = job.config.threshold
+            lowered = lower(exported.data, precision, batches, fold, threshold, progress)
+            models[fold] = lowered.data
+            costs.append((fold, lowered))
+            say(lowered.sentence(fold, precision))
         progress("exporting", done, len(finished))
     parameters = sum(weight.numel() for weight in build_network(job.config).parameters())
     write_submission(
@@ -153,7 +185,15 @@ def _export(
         parameters=parameters,
         models=models,
     )
+    if costs:
+        _tell_costs(job.out.with_name(f"{job.out.name}.precision.json"), precision, costs, say)
     _finish(job, bundle, finished, say)
+
+
+def _tell_costs(path: Path, precision: str, costs: Sequence[tuple[int, Lowered]], say: Say) -> None:
+    write_costs(path, precision, costs)
+    mean, spread = _mean_and_spread([lowered.loss for _, lowered in costs])
+    say(f"{precision} costs {mean:.4f} ± {spread:.4f} of Dice; see {path}")
 
 
 def _export_fold(config: Config, batches: Batches, trained: TrainedFold, training: str) -> Exported:
@@ -178,11 +218,15 @@ def _sentence(trained: TrainedFold, exported: Exported) -> str:
 
 
 def _finish(job: Job, bundle: Bundle, finished: Sequence[TrainedFold], say: Say) -> None:
-    dices = [trained.dice for trained in finished]
-    spread = statistics.stdev(dices) if len(dices) > 1 else 0.0
+    mean, spread = _mean_and_spread([trained.dice for trained in finished])
     say(
         f"{len(finished)} of {len(bundle.folds)} folds: validation Dice "
-        f"{statistics.fmean(dices):.4f} ± {spread:.4f}; submission in {job.out}"
+        f"{mean:.4f} ± {spread:.4f}; submission in {job.out}"
     )
     if job.work is None and len(finished) == len(bundle.folds):
         shutil.rmtree(job.out / WORK)  # a submission holds only what it declares
+
+
+def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (ddof 1); no spread of a single value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
