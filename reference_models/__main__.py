@@ -42,7 +42,7 @@ VERBS = {"train": _train, "export": _export, "run": _run}
 
 
 def _job(args: argparse.Namespace) -> pipeline.Job:
-    config = load_config(args.config, args.profile)
+    config = load_config(args.config, args.profile, args.set)
     return pipeline.Job(
         config=config,
         bundle=args.bundle,
@@ -95,6 +95,13 @@ def _add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--config", default="demo", help=f"a YAML file, or one of: {recipes}")
     profiles = ", ".join(PROFILES)
     verb.add_argument("--profile", help=f"instead of the recipe's settings: {profiles}")
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one setting of the recipe, as in --set steps=200 --set input.height=128",
+    )
     verb.add_argument("--bundle", type=Path, required=True, help="the training bundle")
     verb.add_argument("--out", type=Path, help="the submission folder; default: runs/RECIPE")
     verb.add_argument("--work", type=Path, help="checkpoints and logs; default: OUT/.work")

@@ -16,7 +16,7 @@ from reference_models.errors import TrainingError, UsageError
 from reference_models.export import PARITY_BATCHES, Exported, export_network
 from reference_models.files import sha256_bytes
 from reference_models.machine import DeviceName, Machine, prepare_machine
-from reference_models.precision import FULL, Lowered, lower, write_costs
+from reference_models.precision import FULL, Cost, lower, write_costs
 from reference_models.progress import Progress, Say, quiet, silent
 from reference_models.run import TrainedFold, build_network, check
 from reference_models.submission import (
@@ -25,7 +25,8 @@ from reference_models.submission import (
     WORK,
     Titles,
     exported_folds,
-    write_submission,
+    write_document,
+    write_model,
 )
 from reference_models.trainer import FoldPaths, finished_fold, train_fold
 from reference_models.transfer import Start, no_start, read_start
@@ -153,31 +154,30 @@ def _export(
     say: Say,
     precision: str = FULL,
 ) -> None:
-    found = (
-        finished_fold(fold, FoldPaths.under(job.work_folder, fold), print_of)
-        for fold in bundle.folds
-    )
-    finished = [fold for fold in found if fold is not None]
-    if not finished:
+    """Export finished folds one by one: those of a large network do not fit into memory at once."""
+    models: dict[int, str] = {}
+    dices: list[float] = []
+    costs: list[Cost] = []
+    for fold in bundle.folds:
+        trained = finished_fold(fold, FoldPaths.under(job.work_folder, fold), print_of)
+        if trained is None:
+            continue
+        exported = _export_fold(job.config, batches, trained, _mark(print_of, precision))
+        say(_sentence(trained, exported))
+        data = exported.data
+        if precision != FULL:
+            data, cost = lower(data, precision, batches, fold, job.config.threshold, progress)
+            costs.append(cost)
+            say(cost.sentence())
+        models[fold] = write_model(job.out, fold, data)
+        dices.append(trained.dice)
+        progress("exporting", fold + 1, len(bundle.folds))
+    if not models:
         raise TrainingError(
             f"{job.work_folder} holds no finished fold.", "Train a fold first, with this --work."
         )
-    models: dict[int, bytes] = {}
-    costs: list[tuple[int, Lowered]] = []
-    for done, trained in enumerate(finished, start=1):
-        fold = trained.fold
-        exported = _export_fold(job.config, batches, trained, _mark(print_of, precision))
-        models[fold] = exported.data
-        say(_sentence(trained, exported))
-        if precision != FULL:
-            threshold = job.config.threshold
-            lowered = lower(exported.data, precision, batches, fold, threshold, progress)
-            models[fold] = lowered.data
-            costs.append((fold, lowered))
-            say(lowered.sentence(fold, precision))
-        progress("exporting", done, len(finished))
     parameters = sum(weight.numel() for weight in build_network(job.config).parameters())
-    write_submission(
+    write_document(
         job.out,
         config=job.config,
         track=bundle.document.track,
@@ -186,14 +186,14 @@ def _export(
         models=models,
     )
     if costs:
-        _tell_costs(job.out.with_name(f"{job.out.name}.precision.json"), precision, costs, say)
-    _finish(job, bundle, finished, say)
+        _tell_costs(job.out.with_name(f"{job.out.name}.precision.json"), costs, say)
+    _finish(job, bundle, dices, say)
 
 
-def _tell_costs(path: Path, precision: str, costs: Sequence[tuple[int, Lowered]], say: Say) -> None:
-    write_costs(path, precision, costs)
-    mean, spread = _mean_and_spread([lowered.loss for _, lowered in costs])
-    say(f"{precision} costs {mean:.4f} ± {spread:.4f} of Dice; see {path}")
+def _tell_costs(path: Path, costs: Sequence[Cost], say: Say) -> None:
+    write_costs(path, costs)
+    mean, spread = _mean_and_spread([cost.loss for cost in costs])
+    say(f"{costs[0].precision} costs {mean:.4f} ± {spread:.4f} of Dice; see {path}")
 
 
 def _export_fold(config: Config, batches: Batches, trained: TrainedFold, training: str) -> Exported:
@@ -217,13 +217,13 @@ def _sentence(trained: TrainedFold, exported: Exported) -> str:
     )
 
 
-def _finish(job: Job, bundle: Bundle, finished: Sequence[TrainedFold], say: Say) -> None:
-    mean, spread = _mean_and_spread([trained.dice for trained in finished])
+def _finish(job: Job, bundle: Bundle, dices: Sequence[float], say: Say) -> None:
+    mean, spread = _mean_and_spread(dices)
     say(
-        f"{len(finished)} of {len(bundle.folds)} folds: validation Dice "
+        f"{len(dices)} of {len(bundle.folds)} folds: validation Dice "
         f"{mean:.4f} ± {spread:.4f}; submission in {job.out}"
     )
-    if job.work is None and len(finished) == len(bundle.folds):
+    if job.work is None and len(dices) == len(bundle.folds):
         shutil.rmtree(job.out / WORK)  # a submission holds only what it declares
 
 

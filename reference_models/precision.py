@@ -34,36 +34,38 @@ Convert = Callable[[onnx.ModelProto, Tensor], onnx.ModelProto]
 
 
 @dataclass(frozen=True)
-class Lowered:
-    """One fold's graph in a lower precision, beside the float32 graph that it comes from.
+class Cost:
+    """What a fold's graph loses and saves in a lower precision, beside its float32 graph.
 
     Args:
-        data: the ONNX bytes.
-        nodes: how many nodes its graph has.
         cases: validation cases that both graphs were run on.
         dice_fp32: mean Dice of the float32 graph on them, at the network's size.
-        dice: mean Dice of this graph.
-        size_fp32: bytes of the float32 graph.
+        dice: mean Dice of the other.
+        bytes_fp32: size of the float32 graph's file.
+        bytes: size of the other's.
+        nodes: how many nodes the other has.
     """
 
-    data: bytes
-    nodes: int
+    fold: int
+    precision: str
     cases: int
     dice_fp32: float
     dice: float
-    size_fp32: int
+    bytes_fp32: int
+    bytes: int
+    nodes: int
 
     @property
     def loss(self) -> float:
         """How much Dice the precision costs."""
         return self.dice_fp32 - self.dice
 
-    def sentence(self, fold: int, precision: str) -> str:
+    def sentence(self) -> str:
         """The measurement, for people."""
         return (
-            f"fold {fold} in {precision}: validation Dice {self.dice:.4f}, loss {self.loss:.4f} "
-            f"against fp32 on {self.cases} cases; {self.nodes} nodes, "
-            f"{len(self.data) / 1e6:.1f} MB instead of {self.size_fp32 / 1e6:.1f} MB"
+            f"fold {self.fold} in {self.precision}: validation Dice {self.dice:.4f}, "
+            f"{self.loss:.4f} lost against fp32 on {self.cases} cases; {self.nodes} nodes, "
+            f"{self.bytes / 1e6:.1f} MB instead of {self.bytes_fp32 / 1e6:.1f} MB"
         )
 
 
@@ -74,13 +76,16 @@ def lower(
     fold: int,
     threshold: float,
     progress: Progress = quiet,
-) -> Lowered:
+) -> tuple[bytes, Cost]:
     """Convert a fold's float32 graph, and measure what that costs on its validation cases.
 
     Args:
         data: the ONNX bytes, as `export_network` gives them.
         precision: a key of `PRECISIONS`.
         threshold: on probabilities.
+
+    Returns:
+        The bytes of the other graph, and its cost.
 
     Raises:
         UsageError: unknown precision, or ONNX Runtime is not installed.
@@ -102,13 +107,15 @@ def lower(
     lowered: bytes = model.SerializeToString(deterministic=True)
     before = _dices(data, batches, fold, threshold, f"fold {fold} in {FULL}", progress)
     after = _dices(lowered, batches, fold, threshold, f"fold {fold} in {precision}", progress)
-    return Lowered(
-        data=lowered,
-        nodes=len(model.graph.node),
+    return lowered, Cost(
+        fold=fold,
+        precision=precision,
         cases=len(before),
         dice_fp32=float(np.mean(before)),
         dice=float(np.mean(after)),
-        size_fp32=len(data),
+        bytes_fp32=len(data),
+        bytes=len(lowered),
+        nodes=len(model.graph.node),
     )
 
 
@@ -189,15 +196,11 @@ def _dices(
     return scores
 
 
-def write_costs(path: Path, precision: str, folds: Sequence[tuple[int, Lowered]]) -> None:
-    """Write what a precision cost, fold by fold, as JSON.
+def write_costs(path: Path, costs: Sequence[Cost]) -> None:
+    """Write what a precision costs as JSON, one row a fold.
 
     Raises:
         MachineError: where the disk refuses.
     """
-    rows = []
-    for fold, lowered in folds:
-        row = {name: value for name, value in asdict(lowered).items() if name != "data"}
-        rows.append({"fold": fold, **row, "size": len(lowered.data), "dice_loss": lowered.loss})
-    document = {"precision": precision, "folds": rows}
-    write_atomically(path, (json.dumps(document, indent=2) + "\n").encode())
+    rows = [{**asdict(cost), "dice_loss": cost.loss} for cost in costs]
+    write_atomically(path, (json.dumps(rows, indent=2) + "\n").encode())
