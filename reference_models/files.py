@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from reference_models.errors import MachineError
 
-_REFUSALS = (*(errno.ENOSPC, errno.EDQUOT, errno.EFBIG), errno.EROFS, errno.EACCES, errno.EPERM)
+# No space, or a limit on it; no right to write; a file where a folder should be.
+_REFUSALS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST),
+)
 Data = bytes | memoryview
 
 
