@@ -80,6 +80,11 @@ def test_no_network_has_other_parameters_than_its_paper(
         assert parameters(build(name, channels, size)) == expected
 
 
+def test_swin_unet_at_256_has_the_millions_of_windows_of_8() -> None:
+    with torch.device("meta"):
+        assert round(parameters(build("swin_unet", 1, 256)) / 1e6, 2) == 27.17
+
+
 @pytest.mark.parametrize(("name", "published"), MILLIONS)
 def test_three_channels_agree_with_the_published_millions(name: str, published: float) -> None:
     with torch.device("meta"):
