@@ -47,7 +47,8 @@ def test_no_network_needs_more_than_the_sandbox_gives(
     network: str, bundle: Path, tmp_path: Path, engine: docker.DockerClient, project: None
 ) -> None:
     side = NETWORKS[network]
-    settings = {"steps": 2, "batch": 2, "input.height": side, "input.width": side}
+    size = {"input.height": side, "input.width": side}
+    settings = {"steps": 2, "batch": 2, "checkpoint_seconds": 3600, **size}
     recipe = " ".join(f"--set {key}={value}" for key, value in settings.items())
     words = f"train --config {network} {recipe} --fold 0 --bundle {{bundle}} --out {{out}}"
     out = tmp_path / "submission"
