@@ -75,6 +75,7 @@ class Config(Settings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: fp32 on the CPU
     checkpoint_seconds: float = Field(default=5.0, ge=0)
     threshold: float = Field(default=0.5, gt=0, lt=1)  # on probabilities
+    mirrored: bool = False  # the exported model averages an image and its mirror image
     seed: int = Field(default=42, ge=0)
 
     @model_validator(mode="before")

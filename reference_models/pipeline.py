@@ -16,6 +16,7 @@ from reference_models.errors import TrainingError, UsageError
 from reference_models.export import PARITY_BATCHES, Exported, export_network
 from reference_models.files import sha256_bytes
 from reference_models.machine import DeviceName, Machine, prepare_machine
+from reference_models.mirrored import Mirrored
 from reference_models.precision import FULL, Cost, lower, write_costs
 from reference_models.progress import Progress, Say, quiet, silent
 from reference_models.run import TrainedFold, build_network, check
@@ -61,8 +62,8 @@ class Job:
 
 
 def fingerprint(config: Config, bundle: Bundle, start: Start) -> str:
-    """A digest of all that decides the result: the recipe, the bundle's cases and the start."""
-    recipe = config.model_dump(exclude={"checkpoint_seconds"})
+    """A digest of all that decides the weights: the recipe, the bundle's cases and the start."""
+    recipe = config.model_dump(exclude={"checkpoint_seconds", "mirrored"})
     parts = [recipe, bundle.document.split_digest, bundle.document.cases_sha256, start.digest]
     return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
 
@@ -86,7 +87,8 @@ def train(
     check(job.config)  # what cannot be built should say so before data are read
     start = _start(job)
     print_of = fingerprint(job.config, bundle, start)
-    if set(wanted) <= exported_folds(job.out, print_of) and (job.out / DOCUMENT).exists():
+    exported = exported_folds(job.out, _mark(print_of, job.config, FULL))
+    if set(wanted) <= exported and (job.out / DOCUMENT).exists():
         say(f"{job.out} already holds what was asked for.")
         return
     say(start.report)
@@ -125,15 +127,16 @@ def export(job: Job, precision: str = FULL, progress: Progress = quiet, say: Say
         )
     bundle = open_bundle(job.bundle)
     print_of = fingerprint(job.config, bundle, _start(job))
-    exported_folds(job.out, _mark(print_of, precision))
+    exported_folds(job.out, _mark(print_of, job.config, precision))
     machine = prepare_machine("cpu", job.threads, job.config.precision)
     batches = _batches(job.config, bundle, machine, progress)
     _export(job, bundle, batches, print_of, progress, say, precision)
 
 
-def _mark(print_of: str, precision: str) -> str:
-    """What an ONNX file says of where it comes from; no precision passes for another."""
-    return print_of if precision == FULL else f"{print_of}-{precision}"
+def _mark(print_of: str, config: Config, precision: str) -> str:
+    """What an ONNX file says of where it comes from; no kind of export passes for another."""
+    kinds = ["mirrored"] * config.mirrored + [precision] * (precision != FULL)
+    return "-".join((print_of, *kinds))
 
 
 def _start(job: Job) -> Start:
@@ -162,7 +165,8 @@ def _export(
         trained = finished_fold(fold, FoldPaths.under(job.work_folder, fold), print_of)
         if trained is None:
             continue
-        exported = _export_fold(job.config, batches, trained, _mark(print_of, precision))
+        mark = _mark(print_of, job.config, precision)
+        exported = _export_fold(job.config, batches, trained, mark)
         say(_sentence(trained, exported))
         data = exported.data
         if precision != FULL:
@@ -201,7 +205,7 @@ def _export_fold(config: Config, batches: Batches, trained: TrainedFold, trainin
     network.load_state_dict(trained.weights)
     notes = {TRAINING: training, "network": config.network, "fold": str(trained.fold)}
     images = batches.sample(trained.fold, max(PARITY_BATCHES)).cpu()
-    return export_network(network, images, notes)
+    return export_network(Mirrored(network) if config.mirrored else network, images, notes)
 
 
 def _sentence(trained: TrainedFold, exported: Exported) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,34 @@ def test_a_lower_precision_without_a_kept_work_folder_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="Name that folder with --work"):
         pipeline.export(job(bundle_path, tmp_path / "out", None), "int8")
+
+
+def test_a_mirrored_model_is_never_another_answer_for_the_mirror_image(
+    work: Path, bundle_path: Path, tmp_path: Path
+) -> None:
+    plain = job(bundle_path, tmp_path / "mirrored", work)
+    mirrored = replace(plain, config=CONFIG.model_copy(update={"mirrored": True}))
+    pipeline.export(mirrored)  # the trained weights serve both
+    declared = read(Submission, mirrored.out / "submission.yaml", "submission-invalid", "")
+    (counted,) = inspect(mirrored.out, declared).models
+    one, both = (
+        onnxruntime.InferenceSession(folder / "fold-0.onnx")
+        for folder in (work.parent / "submission", mirrored.out)
+    )
+    images = np.random.default_rng(0).random((3, 1, 64, 64), np.float32)
+    flipped = np.ascontiguousarray(images[..., ::-1])
+    found, seen, other = (
+        session.run(None, {"image": given})[0]
+        for session, given in ((both, images), (one, images), (one, flipped))
+    )
+    assert np.allclose(found, (seen + other[..., ::-1]) / 2, atol=1e-5)
+    assert np.allclose(found, both.run(None, {"image": flipped})[0][..., ::-1], atol=1e-5)
+    (single,) = inspect(work.parent / "submission", declared_in(work.parent)).models
+    assert counted.gmacs == pytest.approx(2 * (single.gmacs or 0))
+    assert counted.parameters == single.parameters
+    with pytest.raises(UsageError, match="does not come from this training"):
+        pipeline.export(replace(plain, out=mirrored.out))
+
+
+def declared_in(folder: Path) -> Submission:
+    return read(Submission, folder / "submission" / "submission.yaml", "submission-invalid", "")
