@@ -97,7 +97,7 @@ def run_demo(
     demo = Demo(out, result.report)
     appended = append(demo.ledger, result.signed, keys)
     tell("ledger", f"entry {appended.entry.number} of {demo.ledger}")
-    publish(demo.ledger, out / "site")
+    publish(demo.ledger, out / "site", [out / "split"])
     tell("publish", str(demo.site))
     return demo
 
