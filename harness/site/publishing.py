@@ -113,7 +113,7 @@ def _demand_site(place: Path) -> None:
         here = {
             str(p.relative_to(place)) for p in place.rglob("*") if not p.is_dir() or p.is_symlink()
         }
-        if not here or here <= {INDEX, *_indexed(place / INDEX)}:
+        if here <= _indexed(place / INDEX):
             return
     raise BusbenchError(
         "output-exists",
@@ -123,10 +123,10 @@ def _demand_site(place: Path) -> None:
 
 
 def _indexed(path: Path) -> set[str]:
-    """The files of the site that `path` indexes; empty where it is no index."""
+    """The files of the site that `path` indexes, itself among them; none where it is no index."""
     try:
         document = json.loads(path.read_bytes())
-        return set(document["files"]) if document["schema"] == SCHEMA else set()
+        return {INDEX, *document["files"]} if document["schema"] == SCHEMA else set()
     except (OSError, ValueError, TypeError, KeyError):
         return set()
 
