@@ -47,6 +47,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "limit-disk": (Fault.SUBMISSION, "A stage wrote more than its output may hold."),
     # ledger
     "ledger-invalid": (Fault.ORGANISER, "The ledger, a report or a signature does not hold."),
+    "cases-invalid": (Fault.ORGANISER, "A report's per-case results are missing or contradict it."),
     # the machine
     "engine-unavailable": (Fault.INFRASTRUCTURE, "No Docker engine answers."),
     "image-unavailable": (Fault.INFRASTRUCTURE, "A container image cannot be built or found."),

@@ -2,8 +2,9 @@
 
 from harness.ranking.board import Board, Row, Track, make_board
 from harness.ranking.metrics import METRICS, RankedMetric
+from harness.ranking.records import to_csv
 from harness.ranking.standings import Standing, TrackStandings, TrackStatistics
-from harness.ranking.tables import FORMATS, Format, to_csv, to_latex, to_markdown, track_cells
+from harness.ranking.tables import FORMATS, Format, to_html, to_latex, to_markdown
 
 __all__ = [
     "FORMATS",
@@ -18,7 +19,7 @@ __all__ = [
     "TrackStatistics",
     "make_board",
     "to_csv",
+    "to_html",
     "to_latex",
     "to_markdown",
-    "track_cells",
 ]

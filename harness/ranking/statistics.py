@@ -195,7 +195,9 @@ def _statistics(found: _Found) -> TrackStatistics:
 
 
 def _stability(scheme: Scheme, whole: Ranks, resampled: Ranks) -> Stability:
-    taus = [found for order in resampled if (found := tau(whole, order)) is not None]
+    orders, place = np.unique(resampled, axis=0, return_inverse=True)
+    found = [tau(whole, order) for order in orders]
+    taus = [value for value in (found[n] for n in place.ravel()) if value is not None]
     if not taus:
         return Stability(scheme=scheme, tau=None, interval=None)
     ends = intervals(np.array(taus)[:, None])[:, 0]
@@ -206,7 +208,7 @@ def tau(one: Ranks, other: Ranks) -> float | None:
     """Kendall's tau-b between two orders; None where one of them ties all submissions."""
     if len(set(one.tolist())) < 2 or len(set(other.tolist())) < 2:
         return None
-    return _number(kendalltau(one, other, method="asymptotic").statistic)
+    return _number(kendalltau(one, other).statistic)
 
 
 def _number(value: float | np.floating) -> float:
