@@ -36,7 +36,7 @@ def ranking(shown: Shown, look: Look) -> Chart:
         title = metric.title(shown.track.units)
         x = _quantity("value", title)
         y = _names(shown, look, first=not panels)
-        base = alt.Chart(_data(records)).encode(y=y)
+        base = alt.Chart(data(records)).encode(y=y)
         layers = [
             base.mark_rule(color=ACCENT, strokeWidth=2).encode(
                 x=_quantity("low", title), x2="high:Q"
@@ -44,13 +44,13 @@ def ranking(shown: Shown, look: Look) -> Chart:
             base.mark_point(color=ACCENT, filled=True, opacity=1, size=70).encode(x=x),
         ]
         if folds:
-            dots = alt.Chart(_data(folds)).mark_tick(
+            dots = alt.Chart(data(folds)).mark_tick(
                 color=MUTED, opacity=0.7, size=6, thickness=1, yOffset=8
             )
             layers.append(dots.encode(x=x, y=y))
         width = look.room if look.narrow else (look.room - 60) // len(METRICS)
         panels.append(alt.layer(*layers).properties(width=width, height=_height(shown)))
-    return _join(panels, look)
+    return join(panels, look.narrow)
 
 
 def rank_map(shown: Shown, look: Look) -> Chart | None:
@@ -87,7 +87,7 @@ def distributions(shown: Shown, look: Look) -> Chart | None:
         if not records:
             return None
         x = _quantity("a", metric.title(shown.track.units))
-        base = alt.Chart(_data(records)).encode(y=_names(shown, look, first=not panels))
+        base = alt.Chart(data(records)).encode(y=_names(shown, look, first=not panels))
         layers = [
             base.mark_rule(color=MUTED).encode(x=x, x2="e:Q"),
             base.mark_bar(color=ACCENT, opacity=0.45, size=11).encode(x="b:Q", x2="d:Q"),
@@ -95,54 +95,7 @@ def distributions(shown: Shown, look: Look) -> Chart | None:
         ]
         width = look.room if look.narrow else (look.room - 60) // len(METRICS)
         panels.append(alt.layer(*layers).properties(width=width, height=_height(shown)))
-    return _join(panels, look)
-
-
-LEVELS = ("p < 0.001", "p < 0.01", "p < 0.05", "not significant")
-STRENGTH = dict(zip(LEVELS, (0.85, 0.55, 0.3, 0.06), strict=True))
-
-
-def significance(shown: Shown, look: Look) -> Chart | None:
-    """Which result is better than which, on each metric."""
-    statistics = shown.track.statistics
-    if statistics is None or len(statistics.significance.entries) < 2:
-        return None
-    found = statistics.significance
-    by_entry = {row.entry_digest: label for label, row in shown.each()}
-    ranks = {row.entry_digest: str(n) for n, row in enumerate(shown.rows, start=1)}
-    tested = [entry for entry in found.entries if entry in by_entry]
-    side = min(24, ((look.room if look.narrow else look.room // 3) - 20) // max(1, len(tested)))
-    panels: list[Any] = []
-    for metric in METRICS:
-        places = {entry: place for place, entry in enumerate(found.entries)}
-        records = [
-            {
-                "name": by_entry[a],
-                "other": ranks[b],
-                "p": _level(found.adjusted[metric.key][places[a]][places[b]]),
-            }
-            for a in tested
-            for b in tested
-            if a != b
-        ]
-        x = alt.X("other:N").sort([ranks[e] for e in tested]).title(None)
-        y = alt.Y("name:N").sort([by_entry[e] for e in tested]).title(None)
-        chart = alt.Chart(_data(records), title=metric.label).mark_rect(
-            color=ACCENT, cornerRadius=2
-        )
-        opacity = (
-            alt.Opacity("p:N")
-            .scale(type="ordinal", domain=list(LEVELS), range=list(STRENGTH.values()))
-            .legend(title=None)
-        )
-        quiet = look.narrow or not panels
-        chart = chart.encode(
-            x=x.axis(orient="top", labelAngle=0, labelOverlap=True, domain=False, ticks=False),
-            y=y.axis(domain=False, ticks=False, labels=quiet),
-            opacity=opacity,
-        )
-        panels.append(chart.properties(width=side * len(tested), height=side * len(tested)))
-    return _join(panels, look)
+    return join(panels, look.narrow)
 
 
 def by_part(shown: Shown, look: Look) -> Chart | None:
@@ -177,7 +130,7 @@ def cost(shown: Shown, look: Look) -> Chart | None:
         return None
     origins = ["trained here", "supplied"]
     decades = [10.0**power for power in range(-4, 5)]
-    base = alt.Chart(_data(records)).encode(
+    base = alt.Chart(data(records)).encode(
         x=alt.X("gflops:Q")
         .scale(type="log", nice=False, padding=60)
         .title("GFLOPs an image")
@@ -199,7 +152,8 @@ def cost(shown: Shown, look: Look) -> Chart | None:
 # --- what they share -------------------------------------------------------------------------
 
 
-def _data(records: Sequence[Record]) -> alt.InlineData:
+def data(records: Sequence[Record]) -> alt.InlineData:
+    """Records as a chart takes them."""
     return alt.InlineData(values=list(records))
 
 
@@ -218,8 +172,9 @@ def _names(shown: Shown, look: Look, first: bool) -> alt.Y:
     return alt.Y("name:N").sort(shown.labels).title(None).axis(axis)
 
 
-def _join(panels: Sequence[Any], look: Look) -> Chart:
-    layout: Callable[..., Chart] = alt.vconcat if look.narrow else alt.hconcat
+def join(panels: Sequence[Any], stacked: bool) -> Chart:
+    """Panels one below the other, or side by side."""
+    layout: Callable[..., Chart] = alt.vconcat if stacked else alt.hconcat
     return layout(*panels)
 
 
@@ -234,13 +189,13 @@ def _cells(
         .title(None)
         .axis(domain=False, ticks=False, labelPadding=8)
     )
-    base = alt.Chart(_data(records)).encode(x=x, y=y)
+    base = alt.Chart(data(records)).encode(x=x, y=y)
     values = [record[field] for record in records]
     domain = [0.0, 1.0] if field == "share" else [min(values), max(*values, min(values) + 0.01)]
     shade = alt.Opacity(f"{field}:Q").scale(domain=domain, range=[0.03, 0.5]).legend(None)
     layers = [base.mark_rect(color=ACCENT, cornerRadius=2).encode(opacity=shade)]
     if width >= columns * 30:
-        text = alt.Chart(_data([r for r in records if r[field] >= 0.005 or field != "share"]))
+        text = alt.Chart(data([r for r in records if r[field] >= 0.005 or field != "share"]))
         layers.append(
             text.mark_text(color=INK).encode(x=x, y=y, text=alt.Text(f"{field}:Q").format(".2f"))
         )
@@ -250,8 +205,3 @@ def _cells(
 def _bin_title(bins: Sequence[int], place: int, last: int) -> str:
     high = bins[place + 1] - 1 if place + 1 < len(bins) else last
     return str(bins[place]) if high <= bins[place] else f"{bins[place]}–{high}"
-
-
-def _level(p: float) -> str:
-    limits = zip(LEVELS, (0.001, 0.01, 0.05), strict=False)
-    return next((level for level, limit in limits if p < limit), LEVELS[-1])

@@ -13,6 +13,7 @@ from harness.ranking import METRICS, RankedMetric, Row, Track
 from harness.ranking.metrics import MISSING
 from harness.site import charts
 from harness.site.drawing import NARROW, WIDE, Drawing, Look, draw
+from harness.site.matrix import significance
 from harness.site.shown import MOST, Shown
 
 Table = list[list[str]]
@@ -28,6 +29,7 @@ class Kind:
     build: Callable[[Shown, Look], charts.Chart | None]  # None where there is nothing to show
     table: Callable[[Shown], Table] | None = None  # None where the ranking holds the numbers
     alt: str = "The table above holds the numbers."
+    first: bool = True  # whether it shows the first of many, else some that are spread over all
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ def plots(track: Track) -> Iterator[Plot]:
         large, small = kind.build(wide, WIDE), kind.build(narrow, NARROW)
         if large and small:
             table = kind.table(wide) if kind.table else None
-            yield Plot(kind, draw(large, WIDE), draw(small, NARROW), table, wide.cut)
+            yield Plot(
+                kind, draw(large, WIDE), draw(small, NARROW), table, wide.cut if kind.first else ""
+            )
 
 
 def _metric_table(
@@ -132,10 +136,11 @@ KINDS = (
         "significance",
         "Who is better than whom?",
         "Row better than column, by place in the ranking: one-sided Wilcoxon signed-rank tests on "
-        "the images, adjusted by Holm's method.",
-        charts.significance,
+        "the patients, adjusted by Holm's method. Where there are many, some of them.",
+        significance,
         _wins_table,
         alt="The table below says how many others each result is significantly better than.",
+        first=False,
     ),
     Kind(
         "parts",

@@ -12,12 +12,13 @@ import pytest
 
 from evaluator.contract import SplitLock
 from harness.ledger import Retraction, append, verify_ledger, verify_report
-from harness.ranking import Board
+from harness.ranking import METRICS, Board
 from harness.ranking.names import plain, xml
 from harness.sealing.keys import Keys
 from harness.site import pages
 from harness.site.edition import Edition
 from harness.site.pages import render
+from harness.site.plots import plots
 from harness.site.shown import MOST
 from harness.splits import FrozenSplit
 from tests.conftest import ROOT
@@ -225,6 +226,28 @@ def test_a_plot_of_many_says_what_it_leaves_out(keys: Keys, tmp_path: Path, draw
     board = edition.board.model_copy(update={"tracks": tracks})
     page = page_of(Edition(board, edition.ledger, edition.reports))
     assert f"The first {MOST} of {MOST + 5}." in page.all_text
+
+
+def test_of_many_tested_results_some_from_first_to_last_are_drawn(simulated: Edition) -> None:
+    (track,) = simulated.board.tracks
+    assert track.statistics is not None
+    many = [f"{number:064x}" for number in range(120)]
+    rows = tuple(
+        track.rows[0].model_copy(update={"entry_digest": digest, "method": f"m{n}", "rank": n + 1})
+        for n, digest in enumerate(many)
+    )
+    tested = many[::3]
+    line = tuple(0.5 for _ in tested)
+    adjusted = {metric.key: tuple(line for _ in tested) for metric in METRICS}
+    found = track.statistics.significance.model_copy(
+        update={"entries": tuple(tested), "adjusted": adjusted}
+    )
+    statistics = track.statistics.model_copy(update={"significance": found})
+    full = track.model_copy(update={"rows": rows, "statistics": statistics})
+    (plot,) = (plot for plot in plots(full) if plot.kind.name == "significance")
+    texts = {element.text for element in ET.fromstring(plot.wide.svg).iter(f"{SVG}text")}
+    assert {"m0", "m60", "m114"} <= texts
+    assert plot.cut == ""
 
 
 def test_an_empty_ledger_has_a_site_too(keys: Keys, tmp_path: Path) -> None:

@@ -282,9 +282,7 @@ def test_axe_finds_nothing_serious(
         for summary in page.locator("summary").all():
             summary.click()
         found = Axe().run(page).response
-        assert {"color-contrast", "region"} <= {
-            rule["id"] for rule in found["passes"]
-        }
+        assert {"color-contrast", "region"} <= {rule["id"] for rule in found["passes"]}
         serious = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
         told = [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in serious]
         assert told == [], name
