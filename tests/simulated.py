@@ -41,13 +41,13 @@ class Entrant:
 
 
 ENTRANTS = (
-    Entrant("BUSBench reference", "unet", 0.70, 34_525_889, 49.97, 612.0),
-    Entrant("BUSBench reference", "attention_unet", 0.71, 34_877_421, 50.80, 655.3),
-    Entrant("BUSBench reference", "unetpp", 0.78, 26_897_865, 28.65, 402.9),
-    Entrant("BUSBench reference", "unext", 0.55, 1_471_633, 0.416, 21.4),
-    Entrant("BUSBench reference", "cmunext", 0.70, 3_148_897, 5.52, 96.0),
-    Entrant("BUSBench reference", "transunet", 0.76, 105_275_921, 29.17, 455.1),
-    Entrant("BUSBench reference", "swin_unet", 0.66, 27_165_060, 6.06, 118.7),
+    Entrant("Ward 7", "WideNet", 0.70, 34_525_889, 49.97, 612.0),
+    Entrant("Ward 7", "WideNet with gates", 0.71, 34_877_421, 50.80, 655.3),
+    Entrant("Ward 7", "NestNet", 0.78, 26_897_865, 28.65, 402.9),
+    Entrant("Harbour AI", "Pocket", 0.55, 1_471_633, 0.416, 21.4),
+    Entrant("Harbour AI", "Mixer-L", 0.70, 3_148_897, 5.52, 96.0),
+    Entrant("Sonolab", "EchoFormer-B", 0.76, 105_275_921, 29.17, 455.1),
+    Entrant("Harbour AI", "ShiftSeg", 0.66, 27_165_060, 6.06, 118.7),
     Entrant("Sonolab", "EchoFormer-S", 0.80, 18_400_112, 11.30, 171.2, trained_here=False),
     Entrant("Team Lumen", "LightBUS", 0.60, 512_400, 0.21, 9.8, trained_here=False),
     Entrant("Team Lumen", "LightBUS with an ensemble", 0.62, 2_562_000, 1.05, 44.0, complete=False),
