@@ -84,6 +84,7 @@ def make_report(
     parameters: int = 418_000,
     half_width: float | None = 0.02,
     gap: float | None = None,
+    split_digest: str | None = None,
 ) -> Report:
     """A report of one submission on one track; `gap` is the consistency gap of its Dice."""
     iou = dice / (2 - dice) if iou is None else iou
@@ -132,7 +133,7 @@ def make_report(
         provenance=Provenance(
             submission_sha256=digest_of(f"{team}/{method}"),
             models_sha256=tuple(model.sha256 for model in models),
-            split_digest=digest_of(f"{track}/{split_version}"),
+            split_digest=split_digest or digest_of(f"{track}/{split_version}"),
             sealed_images_sha256=digest_of("images"),
             sealed_labels_sha256=digest_of("labels"),
             predictions_sha256=predictions,

@@ -154,12 +154,16 @@ def table(
 def publish_site(
     ledger: LedgerPath,
     site: Annotated[Path, typer.Option("--out", help="The folder of the site.")],
+    splits: Annotated[
+        list[Path] | None,
+        typer.Option(help="A frozen split, or a folder of them, whose audit to show; repeatable."),
+    ] = None,
 ) -> None:
     """Write the board as a static site, which any web server or browser can show.
 
-    Example: busbench publish demo/ledger.jsonl --out demo/site
+    Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
     """
-    publish(ledger, site)
+    publish(ledger, site, splits or ())
     out.print(
         f"The site is at {site / 'index.html'}", markup=False, highlight=False, soft_wrap=True
     )

@@ -100,7 +100,7 @@ def run_demo(
     tell("ledger", f"entry {appended.entry.number} of {demo.ledger}")
     for ranked in record_standings(demo.ledger, [out / "runs"], keys, progress=progress):
         tell("rank", f"standings of {ranked.track}: {ranked.state}")
-    publish(demo.ledger, out / "site")
+    publish(demo.ledger, out / "site", [out / "split"])
     tell("publish", str(demo.site))
     return demo
 

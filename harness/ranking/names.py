@@ -11,6 +11,7 @@ from html import escape
 
 # They reorder the text that follows, so that a row could seem to say something else.
 _DIRECTION_MARKS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~&#!])")
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -34,6 +35,11 @@ LATEX_MACRO = "boardchar"
 def plain(name: str) -> str:
     """A name for the terminal: without direction marks."""
     return _DIRECTION_MARKS.sub("", name)
+
+
+def xml(name: str) -> str:
+    """A name for XML, without the signs that no document of it may hold; not yet escaped."""
+    return _NOT_XML.sub("", plain(name))
 
 
 def markdown(name: str) -> str:

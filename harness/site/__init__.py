@@ -1,6 +1,5 @@
 """The site: the board as pages that work from a folder, with no server and no other host."""
 
-from harness.site.pages import render
 from harness.site.publishing import publish
 
-__all__ = ["publish", "render"]
+__all__ = ["publish"]

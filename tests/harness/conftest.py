@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from harness.sealing.keys import Keys
+
+CHROMIUM_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +34,18 @@ def other_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 def public_key(keys: Keys) -> Path:
     """The organiser's public key, as a reviewer holds it."""
     return keys.path / "report.pub"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium. Without one, tests skip on a laptop and fail in CI."""
+    found = os.environ.get("BUSBENCH_CHROMIUM") or shutil.which("chromium")
+    if found is None:
+        message = "no chromium is installed (Debian's package `chromium`), so pages are not tested"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_FLAGS))
+        yield started
+        started.close()

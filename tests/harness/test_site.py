@@ -1,87 +1,54 @@
-"""The site tells the same story as the ledger, asks no other host for anything, runs no script."""
+"""The site tells the same story as the ledger, asks no other host for anything, and is whole."""
 
 from __future__ import annotations
 
-import base64
-import errno
-import hashlib
-import os
-import subprocess
-import sys
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+import posixpath
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from evaluator.contract import Report
-from evaluator.errors import BusbenchError
-from harness.ledger import append, sign, verify_ledger
-from harness.ranking import METRICS, Board, make_board
-from harness.ranking.names import plain
+from evaluator.contract import SplitLock
+from harness.ledger import Retraction, append, verify_ledger, verify_report
+from harness.ranking import METRICS, Board
+from harness.ranking.names import plain, xml
 from harness.sealing.keys import Keys
-from harness.site import publish, publishing, render
-from harness.site.plot import MOST_TICKS, SHOWN, Axis
+from harness.site import pages
+from harness.site.edition import Edition
+from harness.site.pages import render
+from harness.site.plots import plots
+from harness.site.shown import MOST
+from harness.splits import FrozenSplit
+from tests.conftest import ROOT
 from tests.factories import make_report
+from tests.harness.site_helpers import HOSTILE, Page, edition_of
+from tests.simulated import ENTRANTS, simulate
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=//evil.example onerror=alert(1)>',
-    "{{ 7 * 7 }}{% raw %}",
-    "\u202e\u2067evil\u200f",
-    "🦉" * 50,
-    "x" * 100,
-    "&lt;b&gt; ]]> -->",
-    "javascript:alert(1)",
-]
-VOID = {"meta", "link", "br", "circle", "line"}
+ATOM = "{http://www.w3.org/2005/Atom}"
+SVG = "{http://www.w3.org/2000/svg}"
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
 
 
-@dataclass
-class Page(HTMLParser):
-    """What a browser would see of a page: elements with attributes, text, and open elements."""
-
-    elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
-    text: list[str] = field(default_factory=list)
-    stack: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, html: bytes) -> Page:
-        page = cls()
-        HTMLParser.__init__(page)
-        page.feed(html.decode())
-        page.close()
-        assert page.stack == []
-        return page
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if data.strip():
-            self.text.append(data.strip())
-
-
-def board_of(keys: Keys, folder: Path, *reports: Report) -> Board:
-    ledger = folder / "ledger.jsonl"
-    for report in reports:
-        append(ledger, sign(report, keys), keys)
-    return make_board(verify_ledger(ledger))
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plots, which take a second a track, but for tests that ask for them: `drawn`."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(pages, "plots", lambda track: iter(()))
 
 
 @pytest.fixture
-def board(keys: Keys, tmp_path: Path) -> Board:
-    return board_of(
+def drawn() -> None:
+    """Asks for plots."""
+
+
+@pytest.fixture
+def edition(keys: Keys, tmp_path: Path) -> Edition:
+    return edition_of(
         keys,
         tmp_path,
         make_report(method="second", dice=0.7, hd95=30),
@@ -91,221 +58,318 @@ def board(keys: Keys, tmp_path: Path) -> Board:
     )
 
 
-def page_of(board: Board) -> Page:
-    return Page.of(render(board)["index.html"])
+@pytest.fixture(scope="module")
+def simulated(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Edition:
+    """A ledger with standings."""
+    folder = tmp_path_factory.mktemp("simulated")
+    simulate(keys, folder / "ledger.jsonl", ENTRANTS[-4:], cases=40)
+    return edition_of(keys, folder)
 
 
-def test_the_page_asks_no_other_host_and_runs_no_script(board: Board) -> None:
-    links = []
-    for tag, attributes in page_of(board).elements:
-        assert tag not in {"script", "img", "iframe", "object", "embed", "form", "base"}
-        assert "style" not in attributes
-        assert not any(name.startswith("on") for name in attributes)
-        links += [attributes[name] for name in ("href", "src", "action") if name in attributes]
-    assert set(links) == {
-        *("data:,", "#method", "board.json", "board.csv", "#track-1", "#track-2"),
+def page_of(edition: Edition, start: str = "tracks/busbra") -> Page:
+    """The first page whose path starts so."""
+    files = render(edition)
+    return Page.of(next(data for name, data in files.items() if name.startswith(start)))
+
+
+def html_pages(files: dict[str, bytes]) -> Iterator[tuple[str, Page]]:
+    return ((name, Page.of(data)) for name, data in files.items() if name.endswith(".html"))
+
+
+# --- what is asked of whom ---------------------------------------------------------------------
+
+
+def test_every_page_has_the_strict_policy_and_no_inline_code(edition: Edition) -> None:
+    for name, page in html_pages(render(edition)):
+        policies = [a["content"] for t, a in page.elements if a.get("http-equiv")]
+        assert policies == [POLICY], name
+        for tag, attributes in page.elements:
+            assert tag not in {"style", "iframe", "object", "embed", "form", "base"}, name
+            assert tag != "script" or attributes == {"src": "../board.js", "defer": None}
+            assert "style" not in attributes
+            assert not any(key.startswith("on") for key in attributes)
+
+
+def test_every_link_is_relative_and_leads_to_a_file_and_a_place_in_it(
+    edition: Edition, drawn: None
+) -> None:
+    files = render(edition)
+    places = {
+        name: [str(a["id"]) for _, a in page.elements if "id" in a]
+        for name, page in html_pages(files)
     }
+    for name, page in html_pages(files):
+        assert len(set(places[name])) == len(places[name])
+        links = [a[k] for _, a in page.elements for k in ("href", "src", "srcset") if k in a]
+        for link in links:
+            parts = urlsplit(str(link))
+            assert not parts.scheme and not parts.netloc and not parts.path.startswith("/")
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), parts.path))
+            target = name if not parts.path else target
+            assert target in files, (name, link)
+            assert not parts.fragment or parts.fragment in places[target], (name, link)
 
 
-def test_the_gap_stands_on_the_page_where_it_was_measured(board: Board) -> None:
-    text = page_of(board).text
-    assert text.count("0.123") == 1 and "Dice gap" in text
+def test_the_style_sheet_and_the_script_ask_for_nothing(edition: Edition) -> None:
+    files = render(edition)
+    assert b"url(" not in files["style.css"] and b"@import" not in files["style.css"]
+    for forbidden in (b"fetch", b"XMLHttp", b"innerHTML", b"eval", b"http"):
+        assert forbidden not in files["board.js"]
 
 
-def test_the_policy_allows_just_the_one_style_sheet(board: Board) -> None:
-    html = render(board)["index.html"].decode()
-    style = html.split("<style>")[1].split("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    (policy,) = (
-        attributes["content"]
-        for tag, attributes in page_of(board).elements
-        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
-    )
-    assert policy is not None
-    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}';")
-    assert "unsafe" not in policy
-    assert "url(" not in style
-    assert "@import" not in style
+def test_the_plots_stand_alone(simulated: Edition, drawn: None) -> None:
+    plots = {n: d for n, d in render(simulated).items() if n.startswith("plots/")}
+    names = {n.rsplit("-", 2)[-2 if n.endswith("-narrow.svg") else -1] for n in plots}
+    kinds = {"ranking", "ranks", "distributions", "significance", "parts", "cost"}
+    assert {name.removesuffix(".svg") for name in names} == kinds
+    for data in plots.values():
+        root = ET.fromstring(data)
+        assert root.tag == f"{SVG}svg"
+        assert b"url(" not in data and b"<script" not in data and b"<image" not in data
+        assert b"prefers-color-scheme:dark" in data
+        links = [key for element in root.iter() for key in element.attrib if "href" in key]
+        assert links == []
 
 
-def test_every_link_inside_the_page_leads_somewhere(board: Board) -> None:
-    elements = page_of(board).elements
-    names = [attributes["id"] for _, attributes in elements if "id" in attributes]
-    assert len(set(names)) == len(names)
-    targets = {str(attributes.get("href", ""))[1:] for tag, attributes in elements if tag == "a"}
-    assert {"method", "track-1", "track-2"} <= targets & set(names)
+# --- names that participants chose -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_stays_text(keys: Keys, tmp_path: Path, name: str) -> None:
-    harmless = page_of(board_of(keys, tmp_path / "a", make_report("team", "method")))
-    hostile = page_of(board_of(keys, tmp_path / "b", make_report(name, name)))
-    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in harmless.elements]
-    assert "".join(hostile.text).count(plain(name)) >= 4
-    assert "\u202e" not in "".join(hostile.text)
+    harmless = render(edition_of(keys, tmp_path / "a", make_report("team", "method")))
+    hostile = render(edition_of(keys, tmp_path / "b", make_report(name, name)))
+    for file in ("index.html", "submissions/1.html", *(n for n in harmless if "tracks/" in n)):
+        page = Page.of(hostile[file])
+        assert [t for t, _ in page.elements] == [t for t, _ in Page.of(harmless[file]).elements]
+        assert plain(name) in "".join(page.text)
+        assert "\u202e" not in hostile[file].decode()
+    feed = ET.fromstring(hostile["feed.xml"])
+    assert xml(name) in [element.text for element in feed.iter(f"{ATOM}name")]
 
 
-def test_rows_stand_in_order_of_rank_and_the_incomplete_last(board: Board) -> None:
-    text = page_of(board).text
-    start = text.index("Entry")
+def test_hostile_names_neither_break_a_plot_nor_are_taken_for_one_another(
+    keys: Keys, tmp_path: Path, drawn: None
+) -> None:
+    names = [*HOSTILE, HOSTILE[0] + "2", "👨‍👩‍👧‍👦" * 14, "한국어" * 30]
+    files = render(edition_of(keys, tmp_path, *(make_report(name, name) for name in names)))
+    for data in (data for name, data in files.items() if name.startswith("plots/")):
+        texts = [element.text or "" for element in ET.fromstring(data).iter(f"{SVG}text")]
+        assert "\u202e" not in "".join(texts)
+    (ranking,) = (data for name, data in files.items() if name.endswith("-ranking.svg"))
+    texts = [element.text for element in ET.fromstring(ranking).iter(f"{SVG}text")]
+    assert sum(str(text).startswith("<script>alert(1)</script>") for text in texts) == 2
+
+
+def test_a_name_too_long_for_a_report_would_be_harmless_too(keys: Keys, tmp_path: Path) -> None:
+    """No report holds one, see `Title`; the page does not count on it."""
+    edition = edition_of(keys, tmp_path, make_report())
+    (track,) = edition.board.tracks
+    row = track.rows[0].model_copy(update={"method": "<b>" + "y" * 10_000})
+    tracks = (track.model_copy(update={"rows": (row,)}),)
+    board = edition.board.model_copy(update={"tracks": tracks})
+    page = page_of(Edition(board, edition.ledger, edition.reports))
+    assert "<b>" + "y" * 10_000 in page.text
+
+
+# --- what the pages say ------------------------------------------------------------------------
+
+
+def test_rows_stand_in_order_of_rank_and_the_incomplete_last(edition: Edition) -> None:
+    text = page_of(edition).text
+    start = text.index("Evidence")
     order = [text.index(method, start) for method in ("winner", "second", "partial")]
     assert order == sorted(order)
     assert text[order[2] - 1] == "–"
     assert any(line.startswith("Incomplete:") for line in text)
 
 
-def test_the_table_shows_what_the_report_says(board: Board) -> None:
-    text = page_of(board).text
-    start = text.index("winner", text.index("Entry"))
-    row = text[start : start + 22]
-    assert {"0.812", "± 0.010", "0.792 – 0.832", "12.35", "8.35 – 16.35"} <= set(row)
-    assert {"trained here", "labels: public", "0.42 M", "1.42", "12.5 ms"} <= set(row)
+def test_the_table_shows_what_the_report_says(edition: Edition) -> None:
+    text = page_of(edition).text
+    start = text.index("winner", text.index("Evidence"))
+    row = text[start : text.index("attestation 2", start)]
+    assert {"0.812", "± 0.010", "0.792–0.832", "12.35", "8.35–16.35", "0.123"} <= set(row)
+    assert {"trained here", "labels: public", "0.42 M", "2.84", "12.5 ms", "split v1"} <= set(row)
+    assert {"0.762", "0.900"} <= set(row)  # lesion images and normal images apart
 
 
 def test_public_labels_are_said_where_they_are_and_only_there(keys: Keys, tmp_path: Path) -> None:
-    public = page_of(board_of(keys, tmp_path / "a", make_report(labels="public")))
-    private = page_of(board_of(keys, tmp_path / "b", make_report(labels="private")))
     note = "The masks of this test set are published"
-    assert note in " ".join(public.text)
-    assert note not in " ".join(private.text)
+    for labels in ("public", "private"):
+        page = page_of(edition_of(keys, tmp_path / labels, make_report(labels=labels)))
+        assert (note in page.all_text) == (labels == "public")
+
+
+def test_missing_standings_are_said_and_present_ones_shown(
+    edition: Edition, simulated: Edition
+) -> None:
+    note = "No standings have been computed"
+    assert note in page_of(edition).all_text
+    page = page_of(simulated)
+    assert note not in page.all_text
+    first = simulated.board.tracks[0].rows[0]
+    assert first.standing is not None
+    assert f"{first.standing.rank_low}–{first.standing.rank_high}" in page.text
+    assert first.standing.group in page.text
+
+
+def test_plots_that_need_standings_are_left_out_without_them(edition: Edition, drawn: None) -> None:
+    titles = page_of(edition).text
+    assert {"Dots and intervals", "Accuracy against cost"} <= set(titles)
+    assert {"How sure is the rank?", "Who is better than whom?"}.isdisjoint(titles)
+
+
+def test_a_plot_of_many_says_what_it_leaves_out(keys: Keys, tmp_path: Path, drawn: None) -> None:
+    edition = edition_of(keys, tmp_path, make_report())
+    (track,) = edition.board.tracks
+    rows = tuple(track.rows[0].model_copy(update={"rank": n + 1}) for n in range(MOST + 5))
+    tracks = (track.model_copy(update={"rows": rows}),)
+    board = edition.board.model_copy(update={"tracks": tracks})
+    page = page_of(Edition(board, edition.ledger, edition.reports))
+    assert f"The first {MOST} of {MOST + 5}." in page.all_text
+
+
+def test_of_many_tested_results_some_from_first_to_last_are_drawn(simulated: Edition) -> None:
+    (track,) = simulated.board.tracks
+    assert track.statistics is not None
+    many = [f"{number:064x}" for number in range(120)]
+    rows = tuple(
+        track.rows[0].model_copy(update={"entry_digest": digest, "method": f"m{n}", "rank": n + 1})
+        for n, digest in enumerate(many)
+    )
+    tested = many[::3]
+    line = tuple(0.5 for _ in tested)
+    adjusted = {metric.key: tuple(line for _ in tested) for metric in METRICS}
+    found = track.statistics.significance.model_copy(
+        update={"entries": tuple(tested), "adjusted": adjusted}
+    )
+    statistics = track.statistics.model_copy(update={"significance": found})
+    full = track.model_copy(update={"rows": rows, "statistics": statistics})
+    (plot,) = (plot for plot in plots(full) if plot.kind.name == "significance")
+    texts = {element.text for element in ET.fromstring(plot.wide.svg).iter(f"{SVG}text")}
+    assert {"m0", "m60", "m114"} <= texts
+    assert plot.cut == ""
 
 
 def test_an_empty_ledger_has_a_site_too(keys: Keys, tmp_path: Path) -> None:
-    board = board_of(keys, tmp_path, make_report()).model_copy(update={"tracks": ()})
-    assert "The ledger holds no report yet." in page_of(board).text
+    edition = edition_of(keys, tmp_path, make_report())
+    board = edition.board.model_copy(update={"tracks": ()})
+    page = page_of(Edition(board, edition.ledger, ()), "index")
+    assert "The ledger holds no report yet." in page.text
 
 
-def test_a_track_without_any_complete_result_has_a_page(keys: Keys, tmp_path: Path) -> None:
-    text = page_of(board_of(keys, tmp_path, make_report(status="incomplete"))).text
-    assert "Dots and intervals" not in text
+def test_a_track_without_any_complete_result_has_a_page(
+    keys: Keys, tmp_path: Path, drawn: None
+) -> None:
+    page = page_of(edition_of(keys, tmp_path, make_report(status="incomplete")))
+    assert "Dots and intervals" not in page.text
 
 
-def test_a_long_plot_is_cut_and_says_so(keys: Keys, tmp_path: Path) -> None:
-    board = board_of(keys, tmp_path, make_report())
-    row = board.tracks[0].rows[0]
-    rows = tuple(row.model_copy(update={"rank": n + 1}) for n in range(SHOWN + 5))
-    track = board.tracks[0].model_copy(update={"rows": rows})
-    page = page_of(board.model_copy(update={"tracks": (track,)}))
-    assert f"The first {SHOWN} of {SHOWN + 5}." in " ".join(page.text)
-    assert sum(attributes.get("class") == "dot" for _, attributes in page.elements) == 3 * SHOWN
+def test_published_numbers_stand_apart_and_never_in_a_ranking(edition: Edition) -> None:
+    files = render(edition)
+    for name, page in html_pages(files):
+        told = "Not measured here, and not comparable." in page.all_text
+        assert told == ("0.8789" in page.text)
+        assert told == (name in {"index.html", "method.html"} or "tracks/" in name), name
+    assert b"0.8789" not in files["board.json"] + files["board.csv"]
 
 
-def test_the_data_files_are_the_board(board: Board) -> None:
-    files = render(board)
-    assert Board.model_validate_json(files["board.json"]) == board
+def test_the_method_page_has_a_formula_for_every_metric_and_the_edge_table(
+    edition: Edition,
+) -> None:
+    page = page_of(edition, "method")
+    assert sum(tag == "math" for tag, _ in page.elements) >= 10
+    assert {"both empty", "prediction empty", "reference empty"} <= set(page.text)
+
+
+def test_an_earlier_entry_points_to_the_later_one(keys: Keys, tmp_path: Path) -> None:
+    edition = edition_of(keys, tmp_path, make_report(dice=0.6), make_report(dice=0.7))
+    files = render(edition)
+    assert "entry 2" in Page.of(files["submissions/1.html"]).text
+    assert b"superseded" in files["badges/1.svg"]
+    assert b"rank 1 of 1" in files["badges/2.svg"]
+
+
+def test_a_retracted_result_says_why_and_is_on_no_board(keys: Keys, tmp_path: Path) -> None:
+    edition = edition_of(keys, tmp_path, make_report(method="bad"), make_report(method="good"))
+    wrong = edition.reports[0].digest
+    append(tmp_path / "ledger.jsonl", Retraction(entry=wrong, reason="Trained on it."), keys)
+    files = render(edition_of(keys, tmp_path))
+    page = Page.of(files["submissions/1.html"])
+    assert "Retracted:" in page.text and "Trained on it." in page.text
+    assert b"retracted" in files["badges/1.svg"]
+    assert "bad" not in Page.of(files[next(n for n in files if "tracks/" in n)]).text
+
+
+# --- splits ------------------------------------------------------------------------------------
+
+
+def lock_of(name: str) -> SplitLock:
+    return FrozenSplit.open(ROOT / "splits" / name / "subset-v1").lock
+
+
+def test_a_split_at_hand_shows_its_audit(keys: Keys, tmp_path: Path) -> None:
+    lock = lock_of("busbra")
+    report = make_report(split_version=lock.version, split_digest=lock.digest)
+    without = page_of(edition_of(keys, tmp_path, report), "splits/")
+    assert "was not at hand" in without.all_text
+    page = page_of(edition_of(keys, tmp_path, lock=lock), "splits/")
+    assert "This split does not leak." in page.text
+    assert {"patient", "42", "benign", "Q4", lock.digest} <= set(page.text)
+
+
+def test_a_split_that_leaks_says_so_wherever_its_results_are_shown(
+    keys: Keys, tmp_path: Path
+) -> None:
+    lock = lock_of("busbra")
+    audit = lock.audit.model_copy(update={"leaking": 7, "share": 7 / 174})
+    leaky = lock.model_copy(update={"leaks": True, "audit": audit})
+    report = make_report(split_version=lock.version, split_digest=lock.digest)
+    edition = edition_of(keys, tmp_path, report, lock=leaky)
+    assert "This split leaks." in page_of(edition, "splits/").text
+    assert "This split leaks:" in page_of(edition).text
+
+
+# --- data and feeds ----------------------------------------------------------------------------
+
+
+def test_the_data_files_are_the_board(edition: Edition) -> None:
+    files = render(edition)
+    assert Board.model_validate_json(files["board.json"]) == edition.board
     assert files["board.csv"].decode().count("\n") == 1 + 4
 
 
-def test_the_same_ledger_gives_the_same_bytes_in_another_process(
-    board: Board, tmp_path: Path
+def test_the_attestations_and_the_ledger_can_be_verified(
+    edition: Edition, keys: Keys, tmp_path: Path
 ) -> None:
-    publish(tmp_path / "ledger.jsonl", tmp_path / "here")
-    program = "import sys; from pathlib import Path; from harness.site import publish; "
-    program += "publish(Path(sys.argv[1]), Path(sys.argv[2]))"
-    arguments = [tmp_path / "ledger.jsonl", tmp_path / "there"]
-    changed = {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
-    subprocess.run(
-        [sys.executable, "-c", program, *arguments], check=True, env=os.environ | changed
-    )
-    for name in ("index.html", "board.json", "board.csv"):
-        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+    files = render(edition)
+    (tmp_path / "copy.jsonl").write_bytes(files["ledger.jsonl"])
+    assert verify_ledger(tmp_path / "copy.jsonl", keys.report).head == edition.board.ledger_head
+    for entry in edition.reports:
+        path = tmp_path / f"{entry.number}.json"
+        path.write_bytes(files[f"attestations/{entry.number}.dsse.json"])
+        assert verify_report(path, keys.report) == entry.report
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+def test_the_feed_names_every_result_newest_first_and_invents_no_date(edition: Edition) -> None:
+    feed = ET.fromstring(render(edition)["feed.xml"])
+    entries = feed.findall(f"{ATOM}entry")
+    titles = [entry.findtext(f"{ATOM}title") for entry in entries]
+    assert [str(title).split()[0] for title in titles] == ["lone", "partial", "winner", "second"]
+    ids = [entry.findtext(f"{ATOM}id") for entry in entries]
+    assert ids == [f"urn:busbench:entry:{entry.digest}" for entry in reversed(edition.reports)]
+    dated = {f"{ATOM}updated", f"{ATOM}published"}
+    assert dated.isdisjoint(element.tag for element in feed.iter())
 
 
-def test_a_site_is_replaced_whole_and_nothing_is_left_beside_it(
-    keys: Keys, board: Board, tmp_path: Path
-) -> None:
-    site = tmp_path / "out" / "site"
-    publish(tmp_path / "ledger.jsonl", site)
-    before = contents(site)
-    board_of(keys, tmp_path, make_report(method="new"))
-    publish(tmp_path / "ledger.jsonl", site)
-    assert contents(site).keys() == before.keys()
-    assert contents(site) != before
-    assert [path.name for path in site.parent.iterdir()] == ["site"]
-    assert site.stat().st_mode & 0o055 == 0o055  # a web server can read it
+# --- size --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", ["notes.txt", "index.html", "board.json", ".git"])
-def test_a_folder_that_is_no_site_is_left_alone(board: Board, tmp_path: Path, content: str) -> None:
-    site = tmp_path / "mine"
-    site.mkdir()
-    (site / content).write_text("mine")
-    with pytest.raises(BusbenchError) as caught:
-        publish(tmp_path / "ledger.jsonl", site)
-    assert caught.value.code == "output-exists"
-    assert contents(site) == {content: b"mine"}
-
-
-def test_a_site_that_someone_added_to_is_left_alone(board: Board, tmp_path: Path) -> None:
-    publish(tmp_path / "ledger.jsonl", tmp_path / "site")
-    (tmp_path / "site" / "CNAME").write_text("example.org")
-    with pytest.raises(BusbenchError, match="not a site"):
-        publish(tmp_path / "ledger.jsonl", tmp_path / "site")
-
-
-def test_a_file_in_the_way_is_left_alone(board: Board, tmp_path: Path) -> None:
-    (tmp_path / "site").write_text("mine")
-    with pytest.raises(BusbenchError, match="not a site"):
-        publish(tmp_path / "ledger.jsonl", tmp_path / "site")
-
-
-def test_what_a_killed_run_left_does_not_matter(board: Board, tmp_path: Path) -> None:
-    for left in (".site.partial", ".site.old"):
-        (tmp_path / left).mkdir()
-        (tmp_path / left / "junk").write_text("half")
-    publish(tmp_path / "ledger.jsonl", tmp_path / "site")
-    assert not (tmp_path / "site" / "junk").exists()
-    assert not any(path.name.startswith(".site") for path in tmp_path.iterdir())
-
-
-def test_a_link_to_a_served_folder_stays_a_link(board: Board, tmp_path: Path) -> None:
-    (tmp_path / "served").mkdir()
-    (tmp_path / "site").symlink_to("served")
-    publish(tmp_path / "ledger.jsonl", tmp_path / "site")
-    assert (tmp_path / "site").is_symlink()
-    assert (tmp_path / "served" / "index.html").is_file()
-
-
-def test_a_broken_ledger_or_a_full_disk_leaves_the_old_site(
-    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger, site = tmp_path / "ledger.jsonl", tmp_path / "site"
-    publish(ledger, site)
-    before = contents(site)
-
-    def no_space(path: Path, data: bytes) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(publishing, "write_atomically", no_space)
-        with pytest.raises(BusbenchError) as caught:
-            publish(ledger, site)
-    assert caught.value.code == "disk-full"
-    ledger.write_bytes(ledger.read_bytes()[:-2])
-    with pytest.raises(BusbenchError, match="half-written"):
-        publish(ledger, site)
-    assert contents(site) == before
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.sampled_from(METRICS))
-def test_every_value_lies_on_its_axis_between_its_ticks(parts: list[float], metric: object) -> None:
-    chosen = next(known for known in METRICS if known is metric)
-    values = [part if chosen.higher_is_better else 400 * part for part in parts]
-    axis = Axis.around(values, chosen)
-    ticks = axis.ticks
-    assert 2 <= len(ticks) <= MOST_TICKS
-    assert [at for at, _ in ticks] == sorted(at for at, _ in ticks)
-    assert len({label for _, label in ticks}) == len(ticks)
-    assert axis.first * axis.step <= min(values) + 1e-6
-    assert axis.last * axis.step >= max(values) - 1e-6
-    assert [axis.at(v) for v in sorted(values)] == sorted(axis.at(v) for v in values)
-
-
-def test_a_worked_axis() -> None:
-    axis = Axis.around([0.63, 0.84], METRICS[0])
-    assert axis.ticks == [(0.0, "0.6"), (33.33, "0.7"), (66.67, "0.8"), (100.0, "0.9")]
-    assert axis.at(0.75) == 50.0
+def test_a_page_of_a_hundred_results_is_light(keys: Keys, tmp_path: Path) -> None:
+    reports = [make_report(method=f"method {n}", dice=0.5 + n / 400, gap=0.02) for n in range(3)]
+    edition = edition_of(keys, tmp_path, *reports)
+    (track,) = edition.board.tracks
+    rows = tuple(track.rows[n % 3].model_copy(update={"rank": n + 1}) for n in range(100))
+    board = edition.board.model_copy(update={"tracks": (track.model_copy(update={"rows": rows}),)})
+    files = render(Edition(board, edition.ledger, edition.reports))
+    loaded = [n for n in files if n.startswith("tracks/")] + ["style.css", "board.js", "icon.svg"]
+    assert sum(len(files[name]) for name in loaded) < 500_000

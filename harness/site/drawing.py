@@ -1,0 +1,94 @@
+"""How does a chart become an SVG that reads on a phone and on a wall, by day and by night?
+
+Each chart is drawn twice, for a wide page and for a narrow one. Every colour in it is one of a
+small palette, so a style sheet inside the SVG can change them where a reader prefers dark. Text is
+measured in a font that comes with the renderer, so that the same chart gives the same bytes on
+every machine.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import vl_convert as vlc
+
+INK, MUTED, LINE, SURFACE = "#1b2026", "#5a646f", "#e2e4e6", "#ffffff"
+ACCENT, SECOND = "#0a6a72", "#b4560f"
+DARK = {
+    INK: "#e7eaed",
+    MUTED: "#9da7b1",
+    LINE: "#2c3238",
+    SURFACE: "#181c20",
+    ACCENT: "#62c9c6",
+    SECOND: "#f0a35e",
+}
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+
+
+@dataclass(frozen=True)
+class Look:
+    """For which page a chart is drawn; in pixels, of which the whole drawing is `width` wide."""
+
+    narrow: bool
+    width: int
+    label: int  # of a method's name, about
+    signs: int  # at most, of a name
+    font: int
+
+    @property
+    def room(self) -> int:
+        """What the names leave for the data."""
+        return self.width - self.label - 40
+
+
+WIDE = Look(narrow=False, width=1080, label=190, signs=28, font=13)
+NARROW = Look(narrow=True, width=380, label=110, signs=16, font=12)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An SVG and its size in pixels."""
+
+    svg: bytes
+    width: int
+    height: int
+
+
+def draw(chart: alt.TopLevelMixin, look: Look) -> Drawing:
+    """The chart as an SVG that stands alone; nothing is loaded from anywhere."""
+    spec = chart.to_dict() | {"config": _config(look), "padding": 4, "background": None}
+    svg = vlc.vegalite_to_svg(spec, allowed_base_urls=[])
+    head, rest = svg.split(">", 1)
+    drawn, height = (round(float(value)) for value in _SIZE.findall(head))
+    width = max(drawn, look.width)  # all charts of a page are scaled alike
+    root = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+    root += f'width="{width}" height="{height}">{_STYLE}'
+    return Drawing((root + rest).encode(), width, height)
+
+
+_SIZE = re.compile(r' (?:width|height)="([\d.]+)"')  # in this order
+_RULES = "".join(
+    f'[{paint}="{light}"]{{{paint}:{dark}}}'
+    for light, dark in DARK.items()
+    for paint in ("fill", "stroke")
+)
+_STYLE = f"<style>@media (prefers-color-scheme:dark){{{_RULES}}}</style>"
+
+
+def _config(look: Look) -> dict[str, Any]:
+    text = {"labelColor": INK, "titleColor": MUTED, "labelFontSize": look.font}
+    text |= {"titleFontSize": look.font, "titleFontWeight": "normal"}
+    lines = {"gridColor": LINE, "domainColor": LINE, "tickColor": LINE}
+    return {
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": {**text, **lines, "labelLimit": 0},
+        "legend": {**text, "symbolStrokeWidth": 0, "orient": "top", "title": None},
+        "title": {"color": INK, "fontSize": look.font, "anchor": "start", "offset": 8},
+        "header": text,
+        "text": {"color": INK, "fontSize": look.font - 1},
+        "concat": {"spacing": 24},
+    }

@@ -1,0 +1,128 @@
+// Sorts and filters the ranking. Without this script the table is complete, in order of rank.
+"use strict";
+
+const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+const FILTERS = { origin: "Origin", labels: "Labels", device: "Device" };
+const TEXTS = ["method", "team"];
+
+for (const table of document.querySelectorAll("table[data-board]")) enhance(table);
+
+function enhance(table) {
+  const bodies = [...table.tBodies].map((body) => ({
+    body,
+    rows: [...body.rows].filter((row) => !row.classList.contains("divider")).map(read),
+  }));
+  const rows = bodies.flatMap((part) => part.rows);
+  const status = make("p", { className: "small", role: "status" });
+  const heads = [...table.tHead.querySelectorAll("[data-key]")];
+  const labels = new Map(heads.map((head) => [head.dataset.key, head.textContent]));
+  const state = { key: "rank", up: true, words: [], chosen: {} };
+
+  function sort(key, up) {
+    Object.assign(state, { key, up });
+    for (const { body, rows } of bodies) {
+      rows.sort((a, b) => compare(a.keys[key], b.keys[key], up) || a.place - b.place);
+      body.append(...rows.map((row) => row.element));
+    }
+    for (const head of heads) {
+      const now = head.dataset.key === key ? (up ? "ascending" : "descending") : null;
+      head.classList.toggle("sorted", now !== null);
+      head.classList.toggle("descending", now === "descending");
+    }
+    for (const cell of new Set(heads.map((head) => head.closest("th")))) {
+      const sorted = cell.querySelector(".sorted");
+      if (!sorted) cell.removeAttribute("aria-sort");
+      else cell.setAttribute("aria-sort", up ? "ascending" : "descending");
+    }
+    select.value = key;
+    tell();
+  }
+
+  function filter() {
+    for (const row of rows) {
+      const fits = Object.entries(state.chosen).every(([key, value]) => !value || row.keys[key] === value);
+      row.element.hidden = !(fits && state.words.every((word) => row.text.includes(word)));
+    }
+    tell();
+  }
+
+  function tell() {
+    const shown = rows.filter((row) => !row.element.hidden).length;
+    const direction = state.up ? "ascending" : "descending";
+    status.textContent = `${shown} of ${rows.length} shown, by ${labels.get(state.key)}, ${direction}.`;
+  }
+
+  function toggle(head) {
+    const first = head.dataset.first === "up";
+    sort(head.dataset.key, head.dataset.key === state.key ? !state.up : first);
+  }
+
+  for (const head of heads) {
+    const button = make("button", { type: "button", title: "Sort" });
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => toggle(head));
+  }
+
+  const search = make("input", { type: "search", autocomplete: "off", spellcheck: false });
+  search.addEventListener("input", () => {
+    state.words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    filter();
+  });
+  const bar = make("div", { className: "tools", role: "search" });
+  bar.append(labelled("Method or team", search));
+  for (const key of table.dataset.filters.split(" ")) {
+    const values = [...new Set(rows.map((row) => row.keys[key]))].sort(collator.compare);
+    if (values.length < 2) continue;
+    const choice = choices([["", "all"], ...values.map((value) => [value, value])]);
+    choice.addEventListener("change", () => {
+      state.chosen[key] = choice.value;
+      filter();
+    });
+    bar.append(labelled(FILTERS[key], choice));
+  }
+  const select = choices(labels);
+  select.addEventListener("change", () => {
+    const head = heads.find((head) => head.dataset.key === select.value);
+    sort(select.value, head.dataset.first === "up");
+  });
+  const turn = make("button", { type: "button", textContent: "Reverse" });
+  turn.addEventListener("click", () => sort(state.key, !state.up));
+  const narrow = make("div", { className: "narrow" });
+  narrow.append(labelled("Sort by", select), turn);
+  bar.append(narrow, status);
+  table.closest(".scroll").before(bar);
+  sort("rank", true);
+}
+
+function read(element, place) {
+  const keys = { ...element.dataset };
+  for (const key of TEXTS) keys[key] = element.querySelector("." + key).textContent;
+  const text = TEXTS.map((key) => keys[key]).join(" ").toLowerCase();
+  return { element, place, keys, text };
+}
+
+function compare(a, b, up) {
+  if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
+  const [x, y] = [Number(a), Number(b)];
+  const order = Number.isNaN(x) || Number.isNaN(y) ? collator.compare(a, b) : x - y;
+  return up ? order : -order;
+}
+
+function make(tag, properties) {
+  const element = Object.assign(document.createElement(tag), properties);
+  if (properties.role) element.setAttribute("role", properties.role);
+  return element;
+}
+
+function labelled(text, control) {
+  const label = make("label", {});
+  label.append(make("span", { textContent: text }), control);
+  return label;
+}
+
+function choices(pairs) {
+  const select = make("select", {});
+  for (const [value, textContent] of pairs) select.append(make("option", { value, textContent }));
+  return select;
+}

@@ -1,0 +1,359 @@
+"""The published site in a real Chromium: it works, pleases, and asks nothing of anyone else."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urldefrag, urljoin
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from harness.ledger import append, sign
+from harness.sealing.keys import Keys
+from harness.site import publish
+from harness.splits import FrozenSplit
+from tests.conftest import ROOT
+from tests.factories import make_report
+from tests.harness.site_helpers import HOSTILE
+from tests.simulated import simulate
+
+SUB_PATH = "some/group/busbench"
+ROWS = "table[data-board] tbody tr:not(.divider)"
+WIDTHS = (360, 1280, 2560)
+RESIZED = "document.documentElement.scrollWidth <= innerWidth"
+
+
+@dataclass
+class Tab:
+    """A page that remembers what went wrong and what was asked for."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    refused: dict[str, str | None] = field(default_factory=dict)  # address -> why
+
+    @classmethod
+    def of(cls, context: BrowserContext) -> Tab:
+        tab = cls(context.new_page())
+        tab.page.on("console", lambda message: tab.said.append(message.text))
+        tab.page.on("pageerror", lambda error: tab.said.append(str(error)))
+        tab.page.on("dialog", lambda dialog: (tab.said.append("a dialog"), dialog.dismiss()))
+        tab.page.on("request", lambda request: tab.asked.append(request.url))
+        tab.page.on("requestfailed", lambda r: tab.refused.update({r.url: r.failure}))
+        return tab
+
+    def column(self, kind: str) -> list[str]:
+        """The text of every shown row's `.kind`, in order."""
+        rows = self.page.locator(f"{ROWS} .{kind}").all()
+        return [row.inner_text() for row in rows if row.is_visible()]
+
+    def keys(self, name: str) -> list[float | None]:
+        """What each ranked row is sorted by, in order."""
+        script = "(rows, key) => rows.map((row) => row.dataset[key] ?? null)"
+        rows = self.page.locator("table[data-board] tbody:not(.unranked) tr")
+        found = rows.evaluate_all(script, name)
+        return [None if value is None else float(value) for value in found]
+
+
+@pytest.fixture(scope="module")
+def served(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose `SUB_PATH` is a site: a track with standings, and one of hostile names."""
+    folder = tmp_path_factory.mktemp("served")
+    lock = FrozenSplit.open(ROOT / "splits" / "busbra" / "subset-v1").lock
+    how = {"split_version": lock.version, "split_digest": lock.digest}
+    ledger = folder / "ledger.jsonl"
+    for name in HOSTILE:
+        append(ledger, sign(make_report(name, name, track="hostile"), keys), keys)
+    append(ledger, sign(make_report(track="small", folds=1, half_width=None), keys), keys)
+    simulate(keys, ledger, cases=60, **how)
+    publish(ledger, folder / SUB_PATH, [ROOT / "splits"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(served: Path) -> Iterator[str]:
+    """The site's address under a sub-path of a web server on this machine."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(served)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/{SUB_PATH}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield Tab.of(context)
+    context.close()
+
+
+def pages_of(served: Path) -> list[str]:
+    """One page of each kind."""
+    site = served / SUB_PATH
+    kinds = ["tracks/busbra-*", "tracks/hostile-*", "splits/busbra-subset*", "submissions/12.html"]
+    found = [next(site.glob(kind)) for kind in (*kinds, "index.html", "method.html")]
+    return [str(path.relative_to(site)) for path in found]
+
+
+def track_of(served: Path, home: str, name: str = "busbra") -> str:
+    return home + next(page for page in pages_of(served) if page.startswith(f"tracks/{name}"))
+
+
+# --- it works ----------------------------------------------------------------------------------
+
+
+def test_every_page_can_be_reached_and_none_asks_another_host_or_complains(
+    home: str, served: Path, tab: Tab
+) -> None:
+    todo, seen = ["index.html"], set()
+    files: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        answer = tab.page.goto(home + name, wait_until="load")
+        assert answer is not None and answer.ok, name
+        hrefs = tab.page.eval_on_selector_all("a[href]", "links => links.map(l => l.href)")
+        links = {urldefrag(urljoin(home + name, href)).url for href in hrefs}
+        assert all(link.startswith(home) for link in links)
+        files |= {link.removeprefix(home) for link in links}
+        todo += sorted(file for file in files if file.endswith(".html"))
+    site = served / SUB_PATH
+    assert all((site / file).is_file() for file in files)
+    assert seen == {str(path.relative_to(site)) for path in site.rglob("*.html")}
+    assert tab.said == []
+    assert all(url.startswith(home) for url in tab.asked)
+    assert any(url.endswith("board.js") for url in tab.asked)
+
+
+def test_it_works_from_a_folder(served: Path, tab: Tab) -> None:
+    site = served / SUB_PATH
+    for name in pages_of(served):
+        tab.page.goto((site / name).as_uri(), wait_until="load")
+        assert (
+            tab.page.evaluate("getComputedStyle(document.querySelector('.bar')).display") == "flex"
+        )
+        for picture in tab.page.locator("img").all():
+            picture.scroll_into_view_if_needed()
+            picture.evaluate("image => image.decode()")
+    tab.page.goto((site / pages_of(served)[0]).as_uri())
+    assert tab.page.locator(".tools input").is_visible()  # so the script ran
+    assert tab.said == []
+    assert all(url.startswith(site.as_uri()) for url in tab.asked)
+
+
+def test_the_policy_stops_what_is_not_ours(home: str, served: Path, tab: Tab) -> None:
+    tab.page.goto(track_of(served, home))
+    tab.page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "document.title = 'taken over'";
+          document.body.append(script);
+          const image = new Image();
+          image.src = "http://127.0.0.1:9/leak";
+          document.body.append(image);
+          document.body.setAttribute("style", "display: none");
+        }"""
+    )
+    assert "taken" not in tab.page.title()
+    assert tab.page.locator("body").is_visible()
+    assert len([line for line in tab.said if "Content Security Policy" in line]) == 3
+    assert tab.refused == {"http://127.0.0.1:9/leak": "csp"}
+
+
+@pytest.mark.parametrize("key", ["dice", "iou", "hd95", "lesion", "gap", "parameters", "gflops"])
+def test_a_click_sorts_and_another_turns_it_round(
+    home: str, served: Path, tab: Tab, key: str
+) -> None:
+    tab.page.goto(track_of(served, home))
+    before = tab.keys(key)
+    head = tab.page.locator(f"[data-key={key}]")
+    head.get_by_role("button").click()
+    falls = head.get_attribute("data-first") == "down"
+    assert tab.keys(key) == sorted(before, reverse=falls) != before or before == sorted(before)
+    cell = tab.page.locator("th", has=head)
+    assert cell.get_attribute("aria-sort") == ("descending" if falls else "ascending")
+    head.get_by_role("button").click()
+    assert tab.keys(key) == sorted(before, reverse=not falls)
+    assert tab.page.locator("th[aria-sort]").count() == 1
+
+
+def test_names_sort_as_people_sort_and_the_incomplete_stay_below(
+    home: str, served: Path, tab: Tab
+) -> None:
+    tab.page.goto(track_of(served, home))
+    last = tab.column("method")[-1]
+    for key in ("method", "team"):
+        tab.page.locator(f"[data-key={key}]").get_by_role("button").click()
+        found = tab.column(key)[:-1]
+        assert found == sorted(found, key=str.casefold)
+        assert tab.column("method")[-1] == last == "LightBUS with an ensemble"
+
+
+def test_what_is_missing_stays_last_in_both_directions(
+    keys: Keys, tmp_path: Path, tab: Tab
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    for number, gmacs in enumerate((3.0, None, 1.0)):
+        append(ledger, sign(make_report(method=f"m{number}", gmacs=gmacs), keys), keys)
+    publish(ledger, tmp_path / "site")
+    tab.page.goto(next((tmp_path / "site" / "tracks").iterdir()).as_uri())
+    for expected in ([2.0, 6.0, None], [6.0, 2.0, None]):
+        tab.page.locator("[data-key=gflops]").get_by_role("button").click()
+        assert tab.keys("gflops") == expected
+
+
+def test_filters_by_words_and_origin_and_says_how_many_are_left(
+    home: str, served: Path, tab: Tab
+) -> None:
+    tab.page.goto(track_of(served, home))
+    status = tab.page.get_by_role("status")
+    tab.page.get_by_label("Method or team").fill("lumen  light")
+    assert tab.column("method") == ["LightBUS", "LightBUS with an ensemble"]
+    assert "2 of 10 shown" in status.inner_text()
+    tab.page.get_by_label("Origin").select_option("supplied")
+    assert tab.column("method") == ["LightBUS"]
+    tab.page.get_by_label("Method or team").fill("")
+    assert tab.column("method") == ["EchoFormer-S", "LightBUS"]
+    tab.page.get_by_label("Method or team").fill("no such thing")
+    assert tab.column("method") == []
+    assert "0 of 10 shown" in status.inner_text()
+
+
+def test_without_script_the_table_is_complete_and_nothing_is_dead(
+    home: str, served: Path, browser: Browser
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(track_of(served, home))
+    assert page.locator(ROWS).count() == 10
+    assert page.locator("button, input, select").count() == 0
+    page.locator("summary").first.click()
+    assert page.locator("details[open] table").is_visible()
+    context.close()
+
+
+# --- it pleases --------------------------------------------------------------------------------
+
+
+def test_the_keyboard_alone_sorts_and_follows_links(home: str, served: Path, tab: Tab) -> None:
+    tab.page.goto(track_of(served, home))
+    tab.page.keyboard.press("Tab")
+    focused = "document.activeElement.textContent.trim()"
+    assert tab.page.evaluate(focused) == "Skip to the content"
+    for _ in range(40):
+        tab.page.keyboard.press("Tab")
+        if tab.page.evaluate(focused) == "Team" or tab.page.evaluate(focused) == "team":
+            break
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert tab.page.evaluate(outline) == "solid"
+    tab.page.keyboard.press("Enter")
+    found = tab.column("team")[:-1]
+    assert found == sorted(found, key=str.casefold)
+    tab.page.locator(f"{ROWS} a.method").first.focus()
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_url("**/submissions/*.html")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_axe_finds_nothing_serious(
+    home: str, served: Path, browser: Browser, width: int, scheme: Any
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    for name in pages_of(served):
+        page.goto(home + name)
+        for summary in page.locator("summary").all():
+            summary.click()
+        found = Axe().run(page).response
+        assert {"color-contrast", "region"} <= {rule["id"] for rule in found["passes"]}
+        serious = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
+        told = [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in serious]
+        assert told == [], name
+    context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_page_is_wider_than_its_window(
+    home: str, served: Path, browser: Browser, width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    for name in pages_of(served):
+        page.goto(home + name)
+        assert page.evaluate(RESIZED), name
+    context.close()
+
+
+def test_the_whole_table_fits_a_laptop(home: str, served: Path, tab: Tab) -> None:
+    tab.page.goto(track_of(served, home))
+    scroll = tab.page.locator(".scroll").first
+    assert scroll.evaluate("box => box.scrollWidth <= box.clientWidth")
+
+
+def test_plots_are_readable_by_day_and_by_night(home: str, served: Path, browser: Browser) -> None:
+    for scheme, ground in (("light", 255), ("dark", 27)):
+        context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.goto(track_of(served, home))
+        picture = page.locator("figure img").first
+        picture.scroll_into_view_if_needed()
+        picture.evaluate("image => image.decode()")
+        grey = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("L"), dtype=int)
+        assert abs(int(np.median(grey)) - ground) <= 2
+        assert np.abs(grey - ground).max() > 150  # the letters
+        context.close()
+
+
+def test_narrow_windows_get_the_narrow_plots(home: str, served: Path, tab: Tab) -> None:
+    tab.page.goto(track_of(served, home))
+    source = "document.querySelector('figure img').currentSrc"
+    assert not tab.page.evaluate(source).endswith("-narrow.svg")
+    tab.page.set_viewport_size({"width": 360, "height": 800})
+    tab.page.wait_for_function(f"{source}.endsWith('-narrow.svg')")
+
+
+def test_the_sort_control_of_narrow_windows_works(home: str, served: Path, tab: Tab) -> None:
+    tab.page.set_viewport_size({"width": 360, "height": 800})
+    tab.page.goto(track_of(served, home))
+    tab.page.get_by_label("Sort by").select_option("parameters")
+    assert tab.keys("parameters") == sorted(tab.keys("parameters"))  # type: ignore[type-var]
+    tab.page.get_by_role("button", name="Reverse").click()
+    found = tab.keys("parameters")
+    assert found == sorted(found, reverse=True)  # type: ignore[type-var]
+
+
+def test_it_prints_without_controls(home: str, served: Path, tab: Tab) -> None:
+    tab.page.goto(track_of(served, home))
+    tab.page.emulate_media(media="print")
+    assert not tab.page.locator(".tools").is_visible()
+    assert tab.page.locator(ROWS).first.is_visible()
+    assert tab.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_hostile_names_are_shown_and_do_nothing(home: str, served: Path, tab: Tab) -> None:
+    tab.page.goto(track_of(served, home, "hostile"))
+    assert HOSTILE[0] in tab.column("method")
+    tab.page.locator("[data-key=method]").get_by_role("button").click()
+    tab.page.get_by_label("Method or team").fill("<script>")
+    assert tab.column("method") == [HOSTILE[0]]
+    for number in range(1, len(HOSTILE) + 1):
+        tab.page.goto(f"{home}submissions/{number}.html")
+    assert tab.said == []
+    assert all(url.startswith(home) for url in tab.asked)
