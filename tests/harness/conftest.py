@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.lanes.evaluate import REPORT
+from harness.ledger import append
 from harness.sealing.keys import Keys
+from tests.harness.small_challenge import SmallChallenge, make_submission
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +29,23 @@ def other_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 def public_key(keys: Keys) -> Path:
     """The organiser's public key, as a reviewer holds it."""
     return keys.path / "report.pub"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A small challenge with one evaluated submission and its ledger."""
+
+    challenge: SmallChallenge
+    runs: Path
+    ledger: Path
+    report: Path
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """One submission's whole way, to be read by many tests."""
+    root = tmp_path_factory.mktemp("evaluated")
+    challenge = SmallChallenge.make(root)
+    result = challenge.evaluate(make_submission(root / "submission"), root / "runs")
+    append(root / "ledger.jsonl", result.signed, challenge.keys)
+    return Evaluated(challenge, root / "runs", root / "ledger.jsonl", result.folder / REPORT)
