@@ -11,7 +11,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from harness.challenge import load_challenge
 from harness.cli.app import app, out, print_json
+from harness.cli.options import ChallengeOption
+from harness.feedback import Book, demand_open
+from harness.lanes.submit import today
 from harness.ledger import verify_ledger
 from harness.ranking import FORMATS, METRICS, Format, Track, make_board, track_cells
 from harness.ranking.names import plain
@@ -92,11 +96,15 @@ def table(
 def publish_site(
     ledger: LedgerPath,
     site: Annotated[Path, typer.Option("--out", help="The folder of the site.")],
+    challenge: ChallengeOption = None,
 ) -> None:
     """Write the board as a static site, which any web server or browser can show.
 
+    Refused while a phase of challenge.yaml hides exact results.
+
     Example: busbench publish demo/ledger.jsonl --out demo/site
     """
+    demand_open(Book.beside(ledger).submissions, load_challenge(challenge), today())
     publish(ledger, site)
     out.print(
         f"The site is at {site / 'index.html'}", markup=False, highlight=False, soft_wrap=True
