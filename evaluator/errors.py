@@ -45,6 +45,10 @@ CODES: dict[str, tuple[Fault, str]] = {
     "limit-time": (Fault.SUBMISSION, "A stage ran past its time limit."),
     "limit-memory": (Fault.SUBMISSION, "A stage ran past its memory limit."),
     "limit-disk": (Fault.SUBMISSION, "A stage wrote more than its output may hold."),
+    "pull-request-refused": (
+        Fault.SUBMISSION,
+        "The pull request does not hand in one result.",
+    ),
     "quota-exceeded": (Fault.SUBMISSION, "The team has used up its submissions."),
     "phase-closed": (Fault.SUBMISSION, "The challenge takes no submissions now."),
     # ledger

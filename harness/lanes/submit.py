@@ -27,10 +27,10 @@ CASES = "cases.parquet"  # of the score stage
 
 @dataclass(frozen=True)
 class Accepted:
-    """An evaluation that stands in the ledger."""
+    """A finished evaluation, and what its team may read of it."""
 
     evaluation: Evaluation
-    appended: Appended
+    appended: Appended | None  # null where it was not to be recorded yet
     feedback: Feedback
     folder: Path  # what the participant may have
 
@@ -55,12 +55,15 @@ def submit(
     challenge: Challenge,
     evaluate: Callable[[], Evaluation],
     day: date | None = None,
+    record: bool = True,
 ) -> Accepted:
     """Evaluate a submission under the challenge's policy and record it.
 
     Args:
         evaluate: runs the evaluation; called once the quota allows it.
         day: the UTC day of handing in; today unless told.
+        record: whether the ledger gets the report now. Where not, do the same again later: nothing
+            is run or counted twice.
 
     Raises:
         RefusedError: where the evaluation fails; quota is taken only by the submission's own
@@ -73,7 +76,7 @@ def submit(
     own = book.open(read_submission(submission_folder), phase, day)
     try:
         evaluation = evaluate()
-        appended = append(ledger, evaluation.signed, keys)
+        appended = append(ledger, evaluation.signed, keys) if record else None
     except BusbenchError as error:
         raise RefusedError(error, book.fail(own, phase, day, error)) from error
     feedback = book.close(own, phase, day, evaluation.report)
