@@ -20,7 +20,7 @@ from ci.proposal import Image, Onnx
 from ci.state import State
 from evaluator.contract import Submission, write
 from evaluator.errors import BusbenchError
-from evaluator.files import canonical_json, disk_errors, sha256_bytes
+from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
 from harness.challenge import Challenge
 from harness.lanes.evaluate import evaluate
 from harness.lanes.intake import read_submission
@@ -46,18 +46,19 @@ def score(machine: Machine, checked: Checked, *, record: bool, day: date | None 
         record: whether the ledger gets the report now.
         day: the UTC day of handing in; today unless told.
     """
-    folder = assemble(machine, checked)
-    state = machine.state
+    state, place = machine.state, place_of(machine, checked)
     keys, bundles = state.keys(), state.bundles(checked.proposal.track)
-    return submit(
-        folder,
-        state.ledger,
-        keys,
-        machine.challenge,
-        lambda: evaluate(folder, bundles, keys, state.runs, machine.runner, machine.challenge),
-        day=day,
-        record=record,
-    )
+    with locked(place.with_name(f".{place.name}.lock")):  # once, whoever else was told to
+        folder = assemble(machine, checked)
+        return submit(
+            folder,
+            state.ledger,
+            keys,
+            machine.challenge,
+            lambda: evaluate(folder, bundles, keys, state.runs, machine.runner, machine.challenge),
+            day=day,
+            record=record,
+        )
 
 
 def place_of(machine: Machine, checked: Checked) -> Path:

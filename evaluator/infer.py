@@ -26,7 +26,7 @@ from evaluator.contract import (
     write,
 )
 from evaluator.errors import BusbenchError
-from evaluator.files import disk_errors
+from evaluator.files import disk_errors, sha256_file
 from evaluator.hardware import device_name
 from evaluator.predictions import DOCUMENT, bits_file
 from evaluator.progress import Progress, quiet
@@ -65,6 +65,7 @@ def infer(
         raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
     head = _head(images, key)
     pace: Pace | None = None
+    masks: dict[str, str] = {}
     for number, declared in enumerate(submission.models, start=1):
         tell = partial(progress, f"inference {number} of {len(submission.models)}")
         repeated = 0
@@ -75,6 +76,7 @@ def infer(
             for seed in head.seeds:
                 bits = out / bits_file(declared.fold, moved=seed is not None)
                 repeated += _write_masks(replace(plain, seed=seed), key, bits, tell)
+                masks[bits.name] = sha256_file(bits)
     assert pace is not None  # a submission names at least one model
     predictions = Predictions(
         submission_sha256=submission.digest,
@@ -82,6 +84,7 @@ def infer(
         folds=tuple(model.fold for model in submission.models),
         cases=head.cases,
         moved=head.moved,
+        masks=masks,
         runtime=_runtime(model, settings, pace, repeated),
     )
     write(predictions, out / DOCUMENT)

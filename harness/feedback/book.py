@@ -6,8 +6,6 @@ take a team's last place, and a killed run leaves the book as it was before or a
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from pydantic import Field
 
 from evaluator.contract import Contract, Report, Submission, read, write
 from evaluator.errors import BusbenchError
-from evaluator.files import disk_errors
+from evaluator.files import locked
 from harness.challenge import Phase
 from harness.feedback.policy import Feedback, Submitted, admit, consumes, failure, feedback, show
 
@@ -105,15 +103,8 @@ class Book:
     @contextmanager
     def _locked(self) -> Iterator[tuple[Submitted, ...]]:
         """The submissions so far, for this process alone."""
-        lock = self.path.with_name(f".{self.path.name}.lock")
-        with disk_errors(lock):
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(self.path.with_name(f".{self.path.name}.lock")):
             yield self.submissions
-        finally:
-            os.close(descriptor)
 
 
 def _is_same(one: Submitted, own: Submitted) -> bool:

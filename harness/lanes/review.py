@@ -14,7 +14,7 @@ from pathlib import Path
 from evaluator.contract import Report, Scores, SplitLock, read
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
-from evaluator.predictions import DOCUMENT
+from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
 from harness.lanes.evaluate import score_stage
@@ -133,11 +133,22 @@ def rescore(
             found.append(f"{name}: {runs} does not hold its predictions")
         elif bundle is None:
             found.append(f"{name}: the sealed labels that it was scored with are in no bundle")
+        elif (damage := _damage(predictions)) is not None:
+            found.append(f"{name}: {damage}")
         else:
             again = _score_again(predictions, bundle, keys, runner, challenge, progress)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
         progress("scoring again", number, len(reports))
     return found
+
+
+def _damage(predictions: Path) -> str | None:
+    """What is wrong with kept masks, which their document names by digest."""
+    try:
+        open_predictions(predictions)
+    except BusbenchError as error:
+        return error.message
+    return None
 
 
 def _score_again(
