@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SECTIONS = ("metrics", "throughput", "triton")
+SECTIONS = ("metrics", "throughput", "triton", "ranking")
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = """# What it costs to evaluate
 

@@ -1,8 +1,9 @@
 """How much of the ONNX Runtime backend's speed is left behind a Triton server on the same cores?
 
 Both run the same files; each call is a stream of batches with as many in flight as the backend
-takes. Run from the project's root, with BUSBENCH_TRITONSERVER naming a server (`make triton`);
-prints a section in Markdown.
+takes. A stream of few batches would tell of its end alone: of three, one of the server's two
+instances is idle for a third of the time. Run from the project's root, with BUSBENCH_TRITONSERVER
+naming a server (`make triton`); prints a section in Markdown.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from evaluator.backends.triton_server import TritonOptions
 from reference_models.export import export_network
 from reference_models.networks import build
 
-SIZE, BATCHES = 256, (1, 4, 8)
-IMAGES = 24  # in a call
+SIZE = 256
+STREAM = 8  # batches in a call
 Stream = list[NDArray[np.float32]]
 # About a millisecond an image on one core, and the two small reference networks.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -68,29 +69,34 @@ def _stream(model: Model, batches: Stream) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     print("## Triton beside ONNX Runtime\n")
     print(f"{machine()}, {versions('onnxruntime', 'tritonclient')}.")
     print(
-        f"\n1 x {SIZE} x {SIZE}, {args.threads} threads for either, {args.rounds} rounds in turns;"
-        " images/s over those of ONNX Runtime.\n\n"
+        f"\n1 x {SIZE} x {SIZE}, {args.threads} threads for either, {STREAM} batches a call, "
+        f"{args.rounds} rounds in turns; images/s over those of ONNX Runtime.\n\n"
         "| network | batch | ONNX Runtime, ms an image | Triton, shared memory | Triton, socket |\n"
         "| --- | ---: | ---: | ---: | ---: |"
     )
-    for name, make in NETWORKS.items():
+    for name in args.networks:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             torch.manual_seed(0)
-            path.write_bytes(export_network(make(), torch.rand(5, 1, SIZE, SIZE), {}).data)
+            path.write_bytes(
+                export_network(NETWORKS[name](), torch.rand(5, 1, SIZE, SIZE), {}).data
+            )
             with contenders(path, args.threads) as ways:
-                for batch in BATCHES:
-                    stream = [np.random.rand(batch, 1, SIZE, SIZE).astype(np.float32)]
-                    seconds = interleaved(ways, [stream * (IMAGES // batch)] * args.rounds, 1)
+                for batch in args.batches:
+                    stream = [np.random.rand(batch, 1, SIZE, SIZE).astype(np.float32)] * STREAM
+                    seconds = interleaved(ways, [stream] * args.rounds, 1)
                     direct = seconds.pop("direct")
+                    each = 1000 * direct / (batch * STREAM)
                     ratios = " | ".join(f"{direct / taken:.2f}" for taken in seconds.values())
-                    print(f"| {name} | {batch} | {1000 * direct / IMAGES:.2f} | {ratios} |")
+                    print(f"| {name} | {batch} | {each:.2f} | {ratios} |", flush=True)
 
 
 if __name__ == "__main__":

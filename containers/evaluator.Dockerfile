@@ -11,6 +11,6 @@ COPY evaluator /app/evaluator
 # The metrics' compiled loops are cached now, since the container cannot write them later, and for
 # any processor, since the image may move.
 ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CPU_NAME=generic
-RUN if [ "${ROOM}" = score ]; then python -c "import evaluator.metrics"; fi
+RUN if [ "${ROOM}" = score ]; then python -c "import evaluator.metrics.kernel"; fi
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "evaluator"]

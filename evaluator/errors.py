@@ -55,6 +55,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "results-closed": (Fault.ORGANISER, "Exact results of a phase may not be published yet."),
     "feedback-invalid": (Fault.ORGANISER, "The book of submissions is unreadable."),
     "ledger-invalid": (Fault.ORGANISER, "The ledger, a report or a signature does not hold."),
+    "cases-invalid": (Fault.ORGANISER, "A report's per-case results are missing or contradict it."),
     # the machine
     "engine-unavailable": (Fault.INFRASTRUCTURE, "No Docker engine answers."),
     "image-unavailable": (Fault.INFRASTRUCTURE, "A container image cannot be built or found."),

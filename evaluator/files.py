@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,24 @@ def canonical_json(value: Any) -> bytes:
     ).encode()
 
 
+def pretty_pieces(value: Any, default: Callable[[Any], Any] | None = None) -> Iterator[bytes]:
+    """JSON for people, piece by piece: sorted keys, two blanks, a final newline.
+
+    Args:
+        default: makes plain what JSON does not know, when its turn comes.
+    """
+    encoder = json.JSONEncoder(
+        sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False, default=default
+    )
+    for piece in encoder.iterencode(value):
+        yield piece.encode()
+    yield b"\n"
+
+
 def pretty_json(value: Any) -> bytes:
-    """JSON for people: sorted keys, two blanks, a final newline."""
-    encoder = json.JSONEncoder(sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    text = io.BytesIO()  # `dumps` would hold every piece of a long document at once
-    text.writelines(piece.encode() for piece in encoder.iterencode(value))
-    text.write(b"\n")
+    """What `pretty_pieces` gives, in one."""
+    text = io.BytesIO()  # to join them would hold every piece of a long document at once
+    text.writelines(pretty_pieces(value))
     return text.getvalue()
 
 
@@ -85,8 +97,8 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write `data` to `path` so that a reader sees the whole file or none of it.
+def write_atomically(path: Path, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
+    """Write `data`, or its pieces, to `path` so that a reader sees the whole file or none of it.
 
     Raises:
         BusbenchError: `disk-full` where the disk refuses.
@@ -97,7 +109,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as handle:
-                handle.write(data)
+                handle.writelines([data] if isinstance(data, bytes) else data)
                 handle.flush()
                 os.fsync(handle.fileno())
             temporary.chmod(mode)

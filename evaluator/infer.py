@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from evaluator.backends import InferSettings, Model, open_model
 from evaluator.consistency import draw
@@ -63,7 +62,7 @@ def infer(
     submission = read(Submission, folder / "submission.yaml", "submission-invalid", _HANDED_IN)
     if verdict.submission_sha256 != submission.digest:
         raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
-    head = _head(images, key)
+    seeds = _passes(images, key)
     pace: Pace | None = None
     masks: dict[str, str] = {}
     for number, declared in enumerate(submission.models, start=1):
@@ -73,39 +72,32 @@ def infer(
             pace = pace or measure(model, submission.input, settings.batch_size)
             helpers = _helpers(settings)
             plain = Sweep(model, declared.file, submission, images, pace.batch_size, helpers)
-            for seed in head.seeds:
+            for seed in seeds:
                 bits = out / bits_file(declared.fold, moved=seed is not None)
                 repeated += _write_masks(replace(plain, seed=seed), key, bits, tell)
                 masks[bits.name] = sha256_file(bits)
     assert pace is not None  # a submission names at least one model
-    predictions = Predictions(
-        submission_sha256=submission.digest,
-        split_digest=head.split_digest,
-        folds=tuple(model.fold for model in submission.models),
-        cases=head.cases,
-        moved=head.moved,
-        masks=masks,
-        runtime=_runtime(model, settings, pace, repeated),
-    )
+    with open_sealed(images, key) as (index, _):
+        predictions = Predictions(
+            submission_sha256=submission.digest,
+            split_digest=index.split_digest,
+            folds=tuple(model.fold for model in submission.models),
+            cases=_predicted(index, None),
+            moved=_predicted(index, index.consistency_seed) if len(seeds) > 1 else (),
+            masks=masks,
+            runtime=_runtime(model, settings, pace, repeated),
+        )
     write(predictions, out / DOCUMENT)
     return predictions
 
 
-class _Head(NamedTuple):
-    """What the sealed index says of all predictions; the index itself is too large to keep."""
+def _passes(images: Path, key: Path) -> tuple[str | None, ...]:
+    """The seed of each pass: None for the images as they are, then the one that moves them.
 
-    split_digest: str
-    seeds: tuple[str | None, ...]  # None: the images as they are; then the one that moves them
-    cases: tuple[PredictedCase, ...]
-    moved: tuple[PredictedCase, ...]
-
-
-def _head(images: Path, key: Path) -> _Head:
+    The index, too large to be held beside another, is opened again when it is needed.
+    """
     with open_sealed(images, key) as (index, _):
-        seed = index.consistency_seed
-        moved = () if seed is None else _predicted(index, seed)
-        seeds = (None,) if seed is None else (None, seed)
-        return _Head(index.split_digest, seeds, _predicted(index, None), moved)
+        return (None,) if index.consistency_seed is None else (None, index.consistency_seed)
 
 
 def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...]:

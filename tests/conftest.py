@@ -10,9 +10,12 @@ from pathlib import Path
 import docker
 import pytest
 from docker.errors import DockerException
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"
+settings.register_profile("no-clock", deadline=None)  # how long an example takes proves nothing
+settings.load_profile("no-clock")
 
 
 @pytest.fixture(scope="session")

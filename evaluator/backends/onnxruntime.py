@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from evaluator.backends import Backend, Device, InferSettings
 from evaluator.backends.failures import device_unavailable, first_line, model_failed
+from evaluator.backends.pinned import PinnedMemory
 from evaluator.errors import BusbenchError
 
 # Precision is never lowered unasked, and the same run gives the same masks: no TF32, and no search
@@ -65,7 +67,7 @@ class OnnxRuntimeModel:
 
     def __init__(self, path: Path, settings: InferSettings) -> None:
         refuse_conflict([name for name in _SAME_MODULE if _is_installed(name)])
-        self._name = path.name
+        self._name, self._closing = path.name, ExitStack()
         session = _open(path, settings)
         self.provider: str = session.get_providers()[0]
         self._fixed_batch = session.get_inputs()[0].shape[0] == 1
@@ -75,7 +77,12 @@ class OnnxRuntimeModel:
             self._run = lambda batch: session.run([result], {given: batch})[0]
         else:
             refuse_cpu(settings.device, self.provider, _placed(session), path.name)
-            self._run = Bound(session, "cuda").run
+            try:
+                pinned = PinnedMemory()
+            except MemoryError as error:
+                raise _unavailable(settings.device, str(error)) from error
+            self._closing.callback(pinned.close)
+            self._run = Bound(session, "cuda", pinned.empty).run
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, H, W) for inputs (N, C, H, W); both float32."""
@@ -89,43 +96,65 @@ class OnnxRuntimeModel:
     def close(self) -> None:
         """Let go of the session and its memory."""
         del self._run
+        self._closing.close()
+
+
+class _Binding(NamedTuple):
+    """What one batch shape is bound to."""
+
+    binding: Any
+    staged: NDArray[np.float32]  # of the host, (N, C, H, W)
+    given: Any  # the same on the device
+    result: NDArray[np.float32]  # of the host, (N, K, H, W): the output itself
 
 
 class Bound:
-    """A session whose input and output stay on the device, bound once for each batch shape.
+    """A session whose input stays on the device, bound once for each batch shape.
 
-    Only pixels and maps travel. Runs take turns, since they share their buffers.
+    Only pixels and maps travel, between the device and memory of the host that is made for it. Runs
+    take turns, since they share their buffers.
 
     Args:
-        memory: `cuda`, or `cpu` in tests.
+        device: `cuda`, or `cpu` in tests.
+        empty: from a shape to an array of the host, float32, that the device copies from and to.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, memory: str) -> None:
-        self._session, self._memory = session, memory
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        device: str,
+        empty: Callable[[tuple[int, ...]], NDArray[np.float32]],
+    ) -> None:
+        self._session, self._device, self._empty = session, device, empty
         self._lock = threading.Lock()
-        self._shapes: dict[tuple[int, ...], tuple[Any, Any, Any]] = {}
+        self._shapes: dict[tuple[int, ...], _Binding] = {}
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, H, W) of a batch (N, C, H, W), in memory of the caller's own."""
         with self._lock:
-            if batch.shape not in self._shapes:
-                self._shapes[batch.shape] = self._bind(batch)
-            binding, given, result = self._shapes[batch.shape]
-            given.update_inplace(batch)
-            self._session.run_with_iobinding(binding)
-            return np.array(result.numpy())
+            bound = self._shapes.get(batch.shape)
+            if bound is None:
+                bound = self._shapes[batch.shape] = self._bind(batch)
+            bound.staged[:] = batch
+            bound.given.update_inplace(bound.staged)
+            self._session.run_with_iobinding(bound.binding)
+            return bound.result.copy()
 
-    def _bind(self, batch: NDArray[np.float32]) -> tuple[Any, Any, Any]:
-        """The binding, the input's buffer and the output's, whose shape a first run tells."""
+    def _bind(self, batch: NDArray[np.float32]) -> _Binding:
+        """Buffers for batches of this one's shape; a first run tells that of their maps."""
         name = self._session.get_outputs()[0].name
-        given = onnxruntime.OrtValue.ortvalue_from_numpy(batch.copy(), self._memory, 0)
+        given = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+            batch.shape, np.float32, self._device, 0
+        )
+        given.update_inplace(batch)
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(self._session.get_inputs()[0].name, given)
-        binding.bind_output(name, self._memory, 0)
+        binding.bind_output(name)
         self._session.run_with_iobinding(binding)
-        (result,) = binding.get_outputs()
-        binding.bind_ortvalue_output(name, result)
-        return binding, given, result
+        shape = tuple(binding.get_outputs()[0].shape())
+        result = self._empty(shape)
+        binding.bind_output(name, "cpu", 0, np.float32, shape, result.ctypes.data)
+        return _Binding(binding, self._empty(batch.shape), given, result)
 
 
 def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:

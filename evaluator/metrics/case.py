@@ -41,21 +41,22 @@ class Case:
     """One prediction beside its reference; make it with `examine`.
 
     Attributes:
-        masks: prediction and reference as bytes.
-        survey: what the compiled loops found on reading them, for the loops to come.
+        shape: height and width in pixels.
+        words: prediction and reference as the compiled loops pack them.
+        survey: what they found on reading them, for the loops to come.
         spacing: millimetres per (row, column) step, or None for pixels.
     """
 
-    masks: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    shape: tuple[int, int]
+    words: NDArray[np.uint64]
     survey: tuple[int, ...]
     spacing: tuple[float, float] | None
     profile: Profile
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        height, width = self.masks[0].shape
-        return height, width
+    def pixels(self) -> int:
+        """The image's pixels."""
+        return self.shape[0] * self.shape[1]
 
     @property
     def predicted(self) -> int:
@@ -85,7 +86,7 @@ class Case:
     @property
     def true_negatives(self) -> int:
         """Background in both masks."""
-        return self.masks[0].size - self.predicted - self.false_negatives
+        return self.pixels - self.predicted - self.false_negatives
 
     @property
     def situation(self) -> Situation:
@@ -94,7 +95,7 @@ class Case:
             return Situation.PREDICTION_EMPTY if self.lesion else Situation.BOTH_EMPTY
         if self.lesion == 0:
             return Situation.REFERENCE_EMPTY
-        if self.lesion == self.masks[1].size:
+        if self.lesion == self.pixels:
             return Situation.REFERENCE_WHOLE
         return Situation.ORDINARY
 
@@ -105,7 +106,11 @@ class Case:
         (prediction to reference, reference to prediction): 1-D, in millimetres or pixels.
         """
         found: tuple[Distances, Distances] = _kernel().distances(
-            *self.masks, self.survey, self.spacing or (1.0, 1.0), self.profile == "seed"
+            self.words,
+            self.survey,
+            self.shape[1],
+            self.spacing or (1.0, 1.0),
+            self.profile == "seed",
         )
         return found
 
@@ -133,7 +138,8 @@ def examine(
         )
     if profile not in PROFILES:
         raise ValueError(f"There is no metric profile {profile!r}, only {' and '.join(PROFILES)}.")
-    return Case(masks, _kernel().survey(*masks), check_spacing(spacing), profile)
+    words, survey = _kernel().survey(*masks, profile == "seed")
+    return Case(prediction.shape, words, survey, check_spacing(spacing), profile)
 
 
 def percentile(values: Distances, percent: float) -> float:

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 import numba
 from numba.core import config
-from numba.core.caching import InTreeCacheLocator
+from numba.core.caching import FunctionCache, InTreeCacheLocator
+from numba.core.runtime import rtsys
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -41,6 +42,19 @@ class Prebuilt(InTreeCacheLocator):  # type: ignore[misc]  # numba carries no ty
         source = Path(self._py_file)
         if not any(Path(self.get_cache_path()).glob(f"{source.stem}.*.nbi")):
             raise FileNotFoundError(self.get_cache_path())
+
+
+class Ready(FunctionCache):  # type: ignore[misc]
+    """Numba's cache, sooner: it does not get a compiler ready to load what is compiled already.
+
+    Numba imports all that it can compile, and SciPy's linear algebra with it, before it looks
+    whether it has to; its compiler does so again for itself when it comes to that.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled function, or None where the cache has none that fits."""
+        rtsys.initialize(target_context)  # the memory that machine code asks for
+        return self._load_overload(sig, target_context)
 
 
 @contextmanager
@@ -73,11 +87,10 @@ def compiled(signature: Any) -> Callable[[Function], Function]:
 
 def _with_cache(function: Function) -> Any:
     """Numba's wrapper of a function, with a cache where one can be had."""
-    try:
-        with _locators():
-            return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # numba's word for `nowhere to read from or to write to`
-        return numba.njit(nogil=True)(function)
+    dispatcher = numba.njit(nogil=True)(function)
+    with _locators(), suppress(RuntimeError):  # numba's word for `nowhere to read or write`
+        dispatcher._cache = Ready(function)  # as its `enable_caching` does
+    return dispatcher
 
 
 def inlined(function: Function) -> Function:

@@ -8,17 +8,23 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from evaluator.errors import BusbenchError
 from harness.challenge import load_challenge
-from harness.cli.app import app, out, print_json
+from harness.cli.app import app, err, out, print_json
 from harness.cli.options import ChallengeOption
+from harness.cli.progress import bars
 from harness.feedback import Book, demand_open
+from harness.lanes.rank import record_standings
 from harness.lanes.submit import today
 from harness.ledger import verify_ledger
-from harness.ranking import FORMATS, METRICS, Format, Track, make_board, track_cells
+from harness.ranking import FORMATS, METRICS, Format, Track, make_board
 from harness.ranking.names import plain
+from harness.ranking.tables import NAMES, Style, order_note, track_cells
+from harness.sealing.keys import Keys
 from harness.site import publish
 
 LedgerPath = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger, ledger.jsonl.")]
@@ -26,17 +32,42 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @app.command()
-def rank(ledger: LedgerPath, json: Json = False) -> None:
+def rank(
+    ledger: LedgerPath,
+    cases: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUNS", help="Compute standings from these runs; may be repeated."),
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="The folder of the keys that sign the ledger.")
+    ] = None,
+    track: Annotated[str | None, typer.Option(help="The only track to compute.")] = None,
+    json: Json = False,
+) -> None:
     """Show the board: every track's submissions in order of rank.
 
-    Example: busbench rank demo/ledger.jsonl
+    With --cases, first compute the standings from every case of the runs behind the ledger's
+    reports (order by mean rank, tests, a bootstrap over patients), and record them in the ledger.
+
+    Example: busbench rank demo/ledger.jsonl --cases demo/runs --keys demo/keys
     """
+    if cases:
+        if keys is None:
+            message = "--cases records standings in the ledger, which takes --keys."
+            raise BusbenchError("usage", message, "Name the folder that `busbench keys new` made.")
+        with bars() as progress:
+            outcomes = record_standings(ledger, cases, Keys.open(keys), track, progress)
+        for one in outcomes:
+            count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
+            err.print(f"{one.track} {one.split_version}: {count}, {one.state}.", highlight=False)
+    elif keys or track:
+        raise BusbenchError("usage", "--keys and --track belong to --cases.", "Name --cases, too.")
     board = make_board(verify_ledger(ledger))
     if json:
         print_json(board.document())
         return
-    for track in board.tracks:
-        out.print(board_table(track))
+    for found in board.tracks:
+        out.print(board_table(found))
     if not board.tracks:
         out.print("The ledger holds no report yet.")
 
@@ -45,33 +76,41 @@ NAME_WIDTH = 12  # signs of a method or team before it is broken
 COLUMN_GAP = 3  # signs that a column takes beside its text
 
 
-def board_table(track: Track) -> Table:
-    """A track's board for the terminal; what does not fit a narrow one is left out at the right."""
-    columns = list(zip(*track_cells(track, _short, "{}"), strict=True))
-    widths = [max(map(len, column)) for column in columns]
+def board_table(track: Track) -> RenderableType:
+    """A track's board for the terminal; what a narrow one has no room for is left out."""
+    columns = _fitting(list(zip(*track_cells(track, Style(_short)), strict=True)), track)
     title = f"{track.track} · split {track.split_version} · profile {track.metric_profile}"
-    note = "mean ± standard deviation over the fold models; – is incomplete, not ranked"
-    grid = Table(
-        title=title, caption=note, title_justify="left", caption_justify="left", box=SIMPLE_HEAD
-    )
-    needed, shown = 0, 0
-    for (head, *_), width in zip(columns, widths, strict=True):
-        is_name = head in ("Method", "Team")  # the only ones that may be broken
-        least = min(width, NAME_WIDTH) if is_name else width
-        needed += least + COLUMN_GAP
-        if needed > out.width and shown >= 3 + len(METRICS):
-            break
-        shown += 1
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for head, *cells in columns:
+        is_name = head in NAMES  # the only ones that may be broken
         grid.add_column(
             Text(head),
             justify="left" if is_name else "right",
             no_wrap=not is_name,
             overflow="fold",
-            min_width=least,
+            min_width=_least_width((head, *cells)),
         )
-    for cells in list(zip(*columns[:shown], strict=True))[1:]:  # the first are the heads
-        grid.add_row(*map(Text, cells))
-    return grid
+    for row in list(zip(*columns, strict=True))[1:]:  # the first are the heads
+        grid.add_row(*map(Text, row))
+    note = "Mean ± standard deviation over the fold models; – is incomplete, not ranked."
+    return Group(grid, Text(f"{order_note(track)} {note}", style="italic dim"))
+
+
+def _fitting(columns: list[tuple[str, ...]], track: Track) -> list[tuple[str, ...]]:
+    """The columns that must be shown, and of the others, from the left, those that find room."""
+    needed = {"Rank", *NAMES, *(metric.title(track.units) for metric in METRICS)}
+    left = out.width - sum(_least_width(c) + COLUMN_GAP for c in columns if c[0] in needed)
+    for column in columns:
+        width = _least_width(column) + COLUMN_GAP
+        if column[0] not in needed and width <= left:
+            needed.add(column[0])
+            left -= width
+    return [column for column in columns if column[0] in needed]
+
+
+def _least_width(column: tuple[str, ...]) -> int:
+    width = max(map(len, column))
+    return min(width, NAME_WIDTH) if column[0] in NAMES else width
 
 
 def _short(name: str) -> str:

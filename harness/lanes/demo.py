@@ -16,6 +16,7 @@ from harness.challenge import Challenge
 from harness.datasets import phantom
 from harness.lanes.check import check
 from harness.lanes.evaluate import Evaluation, evaluate
+from harness.lanes.rank import record_standings
 from harness.lanes.train import TrainSettings, train
 from harness.ledger import append
 from harness.prepare import prepare
@@ -97,6 +98,8 @@ def run_demo(
     demo = Demo(out, result.report)
     appended = append(demo.ledger, result.signed, keys)
     tell("ledger", f"entry {appended.entry.number} of {demo.ledger}")
+    for ranked in record_standings(demo.ledger, [out / "runs"], keys, progress=progress):
+        tell("rank", f"standings of {ranked.track}: {ranked.state}")
     publish(demo.ledger, out / "site")
     tell("publish", str(demo.site))
     return demo

@@ -19,10 +19,9 @@ from harness.challenge import Challenge
 from harness.feedback import Book, Feedback, phase_on
 from harness.lanes.evaluate import Evaluation
 from harness.lanes.intake import read_submission
+from harness.lanes.rank import CASES
 from harness.ledger import Appended, append
 from harness.sealing.keys import Keys
-
-CASES = "cases.parquet"  # of the score stage
 
 
 @dataclass(frozen=True)
@@ -84,5 +83,5 @@ def submit(
     write(feedback, folder / "feedback.json")
     if feedback.cases_open:
         with disk_errors(folder):
-            shutil.copyfile(evaluation.folder / "score" / CASES, folder / CASES)
+            shutil.copyfile(evaluation.folder / CASES, folder / CASES.name)
     return Accepted(evaluation, appended, feedback, folder)

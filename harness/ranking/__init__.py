@@ -2,7 +2,9 @@
 
 from harness.ranking.board import Board, Row, Track, make_board
 from harness.ranking.metrics import METRICS, RankedMetric
-from harness.ranking.tables import FORMATS, Format, to_csv, to_latex, to_markdown, track_cells
+from harness.ranking.records import to_csv
+from harness.ranking.standings import Standing, TrackStandings, TrackStatistics
+from harness.ranking.tables import FORMATS, Format, to_html, to_latex, to_markdown
 
 __all__ = [
     "FORMATS",
@@ -11,10 +13,13 @@ __all__ = [
     "Format",
     "RankedMetric",
     "Row",
+    "Standing",
     "Track",
+    "TrackStandings",
+    "TrackStatistics",
     "make_board",
     "to_csv",
+    "to_html",
     "to_latex",
     "to_markdown",
-    "track_cells",
 ]

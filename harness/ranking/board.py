@@ -3,17 +3,21 @@
 Results are comparable, and so share a table, where track, split, metric profile and units agree.
 Of a team's entries for one method the latest stands; the earlier ones stay in the ledger.
 
-Order: aggregate, then rank. On each metric the complete submissions are ranked by their mean over
-all test cases, ties sharing the smallest rank; they are then ordered by the mean of those ranks,
-ties again sharing the smallest. A submission without a complete result is listed, never ranked.
+Order: by mean rank over all cases and metrics, ties sharing the smallest rank. So say the ledger's
+newest standings that cover exactly a track's complete submissions (`harness.ranking.standings`).
+Where there are none, because a report came or went since, the track falls back to what reports
+alone can tell and says so: aggregate, then rank. On each metric the complete submissions are ranked
+by their mean over all test cases, ties sharing the smallest rank; they are then ordered by the mean
+of those ranks, ties again sharing the smallest. A submission without a complete result is listed,
+never ranked.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from evaluator.contract import (
@@ -28,13 +32,22 @@ from evaluator.contract import (
 )
 from harness.ledger import LedgerVerdict, RecordedReport
 from harness.ranking.metrics import METRICS
+from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
+from harness.ranking.standings import (
+    Scheme,
+    Standing,
+    TrackStandings,
+    TrackStatistics,
+    read_standings,
+)
 
 
 class Row(Contract):
     """One submission on one track."""
 
-    rank: int | None  # null where the result is incomplete
-    mean_rank: float | None  # over the metrics
+    rank: int | None  # by the track's `order`; null where the result is incomplete
+    mean_rank: float | None  # over cases and metrics, or over the metrics: by the track's `order`
+    standing: Standing | None = None  # null where not ranked, or the track has no standings
     team: Title
     method: Title
     status: Literal["complete", "incomplete"]
@@ -73,6 +86,8 @@ class Track(Contract):
     split_digest: Digest
     metric_profile: str
     units: dict[str, str]
+    order: Scheme = "aggregate"  # `mean-rank` where there are standings
+    statistics: TrackStatistics | None = None  # null where there are no standings
     rows: tuple[Row, ...]  # in order of rank, the unranked last
 
     @property
@@ -97,22 +112,38 @@ class Board(Contract):
 
 
 def make_board(ledger: LedgerVerdict) -> Board:
-    """The board of a verified ledger."""
+    """The board of a verified ledger.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where standings in it break their schema.
+    """
     return Board(
         ledger_key=ledger.key,
         ledger_head=ledger.head,
         ledger_reports=len(ledger.reports),
-        tracks=rank(ledger.reports),
+        tracks=rank(ledger.reports, read_standings(ledger)),
     )
 
 
-def rank(reports: Iterable[RecordedReport]) -> tuple[Track, ...]:
-    """Sort reports into tracks, in order of their names, and rank each track's submissions."""
+def rank(
+    reports: Iterable[RecordedReport], standings: Iterable[TrackStandings] = ()
+) -> tuple[Track, ...]:
+    """Sort reports into tracks, in order of their names, and rank each track's submissions.
+
+    Args:
+        standings: what the ledger holds of them, the newest last.
+    """
+    newest = {found.covers: found for found in standings}
+    return tuple(_track(entries, newest) for entries in by_track(reports))
+
+
+def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
+    """The reports that stand, track by track, in order of team and method."""
     tracks: dict[tuple[str, ...], dict[tuple[str, str], RecordedReport]] = {}
     for recorded in sorted(reports, key=lambda entry: entry.number):
         of_track = tracks.setdefault(_comparable(recorded.report), {})
         of_track[recorded.report.team, recorded.report.method] = recorded
-    return tuple(_track(tuple(tracks[key].values())) for key in sorted(tracks))
+    return [[found for _, found in sorted(tracks[key].items())] for key in sorted(tracks)]
 
 
 def _comparable(report: Report) -> tuple[str, ...]:
@@ -122,12 +153,19 @@ def _comparable(report: Report) -> tuple[str, ...]:
     return (*split, report.scores.metric_profile, *units)
 
 
-def _track(entries: Sequence[RecordedReport]) -> Track:
-    ordered = sorted(entries, key=lambda entry: (entry.report.team, entry.report.method))
-    complete = [entry for entry in ordered if _is_complete(entry.report)]
-    ranks = _ranks([entry.report for entry in complete])
-    ranked = [_row(*one) for one in zip(complete, *ranks, strict=True)]
-    listed = [_row(entry, None, None) for entry in ordered if not _is_complete(entry.report)]
+def _track(
+    entries: Sequence[RecordedReport], newest: Mapping[frozenset[Digest], TrackStandings]
+) -> Track:
+    complete = [entry for entry in entries if is_complete(entry.report)]
+    found = newest.get(frozenset(entry.digest for entry in complete))
+    if found is None:
+        ranks = zip(complete, *_ranks([entry.report for entry in complete]), strict=True)
+        ranked = [_row(*one) for one in ranks]
+    else:
+        standing = {one.entry: one for one in found.submissions}
+        told = [(entry, standing[entry.digest]) for entry in complete]
+        ranked = [_row(entry, one.rank, one.mean_rank, one) for entry, one in told]
+    listed = [_row(entry, None, None) for entry in entries if not is_complete(entry.report)]
     first = entries[0].report
     return Track(
         track=first.track,
@@ -136,11 +174,13 @@ def _track(entries: Sequence[RecordedReport]) -> Track:
         split_digest=first.provenance.split_digest,
         metric_profile=first.scores.metric_profile,
         units=first.scores.units,
+        order="aggregate" if found is None else "mean-rank",
+        statistics=None if found is None else found.statistics,
         rows=(*sorted(ranked, key=lambda row: row.rank or 0), *listed),
     )
 
 
-def _is_complete(report: Report) -> bool:
+def is_complete(report: Report) -> bool:
     """Complete by its own word, and every ranked metric is really there."""
     everything = report.scores.groups.get("all")
     present = set() if everything is None else everything.metrics.keys()
@@ -148,31 +188,28 @@ def _is_complete(report: Report) -> bool:
 
 
 def _ranks(reports: Sequence[Report]) -> tuple[list[int], list[float]]:
-    """The rank of each report, and its mean rank over the metrics.
-
-    The sums of ranks are compared, being whole numbers, so that ties are exact.
-    """
-    sums = [0] * len(reports)
-    for metric in METRICS:
-        means = [report.scores.groups["all"].metrics[metric.key].mean for report in reports]
-        worse_is_more = [-mean for mean in means] if metric.higher_is_better else means
-        sums = [s + r for s, r in zip(sums, _smallest_ranks(worse_is_more), strict=True)]
-    return _smallest_ranks(sums), [s / len(METRICS) for s in sums]
+    """The rank of each report, and its mean rank over the metrics, from the means alone."""
+    means = {
+        key: np.array([report.scores.groups["all"].metrics[key].mean for report in reports])
+        for key in (metric.key for metric in METRICS)
+    }
+    sums = aggregate_rank_sums(means)
+    return smallest_ranks(sums).tolist(), (sums / len(METRICS)).tolist()
 
 
-def _smallest_ranks(values: Sequence[float]) -> list[int]:
-    """Ranks from 1 for the smallest value; ties share the smallest rank."""
-    ordered = sorted(values)
-    return [bisect_left(ordered, value) + 1 for value in values]
-
-
-def _row(entry: RecordedReport, rank_: int | None, mean_rank: float | None) -> Row:
+def _row(
+    entry: RecordedReport,
+    rank_: int | None,
+    mean_rank: float | None,
+    standing: Standing | None = None,
+) -> Row:
     report = entry.report
     gmacs = [model.gmacs for model in report.models]
     counted = [value for value in gmacs if value is not None]
     return Row(
         rank=rank_,
         mean_rank=mean_rank,
+        standing=standing,
         team=report.team,
         method=report.method,
         status=report.status,

@@ -1,151 +1,213 @@
-"""How does the board read as Markdown, CSV and LaTeX?
+"""How does the board read as Markdown, LaTeX and HTML, in a paper or on a terminal?
 
-Markdown and LaTeX are for papers: mean ± standard deviation, the best of each metric in bold. CSV
-is for programs: one row a submission, every number in full.
+Mean ± standard deviation over the fold models; of each metric the best is bold and the second best
+underlined; submissions that share a group letter can't be told apart.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from html import escape
+
+import numpy as np
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
 from harness.ranking.metrics import GAP, METRICS, MISSING, RankedMetric
+from harness.ranking.orders import gains, smallest_ranks
+from harness.ranking.records import to_csv
 
-GROUPS = ("all", "lesion", "normal")
-EXTRAS = (GAP.label, "Parameters [M]", "GMACs", "Latency [ms]")
+# Metrics that are shown for a part of the images alone, where a track has images of both parts.
+PARTS = {"lesion": ("dice", "hd95"), "normal": ("dice",)}
+NAMES = ("Method", "Team")  # the columns that participants wrote, and the only ones of words
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one format marks a cell's text."""
+
+    name: Callable[[str], str]  # what a participant wrote, as literal text
+    best: str = "{}"
+    second: str = "{}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a track's table."""
+
+    head: str
+    text: Callable[[Row, Style], str]
+    metric: RankedMetric | None = None  # whose best values are marked
+    group: str = "all"  # the cases it is over
+
+    def cells(self, track: Track, style: Style) -> list[str]:
+        """The text of every row, the best and the second best of those ranked marked."""
+        marks = self._marks(track, style)
+        return [
+            marks.get(row.entry, "{}").replace("{}", self.text(row, style)) for row in track.rows
+        ]
+
+    def _marks(self, track: Track, style: Style) -> dict[int, str]:
+        if self.metric is None:
+            return {}
+        found = {row.entry: row.summary(self.metric.key, self.group) for row in track.ranked}
+        means = {entry: summary.mean for entry, summary in found.items() if summary is not None}
+        ranks = smallest_ranks(-gains(self.metric.key, np.array(list(means.values()), float)))
+        marks = {1: style.best, 2: style.second}
+        return {entry: marks.get(int(rank), "{}") for entry, rank in zip(means, ranks, strict=True)}
+
+
+def columns(track: Track) -> list[Column]:
+    """The columns of a track's table: of intervals and groups only where it has standings."""
+    standings = [RANK_INTERVAL, GROUP] if track.statistics else []
+    parts = {name for row in track.rows for name in row.groups}
+    apart = [
+        _metric_column(track, metric, part)
+        for part, keys in PARTS.items()
+        for metric in METRICS
+        if metric.key in keys and parts >= PARTS.keys()
+    ]
+    return [
+        RANK,
+        *standings,
+        *(Column("Method", lambda row, style: style.name(row.method)),),
+        *(Column("Team", lambda row, style: style.name(row.team)),),
+        *(_metric_column(track, metric, "all") for metric in METRICS),
+        *apart,
+        *COSTS,
+    ]
+
+
+def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
+    title = metric.title(track.units)
+    head = title if group == "all" else f"{group.capitalize()} images: {title}"
+    return Column(head, partial(_mean_and_std, metric, group), metric, group)
+
+
+def _mean_and_std(metric: RankedMetric, group: str, row: Row, style: Style) -> str:  # noqa: ARG001
+    return metric.mean_and_std(row.summary(metric.key, group))
+
+
+RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
+RANK_INTERVAL = Column("95 %", lambda row, _: rank_interval(row))
+GROUP = Column("Group", lambda row, _: row.standing.group if row.standing else MISSING)
+COSTS = (
+    Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
+    Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
+    Column("GMACs", lambda row, _: MISSING if row.gmacs is None else f"{row.gmacs:.2f}"),
+    Column("Latency [ms]", lambda row, _: f"{row.runtime.latency_ms:.1f} ({row.runtime.device})"),
+)
+
+
+def rank_interval(row: Row) -> str:
+    """The 95 % interval of a row's rank, where there are standings."""
+    return f"{row.standing.rank_low}–{row.standing.rank_high}" if row.standing else MISSING
+
+
+def track_cells(track: Track, style: Style) -> list[list[str]]:
+    """The table's cells, row by row, its heading first."""
+    filled = [[column.head, *column.cells(track, style)] for column in columns(track)]
+    return [list(row) for row in zip(*filled, strict=True)]
+
+
+def caption(track: Track) -> str:
+    """Which table this is."""
+    return f"{track.track}, split {track.split_version}, profile {track.metric_profile}"
+
+
+def order_note(track: Track) -> str:
+    """By what its rows are ordered, and how sure that is."""
+    told = track.statistics
+    if told is None:
+        return (
+            "Ordered by the means alone (aggregate, then rank): the ledger holds no standings of "
+            "exactly these results."
+        )
+    return (
+        f"Ordered by mean rank over {told.cases} cases and {len(METRICS)} metrics; 95 % intervals "
+        f"of ranks from {told.resamples} resamples of {told.patients} patients; methods that "
+        "share a group cannot be told apart."
+    )
+
+
+# --- Markdown ------------------------------------------------------------------------------------
+
+MARKDOWN = Style(names.markdown, "**{}**", "<ins>{}</ins>")
 
 
 def to_markdown(board: Board) -> str:
     """One pipe table a track, under its own heading."""
-    return "\n".join(_markdown_track(track) for track in board.tracks)
+    return "\n".join(map(_markdown_track, board.tracks))
 
 
 def _markdown_track(track: Track) -> str:
-    rows = track_cells(track, names.markdown, "**{}**")
-    rule = ["--:", "---", "---", *["--:"] * (len(rows[0]) - 3)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:])]
-    return "\n".join([f"### {_caption(track)}", "", *lines, ""])
+    head, *rows = track_cells(track, MARKDOWN)
+    rule = ["---" if name in NAMES else "--:" for name in head]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
+    return "\n".join([f"### {caption(track)}", "", *lines, "", order_note(track), ""])
 
 
-def to_latex(board: Board) -> str:
-    r"""One booktabs `tabular` a track; needs `\usepackage{booktabs}`."""
-    return "\n".join(_latex_track(track) for track in board.tracks)
+# --- LaTeX ---------------------------------------------------------------------------------------
 
-
-def _latex_track(track: Track) -> str:
-    head, *body = (
-        " & ".join(cells).translate(_LATEX_SIGNS) + r" \\"
-        for cells in track_cells(track, names.latex, r"\textbf{{{}}}")
-    )
-    return "\n".join(
-        [
-            f"% {_caption(track)}",
-            rf"\begin{{tabular}}{{rll{'r' * (len(METRICS) + len(EXTRAS))}}}",
-            *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
-            *(r"\end{tabular}", ""),
-        ]
-    )
-
-
+LATEX = Style(names.latex, r"\textbf{{}}", r"\underline{{}}")
+LATEX_HEAD = rf"""% Needs \usepackage{{booktabs}}. Letters that LaTeX may not have show as their
+% code points; to set them with LuaLaTeX or XeLaTeX and a font that has them, define before this:
+% \newcommand{{\{names.LATEX_MACRO}}}[1]{{\symbol{{"#1}}}}
+\providecommand{{\{names.LATEX_MACRO}}}[1]{{[U+#1]}}
+"""
 _LATEX_SIGNS = str.maketrans(
     {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", MISSING: "--"}
 )
 
 
-def _caption(track: Track) -> str:
-    return f"{track.track}, split {track.split_version}, profile {track.metric_profile}"
+def to_latex(board: Board) -> str:
+    r"""One booktabs `tabular` a track; needs `\usepackage{booktabs}`."""
+    tables = list(map(_latex_track, board.tracks))
+    return "\n".join([LATEX_HEAD, *tables]) if tables else ""
 
 
-def track_cells(track: Track, name: Callable[[str], str], bold: str) -> list[list[str]]:
-    """The table's cells, its heading first; `bold` marks the best of each metric."""
-    best = {metric.key: _best(track, metric) for metric in METRICS}
-    rows = [["Rank", "Method", "Team", *(m.title(track.units) for m in METRICS), *EXTRAS]]
-    for row in track.rows:
-        scores = []
-        for metric in METRICS:
-            summary = row.summary(metric.key)
-            text = metric.mean_and_std(summary)
-            is_best = row.rank and summary and summary.mean == best[metric.key]
-            scores.append(bold.format(text) if is_best else text)
-        place = MISSING if row.rank is None else str(row.rank)
-        rows.append([place, name(row.method), name(row.team), *scores, *_extras(row)])
-    return rows
+def _latex_track(track: Track) -> str:
+    cells = track_cells(track, LATEX)
+    kinds = "".join("l" if name in NAMES else "r" for name in cells[0])
+    head = " & ".join(cells[0]).replace("%", r"\%").translate(_LATEX_SIGNS) + r" \\"
+    return "\n".join(
+        [
+            *(f"% {caption(track)}", f"% {order_note(track)}"),
+            *(rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head, r"\midrule"),
+            *(" & ".join(row).translate(_LATEX_SIGNS) + r" \\" for row in cells[1:]),
+            *(r"\bottomrule", r"\end{tabular}", ""),
+        ]
+    )
 
 
-def _extras(row: Row) -> list[str]:
-    gmacs = MISSING if row.gmacs is None else f"{row.gmacs:.2f}"
-    latency = f"{row.runtime.latency_ms:.1f} ({row.runtime.device})"
-    gap = MISSING if row.gap is None else GAP.number(row.gap.mean)
-    return [gap, f"{row.parameters / 1e6:.2f}", gmacs, latency]
+# --- HTML ----------------------------------------------------------------------------------------
+
+HTML = Style(names.html, "<strong>{}</strong>", "<u>{}</u>")
 
 
-def _best(track: Track, metric: RankedMetric) -> float | None:
-    values = [summary.mean for row in track.ranked if (summary := row.summary(metric.key))]
-    return (max if metric.higher_is_better else min)(values, default=None)
+def to_html(board: Board) -> str:
+    """One plain `<table>` a track, in ASCII, to be put into any page."""
+    text = "\n".join(map(_html_track, board.tracks))
+    return text.encode("ascii", "xmlcharrefreplace").decode()
 
 
-def to_csv(board: Board) -> str:
-    """One line a submission; empty where a value is missing; units in their own column."""
-    records = [_record(track, row) for track in board.tracks for row in track.rows]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for record in records:
-        writer.writerow([record[column] for column in CSV_COLUMNS])
-    return text.getvalue()
-
-
-CSV_COLUMNS = (
-    *("track", "split_version", "metric_profile", "rank", "mean_rank", "team", "method", "status"),
-    *(
-        f"{group}_{name}"
-        for group in GROUPS
-        for name in (
-            "cases",
-            *(
-                f"{metric.key}_{part}"
-                for metric in METRICS
-                for part in ("mean", "std", "ci_low", "ci_high")
-            ),
-        )
-    ),
-    *("dice_gap_mean", "dice_gap_ci_low", "dice_gap_ci_high"),
-    *("hd95_unit", "parameters", "gmacs", "latency_ms", "device", "provider", "backend"),
-    *("labels", "trained_here", "runner", "invalid", "entry", "entry_digest"),
-)
-
-
-def _record(track: Track, row: Row) -> dict[str, object]:
-    record: dict[str, object] = {
-        **row.model_dump(exclude={"groups", "runtime"}),
-        "team": names.spreadsheet(row.team),
-        "method": names.spreadsheet(row.method),
-        "track": track.track,
-        "split_version": track.split_version,
-        "metric_profile": track.metric_profile,
-        "hd95_unit": track.units.get("hd95", ""),
-        **row.runtime.model_dump(include={"latency_ms", "device", "provider", "backend"}),
-    }
-    for part in ("mean", "ci_low", "ci_high"):
-        record[f"dice_gap_{part}"] = None if row.gap is None else getattr(row.gap, part)
-    for group in GROUPS:
-        record |= _group_record(row, group)
-    return record
-
-
-def _group_record(row: Row, name: str) -> dict[str, object]:
-    group = row.groups.get(name)
-    record: dict[str, object] = {f"{name}_cases": None if group is None else group.cases}
-    for metric in METRICS:
-        summary = row.summary(metric.key, name)
-        for part in ("mean", "std", "ci_low", "ci_high"):
-            value = None if summary is None else getattr(summary, part)
-            record[f"{name}_{metric.key}_{part}"] = value
-    return record
+def _html_track(track: Track) -> str:
+    head, *rows = track_cells(track, HTML)
+    lines = [
+        "<table>",
+        f"<caption>{escape(caption(track))}. {escape(order_note(track))}</caption>",
+        "<thead><tr>",
+        *(f'<th scope="col">{escape(name)}</th>' for name in head),
+        "</tr></thead>",
+        "<tbody>",
+        *("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows),
+        "</tbody>",
+        "</table>",
+    ]
+    return "\n".join([*lines, ""])
 
 
 class Format(StrEnum):
@@ -154,10 +216,12 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     LATEX = "latex"
     CSV = "csv"
+    HTML = "html"
 
 
 FORMATS: dict[Format, Callable[[Board], str]] = {
     Format.MARKDOWN: to_markdown,
     Format.LATEX: to_latex,
     Format.CSV: to_csv,
+    Format.HTML: to_html,
 }

@@ -10,7 +10,9 @@ import pytest
 
 from evaluator.backends import InferSettings, open_model
 from evaluator.backends.onnxruntime import Bound, refuse_conflict, refuse_cpu
+from evaluator.backends.pinned import PinnedMemory
 from evaluator.errors import BusbenchError, Fault
+from evaluator.hardware import device_name
 from evaluator.speed import MAX_BATCH, choose_batch
 from tests.evaluator.infer_helpers import blur
 
@@ -51,14 +53,43 @@ def test_tensorrt_that_runs_nothing_is_not_called_tensorrt() -> None:
         refuse_cpu("tensorrt", "TensorrtExecutionProvider", {CUDA: {"Conv"}}, "model.onnx")
 
 
+def ordinary(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.float32)
+
+
 def test_bound_buffers_give_no_other_maps_and_are_not_handed_out() -> None:
     session = onnxruntime.InferenceSession(blur(), providers=[CPU])
-    bound = Bound(session, "cpu")
+    bound = Bound(session, "cpu", ordinary)
     rng = np.random.default_rng(0)
     batches = [rng.random((size, 1, 32, 32), np.float32) for size in (1, 3, 1, 3, 2)]
     kept = [bound.run(batch) for batch in batches]
     for batch, maps in zip(batches, kept, strict=True):
         assert np.array_equal(maps, session.run(None, {"x": batch})[0])
+
+
+def test_nothing_goes_round_the_memory_that_is_made_for_it() -> None:
+    made: list[np.ndarray] = []
+
+    def empty(shape: tuple[int, ...]) -> np.ndarray:
+        made.append(np.full(shape, np.nan, np.float32))
+        return made[-1]
+
+    session = onnxruntime.InferenceSession(blur(), providers=[CPU])
+    bound = Bound(session, "cpu", empty)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        batch = rng.random((2, 1, 32, 32), np.float32)
+        maps = bound.run(batch)
+        assert len(made) == 2  # for the first batch of its shape, and never again
+        assert any(np.array_equal(memory, batch) for memory in made)
+        assert any(np.array_equal(memory, maps) for memory in made)
+
+
+def test_a_machine_without_cudas_driver_has_no_pinned_memory() -> None:
+    if device_name("cuda") != "unknown":
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(MemoryError, match=r"libcuda|cuInit"):
+        PinnedMemory()
 
 
 def test_a_file_that_cannot_be_loaded_is_the_models_fault(tmp_path: Path) -> None:

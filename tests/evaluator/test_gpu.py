@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from evaluator.backends import Device, InferSettings, open_model
+from evaluator.backends.pinned import DRIVER, PinnedMemory
 from evaluator.hardware import device_name
 from evaluator.speed import measure
 from reference_models.export import export_network
@@ -57,6 +59,15 @@ def test_a_device_gives_the_masks_of_the_cpu(tmp_path, exported, device, batch_s
     flipped = sum((found[case] != wanted[case]).sum() for case in wanted)
     assert flipped <= FLIPPED * sum(mask.size for mask in wanted.values())
     assert any(mask.any() and not mask.all() for mask in wanted.values())
+
+
+def test_memory_that_is_called_pinned_is() -> None:
+    pinned = PinnedMemory()
+    array = pinned.empty((2, 3))
+    array[:] = 7
+    start, flags = ctypes.c_void_p(array.ctypes.data), ctypes.c_uint()
+    assert ctypes.CDLL(DRIVER).cuMemHostGetFlags(ctypes.byref(flags), start) == 0
+    pinned.close()
 
 
 def skip_without(device: Device) -> None:

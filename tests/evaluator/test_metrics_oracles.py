@@ -94,6 +94,22 @@ def test_seed_hd95_is_brute_forces_on_thousands_of_masks():
         assert found == pytest.approx(np.percentile(pooled, 95), rel=0, abs=1e-9)
 
 
+@pytest.mark.parametrize("width", [1, 63, 64, 65, 127, 128, 129, 200])
+def test_no_pixel_is_lost_where_words_meet(width):
+    """Rows are packed in words of 64 pixels; the last one may be full, or hold a single pixel."""
+    rng = np.random.default_rng(20240613)
+    for height in (1, 2, 5):
+        for _ in range(12):
+            prediction, reference = any_mask(rng, (height, width)), any_mask(rng, (height, width))
+            for spacing in (None, (0.3, 0.1)):
+                expected = larger_percentile(brute_distances(prediction, reference, spacing))
+                found = hd95(prediction, reference, spacing)
+                assert found == pytest.approx(expected, rel=0, abs=1e-9)
+            pooled = np.concatenate(brute_distances(prediction, reference, profile="seed"))
+            found = hd95(prediction, reference, profile="seed")
+            assert found == pytest.approx(np.percentile(pooled, 95), rel=0, abs=1e-9)
+
+
 @pytest.mark.parametrize("ours", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("theirs", KINDS, ids=lambda kind: kind.__name__)
 def test_every_pair_of_degenerate_masks_agrees_with_monai(ours, theirs):
@@ -246,9 +262,9 @@ def test_all_distance_metrics_are_brute_forces():
 
 
 def test_pixels_are_counted_right_in_images_of_any_size():
-    """Sizes around the loops' blocks: 512 bytes, 255 rows, 8-byte words."""
+    """Sizes around a word's 64 pixels, and images smaller than one."""
     rng = np.random.default_rng(20240612)
-    for shape in ((1, 1), (1, 511), (1, 512), (1, 513), (511, 1), (255, 9), (256, 8), (600, 37)):
+    for shape in ((1, 1), (1, 63), (1, 64), (1, 65), (63, 1), (65, 1), (9, 7), (3, 320), (600, 37)):
         for density in (0.0, 0.001, 0.5, 1.0):
             prediction, reference = (rng.random(shape) < density for _ in range(2))
             case = examine(prediction, reference)

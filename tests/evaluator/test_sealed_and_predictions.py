@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from evaluator.contract import (
     Scores,
     SealedCase,
     SealedIndex,
+    parse,
     read,
     write,
 )
 from evaluator.errors import BusbenchError
-from evaluator.files import sha256_bytes
+from evaluator.files import pretty_json, sha256_bytes
 from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
 from evaluator.sealed import decode_png, open_sealed, seal_archive
 from harness.store import png_bytes
@@ -283,3 +285,40 @@ def test_no_document_makes_the_parser_stumble(data: st.DataObject, tmp_path_fact
         for fold in found.folds:
             for case, packed in read_packed(place / bits_file(fold, moved), cases):
                 assert unpack(packed, case.height, case.width).shape == (case.height, case.width)
+
+
+def document_of(cases: int) -> Predictions:
+    rows = tuple(PredictedCase(case_id=f"c{n:05}", height=64, width=64) for n in range(cases))
+    return Predictions(
+        submission_sha256=DIGEST, split_digest=DIGEST, folds=(None,), cases=rows, runtime=RUNTIME
+    )
+
+
+def test_a_document_written_row_by_row_is_no_other(tmp_path: Path) -> None:
+    write(document_of(3), tmp_path / "predictions.json")
+    written = (tmp_path / "predictions.json").read_bytes()
+    assert written == pretty_json(document_of(3).document())
+
+
+def test_a_long_document_is_not_held_a_second_time_to_be_written(tmp_path: Path) -> None:
+    document = document_of(5_000)
+    tracemalloc.start()
+    try:
+        write(document, tmp_path / "predictions.json")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < (tmp_path / "predictions.json").stat().st_size / 2
+
+
+@pytest.mark.parametrize("row, field", [({"height": 0}, "height"), ({"extra": 1}, "extra")])
+def test_a_damaged_index_names_the_field(row: dict[str, int], field: str) -> None:
+    sound = {"case_id": "a", "height": 4, "width": 5, "file": "a.png"}
+    index = {
+        "schema": "busbench/sealed-index/v1",
+        "split_digest": DIGEST,
+        "cases": [sound, sound | row],
+    }
+    with pytest.raises(BusbenchError, match=field) as refused:
+        parse(SealedIndex, json.dumps(index).encode(), "images.age", "bundle-invalid", "Seal.")
+    assert refused.value.code == "bundle-invalid"

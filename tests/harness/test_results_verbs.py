@@ -118,3 +118,56 @@ def test_no_terminal_is_too_narrow_for_names_and_metrics(
     for head in ("Rank", "Method", "Team", "Dice ↑", "IoU ↑", "HD95"):
         assert head in shown
     assert max(map(len, shown.splitlines())) <= width
+
+
+def test_rank_computes_standings_and_says_what_it_did(
+    busbench: Busbench, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("evaluator.metrics")
+    from tests.harness.runs_helpers import Organiser  # noqa: PLC0415
+
+    monkeypatch.setattr(out, "width", 160)
+    organiser = Organiser(tmp_path, keys)
+    organiser.submit("strong", 0.8)
+    organiser.submit("weak", 0.3)
+    assert "no standings" in busbench("rank", organiser.ledger).stdout.replace("\n", " ")
+    asked = ("rank", organiser.ledger, "--cases", organiser.runs, "--keys", keys.path)
+    first, second = busbench(*asked), busbench(*asked)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "busbra v1: 2 submissions, recorded." in first.stderr
+    assert "busbra v1: 2 submissions, unchanged." in second.stderr
+    assert first.stdout == second.stdout == busbench("rank", organiser.ledger).stdout
+    assert "1–1" in first.stdout and "Group" in first.stdout
+    monkeypatch.setattr(out, "width", 80)
+    narrow = busbench("rank", organiser.ledger).stdout
+    assert all(head in narrow for head in ("Rank", "Method", "Team", "Dice ↑", "HD95"))
+    assert max(map(len, narrow.splitlines())) <= 80 and "Latency" not in narrow
+    (track,) = json.loads(busbench("rank", organiser.ledger, "--json").stdout)["tracks"]
+    assert track["order"] == "mean-rank"
+    assert track["rows"][0]["standing"]["p_first"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cases", "nowhere"], "--keys"),
+        (["--keys", "nowhere"], "--cases"),
+        (["--track", "busbra"], "--cases"),
+    ],
+)
+def test_rank_wants_cases_and_keys_together(
+    busbench: Busbench, ledger: Path, options: list[str], said: str
+) -> None:
+    result = busbench("rank", ledger, *options)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_rank_names_a_folder_that_holds_no_runs_and_a_track_that_is_not_there(
+    busbench: Busbench, ledger: Path, keys: Keys, tmp_path: Path
+) -> None:
+    asked = ("rank", ledger, "--keys", keys.path, "--cases")
+    result = busbench(*asked, tmp_path / "nowhere")
+    assert result.returncode == 20 and "cases-invalid" in result.stderr
+    result = busbench(*asked, tmp_path, "--track", "moon")
+    assert result.returncode == 2 and "moon" in result.stderr

@@ -1,0 +1,40 @@
+"""`busbench new-submission`: a folder to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from evaluator.contract import Title
+from evaluator.errors import BusbenchError
+from harness.cli.app import app, out
+from harness.template import Kind, new_submission
+
+
+@app.command(name="new-submission")
+def new_submission_verb(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    kind: Annotated[Kind, typer.Option("--like", help="What your method is like.")] = Kind.PYTORCH,
+    team: Annotated[str, typer.Option(help="The team on the board.")] = "My team",
+    method: Annotated[
+        str | None, typer.Option(help="The method on the board; default: the folder's name.")
+    ] = None,
+) -> None:
+    """Make a submission to start from: training, export, an image, tests of its own.
+
+    Example: busbench new-submission my-method --like pytorch --team "Lab of Jane"
+    """
+    titles = {"team": team, "method": method or folder.resolve().name}
+    for name, title in titles.items():
+        try:
+            TypeAdapter(Title).validate_python(title)
+        except ValidationError as error:
+            remedy = "Use 1 to 100 printable characters."
+            message = f"The {name} {title[:40]!r} cannot stand on a board."
+            raise BusbenchError("usage", message, remedy) from error
+    for path in new_submission(folder, kind, **titles):
+        out.print(f"{folder / path}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"Read {folder / 'README.md'} next.", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,69 @@
+"""How does the board read as CSV, for programs? One row a submission, every number in full."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from harness.ranking import names
+from harness.ranking.board import Board, Row, Track
+from harness.ranking.metrics import METRICS
+
+GROUPS = ("all", "lesion", "normal")
+PARTS = ("mean", "std", "ci_low", "ci_high")
+
+CSV_COLUMNS = (
+    *("track", "split_version", "metric_profile", "order", "rank", "mean_rank"),
+    *("rank_low", "rank_high", "p_first", "group", "rank_aggregate", "rank_test"),
+    *("team", "method", "status"),
+    *(
+        f"{group}_{name}"
+        for group in GROUPS
+        for name in ("cases", *(f"{metric.key}_{part}" for metric in METRICS for part in PARTS))
+    ),
+    *("dice_gap_mean", "dice_gap_ci_low", "dice_gap_ci_high"),
+    *("hd95_unit", "parameters", "gmacs", "latency_ms", "device", "provider", "backend"),
+    *("labels", "trained_here", "runner", "invalid", "entry", "entry_digest"),
+)
+
+
+def to_csv(board: Board) -> str:
+    """One line a submission; empty where a value is missing; units in their own column."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_record(track, row) for track in board.tracks for row in track.rows)
+    return text.getvalue()
+
+
+def _record(track: Track, row: Row) -> dict[str, object]:
+    record: dict[str, object] = {
+        **row.model_dump(exclude={"groups", "runtime", "standing"}),
+        "team": names.spreadsheet(row.team),
+        "method": names.spreadsheet(row.method),
+        "track": track.track,
+        "split_version": track.split_version,
+        "metric_profile": track.metric_profile,
+        "order": track.order,
+        "hd95_unit": track.units.get("hd95", ""),
+        **row.runtime.model_dump(include={"latency_ms", "device", "provider", "backend"}),
+    }
+    if row.standing is not None:
+        told = {"rank_low", "rank_high", "p_first", "rank_aggregate", "rank_test"}
+        record |= {**row.standing.model_dump(include=told), "group": row.standing.group}
+    for part in ("mean", "ci_low", "ci_high"):
+        record[f"dice_gap_{part}"] = None if row.gap is None else getattr(row.gap, part)
+    for group in GROUPS:
+        record |= _group_record(row, group)
+    return record
+
+
+def _group_record(row: Row, name: str) -> dict[str, object]:
+    group = row.groups.get(name)
+    record: dict[str, object] = {f"{name}_cases": None if group is None else group.cases}
+    for metric in METRICS:
+        summary = row.summary(metric.key, name)
+        for part in PARTS:
+            value = None if summary is None else getattr(summary, part)
+            record[f"{name}_{metric.key}_{part}"] = value
+    return record

@@ -1,0 +1,82 @@
+"""What does a participant start from? A folder of `submission_template/`, with their names in it.
+
+The template's files are real files: those that end in `.j2` are rendered, all others copied.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from evaluator.errors import BusbenchError
+from evaluator.files import disk_errors
+
+TEMPLATE = Path(__file__).resolve().parents[1] / "submission_template"
+COMMON, TORCH = "common", "torch"
+SUFFIX = ".j2"
+
+
+class Kind(StrEnum):
+    """What a participant's method is like."""
+
+    PYTORCH = "pytorch"
+    PREPROCESSING = "preprocessing"
+    SKLEARN = "sklearn"
+    ENSEMBLE = "ensemble"
+
+
+ABOUT = {
+    Kind.PYTORCH: "A PyTorch network, one model a fold.",
+    Kind.PREPROCESSING: "A network in nnU-Net's manner, its preprocessing inside the ONNX file.",
+    Kind.SKLEARN: "Scikit-learn on each pixel, made into ONNX by skl2onnx.",
+    Kind.ENSEMBLE: "The fold models' mean, in one ONNX file.",
+}
+PARTS = {kind: (COMMON, TORCH, kind.value) for kind in Kind} | {
+    Kind.SKLEARN: (COMMON, Kind.SKLEARN.value)
+}
+
+
+def new_submission(folder: Path, kind: Kind, team: str, method: str) -> list[Path]:
+    """Write a new submission project, whole or not at all.
+
+    Returns:
+        Its files, relative to `folder`, in order.
+
+    Raises:
+        BusbenchError: `output-exists` where the folder is taken, `disk-full`.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BusbenchError("output-exists", f"{folder} is not empty.", "Name a new folder.")
+    files = dict(_rendered(kind, team, method))
+    partial = folder.with_name(f".{folder.name}.partial")
+    with disk_errors(folder):
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+        for path, data in files.items():
+            (partial / path).parent.mkdir(parents=True, exist_ok=True)
+            (partial / path).write_bytes(data)
+        partial.replace(folder)
+    return sorted(files)
+
+
+def _rendered(kind: Kind, team: str, method: str) -> Iterator[tuple[Path, bytes]]:
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    names = {"team": team, "method": method, "about": ABOUT[kind], "image": image_name(method)}
+    for part in PARTS[kind]:
+        for source in sorted((TEMPLATE / part).rglob("*")):
+            if source.is_dir() or "__pycache__" in source.parts:
+                continue
+            path, data = source.relative_to(TEMPLATE / part), source.read_bytes()
+            if path.suffix == SUFFIX:
+                text = environment.from_string(data.decode()).render(names)
+                path, data = path.with_suffix(""), text.encode()
+            yield path, data
+
+
+def image_name(method: str) -> str:
+    """A name that an engine takes: lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-") or "my-method"

@@ -1,0 +1,37 @@
+"""How does a submission look? ONNX files, and `submission.yaml`, which declares each."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+OPSET = 17
+
+
+def write_submission(
+    out: Path, bundle: Path, models: dict[int | None, bytes], size: int, output: str
+) -> None:
+    """Write the folder that is handed in.
+
+    Args:
+        models: fold -> ONNX bytes; the key None is one model for all folds.
+        output: `logits`, `probabilities`, `softmax` or `mask`: what the model gives.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    declared = []
+    for fold, data in models.items():
+        name = "model.onnx" if fold is None else f"fold-{fold}.onnx"
+        (out / name).write_bytes(data)
+        declared.append({"fold": fold, "file": name, "sha256": hashlib.sha256(data).hexdigest()})
+    titles = yaml.safe_load((Path(__file__).parent / "about.yaml").read_text())
+    document = {
+        "schema": "busbench/submission/v1",
+        **titles,
+        "track": json.loads((bundle / "bundle.json").read_text())["track"],
+        "input": {"height": size, "width": size, "resize": "stretch", "channels": "grey"},
+        "output": {"kind": output},
+        "models": declared,
+        "opset": OPSET,
+    }
+    (out / "submission.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
