@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test check bench lock triton clean
+.PHONY: demo test check docs bench lock triton clean
 
 demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 	$(BIN)/busbench demo --out demo $(ARGS)
@@ -12,11 +12,15 @@ demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 test: .venv/dev.done check  ## everything, container tests included
 	$(BIN)/python -m pytest $(ARGS)
 
-check: .venv/dev.done  ## lint, types and the walls between the rooms
+check: .venv/dev.done docs  ## lint, types, the walls between the rooms, the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+docs: .venv/dev.done  ## the documentation as a site, into build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/dev.done triton  ## speed beside other tools, into benchmarks/results.md
 	BUSBENCH_TRITONSERVER=$(TRITON) $(BIN)/python -m benchmarks

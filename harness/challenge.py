@@ -31,7 +31,7 @@ class Limits(Contract):
 class StageLimits(Contract):
     """The limits of each kind of stage."""
 
-    train: Limits = Limits(seconds=86400, memory_mb=8192)
+    train: Limits = Limits(seconds=86400, memory_mb=8192, output_mb=4096)
     gate: Limits = Limits(seconds=120, memory_mb=2048, output_mb=16)
     infer: Limits = Limits()
     score: Limits = Limits(output_mb=256)

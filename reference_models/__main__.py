@@ -14,6 +14,7 @@ import torch
 from reference_models import pipeline
 from reference_models.config import load_config, packaged_configs
 from reference_models.errors import MachineError, ModelsError
+from reference_models.precision import FULL, PRECISIONS
 from reference_models.profiles import PROFILES
 from reference_models.progress import print_line, say_line
 from reference_models.submission import Titles
@@ -28,8 +29,8 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    """Export every finished fold again, and write the submission."""
-    pipeline.export(_job(args), print_line, say_line)
+    """Export every finished fold again, in any precision, and write the submission."""
+    pipeline.export(_job(args), args.precision, print_line, say_line)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -41,18 +42,23 @@ VERBS = {"train": _train, "export": _export, "run": _run}
 
 
 def _job(args: argparse.Namespace) -> pipeline.Job:
-    config = load_config(args.config, args.profile)
+    config = load_config(args.config, args.profile, args.set)
     return pipeline.Job(
         config=config,
         bundle=args.bundle,
         out=args.out or Path("runs") / Path(args.config).stem,
-        titles=Titles(args.team, args.method or config.network),
+        titles=Titles(args.team, args.method or _method(config.network, args)),
         work=args.work,
         device=args.device,
         threads=args.threads,
         start=args.init,
         events=args.tensorboard,
     )
+
+
+def _method(network: str, args: argparse.Namespace) -> str:
+    precision = getattr(args, "precision", FULL)
+    return network if precision == FULL else f"{network} {precision}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +76,17 @@ def _parser() -> argparse.ArgumentParser:
             which = verb.add_mutually_exclusive_group(required=True)
             which.add_argument("--fold", type=int, help="train this fold's model alone")
             which.add_argument("--all-folds", action="store_true", help="train every fold's model")
+        if name == "export":
+            verb.add_argument(
+                "--precision",
+                choices=(FULL, *PRECISIONS),
+                default=FULL,
+                help="of weights and activations; what a lower one costs in Dice is measured",
+            )
+            verb.epilog = (
+                "Example: python -m reference_models export --config unext --bundle BUNDLE "
+                "--work WORK --precision int8 --out unext-int8"
+            )
     return parser
 
 
@@ -78,6 +95,13 @@ def _add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--config", default="demo", help=f"a YAML file, or one of: {recipes}")
     profiles = ", ".join(PROFILES)
     verb.add_argument("--profile", help=f"instead of the recipe's settings: {profiles}")
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one setting of the recipe, as in --set steps=200 --set input.height=128",
+    )
     verb.add_argument("--bundle", type=Path, required=True, help="the training bundle")
     verb.add_argument("--out", type=Path, help="the submission folder; default: runs/RECIPE")
     verb.add_argument("--work", type=Path, help="checkpoints and logs; default: OUT/.work")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reference_models.networks import swin_unet, transunet, unet_plus_plus
+from reference_models.networks import swin_unet, transunet, unetpp
 
 Table = dict[str, str]
 
@@ -42,7 +42,7 @@ def _resnet_34() -> Table:
     block = {"convs.0": "conv1", "convs.1": "bn1", "convs.3": "conv2", "convs.4": "bn2"}
     block |= {"beside.0": "downsample.0", "beside.1": "downsample.1"}
     table = {"encoder.0.0": "conv1", "encoder.0.1": "bn1"}
-    for level, blocks in enumerate(unet_plus_plus.BLOCKS, start=1):
+    for level, blocks in enumerate(unetpp.BLOCKS, start=1):
         pooling = 1 if level == 1 else 0  # it stands before the blocks of the first stage
         for index in range(blocks):
             ours = f"encoder.{level}.{index + pooling}"
@@ -155,9 +155,7 @@ _VISION = (("features.0.0", "features.0.2"), "features.{}.{}", "features.{}", ("
 
 # Tried in this order: timm's Swin has names of the authors' file, but merges one stage later.
 FORMATS = (
-    Format(
-        "ResNet-34 (torchvision, timm)", "unet_plus_plus", "layer1.0.conv1.weight", _resnet_34()
-    ),
+    Format("ResNet-34 (torchvision, timm)", "unetpp", "layer1.0.conv1.weight", _resnet_34()),
     Format("R50+ViT-B/16 (npz)", "transunet", "conv_root.weight", _r50_vit_flax()),
     Format(
         "R50+ViT-B/16 (timm)", "transunet", "patch_embed.backbone.stem.conv.weight", _r50_vit_timm()

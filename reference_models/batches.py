@@ -86,6 +86,16 @@ class Batches:
         images, _ = self._take(np.resize(self._pictures.validation(fold), count))
         return self._normalise(images)
 
+    def validation_count(self, fold: int) -> int:
+        """How many cases validate the model of `fold`."""
+        return len(self._pictures.validation(fold))
+
+    def calibration(self, fold: int, count: int) -> Tensor:
+        """Plain images (at most `count`, C, H, W), spread over the fold's training cases."""
+        cases = self._pictures.training(fold)
+        spread = np.linspace(0, len(cases) - 1, min(count, len(cases))).astype(np.int64)
+        return self._normalise(self._take(cases[spread])[0])
+
     def _take(self, cases: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         chosen = torch.from_numpy(cases).to(self._machine.device)
         return _as_floats(self._images[chosen], self._masks[chosen])

@@ -18,6 +18,7 @@ from reference_models.files import disk_errors, sha256_bytes, write_atomically
 from reference_models.progress import Say, silent
 
 _MAGIC = b"busbench-checkpoint "
+_LONGEST_HEAD = 128  # bytes
 State = dict[str, Any]
 
 
@@ -29,9 +30,9 @@ def save_checkpoint(path: Path, state: State) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    payload = buffer.getvalue()
+    payload = buffer.getbuffer()  # not a copy: the state of a large network takes gigabytes
     waiting = path.with_suffix(".next")
-    write_atomically(waiting, _MAGIC + sha256_bytes(payload).encode() + b"\n" + payload)
+    write_atomically(waiting, _MAGIC + sha256_bytes(payload).encode() + b"\n", payload)
     with disk_errors(path):
         if path.exists():
             path.replace(previous(path))
@@ -60,11 +61,12 @@ def _whole(path: Path, say: Say) -> Iterator[State]:
 
 
 def _read(path: Path) -> State | None:
-    head, _, payload = path.read_bytes().partition(b"\n")
-    if head != _MAGIC + sha256_bytes(payload).encode():
+    with path.open("rb") as file:
+        head, payload = file.readline(_LONGEST_HEAD), io.BytesIO(file.read())
+    if head != _MAGIC + sha256_bytes(payload.getbuffer()).encode() + b"\n":
         return None
     try:
-        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        state = torch.load(payload, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError):
         return None
     return state if isinstance(state, dict) else None

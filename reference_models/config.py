@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -107,12 +108,13 @@ class Config(Settings):
         return self.epoch(step, cases) > self.epoch(step - 1, cases)
 
 
-def load_config(name: str, profile: str | None = None) -> Config:
+def load_config(name: str, profile: str | None = None, changes: Sequence[str] = ()) -> Config:
     """Read a recipe: a YAML file, or the name of one that comes with this package.
 
     Args:
         profile: whose settings to take instead of the file's, but for network and input; None
             takes the file's, and those of its `profile` where it states none.
+        changes: settings that go before all others, each as `KEY=VALUE` or `KEY.KEY=VALUE`.
 
     Raises:
         UsageError: it is missing, no YAML, has an unknown key or a value out of bounds.
@@ -126,8 +128,25 @@ def load_config(name: str, profile: str | None = None) -> Config:
     if isinstance(value, dict):
         if profile is not None:
             value = {key: value[key] for key in ("network", "input") if key in value}
+        for change in changes:
+            _change(value, change, name)
         value = with_profile(value, str(profile or value.get("profile", "default")))
     return validated(Config, value, name, remedy)
+
+
+def _change(recipe: dict[str, Any], change: str, name: str) -> None:
+    key, equals, text = change.partition("=")
+    *path, last = key.split(".")
+    try:
+        for part in path:
+            recipe = recipe.setdefault(part, {})
+        recipe[last] = yaml.safe_load(text)
+    except (yaml.YAMLError, AttributeError, TypeError):
+        equals = ""
+    if not equals:
+        raise UsageError(
+            f"{name} cannot be changed by {change!r}.", "Write KEY=VALUE, as in --set steps=200."
+        )
 
 
 def packaged_configs() -> list[str]:

@@ -10,9 +10,9 @@ from reference_models.networks import Staged
 ENCODERS: dict[str, tuple[str, ...]] = {
     "unet": ("encoder.",),
     "attention_unet": ("encoder.",),
-    "unet_plus_plus": ("encoder.",),
-    "unet_3_plus": ("encoder.",),
-    "cmu_net": ("encoder.", "bottom."),
+    "unetpp": ("encoder.",),
+    "unet3plus": ("encoder.",),
+    "cmunet": ("encoder.", "bottom."),
     "transunet": ("stem.", "stages.", "transformer."),
     "swin_unet": ("embed.", "norm_embedded.", "encoder.", "merge.", "norm_deepest."),
     "medt": ("whole.stem.", "whole.levels.", "patches.stem.", "patches.levels.", "patches.bottom."),

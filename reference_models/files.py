@@ -16,10 +16,16 @@ from numpy.typing import NDArray
 
 from reference_models.errors import MachineError
 
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# No space, or a limit on it; no right to write; a file where a folder should be.
+_REFUSALS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST),
+)
+Data = bytes | memoryview
 
 
-def sha256_bytes(data: bytes) -> str:
+def sha256_bytes(data: Data) -> str:
     """SHA-256 of `data`, as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
@@ -49,8 +55,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the whole file or none of it.
+def write_atomically(path: Path, *parts: Data) -> None:
+    """Write `parts` one after another to `path`; a reader sees the whole file or none of it.
 
     Raises:
         MachineError: where the disk refuses.
@@ -61,7 +67,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as handle:
-                handle.write(data)
+                handle.writelines(parts)
                 handle.flush()
                 os.fsync(handle.fileno())
             temporary.chmod(0o644)

@@ -16,6 +16,7 @@ from reference_models.errors import TrainingError, UsageError
 from reference_models.export import PARITY_BATCHES, Exported, export_network
 from reference_models.files import sha256_bytes
 from reference_models.machine import DeviceName, Machine, prepare_machine
+from reference_models.precision import FULL, Cost, lower, write_costs
 from reference_models.progress import Progress, Say, quiet, silent
 from reference_models.run import TrainedFold, build_network, check
 from reference_models.submission import (
@@ -24,7 +25,8 @@ from reference_models.submission import (
     WORK,
     Titles,
     exported_folds,
-    write_submission,
+    write_document,
+    write_model,
 )
 from reference_models.trainer import FoldPaths, finished_fold, train_fold
 from reference_models.transfer import Start, no_start, read_start
@@ -105,18 +107,33 @@ def train(
     _export(job, bundle, batches, print_of, progress, say)
 
 
-def export(job: Job, progress: Progress = quiet, say: Say = silent) -> None:
+def export(job: Job, precision: str = FULL, progress: Progress = quiet, say: Say = silent) -> None:
     """Export every fold whose training has ended, and write the submission.
 
+    Args:
+        precision: `fp32`, or a row of `precision.PRECISIONS`, whose cost is then written to the
+            submission's name with `.precision.json`: a submission holds only what it declares.
+
     Raises:
+        UsageError: a lower precision without a work folder, or a folder that holds another export.
         TrainingError: no fold's training has ended.
     """
+    if precision != FULL and job.work is None:
+        raise UsageError(
+            f"An export in {precision} is made from a finished training whose folder was kept.",
+            "Name that folder with --work, and a new one with --out.",
+        )
     bundle = open_bundle(job.bundle)
     print_of = fingerprint(job.config, bundle, _start(job))
-    exported_folds(job.out, print_of)
+    exported_folds(job.out, _mark(print_of, precision))
     machine = prepare_machine("cpu", job.threads, job.config.precision)
     batches = _batches(job.config, bundle, machine, progress)
-    _export(job, bundle, batches, print_of, progress, say)
+    _export(job, bundle, batches, print_of, progress, say, precision)
+
+
+def _mark(print_of: str, precision: str) -> str:
+    """What an ONNX file says of where it comes from; no precision passes for another."""
+    return print_of if precision == FULL else f"{print_of}-{precision}"
 
 
 def _start(job: Job) -> Start:
@@ -129,23 +146,38 @@ def _batches(config: Config, bundle: Bundle, machine: Machine, progress: Progres
 
 
 def _export(
-    job: Job, bundle: Bundle, batches: Batches, print_of: str, progress: Progress, say: Say
+    job: Job,
+    bundle: Bundle,
+    batches: Batches,
+    print_of: str,
+    progress: Progress,
+    say: Say,
+    precision: str = FULL,
 ) -> None:
-    found = (
-        finished_fold(fold, FoldPaths.under(job.work_folder, fold), print_of)
-        for fold in bundle.folds
-    )
-    finished = [fold for fold in found if fold is not None]
-    if not finished:
-        raise TrainingError(f"{job.work_folder} holds no finished fold.", "Train a fold first.")
-    models = {}
-    for done, trained in enumerate(finished, start=1):
-        exported = _export_fold(job.config, batches, trained, print_of)
-        models[trained.fold] = exported.data
+    """Export finished folds one by one: those of a large network do not fit into memory at once."""
+    models: dict[int, str] = {}
+    dices: list[float] = []
+    costs: list[Cost] = []
+    for fold in bundle.folds:
+        trained = finished_fold(fold, FoldPaths.under(job.work_folder, fold), print_of)
+        if trained is None:
+            continue
+        exported = _export_fold(job.config, batches, trained, _mark(print_of, precision))
         say(_sentence(trained, exported))
-        progress("exporting", done, len(finished))
+        data = exported.data
+        if precision != FULL:
+            data, cost = lower(data, precision, batches, fold, job.config.threshold, progress)
+            costs.append(cost)
+            say(cost.sentence())
+        models[fold] = write_model(job.out, fold, data)
+        dices.append(trained.dice)
+        progress("exporting", fold + 1, len(bundle.folds))
+    if not models:
+        raise TrainingError(
+            f"{job.work_folder} holds no finished fold.", "Train a fold first, with this --work."
+        )
     parameters = sum(weight.numel() for weight in build_network(job.config).parameters())
-    write_submission(
+    write_document(
         job.out,
         config=job.config,
         track=bundle.document.track,
@@ -153,7 +185,15 @@ def _export(
         parameters=parameters,
         models=models,
     )
-    _finish(job, bundle, finished, say)
+    if costs:
+        _tell_costs(job.out.with_name(f"{job.out.name}.precision.json"), costs, say)
+    _finish(job, bundle, dices, say)
+
+
+def _tell_costs(path: Path, costs: Sequence[Cost], say: Say) -> None:
+    write_costs(path, costs)
+    mean, spread = _mean_and_spread([cost.loss for cost in costs])
+    say(f"{costs[0].precision} costs {mean:.4f} ± {spread:.4f} of Dice; see {path}")
 
 
 def _export_fold(config: Config, batches: Batches, trained: TrainedFold, training: str) -> Exported:
@@ -177,12 +217,16 @@ def _sentence(trained: TrainedFold, exported: Exported) -> str:
     )
 
 
-def _finish(job: Job, bundle: Bundle, finished: Sequence[TrainedFold], say: Say) -> None:
-    dices = [trained.dice for trained in finished]
-    spread = statistics.stdev(dices) if len(dices) > 1 else 0.0
+def _finish(job: Job, bundle: Bundle, dices: Sequence[float], say: Say) -> None:
+    mean, spread = _mean_and_spread(dices)
     say(
-        f"{len(finished)} of {len(bundle.folds)} folds: validation Dice "
-        f"{statistics.fmean(dices):.4f} ± {spread:.4f}; submission in {job.out}"
+        f"{len(dices)} of {len(bundle.folds)} folds: validation Dice "
+        f"{mean:.4f} ± {spread:.4f}; submission in {job.out}"
     )
-    if job.work is None and len(finished) == len(bundle.folds):
+    if job.work is None and len(dices) == len(bundle.folds):
         shutil.rmtree(job.out / WORK)  # a submission holds only what it declares
+
+
+def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (ddof 1); no spread of a single value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0

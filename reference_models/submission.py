@@ -16,7 +16,7 @@ import yaml
 from reference_models.config import Config
 from reference_models.errors import UsageError
 from reference_models.export import OPSET
-from reference_models.files import sha256_bytes, write_atomically
+from reference_models.files import disk_errors, sha256_bytes, write_atomically
 
 DOCUMENT = "submission.yaml"
 WORK = ".work"
@@ -77,28 +77,39 @@ def _training_of(path: Path) -> str | None:
     return {item.key: item.value for item in model.metadata_props}.get(TRAINING)
 
 
-def write_submission(
+def write_model(folder: Path, fold: int, data: bytes) -> str:
+    """Write a fold's ONNX file, and take away a document that does not know it yet.
+
+    Returns:
+        Its SHA-256, for the document.
+
+    Raises:
+        MachineError: where the disk refuses.
+    """
+    with disk_errors(folder / DOCUMENT):
+        (folder / DOCUMENT).unlink(missing_ok=True)
+    write_atomically(folder / model_name(fold), data)
+    return sha256_bytes(data)
+
+
+def write_document(
     folder: Path,
     *,
     config: Config,
     track: str,
     titles: Titles,
     parameters: int,
-    models: Mapping[int, bytes],
+    models: Mapping[int, str],
 ) -> None:
-    """Write the ONNX files, and last the document that declares them.
+    """Write the document that declares the ONNX files, last: with it a submission is whole.
 
     Args:
         parameters: trainable parameters of one model, as a claim.
-        models: ONNX bytes of each fold.
+        models: SHA-256 of each fold's file.
 
     Raises:
         MachineError: where the disk refuses.
     """
-    declared = []
-    for fold, data in sorted(models.items()):
-        write_atomically(folder / model_name(fold), data)
-        declared.append({"fold": fold, "file": model_name(fold), "sha256": sha256_bytes(data)})
     document = {
         "schema": "busbench/submission/v1",
         "team": titles.team,
@@ -106,7 +117,10 @@ def write_submission(
         "track": track,
         "input": config.input.model_dump(),
         "output": {"kind": "logits", "threshold": config.threshold},
-        "models": declared,
+        "models": [
+            {"fold": fold, "file": model_name(fold), "sha256": digest}
+            for fold, digest in sorted(models.items())
+        ],
         "opset": OPSET,
         "parameters": parameters,
     }

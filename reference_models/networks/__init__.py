@@ -11,14 +11,14 @@ from torch import nn
 from reference_models.errors import UsageError, nearest
 from reference_models.networks.attention_unet import attention_unet
 from reference_models.networks.blocks import check_size
-from reference_models.networks.cmu_net import cmu_net
+from reference_models.networks.cmunet import cmunet
 from reference_models.networks.cmunext import CMUNeXt, cmunext_l, cmunext_s
 from reference_models.networks.medt import MedT
 from reference_models.networks.swin_unet import SwinUnet
 from reference_models.networks.transunet import TransUNet
 from reference_models.networks.unet import UNet
-from reference_models.networks.unet_3_plus import UNet3Plus
-from reference_models.networks.unet_plus_plus import UNetPlusPlus
+from reference_models.networks.unet3plus import UNet3Plus
+from reference_models.networks.unetpp import UNetPlusPlus
 from reference_models.networks.unext import UNeXt
 
 __all__ = ["NETWORKS", "Network", "Staged", "build"]
@@ -49,9 +49,9 @@ class Staged(Protocol):
 NETWORKS: dict[str, Network] = {
     "unet": Network(lambda channels, _: UNet(channels), 16),
     "attention_unet": Network(lambda channels, _: attention_unet(channels), 16),
-    "unet_plus_plus": Network(lambda channels, _: UNetPlusPlus(channels), 32),
-    "unet_3_plus": Network(lambda channels, _: UNet3Plus(channels), 16),
-    "cmu_net": Network(lambda channels, _: cmu_net(channels), 16),
+    "unetpp": Network(lambda channels, _: UNetPlusPlus(channels), 32),
+    "unet3plus": Network(lambda channels, _: UNet3Plus(channels), 16),
+    "cmunet": Network(lambda channels, _: cmunet(channels), 16),
     "transunet": Network(TransUNet, 16),
     "swin_unet": Network(SwinUnet, 32),
     "medt": Network(MedT, 32),

@@ -43,7 +43,7 @@ def two_maps() -> bytes:
 
 # The ten reference networks, and the smallest side that is quick or, for the last two, natural.
 REFERENCES = {
-    **dict.fromkeys(("unet", "attention_unet", "unet_plus_plus", "unet_3_plus", "cmu_net"), 32),
+    **dict.fromkeys(("unet", "attention_unet", "unetpp", "unet3plus", "cmunet"), 32),
     **dict.fromkeys(("cmunext", "unext", "transunet"), SIZE),
     **{"medt": 128, "swin_unet": 224},
 }

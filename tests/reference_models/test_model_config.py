@@ -80,6 +80,30 @@ def test_a_profile_in_a_recipe_never_overrides_what_the_recipe_states(tmp_path: 
     assert (config.steps, config.epochs, config.batch, config.rate) == (7, None, 4, 1e-3)
 
 
+def test_a_change_goes_before_the_recipe_and_its_profile() -> None:
+    changes = ["steps=7", "input.height=96", "augment={flip: 0}", "clip=null"]
+    config = load_config("unext", None, changes)
+    assert (config.steps, config.epochs, config.clip) == (7, None, None)
+    assert (config.input.height, config.input.width, config.augment.flip) == (96, 224, 0)
+    assert load_config("unext", "seed", ["batch=4"]).batch == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("steps", "Write KEY=VALUE"),
+        ("network.name=unet", "Write KEY=VALUE"),
+        ("steps=[", "Write KEY=VALUE"),
+        ("bach=4", "bach.*Did you mean 'batch'"),
+        ("input.heigth=4", "heigth.*Did you mean 'height'"),
+        ("steps=many", "steps"),
+    ],
+)
+def test_a_change_that_is_wrong_is_refused_with_the_right(change: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        load_config("unext", None, [change])
+
+
 @pytest.mark.parametrize("name", packaged_configs())
 def test_no_recipe_bends_the_seeds_protocol(name: str) -> None:
     config = load_config(name, "seed")

@@ -21,9 +21,9 @@ from reference_models.trainer import FoldPaths, train_fold
 COUNTS = [
     ("unet", 1, 224, 34_525_889),
     ("attention_unet", 1, 224, 34_877_421),
-    ("unet_plus_plus", 1, 224, 26_897_865),
-    ("unet_3_plus", 1, 224, 26_970_625),
-    ("cmu_net", 1, 224, 49_931_201),
+    ("unetpp", 1, 224, 26_897_865),
+    ("unet3plus", 1, 224, 26_970_625),
+    ("cmunet", 1, 224, 49_931_201),
     ("transunet", 1, 224, 105_275_921),
     ("transunet", 1, 256, 105_322_001),
     ("swin_unet", 1, 224, 27_165_060),
@@ -39,9 +39,9 @@ COUNTS = [
 MILLIONS = [
     ("unet", 34.527),
     ("attention_unet", 34.879),
-    ("unet_plus_plus", 26.904),
-    ("unet_3_plus", 26.972),
-    ("cmu_net", 49.932),
+    ("unetpp", 26.904),
+    ("unet3plus", 26.972),
+    ("cmunet", 49.932),
     ("cmunext", 3.149),
     ("cmunext_s", 0.418),
     ("cmunext_l", 8.287),
@@ -51,9 +51,9 @@ MILLIONS = [
 GMACS = [
     ("unet", 49.97, 65.27),
     ("attention_unet", 50.80, 66.35),
-    ("unet_plus_plus", 28.65, 37.42),
-    ("unet_3_plus", 151.27, 197.58),
-    ("cmu_net", 69.57, 90.86),
+    ("unetpp", 28.65, 37.42),
+    ("unet3plus", 151.27, 197.58),
+    ("cmunet", 69.57, 90.86),
     ("transunet", 29.17, 38.38),
     ("swin_unet", 6.06, 8.00),
     # 1.88 and 2.28 with the 16 patches of the paper's code; here patches cover the image
@@ -78,6 +78,11 @@ def test_no_network_has_other_parameters_than_its_paper(
 ) -> None:
     with torch.device("meta"):
         assert parameters(build(name, channels, size)) == expected
+
+
+def test_swin_unet_at_256_has_the_millions_of_windows_of_8() -> None:
+    with torch.device("meta"):
+        assert round(parameters(build("swin_unet", 1, 256)) / 1e6, 2) == 27.17
 
 
 @pytest.mark.parametrize(("name", "published"), MILLIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -129,15 +130,30 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
     assert all(value.isfinite().all() for value in state["network"].values())
 
 
-def test_a_full_disk_is_one_sentence(
-    tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+def test_a_full_disk_is_one_sentence_and_loses_nothing(
+    number: int,
+    tmp_path: Path,
+    pictures: Pictures,
+    unbroken: tuple[bytes, bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    calls = iter(range(1, 1000))
+    sync = os.fsync
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(MachineError, match=r"cannot be written .No space left.*Free some space"):
+    def full(descriptor: int) -> None:
+        if next(calls) == 5:
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    with monkeypatch.context() as filling, pytest.raises(MachineError) as refused:
+        filling.setattr(os, "fsync", full)
         fit(tmp_path, pictures)
+    said = rf"cannot be written \({os.strerror(number)}\)\. Free some space"
+    assert re.search(said, str(refused.value))
+    assert not list(tmp_path.glob(".fold*"))
+    fit(tmp_path, pictures)
+    assert files(tmp_path) == unbroken
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, pictures: Pictures) -> None:

@@ -21,7 +21,7 @@ from reference_models.config import AugmentSettings, Config, InputSettings
 from reference_models.encoders import ENCODERS, is_encoder, rest
 from reference_models.errors import UsageError
 from reference_models.networks import NETWORKS
-from reference_models.networks.unet_plus_plus import UNetPlusPlus
+from reference_models.networks.unetpp import UNetPlusPlus
 from reference_models.optimisation import groups_of
 from reference_models.pipeline import Job, train
 from reference_models.run import build_network
@@ -84,7 +84,7 @@ def test_a_resnet_34_computes_here_what_it_computes_there(tmp_path: Path, suffix
         torch.save({"state_dict": public.state_dict()}, path)
     else:
         safetensors.torch.save_file(public.state_dict(), path)
-    config = Config(network="unet_plus_plus", input=SMALL)
+    config = Config(network="unetpp", input=SMALL)
     start = read_start(path, config)
     network = build_network(config).eval()
     assert isinstance(network, UNetPlusPlus)
@@ -296,8 +296,8 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds the weights of unext, not unet"):
         read_start(tmp_path / "own.safetensors", Config(network="unet"))
     torch.save({"foo": torch.ones(1)}, tmp_path / "w.pth")
-    with pytest.raises(UsageError, match=r"holds no weights for unet_plus_plus.*ResNet-34"):
-        read_start(tmp_path / "w.pth", Config(network="unet_plus_plus"))
+    with pytest.raises(UsageError, match=r"holds no weights for unetpp.*ResNet-34"):
+        read_start(tmp_path / "w.pth", Config(network="unetpp"))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

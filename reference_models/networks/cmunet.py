@@ -58,7 +58,7 @@ class MultiScaleAttention(nn.Module):
         return skip + skip * attention
 
 
-def cmu_net(in_channels: int) -> UNet:
+def cmunet(in_channels: int) -> UNet:
     """CMU-Net: seven layers of ConvMixer with kernel 7."""
     bottom = nn.Sequential(*(ConvMixer(WIDTHS[-1]) for _ in range(LAYERS)))
     return UNet(in_channels, bottom, map(MultiScaleAttention, SKIP_WIDTHS))

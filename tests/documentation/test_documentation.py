@@ -1,0 +1,80 @@
+"""Does the documentation say what is so? Its commands run, its links hold, its tables follow."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import docker
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# The three guides are one story; the organisers' goes on when a submission has arrived.
+LATER = "## When submissions arrive"
+
+
+def story() -> list[tuple[str, str, str]]:
+    """(language, title, text) of every block of the guides, in the order of what happens."""
+    text = {page.stem: page.read_text() for page in DOCS.glob("*.md")}
+    first, _, later = text["organiser"].partition(LATER)
+    return BLOCK.findall("\n".join((first, text["participant"], later, text["reviewer"])))
+
+
+def commands(text: str) -> list[str]:
+    """The lines that a reader would type."""
+    joined = text.replace("\\\n", " ")
+    return [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_no_command_of_the_guides_fails(engine: docker.DockerClient, tmp_path: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    run = 0
+    for language, title, text in story():
+        if title:
+            (tmp_path / title).write_text(text)
+        for command in commands(text) if language == "console" else []:
+            done = subprocess.run(
+                command,
+                shell=True,
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+            run += 1
+    assert run >= 15
+    assert (tmp_path / "site" / "index.html").exists()
+
+
+def test_no_page_asks_another_host(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    asks = re.compile(r'<(?:script|img|iframe)[^>]* src="(?:https?:)?//|<link[^>]* href="https?://')
+    pages = list(tmp_path.glob("*.html"))
+    assert len(pages) > 20
+    assert not [page.name for page in pages if asks.search(page.read_text())]
+
+
+def test_generated_pages_are_not_older_than_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, DOCS / "generate.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = set(re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert listed == {page.name for page in DOCS.glob("*.md")}
