@@ -351,6 +351,7 @@ class Predictions(Contract):
     folds: tuple[Fold | None, ...] = Field(min_length=1, max_length=MAX_FOLDS)
     cases: tuple[PredictedCase, ...] = Field(max_length=MAX_CASES)
     moved: tuple[PredictedCase, ...] = Field(default=(), max_length=MAX_CASES)
+    masks: dict[FileName, Digest] = Field(default_factory=dict)  # each `.bits` file; older: none
     runtime: Runtime
 
 

@@ -45,7 +45,15 @@ CODES: dict[str, tuple[Fault, str]] = {
     "limit-time": (Fault.SUBMISSION, "A stage ran past its time limit."),
     "limit-memory": (Fault.SUBMISSION, "A stage ran past its memory limit."),
     "limit-disk": (Fault.SUBMISSION, "A stage wrote more than its output may hold."),
+    "pull-request-refused": (
+        Fault.SUBMISSION,
+        "The pull request does not hand in one result.",
+    ),
+    "quota-exceeded": (Fault.SUBMISSION, "The team has used up its submissions."),
+    "phase-closed": (Fault.SUBMISSION, "The challenge takes no submissions now."),
     # ledger
+    "results-closed": (Fault.ORGANISER, "Exact results of a phase may not be published yet."),
+    "feedback-invalid": (Fault.ORGANISER, "The book of submissions is unreadable."),
     "ledger-invalid": (Fault.ORGANISER, "The ledger, a report or a signature does not hold."),
     "cases-invalid": (Fault.ORGANISER, "A report's per-case results are missing or contradict it."),
     # the machine

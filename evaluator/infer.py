@@ -25,7 +25,7 @@ from evaluator.contract import (
     write,
 )
 from evaluator.errors import BusbenchError
-from evaluator.files import disk_errors
+from evaluator.files import disk_errors, sha256_file
 from evaluator.hardware import device_name
 from evaluator.predictions import DOCUMENT, bits_file
 from evaluator.progress import Progress, quiet
@@ -64,6 +64,7 @@ def infer(
         raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
     seeds = _passes(images, key)
     pace: Pace | None = None
+    masks: dict[str, str] = {}
     for number, declared in enumerate(submission.models, start=1):
         tell = partial(progress, f"inference {number} of {len(submission.models)}")
         repeated = 0
@@ -74,6 +75,7 @@ def infer(
             for seed in seeds:
                 bits = out / bits_file(declared.fold, moved=seed is not None)
                 repeated += _write_masks(replace(plain, seed=seed), key, bits, tell)
+                masks[bits.name] = sha256_file(bits)
     assert pace is not None  # a submission names at least one model
     with open_sealed(images, key) as (index, _):
         predictions = Predictions(
@@ -82,6 +84,7 @@ def infer(
             folds=tuple(model.fold for model in submission.models),
             cases=_predicted(index, None),
             moved=_predicted(index, index.consistency_seed) if len(seeds) > 1 else (),
+            masks=masks,
             runtime=_runtime(model, settings, pace, repeated),
         )
     write(predictions, out / DOCUMENT)

@@ -6,14 +6,15 @@ a pixel is read. The layout is told in `contract.Predictions`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.contract import PredictedCase, Predictions, read
+from evaluator.contract import Digest, PredictedCase, Predictions, read
 from evaluator.errors import BusbenchError
+from evaluator.files import sha256_file
 
 DOCUMENT = "predictions.json"
 REMEDY = "Evaluate the submission again; predictions are written by the infer stage only."
@@ -40,7 +41,7 @@ def open_predictions(folder: Path) -> Predictions:
 
     Raises:
         BusbenchError: `predictions-invalid` where an id or a fold stands twice, a file is missing,
-            a link, or not of the size that its cases need.
+            a link, not of the size that its cases need, or of another digest than told.
     """
     path = folder / DOCUMENT
     if not _is_regular(path):
@@ -54,16 +55,18 @@ def open_predictions(folder: Path) -> Predictions:
         if len(set(values)) != len(values):
             raise _refused(f"{path} names a {what} twice")
     for fold in document.folds:
-        _check_size(folder / bits_file(fold), document.cases)
+        _check_masks(folder / bits_file(fold), document.cases, document.masks)
         if document.moved:
-            _check_size(folder / bits_file(fold, moved=True), document.moved)
+            _check_masks(folder / bits_file(fold, moved=True), document.moved, document.masks)
     return document
 
 
-def _check_size(path: Path, cases: Sequence[PredictedCase]) -> None:
+def _check_masks(path: Path, cases: Sequence[PredictedCase], digests: Mapping[str, Digest]) -> None:
     expected = sum(packed_bytes(case.height, case.width) for case in cases)
     if not _is_regular(path) or path.stat().st_size != expected:
         raise _refused(f"{path} is not a file of {expected} bytes")
+    if digests and digests.get(path.name) != sha256_file(path):
+        raise _refused(f"{path} is not the file that was predicted")
 
 
 def _is_regular(path: Path) -> bool:

@@ -1,15 +1,19 @@
-"""`challenge.yaml`: what the organiser declares: tracks, limits and images."""
+"""`challenge.yaml`: what the organiser declares: tracks, limits, images and phases."""
 
 from __future__ import annotations
 
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evaluator.contract import Contract, Name, Title, read
 
 Room = Literal["participant", "infer", "triton", "score"]
+Ranked = Literal["dice", "iou", "hd95"]
+Step = Annotated[float, Field(gt=0)]
 BASE_IMAGE = "python:3.11-slim-bookworm"
 
 
@@ -43,6 +47,40 @@ class Track(Contract):
     labels: Literal["public", "private"] = "public"
 
 
+class Phase(Contract):
+    """A time in which teams hand in, and what they learn meanwhile. Days are UTC, both inclusive.
+
+    Every number that is shown is rounded to its metric's step. On the ladder, it is shown only when
+    it beats the team's best by the step (Blum & Hardt, The Ladder, ICML 2015); else the best is
+    shown again.
+    """
+
+    name: Name
+    opens: date | None = None  # null: as ever
+    closes: date | None = None  # null: for ever
+    quota_per_day: int | None = Field(default=None, ge=1)  # of a team on a track; null: no quota
+    quota: int | None = Field(default=None, ge=1)  # of a team on a track in the whole phase
+    steps: dict[Ranked, Step] | None = None  # metric -> step; null: everything is shown, exactly
+    groups: tuple[str, ...] = ("all",)  # the groups of cases whose numbers are shown
+    ladder: bool = True
+    results_open: date | None = None  # from when exact and per-case results may be read; null:
+    # at once where nothing is rounded, else never
+
+    def is_open(self, day: date) -> bool:
+        """Whether submissions are taken on that day."""
+        return (self.opens or day) <= day <= (self.closes or day)
+
+    def shows_all(self, day: date) -> bool:
+        """Whether exact and per-case results may be read on that day."""
+        return self.steps is None if self.results_open is None else self.results_open <= day
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.opens and self.closes and self.closes < self.opens:
+            raise ValueError("closes: a phase closes after it opens")
+        return self
+
+
 class Images(Contract):
     """How the containers' images are made."""
 
@@ -60,6 +98,16 @@ class Challenge(Contract):
     tracks: dict[Name, Track] = Field(default_factory=dict)
     limits: StageLimits = StageLimits()
     images: Images = Images()
+    phases: tuple[Phase, ...] = ()  # none: always open, nothing hidden
+
+    @model_validator(mode="after")
+    def _phases_apart(self) -> Self:
+        if len({phase.name for phase in self.phases}) != len(self.phases):
+            raise ValueError("phases: each name may be used once")
+        for before, after in pairwise(self.phases):
+            if before.closes is None or after.opens is None or after.opens <= before.closes:
+                raise ValueError(f"phases: {after.name} must open after {before.name} closes")
+        return self
 
 
 def load_challenge(path: Path | None) -> Challenge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -26,9 +27,9 @@ from harness.cli.show import print_report, print_verdict
 from harness.lanes.check import check as check_submission
 from harness.lanes.evaluate import EvaluateSettings
 from harness.lanes.evaluate import evaluate as evaluate_submission
+from harness.lanes.submit import submit
 from harness.lanes.train import TrainSettings
 from harness.lanes.train import train as train_image
-from harness.ledger import append
 from harness.sandbox import DockerRunner, Runner
 from harness.sealing.bundle import Bundles, Recipients
 from harness.sealing.bundle import seal as seal_split
@@ -150,14 +151,16 @@ def evaluate(
 ) -> None:
     """Evaluate a submission on the sealed test set: gate, infer, score, sign.
 
-    Run it again after an interruption: finished stages are kept.
+    Run it again after an interruption: finished stages are kept. With --ledger, quotas and phases
+    of challenge.yaml hold, and what the team may read lies apart from the rest.
 
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
     """
     settings = load_challenge(challenge)
     opened = Keys.open(keys)
     with bars() as progress:
-        result = evaluate_submission(
+        run = partial(
+            evaluate_submission,
             submission,
             Bundles.open(bundle),
             opened,
@@ -167,6 +170,14 @@ def evaluate(
             EvaluateSettings(device.value, read_batch_size(batch_size), backend.value),
             progress,
         )
-    if ledger is not None:
-        append(ledger, result.signed, opened)
-    print_json(result.report.document()) if as_json else print_report(result)
+        if ledger is None:
+            result, feedback = run(), None
+        else:
+            accepted = submit(submission, ledger, opened, settings, run)
+            result, feedback = accepted.evaluation, accepted.folder
+    if as_json:
+        return print_json(result.report.document())
+    print_report(result)
+    if feedback is not None:
+        out.print(f"for the team     {feedback}", soft_wrap=True)
+    return None

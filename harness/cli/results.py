@@ -1,10 +1,10 @@
-"""From the ledger to its readers: `verify`, `rank`, `table`, `publish`."""
+"""From the ledger to its readers: `rank`, `table`, `publish`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -13,41 +13,22 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluator.errors import BusbenchError
+from harness.challenge import load_challenge
 from harness.cli.app import app, err, out, print_json
+from harness.cli.options import ChallengeOption
 from harness.cli.progress import bars
+from harness.feedback import Book, demand_open
 from harness.lanes.rank import record_standings
-from harness.ledger import is_report, verify_ledger, verify_report
+from harness.lanes.submit import today
+from harness.ledger import verify_ledger
 from harness.ranking import FORMATS, METRICS, Format, Track, make_board
 from harness.ranking.names import plain
 from harness.ranking.tables import NAMES, Style, order_note, track_cells
-from harness.sealing.keys import Keys, read_public_key
+from harness.sealing.keys import Keys
 from harness.site import publish
 
 LedgerPath = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger, ledger.jsonl.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-
-
-@app.command()
-def verify(
-    path: Annotated[Path, typer.Argument(metavar="LEDGER|REPORT", help="What to verify.")],
-    key: Annotated[
-        Path | None, typer.Option(help="The public key that must have signed it, report.pub.")
-    ] = None,
-    holds: Annotated[
-        str | None, typer.Option(help="Digest of an entry that must be there, from earlier.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Check every byte, digest and signature of a ledger or of one signed report.
-
-    Example: busbench verify demo/ledger.jsonl --key demo/keys/report.pub
-    """
-    found = _report_facts(path, key) if is_report(path) else _ledger_facts(path, key, holds)
-    if json:
-        print_json(found)
-        return
-    for name, value in found.items():
-        out.print(f"{name:<9}{plain(str(value))}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -158,41 +139,16 @@ def publish_site(
         list[Path] | None,
         typer.Option(help="A frozen split, or a folder of them, whose audit to show; repeatable."),
     ] = None,
+    challenge: ChallengeOption = None,
 ) -> None:
     """Write the board as a static site, which any web server or browser can show.
 
+    Refused while a phase of challenge.yaml hides exact results.
+
     Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
     """
+    demand_open(Book.beside(ledger).submissions, load_challenge(challenge), today())
     publish(ledger, site, splits or ())
     out.print(
         f"The site is at {site / 'index.html'}", markup=False, highlight=False, soft_wrap=True
     )
-
-
-def _ledger_facts(path: Path, key: Path | None, holds: str | None) -> dict[str, Any]:
-    verdict = verify_ledger(path, None if key is None else read_public_key(key), holds)
-    origin = "as you named it" if verdict.pinned else "as the ledger says: compare it, or use --key"
-    return {
-        "verdict": "the ledger holds",
-        "reports": len(verdict.reports),
-        "head": verdict.head,
-        "key": verdict.key,
-        "pinned": verdict.pinned,
-        "trust": f"key {origin}",
-    }
-
-
-def _report_facts(path: Path, key: Path | None) -> dict[str, Any]:
-    if key is None:
-        message = f"{path} is a lone report, and a report does not say whose key to believe."
-        raise BusbenchError("usage", message, "Name the organiser's key: --key report.pub.")
-    public = read_public_key(key)
-    report = verify_report(path, public)
-    return {
-        "verdict": "the report holds",
-        "method": report.method,
-        "team": report.team,
-        "track": report.track,
-        "status": report.status,
-        "key": public.keyid,
-    }

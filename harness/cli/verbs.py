@@ -1,5 +1,16 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
 
-from harness.cli import demo, prepare, audit, splits, keys, lanes, template, results  # noqa: I001
+from harness.cli import demo, prepare, audit, splits, keys, lanes, ledger, template, verify, results  # noqa: I001
 
-__all__ = ["audit", "demo", "keys", "lanes", "prepare", "results", "splits", "template"]
+__all__ = [
+    "audit",
+    "demo",
+    "keys",
+    "lanes",
+    "ledger",
+    "prepare",
+    "results",
+    "splits",
+    "template",
+    "verify",
+]

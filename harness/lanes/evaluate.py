@@ -161,7 +161,15 @@ def _stages(
         gpu=settings.device != "cpu",
         log=folder / "infer.log",
     )
-    score = Stage(
+    score = score_stage(folder / "infer", folder, bundles, keys, challenge)
+    return gate_stage(submission, folder / "gate", challenge), infer, score
+
+
+def score_stage(
+    predictions: Path, folder: Path, bundles: Bundles, keys: Keys, challenge: Challenge
+) -> Stage:
+    """The scorer, which sees predictions and labels; it writes to `folder/score`."""
+    return Stage(
         name="score",
         room="score",
         command=(
@@ -169,7 +177,7 @@ def _stages(
             *("--key", "{key}", "--out", "{out}"),
         ),
         inputs={
-            "predictions": folder / "infer",
+            "predictions": predictions,
             "labels": bundles.labels,
             "key": stage_key(keys.labels.secret, folder / "keys"),
         },
@@ -177,7 +185,6 @@ def _stages(
         limits=challenge.limits.score,
         log=folder / "score.log",
     )
-    return gate_stage(submission, folder / "gate", challenge), infer, score
 
 
 def build_report(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,24 @@ class Keys:
             BusbenchError: `output-exists` where the folder holds anything, `disk-full` where the
                 disk refuses.
         """
+        return cls._made(path, _write_all)
+
+    def renewed(self, path: Path) -> Keys:
+        """The same two sealing keys in a new folder, with a fresh key to sign reports.
+
+        Raises:
+            BusbenchError: as `new` does.
+        """
+
+        def write(folder: Path) -> None:
+            for key in (self.images, self.labels):
+                _write_pair(folder, key.secret.stem, key.identity() + "\n", key.recipient + "\n")
+            _write_report_key(folder)
+
+        return self._made(path, write)
+
+    @classmethod
+    def _made(cls, path: Path, write: Callable[[Path], None]) -> Keys:
         taken = BusbenchError(
             "output-exists",
             f"{path} is already there, and keys are never overwritten.",
@@ -76,7 +95,7 @@ class Keys:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
             try:
-                _write_all(partial)
+                write(partial)
                 partial.rename(path)  # replaces an empty folder, fails on anything else
             except OSError as error:
                 if _is_taken(path):  # another process was faster
@@ -174,11 +193,18 @@ def _write_all(folder: Path) -> None:
     """Write the six files; the folder itself comes from mkdtemp, so with mode 0700."""
     for name in ("images", "labels"):
         identity = pyrage.x25519.Identity.generate()
-        write_atomically(folder / f"{name}.key", f"{identity}\n".encode(), mode=0o600)
-        write_atomically(folder / f"{name}.pub", f"{identity.to_public()}\n".encode())
+        _write_pair(folder, name, f"{identity}\n", f"{identity.to_public()}\n")
+    _write_report_key(folder)
+
+
+def _write_report_key(folder: Path) -> None:
     signer = CryptoSigner.generate_ed25519()
-    write_atomically(folder / "report.key", signer.private_bytes, mode=0o600)
-    write_atomically(folder / "report.pub", public_pem(signer.public_key).encode())
+    _write_pair(folder, "report", signer.private_bytes.decode(), public_pem(signer.public_key))
+
+
+def _write_pair(folder: Path, name: str, secret: str, public: str) -> None:
+    write_atomically(folder / f"{name}.key", secret.encode(), mode=0o600)
+    write_atomically(folder / f"{name}.pub", public.encode())
 
 
 def _text(path: Path) -> str:

@@ -26,7 +26,7 @@ from evaluator.contract import (
     write,
 )
 from evaluator.errors import BusbenchError
-from evaluator.files import pretty_json
+from evaluator.files import pretty_json, sha256_bytes
 from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
 from evaluator.sealed import decode_png, open_sealed, seal_archive
 from harness.store import png_bytes
@@ -85,7 +85,7 @@ def test_a_key_file_without_a_key_is_refused(sealed: tuple[Path, Path]) -> None:
     assert refused.value.code == "keys-invalid"
 
 
-def save(folder: Path, masks: dict[str, np.ndarray], **changes: object) -> None:
+def save(folder: Path, masks: dict[str, np.ndarray], /, **changes: object) -> None:
     cases = [
         PredictedCase(case_id=i, height=m.shape[0], width=m.shape[1]) for i, m in masks.items()
     ]
@@ -98,6 +98,19 @@ def save(folder: Path, masks: dict[str, np.ndarray], **changes: object) -> None:
     )
     (folder / bits_file(0)).write_bytes(b"".join(pack(mask) for mask in masks.values()))
     write(document.model_copy(update=changes), folder / "predictions.json")
+
+
+def test_masks_of_another_digest_are_refused(tmp_path) -> None:
+    masks = {"a": np.ones((3, 5), bool)}
+    digest = sha256_bytes(pack(masks["a"]))
+    save(tmp_path, masks, masks={bits_file(0): digest})
+    open_predictions(tmp_path)
+    (tmp_path / bits_file(0)).write_bytes(pack(~masks["a"]))
+    with pytest.raises(BusbenchError, match="not the file that was predicted"):
+        open_predictions(tmp_path)
+    save(tmp_path, masks, masks={"fold-9.bits": digest})
+    with pytest.raises(BusbenchError, match="not the file that was predicted"):
+        open_predictions(tmp_path)
 
 
 @settings(max_examples=50)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from harness.lanes.evaluate import REPORT
+from harness.ledger import append
 from harness.sealing.keys import Keys
+from tests.harness.small_challenge import SmallChallenge, make_submission
 
 CHROMIUM_FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -49,3 +53,23 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_FLAGS))
         yield started
         started.close()
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A small challenge with one evaluated submission and its ledger."""
+
+    challenge: SmallChallenge
+    runs: Path
+    ledger: Path
+    report: Path
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """One submission's whole way, to be read by many tests."""
+    root = tmp_path_factory.mktemp("evaluated")
+    challenge = SmallChallenge.make(root)
+    result = challenge.evaluate(make_submission(root / "submission"), root / "runs")
+    append(root / "ledger.jsonl", result.signed, challenge.keys)
+    return Evaluated(challenge, root / "runs", root / "ledger.jsonl", result.folder / REPORT)

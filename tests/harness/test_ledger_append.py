@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.ledger import chain as chain_module
 from harness.sealing.keys import Keys
 from tests.factories import make_report
 
+KILLS, ENTRY_BYTES = 240, 4000
 FORK = multiprocessing.get_context("fork")
 
 
@@ -120,31 +122,79 @@ def test_concurrent_writers_lose_nothing(keys: Keys, tmp_path: Path) -> None:
     assert sorted(methods(ledger)) == sorted(f"writer-{w}-{n}" for w in range(4) for n in range(10))
 
 
-def _append_and_tell(ledger: Path, keys: Keys, start: int, done: Path) -> None:
-    """Append without end; each acknowledged entry is noted in `done`."""
+def _append_and_tell(ledger: Path, keys: Keys, name: str, done: Path, room: int | None) -> None:
+    """Append three entries and note each that is acknowledged.
+
+    Args:
+        room: bytes that the ledger may still grow by. The kernel then cuts a write short at that
+            byte and kills the process at the next: a half entry, as a crash may leave it.
+    """
+    if room is not None:
+        size = ledger.stat().st_size if ledger.exists() else 0
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python would turn it into an error
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
     with done.open("ab", buffering=0) as notes:
-        for n in range(start, start + 1000):
-            add(ledger, keys, f"m{n}")
-            notes.write(b"m%d\n" % n)
+        for n in range(3):
+            add(ledger, keys, f"{name}-{n}")
+            notes.write(f"{name}-{n}\n".encode())
 
 
-def test_a_kill_at_any_moment_loses_no_acknowledged_entry(keys: Keys, tmp_path: Path) -> None:
-    chance = random.Random(7)
-    acknowledged = 0
-    for round_ in range(25):
-        ledger, done = tmp_path / f"{round_ // 5}.jsonl", tmp_path / f"{round_ // 5}.done"
-        writer = FORK.Process(target=_append_and_tell, args=(ledger, keys, round_ * 1000, done))
+def _check_nothing_lost(ledger: Path, keys: Keys, done: Path) -> int:
+    """Hold the ledger and what was set aside against what was acknowledged."""
+    add(ledger, keys, "after the kills")
+    recorded = methods(ledger)  # verified: every entry is whole and signed
+    noted = done.read_text().split() if done.exists() else []
+    assert set(noted) <= set(recorded)
+    assert len(recorded) == len(set(recorded))
+    lines = ledger.read_bytes().splitlines()
+    torn = [path.read_bytes() for path in ledger.parent.glob(f"{ledger.name}.torn-*")]
+    for piece in torn:
+        assert piece and b"\n" not in piece
+        assert piece not in lines
+    return len(torn)
+
+
+def _kill_by_time(ledger: Path, keys: Keys, name: str, done: Path, chance: random.Random) -> bool:
+    """Two writers at once, one of them killed at a random time; whether it was still at work."""
+    writers = [
+        FORK.Process(target=_append_and_tell, args=(ledger, keys, f"{name}{who}", done, None))
+        for who in "ab"
+    ]
+    for writer in writers:
         writer.start()
-        time.sleep(chance.uniform(0.005, 0.15))
-        os.kill(writer.pid or 0, signal.SIGKILL)
+    time.sleep(chance.uniform(0, 0.03))
+    os.kill(writers[0].pid or 0, signal.SIGKILL)
+    for writer in writers:
         writer.join()
-        add(ledger, keys, f"after-{round_}")
-        noted = done.read_text().split() if done.exists() else []
-        recorded = methods(ledger)
-        assert set(noted) <= set(recorded)
-        assert len(recorded) == len(set(recorded))
-        acknowledged += len(noted)
-    assert acknowledged > 25  # else the writers were killed before they wrote anything
+    assert writers[1].exitcode == 0
+    return writers[0].exitcode == -signal.SIGKILL
+
+
+def _kill_by_byte(ledger: Path, keys: Keys, name: str, done: Path, chance: random.Random) -> bool:
+    """A writer that the kernel kills at a random byte of what it writes."""
+    room = chance.randrange(1, 3 * ENTRY_BYTES)
+    writer = FORK.Process(target=_append_and_tell, args=(ledger, keys, name, done, room))
+    writer.start()
+    writer.join()
+    return writer.exitcode == -signal.SIGXFSZ
+
+
+def test_hundreds_of_kills_at_any_moment_lose_no_entry_and_leave_no_half_one(
+    keys: Keys, tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+    killed = dict.fromkeys((_kill_by_time, _kill_by_byte), 0)
+    torn = 0
+    for round_ in range(KILLS):
+        folder = tmp_path / str(round_ // 8)  # new ledgers now and then: also the first write
+        folder.mkdir(exist_ok=True)
+        ledger, done = folder / "ledger.jsonl", folder / "done"
+        kill = _kill_by_byte if round_ % 2 else _kill_by_time
+        killed[kill] += kill(ledger, keys, f"{round_}", done, chance)
+        if round_ % 8 == 7:
+            torn += _check_nothing_lost(ledger, keys, done)
+    assert sum(killed.values()) >= 200 and min(killed.values()) >= 50, killed
+    assert torn >= 50
 
 
 def test_a_full_disk_leaves_the_ledger_as_it_was(

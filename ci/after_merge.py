@@ -1,0 +1,110 @@
+"""After a merge: put the scored submissions into the ledger, and publish the site.
+
+    python -m ci.after_merge --before SHA --after SHA --state STATE
+
+Whatever lies between the two commits of the base branch is taken, manifest by manifest. What was
+merged without being scored, or scored as something else, does not enter the ledger.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ci.check_pr import Checked, arguments, read_proposal, read_teams, report, select_models
+from ci.git import Change, refused
+from ci.proposal import MANIFEST
+from ci.score_pr import demand_base_code, machine_options, make_machine
+from ci.scoring import Machine, place_of, score
+from evaluator.errors import BusbenchError
+from harness.feedback import Book, Submitted, demand_open
+from harness.lanes.intake import read_submission
+from harness.lanes.submit import today
+from harness.site import publish
+
+
+def record_merged(machine: Machine, before: str, after: str) -> str:
+    """Record every scored submission that was merged, then publish; one line a submission.
+
+    Raises:
+        BusbenchError: the first that was not recorded, after all others were.
+    """
+    demand_base_code(machine.repository, after)
+    changes = machine.repository.changes(before, after, since_they_parted=False)
+    manifests = [c for c in changes if MANIFEST.fullmatch(c.path) and c.status in "AM"]
+    lines, errors = [], []
+    for manifest in manifests:
+        try:
+            lines.append(record(machine, manifest, after))
+        except BusbenchError as error:
+            errors.append(error)
+    lines.append(publish_open(machine))
+    if errors:
+        print("\n".join(lines))
+        raise errors[0]
+    return "\n".join(lines)
+
+
+def record(machine: Machine, manifest: Change, merged: str) -> str:
+    """Put one merged submission into the ledger, if it is the one that was scored."""
+    repository = machine.repository
+    proposal = read_proposal(repository, manifest, machine.challenge)
+    team = read_teams(repository, merged).teams.get(proposal.team)
+    if team is None or f"submissions/{proposal.team}/{proposal.method}.yaml" != manifest.path:
+        raise refused(f"{manifest.path} is nobody's", "Revert the merge.")
+    blobs = select_models(repository, proposal, merged)
+    checked = Checked(proposal, team, blobs)
+    handed_in = _scored(machine, checked)
+    if handed_in is None:
+        raise refused(f"{manifest.path} was merged, but never scored", "Score it, or revert.")
+    accepted = score(machine, checked, record=True, day=handed_in.day)
+    assert accepted.appended is not None
+    entry = accepted.appended.entry.number
+    told = "recorded as" if accepted.appended.new else "stands already as"
+    return f"{manifest.path} {told} entry {entry}"
+
+
+def _scored(machine: Machine, checked: Checked) -> Submitted | None:
+    """The book's entry of the very submission that was scored, or None."""
+    place = place_of(machine, checked)
+    if not (place / "submission.yaml").exists():
+        return None
+    digest = read_submission(place).digest
+    book = Book.beside(machine.state.ledger).submissions
+    found = (one for one in book if one.submission_sha256 == digest and one.shown is not None)
+    return next(found, None)
+
+
+def publish_open(machine: Machine) -> str:
+    """Publish the site, unless a phase hides exact results still."""
+    ledger = machine.state.ledger
+    if not ledger.exists():
+        return "no site: the ledger is empty"
+    try:
+        demand_open(Book.beside(ledger).submissions, machine.challenge, today())
+    except BusbenchError as error:
+        if error.code != "results-closed":
+            raise
+        return f"no new site: {error.message}"
+    publish(ledger, machine.state.site)
+    return f"the site is at {machine.state.site}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Record and publish, and print what was done."""
+    parser = arguments(__doc__)
+    machine_options(parser)
+    parser.add_argument("--before", required=True, help="the base branch before the merge")
+    parser.add_argument("--after", required=True, help="the base branch after the merge")
+    chosen = parser.parse_args(argv)
+
+    def run() -> str:
+        machine = make_machine(chosen)
+        commit = machine.repository.commit
+        return record_merged(machine, commit(chosen.before), commit(chosen.after))
+
+    return report(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""May this pull request be taken? Its scope, its names, its sizes, its schema.
+
+    python -m ci.check_pr --base main --head SHA --author ACCOUNT
+
+Needs no secret and runs nothing of the participant's. Exit status 10 where it is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci.git import REGULAR, Change, Repository, refused
+from ci.lfs import Pointer, parse_pointer
+from ci.proposal import FILE, MANIFEST, TEAMS, Proposal, Team, Teams
+from evaluator.contract import parse
+from evaluator.errors import BusbenchError
+from evaluator.files import sha256_bytes
+from harness.challenge import Challenge, load_challenge
+
+MAX_MANIFEST_BYTES = 65_536
+MAX_MODEL_BYTES = 500_000_000  # as the gate's
+MAX_FILES = 64
+GUIDE = "docs/pull-requests.md shows what a pull request holds."
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A pull request that may be taken."""
+
+    proposal: Proposal
+    team: Team
+    blobs: Mapping[str, str]  # file name -> blob, for the ONNX files that lie in it
+
+
+def check(
+    repository: Repository,
+    base: str,
+    head: str,
+    author: str,
+    challenge: Challenge,
+    *,
+    since_they_parted: bool = True,
+) -> Checked:
+    """Check what `head` changes against `base`.
+
+    Args:
+        author: the account that opened the pull request.
+
+    Raises:
+        BusbenchError: `pull-request-refused`, `submission-invalid` for the manifest itself,
+            `challenge-invalid` where the organiser's list of teams is wrong.
+    """
+    changes = repository.changes(base, head, since_they_parted=since_they_parted)
+    manifest = find_manifest(changes)
+    teams = read_teams(repository, base)
+    found = MANIFEST.fullmatch(manifest.path)
+    assert found is not None
+    team = teams.of(found["team"], author)
+    proposal = read_proposal(repository, manifest, challenge)
+    if (proposal.team, proposal.method) != (found["team"], found["method"]):
+        why = f"{manifest.path} speaks for {proposal.team}/{proposal.method}"
+        raise refused(why, "Let team and method be the names of the folder and the file.")
+    files = [change for change in changes if change is not manifest]
+    return Checked(proposal, team, _model_blobs(repository, proposal, files, head))
+
+
+def find_manifest(changes: Sequence[Change]) -> Change:
+    """The one manifest that is added or changed; everything else must belong to it."""
+    if len(changes) > MAX_FILES:
+        raise refused(f"It changes {len(changes)} files", GUIDE)
+    manifests = [change for change in changes if MANIFEST.fullmatch(change.path)]
+    if len(manifests) != 1:
+        outside = next((c.path for c in changes if c not in manifests), None)
+        also = f", but also {outside!a}" if outside else ""
+        raise refused(f"It changes {len(manifests)} submissions, not one{also}", GUIDE)
+    (manifest,) = manifests
+    folder = manifest.path.removesuffix(".yaml")
+    for change in changes:
+        if change.status not in "AM" or change.mode != REGULAR:
+            why = f"{change.path!a} is deleted, a link, a program or a submodule"
+            raise refused(why, "Add regular files only; results are retracted by the organiser.")
+        file = FILE.fullmatch(change.path)
+        mine = file is not None and change.path.rpartition("/")[0] == folder
+        if change is not manifest and not mine:
+            raise refused(f"It changes {change.path!a}, which is not this submission's", GUIDE)
+    return manifest
+
+
+def read_teams(repository: Repository, base: str) -> Teams:
+    """The list of teams, as the base branch has it."""
+    blob = repository.blob_at(base, TEAMS)
+    remedy = "The organiser keeps it; docs/pull-requests.md shows one."
+    if blob is None:
+        raise BusbenchError("challenge-invalid", f"The base branch has no {TEAMS}.", remedy)
+    return parse(Teams, repository.read(blob), TEAMS, "challenge-invalid", remedy)
+
+
+def read_proposal(repository: Repository, manifest: Change, challenge: Challenge) -> Proposal:
+    """The manifest, for a track that there is."""
+    if repository.size(manifest.blob) > MAX_MANIFEST_BYTES:
+        raise refused(f"{manifest.path} is larger than {MAX_MANIFEST_BYTES} bytes", GUIDE)
+    data = repository.read(manifest.blob)
+    proposal = parse(Proposal, data, manifest.path, "submission-invalid", GUIDE)
+    if proposal.track not in challenge.tracks:
+        names = ", ".join(challenge.tracks) or "none"
+        raise refused(f"There is no track {proposal.track}", f"Name one of these: {names}.")
+    return proposal
+
+
+def _model_blobs(
+    repository: Repository, proposal: Proposal, files: Sequence[Change], head: str
+) -> dict[str, str]:
+    """The files that lie in the pull request; none of them undeclared."""
+    declared = set() if proposal.onnx is None else {model.file for model in proposal.onnx.models}
+    for change in files:
+        if change.path.rpartition("/")[2] not in declared:
+            raise refused(f"{change.path} is not declared in its manifest", GUIDE)
+    return select_models(repository, proposal, head)
+
+
+def select_models(repository: Repository, proposal: Proposal, commit: str) -> dict[str, str]:
+    """The declared files that lie in a commit, each with the bytes that were declared.
+
+    Returns:
+        File name -> blob. A file that is missing here may have been uploaded.
+    """
+    folder = f"submissions/{proposal.team}/{proposal.method}"
+    blobs = {}
+    for model in () if proposal.onnx is None else proposal.onnx.models:
+        blob = repository.blob_at(commit, f"{folder}/{model.file}")
+        if blob is not None:
+            _check_model(repository, f"{folder}/{model.file}", blob, model.sha256)
+            blobs[model.file] = blob
+    return blobs
+
+
+def _check_model(repository: Repository, path: str, blob: str, sha256: str) -> None:
+    size = repository.size(blob)
+    if size > MAX_MODEL_BYTES:
+        raise refused(f"{path} is larger than {MAX_MODEL_BYTES} bytes", "Hand in less.")
+    data = repository.read(blob)
+    pointer = parse_pointer(data) or Pointer(sha256_bytes(data), size)
+    if pointer.size > MAX_MODEL_BYTES:
+        raise refused(f"{path} is larger than {MAX_MODEL_BYTES} bytes", "Hand in less.")
+    if pointer.sha256 != sha256:
+        raise refused(f"{path} is not the file that was declared", "Write its SHA-256 again.")
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options that all scripts share."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repository", type=Path, default=Path(), help="a clone; default: here")
+    parser.add_argument("--challenge", type=Path, help="default: challenge.yaml")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the check and print one line."""
+    parser = arguments(__doc__)
+    parser.add_argument("--base", required=True, help="the branch to merge into")
+    parser.add_argument("--head", required=True, help="the pull request's newest commit")
+    parser.add_argument("--author", required=True, help="the account that opened it")
+    chosen = parser.parse_args(argv)
+    repository = Repository(chosen.repository)
+
+    def run() -> str:
+        checked = check(
+            repository,
+            repository.commit(chosen.base),
+            repository.commit(chosen.head),
+            chosen.author,
+            load_challenge(chosen.challenge),
+        )
+        proposal = checked.proposal
+        return f"may be taken: {proposal.method} by {checked.team.name} on {proposal.track}"
+
+    return report(run)
+
+
+def report(run: Callable[[], str]) -> int:
+    """Print what `run` says, or its error; the exit status says whose fault it is."""
+    try:
+        print(run())
+    except BusbenchError as error:
+        print(f"error {error}", file=sys.stderr)
+        return int(error.fault)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

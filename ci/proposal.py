@@ -1,0 +1,122 @@
+"""What does a participant declare in `submissions/<team>/<method>.yaml`, and for whom?
+
+The file names either an image, by digest, that trains on the organiser's machine, or ONNX files, by
+SHA-256, that lie in the pull request (also through Git LFS) or with the organiser's uploads.
+`submissions/teams.yaml`, which the organiser keeps, says who may speak for which team.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from evaluator.contract import (
+    MAX_FOLDS,
+    Contract,
+    InputSpec,
+    ModelFile,
+    Name,
+    OutputSpec,
+    Submission,
+    Title,
+)
+from evaluator.errors import BusbenchError
+from harness.feedback.policy import one_spelling
+
+TEAMS = "submissions/teams.yaml"
+NAME = r"[a-z0-9][a-z0-9_.-]{0,63}"
+MANIFEST = re.compile(rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})\.yaml")
+FILE = re.compile(
+    rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})/(?P<file>[A-Za-z0-9][\w.-]{{0,99}})"
+)
+# registry/name@sha256:digest; a tag may stand before the digest and means nothing
+ImageReference = Annotated[
+    str,
+    StringConstraints(
+        max_length=300,
+        pattern=r"^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$",
+    ),
+]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[ -~]+$")]
+
+
+class Onnx(Contract):
+    """ONNX files and how they want to be run; as in `submission.yaml`."""
+
+    input: InputSpec
+    output: OutputSpec = OutputSpec()
+    models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
+    opset: int = Field(ge=11, le=26)
+    parameters: int | None = Field(default=None, ge=0)
+
+
+class Image(Contract):
+    """An image that trains, leaving `submission.yaml` and ONNX files in its output."""
+
+    reference: ImageReference
+    command: tuple[Word, ...] = Field(default=(), max_length=32)  # may hold {bundle} and {out}
+
+
+class Proposal(Contract):
+    """`submissions/<team>/<method>.yaml`."""
+
+    schema_: Literal["busbench/proposal/v1"] = Field(alias="schema")
+    team: Name  # the folder's name
+    method: Name  # the file's name
+    track: Name
+    onnx: Onnx | None = None
+    image: Image | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.onnx is None) == (self.image is None):
+            raise ValueError("name either onnx files or an image")
+        return self
+
+    def submission(self, team: Title) -> Submission | None:
+        """What is evaluated, under the team's registered name; null where it is trained first."""
+        if self.onnx is None:
+            return None
+        return Submission(
+            team=team, method=self.method, track=self.track, **dict(self.onnx.__dict__)
+        )
+
+
+class Team(Contract):
+    """One team: the name that the board shows, and the accounts that may hand in for it."""
+
+    name: Title
+    accounts: tuple[str, ...] = Field(min_length=1)
+
+
+class Teams(Contract):
+    """`submissions/teams.yaml`, by the names of their folders."""
+
+    schema_: Literal["busbench/teams/v1"] = Field(alias="schema")
+    teams: dict[Name, Team]
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        names = [one_spelling(team.name) for team in self.teams.values()]
+        if len(set(names)) != len(names):
+            raise ValueError("two teams have the same name, but for its spelling")
+        return self
+
+    def of(self, slug: str, author: str) -> Team:
+        """The team whose folder is `slug`, if `author` may hand in for it.
+
+        Raises:
+            BusbenchError: `pull-request-refused` where there is none, or it is not theirs.
+        """
+        team = self.teams.get(slug)
+        if team is None:
+            message = f"The team {slug} is not in {TEAMS}."
+            remedy = "Ask the organiser to register it; that is done once."
+            raise BusbenchError("pull-request-refused", message, remedy)
+        if author.casefold() not in {account.casefold() for account in team.accounts}:
+            message = f"{author} may not hand in for the team {slug}."
+            remedy = "Hand in for your own team, or ask the organiser to add the account."
+            raise BusbenchError("pull-request-refused", message, remedy)
+        return team

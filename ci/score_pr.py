@@ -1,0 +1,108 @@
+"""Score a pull request that a person approved, at exactly the commit that they approved.
+
+    python -m ci.score_pr --base main --head SHA --reference refs/pull/7/head \\
+        --author ACCOUNT --state STATE --out OUT
+
+Runs the base branch's code: the working tree must be the tip of the base branch, without changes.
+Where the reference has moved on since the approval, nothing is run. Writes `OUT/comment.md`, and
+`OUT/feedback.json` where there is one. Exit status as `busbench`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ci.check_pr import arguments, check, report
+from ci.comment import refusal, result
+from ci.git import COMMIT, Repository, refused
+from ci.scoring import Machine, score
+from ci.state import State
+from evaluator.contract import write
+from evaluator.errors import BusbenchError
+from evaluator.files import write_atomically
+from evaluator.progress import quiet
+from harness.challenge import load_challenge
+from harness.cli.options import RunnerName, make_runner
+from harness.lanes.submit import RefusedError
+
+
+def score_approved(
+    machine: Machine, base: str, approved: str, reference: str, remote: str, author: str, out: Path
+) -> str:
+    """Check, score and write the comment; the one line that sums it up.
+
+    Raises:
+        BusbenchError: whatever is to blame; the comment tells it, too.
+    """
+    try:
+        demand_base_code(machine.repository, base)
+        demand_unmoved(machine.repository, approved, reference, remote)
+        checked = check(machine.repository, base, approved, author, machine.challenge)
+        accepted = score(machine, checked, record=False)
+    except BusbenchError as error:
+        feedback = error.feedback if isinstance(error, RefusedError) else None
+        write_atomically(out / "comment.md", refusal(error, feedback, approved).encode())
+        raise
+    write(accepted.feedback, out / "feedback.json")
+    write_atomically(out / "comment.md", result(accepted.feedback, approved).encode())
+    return f"scored: {accepted.feedback.method} by {accepted.feedback.team}, {out / 'comment.md'}"
+
+
+def demand_base_code(repository: Repository, base: str) -> None:
+    """Refuse to run any code but the base branch's newest."""
+    remedy = "Check out the tip of the base branch, without changes."
+    if repository.commit("HEAD") != base or repository.is_changed():
+        message = "The working tree is not the base branch's newest commit."
+        raise BusbenchError("usage", message, remedy)
+
+
+def demand_unmoved(repository: Repository, approved: str, reference: str, remote: str) -> None:
+    """Refuse a pull request that holds another commit than the approved one by now."""
+    if not COMMIT.fullmatch(approved):
+        message = f"--head {approved} is no full commit digest."
+        raise BusbenchError("usage", message, "Name the approved commit with all 40 digits.")
+    now = repository.fetch(remote, reference)
+    if now != approved:
+        why = f"{reference} moved to {now} after {approved} was approved"
+        raise refused(why, "Read what changed and approve the new commit.")
+
+
+def machine_options(parser: argparse.ArgumentParser) -> None:
+    """The options of what runs on the organiser's machine."""
+    parser.add_argument("--state", type=Path, required=True, help="the organiser's folder")
+    parser.add_argument("--runner", choices=[*RunnerName], default=RunnerName.DOCKER)
+
+
+def make_machine(chosen: argparse.Namespace) -> Machine:
+    """What the options name."""
+    challenge = load_challenge(chosen.challenge)
+    runner = make_runner(RunnerName(chosen.runner), challenge, quiet)
+    return Machine(Repository(chosen.repository), State(chosen.state), challenge, runner)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Score, and print one line."""
+    parser = arguments(__doc__)
+    machine_options(parser)
+    parser.add_argument("--base", required=True, help="the branch to merge into")
+    parser.add_argument("--head", required=True, help="the approved commit, 40 digits")
+    parser.add_argument("--reference", required=True, help="where the pull request's head stands")
+    parser.add_argument("--remote", default="origin")
+    parser.add_argument("--author", required=True, help="the account that opened it")
+    parser.add_argument("--out", type=Path, required=True, help="where the comment goes")
+    chosen = parser.parse_args(argv)
+
+    def run() -> str:
+        machine = make_machine(chosen)
+        base = machine.repository.fetch(chosen.remote, chosen.base)
+        where = (chosen.reference, chosen.remote, chosen.author, chosen.out)
+        return score_approved(machine, base, chosen.head, *where)
+
+    return report(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""How does a checked proposal become a scored one?
+
+Its files are copied from the commit's objects, from Git LFS or from the uploads, each by its
+SHA-256; or its image trains here. Then the lanes of the harness take over, under the challenge's
+policy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from ci.check_pr import Checked
+from ci.git import Repository, refused
+from ci.lfs import parse_pointer, stored_object
+from ci.proposal import Image, Onnx
+from ci.state import State
+from evaluator.contract import Submission, write
+from evaluator.errors import BusbenchError
+from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
+from harness.challenge import Challenge
+from harness.lanes.evaluate import evaluate
+from harness.lanes.intake import read_submission
+from harness.lanes.submit import Accepted, submit
+from harness.lanes.train import TrainSettings, train
+from harness.sandbox import DockerRunner, Runner
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The organiser's side of the scoring."""
+
+    repository: Repository
+    state: State
+    challenge: Challenge
+    runner: Runner
+
+
+def score(machine: Machine, checked: Checked, *, record: bool, day: date | None = None) -> Accepted:
+    """Assemble and evaluate a proposal, or find that it was; see `harness.lanes.submit`.
+
+    Args:
+        record: whether the ledger gets the report now.
+        day: the UTC day of handing in; today unless told.
+    """
+    state, place = machine.state, place_of(machine, checked)
+    keys, bundles = state.keys(), state.bundles(checked.proposal.track)
+    with locked(place.with_name(f".{place.name}.lock")):  # once, whoever else was told to
+        folder = assemble(machine, checked)
+        return submit(
+            folder,
+            state.ledger,
+            keys,
+            machine.challenge,
+            lambda: evaluate(folder, bundles, keys, state.runs, machine.runner, machine.challenge),
+            day=day,
+            record=record,
+        )
+
+
+def place_of(machine: Machine, checked: Checked) -> Path:
+    """Where a proposal is assembled: named after all that decides its files, wherever it stands."""
+    decides = [checked.proposal.document(), checked.team.name]
+    return machine.state.path / "submissions" / sha256_bytes(canonical_json(decides))[:16]
+
+
+def assemble(machine: Machine, checked: Checked) -> Path:
+    """The submission's folder, made once.
+
+    Raises:
+        BusbenchError: where a file is nowhere to be found, or the image does not train.
+    """
+    place = place_of(machine, checked)
+    if (place / "submission.yaml").exists():
+        return place
+    onnx, image = checked.proposal.onnx, checked.proposal.image
+    if onnx is not None:
+        _write_files(machine, checked, onnx, place)
+    elif image is not None:
+        _train(machine, checked, image, place)
+    return place
+
+
+def _write_files(machine: Machine, checked: Checked, onnx: Onnx, place: Path) -> None:
+    submission = checked.proposal.submission(checked.team.name)
+    assert submission is not None
+    with disk_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".partial-") as name:
+            partial = Path(name) / "submission"
+            partial.mkdir()
+            for model in onnx.models:
+                blob = checked.blobs.get(model.file)
+                data = None if blob is None else machine.repository.read(blob)
+                if data is None or parse_pointer(data) is not None:
+                    shutil.copyfile(
+                        _stored(machine, model.sha256, model.file), partial / model.file
+                    )
+                else:
+                    (partial / model.file).write_bytes(data)
+            write(submission, partial / "submission.yaml")
+            shutil.rmtree(place, ignore_errors=True)  # left by a killed run
+            partial.rename(place)
+
+
+def _stored(machine: Machine, sha256: str, file: str) -> Path:
+    """A file by its digest; that it is the right one is checked when it is taken in."""
+    git_folder = machine.repository.git_folder()
+    for place in (machine.state.path / "uploads" / sha256, stored_object(git_folder, sha256)):
+        if place.is_file() and not place.is_symlink():
+            return place
+    remedy = "Push it with Git LFS, or upload it to the organiser, and ask for the scoring again."
+    raise refused(f"{file} (SHA-256 {sha256}) is neither in the pull request nor uploaded", remedy)
+
+
+def _train(machine: Machine, checked: Checked, image: Image, place: Path) -> None:
+    """Run the image lane; what it leaves must speak for the team that proposed it."""
+    if not isinstance(machine.runner, DockerRunner):
+        message = "An image trains in containers only."
+        raise BusbenchError("usage", message, "Score it with --runner docker.")
+    with disk_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    identity = machine.runner.image_id(image.reference)
+    settings = TrainSettings(image=identity, command=image.command)
+    bundles = machine.state.bundles(checked.proposal.track)
+    train(bundles.path / "training", place, settings, machine.runner, machine.challenge)
+    trained = read_submission(place)
+    _demand_same(trained, checked)
+
+
+def _demand_same(trained: Submission, checked: Checked) -> None:
+    proposal = checked.proposal
+    expected = (checked.team.name, proposal.method, proposal.track)
+    if (trained.team, trained.method, trained.track) != expected:
+        why = f"The image's submission.yaml speaks for {trained.method} by {trained.team}"
+        raise refused(why, f"Write the team {checked.team.name} and method {proposal.method}.")

@@ -1,0 +1,106 @@
+"""`busbench ledger`: look through a ledger, and retract a result in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from evaluator.errors import BusbenchError
+from harness.cli.app import app, out, print_json
+from harness.cli.options import JsonOption, KeysOption
+from harness.ledger import (
+    LedgerVerdict,
+    Recorded,
+    RecordedReport,
+    RecordedRetraction,
+    RecordedRotation,
+    RecordedStandings,
+    Retraction,
+    append,
+    verify_ledger,
+)
+from harness.ranking.names import plain
+from harness.sealing.keys import Keys
+
+verbs = typer.Typer(help="Look through a ledger, and retract results.", no_args_is_help=True)
+app.add_typer(verbs, name="ledger")
+LedgerPath = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger, ledger.jsonl.")]
+MIN_DIGITS = 8  # of a digest that is given short
+
+
+@verbs.command()
+def entries(ledger: LedgerPath, as_json: JsonOption = False) -> None:
+    """List the entries of a ledger, with the digests by which `ledger retract` knows them.
+
+    Example: busbench ledger entries demo/ledger.jsonl
+    """
+    verdict = verify_ledger(ledger)
+    rows = [_row(entry) for entry in verdict.recorded]
+    if as_json:
+        return print_json(rows)
+    for row in rows:
+        line = f"{row['number']:>4}  {row['digest'][:16]}  {row['kind']:<10}  {row['about']}"
+        out.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+    return None
+
+
+@verbs.command()
+def retract(
+    ledger: LedgerPath,
+    entry: Annotated[
+        str, typer.Argument(help="The report's number, or its digest's first digits.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why, in one line that everybody may read.")],
+    keys: KeysOption,
+) -> None:
+    """Take a report off the board by a new entry that says why; the old one stays to be seen.
+
+    Example: busbench ledger retract l.jsonl 3 --reason "Trained on test images." --keys keys
+    """
+    found = find_report(verify_ledger(ledger), entry, ledger)
+    try:
+        retraction = Retraction(entry=found.digest, reason=reason)
+    except ValidationError as error:
+        remedy = "Give one line of 1 to 500 characters."
+        raise BusbenchError("usage", "--reason is no line of plain text.", remedy) from error
+    appended = append(ledger, retraction, Keys.open(keys))
+    told = "Entry" if appended.new else "Already done: entry"
+    what = f"{found.report.method} by {found.report.team}, entry {found.number}"
+    line = f"{told} {appended.entry.number} retracts {what}. Publish the site again."
+    out.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def find_report(verdict: LedgerVerdict, name: str, ledger: Path) -> RecordedReport:
+    """The report whose entry has the number, or the digest beginning with, `name`.
+
+    Raises:
+        BusbenchError: `usage` where no report, or more than one, is called so.
+    """
+    reports = [entry for entry in verdict.recorded if isinstance(entry, RecordedReport)]
+    found = [
+        entry
+        for entry in reports
+        if name == str(entry.number) or (len(name) >= MIN_DIGITS and entry.digest.startswith(name))
+    ]
+    if len(found) != 1:
+        remedy = f"`busbench ledger entries {ledger}` lists them."
+        raise BusbenchError("usage", f"{ledger} has no single report called {name}.", remedy)
+    return found[0]
+
+
+def _row(entry: Recorded) -> dict[str, Any]:
+    match entry:
+        case RecordedReport(report=report):
+            kind, about = "report", f"{report.method} by {report.team} on {report.track}"
+        case RecordedRetraction(retracted=retracted, reason=reason):
+            kind, about = "retraction", f"of entry {retracted.number}: {reason}"
+        case RecordedRotation(key=key):
+            kind, about = "rotation", f"to {key}"
+        case RecordedStandings():
+            kind, about = "standings", ""
+        case _:
+            raise AssertionError(entry)
+    return {"number": entry.number, "digest": entry.digest, "kind": kind, "about": about}

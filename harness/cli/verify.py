@@ -1,0 +1,151 @@
+"""`busbench verify`: does a ledger or a report hold, and what stands behind it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evaluator.contract import Report, read
+from evaluator.errors import BusbenchError
+from harness.challenge import load_challenge
+from harness.cli.app import app, out, print_json
+from harness.cli.options import (
+    ChallengeOption,
+    JsonOption,
+    RunnerName,
+    RunnerOption,
+    make_runner,
+)
+from harness.cli.progress import bars
+from harness.lanes.review import Evidence, Reports, rescore, review_splits
+from harness.ledger import is_report, verify_ledger, verify_report
+from harness.ranking.names import plain
+from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys, read_public_key
+from harness.splits import Reveal
+from harness.store import CaseStore
+
+Key = Annotated[
+    Path | None, typer.Option(help="A public key that must have signed it, report.pub.")
+]
+Paths = list[Path] | None
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="LEDGER|REPORT", help="What to verify.")],
+    key: Key = None,
+    holds: Annotated[
+        str | None, typer.Option(help="Digest of an entry that must be there, from earlier.")
+    ] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="Frozen splits that the reports must be scored on.")
+    ] = None,
+    store: Annotated[
+        Paths, typer.Option(help="Case store to open the splits' commitments with, and --secret.")
+    ] = None,
+    secret: Annotated[
+        Path | None, typer.Option(help="The organiser's secret; default: beside each split.")
+    ] = None,
+    reveal: Annotated[
+        Paths, typer.Option(help="Reveal document that opens commitments instead.")
+    ] = None,
+    rescore_runs: Annotated[
+        Path | None, typer.Option("--rescore", metavar="RUNS", help="Score kept predictions again.")
+    ] = None,
+    bundle: Annotated[Paths, typer.Option(help="Sealed bundles for --rescore.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="The key folder for --rescore.")] = None,
+    runner: RunnerOption = RunnerName.DOCKER,
+    challenge: ChallengeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check every byte, digest and signature of a ledger or of one signed report.
+
+    With --splits, also that its reports were scored on frozen splits; with --store or --reveal,
+    that the test labels are those that were committed to; with --rescore, that the kept
+    predictions give the same numbers again. Exit status 20 where something differs.
+
+    Example: busbench verify demo/ledger.jsonl --key demo/keys/report.pub --splits splits
+    """
+    facts, reports = _report(path, key) if is_report(path) else _ledger(path, key, holds)
+    differences: list[str] = []
+    if splits is None and (store or reveal):
+        raise _lacks("--store and --reveal open the commitments of --splits.", "--splits")
+    if secret is not None and not store:
+        raise _lacks("--secret opens commitments to the labels of --store.", "--store")
+    if splits is not None:
+        evidence = Evidence(
+            [CaseStore.open(each) for each in store or ()],
+            secret,
+            [read(Reveal, each, "split-invalid", "Fetch it again.") for each in reveal or ()],
+        )
+        with bars() as progress:
+            differences += review_splits(reports, splits, evidence, progress)
+        facts["splits"] = str(splits)
+        facts["labels"] = "opened" if store or reveal else "not opened: name --store or --reveal"
+    if rescore_runs is not None:
+        if keys is None or not bundle:
+            raise _lacks("--rescore opens the sealed labels again.", "--bundle and --keys")
+        settings = load_challenge(challenge)
+        opened = [Bundles.open(each) for each in bundle]
+        with bars() as progress:
+            run = make_runner(runner, settings, progress)
+            differences += rescore(
+                reports, rescore_runs, opened, Keys.open(keys), run, settings, progress
+            )
+        facts["rescored"] = len(reports)
+    _tell(facts, differences, json)
+
+
+def _tell(facts: dict[str, Any], differences: list[str], as_json: bool) -> None:
+    if differences:
+        facts["verdict"] = "something differs"
+    if as_json:
+        print_json({**facts, "differences": differences})
+    else:
+        for name, value in facts.items():
+            line = f"{name:<12}{plain(str(value))}"
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        for line in differences:
+            out.print(plain(f"differs     {line}"), markup=False, highlight=False, soft_wrap=True)
+    if differences:
+        raise typer.Exit(20)
+
+
+def _lacks(why: str, option: str) -> BusbenchError:
+    return BusbenchError("usage", why, f"Name {option}, too.")
+
+
+def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, Any], Reports]:
+    verdict = verify_ledger(path, None if key is None else read_public_key(key), holds)
+    origin = "as you named it" if verdict.pinned else "as the ledger says: compare it, or use --key"
+    facts = {
+        "verdict": "the ledger holds",
+        "reports": len(verdict.reports),
+        "retractions": len(verdict.retractions),
+        "rotations": len(verdict.keys) - 1,
+        "head": verdict.head,
+        "key": verdict.key,
+        "pinned": verdict.pinned,
+        "trust": f"key {origin}",
+    }
+    return facts, {f"entry {entry.number}": entry.report for entry in verdict.reports}
+
+
+def _report(path: Path, key: Path | None) -> tuple[dict[str, Any], dict[str, Report]]:
+    if key is None:
+        message = f"{path} is a lone report, and a report does not say whose key to believe."
+        raise BusbenchError("usage", message, "Name the organiser's key: --key report.pub.")
+    public = read_public_key(key)
+    report = verify_report(path, public)
+    facts = {
+        "verdict": "the report holds",
+        "method": report.method,
+        "team": report.team,
+        "track": report.track,
+        "status": report.status,
+        "key": public.keyid,
+    }
+    return facts, {str(path): report}

@@ -1,0 +1,248 @@
+"""From an approved pull request to the board: only what was approved is run, once, by our code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ci import after_merge, score_pr
+from ci.after_merge import record_merged
+from ci.comment import refusal, result
+from ci.score_pr import score_approved
+from ci.state import State
+from evaluator.errors import BusbenchError
+from evaluator.files import sha256_bytes
+from harness.challenge import Phase
+from harness.feedback import Book, Feedback
+from harness.feedback.policy import Submitted, failure
+from harness.ledger import verify_ledger
+from tests.ci.conftest import Forge, git, hand_in, make_forge
+from tests.harness.small_challenge import model_bytes
+
+PHASE = Phase(name="now", quota=2, steps={"dice": 0.1}, results_open=date(2020, 1, 1))
+
+
+@dataclass(frozen=True)
+class Journey:
+    """Two pull requests, scored at once and then merged one after the other."""
+
+    forge: Forge
+    comments: dict[str, str]
+    told: list[str]
+
+
+def score(forge: Forge, head: str, reference: str, author: str = "alice") -> Path:
+    """Score as the workflow does; the folder of the comment."""
+    out = forge.root / f"out-{head}"
+    base = git(forge.clone, "rev-parse", "HEAD")
+    score_approved(forge.machine, base, head, reference, "origin", author, out)
+    return out
+
+
+def refused(forge: Forge, head: str, reference: str, author: str = "alice") -> tuple[str, str]:
+    """The error's code, and the comment that tells it."""
+    with pytest.raises(BusbenchError) as caught:
+        score(forge, head, reference, author)
+    return caught.value.code, (forge.root / f"out-{head}" / "comment.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def journey(organiser: Path, tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    root = tmp_path_factory.mktemp("forge")
+    state = State(Path(shutil.copytree(organiser, root / "state")))
+    forge = make_forge(root, state, (PHASE,))
+    pulls = {}
+    for team, author, bias in (("alpha", "alice", -2.0), ("beta", "bob", -1.5)):
+        work = forge.checkout(author)  # each a fork of its own
+        manifest = hand_in(work, team, bias=bias)
+        if team == "beta":  # by reference alone: the file was uploaded
+            file = manifest.parent / "bright" / "all.onnx"
+            (state.path / "uploads").mkdir()
+            file.rename(state.path / "uploads" / sha256_bytes(model_bytes(bias)))
+        pulls[author] = forge.propose(work)
+    with ThreadPoolExecutor(2) as pool:
+        started = {who: pool.submit(score, forge, *pull, who) for who, pull in pulls.items()}
+        outs = {who: one.result() for who, one in started.items()}
+    assert not state.ledger.exists()  # nothing is recorded before the merge
+    told = [record_merged(forge.machine, *forge.merge(pulls[who][1])) for who in pulls]
+    comments = {who: (out / "comment.md").read_text() for who, out in outs.items()}
+    return Journey(forge, comments, told)
+
+
+def test_two_pull_requests_at_once_both_reach_the_ledger_and_the_site(journey: Journey) -> None:
+    state = journey.forge.machine.state
+    reports = [entry.report for entry in verify_ledger(state.ledger).reports]
+    assert [(r.team, r.method) for r in reports] == [
+        ("Team Alpha", "bright"),
+        ("Team Beta", "bright"),
+    ]
+    assert "recorded as entry 1" in journey.told[0] and "recorded as entry 2" in journey.told[1]
+    page = (state.site / "index.html").read_text()
+    assert "Team Alpha" in page and "Team Beta" in page
+
+
+def test_a_comment_tells_rounded_numbers_and_the_quota(journey: Journey) -> None:
+    exact = verify_ledger(journey.forge.machine.state.ledger).reports[0].report.scores
+    dice = exact.groups["all"].metrics["dice"].mean
+    assert f"| all | {round(dice, 1):g} |" in journey.comments["alice"]
+    assert f"{dice:.4f}" not in journey.comments["alice"]
+    assert "Submissions left: 1 in this phase." in journey.comments["alice"]
+
+
+def test_recording_a_merge_again_changes_nothing(journey: Journey) -> None:
+    forge = journey.forge
+    before = forge.machine.state.ledger.read_bytes()
+    first = git(forge.clone, "rev-list", "--max-parents=0", "HEAD")
+    assert "stands already as entry 1" in record_merged(forge.machine, first, forge.base)
+    assert forge.machine.state.ledger.read_bytes() == before
+
+
+def test_a_push_after_the_approval_is_not_run(journey: Journey) -> None:
+    forge = journey.forge
+    work = forge.checkout("pushed")
+    hand_in(work, method="pushed")
+    approved, reference = forge.propose(work)
+    (work / "submissions/alpha/pushed/all.onnx").write_bytes(model_bytes(9.0))
+    git(work, "add", "-A")
+    git(work, "commit", "-q", "--amend", "-m", "Something else")
+    forge.push(work, number=int(reference.split("/")[2]))
+    code, comment = refused(forge, approved, reference)
+    assert code == "pull-request-refused" and "moved to" in comment
+    assert not (forge.machine.state.path / "submissions").joinpath(approved).exists()
+    assert all(one.method != "pushed" for one in submissions(forge))
+
+
+def submissions(forge: Forge) -> tuple[Submitted, ...]:
+    return Book.beside(forge.machine.state.ledger).submissions
+
+
+def test_a_pull_request_that_edits_the_scorer_is_not_run(journey: Journey) -> None:
+    forge = journey.forge
+    work = forge.checkout("scorer")
+    hand_in(work, method="scorer")
+    (work / "harness" / "score.py").write_text("print('dice 1.0')\n")
+    code, comment = refused(forge, *forge.propose(work))
+    assert code == "pull-request-refused" and "harness/score.py" in comment
+    assert all(one.method != "scorer" for one in submissions(forge))
+
+
+def test_only_the_base_branchs_code_scores(journey: Journey) -> None:
+    forge = journey.forge
+    work = forge.checkout("code")
+    hand_in(work, method="code")
+    pull = forge.propose(work)
+    scorer = forge.clone / "harness" / "score.py"
+    before = scorer.read_text()
+    scorer.write_text("print('dice 1.0')\n")
+    try:
+        assert refused(forge, *pull)[0] == "usage"
+    finally:
+        scorer.write_text(before)
+    git(forge.clone, "checkout", "-q", "HEAD~1")
+    try:
+        with pytest.raises(BusbenchError, match="newest commit"):
+            score_approved(
+                forge.machine, forge.base, *pull, "origin", "alice", forge.root / "out-old"
+            )
+    finally:
+        git(forge.clone, "checkout", "-q", "main")
+
+
+def test_what_was_merged_without_a_scoring_does_not_enter_the_ledger(
+    organiser: Path, tmp_path: Path
+) -> None:
+    forge = make_forge(tmp_path, State(organiser), ())
+    work = forge.checkout("alice")
+    hand_in(work, method="unscored")
+    _, reference = forge.propose(work)
+    with pytest.raises(BusbenchError, match="never scored"):
+        record_merged(forge.machine, *forge.merge(reference))
+    assert not forge.machine.state.ledger.exists()
+
+
+def test_a_file_that_is_nowhere_is_named(journey: Journey) -> None:
+    forge = journey.forge
+    work = forge.checkout("nowhere")
+    (hand_in(work, method="nowhere", bias=-0.5).parent / "nowhere" / "all.onnx").unlink()
+    code, comment = refused(forge, *forge.propose(work))
+    assert code == "pull-request-refused"
+    assert "neither in the pull request nor uploaded" in comment
+
+
+def test_a_lfs_object_is_taken_from_the_clone_by_its_digest(journey: Journey) -> None:
+    """`git lfs fetch` leaves it there; the pull request holds a pointer."""
+    forge = journey.forge
+    data = model_bytes(-2.0)
+    sha256 = sha256_bytes(data)
+    work = forge.checkout("lfs")
+    file = hand_in(work, method="lfs").parent / "lfs" / "all.onnx"
+    file.write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(data)}\n"
+    )
+    store = forge.clone / ".git" / "lfs" / "objects" / sha256[:2] / sha256[2:4]
+    store.mkdir(parents=True)
+    (store / sha256).write_bytes(data)
+    score(forge, *forge.propose(work))  # the team's second and last submission
+    hand_in(work, method="third", bias=-1.0)
+    git(work, "rm", "-q", "-r", "submissions/alpha/lfs", "submissions/alpha/lfs.yaml")
+    code, comment = refused(forge, *forge.propose(work))
+    assert code == "quota-exceeded" and "has used its 2 submissions" in comment
+
+
+def test_a_failure_shows_no_word_of_the_stage(journey: Journey) -> None:
+    own = submissions(journey.forge)[0]
+    error = BusbenchError("model-failed", "case_017 made it fail at /srv/secret.", "Look there.")
+    told = refusal(error, failure([own], own, PHASE, date(2026, 3, 1), error), "f" * 40)
+    assert "model-failed" in told and "case_017" not in told and "/srv" not in told
+
+
+def test_a_fault_of_ours_shows_no_path_of_ours() -> None:
+    error = BusbenchError("keys-invalid", "/srv/keys/report.key is missing.", "Restore /srv/keys.")
+    told = refusal(error, None, "f" * 40)
+    assert "keys-invalid" in told and "/srv" not in told
+
+
+def test_names_in_a_comment_call_nobody_and_mark_nothing_up() -> None:
+    feedback = Feedback(
+        team="@everyone <img src=x> | [a](https://example.org)",
+        method="**m**",
+        track="phantom",
+        phase="now",
+        submission_sha256="0" * 64,
+        status="complete",
+        scores={"all": {"dice": 0.5}},
+        counted=True,
+        left_today=None,
+        left=None,
+        cases_open=False,
+    )
+    text = result(feedback, "f" * 40)
+    assert "@" not in text and "<img" not in text.replace("\\<img", "") and "://" not in text
+    assert "\\*\\*m\\*\\*" in text
+
+
+def test_the_scripts_run_from_the_shell(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the workflows call, with an already scored pull request."""
+    forge = journey.forge
+    state = forge.machine.state.path
+    declared = tmp_path / "challenge.yaml"
+    declared.write_text(json.dumps(forge.machine.challenge.document()))
+    common = ["--repository", str(forge.clone), "--challenge", str(declared)]
+    common += ["--state", str(state), "--runner", "process"]
+    head = git(forge.bare, "rev-parse", "refs/pull/1/head")
+    where = ["--base", "main", "--head", head, "--reference", "refs/pull/1/head"]
+    again = [*where, "--author", "alice", "--out", str(tmp_path / "out")]
+    # it is merged by now, so it changes nothing any more
+    assert score_pr.main([*common, *again]) == 10
+    assert "0 submissions" in (tmp_path / "out" / "comment.md").read_text()
+    first = git(forge.clone, "rev-list", "--max-parents=0", "HEAD")
+    assert after_merge.main([*common, "--before", first, "--after", "HEAD"]) == 0
+    assert "stands already as entry 1" in capsys.readouterr().out

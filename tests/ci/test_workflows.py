@@ -1,0 +1,132 @@
+"""The workflows give no stranger a secret, a right or a moment on the organiser's machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ci.check_pr import main as check_main
+from ci.proposal import Proposal, Teams
+from tests.conftest import ROOT
+
+FOLDER = ROOT / ".github" / "workflows"
+WORKFLOWS = sorted(FOLDER.glob("submission-*.yml"))
+GITLAB = ROOT / "ci" / "gitlab-ci.example.yml"
+
+
+def read(path: Path) -> dict[str, Any]:
+    document = yaml.safe_load(path.read_text("utf-8"))
+    document["on"] = document.pop(True)  # YAML 1.1 reads `on` as true
+    return dict(document)
+
+
+def steps(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in document["jobs"].values() for step in job["steps"]]
+
+
+def test_there_are_three_workflows() -> None:
+    names = [path.stem.removeprefix("submission-") for path in WORKFLOWS]
+    assert names == ["check", "merge", "score"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_action_is_pinned_by_its_commit(path: Path) -> None:
+    for line in re.findall(r"uses: (.*)", path.read_text()):
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_rights_are_given_job_by_job_and_none_to_the_machine_with_the_keys(path: Path) -> None:
+    document = read(path)
+    assert document["permissions"] == {}
+    assert "concurrency" in document
+    for job in document["jobs"].values():
+        assert "timeout-minutes" in job
+        if "self-hosted" in job["runs-on"]:
+            assert job["permissions"] == {"contents": "read"}
+            assert job["environment"] == "scoring"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_token_stays_on_disk_and_no_expression_stands_in_a_script(path: Path) -> None:
+    for step in steps(read(path)):
+        assert "${{" not in step.get("run", "")
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_what_a_stranger_starts_has_no_secret_and_not_our_machine() -> None:
+    for path in WORKFLOWS:
+        document = read(path)
+        triggers = set(document["on"])
+        assert not triggers & {"pull_request_target", "issue_comment", "workflow_run"}
+        if "pull_request" in triggers:
+            text = path.read_text()
+            assert "secrets." not in text and "self-hosted" not in text
+            assert "environment" not in text
+            assert document["jobs"]["check"]["permissions"] == {"contents": "read"}
+
+
+def test_all_logic_is_in_scripts_that_exist() -> None:
+    called = set()
+    for path in (*WORKFLOWS, GITLAB):
+        called |= set(re.findall(r"-m (ci\.\w+)", path.read_text()))
+        for step in steps(read(path)) if path != GITLAB else ():
+            assert len(step.get("run", "").splitlines()) <= 4
+    assert called == {"ci.check_pr", "ci.score_pr", "ci.after_merge"}
+
+
+@pytest.mark.parametrize("module", ["check_pr", "score_pr", "after_merge"])
+def test_scripts_take_the_options_that_workflows_give(module: str) -> None:
+    command = [sys.executable, "-m", f"ci.{module}", "--help"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for path in (*WORKFLOWS, GITLAB):
+        text = path.read_text().replace("\\\n", " ")
+        text = re.sub(r"\n\s+(?=--)", " ", text)
+        for call in re.findall(rf"-m ci\.{module}\b(.*)", text):
+            options = re.findall(r"--[a-z]+", call)
+            assert options
+            for option in options:
+                assert option in told, (path, option)
+
+
+def test_zizmor_finds_nothing() -> None:
+    tool = shutil.which("zizmor", path=str(Path(sys.executable).parent)) or shutil.which("zizmor")
+    if tool is None:
+        pytest.skip("zizmor is not installed")
+    done = subprocess.run(
+        [tool, "--offline", "--no-progress", FOLDER], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_actionlint_finds_nothing() -> None:
+    tool = shutil.which("actionlint")
+    if tool is None:
+        pytest.skip("actionlint is not installed; it comes as a binary of its own")
+    done = subprocess.run([tool, *WORKFLOWS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_repositorys_own_list_of_teams_and_the_pages_examples_are_valid() -> None:
+    Teams.model_validate(yaml.safe_load((ROOT / "submissions" / "teams.yaml").read_text()))
+    page = (ROOT / "docs" / "pull-requests.md").read_text("utf-8")
+    blocks = re.findall(r"^ *```yaml\n(.*?)^ *```$", page, re.M | re.S)
+    documents = [yaml.safe_load(re.sub(r"^   ", "", block, flags=re.M)) for block in blocks]
+    models = {"busbench/teams/v1": Teams, "busbench/proposal/v1": Proposal}
+    assert [document["schema"] for document in documents].count("busbench/proposal/v1") == 2
+    for document in documents:
+        models[document["schema"]].model_validate(document)
+
+
+def test_a_person_can_run_the_check_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    head = ["--base", "HEAD", "--head", "HEAD", "--author", "me", "--repository", str(ROOT)]
+    assert check_main(head) == 10
+    assert "It changes 0 submissions" in capsys.readouterr().err

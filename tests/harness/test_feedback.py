@@ -1,0 +1,322 @@
+"""The feedback policy: what a team may ask, and how little it learns of hidden labels."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from evaluator.contract import InputSpec, ModelFile, OutputSpec, Report, Submission
+from evaluator.errors import BusbenchError
+from harness.challenge import Challenge, Phase
+from harness.feedback import Book, demand_open, phase_on
+from harness.feedback.policy import Submitted, rounded, show
+from tests.factories import digest_of, make_report
+from tests.harness.hill_climbing import table
+
+DAY, NEXT_DAY = date(2026, 3, 1), date(2026, 3, 2)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "feedback.md"
+STRICT = Phase(name="test", steps={"dice": 0.01, "hd95": 1.0}, quota_per_day=2, quota=3)
+
+
+def make(number: int = 0, team: str = "team", track: str = "busbra") -> Submission:
+    return Submission(
+        team=team,
+        method="m",
+        track=track,
+        input=InputSpec(height=32, width=32),
+        output=OutputSpec(),
+        opset=17,
+        models=(ModelFile(file="a.onnx", sha256=digest_of(f"{team} {number}")),),
+    )
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book.beside(tmp_path / "ledger.jsonl")
+
+
+def hand_in(book: Book, number: int, day: date = DAY, report: Report | None = None, **how: str):
+    own = book.open(make(number, **how), STRICT, day)
+    return book.close(own, STRICT, day, report or make_report())
+
+
+def refused(book: Book, number: int, day: date = DAY, **how: str) -> str:
+    with pytest.raises(BusbenchError) as caught:
+        book.open(make(number, **how), STRICT, day)
+    assert caught.value.code == "quota-exceeded"
+    return caught.value.remedy
+
+
+# --- quota -------------------------------------------------------------------------------------
+
+
+def test_no_team_hands_in_more_than_its_quota(book: Book) -> None:
+    left = [(f.left_today, f.left) for f in (hand_in(book, 0), hand_in(book, 1))]
+    assert left == [(1, 2), (0, 1)]
+    assert "tomorrow" in refused(book, 2)
+    assert hand_in(book, 2, NEXT_DAY).left == 0
+    assert "next phase" in refused(book, 3, NEXT_DAY)
+    assert hand_in(book, 0, team="another").left == 2
+    assert hand_in(book, 0, track="busi").left == 2
+
+
+@pytest.mark.parametrize(
+    "spelling", ["TEAM", " team ", "te\u200aam".replace("\u200a", "a"[:0]), "ｔｅａｍ"]
+)
+def test_another_spelling_is_no_new_team(book: Book, spelling: str) -> None:
+    for number in (0, 1):
+        hand_in(book, number)
+    refused(book, 2, team=spelling)
+
+
+def test_the_same_files_take_no_quota_again_and_teach_nothing_new(book: Book) -> None:
+    first = hand_in(book, 0, report=make_report(dice=0.80))
+    again = hand_in(book, 0, report=make_report(dice=0.99))
+    assert first == again
+    assert len(book.submissions) == 1
+
+
+@pytest.mark.parametrize(
+    "code, counts",
+    [
+        ("model-failed", True),
+        ("limit-time", True),
+        ("gate-refused", True),
+        ("engine-unavailable", False),
+        ("disk-full", False),
+        ("stage-crashed", False),
+        ("bundle-invalid", False),
+        ("ledger-invalid", False),
+        ("usage", False),
+    ],
+)
+def test_only_the_submissions_own_failures_take_quota(book: Book, code: str, counts: bool) -> None:
+    own = book.open(make(), STRICT, DAY)
+    error = BusbenchError(code, "case_017 has a lesion of 431 pixels.", "Look at /srv/labels.")
+    told = book.fail(own, STRICT, DAY, error)
+    assert told.counted is counts
+    assert len(book.submissions) == counts
+    assert (told.status, told.code, told.scores) == ("failed", code, None)
+    assert "case_017" not in told.model_dump_json() and "/srv" not in told.model_dump_json()
+
+
+def test_a_failure_of_ours_later_gives_back_no_place_that_was_taken_by_their_own(
+    book: Book,
+) -> None:
+    own = book.open(make(), STRICT, DAY)
+    book.fail(own, STRICT, DAY, BusbenchError("model-failed", "x", "y"))
+    again = book.open(make(), STRICT, DAY)
+    assert book.fail(again, STRICT, DAY, BusbenchError("disk-full", "x", "y")).counted
+    hand_in(book, 1)
+    refused(book, 2)
+
+
+def test_a_killed_evaluation_keeps_its_place_and_resumes_it(book: Book) -> None:
+    first = book.open(make(), STRICT, DAY)  # and then the machine dies
+    assert book.open(make(), STRICT, NEXT_DAY) == first
+    assert len(book.submissions) == 1
+
+
+def _take(path: Path, team: str, number: int, taken: object) -> None:
+    try:
+        Book(path).open(make(number, team=team), STRICT, DAY)
+    except BusbenchError:
+        return
+    taken.put(team)  # type: ignore[attr-defined]
+
+
+def test_submissions_at_once_never_share_the_last_place(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    taken = fork.Queue()
+    path = tmp_path / "book.json"
+    racers = [
+        fork.Process(target=_take, args=(path, team, number, taken))
+        for team in ("a", "b")
+        for number in range(6)
+    ]
+    for racer in racers:
+        racer.start()
+    won = sorted(taken.get(timeout=60) for _ in range(4))
+    for racer in racers:
+        racer.join()
+        assert racer.exitcode == 0
+    assert won == ["a", "a", "b", "b"] and taken.empty()
+    assert len(Book(path).submissions) == 4
+
+
+def test_a_damaged_book_opens_no_door(book: Book) -> None:
+    book.path.write_text("{}x")
+    with pytest.raises(BusbenchError) as caught:
+        book.open(make(), STRICT, DAY)
+    assert caught.value.code == "feedback-invalid"
+
+
+def test_the_book_is_for_the_organiser_alone(book: Book) -> None:
+    hand_in(book, 0)
+    assert book.path.stat().st_mode & 0o077 == 0
+
+
+# --- what is shown -----------------------------------------------------------------------------
+
+
+def test_only_declared_numbers_are_shown_and_rounded(book: Book) -> None:
+    told = hand_in(book, 0, report=make_report(dice=0.81234, hd95=20.49))
+    assert told.scores == {"all": {"dice": 0.81, "hd95": 20.0}}
+    assert not told.cases_open
+
+
+def test_the_ladder_shows_nothing_but_a_step_forward(book: Book) -> None:
+    steps = [(0.800, 20.0), (0.809, 19.2), (0.5, 90.0), (0.8111, 18.9)]
+    phase = STRICT.model_copy(update={"quota": None, "quota_per_day": None})
+    shown = []
+    for number, (dice, hd95) in enumerate(steps):
+        own = book.open(make(number), phase, DAY)
+        told = book.close(own, phase, DAY, make_report(dice=dice, hd95=hd95))
+        assert told.scores is not None
+        shown.append((told.scores["all"]["dice"], told.scores["all"]["hd95"]))
+    assert shown == [(0.8, 20.0), (0.8, 20.0), (0.8, 20.0), (0.81, 19.0)]
+
+
+def test_another_teams_best_is_nobodys_ladder(book: Book) -> None:
+    hand_in(book, 0, team="strong", report=make_report(dice=0.9))
+    assert hand_in(book, 0, report=make_report(dice=0.7)).scores["all"]["dice"] == 0.7
+
+
+@given(
+    scores=st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    step=st.sampled_from([0.001, 0.01, 0.02, 0.05, 0.1]),
+)
+def test_what_a_ladder_shows_follows_from_its_definition(scores: list[float], step: float) -> None:
+    """Against the loop of Blum & Hardt's figure 1, written for a score where more is better."""
+    phase = Phase(name="p", steps={"dice": step})
+    book: list[Submitted] = []
+    best: float | None = None
+    for number, score in enumerate(scores):
+        own = Submitted.now(make(number), phase, DAY)
+        shown = show(book, own, make_report(dice=score), phase)
+        book.append(own.model_copy(update={"shown": shown}))
+        best = rounded(score, step) if best is None or score > best + step else best
+        # a score at the very edge of a step may fall on either side
+        if abs(abs(score - best) - step) > 1e-9:
+            assert shown["all"]["dice"] == best
+        best = shown["all"]["dice"]
+
+
+@given(st.floats(-1000, 1000), st.sampled_from([0.001, 0.01, 0.02, 0.05, 0.25, 0.3, 1.0, 5.0]))
+def test_a_rounded_number_is_a_near_multiple_of_its_step(value: float, step: float) -> None:
+    shown = rounded(value, step)
+    assert abs(shown - value) <= step / 2 + 1e-9
+    assert abs(shown / step - round(shown / step)) < 1e-6
+    assert len(repr(shown)) <= 12
+
+
+def test_without_a_policy_everything_is_shown(book: Book) -> None:
+    phase = phase_on(Challenge(), DAY)
+    told = book.close(book.open(make(), phase, DAY), phase, DAY, make_report(dice=0.81234))
+    assert told.scores is not None and told.cases_open
+    assert told.scores["all"]["dice"] == 0.81234 and "lesion" in told.scores
+    assert (told.left, told.left_today) == (None, None)
+
+
+# --- phases ------------------------------------------------------------------------------------
+
+
+PHASES = Challenge(
+    phases=(
+        Phase(name="development", closes=date(2026, 3, 31), steps={"dice": 0.01}),
+        Phase(
+            name="final",
+            opens=date(2026, 4, 10),
+            closes=date(2026, 4, 20),
+            steps={"dice": 0.01},
+            results_open=date(2026, 5, 1),
+        ),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    "day, name",
+    [("2020-01-01", "development"), ("2026-03-31", "development"), ("2026-04-10", "final")],
+)
+def test_each_day_belongs_to_its_phase(day: str, name: str) -> None:
+    assert phase_on(PHASES, date.fromisoformat(day)).name == name
+
+
+@pytest.mark.parametrize("day, tells", [("2026-04-01", "2026-04-10"), ("2026-04-21", "is over")])
+def test_between_and_after_phases_nothing_is_taken(day: str, tells: str) -> None:
+    with pytest.raises(BusbenchError, match=tells) as caught:
+        phase_on(PHASES, date.fromisoformat(day))
+    assert caught.value.code == "phase-closed"
+
+
+@pytest.mark.parametrize(
+    "phases",
+    [
+        [{"name": "a"}, {"name": "b"}],
+        [{"name": "a", "closes": "2026-01-02"}, {"name": "b", "opens": "2026-01-02"}],
+        [{"name": "a", "closes": "2026-01-02"}, {"name": "a", "opens": "2026-01-03"}],
+        [{"name": "a", "opens": "2026-01-02", "closes": "2026-01-01"}],
+        [{"name": "a", "steps": {"dice": 0}}],
+        [{"name": "a", "steps": {"secret": 0.1}}],
+        [{"name": "a", "quota": 0}],
+    ],
+)
+def test_phases_that_contradict_themselves_are_refused(phases: list[dict[str, object]]) -> None:
+    with pytest.raises(ValidationError):
+        Challenge.model_validate({"phases": phases})
+
+
+@pytest.mark.parametrize(
+    "day, is_open",
+    [(date(2026, 4, 20), False), (date(2026, 4, 30), False), (date(2026, 5, 1), True)],
+)
+def test_exact_results_stay_closed_until_their_day(book: Book, day: date, is_open: bool) -> None:
+    phase = PHASES.phases[1]
+    own = book.open(make(), phase, date(2026, 4, 15))
+    assert book.close(own, phase, day, make_report()).cases_open is is_open
+    if is_open:
+        return demand_open(book.submissions, PHASES, day)
+    with pytest.raises(BusbenchError, match="final") as caught:
+        demand_open(book.submissions, PHASES, day)
+    assert caught.value.code == "results-closed"
+    return None
+
+
+def test_the_pages_own_declaration_is_valid() -> None:
+    text = re.search(r"^```yaml\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+    assert text is not None
+    names = [phase.name for phase in Challenge.model_validate(yaml.safe_load(text[1])).phases]
+    assert names == ["development", "final"]
+
+
+def test_a_phase_that_was_renamed_opens_nothing(book: Book) -> None:
+    hand_in(book, 0)
+    with pytest.raises(BusbenchError, match="test of earlier submissions"):
+        demand_open(book.submissions, Challenge(), DAY)
+
+
+# --- the attack --------------------------------------------------------------------------------
+
+
+def test_a_hill_climber_learns_little_and_the_page_says_how_much() -> None:
+    found = table()
+    everything = 0.15
+    assert found["no policy"]["one by one"] == pytest.approx(everything)
+    for attack in found["no policy"]:
+        strict = found["ladder, step 0.02, 10 in all"][attack]
+        assert strict < everything / 8
+        assert found["no policy"][attack] > 3 * strict
+    page = PAGE.read_text("utf-8")
+    for policy, gains in found.items():
+        cells = re.search(rf"^\| {re.escape(policy)} \|(.*)\|$", page, re.MULTILINE)
+        assert cells, policy
+        assert [float(cell) for cell in cells[1].split("|")] == list(gains.values()), policy

@@ -1,0 +1,157 @@
+"""docs/verify.md: a reviewer without BUSBench finds every lie, with the page's own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evaluator.contract import write
+from evaluator.files import canonical_json, sha256_bytes
+from harness.ledger import Retraction, Standings, append, rotate, sign, verify_ledger
+from harness.splits import FrozenSplit, reveal
+from harness.store import CaseStore
+from tests.factories import make_report
+from tests.harness.conftest import Evaluated
+from tests.harness.test_freeze import SECRET
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "verify.md"
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def public_tools() -> None:
+    missing = [tool for tool in ("bash", "jq", "openssl") if shutil.which(tool) is None]
+    if missing:
+        message = f"{', '.join(missing)} is not installed, so docs/verify.md cannot be tried"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture(scope="module")
+def published(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an organiser publishes, with an entry of every kind in the ledger."""
+    folder = tmp_path_factory.mktemp("published")
+    challenge, root = evaluated.challenge, evaluated.challenge.root
+    ledger = Path(shutil.copy(evaluated.ledger, folder / "ledger.jsonl"))
+    keys = challenge.keys
+    wrong = append(ledger, sign(make_report(team="Müller"), keys), keys).entry.digest
+    append(ledger, Retraction(entry=wrong, reason="A wrong split — “v0”."), keys)
+    append(ledger, Standings(body={"mean": 1e-07, "rows": [0.1, 1e22, -0.0]}), keys)
+    new = keys.renewed(folder / "keys-2")
+    rotate(ledger, keys, new)
+    append(ledger, sign(make_report(method="later"), new), new)
+    shutil.copy(keys.path / "report.pub", folder)
+    shutil.copytree(root / "splits" / "v1", folder / "split")
+    split = FrozenSplit.open(folder / "split")
+    write(reveal(split, CaseStore.open(root / "store"), SECRET), folder / "reveal.json")
+    return folder
+
+
+def follow(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Do what the page says in `folder`: save its programs, run its commands in order."""
+    commands = []
+    for kind, text in BLOCK.findall(PAGE.read_text("utf-8")):
+        if kind == "python":
+            name = re.match(r'"""python3 (\S+)', text)
+            assert name is not None
+            (folder / name[1]).write_text(text, "utf-8")
+        else:
+            commands.append(text)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+        cwd=folder,
+        env={"PATH": path, "HOME": str(folder), "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_page_accepts_what_is_true(published: Path, evaluated: Evaluated) -> None:
+    done = follow(published)
+    assert done.returncode == 0, done.stderr
+    verdict = verify_ledger(published / "ledger.jsonl")
+    assert evaluated.challenge.keys.report.keyid in done.stdout
+    assert "Signature Verified Successfully" in done.stdout
+    assert f"{verdict.entries} entries hold; head {verdict.head}" in done.stdout
+    assert "phantom: bright by team: Dice" in done.stdout and "later by" in done.stdout
+    assert "Müller: Dice" not in done.stdout  # retracted
+    assert "the lock holds" in done.stdout and "commitments open" in done.stdout
+
+
+def test_the_page_needs_no_busbench() -> None:
+    blocks = "".join(text for _, text in BLOCK.findall(PAGE.read_text("utf-8")))
+    assert not re.search(r"\b(busbench |harness|evaluator|securesystemslib)\b", blocks)
+
+
+def _change(name: str, old: bytes, new: bytes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        assert old in data
+        (folder / name).write_bytes(data.replace(old, new, 1))
+
+    return change
+
+
+def _drop_line(number: int) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        lines = (folder / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+        del lines[number]
+        (folder / "ledger.jsonl").write_bytes(b"".join(lines))
+
+    return change
+
+
+def _forge_entry(folder: Path) -> None:
+    """Change a reason, and mend the digest as who lacks the key can."""
+    lines = (folder / "ledger.jsonl").read_bytes().splitlines()
+    entry = json.loads(lines[3])
+    entry["reason"] = "No reason at all."
+    body = {name: entry[name] for name in entry.keys() - {"digest", "signature"}}
+    entry["digest"] = sha256_bytes(canonical_json(body))
+    (folder / "ledger.jsonl").write_bytes(b"\n".join([*lines[:3], canonical_json(entry)]) + b"\n")
+
+
+def _another_key(folder: Path) -> None:
+    shutil.copy(folder / "keys-2" / "report.pub", folder / "report.pub")
+
+
+def _mend_lock(folder: Path) -> None:
+    """Change the lock and its digest together: then no report names it any more."""
+    lock = json.loads((folder / "split" / "lock.json").read_bytes())
+    lock["seed"] += 1
+    del lock["digest"]
+    lock["digest"] = sha256_bytes(canonical_json(lock))
+    (folder / "split" / "lock.json").write_text(json.dumps(lock))
+
+
+LIES: dict[str, Callable[[Path], None]] = {
+    "a changed digit": _change("ledger.jsonl", b'"number":3', b'"number":4'),
+    "a changed report": _change("ledger.jsonl", b'"payload":"ey', b'"payload":"eY'),
+    "a dropped entry": _drop_line(2),
+    "a dropped rotation": _drop_line(5),
+    "an entry forged with a digest that fits": _forge_entry,
+    "another key than the report's": _another_key,
+    "a changed lock": _change("split/lock.json", b'"seed": 42', b'"seed": 43'),
+    "a lock that was mended": _mend_lock,
+    "a changed split": _change("split/split.csv", b",train,", b",test,"),
+    "a changed label": _change("reveal.json", b'"class": "benign"', b'"class": "malignant"'),
+    "a torn tail": lambda folder: (folder / "ledger.jsonl").open("ab").write(b'{"di') and None,
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_the_page_finds_a_lie(published: Path, tmp_path: Path, lie: str) -> None:
+    folder = Path(shutil.copytree(published, tmp_path / "published"))
+    LIES[lie](folder)
+    assert follow(folder).returncode != 0
