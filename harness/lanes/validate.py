@@ -88,7 +88,7 @@ def validate(
     if not (folder / "submission").is_dir():
         take(submission_folder, folder / "submission", training.bundle.track)
     run_once(runner, gate_stage(folder / "submission", folder / "gate", challenge), progress)
-    parts = _parts(submission, training.bundle.folds)
+    parts = one_a_fold(submission, training.bundle.folds)
     found = {}
     for fold, part in parts.items():
         place = folder / f"fold-{fold}"
@@ -117,7 +117,7 @@ def _run_id(
     return sha256_bytes(canonical_json(decides))[:16]
 
 
-def _parts(submission: Submission, folds: int) -> dict[int, Submission]:
+def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
     """For each fold that has a model, the submission with that model alone."""
     by_fold = {model.fold: model for model in submission.models}
     chosen = {fold: by_fold.get(fold) or by_fold.get(None) for fold in range(folds)}

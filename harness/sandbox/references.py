@@ -99,12 +99,12 @@ def fetch(client: docker.DockerClient, wanted: Wanted, progress: Progress) -> No
         )
     try:
         steps = client.api.pull(name, stream=True, decode=True)
-        _follow(name, steps, wanted.max_mb, progress)
+        follow(name, steps, wanted.max_mb, progress)
     except (APIError, requests.RequestException) as error:
         raise _refused(name, str(getattr(error, "explanation", None) or error)) from error
 
 
-def _follow(name: str, steps: Iterable[Mapping[str, Any]], max_mb: int, progress: Progress) -> None:
+def follow(name: str, steps: Iterable[Mapping[str, Any]], max_mb: int, progress: Progress) -> None:
     """Read a pull's messages; leaving it early has the engine stop."""
     sizes: dict[str, tuple[int, int]] = {}  # layer -> bytes that are here, bytes in all
     for step in steps:

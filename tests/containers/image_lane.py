@@ -136,7 +136,7 @@ def build(client: docker.DockerClient, tag: str, *lines: str) -> str:
 ENTRY_POINT = 'ENTRYPOINT ["/bin/sh", "/train.sh"]'
 
 
-def make_bundle(folder: Path) -> Path:
+def bundle_document(folder: Path) -> Path:
     """A training bundle's document; the image does not look inside."""
     folder.mkdir(parents=True, exist_ok=True)
     told = TrainingBundle(

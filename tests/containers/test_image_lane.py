@@ -17,7 +17,7 @@ from pathlib import Path
 import docker
 import pytest
 import requests
-from image_lane import CASES, ENTRY_POINT, build, forget, make_bundle, start_registry
+from image_lane import CASES, ENTRY_POINT, build, bundle_document, forget, start_registry
 
 from evaluator.errors import BusbenchError, Fault
 from evaluator.progress import quiet
@@ -83,7 +83,7 @@ def organiser(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "training")
+    return bundle_document(tmp_path_factory.mktemp("bundle") / "training")
 
 
 def attempt(image: str, name: str, bundle: Path, out: Path, keys: Keys | None = None) -> Trained:
