@@ -90,11 +90,7 @@ def evaluate(
     """
     settings = settings or EvaluateSettings()
     submission = read_submission(submission_folder)
-    identities = {
-        "gate": runner.identify("infer"),
-        "infer": runner.identify(settings.room),
-        "score": runner.identify("score"),
-    }
+    identities = identify_all(runner, settings)
     folder = runs / run_id(submission, bundles, identities, settings)
     if not (folder / "submission").is_dir():
         take(submission_folder, folder / "submission", bundles.sealed.track)
@@ -120,6 +116,15 @@ def evaluate(
     signed = sign(report, keys)
     write_report(signed, folder / REPORT)
     return Evaluation(folder, report, signed)
+
+
+def identify_all(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
+    """What each stage runs."""
+    return {
+        "gate": runner.identify("infer"),
+        "infer": runner.identify(settings.room),
+        "score": runner.identify("score"),
+    }
 
 
 def run_id(

@@ -35,7 +35,13 @@ from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
 from harness.challenge import Challenge
 from harness.lanes.check import gate_stage, read_verdict
-from harness.lanes.evaluate import AGAIN, EvaluateSettings, SealedFiles, infer_and_score
+from harness.lanes.evaluate import (
+    AGAIN,
+    EvaluateSettings,
+    SealedFiles,
+    identify_all,
+    infer_and_score,
+)
 from harness.lanes.intake import read_submission, take
 from harness.lanes.steps import run_once
 from harness.sandbox import Runner
@@ -79,11 +85,7 @@ def validate(
     settings = settings or EvaluateSettings()
     training = TrainingSet.open(bundle)
     submission = read_submission(submission_folder)
-    identities = {
-        "gate": runner.identify("infer"),
-        "infer": runner.identify(settings.room),
-        "score": runner.identify("score"),
-    }
+    identities = identify_all(runner, settings)
     folder = runs / f"val-{_run_id(submission, training, identities, settings)}"
     if not (folder / "submission").is_dir():
         take(submission_folder, folder / "submission", training.bundle.track)

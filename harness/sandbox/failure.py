@@ -4,17 +4,17 @@ One exit code carries many outcomes: 137 is a memory limit, a time limit or an o
 engine knows which, so it is asked first; what the stage itself says comes last, because a model
 that took the process over could have written it. Nothing that a participant's work can write, a
 log or an exit status, ever moves the blame from the participant: a free retry would be for the
-asking. The three tables are read from the top, and the first row that applies wins.
+asking. Tables are read from the top, and the first row that applies wins.
 """
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from evaluator.errors import CODES, BusbenchError, Fault
+from harness.sandbox.signs import ENGINE_SIGNS, LOG_SIGNS
 from harness.sandbox.stage import Outcome, Stage, StageName
 
 OUT_OF_MEMORY_EXITS = (137, -9)
@@ -67,122 +67,6 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
-
-@dataclass(frozen=True)
-class LogSign:
-    """Words near the end of a log that explain an exit status."""
-
-    pattern: re.Pattern[str]
-    code: str | None  # None: as if unexplained, but in better words
-    says: str
-    remedy: str
-
-
-def _words(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
-
-
-LOG_SIGNS: tuple[LogSign, ...] = (
-    LogSign(
-        # Python's, the shell's and the C library's wording of ENOSPC and EFBIG
-        _words(r"no space left on device|errno 28\b|disk quota exceeded|file too large"),
-        "limit-disk",
-        "{stage} found no more space: /out holds {output_mb} MB, /tmp {tmp_mb} MB",
-        "Write less, or ask the organiser for a higher limit in challenge.yaml.",
-    ),
-    LogSign(
-        # of a GPU, of C++, of Python, of the system
-        _words(
-            r"out of memory|std::bad_alloc|\bmemoryerror\b|cannot allocate memory"
-            r"|can't allocate memory|alloc_failed"
-        ),
-        "limit-memory",
-        "{stage} found no more memory than its {memory_mb} MB, or than the GPU's",
-        "Use a smaller network or batch, or ask the organiser for a higher limit.",
-    ),
-    LogSign(
-        _words(r"can't start new thread|resource temporarily unavailable|fork: retry"),
-        "limit-processes",
-        "{stage} could not start more than {pids} processes and threads",
-        "Start fewer workers, or ask the organiser for a higher limit in challenge.yaml.",
-    ),
-    LogSign(
-        _words(r"too many open files"),
-        "limit-processes",
-        "{stage} could not open more than 1024 files at a time",
-        "Close files, or start fewer workers.",
-    ),
-    LogSign(
-        _words(
-            r"name resolution|name or service not known|network is unreachable"
-            r"|could not resolve host|failed to establish a new connection"
-        ),
-        None,
-        "{stage} asked for a network, and the sandbox has none",
-        "Put everything that it needs, pretrained weights too, into the image.",
-    ),
-    LogSign(
-        _words(r"read-only file system|permission denied"),
-        None,
-        "{stage} wrote where it may not",
-        "Write to the output and to /tmp only, and let user 65532 read what the image holds.",
-    ),
-    LogSign(
-        _words(r"shared memory|/dev/shm|bus error"),
-        None,
-        "{stage} ran out of shared memory",
-        "Start fewer loader workers; /dev/shm holds 1 GB, which counts as memory.",
-    ),
-    LogSign(
-        _words(r"exec format error"),
-        None,
-        "{stage} is built for another processor",
-        "Build the image for this machine's architecture.",
-    ),
-)
-
-# What an engine says when it cannot run a stage at all: pattern, code, sentence, remedy.
-ENGINE_SIGNS: tuple[LogSign, ...] = (
-    LogSign(
-        _words(r"could not select device driver|nvidia-container|unresolvable cdi|libnvidia"),
-        "device-unavailable",
-        "The engine cannot give {stage} a GPU",
-        "Install the NVIDIA container toolkit, or use --device cpu.",
-    ),
-    LogSign(
-        _words(r"no space left on device|disk quota exceeded"),
-        "disk-full",
-        "The engine's disk is full",
-        "Free some space (`docker system df` tells where), then run the same command again.",
-    ),
-    LogSign(
-        _words(
-            r"executable file not found|exec format error|exec: .*(no such file|permission denied)"
-            r"|exec: .*is a directory"
-        ),
-        "image-refused",
-        "The image's entry point cannot be started",
-        "Start the image yourself with the same command and `--user 65532:65532`.",
-    ),
-    LogSign(
-        _words(r"no such image"),
-        "image-unavailable",
-        "The engine has lost the image of {stage}",
-        "Run the same command again.",
-    ),
-    LogSign(
-        _words(r"mounts denied|bind source path does not exist|bind mount"),
-        "engine-unavailable",
-        "The engine cannot see this machine's files",
-        "Use an engine on this machine, and let it share the folders of the command line.",
-    ),
-    LogSign(
-        _words(""),
-        "engine-unavailable",
-        "The engine could not run {stage}",
-        "Look at the engine's log, then run the same command again.",
-    ),
-)
 
 # What an unexplained end of a stage means: in the first three a participant's work runs.
 UNEXPLAINED: Mapping[StageName, tuple[str, str]] = {

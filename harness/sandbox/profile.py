@@ -109,7 +109,8 @@ def volume_settings(stage: Stage) -> dict[str, Any]:
     limits = stage.limits
     options = (
         *(f"size={limits.output_mb}m", f"nr_inodes={limits.output_files}"),
-        *(f"uid={USER_ID}", f"gid={USER_ID}", "mode=0700", "nosuid", "nodev", "noexec"),
+        # open to all, since an engine may map users; nobody but the container's can come near
+        *("mode=0777", "nosuid", "nodev", "noexec"),
     )
     return {
         "driver": "local",

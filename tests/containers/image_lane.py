@@ -15,6 +15,7 @@ from pathlib import Path
 import docker
 import pytest
 import yaml
+from factories import submission_document
 from infer_helpers import blur
 
 from evaluator.contract import TrainingBundle, write
@@ -22,7 +23,6 @@ from evaluator.files import sha256_bytes
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "busbench" / "debian"
 MODEL = blur()
-DIGEST = "0" * 64
 
 SCRIPT = r"""
 case $1 in
@@ -66,23 +66,15 @@ def debian(package: str, program: str) -> Path:
     return place / program
 
 
-def document(**changes: object) -> bytes:
-    """A `submission.yaml`."""
-    fields = {
-        "schema": "busbench/submission/v1",
-        "team": "team",
-        "method": "misbehaving",
-        "track": "phantom",
-        "input": {"height": 64, "width": 64},
-        "output": {},
-        "models": [{"fold": None, "file": "all.onnx", "sha256": sha256_bytes(MODEL)}],
-        "opset": 17,
-    }
-    return yaml.safe_dump(fields | changes).encode()
+def document(data: bytes = MODEL, **changes: object) -> bytes:
+    """A `submission.yaml` for the one model `data`."""
+    return yaml.safe_dump(submission_document({"all.onnx": data}, **changes)).encode()
 
 
-def _one(**fields: object) -> dict[str, object]:
-    return {"models": [{"fold": None, "file": "all.onnx", "sha256": sha256_bytes(MODEL)} | fields]}
+def named(**fields: object) -> bytes:
+    """A `submission.yaml` that says something else of its model."""
+    declared = {"fold": None, "file": "all.onnx", "sha256": sha256_bytes(MODEL)} | fields
+    return document(models=[declared])
 
 
 HALF = MODEL[: len(MODEL) // 2]
@@ -94,15 +86,15 @@ CASES: dict[str, dict[str, bytes]] = {
     "unknown-field": {"all.onnx": MODEL, "submission.yaml": document(score=1.0)},
     "path-traversal": {
         "all.onnx": MODEL,
-        "submission.yaml": document(**_one(file="../../keys/labels.key")),
+        "submission.yaml": named(file="../../keys/labels.key"),
     },
     "not-utf-8": {"all.onnx": MODEL, "submission.yaml": b"team: \xff\xfe\n"},
-    "wrong-digest": {"all.onnx": MODEL, "submission.yaml": document(**_one(sha256=DIGEST))},
+    "wrong-digest": {"all.onnx": MODEL, "submission.yaml": named(sha256="0" * 64)},
     "another-track": {"all.onnx": MODEL, "submission.yaml": document(track="busbra")},
     "yaml-bomb": {"submission.yaml": b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"},
     "truncated-onnx": {
         "all.onnx": HALF,
-        "submission.yaml": document(**_one(sha256=sha256_bytes(HALF))),
+        "submission.yaml": document(HALF),
     },
 }
 

@@ -13,14 +13,13 @@ from evaluator.errors import CODES, Fault
 from harness.challenge import Limits
 from harness.sandbox.failure import (
     CREDIBLE,
-    ENGINE_SIGNS,
-    LOG_SIGNS,
     RULES,
     UNEXPLAINED,
     explain,
     explain_engine,
 )
 from harness.sandbox.profile import container_settings, keeper_settings, volume_settings
+from harness.sandbox.signs import ENGINE_SIGNS, LOG_SIGNS
 from harness.sandbox.stage import Outcome, Stage, StageName
 
 

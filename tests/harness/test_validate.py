@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import yaml
 from containers_helpers import predicted_masks
+from factories import submission_document
 from infer_helpers import blur
 from make_bundle import make_bundle
 from PIL import Image
 
 from evaluator.contract import GroupScores, MetricSummary, Scores
 from evaluator.errors import BusbenchError
-from evaluator.files import sha256_bytes
 from harness.challenge import Challenge
 from harness.cli.show import print_validation
 from harness.lanes.validate import Validation, merge, one_a_fold, validate
@@ -29,24 +29,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 2
 
 
-def hand_in(folder: Path, models: dict[int, bytes]) -> Path:
-    """A submission with these models by fold."""
+def hand_in(folder: Path, *models: bytes) -> Path:
+    """A submission with one model a fold."""
     folder.mkdir()
-    named = []
-    for fold, data in models.items():
-        (folder / f"fold-{fold}.onnx").write_bytes(data)
-        named.append({"fold": fold, "file": f"fold-{fold}.onnx", "sha256": sha256_bytes(data)})
-    document = {
-        "schema": "busbench/submission/v1",
-        "team": "team",
-        "method": "blur",
-        "track": "phantom",
-        "input": {"height": 64, "width": 64},
-        "output": {},
-        "models": named,
-        "opset": 17,
-    }
-    (folder / "submission.yaml").write_text(yaml.safe_dump(document))
+    files = {f"fold-{fold}.onnx": data for fold, data in enumerate(models)}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    (folder / "submission.yaml").write_text(yaml.safe_dump(submission_document(files)))
     return folder
 
 
@@ -57,8 +46,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def validation(bundle: Path) -> Validation:
-    models = {fold: blur(fold + 1) for fold in range(FOLDS)}
-    folder = hand_in(bundle.parent / "submission", models)
+    folder = hand_in(bundle.parent / "submission", *(blur(fold + 1) for fold in range(FOLDS)))
     return validate(folder, bundle, bundle.parent / "runs", ProcessRunner(), Challenge())
 
 
