@@ -48,6 +48,11 @@ def test_nothing_was_left_out(tried: dict[str, Any]) -> None:
     assert {f["name"] for f in tried["findings"]} == names | FROM_OUTSIDE
 
 
+def test_the_documented_table_leaves_nothing_out(tried: dict[str, Any]) -> None:
+    page = (ROOT / "docs/sandbox.md").read_text()
+    assert all(f"| {f['name']} |" in page for f in tried["findings"])
+
+
 def test_the_limits_are_what_stopped_it(tried: dict[str, Any]) -> None:
     said = {f["name"]: f["says"] for f in tried["findings"]}
     assert "SIGKILL" in said["memory"]
