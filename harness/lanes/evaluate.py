@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,6 +91,7 @@ def evaluate(
     """
     settings = settings or EvaluateSettings()
     submission = read_submission(submission_folder)
+    image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
     identities = identify_all(runner, settings)
     folder = runs / run_id(submission, bundles, identities, settings)
     if not (folder / "submission").is_dir():
@@ -106,12 +108,12 @@ def evaluate(
         for stage in (gate, *infer_and_score(folder, files, challenge, settings)):
             run_once(runner, stage, progress)
     except BusbenchError as error:
-        write_notice(error, folder / NOTICE)
+        with suppress(BusbenchError):  # a full disk must not hide what it is about
+            write_notice(error, folder / NOTICE)
         raise
     finally:
         shutil.rmtree(folder / "keys", ignore_errors=True)
     (folder / NOTICE).unlink(missing_ok=True)
-    image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
     report = build_report(folder, submission, bundles, runner.name, identities, image)
     signed = sign(report, keys)
     write_report(signed, folder / REPORT)

@@ -97,7 +97,8 @@ def explain(stage: Stage, outcome: Outcome) -> BusbenchError:
     said = outcome.error or {}
     code = said.get("code", "")
     if code in CODES and CODES[code][0] in CREDIBLE[stage.name]:
-        message, remedy = _tame(said.get("message", "")), _tame(said.get("remedy", ""))
+        message = _tame(said.get("message", ""))
+        remedy = _tame(said.get("remedy", "")) + _whole_log(stage)
         return BusbenchError(code, message, remedy, stage=stage.name, last_line=message)
     return _by_signs(stage, outcome)
 
@@ -134,8 +135,11 @@ def _error(stage: Stage, outcome: Outcome, code: str, says: str, remedy: str) ->
     line = _tame(outcome.last_line)
     if line:
         says = f'{says} It ends with "{line}".'
-    where = f" The whole log: {stage.log}." if stage.log is not None else ""
-    return BusbenchError(code, says, remedy + where, stage=stage.name, last_line=line)
+    return BusbenchError(code, says, remedy + _whole_log(stage), stage=stage.name, last_line=line)
+
+
+def _whole_log(stage: Stage) -> str:
+    return f" The whole log: {stage.log}." if stage.log is not None else ""
 
 
 def _fill(says: str, stage: Stage, outcome: Outcome) -> str:
