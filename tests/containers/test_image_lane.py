@@ -196,6 +196,20 @@ def test_a_killed_harness_leaves_nothing_and_loses_no_checkpoint(
     assert {network.id for network in engine.networks.list()} == networks
 
 
+def test_a_harness_that_is_asked_to_stop_leaves_nothing(
+    engine: docker.DockerClient, image: str, bundle: Path, tmp_path: Path
+) -> None:
+    words = ("train", image, "--bundle", bundle, "--command", "never-ends", "--out", tmp_path / "s")
+    harness = subprocess.Popen([sys.executable, "-m", "harness", *map(str, words)], cwd=ROOT)
+    for _ in range(600):
+        if len(ours(engine, harness.pid)) == 3:
+            break
+        time.sleep(0.1)
+    harness.send_signal(signal.SIGTERM)
+    assert harness.wait(60) == 143
+    assert not ours(engine, harness.pid)
+
+
 STARTS = """
 from harness.challenge import Challenge
 from harness.sandbox import DockerRunner
