@@ -21,12 +21,14 @@ from ci.state import State
 from evaluator.contract import Submission, write
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
+from evaluator.progress import quiet
 from harness.challenge import Challenge
 from harness.lanes.evaluate import evaluate
 from harness.lanes.intake import read_submission
 from harness.lanes.submit import Accepted, submit
 from harness.lanes.train import TrainSettings, train
 from harness.sandbox import DockerRunner, Runner
+from harness.sandbox.references import Wanted, resolve
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,12 @@ def _train(machine: Machine, checked: Checked, image: Image, place: Path) -> Non
         raise BusbenchError("usage", message, "Score it with --runner docker.")
     with disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-    identity = machine.runner.image_id(image.reference)
+    wanted = Wanted(image.reference, max_mb=machine.challenge.images.max_mb)
+    identity = resolve(machine.runner.client, wanted, quiet)
     settings = TrainSettings(image=identity, command=image.command)
-    bundles = machine.state.bundles(checked.proposal.track)
-    train(bundles.path / "training", place, settings, machine.runner, machine.challenge)
+    training = machine.state.bundles(checked.proposal.track).path / "training"
+    keys = machine.state.keys()  # which sign that it was trained here
+    train(training, place, settings, machine.runner, machine.challenge, keys=keys)
     trained = read_submission(place)
     _demand_same(trained, checked)
 

@@ -34,6 +34,8 @@ CODES: dict[str, tuple[Fault, str]] = {
     "keys-invalid": (Fault.ORGANISER, "A key is missing, unreadable or not the right one."),
     "bundle-invalid": (Fault.ORGANISER, "A bundle is missing, incomplete or was changed."),
     "challenge-invalid": (Fault.ORGANISER, "challenge.yaml is missing or contradicts itself."),
+    "limits-too-low": (Fault.ORGANISER, "A stage of ours met the limits of challenge.yaml."),
+    "trained-by-invalid": (Fault.ORGANISER, "The note on who trained a submission is not ours."),
     "output-exists": (Fault.ORGANISER, "The output folder holds something else."),
     # submissions
     "submission-invalid": (Fault.SUBMISSION, "The submission folder breaks its contract."),
@@ -51,6 +53,10 @@ CODES: dict[str, tuple[Fault, str]] = {
     ),
     "quota-exceeded": (Fault.SUBMISSION, "The team has used up its submissions."),
     "phase-closed": (Fault.SUBMISSION, "The challenge takes no submissions now."),
+    "limit-processes": (Fault.SUBMISSION, "A stage started more processes than it may."),
+    "output-refused": (Fault.SUBMISSION, "A stage left a link, device or pipe in its output."),
+    "image-refused": (Fault.SUBMISSION, "A participant's image breaks its rules or cannot start."),
+    "image-missing": (Fault.SUBMISSION, "A participant's image is not where its name says."),
     # ledger
     "results-closed": (Fault.ORGANISER, "Exact results of a phase may not be published yet."),
     "feedback-invalid": (Fault.ORGANISER, "The book of submissions is unreadable."),
@@ -62,6 +68,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "device-unavailable": (Fault.INFRASTRUCTURE, "The device asked for is not there."),
     "triton-unavailable": (Fault.INFRASTRUCTURE, "No Triton server answers, or none is there."),
     "disk-full": (Fault.INFRASTRUCTURE, "The disk is full or not writable."),
+    "stage-stopped": (Fault.INFRASTRUCTURE, "Somebody stopped a stage through the engine."),
     "stage-crashed": (Fault.INFRASTRUCTURE, "A stage of ours ended without a result."),
     "extra-missing": (Fault.INFRASTRUCTURE, "A room's packages are not installed."),
     "extra-conflict": (Fault.INFRASTRUCTURE, "Two installed packages overwrite each other."),
@@ -75,13 +82,19 @@ class BusbenchError(Exception):
         code: a key of `CODES`.
         message: one sentence that names the file or thing concerned.
         remedy: one sentence that says what to do.
+        stage: the stage of an evaluation that failed, where one did.
+        last_line: the last that this stage said, of which a participant may read a part.
     """
 
-    def __init__(self, code: str, message: str, remedy: str) -> None:
+    def __init__(
+        self, code: str, message: str, remedy: str, *, stage: str = "", last_line: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.remedy = remedy
+        self.stage = stage
+        self.last_line = last_line
         self.fault = CODES[code][0]
 
     def __str__(self) -> str:

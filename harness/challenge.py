@@ -26,6 +26,7 @@ class Limits(Contract):
     output_mb: int = Field(default=1024, ge=1)
     tmp_mb: int = Field(default=512, ge=1)
     pids: int = Field(default=256, ge=16)
+    output_files: int = Field(default=10_000, ge=16)  # and folders
 
 
 class StageLimits(Contract):
@@ -86,6 +87,7 @@ class Images(Contract):
 
     base: str = BASE_IMAGE
     wheelhouse: Path | None = None  # a folder of wheels, for sites without a package index
+    max_mb: int = Field(default=20_480, ge=1)  # of a participant's image
 
 
 class Challenge(Contract):

@@ -23,5 +23,6 @@ class Mirrored(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, H, W) logits."""
+        seen: Tensor = self.network(image)
         mirrored: Tensor = self.network(torch.flip(image, (WIDTH,)))
-        return (self.network(image) + torch.flip(mirrored, (WIDTH,))) / 2
+        return (seen + torch.flip(mirrored, (WIDTH,))) / 2

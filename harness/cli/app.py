@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import sys
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def main() -> None:
     """Run the command line; every foreseen failure is one sentence and an exit status."""
     from harness.cli import verbs  # noqa: F401, PLC0415  registers the verbs on `app`
 
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except BusbenchError as error:
@@ -61,6 +63,11 @@ def main() -> None:
             raise
         remedy = "Free some space, then run the same command again."
         sys.exit(_fail(BusbenchError("disk-full", f"The disk is full ({error}).", remedy)))
+
+
+def _stop(number: int, _: object) -> None:
+    """End as after Ctrl-C, so that no container is left running."""
+    sys.exit(128 + number)
 
 
 def _fail(error: BusbenchError) -> int:

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from harness.challenge import load_challenge
+from evaluator.errors import BusbenchError
+from evaluator.progress import Progress
+from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, out, print_json
 from harness.cli.options import (
     Backend,
@@ -17,20 +19,24 @@ from harness.cli.options import (
     InferDevice,
     JsonOption,
     KeysOption,
+    OptionalKeys,
+    Part,
     RunnerName,
     RunnerOption,
     make_runner,
     read_batch_size,
 )
 from harness.cli.progress import bars
-from harness.cli.show import print_report, print_verdict
+from harness.cli.show import print_report, print_validation, print_verdict
 from harness.lanes.check import check as check_submission
 from harness.lanes.evaluate import EvaluateSettings
 from harness.lanes.evaluate import evaluate as evaluate_submission
 from harness.lanes.submit import submit
 from harness.lanes.train import TrainSettings
 from harness.lanes.train import train as train_image
+from harness.lanes.validate import validate
 from harness.sandbox import DockerRunner, Runner
+from harness.sandbox.references import Wanted, resolve
 from harness.sealing.bundle import Bundles, Recipients
 from harness.sealing.bundle import seal as seal_split
 from harness.sealing.keys import Keys
@@ -85,16 +91,17 @@ def check(
     submission: Annotated[Path, typer.Argument(help="The submission folder.")],
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
+    log: Annotated[Path | None, typer.Option(help="Write the gate's whole log here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell whether the evaluator would take a submission; labels are never touched.
 
-    Example: busbench check my-submission
+    Example: busbench check my-submission --log gate.log
     """
     settings = load_challenge(challenge)
     with bars() as progress:
         verdict = check_submission(
-            submission, make_runner(runner, settings, progress), settings, progress
+            submission, make_runner(runner, settings, progress), settings, progress, log
         )
     print_json(verdict.document()) if as_json else print_verdict(verdict)
 
@@ -102,45 +109,76 @@ def check(
 @app.command()
 def train(
     image: Annotated[
-        str, typer.Argument(help="An image of the local engine, or `reference` for our networks.")
+        str,
+        typer.Argument(
+            help="An image of the engine by name or id, one of a registry by digest "
+            "(registry/name@sha256:…), or `reference` for our networks."
+        ),
     ],
     bundle: Annotated[Path, typer.Option(help="The public training bundle.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Where the submission goes.")],
+    track: Annotated[
+        str | None, typer.Option(help="Demand that the bundle is of this one.")
+    ] = None,
     command: Annotated[
         str | None, typer.Option(help="Arguments for the image, with {bundle} and {out}.")
     ] = None,
+    pull: Annotated[
+        bool,
+        typer.Option(
+            help="Fetch an image that the engine lacks; by digest only, since a tag can move."
+        ),
+    ] = True,
+    keys: OptionalKeys = None,
     device: Device = Device.CPU,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
 ) -> None:
     """Train an image on the training bundle, in the sandbox, and take its submission.
 
-    The image sees the bundle at /in/bundle, may write to /out only, and has no network.
+    The image is inspected first. It is started as `ENTRYPOINT run --bundle /in/bundle --out /out`,
+    has no network, and may write to /out (kept, of limited size) and /tmp only. What it leaves in
+    /out is saved while it trains, and is there again when a killed training is started anew. With
+    the organiser's --keys the result counts as trained here.
 
-    Example: busbench train reference --bundle bundles/training --out submission
+    Example: busbench train reference --bundle bundles/training --out submission --keys keys
     """
     settings = load_challenge(challenge)
-    words = tuple(command.split()) if command is not None else REFERENCE_COMMAND
+    opened = None if keys is None else Keys.open(keys)
+    words = REFERENCE_COMMAND if command is None else tuple(command.split())
+    wanted = Wanted(image, pull, settings.images.max_mb, command is not None)
     with bars() as progress:
         engine = make_runner(runner, settings, progress)
-        chosen = TrainSettings(_image_id(engine, image), words, gpu=device is Device.CUDA)
-        submission = train_image(bundle, out_dir, chosen, engine, settings, progress)
+        chosen = TrainSettings(
+            _image_id(engine, wanted, progress), words, device is Device.CUDA, track
+        )
+        submission = train_image(bundle, out_dir, chosen, engine, settings, progress, opened)
     out.print(f"submission       {out_dir}  {len(submission.models)} models, {submission.method}")
 
 
-def _image_id(engine: Runner, image: str) -> str | None:
+def _image_id(engine: Runner, wanted: Wanted, progress: Progress) -> str | None:
     """The image by its id, which no tag can move; None for the bundled networks."""
-    if image == REFERENCE:
+    if wanted.name == REFERENCE:
         return None
-    return engine.image_id(image) if isinstance(engine, DockerRunner) else image
+    if isinstance(engine, DockerRunner):
+        return resolve(engine.client, wanted, progress)
+    return wanted.name
 
 
 @app.command()
 def evaluate(
     submission: Annotated[Path, typer.Argument(help="The submission folder.")],
-    bundle: Annotated[Path, typer.Option(help="The folder with both bundles.")],
-    keys: KeysOption,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where runs are kept; private.")],
+    bundle: Annotated[
+        Path, typer.Option(help="The folder with both bundles; for val, the training bundle.")
+    ],
+    keys: OptionalKeys = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where runs are kept; private.")] = Path(
+        "runs"
+    ),
+    part: Annotated[
+        Part,
+        typer.Option(help="test: the sealed test set; val: each fold's own validation cases."),
+    ] = Part.TEST,
     ledger: Annotated[Path | None, typer.Option(help="Append the result to this ledger.")] = None,
     device: InferDevice = InferDevice.CPU,
     batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
@@ -151,12 +189,31 @@ def evaluate(
 ) -> None:
     """Evaluate a submission on the sealed test set: gate, infer, score, sign.
 
-    Run it again after an interruption: finished stages are kept. With --ledger, quotas and phases
-    of challenge.yaml hold, and what the team may read lies apart from the rest.
+    With --ledger, quotas and phases of challenge.yaml hold, and what the team may read lies apart
+    from the rest.
+
+    With --part val: the same gate, inference and scoring on the validation folds of the training
+    bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, and
+    leaves every log whole. Run either again after an interruption: finished stages are kept.
 
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
+
+    Example: busbench evaluate submission --bundle training --part val
     """
     settings = load_challenge(challenge)
+    how = EvaluateSettings(device.value, read_batch_size(batch_size), backend.value)
+    if part is Part.VAL:
+        if ledger is not None or keys is not None:
+            raise BusbenchError(
+                "usage", "--part val takes no keys and no ledger.", "Leave --keys and --ledger out."
+            )
+        return _validate(submission, bundle, out_dir, runner, settings, how, as_json)
+    if keys is None:
+        raise BusbenchError(
+            "usage",
+            "The sealed test set is opened with --keys.",
+            "Name the organiser's keys, or use --part val.",
+        )
     opened = Keys.open(keys)
     with bars() as progress:
         run = partial(
@@ -167,7 +224,7 @@ def evaluate(
             out_dir,
             make_runner(runner, settings, progress),
             settings,
-            EvaluateSettings(device.value, read_batch_size(batch_size), backend.value),
+            how,
             progress,
         )
         if ledger is None:
@@ -181,3 +238,18 @@ def evaluate(
     if feedback is not None:
         out.print(f"for the team     {feedback}", soft_wrap=True)
     return None
+
+
+def _validate(
+    submission: Path,
+    bundle: Path,
+    out_dir: Path,
+    runner: RunnerName,
+    settings: Challenge,
+    how: EvaluateSettings,
+    as_json: bool,
+) -> None:
+    with bars() as progress:
+        engine = make_runner(runner, settings, progress)
+        result = validate(submission, bundle, out_dir, engine, settings, how, progress)
+    print_json(result.scores.document()) if as_json else print_validation(result)

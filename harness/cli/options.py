@@ -36,6 +36,13 @@ class InferDevice(StrEnum):
     TENSORRT = "tensorrt"
 
 
+class Part(StrEnum):
+    """Which cases a submission is evaluated on."""
+
+    TEST = "test"
+    VAL = "val"
+
+
 class Backend(StrEnum):
     """Which server or library runs the network."""
 
@@ -51,6 +58,10 @@ ChallengeOption = Annotated[
     Path | None, typer.Option(help="The organiser's declaration; default: ./challenge.yaml.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+OptionalKeys = Annotated[
+    Path | None,
+    typer.Option("--keys", help="The organiser's folder that `busbench keys new` made."),
+]
 KeysOption = Annotated[Path, typer.Option(help="The folder that `busbench keys new` made.")]
 
 

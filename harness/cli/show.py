@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from evaluator.contract import CountedModel, GateVerdict, MetricSummary
+from evaluator.contract import CountedModel, GateVerdict, MetricSummary, Scores
 from evaluator.groups import CLASSES
 from harness.cli.app import out
 from harness.lanes.evaluate import REPORT, Evaluation
+from harness.lanes.validate import Validation
 
 RANKED = ("dice", "iou", "hd95")  # the report holds them all
 
@@ -43,21 +44,43 @@ def _rank(group: str) -> tuple[int, str]:
 def print_report(result: Evaluation) -> None:
     """The scores of a finished evaluation, group by group."""
     report = result.report
-    table = Table(
-        title=f"{report.method} by {report.team} on {report.track} ({report.status})",
-        title_justify="left",
+    _print_scores(
+        f"{report.method} by {report.team} on {report.track} ({report.status})", report.scores
     )
+    out.print("dice gap: what the lesion cases lose on secretly moved images")
+    out.print(f"report           {result.folder / REPORT}")
+
+
+def print_validation(result: Validation) -> None:
+    """The scores of an evaluation on the validation folds, and what they are worth."""
+    made, folds = result.submission, ", ".join(map(str, result.folds))
+    _print_scores(
+        f"{made.method} by {made.team} on {made.track}, validation folds {folds}", result.scores
+    )
+    if result.one_for_all:
+        out.print(
+            "One model stands for all folds: it may have trained on every one of these cases."
+        )
+    else:
+        out.print("Each fold's model, on the cases that it did not train on.")
+    out.print(f"scores and logs  {result.folder}")
+
+
+def _print_scores(title: str, scores: Scores) -> None:
+    table = Table(title=title, title_justify="left")
     table.add_column("group")
     table.add_column("cases", justify="right")
     for name in RANKED:
-        table.add_column(f"{name} {report.scores.units[name]}".strip(), justify="right")
-    table.add_column("dice gap", justify="right")
-    groups = report.scores.groups
-    for group in sorted(groups, key=_rank):
-        scores = groups[group]
-        cells = [number(scores.metrics[name]) for name in RANKED]
-        gap = "–" if scores.consistency is None else number(scores.consistency.gap["dice"])
-        table.add_row(group, str(scores.cases), *cells, gap)
+        table.add_column(f"{name} {scores.units[name]}".strip(), justify="right")
+    gaps = any(group.consistency for group in scores.groups.values())
+    if gaps:
+        table.add_column("dice gap", justify="right")
+    for name in sorted(scores.groups, key=_rank):
+        group = scores.groups[name]
+        cells = [number(group.metrics[ranked]) for ranked in RANKED]
+        if gaps:
+            cells.append(
+                "–" if group.consistency is None else number(group.consistency.gap["dice"])
+            )
+        table.add_row(name, str(group.cases), *cells)
     out.print(table)
-    out.print("dice gap: what the lesion cases lose on secretly moved images")
-    out.print(f"report           {result.folder / REPORT}")

@@ -1,10 +1,12 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
 
-from harness.cli import demo, prepare, audit, splits, keys, lanes, ledger, template, verify, results  # noqa: I001
+from harness.cli import doctor, demo, prepare, audit, splits, keys, lanes  # noqa: I001
+from harness.cli import ledger, template, verify, results
 
 __all__ = [
     "audit",
     "demo",
+    "doctor",
     "keys",
     "lanes",
     "ledger",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from evaluator.contract import GateVerdict, read
@@ -33,9 +34,16 @@ def read_verdict(folder: Path) -> GateVerdict:
 
 
 def check(
-    folder: Path, runner: Runner, challenge: Challenge, progress: Progress = quiet
+    folder: Path,
+    runner: Runner,
+    challenge: Challenge,
+    progress: Progress = quiet,
+    log: Path | None = None,
 ) -> GateVerdict:
     """Run the gate on a submission folder.
+
+    Args:
+        log: where the gate's whole log goes.
 
     Raises:
         BusbenchError: `submission-invalid` or `gate-refused`, with the reason.
@@ -44,4 +52,4 @@ def check(
         work = Path(name)
         take(folder, work / "submission")
         stage = gate_stage(work / "submission", work / "gate", challenge)
-        return read_verdict(run_once(runner, stage, progress))
+        return read_verdict(run_once(runner, replace(stage, log=log), progress))

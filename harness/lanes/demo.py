@@ -87,6 +87,7 @@ def run_demo(
         runner,
         challenge,
         progress,
+        keys,
     )
     tell("train", f"{submission.method}, {len(submission.models)} folds, exported to ONNX")
     verdict = check(out / "submission", runner, challenge, progress)

@@ -5,6 +5,7 @@
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
     RUNS/<id>/score/        scores, every case made by the score container (labels, no model)
     RUNS/<id>/report.dsse.json                 signed; its presence means done
+    RUNS/<id>/notice.json                      of a run that failed: what its participant is told
 
 The id is a digest of everything that decides the result, so the same evaluation resumes, and
 another one never meets its files.
@@ -12,9 +13,9 @@ another one never meets its files.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,13 +38,15 @@ from harness.challenge import Challenge, Room
 from harness.lanes.check import gate_stage, read_verdict
 from harness.lanes.intake import read_submission, take
 from harness.lanes.steps import run_once, stage_key
-from harness.lanes.train import trained_by_path
+from harness.lanes.trained_by import trained_here
 from harness.ledger import SignedReport, sign, write_report
 from harness.sandbox import Runner, Stage
+from harness.sandbox.notice import write_notice
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 
 REPORT = "report.dsse.json"
+NOTICE = "notice.json"
 AGAIN = "Remove the run's folder and run the same command again."
 
 
@@ -88,27 +91,42 @@ def evaluate(
     """
     settings = settings or EvaluateSettings()
     submission = read_submission(submission_folder)
-    identities = {
-        "gate": runner.identify("infer"),
-        "infer": runner.identify(settings.room),
-        "score": runner.identify("score"),
-    }
+    image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
+    identities = identify_all(runner, settings)
     folder = runs / run_id(submission, bundles, identities, settings)
     if not (folder / "submission").is_dir():
         take(submission_folder, folder / "submission", bundles.sealed.track)
     runs.chmod(0o700)  # predictions and per-case results are the organiser's
-    threads = max(1, int(challenge.limits.infer.cpus))
-    stages = _stages(folder, bundles, keys, challenge, settings, threads)
+    gate = gate_stage(folder / "submission", folder / "gate", challenge)
     try:
-        for stage in stages:
+        files = SealedFiles(
+            images=bundles.images,
+            image_key=stage_key(keys.images.secret, folder / "keys"),
+            labels=bundles.labels,
+            label_key=stage_key(keys.labels.secret, folder / "keys"),
+        )
+        for stage in (gate, *infer_and_score(folder, files, challenge, settings)):
             run_once(runner, stage, progress)
+    except BusbenchError as error:
+        with suppress(BusbenchError):  # a full disk must not hide what it is about
+            write_notice(error, folder / NOTICE)
+        raise
     finally:
         shutil.rmtree(folder / "keys", ignore_errors=True)
-    trained_here = _trained_here(submission_folder, submission)
-    report = build_report(folder, submission, bundles, runner.name, identities, trained_here)
+    (folder / NOTICE).unlink(missing_ok=True)
+    report = build_report(folder, submission, bundles, runner.name, identities, image)
     signed = sign(report, keys)
     write_report(signed, folder / REPORT)
     return Evaluation(folder, report, signed)
+
+
+def identify_all(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
+    """What each stage runs."""
+    return {
+        "gate": runner.identify("infer"),
+        "infer": runner.identify(settings.room),
+        "score": runner.identify("score"),
+    }
 
 
 def run_id(
@@ -131,42 +149,50 @@ def run_id(
     return sha256_bytes(canonical_json(decides))[:16]
 
 
-def _stages(
-    folder: Path,
-    bundles: Bundles,
-    keys: Keys,
-    challenge: Challenge,
-    settings: EvaluateSettings,
-    threads: int,
-) -> tuple[Stage, ...]:
-    """Who sees what: this table is the wall between the model and the labels."""
-    submission = folder / "submission"
+@dataclass(frozen=True)
+class SealedFiles:
+    """Sealed cases and the two keys that open them, each readable for a container's user."""
+
+    images: Path
+    image_key: Path
+    labels: Path
+    label_key: Path
+
+
+def infer_and_score(
+    folder: Path, files: SealedFiles, challenge: Challenge, settings: EvaluateSettings
+) -> tuple[Stage, Stage]:
+    """Who sees what: this table is the wall between the model and the labels.
+
+    Args:
+        folder: of the run; its `submission` has passed the gate, whose verdict is in `gate`.
+    """
+    limits = challenge.limits
     infer = Stage(
         name="infer",
         room=settings.room,
         command=(
             *("infer", "--submission", "{submission}", "--gate", "{gate}/gate.json"),
             *("--images", "{images}", "--key", "{key}", "--out", "{out}"),
-            *("--device", settings.device, "--threads", str(threads)),
+            *("--device", settings.device, "--threads", str(max(1, int(limits.infer.cpus)))),
             *("--batch-size", str(settings.batch_size), "--backend", settings.backend),
         ),
         inputs={
-            "submission": submission,
+            "submission": folder / "submission",
             "gate": folder / "gate",
-            "images": bundles.images,
-            "key": stage_key(keys.images.secret, folder / "keys"),
+            "images": files.images,
+            "key": files.image_key,
         },
         output=folder / "infer",
-        limits=challenge.limits.infer,
+        limits=limits.infer,
         gpu=settings.device != "cpu",
         log=folder / "infer.log",
     )
-    score = score_stage(folder / "infer", folder, bundles, keys, challenge)
-    return gate_stage(submission, folder / "gate", challenge), infer, score
+    return infer, score_stage(folder / "infer", folder, files.labels, files.label_key, challenge)
 
 
 def score_stage(
-    predictions: Path, folder: Path, bundles: Bundles, keys: Keys, challenge: Challenge
+    predictions: Path, folder: Path, labels: Path, key: Path, challenge: Challenge
 ) -> Stage:
     """The scorer, which sees predictions and labels; it writes to `folder/score`."""
     return Stage(
@@ -176,11 +202,7 @@ def score_stage(
             *("score", "--predictions", "{predictions}", "--labels", "{labels}"),
             *("--key", "{key}", "--out", "{out}"),
         ),
-        inputs={
-            "predictions": predictions,
-            "labels": bundles.labels,
-            "key": stage_key(keys.labels.secret, folder / "keys"),
-        },
+        inputs={"predictions": predictions, "labels": labels, "key": key},
         output=folder / "score",
         limits=challenge.limits.score,
         log=folder / "score.log",
@@ -239,12 +261,3 @@ def _is_complete(submission: Submission, scores: Scores, folds: int) -> bool:
     """A result counts when every fold's model gave a valid mask for every test case."""
     named = {model.fold for model in submission.models}
     return scores.invalid == 0 and named in ({None}, set(range(folds)))
-
-
-def _trained_here(folder: Path, submission: Submission) -> str | None:
-    """The image that trained this very submission on this machine, or None."""
-    try:
-        note = json.loads(trained_by_path(folder).read_bytes())
-    except FileNotFoundError:
-        return None
-    return str(note["image"]) if note["submission_sha256"] == submission.digest else None

@@ -18,7 +18,7 @@ from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
 from harness.lanes.evaluate import score_stage
-from harness.lanes.steps import run_once
+from harness.lanes.steps import run_once, stage_key
 from harness.sandbox import Runner
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
@@ -161,7 +161,8 @@ def _score_again(
 ) -> Scores:
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
-        stage = score_stage(predictions, folder, bundles, keys, challenge)
+        key = stage_key(keys.labels.secret, folder / "keys")
+        stage = score_stage(predictions, folder, bundles.labels, key, challenge)
         out = run_once(runner, stage, progress)
         return read(Scores, out / "scores.json", "stage-crashed", "Run the same command again.")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from evaluator.contract import Submission, TrainingBundle, read
 from evaluator.errors import BusbenchError
-from evaluator.files import disk_errors, pretty_json, write_atomically
+from evaluator.files import disk_errors
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
 from harness.lanes.intake import read_submission, take
+from harness.lanes.trained_by import TrainedBy, write_note
 from harness.sandbox import Runner, Stage
-
-TRAINED_BY = "trained-by.json"  # beside the submission folder, never in it
+from harness.sealing.keys import Keys
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class TrainSettings:
     image: str | None  # a local image's id; null: the bundled reference networks
     command: tuple[str, ...]  # may hold {bundle} and {out}
     gpu: bool = False
+    track: str | None = None  # that the bundle must be of; null: any
 
 
 def train(
@@ -33,17 +34,25 @@ def train(
     runner: Runner,
     challenge: Challenge,
     progress: Progress = quiet,
+    keys: Keys | None = None,
 ) -> Submission:
     """Train and take exactly the declared files as the submission `out`.
 
-    The container writes into `out` with the suffix `.work`, which outlives a killed run so that a
-    trainer that keeps checkpoints there resumes.
+    What the container writes is saved in `out` with the suffix `.work` while it trains, and lies in
+    its output again after a killed run, so that a trainer that keeps checkpoints there resumes.
+
+    Args:
+        keys: the organiser's; they sign the note by which the result counts as trained here.
 
     Raises:
         BusbenchError: `training-failed` and the limits' codes; `bundle-invalid`; `output-exists`.
     """
     remedy = "Name the `training` folder that `busbench seal` made."
-    read(TrainingBundle, bundle / "bundle.json", "bundle-invalid", remedy)
+    told = read(TrainingBundle, bundle / "bundle.json", "bundle-invalid", remedy)
+    if settings.track not in (None, told.track):
+        raise BusbenchError(
+            "bundle-invalid", f"{bundle} is of track {told.track}, not {settings.track}.", remedy
+        )
     if out.exists():
         if not (out / "submission.yaml").exists():
             raise BusbenchError("output-exists", f"{out} is no submission.", "Name another folder.")
@@ -60,6 +69,7 @@ def train(
         output=work,
         limits=challenge.limits.train,
         gpu=settings.gpu,
+        resumes=True,
         log=out.with_name(f"{out.name}.train.log"),
     )
     runner.run(stage, progress)
@@ -69,14 +79,15 @@ def train(
             "The container ended well but left no submission.yaml in its output.",
             "Write submission.yaml and the ONNX files it names into the output folder.",
         )
-    submission = take(work, out)
-    trained_by = settings.image or runner.identify("participant")
-    fields = {"image": trained_by, "submission_sha256": submission.digest}
-    write_atomically(trained_by_path(out), pretty_json(fields))
+    taken = out.with_name(f".{out.name}.taken")
+    submission = take(work, taken, told.track)
+    if keys is not None:
+        note = TrainedBy(
+            image=settings.image or runner.identify("participant"),
+            submission_sha256=submission.digest,
+            split_digest=told.split_digest,
+        )
+        write_note(note, out, keys)
+    taken.replace(out)  # last, since a submission that is there is not trained again
     shutil.rmtree(work, ignore_errors=True)
     return submission
-
-
-def trained_by_path(submission: Path) -> Path:
-    """Where the harness notes which image trained a submission: out of its container's reach."""
-    return submission.with_name(f"{submission.name}.{TRAINED_BY}")

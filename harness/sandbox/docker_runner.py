@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException
 from docker.models.containers import Container
 
 from evaluator.errors import BusbenchError
 from evaluator.files import write_atomically
-from evaluator.progress import Progress, parse_line, quiet
+from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Room
-from harness.sandbox.failure import explain
-from harness.sandbox.images import ensure_image
-from harness.sandbox.profile import MEBIBYTE, OWNER_LABEL, container_settings
+from harness.sandbox.failure import explain, explain_engine
+from harness.sandbox.images import ensure_base, ensure_image
+from harness.sandbox.log import LogReader
+from harness.sandbox.output import Output, open_output, remove
+from harness.sandbox.owner import is_gone
+from harness.sandbox.profile import OWNER_LABEL, container_settings
 from harness.sandbox.stage import Outcome, Stage
 
 POLL_SECONDS = 0.25
+SAVE_SECONDS = 60.0  # how often the output of a stage that resumes is saved
+SAVE_SHARE = 0.05  # of the time, at most
 MAX_ERROR_BYTES = 65536
+SIGNALLED = (137, 143)  # exit statuses after SIGKILL and SIGTERM
+ENGINE_ERRORS = (APIError, requests.RequestException)
 
 
 class DockerRunner:
@@ -41,17 +46,9 @@ class DockerRunner:
     def __init__(self, challenge: Challenge, progress: Progress = quiet) -> None:
         self._images = challenge.images
         self._progress = progress
-        try:
-            self.client = docker.from_env()
-            self.client.ping()
-        except (DockerException, requests.RequestException) as error:
-            raise BusbenchError(
-                "engine-unavailable",
-                "No Docker engine answers.",
-                "Start one, or use --runner process for a trial without isolation.",
-            ) from error
+        self.client = connect()
         self._ids: dict[Room, str] = {}
-        self._remove_orphans()
+        remove_orphans(self.client)
 
     def identify(self, stage_room: Room) -> str:
         """The id of a room's bundled image, built where it is missing."""
@@ -61,135 +58,153 @@ class DockerRunner:
             )
         return self._ids[stage_room]
 
-    def image_id(self, name: str) -> str:
-        """The id of a local image; raises `image-unavailable` where there is none."""
-        try:
-            return str(self.client.images.get(name).id)
-        except ImageNotFound as error:
-            raise BusbenchError(
-                "image-unavailable", f"The engine has no image {name}.", "Pull or build it first."
-            ) from error
-
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage in the sandbox profile; see `Runner`."""
         image = stage.image or self.identify(stage.room)
-        stage.output.chmod(0o777)  # the container's user is nobody on the host
+        keeper = ensure_base(self.client, self._images)
         try:
-            container = self.client.containers.create(**container_settings(stage, image))
-        except APIError as error:
-            raise _engine_failed(stage, error) from error
-        try:
-            outcome = self._watch(container, stage, progress)
-        except (APIError, requests.RequestException) as error:
-            raise _engine_failed(stage, error) from error
-        finally:
-            _remove(container)
-        if outcome.exit_code != 0 or outcome.timed_out or outcome.output_full:
+            with open_output(self.client, stage, keeper) as output:
+                output.fill()
+                outcome = self._run(stage, image, output, progress)
+        except ENGINE_ERRORS as error:
+            raise explain_engine(stage, engine_reason(error)) from error
+        if outcome.failed:
             raise explain(stage, outcome)
 
-    def _watch(self, container: Container, stage: Stage, progress: Progress) -> Outcome:
+    def _run(self, stage: Stage, image: str, output: Output, progress: Progress) -> Outcome:
+        container = self.client.containers.create(**container_settings(stage, image, output.volume))
+        try:
+            return self._watch(container, stage, output, progress)
+        finally:
+            remove(container)
+
+    def _watch(
+        self, container: Container, stage: Stage, output: Output, progress: Progress
+    ) -> Outcome:
+        began = int(time.time())
         container.start()
-        deadline = time.monotonic() + stage.limits.seconds
-        lines = _LogReader(container, progress)
-        timed_out = output_full = False
-        while _running(container):
-            timed_out = time.monotonic() > deadline
-            output_full = folder_bytes(stage.output) > stage.limits.output_mb * MEBIBYTE
-            if timed_out or output_full:
-                container.kill()
-                break
-            time.sleep(POLL_SECONDS)
+        log = _Follower(container, progress)
+        timed_out = _wait(container, stage, output)
         result = container.wait(timeout=60)
-        lines.finish()
+        log.finish()
         if stage.log is not None:
             write_atomically(stage.log, container.logs())
         container.reload()
+        found = output.fetch()
+        code = int(result["StatusCode"])
         return Outcome(
-            exit_code=int(result["StatusCode"]),
+            exit_code=code,
             oom_killed=bool(container.attrs["State"]["OOMKilled"]),
             timed_out=timed_out,
-            output_full=output_full,
-            last_line=lines.last,
+            stopped=not timed_out and code in SIGNALLED and self._was_stopped(container, began),
+            output_full=output.is_full(found),
+            oddity=found.oddity,
+            tail=log.tail,
             error=read_error(stage.output),
         )
 
-    def _remove_orphans(self) -> None:
-        """Remove what a harness that was killed left running."""
-        for container in self.client.containers.list(all=True, filters={"label": OWNER_LABEL}):
-            owner = container.labels.get(OWNER_LABEL, "")
-            if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-                _remove(container)
+    def _was_stopped(self, container: Container, began: int) -> bool:
+        """Whether somebody had the engine stop it: an end by its own hand leaves no such event."""
+        wanted = {"container": container.id, "event": "kill"}
+        events = self.client.events(
+            since=began, until=int(time.time()) + 1, filters=wanted, decode=True
+        )
+        return any(True for _ in events)
 
 
-class _LogReader:
-    """Follows a container's log in a thread: progress lines go on, the last other line is kept."""
+def connect() -> docker.DockerClient:
+    """The engine that the environment names; raises `engine-unavailable` where none answers."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except (DockerException, requests.RequestException) as error:
+        raise BusbenchError(
+            "engine-unavailable",
+            "No Docker engine answers.",
+            "Start one, or use --runner process for a trial without isolation.",
+        ) from error
+    return client
+
+
+def remove_orphans(client: docker.DockerClient) -> int:
+    """Remove the containers and volumes of harnesses that were killed; how many there were."""
+    try:
+        containers = client.containers.list(
+            all=True, ignore_removed=True, filters={"label": OWNER_LABEL}
+        )
+        lost = [c for c in containers if is_gone(c.labels.get(OWNER_LABEL, ""))]
+        for container in lost:
+            remove(container)
+        volumes = client.volumes.list(filters={"label": OWNER_LABEL})
+        left = [v for v in volumes if is_gone((v.attrs["Labels"] or {}).get(OWNER_LABEL, ""))]
+        for volume in left:
+            remove(volume)
+    except ENGINE_ERRORS as error:
+        raise BusbenchError(
+            "engine-unavailable",
+            f"The engine does not list its containers: {engine_reason(error)}.",
+            "Look at the engine's log, then run the same command again.",
+        ) from error
+    return len(lost) + len(left)
+
+
+def engine_reason(error: Exception) -> str:
+    """What an engine says is wrong."""
+    return str(getattr(error, "explanation", None) or error)
+
+
+def _wait(container: Container, stage: Stage, output: Output) -> bool:
+    """Wait for the end; past the limit, kill it. Whether that was necessary.
+
+    The kill takes the first process of the container's own process namespace, and the kernel all
+    others with it.
+    """
+    deadline = time.monotonic() + stage.limits.seconds
+    next_save = time.monotonic() + SAVE_SECONDS
+    while _running(container):
+        now = time.monotonic()
+        if now > deadline:
+            container.kill()
+            return True
+        if stage.resumes and now > next_save:
+            next_save = _save(container, output)
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def _save(container: Container, output: Output) -> float:
+    """Fetch the output while the stage stands still; when to do it again."""
+    began = time.monotonic()
+    with suppress(APIError):  # it may have ended meanwhile
+        container.pause()
+        try:
+            output.fetch()
+        finally:
+            container.unpause()
+    now = time.monotonic()
+    return now + max(SAVE_SECONDS, (now - began) / SAVE_SHARE)
+
+
+class _Follower(LogReader):
+    """Follows a container's log in a thread."""
 
     def __init__(self, container: Container, progress: Progress) -> None:
-        self.last = ""
-        self._thread = threading.Thread(target=self._follow, args=(container, progress))
-        self._thread.daemon = True
+        super().__init__(progress)
+        self._thread = threading.Thread(target=self._read, args=(container,), daemon=True)
         self._thread.start()
 
-    def _follow(self, container: Container, progress: Progress) -> None:
-        try:
-            for line in _lines(container.logs(stream=True, follow=True)):
-                step = parse_line(line)
-                if step is not None:
-                    progress(*step)
-                elif line.strip():
-                    self.last = line.strip()
-        except (APIError, requests.RequestException):
-            pass  # the container is gone; how it ended is asked of the engine, not of its log
+    def _read(self, container: Container) -> None:
+        # where the container is gone, how it ended is asked of the engine, not of its log
+        with suppress(*ENGINE_ERRORS):
+            self.follow(container.logs(stream=True, follow=True))
 
     def finish(self) -> None:
         self._thread.join(timeout=10)
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Whole lines of a stream of chunks; an endless line is cut."""
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
-        rest = rest[:4096]
-    yield rest.decode(errors="replace")
-
-
 def _running(container: Container) -> bool:
     container.reload()
-    return container.status in ("created", "running")
-
-
-def _remove(container: Container) -> None:
-    with suppress(NotFound):
-        container.remove(force=True, v=True)
-
-
-def _engine_failed(stage: Stage, error: Exception) -> BusbenchError:
-    reason = str(getattr(error, "explanation", None) or error)[:300]
-    if stage.gpu and "device" in reason:
-        return BusbenchError(
-            "device-unavailable",
-            f"The engine cannot give the {stage.name} stage a GPU: {reason}.",
-            "Install the NVIDIA container toolkit, or use --device cpu.",
-        )
-    return BusbenchError(
-        "engine-unavailable",
-        f"The engine could not run the {stage.name} stage: {reason}.",
-        "Look at the engine's log, then run the same command again.",
-    )
-
-
-def folder_bytes(folder: Path) -> int:
-    """Bytes in all files below `folder`; files that vanish meanwhile count as nothing."""
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(root) / name).lstat().st_size
-            except FileNotFoundError:
-                continue
-    return total
+    return container.status in ("created", "running", "paused")
 
 
 def read_error(output: Path) -> dict[str, str] | None:
@@ -199,7 +214,7 @@ def read_error(output: Path) -> dict[str, str] | None:
         if path.is_symlink() or path.stat().st_size > MAX_ERROR_BYTES:
             return None
         value: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(value, dict):
         return None

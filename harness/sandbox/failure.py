@@ -2,19 +2,24 @@
 
 One exit code carries many outcomes: 137 is a memory limit, a time limit or an operator's kill. The
 engine knows which, so it is asked first; what the stage itself says comes last, because a model
-that took the process over could have written it.
+that took the process over could have written it. Nothing that a participant's work can write, a
+log or an exit status, ever moves the blame from the participant: a free retry would be for the
+asking. Tables are read from the top, and the first row that applies wins.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from evaluator.errors import CODES, BusbenchError, Fault
-from harness.sandbox.stage import Outcome, Stage
+from harness.sandbox.signs import ENGINE_SIGNS, LOG_SIGNS
+from harness.sandbox.stage import Outcome, Stage, StageName
 
 OUT_OF_MEMORY_EXITS = (137, -9)
 FILE_TOO_LARGE_EXITS = (153, -25)  # SIGXFSZ: one file beyond the output's limit
+CANNOT_START_EXITS = (126, 127)
 MAX_TEXT = 400
 
 
@@ -24,11 +29,11 @@ class Rule:
 
     when: Callable[[Outcome], bool]
     code: str
-    says: str  # may hold {stage} and the limits' names
+    says: str  # may hold {stage}, {oddity} and the limits' names
     remedy: str
 
 
-# The first rule that applies wins.
+# What the engine or the system tells of an end.
 RULES: tuple[Rule, ...] = (
     Rule(
         lambda o: o.timed_out,
@@ -37,9 +42,21 @@ RULES: tuple[Rule, ...] = (
         "Make it faster, or ask the organiser for a higher limit in challenge.yaml.",
     ),
     Rule(
+        lambda o: o.stopped and not o.oom_killed,
+        "stage-stopped",
+        "{stage} was stopped from outside, through the engine.",
+        "Run the same command again.",
+    ),
+    Rule(
+        lambda o: bool(o.oddity),
+        "output-refused",
+        "{stage} left {oddity} in its output.",
+        "Leave regular files and folders only, with plain names.",
+    ),
+    Rule(
         lambda o: o.output_full or o.exit_code in FILE_TOO_LARGE_EXITS,
         "limit-disk",
-        "{stage} wrote more than the {output_mb} MB its output may hold.",
+        "{stage} filled its output of {output_mb} MB and {output_files} files.",
         "Write less, or ask the organiser for a higher limit in challenge.yaml.",
     ),
     Rule(
@@ -50,41 +67,102 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
+
 # What an unexplained end of a stage means: in the first three a participant's work runs.
-UNEXPLAINED: Mapping[str, tuple[str, str]] = {
+UNEXPLAINED: Mapping[StageName, tuple[str, str]] = {
     "train": ("training-failed", "Look at the log; run the image with the same limits yourself."),
     "gate": ("gate-refused", "Export the model again; `busbench check` tells what the gate sees."),
     "infer": ("model-failed", "Load the model with the same ONNX Runtime on your side first."),
     "score": ("stage-crashed", "Run the same command again; if it stays, report it with the log."),
+    "probe": ("stage-crashed", "Run the same command again; if it stays, report it with the log."),
 }
 # What a stage's own error.json may claim: the scorer alone is beyond a participant's reach.
-CREDIBLE: Mapping[str, tuple[Fault, ...]] = {
+CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
     "train": (Fault.SUBMISSION,),
     "gate": (Fault.SUBMISSION,),
     "infer": (Fault.SUBMISSION, Fault.ORGANISER, Fault.INFRASTRUCTURE),
     "score": (Fault.SUBMISSION, Fault.ORGANISER, Fault.INFRASTRUCTURE),
+    "probe": (Fault.INFRASTRUCTURE,),
 }
+# Stages that run no participant's work: where they meet a limit, the limit is wrong.
+OURS: tuple[StageName, ...] = ("score", "probe")
+_LIMITS = ("limit-time", "limit-memory", "limit-disk", "limit-processes", "output-refused")
 
 
 def explain(stage: Stage, outcome: Outcome) -> BusbenchError:
     """The error that a stage's bad end amounts to."""
-    limits = stage.limits.model_dump()
     for rule in RULES:
         if rule.when(outcome):
-            return BusbenchError(
-                rule.code, rule.says.format(stage=f"The {stage.name} stage", **limits), rule.remedy
-            )
+            return _error(stage, outcome, rule.code, _fill(rule.says, stage, outcome), rule.remedy)
     said = outcome.error or {}
     code = said.get("code", "")
     if code in CODES and CODES[code][0] in CREDIBLE[stage.name]:
-        return BusbenchError(code, _tame(said.get("message", "")), _tame(said.get("remedy", "")))
-    code, remedy = UNEXPLAINED[stage.name]
-    line = f": {_tame(outcome.last_line)}" if outcome.last_line else ""
-    return BusbenchError(
-        code, f"The {stage.name} stage ended with exit status {outcome.exit_code}{line}.", remedy
-    )
+        message = _tame(said.get("message", ""))
+        remedy = _tame(said.get("remedy", "")) + _whole_log(stage)
+        return BusbenchError(code, message, remedy, stage=stage.name, last_line=message)
+    return _by_signs(stage, outcome)
+
+
+def _by_signs(stage: Stage, outcome: Outcome) -> BusbenchError:
+    """By the exit status and the log: the least that can be trusted."""
+    unexplained, remedy = UNEXPLAINED[stage.name]
+    end = _ending(outcome)
+    if stage.image is not None and outcome.exit_code in CANNOT_START_EXITS:
+        says = f"A program of the image is missing or cannot be started ({end})."
+        return _error(stage, outcome, "image-refused", says, remedy)
+    for sign in LOG_SIGNS:
+        if sign.pattern.search(outcome.tail):
+            says = f"{_fill(sign.says, stage, outcome)} ({end})."
+            return _error(stage, outcome, sign.code or unexplained, says, sign.remedy)
+    says = f"{_named(stage)} ended with {end}."
+    return _error(stage, outcome, unexplained, says, remedy)
+
+
+def explain_engine(stage: Stage, reason: str) -> BusbenchError:
+    """The error where the engine itself failed; `reason` is what it says."""
+    sign = next(sign for sign in ENGINE_SIGNS if sign.pattern.search(reason))
+    code = sign.code or "engine-unavailable"
+    if code == "image-refused" and stage.image is None:
+        code = "image-unavailable"  # one of our own
+    says = f"{sign.says.format(stage=_lower(_named(stage)))}: {_tame(reason)[:300]}."
+    return BusbenchError(code, says, sign.remedy, stage=stage.name)
+
+
+def _error(stage: Stage, outcome: Outcome, code: str, says: str, remedy: str) -> BusbenchError:
+    if stage.name in OURS and code in _LIMITS:
+        code = "limits-too-low"
+        remedy = f"Raise limits.{stage.name} in challenge.yaml and run the same command again."
+    line = _tame(outcome.last_line)
+    if line:
+        says = f'{says} It ends with "{line}".'
+    return BusbenchError(code, says, remedy + _whole_log(stage), stage=stage.name, last_line=line)
+
+
+def _whole_log(stage: Stage) -> str:
+    return f" The whole log: {stage.log}." if stage.log is not None else ""
+
+
+def _fill(says: str, stage: Stage, outcome: Outcome) -> str:
+    return says.format(stage=_named(stage), oddity=outcome.oddity, **stage.limits.model_dump())
+
+
+def _named(stage: Stage) -> str:
+    return f"The {stage.name} stage"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _ending(outcome: Outcome) -> str:
+    """An exit status in words: a shell's and the engine's 128 + n, or Python's -n, is a signal."""
+    code = outcome.exit_code
+    number = code - 128 if code > 128 else -code
+    if number in set(signal.Signals):
+        return f"signal {signal.Signals(number).name}"
+    return f"exit status {code}"
 
 
 def _tame(text: str) -> str:
     """A stage's words without control characters, and short."""
-    return "".join(c if c.isprintable() else " " for c in str(text))[:MAX_TEXT]
+    return "".join(c if c.isprintable() else " " for c in str(text)).strip()[:MAX_TEXT]

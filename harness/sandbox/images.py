@@ -97,6 +97,25 @@ def ensure_image(
     return str(image.id)
 
 
+def ensure_base(client: docker.DockerClient, images: Images) -> str:
+    """The id of the base image, fetched where it is missing; every room's image is made from it.
+
+    Raises:
+        BusbenchError: `image-unavailable` where it cannot be fetched.
+    """
+    try:
+        try:
+            return str(client.images.get(images.base).id)
+        except ImageNotFound:
+            return str(client.images.pull(images.base).id)
+    except APIError as error:
+        raise BusbenchError(
+            "image-unavailable",
+            f"The engine has no base image {images.base}: {_first_line(error)}.",
+            "Name one that the engine can reach under `images:` in challenge.yaml.",
+        ) from error
+
+
 def _build(
     client: docker.DockerClient,
     room: Room,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -14,10 +15,12 @@ from typing import Literal
 import harness
 from evaluator.errors import BusbenchError
 from evaluator.files import write_atomically
-from evaluator.progress import Progress, parse_line
+from evaluator.progress import Progress
 from harness.challenge import Room
 from harness.sandbox.docker_runner import read_error
 from harness.sandbox.failure import explain
+from harness.sandbox.log import LogReader
+from harness.sandbox.profile import LOG_MB, MEBIBYTE
 from harness.sandbox.stage import Outcome, Stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,38 +63,39 @@ class ProcessRunner:
         timed_out = threading.Event()
         timer = threading.Timer(stage.limits.seconds, _stop, (process, timed_out))
         timer.start()
+        log = _Kept(progress)
         try:
-            lines = _follow(process, progress)
+            log.follow(log.keep(process))
             code = process.wait()
         finally:
             timer.cancel()
             _kill_tree(process)
         if stage.log is not None:
-            write_atomically(stage.log, "\n".join(lines).encode())
-        if code != 0:
-            last = next((line for line in reversed(lines) if line.strip()), "")
-            raise explain(
-                stage,
-                Outcome(
-                    exit_code=code,
-                    timed_out=timed_out.is_set(),
-                    last_line=last,
-                    error=read_error(stage.output),
-                ),
-            )
+            write_atomically(stage.log, bytes(log.kept))
+        outcome = Outcome(
+            exit_code=code,
+            timed_out=timed_out.is_set(),
+            tail=log.tail,
+            error=read_error(stage.output),
+        )
+        if outcome.failed:
+            raise explain(stage, outcome)
 
 
-def _follow(process: subprocess.Popen[bytes], progress: Progress) -> list[str]:
-    lines = []
-    assert process.stdout is not None  # it is a pipe
-    for raw in process.stdout:
-        line = raw.decode(errors="replace").rstrip()
-        step = parse_line(line)
-        if step is not None:
-            progress(*step)
-        else:
-            lines.append(line)
-    return lines
+class _Kept(LogReader):
+    """Reads a process's output and keeps the end of it."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(progress)
+        self.kept = bytearray()
+
+    def keep(self, process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+        """The chunks of its output as they come."""
+        assert process.stdout is not None  # it is a pipe
+        while chunk := os.read(process.stdout.fileno(), 65536):
+            self.kept += chunk
+            del self.kept[: -LOG_MB * MEBIBYTE]
+            yield chunk
 
 
 def _stop(process: subprocess.Popen[bytes], timed_out: threading.Event) -> None:

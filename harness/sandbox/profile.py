@@ -5,18 +5,21 @@ Docker's defaults are generous; each line here takes one thing away.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
+from harness.sandbox.owner import owner
 from harness.sandbox.stage import Stage
 
 INPUTS, OUTPUT = "/in", "/out"
-USER = "65532:65532"
+USER_ID = 65532
+USER = f"{USER_ID}:{USER_ID}"
 LABEL = "org.busbench.stage"
 OWNER_LABEL = "org.busbench.owner"  # the harness process that started it, for the cleaner
 MEBIBYTE = 1024 * 1024
+LOG_MB, LOG_FILES = 8, 2  # of a container's log; with two files the last 8 MB are always there
+TMP_FILES = 65536
 
 # No home, no cache, no byte code to write. Threads that wait must sleep: a quota counts spinning.
 ENVIRONMENT = {
@@ -25,6 +28,8 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+# An image's own variable asks for every GPU where NVIDIA's runtime is the engine's default.
+NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
 
 
 def places(stage: Stage) -> dict[str, str]:
@@ -32,51 +37,94 @@ def places(stage: Stage) -> dict[str, str]:
     return {name: f"{INPUTS}/{name}" for name in stage.inputs} | {"out": OUTPUT}
 
 
-def container_settings(stage: Stage, image: str) -> dict[str, Any]:
+def owner_labels(name: str) -> dict[str, str]:
+    """What a container or volume is, and which harness process it belongs to."""
+    return {LABEL: name, OWNER_LABEL: owner()}
+
+
+def _confinement(pids: int, memory: int, cpus: float) -> dict[str, Any]:
+    """What every container of ours is denied."""
+    return {
+        "user": USER,
+        "working_dir": "/tmp",
+        "network_mode": "none",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "pids_limit": pids,
+        "mem_limit": memory,
+        "memswap_limit": memory,
+        "nano_cpus": int(cpus * 1e9),
+        "ipc_mode": "private",
+        "init": True,
+        "healthcheck": {"test": ["NONE"]},
+        "log_config": LogConfig(
+            type="json-file", config={"max-size": f"{LOG_MB}m", "max-file": str(LOG_FILES)}
+        ),
+    }
+
+
+def container_settings(stage: Stage, image: str, volume: str) -> dict[str, Any]:
     """The keyword arguments of `docker.containers.create` for a stage.
 
     Args:
         image: the image's id (`sha256:…`), never a tag that could move.
+        volume: the name of its output volume.
     """
     limits = stage.limits
     inside = places(stage)
-    memory = limits.memory_mb * MEBIBYTE
-    threads = str(max(1, int(limits.cpus)))
+    threads = {"OMP_NUM_THREADS": str(max(1, int(limits.cpus)))}
+    gpu = {} if stage.gpu else NO_GPU
+    scratch = f"rw,noexec,nosuid,nodev,size={limits.tmp_mb}m,nr_inodes={TMP_FILES},mode=1777"
     return {
+        **_confinement(limits.pids, limits.memory_mb * MEBIBYTE, limits.cpus),
         "image": image,
         "command": stage.words(inside),
-        "user": USER,
-        "environment": {**ENVIRONMENT, "OMP_NUM_THREADS": threads, **stage.environment},
-        "working_dir": "/tmp",
-        "network_mode": "none",
-        "read_only": True,
-        "tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={limits.tmp_mb}m,mode=1777"},
+        "environment": {**ENVIRONMENT, **threads, **gpu, **stage.environment},
+        "tmpfs": {"/tmp": scratch},
         "mounts": [
             *(
                 Mount(inside[name], str(path.resolve()), type="bind", read_only=True)
                 for name, path in stage.inputs.items()
             ),
-            Mount(OUTPUT, str(stage.output.resolve()), type="bind"),
+            Mount(OUTPUT, volume, type="volume", no_copy=True),  # nothing from the image in it
         ],
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "pids_limit": limits.pids,
-        "mem_limit": memory,
-        "memswap_limit": memory,
-        "nano_cpus": int(limits.cpus * 1e9),
         "shm_size": 1024 * MEBIBYTE,
         "ulimits": [
             Ulimit(name="nofile", soft=1024, hard=1024),
             Ulimit(name="core", soft=0, hard=0),
-            Ulimit(
+            Ulimit(  # a file with holes takes no memory, but would fill a host's disk
                 name="fsize",
                 soft=limits.output_mb * MEBIBYTE,
                 hard=limits.output_mb * MEBIBYTE,
             ),
         ],
-        "ipc_mode": "private",
-        "init": True,
-        "log_config": LogConfig(type="json-file", config={"max-size": "8m", "max-file": "1"}),
-        "labels": {LABEL: stage.name, OWNER_LABEL: str(os.getpid())},
+        "labels": owner_labels(stage.name),
         "device_requests": [DeviceRequest(count=1, capabilities=[["gpu"]])] if stage.gpu else [],
+    }
+
+
+def volume_settings(stage: Stage) -> dict[str, Any]:
+    """How the engine makes a stage's output: in memory, so large and with so many files."""
+    limits = stage.limits
+    options = (
+        *(f"size={limits.output_mb}m", f"nr_inodes={limits.output_files}"),
+        # open to all, since an engine may map users; nobody but the container's can come near
+        *("mode=0777", "nosuid", "nodev", "noexec"),
+    )
+    return {
+        "driver": "local",
+        "driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": ",".join(options)},
+    }
+
+
+def keeper_settings(image: str, volume: str) -> dict[str, Any]:
+    """The keyword arguments of `docker.containers.create` for the keeper of a volume."""
+    return {
+        **_confinement(pids=16, memory=64 * MEBIBYTE, cpus=0.5),
+        "image": image,
+        "entrypoint": ["sleep"],
+        "command": ["infinity"],
+        "mounts": [Mount(OUTPUT, volume, type="volume", no_copy=True)],
+        "labels": owner_labels("keeper"),
     }

@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 from evaluator.progress import Progress
 from harness.challenge import Limits, Room
 
+StageName = Literal["train", "gate", "infer", "score", "probe"]
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -18,16 +20,17 @@ class Stage:
     `command` holds words such as `{images}`, which stand for the place of an input, and `{out}`.
     """
 
-    name: Literal["train", "gate", "infer", "score"]
+    name: StageName
     room: Room
     command: tuple[str, ...]
     inputs: Mapping[str, Path]  # name -> file or folder on the host, read-only inside
-    output: Path  # an existing folder on the host, the only place to write
+    output: Path  # an existing folder on the host; what it holds lies in the output from the start
     limits: Limits
     image: str | None = None  # a participant's own image; null: the room's bundled one
     gpu: bool = False
     log: Path | None = None  # where the whole log goes
     environment: Mapping[str, str] = field(default_factory=dict)
+    resumes: bool = False  # its output is saved while it runs, and a second run finds it
 
     def words(self, places: Mapping[str, str]) -> list[str]:
         """The command with every input and `out` at its place."""
@@ -41,9 +44,23 @@ class Outcome:
     exit_code: int
     oom_killed: bool = False
     timed_out: bool = False
+    stopped: bool = False  # by somebody else, through the engine
     output_full: bool = False
-    last_line: str = ""
+    oddity: str = ""  # something in its output that may not leave a container, in words
+    tail: str = ""  # the last lines of its log
     error: Mapping[str, str] | None = None  # the stage's own error.json
+
+    @property
+    def last_line(self) -> str:
+        """The last line of the log that says anything."""
+        return next((line.strip() for line in reversed(self.tail.splitlines()) if line.strip()), "")
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything about it was wrong."""
+        return bool(
+            self.exit_code or self.timed_out or self.stopped or self.output_full or self.oddity
+        )
 
 
 class Runner(Protocol):

@@ -33,33 +33,33 @@ from harness.store import CaseStore
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {"train", "gate", "infer", "score"}
-# All that a container of ours may have mounted: read-only inputs, and one place to write.
+# All that a container of ours may have mounted: read-only inputs, and one volume to write.
 MOUNTS = {
-    "train": {"/in/bundle": "bundles/training", "/out": "submission.work"},
-    "gate": {"/in/submission": "/submission", "/out": "/gate.partial"},
+    "train": {"/in/bundle": "bundles/training", "/out": "_data"},
+    "gate": {"/in/submission": "/submission", "/out": "_data"},
     "infer": {
         "/in/submission": "/submission",
         "/in/gate": "/gate",
         "/in/images": "sealed/images.age",
         "/in/key": "keys/images.key",
-        "/out": "/infer.partial",
+        "/out": "_data",
     },
     "score": {
         "/in/predictions": "/infer",
         "/in/labels": "sealed/labels.age",
         "/in/key": "keys/labels.key",
-        "/out": "/score.partial",
+        "/out": "_data",
     },
 }
 
 
 def test_no_stage_is_run_outside_a_container(journey) -> None:
-    assert set(journey.containers) == STAGES
+    assert set(journey.containers) == STAGES | {"keeper"}
     images = {stage: journey.containers[stage]["Image"] for stage in STAGES}
     assert len({images["train"], images["infer"], images["score"]}) == 3
 
 
-@pytest.mark.parametrize("stage", sorted(STAGES))
+@pytest.mark.parametrize("stage", sorted(STAGES | {"keeper"}))
 def test_no_container_has_a_network_a_capability_or_a_writable_root(journey, stage) -> None:
     seen = journey.containers[stage]
     host: dict[str, Any] = seen["HostConfig"]
@@ -69,7 +69,7 @@ def test_no_container_has_a_network_a_capability_or_a_writable_root(journey, sta
     assert "no-new-privileges" in host["SecurityOpt"]
     assert not any("unconfined" in option for option in host["SecurityOpt"])
     assert host["ReadonlyRootfs"] is True
-    assert host["PidsLimit"] == 256
+    assert host["PidsLimit"] == (16 if stage == "keeper" else 256)
     assert 0 < host["Memory"] == host["MemorySwap"]
     assert host["IpcMode"] == "private" and host["PidMode"] == ""
     assert not host["Devices"] and not host["DeviceRequests"] and not host["PortBindings"]
@@ -83,6 +83,7 @@ def test_no_container_sees_a_mount_that_is_not_its_own(journey, stage) -> None:
     for destination, ending in MOUNTS[stage].items():
         assert mounts[destination]["Source"].endswith(ending)
         assert mounts[destination]["RW"] is (destination == "/out")
+        assert mounts[destination]["Type"] == ("volume" if destination == "/out" else "bind")
     assert set(journey.containers[stage]["HostConfig"]["Tmpfs"]) == {"/tmp"}
 
 

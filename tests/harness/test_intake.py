@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from factories import submission_document
 
 from evaluator.errors import BusbenchError
-from evaluator.files import sha256_bytes
 from harness.lanes.intake import take
 
 MODEL = b"not really ONNX: the intake does not look inside"
@@ -25,17 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(place: Path, **changes: object) -> None:
-    document = {
-        "schema": "busbench/submission/v1",
-        "team": "team",
-        "method": "method",
-        "track": "phantom",
-        "input": {"height": 128, "width": 128},
-        "output": {},
-        "models": [{"fold": None, "file": "all.onnx", "sha256": sha256_bytes(MODEL)}],
-        "opset": 17,
-    }
-    (place / "submission.yaml").write_text(yaml.safe_dump(document | changes))
+    document = submission_document({"all.onnx": MODEL}, **changes)
+    (place / "submission.yaml").write_text(yaml.safe_dump(document))
 
 
 def refused(folder: Path, track: str = "phantom") -> str:

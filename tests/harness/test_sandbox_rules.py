@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from evaluator.errors import Fault
+from evaluator.errors import CODES, Fault
 from harness.challenge import Limits
-from harness.sandbox.failure import explain
-from harness.sandbox.profile import container_settings
-from harness.sandbox.stage import Outcome, Stage
+from harness.sandbox.failure import (
+    CREDIBLE,
+    RULES,
+    UNEXPLAINED,
+    explain,
+    explain_engine,
+)
+from harness.sandbox.profile import container_settings, keeper_settings, volume_settings
+from harness.sandbox.signs import ENGINE_SIGNS, LOG_SIGNS
+from harness.sandbox.stage import Outcome, Stage, StageName
 
 
 def stage(name: str = "infer", **changes: object) -> Stage:
@@ -26,7 +36,7 @@ def stage(name: str = "infer", **changes: object) -> Stage:
 
 
 def test_the_profile_leaves_nothing_open() -> None:
-    found = container_settings(stage(), "sha256:abc")
+    found = container_settings(stage(), "sha256:abc", "volume")
     assert found["network_mode"] == "none" and found["read_only"] is True
     assert found["cap_drop"] == ["ALL"] and found["security_opt"] == ["no-new-privileges"]
     assert found["user"] == "65532:65532"
@@ -38,23 +48,46 @@ def test_the_profile_leaves_nothing_open() -> None:
 
 
 def test_only_the_output_is_mounted_writable() -> None:
-    mounts = container_settings(stage(), "sha256:abc")["mounts"]
+    mounts = container_settings(stage(), "sha256:abc", "volume")["mounts"]
     assert {m["Target"]: m["ReadOnly"] for m in mounts} == {"/in/images": True, "/out": False}
 
 
 def test_the_command_names_places_inside() -> None:
-    found = container_settings(stage(), "sha256:abc")["command"]
+    found = container_settings(stage(), "sha256:abc", "volume")["command"]
     assert found == ["infer", "--images", "/in/images", "--out", "/out"]
 
 
 def test_no_variable_of_the_host_reaches_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD", "/evil.so")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    found = container_settings(stage(), "sha256:abc")["environment"]
+    found = container_settings(stage(), "sha256:abc", "volume")["environment"]
     assert set(found) == {
         *("HOME", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
-        *("OMP_NUM_THREADS", "OMP_WAIT_POLICY"),
+        *("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "NVIDIA_VISIBLE_DEVICES"),
     }
+
+
+def test_no_gpu_reaches_a_container_that_did_not_ask() -> None:
+    without = container_settings(stage(), "sha256:abc", "volume")
+    assert without["environment"]["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert not without["device_requests"]
+    with_one = container_settings(stage(gpu=True), "sha256:abc", "volume")
+    assert "NVIDIA_VISIBLE_DEVICES" not in with_one["environment"]
+    assert with_one["device_requests"][0]["Count"] == 1
+
+
+def test_the_output_ends_where_its_limit_ends() -> None:
+    limits = Limits(output_mb=7, output_files=99)
+    options = volume_settings(stage(limits=limits))["driver_opts"]
+    assert options["type"] == "tmpfs"
+    assert {"size=7m", "nr_inodes=99", "noexec", "nosuid", "nodev"} <= set(options["o"].split(","))
+
+
+def test_the_keeper_is_as_confined_as_a_stage() -> None:
+    kept = keeper_settings("sha256:abc", "volume")
+    ran = container_settings(stage(), "sha256:abc", "volume")
+    same = ("user", "network_mode", "read_only", "cap_drop", "security_opt", "ipc_mode")
+    assert {name: kept[name] for name in same} == {name: ran[name] for name in same}
 
 
 LYING = {"code": "engine-unavailable", "message": "not me", "remedy": "blame them"}
@@ -76,12 +109,80 @@ HONEST = {"code": "model-failed", "message": "fold-0.onnx gave NaN.", "remedy": 
         ("train", Outcome(30, error=LYING), "training-failed"),
         ("gate", Outcome(30, error=LYING), "gate-refused"),
         ("gate", Outcome(139), "gate-refused"),
+        ("infer", Outcome(143, stopped=True), "stage-stopped"),
+        ("infer", Outcome(137, stopped=True, oom_killed=True), "limit-memory"),
+        ("train", Outcome(0, oddity="a device (sda)"), "output-refused"),
+        ("train", Outcome(0, output_full=True), "limit-disk"),
+        ("train", Outcome(1, tail="OSError: [Errno 28] No space left on device"), "limit-disk"),
+        ("train", Outcome(1, tail="torch.OutOfMemoryError: CUDA out of memory."), "limit-memory"),
+        ("train", Outcome(134, tail="terminate called: std::bad_alloc"), "limit-memory"),
+        ("train", Outcome(1, tail="can't start new thread\nbye"), "limit-processes"),
+        ("train", Outcome(1, tail="OSError: [Errno 24] Too many open files"), "limit-processes"),
+        ("train", Outcome(1, tail="no CUDA-capable device is detected"), "training-failed"),
+        ("train", Outcome(1, tail="Network is unreachable"), "training-failed"),
+        ("train", Outcome(126), "training-failed"),
+        ("score", Outcome(137, timed_out=True), "limits-too-low"),
+        ("score", Outcome(137, oom_killed=True), "limits-too-low"),
+        ("score", Outcome(1, tail="No space left on device"), "limits-too-low"),
         ("score", Outcome(1), "stage-crashed"),
         ("score", Outcome(20, error={**HONEST, "code": "bundle-invalid"}), "bundle-invalid"),
     ],
 )
 def test_no_outcome_is_blamed_on_the_wrong_one(name: str, outcome: Outcome, code: str) -> None:
     assert explain(stage(name), outcome).code == code
+
+
+@pytest.mark.parametrize(
+    "reason, code",
+    [
+        ('could not select device driver "" with capabilities: [[gpu]]', "device-unavailable"),
+        ("OCI runtime create failed: nvidia-container-cli: initialization", "device-unavailable"),
+        ("write /var/lib/docker/x: no space left on device", "disk-full"),
+        ('exec: "nosuch": executable file not found in $PATH: unknown', "image-refused"),
+        ('exec: "/train": permission denied', "image-refused"),
+        ("exec /train: exec format error", "image-refused"),
+        ("No such image: sha256:abc", "image-unavailable"),
+        ("invalid mount config: bind source path does not exist: /in", "engine-unavailable"),
+        ("unable to start container process: error mounting", "engine-unavailable"),
+        ("Connection aborted", "engine-unavailable"),
+        ("", "engine-unavailable"),
+    ],
+)
+def test_no_word_of_the_engine_is_blamed_on_the_wrong_one(reason: str, code: str) -> None:
+    assert explain_engine(stage("train", image="sha256:abc"), reason).code == code
+
+
+def test_an_image_of_ours_that_cannot_start_is_not_the_participants() -> None:
+    error = explain_engine(stage("infer"), 'exec: "python": executable file not found')
+    assert error.fault is Fault.INFRASTRUCTURE
+
+
+@pytest.mark.parametrize("name", ["train", "gate"])
+@given(
+    tail=st.one_of(st.text(), st.sampled_from(["no CUDA-capable device", "engine-unavailable"])),
+    code=st.integers(1, 255),
+    said=st.dictionaries(
+        st.sampled_from(["code", "message", "remedy"]), st.sampled_from([*CODES, "", "x"])
+    ),
+)
+def test_nothing_a_participant_writes_makes_a_failure_ours(
+    name: str, tail: str, code: int, said: dict[str, str]
+) -> None:
+    error = explain(stage(name, image="sha256:abc"), Outcome(code, tail=tail, error=said))
+    assert error.fault is Fault.SUBMISSION and error.stage == name
+
+
+def test_every_row_of_the_tables_has_a_known_code() -> None:
+    rows = [rule.code for rule in RULES] + [code for code, _ in UNEXPLAINED.values()]
+    rows += [sign.code for sign in (*LOG_SIGNS, *ENGINE_SIGNS) if sign.code is not None]
+    assert set(rows) <= set(CODES)
+    assert set(UNEXPLAINED) == set(CREDIBLE) == set(get_args(StageName))
+
+
+def test_the_message_names_the_whole_log() -> None:
+    error = explain(stage("train", log=Path("/runs/x.log")), Outcome(1, tail="boom\n\n"))
+    assert "/runs/x.log" in error.remedy and '"boom"' in error.message
+    assert error.last_line == "boom"
 
 
 def test_a_participant_cannot_blame_the_infrastructure() -> None:

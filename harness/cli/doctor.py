@@ -1,0 +1,106 @@
+"""`busbench doctor` and `busbench errors`: what is wrong here, and what do the codes mean?"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from evaluator.errors import CODES
+from harness.challenge import load_challenge
+from harness.cli.app import app, out, print_json
+from harness.cli.options import ChallengeOption, JsonOption, OptionalKeys
+from harness.cli.progress import bars
+from harness.doctor import Context, Finding, examine, exit_status
+from harness.sandbox import DockerRunner
+from harness.sandbox.probe import probe
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@app.command()
+def doctor(
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Try the sandbox out from inside, too (15 s).")
+    ] = False,
+    keys: OptionalKeys = None,
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Where runs are kept; its disk is looked at.")
+    ] = Path(),
+    challenge: ChallengeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at this machine: engine, versions with known holes, GPU, disk, keys.
+
+    Exit status: 0 where nothing fails, 20 where the organiser has to act, 30 the machine's owner.
+
+    Example: busbench doctor --keys keys
+
+    Example: busbench doctor --sandbox
+    """
+    found = [] if sandbox else examine(Context(challenge, keys, out_dir))
+    if sandbox:
+        settings = load_challenge(challenge)
+        with bars() as progress:
+            tried = probe(DockerRunner(settings, progress), settings, progress)
+        found = [
+            Finding(t.name, "ok" if t.held else "fail", t.detail, "" if t.held else _OPEN)
+            for t in tried
+        ]
+        what = {t.name: t.what for t in tried}
+    if as_json:
+        rows = [dataclasses.asdict(f) | {"fault": f.fault.name.lower()} for f in found]
+        print_json({"findings": rows, "status": exit_status(found)})
+    elif sandbox:
+        _print_sandbox(found, what)
+    else:
+        _print(found)
+    raise typer.Exit(exit_status(found))
+
+
+_OPEN = "Run no stranger's work here: look at `busbench doctor`, and at the engine's settings."
+
+
+def _print(found: list[Finding]) -> None:
+    table = Table(box=None, show_header=False, title="This machine", title_justify="left")
+    for f in found:
+        remedy = f"\n[italic]{f.remedy}[/]" if f.remedy else ""
+        table.add_row(f"[{STYLES[f.level]}]{f.level}[/]", f.name, f"{f.says}{remedy}")
+    out.print(table)
+
+
+def _print_sandbox(found: list[Finding], what: dict[str, str]) -> None:
+    table = Table(title="Tried from inside the sandbox", title_justify="left")
+    for name in ("", "attempt", "what was tried", "what came of it"):
+        table.add_column(name)
+    for f in found:
+        word = "held" if f.level == "ok" else "OPEN"
+        table.add_row(f"[{STYLES[f.level]}]{word}[/]", f.name, what[f.name], f.says)
+    out.print(table)
+    open_ones = [f.name for f in found if f.level == "fail"]
+    out.print(f"{len(found) - len(open_ones)} of {len(found)} attempts failed, as they should.")
+    if open_ones:
+        out.print(f"[bold red]open:[/] {', '.join(open_ones)}. {_OPEN}")
+
+
+@app.command()
+def errors(
+    as_json: JsonOption = False,
+) -> None:
+    """List every error code: whose fault it is, the exit status, and what it means.
+
+    Example: busbench errors --json
+    """
+    if as_json:
+        return print_json(
+            {c: {"fault": f.name.lower(), "status": f, "meaning": m} for c, (f, m) in CODES.items()}
+        )
+    table = Table(title="Error codes", title_justify="left")
+    for name in ("code", "fault", "exit", "meaning"):
+        table.add_column(name)
+    for code, (fault, meaning) in CODES.items():
+        table.add_row(code, fault.name.lower(), str(int(fault)), meaning)
+    return out.print(table)

@@ -1,0 +1,231 @@
+"""What is looked at: one small function a line, in the order in which a person would ask."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from evaluator.errors import BusbenchError, Fault
+from harness.challenge import Challenge, load_challenge
+from harness.doctor.finding import Finding
+from harness.doctor.holes import judge
+from harness.sandbox.docker_runner import ENGINE_ERRORS, connect, engine_reason
+from harness.sealing.keys import Keys
+
+GIGABYTE = 1024**3
+FREE_GB = (2, 20)  # below the first an evaluation fails, below the second it may
+_SECONDS = 20  # for a program that tells its version
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is examined."""
+
+    challenge_file: Path | None = None
+    keys: Path | None = None  # null: `keys` of the working folder, where there is one
+    place: Path = field(default_factory=Path)  # where runs are kept
+
+    @cached_property
+    def challenge(self) -> Challenge:
+        """The challenge; raises `challenge-invalid`."""
+        return load_challenge(self.challenge_file)
+
+    @cached_property
+    def engine(self) -> docker.DockerClient:
+        """The engine; raises `engine-unavailable`."""
+        return connect()
+
+    @cached_property
+    def engine_info(self) -> dict[str, Any]:
+        """What the engine tells of itself."""
+        return dict(self.engine.info())
+
+    @cached_property
+    def components(self) -> dict[str, str]:
+        """The engine's parts and their versions, with a distribution's own marks."""
+        parts = self.engine.version().get("Components") or ()
+        return {str(p["Name"]): _longest(p) for p in parts}
+
+
+def _longest(part: dict[str, Any]) -> str:
+    """A version as fully as it is told: Debian's whole number stands where a commit would."""
+    version, commit = str(part["Version"]), str((part.get("Details") or {}).get("GitCommit", ""))
+    return commit if commit.startswith(version) else version
+
+
+Check = Callable[[Context], Finding]
+
+
+def check_challenge(context: Context) -> Finding:
+    """The organiser's declaration."""
+    told = context.challenge
+    tracks = ", ".join(told.tracks) or "no tracks"
+    return Finding("challenge", "ok", f"{told.title}: {tracks}")
+
+
+def check_keys(context: Context) -> Finding:
+    """The key folder: complete, in pairs, closed to others."""
+    path = context.keys or Path("keys")
+    if context.keys is None and not path.exists():
+        return Finding("keys", "ok", "none here, and none named; only organisers have them")
+    opened = Keys.open(path)
+    return Finding("keys", "ok", f"{path}: three pairs; reports by {opened.report.keyid[:16]}…")
+
+
+def check_engine(context: Context) -> Finding:
+    """Whether an engine answers, and which."""
+    info = context.engine_info
+    version, kernel = info["ServerVersion"], info["KernelVersion"]
+    return Finding("engine", "ok", f"Docker {version}, kernel {kernel}, {info['Architecture']}")
+
+
+# What the profile needs of the engine: the field, what it would lack.
+_NEEDED = {
+    "MemoryLimit": "memory",
+    "SwapLimit": "swap",
+    "PidsLimit": "processes",
+    "CpuCfsQuota": "processors",
+}
+
+
+def check_limits(context: Context) -> Finding:
+    """Whether the kernel keeps the limits that the profile sets."""
+    info = context.engine_info
+    missing = [what for name, what in _NEEDED.items() if info.get(name) is False]
+    version = f"cgroup v{info.get('CgroupVersion', '?')}"
+    if missing:
+        says = f"{version} does not limit {', '.join(missing)}"
+        remedy = "Start the kernel with these controllers (cgroup_enable=memory swapaccount=1)."
+        return Finding("limits", "fail", says, remedy)
+    return Finding("limits", "ok", f"{version} limits {', '.join(_NEEDED.values())}")
+
+
+def check_security(context: Context) -> Finding:
+    """The filter of system calls, and further walls."""
+    options = [str(option) for option in context.engine_info.get("SecurityOptions") or ()]
+    names = ", ".join(option.removeprefix("name=").partition(",")[0] for option in options)
+    if not any("seccomp" in option and "unconfined" not in option for option in options):
+        remedy = "Use a kernel and an engine with seccomp, and its default profile."
+        return Finding("security", "fail", f"no filter of system calls ({names})", remedy)
+    return Finding("security", "ok", names)
+
+
+def check_runc(context: Context) -> Finding:
+    """What starts containers."""
+    version = context.components.get("runc")
+    if version is None:
+        return Finding("runc", "ok", "the engine names another runtime")
+    return judge("runc", version)
+
+
+def check_gpu(_: Context) -> Finding:
+    """A GPU of this machine."""
+    told = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    if told is None:
+        return Finding("gpu", "ok", "none; --device cuda will be refused")
+    return Finding("gpu", "ok", "; ".join(told.splitlines()))
+
+
+def check_toolkit(_: Context) -> Finding:
+    """What gives a container a GPU."""
+    told = _output("nvidia-ctk", "--version") or _output("nvidia-container-cli", "--version")
+    name = "nvidia-container-toolkit"
+    if told is not None:
+        return judge(name, told.splitlines()[0].rpartition(" ")[2])
+    if shutil.which("nvidia-smi") is None:
+        return Finding(name, "ok", "not needed without a GPU")
+    remedy = "Install it, version 1.17.8 or later, so that containers can use the GPU."
+    return Finding(name, "warn", "not found beside this machine's GPU", remedy)
+
+
+def check_providers(_: Context) -> Finding:
+    """ONNX Runtime and its providers, for `--runner process`; containers bring their own."""
+    program = "import onnxruntime as o; print(o.__version__, *o.get_available_providers())"
+    told = _output(sys.executable, "-c", program)
+    if told is None:
+        says = "not installed here; containers bring their own"
+        return Finding("onnxruntime", "ok", says)
+    return Finding("onnxruntime", "ok", told.strip())
+
+
+def check_onnx(_: Context) -> Finding:
+    """The library that reads models."""
+    try:
+        return judge("onnx", importlib.metadata.version("onnx"))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("onnx", "ok", "not installed here; containers bring their own")
+
+
+def check_triton(_: Context) -> Finding:
+    """A Triton server, where one is named."""
+    named = os.environ.get("BUSBENCH_TRITONSERVER") or shutil.which("tritonserver")
+    if named is None:
+        return Finding("triton", "ok", "none named; only --backend triton needs one")
+    return judge("triton", os.environ.get("TRITON_SERVER_VERSION", ""))
+
+
+def check_disk(context: Context) -> Finding:
+    """Room for runs and, where the engine is here, for images."""
+    places = [context.place]
+    root = Path(str(context.engine_info.get("DockerRootDir", ""))) if _answers(context) else None
+    if root is not None and root.is_dir():
+        places.append(root)
+    free = {place: shutil.disk_usage(place).free / GIGABYTE for place in places}
+    says = ", ".join(f"{gigabytes:.0f} GB free at {place}" for place, gigabytes in free.items())
+    least = min(free.values())
+    if least >= FREE_GB[1]:
+        return Finding("disk", "ok", says)
+    remedy = "Free some space; `docker system df` tells what images take."
+    return Finding("disk", "fail" if least < FREE_GB[0] else "warn", says, remedy)
+
+
+CHECKS: tuple[Check, ...] = (
+    *(check_challenge, check_keys),
+    *(check_engine, check_limits, check_security, check_runc),
+    *(check_gpu, check_toolkit, check_providers, check_onnx, check_triton, check_disk),
+)
+
+
+def examine(context: Context, checks: Sequence[Check] = CHECKS) -> list[Finding]:
+    """Go through all checks; one that meets an error of ours turns it into its finding."""
+    return [_examined(context, check) for check in checks]
+
+
+def _examined(context: Context, check: Check) -> Finding:
+    name = check.__name__.removeprefix("check_")
+    try:
+        return check(context)
+    except BusbenchError as error:
+        fault = error.fault if error.fault is Fault.ORGANISER else Fault.INFRASTRUCTURE
+        return Finding(name, "fail", error.message, error.remedy, fault)
+    except ENGINE_ERRORS as error:
+        remedy = "Look at the engine's log, then run the same command again."
+        return Finding(name, "fail", f"The engine fails: {engine_reason(error)}", remedy)
+
+
+def _answers(context: Context) -> bool:
+    try:
+        return bool(context.engine)
+    except BusbenchError:
+        return False
+
+
+def _output(*command: str) -> str | None:
+    """What a program prints; None where it is not there, or fails."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 and done.stdout.strip() else None

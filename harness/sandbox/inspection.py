@@ -1,0 +1,135 @@
+"""May this image run at all? What its configuration says is judged before any of it is started.
+
+The sandbox overrides most of it, so several rules keep out what the engine, or a hook that runs
+with the host's rights before the container's own limits hold, would read: CVE-2025-23266 needed no
+more than an `LD_PRELOAD` in an image that NVIDIA's hook started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluator.errors import BusbenchError
+
+# The loader and the C library act on these before a program does; CUDA's public images do set
+# LD_LIBRARY_PATH, so that one stays.
+_LOADER = ("GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "NLSPATH", "MALLOC_TRACE")
+# What NVIDIA's hook grants beyond a GPU's use.
+_GRANTS = ("NVIDIA_MIG_", "NVIDIA_IMEX_", "NVIDIA_GDS", "NVIDIA_GDRCOPY", "NVIDIA_MOFED")
+_NVSWITCH = "NVIDIA_NVSWITCH"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an engine tells of an image, as far as it matters here."""
+
+    user: str
+    environment: tuple[str, ...]  # names alone
+    os: str
+    architecture: str
+    size: int  # bytes, unpacked
+    volumes: tuple[str, ...]
+    entry_point: bool  # whether it names what to start
+
+    @classmethod
+    def of(cls, attrs: Mapping[str, Any]) -> Facts:
+        """From the document of `docker image inspect`."""
+        config = attrs.get("Config") or {}
+        return cls(
+            user=str(config.get("User") or ""),
+            environment=tuple(str(e).partition("=")[0] for e in config.get("Env") or ()),
+            os=str(attrs.get("Os") or ""),
+            architecture=str(attrs.get("Architecture") or ""),
+            size=int(attrs.get("Size") or 0),
+            volumes=tuple(config.get("Volumes") or ()),
+            entry_point=bool(config.get("Entrypoint")),
+        )
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What an image is held against."""
+
+    architecture: str  # of the engine, as images write it
+    max_mb: int
+    command: bool = False  # whether the harness names the program to start
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that an image may not be."""
+
+    name: str
+    finds: Callable[[Facts, Ground], str]  # what is wrong, or nothing
+    remedy: str
+
+
+def _root(facts: Facts, _: Ground) -> str:
+    name = facts.user.partition(":")[0].strip()
+    if not name:
+        return "it names no user, so it is made for root"
+    number = int(name) if name.isdecimal() else None
+    return f"its user is {facts.user}, which is root" if name == "root" or number == 0 else ""
+
+
+def _hooks(facts: Facts, _: Ground) -> str:
+    found = [
+        name
+        for name in facts.environment
+        if (name.startswith("LD_") and name != "LD_LIBRARY_PATH")
+        or name in _LOADER
+        or name.startswith((*_GRANTS, _NVSWITCH))
+    ]
+    return f"its environment sets {', '.join(found)}" if found else ""
+
+
+def _foreign(facts: Facts, ground: Ground) -> str:
+    if (facts.os, facts.architecture) == ("linux", ground.architecture):
+        return ""
+    return f"it is for {facts.os}/{facts.architecture}, not linux/{ground.architecture}"
+
+
+def _large(facts: Facts, ground: Ground) -> str:
+    megabytes = facts.size / 1024**2
+    return f"it has {megabytes:.0f} MB, more than {ground.max_mb}" * (megabytes > ground.max_mb)
+
+
+def _volumes(facts: Facts, _: Ground) -> str:
+    return f"it declares the volume {facts.volumes[0]}" if facts.volumes else ""
+
+
+def _nothing_to_start(facts: Facts, ground: Ground) -> str:
+    return "" if facts.entry_point or ground.command else "it has no ENTRYPOINT"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("user", _root, "End the Dockerfile with `USER 65532:65532`."),
+    Rule("environment", _hooks, "Take these variables out of the image."),
+    Rule("platform", _foreign, "Build it with `docker build --platform` for that machine."),
+    Rule("size", _large, "Leave out what training does not need; start from a slim base."),
+    Rule("volumes", _volumes, "Take VOLUME out of the Dockerfile: /out is the place to write."),
+    Rule(
+        "entry point",
+        _nothing_to_start,
+        'Name the program, for instance `ENTRYPOINT ["python", "train.py"]`.',
+    ),
+)
+
+
+def judge(facts: Facts, ground: Ground) -> Sequence[tuple[Rule, str]]:
+    """Every rule that the image breaks, with what was found."""
+    found = ((rule, rule.finds(facts, ground)) for rule in RULES)
+    return [(rule, what) for rule, what in found if what]
+
+
+def demand(name: str, facts: Facts, ground: Ground) -> None:
+    """Raise `image-refused`, with every reason, where the image breaks a rule."""
+    found = judge(facts, ground)
+    if found:
+        raise BusbenchError(
+            "image-refused",
+            f"The image {name} is refused: {'; '.join(what for _, what in found)}.",
+            " ".join(rule.remedy for rule, _ in found),
+        )

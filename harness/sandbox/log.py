@@ -1,0 +1,47 @@
+"""What a stage prints: progress goes on, the end is kept, and no amount of it fills anything."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from evaluator.progress import Progress, parse_line
+
+MAX_LINE = 4096  # bytes; the rest of a longer one is dropped
+MAX_BARS = 32  # a stage that names more things than that is only filling the terminal
+TAIL_LINES = 40
+
+
+class LogReader:
+    """Reads a log as it comes."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: set[str] = set()
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def follow(self, chunks: Iterable[bytes]) -> None:
+        """Read to the end."""
+        for line in lines(chunks):
+            step = parse_line(line)
+            if step is None:
+                self._tail.append(line)
+            elif step[0] in self._bars or len(self._bars) < MAX_BARS:
+                self._bars.add(step[0])
+                self._progress(*step)
+
+    @property
+    def tail(self) -> str:
+        """The last lines that tell no progress."""
+        return "\n".join(self._tail)
+
+
+def lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Whole lines of a stream of chunks; an endless line is cut."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line[:MAX_LINE].decode(errors="replace") for line in whole)
+        rest = rest[:MAX_LINE]
+    if rest:
+        yield rest.decode(errors="replace")

@@ -1,0 +1,122 @@
+"""Where a stage writes: a volume that ends where its limit ends, and is gone after the run.
+
+The volume is a file system in memory with a size and a number of files, which any Docker engine
+makes without further rights; the kernel refuses what goes beyond. What lies in it counts as memory
+of the stage. The engine forgets such a volume with the last container that uses it, so a second
+container, the keeper, sleeps beside the stage until the harness has fetched what may leave.
+Nothing that a container writes lands on the host as anything but a regular file of the user's own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+import docker
+import requests
+from docker.errors import APIError
+from docker.models.containers import Container
+
+from evaluator.errors import BusbenchError
+from evaluator.files import disk_errors
+from harness.sandbox.profile import (
+    MEBIBYTE,
+    OUTPUT,
+    USER_ID,
+    keeper_settings,
+    owner_labels,
+    volume_settings,
+)
+from harness.sandbox.stage import Stage
+from harness.sandbox.unpack import Unpacked, pack, unpack
+
+_NEARLY_FULL = 64 * 1024  # a writer that stops at the limit leaves less than this
+
+
+class Removable(Protocol):
+    """A container or a volume of the engine."""
+
+    def remove(self, *, force: bool) -> None: ...
+
+
+class Output:
+    """The output volume of one running stage, through its keeper."""
+
+    def __init__(self, stage: Stage, volume: str, keeper: Container) -> None:
+        self.volume = volume
+        self._stage = stage
+        self._keeper = keeper
+
+    def fill(self) -> None:
+        """Put into the volume what an earlier, killed run of the stage had saved."""
+        if not any(self._stage.output.iterdir()):
+            return
+        with tempfile.TemporaryFile() as archive:
+            pack(self._stage.output, archive, USER_ID)
+            archive.seek(0)
+            self._keeper.put_archive(OUTPUT, archive)
+
+    def fetch(self) -> Unpacked:
+        """Replace the stage's output folder by what lies in the volume now.
+
+        Raises:
+            BusbenchError: `disk-full`, `engine-unavailable`.
+        """
+        place = self._stage.output
+        fresh = place.with_name(f".{place.name}.fetched")
+        limits = self._stage.limits
+        with disk_errors(fresh):
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            try:
+                chunks, _ = self._keeper.get_archive(OUTPUT)
+                found = unpack(chunks, fresh, limits.output_mb * MEBIBYTE, limits.output_files)
+            except tarfile.TarError as error:
+                raise BusbenchError(
+                    "engine-unavailable",
+                    f"The engine gave a damaged copy of what {self._stage.name} wrote ({error}).",
+                    "Run the same command again.",
+                ) from error
+            shutil.rmtree(place)
+            fresh.rename(place)
+        return found
+
+    def is_full(self, found: Unpacked) -> bool:
+        """Whether what was fetched reaches a limit, or would pass it."""
+        limits = self._stage.limits
+        return (
+            found.too_much
+            or found.bytes > limits.output_mb * MEBIBYTE - _NEARLY_FULL
+            or found.files >= limits.output_files - 1
+        )
+
+
+@contextmanager
+def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterator[Output]:
+    """A fresh output volume for `stage`, kept alive by a keeper that runs `image`.
+
+    Raises:
+        docker.errors.APIError: where the engine cannot make it.
+    """
+    name = f"busbench-{stage.name}-{uuid.uuid4().hex[:16]}"
+    volume = client.volumes.create(name, labels=owner_labels("output"), **volume_settings(stage))
+    try:
+        keeper = client.containers.create(**keeper_settings(image, name))
+        try:
+            keeper.start()
+            yield Output(stage, name, keeper)
+        finally:
+            remove(keeper)
+    finally:
+        remove(volume)
+
+
+def remove(thing: Removable) -> None:
+    """Remove it; a failure must not hide the one that is being told, and the next start cleans."""
+    with suppress(APIError, requests.RequestException):
+        thing.remove(force=True)

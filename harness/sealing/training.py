@@ -1,0 +1,90 @@
+"""What does a training bundle hold, and is it whole? Read on the harness's side of the wall."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from evaluator.contract import SealedCase, TrainingBundle, read
+from evaluator.errors import BusbenchError
+from evaluator.files import sha256_bytes
+
+REMEDY = "Get the training bundle again, and name its folder."
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """One case to train on, as the scorer sees a case, and the fold that validates on it."""
+
+    case: SealedCase
+    fold: int
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A checked training bundle."""
+
+    path: Path
+    bundle: TrainingBundle
+    cases: tuple[TrainingCase, ...]
+
+    @classmethod
+    def open(cls, path: Path) -> TrainingSet:
+        """Open a training bundle, or the one beside a sealed bundle.
+
+        Raises:
+            BusbenchError: `bundle-invalid` where something is missing or was changed.
+        """
+        if (path / "training").is_dir():
+            path = path / "training"
+        bundle = read(TrainingBundle, path / "bundle.json", "bundle-invalid", REMEDY)
+        try:
+            table = (path / "cases.csv").read_bytes()
+        except OSError as error:
+            raise _invalid(f"{path / 'cases.csv'} cannot be read ({error.strerror})") from error
+        if sha256_bytes(table) != bundle.cases_sha256:
+            raise _invalid(f"{path / 'cases.csv'} was changed")
+        return cls(path, bundle, _cases(table))
+
+    def image(self, case: SealedCase) -> bytes:
+        """The bytes of a case's image."""
+        return self._file("images", case)
+
+    def mask(self, case: SealedCase) -> bytes:
+        """The bytes of a case's mask."""
+        return self._file("masks", case)
+
+    def _file(self, kind: str, case: SealedCase) -> bytes:
+        path = self.path / kind / case.file
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise _invalid(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _cases(table: bytes) -> tuple[TrainingCase, ...]:
+    rows = pd.read_csv(io.BytesIO(table), dtype={"case_id": str, "patient_group": str})
+    return tuple(
+        TrainingCase(
+            SealedCase(
+                case_id=row["case_id"],
+                height=row["height"],
+                width=row["width"],
+                file=f"{row['case_id']}.png",
+                label=row["class"],
+                patient_group=row["patient_group"] if pd.notna(row["patient_group"]) else None,
+                spacing_mm=(row["spacing_row_mm"], row["spacing_col_mm"])
+                if pd.notna(row["spacing_row_mm"])
+                else None,
+            ),
+            int(row["fold"]),
+        )
+        for row in rows.to_dict("records")
+    )
+
+
+def _invalid(why: str) -> BusbenchError:
+    return BusbenchError("bundle-invalid", f"{why}.", REMEDY)

@@ -1,0 +1,170 @@
+"""A participant's image that can do everything wrong, a registry, and a bundle to train on.
+
+The image is a static busybox and a shell script: it starts at once and weighs two megabytes. Both
+programs are Debian's, taken out of their packages without being installed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import docker
+import pytest
+import yaml
+from factories import submission_document
+from infer_helpers import blur
+
+from evaluator.contract import TrainingBundle, write
+from evaluator.files import sha256_bytes
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "busbench" / "debian"
+MODEL = blur()
+
+SCRIPT = r"""
+case $1 in
+  never-ends) trap '' TERM; while :; do sleep 1; done ;;
+  fills-the-disk) i=0
+    while dd if=/dev/zero of=/out/$i bs=1M count=2 2>/dev/null; do i=$((i+1)); done
+    exit 1 ;;
+  leaves-holes) for i in 1 2 3 4; do dd if=/dev/zero of=/out/$i bs=1 count=1 seek=7M; done ;;
+  forks) bomb() { bomb & bomb & }; bomb; bomb; wait; exit 1 ;;
+  symlink) cp -r /cases/honest/. /out; rm /out/all.onnx; ln -s /etc/passwd /out/all.onnx ;;
+  hard-link) cp -r /cases/honest/. /out; ln /out/all.onnx /out/other.onnx ;;
+  fifo) cp -r /cases/honest/. /out; rm /out/all.onnx; mkfifo /out/all.onnx ;;
+  device) mknod /out/all.onnx b 8 0 ;;
+  very-many-files) i=0; while : > /out/$i; do i=$((i+1)); done ;;
+  prints-gigabytes) yes 'a line that nobody will ever read to its end' ;;
+  ends-well-without-a-model) exit 0 ;;
+  resumes) if [ ! -f /out/checkpoint ]; then
+      echo 1 > /out/checkpoint; while :; do sleep 1; done
+    fi
+    rm /out/checkpoint; cp -r /cases/honest/. /out ;;
+  *) cp -r /cases/$1/. /out ;;
+esac
+"""
+
+
+def debian(package: str, program: str) -> Path:
+    """A program out of a Debian package. Where there is none, tests skip or, in CI, fail."""
+    place = CACHE / package
+    if not (place / program).exists():
+        place.mkdir(parents=True, exist_ok=True)
+        fetch = f"apt-get download -q {package} && dpkg -x {package}_*.deb ."
+        for command in (fetch, f"apt-get update -q && {fetch}"):
+            done = subprocess.run(
+                command, shell=True, cwd=place, capture_output=True, text=True, check=False
+            )
+            if done.returncode == 0:
+                break
+        else:
+            message = f"{package} cannot be fetched: {done.stderr.strip()[-200:]}"
+            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return place / program
+
+
+def document(data: bytes = MODEL, **changes: object) -> bytes:
+    """A `submission.yaml` for the one model `data`."""
+    return yaml.safe_dump(submission_document({"all.onnx": data}, **changes)).encode()
+
+
+def named(**fields: object) -> bytes:
+    """A `submission.yaml` that says something else of its model."""
+    declared = {"fold": None, "file": "all.onnx", "sha256": sha256_bytes(MODEL)} | fields
+    return document(models=[declared])
+
+
+HALF = MODEL[: len(MODEL) // 2]
+# What the image may leave: case -> file -> bytes.
+CASES: dict[str, dict[str, bytes]] = {
+    "honest": {"all.onnx": MODEL, "submission.yaml": document()},
+    "undeclared": {"all.onnx": MODEL, "submission.yaml": document(), "secrets.txt": b"surprise"},
+    "declares-one-leaves-another": {"other.onnx": MODEL, "submission.yaml": document()},
+    "unknown-field": {"all.onnx": MODEL, "submission.yaml": document(score=1.0)},
+    "path-traversal": {
+        "all.onnx": MODEL,
+        "submission.yaml": named(file="../../keys/labels.key"),
+    },
+    "not-utf-8": {"all.onnx": MODEL, "submission.yaml": b"team: \xff\xfe\n"},
+    "wrong-digest": {"all.onnx": MODEL, "submission.yaml": named(sha256="0" * 64)},
+    "another-track": {"all.onnx": MODEL, "submission.yaml": document(track="busbra")},
+    "yaml-bomb": {"submission.yaml": b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"},
+    "truncated-onnx": {
+        "all.onnx": HALF,
+        "submission.yaml": document(HALF),
+    },
+}
+
+
+def build(client: docker.DockerClient, tag: str, *lines: str) -> str:
+    """Build the image under `tag`, with more lines of a Dockerfile; its id."""
+    busybox = debian("busybox-static", "bin/busybox").read_bytes()
+    dockerfile = "\n".join(("FROM scratch", "COPY . /", "USER 65532:65532", *lines))
+    files = {
+        "Dockerfile": dockerfile.encode(),
+        ".dockerignore": b"Dockerfile\n.dockerignore\n",
+        "bin/busybox": busybox,
+        "train.sh": SCRIPT.encode(),
+        **{f"cases/{c}/{f}": data for c, fs in CASES.items() for f, data in fs.items()},
+    }
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o755
+            archive.addfile(member, io.BytesIO(data))
+        for applet in ("sh", "cp", "dd", "ln", "mkfifo", "mknod", "rm", "sleep", "yes"):
+            member = tarfile.TarInfo(f"bin/{applet}")
+            member.type, member.linkname = tarfile.SYMTYPE, "busybox"
+            archive.addfile(member)
+    context.seek(0)
+    image, _ = client.images.build(fileobj=context, custom_context=True, tag=tag, rm=True)
+    return str(image.id)
+
+
+ENTRY_POINT = 'ENTRYPOINT ["/bin/sh", "/train.sh"]'
+
+
+def bundle_document(folder: Path) -> Path:
+    """A training bundle's document; the image does not look inside."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = TrainingBundle(
+        dataset="phantom",
+        track="phantom",
+        split_version="demo",
+        split_digest="1" * 64,
+        folds=5,
+        cases=1,
+        cases_sha256="2" * 64,
+    )
+    write(told, folder / "bundle.json")
+    return folder
+
+
+def start_registry(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """A real registry on localhost, which keeps its images below `folder`."""
+    program = debian("docker-registry", "usr/bin/docker-registry")
+    settings = {
+        "version": 0.1,
+        "log": {"level": "error"},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    (folder / "registry.yml").write_text(yaml.safe_dump(settings))
+    return subprocess.Popen(
+        [program, "serve", folder / "registry.yml"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def forget(client: docker.DockerClient, *names: str) -> None:
+    """Have the engine forget images, if it knows them."""
+    for name in names:
+        try:
+            client.images.remove(name, force=True)
+        except docker.errors.ImageNotFound:
+            continue

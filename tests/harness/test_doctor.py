@@ -1,0 +1,113 @@
+"""The doctor: known holes are found, mended ones are not, and the exit status says who acts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evaluator.errors import Fault
+from harness.doctor import CHECKS, Context, Finding, examine, exit_status
+from harness.doctor.holes import judge
+from harness.sandbox.owner import is_gone, owner
+from harness.sealing.keys import Keys
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    "name, version, level",
+    [
+        ("runc", "1.1.12", "fail"),
+        ("runc", "1.2.7", "fail"),
+        ("runc", "1.2.8", "ok"),
+        ("runc", "1.3.2", "fail"),
+        ("runc", "1.3.3", "ok"),
+        ("runc", "1.4.1", "ok"),
+        ("runc", "2.0.0", "ok"),
+        ("runc", "1.1.5+ds1-1+deb12u1", "warn"),
+        ("runc", "1.1.7-0ubuntu1~22.04.1", "warn"),
+        ("runc", "", "warn"),
+        ("nvidia-container-toolkit", "1.17.7", "fail"),
+        ("nvidia-container-toolkit", "1.17.8", "ok"),
+        ("nvidia-container-toolkit", "1.18.0", "ok"),
+        ("nvidia-container-toolkit", "1.9.0", "fail"),
+        ("onnx", "1.20.1", "warn"),
+        ("onnx", "1.23.2", "ok"),
+        ("triton", "2.51.0", "warn"),
+        ("triton", "2.59.0", "ok"),
+    ],
+)
+def test_no_version_with_a_known_hole_passes(name: str, version: str, level: str) -> None:
+    found = judge(name, version)
+    assert found.level == level
+    assert bool(found.remedy) is (level != "ok")
+
+
+def test_the_exit_status_says_who_has_to_act() -> None:
+    ok, warn = Finding("a", "ok", ""), Finding("b", "warn", "", "r")
+    organiser = Finding("c", "fail", "", "r", Fault.ORGANISER)
+    machine = Finding("d", "fail", "", "r")
+    assert exit_status([ok, warn]) == 0
+    assert exit_status([ok, organiser]) == 20
+    assert exit_status([organiser, machine]) == 30
+
+
+def by_name(context: Context) -> dict[str, Finding]:
+    return {finding.name: finding for finding in examine(context)}
+
+
+def test_an_engine_that_is_away_hides_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    found = by_name(Context())
+    assert len(found) == len(CHECKS)
+    assert found["engine"].level == "fail" and found["engine"].fault is Fault.INFRASTRUCTURE
+    assert found["disk"].level in ("ok", "warn") and found["challenge"].level == "ok"
+
+
+def test_keys_that_others_can_read_fail_with_the_remedy(tmp_path: Path) -> None:
+    Keys.new(tmp_path / "keys")
+    assert by_name(Context(keys=tmp_path / "keys"))["keys"].level == "ok"
+    (tmp_path / "keys/labels.key").chmod(0o644)
+    found = by_name(Context(keys=tmp_path / "keys"))["keys"]
+    assert found.level == "fail" and found.fault is Fault.ORGANISER
+    assert "chmod 600" in found.remedy
+
+
+def test_a_challenge_that_contradicts_itself_fails(tmp_path: Path) -> None:
+    (tmp_path / "challenge.yaml").write_text("surprise: 1\n")
+    found = by_name(Context(tmp_path / "challenge.yaml"))["challenge"]
+    assert found.level == "fail" and "surprise" in found.says
+
+
+def test_the_command_line_gives_json_and_the_status(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "doctor", "--json", "--keys", str(tmp_path / "nowhere")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = json.loads(done.stdout)
+    assert done.returncode == told["status"] in (20, 30)
+    keys = next(finding for finding in told["findings"] if finding["name"] == "keys")
+    assert keys["level"] == "fail" and keys["fault"] == "organiser"
+
+
+def test_only_a_dead_owner_of_this_machine_is_gone() -> None:
+    ours = owner()
+    host, boot, namespace, _, started = ours.split("/")
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    assert not is_gone(ours)
+    assert is_gone("/".join((host, boot, namespace, str(dead.pid), started)))
+    assert is_gone("/".join((*ours.split("/")[:4], "1")))  # the number, used again
+    assert is_gone("/".join((host, "an-earlier-boot", namespace, "1", "1")))
+    assert not is_gone("/".join(("another-host", boot, namespace, str(dead.pid), started)))
+    assert not is_gone("/".join((host, boot, "another-container", str(dead.pid), started)))
+    assert not is_gone("12345") and not is_gone("")

@@ -1,0 +1,102 @@
+"""An evaluation that fails: nothing is signed, and the participant is told no more than is safe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from factories import submission_document
+from infer_helpers import dice_rolling
+from make_bundle import make_bundle
+
+from evaluator.contract import SealedBundle, SealedIndex, write
+from evaluator.errors import BusbenchError
+from evaluator.files import sha256_file
+from evaluator.sealed import seal_archive
+from harness.challenge import Challenge
+from harness.lanes.evaluate import NOTICE, REPORT, evaluate
+from harness.lanes.intake import read_submission
+from harness.lanes.trained_by import TrainedBy, write_note
+from harness.sandbox import ProcessRunner
+from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys
+from harness.sealing.training import TrainingSet
+
+
+@pytest.fixture
+def bundles(tmp_path: Path, keys: Keys) -> Bundles:
+    """A training bundle, and its own cases sealed as a test set."""
+    root = tmp_path / "bundles"
+    make_bundle(root / "training", 4, folds=2)
+    training = TrainingSet.open(root)
+    cases = tuple(known.case for known in training.cases)
+    index = SealedIndex(split_digest=training.bundle.split_digest, cases=cases)
+    sealed = root / "sealed"
+    sealed.mkdir()
+    for name, key, files in (
+        ("images.age", keys.images, map(training.image, cases)),
+        ("labels.age", keys.labels, map(training.mask, cases)),
+    ):
+        (sealed / name).write_bytes(seal_archive(index, files, key.recipient))
+    told = SealedBundle(
+        dataset="phantom",
+        track="phantom",
+        split_version="v1",
+        split_digest=training.bundle.split_digest,
+        labels="public",
+        folds=2,
+        cases=len(cases),
+        images_sha256=sha256_file(sealed / "images.age"),
+        labels_sha256=sha256_file(sealed / "labels.age"),
+        consistency=False,
+        image_recipient=keys.images.recipient,
+        label_recipient=keys.labels.recipient,
+    )
+    write(told, sealed / "bundle.json")
+    return Bundles.open(root)
+
+
+@pytest.fixture
+def submission(tmp_path: Path) -> Path:
+    """One that the gate refuses."""
+    folder = tmp_path / "submission"
+    folder.mkdir()
+    (folder / "all.onnx").write_bytes(dice_rolling())
+    document = submission_document({"all.onnx": dice_rolling()})
+    (folder / "submission.yaml").write_text(yaml.safe_dump(document))
+    return folder
+
+
+def refused(submission: Path, bundles: Bundles, keys: Keys) -> BusbenchError:
+    runs = submission.parent / "runs"
+    with pytest.raises(BusbenchError) as error:
+        evaluate(submission, bundles, keys, runs, ProcessRunner(), Challenge())
+    assert not list(runs.rglob(REPORT)) and not list(runs.rglob("*.key"))
+    return error.value
+
+
+def test_a_failure_leaves_a_notice_and_the_whole_log(
+    submission: Path, bundles: Bundles, keys: Keys
+) -> None:
+    error = refused(submission, bundles, keys)
+    assert (error.code, error.stage) == ("gate-refused", "gate")
+    (notice,) = (submission.parent / "runs").rglob(NOTICE)
+    told = json.loads(notice.read_text())
+    assert (told["stage"], told["code"], told["fault"]) == ("gate", "gate-refused", "submission")
+    assert str(submission.parent) not in json.dumps(told)
+    assert (notice.parent / "gate.log").read_text()
+
+
+def test_a_forged_note_ends_the_evaluation_before_it_begins(
+    submission: Path, bundles: Bundles, keys: Keys, other_keys: Keys
+) -> None:
+    forged = TrainedBy(
+        image="sha256:abc",
+        submission_sha256=read_submission(submission).digest,
+        split_digest=bundles.sealed.split_digest,
+    )
+    write_note(forged, submission, other_keys)
+    assert refused(submission, bundles, keys).code == "trained-by-invalid"
+    assert not (submission.parent / "runs").exists()

@@ -1,0 +1,172 @@
+"""`--part val`: each fold's model on its own validation cases, and nothing of it in a ledger."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from containers_helpers import predicted_masks
+from factories import submission_document
+from infer_helpers import blur
+from make_bundle import make_bundle
+from PIL import Image
+
+from evaluator.contract import GroupScores, MetricSummary, Scores
+from evaluator.errors import BusbenchError
+from harness.challenge import Challenge
+from harness.cli.show import print_validation
+from harness.lanes.validate import Validation, merge, one_a_fold, validate
+from harness.sandbox import ProcessRunner
+from harness.sealing.training import TrainingSet
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDS = 2
+
+
+def hand_in(folder: Path, *models: bytes) -> Path:
+    """A submission with one model a fold."""
+    folder.mkdir()
+    files = {f"fold-{fold}.onnx": data for fold, data in enumerate(models)}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    (folder / "submission.yaml").write_text(yaml.safe_dump(submission_document(files)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("val") / "training", 16, folds=FOLDS)
+
+
+@pytest.fixture(scope="module")
+def validation(bundle: Path) -> Validation:
+    folder = hand_in(bundle.parent / "submission", *(blur(fold + 1) for fold in range(FOLDS)))
+    return validate(folder, bundle, bundle.parent / "runs", ProcessRunner(), Challenge())
+
+
+def of_fold(bundle: Path, fold: int) -> set[str]:
+    with (bundle / "cases.csv").open() as handle:
+        return {row["case_id"] for row in csv.DictReader(handle) if int(row["fold"]) == fold}
+
+
+def test_no_model_is_scored_on_a_case_that_it_trained_on(
+    validation: Validation, bundle: Path
+) -> None:
+    for fold in range(FOLDS):
+        masks = predicted_masks(validation.folder / f"fold-{fold}" / "infer")
+        assert set(masks) == {fold} and set(masks[fold]) == of_fold(bundle, fold)
+
+
+def test_the_scores_are_those_of_the_masks_in_the_bundle(
+    validation: Validation, bundle: Path
+) -> None:
+    told = validation.scores.groups["all"].metrics["dice"]
+    found = []
+    for fold in range(FOLDS):
+        masks = predicted_masks(validation.folder / f"fold-{fold}" / "infer")[fold]
+        found.append(np.mean([_dice(m, bundle / "masks" / f"{i}.png") for i, m in masks.items()]))
+    assert told.folds == pytest.approx(found)
+    assert told.mean == pytest.approx(np.mean(found))
+    assert told.std == pytest.approx(np.std(found, ddof=1))
+    assert validation.scores.groups["all"].cases == 16
+
+
+def _dice(mask: np.ndarray, path: Path) -> float:
+    truth = np.asarray(Image.open(path).convert("L")) > 127
+    both = mask.sum() + truth.sum()
+    return 1.0 if both == 0 else float(2 * (mask & truth).sum() / both)
+
+
+def test_a_finished_run_is_not_run_again(validation: Validation, bundle: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in validation.folder.rglob("*.bits")}
+    again = validate(
+        bundle.parent / "submission", bundle, bundle.parent / "runs", ProcessRunner(), Challenge()
+    )
+    assert again.scores == validation.scores
+    assert {p: p.stat().st_mtime_ns for p in validation.folder.rglob("*.bits")} == before
+
+
+def test_every_log_is_there(validation: Validation) -> None:
+    found = {p.relative_to(validation.folder).as_posix() for p in validation.folder.rglob("*.log")}
+    folds = {f"fold-{fold}/{stage}.log" for fold in range(FOLDS) for stage in ("infer", "score")}
+    assert found == {"gate.log"} | folds
+
+
+def val(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", "evaluate", *map(str, words), "--runner", "process"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_line_needs_no_key_and_takes_no_ledger(
+    validation: Validation, bundle: Path, tmp_path: Path
+) -> None:
+    place = bundle.parent
+    words = (place / "submission", "--bundle", bundle, "--part", "val", "--out", place / "runs")
+    done = val(*words)
+    assert done.returncode == 0, done.stderr
+    assert "on the cases that it did not train on" in done.stdout
+    assert val(*words, "--ledger", tmp_path / "ledger.jsonl").returncode == 2
+    assert not (tmp_path / "ledger.jsonl").exists()
+    assert val(place / "submission", "--bundle", bundle).returncode == 2  # the test set needs keys
+
+
+def test_one_model_for_all_folds_is_said_to_have_seen_them(
+    validation: Validation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = validation.submission.models[0].model_copy(update={"fold": None})
+    single = validation.submission.model_copy(update={"models": (model,)})
+    print_validation(replace(validation, submission=single))
+    assert "may have trained on" in " ".join(capsys.readouterr().out.split())
+    parts = one_a_fold(single, FOLDS)
+    assert {fold: part.models for fold, part in parts.items()} == {0: (model,), 1: (model,)}
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "cases.csv", "images/case-001.png"])
+def test_a_bundle_that_is_not_whole_is_refused(tmp_path: Path, name: str) -> None:
+    bundle = make_bundle(tmp_path / "training", 4, folds=FOLDS)
+    (bundle / name).unlink()
+    with pytest.raises(BusbenchError) as refused:
+        opened = TrainingSet.open(bundle)
+        for case in opened.cases:
+            opened.image(case.case)
+    assert refused.value.code == "bundle-invalid" and name in str(refused.value)
+
+
+def test_a_bundle_with_other_folds_than_it_declares_is_refused(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "training", 4, folds=FOLDS)
+    table = bundle / "cases.csv"
+    table.write_text(table.read_text().replace("case-000,0,", "case-000,1,"))
+    with pytest.raises(BusbenchError) as refused:
+        TrainingSet.open(bundle)
+    assert "was changed" in refused.value.message
+
+
+def scores(mean: float, group: str, cases: int) -> Scores:
+    summary = MetricSummary(mean=mean, std=None, folds=(mean,))
+    return Scores(
+        metric_profile="native",
+        units={"dice": ""},
+        groups={group: GroupScores(cases=cases, patients=cases, metrics={"dice": summary})},
+        true_negatives=1,
+        invalid=0,
+        predictions_sha256="0" * 64,
+    )
+
+
+def test_a_group_that_a_fold_lacks_is_taken_over_the_others() -> None:
+    merged = merge([scores(0.5, "all", 3), scores(0.7, "all", 5), scores(0.9, "normal", 2)])
+    assert merged.groups["all"].metrics["dice"].folds == (0.5, 0.7)
+    assert merged.groups["all"].metrics["dice"].mean == pytest.approx(0.6)
+    assert merged.groups["all"].cases == 8 and merged.true_negatives == 3
+    assert merged.groups["normal"].metrics["dice"].std is None
