@@ -11,7 +11,7 @@ import typer
 from evaluator.errors import BusbenchError
 from evaluator.progress import Progress
 from harness.challenge import Challenge
-from harness.sandbox import DockerRunner, ProcessRunner, Runner
+from harness.sandbox import Runner, open_runner
 
 
 class RunnerName(StrEnum):
@@ -67,4 +67,4 @@ def read_batch_size(text: str) -> int | Literal["auto"]:
 
 def make_runner(name: RunnerName, challenge: Challenge, progress: Progress) -> Runner:
     """The runner of that name; raises `engine-unavailable` where Docker is asked for and absent."""
-    return ProcessRunner() if name is RunnerName.PROCESS else DockerRunner(challenge, progress)
+    return open_runner(name.value, challenge, progress)

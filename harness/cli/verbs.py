@@ -1,5 +1,5 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
 
-from harness.cli import demo, prepare, audit, splits, keys, lanes, results  # noqa: I001
+from harness.cli import demo, prepare, audit, splits, keys, lanes, benchmark, results  # noqa: I001
 
-__all__ = ["audit", "demo", "keys", "lanes", "prepare", "results", "splits"]
+__all__ = ["audit", "benchmark", "demo", "keys", "lanes", "prepare", "results", "splits"]

@@ -1,0 +1,50 @@
+"""How does the result of an evaluation job get into the ledger, once?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluator.contract import Report, read
+from evaluator.files import canonical_json
+from harness.jobs.evaluating import EvaluateSubmission
+from harness.jobs.job import JobResult
+from harness.ledger import SignedReport, append, verify_ledger, verify_report
+from harness.sealing.keys import Keys
+
+AGAIN = "Remove it, and run the same command again."
+
+
+def report_path(job: EvaluateSubmission) -> Path:
+    """Where the signed report of a finished evaluation lies."""
+    result = read(JobResult, job.result, "output-exists", AGAIN)
+    (name,) = result.files
+    return (job.result.parent / name).resolve()
+
+
+def read_report(job: EvaluateSubmission, keys: Keys) -> Report:
+    """The report of a finished evaluation; raises `ledger-invalid` where it does not hold."""
+    return verify_report(report_path(job), keys.report)
+
+
+def record(job: EvaluateSubmission, keys: Keys, ledger: Path) -> None:
+    """Append a finished evaluation to the ledger, unless its result stands there already.
+
+    A report made anew differs in its latency alone; it would count the same result twice.
+
+    Raises:
+        BusbenchError: `ledger-invalid`, `disk-full`.
+    """
+    report = read_report(job, keys)
+    if ledger.exists() and ledger.stat().st_size:
+        known = {_identity(e.report) for e in verify_ledger(ledger, keys.report).reports}
+        if _identity(report) in known:
+            return
+    signed = read(SignedReport, report_path(job), "ledger-invalid", AGAIN)
+    append(ledger, signed, keys)
+
+
+def _identity(report: Report) -> bytes:
+    """What a report says but for how fast it was."""
+    document = report.document()
+    document["runtime"].pop("latency_ms")
+    return canonical_json(document)
