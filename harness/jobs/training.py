@@ -101,8 +101,8 @@ class TrainFold:
         except BusbenchError as error:
             if not self._mark.exists():
                 raise
-            remedy = f"{error.remedy} If {self.given} is of another training, remove it and {self.folder}."
-            raise BusbenchError(error.code, error.message, remedy) from error
+            hint = f"If {self.given} is of another training, remove it and {self.folder}."
+            raise BusbenchError(error.code, error.message, f"{error.remedy} {hint}") from error
         names = (DOCUMENT, *(model.file for model in submission.models))
         files = {f"submission/{name}": self.submission / name for name in names}
         write_result(self, files, given=self._mark.exists())
