@@ -16,6 +16,7 @@ from harness.cli.app import app, print_json
 from harness.cli.options import (
     Backend,
     ChallengeOption,
+    ClusterOption,
     Device,
     InferDevice,
     JsonOption,
@@ -24,7 +25,7 @@ from harness.cli.options import (
     RunnerOption,
 )
 from harness.cli.standing import standing_view
-from harness.jobs import EvaluateSubmission, Job, Serial, Site, run_chains
+from harness.jobs import EvaluateSubmission, Job, Site, open_executor, run_chains
 from harness.jobs.driver import Standing
 from harness.jobs.grid import Cell, Grid, cells
 from harness.jobs.job import held, is_done
@@ -57,6 +58,7 @@ def benchmark(
     ] = InferDevice.CPU,
     backend: Backend = Backend.ONNXRUNTIME,
     runner: RunnerOption = RunnerName.DOCKER,
+    cluster: ClusterOption = None,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,7 +87,7 @@ def benchmark(
     )
     with held(out_dir / ".lock", wait=False):
         found = cells(grid)
-        standing = _run(found, Keys.open(keys), ledger)
+        standing = _run(found, Keys.open(keys), ledger, cluster)
         tables = _tables(found, Keys.open(keys))
     text = to_markdown(tables)
     write_atomically(out_dir / "table.md", text.encode())
@@ -116,14 +118,16 @@ def _recipe(word: str) -> tuple[str, Path]:
     return (name, Path(file)) if equals else (Path(word).stem, Path(word))
 
 
-def _run(found: Sequence[Cell], keys: Keys, ledger: Path | None) -> Standing:
+def _run(found: Sequence[Cell], keys: Keys, ledger: Path | None, cluster: str | None) -> Standing:
     def on_done(job: Job) -> None:
         if ledger is not None and isinstance(job, EvaluateSubmission):
             record(job, keys, ledger)
 
-    with standing_view() as view:
-        chains = [cell.chain for cell in found]
-        return run_chains(chains, Serial(view.progress), on_done, view.watch)
+    with (
+        standing_view() as view,
+        open_executor(cluster, view.progress, view.say, gpu=found[0].grid.site.uses_gpu) as jobs,
+    ):
+        return run_chains([cell.chain for cell in found], jobs, on_done, view.watch)
 
 
 def _tables(found: Sequence[Cell], keys: Keys) -> list[TrackTable]:

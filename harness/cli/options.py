@@ -53,6 +53,14 @@ ChallengeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 KeysOption = Annotated[Path, typer.Option(help="The folder that `busbench keys new` made.")]
 
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Where jobs run: local:4 (processes), slurm:4, or a Dask scheduler, tcp://host:8786. "
+        "Default: here, one after the other."
+    ),
+]
+
 
 def read_batch_size(text: str) -> int | Literal["auto"]:
     """`auto`, or a number from 1 to 512; anything else is a usage error."""

@@ -39,10 +39,14 @@ class StandingView:
             self._steps[what], description=f"{what} {done}/{total}", completed=done, total=total
         )
 
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def watch(self, standing: Standing, end: Finished | None) -> None:
         """Show where the run stands; a job that has ended gets a line that stays."""
         if end is not None:
-            err.print(job_line(end), markup=False, highlight=False, soft_wrap=True)
+            self.say(job_line(end))
             for task in self._steps.values():
                 self._display.remove_task(task)
             self._steps = {}

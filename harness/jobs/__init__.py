@@ -3,6 +3,7 @@
 A job is a pure function from a frozen description to a result file; `run_chains` gets many done.
 """
 
+from harness.jobs.cluster import open_executor
 from harness.jobs.driver import Chain, Executor, Finished, run_chains
 from harness.jobs.evaluating import EvaluateSubmission
 from harness.jobs.job import Job, JobResult, Site
@@ -19,5 +20,6 @@ __all__ = [
     "Serial",
     "Site",
     "TrainFold",
+    "open_executor",
     "run_chains",
 ]

@@ -38,7 +38,9 @@ class Chain:
 class Executor(Protocol):
     """Does jobs, here or on other machines."""
 
-    slots: int  # how many at a time
+    @property
+    def slots(self) -> int:
+        """How many jobs at a time."""
 
     def submit(self, job: Job, *, first: bool = False) -> None:
         """Take a job; `first` goes before those that wait."""
@@ -46,8 +48,8 @@ class Executor(Protocol):
     def running(self) -> tuple[Job, ...]:
         """The jobs that are being done now, as far as is known."""
 
-    def next(self) -> Finished:
-        """Wait for the next job to end, well or badly."""
+    def next(self) -> Finished | None:
+        """Wait for the next job to end, well or badly; None where none has for a while."""
 
 
 @dataclass
@@ -122,20 +124,21 @@ class _Run:
         while self.under_way:
             self.show(None)
             end = self.executor.next()
-            self.under_way -= 1
-            self.settle(end)
+            if end is not None:
+                self.under_way -= 1
+                self.settle(end)
         return self.standing
 
     def give(self, job: Job, index: int, *, first: bool = False) -> None:
         self.chain_of[job.key] = index
         try:
-            done = is_done(job)
+            if is_done(job):
+                return self.settle(Finished(job, 0.0, kept=True))
+            self.executor.submit(job, first=first)
         except BusbenchError as error:
             return self.settle(Finished(job, 0.0, error))
-        if done:
-            return self.settle(Finished(job, 0.0, kept=True))
         self.under_way += 1
-        return self.executor.submit(job, first=first)
+        return None
 
     def settle(self, end: Finished) -> None:
         index, following = self.chain_of[end.job.key], None
@@ -152,7 +155,7 @@ class _Run:
             self.give(following, index, first=True)
 
     def show(self, end: Finished | None) -> None:
-        self.standing.running = self.executor.running()
+        self.standing.running, self.standing.slots = self.executor.running(), self.executor.slots
         if self.watch is not None:
             self.watch(self.standing, end)
 

@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evaluator.contract import Digest, SealedBundle, Submission
-from evaluator.progress import Progress
+from evaluator.progress import Progress, quiet
 from harness.challenge import Room
 from harness.jobs.job import Site, key_of, write_result
-from harness.lanes.evaluate import REPORT, evaluate
+from harness.lanes.evaluate import REPORT, evaluate, identify, run_id
 from harness.sandbox.images import sources_digest
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
+
+STAGES = ("gate", "infer", "score")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,17 @@ class EvaluateSubmission:
     def gpu(self) -> bool:
         """See `Job`."""
         return self.site.evaluate.device != "cpu"
+
+    @property
+    def stage(self) -> str | None:
+        """See `Job`."""
+        if self.site.runner != "process":
+            return None
+        bundles, runner = Bundles.open(self.bundle), self.site.open_runner(quiet)
+        identities = identify(runner, self.site.evaluate)
+        folder = self.runs / run_id(self.facts, bundles, identities, self.site.evaluate)
+        begun = (name for name in STAGES if (folder / f"{name}.partial").exists())
+        return next(begun, None)
 
     def run(self, progress: Progress) -> None:
         """Evaluate; finished stages of a killed evaluation are kept."""

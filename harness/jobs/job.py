@@ -34,6 +34,11 @@ class Site:
     train_gpu: bool = False
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether any job of it needs a GPU."""
+        return self.train_gpu or self.evaluate.device != "cpu"
+
     def open_runner(self, progress: Progress) -> Runner:
         """The runner of this machine; raises `engine-unavailable` where none answers."""
         return open_runner(self.runner, self.challenge, progress)
@@ -72,6 +77,11 @@ class Job(Protocol):
     @property
     def gpu(self) -> bool:
         """Whether it needs a GPU slot."""
+
+    @property
+    def stage(self) -> str | None:
+        """The stage that it was in when whoever did it died, where a participant's work runs
+        without a container; else None."""
 
     def run(self, progress: Progress) -> None:
         """Do it and write the result file last.

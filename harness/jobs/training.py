@@ -83,6 +83,12 @@ class TrainFold:
         """See `Job`."""
         return self.site.train_gpu
 
+    @property
+    def stage(self) -> str | None:
+        """See `Job`."""
+        begun = self.site.runner == "process" and work_folder(self.submission).exists()
+        return "train" if begun else None
+
     def run(self, progress: Progress) -> None:
         """Train the fold; a killed training goes on from its last checkpoint."""
         self.result.unlink(missing_ok=True)  # it lies: a file of it is missing or was changed

@@ -88,11 +88,7 @@ def evaluate(
     """
     settings = settings or EvaluateSettings()
     submission = read_submission(submission_folder)
-    identities = {
-        "gate": runner.identify("infer"),
-        "infer": runner.identify(settings.room),
-        "score": runner.identify("score"),
-    }
+    identities = identify(runner, settings)
     folder = runs / run_id(submission, bundles, identities, settings)
     if not (folder / "submission").is_dir():
         take(submission_folder, folder / "submission", bundles.sealed.track)
@@ -109,6 +105,15 @@ def evaluate(
     signed = sign(report, keys)
     write_report(signed, folder / REPORT)
     return Evaluation(folder, report, signed)
+
+
+def identify(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
+    """What each stage runs: image ids, or the process and its version."""
+    return {
+        "gate": runner.identify("infer"),
+        "infer": runner.identify(settings.room),
+        "score": runner.identify("score"),
+    }
 
 
 def run_id(

@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 from factories import make_report
+from jobs_helpers import WriteWord, runs
 
 from evaluator.contract import InputSpec
 from evaluator.errors import BusbenchError
 from harness.jobs import Chain, Serial, run_chains
-from harness.jobs.job import held, is_done, key_of, run_once, write_result
+from harness.jobs.job import held, is_done, run_once
 from harness.jobs.table import Line, TrackTable, seed, to_markdown
-
-
-@dataclass(frozen=True)
-class WriteWord:
-    """A job that writes a word, or fails by the code it is given."""
-
-    word: str
-    folder: Path
-    code: str = ""
-    kind = "write"
-    gpu = False
-
-    @property
-    def label(self) -> str:
-        return f"write {self.word}"
-
-    @property
-    def key(self) -> str:
-        return key_of(word=self.word)
-
-    @property
-    def result(self) -> Path:
-        return self.folder / f"{self.word}.json"
-
-    def run(self, progress) -> None:
-        with (self.folder / "runs").open("a") as handle:
-            handle.write(f"{self.word}\n")
-        if self.code:
-            raise BusbenchError(self.code, "It failed.", "Mend it.")
-        (self.folder / self.word).write_text(self.word)
-        write_result(self, {self.word: self.folder / self.word})
-
-
-def runs(folder: Path) -> list[str]:
-    return (folder / "runs").read_text().split()
 
 
 def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
