@@ -24,13 +24,13 @@ from harness.cli.options import (
     RunnerName,
     RunnerOption,
 )
-from harness.cli.standing import standing_view
+from harness.cli.standing import failures, standing_view
 from harness.jobs import EvaluateSubmission, Job, Site, open_executor, run_chains
 from harness.jobs.driver import Standing
 from harness.jobs.grid import Cell, Grid, cells
 from harness.jobs.job import held, is_done
 from harness.jobs.recipes import network_of
-from harness.jobs.recording import read_report, record
+from harness.jobs.recording import read_evaluation, record
 from harness.jobs.table import Line, TrackTable, to_markdown
 from harness.lanes.evaluate import EvaluateSettings
 from harness.sealing.bundle import Bundles
@@ -94,7 +94,7 @@ def benchmark(
     write_atomically(out_dir / "table.json", pretty_json([table.document() for table in tables]))
     print_json(_document(standing, tables)) if as_json else sys.stdout.write(text)
     if standing.failed:
-        raise typer.Exit(max(int(end.error.fault) for end in standing.failed if end.error))
+        raise typer.Exit(standing.status)
 
 
 def _words(text: str, option: str) -> tuple[str, ...]:
@@ -149,7 +149,7 @@ def _table(track: str, found: Sequence[Cell], keys: Keys) -> TrackTable:
                 recipe=cell.recipe.network,
                 network=network_of(cell.recipe),
                 input=evaluation.facts.input,
-                report=read_report(evaluation, keys),
+                report=read_evaluation(evaluation, keys).report,
             )
         )
     return TrackTable(track=track, lines=tuple(lines), missing=tuple(missing))
@@ -169,12 +169,7 @@ def _finished(cell: Cell) -> EvaluateSubmission | None:
 def _document(standing: Standing, tables: Sequence[TrackTable]) -> dict[str, Any]:
     return {
         "done": len(standing.finished) - len(standing.failed),
-        "failed": [
-            {"job": end.job.label, "code": end.error.code, "fault": end.error.fault.name.lower()}
-            | {"message": end.error.message, "remedy": end.error.remedy}
-            for end in standing.failed
-            if end.error
-        ],
+        "failed": failures(standing),
         "skipped": standing.skipped,
         "tracks": [table.document() for table in tables],
     }

@@ -9,9 +9,11 @@ import typer
 
 from harness.challenge import load_challenge
 from harness.cli.app import app, out, print_json
+from harness.cli.evaluating import evaluate_many
 from harness.cli.options import (
     Backend,
     ChallengeOption,
+    ClusterOption,
     Device,
     InferDevice,
     JsonOption,
@@ -23,6 +25,7 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.show import print_report, print_verdict
+from harness.jobs import Site
 from harness.lanes.check import check as check_submission
 from harness.lanes.evaluate import EvaluateSettings
 from harness.lanes.evaluate import evaluate as evaluate_submission
@@ -136,7 +139,9 @@ def _image_id(engine: Runner, image: str) -> str | None:
 
 @app.command()
 def evaluate(
-    submission: Annotated[Path, typer.Argument(help="The submission folder.")],
+    submission: Annotated[
+        list[Path], typer.Argument(help="The submission's folder, or those of many.")
+    ],
     bundle: Annotated[Path, typer.Option(help="The folder with both bundles.")],
     keys: KeysOption,
     out_dir: Annotated[Path, typer.Option("--out", help="Where runs are kept; private.")],
@@ -144,29 +149,43 @@ def evaluate(
     device: InferDevice = InferDevice.CPU,
     batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
+    cluster: ClusterOption = None,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a submission on the sealed test set: gate, infer, score, sign.
 
-    Run it again after an interruption: finished stages are kept.
+    Run it again after an interruption: finished stages are kept. Many submissions are a job each.
 
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
     """
     settings = load_challenge(challenge)
     opened = Keys.open(keys)
+    how = EvaluateSettings(device.value, read_batch_size(batch_size), backend.value)
+    if cluster is not None or len(submission) > 1:
+        site = Site(runner.value, settings, evaluate=how)
+        return evaluate_many(
+            submission,
+            bundle,
+            opened,
+            out_dir,
+            site,
+            ledger=ledger,
+            cluster=cluster,
+            as_json=as_json,
+        )
     with bars() as progress:
         result = evaluate_submission(
-            submission,
+            submission[0],
             Bundles.open(bundle),
             opened,
             out_dir,
             make_runner(runner, settings, progress),
             settings,
-            EvaluateSettings(device.value, read_batch_size(batch_size), backend.value),
+            how,
             progress,
         )
     if ledger is not None:
         append(ledger, result.signed, opened)
-    print_json(result.report.document()) if as_json else print_report(result)
+    return print_json(result.report.document()) if as_json else print_report(result)

@@ -80,6 +80,16 @@ def summary(standing: Standing) -> str:
     return " · ".join(parts)
 
 
+def failures(standing: Standing) -> list[dict[str, str]]:
+    """The failed jobs, for scripts."""
+    return [
+        {"job": end.job.label, "code": end.error.code, "fault": end.error.fault.name.lower()}
+        | {"message": end.error.message, "remedy": end.error.remedy}
+        for end in standing.failed
+        if end.error is not None
+    ]
+
+
 def job_line(end: Finished) -> str:
     """One line on how a job ended."""
     if end.error is not None:

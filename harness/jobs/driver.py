@@ -68,6 +68,11 @@ class Standing:
         return [end for end in self.finished if end.error is not None]
 
     @property
+    def status(self) -> int:
+        """The exit status: of the failures, that of whoever comes last in `Fault`."""
+        return max((int(end.error.fault) for end in self.failed if end.error), default=0)
+
+    @property
     def total(self) -> int:
         """All jobs, those that cannot be done among them."""
         return self.left.total() + len(self.finished) + self.skipped

@@ -8,22 +8,25 @@ from evaluator.contract import Report, read
 from evaluator.files import canonical_json
 from harness.jobs.evaluating import EvaluateSubmission
 from harness.jobs.job import JobResult
+from harness.lanes.evaluate import Evaluation
 from harness.ledger import SignedReport, append, verify_ledger, verify_report
 from harness.sealing.keys import Keys
 
 AGAIN = "Remove it, and run the same command again."
 
 
-def report_path(job: EvaluateSubmission) -> Path:
+def _report_path(job: EvaluateSubmission) -> Path:
     """Where the signed report of a finished evaluation lies."""
     result = read(JobResult, job.result, "output-exists", AGAIN)
     (name,) = result.files
     return (job.result.parent / name).resolve()
 
 
-def read_report(job: EvaluateSubmission, keys: Keys) -> Report:
-    """The report of a finished evaluation; raises `ledger-invalid` where it does not hold."""
-    return verify_report(report_path(job), keys.report)
+def read_evaluation(job: EvaluateSubmission, keys: Keys) -> Evaluation:
+    """A finished evaluation; raises `ledger-invalid` where its report does not hold."""
+    path = _report_path(job)
+    signed = read(SignedReport, path, "ledger-invalid", AGAIN)
+    return Evaluation(path.parent, verify_report(path, keys.report), signed)
 
 
 def record(job: EvaluateSubmission, keys: Keys, ledger: Path) -> None:
@@ -34,13 +37,12 @@ def record(job: EvaluateSubmission, keys: Keys, ledger: Path) -> None:
     Raises:
         BusbenchError: `ledger-invalid`, `disk-full`.
     """
-    report = read_report(job, keys)
+    done = read_evaluation(job, keys)
     if ledger.exists() and ledger.stat().st_size:
         known = {_identity(e.report) for e in verify_ledger(ledger, keys.report).reports}
-        if _identity(report) in known:
+        if _identity(done.report) in known:
             return
-    signed = read(SignedReport, report_path(job), "ledger-invalid", AGAIN)
-    append(ledger, signed, keys)
+    append(ledger, done.signed, keys)
 
 
 def _identity(report: Report) -> bytes:
