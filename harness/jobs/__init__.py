@@ -3,11 +3,11 @@
 A job is a pure function from a frozen description to a result file; `run_chains` gets many done.
 """
 
-from harness.jobs.cluster import open_executor
 from harness.jobs.driver import Chain, Executor, Finished, run_chains
 from harness.jobs.evaluating import EvaluateSubmission
 from harness.jobs.job import Job, JobResult, Site
 from harness.jobs.serial import Serial
+from harness.jobs.starting import open_executor
 from harness.jobs.training import TrainFold
 
 __all__ = [

@@ -8,22 +8,18 @@ takes the Dask resource `GPU=1`, so that one runs a slot. All machines see the s
 from __future__ import annotations
 
 import importlib.util
-import logging
+import itertools
 import queue
-import re
-import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluator.errors import BusbenchError
-from evaluator.progress import Progress, quiet
-from harness.jobs.driver import Executor, Finished
+from evaluator.progress import quiet
+from harness.jobs.driver import Finished
 from harness.jobs.job import Job, run_once
-from harness.jobs.serial import Serial
 from harness.sandbox.failure import killed
 
 if TYPE_CHECKING:
@@ -32,11 +28,6 @@ if TYPE_CHECKING:
 KILLS = 3  # workers that a job may take with it before it is set aside
 TICK_SECONDS = 2.0
 CONNECT_SECONDS = 60
-# Of clusters that are started here.
-SETTINGS = {
-    "distributed.scheduler.allowed-failures": KILLS - 1,
-    "distributed.deploy.lost-worker-timeout": "5s",
-}
 
 
 @dataclass(frozen=True)
@@ -48,13 +39,45 @@ class Ended:
 
 
 def do(job: Job) -> Ended:
-    """Run a job on the worker that this is called on."""
+    """Run a job on the worker that this is called on, unless it killed its workers before.
+
+    Dask suspects every job that a dead worker had been given, begun or not; so what was begun and
+    never ended is counted beside the result.
+    """
     begun = time.monotonic()
+    if kills(job) >= KILLS:
+        return Ended(0.0, _texts(killed(job.label, job.stage, KILLS)))
+    with _tally(job).open("a") as handle:
+        handle.write("begun\n")
     try:
         run_once(job, quiet)
     except BusbenchError as error:
-        return Ended(time.monotonic() - begun, (error.code, error.message, error.remedy))
+        return Ended(time.monotonic() - begun, _texts(error))
+    finally:
+        forget_kills(job)
     return Ended(time.monotonic() - begun)
+
+
+def kills(job: Job) -> int:
+    """How often this job was begun and its worker died."""
+    try:
+        return len(_tally(job).read_text().splitlines())
+    except FileNotFoundError:
+        return 0
+
+
+def forget_kills(job: Job) -> None:
+    """Begin to count anew."""
+    _tally(job).unlink(missing_ok=True)
+
+
+def _tally(job: Job) -> Path:
+    job.result.parent.mkdir(parents=True, exist_ok=True)
+    return job.result.with_name(f"{job.result.name}.begun")
+
+
+def _texts(error: BusbenchError) -> tuple[str, str, str]:
+    return error.code, error.message, error.remedy
 
 
 class OnDask:
@@ -69,6 +92,8 @@ class OnDask:
         self._address, self._renew = address, renew
         self._client = connect(address)
         self._jobs: dict[str, tuple[Job, Future, bool]] = {}
+        self._given = itertools.count()  # the same job may have to be given again
+        self._slots = 1
         self._ends: queue.Queue[Future] = queue.Queue()
 
     @property
@@ -83,16 +108,22 @@ class OnDask:
     @property
     def slots(self) -> int:
         """See `Executor`: the threads of all workers."""
-        return max(1, int(sum(self._client.nthreads().values())))
+        if self._client.status == "running":
+            self._slots = max(1, int(sum(self._client.nthreads().values())))
+        return self._slots
 
     def submit(self, job: Job, *, first: bool = False) -> None:
         """See `Executor`."""
         if job.gpu:
             self._demand_gpu()
+        forget_kills(job)  # of an earlier run, which may have been killed as a whole
+        self._give(job, first)
+
+    def _give(self, job: Job, first: bool) -> None:
         future = self._client.submit(
             do,
             job,
-            key=f"{job.label}-{job.key}",
+            key=f"{job.label}-{job.key}-{next(self._given)}",
             pure=False,
             priority=10 if first else 0,
             resources={"GPU": 1} if job.gpu else None,
@@ -123,8 +154,13 @@ class OnDask:
         if future.status in ("cancelled", "lost"):
             self._start_over()
             return None
-        job = self._jobs.pop(future.key)[0]
-        return _finished(job, future)
+        job, _, first = self._jobs.pop(future.key)
+        if _is_suspected(future) and kills(job) < KILLS:
+            self._give(job, first)  # it was only waiting where another killed the worker
+            return None
+        end = _finished(job, future)
+        forget_kills(job)
+        return end
 
     def _start_over(self) -> None:
         """Give everything that has not ended to the scheduler that is there now."""
@@ -132,7 +168,7 @@ class OnDask:
         self._client = connect(self._address)
         left, self._jobs = list(self._jobs.values()), {}
         for job, _, first in left:
-            self.submit(job, first=first)
+            self._give(job, first)
 
     def _demand_gpu(self) -> None:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
@@ -144,53 +180,23 @@ class OnDask:
             )
 
 
-def _finished(job: Job, future: Future) -> Finished:
+def _is_suspected(future: Future) -> bool:
     from distributed import KilledWorker  # noqa: PLC0415  the extra `cluster`
 
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
+
+
+def _finished(job: Job, future: Future) -> Finished:
     if future.status == "finished":
         ended: Ended = future.result()
         error = None if ended.error is None else BusbenchError(*ended.error)
         return Finished(job, ended.seconds, error)
-    reason = future.exception()
-    if isinstance(reason, KilledWorker):
+    if _is_suspected(future):
         return Finished(job, 0.0, killed(job.label, job.stage, KILLS))
+    reason = future.exception()
     message = f"{job.label} ended with {type(reason).__name__}: {str(reason)[:300]}."
     remedy = "Run the same command again; if it stays, report it with the worker's log."
     return Finished(job, 0.0, BusbenchError("stage-crashed", message, remedy))
-
-
-@contextmanager
-def open_executor(
-    cluster: str | None, progress: Progress, say: Callable[[str], None], *, gpu: bool = False
-) -> Iterator[Executor]:
-    """What does the jobs: this process, or a cluster that is there or is started for the while.
-
-    Args:
-        cluster: None for this process; `local:N`, `slurm` or `slurm:N`, or a scheduler's address.
-        say: told where the dashboard is.
-        gpu: whether workers that are started here offer a GPU.
-
-    Raises:
-        BusbenchError: `usage`, `extra-missing`, or `cluster-unavailable`.
-    """
-    if cluster is None:
-        yield Serial(progress)
-        return
-    kind, _, number = cluster.partition(":")
-    with ExitStack() as stack:
-        if kind in ("tcp", "tls", "ucx"):
-            address, renew = cluster, _nothing
-        elif kind in STARTERS and re.fullmatch("[1-9][0-9]{0,3}|", number):
-            _demand_dask()
-            address, renew = stack.enter_context(STARTERS[kind](int(number or 1), gpu))
-        else:
-            message = f"--cluster {cluster} names no cluster."
-            remedy = "Give local:4, slurm:4, or a Dask scheduler's tcp://host:port."
-            raise BusbenchError("usage", message, remedy)
-        executor = OnDask(address, renew)
-        stack.callback(executor.close)
-        say(f"dashboard  {executor.dashboard}")
-        yield executor
 
 
 def connect(address: str) -> Client:
@@ -199,7 +205,7 @@ def connect(address: str) -> Client:
     Raises:
         BusbenchError: `extra-missing`, or `cluster-unavailable` where none answers.
     """
-    _demand_dask()
+    demand_dask()
     from distributed import Client  # noqa: PLC0415
 
     try:
@@ -210,61 +216,7 @@ def connect(address: str) -> Client:
         raise BusbenchError("cluster-unavailable", message, remedy) from error
 
 
-def _demand_dask() -> None:
+def demand_dask() -> None:
     if importlib.util.find_spec("distributed") is None:
         remedy = "Install them: pip install 'busbench[cluster]'."
         raise BusbenchError("extra-missing", "Dask is not installed.", remedy)
-
-
-def _nothing() -> None:
-    """A cluster that others look after."""
-
-
-@contextmanager
-def _local(workers: int, gpu: bool) -> Iterator[Started]:
-    """Worker processes of this machine, which end with this one."""
-    import dask  # noqa: PLC0415  the extra `cluster`
-    from distributed import LocalCluster  # noqa: PLC0415
-
-    with (
-        dask.config.set(SETTINGS),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address=":0",
-            resources={"GPU": 1} if gpu else None,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-    ):
-        yield cluster.scheduler_address, _nothing
-
-
-@contextmanager
-def _slurm(workers: int, gpu: bool) -> Iterator[Started]:
-    """Workers as batch jobs; queue, memory and the like stand in Dask's own jobqueue.yaml."""
-    import dask  # noqa: PLC0415  the extra `cluster`
-    from dask_jobqueue import SLURMCluster  # noqa: PLC0415
-
-    if shutil.which("sbatch") is None:
-        remedy = "Run it where Slurm's commands are, or name another --cluster."
-        raise BusbenchError("cluster-unavailable", "There is no sbatch here.", remedy)
-    with dask.config.set(SETTINGS):
-        settings = {
-            "cores": dask.config.get("jobqueue.slurm.cores", None) or 1,
-            "memory": dask.config.get("jobqueue.slurm.memory", None) or "4GB",
-            "processes": 1,
-            "python": sys.executable,
-            "worker_extra_args": ["--nthreads", "1", *(["--resources", "GPU=1"] if gpu else [])],
-            "scheduler_options": {"dashboard_address": ":0"},
-        }
-        with SLURMCluster(**settings) as cluster:
-            cluster.scale(workers)
-            # A cancelled batch job is gone for good; asking again for as many has it replaced.
-            yield cluster.scheduler_address, lambda: cluster.scale(workers)
-
-
-Started = tuple[str, Callable[[], None]]  # the scheduler's address, and what renews workers
-STARTERS: dict[str, Callable[[int, bool], AbstractContextManager[Started]]] = {
-    "local": _local,
-    "slurm": _slurm,
-}

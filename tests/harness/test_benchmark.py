@@ -62,8 +62,9 @@ def test_a_killed_benchmark_does_nothing_twice_and_counts_nothing_twice(track, t
     made = (first / "result.json").stat().st_mtime_ns
     assert not (second / "result.json").exists()
 
-    done = run(*asked)
+    done = run(*asked, "--cluster", "local:1")
     assert done.returncode == 0, done.stderr
+    assert "dashboard  http://" in done.stderr
     assert "train unext on phantom, fold 0  done before" in done.stderr
     assert (first / "result.json").stat().st_mtime_ns == made
     assert "fold 1 goes on after step" in (second / "submission.train.log").read_text()
@@ -77,6 +78,16 @@ def test_a_killed_benchmark_does_nothing_twice_and_counts_nothing_twice(track, t
     assert ledger.read_bytes() == before
     (table,) = json.loads(again.stdout)["tracks"]
     assert table["lines"][0]["report"] == recorded.report.document()
+
+    submission = out / "phantom" / "unext" / "submission"
+    many = run(
+        *("evaluate", submission, submission, "--bundle", track.bundles.path, "--json"),
+        *("--keys", track.keys.path, "--out", out / "runs", "--ledger", ledger),
+        *("--runner", "process"),
+    )
+    assert many.returncode == 0, many.stderr
+    assert json.loads(many.stdout) == {"reports": [recorded.report.document()], "failed": []}
+    assert ledger.read_bytes() == before
 
 
 def train_by_hand(track: SealedTrack, recipe: Path, folder: Path, *fold: str) -> None:

@@ -7,55 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cluster_helpers import begun, get_done, meanwhile, soon
 from jobs_helpers import WriteWord, processes, runs
-
-from harness.jobs import Chain, open_executor, run_chains
-from harness.jobs.driver import Standing
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 HERE = Path(__file__).parent
-
-
-def get_done(cluster: str, jobs: list[WriteWord], **more: bool) -> Standing:
-    with open_executor(cluster, lambda *_: None, lambda line: None, **more) as executor:
-        return run_chains([Chain((job,)) for job in jobs], executor)
-
-
-def soon(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
-
-
-def begun(folder: Path, count: int) -> bool:
-    return (folder / "runs").exists() and len(processes(folder)) >= count
-
-
-@contextmanager
-def meanwhile(work: Callable[[], None]) -> Iterator[None]:
-    """Do something beside, and fail where it failed."""
-    failures: list[BaseException] = []
-
-    def guarded() -> None:
-        try:
-            work()
-        except BaseException as failure:  # noqa: BLE001  raised below, in the test
-            failures.append(failure)
-
-    thread = threading.Thread(target=guarded)
-    thread.start()
-    yield
-    thread.join()
-    if failures:
-        raise failures[0]
 
 
 def test_no_job_is_lost_with_the_worker_that_was_killed_while_it_worked(tmp_path) -> None:
