@@ -145,10 +145,8 @@ def ledger() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         keys = Keys.new(Path(name) / "keys")
         path = Path(name) / "ledger.jsonl"
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(WRITERS) as pool:
+        with multiprocessing.get_context("fork").Pool(WRITERS) as pool:
             tasks = [(keys.path, path, writer) for writer in range(WRITERS)]
-            pool.map(_warm, tasks)
             taken = _seconds(pool.starmap, _write, tasks)
         length = WRITERS * APPENDS
         one = median(
@@ -161,10 +159,6 @@ def ledger() -> dict[str, float]:
         "append_seconds_at_that_length": one,
         "ledger_bytes_an_entry": size,
     }
-
-
-def _warm(task: object) -> None:
-    """Have the worker import what it needs."""
 
 
 def _write(keys: Path, path: Path, writer: int) -> None:

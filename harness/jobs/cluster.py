@@ -12,6 +12,7 @@ import itertools
 import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,7 +109,7 @@ class OnDask:
     @property
     def slots(self) -> int:
         """See `Executor`: the threads of all workers."""
-        if self._client.status == "running":
+        with suppress(OSError):  # lost just now, which `next` sees to
             self._slots = max(1, int(sum(self._client.nthreads().values())))
         return self._slots
 
@@ -133,10 +134,10 @@ class OnDask:
 
     def running(self) -> tuple[Job, ...]:
         """See `Executor`."""
-        if self._client.status != "running":
+        try:
+            on_workers, threads = self._client.processing(), self._client.nthreads()
+        except OSError:
             return ()
-        on_workers = self._client.processing()
-        threads = self._client.nthreads()
         keys = [key for worker, found in on_workers.items() for key in found[: threads[worker]]]
         return tuple(self._jobs[key][0] for key in keys if key in self._jobs)
 
@@ -154,17 +155,23 @@ class OnDask:
         if future.status in ("cancelled", "lost"):
             self._start_over()
             return None
-        job, _, first = self._jobs.pop(future.key)
+        job, _, first = self._jobs[future.key]
+        try:
+            end = _finished(job, future)
+        except OSError:  # what it returned is lost with its worker; the job itself is done
+            self._start_over()
+            return None
+        del self._jobs[future.key]
         if _is_suspected(future) and kills(job) < KILLS:
             self._give(job, first)  # it was only waiting where another killed the worker
             return None
-        end = _finished(job, future)
         forget_kills(job)
         return end
 
     def _start_over(self) -> None:
         """Give everything that has not ended to the scheduler that is there now."""
-        self._client.close(timeout=1)
+        with suppress(OSError, TimeoutError):
+            self._client.close(timeout=1)
         self._client = connect(self._address)
         left, self._jobs = list(self._jobs.values()), {}
         for job, _, first in left:

@@ -11,6 +11,7 @@ from evaluator.errors import BusbenchError
 from harness.jobs import Chain, Serial, run_chains
 from harness.jobs.job import held, is_done, run_once
 from harness.jobs.table import Line, TrackTable, seed, to_markdown
+from harness.sandbox.failure import killed
 
 
 def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
@@ -52,6 +53,15 @@ def test_the_result_of_another_job_is_never_taken_for_ones_own(tmp_path) -> None
     with pytest.raises(BusbenchError, match="another recipe or bundle") as caught:
         is_done(WriteWord("other", tmp_path))
     assert caught.value.code == "output-exists"
+
+
+@pytest.mark.parametrize(
+    ("stage", "fault"),
+    [("infer", "SUBMISSION"), ("train", "SUBMISSION"), (None, "INFRASTRUCTURE")],
+)
+def test_a_submission_is_never_blamed_for_a_worker_that_it_cannot_reach(stage, fault) -> None:
+    error = killed("evaluate unext", stage, 3)
+    assert error.fault.name == fault and "died 3 times" in error.message
 
 
 def test_two_runs_never_work_in_one_folder(tmp_path) -> None:
