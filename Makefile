@@ -33,7 +33,7 @@ bench: .venv/dev.done triton  ## speed beside other tools, into benchmarks/resul
 	touch $@
 
 .venv/dev.done: .venv/bin/python pyproject.toml
-	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[evaluator,triton,models,dev]"
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[evaluator,triton,models,cluster,dev]"
 	touch $@
 
 # Where tests look too, so that it is installed once.

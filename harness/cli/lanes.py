@@ -12,9 +12,11 @@ from evaluator.errors import BusbenchError
 from evaluator.progress import Progress
 from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, out, print_json
+from harness.cli.evaluating import evaluate_many
 from harness.cli.options import (
     Backend,
     ChallengeOption,
+    ClusterOption,
     Device,
     InferDevice,
     JsonOption,
@@ -28,6 +30,7 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.show import print_report, print_validation, print_verdict
+from harness.jobs import Site
 from harness.lanes.check import check as check_submission
 from harness.lanes.evaluate import EvaluateSettings
 from harness.lanes.evaluate import evaluate as evaluate_submission
@@ -167,7 +170,9 @@ def _image_id(engine: Runner, wanted: Wanted, progress: Progress) -> str | None:
 
 @app.command()
 def evaluate(
-    submission: Annotated[Path, typer.Argument(help="The submission folder.")],
+    submission: Annotated[
+        list[Path], typer.Argument(help="The submission's folder, or those of many.")
+    ],
     bundle: Annotated[
         Path, typer.Option(help="The folder with both bundles; for val, the training bundle.")
     ],
@@ -183,6 +188,7 @@ def evaluate(
     device: InferDevice = InferDevice.CPU,
     batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
+    cluster: ClusterOption = None,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
@@ -190,7 +196,7 @@ def evaluate(
     """Evaluate a submission on the sealed test set: gate, infer, score, sign.
 
     With --ledger, quotas and phases of challenge.yaml hold, and what the team may read lies apart
-    from the rest.
+    from the rest. Many submissions are a job each.
 
     With --part val: the same gate, inference and scoring on the validation folds of the training
     bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, and
@@ -207,7 +213,10 @@ def evaluate(
             raise BusbenchError(
                 "usage", "--part val takes no keys and no ledger.", "Leave --keys and --ledger out."
             )
-        return _validate(submission, bundle, out_dir, runner, settings, how, as_json)
+        if len(submission) > 1:
+            message = "--part val takes one submission at a time."
+            raise BusbenchError("usage", message, "Name them one after the other.")
+        return _validate(submission[0], bundle, out_dir, runner, settings, how, as_json)
     if keys is None:
         raise BusbenchError(
             "usage",
@@ -215,10 +224,22 @@ def evaluate(
             "Name the organiser's keys, or use --part val.",
         )
     opened = Keys.open(keys)
+    if cluster is not None or len(submission) > 1:
+        site = Site(runner.value, settings, evaluate=how)
+        return evaluate_many(
+            submission,
+            bundle,
+            opened,
+            out_dir,
+            site,
+            ledger=ledger,
+            cluster=cluster,
+            as_json=as_json,
+        )
     with bars() as progress:
         run = partial(
             evaluate_submission,
-            submission,
+            submission[0],
             Bundles.open(bundle),
             opened,
             out_dir,
@@ -230,7 +251,7 @@ def evaluate(
         if ledger is None:
             result, feedback = run(), None
         else:
-            accepted = submit(submission, ledger, opened, settings, run)
+            accepted = submit(submission[0], ledger, opened, settings, run)
             result, feedback = accepted.evaluation, accepted.folder
     if as_json:
         return print_json(result.report.document())

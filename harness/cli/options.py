@@ -11,7 +11,7 @@ import typer
 from evaluator.errors import BusbenchError
 from evaluator.progress import Progress
 from harness.challenge import Challenge
-from harness.sandbox import DockerRunner, ProcessRunner, Runner
+from harness.sandbox import Runner, open_runner
 
 
 class RunnerName(StrEnum):
@@ -64,6 +64,14 @@ OptionalKeys = Annotated[
 ]
 KeysOption = Annotated[Path, typer.Option(help="The folder that `busbench keys new` made.")]
 
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Where jobs run: local:4 (processes), slurm:4, or a Dask scheduler, tcp://host:8786. "
+        "Default: here, one after the other."
+    ),
+]
+
 
 def read_batch_size(text: str) -> int | Literal["auto"]:
     """`auto`, or a number from 1 to 512; anything else is a usage error."""
@@ -78,4 +86,4 @@ def read_batch_size(text: str) -> int | Literal["auto"]:
 
 def make_runner(name: RunnerName, challenge: Challenge, progress: Progress) -> Runner:
     """The runner of that name; raises `engine-unavailable` where Docker is asked for and absent."""
-    return ProcessRunner() if name is RunnerName.PROCESS else DockerRunner(challenge, progress)
+    return open_runner(name.value, challenge, progress)

@@ -1,10 +1,11 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
 
-from harness.cli import doctor, demo, prepare, audit, splits, keys, lanes  # noqa: I001
+from harness.cli import doctor, demo, prepare, audit, splits, keys, lanes, benchmark  # noqa: I001
 from harness.cli import ledger, template, verify, results
 
 __all__ = [
     "audit",
+    "benchmark",
     "demo",
     "doctor",
     "keys",

@@ -92,7 +92,7 @@ def evaluate(
     settings = settings or EvaluateSettings()
     submission = read_submission(submission_folder)
     image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
-    identities = identify_all(runner, settings)
+    identities = identify(runner, settings)
     folder = runs / run_id(submission, bundles, identities, settings)
     if not (folder / "submission").is_dir():
         take(submission_folder, folder / "submission", bundles.sealed.track)
@@ -120,8 +120,8 @@ def evaluate(
     return Evaluation(folder, report, signed)
 
 
-def identify_all(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
-    """What each stage runs."""
+def identify(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
+    """What each stage runs: image ids, or the process and its version."""
     return {
         "gate": runner.identify("infer"),
         "infer": runner.identify(settings.room),

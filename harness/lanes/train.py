@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluator.contract import Submission, TrainingBundle, read
@@ -22,9 +23,10 @@ class TrainSettings:
     """What runs in the training container."""
 
     image: str | None  # a local image's id; null: the bundled reference networks
-    command: tuple[str, ...]  # may hold {bundle} and {out}
+    command: tuple[str, ...]  # may hold {bundle}, {out} and the names of `inputs`
     gpu: bool = False
     track: str | None = None  # that the bundle must be of; null: any
+    inputs: Mapping[str, Path] = field(default_factory=dict)  # what it reads beside the bundle
 
 
 def train(
@@ -57,7 +59,7 @@ def train(
         if not (out / "submission.yaml").exists():
             raise BusbenchError("output-exists", f"{out} is no submission.", "Name another folder.")
         return read_submission(out)
-    work = out.with_name(f"{out.name}.work")
+    work = work_folder(out)
     with disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
     stage = Stage(
@@ -65,7 +67,7 @@ def train(
         room="participant",
         image=settings.image,
         command=settings.command,
-        inputs={"bundle": bundle},
+        inputs={"bundle": bundle, **settings.inputs},
         output=work,
         limits=challenge.limits.train,
         gpu=settings.gpu,
@@ -91,3 +93,8 @@ def train(
     taken.replace(out)  # last, since a submission that is there is not trained again
     shutil.rmtree(work, ignore_errors=True)
     return submission
+
+
+def work_folder(submission: Path) -> Path:
+    """Where a submission's container writes while it trains; it outlives a killed run."""
+    return submission.with_name(f"{submission.name}.work")

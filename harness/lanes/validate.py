@@ -39,7 +39,7 @@ from harness.lanes.evaluate import (
     AGAIN,
     EvaluateSettings,
     SealedFiles,
-    identify_all,
+    identify,
     infer_and_score,
 )
 from harness.lanes.intake import read_submission, take
@@ -85,7 +85,7 @@ def validate(
     settings = settings or EvaluateSettings()
     training = TrainingSet.open(bundle)
     submission = read_submission(submission_folder)
-    identities = identify_all(runner, settings)
+    identities = identify(runner, settings)
     folder = runs / f"val-{_run_id(submission, training, identities, settings)}"
     if not (folder / "submission").is_dir():
         take(submission_folder, folder / "submission", training.bundle.track)

@@ -3,8 +3,19 @@
 `Stage` says what runs and what it may see; a runner runs it; `failure` says who is to blame.
 """
 
+from typing import Literal
+
+from evaluator.progress import Progress
+from harness.challenge import Challenge
 from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.process_runner import ProcessRunner
 from harness.sandbox.stage import Runner, Stage
 
-__all__ = ["DockerRunner", "ProcessRunner", "Runner", "Stage"]
+__all__ = ["DockerRunner", "ProcessRunner", "Runner", "Stage", "open_runner"]
+
+
+def open_runner(
+    name: Literal["docker", "process"], challenge: Challenge, progress: Progress
+) -> Runner:
+    """The runner of that name; raises `engine-unavailable` where Docker is asked for and absent."""
+    return ProcessRunner() if name == "process" else DockerRunner(challenge, progress)

@@ -163,6 +163,18 @@ def _ending(outcome: Outcome) -> str:
     return f"exit status {code}"
 
 
+def killed(what: str, stage: StageName | None, times: int) -> BusbenchError:
+    """The error of a job that ended every process it was given to.
+
+    In a container a participant's work cannot reach the process outside, so there it is ours.
+
+    Args:
+        stage: where a participant's work ran outside a container when it happened, else None.
+    """
+    code, remedy = UNEXPLAINED[stage or "score"]
+    return BusbenchError(code, f"{what} was set aside: its worker died {times} times.", remedy)
+
+
 def _tame(text: str) -> str:
     """A stage's words without control characters, and short."""
     return "".join(c if c.isprintable() else " " for c in str(text)).strip()[:MAX_TEXT]

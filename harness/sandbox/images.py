@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import docker
@@ -87,8 +88,7 @@ def ensure_image(
             "Run busbench from a checkout of the project, or use --runner process.",
         )
     context = build_context(room, images)
-    tag = sha256_bytes(context + images.base.encode())[:12]
-    name = f"busbench/{room}:{tag}"
+    name = f"busbench/{room}:{_digest(context, images)[:12]}"
     try:
         image = client.images.get(name)
     except ImageNotFound:
@@ -114,6 +114,16 @@ def ensure_base(client: docker.DockerClient, images: Images) -> str:
             f"The engine has no base image {images.base}: {_first_line(error)}.",
             "Name one that the engine can reach under `images:` in challenge.yaml.",
         ) from error
+
+
+@cache
+def sources_digest(room: Room, images: Images) -> str:
+    """A digest of what a room's image is built from: the same on every machine, as ids are not."""
+    return _digest(build_context(room, images), images)
+
+
+def _digest(context: bytes, images: Images) -> str:
+    return sha256_bytes(context + images.base.encode())
 
 
 def _build(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ class ProcessRunner:
         words = stage.words(inside | {"out": str(stage.output.resolve())})
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
-            [sys.executable, "-m", MODULES[stage.room], *words],
+            [*die_with_parent(), sys.executable, "-m", MODULES[stage.room], *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -96,6 +97,16 @@ class _Kept(LogReader):
             self.kept += chunk
             del self.kept[: -LOG_MB * MEBIBYTE]
             yield chunk
+
+
+def die_with_parent() -> tuple[str, ...]:
+    """What to put before a command so that the kernel ends it when its harness is killed.
+
+    Else a resumed run and the stage of the killed one would write one folder. Empty where the
+    system has no `setpriv`.
+    """
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
 
 
 def _stop(process: subprocess.Popen[bytes], timed_out: threading.Event) -> None:

@@ -1,0 +1,251 @@
+"""What does the harness add to a job, and how far does it go? The figures of docs/scale.md.
+
+    python -m benchmarks.scale [overhead] [jobs] [ledger] [scheduler]
+
+Trivial jobs write one line and its result file. `overhead` needs a Docker engine, the others the
+extra `cluster`. Prints one table a part, and all figures as JSON with `--json`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from distributed import Client
+
+from benchmarks.timing import machine
+from evaluator.contract import Report
+from evaluator.progress import Progress, quiet
+from harness.challenge import BASE_IMAGE, Challenge, Limits
+from harness.jobs import Chain, open_executor, run_chains
+from harness.jobs.cluster import do
+from harness.jobs.job import key_of, run_once, write_result
+from harness.lanes.steps import run_once as run_stage
+from harness.ledger import append, sign
+from harness.sandbox import DockerRunner, Stage
+from harness.sandbox.profile import container_settings
+from harness.sealing.keys import Keys
+
+ROOT = Path(__file__).resolve().parents[1]
+SLEEPS, TURNS = (0, 10), 5
+WORKERS, TRIVIAL = (1, 2, 4), 200
+WRITERS, APPENDS = 8, 25
+QUEUED = 100_000
+
+
+@dataclass(frozen=True)
+class Trivial:
+    """A job that writes a line."""
+
+    name: str
+    folder: Path
+    kind = "trivial"
+    gpu = False
+    stage = None
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> str:
+        return key_of(name=self.name)
+
+    @property
+    def result(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def run(self, progress: Progress) -> None:
+        (self.folder / self.name).write_text(self.name)
+        write_result(self, {self.name: self.folder / self.name})
+
+
+@dataclass(frozen=True)
+class Sleeping(Trivial):
+    """A job of one container that sleeps."""
+
+    seconds: int = 0
+
+    @property
+    def container(self) -> Stage:
+        return Stage(
+            name="gate",
+            room="infer",
+            image=BASE_IMAGE,
+            command=("sleep", str(self.seconds)),
+            inputs={},
+            output=self.folder / f"{self.name}.out",
+            limits=Limits(),
+        )
+
+    def run(self, progress: Progress) -> None:
+        run_stage(DockerRunner(Challenge()), self.container, progress)
+        super().run(progress)
+
+
+def overhead() -> dict[str, float]:
+    """Seconds that a job takes beyond the same container without the harness, medians in turn."""
+    client = DockerRunner(Challenge()).client
+    found = {}
+    for seconds in SLEEPS:
+        bare, ours, spent = [], [], []
+        for turn in range(TURNS):
+            with tempfile.TemporaryDirectory() as name:
+                job = Sleeping(f"sleep-{turn}", Path(name), seconds)
+                out = job.folder / "bare"
+                out.mkdir(mode=0o777)
+                bare.append(_seconds(_bare, client, job.container, out))
+                before = time.process_time()
+                ours.append(_seconds(run_once, job, quiet))
+                spent.append(time.process_time() - before)
+        found[f"bare_{seconds}_s"] = median(bare)
+        found[f"harness_cpu_{seconds}_s"] = median(spent)
+        found[f"overhead_{seconds}_s"] = median(o - b for o, b in zip(ours, bare, strict=True))
+    return found
+
+
+def _bare(client: Any, stage: Stage, out: Path) -> None:
+    settings = container_settings(replace(stage, output=out), BASE_IMAGE)
+    container = client.containers.create(**settings)
+    container.start()
+    container.wait()
+    container.remove()
+
+
+def jobs() -> dict[str, float]:
+    """Trivial jobs a minute on so many workers of this machine, their start left out."""
+    found = {}
+    for workers in WORKERS:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            open_executor(f"local:{workers}", quiet, lambda line: None) as executor,
+        ):
+            folder = Path(name)
+            warm = [Chain((Trivial(f"warm-{n}", folder),)) for n in range(4 * workers)]
+            run_chains(warm, executor)
+            chains = [Chain((Trivial(f"job-{n}", folder),)) for n in range(TRIVIAL)]
+            taken = _seconds(run_chains, chains, executor)
+            found[f"jobs_a_minute_{workers}"] = TRIVIAL / taken * 60
+    return found
+
+
+def ledger() -> dict[str, float]:
+    """Appends a second with eight writers, and seconds for one append to a ledger so long."""
+    with tempfile.TemporaryDirectory() as name:
+        keys = Keys.new(Path(name) / "keys")
+        path = Path(name) / "ledger.jsonl"
+        with multiprocessing.get_context("fork").Pool(WRITERS) as pool:
+            tasks = [(keys.path, path, writer) for writer in range(WRITERS)]
+            taken = _seconds(pool.starmap, _write, tasks)
+        length = WRITERS * APPENDS
+        one = median(
+            _seconds(append, path, sign(_report(f"one-{n}"), keys), keys) for n in range(5)
+        )
+        size = path.stat().st_size / (length + 5)
+    return {
+        "appends_a_second": length / taken,
+        "ledger_entries": float(length),
+        "append_seconds_at_that_length": one,
+        "ledger_bytes_an_entry": size,
+    }
+
+
+def _write(keys: Path, path: Path, writer: int) -> None:
+    opened = Keys.open(keys)
+    for number in range(APPENDS):
+        append(path, sign(_report(f"{writer}-{number}"), opened), opened)
+
+
+def _report(method: str) -> Report:
+    sys.path[:0] = [str(ROOT / "tests")]
+    from factories import make_report  # noqa: PLC0415  tests are no package
+
+    return make_report(method=method)
+
+
+def scheduler() -> dict[str, float]:
+    """Memory of a Dask scheduler without workers before and with so many queued jobs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", *words],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with Client(f"tcp://127.0.0.1:{port}", timeout=120) as client:
+            before = _memory(process.pid)
+            begun = time.monotonic()
+            futures = [
+                client.submit(do, Trivial(f"job-{n}", Path("out")), key=f"job-{n}", pure=False)
+                for n in range(QUEUED)
+            ]
+            while client.run_on_scheduler(_tasks) < QUEUED:
+                time.sleep(1)
+            taken = time.monotonic() - begun
+            after = _memory(process.pid)
+            del futures
+    finally:
+        process.kill()
+        process.wait()
+    return {
+        "scheduler_mb_idle": before,
+        "scheduler_mb_queued": after,
+        "queued_jobs": float(QUEUED),
+        "seconds_to_queue": taken,
+    }
+
+
+def _tasks(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.tasks)
+
+
+def _memory(process: int) -> float:
+    """Resident megabytes of a process."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _seconds(call: Callable[..., object], *arguments: object) -> float:
+    begun = time.perf_counter()
+    call(*arguments)
+    return time.perf_counter() - begun
+
+
+PARTS: dict[str, Callable[[], dict[str, float]]] = {
+    "overhead": overhead,
+    "jobs": jobs,
+    "ledger": ledger,
+    "scheduler": scheduler,
+}
+
+
+def main() -> None:
+    wanted = [name for name in PARTS if name in sys.argv] or list(PARTS)
+    print(machine(), file=sys.stderr)
+    found: dict[str, float] = {}
+    for name in wanted:
+        found |= PARTS[name]()
+        print(f"{name} measured", file=sys.stderr, flush=True)
+    if "--json" in sys.argv:
+        print(json.dumps(found, indent=2))
+        return
+    print("| what | figure |\n| --- | ---: |")
+    for key, value in found.items():
+        print(f"| {key.replace('_', ' ')} | {value:,.3g} |")
+
+
+if __name__ == "__main__":
+    main()

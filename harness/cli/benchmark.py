@@ -1,0 +1,175 @@
+"""`busbench benchmark`: networks × tracks × folds, and the table they end in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evaluator.errors import BusbenchError
+from evaluator.files import pretty_json, write_atomically
+from harness.challenge import load_challenge
+from harness.cli.app import app, print_json
+from harness.cli.options import (
+    Backend,
+    ChallengeOption,
+    ClusterOption,
+    Device,
+    InferDevice,
+    JsonOption,
+    KeysOption,
+    RunnerName,
+    RunnerOption,
+)
+from harness.cli.standing import failures, standing_view
+from harness.jobs import EvaluateSubmission, Job, Site, open_executor, run_chains
+from harness.jobs.driver import Standing
+from harness.jobs.grid import Cell, Grid, cells
+from harness.jobs.job import held, is_done
+from harness.jobs.recipes import network_of
+from harness.jobs.recording import read_evaluation, record
+from harness.jobs.table import Line, TrackTable, to_markdown
+from harness.lanes.evaluate import EvaluateSettings
+from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys
+
+
+@app.command()
+def benchmark(
+    networks: Annotated[
+        str, typer.Option(help="Recipes of the reference networks, with commas between.")
+    ],
+    tracks: Annotated[
+        str, typer.Option(help="Folders with both bundles, or TRACK=FOLDER, with commas between.")
+    ],
+    keys: KeysOption,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where all of it is kept; private.")],
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="NETWORK=FILE or NETWORK.yaml, instead of the packaged recipe."),
+    ] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Append each result to it, once.")] = None,
+    device: Annotated[Device, typer.Option(help="What training runs on.")] = Device.CPU,
+    infer_device: Annotated[
+        InferDevice, typer.Option(help="What inference runs on.")
+    ] = InferDevice.CPU,
+    backend: Backend = Backend.ONNXRUNTIME,
+    runner: RunnerOption = RunnerName.DOCKER,
+    cluster: ClusterOption = None,
+    challenge: ChallengeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train networks on tracks fold by fold, evaluate each, and print the table as Markdown.
+
+    Run it again after an interruption: what is done is kept, and a fold goes on from its last
+    checkpoint. The table is also in OUT/table.md. What was trained by hand is taken over from
+    OUT/TRACK/NETWORK/given, which holds the trainer's `--out` as `submission` and its `--work`
+    as `work`.
+
+    Example: busbench benchmark --networks unext,cmunext_s --tracks bundles --keys keys --out bench
+    """
+    site = Site(
+        runner.value,
+        load_challenge(challenge),
+        device is Device.CUDA,
+        EvaluateSettings(infer_device.value, "auto", backend.value),
+    )
+    grid = Grid(
+        _words(networks, "--networks"),
+        tuple(_open_track(word) for word in _words(tracks, "--tracks")),
+        dict(_recipe(word) for word in recipe or ()),
+        keys,
+        out_dir,
+        site,
+    )
+    with held(out_dir / ".lock", wait=False):
+        found = cells(grid)
+        standing = _run(found, Keys.open(keys), ledger, cluster)
+        tables = _tables(found, Keys.open(keys))
+    text = to_markdown(tables)
+    write_atomically(out_dir / "table.md", text.encode())
+    write_atomically(out_dir / "table.json", pretty_json([table.document() for table in tables]))
+    print_json(_document(standing, tables)) if as_json else sys.stdout.write(text)
+    if standing.failed:
+        raise typer.Exit(standing.status)
+
+
+def _words(text: str, option: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise BusbenchError("usage", f"{option} names nothing.", "See `busbench benchmark --help`.")
+    return words
+
+
+def _open_track(word: str) -> Bundles:
+    name, equals, folder = word.rpartition("=")
+    bundles = Bundles.open(Path(folder))
+    if equals and bundles.sealed.track != name:
+        message = f"{folder} is for track {bundles.sealed.track}, not {name}."
+        raise BusbenchError("usage", message, "Name the bundles of that track.")
+    return bundles
+
+
+def _recipe(word: str) -> tuple[str, Path]:
+    name, equals, file = word.partition("=")
+    return (name, Path(file)) if equals else (Path(word).stem, Path(word))
+
+
+def _run(found: Sequence[Cell], keys: Keys, ledger: Path | None, cluster: str | None) -> Standing:
+    def on_done(job: Job) -> None:
+        if ledger is not None and isinstance(job, EvaluateSubmission):
+            record(job, keys, ledger, job.site.challenge)
+
+    with (
+        standing_view() as view,
+        open_executor(cluster, view.progress, view.say, gpu=found[0].grid.site.uses_gpu) as jobs,
+    ):
+        return run_chains([cell.chain for cell in found], jobs, on_done, view.watch)
+
+
+def _tables(found: Sequence[Cell], keys: Keys) -> list[TrackTable]:
+    by_track: dict[str, list[Cell]] = {}
+    for cell in found:
+        by_track.setdefault(cell.bundles.sealed.track, []).append(cell)
+    return [_table(track, those, keys) for track, those in by_track.items()]
+
+
+def _table(track: str, found: Sequence[Cell], keys: Keys) -> TrackTable:
+    lines, missing = [], []
+    for cell in found:
+        evaluation = _finished(cell)
+        if evaluation is None:
+            missing.append(cell.recipe.network)
+            continue
+        lines.append(
+            Line(
+                recipe=cell.recipe.network,
+                network=network_of(cell.recipe),
+                input=evaluation.facts.input,
+                report=read_evaluation(evaluation, keys).report,
+            )
+        )
+    return TrackTable(track=track, lines=tuple(lines), missing=tuple(missing))
+
+
+def _finished(cell: Cell) -> EvaluateSubmission | None:
+    """The cell's evaluation, where it is done."""
+    try:
+        if not all(is_done(fold) for fold in cell.folds):
+            return None
+        evaluation = cell.evaluation()
+        return evaluation if is_done(evaluation) else None
+    except BusbenchError:
+        return None  # it stands among the failed jobs, with its reason
+
+
+def _document(standing: Standing, tables: Sequence[TrackTable]) -> dict[str, Any]:
+    return {
+        "done": len(standing.finished) - len(standing.failed),
+        "failed": failures(standing),
+        "skipped": standing.skipped,
+        "tracks": [table.document() for table in tables],
+    }

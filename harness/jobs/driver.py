@@ -1,0 +1,184 @@
+"""In which order are jobs done, and what becomes of those that wait for a failed one?
+
+A chain is some jobs that do not depend on each other and one that needs them all: the folds of a
+network and their evaluation. What is done already is never given to an executor.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Protocol
+
+from evaluator.errors import BusbenchError
+from harness.jobs.job import Job, is_done
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a job ended."""
+
+    job: Job
+    seconds: float
+    error: BusbenchError | None = None
+    kept: bool = False  # done before this run
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Jobs, and the one that follows when all of them are done."""
+
+    jobs: tuple[Job, ...]
+    then: Callable[[], Job] | None = None
+    then_kind: str = "evaluate"  # of the job that `then` makes
+
+
+class Executor(Protocol):
+    """Does jobs, here or on other machines."""
+
+    @property
+    def slots(self) -> int:
+        """How many jobs at a time."""
+
+    def submit(self, job: Job, *, first: bool = False) -> None:
+        """Take a job; `first` goes before those that wait."""
+
+    def running(self) -> tuple[Job, ...]:
+        """The jobs that are being done now, as far as is known."""
+
+    def next(self) -> Finished | None:
+        """Wait for the next job to end, well or badly; None where none has for a while."""
+
+
+@dataclass
+class Standing:
+    """Where a whole run stands."""
+
+    left: Counter[str]  # jobs of each kind that have not ended
+    slots: int
+    finished: list[Finished] = field(default_factory=list)
+    skipped: int = 0  # jobs whose forerunners failed
+    running: tuple[Job, ...] = ()
+
+    @property
+    def failed(self) -> list[Finished]:
+        """The jobs that ended badly."""
+        return [end for end in self.finished if end.error is not None]
+
+    @property
+    def status(self) -> int:
+        """The exit status: of the failures, that of whoever comes last in `Fault`."""
+        return max((int(end.error.fault) for end in self.failed if end.error), default=0)
+
+    @property
+    def total(self) -> int:
+        """All jobs, those that cannot be done among them."""
+        return self.left.total() + len(self.finished) + self.skipped
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate: jobs of a kind take as long as those that ended; None before the first."""
+        times = {
+            kind: [e.seconds for e in self.finished if not e.kept and e.job.kind == kind]
+            for kind in self.left
+        }
+        known = [self.left[kind] * fmean(seen) for kind, seen in times.items() if seen]
+        return sum(known) / self.slots if known else None
+
+
+Watch = Callable[[Standing, Finished | None], None]
+
+
+def run_chains(
+    chains: Sequence[Chain],
+    executor: Executor,
+    on_done: Callable[[Job], None] | None = None,
+    watch: Watch | None = None,
+) -> Standing:
+    """Get every job done that can be; a failed job holds up its own chain alone.
+
+    Args:
+        on_done: called once for each job that is done, done before included, in this process.
+        watch: called whenever something changed, with what has just ended.
+    """
+    return _Run(chains, executor, on_done, watch).to_the_end()
+
+
+class _Run:
+    def __init__(
+        self,
+        chains: Sequence[Chain],
+        executor: Executor,
+        on_done: Callable[[Job], None] | None,
+        watch: Watch | None,
+    ) -> None:
+        self.chains, self.executor = chains, executor
+        self.on_done, self.watch = on_done, watch
+        self.standing = Standing(_count(chains), executor.slots)
+        self.waited_for = [len(chain.jobs) for chain in chains]  # before `then`
+        self.spoilt: set[int] = set()  # chains with a failed job
+        self.chain_of: dict[str, int] = {}
+        self.under_way = 0
+
+    def to_the_end(self) -> Standing:
+        for index, chain in enumerate(self.chains):
+            for job in chain.jobs:
+                self.give(job, index)
+        while self.under_way:
+            self.show(None)
+            end = self.executor.next()
+            if end is not None:
+                self.under_way -= 1
+                self.settle(end)
+        return self.standing
+
+    def give(self, job: Job, index: int, *, first: bool = False) -> None:
+        self.chain_of[job.key] = index
+        try:
+            if is_done(job):
+                return self.settle(Finished(job, 0.0, kept=True))
+            self.executor.submit(job, first=first)
+        except BusbenchError as error:
+            return self.settle(Finished(job, 0.0, error))
+        self.under_way += 1
+        return None
+
+    def settle(self, end: Finished) -> None:
+        index, following = self.chain_of[end.job.key], None
+        try:
+            if end.error is None and self.on_done is not None:
+                self.on_done(end.job)
+            following = self.after(index, failed=end.error is not None)
+        except BusbenchError as error:
+            end = replace(end, error=error)
+        self.standing.finished.append(end)
+        self.standing.left[end.job.kind] -= 1
+        self.show(end)
+        if following is not None:
+            self.give(following, index, first=True)
+
+    def show(self, end: Finished | None) -> None:
+        self.standing.running, self.standing.slots = self.executor.running(), self.executor.slots
+        if self.watch is not None:
+            self.watch(self.standing, end)
+
+    def after(self, index: int, *, failed: bool) -> Job | None:
+        """The job that follows, once the last job that it waits for has ended."""
+        chain = self.chains[index]
+        if failed:
+            self.spoilt.add(index)
+        self.waited_for[index] -= 1
+        if self.waited_for[index] != 0 or chain.then is None:
+            return None
+        if index not in self.spoilt:
+            return chain.then()
+        self.standing.left[chain.then_kind] -= 1
+        self.standing.skipped += 1
+        return None
+
+
+def _count(chains: Sequence[Chain]) -> Counter[str]:
+    kinds = Counter(job.kind for chain in chains for job in chain.jobs)
+    return kinds + Counter(chain.then_kind for chain in chains if chain.then is not None)

@@ -1,0 +1,97 @@
+"""Which jobs make a benchmark of networks on tracks, and where does each leave its result?
+
+OUT/recipes/<network>.yaml           the recipe, as every fold is trained by it
+OUT/<track>/<network>/given/         yours: `submission/` and `work/` of an earlier training
+OUT/<track>/<network>/fold-<k>/      one training job, see `harness.jobs.training`
+OUT/<track>/<network>/submission/    the folds put together
+OUT/runs/                            the evaluations, see `harness.jobs.evaluating`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.errors import BusbenchError
+from harness.jobs.driver import Chain
+from harness.jobs.evaluating import EvaluateSubmission
+from harness.jobs.job import Site
+from harness.jobs.merging import merge
+from harness.jobs.recipes import freeze_recipes
+from harness.jobs.training import Recipe, TrainFold
+from harness.sealing.bundle import Bundles
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What to benchmark."""
+
+    networks: tuple[str, ...]
+    tracks: tuple[Bundles, ...]
+    recipes: Mapping[str, Path]  # instead of the packaged ones
+    keys: Path
+    out: Path
+    site: Site
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network on one track."""
+
+    recipe: Recipe
+    bundles: Bundles
+    grid: Grid
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it lies."""
+        return self.grid.out / self.bundles.sealed.track / self.recipe.network
+
+    @property
+    def folds(self) -> tuple[TrainFold, ...]:
+        """The training jobs."""
+        return tuple(
+            TrainFold(
+                self.recipe,
+                self.bundles.path / "training",
+                self.bundles.training,
+                fold,
+                self.folder / f"fold-{fold}",
+                self.folder / "given",
+                self.grid.keys,
+                self.grid.site,
+            )
+            for fold in range(self.bundles.training.folds)
+        )
+
+    def evaluation(self) -> EvaluateSubmission:
+        """The job that evaluates the trained folds, which must be done."""
+        submission = self.folder / "submission"
+        return EvaluateSubmission(
+            submission,
+            merge(self.folds, submission),
+            self.bundles.path,
+            self.bundles.sealed,
+            self.grid.keys,
+            self.grid.out / "runs",
+            self.grid.site,
+        )
+
+    @property
+    def chain(self) -> Chain:
+        """The cell's jobs in their order."""
+        return Chain(self.folds, self.evaluation)
+
+
+def cells(grid: Grid) -> list[Cell]:
+    """The grid's cells, track by track; freezes the recipes.
+
+    Raises:
+        BusbenchError: `usage` for a network without a recipe or a track named twice.
+    """
+    names = [bundles.sealed.track for bundles in grid.tracks]
+    if len(set(names)) != len(names):
+        raise BusbenchError("usage", "--tracks names a track twice.", "Name each once.")
+    recipes = freeze_recipes(grid.networks, grid.recipes, grid.out / "recipes")
+    return [Cell(recipe, bundles, grid) for bundles in grid.tracks for recipe in recipes]

@@ -1,0 +1,106 @@
+"""Jobs, chains and the table, without a single network."""
+
+from __future__ import annotations
+
+import pytest
+from factories import make_report
+from jobs_helpers import WriteWord, runs
+
+from evaluator.contract import InputSpec
+from evaluator.errors import BusbenchError
+from harness.jobs import Chain, Serial, run_chains
+from harness.jobs.job import held, is_done, run_once
+from harness.jobs.table import Line, TrackTable, seed, to_markdown
+from harness.sandbox.failure import killed
+
+
+def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
+    def chain(*words: str, code: str = "") -> Chain:
+        jobs = tuple(WriteWord(word, tmp_path, code) for word in words)
+        return Chain(jobs, lambda: WriteWord(f"after-{words[0]}", tmp_path), "write")
+
+    seen: list[str] = []
+    chains = [chain("bad", code="model-failed"), chain("good", "fine")]
+    standing = run_chains(chains, Serial(), lambda job: seen.append(job.label))
+    assert runs(tmp_path) == ["bad", "good", "fine", "after-good"]
+    assert seen == ["write good", "write fine", "write after-good"]
+    assert [end.error.code for end in standing.failed] == ["model-failed"]
+    assert (standing.total, standing.skipped, standing.left.total()) == (5, 1, 0)
+
+
+def test_a_follower_that_cannot_be_made_is_a_failure_with_its_reason(tmp_path) -> None:
+    def broken() -> WriteWord:
+        raise BusbenchError("submission-invalid", "The folds differ.", "Train again.")
+
+    standing = run_chains([Chain((WriteWord("one", tmp_path),), broken)], Serial())
+    assert [end.error.code for end in standing.failed] == ["submission-invalid"]
+
+
+def test_a_result_with_a_changed_file_does_not_count_as_done(tmp_path) -> None:
+    job = WriteWord("word", tmp_path)
+    run_once(job, lambda *_: None)
+    run_once(job, lambda *_: None)
+    assert is_done(job) and runs(tmp_path) == ["word"]
+    (tmp_path / "word").write_text("changed")
+    assert not is_done(job)
+    run_once(job, lambda *_: None)
+    assert is_done(job) and runs(tmp_path) == ["word", "word"]
+
+
+def test_the_result_of_another_job_is_never_taken_for_ones_own(tmp_path) -> None:
+    run_once(WriteWord("word", tmp_path), lambda *_: None)
+    (tmp_path / "word.json").rename(tmp_path / "other.json")
+    with pytest.raises(BusbenchError, match="another recipe or bundle") as caught:
+        is_done(WriteWord("other", tmp_path))
+    assert caught.value.code == "output-exists"
+
+
+@pytest.mark.parametrize(
+    ("stage", "fault"),
+    [("infer", "SUBMISSION"), ("train", "SUBMISSION"), (None, "INFRASTRUCTURE")],
+)
+def test_a_submission_is_never_blamed_for_a_worker_that_it_cannot_reach(stage, fault) -> None:
+    error = killed("evaluate unext", stage, 3)
+    assert error.fault.name == fault and "died 3 times" in error.message
+
+
+def test_two_runs_never_work_in_one_folder(tmp_path) -> None:
+    with (
+        held(tmp_path / ".lock", wait=False),
+        pytest.raises(BusbenchError, match="Another run"),
+        held(tmp_path / ".lock", wait=False),
+    ):
+        pass
+    with held(tmp_path / ".lock", wait=False):
+        pass
+
+
+def line(network: str, recipe: str | None = None, **how) -> Line:
+    report = make_report(method=network, **how)
+    input_ = InputSpec(height=224, width=224)
+    return Line(recipe=recipe or network, network=network, input=input_, report=report)
+
+
+def test_published_numbers_never_stand_without_saying_that_they_leak() -> None:
+    table = TrackTable(track="busbra", lines=(line("unext", dice=0.86),), missing=("medt",))
+    text = to_markdown([table])
+    rows = {row.split("|")[1].strip(): row for row in text.splitlines() if row.startswith("|")}
+    assert rows["UNeXt"].split("|")[3].strip() == "0.8600 ± 0.0100"
+    assert [cell.strip() for cell in rows["UNeXt"].split("|")[8:10]] == ["0.42", "1.47"]
+    assert "0.8789 (U-Net++)" in rows["*best published*"]
+    assert "failed" in rows["medt"]
+    assert "leaks" in text
+
+
+def test_counts_known_to_be_wrong_are_marked() -> None:
+    text = to_markdown([TrackTable(track="busbra", lines=(line("transunet"),))])
+    assert "179.07 \\*" in text and "\\* TransUNet: its encoder was counted twice." in text
+
+
+def test_a_variant_is_never_shown_beside_the_counts_of_the_published_network() -> None:
+    text = to_markdown([TrackTable(track="phantom", lines=(line("cmunext_s"),))])
+    assert "| – | – |" in text and "published scores" not in text
+
+
+def test_every_fixed_dataset_has_its_published_best() -> None:
+    assert set(seed().tracks) == {"busi", "busbra", "bus-uc", "bus-uclm", "yap2018"}
