@@ -83,8 +83,8 @@ def test_two_pull_requests_at_once_both_reach_the_ledger_and_the_site(journey: J
         ("Team Beta", "bright"),
     ]
     assert "recorded as entry 1" in journey.told[0] and "recorded as entry 2" in journey.told[1]
-    page = (state.site / "index.html").read_text()
-    assert "Team Alpha" in page and "Team Beta" in page
+    table = (state.site / "board.csv").read_text()
+    assert "Team Alpha" in table and "Team Beta" in table
 
 
 def test_a_comment_tells_rounded_numbers_and_the_quota(journey: Journey) -> None:
