@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SECTIONS = ("metrics", "throughput", "triton", "ranking")
+SECTIONS = ("metrics", "throughput", "throughput --memory", "triton", "ranking")
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = """# What it costs to evaluate
 
@@ -20,7 +20,7 @@ def main() -> int:
     parts = [TITLE]
     for name in SECTIONS:
         print(f"benchmarks.{name} ...", flush=True)
-        command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}"]
+        command = [sys.executable, "-W", "ignore", "-m", *f"benchmarks.{name}".split()]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             print(f"benchmarks.{name} failed; {RESULTS} was left as it is", file=sys.stderr)
