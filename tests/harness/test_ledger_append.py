@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import random
 import resource
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -122,10 +124,13 @@ def test_concurrent_writers_lose_nothing(keys: Keys, tmp_path: Path) -> None:
     assert sorted(methods(ledger)) == sorted(f"writer-{w}-{n}" for w in range(4) for n in range(10))
 
 
-def _append_and_tell(ledger: Path, keys: Keys, name: str, done: Path, room: int | None) -> None:
-    """Append three entries and note each that is acknowledged.
+def _append_and_tell(
+    ledger: Path, keys: Keys, name: str, done: Path, entries: Iterable[int], room: int | None
+) -> None:
+    """Append entries and note each that is acknowledged.
 
     Args:
+        entries: the numbers of the entries; without end for a writer that is to be killed.
         room: bytes that the ledger may still grow by. The kernel then cuts a write short at that
             byte and kills the process at the next: a half entry, as a crash may leave it.
     """
@@ -134,7 +139,7 @@ def _append_and_tell(ledger: Path, keys: Keys, name: str, done: Path, room: int 
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python would turn it into an error
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
     with done.open("ab", buffering=0) as notes:
-        for n in range(3):
+        for n in entries:
             add(ledger, keys, f"{name}-{n}")
             notes.write(f"{name}-{n}\n".encode())
 
@@ -155,10 +160,12 @@ def _check_nothing_lost(ledger: Path, keys: Keys, done: Path) -> int:
 
 
 def _kill_by_time(ledger: Path, keys: Keys, name: str, done: Path, chance: random.Random) -> bool:
-    """Two writers at once, one of them killed at a random time; whether it was still at work."""
+    """Two writers at once, the endless one killed at a random time; whether it was at work."""
     writers = [
-        FORK.Process(target=_append_and_tell, args=(ledger, keys, f"{name}{who}", done, None))
-        for who in "ab"
+        FORK.Process(
+            target=_append_and_tell, args=(ledger, keys, f"{name}{who}", done, entries, None)
+        )
+        for who, entries in (("a", itertools.count()), ("b", range(3)))
     ]
     for writer in writers:
         writer.start()
@@ -173,7 +180,7 @@ def _kill_by_time(ledger: Path, keys: Keys, name: str, done: Path, chance: rando
 def _kill_by_byte(ledger: Path, keys: Keys, name: str, done: Path, chance: random.Random) -> bool:
     """A writer that the kernel kills at a random byte of what it writes."""
     room = chance.randrange(1, 3 * ENTRY_BYTES)
-    writer = FORK.Process(target=_append_and_tell, args=(ledger, keys, name, done, room))
+    writer = FORK.Process(target=_append_and_tell, args=(ledger, keys, name, done, range(3), room))
     writer.start()
     writer.join()
     return writer.exitcode == -signal.SIGXFSZ
