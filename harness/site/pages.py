@@ -89,6 +89,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             "submission",
             report=report,
             number=number,
+            time=entry.time,
             retracted=edition.retracted.get(number),
             row=row if newest == number else None,
             newer=newest if newest != number else None,

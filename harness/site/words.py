@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from harness.ledger import Instant
+
 Value = TypeVar("Value")
 
 GROUPS = {
@@ -37,6 +39,11 @@ def group_title(name: str) -> str:
 def count(number: int, noun: str) -> str:
     """`1 image`, `2 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", " ")
+
+
+def day(instant: Instant) -> str:
+    """The day, UTC, of a time in the ledger."""
+    return instant[: len("2026-01-31")]
 
 
 def millions(number: int) -> str:

@@ -19,7 +19,7 @@ from harness.ranking.board import rank
 from harness.ranking.cases import CaseTable
 from harness.ranking.names import latex
 from harness.ranking.statistics import make_standings
-from tests.factories import digest_of, make_report
+from tests.factories import TIME, digest_of, make_report
 from tests.harness.test_ranking import recorded
 
 HOSTILE = [
@@ -54,6 +54,7 @@ def make_board(*reports: Report, standings: bool = True) -> Board:
     return Board(
         ledger_key=digest_of("key"),
         ledger_head=digest_of("head"),
+        ledger_updated=TIME,
         ledger_reports=len(reports),
         tracks=rank(found, told),
     )
