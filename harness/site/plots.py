@@ -111,7 +111,8 @@ KINDS = (
     Kind(
         "ranking",
         "Dots and intervals",
-        "Dot: mean over all test images. Line: 95 % interval. Small ticks below: the fold models.",
+        "Dot: mean over all test images. Line: 95\u00a0% interval. Small ticks below: the fold "
+        "models.",
         charts.ranking,
     ),
     Kind(

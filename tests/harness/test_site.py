@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,6 +219,17 @@ def test_plots_that_need_standings_are_left_out_without_them(edition: Edition, d
     titles = page_of(edition).text
     assert {"Dots and intervals", "Accuracy against cost"} <= set(titles)
     assert {"How sure is the rank?", "Who is better than whom?"}.isdisjoint(titles)
+
+
+def test_a_lone_result_has_axes_that_are_true(keys: Keys, tmp_path: Path, drawn: None) -> None:
+    report = make_report(folds=1, half_width=None, dice=0.8, gmacs=1.42)
+    files = render(edition_of(keys, tmp_path, report))
+    for end, around in (("ranking.svg", 0.8), ("cost.svg", 2 * 1.42)):
+        (data,) = (data for name, data in files.items() if name.endswith(end))
+        texts = [str(element.text) for element in ET.fromstring(data).iter(f"{SVG}text")]
+        numbers = [float(text) for text in texts if re.fullmatch(r"[0-9.]+", text)]
+        assert any(0.5 * around <= number < around for number in numbers), texts
+        assert any(around < number <= 2 * around for number in numbers), texts
 
 
 def test_a_plot_of_many_says_what_it_leaves_out(keys: Keys, tmp_path: Path, drawn: None) -> None:
