@@ -70,6 +70,7 @@ def _told(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
     return {
         **{"name": kind.name, "title": kind.title, "caption": kind.caption},
         **{"alt": f"{kind.title}. {kind.alt}", "cut": plot.cut, "table": plot.table},
+        "note": plot.note,
         **{"wide": placed(wide, plot.wide), "narrow": placed(narrow, plot.narrow)},
     }
 

@@ -221,6 +221,22 @@ def test_plots_that_need_standings_are_left_out_without_them(edition: Edition, d
     assert {"How sure is the rank?", "Who is better than whom?"}.isdisjoint(titles)
 
 
+def test_a_track_says_how_far_the_orders_agree(simulated: Edition, drawn: None) -> None:
+    statistics = simulated.board.tracks[0].statistics
+    assert statistics is not None
+    told = page_of(simulated).all_text
+    for one, words in zip(
+        statistics.agreement,
+        ("mean rank and means", "mean rank and tests", "means and tests"),
+        strict=True,
+    ):
+        assert f"{words} {one.tau:.2f}" in told
+    for scheme, words in zip(statistics.stability, ("mean rank", "means"), strict=True):
+        assert scheme.interval is not None
+        low, high = scheme.interval
+        assert f"{words} {scheme.tau:.2f} ({low:.2f} to {high:.2f})" in told
+
+
 def test_a_lone_result_has_axes_that_are_true(keys: Keys, tmp_path: Path, drawn: None) -> None:
     report = make_report(folds=1, half_width=None, dice=0.8, gmacs=1.42)
     files = render(edition_of(keys, tmp_path, report))
