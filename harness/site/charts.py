@@ -34,7 +34,7 @@ def ranking(shown: Shown, look: Look) -> Chart:
                 for fold in found.folds[: 20 * (len(found.folds) > 1)]
             ]
         title = metric.title(shown.track.units)
-        room = _room(records, "low", "value", "high")
+        room = _room([*records, *folds], "low", "value", "high")
         x = _quantity("value", title, room)
         y = _names(shown, look, first=not panels)
         base = alt.Chart(data(records)).encode(y=y)
@@ -166,7 +166,7 @@ def _quantity(field: str, title: str, room: list[float]) -> alt.X:
 
 def _room(records: Sequence[Record], *fields: str) -> list[float]:
     """From the smallest to the largest value, with some air: a lone value has an axis, too."""
-    found = [record[field] for record in records for field in fields]
+    found = [record.get(field) for record in records for field in fields]
     values = [value for value in found if value is not None]
     air = 0.02 * (max(values) - min(values)) or 0.02 * max(1.0, abs(max(values)))
     return [min(values) - air, max(values) + air]

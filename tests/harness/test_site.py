@@ -17,10 +17,12 @@ from harness.ranking import METRICS, Board
 from harness.ranking.names import plain, xml
 from harness.sealing.keys import Keys
 from harness.site import pages
+from harness.site.charts import ranking
+from harness.site.drawing import WIDE
 from harness.site.edition import Edition
 from harness.site.pages import render
 from harness.site.plots import plots
-from harness.site.shown import MOST
+from harness.site.shown import MOST, Shown
 from harness.splits import FrozenSplit
 from tests.conftest import ROOT
 from tests.factories import make_report
@@ -246,6 +248,18 @@ def test_a_lone_result_has_axes_that_are_true(keys: Keys, tmp_path: Path, drawn:
         numbers = [float(text) for text in texts if re.fullmatch(r"[0-9.]+", text)]
         assert any(0.5 * around <= number < around for number in numbers), texts
         assert any(around < number <= 2 * around for number in numbers), texts
+
+
+def test_no_fold_model_lies_outside_its_plot(keys: Keys, tmp_path: Path) -> None:
+    report = make_report(half_width=None)  # the folds spread, and no interval is around them
+    (track,) = edition_of(keys, tmp_path, report).board.tracks
+    chart = ranking(Shown(track, track.rows, 20), WIDE).to_dict()
+    for panel in chart["hconcat"]:
+        low, high = panel["layer"][0]["encoding"]["x"]["scale"]["domain"]
+        names = {layer["data"]["name"] for layer in panel["layer"]}
+        shown = [row["value"] for name in names for row in chart["datasets"][name]]
+        assert len(shown) > 5
+        assert low < min(shown) and max(shown) < high
 
 
 def test_a_plot_of_many_says_what_it_leaves_out(keys: Keys, tmp_path: Path, drawn: None) -> None:
