@@ -1,4 +1,4 @@
-"""Every room has an image to be built from its own lock, and a device meets a runtime that has it."""
+"""Every room has an image built from its own lock, and a device meets a runtime that has it."""
 
 from __future__ import annotations
 
