@@ -29,6 +29,9 @@ OPSET = 20  # the first with GELU as one operator; ONNX Runtime takes up to 26
 INPUT, OUTPUT = "image", "logits"
 PARITY_BATCHES = (1, 2, 5)  # a batch size baked into the graph shows at the others
 TOLERANCE = 1e-4  # on logits
+# Beyond this the tolerance grows with the largest logit. A network that has learned gives logits
+# near 100, and float32 rounds a sum to a share of its terms: PyTorch is then 1e-4 from float64.
+LARGE = 20
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Exported:
     Args:
         data: its bytes.
         nodes: how many nodes its graph has.
-        difference: the largest difference of a logit from PyTorch's; None where ONNX Runtime is
-            not installed and so nothing was compared.
+        difference: the largest difference of a logit from PyTorch's, measured as `TOLERANCE` is;
+            None where ONNX Runtime is not installed and so nothing was compared.
     """
 
     data: bytes
@@ -126,7 +129,8 @@ def _difference(network: nn.Module, data: bytes, images: Tensor) -> float | None
                 f"The exported graph gives {found.shape} at batch {count}, not {expected.shape}.",
                 "This network cannot be exported with a dynamic batch as it is written.",
             )
-        worst = max(worst, float(np.abs(found - expected).max()))
+        apart = np.abs(found - expected).max() / max(1, np.abs(expected).max() / LARGE)
+        worst = max(worst, float(apart))
     if worst > TOLERANCE:
         raise TrainingError(
             f"The exported graph's logits differ from PyTorch's by {worst:.1e}.",

@@ -148,6 +148,20 @@ def test_a_graph_that_is_wrong_at_another_batch_size_never_leaves() -> None:
         export_network(_BakesTheBatch(), torch.rand(5, 1, 8, 8), {})
 
 
+def test_a_confident_network_is_not_refused_for_bits_that_float32_does_not_hold() -> None:
+    torch.manual_seed(0)
+    network, images = as_if_trained(build("unext")).eval(), phantoms(64)
+    with torch.no_grad():
+        network.head.weight *= 300 / network(images).abs().max()
+        network.head.bias.zero_()
+        expected = network(images)
+    exported = export_network(network, images, {})
+    session = onnxruntime.InferenceSession(exported.data, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"image": images.numpy()})
+    assert np.abs(found - expected.numpy()).max() > TOLERANCE
+    assert exported.difference is not None and exported.difference <= TOLERANCE
+
+
 class _Pads(nn.Module):
     def __init__(self, mode: str, value: float | None) -> None:
         super().__init__()
