@@ -10,9 +10,9 @@ import typer
 from harness.cli.app import print_json
 from harness.cli.show import print_report
 from harness.cli.standing import failures, standing_view
-from harness.jobs import Chain, EvaluateSubmission, Job, Site, open_executor, run_chains
+from harness.jobs import Chain, EvaluateSubmission, Site, open_executor, run_chains
 from harness.jobs.job import held
-from harness.jobs.recording import read_evaluation, record
+from harness.jobs.recording import LedgerRecorder, read_evaluation
 from harness.lanes.intake import read_submission
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
@@ -41,17 +41,14 @@ def evaluate_many(
         ]
     }
 
-    def on_done(job: Job) -> None:
-        if ledger is not None:
-            record(jobs[job.key], keys, ledger, site.challenge)
-
+    recorder = None if ledger is None else LedgerRecorder(keys, ledger, site.challenge)
     with (
         held(runs / ".lock", wait=False),
         standing_view() as view,
         open_executor(cluster, view.progress, view.say, gpu=site.uses_gpu) as executor,
     ):
         chains = [Chain((job,)) for job in jobs.values()]
-        standing = run_chains(chains, executor, on_done, view.watch)
+        standing = run_chains(chains, executor, recorder, view.watch)
     ended = [jobs[end.job.key] for end in standing.finished if end.error is None]
     done = [read_evaluation(job, keys) for job in ended]
     if as_json:

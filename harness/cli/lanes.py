@@ -34,6 +34,7 @@ from harness.jobs import Site
 from harness.lanes.check import check as check_submission
 from harness.lanes.evaluate import EvaluateSettings
 from harness.lanes.evaluate import evaluate as evaluate_submission
+from harness.lanes.intake import read_submission
 from harness.lanes.submit import submit
 from harness.lanes.train import TrainSettings
 from harness.lanes.train import train as train_image
@@ -251,7 +252,7 @@ def evaluate(
         if ledger is None:
             result, feedback = run(), None
         else:
-            accepted = submit(submission[0], ledger, opened, settings, run)
+            accepted = submit(read_submission(submission[0]), ledger, opened, settings, run)
             result, feedback = accepted.evaluation, accepted.folder
     if as_json:
         return print_json(result.report.document())

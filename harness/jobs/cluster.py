@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 KILLS = 3  # workers that a job may take with it before it is set aside
 TICK_SECONDS = 2.0
 CONNECT_SECONDS = 60
+Texts = tuple[str, str, str, str, str]  # of an error
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a worker tells of a job: errors travel as their three texts."""
+    """What a worker tells of a job: errors travel as their texts."""
 
     seconds: float
-    error: tuple[str, str, str] | None = None
+    error: Texts | None = None
 
 
 def do(job: Job) -> Ended:
@@ -77,8 +78,12 @@ def _tally(job: Job) -> Path:
     return job.result.with_name(f"{job.result.name}.begun")
 
 
-def _texts(error: BusbenchError) -> tuple[str, str, str]:
-    return error.code, error.message, error.remedy
+def _texts(error: BusbenchError) -> Texts:
+    return error.code, error.message, error.remedy, error.stage, error.last_line
+
+
+def _error(code: str, message: str, remedy: str, stage: str, last_line: str) -> BusbenchError:
+    return BusbenchError(code, message, remedy, stage=stage, last_line=last_line)
 
 
 class OnDask:
@@ -196,7 +201,7 @@ def _is_suspected(future: Future) -> bool:
 def _finished(job: Job, future: Future) -> Finished:
     if future.status == "finished":
         ended: Ended = future.result()
-        error = None if ended.error is None else BusbenchError(*ended.error)
+        error = None if ended.error is None else _error(*ended.error)
         return Finished(job, ended.seconds, error)
     if _is_suspected(future):
         return Finished(job, 0.0, killed(job.label, job.stage, KILLS))

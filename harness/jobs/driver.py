@@ -91,19 +91,31 @@ class Standing:
 Watch = Callable[[Standing, Finished | None], None]
 
 
+class Recorder(Protocol):
+    """Hears of each job in this process, and may refuse it by raising a `BusbenchError`."""
+
+    def start(self, job: Job) -> None:
+        """It is about to be given away; called again where it is given again."""
+
+    def done(self, job: Job) -> None:
+        """It is done, now or before; called once."""
+
+    def failed(self, job: Job, error: BusbenchError) -> None:
+        """It ended badly, or was refused here; called once."""
+
+
 def run_chains(
     chains: Sequence[Chain],
     executor: Executor,
-    on_done: Callable[[Job], None] | None = None,
+    recorder: Recorder | None = None,
     watch: Watch | None = None,
 ) -> Standing:
     """Get every job done that can be; a failed job holds up its own chain alone.
 
     Args:
-        on_done: called once for each job that is done, done before included, in this process.
         watch: called whenever something changed, with what has just ended.
     """
-    return _Run(chains, executor, on_done, watch).to_the_end()
+    return _Run(chains, executor, recorder, watch).to_the_end()
 
 
 class _Run:
@@ -111,11 +123,11 @@ class _Run:
         self,
         chains: Sequence[Chain],
         executor: Executor,
-        on_done: Callable[[Job], None] | None,
+        recorder: Recorder | None,
         watch: Watch | None,
     ) -> None:
         self.chains, self.executor = chains, executor
-        self.on_done, self.watch = on_done, watch
+        self.recorder, self.watch = recorder, watch
         self.standing = Standing(_count(chains), executor.slots)
         self.waited_for = [len(chain.jobs) for chain in chains]  # before `then`
         self.spoilt: set[int] = set()  # chains with a failed job
@@ -139,6 +151,8 @@ class _Run:
         try:
             if is_done(job):
                 return self.settle(Finished(job, 0.0, kept=True))
+            if self.recorder is not None:
+                self.recorder.start(job)
             self.executor.submit(job, first=first)
         except BusbenchError as error:
             return self.settle(Finished(job, 0.0, error))
@@ -148,11 +162,13 @@ class _Run:
     def settle(self, end: Finished) -> None:
         index, following = self.chain_of[end.job.key], None
         try:
-            if end.error is None and self.on_done is not None:
-                self.on_done(end.job)
+            if end.error is None and self.recorder is not None:
+                self.recorder.done(end.job)
             following = self.after(index, failed=end.error is not None)
         except BusbenchError as error:
             end = replace(end, error=error)
+        if end.error is not None and self.recorder is not None:
+            self.recorder.failed(end.job, end.error)
         self.standing.finished.append(end)
         self.standing.left[end.job.kind] -= 1
         self.show(end)

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,24 +66,43 @@ class DockerRunner:
         try:
             with open_output(self.client, stage, keeper) as output:
                 output.fill()
-                outcome = self._run(stage, image, output, progress)
+                outcome = self._run(stage, image, keeper, output, progress)
         except ENGINE_ERRORS as error:
             raise explain_engine(stage, engine_reason(error)) from error
         if outcome.failed:
             raise explain(stage, outcome)
 
-    def _run(self, stage: Stage, image: str, output: Output, progress: Progress) -> Outcome:
+    def _run(
+        self, stage: Stage, image: str, keeper: str, output: Output, progress: Progress
+    ) -> Outcome:
         container = self.client.containers.create(**container_settings(stage, image, output.volume))
         try:
-            return self._watch(container, stage, output, progress)
+            began = int(time.time())
+            try:
+                container.start()
+            except ENGINE_ERRORS as error:
+                if stage.image is None or not self._starts(stage, keeper, output):
+                    raise
+                raise explain_engine(stage, engine_reason(error), image_alone=True) from error
+            return self._watch(container, stage, output, progress, began)
         finally:
             remove(container)
 
+    def _starts(self, stage: Stage, image: str, output: Output) -> bool:
+        """Whether an image of ours starts as `stage` should have."""
+        settings = container_settings(replace(stage, command=("true",)), image, output.volume)
+        container = self.client.containers.create(**settings)
+        try:
+            container.start()
+        except ENGINE_ERRORS:
+            return False
+        finally:
+            remove(container)
+        return True
+
     def _watch(
-        self, container: Container, stage: Stage, output: Output, progress: Progress
+        self, container: Container, stage: Stage, output: Output, progress: Progress, began: int
     ) -> Outcome:
-        began = int(time.time())
-        container.start()
         log = _Follower(container, progress)
         timed_out = _wait(container, stage, output)
         result = container.wait(timeout=60)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluator.errors import BusbenchError
@@ -117,3 +117,21 @@ def runs(folder: Path) -> list[str]:
 def processes(folder: Path) -> list[int]:
     """The processes in which runs were begun, in their order."""
     return [int(line.split()[1]) for line in (folder / "runs").read_text().splitlines()]
+
+
+@dataclass
+class Heard:
+    """A recorder that keeps what it hears, and may refuse a word."""
+
+    refuses: str = ""
+    ended: list[str] = field(default_factory=list)
+
+    def start(self, job: WriteWord) -> None:
+        if job.word == self.refuses:
+            raise BusbenchError("quota-exceeded", "No more.", "Wait.")
+
+    def done(self, job: WriteWord) -> None:
+        self.ended.append(job.word)
+
+    def failed(self, job: WriteWord, error: BusbenchError) -> None:
+        self.ended.append(f"{job.word}: {error.code}")

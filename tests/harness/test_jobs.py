@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from factories import make_report
-from jobs_helpers import WriteWord, runs
+from jobs_helpers import Heard, WriteWord, runs
 
 from evaluator.contract import InputSpec
 from evaluator.errors import BusbenchError
@@ -19,13 +19,24 @@ def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
         jobs = tuple(WriteWord(word, tmp_path, code) for word in words)
         return Chain(jobs, lambda: WriteWord(f"after-{words[0]}", tmp_path), "write")
 
-    seen: list[str] = []
+    heard = Heard()
     chains = [chain("bad", code="model-failed"), chain("good", "fine")]
-    standing = run_chains(chains, Serial(), lambda job: seen.append(job.label))
+    standing = run_chains(chains, Serial(), heard)
     assert runs(tmp_path) == ["bad", "good", "fine", "after-good"]
-    assert seen == ["write good", "write fine", "write after-good"]
+    assert heard.ended == ["bad: model-failed", "good", "fine", "after-good"]
     assert [end.error.code for end in standing.failed] == ["model-failed"]
     assert (standing.total, standing.skipped, standing.left.total()) == (5, 1, 0)
+
+
+def test_a_job_that_the_recorder_refuses_is_never_run(tmp_path) -> None:
+    chains = [Chain((WriteWord(word, tmp_path),)) for word in ("one", "two")]
+    heard = Heard(refuses="one")
+    standing = run_chains(chains, Serial(), heard)
+    assert runs(tmp_path) == ["two"] and heard.ended == ["one: quota-exceeded", "two"]
+    assert standing.status == 10
+    kept = Heard(refuses="two")  # what is done needs no leave
+    run_chains(chains[1:], Serial(), kept)
+    assert kept.ended == ["two"]
 
 
 def test_a_follower_that_cannot_be_made_is_a_failure_with_its_reason(tmp_path) -> None:
