@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import docker
 import requests
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
 from evaluator.errors import BusbenchError
@@ -75,30 +76,26 @@ class DockerRunner:
     def _run(
         self, stage: Stage, image: str, keeper: str, output: Output, progress: Progress
     ) -> Outcome:
-        container = self.client.containers.create(**container_settings(stage, image, output.volume))
-        try:
-            began = int(time.time())
+        began = int(time.time())
+        with ExitStack() as stack:
             try:
-                container.start()
+                settings = container_settings(stage, image, output.volume)
+                container = stack.enter_context(started(self.client, settings))
             except ENGINE_ERRORS as error:
-                if stage.image is None or not self._starts(stage, keeper, output):
+                lost = stage.image is None or isinstance(error, ImageNotFound)
+                if lost or not self._starts(stage, keeper, output):
                     raise
                 raise explain_engine(stage, engine_reason(error), image_alone=True) from error
             return self._watch(container, stage, output, progress, began)
-        finally:
-            remove(container)
 
     def _starts(self, stage: Stage, image: str, output: Output) -> bool:
         """Whether an image of ours starts as `stage` should have."""
         settings = container_settings(replace(stage, command=("true",)), image, output.volume)
-        container = self.client.containers.create(**settings)
         try:
-            container.start()
+            with started(self.client, settings):
+                return True
         except ENGINE_ERRORS:
             return False
-        finally:
-            remove(container)
-        return True
 
     def _watch(
         self, container: Container, stage: Stage, output: Output, progress: Progress, began: int
@@ -130,6 +127,17 @@ class DockerRunner:
             since=began, until=int(time.time()) + 1, filters=wanted, decode=True
         )
         return any(True for _ in events)
+
+
+@contextmanager
+def started(client: docker.DockerClient, settings: dict[str, Any]) -> Iterator[Container]:
+    """A container that has been started, and is removed at the end."""
+    container = client.containers.create(**settings)
+    try:
+        container.start()
+        yield container
+    finally:
+        remove(container)
 
 
 def connect() -> docker.DockerClient:
