@@ -18,7 +18,7 @@ from ci.git import Repository, refused
 from ci.lfs import parse_pointer, stored_object
 from ci.proposal import Image, Onnx, Proposal
 from ci.state import State
-from evaluator.contract import Digest, Name, Submission, Title, write
+from evaluator.contract import Digest, ModelFile, Name, Submission, Title, write
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
 from evaluator.progress import quiet
@@ -127,9 +127,7 @@ def _write_files(machine: Machine, checked: Checked, onnx: Onnx, place: Path) ->
                 blob = checked.blobs.get(model.file)
                 data = None if blob is None else machine.repository.read(blob)
                 if data is None or parse_pointer(data) is not None:
-                    shutil.copyfile(
-                        _stored(machine, model.sha256, model.file), partial / model.file
-                    )
+                    shutil.copyfile(_stored(machine, model, data), partial / model.file)
                 else:
                     (partial / model.file).write_bytes(data)
             write(submission, partial / "submission.yaml")
@@ -137,14 +135,26 @@ def _write_files(machine: Machine, checked: Checked, onnx: Onnx, place: Path) ->
             partial.rename(place)
 
 
-def _stored(machine: Machine, sha256: str, file: str) -> Path:
-    """A file by its digest; that it is the right one is checked when it is taken in."""
-    git_folder = machine.repository.git_folder()
-    for place in (machine.state.path / "uploads" / sha256, stored_object(git_folder, sha256)):
-        if place.is_file() and not place.is_symlink():
+def _stored(machine: Machine, model: ModelFile, pointer: bytes | None) -> Path:
+    """A file by its digest; that it is the right one is checked when it is taken in.
+
+    Args:
+        pointer: to its object in Git LFS; None where the pull request does not hold the file.
+    """
+    uploaded = machine.state.path / "uploads" / model.sha256
+    stored = stored_object(machine.repository.git_folder(), model.sha256)
+    if pointer is not None and not _is_there(uploaded) and not _is_there(stored):
+        machine.repository.fetch_large(pointer, model.file)
+    for place in (uploaded, stored):
+        if _is_there(place):
             return place
-    remedy = "Push it with Git LFS, or upload it to the organiser, and ask for the scoring again."
-    raise refused(f"{file} (SHA-256 {sha256}) is neither in the pull request nor uploaded", remedy)
+    remedy = "Add it, or upload it to the organiser, and ask for the scoring again."
+    why = f"{model.file} (SHA-256 {model.sha256}) is neither in the pull request nor uploaded"
+    raise refused(why, remedy)
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _inspect(machine: Machine, image: Image) -> str:
