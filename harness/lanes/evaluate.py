@@ -17,7 +17,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,12 +34,11 @@ from harness.lanes.steps import run_once, stage_key
 from harness.lanes.trained_by import trained_here
 from harness.ledger import SignedReport, sign, write_report
 from harness.sandbox import Runner, Stage
-from harness.sandbox.notice import write_notice
+from harness.sandbox.notice import NOTICE, told_to_participant
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 
 REPORT = "report.dsse.json"
-NOTICE = "notice.json"
 
 
 @dataclass(frozen=True)
@@ -89,21 +87,17 @@ def evaluate(
     how.take_in(submission_folder, folder, bundles.sealed.track)
     runs.chmod(0o700)  # predictions and per-case results are the organiser's
     try:
-        how.gate(folder)
-        files = SealedFiles(
-            images=bundles.images,
-            image_key=stage_key(keys.images.secret, folder / "keys"),
-            labels=bundles.labels,
-            label_key=stage_key(keys.labels.secret, folder / "keys"),
-        )
-        how.infer_and_score(folder, files)
-    except BusbenchError as error:
-        with suppress(BusbenchError):  # a full disk must not hide what it is about
-            write_notice(error, folder / NOTICE)
-        raise
+        with told_to_participant(folder / NOTICE):
+            how.gate(folder)
+            files = SealedFiles(
+                images=bundles.images,
+                image_key=stage_key(keys.images.secret, folder / "keys"),
+                labels=bundles.labels,
+                label_key=stage_key(keys.labels.secret, folder / "keys"),
+            )
+            how.infer_and_score(folder, files)
     finally:
         shutil.rmtree(folder / "keys", ignore_errors=True)
-    (folder / NOTICE).unlink(missing_ok=True)
     report = build_report(folder, submission, bundles, runner.name, how.identities, image)
     signed = sign(report, keys)
     write_report(signed, folder / REPORT)
