@@ -108,9 +108,10 @@ def evaluate(
 
 def identify(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
     """What each stage runs: image ids, or the process and its version."""
+    room = runner.identify(settings.room)  # first, since it may ask for a device
     return {
         "gate": runner.identify("infer"),
-        "infer": runner.identify(settings.room),
+        "infer": room,
         "score": runner.identify("score"),
     }
 

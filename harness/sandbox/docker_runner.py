@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from docker.models.containers import Container
 from evaluator.errors import BusbenchError
 from evaluator.files import write_atomically
 from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge, Room
+from harness.challenge import Challenge, Limits, Room
 from harness.sandbox.failure import explain, explain_engine
 from harness.sandbox.images import ensure_base, ensure_image
 from harness.sandbox.log import LogReader
@@ -55,10 +56,20 @@ class DockerRunner:
     def identify(self, stage_room: Room) -> str:
         """The id of a room's bundled image, built where it is missing."""
         if stage_room not in self._ids:
+            if stage_room == "infer-gpu":
+                self._demand_gpu()
             self._ids[stage_room] = ensure_image(
                 self.client, stage_room, self._images, self._progress
             )
         return self._ids[stage_room]
+
+    def _demand_gpu(self) -> None:
+        """Raise `device-unavailable`, before a large image is built, where there is no GPU."""
+        base = ensure_base(self.client, self._images)
+        with tempfile.TemporaryDirectory(prefix="busbench-gpu-") as name:
+            words, out = ("true",), Path(name)
+            asks = Stage("ready", "infer-gpu", words, {}, out, Limits(), image=base, gpu=True)
+            self.run(asks, quiet)
 
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage in the sandbox profile; see `Runner`."""

@@ -20,7 +20,7 @@ from tests.harness.small_challenge import make_submission
 
 
 def evaluate(
-    evaluated: Evaluated, root: Path, submissions: list[Path], *more: str
+    evaluated: Evaluated, root: Path, submissions: list[Path], *more: str, runner: str = "process"
 ) -> subprocess.CompletedProcess[str]:
     """`busbench evaluate` of them all, with two places in the quota."""
     settings = evaluated.challenge.settings
@@ -28,7 +28,7 @@ def evaluate(
     (root / "challenge.yaml").write_text(yaml.safe_dump(settings.document()))
     places = ("--bundle", evaluated.challenge.root / "bundles", "--out", root / "runs")
     keys = ("--keys", evaluated.challenge.keys.path, "--ledger", root / "ledger.jsonl")
-    how = ("--runner", "process", "--json", "--challenge", root / "challenge.yaml")
+    how = ("--runner", runner, "--json", "--challenge", root / "challenge.yaml")
     return run("evaluate", *submissions, *places, *keys, *how, *more)
 
 
@@ -63,6 +63,22 @@ def test_a_submissions_own_fault_takes_quota_and_who_has_none_left_is_not_run(
     assert failed(again) == ["gate-refused"]
     assert Book.beside(tmp_path / "ledger.jsonl").submissions == book
     assert len(verify_ledger(tmp_path / "ledger.jsonl").reports) == 1
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
+def test_an_engine_without_a_gpu_says_so_before_anything_is_built_or_counted(
+    evaluated: Evaluated, submissions: list[Path], tmp_path: Path
+) -> None:
+    one = submissions[1:2]
+    done = evaluate(evaluated, tmp_path, one, "--device", "cuda", runner="docker")
+    if done.returncode == 0:
+        pytest.skip("this machine has a CUDA device")
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"]) == (30, "device-unavailable"), done.stderr
+    assert "--device cpu" in error["remedy"] and "Traceback" not in done.stderr
+    assert "building" not in done.stderr
+    assert not Book.beside(tmp_path / "ledger.jsonl").submissions
 
 
 def test_the_machines_failures_take_no_quota(
