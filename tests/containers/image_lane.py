@@ -43,6 +43,8 @@ case $1 in
   hard-link) cp -r /cases/honest/. /out; ln /out/all.onnx /out/other.onnx ;;
   fifo) cp -r /cases/honest/. /out; rm /out/all.onnx; mkfifo /out/all.onnx ;;
   device) mknod /out/all.onnx b 8 0 ;;
+  nests) name=$(printf '%0250d' 0); cd /out; while mkdir $name && cd $name; do :; done; exit 0 ;;
+  strange-names) cp -r /cases/honest/. /out; : > "/out/$(printf 'a\377\nb')" ;;
   very-many-files) i=0; while : > /out/$i; do i=$((i+1)); done ;;
   prints-gigabytes) yes 'a line that nobody will ever read to its end' ;;
   ends-well-without-a-model) exit 0 ;;
@@ -122,7 +124,7 @@ def build(client: docker.DockerClient, tag: str, *lines: str) -> str:
         "lie.json": json.dumps(LIE).encode(),
         **{f"cases/{c}/{f}": data for c, fs in CASES.items() for f, data in fs.items()},
     }
-    applets = ("sh", "cp", "dd", "ln", "mkfifo", "mknod", "rm", "sleep", "yes")
+    applets = ("sh", "cp", "dd", "ln", "mkfifo", "mknod", "mkdir", "printf", "rm", "sleep", "yes")
     return build_from(client, tag, files, {f"bin/{applet}": "busybox" for applet in applets})
 
 
