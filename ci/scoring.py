@@ -182,5 +182,7 @@ def _demand_same(trained: Submission, checked: Checked) -> None:
     proposal = checked.proposal
     expected = (checked.team.name, proposal.method, proposal.track)
     if (trained.team, trained.method, trained.track) != expected:
-        why = f"The image's submission.yaml speaks for {trained.method} by {trained.team}"
-        raise refused(why, f"Write the team {checked.team.name} and method {proposal.method}.")
+        why = f"The image's submission.yaml speaks for {trained.method} by {trained.team}."
+        remedy = f"Write the team {checked.team.name} and method {proposal.method}."
+        code = "pull-request-refused"
+        raise BusbenchError(code, why, remedy, stage="train", last_line=f"{why} {remedy}")

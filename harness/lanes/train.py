@@ -79,14 +79,7 @@ def train(
     taken = out.with_name(f".{out.name}.taken")
     with told_to_participant(out.with_name(f"{out.name}.{NOTICE}")):
         runner.run(stage, progress)
-        if not (work / "submission.yaml").exists():
-            raise BusbenchError(
-                "training-failed",
-                "The container ended well but left no submission.yaml in its output.",
-                "Write submission.yaml and the ONNX files it names into the output folder.",
-                stage="train",
-            )
-        submission = take(work, taken, told.track)
+        submission = _take(work, taken, told.track)
     if keys is not None:
         note = TrainedBy(
             image=settings.image or runner.identify("participant"),
@@ -97,6 +90,19 @@ def train(
     taken.replace(out)  # last, since a submission that is there is not trained again
     shutil.rmtree(work, ignore_errors=True)
     return submission
+
+
+def _take(work: Path, taken: Path, track: str) -> Submission:
+    """What the container left; what is wrong with it is told as if it had said so itself."""
+    try:
+        if (work / "submission.yaml").exists():
+            return take(work, taken, track)
+    except BusbenchError as error:
+        said = {"stage": "train", "last_line": error.message}
+        raise BusbenchError(error.code, error.message, error.remedy, **said) from error
+    message = "The container ended well but left no submission.yaml in its output."
+    remedy = "Write submission.yaml and the ONNX files it names into the output folder."
+    raise BusbenchError("training-failed", message, remedy, stage="train", last_line=message)
 
 
 def work_folder(submission: Path) -> Path:

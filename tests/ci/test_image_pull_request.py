@@ -250,6 +250,7 @@ def test_an_image_never_speaks_for_another_team_however_often_it_is_tried(
     for _ in range(2):
         status, comment = machine.score(*pull)
         assert status == 10 and "`pull-request-refused`" in comment
+        assert "speaks for learnt by Team Beta. Write the team Team Alpha" in comment
     assert machine.record(*machine.forge.merge(pull[1])) == 10
     assert {e.report.team for e in verify_ledger(machine.forge.machine.state.ledger).reports} == {
         "Team Alpha"

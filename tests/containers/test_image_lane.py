@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -127,6 +128,9 @@ def test_no_misbehaviour_becomes_a_submission_or_our_fault(
     assert error is not None and error.code == code, error
     assert words in error.message and error.fault is Fault.SUBMISSION
     assert not trained[name].out.exists()
+    told = json.loads(trained[name].out.with_name(f"{name}.notice.json").read_text())
+    assert (told["stage"], told["code"], told["fault"]) == ("train", code, "submission")
+    assert str(trained[name].out.parent) not in told["last_line"]
 
 
 @pytest.mark.parametrize("name", ["train", "gate", "infer"])
