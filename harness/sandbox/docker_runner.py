@@ -26,7 +26,7 @@ from harness.sandbox.owner import is_gone
 from harness.sandbox.profile import OWNER_LABEL, container_settings
 from harness.sandbox.stage import Outcome, Stage
 
-POLL_SECONDS = 0.25
+SHORTEST_WAIT = 0.01  # seconds; none at all would be no time limit
 SAVE_SECONDS = 60.0  # how often the output of a stage that resumes is saved
 SAVE_SHARE = 0.05  # of the time, at most
 MAX_ERROR_BYTES = 65536
@@ -43,9 +43,12 @@ class DockerRunner:
 
     name: Literal["docker", "process"] = "docker"
 
-    def __init__(self, challenge: Challenge, progress: Progress = quiet) -> None:
+    def __init__(
+        self, challenge: Challenge, progress: Progress = quiet, gpu_device: str | None = None
+    ) -> None:
         self._images = challenge.images
         self._progress = progress
+        self._gpu_device = gpu_device
         self.client = connect()
         self._ids: dict[Room, str] = {}
         remove_orphans(self.client)
@@ -72,7 +75,8 @@ class DockerRunner:
             raise explain(stage, outcome)
 
     def _run(self, stage: Stage, image: str, output: Output, progress: Progress) -> Outcome:
-        container = self.client.containers.create(**container_settings(stage, image, output.volume))
+        settings = container_settings(stage, image, output.volume, self._gpu_device)
+        container = self.client.containers.create(**settings)
         try:
             return self._watch(container, stage, output, progress)
         finally:
@@ -160,16 +164,29 @@ def _wait(container: Container, stage: Stage, output: Output) -> bool:
     others with it.
     """
     deadline = time.monotonic() + stage.limits.seconds
-    next_save = time.monotonic() + SAVE_SECONDS
-    while _running(container):
-        now = time.monotonic()
-        if now > deadline:
+    next_save = time.monotonic() + SAVE_SECONDS if stage.resumes else deadline
+    while not _ends_by(container, min(deadline, next_save)):
+        if time.monotonic() >= deadline:
             container.kill()
             return True
-        if stage.resumes and now > next_save:
+        if stage.resumes:
             next_save = _save(container, output)
-        time.sleep(POLL_SECONDS)
     return False
+
+
+def _ends_by(container: Container, moment: float) -> bool:
+    """Whether the container ends before `moment` (monotonic); the engine tells at once when.
+
+    Raises:
+        requests.RequestException: where it is the engine that fails.
+    """
+    try:
+        container.wait(timeout=max(moment - time.monotonic(), SHORTEST_WAIT))
+    except requests.RequestException:  # of more than one kind where the time is up
+        if time.monotonic() < moment:
+            raise
+        return False
+    return True
 
 
 def _save(container: Container, output: Output) -> float:
@@ -200,11 +217,6 @@ class _Follower(LogReader):
 
     def finish(self) -> None:
         self._thread.join(timeout=10)
-
-
-def _running(container: Container) -> bool:
-    container.reload()
-    return container.status in ("created", "running", "paused")
 
 
 def read_error(output: Path) -> dict[str, str] | None:

@@ -38,6 +38,9 @@ class ProcessRunner:
 
     name: Literal["docker", "process"] = "process"
 
+    def __init__(self, gpu_device: str | None = None) -> None:
+        self._gpu = {} if gpu_device is None else {"CUDA_VISIBLE_DEVICES": gpu_device}
+
     def identify(self, stage_room: Room) -> str:
         """The process and its version."""
         return f"process {MODULES[stage_room]} {harness.__version__}"
@@ -52,7 +55,7 @@ class ProcessRunner:
             )
         inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
         words = stage.words(inside | {"out": str(stage.output.resolve())})
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._gpu}
         process = subprocess.Popen(
             [*die_with_parent(), sys.executable, "-m", MODULES[stage.room], *words],
             stdin=subprocess.DEVNULL,
