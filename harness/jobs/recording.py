@@ -44,7 +44,7 @@ def record(job: EvaluateSubmission, keys: Keys, ledger: Path, challenge: Challen
         known = {_identity(e.report) for e in verify_ledger(ledger, keys.report).reports}
         if _identity(done.report) in known:
             return
-    submit(job.submission, ledger, keys, challenge, lambda: done)
+    submit(job.submission.path, ledger, keys, challenge, lambda: done)
 
 
 def _identity(report: Report) -> bytes:

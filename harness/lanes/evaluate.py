@@ -27,6 +27,7 @@ from evaluator.contract import (
     Provenance,
     Report,
     Scores,
+    SealedBundle,
     Submission,
     read,
 )
@@ -93,7 +94,7 @@ def evaluate(
     submission = read_submission(submission_folder)
     image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
     identities = identify(runner, settings)
-    folder = runs / run_id(submission, bundles, identities, settings)
+    folder = runs / run_id(submission, bundles.sealed, identities, settings)
     if not (folder / "submission").is_dir():
         take(submission_folder, folder / "submission", bundles.sealed.track)
     runs.chmod(0o700)  # predictions and per-case results are the organiser's
@@ -131,16 +132,16 @@ def identify(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
 
 def run_id(
     submission: Submission,
-    bundles: Bundles,
+    sealed: SealedBundle,
     identities: Mapping[str, str],
     settings: EvaluateSettings,
 ) -> str:
     """Sixteen digits that stand for everything that decides a result."""
     decides = {
         "submission": submission.digest,
-        "split": bundles.sealed.split_digest,
-        "images": bundles.sealed.images_sha256,
-        "labels": bundles.sealed.labels_sha256,
+        "split": sealed.split_digest,
+        "images": sealed.images_sha256,
+        "labels": sealed.labels_sha256,
         "evaluator": dict(identities),
         "device": settings.device,
         "batch_size": settings.batch_size,
