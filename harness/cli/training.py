@@ -71,6 +71,8 @@ def _jobs(asked: Asked, site: Site) -> list[TrainImage]:
     if len({told.track for told in facts}) != len(facts):
         raise BusbenchError("usage", "--bundle names a track twice.", "Name each once.")
     pinned = {name: _pin(_wanted(image, asked, site), site) for name, image in images.items()}
+    if len({wanted.name for wanted in pinned.values()}) != len(pinned):
+        raise BusbenchError("usage", "Two of the images are the same.", "Name each once.")
     alone = len(images) * len(facts) == 1
     jobs = []
     for bundle, told in zip(asked.bundles, facts, strict=True):

@@ -45,6 +45,11 @@ class ProcessRunner:
         """The process and its version."""
         return f"process {MODULES[stage_room]} {harness.__version__}"
 
+    def environment(self, stage: Stage) -> dict[str, str]:
+        """What a stage's process is told, of which GPU it may see among others."""
+        ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **ours, **self._gpu, **stage.environment}
+
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage; only the time limit is kept. See `Runner`."""
         if stage.image is not None:
@@ -55,13 +60,12 @@ class ProcessRunner:
             )
         inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
         words = stage.words(inside | {"out": str(stage.output.resolve())})
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._gpu}
         process = subprocess.Popen(
             [*die_with_parent(), sys.executable, "-m", MODULES[stage.room], *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment | dict(stage.environment),
+            env=self.environment(stage),
             start_new_session=True,  # a time-out takes the whole tree
         )
         timed_out = threading.Event()
