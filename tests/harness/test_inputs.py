@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from cluster_helpers import get_done, soon
 from jobs_helpers import ROOT, ReadWord, runs
 
 from evaluator.errors import BusbenchError
+from evaluator.files import sha256_bytes
 from harness.jobs.inputs import Depot, Input, cache_folder, offer
 
 pytest.importorskip("s3fs", reason="the extra `cluster` is not installed")
@@ -42,8 +44,7 @@ class Storage:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    import s3fs
-
+    s3fs = pytest.importorskip("s3fs")
     log = tmp_path_factory.mktemp("s3") / "log"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -94,12 +95,6 @@ def given(folder: Path, address: str | None = BUCKET) -> Input:
     return offer(folder, sorted(folder.rglob("*")), address)
 
 
-def digest_at(server: Storage, word: str) -> str:
-    from evaluator.files import sha256_bytes
-
-    return sha256_bytes(word.encode())
-
-
 def test_two_jobs_of_one_machine_fetch_an_input_once(server, tmp_path, cache) -> None:
     folder = folder_of(tmp_path / "words", word="hello of two", **{"deep/other": "world"})
     wanted = given(folder)
@@ -108,7 +103,7 @@ def test_two_jobs_of_one_machine_fetch_an_input_once(server, tmp_path, cache) ->
     standing = get_done("local:2", jobs)
     assert not standing.failed and sorted(runs(tmp_path / "out")) == ["job-0", "job-1"]
     assert [(tmp_path / "out" / job.word).read_text() for job in jobs] == ["hello of two"] * 2
-    assert server.fetches(digest_at(server, "hello of two")) == 1
+    assert server.fetches(sha256_bytes(b"hello of two")) == 1
     assert (cache / wanted.digest / "words" / "deep" / "other").read_text() == "world"
 
 
@@ -123,7 +118,7 @@ def test_what_is_at_the_address_is_not_put_there_again(server, tmp_path) -> None
 
 def test_a_damaged_object_is_never_taken_for_an_input(server, tmp_path, cache) -> None:
     wanted = given(folder_of(tmp_path / "words", word="it was right"))
-    digest = digest_at(server, "it was right")
+    digest = sha256_bytes(b"it was right")
     depot = Depot(BUCKET)
     depot._files.pipe_file(f"busbench/inputs/{digest}", b"it was wrong")
     with pytest.raises(BusbenchError, match=f"{digest} is damaged") as caught:
@@ -142,8 +137,6 @@ def test_a_killed_fetch_leaves_nothing_that_is_half(server, tmp_path, cache) -> 
     wanted = given(folder_of(tmp_path / "words", **files))
     partial = cache / f"{wanted.digest}.partial"
     fetch = "import sys, pickle; pickle.loads(bytes.fromhex(sys.argv[1])).here()"
-    import pickle
-
     command = [sys.executable, "-c", fetch, pickle.dumps(wanted).hex()]
     process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ))
     soon(lambda: any(partial.rglob("part-*")) or process.poll() is not None)
