@@ -67,7 +67,6 @@ class DockerRunner:
         keeper = ensure_base(self.client, self._images)
         try:
             with open_output(self.client, stage, keeper) as output:
-                output.fill()
                 outcome = self._run(stage, image, output, progress)
         except ENGINE_ERRORS as error:
             raise explain_engine(stage, engine_reason(error)) from error
@@ -78,9 +77,10 @@ class DockerRunner:
         settings = container_settings(stage, image, output.volume, self._gpu_device)
         container = self.client.containers.create(**settings)
         try:
+            output.fill()
             return self._watch(container, stage, output, progress)
         finally:
-            remove(container)
+            output.remove_user(container)
 
     def _watch(
         self, container: Container, stage: Stage, output: Output, progress: Progress
