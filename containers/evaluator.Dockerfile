@@ -1,5 +1,5 @@
-# The evaluator's images: ROOM is `infer` (gate and inference: ONNX, no labels) or `score` (metrics,
-# no ONNX). Build from the project's root, for example:
+# The evaluator's images: ROOM is `infer` (gate and inference: ONNX, no labels), `infer-gpu` (the same
+# with CUDA and cuDNN) or `score` (metrics, no ONNX). Build from the project's root, for example:
 #   docker build -f containers/evaluator.Dockerfile --build-arg ROOM=score -t busbench/score .
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}

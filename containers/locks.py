@@ -1,22 +1,24 @@
 """Write `containers/locks/<room>.txt`: the exact versions that each image installs.
 
-Run by `make lock`. For each room a fresh virtual environment takes the room's packages within the
-ranges of pyproject.toml, and what pip chose is written down.
+Run by `make lock`. For each room pip chooses the room's packages within the ranges of
+pyproject.toml, as for an empty environment, and what it chose is written down.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-import tempfile
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TRITON = "tritonclient[grpc]"
+CUDA = "onnxruntime-gpu[cuda,cudnn]"
 # Which of the project's dependencies each room imports.
 ROOMS = {
     "infer": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML"),
+    "infer-gpu": ("numpy", "onnx", CUDA, "Pillow", "pydantic", "pyrage", "PyYAML"),
     "triton": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML", TRITON),
     "score": ("numpy", "numba", "Pillow", "pyarrow", "pydantic", "pyrage", "PyYAML", "scipy"),
     "participant": (
@@ -30,7 +32,8 @@ def requirements() -> dict[str, str]:
     """Every requirement of pyproject.toml by its package's name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = project["dependencies"] + extras["evaluator"] + extras["triton"] + extras["models"]
+    wanted = ("evaluator", "gpu", "triton", "models")
+    lines = project["dependencies"] + [line for extra in wanted for line in extras[extra]]
     names = {line: line.split("=")[0].rstrip("<>!~ ") for line in lines}
     return {name: line for line, name in names.items()}
 
@@ -39,14 +42,14 @@ def lock(room: str) -> None:
     """Write one room's lock file."""
     known = requirements()
     wanted = [TORCH if name == "torch" else known[name] for name in ROOMS[room] if name in known]
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [f"{folder}/bin/python", "-m", "pip", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", "--quiet", *wanted], check=True)
-        frozen = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    dry = [*pip, "--dry-run", "--ignore-installed", "--report", "-", *wanted]
+    report = subprocess.run(dry, check=True, stdout=subprocess.PIPE).stdout
+    chosen = (item["metadata"] for item in json.loads(report)["install"])
     # a local build's suffix (`+cpu`) names a file that other sites do not have
-    lines = [line.split("+")[0] for line in frozen.splitlines()]
-    (ROOT / "containers" / "locks" / f"{room}.txt").write_text("\n".join(lines) + "\n")
+    lines = [f"{one['name']}=={one['version'].split('+')[0]}" for one in chosen]
+    text = "\n".join(sorted(lines, key=str.lower)) + "\n"
+    (ROOT / "containers" / "locks" / f"{room}.txt").write_text(text)
 
 
 if __name__ == "__main__":

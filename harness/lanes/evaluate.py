@@ -62,8 +62,10 @@ class EvaluateSettings:
     @property
     def room(self) -> Room:
         """Where the model runs: a Triton server comes in the image of its client, whose container
-        has no network to reach another."""
-        return "triton" if self.backend == "triton" else "infer"
+        has no network to reach another; CUDA's libraries, which are large, in one of their own."""
+        if self.backend == "triton":
+            return "triton"
+        return "infer" if self.device == "cpu" else "infer-gpu"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Recipe:
 _KINDS: dict[Room, tuple[str, ...]] = {
     "participant": ("participant", "reference_models"),
     "infer": ("evaluator", "evaluator"),
+    "infer-gpu": ("evaluator", "evaluator"),
     "score": ("evaluator", "evaluator"),
     "triton": ("triton", "evaluator", "containers/triton", "containers/locks/triton-server.txt"),
 }

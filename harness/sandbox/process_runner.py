@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES: dict[Room, str] = {
     "participant": "reference_models",
     "infer": "evaluator",
+    "infer-gpu": "evaluator",
     "triton": "evaluator",
     "score": "evaluator",
 }

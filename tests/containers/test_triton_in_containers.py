@@ -61,12 +61,12 @@ def test_compose_gets_the_same_masks_through_a_server_of_its_own(
     journey, engine, expected, tmp_path, compose
 ) -> None:
     results = tmp_path / "results"
-    files = [f"--file={ROOT}/containers/{name}" for name in ("compose.yaml", "compose.triton.yaml")]
+    file = f"--file={ROOT}/containers/compose.yaml"
     environment = compose_environment(journey.out, results)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*compose, "-p", "busbench-triton", *files, *words],
+            [*compose, "-p", "busbench-triton", file, "--profile=triton", *words],
             env=environment,
             capture_output=True,
             text=True,
@@ -74,12 +74,12 @@ def test_compose_gets_the_same_masks_through_a_server_of_its_own(
         )
 
     try:
-        for words in (("build",), ("up", "-d")):  # returns once scoring has begun
+        for words in (("build",), ("up", "-d", "score-triton")):  # returns once scoring has begun
             done = run(*words)
             assert done.returncode == 0, done.stdout + done.stderr + run("logs").stdout
         server = engine.containers.get(run("ps", "-q", "triton").stdout.strip())
         infer = engine.containers.list(
-            all=True, filters={"label": "com.docker.compose.service=infer"}
+            all=True, filters={"label": "com.docker.compose.service=infer-triton"}
         )[0]
         assert server.attrs["HostConfig"]["NetworkMode"] == "none"
         assert infer.attrs["HostConfig"]["NetworkMode"] == f"container:{server.id}"
