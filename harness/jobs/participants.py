@@ -96,7 +96,7 @@ class TrainImage:
         claim = self.out.with_name(f"{self.out.name}.claim")
         begun = self.out.exists() or work_folder(self.out).exists()
         told = claim.read_text() if claim.exists() else ""
-        if told != self.key and (begun or told):
+        if begun and told != self.key:
             message = f"{self.out} is of another training, or nothing tells which."
             raise BusbenchError("output-exists", message, ANOTHER)
         write_atomically(claim, self.key.encode())
