@@ -9,6 +9,7 @@ BIN := .venv/bin
 demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 	$(BIN)/busbench demo --out demo $(ARGS)
 
+# What needs a Docker engine, chromium or pdflatex (Debian's texlive-latex-recommended) skips without.
 test: .venv/dev.done check  ## everything, container tests included
 	$(BIN)/python -m pytest $(ARGS)
 

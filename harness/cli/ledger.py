@@ -33,7 +33,7 @@ MIN_DIGITS = 8  # of a digest that is given short
 
 @verbs.command()
 def entries(ledger: LedgerPath, as_json: JsonOption = False) -> None:
-    """List the entries of a ledger, with the digests by which `ledger retract` knows them.
+    """List the entries of a ledger: when each was recorded, and its digest for `ledger retract`.
 
     Example: busbench ledger entries demo/ledger.jsonl
     """
@@ -42,7 +42,8 @@ def entries(ledger: LedgerPath, as_json: JsonOption = False) -> None:
     if as_json:
         return print_json(rows)
     for row in rows:
-        line = f"{row['number']:>4}  {row['digest'][:16]}  {row['kind']:<10}  {row['about']}"
+        place = f"{row['number']:>4}  {row['recorded']}  {row['digest'][:16]}"
+        line = f"{place}  {row['kind']:<10}  {row['about']}"
         out.print(plain(line), markup=False, highlight=False, soft_wrap=True)
     return None
 
@@ -103,4 +104,5 @@ def _row(entry: Recorded) -> dict[str, Any]:
             kind, about = "standings", ""
         case _:
             raise AssertionError(entry)
-    return {"number": entry.number, "digest": entry.digest, "kind": kind, "about": about}
+    place = {"number": entry.number, "recorded": entry.time, "digest": entry.digest}
+    return {**place, "kind": kind, "about": about}

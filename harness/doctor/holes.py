@@ -27,36 +27,37 @@ class Hole:
     fatal: bool  # whether an evaluation of strangers' work should not run on it
 
 
-HOLES: Mapping[str, Hole] = {
-    "runc": Hole(
+_KNOWN = (
+    Hole(
         "runc",
         ((1, 2, 8), (1, 3, 3), (1, 4, 0)),
         "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881: a container can write to the host",
         "Update runc to 1.2.8, 1.3.3, 1.4.0 or later.",
         fatal=True,
     ),
-    "nvidia-container-toolkit": Hole(
+    Hole(
         "nvidia-container-toolkit",
         ((1, 17, 8),),
         "CVE-2025-23266: an image's LD_PRELOAD runs with the host's rights",
         "Update the NVIDIA container toolkit to 1.17.8 or later.",
         fatal=True,
     ),
-    "onnx": Hole(
+    Hole(
         "onnx",
         ((1, 21, 0),),
         "CVE-2026-27489 and CVE-2026-34445: a model file can lead out of its folder, or crash",
         "Install onnx 1.21 or later; in containers, make their images anew.",
         fatal=False,
     ),
-    "triton": Hole(
+    Hole(
         "triton",
         ((2, 59),),  # the server in container release 25.07
         "CVE-2025-23319 and others: whoever reaches the server can take it over",
         "Use Triton 25.07 (server 2.59) or later, and read NVIDIA's bulletins for newer ones.",
         fatal=False,
     ),
-}
+)
+HOLES: Mapping[str, Hole] = {hole.name: hole for hole in _KNOWN}
 
 
 def version_of(text: str) -> tuple[int, ...] | None:

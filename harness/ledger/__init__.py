@@ -5,7 +5,7 @@
 
 from harness.ledger.attestation import SignedReport, is_report, sign, verify_report, write_report
 from harness.ledger.chain import Appended, append, rotate, verify_ledger
-from harness.ledger.entries import Retraction, Standings
+from harness.ledger.entries import Instant, Retraction, Standings
 from harness.ledger.verdict import (
     LedgerVerdict,
     Recorded,
@@ -18,6 +18,7 @@ from harness.ledger.verdict import (
 
 __all__ = [
     "Appended",
+    "Instant",
     "LedgerVerdict",
     "Recorded",
     "RecordedReport",

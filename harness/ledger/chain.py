@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import FileIO
 from itertools import count
 from pathlib import Path
@@ -24,6 +25,8 @@ from evaluator.files import canonical_json, disk_errors, write_atomically
 from harness.ledger.attestation import CODE, SignedReport, invalid, open_report
 from harness.ledger.entries import (
     Body,
+    Instant,
+    Place,
     Reported,
     Retraction,
     Standings,
@@ -45,7 +48,13 @@ log = logging.getLogger(__name__)
 
 
 Find = Callable[[LedgerVerdict], Recorded | None]
-Write = Callable[[int, Digest], bytes]
+Write = Callable[[Place], bytes]
+Clock = Callable[[], Instant]
+
+
+def utc_now() -> Instant:
+    """The time by this machine's clock."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,18 @@ class Appended:
     torn: Path | None  # where a half-written entry of a killed run was set aside
 
 
-def append(ledger: Path, body: SignedReport | Retraction | Standings, keys: Keys) -> Appended:
+def append(
+    ledger: Path,
+    body: SignedReport | Retraction | Standings,
+    keys: Keys,
+    clock: Clock = utc_now,
+) -> Appended:
     """Append a signed report, a retraction or standings, making the ledger where there is none.
 
     Safe under concurrent writers and a kill at any moment. The same body is recorded once, however
     often it is appended: the same report at all, the same retraction at all, the same standings
-    unless others came in between.
+    unless others came in between. The entry says when it was recorded: by `clock`, but never
+    earlier than the entry before it.
 
     Raises:
         BusbenchError: `ledger-invalid` where the ledger does not hold, is signed by another key
@@ -76,11 +91,12 @@ def append(ledger: Path, body: SignedReport | Retraction | Standings, keys: Keys
         ledger,
         keys,
         lambda before: _same(before, entry),
-        lambda number, previous: entry_line(entry, number, previous, keys),
+        lambda place: entry_line(entry, place, keys),
+        clock,
     )
 
 
-def rotate(ledger: Path, keys: Keys, new: Keys) -> Appended:
+def rotate(ledger: Path, keys: Keys, new: Keys, clock: Clock = utc_now) -> Appended:
     """Hand the ledger over to `new`, which signs all later entries; doing it again changes nothing.
 
     Raises:
@@ -93,9 +109,7 @@ def rotate(ledger: Path, keys: Keys, new: Keys) -> Appended:
         rotations = [entry for entry in before.recorded if isinstance(entry, RecordedRotation)]
         return rotations[-1] if rotations else None
 
-    return _record(
-        ledger, keys, find, lambda number, previous: rotation_line(new, number, previous, keys)
-    )
+    return _record(ledger, keys, find, lambda place: rotation_line(new, place, keys), clock)
 
 
 def _same(before: LedgerVerdict, body: Body) -> Recorded | None:
@@ -116,13 +130,13 @@ def _same(before: LedgerVerdict, body: Body) -> Recorded | None:
             )
 
 
-def _record(ledger: Path, keys: Keys, find: Find, write: Write) -> Appended:
+def _record(ledger: Path, keys: Keys, find: Find, write: Write, clock: Clock) -> Appended:
     """Add the line that `write` makes, unless `find` finds its entry; what would not hold in its
     place is never written."""
     with _locked(ledger) as handle:
         data, torn = _whole_lines(handle, ledger)
         if not data:
-            data = genesis_line(keys)
+            data = genesis_line(clock(), keys)
             _write(handle, data)
             _sync_folder(ledger.parent)
         follower = Follower.over(data, str(ledger))
@@ -134,10 +148,17 @@ def _record(ledger: Path, keys: Keys, find: Find, write: Write) -> Appended:
         if keys.report.keyid != before.key:
             message = f"{ledger} was handed over to another key ({before.key[:16]}…)."
             raise BusbenchError(CODE, message, "Name the key folder that signs it now.")
-        line = write(before.entries, before.head)
+        line = write(Place(before.entries, before.head, _not_before(before.time, clock(), ledger)))
         entry = follower.follow(line[:-1])
         _write(handle, line)
     return Appended(entry, new=True, torn=torn)
+
+
+def _not_before(last: Instant, now: Instant, ledger: Path) -> Instant:
+    """The time to record now; a clock that was set back loses no result."""
+    if now < last:
+        log.warning("The clock says %s, before the last entry of %s (%s).", now, ledger, last)
+    return max(now, last)
 
 
 def verify_ledger(

@@ -2,17 +2,19 @@
 
 The ledger is JSON lines, each canonical. Entry 0, the genesis, names the organiser's key; each
 further entry is of one of the kinds in `ENTRIES`. An entry's digest is SHA-256 over all its other
-fields, the digest of the entry before among them. Over the same bytes stands the organiser's
-signature, so that nobody else can drop, move or add an entry and compute the chain anew. A rotation
-hands over to a new key: the old one signs it, the new one countersigns it.
+fields, the digest of the entry before and the time of recording among them. Over the same bytes
+stands the organiser's signature, so that nobody else can drop, move or add an entry and compute the
+chain anew. A rotation hands over to a new key: the old one signs it, the new one countersigns it.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, JsonValue, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, field_validator
 from securesystemslib.dsse import Envelope
 
 from evaluator.contract import Contract, Digest
@@ -31,6 +33,19 @@ Reason = Annotated[
     StringConstraints(
         min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
     ),
+]
+
+
+def _is_a_time(text: str) -> str:
+    datetime.fromisoformat(text)  # no 30 February
+    return text
+
+
+# UTC to the second, as RFC 3339 writes it: in one form only, so that text sorts as time does.
+Instant = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"),
+    AfterValidator(_is_a_time),
 ]
 
 
@@ -86,6 +101,7 @@ class Entry(Contract):
     schema_: Literal["busbench/ledger-entry/v1"] = Field(alias="schema")
     number: int = Field(ge=0)
     previous: Digest  # the digest of the entry before; zeros in the genesis
+    recorded: Instant  # by the organiser's clock; never before the entry before
     digest: Digest
     signature: SignatureText
 
@@ -125,24 +141,35 @@ ENTRIES: dict[str, type[Entry]] = {
 # --- lines: an entry written and signed ----------------------------------------------------------
 
 
-def genesis_line(keys: Keys) -> bytes:
+@dataclass(frozen=True)
+class Place:
+    """Where and when an entry is recorded."""
+
+    number: int
+    previous: Digest
+    recorded: Instant
+
+    def around(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The fields of an entry without its seal."""
+        return {"schema": SCHEMA, **vars(self), **body}
+
+
+def genesis_line(recorded: Instant, keys: Keys) -> bytes:
     """The first line of a new ledger."""
-    return _line(
-        {"kind": "genesis", "public_key": public_pem(keys.report)}, 0, NOTHING_BEFORE, keys
-    )
+    body = {"kind": "genesis", "public_key": public_pem(keys.report)}
+    return _line(body, Place(0, NOTHING_BEFORE, recorded), keys)
 
 
-def entry_line(body: Body, number: int, previous: Digest, keys: Keys) -> bytes:
-    """The line that records `body` as entry `number`."""
-    return _line(body.document(), number, previous, keys)
+def entry_line(body: Body, place: Place, keys: Keys) -> bytes:
+    """The line that records `body` at `place`."""
+    return _line(body.document(), place, keys)
 
 
-def rotation_line(new: Keys, number: int, previous: Digest, keys: Keys) -> bytes:
+def rotation_line(new: Keys, place: Place, keys: Keys) -> bytes:
     """The line with which `keys` hand over to `new`, signed by both."""
     body = {"kind": "rotation", "public_key": public_pem(new.report)}
-    unsigned = canonical_json(_placed(body, number, previous))
-    countersignature = _signature(unsigned, ROTATION_TYPE, new)
-    return _line({**body, "countersignature": countersignature}, number, previous, keys)
+    countersignature = _signature(canonical_json(place.around(body)), ROTATION_TYPE, new)
+    return _line({**body, "countersignature": countersignature}, place, keys)
 
 
 def signed_part(line: bytes, *also_without: str) -> bytes:
@@ -152,12 +179,8 @@ def signed_part(line: bytes, *also_without: str) -> bytes:
     return canonical_json({name: fields[name] for name in fields.keys() - left_out})
 
 
-def _placed(body: dict[str, Any], number: int, previous: Digest) -> dict[str, Any]:
-    return {"schema": SCHEMA, "number": number, "previous": previous, **body}
-
-
-def _line(body: dict[str, Any], number: int, previous: Digest, keys: Keys) -> bytes:
-    fields = _placed(body, number, previous)
+def _line(body: dict[str, Any], place: Place, keys: Keys) -> bytes:
+    fields = place.around(body)
     data = canonical_json(fields)
     seal = {"digest": sha256_bytes(data), "signature": _signature(data, ENTRY_TYPE, keys)}
     return canonical_json({**fields, **seal}) + b"\n"

@@ -27,6 +27,7 @@ from harness.ledger.entries import (
     ROTATION_TYPE,
     Entry,
     Genesis,
+    Instant,
     ReportEntry,
     RetractionEntry,
     RotationEntry,
@@ -44,6 +45,7 @@ class Recorded:
 
     number: int
     digest: Digest  # of its entry
+    time: Instant  # at which it was recorded
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class LedgerVerdict:
     pinned: bool  # whether one of the keys was named from outside, or all taken from the ledger
     head: Digest  # of the last entry; kept elsewhere, it proves later that nothing was dropped
     entries: int  # the genesis among them: the number of the next entry
+    time: Instant  # at which the last entry was recorded
     recorded: tuple[Recorded, ...]  # all but the genesis, in order
 
     @property
@@ -144,6 +147,7 @@ class Follower:
         self._reports: dict[Digest, RecordedReport] = {}  # those that count, by entry
         self.keys: list[Digest] = []
         self.digests: list[Digest] = []
+        self._time: Instant = ""  # of the last entry
         entry = parse_canonical(Genesis, genesis, self._at)
         self._take_key(entry.public_key)
         self._check_place(entry, genesis)
@@ -181,6 +185,7 @@ class Follower:
             pinned=pinned,
             head=self.digests[-1],
             entries=len(self.digests),
+            time=self._time,
             recorded=tuple(self._recorded),
         )
 
@@ -191,11 +196,14 @@ class Follower:
         previous = self.digests[-1] if self.digests else NOTHING_BEFORE
         if entry.number != len(self.digests) or entry.previous != previous:
             raise invalid(self._at, "it does not follow the entry before it")
+        if entry.recorded < self._time:
+            raise invalid(self._at, "it says that it was recorded before the entry before it")
         check_signature(body, ENTRY_TYPE, entry.signature, self._key, self._at)
         self.digests.append(entry.digest)
+        self._time = entry.recorded
 
     def _read(self, entry: Entry, line: bytes, key: SSlibKey, at: str) -> Recorded:
-        place = (entry.number, entry.digest)
+        place = (entry.number, entry.digest, entry.recorded)
         match entry:
             case ReportEntry(envelope=envelope):
                 report = open_report(envelope, key, at)

@@ -30,7 +30,7 @@ from evaluator.contract import (
     Runtime,
     Title,
 )
-from harness.ledger import LedgerVerdict, RecordedReport
+from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
 from harness.ranking.standings import (
@@ -63,6 +63,7 @@ class Row(Contract):
     runner: Literal["docker", "process"]
     entry: int
     entry_digest: Digest
+    recorded: Instant  # when the entry was
 
     def summary(self, metric: str, group: str = "all") -> MetricSummary | None:
         """One metric over one group of cases, or None where it is missing."""
@@ -107,6 +108,7 @@ class Board(Contract):
     schema_: Literal["busbench/board/v1"] = Field(default="busbench/board/v1", alias="schema")
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
+    ledger_updated: Instant  # when its last entry was recorded
     ledger_reports: int
     tracks: tuple[Track, ...]
 
@@ -120,6 +122,7 @@ def make_board(ledger: LedgerVerdict) -> Board:
     return Board(
         ledger_key=ledger.key,
         ledger_head=ledger.head,
+        ledger_updated=ledger.time,
         ledger_reports=len(ledger.reports),
         tracks=rank(ledger.reports, read_standings(ledger)),
     )
@@ -225,4 +228,5 @@ def _row(
         runner=report.provenance.runner,
         entry=entry.number,
         entry_digest=entry.digest,
+        recorded=entry.time,
     )

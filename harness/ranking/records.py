@@ -23,7 +23,7 @@ CSV_COLUMNS = (
     ),
     *("dice_gap_mean", "dice_gap_ci_low", "dice_gap_ci_high"),
     *("hd95_unit", "parameters", "gmacs", "latency_ms", "device", "provider", "backend"),
-    *("labels", "trained_here", "runner", "invalid", "entry", "entry_digest"),
+    *("labels", "trained_here", "runner", "invalid", "entry", "entry_digest", "recorded"),
 )
 
 

@@ -6,11 +6,12 @@ underlined; submissions that share a group letter can't be told apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from html import escape
+from itertools import groupby
 
 import numpy as np
 
@@ -153,8 +154,10 @@ def _markdown_track(track: Track) -> str:
 # --- LaTeX ---------------------------------------------------------------------------------------
 
 LATEX = Style(names.latex, r"\textbf{{}}", r"\underline{{}}")
-LATEX_HEAD = rf"""% Needs \usepackage{{booktabs}}. Letters that LaTeX may not have show as their
-% code points; to set them with LuaLaTeX or XeLaTeX and a font that has them, define before this:
+LATEX_HEAD = rf"""% Needs \usepackage{{booktabs}}. For all columns, put each tabular into
+% \resizebox{{\linewidth}}{{!}}{{...}} (package graphicx) on a landscape page (pdflscape).
+% Letters that LaTeX may not have show as their code points; to set them with LuaLaTeX or XeLaTeX
+% and a font that has them, define before this:
 % \newcommand{{\{names.LATEX_MACRO}}}[1]{{\symbol{{"#1}}}}
 \providecommand{{\{names.LATEX_MACRO}}}[1]{{[U+#1]}}
 """
@@ -170,17 +173,39 @@ def to_latex(board: Board) -> str:
 
 
 def _latex_track(track: Track) -> str:
-    cells = track_cells(track, LATEX)
-    kinds = "".join("l" if name in NAMES else "r" for name in cells[0])
-    head = " & ".join(cells[0]).replace("%", r"\%").translate(_LATEX_SIGNS) + r" \\"
+    found = columns(track)
+    kinds = "".join("l" if column.head in NAMES else "r" for column in found)
+    rows = list(zip(*(column.cells(track, LATEX) for column in found), strict=True))
+    heads = [column.metric.title(track.units) if column.metric else column.head for column in found]
     return "\n".join(
         [
             *(f"% {caption(track)}", f"% {order_note(track)}"),
-            *(rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head, r"\midrule"),
-            *(" & ".join(row).translate(_LATEX_SIGNS) + r" \\" for row in cells[1:]),
+            *(rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", *_latex_spans(found)),
+            *(_latex_row([head.replace("%", r"\%") for head in heads]), r"\midrule"),
+            *(_latex_row(row) for row in rows),
             *(r"\bottomrule", r"\end{tabular}", ""),
         ]
     )
+
+
+def _latex_spans(found: Sequence[Column]) -> list[str]:
+    """Over the heads of the metrics, which images they are about, where there are several kinds."""
+    parts = [column.group if column.metric else "" for column in found]
+    if set(parts) <= {"", "all"}:
+        return []
+    cells, rules, place = [], [], 1
+    for part, members in groupby(parts):
+        width = len(list(members))
+        title = f"{part.capitalize()} images" if part else ""
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{title}}}")
+        if part:
+            rules.append(rf"\cmidrule(lr){{{place}-{place + width - 1}}}")
+        place += width
+    return [_latex_row(cells), "".join(rules)]
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells).translate(_LATEX_SIGNS) + r" \\"
 
 
 # --- HTML ----------------------------------------------------------------------------------------

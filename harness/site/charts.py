@@ -34,12 +34,13 @@ def ranking(shown: Shown, look: Look) -> Chart:
                 for fold in found.folds[: 20 * (len(found.folds) > 1)]
             ]
         title = metric.title(shown.track.units)
-        x = _quantity("value", title)
+        room = _room([*records, *folds], "low", "value", "high")
+        x = _quantity("value", title, room)
         y = _names(shown, look, first=not panels)
         base = alt.Chart(data(records)).encode(y=y)
         layers = [
             base.mark_rule(color=ACCENT, strokeWidth=2).encode(
-                x=_quantity("low", title), x2="high:Q"
+                x=_quantity("low", title, room), x2="high:Q"
             ),
             base.mark_point(color=ACCENT, filled=True, opacity=1, size=70).encode(x=x),
         ]
@@ -86,7 +87,7 @@ def distributions(shown: Shown, look: Look) -> Chart | None:
         ]
         if not records:
             return None
-        x = _quantity("a", metric.title(shown.track.units))
+        x = _quantity("a", metric.title(shown.track.units), _room(records, "a", "e"))
         base = alt.Chart(data(records)).encode(y=_names(shown, look, first=not panels))
         layers = [
             base.mark_rule(color=MUTED).encode(x=x, x2="e:Q"),
@@ -129,14 +130,15 @@ def cost(shown: Shown, look: Look) -> Chart | None:
     if not records:
         return None
     origins = ["trained here", "supplied"]
-    decades = [10.0**power for power in range(-4, 5)]
+    work = [2 * row.gmacs for row in shown.rows if row.gmacs]
+    ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
     base = alt.Chart(data(records)).encode(
         x=alt.X("gflops:Q")
-        .scale(type="log", nice=False, padding=60)
+        .scale(type="log", nice=False, padding=60, domain=[min(work) / 2, max(work) * 2])
         .title("GFLOPs an image")
-        .axis(format="~g", values=decades),
+        .axis(format="~g", values=ticks, labelOverlap="greedy", labelSeparation=10),
         y=alt.Y("dice:Q")
-        .scale(zero=False, nice=True, padding=10)
+        .scale(zero=False, nice=True, domain=_room(records, "dice"))
         .title("Dice ↑")
         .axis(tickCount=6),
     )
@@ -157,8 +159,17 @@ def data(records: Sequence[Record]) -> alt.InlineData:
     return alt.InlineData(values=list(records))
 
 
-def _quantity(field: str, title: str) -> alt.X:
-    return alt.X(f"{field}:Q").title(title).scale(zero=False, nice=True).axis(tickCount=5)
+def _quantity(field: str, title: str, room: list[float]) -> alt.X:
+    scale = alt.Scale(zero=False, nice=True, domain=room)
+    return alt.X(f"{field}:Q").title(title).scale(scale).axis(tickCount=5)
+
+
+def _room(records: Sequence[Record], *fields: str) -> list[float]:
+    """From the smallest to the largest value, with some air: a lone value has an axis, too."""
+    found = [record.get(field) for record in records for field in fields]
+    values = [value for value in found if value is not None]
+    air = 0.02 * (max(values) - min(values)) or 0.02 * max(1.0, abs(max(values)))
+    return [min(values) - air, max(values) + air]
 
 
 def _height(shown: Shown) -> int:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from evaluator.contract import Digest, SplitLock
 from evaluator.files import canonical_json, sha256_bytes
-from harness.ledger import LedgerVerdict, RecordedReport
+from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.metrics import GAP
 from harness.site.words import count
@@ -88,6 +88,7 @@ class View:
             "origin": "trained here" if row.trained_here else "supplied",
             "labels": row.labels,
             "device": row.runtime.device.upper(),
+            "recorded": row.recorded,
         }
 
 
@@ -113,7 +114,7 @@ class Edition:
     board: Board
     ledger: bytes
     reports: tuple[RecordedReport, ...]  # the superseded and the retracted, too
-    retracted: Mapping[int, str] = field(default_factory=dict)  # entry -> why
+    retracted: Mapping[int, RecordedRetraction] = field(default_factory=dict)  # by entry
     locks: Mapping[Digest, SplitLock] = field(default_factory=dict)  # of splits at hand
 
     @classmethod
@@ -125,7 +126,7 @@ class Edition:
             board=make_board(verdict),
             ledger=ledger,
             reports=tuple(e for e in verdict.recorded if isinstance(e, RecordedReport)),
-            retracted={one.retracted.number: one.reason for one in verdict.retractions},
+            retracted={one.retracted.number: one for one in verdict.retractions},
             locks=locks or {},
         )
 
@@ -147,6 +148,11 @@ class Edition:
             key = (track.dataset, track.split_version, track.split_digest)
             found.setdefault(key, []).append(view)
         return tuple(Split(*key, tracks=tuple(views)) for key, views in found.items())
+
+    @cached_property
+    def genesis(self) -> Digest:
+        """The digest of entry 0, which names the ledger whoever signs it now."""
+        return str(json.loads(self.ledger.splitlines()[0])["digest"])
 
     @cached_property
     def attestations(self) -> dict[int, bytes]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from evaluator.contract import Report
 from evaluator.files import pretty_json
+from harness.ledger import Instant, RecordedReport
 from harness.ranking import METRICS, to_csv
+from harness.ranking.metrics import MISSING
 from harness.ranking.names import xml
 from harness.site.edition import Edition
 from harness.site.rendering import environment
 
-ENTRIES = 100  # in the feed, the newest first
+ENTRIES = 100  # in the feed, the last changed first
 SIGN = 6.6  # pixels a letter of a badge takes, about
 
 
@@ -24,6 +27,8 @@ class Item:
     title: str
     team: str
     summary: str
+    published: Instant
+    updated: Instant  # later where the result was retracted
 
 
 def feeds(edition: Edition) -> Iterator[tuple[str, bytes]]:
@@ -63,23 +68,35 @@ def _laid_out(left: str, right: str) -> dict[str, object]:
 
 
 def _feed(edition: Edition) -> bytes:
-    newest = sorted(edition.reports, key=lambda entry: -entry.number)[:ENTRIES]
-    items = []
-    for entry in newest:
-        report = entry.report
-        everything = report.scores.groups.get("all")
-        found = {} if everything is None else everything.metrics
-        scores = [
-            f"{m.label} {m.number(found[m.key].mean)} {report.scores.units.get(m.key, '')}".strip()
-            for m in METRICS
-            if m.key in found
-        ]
-        method, team = xml(report.method), xml(report.team)
-        summary = f"{', '.join(scores)}; {report.status}"
-        if entry.number in edition.retracted:
-            summary = f"Retracted: {xml(edition.retracted[entry.number])}"
-        items.append(
-            Item(entry.number, entry.digest, f"{method} by {team} on {report.track}", team, summary)
-        )
+    def changed(entry: RecordedReport) -> int:
+        return edition.retracted.get(entry.number, entry).number
+
+    newest = sorted(edition.reports, key=changed, reverse=True)[:ENTRIES]
+    items = [_item(edition, entry) for entry in newest]
     template = environment().get_template("feed.xml.j2")
-    return template.render(board=edition.board, entries=items).encode()
+    return template.render(edition=edition, entries=items).encode()
+
+
+def _item(edition: Edition, entry: RecordedReport) -> Item:
+    report, gone = entry.report, edition.retracted.get(entry.number)
+    method, team = (xml(name).strip() or MISSING for name in (report.method, report.team))
+    return Item(
+        number=entry.number,
+        digest=entry.digest,
+        title=f"{method} by {team} on {report.track}",
+        team=team,
+        summary=f"Retracted: {xml(gone.reason)}" if gone else _scores(report),
+        published=entry.time,
+        updated=gone.time if gone else entry.time,
+    )
+
+
+def _scores(report: Report) -> str:
+    everything = report.scores.groups.get("all")
+    found = {} if everything is None else everything.metrics
+    scores = [
+        f"{m.label} {m.number(found[m.key].mean)} {report.scores.units.get(m.key, '')}".strip()
+        for m in METRICS
+        if m.key in found
+    ]
+    return f"{', '.join(scores)}; {report.status}"

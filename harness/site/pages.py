@@ -70,6 +70,7 @@ def _told(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
     return {
         **{"name": kind.name, "title": kind.title, "caption": kind.caption},
         **{"alt": f"{kind.title}. {kind.alt}", "cut": plot.cut, "table": plot.table},
+        "note": plot.note,
         **{"wide": placed(wide, plot.wide), "narrow": placed(narrow, plot.narrow)},
     }
 
@@ -89,6 +90,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             "submission",
             report=report,
             number=number,
+            time=entry.time,
             retracted=edition.retracted.get(number),
             row=row if newest == number else None,
             newer=newest if newest != number else None,

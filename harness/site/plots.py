@@ -30,6 +30,7 @@ class Kind:
     table: Callable[[Shown], Table] | None = None  # None where the ranking holds the numbers
     alt: str = "The table above holds the numbers."
     first: bool = True  # whether it shows the first of many, else some that are spread over all
+    note: Callable[[Shown], str] | None = None  # what else there is to say
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Plot:
     narrow: Drawing
     table: Table | None
     cut: str  # what is left out, in a sentence
+    note: str
 
 
 def plots(track: Track) -> Iterator[Plot]:
@@ -50,9 +52,13 @@ def plots(track: Track) -> Iterator[Plot]:
     for kind in KINDS if rows else ():
         large, small = kind.build(wide, WIDE), kind.build(narrow, NARROW)
         if large and small:
-            table = kind.table(wide) if kind.table else None
             yield Plot(
-                kind, draw(large, WIDE), draw(small, NARROW), table, wide.cut if kind.first else ""
+                kind,
+                draw(large, WIDE),
+                draw(small, NARROW),
+                table=kind.table(wide) if kind.table else None,
+                cut=wide.cut if kind.first else "",
+                note=kind.note(wide) if kind.note else "",
             )
 
 
@@ -91,11 +97,41 @@ def _rank_table(shown: Shown) -> Table:
             f"{s.rank_low}–{s.rank_high}",
             f"{s.mean_rank:.2f}",
             f"{s.p_first:.3f}",
+            *(str(s.rank_aggregate), str(s.rank_test)),
         ]
         for label, row in shown.each()
         if (s := row.standing)
     ]
-    return [["Method", "Rank", "95 % interval", "Mean rank", "Probability of rank 1"], *body]
+    heads = ["Rank", "95 % interval", "Mean rank", "Probability of rank 1", "By means", "By tests"]
+    return [["Method", *heads], *body]
+
+
+SCHEME = {"mean-rank": "mean rank", "aggregate": "means", "test-based": "tests"}
+
+
+def _agreement(shown: Shown) -> str:
+    """How far the orders agree, and each with itself on other patients; empty for one result."""
+    told = shown.track.statistics
+    if told is None or all(one.tau is None for one in told.agreement):
+        return ""
+    pairs = [
+        f"{' and '.join(SCHEME[scheme] for scheme in one.schemes)} {_tau(one.tau)}"
+        for one in told.agreement
+    ]
+    selves = [
+        f"{SCHEME[one.scheme]} {_tau(one.tau)}"
+        + (f" ({_tau(one.interval.low)} to {_tau(one.interval.high)})" if one.interval else "")
+        for one in told.stability
+    ]
+    return (
+        "How far the orders agree, as Kendall's τ (1: the same order; −1: the reverse): "
+        f"{', '.join(pairs)}. Each order and its own on patients drawn anew, with "
+        f"95\u00a0% intervals: {', '.join(selves)}."
+    )
+
+
+def _tau(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def _part_table(shown: Shown) -> Table:
@@ -111,7 +147,8 @@ KINDS = (
     Kind(
         "ranking",
         "Dots and intervals",
-        "Dot: mean over all test images. Line: 95 % interval. Small ticks below: the fold models.",
+        "Dot: mean over all test images. Line: 95\u00a0% interval. Small ticks below: the fold "
+        "models.",
         charts.ranking,
     ),
     Kind(
@@ -122,6 +159,7 @@ KINDS = (
         charts.rank_map,
         _rank_table,
         alt="The table below holds rank, interval and probability of rank 1.",
+        note=_agreement,
     ),
     Kind(
         "distributions",

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from harness.ranking import METRICS
 from harness.ranking.metrics import GAP, MISSING
 from harness.ranking.names import plain
-from harness.site.words import count, gflops, group_title, in_order, millions, short
+from harness.site.words import count, day, gflops, group_title, heading, in_order, millions, short
 
 # Its own style sheet, script and pictures; no other host, no inline code, no form, no frame.
 POLICY = (
@@ -33,11 +33,13 @@ def environment() -> Environment:
     )
     made.filters.update(
         count=count,
+        day=day,
         plain=plain,
         short=short,
         millions=millions,
         gflops=gflops,
         group_title=group_title,
+        heading=heading,
         in_order=in_order,
         data=_data,
     )

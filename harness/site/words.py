@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
+
+from harness.ledger import Instant
 
 Value = TypeVar("Value")
 
@@ -37,6 +40,16 @@ def group_title(name: str) -> str:
 def count(number: int, noun: str) -> str:
     """`1 image`, `2 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", " ")
+
+
+def heading(title: str) -> str:
+    """A column's heading, its arrow never alone on a line."""
+    return re.sub(" ([↑↓])", "\u00a0\\1", title)
+
+
+def day(instant: Instant) -> str:
+    """The day, UTC, of a time in the ledger."""
+    return instant[: len("2026-01-31")]
 
 
 def millions(number: int) -> str:

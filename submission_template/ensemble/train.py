@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bundle import read_bundle
 from command_line import arguments
 from submission import write_submission
-from torch_training import fit, to_onnx
+from torch_training import fit_folds, to_onnx
 
 SIZE = 128
 
@@ -43,15 +43,8 @@ class Ensemble(nn.Module):
 
 def main() -> None:
     asked = arguments()
-    images, masks, folds = map(torch.from_numpy, read_bundle(asked.bundle, SIZE))
-    members: list[nn.Module] = []
-    for fold in sorted(set(folds.tolist())):
-        torch.manual_seed(fold)
-        network, seen = Member(), folds != fold
-        fit(network, images[seen], masks[seen], epochs=1 if asked.quick else 30)
-        members.append(network)
-        print(f"fold {fold} is trained", flush=True)
-    model = to_onnx(Ensemble(members), SIZE)
+    members = fit_folds(Member, read_bundle(asked.bundle, SIZE), 1 if asked.quick else 30)
+    model = to_onnx(Ensemble(list(members.values())), SIZE)
     write_submission(asked.out, asked.bundle, {None: model}, SIZE, "probabilities")
 
 

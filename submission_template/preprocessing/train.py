@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bundle import read_bundle
 from command_line import arguments
 from submission import write_submission
-from torch_training import fit, to_onnx
+from torch_training import fit_folds, to_onnx
 
 SIZE = 128
 
@@ -66,14 +66,9 @@ def mirrored(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     asked = arguments()
-    images, masks, folds = map(torch.from_numpy, read_bundle(asked.bundle, SIZE))
-    models = {}
-    for fold in sorted(set(folds.tolist())):
-        torch.manual_seed(fold)
-        network, seen = PlainNet(), folds != fold
-        fit(network, *mirrored(images[seen], masks[seen]), epochs=1 if asked.quick else 15)
-        models[fold] = to_onnx(network, SIZE)
-        print(f"fold {fold} is trained", flush=True)
+    epochs = 1 if asked.quick else 15
+    networks = fit_folds(PlainNet, read_bundle(asked.bundle, SIZE), epochs, mirrored)
+    models = {fold: to_onnx(network, SIZE) for fold, network in networks.items()}
     write_submission(asked.out, asked.bundle, models, SIZE, "softmax")
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from bundle import read_bundle
 from command_line import arguments
 from submission import write_submission
-from torch_training import fit, to_onnx
+from torch_training import fit_folds, to_onnx
 
 SIZE = 128
 
@@ -42,14 +42,9 @@ def block(inputs: int, outputs: int) -> nn.Sequential:
 
 def main() -> None:
     asked = arguments()
-    images, masks, folds = map(torch.from_numpy, read_bundle(asked.bundle, SIZE))
-    models = {}
-    for fold in sorted(set(folds.tolist())):
-        torch.manual_seed(fold)
-        network, seen = SmallUNet(), folds != fold
-        fit(network, images[seen], masks[seen], epochs=1 if asked.quick else 30)
-        models[fold] = to_onnx(network, SIZE)
-        print(f"fold {fold} is trained", flush=True)
+    epochs = 1 if asked.quick else 30
+    networks = fit_folds(SmallUNet, read_bundle(asked.bundle, SIZE), epochs)
+    models = {fold: to_onnx(network, SIZE) for fold, network in networks.items()}
     write_submission(asked.out, asked.bundle, models, SIZE, "logits")
 
 

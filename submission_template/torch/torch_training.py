@@ -2,12 +2,42 @@
 
 import io
 import warnings
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from submission import OPSET
+
+Cases = tuple[Tensor, Tensor]  # images and masks
+
+
+def as_they_are(images: Tensor, masks: Tensor) -> Cases:
+    """No augmentation."""
+    return images, masks
+
+
+def fit_folds(
+    make: Callable[[], nn.Module],
+    bundle: tuple[np.ndarray, np.ndarray, np.ndarray],
+    epochs: int,
+    augment: Callable[[Tensor, Tensor], Cases] = as_they_are,
+) -> dict[int, nn.Module]:
+    """One network a fold, each trained on the cases that validate in another.
+
+    Args:
+        bundle: what `read_bundle` returns.
+    """
+    images, masks, folds = map(torch.from_numpy, bundle)
+    networks = {}
+    for fold in sorted(set(folds.tolist())):
+        torch.manual_seed(fold)
+        networks[fold], seen = make(), folds != fold
+        fit(networks[fold], *augment(images[seen], masks[seen]), epochs)
+        print(f"fold {fold} is trained", flush=True)
+    return networks
 
 
 def fit(network: nn.Module, images: Tensor, masks: Tensor, epochs: int, batch: int = 8) -> None:

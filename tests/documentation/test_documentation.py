@@ -7,9 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
+import typer
+
+from harness.cli import app
+from harness.cli import verbs as _verbs  # noqa: F401  registers them
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -53,6 +58,43 @@ def test_no_command_of_the_guides_fails(engine: docker.DockerClient, tmp_path: P
             run += 1
     assert run >= 15
     assert (tmp_path / "site" / "index.html").exists()
+
+
+def told() -> list[tuple[str, str]]:
+    """(page, command) of every `busbench …` that a page or a verb's help shows."""
+    pages = {page.name: page.read_text() for page in (*DOCS.glob("*.md"), ROOT / "README.md")}
+    pages |= {path.name: path.read_text() for path in (ROOT / "harness" / "cli").glob("*.py")}
+    found = []
+    for name, text in pages.items():
+        joined = re.sub(r"\\\n\s*", " ", text)
+        lines = re.findall(r"^(?:\$ |\s*Example: )?(busbench [a-z].*)$", joined, re.MULTILINE)
+        inline = re.findall(r"`(busbench [^`]+)`", joined)
+        found += [(name, command) for command in (*lines, *inline)]
+    return found
+
+
+def unknown_words(busbench: Any, text: str) -> list[str]:
+    """The verbs and options in a command that the command line does not have."""
+    command, unknown = busbench, []
+    for word in re.sub(r'"[^"]*"|[|#>;].*', "", text).split()[1:]:
+        verbs = getattr(command, "commands", {})  # of a group of verbs
+        options = {"--help", "--"}.union(*([*p.opts, *p.secondary_opts] for p in command.params))
+        if word.startswith("--"):
+            unknown += [] if word.rstrip(".,:)") in options else [word]
+        elif verbs and word not in verbs:
+            return [*unknown, word]
+        elif verbs:
+            command = verbs[word]
+    return unknown
+
+
+def test_no_page_shows_a_verb_or_an_option_that_does_not_exist() -> None:
+    commands, busbench = told(), typer.main.get_command(app)
+    assert len(commands) > 100
+    wrong = {(page, text): unknown_words(busbench, text) for page, text in commands}
+    assert {place: words for place, words in wrong.items() if words} == {}
+    assert unknown_words(busbench, "busbench rank x --case y") == ["--case"]
+    assert unknown_words(busbench, "busbench splits check x") == ["check"]
 
 
 def test_no_page_asks_another_host(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ from harness.ledger import (
     verify_bytes,
     verify_ledger,
 )
-from harness.ledger.entries import entry_line, genesis_line, rotation_line
+from harness.ledger.entries import Place, entry_line, genesis_line, rotation_line
 from harness.ranking import make_board
 from harness.sealing.keys import Keys
-from tests.factories import digest_of, make_report
+from tests.factories import TIME, digest_of, make_report
 
 
 def add(ledger: Path, keys: Keys, method: str) -> str:
@@ -84,7 +84,8 @@ def test_a_retraction_of_what_is_no_report_that_counts_is_never_written(
         with pytest.raises(BusbenchError, match="no report that counts"):
             append(ledger, Retraction(entry=digest, reason="Another reason."), keys)
     assert ledger.read_bytes() == before
-    line = entry_line(Retraction(entry=digest_of("nothing"), reason="x"), 3, gone, keys)
+    place = Place(3, gone, verify_ledger(ledger).time)
+    line = entry_line(Retraction(entry=digest_of("nothing"), reason="x"), place, keys)
     assert "no report that counts" in refused(before + line)
 
 
@@ -156,28 +157,29 @@ def test_a_key_that_was_given_up_never_returns(
 
 
 def test_a_rotation_needs_both_keys(keys: Keys, other_keys: Keys) -> None:
-    data = genesis_line(keys)
+    data = genesis_line(TIME, keys)
     head = verify_bytes(data, "built").head
-    by_the_new_alone = rotation_line(other_keys, 1, head, other_keys)
+    by_the_new_alone = rotation_line(other_keys, Place(1, head, TIME), other_keys)
     assert "another key" in refused(data + by_the_new_alone)
-    entry = json.loads(rotation_line(other_keys, 1, head, keys))
-    stolen = json.loads(rotation_line(keys, 1, head, keys))["countersignature"]
+    entry = json.loads(rotation_line(other_keys, Place(1, head, TIME), keys))
+    stolen = json.loads(rotation_line(keys, Place(1, head, TIME), keys))["countersignature"]
     for countersignature in (stolen, {**stolen, "keyid": other_keys.report.keyid}):
         forged = _resign({**entry, "countersignature": countersignature}, keys)
         assert "does not hold" in refused(data + forged)
 
 
 def test_a_countersignature_does_not_hold_in_another_place(keys: Keys, other_keys: Keys) -> None:
-    data = genesis_line(keys)
-    elsewhere = json.loads(rotation_line(other_keys, 1, digest_of("another genesis"), keys))
+    data = genesis_line(TIME, keys)
+    other_place = Place(1, digest_of("another genesis"), TIME)
+    elsewhere = json.loads(rotation_line(other_keys, other_place, keys))
     head = verify_bytes(data, "built").head
     assert "signature" in refused(data + _resign({**elsewhere, "previous": head}, keys))
 
 
 def test_an_unknown_kind_and_a_second_genesis_are_refused(keys: Keys) -> None:
-    data = genesis_line(keys)
+    data = genesis_line(TIME, keys)
     head = verify_bytes(data, "built").head
-    line = entry_line(Standings(body={}), 1, head, keys)
+    line = entry_line(Standings(body={}), Place(1, head, TIME), keys)
     for kind in ("genesis", "deletion", None, ["report"]):
         assert "no kind" in refused(data + _resign({**json.loads(line), "kind": kind}, keys))
 
@@ -197,8 +199,9 @@ def test_no_byte_of_any_kind_of_entry_changes_unnoticed(
 
 
 def test_numbers_that_json_does_not_know_are_refused(keys: Keys) -> None:
-    data = genesis_line(keys)
-    line = entry_line(Standings(body={"n": 1}), 1, verify_bytes(data, "built").head, keys)
+    data = genesis_line(TIME, keys)
+    place = Place(1, verify_bytes(data, "built").head, TIME)
+    line = entry_line(Standings(body={"n": 1}), place, keys)
     for number in (b"NaN", b"Infinity", b"1e999", b"1.0e0"):
         refused(data + line.replace(b'"n":1}', b'"n":' + number + b"}"))
 
@@ -208,7 +211,7 @@ def _resign(fields: dict[str, object], keys: Keys) -> bytes:
     from harness.ledger.entries import _line  # noqa: PLC0415
 
     body = {k: v for k, v in fields.items() if k not in {"digest", "signature", "schema"}}
-    number, previous = body.pop("number"), body.pop("previous")
-    line = _line(body, number, previous, keys)  # type: ignore[arg-type]
+    place = Place(*(body.pop(name) for name in ("number", "previous", "recorded")))  # type: ignore[arg-type]
+    line = _line(body, place, keys)
     assert canonical_json(json.loads(line)) + b"\n" == line
     return line

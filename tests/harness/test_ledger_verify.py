@@ -18,9 +18,9 @@ from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
 from harness.ledger import append, sign, verify_bytes, verify_ledger, verify_report, write_report
 from harness.ledger.attestation import SignedReport, open_bytes
-from harness.ledger.entries import Reported, entry_line, genesis_line
+from harness.ledger.entries import Place, Reported, entry_line, genesis_line
 from harness.sealing.keys import Keys
-from tests.factories import digest_of, make_report
+from tests.factories import TIME, digest_of, make_report
 
 CHANGES: dict[str, Callable[[bytes, int], bytes]] = {
     "lowest bit": lambda data, at: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :],
@@ -38,7 +38,7 @@ def ledger_bytes(keys: Keys) -> bytes:
 
 
 def build(keys: Keys, *methods: str) -> bytes:
-    data = genesis_line(keys)
+    data = genesis_line(TIME, keys)
     for method in methods:
         head = verify_bytes(data, "built")
         signed = sign(make_report(method=method, folds=1), keys)
@@ -47,7 +47,7 @@ def build(keys: Keys, *methods: str) -> bytes:
 
 
 def report_line(signed: SignedReport, number: int, previous: str, keys: Keys) -> bytes:
-    return entry_line(Reported(envelope=signed), number, previous, keys)
+    return entry_line(Reported(envelope=signed), Place(number, previous, TIME), keys)
 
 
 def refused(data: bytes, **how: object) -> str:
@@ -134,7 +134,7 @@ def test_a_report_signed_by_another_key_never_enters(
     foreign = sign(make_report(), other_keys)
     with pytest.raises(BusbenchError, match="another key"):
         append(tmp_path / "ledger.jsonl", foreign, keys)
-    data = genesis_line(keys)
+    data = genesis_line(TIME, keys)
     head = verify_bytes(data, "built").head
     assert "another key" in refused(data + report_line(foreign, 1, head, keys))
 
@@ -144,14 +144,14 @@ def test_a_statement_about_other_files_than_its_report_is_refused(keys: Keys) ->
     statement = json.loads(base64.b64decode(signed.payload))
     statement["subject"][0]["digest"]["sha256"] = digest_of("another model")
     forged = resign(canonical_json(statement), keys)
-    data = genesis_line(keys)
+    data = genesis_line(TIME, keys)
     line = report_line(forged, 1, verify_bytes(data, "built").head, keys)
     assert "subjects" in refused(data + line)
 
 
 @pytest.mark.parametrize("payload", [b"{}", b"null", b"[" * 100_000, b'{"_type":NaN}', b"\xff"])
 def test_a_signed_payload_that_is_no_report_is_refused(keys: Keys, payload: bytes) -> None:
-    data = genesis_line(keys)
+    data = genesis_line(TIME, keys)
     line = report_line(resign(payload, keys), 1, verify_bytes(data, "built").head, keys)
     assert "statement" in refused(data + line)
 

@@ -219,6 +219,20 @@ def test_what_is_missing_stays_last_in_both_directions(
         assert tab.keys("gflops") == expected
 
 
+def test_a_click_on_the_date_puts_the_newest_first(keys: Keys, tmp_path: Path, tab: Tab) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    for month, dice in ((1, 0.7), (2, 0.9), (3, 0.8)):
+        report = make_report(method=f"month {month}", dice=dice)
+        append(ledger, sign(report, keys), keys, lambda m=month: f"2026-0{m}-01T00:00:00Z")  # type: ignore[misc]
+    publish(ledger, tmp_path / "site")
+    tab.page.goto(next((tmp_path / "site" / "tracks").iterdir()).as_uri())
+    assert tab.column("method") == ["month 2", "month 3", "month 1"]
+    button = tab.page.locator("[data-key=recorded]").get_by_role("button")
+    for expected in ("321", "123"):
+        button.click()
+        assert tab.column("method") == [f"month {number}" for number in expected]
+
+
 def test_filters_by_words_and_origin_and_says_how_many_are_left(
     home: str, served: Path, tab: Tab
 ) -> None:
@@ -344,6 +358,12 @@ def test_it_prints_without_controls(home: str, served: Path, tab: Tab) -> None:
     tab.page.emulate_media(media="print")
     assert not tab.page.locator(".tools").is_visible()
     assert tab.page.locator(ROWS).first.is_visible()
+    assert tab.page.locator("table[data-board] thead").bounding_box()["height"] > 10  # type: ignore[index]
+    tab.page.set_viewport_size({"width": 700, "height": 990})  # A4 within its margins
+    assert tab.page.locator(f"{ROWS} td").first.evaluate("c => c.offsetTop") == tab.page.locator(
+        f"{ROWS} th"
+    ).first.evaluate("c => c.offsetTop")  # a row is still a row
+    assert tab.page.evaluate(RESIZED)
     assert tab.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 
