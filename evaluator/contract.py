@@ -510,6 +510,14 @@ def read(model: type[Document], path: Path, code: str, remedy: str) -> Document:
     return parse(model, data, str(path), code, remedy)
 
 
+def read_bytes(path: Path, code: str, remedy: str) -> bytes:
+    """The bytes of a file of a folder that `read` told about; raises the error `code`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BusbenchError(code, f"{path} cannot be read ({error.strerror}).", remedy) from error
+
+
 def _without_waiting(path: str, flags: int) -> int:
     """Open what may be a pipe that nobody writes to, or nobody stops writing to."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -19,6 +19,7 @@ from harness.cli.options import (
     ClusterOption,
     Device,
     InferDevice,
+    InputsOption,
     JsonOption,
     KeysOption,
     RunnerName,
@@ -59,6 +60,7 @@ def benchmark(
     backend: Backend = Backend.ONNXRUNTIME,
     runner: RunnerOption = RunnerName.DOCKER,
     cluster: ClusterOption = None,
+    inputs: InputsOption = None,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,6 +86,7 @@ def benchmark(
         keys,
         out_dir,
         site,
+        inputs,
     )
     with held(out_dir / ".lock", wait=False):
         found = cells(grid)

@@ -11,6 +11,7 @@ from harness.cli.app import print_json
 from harness.cli.show import print_report
 from harness.cli.standing import failures, standing_view
 from harness.jobs import Chain, EvaluateSubmission, Site, open_executor, run_chains
+from harness.jobs.inputs import bundle_input, submission_input
 from harness.jobs.job import held
 from harness.jobs.recording import LedgerRecorder, read_evaluation
 from harness.lanes.intake import read_submission
@@ -27,19 +28,18 @@ def evaluate_many(
     *,
     ledger: Path | None,
     cluster: str | None,
+    inputs: str | None,
     as_json: bool,
 ) -> None:
     """Evaluate each submission once; one that fails holds up no other."""
     sealed = Bundles.open(bundle).sealed
-    jobs = {
-        job.key: job
-        for folder in submissions
-        for job in [
-            EvaluateSubmission(
-                folder, read_submission(folder), bundle, sealed, keys.path, runs, site
-            )
-        ]
-    }
+    tested_on = bundle_input(bundle, "sealed", inputs)
+    jobs: dict[str, EvaluateSubmission] = {}
+    for folder in submissions:
+        facts = read_submission(folder)
+        given = submission_input(folder, facts, inputs)
+        job = EvaluateSubmission(given, facts, tested_on, sealed, keys.path, runs, site)
+        jobs[job.key] = job
 
     recorder = None if ledger is None else LedgerRecorder(keys, ledger, site.challenge)
     with (

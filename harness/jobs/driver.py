@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 from typing import Protocol
 
 from evaluator.errors import BusbenchError
@@ -59,13 +58,22 @@ class Standing:
     left: Counter[str]  # jobs of each kind that have not ended
     slots: int
     finished: list[Finished] = field(default_factory=list)
+    failed: list[Finished] = field(default_factory=list)  # those of them that ended badly
     skipped: int = 0  # jobs whose forerunners failed
     running: tuple[Job, ...] = ()
+    _timed: Counter[str] = field(default_factory=Counter)  # jobs of each kind that took time
+    _seconds: dict[str, float] = field(default_factory=dict)  # which they took together
 
-    @property
-    def failed(self) -> list[Finished]:
-        """The jobs that ended badly."""
-        return [end for end in self.finished if end.error is not None]
+    def take(self, end: Finished) -> None:
+        """Count a job that has ended."""
+        kind = end.job.kind
+        self.left[kind] -= 1
+        self.finished.append(end)
+        if end.error is not None:
+            self.failed.append(end)
+        if not end.kept:
+            self._timed[kind] += 1
+            self._seconds[kind] = self._seconds.get(kind, 0.0) + end.seconds
 
     @property
     def status(self) -> int:
@@ -80,11 +88,9 @@ class Standing:
     @property
     def seconds_left(self) -> float | None:
         """An estimate: jobs of a kind take as long as those that ended; None before the first."""
-        times = {
-            kind: [e.seconds for e in self.finished if not e.kept and e.job.kind == kind]
-            for kind in self.left
-        }
-        known = [self.left[kind] * fmean(seen) for kind, seen in times.items() if seen]
+        known = [
+            self.left[kind] * self._seconds[kind] / timed for kind, timed in self._timed.items()
+        ]
         return sum(known) / self.slots if known else None
 
 
@@ -169,8 +175,7 @@ class _Run:
             end = replace(end, error=error)
         if end.error is not None and self.recorder is not None:
             self.recorder.failed(end.job, end.error)
-        self.standing.finished.append(end)
-        self.standing.left[end.job.kind] -= 1
+        self.standing.take(end)
         self.show(end)
         if following is not None:
             self.give(following, index, first=True)

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from evaluator.contract import Report, Submission
+from evaluator.contract import Report, SealedBundle, Submission
 from evaluator.errors import BusbenchError, Fault
 from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import Progress, quiet
@@ -85,7 +85,7 @@ def evaluate(
     submission = read_submission(submission_folder)
     image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
     how = How(runner, challenge, settings or EvaluateSettings(), progress)
-    folder = runs / run_id(submission, bundles, how.identities, how.settings)
+    folder = runs / run_id(submission, bundles.sealed, how.identities, how.settings)
     how.take_in(submission_folder, folder, bundles.sealed.track)
     runs.chmod(0o700)  # predictions and per-case results are the organiser's
     try:
@@ -118,16 +118,16 @@ def identify(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
 
 def run_id(
     submission: Submission,
-    bundles: Bundles,
+    sealed: SealedBundle,
     identities: Mapping[str, str],
     settings: EvaluateSettings,
 ) -> str:
     """Sixteen digits that stand for everything that decides a result."""
     decides = {
         "submission": submission.digest,
-        "split": bundles.sealed.split_digest,
-        "images": bundles.sealed.images_sha256,
-        "labels": bundles.sealed.labels_sha256,
+        "split": sealed.split_digest,
+        "images": sealed.images_sha256,
+        "labels": sealed.labels_sha256,
         "evaluator": dict(identities),
         "device": settings.device,
         "batch_size": settings.batch_size,

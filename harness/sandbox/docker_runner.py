@@ -29,7 +29,7 @@ from harness.sandbox.owner import is_gone
 from harness.sandbox.profile import OWNER_LABEL, container_settings
 from harness.sandbox.stage import Outcome, Stage
 
-POLL_SECONDS = 0.25
+SHORTEST_WAIT = 0.01  # seconds; none at all would be no time limit
 SAVE_SECONDS = 60.0  # how often the output of a stage that resumes is saved
 SAVE_SHARE = 0.05  # of the time, at most
 MAX_ERROR_BYTES = 65536
@@ -46,9 +46,12 @@ class DockerRunner:
 
     name: Literal["docker", "process"] = "docker"
 
-    def __init__(self, challenge: Challenge, progress: Progress = quiet) -> None:
+    def __init__(
+        self, challenge: Challenge, progress: Progress = quiet, gpu_device: str | None = None
+    ) -> None:
         self._images = challenge.images
         self._progress = progress
+        self._gpu_device = gpu_device
         self.client = connect()
         self._ids: dict[Room, str] = {}
         remove_orphans(self.client)
@@ -77,7 +80,6 @@ class DockerRunner:
         keeper = ensure_base(self.client, self._images)
         try:
             with open_output(self.client, stage, keeper) as output:
-                output.fill()
                 outcome = self._run(stage, image, keeper, output, progress)
         except ENGINE_ERRORS as error:
             raise explain_engine(stage, engine_reason(error)) from error
@@ -90,8 +92,7 @@ class DockerRunner:
         began = int(time.time())
         with ExitStack() as stack:
             try:
-                settings = container_settings(stage, image, output.volume)
-                container = stack.enter_context(started(self.client, settings))
+                container = stack.enter_context(self._started(stage, image, output))
             except ENGINE_ERRORS as error:
                 lost = stage.image is None or isinstance(error, ImageNotFound)
                 if lost or not self._starts(stage, keeper, output):
@@ -99,11 +100,22 @@ class DockerRunner:
                 raise explain_engine(stage, engine_reason(error), image_alone=True) from error
             return self._watch(container, stage, output, progress, began)
 
+    @contextmanager
+    def _started(self, stage: Stage, image: str, output: Output) -> Iterator[Container]:
+        """The stage's container, once it has started; it is removed at the end."""
+        settings = container_settings(stage, image, output.volume, self._gpu_device)
+        container = self.client.containers.create(**settings)
+        try:
+            output.fill()
+            container.start()
+            yield container
+        finally:
+            output.remove_user(container)
+
     def _starts(self, stage: Stage, image: str, output: Output) -> bool:
         """Whether an image of ours starts as `stage` should have."""
-        settings = container_settings(replace(stage, command=("true",)), image, output.volume)
         try:
-            with started(self.client, settings):
+            with self._started(replace(stage, command=("true",)), image, output):
                 return True
         except ENGINE_ERRORS:
             return False
@@ -138,17 +150,6 @@ class DockerRunner:
             since=began, until=int(time.time()) + 1, filters=wanted, decode=True
         )
         return any(True for _ in events)
-
-
-@contextmanager
-def started(client: docker.DockerClient, settings: dict[str, Any]) -> Iterator[Container]:
-    """A container that has been started, and is removed at the end."""
-    container = client.containers.create(**settings)
-    try:
-        container.start()
-        yield container
-    finally:
-        remove(container)
 
 
 def connect() -> docker.DockerClient:
@@ -199,16 +200,29 @@ def _wait(container: Container, stage: Stage, output: Output) -> bool:
     others with it.
     """
     deadline = time.monotonic() + stage.limits.seconds
-    next_save = time.monotonic() + SAVE_SECONDS
-    while _running(container):
-        now = time.monotonic()
-        if now > deadline:
+    next_save = time.monotonic() + SAVE_SECONDS if stage.resumes else deadline
+    while not _ends_by(container, min(deadline, next_save)):
+        if time.monotonic() >= deadline:
             container.kill()
             return True
-        if stage.resumes and now > next_save:
+        if stage.resumes:
             next_save = _save(container, output)
-        time.sleep(POLL_SECONDS)
     return False
+
+
+def _ends_by(container: Container, moment: float) -> bool:
+    """Whether the container ends before `moment` (monotonic); the engine tells at once when.
+
+    Raises:
+        requests.RequestException: where it is the engine that fails.
+    """
+    try:
+        container.wait(timeout=max(moment - time.monotonic(), SHORTEST_WAIT))
+    except requests.RequestException:  # of more than one kind where the time is up
+        if time.monotonic() < moment:
+            raise
+        return False
+    return True
 
 
 def _save(container: Container, output: Output) -> float:
@@ -239,11 +253,6 @@ class _Follower(LogReader):
 
     def finish(self) -> None:
         self._thread.join(timeout=10)
-
-
-def _running(container: Container) -> bool:
-    container.reload()
-    return container.status in ("created", "running", "paused")
 
 
 def read_error(output: Path) -> dict[str, str] | None:

@@ -14,6 +14,7 @@ from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.audit import audit
 from harness.datasets import phantom
+from harness.jobs.inputs import Input
 from harness.jobs.job import key_of, write_result
 from harness.prepare import prepare
 from harness.sealing.bundle import Bundles, Recipients, seal
@@ -106,6 +107,21 @@ class WriteWord:
             raise BusbenchError(self.code, "It failed.", "Mend it.")
         time.sleep(self.seconds)
         (self.folder / self.word).write_text(self.word)
+        write_result(self, {self.word: self.folder / self.word})
+
+
+@dataclass(frozen=True)
+class ReadWord(WriteWord):
+    """A job that writes the word that it reads from its input."""
+
+    input: Input | None = None
+
+    def run(self, progress) -> None:
+        assert self.input is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "runs").open("a") as handle:
+            handle.write(f"{self.word} {os.getpid()}\n")
+        (self.folder / self.word).write_text((self.input.here() / "word").read_text())
         write_result(self, {self.word: self.folder / self.word})
 
 
