@@ -15,10 +15,9 @@ from ci.check_pr import Checked, arguments, read_proposal, read_teams, report, s
 from ci.git import Change, refused
 from ci.proposal import MANIFEST
 from ci.score_pr import demand_base_code, machine_options, make_machine
-from ci.scoring import Machine, place_of, score
+from ci.scoring import Machine, handed_in, is_assembled, place_of, score
 from evaluator.errors import BusbenchError
 from harness.feedback import Book, Submitted, demand_open
-from harness.lanes.intake import read_submission
 from harness.lanes.submit import today
 from harness.site import publish
 
@@ -54,10 +53,10 @@ def record(machine: Machine, manifest: Change, merged: str) -> str:
         raise refused(f"{manifest.path} is nobody's", "Revert the merge.")
     blobs = select_models(repository, proposal, merged)
     checked = Checked(proposal, team, blobs)
-    handed_in = _scored(machine, checked)
-    if handed_in is None:
+    scored = _scored(machine, checked)
+    if scored is None:
         raise refused(f"{manifest.path} was merged, but never scored", "Score it, or revert.")
-    accepted = score(machine, checked, record=True, day=handed_in.day)
+    accepted = score(machine, checked, record=True, day=scored.day)
     assert accepted.appended is not None
     entry = accepted.appended.entry.number
     told = "recorded as" if accepted.appended.new else "stands already as"
@@ -66,10 +65,9 @@ def record(machine: Machine, manifest: Change, merged: str) -> str:
 
 def _scored(machine: Machine, checked: Checked) -> Submitted | None:
     """The book's entry of the very submission that was scored, or None."""
-    place = place_of(machine, checked)
-    if not (place / "submission.yaml").exists():
+    if not is_assembled(place_of(machine, checked)):
         return None
-    digest = read_submission(place).digest
+    digest = handed_in(machine, checked).digest
     book = Book.beside(machine.state.ledger).submissions
     found = (one for one in book if one.submission_sha256 == digest and one.shown is not None)
     return next(found, None)

@@ -6,6 +6,7 @@ from evaluator.contract import Title
 from evaluator.errors import CODES, BusbenchError, Fault
 from harness.feedback import Feedback
 from harness.ranking.names import markdown
+from harness.sandbox.notice import Notice
 
 WHO = {
     Fault.SUBMISSION: "The submission has to change.",
@@ -36,7 +37,7 @@ def refusal(error: BusbenchError, feedback: Feedback | None, commit: str) -> str
     """The comment on a refusal or a failure.
 
     What was refused before anything ran is told in full, where the participant has to act. Else
-    only the code and its meaning: a stage's own words could carry what it saw, and the organiser's
+    what the run's notice tells: a stage's own words could carry what it saw, and the organiser's
     paths are nobody's business.
     """
     lines = ["### Not scored", ""]
@@ -44,10 +45,19 @@ def refusal(error: BusbenchError, feedback: Feedback | None, commit: str) -> str
         lines.append(f"`{error.code}`: {_text(error.message)} {_text(error.remedy)}")
     else:
         lines.append(f"`{error.code}`: {CODES[error.code][1]}")
+    if feedback is not None and feedback.notice is not None:
+        lines += _stage(feedback.notice)
     lines += ["", WHO[error.fault]]
     if feedback is not None:
         lines += ["", _quota(feedback)]
     return "\n".join([*lines, "", f"Tried at {commit}."]) + "\n"
+
+
+def _stage(notice: Notice) -> list[str]:
+    if not notice.stage:
+        return []
+    line = f" It ends with: {_text(notice.last_line)}" if notice.last_line else ""
+    return ["", f"The stage {notice.stage} failed.{line}"]
 
 
 def _quota(feedback: Feedback) -> str:

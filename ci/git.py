@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,23 @@ class Repository:
         """The bytes of a blob, as they were committed."""
         return self._run("cat-file", "blob", blob)
 
+    def fetch_large(self, pointer: bytes, name: str) -> None:
+        """Have Git LFS fetch the object of a pointer from the clone's own remote.
+
+        Nothing of the pull request's commit but this pointer reaches Git LFS, or configures it.
+
+        Raises:
+            BusbenchError: `extra-missing` where this machine has no Git LFS, `pull-request-refused`
+                where the remote does not hold the object.
+        """
+        if shutil.which("git-lfs") is None:
+            message = f"{name} lies in Git LFS, which is not installed on this machine."
+            raise BusbenchError("extra-missing", message, "Install Debian's package git-lfs.")
+        if self._start("lfs", "smudge", stdin=pointer).returncode:
+            why = f"{name} is a Git LFS pointer, and its object was never pushed"
+            remedy = "Run `git lfs push --all` for your branch, or upload the file to the organiser"
+            raise refused(why, f"{remedy}, and ask for the scoring again.")
+
     def _ask(self, *arguments: str) -> str:
         try:
             return self._run(*arguments).decode("utf-8")
@@ -98,19 +116,23 @@ class Repository:
             raise refused("A path is not UTF-8", remedy) from error
 
     def _run(self, *arguments: str) -> bytes:
-        keep = ("PATH", "HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND")
-        environment = {name: os.environ[name] for name in keep if name in os.environ}
-        done = subprocess.run(
-            ["git", "-C", str(self.path), "-c", "core.hooksPath=/dev/null", *arguments],
-            env={**environment, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
-            capture_output=True,
-            check=False,
-        )
+        done = self._start(*arguments)
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [""]
             remedy = "Compare with the base branch's newest commit, and push again."
             raise refused(f"git {arguments[0]} failed: {said[0][:200]}", remedy)
         return done.stdout
+
+    def _start(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        keep = ("PATH", "HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND")
+        environment = {name: os.environ[name] for name in keep if name in os.environ}
+        return subprocess.run(
+            ["git", "-C", str(self.path), "-c", "core.hooksPath=/dev/null", *arguments],
+            env={**environment, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+            input=stdin,
+            capture_output=True,
+            check=False,
+        )
 
 
 def _change(what: list[str], path: str) -> Change:

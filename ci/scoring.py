@@ -16,14 +16,15 @@ from pathlib import Path
 from ci.check_pr import Checked
 from ci.git import Repository, refused
 from ci.lfs import parse_pointer, stored_object
-from ci.proposal import Image, Onnx
+from ci.proposal import Image, Onnx, Proposal
 from ci.state import State
-from evaluator.contract import Submission, write
+from evaluator.contract import Digest, ModelFile, Name, Submission, Title, write
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.lanes.evaluate import evaluate
+from harness.feedback import HandedIn
+from harness.lanes.evaluate import Evaluation, evaluate
 from harness.lanes.intake import read_submission
 from harness.lanes.submit import Accepted, submit
 from harness.lanes.train import TrainSettings, train
@@ -41,8 +42,20 @@ class Machine:
     runner: Runner
 
 
+@dataclass(frozen=True)
+class ToTrain:
+    """An image that is going to train here, as far as the policy cares."""
+
+    team: Title
+    method: Title
+    track: Name
+    digest: Digest  # of all that the pull request declares: what it trains is not known before
+
+
 def score(machine: Machine, checked: Checked, *, record: bool, day: date | None = None) -> Accepted:
     """Assemble and evaluate a proposal, or find that it was; see `harness.lanes.submit`.
+
+    What can be refused before anything of the participant's runs is refused before it takes quota.
 
     Args:
         record: whether the ledger gets the report now.
@@ -51,39 +64,55 @@ def score(machine: Machine, checked: Checked, *, record: bool, day: date | None 
     state, place = machine.state, place_of(machine, checked)
     keys, bundles = state.keys(), state.bundles(checked.proposal.track)
     with locked(place.with_name(f".{place.name}.lock")):  # once, whoever else was told to
-        folder = assemble(machine, checked)
-        return submit(
-            folder,
-            state.ledger,
-            keys,
-            machine.challenge,
-            lambda: evaluate(folder, bundles, keys, state.runs, machine.runner, machine.challenge),
-            day=day,
-            record=record,
-        )
+        identity = None if is_assembled(place) else assemble(machine, checked)
+
+        def run() -> Evaluation:
+            if identity is not None:
+                _train(machine, checked.proposal, identity, place)
+            _demand_same(read_submission(place), checked)
+            return evaluate(place, bundles, keys, state.runs, machine.runner, machine.challenge)
+
+        entrant = handed_in(machine, checked)
+        challenge = machine.challenge
+        return submit(entrant, state.ledger, keys, challenge, run, day=day, record=record)
+
+
+def handed_in(machine: Machine, checked: Checked) -> HandedIn:
+    """What the book of submissions knows the proposal by; its files must be assembled."""
+    if checked.proposal.image is None:
+        return read_submission(place_of(machine, checked))
+    proposal, team = checked.proposal, checked.team.name
+    return ToTrain(team, proposal.method, proposal.track, _decides(checked))
+
+
+def _decides(checked: Checked) -> Digest:
+    """A digest of all that decides a submission's files, wherever they stand."""
+    return sha256_bytes(canonical_json([checked.proposal.document(), checked.team.name]))
 
 
 def place_of(machine: Machine, checked: Checked) -> Path:
-    """Where a proposal is assembled: named after all that decides its files, wherever it stands."""
-    decides = [checked.proposal.document(), checked.team.name]
-    return machine.state.path / "submissions" / sha256_bytes(canonical_json(decides))[:16]
+    """Where a proposal is assembled."""
+    return machine.state.path / "submissions" / _decides(checked)[:16]
 
 
-def assemble(machine: Machine, checked: Checked) -> Path:
-    """The submission's folder, made once.
+def is_assembled(place: Path) -> bool:
+    """Whether a submission's folder is there, whole."""
+    return (place / "submission.yaml").exists()
+
+
+def assemble(machine: Machine, checked: Checked) -> str | None:
+    """Make the submission's folder, or say which image has to train first to make it.
+
+    Returns:
+        The id of an image that passed its inspection; None where the folder is there now.
 
     Raises:
-        BusbenchError: where a file is nowhere to be found, or the image does not train.
+        BusbenchError: where a file is nowhere to be found, or the image is refused.
     """
-    place = place_of(machine, checked)
-    if (place / "submission.yaml").exists():
-        return place
     onnx, image = checked.proposal.onnx, checked.proposal.image
     if onnx is not None:
-        _write_files(machine, checked, onnx, place)
-    elif image is not None:
-        _train(machine, checked, image, place)
-    return place
+        _write_files(machine, checked, onnx, place_of(machine, checked))
+    return None if image is None else _inspect(machine, image)
 
 
 def _write_files(machine: Machine, checked: Checked, onnx: Onnx, place: Path) -> None:
@@ -98,9 +127,7 @@ def _write_files(machine: Machine, checked: Checked, onnx: Onnx, place: Path) ->
                 blob = checked.blobs.get(model.file)
                 data = None if blob is None else machine.repository.read(blob)
                 if data is None or parse_pointer(data) is not None:
-                    shutil.copyfile(
-                        _stored(machine, model.sha256, model.file), partial / model.file
-                    )
+                    shutil.copyfile(_stored(machine, model, data), partial / model.file)
                 else:
                     (partial / model.file).write_bytes(data)
             write(submission, partial / "submission.yaml")
@@ -108,36 +135,54 @@ def _write_files(machine: Machine, checked: Checked, onnx: Onnx, place: Path) ->
             partial.rename(place)
 
 
-def _stored(machine: Machine, sha256: str, file: str) -> Path:
-    """A file by its digest; that it is the right one is checked when it is taken in."""
-    git_folder = machine.repository.git_folder()
-    for place in (machine.state.path / "uploads" / sha256, stored_object(git_folder, sha256)):
-        if place.is_file() and not place.is_symlink():
+def _stored(machine: Machine, model: ModelFile, pointer: bytes | None) -> Path:
+    """A file by its digest; that it is the right one is checked when it is taken in.
+
+    Args:
+        pointer: to its object in Git LFS; None where the pull request does not hold the file.
+    """
+    uploaded = machine.state.path / "uploads" / model.sha256
+    stored = stored_object(machine.repository.git_folder(), model.sha256)
+    if pointer is not None and not _is_there(uploaded) and not _is_there(stored):
+        machine.repository.fetch_large(pointer, model.file)
+    for place in (uploaded, stored):
+        if _is_there(place):
             return place
-    remedy = "Push it with Git LFS, or upload it to the organiser, and ask for the scoring again."
-    raise refused(f"{file} (SHA-256 {sha256}) is neither in the pull request nor uploaded", remedy)
+    remedy = "Add it, or upload it to the organiser, and ask for the scoring again."
+    why = f"{model.file} (SHA-256 {model.sha256}) is neither in the pull request nor uploaded"
+    raise refused(why, remedy)
 
 
-def _train(machine: Machine, checked: Checked, image: Image, place: Path) -> None:
-    """Run the image lane; what it leaves must speak for the team that proposed it."""
+def _is_there(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _inspect(machine: Machine, image: Image) -> str:
+    """The id of a proposal's image, fetched by its digest and inspected."""
     if not isinstance(machine.runner, DockerRunner):
         message = "An image trains in containers only."
         raise BusbenchError("usage", message, "Score it with --runner docker.")
+    wanted = Wanted(image.reference, max_mb=machine.challenge.images.max_mb)
+    return resolve(machine.runner.client, wanted, quiet)
+
+
+def _train(machine: Machine, proposal: Proposal, identity: str, place: Path) -> None:
+    """Run the image lane."""
+    assert proposal.image is not None
     with disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-    wanted = Wanted(image.reference, max_mb=machine.challenge.images.max_mb)
-    identity = resolve(machine.runner.client, wanted, quiet)
-    settings = TrainSettings(image=identity, command=image.command)
-    training = machine.state.bundles(checked.proposal.track).path / "training"
+    settings = TrainSettings(image=identity, command=proposal.image.command)
+    training = machine.state.bundles(proposal.track).path / "training"
     keys = machine.state.keys()  # which sign that it was trained here
     train(training, place, settings, machine.runner, machine.challenge, keys=keys)
-    trained = read_submission(place)
-    _demand_same(trained, checked)
 
 
 def _demand_same(trained: Submission, checked: Checked) -> None:
+    """What is evaluated must speak for the team that proposed it, however often it is tried."""
     proposal = checked.proposal
     expected = (checked.team.name, proposal.method, proposal.track)
     if (trained.team, trained.method, trained.track) != expected:
-        why = f"The image's submission.yaml speaks for {trained.method} by {trained.team}"
-        raise refused(why, f"Write the team {checked.team.name} and method {proposal.method}.")
+        why = f"The image's submission.yaml speaks for {trained.method} by {trained.team}."
+        remedy = f"Write the team {checked.team.name} and method {proposal.method}."
+        code = "pull-request-refused"
+        raise BusbenchError(code, why, remedy, stage="train", last_line=f"{why} {remedy}")

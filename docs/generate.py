@@ -14,15 +14,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import evaluator
-import harness
 from evaluator.contract import Contract
 from evaluator.errors import CODES, Fault
 
 DOCS = Path(__file__).resolve().parent
+sys.path.append(str(DOCS.parent))  # `ci` is not installed with the rooms
 NOTE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
 # Imported for the documents that they declare; others need a room's extra, or run something.
-ROOMS = {evaluator: ("contract",), harness: ("challenge", "ledger", "ranking", "feedback", "jobs")}
+ROOMS = {
+    "evaluator": ("contract",),
+    "harness": ("challenge", "ledger", "ranking", "feedback", "jobs"),
+    "ci": ("proposal",),
+}
 ACTS = {
     Fault.USAGE: "you: the command line",
     Fault.SUBMISSION: "the participant: submission, model, training",
@@ -43,8 +46,9 @@ def pages() -> dict[Path, str]:
 
 def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
     """(kind, JSON Schema) of every contract that carries a `schema` of its own."""
-    for package, wanted in ROOMS.items():
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+    for room, wanted in ROOMS.items():
+        package = importlib.import_module(room)
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
             if module.name.split(".")[1] in wanted:
                 importlib.import_module(module.name)
     for model in _subclasses(Contract):

@@ -1,4 +1,4 @@
-"""`python -m evaluator gate|infer|score`: what the evaluator's containers run.
+"""`python -m evaluator gate|infer|ready|score`: what the evaluator's containers run.
 
 A stage that fails leaves `error.json` in its output and says who is to blame by its exit status.
 """
@@ -36,17 +36,27 @@ def run_infer(args: argparse.Namespace) -> None:
     from evaluator.infer import infer  # noqa: PLC0415
 
     verdict = read(GateVerdict, args.gate, "stage-crashed", "Run the evaluation again.")
-    triton = TritonOptions(args.triton, args.triton_repository, args.tritonserver)
-    settings = InferSettings(args.device, args.threads, args.batch_size, args.backend, triton)
     infer(
         args.submission,
         verdict,
         args.out,
         images=args.images,
         key=args.key,
-        settings=settings,
+        settings=_settings(args),
         progress=print_line,
     )
+
+
+def run_ready(args: argparse.Namespace) -> None:
+    """Try whether inference could run here, without a submission."""
+    from evaluator.ready import ready  # noqa: PLC0415
+
+    ready(args.out, images=args.images, key=args.key, settings=_settings(args))
+
+
+def _settings(args: argparse.Namespace) -> InferSettings:
+    triton = TritonOptions(args.triton, args.triton_repository, args.tritonserver)
+    return InferSettings(args.device, args.threads, args.batch_size, args.backend, triton)
 
 
 def run_score(args: argparse.Namespace) -> None:
@@ -68,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     paths = {
         run_gate: ("submission", "out"),
         run_infer: ("submission", "gate", "images", "key", "out"),
+        run_ready: ("images", "key", "out"),
         run_score: ("predictions", "labels", "key", "out"),
     }
     for function, names in paths.items():
@@ -76,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         stage.set_defaults(run=function)
         for path in names:
             stage.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
-        if function is run_infer:
+        if function in (run_infer, run_ready):
             stage.add_argument("--device", choices=get_args(Device), default="cpu")
             stage.add_argument("--backend", choices=tuple(BACKENDS), default="onnxruntime")
             stage.add_argument("--threads", type=int, default=1)

@@ -486,7 +486,18 @@ def _safe_yaml(text: str) -> Any:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_YAML_DEPTH:
             raise ValueError(f"nested deeper than {MAX_YAML_DEPTH} levels")
-    return yaml.safe_load(text)
+    return yaml.load(text, Loader=_OneOfEach)
+
+
+class _OneOfEach(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which the loader would drop the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
+        if twice is not None:
+            raise ValueError(f"{twice} stands there twice")
+        return super().construct_mapping(node, deep)
 
 
 def read(model: type[Document], path: Path, code: str, remedy: str) -> Document:
@@ -497,6 +508,14 @@ def read(model: type[Document], path: Path, code: str, remedy: str) -> Document:
     except OSError as error:
         raise BusbenchError(code, f"{path} cannot be read ({error.strerror}).", remedy) from error
     return parse(model, data, str(path), code, remedy)
+
+
+def read_bytes(path: Path, code: str, remedy: str) -> bytes:
+    """The bytes of a file of a folder that `read` told about; raises the error `code`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BusbenchError(code, f"{path} cannot be read ({error.strerror}).", remedy) from error
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -66,6 +66,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "engine-unavailable": (Fault.INFRASTRUCTURE, "No Docker engine answers."),
     "image-unavailable": (Fault.INFRASTRUCTURE, "A container image cannot be built or found."),
     "device-unavailable": (Fault.INFRASTRUCTURE, "The device asked for is not there."),
+    "input-unavailable": (Fault.INFRASTRUCTURE, "A job's input cannot be fetched whole."),
     "cluster-unavailable": (Fault.INFRASTRUCTURE, "No Dask scheduler answers, or no Slurm."),
     "triton-unavailable": (Fault.INFRASTRUCTURE, "No Triton server answers, or none is there."),
     "disk-full": (Fault.INFRASTRUCTURE, "The disk is full or not writable."),

@@ -19,18 +19,19 @@ from harness.cli.options import (
     ClusterOption,
     Device,
     InferDevice,
+    InputsOption,
     JsonOption,
     KeysOption,
     RunnerName,
     RunnerOption,
 )
 from harness.cli.standing import failures, standing_view
-from harness.jobs import EvaluateSubmission, Job, Site, open_executor, run_chains
+from harness.jobs import EvaluateSubmission, Site, open_executor, run_chains
 from harness.jobs.driver import Standing
 from harness.jobs.grid import Cell, Grid, cells
 from harness.jobs.job import held, is_done
 from harness.jobs.recipes import network_of
-from harness.jobs.recording import read_evaluation, record
+from harness.jobs.recording import LedgerRecorder, read_evaluation
 from harness.jobs.table import Line, TrackTable, to_markdown
 from harness.lanes.evaluate import EvaluateSettings
 from harness.sealing.bundle import Bundles
@@ -59,6 +60,7 @@ def benchmark(
     backend: Backend = Backend.ONNXRUNTIME,
     runner: RunnerOption = RunnerName.DOCKER,
     cluster: ClusterOption = None,
+    inputs: InputsOption = None,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,6 +86,7 @@ def benchmark(
         keys,
         out_dir,
         site,
+        inputs,
     )
     with held(out_dir / ".lock", wait=False):
         found = cells(grid)
@@ -119,15 +122,13 @@ def _recipe(word: str) -> tuple[str, Path]:
 
 
 def _run(found: Sequence[Cell], keys: Keys, ledger: Path | None, cluster: str | None) -> Standing:
-    def on_done(job: Job) -> None:
-        if ledger is not None and isinstance(job, EvaluateSubmission):
-            record(job, keys, ledger, job.site.challenge)
-
+    site = found[0].grid.site
+    recorder = None if ledger is None else LedgerRecorder(keys, ledger, site.challenge)
     with (
         standing_view() as view,
-        open_executor(cluster, view.progress, view.say, gpu=found[0].grid.site.uses_gpu) as jobs,
+        open_executor(cluster, view.progress, view.say, gpu=site.uses_gpu) as jobs,
     ):
-        return run_chains([cell.chain for cell in found], jobs, on_done, view.watch)
+        return run_chains([cell.chain for cell in found], jobs, recorder, view.watch)
 
 
 def _tables(found: Sequence[Cell], keys: Keys) -> list[TrackTable]:

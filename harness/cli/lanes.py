@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from evaluator.errors import BusbenchError
-from evaluator.progress import Progress
 from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, out, print_json
 from harness.cli.evaluating import evaluate_many
@@ -19,6 +18,7 @@ from harness.cli.options import (
     ClusterOption,
     Device,
     InferDevice,
+    InputsOption,
     JsonOption,
     KeysOption,
     OptionalKeys,
@@ -30,23 +30,24 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.show import print_report, print_validation, print_verdict
+from harness.cli.training import Asked, named_images, train_many
 from harness.jobs import Site
+from harness.jobs.participants import image_id
 from harness.lanes.check import check as check_submission
 from harness.lanes.evaluate import EvaluateSettings
 from harness.lanes.evaluate import evaluate as evaluate_submission
+from harness.lanes.intake import read_submission
 from harness.lanes.submit import submit
 from harness.lanes.train import TrainSettings
 from harness.lanes.train import train as train_image
 from harness.lanes.validate import validate
-from harness.sandbox import DockerRunner, Runner
-from harness.sandbox.references import Wanted, resolve
+from harness.sandbox.references import Wanted
 from harness.sealing.bundle import Bundles, Recipients
 from harness.sealing.bundle import seal as seal_split
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.store import CaseStore
 
-REFERENCE = "reference"
 REFERENCE_COMMAND = ("run", "--bundle", "{bundle}", "--out", "{out}")
 
 
@@ -112,14 +113,20 @@ def check(
 @app.command()
 def train(
     image: Annotated[
-        str,
+        list[str],
         typer.Argument(
             help="An image of the engine by name or id, one of a registry by digest "
-            "(registry/name@sha256:…), or `reference` for our networks."
+            "(registry/name@sha256:…), or `reference` for our networks. Many at once, which may "
+            "be called NAME=IMAGE."
         ),
     ],
-    bundle: Annotated[Path, typer.Option(help="The public training bundle.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Where the submission goes.")],
+    bundle: Annotated[
+        list[Path], typer.Option(help="The public training bundle; again for another track.")
+    ],
+    out_dir: Annotated[
+        Path,
+        typer.Option("--out", help="Where the submission goes; of many, OUT/TRACK/NAME each."),
+    ],
     track: Annotated[
         str | None, typer.Option(help="Demand that the bundle is of this one.")
     ] = None,
@@ -134,8 +141,11 @@ def train(
     ] = True,
     keys: OptionalKeys = None,
     device: Device = Device.CPU,
+    cluster: ClusterOption = None,
+    inputs: InputsOption = None,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Train an image on the training bundle, in the sandbox, and take its submission.
 
@@ -144,28 +154,29 @@ def train(
     /out is saved while it trains, and is there again when a killed training is started anew. With
     the organiser's --keys the result counts as trained here.
 
+    Many images, or many bundles, are a job each, here or on a --cluster.
+
     Example: busbench train reference --bundle bundles/training --out submission --keys keys
+
+    Example: busbench train a=registry/a@sha256:… b=registry/b@sha256:… --bundle bundles/training
+    --out trained --cluster slurm:2
     """
     settings = load_challenge(challenge)
-    opened = None if keys is None else Keys.open(keys)
     words = REFERENCE_COMMAND if command is None else tuple(command.split())
-    wanted = Wanted(image, pull, settings.images.max_mb, command is not None)
+    gpu = device is Device.CUDA
+    if cluster is not None or inputs is not None or as_json or len(image) * len(bundle) > 1:
+        asked = Asked(image, pull, words, command is not None, bundle, track, out_dir, keys, inputs)
+        site = Site(runner.value, settings, train_gpu=gpu)
+        return train_many(asked, site, cluster=cluster, as_json=as_json)
+    opened = None if keys is None else Keys.open(keys)
+    (name,) = named_images(image).values()
+    wanted = Wanted(name, pull, settings.images.max_mb, command is not None)
     with bars() as progress:
         engine = make_runner(runner, settings, progress)
-        chosen = TrainSettings(
-            _image_id(engine, wanted, progress), words, device is Device.CUDA, track
-        )
-        submission = train_image(bundle, out_dir, chosen, engine, settings, progress, opened)
+        chosen = TrainSettings(image_id(engine, wanted, progress), words, gpu, track)
+        submission = train_image(bundle[0], out_dir, chosen, engine, settings, progress, opened)
     out.print(f"submission       {out_dir}  {len(submission.models)} models, {submission.method}")
-
-
-def _image_id(engine: Runner, wanted: Wanted, progress: Progress) -> str | None:
-    """The image by its id, which no tag can move; None for the bundled networks."""
-    if wanted.name == REFERENCE:
-        return None
-    if isinstance(engine, DockerRunner):
-        return resolve(engine.client, wanted, progress)
-    return wanted.name
+    return None
 
 
 @app.command()
@@ -189,6 +200,7 @@ def evaluate(
     batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
     cluster: ClusterOption = None,
+    inputs: InputsOption = None,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
@@ -213,8 +225,8 @@ def evaluate(
             raise BusbenchError(
                 "usage", "--part val takes no keys and no ledger.", "Leave --keys and --ledger out."
             )
-        if len(submission) > 1:
-            message = "--part val takes one submission at a time."
+        if len(submission) > 1 or cluster is not None or inputs is not None:
+            message = "--part val takes one submission at a time, on this machine."
             raise BusbenchError("usage", message, "Name them one after the other.")
         return _validate(submission[0], bundle, out_dir, runner, settings, how, as_json)
     if keys is None:
@@ -224,7 +236,7 @@ def evaluate(
             "Name the organiser's keys, or use --part val.",
         )
     opened = Keys.open(keys)
-    if cluster is not None or len(submission) > 1:
+    if cluster is not None or inputs is not None or len(submission) > 1:
         site = Site(runner.value, settings, evaluate=how)
         return evaluate_many(
             submission,
@@ -234,6 +246,7 @@ def evaluate(
             site,
             ledger=ledger,
             cluster=cluster,
+            inputs=inputs,
             as_json=as_json,
         )
     with bars() as progress:
@@ -251,7 +264,7 @@ def evaluate(
         if ledger is None:
             result, feedback = run(), None
         else:
-            accepted = submit(submission[0], ledger, opened, settings, run)
+            accepted = submit(read_submission(submission[0]), ledger, opened, settings, run)
             result, feedback = accepted.evaluation, accepted.folder
     if as_json:
         return print_json(result.report.document())

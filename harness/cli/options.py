@@ -72,6 +72,14 @@ ClusterOption = Annotated[
     ),
 ]
 
+InputsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Put what jobs read at this fsspec address, such as s3://bucket/inputs; each machine "
+        "fetches it from there by digest, once. Default: all machines see the same folders."
+    ),
+]
+
 
 def read_batch_size(text: str) -> int | Literal["auto"]:
     """`auto`, or a number from 1 to 512; anything else is a usage error."""

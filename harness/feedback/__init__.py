@@ -4,6 +4,6 @@
 """
 
 from harness.feedback.book import Book
-from harness.feedback.policy import Feedback, Submitted, demand_open, phase_on, show
+from harness.feedback.policy import Feedback, HandedIn, Submitted, demand_open, phase_on, show
 
-__all__ = ["Book", "Feedback", "Submitted", "demand_open", "phase_on", "show"]
+__all__ = ["Book", "Feedback", "HandedIn", "Submitted", "demand_open", "phase_on", "show"]

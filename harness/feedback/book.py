@@ -15,11 +15,20 @@ from typing import Literal
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Report, Submission, read, write
+from evaluator.contract import Contract, Report, read, write
 from evaluator.errors import BusbenchError
 from evaluator.files import locked
 from harness.challenge import Phase
-from harness.feedback.policy import Feedback, Submitted, admit, consumes, failure, feedback, show
+from harness.feedback.policy import (
+    Feedback,
+    HandedIn,
+    Submitted,
+    admit,
+    consumes,
+    failure,
+    feedback,
+    show,
+)
 
 REMEDY = "Restore it from a backup: without it, teams could hand in without end."
 
@@ -51,7 +60,7 @@ class Book:
             return ()
         return read(Pages, self.path, "feedback-invalid", REMEDY).submissions
 
-    def open(self, submission: Submission, phase: Phase, day: date) -> Submitted:
+    def open(self, handed_in: HandedIn, phase: Phase, day: date) -> Submitted:
         """Take a place in the quota, before anything is run.
 
         A killed run keeps its place, and the same submission finds it again.
@@ -60,7 +69,7 @@ class Book:
             BusbenchError: `quota-exceeded` where the team has none left.
         """
         with self._locked() as book:
-            own = admit(book, Submitted.now(submission, phase, day), phase)
+            own = admit(book, Submitted.now(handed_in, phase, day), phase)
             if own not in book:
                 self._write((*book, own))
             return own

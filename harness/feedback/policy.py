@@ -11,24 +11,45 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, Name, Report, Submission, Title
-from evaluator.errors import CODES, BusbenchError, Fault
+from evaluator.contract import Contract, Digest, Name, Report, Title
+from evaluator.errors import BusbenchError, Fault
 from harness.challenge import Challenge, Phase, Ranked
 from harness.ranking.metrics import METRICS
+from harness.sandbox.notice import Notice, notice
 
 Shown = dict[str, dict[str, float]]  # group of cases -> metric -> what is shown
 ALWAYS = Phase(name="open")
 HIGHER_IS_BETTER: dict[str, bool] = {metric.key: metric.higher_is_better for metric in METRICS}
 
 
+class HandedIn(Protocol):
+    """What a team hands in: a submission, or an image that is going to make one."""
+
+    @property
+    def team(self) -> Title:
+        """Who."""
+
+    @property
+    def method(self) -> Title:
+        """What they call it."""
+
+    @property
+    def track(self) -> Name:
+        """Where."""
+
+    @property
+    def digest(self) -> Digest:
+        """What decides whether it is the same again."""
+
+
 class Submitted(Contract):
     """A submission that counts towards its team's quota."""
 
-    submission_sha256: Digest
+    submission_sha256: Digest  # of an image that trained here: what its pull request declared
     team: Title
     method: Title
     track: Name
@@ -38,13 +59,13 @@ class Submitted(Contract):
     code: str | None = None  # of the failure
 
     @classmethod
-    def now(cls, submission: Submission, phase: Phase, day: date) -> Submitted:
+    def now(cls, handed_in: HandedIn, phase: Phase, day: date) -> Submitted:
         """A submission as it enters the book."""
         return cls(
-            submission_sha256=submission.digest,
-            team=submission.team,
-            method=submission.method,
-            track=submission.track,
+            submission_sha256=handed_in.digest,
+            team=handed_in.team,
+            method=handed_in.method,
+            track=handed_in.track,
             phase=phase.name,
             day=day,
         )
@@ -67,8 +88,7 @@ class Feedback(Contract):
     status: Literal["complete", "incomplete", "failed"]
     scores: Shown | None = None  # the team's best so far, where the phase has a ladder
     units: dict[str, str] = Field(default_factory=dict)
-    code: str | None = None  # of the failure
-    sentence: str | None = None  # what the code means, and nothing of the stage's own words
+    notice: Notice | None = None  # of the failure
     counted: bool  # towards the quota
     left_today: int | None  # null: no quota
     left: int | None
@@ -221,9 +241,8 @@ def feedback(
 def failure(
     book: Sequence[Submitted], own: Submitted, phase: Phase, day: date, error: BusbenchError
 ) -> Feedback:
-    """What the team may read of an evaluation that failed: the code, and what it means."""
-    failed = {"status": "failed", "code": error.code, "sentence": CODES[error.code][1]}
-    return _feedback(book, own, phase, day, **failed)
+    """What the team may read of an evaluation that failed: no more than the notice of it."""
+    return _feedback(book, own, phase, day, status="failed", notice=notice(error))
 
 
 def _feedback(

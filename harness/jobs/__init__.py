@@ -3,7 +3,7 @@
 A job is a pure function from a frozen description to a result file; `run_chains` gets many done.
 """
 
-from harness.jobs.driver import Chain, Executor, Finished, run_chains
+from harness.jobs.driver import Chain, Executor, Finished, Recorder, run_chains
 from harness.jobs.evaluating import EvaluateSubmission
 from harness.jobs.job import Job, JobResult, Site
 from harness.jobs.serial import Serial
@@ -17,6 +17,7 @@ __all__ = [
     "Finished",
     "Job",
     "JobResult",
+    "Recorder",
     "Serial",
     "Site",
     "TrainFold",

@@ -28,15 +28,17 @@ if TYPE_CHECKING:
 
 KILLS = 3  # workers that a job may take with it before it is set aside
 TICK_SECONDS = 2.0
+ASK_SECONDS = 0.5  # between questions of who is at work
 CONNECT_SECONDS = 60
+Texts = tuple[str, str, str, str, str]  # of an error
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a worker tells of a job: errors travel as their three texts."""
+    """What a worker tells of a job: errors travel as their texts."""
 
     seconds: float
-    error: tuple[str, str, str] | None = None
+    error: Texts | None = None
 
 
 def do(job: Job) -> Ended:
@@ -77,8 +79,12 @@ def _tally(job: Job) -> Path:
     return job.result.with_name(f"{job.result.name}.begun")
 
 
-def _texts(error: BusbenchError) -> tuple[str, str, str]:
-    return error.code, error.message, error.remedy
+def _texts(error: BusbenchError) -> Texts:
+    return error.code, error.message, error.remedy, error.stage, error.last_line
+
+
+def _error(code: str, message: str, remedy: str, stage: str, last_line: str) -> BusbenchError:
+    return BusbenchError(code, message, remedy, stage=stage, last_line=last_line)
 
 
 class OnDask:
@@ -95,6 +101,8 @@ class OnDask:
         self._jobs: dict[str, tuple[Job, Future, bool]] = {}
         self._given = itertools.count()  # the same job may have to be given again
         self._slots = 1
+        self._running: tuple[str, ...] = ()
+        self._asked = -ASK_SECONDS
         self._ends: queue.Queue[Future] = queue.Queue()
 
     @property
@@ -109,8 +117,7 @@ class OnDask:
     @property
     def slots(self) -> int:
         """See `Executor`: the threads of all workers."""
-        with suppress(OSError):  # lost just now, which `next` sees to
-            self._slots = max(1, int(sum(self._client.nthreads().values())))
+        self._ask()
         return self._slots
 
     def submit(self, job: Job, *, first: bool = False) -> None:
@@ -134,12 +141,20 @@ class OnDask:
 
     def running(self) -> tuple[Job, ...]:
         """See `Executor`."""
-        try:
-            on_workers, threads = self._client.processing(), self._client.nthreads()
-        except OSError:
-            return ()
-        keys = [key for worker, found in on_workers.items() for key in found[: threads[worker]]]
-        return tuple(self._jobs[key][0] for key in keys if key in self._jobs)
+        self._ask()
+        return tuple(self._jobs[key][0] for key in self._running if key in self._jobs)
+
+    def _ask(self) -> None:
+        """Ask the scheduler who is at work, unless that was done just now."""
+        if time.monotonic() < self._asked + ASK_SECONDS:
+            return
+        self._asked = time.monotonic()
+        with suppress(OSError):  # lost just now, which `next` sees to
+            threads, given = self._client.nthreads(), self._client.processing()
+            self._slots = max(1, sum(threads.values()))
+            self._running = tuple(
+                key for worker, keys in given.items() for key in keys[: threads.get(worker, 0)]
+            )
 
     def next(self) -> Finished | None:
         """See `Executor`."""
@@ -196,7 +211,7 @@ def _is_suspected(future: Future) -> bool:
 def _finished(job: Job, future: Future) -> Finished:
     if future.status == "finished":
         ended: Ended = future.result()
-        error = None if ended.error is None else BusbenchError(*ended.error)
+        error = None if ended.error is None else _error(*ended.error)
         return Finished(job, ended.seconds, error)
     if _is_suspected(future):
         return Finished(job, 0.0, killed(job.label, job.stage, KILLS))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 from typing import Protocol
 
 from evaluator.errors import BusbenchError
@@ -59,13 +58,22 @@ class Standing:
     left: Counter[str]  # jobs of each kind that have not ended
     slots: int
     finished: list[Finished] = field(default_factory=list)
+    failed: list[Finished] = field(default_factory=list)  # those of them that ended badly
     skipped: int = 0  # jobs whose forerunners failed
     running: tuple[Job, ...] = ()
+    _timed: Counter[str] = field(default_factory=Counter)  # jobs of each kind that took time
+    _seconds: dict[str, float] = field(default_factory=dict)  # which they took together
 
-    @property
-    def failed(self) -> list[Finished]:
-        """The jobs that ended badly."""
-        return [end for end in self.finished if end.error is not None]
+    def take(self, end: Finished) -> None:
+        """Count a job that has ended."""
+        kind = end.job.kind
+        self.left[kind] -= 1
+        self.finished.append(end)
+        if end.error is not None:
+            self.failed.append(end)
+        if not end.kept:
+            self._timed[kind] += 1
+            self._seconds[kind] = self._seconds.get(kind, 0.0) + end.seconds
 
     @property
     def status(self) -> int:
@@ -80,30 +88,40 @@ class Standing:
     @property
     def seconds_left(self) -> float | None:
         """An estimate: jobs of a kind take as long as those that ended; None before the first."""
-        times = {
-            kind: [e.seconds for e in self.finished if not e.kept and e.job.kind == kind]
-            for kind in self.left
-        }
-        known = [self.left[kind] * fmean(seen) for kind, seen in times.items() if seen]
+        known = [
+            self.left[kind] * self._seconds[kind] / timed for kind, timed in self._timed.items()
+        ]
         return sum(known) / self.slots if known else None
 
 
 Watch = Callable[[Standing, Finished | None], None]
 
 
+class Recorder(Protocol):
+    """Hears of each job in this process, and may refuse it by raising a `BusbenchError`."""
+
+    def start(self, job: Job) -> None:
+        """It is about to be given away; called again where it is given again."""
+
+    def done(self, job: Job) -> None:
+        """It is done, now or before; called once."""
+
+    def failed(self, job: Job, error: BusbenchError) -> None:
+        """It ended badly, or was refused here; called once."""
+
+
 def run_chains(
     chains: Sequence[Chain],
     executor: Executor,
-    on_done: Callable[[Job], None] | None = None,
+    recorder: Recorder | None = None,
     watch: Watch | None = None,
 ) -> Standing:
     """Get every job done that can be; a failed job holds up its own chain alone.
 
     Args:
-        on_done: called once for each job that is done, done before included, in this process.
         watch: called whenever something changed, with what has just ended.
     """
-    return _Run(chains, executor, on_done, watch).to_the_end()
+    return _Run(chains, executor, recorder, watch).to_the_end()
 
 
 class _Run:
@@ -111,11 +129,11 @@ class _Run:
         self,
         chains: Sequence[Chain],
         executor: Executor,
-        on_done: Callable[[Job], None] | None,
+        recorder: Recorder | None,
         watch: Watch | None,
     ) -> None:
         self.chains, self.executor = chains, executor
-        self.on_done, self.watch = on_done, watch
+        self.recorder, self.watch = recorder, watch
         self.standing = Standing(_count(chains), executor.slots)
         self.waited_for = [len(chain.jobs) for chain in chains]  # before `then`
         self.spoilt: set[int] = set()  # chains with a failed job
@@ -139,6 +157,8 @@ class _Run:
         try:
             if is_done(job):
                 return self.settle(Finished(job, 0.0, kept=True))
+            if self.recorder is not None:
+                self.recorder.start(job)
             self.executor.submit(job, first=first)
         except BusbenchError as error:
             return self.settle(Finished(job, 0.0, error))
@@ -148,13 +168,14 @@ class _Run:
     def settle(self, end: Finished) -> None:
         index, following = self.chain_of[end.job.key], None
         try:
-            if end.error is None and self.on_done is not None:
-                self.on_done(end.job)
+            if end.error is None and self.recorder is not None:
+                self.recorder.done(end.job)
             following = self.after(index, failed=end.error is not None)
         except BusbenchError as error:
             end = replace(end, error=error)
-        self.standing.finished.append(end)
-        self.standing.left[end.job.kind] -= 1
+        if end.error is not None and self.recorder is not None:
+            self.recorder.failed(end.job, end.error)
+        self.standing.take(end)
         self.show(end)
         if following is not None:
             self.give(following, index, first=True)

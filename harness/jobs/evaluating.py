@@ -13,6 +13,7 @@ from pathlib import Path
 from evaluator.contract import Digest, SealedBundle, Submission
 from evaluator.progress import Progress, quiet
 from harness.challenge import Room
+from harness.jobs.inputs import Input
 from harness.jobs.job import Site, key_of, write_result
 from harness.lanes.evaluate import REPORT, evaluate, identify, run_id
 from harness.sandbox.images import sources_digest
@@ -27,9 +28,9 @@ STAGES: tuple[StageName, ...] = ("gate", "infer", "score")
 class EvaluateSubmission:
     """One submission on one track."""
 
-    submission: Path
+    submission: Input
     facts: Submission
-    bundle: Path  # the folder with both bundles
+    bundle: Input  # the folder with both bundles
     sealed: SealedBundle
     keys: Path
     runs: Path
@@ -75,24 +76,26 @@ class EvaluateSubmission:
         """See `Job`."""
         if self.site.runner != "process":
             return None
-        bundles, runner = Bundles.open(self.bundle), self.site.open_runner(quiet)
-        identities = identify(runner, self.site.evaluate)
-        folder = self.runs / run_id(self.facts, bundles, identities, self.site.evaluate)
+        with self.site.open_runner(quiet) as runner:
+            identities = identify(runner, self.site.evaluate)
+        folder = self.runs / run_id(self.facts, self.sealed, identities, self.site.evaluate)
         begun = (name for name in STAGES if (folder / f"{name}.partial").exists())
         return next(begun, None)
 
     def run(self, progress: Progress) -> None:
         """Evaluate; finished stages of a killed evaluation are kept."""
-        done = evaluate(
-            self.submission,
-            Bundles.open(self.bundle),
-            Keys.open(self.keys),
-            self.runs,
-            self.site.open_runner(progress),
-            self.site.challenge,
-            self.site.evaluate,
-            progress,
-        )
+        submission, bundles = self.submission.here(), Bundles.open(self.bundle.here())
+        with self.site.open_runner(progress, gpu=self.gpu) as runner:
+            done = evaluate(
+                submission,
+                bundles,
+                Keys.open(self.keys),
+                self.runs,
+                runner,
+                self.site.challenge,
+                self.site.evaluate,
+                progress,
+            )
         report = done.folder / REPORT
         name = os.path.relpath(report, self.result.parent)
         write_result(self, {name: report})

@@ -16,6 +16,7 @@ from pathlib import Path
 from evaluator.errors import BusbenchError
 from harness.jobs.driver import Chain
 from harness.jobs.evaluating import EvaluateSubmission
+from harness.jobs.inputs import Input, bundle_input, submission_input
 from harness.jobs.job import Site
 from harness.jobs.merging import merge
 from harness.jobs.recipes import freeze_recipes
@@ -33,6 +34,7 @@ class Grid:
     keys: Path
     out: Path
     site: Site
+    inputs: str | None = None  # the address that jobs fetch what they read from
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Cell:
 
     recipe: Recipe
     bundles: Bundles
+    training: Input  # the bundles, for who trains on them
+    sealed: Input  # and for who evaluates
     grid: Grid
 
     @property
@@ -54,7 +58,7 @@ class Cell:
         return tuple(
             TrainFold(
                 self.recipe,
-                self.bundles.path / "training",
+                self.training,
                 self.bundles.training,
                 fold,
                 self.folder / f"fold-{fold}",
@@ -67,11 +71,12 @@ class Cell:
 
     def evaluation(self) -> EvaluateSubmission:
         """The job that evaluates the trained folds, which must be done."""
-        submission = self.folder / "submission"
+        folder = self.folder / "submission"
+        merged = merge(self.folds, folder)
         return EvaluateSubmission(
-            submission,
-            merge(self.folds, submission),
-            self.bundles.path,
+            submission_input(folder, merged, self.grid.inputs),
+            merged,
+            self.sealed,
             self.bundles.sealed,
             self.grid.keys,
             self.grid.out / "runs",
@@ -94,4 +99,9 @@ def cells(grid: Grid) -> list[Cell]:
     if len(set(names)) != len(names):
         raise BusbenchError("usage", "--tracks names a track twice.", "Name each once.")
     recipes = freeze_recipes(grid.networks, grid.recipes, grid.out / "recipes")
-    return [Cell(recipe, bundles, grid) for bundles in grid.tracks for recipe in recipes]
+    found = []
+    for bundles in grid.tracks:
+        training = bundle_input(bundles.path, "training", grid.inputs)
+        sealed = bundle_input(bundles.path, "sealed", grid.inputs)
+        found += [Cell(recipe, bundles, training, sealed, grid) for recipe in recipes]
+    return found

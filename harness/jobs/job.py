@@ -8,6 +8,7 @@ so whoever was killed, on whatever machine, the disk tells what is left to do.
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, sha256_file
 from evaluator.progress import Progress
 from harness.challenge import Challenge
+from harness.jobs.gpus import a_gpu, installed_gpus, usable_gpus
 from harness.lanes.evaluate import EvaluateSettings
 from harness.sandbox import Runner, open_runner
 from harness.sandbox.stage import StageName
@@ -40,9 +42,15 @@ class Site:
         """Whether any job of it needs a GPU."""
         return self.train_gpu or self.evaluate.device != "cpu"
 
-    def open_runner(self, progress: Progress) -> Runner:
-        """The runner of this machine; raises `engine-unavailable` where none answers."""
-        return open_runner(self.runner, self.challenge, progress)
+    @contextmanager
+    def open_runner(self, progress: Progress, *, gpu: bool = False) -> Iterator[Runner]:
+        """The runner of this machine, with a GPU of its own where one is needed.
+
+        Raises:
+            BusbenchError: `engine-unavailable` where no engine answers.
+        """
+        with a_gpu(usable_gpus(os.environ, installed_gpus()) if gpu else ()) as device:
+            yield open_runner(self.runner, self.challenge, progress, device)
 
 
 class JobResult(Contract):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from evaluator.contract import Report, read
+from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
 from harness.challenge import Challenge
 from harness.jobs.evaluating import EvaluateSubmission
-from harness.jobs.job import JobResult
+from harness.jobs.job import Job, JobResult
 from harness.lanes.evaluate import Evaluation
-from harness.lanes.submit import submit
-from harness.ledger import SignedReport, verify_ledger, verify_report
+from harness.lanes.submit import Place
+from harness.ledger import SignedReport, append, verify_ledger, verify_report
 from harness.sealing.keys import Keys
 
 AGAIN = "Remove it, and run the same command again."
@@ -31,20 +32,50 @@ def read_evaluation(job: EvaluateSubmission, keys: Keys) -> Evaluation:
     return Evaluation(path.parent, verify_report(path, keys.report), signed)
 
 
-def record(job: EvaluateSubmission, keys: Keys, ledger: Path, challenge: Challenge) -> None:
-    """Hand a finished evaluation in, under the challenge's policy, unless its result is recorded.
+class LedgerRecorder:
+    """Records finished evaluations, each under its track's policy, as `busbench evaluate` of one.
 
-    A report made anew differs in its latency alone; it would count the same result twice.
-
-    Raises:
-        BusbenchError: `ledger-invalid`, `disk-full`, `phase-closed`, `quota-exceeded`.
+    A place in the quota is taken before an evaluation is run; a failure that is not the
+    submission's gives it back.
     """
-    done = read_evaluation(job, keys)
-    if ledger.exists() and ledger.stat().st_size:
-        known = {_identity(e.report) for e in verify_ledger(ledger, keys.report).reports}
-        if _identity(done.report) in known:
+
+    def __init__(self, keys: Keys, ledger: Path, challenge: Challenge) -> None:
+        self._keys, self._ledger, self._challenge = keys, ledger, challenge
+        self._places: dict[str, Place] = {}  # by the key of the job
+
+    def start(self, job: Job) -> None:
+        """See `Recorder`; raises `phase-closed` or `quota-exceeded`."""
+        if isinstance(job, EvaluateSubmission):
+            self._places[job.key] = Place.take(job.facts, self._ledger, self._challenge)
+
+    def done(self, job: Job) -> None:
+        """See `Recorder`. A report made anew differs in its latency alone: it counts once.
+
+        Raises:
+            BusbenchError: `ledger-invalid`, `disk-full`, `phase-closed`, `quota-exceeded`.
+        """
+        if not isinstance(job, EvaluateSubmission):
             return
-    submit(job.submission, ledger, keys, challenge, lambda: done)
+        done = read_evaluation(job, self._keys)
+        known = _is_known(done.report, self._keys, self._ledger)
+        if job.key not in self._places:
+            if known:
+                return
+            self.start(job)
+        appended = None if known else append(self._ledger, done.signed, self._keys)
+        self._places[job.key].finished(done, appended)
+
+    def failed(self, job: Job, error: BusbenchError) -> None:
+        """See `Recorder`."""
+        if job.key in self._places:
+            self._places[job.key].failed(error)
+
+
+def _is_known(report: Report, keys: Keys, ledger: Path) -> bool:
+    if not ledger.exists() or not ledger.stat().st_size:
+        return False
+    recorded = verify_ledger(ledger, keys.report).reports
+    return _identity(report) in {_identity(entry.report) for entry in recorded}
 
 
 def _identity(report: Report) -> bytes:

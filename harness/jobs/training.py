@@ -21,6 +21,7 @@ from evaluator.contract import Digest, Submission, TrainingBundle
 from evaluator.errors import BusbenchError
 from evaluator.files import disk_errors, write_atomically
 from evaluator.progress import Progress
+from harness.jobs.inputs import Input
 from harness.jobs.job import Site, key_of, write_result
 from harness.lanes.intake import read_submission
 from harness.lanes.train import TrainSettings, train, work_folder
@@ -45,7 +46,7 @@ class TrainFold:
     """One fold of one network on one track."""
 
     recipe: Recipe
-    bundle: Path  # the training bundle
+    bundle: Input  # the folder with both bundles
     facts: TrainingBundle
     fold: int
     folder: Path
@@ -104,17 +105,12 @@ class TrainFold:
             *("--out", "{out}", "--device", device, "--method", self.recipe.network),
         )
         settings = TrainSettings(None, command, self.gpu, inputs={"recipe": self.recipe.file})
-        runner, challenge = self.site.open_runner(progress), self.site.challenge
+        bundle, keys = self.bundle.here() / "training", Keys.open(self.keys)
         try:
-            submission = train(
-                self.bundle,
-                self.submission,
-                settings,
-                runner,
-                challenge,
-                progress,
-                Keys.open(self.keys),
-            )
+            with self.site.open_runner(progress, gpu=self.gpu) as runner:
+                submission = train(
+                    bundle, self.submission, settings, runner, self.site.challenge, progress, keys
+                )
         except BusbenchError as error:
             if not self._mark.exists():
                 raise

@@ -5,6 +5,7 @@
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
     RUNS/<id>/score/        scores, every case made by the score container (labels, no model)
     RUNS/<id>/report.dsse.json                 signed; its presence means done
+    RUNS/<id>/ready.log                        where inference failed: could it run here at all?
     RUNS/<id>/notice.json                      of a run that failed: what its participant is told
 
 The id is a digest of everything that decides the result, so the same evaluation resumes, and
@@ -14,40 +15,30 @@ another one never meets its files.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import harness
-from evaluator.contract import (
-    GateVerdict,
-    Predictions,
-    Provenance,
-    Report,
-    Scores,
-    Submission,
-    read,
-)
-from evaluator.errors import BusbenchError
+from evaluator.contract import Report, SealedBundle, Submission
+from evaluator.errors import BusbenchError, Fault
 from evaluator.files import canonical_json, sha256_bytes
-from evaluator.predictions import open_predictions
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Room
-from harness.lanes.check import gate_stage, read_verdict
+from harness.lanes.check import gate_stage
 from harness.lanes.intake import read_submission, take
+from harness.lanes.reporting import build_report
 from harness.lanes.steps import run_once, stage_key
 from harness.lanes.trained_by import trained_here
 from harness.ledger import SignedReport, sign, write_report
 from harness.sandbox import Runner, Stage
-from harness.sandbox.notice import write_notice
+from harness.sandbox.notice import NOTICE, told_to_participant
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 
 REPORT = "report.dsse.json"
-NOTICE = "notice.json"
-AGAIN = "Remove the run's folder and run the same command again."
 
 
 @dataclass(frozen=True)
@@ -91,32 +82,25 @@ def evaluate(
     Raises:
         BusbenchError: whatever the submission, the bundles or the machine is to blame for.
     """
-    settings = settings or EvaluateSettings()
     submission = read_submission(submission_folder)
     image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
-    identities = identify(runner, settings)
-    folder = runs / run_id(submission, bundles, identities, settings)
-    if not (folder / "submission").is_dir():
-        take(submission_folder, folder / "submission", bundles.sealed.track)
+    how = How(runner, challenge, settings or EvaluateSettings(), progress)
+    folder = runs / run_id(submission, bundles.sealed, how.identities, how.settings)
+    how.take_in(submission_folder, folder, bundles.sealed.track)
     runs.chmod(0o700)  # predictions and per-case results are the organiser's
-    gate = gate_stage(folder / "submission", folder / "gate", challenge)
     try:
-        files = SealedFiles(
-            images=bundles.images,
-            image_key=stage_key(keys.images.secret, folder / "keys"),
-            labels=bundles.labels,
-            label_key=stage_key(keys.labels.secret, folder / "keys"),
-        )
-        for stage in (gate, *infer_and_score(folder, files, challenge, settings)):
-            run_once(runner, stage, progress)
-    except BusbenchError as error:
-        with suppress(BusbenchError):  # a full disk must not hide what it is about
-            write_notice(error, folder / NOTICE)
-        raise
+        with told_to_participant(folder / NOTICE):
+            how.gate(folder)
+            files = SealedFiles(
+                images=bundles.images,
+                image_key=stage_key(keys.images.secret, folder / "keys"),
+                labels=bundles.labels,
+                label_key=stage_key(keys.labels.secret, folder / "keys"),
+            )
+            how.infer_and_score(folder, files)
     finally:
         shutil.rmtree(folder / "keys", ignore_errors=True)
-    (folder / NOTICE).unlink(missing_ok=True)
-    report = build_report(folder, submission, bundles, runner.name, identities, image)
+    report = build_report(folder, submission, bundles, runner.name, how.identities, image)
     signed = sign(report, keys)
     write_report(signed, folder / REPORT)
     return Evaluation(folder, report, signed)
@@ -124,25 +108,26 @@ def evaluate(
 
 def identify(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
     """What each stage runs: image ids, or the process and its version."""
+    room = runner.identify(settings.room)  # first, since it may ask for a device
     return {
         "gate": runner.identify("infer"),
-        "infer": runner.identify(settings.room),
+        "infer": room,
         "score": runner.identify("score"),
     }
 
 
 def run_id(
     submission: Submission,
-    bundles: Bundles,
+    sealed: SealedBundle,
     identities: Mapping[str, str],
     settings: EvaluateSettings,
 ) -> str:
     """Sixteen digits that stand for everything that decides a result."""
     decides = {
         "submission": submission.digest,
-        "split": bundles.sealed.split_digest,
-        "images": bundles.sealed.images_sha256,
-        "labels": bundles.sealed.labels_sha256,
+        "split": sealed.split_digest,
+        "images": sealed.images_sha256,
+        "labels": sealed.labels_sha256,
         "evaluator": dict(identities),
         "device": settings.device,
         "batch_size": settings.batch_size,
@@ -161,23 +146,70 @@ class SealedFiles:
     label_key: Path
 
 
-def infer_and_score(
+@dataclass(frozen=True)
+class How:
+    """How an evaluation's stages are run, one after the other; what is done is not done again."""
+
+    runner: Runner
+    challenge: Challenge
+    settings: EvaluateSettings
+    progress: Progress
+
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """What each stage runs."""
+        return identify(self.runner, self.settings)
+
+    def take_in(self, submission: Path, folder: Path, track: str) -> None:
+        """Copy the declared files into the run's folder; see `harness.lanes.intake.take`."""
+        if not (folder / "submission").is_dir():
+            take(submission, folder / "submission", track)
+
+    def gate(self, folder: Path) -> None:
+        """Have the gate judge the submission in `folder`."""
+        self._run(gate_stage(folder / "submission", folder / "gate", self.challenge))
+
+    def infer_and_score(self, folder: Path, files: SealedFiles) -> None:
+        """Run the model of `folder`, whose `submission` passed the gate, and score its masks.
+
+        Before a submission is blamed for inference, a container without it tries whether the key,
+        the images and the device are there: what the stage itself says of them is not believed.
+        """
+        infer = infer_stage(folder, files, self.challenge, self.settings)
+        try:
+            self._run(infer)
+        except BusbenchError as error:
+            if error.fault is Fault.SUBMISSION:
+                self._demand_ready(infer)
+            raise
+        self._run(
+            score_stage(folder / "infer", folder, files.labels, files.label_key, self.challenge)
+        )
+
+    def _run(self, stage: Stage) -> None:
+        run_once(self.runner, stage, self.progress)
+
+    def _demand_ready(self, infer: Stage) -> None:
+        with tempfile.TemporaryDirectory(prefix="busbench-ready-") as name:
+            ready = replace(ready_stage(infer, self.settings), output=Path(name))
+            self.runner.run(ready, self.progress)
+
+
+def infer_stage(
     folder: Path, files: SealedFiles, challenge: Challenge, settings: EvaluateSettings
-) -> tuple[Stage, Stage]:
-    """Who sees what: this table is the wall between the model and the labels.
+) -> Stage:
+    """The model, which sees images and no labels: with `score_stage`, the wall between the two.
 
     Args:
         folder: of the run; its `submission` has passed the gate, whose verdict is in `gate`.
     """
-    limits = challenge.limits
-    infer = Stage(
+    limits = challenge.limits.infer
+    return Stage(
         name="infer",
         room=settings.room,
         command=(
             *("infer", "--submission", "{submission}", "--gate", "{gate}/gate.json"),
-            *("--images", "{images}", "--key", "{key}", "--out", "{out}"),
-            *("--device", settings.device, "--threads", str(max(1, int(limits.infer.cpus)))),
-            *("--batch-size", str(settings.batch_size), "--backend", settings.backend),
+            *_on_images(settings, limits.cpus),
         ),
         inputs={
             "submission": folder / "submission",
@@ -186,11 +218,29 @@ def infer_and_score(
             "key": files.image_key,
         },
         output=folder / "infer",
-        limits=limits.infer,
+        limits=limits,
         gpu=settings.device != "cpu",
         log=folder / "infer.log",
     )
-    return infer, score_stage(folder / "infer", folder, files.labels, files.label_key, challenge)
+
+
+def ready_stage(infer: Stage, settings: EvaluateSettings) -> Stage:
+    """As `infer`, but without anything of a participant's: what it says can be believed."""
+    return replace(
+        infer,
+        name="ready",
+        command=("ready", *_on_images(settings, infer.limits.cpus)),
+        inputs={name: infer.inputs[name] for name in ("images", "key")},
+        log=infer.output.with_name("ready.log"),
+    )
+
+
+def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
+    return (
+        *("--images", "{images}", "--key", "{key}", "--out", "{out}"),
+        *("--device", settings.device, "--threads", str(max(1, int(cpus)))),
+        *("--batch-size", str(settings.batch_size), "--backend", settings.backend),
+    )
 
 
 def score_stage(
@@ -209,57 +259,3 @@ def score_stage(
         limits=challenge.limits.score,
         log=folder / "score.log",
     )
-
-
-def build_report(
-    folder: Path,
-    submission: Submission,
-    bundles: Bundles,
-    runner: Literal["docker", "process"],
-    identities: Mapping[str, str],
-    trained_here: str | None,
-) -> Report:
-    """State what a finished run's files amount to.
-
-    Raises:
-        BusbenchError: `predictions-invalid` or `stage-crashed` where they contradict each other.
-    """
-    verdict: GateVerdict = read_verdict(folder / "gate")
-    predictions: Predictions = open_predictions(folder / "infer")
-    scores = read(Scores, folder / "score" / "scores.json", "stage-crashed", AGAIN)
-    digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
-    if len(digests) > 1:
-        raise BusbenchError(
-            "predictions-invalid", f"{folder} holds files of two submissions.", AGAIN
-        )
-    sealed = bundles.sealed
-    return Report(
-        team=submission.team,
-        method=submission.method,
-        track=sealed.track,
-        dataset=sealed.dataset,
-        split_version=sealed.split_version,
-        labels=sealed.labels,
-        status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
-        scores=scores,
-        models=verdict.models,
-        runtime=predictions.runtime,
-        provenance=Provenance(
-            submission_sha256=submission.digest,
-            models_sha256=tuple(model.sha256 for model in submission.models),
-            split_digest=sealed.split_digest,
-            sealed_images_sha256=sealed.images_sha256,
-            sealed_labels_sha256=sealed.labels_sha256,
-            predictions_sha256=scores.predictions_sha256,
-            evaluator=dict(identities),
-            runner=runner,
-            busbench=harness.__version__,
-            trained_here=trained_here,
-        ),
-    )
-
-
-def _is_complete(submission: Submission, scores: Scores, folds: int) -> bool:
-    """A result counts when every fold's model gave a valid mask for every test case."""
-    named = {model.fold for model in submission.models}
-    return scores.invalid == 0 and named in ({None}, set(range(folds)))

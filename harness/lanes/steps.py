@@ -10,6 +10,8 @@ from evaluator.files import disk_errors
 from evaluator.progress import Progress
 from harness.sandbox import Runner, Stage
 
+AGAIN = "Remove the run's folder and run the same command again."
+
 
 def run_once(runner: Runner, stage: Stage, progress: Progress) -> Path:
     """Run `stage` unless its output folder is there; it gets its name only when it is finished.

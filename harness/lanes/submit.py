@@ -15,10 +15,9 @@ from pathlib import Path
 from evaluator.contract import write
 from evaluator.errors import BusbenchError
 from evaluator.files import disk_errors
-from harness.challenge import Challenge
-from harness.feedback import Book, Feedback, phase_on
+from harness.challenge import Challenge, Phase
+from harness.feedback import Book, Feedback, HandedIn, Submitted, phase_on
 from harness.lanes.evaluate import Evaluation
-from harness.lanes.intake import read_submission
 from harness.lanes.rank import CASES
 from harness.ledger import Appended, append
 from harness.sealing.keys import Keys
@@ -38,7 +37,8 @@ class RefusedError(BusbenchError):
     """An evaluation that failed, with what its team may read of it."""
 
     def __init__(self, error: BusbenchError, feedback: Feedback) -> None:
-        super().__init__(error.code, error.message, error.remedy)
+        told = {"stage": error.stage, "last_line": error.last_line}
+        super().__init__(error.code, error.message, error.remedy, **told)
         self.feedback = feedback
 
 
@@ -47,8 +47,46 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
+@dataclass(frozen=True)
+class Place:
+    """A place in a team's quota: taken before anything is run, kept or given back at the end."""
+
+    book: Book
+    own: Submitted
+    phase: Phase
+    day: date
+
+    @classmethod
+    def take(
+        cls, handed_in: HandedIn, ledger: Path, challenge: Challenge, day: date | None = None
+    ) -> Place:
+        """Take one; the same files find theirs again.
+
+        Raises:
+            BusbenchError: `phase-closed` or `quota-exceeded`.
+        """
+        day = day or today()
+        phase = phase_on(challenge, day)
+        book = Book.beside(ledger)
+        return cls(book, book.open(handed_in, phase, day), phase, day)
+
+    def failed(self, error: BusbenchError) -> RefusedError:
+        """What `error` means to the team; only its own fault keeps the place."""
+        return RefusedError(error, self.book.fail(self.own, self.phase, self.day, error))
+
+    def finished(self, evaluation: Evaluation, appended: Appended | None) -> Accepted:
+        """What the team may read of a finished evaluation, written for it."""
+        feedback = self.book.close(self.own, self.phase, self.day, evaluation.report)
+        folder = evaluation.folder / "feedback"
+        write(feedback, folder / "feedback.json")
+        if feedback.cases_open:
+            with disk_errors(folder):
+                shutil.copyfile(evaluation.folder / CASES, folder / CASES.name)
+        return Accepted(evaluation, appended, feedback, folder)
+
+
 def submit(
-    submission_folder: Path,
+    handed_in: HandedIn,
     ledger: Path,
     keys: Keys,
     challenge: Challenge,
@@ -56,10 +94,11 @@ def submit(
     day: date | None = None,
     record: bool = True,
 ) -> Accepted:
-    """Evaluate a submission under the challenge's policy and record it.
+    """Evaluate what a team handed in under the challenge's policy, and record it.
 
     Args:
-        evaluate: runs the evaluation; called once the quota allows it.
+        evaluate: runs the evaluation, and before it the training where there is one; called once
+            the quota allows it.
         day: the UTC day of handing in; today unless told.
         record: whether the ledger gets the report now. Where not, do the same again later: nothing
             is run or counted twice.
@@ -69,19 +108,10 @@ def submit(
             faults.
         BusbenchError: `phase-closed` or `quota-exceeded`, before anything is run.
     """
-    day = day or today()
-    phase = phase_on(challenge, day)
-    book = Book.beside(ledger)
-    own = book.open(read_submission(submission_folder), phase, day)
+    place = Place.take(handed_in, ledger, challenge, day)
     try:
         evaluation = evaluate()
         appended = append(ledger, evaluation.signed, keys) if record else None
     except BusbenchError as error:
-        raise RefusedError(error, book.fail(own, phase, day, error)) from error
-    feedback = book.close(own, phase, day, evaluation.report)
-    folder = evaluation.folder / "feedback"
-    write(feedback, folder / "feedback.json")
-    if feedback.cases_open:
-        with disk_errors(folder):
-            shutil.copyfile(evaluation.folder / CASES, folder / CASES.name)
-    return Accepted(evaluation, appended, feedback, folder)
+        raise place.failed(error) from error
+    return place.finished(evaluation, appended)

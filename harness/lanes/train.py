@@ -15,6 +15,7 @@ from harness.challenge import Challenge
 from harness.lanes.intake import read_submission, take
 from harness.lanes.trained_by import TrainedBy, write_note
 from harness.sandbox import Runner, Stage
+from harness.sandbox.notice import NOTICE, told_to_participant
 from harness.sealing.keys import Keys
 
 
@@ -42,6 +43,7 @@ def train(
 
     What the container writes is saved in `out` with the suffix `.work` while it trains, and lies in
     its output again after a killed run, so that a trainer that keeps checkpoints there resumes.
+    Beside it lies `.notice.json` where the training failed: what its participant is told.
 
     Args:
         keys: the organiser's; they sign the note by which the result counts as trained here.
@@ -74,15 +76,10 @@ def train(
         resumes=True,
         log=out.with_name(f"{out.name}.train.log"),
     )
-    runner.run(stage, progress)
-    if not (work / "submission.yaml").exists():
-        raise BusbenchError(
-            "training-failed",
-            "The container ended well but left no submission.yaml in its output.",
-            "Write submission.yaml and the ONNX files it names into the output folder.",
-        )
     taken = out.with_name(f".{out.name}.taken")
-    submission = take(work, taken, told.track)
+    with told_to_participant(out.with_name(f"{out.name}.{NOTICE}")):
+        runner.run(stage, progress)
+        submission = _take(work, taken, told.track)
     if keys is not None:
         note = TrainedBy(
             image=settings.image or runner.identify("participant"),
@@ -93,6 +90,19 @@ def train(
     taken.replace(out)  # last, since a submission that is there is not trained again
     shutil.rmtree(work, ignore_errors=True)
     return submission
+
+
+def _take(work: Path, taken: Path, track: str) -> Submission:
+    """What the container left; what is wrong with it is told as if it had said so itself."""
+    try:
+        if (work / "submission.yaml").exists():
+            return take(work, taken, track)
+    except BusbenchError as error:
+        said = {"stage": "train", "last_line": error.message}
+        raise BusbenchError(error.code, error.message, error.remedy, **said) from error
+    message = "The container ended well but left no submission.yaml in its output."
+    remedy = "Write submission.yaml and the ONNX files it names into the output folder."
+    raise BusbenchError("training-failed", message, remedy, stage="train", last_line=message)
 
 
 def work_folder(submission: Path) -> Path:

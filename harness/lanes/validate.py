@@ -13,7 +13,7 @@ nothing is signed, and no ledger hears of it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,16 +34,10 @@ from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_ato
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
 from harness.challenge import Challenge
-from harness.lanes.check import gate_stage, read_verdict
-from harness.lanes.evaluate import (
-    AGAIN,
-    EvaluateSettings,
-    SealedFiles,
-    identify,
-    infer_and_score,
-)
-from harness.lanes.intake import read_submission, take
-from harness.lanes.steps import run_once
+from harness.lanes.check import read_verdict
+from harness.lanes.evaluate import EvaluateSettings, How, SealedFiles
+from harness.lanes.intake import read_submission
+from harness.lanes.steps import AGAIN
 from harness.sandbox import Runner
 from harness.sealing.training import TrainingSet
 
@@ -82,38 +76,31 @@ def validate(
     Raises:
         BusbenchError: whatever the submission, the bundle or the machine is to blame for.
     """
-    settings = settings or EvaluateSettings()
     training = TrainingSet.open(bundle)
     submission = read_submission(submission_folder)
-    identities = identify(runner, settings)
-    folder = runs / f"val-{_run_id(submission, training, identities, settings)}"
-    if not (folder / "submission").is_dir():
-        take(submission_folder, folder / "submission", training.bundle.track)
-    run_once(runner, gate_stage(folder / "submission", folder / "gate", challenge), progress)
+    how = How(runner, challenge, settings or EvaluateSettings(), progress)
+    folder = runs / f"val-{_run_id(submission, training, how)}"
+    how.take_in(submission_folder, folder, training.bundle.track)
+    how.gate(folder)
     parts = one_a_fold(submission, training.bundle.folds)
     found = {}
     for fold, part in parts.items():
         place = folder / f"fold-{fold}"
         files = _seal_fold(training, fold, place / "sealed")
         _narrow(folder, part, place)
-        for stage in infer_and_score(place, files, challenge, settings):
-            run_once(runner, stage, progress)
+        how.infer_and_score(place, files)
         found[fold] = read(Scores, place / "score" / "scores.json", "stage-crashed", AGAIN)
     scores = merge(tuple(found.values()))
     write(scores, folder / SCORES)
     return Validation(folder, submission, scores, tuple(found))
 
 
-def _run_id(
-    submission: Submission,
-    training: TrainingSet,
-    identities: Mapping[str, str],
-    settings: EvaluateSettings,
-) -> str:
+def _run_id(submission: Submission, training: TrainingSet, how: How) -> str:
+    settings = how.settings
     decides = {
         "submission": submission.digest,
         "bundle": training.bundle.document(),
-        "evaluator": dict(identities),
+        "evaluator": how.identities,
         "settings": [settings.device, settings.batch_size, settings.backend],
     }
     return sha256_bytes(canonical_json(decides))[:16]

@@ -15,7 +15,16 @@ __all__ = ["DockerRunner", "ProcessRunner", "Runner", "Stage", "open_runner"]
 
 
 def open_runner(
-    name: Literal["docker", "process"], challenge: Challenge, progress: Progress
+    name: Literal["docker", "process"],
+    challenge: Challenge,
+    progress: Progress,
+    gpu_device: str | None = None,
 ) -> Runner:
-    """The runner of that name; raises `engine-unavailable` where Docker is asked for and absent."""
-    return ProcessRunner() if name == "process" else DockerRunner(challenge, progress)
+    """The runner of that name; raises `engine-unavailable` where Docker is asked for and absent.
+
+    Args:
+        gpu_device: the one GPU that its stages may use, by index or UUID; null: the first.
+    """
+    if name == "process":
+        return ProcessRunner(gpu_device)
+    return DockerRunner(challenge, progress, gpu_device)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import docker
 import requests
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
 from evaluator.errors import BusbenchError
 from evaluator.files import write_atomically
 from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge, Room
+from harness.challenge import Challenge, Limits, Room
 from harness.sandbox.failure import explain, explain_engine
 from harness.sandbox.images import ensure_base, ensure_image
 from harness.sandbox.log import LogReader
@@ -26,7 +29,7 @@ from harness.sandbox.owner import is_gone
 from harness.sandbox.profile import OWNER_LABEL, container_settings
 from harness.sandbox.stage import Outcome, Stage
 
-POLL_SECONDS = 0.25
+SHORTEST_WAIT = 0.01  # seconds; none at all would be no time limit
 SAVE_SECONDS = 60.0  # how often the output of a stage that resumes is saved
 SAVE_SHARE = 0.05  # of the time, at most
 MAX_ERROR_BYTES = 65536
@@ -43,9 +46,12 @@ class DockerRunner:
 
     name: Literal["docker", "process"] = "docker"
 
-    def __init__(self, challenge: Challenge, progress: Progress = quiet) -> None:
+    def __init__(
+        self, challenge: Challenge, progress: Progress = quiet, gpu_device: str | None = None
+    ) -> None:
         self._images = challenge.images
         self._progress = progress
+        self._gpu_device = gpu_device
         self.client = connect()
         self._ids: dict[Room, str] = {}
         remove_orphans(self.client)
@@ -53,10 +59,20 @@ class DockerRunner:
     def identify(self, stage_room: Room) -> str:
         """The id of a room's bundled image, built where it is missing."""
         if stage_room not in self._ids:
+            if stage_room == "infer-gpu":
+                self._demand_gpu()
             self._ids[stage_room] = ensure_image(
                 self.client, stage_room, self._images, self._progress
             )
         return self._ids[stage_room]
+
+    def _demand_gpu(self) -> None:
+        """Raise `device-unavailable`, before a large image is built, where there is no GPU."""
+        base = ensure_base(self.client, self._images)
+        with tempfile.TemporaryDirectory(prefix="busbench-gpu-") as name:
+            words, out = ("true",), Path(name)
+            asks = Stage("ready", "infer-gpu", words, {}, out, Limits(), image=base, gpu=True)
+            self.run(asks, quiet)
 
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage in the sandbox profile; see `Runner`."""
@@ -64,25 +80,49 @@ class DockerRunner:
         keeper = ensure_base(self.client, self._images)
         try:
             with open_output(self.client, stage, keeper) as output:
-                output.fill()
-                outcome = self._run(stage, image, output, progress)
+                outcome = self._run(stage, image, keeper, output, progress)
         except ENGINE_ERRORS as error:
             raise explain_engine(stage, engine_reason(error)) from error
         if outcome.failed:
             raise explain(stage, outcome)
 
-    def _run(self, stage: Stage, image: str, output: Output, progress: Progress) -> Outcome:
-        container = self.client.containers.create(**container_settings(stage, image, output.volume))
-        try:
-            return self._watch(container, stage, output, progress)
-        finally:
-            remove(container)
-
-    def _watch(
-        self, container: Container, stage: Stage, output: Output, progress: Progress
+    def _run(
+        self, stage: Stage, image: str, keeper: str, output: Output, progress: Progress
     ) -> Outcome:
         began = int(time.time())
-        container.start()
+        with ExitStack() as stack:
+            try:
+                container = stack.enter_context(self._started(stage, image, output))
+            except ENGINE_ERRORS as error:
+                lost = stage.image is None or isinstance(error, ImageNotFound)
+                if lost or not self._starts(stage, keeper, output):
+                    raise
+                raise explain_engine(stage, engine_reason(error), image_alone=True) from error
+            return self._watch(container, stage, output, progress, began)
+
+    @contextmanager
+    def _started(self, stage: Stage, image: str, output: Output) -> Iterator[Container]:
+        """The stage's container, once it has started; it is removed at the end."""
+        settings = container_settings(stage, image, output.volume, self._gpu_device)
+        container = self.client.containers.create(**settings)
+        try:
+            output.fill()
+            container.start()
+            yield container
+        finally:
+            output.remove_user(container)
+
+    def _starts(self, stage: Stage, image: str, output: Output) -> bool:
+        """Whether an image of ours starts as `stage` should have."""
+        try:
+            with self._started(replace(stage, command=("true",)), image, output):
+                return True
+        except ENGINE_ERRORS:
+            return False
+
+    def _watch(
+        self, container: Container, stage: Stage, output: Output, progress: Progress, began: int
+    ) -> Outcome:
         log = _Follower(container, progress)
         timed_out = _wait(container, stage, output)
         result = container.wait(timeout=60)
@@ -160,16 +200,29 @@ def _wait(container: Container, stage: Stage, output: Output) -> bool:
     others with it.
     """
     deadline = time.monotonic() + stage.limits.seconds
-    next_save = time.monotonic() + SAVE_SECONDS
-    while _running(container):
-        now = time.monotonic()
-        if now > deadline:
+    next_save = time.monotonic() + SAVE_SECONDS if stage.resumes else deadline
+    while not _ends_by(container, min(deadline, next_save)):
+        if time.monotonic() >= deadline:
             container.kill()
             return True
-        if stage.resumes and now > next_save:
+        if stage.resumes:
             next_save = _save(container, output)
-        time.sleep(POLL_SECONDS)
     return False
+
+
+def _ends_by(container: Container, moment: float) -> bool:
+    """Whether the container ends before `moment` (monotonic); the engine tells at once when.
+
+    Raises:
+        requests.RequestException: where it is the engine that fails.
+    """
+    try:
+        container.wait(timeout=max(moment - time.monotonic(), SHORTEST_WAIT))
+    except requests.RequestException:  # of more than one kind where the time is up
+        if time.monotonic() < moment:
+            raise
+        return False
+    return True
 
 
 def _save(container: Container, output: Output) -> float:
@@ -200,11 +253,6 @@ class _Follower(LogReader):
 
     def finish(self) -> None:
         self._thread.join(timeout=10)
-
-
-def _running(container: Container) -> bool:
-    container.reload()
-    return container.status in ("created", "running", "paused")
 
 
 def read_error(output: Path) -> dict[str, str] | None:

@@ -3,8 +3,9 @@
 One exit code carries many outcomes: 137 is a memory limit, a time limit or an operator's kill. The
 engine knows which, so it is asked first; what the stage itself says comes last, because a model
 that took the process over could have written it. Nothing that a participant's work can write, a
-log or an exit status, ever moves the blame from the participant: a free retry would be for the
-asking. Tables are read from the top, and the first row that applies wins.
+log, an exit status or the name of a program, ever moves the blame from the participant: a free
+retry would be for the asking. Where the machine could be to blame all the same, a container without
+the participant's work is asked. Tables are read from the top, and the first row that applies wins.
 """
 
 from __future__ import annotations
@@ -73,19 +74,21 @@ UNEXPLAINED: Mapping[StageName, tuple[str, str]] = {
     "train": ("training-failed", "Look at the log; run the image with the same limits yourself."),
     "gate": ("gate-refused", "Export the model again; `busbench check` tells what the gate sees."),
     "infer": ("model-failed", "Load the model with the same ONNX Runtime on your side first."),
+    "ready": ("stage-crashed", "See that other models run here, then run the same command again."),
     "score": ("stage-crashed", "Run the same command again; if it stays, report it with the log."),
     "probe": ("stage-crashed", "Run the same command again; if it stays, report it with the log."),
 }
-# What a stage's own error.json may claim: the scorer alone is beyond a participant's reach.
+# What a stage's own error.json may claim: where a participant's work runs, only its own fault.
 CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
     "train": (Fault.SUBMISSION,),
     "gate": (Fault.SUBMISSION,),
-    "infer": (Fault.SUBMISSION, Fault.ORGANISER, Fault.INFRASTRUCTURE),
+    "infer": (Fault.SUBMISSION,),
+    "ready": (Fault.ORGANISER, Fault.INFRASTRUCTURE),
     "score": (Fault.SUBMISSION, Fault.ORGANISER, Fault.INFRASTRUCTURE),
     "probe": (Fault.INFRASTRUCTURE,),
 }
 # Stages that run no participant's work: where they meet a limit, the limit is wrong.
-OURS: tuple[StageName, ...] = ("score", "probe")
+OURS: tuple[StageName, ...] = ("ready", "score", "probe")
 _LIMITS = ("limit-time", "limit-memory", "limit-disk", "limit-processes", "output-refused")
 
 
@@ -118,9 +121,15 @@ def _by_signs(stage: Stage, outcome: Outcome) -> BusbenchError:
     return _error(stage, outcome, unexplained, says, remedy)
 
 
-def explain_engine(stage: Stage, reason: str) -> BusbenchError:
-    """The error where the engine itself failed; `reason` is what it says."""
-    sign = next(sign for sign in ENGINE_SIGNS if sign.pattern.search(reason))
+def explain_engine(stage: Stage, reason: str, *, image_alone: bool = False) -> BusbenchError:
+    """The error where the engine itself failed.
+
+    Args:
+        reason: what it says, which may quote the image.
+        image_alone: whether it starts another image in the same way.
+    """
+    fits = (s for s in ENGINE_SIGNS if not image_alone or s.code == "image-refused")
+    sign = next(sign for sign in fits if image_alone or sign.pattern.search(reason))
     code = sign.code or "engine-unavailable"
     if code == "image-refused" and stage.image is None:
         code = "image-unavailable"  # one of our own

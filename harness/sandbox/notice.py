@@ -8,7 +8,8 @@ model saw, are blotted out. Scoring sees the labels: nothing of what it says goe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from pydantic import Field
 from evaluator.contract import Contract, write
 from evaluator.errors import CODES, BusbenchError
 
+NOTICE = "notice.json"
 MAX_LINE = 200
 _PATH = re.compile(r"(?<![\w.])~?(?:/[^\s/:'\",;()]+)+/?")
 _SECRET = re.compile(r"AGE-SECRET-KEY-\S+|\b[0-9a-fA-F]{16,}\b|\b[A-Za-z0-9+/_-]{40,}={0,2}")
@@ -73,6 +75,13 @@ def notice(error: BusbenchError) -> Notice:
     )
 
 
-def write_notice(error: BusbenchError, path: Path) -> None:
-    """Write what the participant is told beside the run, for whoever tells it."""
-    write(notice(error), path)
+@contextmanager
+def told_to_participant(path: Path) -> Iterator[None]:
+    """Whatever fails in it is told in `path`, for whoever hands it on; nothing old stays there."""
+    try:
+        yield
+    except BusbenchError as error:
+        with suppress(BusbenchError):  # a full disk must not hide what it is about
+            write(notice(error), path)
+        raise
+    path.unlink(missing_ok=True)

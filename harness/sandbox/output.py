@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
@@ -47,13 +48,19 @@ class Removable(Protocol):
 class Output:
     """The output volume of one running stage, through its keeper."""
 
-    def __init__(self, stage: Stage, volume: str, keeper: Container) -> None:
+    def __init__(
+        self, stage: Stage, volume: str, keeper: Container, beside: ThreadPoolExecutor
+    ) -> None:
         self.volume = volume
         self._stage = stage
         self._keeper = keeper
+        self._beside = beside
+        self.keeping = beside.submit(keeper.start)
 
     def fill(self) -> None:
-        """Put into the volume what an earlier, killed run of the stage had saved."""
+        """Wait for the keeper, before which nothing may use the volume, and put into it what an
+        earlier, killed run of the stage had saved."""
+        self.keeping.result()
         if not any(self._stage.output.iterdir()):
             return
         with tempfile.TemporaryFile() as archive:
@@ -86,6 +93,10 @@ class Output:
             fresh.rename(place)
         return found
 
+    def remove_user(self, container: Container) -> None:
+        """Remove a container that used the volume, while the keeper is removed."""
+        self._beside.submit(remove, container)
+
     def is_full(self, found: Unpacked) -> bool:
         """Whether what was fetched reaches a limit, or would pass it."""
         limits = self._stage.limits
@@ -106,12 +117,14 @@ def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterat
     name = f"busbench-{stage.name}-{uuid.uuid4().hex[:16]}"
     volume = client.volumes.create(name, labels=owner_labels("output"), **volume_settings(stage))
     try:
-        keeper = client.containers.create(**keeper_settings(image, name))
-        try:
-            keeper.start()
-            yield Output(stage, name, keeper)
-        finally:
-            remove(keeper)
+        with ThreadPoolExecutor(1, "busbench-keeper") as beside:
+            keeper = client.containers.create(**keeper_settings(image, name))
+            output = Output(stage, name, keeper, beside)
+            try:
+                yield output
+            finally:
+                wait([output.keeping])
+                remove(keeper)
     finally:
         remove(volume)
 

@@ -39,9 +39,17 @@ class ProcessRunner:
 
     name: Literal["docker", "process"] = "process"
 
+    def __init__(self, gpu_device: str | None = None) -> None:
+        self._gpu = {} if gpu_device is None else {"CUDA_VISIBLE_DEVICES": gpu_device}
+
     def identify(self, stage_room: Room) -> str:
         """The process and its version."""
         return f"process {MODULES[stage_room]} {harness.__version__}"
+
+    def environment(self, stage: Stage) -> dict[str, str]:
+        """What a stage's process is told, of which GPU it may see among others."""
+        ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **ours, **self._gpu, **stage.environment}
 
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage; only the time limit is kept. See `Runner`."""
@@ -53,13 +61,12 @@ class ProcessRunner:
             )
         inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
         words = stage.words(inside | {"out": str(stage.output.resolve())})
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
             [*die_with_parent(), sys.executable, "-m", MODULES[stage.room], *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment | dict(stage.environment),
+            env=self.environment(stage),
             start_new_session=True,  # a time-out takes the whole tree
         )
         timed_out = threading.Event()

@@ -64,12 +64,15 @@ def _confinement(pids: int, memory: int, cpus: float) -> dict[str, Any]:
     }
 
 
-def container_settings(stage: Stage, image: str, volume: str) -> dict[str, Any]:
+def container_settings(
+    stage: Stage, image: str, volume: str, gpu_device: str | None = None
+) -> dict[str, Any]:
     """The keyword arguments of `docker.containers.create` for a stage.
 
     Args:
         image: the image's id (`sha256:…`), never a tag that could move.
         volume: the name of its output volume.
+        gpu_device: which GPU a stage gets that needs one; null: the engine's first.
     """
     limits = stage.limits
     inside = places(stage)
@@ -100,8 +103,13 @@ def container_settings(stage: Stage, image: str, volume: str) -> dict[str, Any]:
             ),
         ],
         "labels": owner_labels(stage.name),
-        "device_requests": [DeviceRequest(count=1, capabilities=[["gpu"]])] if stage.gpu else [],
+        "device_requests": [_gpu_request(gpu_device)] if stage.gpu else [],
     }
+
+
+def _gpu_request(device: str | None) -> DeviceRequest:
+    which: dict[str, Any] = {"count": 1} if device is None else {"device_ids": [device]}
+    return DeviceRequest(**which, capabilities=[["gpu"]])
 
 
 def volume_settings(stage: Stage) -> dict[str, Any]:
@@ -122,6 +130,7 @@ def keeper_settings(image: str, volume: str) -> dict[str, Any]:
     """The keyword arguments of `docker.containers.create` for the keeper of a volume."""
     return {
         **_confinement(pids=16, memory=64 * MEBIBYTE, cpus=0.5),
+        "init": False,  # it has no children; so it starts sooner
         "image": image,
         "entrypoint": ["sleep"],
         "command": ["infinity"],

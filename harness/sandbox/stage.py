@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Literal, Protocol
 from evaluator.progress import Progress
 from harness.challenge import Limits, Room
 
-StageName = Literal["train", "gate", "infer", "score", "probe"]
+_PLACE = re.compile(r"\{(\w+)\}")
+StageName = Literal["train", "gate", "infer", "ready", "score", "probe"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Stage:
     resumes: bool = False  # its output is saved while it runs, and a second run finds it
 
     def words(self, places: Mapping[str, str]) -> list[str]:
-        """The command with every input and `out` at its place."""
-        return [word.format(**places) for word in self.command]
+        """The command with every input and `out` at its place; other braces mean nothing."""
+        return [_PLACE.sub(lambda name: places.get(name[1], name[0]), w) for w in self.command]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluator.contract import SealedCase, TrainingBundle, read
+from evaluator.contract import SealedCase, TrainingBundle, read, read_bytes
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 
@@ -41,12 +41,9 @@ class TrainingSet:
         if (path / "training").is_dir():
             path = path / "training"
         bundle = read(TrainingBundle, path / "bundle.json", "bundle-invalid", REMEDY)
-        try:
-            table = (path / "cases.csv").read_bytes()
-        except OSError as error:
-            raise _invalid(f"{path / 'cases.csv'} cannot be read ({error.strerror})") from error
+        table = read_bytes(path / "cases.csv", "bundle-invalid", REMEDY)
         if sha256_bytes(table) != bundle.cases_sha256:
-            raise _invalid(f"{path / 'cases.csv'} was changed")
+            raise BusbenchError("bundle-invalid", f"{path / 'cases.csv'} was changed.", REMEDY)
         return cls(path, bundle, _cases(table))
 
     def image(self, case: SealedCase) -> bytes:
@@ -58,11 +55,7 @@ class TrainingSet:
         return self._file("masks", case)
 
     def _file(self, kind: str, case: SealedCase) -> bytes:
-        path = self.path / kind / case.file
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise _invalid(f"{path} cannot be read ({error.strerror})") from error
+        return read_bytes(self.path / kind / case.file, "bundle-invalid", REMEDY)
 
 
 def _cases(table: bytes) -> tuple[TrainingCase, ...]:
@@ -84,7 +77,3 @@ def _cases(table: bytes) -> tuple[TrainingCase, ...]:
         )
         for row in rows.to_dict("records")
     )
-
-
-def _invalid(why: str) -> BusbenchError:
-    return BusbenchError("bundle-invalid", f"{why}.", REMEDY)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from evaluator.contract import CaseId, Contract, Digest, Label, SplitLock, read
+from evaluator.contract import CaseId, Contract, Digest, Label, SplitLock, read, read_bytes
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, sha256_bytes
 
@@ -143,11 +143,7 @@ def inspect(path: Path) -> tuple[FrozenSplit, list[str]]:
         BusbenchError: `split-invalid` where it is missing or cannot be read at all.
     """
     lock = read(SplitLock, path / "lock.json", "split-invalid", REMEDY)
-    try:
-        data = (path / "split.csv").read_bytes()
-    except OSError as error:
-        message = f"{path / 'split.csv'} cannot be read ({error.strerror})."
-        raise BusbenchError("split-invalid", message, REMEDY) from error
+    data = read_bytes(path / "split.csv", "split-invalid", REMEDY)
     split = FrozenSplit(path, lock, parse_table(data, str(path / "split.csv")))
     checks = (_lock_differs(lock), _rows_differ(split, data), _does_not_add_up(split))
     return split, [difference for check in checks for difference in check]

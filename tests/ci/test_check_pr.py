@@ -153,6 +153,18 @@ def test_two_teams_of_one_name_are_the_organisers_mistake(forge: Forge) -> None:
     assert "same name" in refused(forge, forge.propose(work)[0], "challenge-invalid")
 
 
+def test_a_team_that_is_registered_twice_is_the_organisers_mistake(forge: Forge) -> None:
+    """The second would silently take the first one's place."""
+    teams = forge.clone / "submissions" / "teams.yaml"
+    teams.write_text(teams.read_text() + "  alpha: {name: Team Gamma, accounts: [eve]}\n")
+    git(forge.clone, "commit", "-q", "-am", "Register")
+    git(forge.clone, "push", "-q", "origin", "main")
+    work = forge.checkout("eve")
+    hand_in(work)
+    head, _ = forge.propose(work)
+    assert "alpha stands there twice" in refused(forge, head, "challenge-invalid", author="eve")
+
+
 def bad(document: object) -> bytes:
     return yaml.safe_dump(document).encode()
 
@@ -190,6 +202,7 @@ MANIFESTS: dict[str, tuple[bytes, str]] = {
     "bytes that are not UTF-8": (b"schema: \xff\xfe\n", "submission-invalid"),
     "a YAML bomb": (BOMB, "submission-invalid"),
     "a YAML tag that runs code": (b"!!python/object/apply:os.system [id]\n", "submission-invalid"),
+    "a field that is there twice": (bad(manifest()) + b"team: beta\n", "submission-invalid"),
     "endless nesting": (b"[" * 5000, "submission-invalid"),
     "a huge manifest": (b"#" * 70_000, "pull-request-refused"),
     "nothing": (b"", "submission-invalid"),

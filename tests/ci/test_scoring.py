@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from image_lane import debian
 
 from ci import after_merge, score_pr
 from ci.after_merge import record_merged
 from ci.comment import refusal, result
+from ci.lfs import parse_pointer
 from ci.score_pr import score_approved
 from ci.state import State
 from evaluator.errors import BusbenchError
@@ -175,24 +178,63 @@ def test_a_file_that_is_nowhere_is_named(journey: Journey) -> None:
     assert "neither in the pull request nor uploaded" in comment
 
 
-def test_a_lfs_object_is_taken_from_the_clone_by_its_digest(journey: Journey) -> None:
-    """`git lfs fetch` leaves it there; the pull request holds a pointer."""
+@pytest.fixture
+def git_lfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's Git LFS, on the path of participants and of the organiser."""
+    folder = debian("git-lfs", "usr/bin/git-lfs").parent
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def use_lfs(work: Path, method: str) -> None:
+    """As docs/pull-requests.md tells a participant."""
+    git(work, "lfs", "install", "--local")
+    rule = f"submissions/alpha/{method}/*.onnx filter=lfs -text\n"
+    (work / ".git" / "info" / "attributes").write_text(rule)
+
+
+@pytest.mark.usefixtures("git_lfs")
+def test_a_file_in_git_lfs_is_fetched_by_its_digest(journey: Journey) -> None:
     forge = journey.forge
-    data = model_bytes(-2.0)
-    sha256 = sha256_bytes(data)
     work = forge.checkout("lfs")
-    file = hand_in(work, method="lfs").parent / "lfs" / "all.onnx"
-    file.write_text(
-        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(data)}\n"
-    )
-    store = forge.clone / ".git" / "lfs" / "objects" / sha256[:2] / sha256[2:4]
-    store.mkdir(parents=True)
-    (store / sha256).write_bytes(data)
-    score(forge, *forge.propose(work))  # the team's second and last submission
+    use_lfs(work, "lfs")
+    hand_in(work, method="lfs")
+    pull = forge.propose(work)  # the hook of Git LFS pushes the object, too
+    committed = git(work, "show", "HEAD:submissions/alpha/lfs/all.onnx")
+    assert parse_pointer(committed.encode() + b"\n") is not None
+    assert not (forge.clone / ".git" / "lfs" / "objects").exists()
+    score(forge, *pull)  # the team's second and last submission
+    assert (submissions(forge)[-1].method, submissions(forge)[-1].code) == ("lfs", None)
     hand_in(work, method="third", bias=-1.0)
     git(work, "rm", "-q", "-r", "submissions/alpha/lfs", "submissions/alpha/lfs.yaml")
     code, comment = refused(forge, *forge.propose(work))
     assert code == "quota-exceeded" and "has used its 2 submissions" in comment
+
+
+@pytest.mark.usefixtures("git_lfs")
+def test_a_pointer_without_its_object_is_refused_and_takes_no_quota(journey: Journey) -> None:
+    forge, before = journey.forge, submissions(journey.forge)
+    work = forge.checkout("pointer")
+    use_lfs(work, "pointer")
+    git(work, "config", "core.hooksPath", os.devnull)  # no hook pushes the object
+    hand_in(work, method="pointer", bias=-3.0)
+    code, comment = refused(forge, *forge.propose(work))
+    assert code == "pull-request-refused" and submissions(forge) == before
+    assert "all.onnx is a Git LFS pointer, and its object was never pushed" in comment
+    assert str(forge.root) not in comment
+
+
+def test_a_machine_without_git_lfs_is_not_the_participants_fault(
+    journey: Journey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge = journey.forge
+    work = forge.checkout("without")
+    file = hand_in(work, method="without", bias=-4.0).parent / "without" / "all.onnx"
+    sha256 = sha256_bytes(file.read_bytes())
+    file.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize 200\n")
+    pull = forge.propose(work)
+    monkeypatch.setattr("ci.git.shutil.which", lambda _: None)
+    code, comment = refused(forge, *pull)
+    assert code == "extra-missing" and "nothing was counted" in comment
 
 
 def test_a_failure_shows_no_word_of_the_stage(journey: Journey) -> None:

@@ -7,13 +7,20 @@ programs are Debian's, taken out of their packages without being installed.
 from __future__ import annotations
 
 import io
+import json
 import os
+import socket
 import subprocess
 import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import docker
 import pytest
+import requests
 import yaml
 from factories import submission_document
 from infer_helpers import blur
@@ -36,9 +43,12 @@ case $1 in
   hard-link) cp -r /cases/honest/. /out; ln /out/all.onnx /out/other.onnx ;;
   fifo) cp -r /cases/honest/. /out; rm /out/all.onnx; mkfifo /out/all.onnx ;;
   device) mknod /out/all.onnx b 8 0 ;;
+  nests) name=$(printf '%0250d' 0); cd /out; while mkdir $name && cd $name; do :; done; exit 0 ;;
+  strange-names) cp -r /cases/honest/. /out; : > "/out/$(printf 'a\377\nb')" ;;
   very-many-files) i=0; while : > /out/$i; do i=$((i+1)); done ;;
   prints-gigabytes) yes 'a line that nobody will ever read to its end' ;;
   ends-well-without-a-model) exit 0 ;;
+  blames-the-machine) cp /lie.json /out/error.json; exit 30 ;;
   resumes) if [ ! -f /out/checkpoint ]; then
       echo 1 > /out/checkpoint; while :; do sleep 1; done
     fi
@@ -46,6 +56,9 @@ case $1 in
   *) cp -r /cases/$1/. /out ;;
 esac
 """
+
+
+LIE = {"code": "engine-unavailable", "message": "No engine answers.", "remedy": "Try again."}
 
 
 def debian(package: str, program: str) -> Path:
@@ -108,17 +121,29 @@ def build(client: docker.DockerClient, tag: str, *lines: str) -> str:
         ".dockerignore": b"Dockerfile\n.dockerignore\n",
         "bin/busybox": busybox,
         "train.sh": SCRIPT.encode(),
+        "lie.json": json.dumps(LIE).encode(),
         **{f"cases/{c}/{f}": data for c, fs in CASES.items() for f, data in fs.items()},
     }
+    applets = ("sh", "cp", "dd", "ln", "mkfifo", "mknod", "mkdir", "printf", "rm", "sleep", "yes")
+    return build_from(client, tag, files, {f"bin/{applet}": "busybox" for applet in applets})
+
+
+def build_from(
+    client: docker.DockerClient,
+    tag: str,
+    files: Mapping[str, bytes],
+    links: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Build an image out of files, a Dockerfile among them, and links; its id."""
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as archive:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(data), 0o755
             archive.addfile(member, io.BytesIO(data))
-        for applet in ("sh", "cp", "dd", "ln", "mkfifo", "mknod", "rm", "sleep", "yes"):
-            member = tarfile.TarInfo(f"bin/{applet}")
-            member.type, member.linkname = tarfile.SYMTYPE, "busybox"
+        for name, target in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
             archive.addfile(member)
     context.seek(0)
     image, _ = client.images.build(fileobj=context, custom_context=True, tag=tag, rm=True)
@@ -144,21 +169,44 @@ def bundle_document(folder: Path) -> Path:
     return folder
 
 
-def start_registry(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """A real registry on localhost, which keeps its images below `folder`."""
+@contextmanager
+def serve_registry(folder: Path) -> Iterator[str]:
+    """A real registry on localhost, which keeps its images below `folder`; its address."""
     program = debian("docker-registry", "usr/bin/docker-registry")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     settings = {
         "version": 0.1,
         "log": {"level": "error"},
         "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
-        "http": {"addr": f"127.0.0.1:{port}"},
+        "http": {"addr": address},
     }
     (folder / "registry.yml").write_text(yaml.safe_dump(settings))
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [program, "serve", folder / "registry.yml"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    try:
+        for _ in range(100):
+            try:
+                requests.get(f"http://{address}/v2/", timeout=1)
+                break
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def push(client: docker.DockerClient, name: str, tag: str) -> str:
+    """Push `name:tag`, have the engine forget it, and give its name by digest."""
+    told = [json.loads(line) for line in client.images.push(name, tag).splitlines()]
+    digest = next(step["aux"]["Digest"] for step in told if "aux" in step)
+    forget(client, f"{name}:{tag}", f"{name}@{digest}")
+    return f"{name}@{digest}"
 
 
 def forget(client: docker.DockerClient, *names: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,19 +15,29 @@ from pathlib import Path
 
 import docker
 import pytest
-import requests
-from image_lane import CASES, ENTRY_POINT, build, bundle_document, forget, start_registry
+from image_lane import (
+    CASES,
+    ENTRY_POINT,
+    build,
+    bundle_document,
+    forget,
+    push,
+    serve_registry,
+)
 
 from evaluator.errors import BusbenchError, Fault
+from evaluator.hardware import device_name
 from evaluator.progress import quiet
 from harness.challenge import Challenge, Limits, StageLimits
 from harness.lanes.check import check
 from harness.lanes.intake import read_submission
 from harness.lanes.train import TrainSettings, train
 from harness.lanes.trained_by import trained_here
-from harness.sandbox import DockerRunner, ProcessRunner
+from harness.sandbox import DockerRunner, ProcessRunner, Stage
+from harness.sandbox.failure import UNEXPLAINED
 from harness.sandbox.profile import LOG_FILES, LOG_MB, MEBIBYTE, OWNER_LABEL
 from harness.sandbox.references import Wanted, resolve
+from harness.sandbox.stage import StageName
 from harness.sealing.keys import Keys
 
 pytestmark = pytest.mark.docker
@@ -48,8 +57,11 @@ ENDS = {
     "fifo": ("output-refused", "a named pipe (all.onnx)"),
     "device": ("training-failed", "mknod"),
     "very-many-files": ("limit-disk", "200 files"),
+    "nests": ("output-refused", "an unusable name"),
+    "strange-names": ("output-refused", "an unusable name"),
     "prints-gigabytes": ("limit-time", "6 s"),
     "ends-well-without-a-model": ("training-failed", "no submission.yaml"),
+    "blames-the-machine": ("training-failed", "exit status 30"),
     "declares-one-leaves-another": ("submission-invalid", "all.onnx is missing"),
     "unknown-field": ("submission-invalid", "score"),
     "path-traversal": ("submission-invalid", "models.0.file"),
@@ -116,6 +128,21 @@ def test_no_misbehaviour_becomes_a_submission_or_our_fault(
     assert error is not None and error.code == code, error
     assert words in error.message and error.fault is Fault.SUBMISSION
     assert not trained[name].out.exists()
+    told = json.loads(trained[name].out.with_name(f"{name}.notice.json").read_text())
+    assert (told["stage"], told["code"], told["fault"]) == ("train", code, "submission")
+    assert str(trained[name].out.parent) not in told["last_line"]
+
+
+@pytest.mark.parametrize("name", ["train", "gate", "infer"])
+def test_no_stage_with_a_participants_work_can_blame_the_machine(
+    image: str, tmp_path: Path, name: StageName
+) -> None:
+    """As a network would that took the process over."""
+    lying = Stage(name, "infer", ("blames-the-machine",), {}, tmp_path, SHORT, image=image)
+    with pytest.raises(BusbenchError) as blamed:
+        DockerRunner(CHALLENGE).run(lying, quiet)
+    assert "engine-unavailable" in (tmp_path / "error.json").read_text()
+    assert blamed.value.code == UNEXPLAINED[name][0] and blamed.value.fault is Fault.SUBMISSION
 
 
 def test_nothing_but_regular_files_reaches_the_host(trained: dict[str, Trained]) -> None:
@@ -251,21 +278,8 @@ def test_an_operators_stop_is_not_the_participants_fault(
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real registry."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = start_registry(tmp_path_factory.mktemp("registry"), port)
-    try:
-        for _ in range(100):
-            try:
-                requests.get(f"http://127.0.0.1:{port}/v2/", timeout=1)
-                break
-            except requests.ConnectionError:
-                time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
+    with serve_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -273,11 +287,9 @@ def pushed(engine: docker.DockerClient, registry: str) -> Iterator[str]:
     """An image by digest, with a layer that lies in the registry alone."""
     name = f"{registry}/team/method"
     build(engine, f"{name}:v1", "COPY cases /again", ENTRY_POINT)
-    told = [json.loads(line) for line in engine.images.push(name, "v1").splitlines()]
-    digest = next(step["aux"]["Digest"] for step in told if "aux" in step)
-    forget(engine, f"{name}:v1", f"{name}@{digest}")
-    yield f"{name}@{digest}"
-    forget(engine, f"{name}@{digest}")
+    reference = push(engine, name, "v1")
+    yield reference
+    forget(engine, reference)
 
 
 def code_of(client: docker.DockerClient, wanted: Wanted) -> tuple[str, str]:
@@ -347,13 +359,37 @@ def test_a_bad_image_is_refused_before_it_starts(
     assert code == "image-refused" and words in text
 
 
-def test_an_entry_point_that_is_not_there_is_the_participants_fault(
-    engine: docker.DockerClient, bundle: Path, tmp_path: Path
+# What an image may do so that the engine cannot start it, in words of the machine's own failures.
+UNSTARTABLE = {
+    "a program that is not there": ('ENTRYPOINT ["/nothing"]',),
+    "a program called a full disk": ('ENTRYPOINT ["/no space left on device"]',),
+    "a program called a driver": ('ENTRYPOINT ["could not select device driver"]',),
+    "a file where the scratch belongs": ("COPY train.sh /tmp", ENTRY_POINT),
+    "a file where the output belongs": ("COPY train.sh /out", ENTRY_POINT),
+}
+
+
+@pytest.mark.parametrize("what", UNSTARTABLE)
+def test_an_image_that_cannot_start_is_the_participants_fault(
+    engine: docker.DockerClient, bundle: Path, tmp_path: Path, what: str
 ) -> None:
     tag = f"busbench-test/nothing:{uuid.uuid4().hex[:8]}"
-    identity = build(engine, tag, 'ENTRYPOINT ["/nothing"]')
+    identity = build(engine, tag, *UNSTARTABLE[what])
     try:
         ended = attempt(identity, "honest", bundle, tmp_path / "out").error
     finally:
         forget(engine, tag)
     assert ended is not None and ended.code == "image-refused", ended
+
+
+@pytest.mark.parametrize("name", ["train", "infer"])
+def test_a_gpu_that_is_not_there_is_the_machines_fault(
+    image: str, tmp_path: Path, name: StageName
+) -> None:
+    wants = Stage(name, "infer", ("honest",), {}, tmp_path, SHORT, image=image, gpu=True)
+    if device_name("cuda") != "unknown":
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(BusbenchError) as refused:
+        DockerRunner(CHALLENGE).run(wants, quiet)
+    assert refused.value.code == "device-unavailable"
+    assert refused.value.fault is Fault.INFRASTRUCTURE and "--device cpu" in refused.value.remedy

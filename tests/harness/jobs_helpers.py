@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.audit import audit
 from harness.datasets import phantom
+from harness.jobs.inputs import Input
 from harness.jobs.job import key_of, write_result
 from harness.prepare import prepare
 from harness.sealing.bundle import Bundles, Recipients, seal
@@ -109,6 +110,21 @@ class WriteWord:
         write_result(self, {self.word: self.folder / self.word})
 
 
+@dataclass(frozen=True)
+class ReadWord(WriteWord):
+    """A job that writes the word that it reads from its input."""
+
+    input: Input | None = None
+
+    def run(self, progress) -> None:
+        assert self.input is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "runs").open("a") as handle:
+            handle.write(f"{self.word} {os.getpid()}\n")
+        (self.folder / self.word).write_text((self.input.here() / "word").read_text())
+        write_result(self, {self.word: self.folder / self.word})
+
+
 def runs(folder: Path) -> list[str]:
     """The words of all runs that were begun, in their order."""
     return [line.split()[0] for line in (folder / "runs").read_text().splitlines()]
@@ -117,3 +133,21 @@ def runs(folder: Path) -> list[str]:
 def processes(folder: Path) -> list[int]:
     """The processes in which runs were begun, in their order."""
     return [int(line.split()[1]) for line in (folder / "runs").read_text().splitlines()]
+
+
+@dataclass
+class Heard:
+    """A recorder that keeps what it hears, and may refuse a word."""
+
+    refuses: str = ""
+    ended: list[str] = field(default_factory=list)
+
+    def start(self, job: WriteWord) -> None:
+        if job.word == self.refuses:
+            raise BusbenchError("quota-exceeded", "No more.", "Wait.")
+
+    def done(self, job: WriteWord) -> None:
+        self.ended.append(job.word)
+
+    def failed(self, job: WriteWord, error: BusbenchError) -> None:
+        self.ended.append(f"{job.word}: {error.code}")

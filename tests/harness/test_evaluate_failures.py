@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from factories import submission_document
-from infer_helpers import dice_rolling
+from infer_helpers import blur, dice_rolling, network
 from make_bundle import make_bundle
+from onnx import helper, numpy_helper
 
 from evaluator.contract import SealedBundle, SealedIndex, write
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from evaluator.sealed import seal_archive
 from harness.challenge import Challenge
-from harness.lanes.evaluate import NOTICE, REPORT, evaluate
+from harness.lanes.evaluate import REPORT, evaluate
 from harness.lanes.intake import read_submission
 from harness.lanes.trained_by import TrainedBy, write_note
 from harness.sandbox import ProcessRunner
+from harness.sandbox.notice import NOTICE
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
@@ -58,15 +61,34 @@ def bundles(tmp_path: Path, keys: Keys) -> Bundles:
     return Bundles.open(root)
 
 
+def hand_in(root: Path, model: bytes) -> Path:
+    folder = root / "submission"
+    folder.mkdir()
+    (folder / "all.onnx").write_bytes(model)
+    document = submission_document({"all.onnx": model})
+    (folder / "submission.yaml").write_text(yaml.safe_dump(document))
+    return folder
+
+
+def nan_in_the_dusk() -> bytes:
+    """What the gate tries is black or bright enough for it; the images are between."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["mean"]),
+        helper.make_node("Sub", ["mean", "dusk"], ["off"]),
+        helper.make_node("Mul", ["off", "off"], ["far"]),
+        helper.make_node("Sub", ["far", "near"], ["outside"]),
+        helper.make_node("Log", ["outside"], ["log"]),
+        helper.make_node("Add", ["x", "log"], ["y"]),
+    ]
+    stored = {"dusk": 0.2, "near": 0.15**2}
+    arrays = [numpy_helper.from_array(np.float32([v]), name) for name, v in stored.items()]
+    return network(nodes, arrays)
+
+
 @pytest.fixture
 def submission(tmp_path: Path) -> Path:
     """One that the gate refuses."""
-    folder = tmp_path / "submission"
-    folder.mkdir()
-    (folder / "all.onnx").write_bytes(dice_rolling())
-    document = submission_document({"all.onnx": dice_rolling()})
-    (folder / "submission.yaml").write_text(yaml.safe_dump(document))
-    return folder
+    return hand_in(tmp_path, dice_rolling())
 
 
 def refused(submission: Path, bundles: Bundles, keys: Keys) -> BusbenchError:
@@ -87,6 +109,26 @@ def test_a_failure_leaves_a_notice_and_the_whole_log(
     assert (told["stage"], told["code"], told["fault"]) == ("gate", "gate-refused", "submission")
     assert str(submission.parent) not in json.dumps(told)
     assert (notice.parent / "gate.log").read_text()
+
+
+def test_a_model_that_fails_is_blamed_after_another_one_ran(
+    tmp_path: Path, bundles: Bundles, keys: Keys
+) -> None:
+    error = refused(hand_in(tmp_path, nan_in_the_dusk()), bundles, keys)
+    assert (error.code, error.stage) == ("model-failed", "infer")
+    (notice,) = (tmp_path / "runs").rglob(NOTICE)
+    told = json.loads(notice.read_text())
+    assert (told["stage"], told["fault"]) == ("infer", "submission") and told["last_line"]
+    assert (notice.parent / "ready.log").exists()
+
+
+def test_the_organisers_wrong_key_is_never_the_submissions_fault(
+    tmp_path: Path, bundles: Bundles, other_keys: Keys
+) -> None:
+    error = refused(hand_in(tmp_path, blur()), bundles, other_keys)
+    assert (error.code, error.stage) == ("keys-invalid", "ready")
+    (notice,) = (tmp_path / "runs").rglob(NOTICE)
+    assert json.loads(notice.read_text())["fault"] == "organiser"
 
 
 def test_a_forged_note_ends_the_evaluation_before_it_begins(

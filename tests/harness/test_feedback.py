@@ -104,7 +104,8 @@ def test_only_the_submissions_own_failures_take_quota(book: Book, code: str, cou
     told = book.fail(own, STRICT, DAY, error)
     assert told.counted is counts
     assert len(book.submissions) == counts
-    assert (told.status, told.code, told.scores) == ("failed", code, None)
+    assert told.notice is not None
+    assert (told.status, told.notice.code, told.scores) == ("failed", code, None)
     assert "case_017" not in told.model_dump_json() and "/srv" not in told.model_dump_json()
 
 

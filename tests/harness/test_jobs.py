@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from factories import make_report
-from jobs_helpers import WriteWord, runs
+from jobs_helpers import Heard, WriteWord, runs
 
-from evaluator.contract import InputSpec
+from evaluator.contract import InputSpec, TrainingBundle
 from evaluator.errors import BusbenchError
-from harness.jobs import Chain, Serial, run_chains
+from harness.challenge import Challenge
+from harness.cli.standing import summary
+from harness.jobs import Chain, Serial, Site, run_chains
+from harness.jobs.driver import Finished, Standing
+from harness.jobs.inputs import Input
 from harness.jobs.job import held, is_done, run_once
+from harness.jobs.participants import TrainImage
 from harness.jobs.table import Line, TrackTable, seed, to_markdown
 from harness.sandbox.failure import killed
+from harness.sandbox.references import Wanted
 
 
 def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
@@ -19,13 +27,24 @@ def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
         jobs = tuple(WriteWord(word, tmp_path, code) for word in words)
         return Chain(jobs, lambda: WriteWord(f"after-{words[0]}", tmp_path), "write")
 
-    seen: list[str] = []
+    heard = Heard()
     chains = [chain("bad", code="model-failed"), chain("good", "fine")]
-    standing = run_chains(chains, Serial(), lambda job: seen.append(job.label))
+    standing = run_chains(chains, Serial(), heard)
     assert runs(tmp_path) == ["bad", "good", "fine", "after-good"]
-    assert seen == ["write good", "write fine", "write after-good"]
+    assert heard.ended == ["bad: model-failed", "good", "fine", "after-good"]
     assert [end.error.code for end in standing.failed] == ["model-failed"]
     assert (standing.total, standing.skipped, standing.left.total()) == (5, 1, 0)
+
+
+def test_a_job_that_the_recorder_refuses_is_never_run(tmp_path) -> None:
+    chains = [Chain((WriteWord(word, tmp_path),)) for word in ("one", "two")]
+    heard = Heard(refuses="one")
+    standing = run_chains(chains, Serial(), heard)
+    assert runs(tmp_path) == ["two"] and heard.ended == ["one: quota-exceeded", "two"]
+    assert standing.status == 10
+    kept = Heard(refuses="two")  # what is done needs no leave
+    run_chains(chains[1:], Serial(), kept)
+    assert kept.ended == ["two"]
 
 
 def test_a_follower_that_cannot_be_made_is_a_failure_with_its_reason(tmp_path) -> None:
@@ -62,6 +81,49 @@ def test_the_result_of_another_job_is_never_taken_for_ones_own(tmp_path) -> None
 def test_a_submission_is_never_blamed_for_a_worker_that_it_cannot_reach(stage, fault) -> None:
     error = killed("evaluate unext", stage, 3)
     assert error.fault.name == fault and "died 3 times" in error.message
+
+
+def test_the_view_tells_what_is_done_who_is_to_blame_and_how_long_is_left(tmp_path) -> None:
+    words = ("one", "two", "bad", "worse", "three", "four")
+    jobs = [WriteWord(word, tmp_path) for word in words]
+    standing = Standing(Counter(write=len(jobs)), slots=2)
+    standing.take(Finished(jobs[0], 30.0))
+    standing.take(Finished(jobs[1], 0.0, kept=True))  # tells nothing of how long jobs take
+    standing.take(Finished(jobs[2], 10.0, BusbenchError("model-failed", "It failed.", "Mend it.")))
+    standing.take(Finished(jobs[3], 20.0, BusbenchError("disk-full", "It is full.", "Mend it.")))
+    standing.running = tuple(jobs[4:])
+    assert summary(standing) == (
+        "2 of 6 done · running: write three; write four"
+        " · failed: 1 by the submission, 1 by the machine · about 0:00:20 left"
+    )
+    assert standing.status == 30
+
+
+@pytest.mark.parametrize(("runner", "stage"), [("process", "train"), ("docker", None)])
+def test_who_dies_in_a_container_never_took_the_worker_with_it(tmp_path, runner, stage) -> None:
+    job = TrainImage(
+        name="net",
+        wanted=Wanted("net@sha256:" + "a" * 64),
+        command=(),
+        bundle=Input(tmp_path),
+        facts=TrainingBundle(
+            dataset="phantom",
+            track="phantom",
+            split_version="v1",
+            split_digest="1" * 64,
+            folds=2,
+            cases=1,
+            cases_sha256="2" * 64,
+        ),
+        out=tmp_path / "out",
+        keys=None,
+        site=Site(runner, Challenge()),
+    )
+    assert job.stage is None  # nothing of the participant's was running
+    (tmp_path / "out.work").mkdir()
+    assert job.stage == stage
+    code = killed(job.label, job.stage, 3).code
+    assert code == ("training-failed" if stage else "stage-crashed")
 
 
 def test_two_runs_never_work_in_one_folder(tmp_path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.errors import CODES, BusbenchError
-from harness.sandbox.notice import REDACTIONS, notice, write_notice
+from harness.sandbox.notice import REDACTIONS, notice, told_to_participant
 
 
 def line(stage: str, text: str) -> str:
@@ -53,10 +53,18 @@ def test_no_line_is_long(text: str, stage: str) -> None:
 
 
 def test_the_notice_names_stage_code_fault_and_meaning(tmp_path: Path) -> None:
-    write_notice(
-        BusbenchError("limit-time", "secret words", "r", stage="train"), tmp_path / "notice.json"
-    )
-    told = json.loads((tmp_path / "notice.json").read_text())
+    path = tmp_path / "notice.json"
+    with pytest.raises(BusbenchError), told_to_participant(path):
+        raise BusbenchError("limit-time", "secret words", "r", stage="train")
+    told = json.loads(path.read_text())
     assert told["stage"] == "train" and told["code"] == "limit-time"
     assert told["fault"] == "submission" and told["meaning"] == CODES["limit-time"][1]
     assert "secret words" not in json.dumps(told)
+
+
+def test_no_notice_outlives_the_failure_that_it_tells(tmp_path: Path) -> None:
+    path = tmp_path / "notice.json"
+    path.write_text("of an earlier run")
+    with told_to_participant(path):
+        pass
+    assert not path.exists()

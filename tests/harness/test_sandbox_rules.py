@@ -57,6 +57,13 @@ def test_the_command_names_places_inside() -> None:
     assert found == ["infer", "--images", "/in/images", "--out", "/out"]
 
 
+@pytest.mark.parametrize("word", ["{nobody}", "{images.__class__}", "{", "{}", '{"rate": 0.1}'])
+def test_words_of_a_participant_are_no_format(word: str) -> None:
+    """A manifest of a pull request may hold any."""
+    command = container_settings(stage(command=(word, "{out}")), "sha256:abc", "volume")["command"]
+    assert command == [word, "/out"]
+
+
 def test_no_variable_of_the_host_reaches_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD", "/evil.so")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -108,6 +115,12 @@ HONEST = {"code": "model-failed", "message": "fold-0.onnx gave NaN.", "remedy": 
         ("train", Outcome(1), "training-failed"),
         ("train", Outcome(30, error=LYING), "training-failed"),
         ("gate", Outcome(30, error=LYING), "gate-refused"),
+        ("infer", Outcome(30, error=LYING), "model-failed"),
+        ("infer", Outcome(20, error={**LYING, "code": "bundle-invalid"}), "model-failed"),
+        ("ready", Outcome(30, error={**LYING, "code": "device-unavailable"}), "device-unavailable"),
+        ("ready", Outcome(20, error={**LYING, "code": "keys-invalid"}), "keys-invalid"),
+        ("ready", Outcome(139), "stage-crashed"),
+        ("ready", Outcome(137, timed_out=True), "limits-too-low"),
         ("gate", Outcome(139), "gate-refused"),
         ("infer", Outcome(143, stopped=True), "stage-stopped"),
         ("infer", Outcome(137, stopped=True, oom_killed=True), "limit-memory"),
@@ -157,7 +170,7 @@ def test_an_image_of_ours_that_cannot_start_is_not_the_participants() -> None:
     assert error.fault is Fault.INFRASTRUCTURE
 
 
-@pytest.mark.parametrize("name", ["train", "gate"])
+@pytest.mark.parametrize("name", ["train", "gate", "infer"])
 @given(
     tail=st.one_of(st.text(), st.sampled_from(["no CUDA-capable device", "engine-unavailable"])),
     code=st.integers(1, 255),
@@ -186,7 +199,7 @@ def test_the_message_names_the_whole_log() -> None:
 
 
 def test_a_participant_cannot_blame_the_infrastructure() -> None:
-    for name in ("train", "gate"):
+    for name in ("train", "gate", "infer"):
         assert explain(stage(name), Outcome(30, error=LYING)).fault is Fault.SUBMISSION
 
 

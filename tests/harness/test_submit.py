@@ -17,6 +17,7 @@ from harness.cli import app
 from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.feedback import Book
 from harness.lanes.evaluate import Evaluation
+from harness.lanes.intake import read_submission
 from harness.lanes.submit import Accepted, RefusedError, submit
 from harness.ledger import verify_ledger
 from tests.harness.conftest import Evaluated
@@ -43,7 +44,9 @@ def hand_in(own: Evaluated, day: date = DAY, fails: BusbenchError | None = None)
         return own.challenge.evaluate(submission, own.runs)
 
     settings = own.challenge.settings.model_copy(update={"phases": (PHASE,)})
-    return submit(submission, own.ledger, own.challenge.keys, settings, evaluate, day)
+    return submit(
+        read_submission(submission), own.ledger, own.challenge.keys, settings, evaluate, day
+    )
 
 
 def test_a_team_gets_rounded_numbers_and_the_ledger_exact_ones(own: Evaluated) -> None:
@@ -102,7 +105,7 @@ def test_per_case_results_come_when_they_open(own: Evaluated) -> None:
     settings = own.challenge.settings  # no phases: everything is open
     submission = own.challenge.root / "submission"
     accepted = submit(
-        submission,
+        read_submission(submission),
         own.ledger,
         own.challenge.keys,
         settings,

@@ -1,0 +1,57 @@
+"""Could inference run here, were there no model to blame? Key, images and device are tried.
+
+The harness asks this where a participant's model failed, in a container that has none: what a stage
+says of itself is not believed once a participant's work has run in it.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from evaluator.backends import InferSettings, open_model
+from evaluator.errors import BusbenchError
+from evaluator.sealed import open_sealed
+
+SIDE = 32
+
+
+def ready(out: Path, *, images: Path, key: Path, settings: InferSettings) -> None:
+    """Read every sealed image, and run a network of one layer on the device.
+
+    Args:
+        out: an existing folder, where the network's file goes.
+
+    Raises:
+        BusbenchError: `keys-invalid`, `bundle-invalid`, `device-unavailable`,
+            `triton-unavailable`, `extra-missing`; `stage-crashed` where not even this network runs.
+    """
+    with open_sealed(images, key) as (_, cases):
+        for _ in cases:
+            pass
+    file = out / "ready.onnx"
+    file.write_bytes(_network())
+    try:
+        with closing(open_model(file, settings)) as model:
+            model.run(np.zeros((1, 1, SIDE, SIDE), np.float32))
+    except BusbenchError as error:
+        if error.code != "model-failed":
+            raise
+        message = f"Not even a network of one layer runs on {settings.device}: {error.message}"
+        raise BusbenchError("stage-crashed", message, "Run another model to see.") from error
+
+
+def _network() -> bytes:
+    """A rectifier: every provider has it, and it gives back what it gets."""
+    shape: list[str | int | None] = ["n", 1, SIDE, SIDE]
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "ready",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    opset = helper.make_opsetid("", 17)
+    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())

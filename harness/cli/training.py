@@ -1,0 +1,122 @@
+"""`busbench train` of many images or bundles, or on a cluster: a job each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import typer
+
+from evaluator.contract import TrainingBundle, read
+from evaluator.errors import BusbenchError
+from evaluator.progress import quiet
+from harness.cli.app import out, print_json
+from harness.cli.standing import failures, standing_view
+from harness.jobs import Chain, Site, open_executor, run_chains
+from harness.jobs.inputs import offer
+from harness.jobs.job import held
+from harness.jobs.participants import REFERENCE, TrainImage, image_id
+from harness.lanes.intake import read_submission
+from harness.sandbox.references import Wanted
+
+REMEDY = "Name the `training` folder that `busbench seal` made."
+_SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command was asked for."""
+
+    images: Sequence[str]  # IMAGE or NAME=IMAGE
+    pull: bool
+    command: tuple[str, ...]
+    own_command: bool  # whether the user named it
+    bundles: Sequence[Path]
+    track: str | None
+    out: Path
+    keys: Path | None
+    inputs: str | None
+
+
+def train_many(asked: Asked, site: Site, *, cluster: str | None, as_json: bool) -> None:
+    """Train each image on each bundle once; one that fails holds up no other."""
+    with (
+        held(asked.out.with_name(f"{asked.out.name}.lock"), wait=False),
+        standing_view() as view,
+    ):
+        jobs = _jobs(asked, site)
+        with open_executor(cluster, view.progress, view.say, gpu=site.uses_gpu) as executor:
+            chains = [Chain((job,)) for job in jobs]
+            standing = run_chains(chains, executor, watch=view.watch)
+    done = {end.job.key for end in standing.finished if end.error is None}
+    trained = [(job, read_submission(job.out)) for job in jobs if job.key in done]
+    if as_json:
+        told = [{"folder": str(job.out), "submission": s.document()} for job, s in trained]
+        print_json({"trained": told, "failed": failures(standing)})
+    else:
+        for job, submission in trained:
+            out.print(
+                f"submission       {job.out}  {len(submission.models)} models, {submission.method}",
+                soft_wrap=True,
+            )
+    if standing.failed:
+        raise typer.Exit(standing.status)
+
+
+def _jobs(asked: Asked, site: Site) -> list[TrainImage]:
+    images = named_images(asked.images)
+    facts = [_open(bundle, asked.track) for bundle in asked.bundles]
+    if len({told.track for told in facts}) != len(facts):
+        raise BusbenchError("usage", "--bundle names a track twice.", "Name each once.")
+    pinned = {name: _pin(_wanted(image, asked, site), site) for name, image in images.items()}
+    if len({wanted.name for wanted in pinned.values()}) != len(pinned):
+        raise BusbenchError("usage", "Two of the images are the same.", "Name each once.")
+    alone = len(images) * len(facts) == 1
+    jobs = []
+    for bundle, told in zip(asked.bundles, facts, strict=True):
+        given = offer(bundle, sorted(bundle.rglob("*")), asked.inputs)
+        for name, wanted in pinned.items():
+            place = asked.out if alone else asked.out / told.track / name
+            jobs.append(
+                TrainImage(name, wanted, asked.command, given, told, place, asked.keys, site)
+            )
+    return jobs
+
+
+def named_images(words: Sequence[str]) -> dict[str, str]:
+    """Name -> image, of IMAGE or NAME=IMAGE; by itself an image is called by its last part.
+
+    Raises:
+        BusbenchError: `usage` where two would share a name.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        given, equals, image = word.rpartition("=")
+        name = given if equals else re.split(r"[@:]", image.rpartition("/")[2])[0]
+        name = _SAFE.sub("-", name).strip(".-") or "image"
+        if found.setdefault(name, image) != image:
+            remedy = f"Call them by names of their own: one={image}."
+            raise BusbenchError("usage", f"Two images would be called {name}.", remedy)
+    return found
+
+
+def _wanted(image: str, asked: Asked, site: Site) -> Wanted:
+    return Wanted(image, asked.pull, site.challenge.images.max_mb, asked.own_command)
+
+
+def _pin(wanted: Wanted, site: Site) -> Wanted:
+    """The image by digest or id: what a tag means is asked of this machine's engine, once."""
+    if wanted.name == REFERENCE or "sha256:" in wanted.name:
+        return wanted
+    with site.open_runner(quiet) as runner:
+        return replace(wanted, name=image_id(runner, wanted, quiet) or wanted.name)
+
+
+def _open(bundle: Path, track: str | None) -> TrainingBundle:
+    told = read(TrainingBundle, bundle / "bundle.json", "bundle-invalid", REMEDY)
+    if track not in (None, told.track):
+        message = f"{bundle} is of track {told.track}, not {track}."
+        raise BusbenchError("bundle-invalid", message, REMEDY)
+    return told

@@ -1,0 +1,49 @@
+"""Before a submission is blamed for inference, a container without it is asked, and believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+import pyrage
+import pytest
+from infer_helpers import blur, speckle, stage
+
+from evaluator.errors import BusbenchError
+from evaluator.progress import quiet
+from harness.challenge import Challenge
+from harness.lanes.evaluate import EvaluateSettings, SealedFiles, infer_stage, ready_stage
+from harness.sandbox import DockerRunner, Stage
+
+pytestmark = pytest.mark.docker
+CHALLENGE, SETTINGS = Challenge(), EvaluateSettings()
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Stage:
+    """The stage, over a sealed test set."""
+    made = stage(tmp_path / "made", speckle(2), blur())
+    made.key.chmod(0o444)
+    files = SealedFiles(made.images, made.key, made.images, made.key)
+    out = tmp_path / "out"
+    out.mkdir()
+    infer = infer_stage(tmp_path, files, CHALLENGE, SETTINGS)
+    return replace(ready_stage(infer, SETTINGS), output=out)
+
+
+def test_it_sees_nothing_of_a_submission_and_runs_a_network(
+    engine: docker.DockerClient, ready: Stage
+) -> None:
+    assert set(ready.inputs) == {"images", "key"} and "{submission}" not in ready.command
+    DockerRunner(CHALLENGE).run(ready, quiet)
+    assert (ready.output / "ready.onnx").exists()
+
+
+def test_the_organisers_wrong_key_is_found_out(engine: docker.DockerClient, ready: Stage) -> None:
+    wrong = ready.inputs["key"].with_name("wrong.key")
+    wrong.write_text(str(pyrage.x25519.Identity.generate()))
+    wrong.chmod(0o444)
+    with pytest.raises(BusbenchError) as blamed:
+        DockerRunner(CHALLENGE).run(replace(ready, inputs={**ready.inputs, "key": wrong}), quiet)
+    assert (blamed.value.code, blamed.value.stage) == ("keys-invalid", "ready")
