@@ -53,9 +53,12 @@ class Tab:
         return tab
 
     def column(self, kind: str) -> list[str]:
-        """The text of every shown row's `.kind`, in order."""
+        """The text of every shown row's `.kind`, in order.
+
+        Its content: of a row that was not drawn yet, being out of sight, no text is rendered.
+        """
         rows = self.page.locator(f"{ROWS} .{kind}").all()
-        return [row.inner_text() for row in rows if row.is_visible()]
+        return [(row.text_content() or "").strip() for row in rows if row.is_visible()]
 
     def keys(self, name: str) -> list[float | None]:
         """What each ranked row is sorted by, in order."""
