@@ -14,14 +14,7 @@ from pathlib import Path
 
 from evaluator.files import write_atomically
 
-# Command -> its section's heading, in the order of the page.
-SECTIONS = {
-    "metrics": "HD95 of one pair, one thread",
-    "throughput": "Throughput, from sealed PNG to packed masks",
-    "throughput --memory": "Memory of the infer stage",
-    "triton": "Triton beside ONNX Runtime",
-    "ranking": "Standings of a track",
-}
+SECTIONS = ("metrics", "throughput", "throughput --memory", "triton", "ranking")
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = """# What it costs to evaluate
 
@@ -32,7 +25,7 @@ numbers are medians."""
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    chosen = parser.parse_args().sections or list(SECTIONS)
+    chosen = parser.parse_args().sections or SECTIONS
     if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"there is no section {', '.join(sorted(unknown))}")
     for name in chosen:
@@ -49,15 +42,10 @@ def main() -> int:
 
 
 def with_section(page: str, section: str) -> str:
-    """The page with one section put in its place, over the one of the same heading."""
+    """The page with one section over the one of the same heading, or at its end."""
     parts = re.split(r"^(?=## )", page, flags=re.MULTILINE)[1:]
-    found = {heading(part): part.strip() for part in [*parts, section]}
-    kept = [found[name] for name in SECTIONS.values() if name in found]
-    return "\n\n".join([TITLE, *kept]) + "\n"
-
-
-def heading(section: str) -> str:
-    return section.splitlines()[0].removeprefix("## ")
+    found = {part.splitlines()[0]: part.strip() for part in [*parts, section]}
+    return "\n\n".join([TITLE, *found.values()]) + "\n"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from evaluator.contract import (
     Report,
     Runtime,
     Scores,
+    TrainingBundle,
 )
 
 # When entries of tests are recorded that no clock is asked for.
@@ -37,6 +38,20 @@ RUNTIME = Runtime(
 def digest_of(text: str) -> str:
     """A digest that looks like one, the same for the same text."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_training_bundle(**changes: Any) -> TrainingBundle:
+    """What a training bundle of one case says of itself."""
+    told: dict[str, Any] = {
+        "dataset": "phantom",
+        "track": "phantom",
+        "split_version": "v1",
+        "split_digest": "1" * 64,
+        "folds": 2,
+        "cases": 1,
+        "cases_sha256": "2" * 64,
+    }
+    return TrainingBundle(**told | changes)
 
 
 def submission_document(files: Mapping[str, bytes], /, **changes: object) -> dict[str, object]:

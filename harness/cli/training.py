@@ -9,7 +9,6 @@ from pathlib import Path
 
 import typer
 
-from evaluator.contract import TrainingBundle, read
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.cli.app import out, print_json
@@ -19,9 +18,9 @@ from harness.jobs.inputs import offer
 from harness.jobs.job import held
 from harness.jobs.participants import REFERENCE, TrainImage, image_id
 from harness.lanes.intake import read_submission
+from harness.lanes.train import read_facts
 from harness.sandbox.references import Wanted
 
-REMEDY = "Name the `training` folder that `busbench seal` made."
 _SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -67,7 +66,7 @@ def train_many(asked: Asked, site: Site, *, cluster: str | None, as_json: bool) 
 
 def _jobs(asked: Asked, site: Site) -> list[TrainImage]:
     images = named_images(asked.images)
-    facts = [_open(bundle, asked.track) for bundle in asked.bundles]
+    facts = [read_facts(bundle, asked.track) for bundle in asked.bundles]
     if len({told.track for told in facts}) != len(facts):
         raise BusbenchError("usage", "--bundle names a track twice.", "Name each once.")
     pinned = {name: _pin(_wanted(image, asked, site), site) for name, image in images.items()}
@@ -112,11 +111,3 @@ def _pin(wanted: Wanted, site: Site) -> Wanted:
         return wanted
     with site.open_runner(quiet) as runner:
         return replace(wanted, name=image_id(runner, wanted, quiet) or wanted.name)
-
-
-def _open(bundle: Path, track: str | None) -> TrainingBundle:
-    told = read(TrainingBundle, bundle / "bundle.json", "bundle-invalid", REMEDY)
-    if track not in (None, told.track):
-        message = f"{bundle} is of track {told.track}, not {track}."
-        raise BusbenchError("bundle-invalid", message, REMEDY)
-    return told

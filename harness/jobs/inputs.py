@@ -96,16 +96,21 @@ def offer(path: Path, files: Iterable[Path], address: str | None) -> Input:
     Raises:
         BusbenchError: `input-unavailable` where the address takes nothing.
     """
-    path = Path(os.path.abspath(path))  # noqa: PTH100  a link stays what it is called
+    path = _absolute(path)
     if address is None:
         return Input(path)
     depot = Depot(address)
     found = [f for f in map(Path.absolute, files) if f.is_file() and not f.is_symlink()]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         digests = list(pool.map(depot.put_file, found))
-    names = (str(Path(os.path.abspath(f)).relative_to(path.parent)) for f in found)  # noqa: PTH100
+    names = (str(_absolute(f).relative_to(path.parent)) for f in found)
     listed = FileList(files=dict(zip(names, digests, strict=True)))
     return Input(path, address, depot.put(canonical_json(listed.document())))
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`, but a link stays what it is called."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 class Depot:

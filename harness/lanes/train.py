@@ -30,6 +30,23 @@ class TrainSettings:
     inputs: Mapping[str, Path] = field(default_factory=dict)  # what it reads beside the bundle
 
 
+def read_facts(bundle: Path, track: str | None) -> TrainingBundle:
+    """What a training bundle says of itself.
+
+    Args:
+        track: that it must be of; null: any.
+
+    Raises:
+        BusbenchError: `bundle-invalid`.
+    """
+    remedy = "Name the `training` folder that `busbench seal` made."
+    told = read(TrainingBundle, bundle / "bundle.json", "bundle-invalid", remedy)
+    if track not in (None, told.track):
+        message = f"{bundle} is of track {told.track}, not {track}."
+        raise BusbenchError("bundle-invalid", message, remedy)
+    return told
+
+
 def train(
     bundle: Path,
     out: Path,
@@ -51,12 +68,7 @@ def train(
     Raises:
         BusbenchError: `training-failed` and the limits' codes; `bundle-invalid`; `output-exists`.
     """
-    remedy = "Name the `training` folder that `busbench seal` made."
-    told = read(TrainingBundle, bundle / "bundle.json", "bundle-invalid", remedy)
-    if settings.track not in (None, told.track):
-        raise BusbenchError(
-            "bundle-invalid", f"{bundle} is of track {told.track}, not {settings.track}.", remedy
-        )
+    told = read_facts(bundle, settings.track)
     if out.exists():
         if not (out / "submission.yaml").exists():
             raise BusbenchError("output-exists", f"{out} is no submission.", "Name another folder.")

@@ -22,10 +22,10 @@ import docker
 import pytest
 import requests
 import yaml
-from factories import submission_document
+from factories import make_training_bundle, submission_document
 from infer_helpers import blur
 
-from evaluator.contract import TrainingBundle, write
+from evaluator.contract import write
 from evaluator.files import sha256_bytes
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "busbench" / "debian"
@@ -156,16 +156,7 @@ ENTRY_POINT = 'ENTRYPOINT ["/bin/sh", "/train.sh"]'
 def bundle_document(folder: Path) -> Path:
     """A training bundle's document; the image does not look inside."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = TrainingBundle(
-        dataset="phantom",
-        track="phantom",
-        split_version="demo",
-        split_digest="1" * 64,
-        folds=5,
-        cases=1,
-        cases_sha256="2" * 64,
-    )
-    write(told, folder / "bundle.json")
+    write(make_training_bundle(split_version="demo", folds=5), folder / "bundle.json")
     return folder
 
 

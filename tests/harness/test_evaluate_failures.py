@@ -99,13 +99,18 @@ def refused(submission: Path, bundles: Bundles, keys: Keys) -> BusbenchError:
     return error.value
 
 
+def notice_in(root: Path) -> tuple[Path, dict[str, str]]:
+    """The one notice that was left there, and what it tells."""
+    (notice,) = (root / "runs").rglob(NOTICE)
+    return notice, json.loads(notice.read_text())
+
+
 def test_a_failure_leaves_a_notice_and_the_whole_log(
     submission: Path, bundles: Bundles, keys: Keys
 ) -> None:
     error = refused(submission, bundles, keys)
     assert (error.code, error.stage) == ("gate-refused", "gate")
-    (notice,) = (submission.parent / "runs").rglob(NOTICE)
-    told = json.loads(notice.read_text())
+    notice, told = notice_in(submission.parent)
     assert (told["stage"], told["code"], told["fault"]) == ("gate", "gate-refused", "submission")
     assert str(submission.parent) not in json.dumps(told)
     assert (notice.parent / "gate.log").read_text()
@@ -116,8 +121,7 @@ def test_a_model_that_fails_is_blamed_after_another_one_ran(
 ) -> None:
     error = refused(hand_in(tmp_path, nan_in_the_dusk()), bundles, keys)
     assert (error.code, error.stage) == ("model-failed", "infer")
-    (notice,) = (tmp_path / "runs").rglob(NOTICE)
-    told = json.loads(notice.read_text())
+    notice, told = notice_in(tmp_path)
     assert (told["stage"], told["fault"]) == ("infer", "submission") and told["last_line"]
     assert (notice.parent / "ready.log").exists()
 
@@ -127,8 +131,7 @@ def test_the_organisers_wrong_key_is_never_the_submissions_fault(
 ) -> None:
     error = refused(hand_in(tmp_path, blur()), bundles, other_keys)
     assert (error.code, error.stage) == ("keys-invalid", "ready")
-    (notice,) = (tmp_path / "runs").rglob(NOTICE)
-    assert json.loads(notice.read_text())["fault"] == "organiser"
+    assert notice_in(tmp_path)[1]["fault"] == "organiser"
 
 
 def test_a_forged_note_ends_the_evaluation_before_it_begins(

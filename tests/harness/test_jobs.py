@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from factories import make_report
+from factories import make_report, make_training_bundle
 from jobs_helpers import Heard, WriteWord, runs
 
-from evaluator.contract import InputSpec, TrainingBundle
+from evaluator.contract import InputSpec
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge
 from harness.cli.standing import summary
@@ -106,15 +106,7 @@ def test_who_dies_in_a_container_never_took_the_worker_with_it(tmp_path, runner,
         wanted=Wanted("net@sha256:" + "a" * 64),
         command=(),
         bundle=Input(tmp_path),
-        facts=TrainingBundle(
-            dataset="phantom",
-            track="phantom",
-            split_version="v1",
-            split_digest="1" * 64,
-            folds=2,
-            cases=1,
-            cases_sha256="2" * 64,
-        ),
+        facts=make_training_bundle(),
         out=tmp_path / "out",
         keys=None,
         site=Site(runner, Challenge()),
