@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.cli.app import app, out
 from harness.cli.options import KeysOption
 from harness.ledger import rotate as rotate_ledger
@@ -48,7 +48,9 @@ def rotate(
     new = Keys.open(to) if to.exists() else old.renewed(to)
     if (new.images.recipient, new.labels.recipient) != (old.images.recipient, old.labels.recipient):
         remedy = "Name a new folder with --out, or the one that a stopped rotation began."
-        raise BusbenchError("output-exists", f"{to} holds the keys of another challenge.", remedy)
+        raise BusbenchError(
+            Code.OUTPUT_EXISTS, f"{to} holds the keys of another challenge.", remedy
+        )
     appended = rotate_ledger(ledger, old, new)
     told = "Entry" if appended.new else "Already done: entry"
     out.print(f"{told} {appended.entry.number} hands {ledger} over", soft_wrap=True)

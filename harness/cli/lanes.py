@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, out, print_json
 from harness.cli.evaluating import evaluate_many
@@ -225,15 +225,17 @@ def evaluate(
     if part is Part.VAL:
         if ledger is not None or keys is not None:
             raise BusbenchError(
-                "usage", "--part val takes no keys and no ledger.", "Leave --keys and --ledger out."
+                Code.USAGE,
+                "--part val takes no keys and no ledger.",
+                "Leave --keys and --ledger out.",
             )
         if len(submission) > 1 or cluster is not None or inputs is not None:
             message = "--part val takes one submission at a time, on this machine."
-            raise BusbenchError("usage", message, "Name them one after the other.")
+            raise BusbenchError(Code.USAGE, message, "Name them one after the other.")
         return _validate(submission[0], bundle, out_dir, runner, settings, how, as_json)
     if keys is None:
         raise BusbenchError(
-            "usage",
+            Code.USAGE,
             "The sealed test set is opened with --keys.",
             "Name the organiser's keys, or use --part val.",
         )
