@@ -13,6 +13,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from harness.audit import AuditReport, Pair, Verdict, audit, judge, read_splits, sheet
 from harness.cli.app import app, out, print_json
+from harness.cli.options import StoreArgument
 from harness.cli.progress import bars
 from harness.splits import draw, subjects_of
 from harness.store import CaseStore
@@ -20,13 +21,17 @@ from harness.store import CaseStore
 
 @app.command("audit")
 def audit_verb(
-    store: Annotated[Path, typer.Argument(help="A case store that prepare wrote.")],
-    split: Annotated[Path | None, typer.Option(help="A split to judge, as CSV.")] = None,
+    store: StoreArgument,
+    split: Annotated[
+        Path | None, typer.Option(help="A split to judge, as CSV.", exists=True, dir_okay=False)
+    ] = None,
     policy: Annotated[
         Policy | None, typer.Option(help="Judge the split that freeze would draw by this rule.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of that draw.", min=0)] = 42,
-    to: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the report.", file_okay=False)
+    ] = None,
     near: Annotated[bool, typer.Option(help="Look for near-duplicates too.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

@@ -22,8 +22,13 @@ from harness.sandbox import DockerRunner
 @app.command()
 def demo(
     dataset: Annotated[str, typer.Option(help="A dataset's name; needs --raw.")] = "phantom",
-    raw: Annotated[Path | None, typer.Option(help="The dataset's folder as downloaded.")] = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("demo"),
+    raw: Annotated[
+        Path | None,
+        typer.Option(help="The dataset's folder as downloaded.", exists=True, file_okay=False),
+    ] = None,
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Where everything goes.", file_okay=False)
+    ] = Path("demo"),
     runner: Annotated[
         RunnerName | None,
         typer.Option(help="Default: docker where an engine answers, else process."),

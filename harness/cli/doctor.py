@@ -28,7 +28,8 @@ def doctor(
     ] = False,
     keys: OptionalKeys = None,
     out_dir: Annotated[
-        Path, typer.Option("--out", help="Where runs are kept; its disk is looked at.")
+        Path,
+        typer.Option("--out", help="Where runs are kept; its disk is looked at.", file_okay=False),
     ] = Path(),
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,

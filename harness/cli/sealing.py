@@ -9,7 +9,7 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from harness.cli.app import app, out, print_json
-from harness.cli.options import JsonOption, KeysOption
+from harness.cli.options import JsonOption, KeysOption, LedgerArgument, StoreArgument
 from harness.cli.progress import bars
 from harness.ledger import rotate as rotate_ledger
 from harness.sealing.bundle import Recipients
@@ -24,7 +24,9 @@ app.add_typer(keys, name="keys")
 
 @keys.command()
 def new(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the keys shall lie.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to make.", file_okay=False)
+    ],
 ) -> None:
     """Make the three key pairs of a challenge: images, labels, reports.
 
@@ -38,9 +40,11 @@ def new(
 
 @keys.command()
 def rotate(
-    ledger: Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger to hand over.")],
+    ledger: LedgerArgument,
     keys: KeysOption,
-    to: Annotated[Path, typer.Option("--out", help="The folder for the new keys.")],
+    to: Annotated[
+        Path, typer.Option("--out", help="The folder for the new keys.", file_okay=False)
+    ],
 ) -> None:
     """Give a ledger a new signing key; what was sealed stays sealed to the same two keys.
 
@@ -65,15 +69,17 @@ def rotate(
 
 @app.command()
 def seal(
-    store: Annotated[Path, typer.Argument(help="The case store.")],
-    split: Annotated[Path, typer.Option(help="The folder of the frozen split.")],
+    store: StoreArgument,
+    split: Annotated[
+        Path, typer.Option(help="The folder of the frozen split.", exists=True, file_okay=False)
+    ],
     keys: KeysOption,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.", file_okay=False)],
     private_labels: Annotated[
         bool, typer.Option("--private-labels", help="The test labels were never published.")
     ] = False,
     consistency: Annotated[
-        bool, typer.Option(help="Run submissions on secretly moved test images, too.")
+        bool, typer.Option(help="Run submissions on secretly transformed test images, too.")
     ] = True,
     as_json: JsonOption = False,
 ) -> None:

@@ -16,7 +16,7 @@ from harness.template import Kind, new_submission
 
 @app.command(name="new-submission")
 def new_submission_verb(
-    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to make.", file_okay=False)],
     kind: Annotated[Kind, typer.Option("--like", help="What your method is like.")] = Kind.PYTORCH,
     team: Annotated[str, typer.Option(help="The team on the board.")] = "My team",
     method: Annotated[

@@ -14,7 +14,6 @@ import pytest
 import typer
 
 from harness.cli import app
-from harness.cli import verbs as _verbs  # noqa: F401  registers them
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

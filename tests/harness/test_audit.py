@@ -19,7 +19,6 @@ from evaluator.errors import BusbenchError
 from harness.audit import AuditReport, Pair, audit, connected_groups, judge, read_splits
 from harness.audit.report import compose
 from harness.cli import app
-from harness.cli import audit as _verb  # noqa: F401  registers it
 from harness.store import CaseStore, Sample, write_store
 
 NAMES = st.sampled_from([f"c{number}" for number in range(12)])

@@ -21,7 +21,6 @@ from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, pretty_json, sha256_bytes
 from harness.audit import audit
 from harness.cli import app
-from harness.cli import splits as _verbs  # noqa: F401  registers them
 from harness.splits import FrozenSplit, commitment, freeze, make_secret, reveal, verify
 from harness.splits.commitments import Reveal
 from harness.splits.manifest import complete_lock, table_bytes

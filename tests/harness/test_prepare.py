@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
 from harness.cli import app
-from harness.cli.verbs import prepare as _registered  # noqa: F401
 from harness.datasets import RawCase, adapter, phantom
 from harness.prepare import CasesRefusedError, prepare
 from harness.store import CaseStore

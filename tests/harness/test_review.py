@@ -13,7 +13,6 @@ from evaluator.contract import Report, write
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from harness.cli import app
-from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.evaluation.review import Evidence, rescore, review_splits, scores_differ
 from harness.ledger import append, sign, verify_ledger
 from harness.sandbox import ProcessRunner

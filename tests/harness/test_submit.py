@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from evaluator.errors import BusbenchError
 from harness.challenge import Phase
 from harness.cli import app
-from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.evaluation.evaluate import Evaluation
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
