@@ -144,7 +144,7 @@ def main() -> None:
     """Run the command line; every foreseen failure is one sentence and an exit status."""
     signal.signal(signal.SIGTERM, _stop)
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="busbench", standalone_mode=False)
     except BusbenchError as error:
         status = _fail(error)
     except UsageError as error:

@@ -210,9 +210,9 @@ def test_every_number_that_differs_is_named_and_equal_scores_are_not() -> None:
 
 def test_options_that_need_another_say_so(evaluated: Evaluated) -> None:
     for options in (
-        ("--store", evaluated.challenge.root / "store"),
+        ("--store", evaluated.challenge.root),
         ("--rescore", evaluated.runs),
-        ("--splits", evaluated.challenge.root / "splits", "--secret", evaluated.runs),
+        ("--splits", evaluated.challenge.root, "--secret", evaluated.ledger),
     ):
         error = run("verify", evaluated.ledger, *options).exception
         assert isinstance(error, BusbenchError) and error.code == "usage"
