@@ -1,4 +1,7 @@
-"""Taking a submission in: exactly the declared files, copied, before anything else touches them."""
+"""Intake of a submission: exactly the declared files, copied, before anything else reads them.
+
+Containers run as nobody, so the copy can be read by everybody, whatever the user's umask.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from evaluator.contract import Submission, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file
+from harness.folders import let_all_read
 
 REMEDY = "Compare it with submission_template/submission.yaml and `busbench check` it again."
 
@@ -60,6 +64,7 @@ def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
                 )
         if read_submission(partial) != submission:
             raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} changed meanwhile.", REMEDY)
+        let_all_read(partial)
         partial.replace(copy)
     return submission
 

@@ -6,11 +6,11 @@ them import pandas, scipy and the engine's client, which `--help` and completion
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,7 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "List every error code: whose fault it is, the exit status, and what it means.",
     ),
     "prepare": ("prepare", "Turn a dataset as downloaded into a case store."),
-    "audit": ("audit", "Find the cases that can't stand on two sides of a split."),
+    "audit": ("audit", "Find the cases that belong on one side of a split."),
     "freeze": ("splits", "Audit a store and draw its test part and folds, once and for all."),
     "splits": ("splits", "Check frozen splits, and open their commitments."),
     "keys": ("sealing", "The organiser's keys."),
@@ -150,10 +150,12 @@ def main() -> None:
     except UsageError as error:
         status = _misused(error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        from evaluator.files import disk_error  # noqa: PLC0415  imports numpy
+
+        known = disk_error(error, Path(error.filename or "A file or folder"))
+        if known is None:
             raise
-        remedy = "Free some space, then run the same command again."
-        status = _fail(BusbenchError(Code.DISK_FULL, f"The disk is full ({error}).", remedy))
+        status = _fail(known)
     if status == 130:
         err.print("Interrupted. Run the same command again to resume.")
     sys.exit(status)

@@ -36,21 +36,32 @@ def prepare(
     ] = False,
     as_json: JsonOption = False,
     patients: Annotated[
-        int, typer.Option(min=1, help="Phantoms, where --raw is empty: how many.")
-    ] = 60,
-    seed: Annotated[int, typer.Option(help="Phantoms, where --raw is empty: the seed.")] = 42,
+        int | None,
+        typer.Option(
+            min=1,
+            show_default=str(phantom.PATIENTS),
+            help="Phantoms, where --raw is empty: of how many patients.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            show_default=str(phantom.SEED),
+            help="Phantoms, where --raw is empty: the random number generator's seed.",
+        ),
+    ] = None,
 ) -> None:
     """Turn a dataset as downloaded into a case store.
 
     Example: busbench prepare busbra --raw data/BUSBRA --out stores/busbra
     """
-    made = dataset == phantom.ADAPTER.name and not (raw.is_dir() and any(raw.iterdir()))
-    if not made and not raw.is_dir():
+    simulated = dataset == phantom.ADAPTER.name
+    if not simulated and not raw.is_dir():
         message = f"--raw {raw} does not exist."
         raise BusbenchError(Code.USAGE, message, "Name the folder of the release as unpacked.")
     try:
         with bars() as progress:
-            if made:
+            if simulated:
                 phantom.generate(raw, patients, seed, progress)
             result = run(
                 dataset, raw, store, strict=strict, skip_refused=skip_refused, progress=progress
@@ -90,7 +101,7 @@ def _show(result: PrepareResult) -> None:
     source = f"Get it: {release.download}. Terms: {release.terms}. Cite: {release.paper}."
     out.print(source, markup=False, highlight=False)
     if result.resumed:
-        out.print("Nothing to do: the store holds these very files already.")
+        out.print("Nothing to do: the store was made of these very files already.")
 
 
 def _or_dash(value: int | None) -> str:

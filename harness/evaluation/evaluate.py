@@ -29,6 +29,7 @@ from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Component
 from harness.evaluation.check import gate_stage
 from harness.evaluation.report import build_report
+from harness.folders import make_private
 from harness.ledger import SignedReport, sign, write_report
 from harness.ledger.provenance import trained_here
 from harness.sandbox import Runner, Stage
@@ -86,8 +87,8 @@ def evaluate(
     image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
     how = How(runner, challenge, settings or EvaluateSettings(), progress)
     folder = runs / run_id(submission, bundles.sealed, how.identities, how.settings)
+    make_private(folder)  # predictions and per-case results are the organiser's
     how.take_in(submission_folder, folder, bundles.sealed.track)
-    runs.chmod(0o700)  # predictions and per-case results are the organiser's
     try:
         with reported_to_participant(folder / NOTICE):
             how.gate(folder)

@@ -37,6 +37,7 @@ from evaluator.sealed import seal_archive
 from harness.challenge import Challenge
 from harness.evaluation.check import read_verdict
 from harness.evaluation.evaluate import EvaluateSettings, How, SealedFiles
+from harness.folders import let_all_read
 from harness.sandbox import Runner
 from harness.sandbox.cached import AGAIN
 from harness.sealing.training import TrainingSet
@@ -158,10 +159,12 @@ def _narrow(folder: Path, part: Submission, place: Path) -> None:
             partial.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / "submission" / model.file, partial / model.file)
             write_atomically(partial / "submission.yaml", canonical_json(part.document()))
+            let_all_read(partial)
             partial.replace(place / "submission")
     counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
     narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
     write(narrowed, place / "gate" / "gate.json")
+    let_all_read(place / "gate")
 
 
 def merge(folds: Sequence[Scores]) -> Scores:

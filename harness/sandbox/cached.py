@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evaluator.files import disk_errors
 from evaluator.progress import Progress
+from harness.folders import let_all_read
 from harness.sandbox import Runner, Stage
 
 AGAIN = "Remove the run's folder and run the same command again."
@@ -27,6 +28,7 @@ def run_once(runner: Runner, stage: Stage, progress: Progress) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         runner.run(replace(stage, output=partial), progress)
+        let_all_read(partial)  # another stage's container reads it
         partial.replace(done)
     return done
 

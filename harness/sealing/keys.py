@@ -1,4 +1,4 @@
-"""Who may open the test images, who the labels, and who signs a report?
+"""The organiser's three key pairs: for the test images, the test labels, and the reports.
 
 KEYS/images.key  KEYS/images.pub   age X25519: opens the test images, given to infer alone
 KEYS/labels.key  KEYS/labels.pub   age X25519: opens the test labels, given to score alone
@@ -119,9 +119,9 @@ class Keys:
         for name in SECRETS + PUBLICS:
             if not (path / name).is_file():
                 raise BusbenchError(Code.KEYS_INVALID, f"{path / name} is missing.", RESTORE)
-        _demand_private(path, "700", forbidden=0o022)
+        _require_private(path, "700", forbidden=0o022)
         for name in SECRETS:
-            _demand_private(path / name, "600", forbidden=0o077)
+            _require_private(path / name, "600", forbidden=0o077)
         keys = cls(
             path,
             SealingKey(path / "images.key", _text(path / "images.pub")),
@@ -129,7 +129,7 @@ class Keys:
             read_public_key(path / "report.pub"),
         )
         for key in (keys.images, keys.labels):
-            _demand_pair(key.secret, _age_recipient(key) == key.recipient)
+            _require_pair(key.secret, _age_recipient(key) == key.recipient)
         keys.signer()
         return keys
 
@@ -142,7 +142,7 @@ class Keys:
             raise _damaged(path) from error
         if not isinstance(secret, Ed25519PrivateKey):
             raise _damaged(path)
-        _demand_pair(path, fingerprint(secret.public_key()) == self.report.keyid)
+        _require_pair(path, fingerprint(secret.public_key()) == self.report.keyid)
         return CryptoSigner(secret, self.report)
 
 
@@ -232,13 +232,13 @@ def _damaged(path: Path) -> BusbenchError:
     return BusbenchError(Code.KEYS_INVALID, f"{path} does not hold a key of its kind.", RESTORE)
 
 
-def _demand_pair(secret: Path, fits: bool) -> None:
+def _require_pair(secret: Path, fits: bool) -> None:
     if not fits:
         message = f"{secret} and {secret.with_suffix('.pub').name} beside it are not one pair."
         raise BusbenchError(Code.KEYS_INVALID, message, RESTORE)
 
 
-def _demand_private(path: Path, wanted: str, forbidden: int) -> None:
+def _require_private(path: Path, wanted: str, forbidden: int) -> None:
     if path.stat().st_mode & forbidden:
         raise BusbenchError(
             Code.KEYS_INVALID,

@@ -1,4 +1,4 @@
-"""What does a training bundle hold, and is it whole? Read on the harness's side of the wall."""
+"""Reader of a training bundle, which checks that it is whole; for the harness alone."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,10 @@ from pydantic import ValidationError
 
 from evaluator.contract import Policy, SplitAudit, SplitLock, SplitRule, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors, pretty_json, sha256_bytes, sha256_pixels, write_atomically
+from evaluator.files import pretty_json, sha256_bytes, sha256_pixels, write_atomically
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, judge
+from harness.folders import whole_folder
 from harness.splits.commitments import commit
 from harness.splits.drawing import RULES, Group, Place, Subject, draw, whole_groups
 from harness.splits.manifest import FrozenSplit, SplitRow, complete_lock, table_bytes
@@ -177,17 +177,10 @@ def _write_once(split: FrozenSplit, report: AuditReport) -> FrozenSplit:
     out = split.path
     if (out / "lock.json").exists():
         return _same(FrozenSplit.open(out), split)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BusbenchError(Code.OUTPUT_EXISTS, f"{out} is not empty.", "Name another folder.")
-    partial = out.with_name(f".{out.name}.partial")
-    with disk_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+    with whole_folder(out, last="lock.json") as partial:
         write_atomically(partial / "split.csv", table_bytes(split.rows))
         write_atomically(partial / "audit.json", pretty_json(report.document()))
         write(split.lock, partial / "lock.json")
-        if out.exists():
-            out.rmdir()
-        partial.replace(out)
     return split
 
 
