@@ -54,7 +54,7 @@ class PrepareRecord(Contract):
         """Whether each setting of another run differs, by its name on the command line."""
         return {
             "dataset": self.dataset != other.dataset,
-            "--raw (its files)": self.raw_sha256 != other.raw_sha256,
+            "content of --raw": self.raw_sha256 != other.raw_sha256,
             "--strict": self.strict != other.strict,
             "--skip-refused": self.skip_refused != other.skip_refused,
             "version of busbench": self.busbench != other.busbench,

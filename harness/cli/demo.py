@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evaluator.errors import BusbenchError, Code
-from harness.challenge import Challenge, load_challenge
+from harness.challenge import load_challenge
 from harness.cli.app import app, err, out
 from harness.cli.options import ChallengeOption, RunnerName, make_runner
 from harness.cli.progress import bars
@@ -16,7 +16,7 @@ from harness.cli.results import board_table
 from harness.demo import DemoSettings, run_demo
 from harness.ledger import verify_ledger
 from harness.ranking import make_board
-from harness.sandbox import DockerRunner
+from harness.sandbox.docker_runner import connect
 
 
 @app.command()
@@ -45,7 +45,7 @@ def demo(
         raise BusbenchError(Code.USAGE, f"--dataset {dataset} needs --raw.", "Name its folder.")
     settings = load_challenge(challenge)
     with bars() as progress:
-        engine = make_runner(runner or _available(settings), settings, progress)
+        engine = make_runner(runner or _available(), settings, progress)
         result = run_demo(DemoSettings(dataset, raw), out_dir, engine, settings, progress, _tell)
     for track in make_board(verify_ledger(result.ledger)).tracks:
         out.print(board_table(track))
@@ -57,9 +57,9 @@ def _tell(step: str, line: str) -> None:
     err.print(f"[green]✓[/] {step:<9} {line}", highlight=False, soft_wrap=True)
 
 
-def _available(settings: Challenge) -> RunnerName:
+def _available() -> RunnerName:
     try:
-        DockerRunner(settings)
+        connect()
     except BusbenchError as error:
         err.print(f"{error.message} Running without isolation (--runner process).")
         return RunnerName.PROCESS

@@ -31,17 +31,8 @@ from harness.store import png_bytes
 
 BLOCK: tuple[Label, ...] = ("benign",) * 4 + ("malignant",) * 4 + ("normal",) * 2
 BIRADS = {"benign": ("2", "3", "4"), "malignant": ("4", "5"), "normal": ("1",)}
-COLUMNS = [
-    "case_id",
-    "class",
-    "patient",
-    "image",
-    "mask",
-    "spacing_row_mm",
-    "spacing_col_mm",
-    "device",
-    "birads",
-]
+SPACING = ["spacing_row_mm", "spacing_col_mm"]
+COLUMNS = ["case_id", "class", "patient", "image", "mask", *SPACING, "device", "birads"]
 PATIENTS, SEED = 60, 42  # where nobody says how many, and which
 GENERATED = "phantoms.json"
 

@@ -158,6 +158,18 @@ def explain_engine(stage: Stage, reason: str, *, image_alone: bool = False) -> B
     return BusbenchError(code, says, sign.remedy, stage=stage.name)
 
 
+def unreadable(stage: Stage, said: str) -> BusbenchError:
+    """The error where a container of ours, without a participant's work, cannot read an input.
+
+    Args:
+        said: `/in/NAME/FILE: why`, by that container.
+    """
+    roots = ", ".join(str(path) for path in stage.inputs.values())
+    says = f"The {stage.name} stage may not read its inputs: {_tame(said)}."
+    remedy = f"Let everybody read them, as in `chmod -R a+rX`: {roots}."
+    return BusbenchError(Code.PERMISSION_DENIED, says, remedy, stage=stage.name)
+
+
 def _error(stage: Stage, outcome: Outcome, code: Code, says: str, remedy: str) -> BusbenchError:
     if stage.name in OURS and code in _LIMITS:
         code = Code.LIMITS_TOO_LOW

@@ -10,6 +10,7 @@ Each file is in the form its own public tool reads (`age -i`, `openssl pkey`). S
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import tempfile
@@ -39,7 +40,7 @@ RESTORE = "Restore the key folder from its backup, or name the right one with --
 
 @dataclass(frozen=True)
 class SealingKey:
-    """One age key pair, by where its secret lies: the secret itself is never held."""
+    """One age key pair, by the place of its secret: the secret itself is never kept."""
 
     secret: Path  # one line, AGE-SECRET-KEY-1...
     recipient: str  # age1...
@@ -63,8 +64,8 @@ class Keys:
         """Make three fresh key pairs in a folder that does not exist yet, or is empty.
 
         Raises:
-            BusbenchError: `output-exists` where the folder holds anything, `disk-full` where the
-                disk refuses.
+            BusbenchError: `output-exists` where the folder contains anything; `disk-full`,
+                `permission-denied`.
         """
         return cls._made(path, _write_all)
 
@@ -91,14 +92,21 @@ class Keys:
         )
         if _is_taken(path):
             raise taken
+        given = path.is_dir()  # and empty: it may be where the user is, so it stays the same folder
+        base = path if given else path.parent
         with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            base.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(dir=base, prefix=".keys."))
             try:
                 write(partial)
-                partial.rename(path)  # replaces an empty folder, fails on anything else
+                if given:
+                    path.chmod(0o700)
+                    for file in sorted(partial.iterdir()):
+                        (path / file.name).hardlink_to(file)
+                else:
+                    partial.rename(path)
             except OSError as error:
-                if _is_taken(path):  # another process was faster
+                if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another process was faster
                     raise taken from error
                 raise
             finally:
