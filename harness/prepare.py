@@ -113,7 +113,7 @@ def prepare(
     Raises:
         CasesRefusedError: where a case was refused, after all were looked at.
         BusbenchError: `raw-missing` for a folder without the layout, `output-exists` where `out`
-            holds something else, or a store made with other settings; see also `whole_folder`.
+            contains something else, or a store made with other settings; see also `whole_folder`.
     """
     chosen = adapter(dataset)
     record = PrepareRecord(

@@ -31,7 +31,7 @@ ORIGIN = ("source_image", "source_mask", "repairs")
 
 @dataclass(frozen=True)
 class Case:
-    """One image with its lesion mask, as the store's table holds it."""
+    """One image with its lesion mask, as the store's table has it."""
 
     case_id: CaseId
     label: Label

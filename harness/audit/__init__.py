@@ -1,6 +1,6 @@
-"""The audit: which cases can't stand on two sides of a split, and which splits leak.
+"""The audit: which cases belong on one side of a split, and which splits leak.
 
-`audit` looks at a case store and reports pairs and groups; `judge` holds any split against that
+`audit` looks at a case store and reports pairs and groups; `judge` compares any split with that
 report; `read_splits` reads the splits of others; `sheet` shows the pairs to a person.
 """
 

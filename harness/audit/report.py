@@ -1,7 +1,7 @@
-"""What does an audit say? Pairs of cases that belong together, and the groups they form.
+"""The audit's report: pairs of cases that belong together, and the groups they form.
 
-The report is a document (`busbench/audit/v1`): freeze keeps its groups whole, and `judge` holds
-any split against its pairs.
+The report is a document (`busbench/audit/v1`): freeze keeps its groups whole, and `judge` compares
+any split with its pairs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Kind = Literal["same-patient", "identical", "near-duplicate"]
 
 @dataclass(frozen=True, order=True)
 class Pair:
-    """Two cases that can't stand on two sides of a split, and why.
+    """Two cases that belong on one side of a split, and why.
 
     One pair of cases may be listed under "same-patient" and under one of the other two kinds.
     """
@@ -33,7 +33,7 @@ class Pair:
     second: CaseId
     kind: Kind
     similarity: float  # in [0, 1]: of the pixels both show; 0 where none were compared
-    transform: str = ""  # how `second` shows the picture of `first`: "mirrored, scaled 0.80"
+    transform: str = ""  # how `second` shows the image of `first`: "mirrored, scaled 0.80"
     conflict: str = ""  # of "class", "mask", "patient", those that differ, joined by ", "
 
 
@@ -47,7 +47,7 @@ class AuditReport(Contract):
     near: bool  # whether near-duplicates were looked for
     pairs: tuple[Pair, ...]  # sorted
     groups: tuple[tuple[CaseId, ...], ...]  # connected by pairs; sorted, singles omitted
-    conflicts: tuple[Pair, ...]  # the pairs that show one picture under two descriptions
+    conflicts: tuple[Pair, ...]  # the pairs that show one image under two descriptions
 
 
 def connected_groups(links: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:

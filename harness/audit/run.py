@@ -1,4 +1,4 @@
-"""Which cases of a store belong together? Runs every search and composes the report."""
+"""The whole audit: every search, and the report of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.store import CaseStore
 
 
 def audit(store: CaseStore, *, near: bool = True, progress: Progress = quiet) -> AuditReport:
-    """Find the pairs of cases that can't stand on two sides of a split.
+    """Find the pairs of cases that belong on one side of a split.
 
     Args:
         near: also look for near-duplicates, which reads every image.

@@ -10,7 +10,7 @@ from harness.cli.app import out
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
 
-RANKED = ("dice", "iou", "hd95")  # the report holds them all
+RANKED = ("dice", "iou", "hd95")  # the report has them all
 
 
 def number(summary: MetricSummary) -> str:
@@ -36,7 +36,7 @@ def _cells(model: CountedModel) -> tuple[str, ...]:
 
 
 def _rank(group: str) -> tuple[int, str]:
-    """Where a group stands: all, lesions and normals, classes, sizes, then scanners."""
+    """The place of a group: all, lesions and normals, classes, sizes, then scanners."""
     first = (*CLASSES, "Q1", "Q2", "Q3", "Q4")
     return (first.index(group), "") if group in first else (len(first), group)
 
@@ -47,7 +47,7 @@ def print_report(result: Evaluation) -> None:
     _print_scores(
         f"{report.method} by {report.team} on {report.track} ({report.status})", report.scores
     )
-    out.print("dice gap: what the lesion cases lose on secretly moved images")
+    out.print("dice gap: what the lesion cases lose on secretly transformed images")
     out.print(f"report           {result.folder / REPORT}")
 
 
@@ -58,9 +58,7 @@ def print_validation(result: Validation) -> None:
         f"{made.method} by {made.team} on {made.track}, validation folds {folds}", result.scores
     )
     if result.one_for_all:
-        out.print(
-            "One model stands for all folds: it may have trained on every one of these cases."
-        )
+        out.print("One model serves all folds: it may have trained on every one of these cases.")
     else:
         out.print("Each fold's model, on the cases that it did not train on.")
     out.print(f"scores and logs  {result.folder}")

@@ -105,8 +105,8 @@ def verify_verb(
     if json:
         print_json({"split": str(split), "holds": not differences, "differences": differences})
     else:
-        told = differences or [f"{split} holds", _leak(FrozenSplit.open(split).lock)]
-        for line in told:
+        report = differences or [f"{split} is unchanged", _leak(FrozenSplit.open(split).lock)]
+        for line in report:
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if differences:
         raise typer.Exit(20)
@@ -154,7 +154,7 @@ def show(split: FrozenSplit, state: str) -> None:
 
 def _leak(lock: SplitLock) -> str:
     test = sum(lock.counts["test"].values())
-    told = f"{lock.audit.leaking} of {test} test cases ({lock.audit.share:.1%})"
+    leaking = f"{lock.audit.leaking} of {test} test cases ({lock.audit.share:.1%})"
     if lock.leaks:
-        return f"It leaks: {told} have their patient or a twin in training."
-    return f"It does not leak: {told} have their patient or a twin in training."
+        return f"It leaks: {leaking} have their patient or a twin in training."
+    return f"It does not leak: {leaking} have their patient or a twin in training."

@@ -33,7 +33,7 @@ def new_submission_verb(
             TypeAdapter(Title).validate_python(title)
         except ValidationError as error:
             remedy = "Use 1 to 100 printable characters."
-            message = f"The {name} {title[:40]!r} cannot stand on a board."
+            message = f"The {name} {title[:40]!r} cannot be shown on a board."
             raise BusbenchError(Code.USAGE, message, remedy) from error
     for path in new_submission(folder, kind, **titles):
         out.print(f"{folder / path}", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How is a release found on disk? Folders, files, tables and partners, for all adapters."""
+"""Folders, files, tables and partners of a release on disk, for all adapters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NESTING = 4  # folders an unpacked archive may wrap around the layout
 
 
 def find_root(raw: Path, wanted: tuple[str, ...], dataset: str) -> Path:
-    """The folder at or below `raw` that holds all `wanted` entries, however deep it was unpacked.
+    """The folder at or below `raw` with all `wanted` entries, however deep it was unpacked.
 
     Raises:
         BusbenchError: `raw-missing` where there is none, or more than one.

@@ -85,7 +85,7 @@ def _seen_again(rng: RandomState, lesion: Lesion) -> Lesion:
 
 
 def shots_of(patient: int, seed: int) -> Iterator[Shot]:
-    """All pictures of one patient, decided but not yet taken."""
+    """All images of one patient, decided but not yet taken."""
     rng, label, name = _rng(seed, "patient", patient), label_of(patient, seed), f"{patient + 1:04d}"
     begin = rng.uniform(1.4, 2.2), rng.uniform(5, 9), rng.uniform(21, 25)
     layers = (*begin, begin[2] + rng.uniform(2, 4))

@@ -261,7 +261,7 @@ def _wait(container: Container, stage: Stage, output: Output) -> bool:
 
 
 def _ends_by(container: Container, moment: float) -> bool:
-    """Whether the container ends before `moment` (monotonic); the engine tells at once when.
+    """Whether the container ends before `moment` (monotonic); the engine says at once when.
 
     Raises:
         requests.RequestException: where it is the engine that fails.
@@ -276,7 +276,7 @@ def _ends_by(container: Container, moment: float) -> bool:
 
 
 def _save(container: Container, output: Output) -> float:
-    """Fetch the output while the stage stands still; when to do it again."""
+    """Fetch the output while the stage is paused; when to do it again."""
     began = time.monotonic()
     with suppress(APIError):  # it may have ended meanwhile
         container.pause()

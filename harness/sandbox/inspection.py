@@ -1,7 +1,7 @@
-"""May this image run at all? What its configuration says is judged before any of it is started.
+"""Inspection of a participant's image: its configuration is judged before any of it is started.
 
 The sandbox overrides most of it, so several rules keep out what the engine, or a hook that runs
-with the host's rights before the container's own limits hold, would read: CVE-2025-23266 needed no
+with the host's rights before the container's own limits apply, would read: CVE-2025-23266 needed no
 more than an `LD_PRELOAD` in an image that NVIDIA's hook started.
 """
 
@@ -23,7 +23,7 @@ _NVSWITCH = "NVIDIA_NVSWITCH"
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """What an engine tells of an image, as far as it matters here."""
+    """What an engine reports of an image, as far as it matters here."""
 
     user: str
     environment: tuple[str, ...]  # names alone
@@ -50,7 +50,7 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class ImagePolicy:
-    """What an image is held against."""
+    """What an image must satisfy."""
 
     architecture: str  # of the engine, as images write it
     max_mb: int

@@ -1,4 +1,4 @@
-"""What can a program do inside the sandbox? It tries, and writes down what it achieved.
+"""The sandbox probe's inner part: tries what a hostile program would, and records what it achieved.
 
 Runs in a container, alone: nothing but Python's standard library, and no other file of ours. Each
 attempt runs in a process of its own, which may die of it. The attempts are told as a hostile

@@ -33,7 +33,7 @@ NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
 
 
 def places(stage: Stage) -> dict[str, str]:
-    """Where the inputs and the output of a stage stand inside its container."""
+    """Where the inputs and the output of a stage are inside its container."""
     return {name: f"{INPUTS}/{name}" for name in stage.inputs} | {"out": OUTPUT}
 
 

@@ -1,4 +1,4 @@
-"""Which image does a name mean? One id, which nobody can move while we look.
+"""Resolution of an image's name to one id, which nobody can move meanwhile.
 
     sha256:<id>, name, name:tag        an image that the engine already has
     registry/name@sha256:<digest>      the same everywhere; fetched from its registry where missing
@@ -42,7 +42,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Code, str], ...] = (
     (
         re.compile(r"no space left on device|disk quota", re.I),
         Code.DISK_FULL,
-        "Free some space (`docker system df` tells where), then run the same command again.",
+        "Free some space (`docker system df` shows where), then run the same command again.",
     ),
     (
         re.compile(""),

@@ -208,7 +208,7 @@ def _write_sealed(
         SealedCase(case_id=case.case_id, height=case.height, width=case.width, file=f"{n:06d}.png")
         for n, case in enumerate(cases)
     ]
-    told = [
+    labelled = [
         replace(
             sealed,
             label=case.label,
@@ -224,7 +224,7 @@ def _write_sealed(
         recipients.images,
     )
     masks = seal_archive(
-        SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(told)),
+        SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(labelled)),
         (store.mask_path(case.case_id).read_bytes() for case in cases),
         recipients.labels,
     )

@@ -237,7 +237,7 @@ def _age_recipient(key: SealingKey) -> str:
 
 
 def _damaged(path: Path) -> BusbenchError:
-    return BusbenchError(Code.KEYS_INVALID, f"{path} does not hold a key of its kind.", RESTORE)
+    return BusbenchError(Code.KEYS_INVALID, f"{path} does not contain a key of its kind.", RESTORE)
 
 
 def _require_pair(secret: Path, fits: bool) -> None:

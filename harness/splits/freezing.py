@@ -41,8 +41,8 @@ def freeze(
         secret: the organiser's; salts the commitments to the test labels.
 
     Raises:
-        BusbenchError: `split-frozen` where `out` holds a split with other bytes, `output-exists`
-            where it holds something else, `split-impossible` where the cases cannot be split as
+        BusbenchError: `split-frozen` where `out` contains a split with other bytes, `output-exists`
+            where it contains something else, `split-impossible` where the cases cannot be split as
             asked, `store-invalid` where masks or audit are not those of the store, `usage` where
             a setting is out of its range.
     """
@@ -98,9 +98,9 @@ def verdict(report: AuditReport, rows: tuple[SplitRow, ...]) -> SplitAudit:
 
 
 def published(report: AuditReport, rows: tuple[SplitRow, ...]) -> AuditReport:
-    """The audit without what it tells of withheld labels.
+    """The audit without what it reveals of withheld labels.
 
-    That two test cases show one picture under two classes, or with two masks, tells something of
+    That two test cases show one image under two classes, or with two masks, reveals something of
     both; so does that a test case contradicts a training case, whose class is known.
     """
     hidden = {row.case_id for row in rows if row.part == "test"}
@@ -153,7 +153,7 @@ def subjects_of(store: CaseStore, progress: Progress = quiet) -> tuple[Subject, 
 def _rows(
     store: CaseStore, groups: tuple[Group, ...], places: Mapping[str, Place]
 ) -> tuple[SplitRow, ...]:
-    """Groups are numbered by their smallest case id, so that a name tells nothing."""
+    """Groups are numbered by their smallest case id, so that a name reveals nothing."""
     group_of = {
         case_id: f"g{number:04d}" for number, group in enumerate(groups, 1) for case_id in group
     }

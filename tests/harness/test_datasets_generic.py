@@ -150,7 +150,7 @@ def giant_volume(path: Path) -> None:
         (giant_volume, "a.nii", "more than 8192"),
     ],
 )
-def test_what_is_no_single_picture_is_refused(
+def test_what_is_no_single_image_is_refused(
     tmp_path: Path, make: Callable[[Path], None], name: str, expected: str
 ) -> None:
     make(tmp_path / name)

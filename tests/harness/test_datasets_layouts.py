@@ -82,7 +82,7 @@ def test_busi_masks_are_united_and_no_id_tells_the_class(tmp_path: Path) -> None
 
 
 def test_no_busi_id_can_be_guessed_from_its_780_names(tmp_path: Path) -> None:
-    """The first image of each class is one picture: name and picture both enter the id."""
+    """The first image of each class is one image: name and image both enter the id."""
     make_busi(tmp_path / "raw")
     store = prepare("busi", tmp_path / "raw", tmp_path / "store").store
     classes = ADAPTERS["busi"].release.classes

@@ -31,7 +31,7 @@ LABELS = ("benign", "malignant", "normal")
 
 
 def samples(patients: int = 24) -> list[Sample]:
-    """Two views a patient; the first picture of patient 0 stands under patient 1 too."""
+    """Two views a patient; the first image of patient 0 is patient 1's, too."""
     made = []
     for number in range(patients):
         label = LABELS[number % 3]
@@ -98,7 +98,7 @@ def test_nothing_withheld_stands_in_the_split(root: Path) -> None:
 
 
 def test_the_audit_beside_the_split_tells_no_conflict_of_a_test_case(tmp_path: Path) -> None:
-    """One picture under two classes, of which one is withheld, would tell the other."""
+    """One image under two classes, of which one is withheld, would reveal the other."""
     made = samples()
     made[0].image[:] = made[2].image[:]  # patients 0 and 1, benign and malignant
     store = write_store(tmp_path / "store", "phantom", made)
@@ -208,7 +208,7 @@ def case_of(root: Path, part: str) -> str:
 
 @pytest.mark.parametrize("part", ["train", "test"])
 @pytest.mark.parametrize("kind", ["images", "masks"])
-def test_a_changed_picture_is_named(root: Path, part: str, kind: str) -> None:
+def test_a_changed_image_is_named(root: Path, part: str, kind: str) -> None:
     path = root / "store" / kind / f"{case_of(root, part)}.png"
     with Image.open(path) as image:
         pixels = np.array(image)
@@ -465,7 +465,7 @@ def test_the_verbs_freeze_verify_and_reveal(root: Path) -> None:
     assert (code, "It does not leak" in printed) == (0, True)
     assert "is frozen already" in run("freeze", store, "--out", split)[1]
     assert json.loads(run("freeze", store, "--out", split, "--json")[1])["version"] == "v1"
-    assert "holds" in run("splits", "verify", split, "--store", store)[1]
+    assert "is unchanged" in run("splits", "verify", split, "--store", store)[1]
     run("splits", "reveal", split, "--store", store, "--out", root / "reveal.json")
     assert run("splits", "verify", split, "--reveal", root / "reveal.json")[0] == 0
     (split / "split.csv").write_text("")
