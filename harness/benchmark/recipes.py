@@ -1,4 +1,4 @@
-"""Which recipe trains a network? The trainer's own of that name, or a file in its place.
+"""Recipes of networks: the trainer's own of that name, or a file in its place.
 
 The harness runs no model, so it reads recipes as files; what stands in them the trainer checks.
 """

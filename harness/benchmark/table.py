@@ -1,4 +1,4 @@
-"""How does a finished benchmark read beside the published one?
+"""Table of a finished benchmark, beside the published one.
 
 The table is in the published format: Dice, IoU and HD95 as mean ± standard deviation (ddof 1) over
 the fold models, each scored on the whole test set; GFLOPs as multiply-accumulates / 1e9, and
@@ -57,7 +57,7 @@ class TrackTable(Contract):
 
 def seed() -> Seed:
     """The published numbers, as they stand in `seed.yaml`."""
-    text = (resources.files("harness.execution") / "seed.yaml").read_text(encoding="utf-8")
+    text = (resources.files("harness.benchmark") / "seed.yaml").read_text(encoding="utf-8")
     return Seed.model_validate(yaml.safe_load(text))
 
 

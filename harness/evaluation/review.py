@@ -1,5 +1,4 @@
-"""What stands behind the reports of a ledger: are the splits frozen, the labels those that were
-committed to, and do the kept predictions give the same numbers again?
+"""Review of a ledger's reports: frozen splits, committed labels, kept predictions scored again.
 
 Each function gives the differences that it finds, one line each; none means that all holds.
 """
@@ -16,10 +15,8 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge
-from harness.evaluation.evaluate import score_stage
-from harness.sandbox import Runner
-from harness.sandbox.cached import run_once, stage_key
+from harness.evaluation.stages import score_stage
+from harness.sandbox.cached import Context, stage_key
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.splits import Reveal, read_secret, secret_path, verify
@@ -109,16 +106,14 @@ def rescore(
     reports: Reports,
     runs: Path,
     bundles: Sequence[Bundles],
-    keys: Keys,
-    runner: Runner,
-    challenge: Challenge,
-    progress: Progress = quiet,
+    context: Context,
 ) -> list[str]:
-    """Score the kept predictions of every report again and demand the same numbers.
+    """Score the kept predictions of every report again and require the same numbers.
 
     Args:
         runs: the folder that `busbench evaluate --out` filled.
         bundles: the sealed bundles of all tracks concerned.
+        context: with the organiser's keys.
 
     Raises:
         BusbenchError: whatever the scoring stage fails with.
@@ -136,9 +131,9 @@ def rescore(
         elif (damage := _damage(predictions)) is not None:
             found.append(f"{name}: {damage}")
         else:
-            again = _score_again(predictions, bundle, keys, runner, challenge, progress)
+            again = _score_again(predictions, bundle, context)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
-        progress("scoring again", number, len(reports))
+        context.progress("scoring again", number, len(reports))
     return found
 
 
@@ -151,19 +146,15 @@ def _damage(predictions: Path) -> str | None:
     return None
 
 
-def _score_again(
-    predictions: Path,
-    bundles: Bundles,
-    keys: Keys,
-    runner: Runner,
-    challenge: Challenge,
-    progress: Progress,
-) -> Scores:
+def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Scores:
+    assert context.keys is not None
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
-        key = stage_key(keys.labels.secret, folder / "keys")
-        stage = score_stage(predictions, folder, bundles.labels, key, challenge)
-        out = run_once(runner, stage, progress)
+        key = stage_key(Keys.open(context.keys).labels.secret, folder / "keys")
+        stage = score_stage(
+            predictions, folder, labels=bundles.labels, key=key, challenge=context.challenge
+        )
+        out = context.run_once(stage)
         return read(Scores, out / "scores.json", Code.STAGE_CRASHED, "Run the same command again.")
 
 

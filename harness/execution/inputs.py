@@ -1,4 +1,4 @@
-"""How does what a job reads get to the machine that does the job?
+"""Transport of what a job reads to the machine that does the job.
 
 Either all machines see the same folders, or files lie at an address that fsspec knows, such as
 s3://bucket/inputs: each under its SHA-256, and so does the list of an input's files, by whose
@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, Submission, parse
+from evaluator.contract import Contract, Digest, parse
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes, sha256_file
-from harness.ledger.provenance import provenance_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,12 +71,6 @@ def cache_folder() -> Path:
     """Where this machine keeps what it fetched; it may be removed while no job runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "busbench" / "inputs"
-
-
-def submission_input(folder: Path, facts: Submission, address: str | None) -> Input:
-    """A submission's declared files, and the note on who trained it."""
-    declared = [folder / name for name in ("submission.yaml", *(m.file for m in facts.models))]
-    return offer(folder, [*declared, provenance_path(folder)], address)
 
 
 def bundle_input(bundle: Path, part: str, address: str | None) -> Input:

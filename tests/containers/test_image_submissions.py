@@ -15,6 +15,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from harness.evaluation.check import check
 from image_submissions import (
     CASES,
     ENTRY_POINT,
@@ -29,7 +30,6 @@ from evaluator.errors import BusbenchError, Fault
 from evaluator.hardware import device_name
 from evaluator.progress import quiet
 from harness.challenge import Challenge, Limits, StageLimits
-from harness.evaluation.check import check
 from harness.ledger.provenance import trained_here
 from harness.sandbox import DockerRunner, ProcessRunner, Stage
 from harness.sandbox.failure import UNEXPLAINED

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from factories import make_report, make_training_bundle
+from harness.training.job import TrainImage
 from jobs_helpers import Heard, WriteWord, runs
 
 from evaluator.contract import InputSpec
@@ -19,7 +20,6 @@ from harness.execution.job import held, is_done, run_once
 from harness.execution.scheduler import Finished, RunProgress
 from harness.sandbox.failure import killed
 from harness.sandbox.references import ImageRequest
-from harness.training.job import TrainImage
 
 
 def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:

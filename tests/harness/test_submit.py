@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from harness.quotas.submit import Accepted, RefusedError, submit
 from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
@@ -18,7 +19,6 @@ from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.evaluation.evaluate import Evaluation
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
-from harness.quotas.submit import Accepted, RefusedError, submit
 from harness.submission import read_submission
 from tests.harness.conftest import Evaluated
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from harness.cli.training import named_images
 from jobs_helpers import SealedTrack, run, seal_phantoms, write_recipe
 
 from evaluator.errors import BusbenchError
-from harness.cli.training import named_images
 from harness.ledger.provenance import trained_here
 from harness.submission import read_submission
 
