@@ -3,7 +3,7 @@
     FOLDER/submission/          submission.yaml and the fold's ONNX file
     FOLDER/submission.work/     the trainer's checkpoints, until the fold is done
     FOLDER/submission.train.log the trainer's log, with the curve
-    FOLDER/submission.result.json  last: its presence, with digests that hold, means done
+    FOLDER/result.json          last: its presence, with digests that hold, means done
 
 What was trained by hand before goes on from there: a folder `given` holds what the trainer left,
 `submission/` and `work/`. Whether that is the training asked for, the trainer itself decides.
@@ -71,7 +71,7 @@ class TrainFold:
     @property
     def result(self) -> Path:
         """See `Job`."""
-        return self.folder / "submission.result.json"
+        return self.folder / "result.json"
 
     @property
     def submission(self) -> Path:
