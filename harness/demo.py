@@ -44,7 +44,7 @@ class Demo:
 
     @property
     def ledger(self) -> Path:
-        """The ledger, which holds the one result."""
+        """The ledger, with the one result."""
         return self.out / "ledger.jsonl"
 
     @property
@@ -144,7 +144,7 @@ def _freeze_data(
 
 def _counted(counts: Mapping[str, Mapping[str, int]]) -> str:
     parts = {part: sum(counts[part].values()) for part in ("train", "test")}
-    return f"{parts['train']} to train on, {parts['test']} held out, by patient"
+    return f"{parts['train']} to train on, {parts['test']} in the test part, by patient"
 
 
 def _checked(submission: Submission, verdict: GateVerdict) -> str:

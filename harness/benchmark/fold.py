@@ -3,9 +3,9 @@
     FOLDER/submission/          submission.yaml and the fold's ONNX file
     FOLDER/submission.work/     the trainer's checkpoints, until the fold is done
     FOLDER/submission.train.log the trainer's log, with the curve
-    FOLDER/result.json          last: its presence, with digests that hold, means done
+    FOLDER/result.json          last: its presence, with digests that agree, means done
 
-What was trained by hand before goes on from there: a folder `given` holds what the trainer left,
+What was trained by hand before is continued: a folder `given` contains what the trainer left,
 `submission/` and `work/`. Whether that is the training asked for, the trainer itself decides.
 """
 

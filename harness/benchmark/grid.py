@@ -51,13 +51,13 @@ class Cell:
 
     recipe: Recipe
     bundles: Bundles
-    training: Input  # the bundles, for who trains on them
-    sealed: Input  # and for who evaluates
+    training: Input  # the bundles, for training jobs
+    sealed: Input  # and for evaluation jobs
     grid: Grid
 
     @property
     def folder(self) -> Path:
-        """Where all of it lies."""
+        """Where all of it is kept."""
         return self.grid.out / self.bundles.sealed.track / self.recipe.network
 
     @property

@@ -1,6 +1,6 @@
 """Recipes of networks: the trainer's own of that name, or a file in its place.
 
-The harness runs no model, so it reads recipes as files; what stands in them the trainer checks.
+The harness runs no model, so it reads recipes as files; the trainer checks their content.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def freeze_recipes(
         files: recipes that stand in for packaged ones, by the network's name.
 
     Raises:
-        BusbenchError: `usage` where there is none of a name; `output-exists` where `folder` holds
+        BusbenchError: `usage` where there is none of a name; `output-exists` where `folder` contains
             another one already.
     """
     known = packaged()

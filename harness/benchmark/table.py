@@ -134,7 +134,7 @@ def _notes(table: TrackTable, published: Seed) -> list[str]:
     if table.track in published.tracks:
         notes.append(
             "The best published scores are of any network there, and were measured on a split by "
-            "image that leaks: patients of its test images stand in training, too. Their HD95 is "
+            "image that leaks: patients of its test images are in training, too. Their HD95 is "
             "in pixels of the 224 × 224 input, ours of the images themselves."
         )
     used = {line.network: published.networks.get(line.network) for line in table.lines}

@@ -66,7 +66,7 @@ def benchmark(
 
     Run it again after an interruption: what is done is kept, and a fold goes on from its last
     checkpoint. The table is also in OUT/table.md. What was trained by hand is taken over from
-    OUT/TRACK/NETWORK/given, which holds the trainer's `--out` as `submission` and its `--work`
+    OUT/TRACK/NETWORK/given, which contains the trainer's `--out` as `submission` and its `--work`
     as `work`.
 
     Example: busbench benchmark --networks unext,cmunext_s --tracks bundles --keys keys --out bench

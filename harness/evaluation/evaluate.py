@@ -188,9 +188,9 @@ class EvaluateSubmission:
 
 
 def make_run_folder(folder: Path) -> Path:
-    """Make a run's folder, closed to other users: it holds predictions and per-case results.
+    """Make a run's folder, closed to other users: it contains predictions and per-case results.
 
-    The folder of all runs stays as it is, since it may be shared or hold other things.
+    The folder of all runs stays as it is, since it may be shared or contain other things.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

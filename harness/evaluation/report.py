@@ -35,7 +35,7 @@ def build_report(
     digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
     if len(digests) > 1:
         raise BusbenchError(
-            Code.PREDICTIONS_INVALID, f"{folder} holds files of two submissions.", AGAIN
+            Code.PREDICTIONS_INVALID, f"{folder} contains files of two submissions.", AGAIN
         )
     sealed = bundles.sealed
     return Report(

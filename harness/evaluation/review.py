@@ -1,6 +1,6 @@
 """Review of a ledger's reports: frozen splits, committed labels, kept predictions scored again.
 
-Each function gives the differences that it finds, one line each; none means that all holds.
+Each function gives the differences that it finds, one line each; none means that all agree.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def review_splits(
 def _locks(folder: Path) -> dict[str, tuple[Path, SplitLock]]:
     files = sorted(folder.rglob("lock.json"))
     if not files:
-        raise BusbenchError(Code.SPLIT_INVALID, f"{folder} holds no frozen split.", REMEDY)
+        raise BusbenchError(Code.SPLIT_INVALID, f"{folder} contains no frozen split.", REMEDY)
     locks = [(file.parent, read(SplitLock, file, Code.SPLIT_INVALID, REMEDY)) for file in files]
     return {lock.digest: (path, lock) for path, lock in locks}
 
@@ -85,7 +85,7 @@ def _reports_differ(
     for name, report in reports.items():
         digest = report.provenance.split_digest
         if digest not in splits:
-            yield f"{name}: {folder} holds no split with the digest {digest}"
+            yield f"{name}: {folder} contains no split with the digest {digest}"
             continue
         lock = splits[digest][1]
         if (report.dataset, report.split_version) != (lock.dataset, lock.version):
@@ -125,7 +125,7 @@ def rescore(
         predictions = kept.get(report.provenance.predictions_sha256)
         bundle = by_labels.get(report.provenance.sealed_labels_sha256)
         if predictions is None:
-            found.append(f"{name}: {runs} does not hold its predictions")
+            found.append(f"{name}: {runs} does not contain its predictions")
         elif bundle is None:
             found.append(f"{name}: the sealed labels that it was scored with are in no bundle")
         elif (damage := _damage(predictions)) is not None:

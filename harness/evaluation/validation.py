@@ -67,7 +67,7 @@ class Validation:
 
     @property
     def one_for_all(self) -> bool:
-        """Whether one model stands for all folds: it has seen every case that it is scored on."""
+        """Whether one model is for all folds: it has seen every case that it is scored on."""
         return self.submission.models[0].fold is None
 
 

@@ -2,7 +2,7 @@
 
 A job has a key: a digest of all that decides its result. It is done when its result file is there,
 names that key, and every file that it lists still has the digest stated. Nothing else is recorded,
-so after any kill, on whatever machine, the files tell what is left to do.
+so after any kill, on whatever machine, the files show what is left to do.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ExecutionEnvironment:
 
 
 class JobResult(Contract):
-    """A job's result file; its presence, with digests that hold, means done."""
+    """A job's result file; its presence, with digests that agree, means done."""
 
     schema_: Literal["busbench/job-result/v1"] = Field(
         default="busbench/job-result/v1", alias="schema"

@@ -110,7 +110,7 @@ class RunProgress:
 
     @property
     def status(self) -> int:
-        """The exit status: of the failures, that of whoever comes last in `Fault`."""
+        """The exit status: the highest of the failures."""
         return max((int(end.error.fault) for end in self.failed if end.error), default=0)
 
     @property

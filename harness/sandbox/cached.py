@@ -1,6 +1,6 @@
 """Cached stages: an output folder gets its name when it is whole, so its presence means done.
 
-Whoever runs stages of a folder holds its lock meanwhile: see `harness.execution.job.run_once`.
+A job has the lock of its folder while it runs stages in it: see `harness.execution.job.run_once`.
 """
 
 from __future__ import annotations

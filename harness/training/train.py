@@ -6,7 +6,7 @@ OUT.train.log                its log
 OUT.claim                    which training OUT is of, from before it is begun
 OUT.provenance.json          the signed attestation that it was trained here
 OUT.participant-error.json   where the training failed: what its participant may read
-OUT.result.json              last: its presence, with digests that hold, means done
+OUT.result.json              last: its presence, with digests that agree, means done
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_submission, take
 
 REFERENCE = "reference"  # the name of our own image
-ANOTHER = "Name another folder with --out, or remove this one and what lies beside it."
+ANOTHER = "Name another folder with --out, or remove this one and the files beside it."
 
 
 @dataclass(frozen=True)
