@@ -117,9 +117,9 @@ def _participate(
     evaluation = EvaluateSubmission.of(training.out, bundles, demo.out / "runs", environment)
     recorder = LedgerRecorder(Keys.open(environment.keys), demo.ledger, environment.challenge)
     run_job(evaluation, progress, recorder)
-    accepted = recorder.accepted[evaluation.key]
-    tell("evaluate", _scored(accepted.evaluation))
-    if accepted.appended is not None:
+    tell("evaluate", _scored(evaluation.finished()))
+    accepted = recorder.accepted.get(evaluation.key)
+    if accepted is not None and accepted.appended is not None:
         tell("ledger", f"entry {accepted.appended.entry.number} of {demo.ledger}")
 
 
@@ -144,7 +144,7 @@ def _freeze_data(
 
 def _counted(counts: Mapping[str, Mapping[str, int]]) -> str:
     parts = {part: sum(counts[part].values()) for part in ("train", "test")}
-    return f"{parts['train']} to train on, {parts['test']} in the test part, by patient"
+    return f"{parts['train']} to train on, {parts['test']} held out, by patient"
 
 
 def _checked(submission: Submission, verdict: GateVerdict) -> str:

@@ -35,8 +35,8 @@ def freeze_recipes(
         files: recipes that stand in for packaged ones, by the network's name.
 
     Raises:
-        BusbenchError: `usage` where there is none of a name; `output-exists` where `folder` contains
-            another one already.
+        BusbenchError: `usage` where there is none of a name; `output-exists` where another one is
+            in `folder` already.
     """
     known = packaged()
     for name in files.keys() - set(networks):

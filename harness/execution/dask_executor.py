@@ -1,8 +1,9 @@
 """Jobs on other processes or machines, through Dask.
 
 The scheduler keeps nothing that matters: the files on disk show whether a job is done, so a lost
-worker's jobs run again, and a restarted scheduler gets those that are not done yet. A job that needs a GPU
-takes the Dask resource `GPU=1`, so that one runs a slot. All machines see the same folders.
+worker's jobs run again, and a restarted scheduler gets those that are not done yet. A job that
+needs a GPU takes the Dask resource `GPU=1`, so that each slot runs one. All machines see the same
+folders.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Submission log beside the ledger: who submitted what, and what they were shown.
 
-`<ledger>.log.json` is replaced whole under a lock, so that two submissions at once cannot both
-take the last of a team's quota, and a killed run leaves the submission log as it was before or after.
+`<ledger>.submissions.json` is replaced whole under a lock, so that two submissions at once cannot
+both take the last of a team's quota, and a killed run leaves the log as it was before or after.
 """
 
 from __future__ import annotations
