@@ -182,7 +182,7 @@ def _write(keys: Path, path: Path, writer: int, gate: Barrier) -> None:
 
 def _report(method: str) -> Report:
     sys.path[:0] = [str(ROOT / "tests")]
-    from factories import make_report  # noqa: PLC0415  tests are no package
+    from tests.support.factories import make_report  # noqa: PLC0415  tests are no package
 
     return make_report(method=method)
 

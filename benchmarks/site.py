@@ -22,7 +22,7 @@ from harness.ranking import Row
 from harness.sealing.keys import Keys
 from harness.website.edition import Edition
 from harness.website.pages import render
-from tests.factories import make_report
+from tests.support.factories import make_report
 
 SIZES = (100, 1000)
 KEYS = ("dice", "hd95", "method", "gflops", "rank")

@@ -47,7 +47,7 @@ from evaluator.sweep import Sweep
 from harness.datasets import phantom
 from reference_models.export import export_network
 from reference_models.networks import NETWORKS, build
-from tests.evaluator.infer_helpers import Stage, echo, stage
+from tests.support.inference import Stage, echo, stage
 
 SIZE = 256
 CASES = {"cmunext": 48, "unet": 12}

@@ -20,7 +20,7 @@ from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
 from harness.quotas.submit import Accepted, RefusedError, submit
 from harness.submission import read_submission
-from tests.harness.conftest import Evaluated
+from tests.support.small_challenge import Evaluated
 
 DAY = date(2026, 3, 1)
 PHASE = Phase(

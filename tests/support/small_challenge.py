@@ -20,7 +20,7 @@ from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze
 from harness.store import write_store
-from tests.harness.test_freeze import SECRET, samples
+from tests.support.samples import SECRET, samples
 
 SIDE = 32
 
@@ -51,6 +51,16 @@ class SmallChallenge:
     def evaluate(self, submission: Path, runs: Path) -> Evaluation:
         runner = ProcessRunner()
         return evaluate(submission, self.bundles, self.keys, runs, runner, self.settings)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A small challenge with one evaluated submission and its ledger."""
+
+    challenge: SmallChallenge
+    runs: Path
+    ledger: Path
+    report: Path
 
 
 def model_bytes(bias: float) -> bytes:
