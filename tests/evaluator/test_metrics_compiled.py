@@ -14,7 +14,6 @@ from tests.support import ROOT
 LOOP = """
 from evaluator.metrics.compiled import compiled
 
-
 @compiled("int64(int64)")
 def twice(number):
     return 2 * number
