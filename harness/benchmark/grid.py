@@ -4,7 +4,7 @@ OUT/recipes/<network>.yaml           the recipe, as every fold is trained by it
 OUT/<track>/<network>/given/         yours: `submission/` and `work/` of an earlier training
 OUT/<track>/<network>/fold-<k>/      one training job, see `harness.benchmark.fold`
 OUT/<track>/<network>/submission/    the folds put together
-OUT/runs/                            the evaluations, see `harness.evaluation.job`
+OUT/runs/                            the evaluations, see `harness.evaluation.evaluate`
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from image_submissions import build_from, forget, push, serve_registry
 from onnx import numpy_helper
 from PIL import Image
 
@@ -32,8 +31,9 @@ from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
 from harness.quotas.policy import Submitted
-from tests.ci.conftest import Forge, git, make_forge, manifest
-from tests.harness.small_challenge import model_bytes
+from tests.support.forge import Forge, git, make_forge, manifest
+from tests.support.image_submissions import build_from, forget, push, serve_registry
+from tests.support.small_challenge import model_bytes
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 PHASE = Phase(name="now", quota=4, steps={"dice": 0.01}, results_open=date(2020, 1, 1))

@@ -15,15 +15,6 @@ from pathlib import Path
 
 import docker
 import pytest
-from image_submissions import (
-    CASES,
-    ENTRY_POINT,
-    build,
-    bundle_document,
-    forget,
-    push,
-    serve_registry,
-)
 
 from evaluator.errors import BusbenchError, Fault
 from evaluator.hardware import device_name
@@ -40,9 +31,18 @@ from harness.sandbox.stage import StageName
 from harness.sealing.keys import Keys
 from harness.submission import read_submission
 from harness.training.train import TrainSettings, train
+from tests.support import ROOT
+from tests.support.image_submissions import (
+    CASES,
+    ENTRY_POINT,
+    build,
+    bundle_document,
+    forget,
+    push,
+    serve_registry,
+)
 
 pytestmark = pytest.mark.docker
-ROOT = Path(__file__).resolve().parents[2]
 SPLIT = "1" * 64
 SHORT = Limits(seconds=6, memory_mb=128, cpus=1, output_mb=8, tmp_mb=8, pids=32, output_files=200)
 CHALLENGE = Challenge(limits=StageLimits(train=SHORT))

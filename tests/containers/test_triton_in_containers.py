@@ -6,16 +6,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from containers_helpers import Watcher, compose_commands, compose_environment, predicted_masks
 
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.bundle import Bundles
+from tests.support import ROOT
+from tests.support.containers import Watcher, compose_commands, compose_environment, predicted_masks
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def bits(folder: Path) -> dict[str, bytes]:

@@ -15,8 +15,7 @@ import pytest
 from harness.challenge import Challenge, Limits
 from harness.sandbox import Stage
 from harness.sandbox.cached import Context
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
 
 
 def busbench(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

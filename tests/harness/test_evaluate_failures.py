@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from factories import submission_document
-from infer_helpers import blur, dice_rolling, network
-from make_bundle import make_bundle
 from onnx import helper, numpy_helper
 
 from evaluator.contract import SealedBundle, SealedIndex, write
@@ -26,6 +23,9 @@ from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
 from harness.submission import read_submission
+from tests.support.factories import submission_document
+from tests.support.inference import blur, dice_rolling, network
+from tests.support.training_bundle import make_bundle
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
-from factories import make_report, make_training_bundle
-from jobs_helpers import Heard, WriteWord, runs
 
 from evaluator.contract import InputSpec
 from evaluator.errors import BusbenchError
@@ -23,6 +21,8 @@ from harness.execution.scheduler import Finished, RunProgress
 from harness.sandbox.failure import killed
 from harness.sandbox.references import ImageRequest
 from harness.training.train import TrainImage
+from tests.support.factories import make_report, make_training_bundle
+from tests.support.jobs import Heard, WriteWord, runs
 
 
 def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:

@@ -8,13 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from jobs_helpers import SealedTrack, command, run, seal_phantoms, write_recipe
 
 from harness.ledger import verify_ledger
-from tests.harness.conftest import Evaluated
-from tests.harness.small_challenge import make_submission
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
+from tests.support.jobs import SealedTrack, command, run, seal_phantoms, write_recipe
+from tests.support.small_challenge import Evaluated, make_submission
 
 
 def words(evaluated: Evaluated, root: Path, *submissions: Path) -> tuple[str | Path, ...]:

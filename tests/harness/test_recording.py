@@ -23,7 +23,7 @@ from harness.execution import run_job
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
 from harness.quotas.recording import Accepted, LedgerRecorder, RefusedError
-from tests.harness.conftest import Evaluated
+from tests.support.small_challenge import Evaluated
 
 DAY = date(2026, 3, 1)
 PHASE = Phase(

@@ -20,9 +20,9 @@ from harness.sandbox import ProcessRunner
 from harness.sandbox.cached import Context
 from harness.splits import FrozenSplit, Reveal, reveal
 from harness.store import CaseStore
-from tests.factories import make_report
-from tests.harness.conftest import Evaluated
-from tests.harness.test_freeze import SECRET
+from tests.support.factories import make_report
+from tests.support.samples import SECRET
+from tests.support.small_challenge import Evaluated
 
 
 def run(*arguments: object) -> Result:

@@ -11,10 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from containers_helpers import predicted_masks
-from factories import submission_document
-from infer_helpers import blur
-from make_bundle import make_bundle
 from PIL import Image
 
 from evaluator.contract import GroupScores, MetricSummary, Scores
@@ -24,8 +20,12 @@ from harness.cli.show import print_validation
 from harness.evaluation.validation import ValidateSubmission, Validation, merge, one_a_fold
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.training import TrainingSet
+from tests.support import ROOT
+from tests.support.containers import predicted_masks
+from tests.support.factories import submission_document
+from tests.support.inference import blur
+from tests.support.training_bundle import make_bundle
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 2
 
 

@@ -20,7 +20,7 @@ from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze
 from harness.store import write_store
-from tests.harness.test_freeze import SECRET, samples
+from tests.support.samples import SECRET, samples
 
 SIDE = 32
 
@@ -56,6 +56,16 @@ class SmallChallenge:
     def job(self, submission: Path, runs: Path) -> EvaluateSubmission:
         environment = ExecutionEnvironment("process", self.settings, self.keys.path)
         return EvaluateSubmission.of(submission, self.bundles, runs, environment)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A small challenge with one evaluated submission and its ledger."""
+
+    challenge: SmallChallenge
+    runs: Path
+    ledger: Path
+    report: Path
 
 
 def model_bytes(bias: float) -> bytes:
