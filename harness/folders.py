@@ -77,10 +77,3 @@ def let_all_read(folder: Path) -> None:
         Path(root).chmod(0o755)
         for name in names:
             (Path(root) / name).chmod(0o644)
-
-
-def make_private(folder: Path) -> None:
-    """Make a folder of ours that nobody else can enter; one that is there becomes so."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)

@@ -46,15 +46,15 @@ VERBS: dict[str, tuple[str, str]] = {
         "Make a submission to start from: training, export, an image, tests of its own.",
     ),
     "check": (
-        "lanes",
+        "evaluate",
         "Tell whether the evaluator would take a submission; labels are never touched.",
     ),
     "train": (
-        "lanes",
+        "train",
         "Train an image on the training bundle, in the sandbox, and take its submission.",
     ),
     "evaluate": (
-        "lanes",
+        "evaluate",
         "Evaluate a submission on the sealed test set: gate, infer, score, sign.",
     ),
     "benchmark": (

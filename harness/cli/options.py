@@ -58,7 +58,7 @@ class Backend(StrEnum):
 
 RunnerOption = Annotated[
     RunnerName,
-    typer.Option(help="docker isolates; process is for development, and the report names it."),
+    typer.Option(help="docker isolates; process is for development, and the report says so."),
 ]
 ChallengeOption = Annotated[
     Path | None,

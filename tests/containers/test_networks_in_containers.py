@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from tests.reference_models.make_bundle import make_bundle
+from tests.support.training_bundle import make_bundle
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

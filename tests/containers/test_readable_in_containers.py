@@ -18,13 +18,13 @@ import pytest
 from evaluator.errors import BusbenchError, Fault
 from evaluator.progress import quiet
 from harness.challenge import Challenge, Images, Limits
-from harness.evaluation.check import gate_stage
+from harness.evaluation.stages import gate_stage
 from harness.folders import let_all_read
 from harness.sandbox import DockerRunner, Stage
-from tests.harness.small_challenge import make_submission
+from tests.support import ROOT
+from tests.support.small_challenge import make_submission
 
 pytestmark = pytest.mark.docker
-ROOT = Path(__file__).resolve().parents[2]
 BASE = Images().base
 
 
@@ -75,7 +75,7 @@ def test_the_gate_blames_no_team_for_what_it_cannot_read(
     let_all_read(submission)
     (submission / denied).chmod(0o700)
     (tmp_path / "gate").mkdir()
-    error = run(gate_stage(submission, tmp_path / "gate", Challenge()))
+    error = run(gate_stage(tmp_path, Challenge()))
     assert error.code == "permission-denied" and error.fault is Fault.INFRASTRUCTURE
     assert str(submission) in error.remedy
 

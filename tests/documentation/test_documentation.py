@@ -14,8 +14,8 @@ import pytest
 import typer
 
 from harness.cli import app
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The three guides are one story; the organisers' goes on when a submission has arrived.

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.cli.app import app as registered
 from harness.cli.main import VERBS
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 HEAVY = "altair boto3 cryptography cv2 dask docker numpy pandas PIL pyarrow requests scipy"
 LIGHT = {
     "help": (["--help"], {}, "publish"),

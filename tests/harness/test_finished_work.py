@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
 from harness.cli import app
-from tests.harness.small_challenge import SmallChallenge, make_submission
+from tests.support.small_challenge import SmallChallenge, make_submission
 
 
 def busbench(*words: str | Path) -> BusbenchError | None:

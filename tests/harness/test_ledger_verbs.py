@@ -13,7 +13,7 @@ from evaluator.errors import BusbenchError
 from harness.cli import app
 from harness.ledger import append, rotate, sign, verify_ledger
 from harness.sealing.keys import Keys
-from tests.factories import make_report
+from tests.support.factories import make_report
 
 
 @pytest.fixture

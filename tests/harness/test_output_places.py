@@ -14,9 +14,9 @@ import pytest
 from evaluator.errors import BusbenchError, Fault
 from evaluator.files import disk_errors
 from harness.folders import whole_folder
-from tests.harness.small_challenge import SmallChallenge, make_submission
+from tests.support import ROOT
+from tests.support.small_challenge import SmallChallenge, make_submission
 
-ROOT = Path(__file__).resolve().parents[2]
 PHANTOMS = ("--patients", "12")
 
 

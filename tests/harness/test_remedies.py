@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
+
 PACKAGES = ("harness", "evaluator", "reference_models", "ci")
 # A file of the project, named in a sentence; other paths are the user's.
 FILE = re.compile(
