@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.errors import BusbenchError, Code
+from evaluator.errors import BusbenchError, Code, Fault
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -100,12 +100,17 @@ def disk_error(error: OSError, path: Path) -> BusbenchError | None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's complaints about `path` into one sentence with a remedy."""
+    """Turn a disk that is full or may not be written into one sentence with a remedy.
+
+    Raises:
+        BusbenchError: `disk-full`, `permission-denied`. What may also be a fault of ours, such as
+            a file where a folder should be, stays an `OSError`.
+    """
     try:
         yield
     except OSError as error:
         known = disk_error(error, path)
-        if known is None:
+        if known is None or known.fault is Fault.USAGE:
             raise
         raise known from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.errors import BusbenchError, Fault
-from evaluator.files import disk_errors
+from evaluator.files import disk_error, disk_errors
 from harness.folders import whole_folder
 from tests.support import ROOT
 from tests.support.small_challenge import SmallChallenge, make_submission
@@ -138,9 +138,13 @@ def test_a_place_that_may_not_be_written_is_no_full_disk(
 def test_each_complaint_of_the_system_has_its_own_code(
     number: int, code: str, fault: Fault
 ) -> None:
-    with pytest.raises(BusbenchError, match="place") as caught, disk_errors(Path("place")):
-        raise OSError(number, os.strerror(number))
-    assert (caught.value.code, caught.value.fault) == (code, fault)
+    complaint = OSError(number, os.strerror(number))
+    error = disk_error(complaint, Path("place"))
+    assert error is not None and "place" in error.message
+    assert (error.code, error.fault) == (code, fault)
+    expected = OSError if fault is Fault.USAGE else BusbenchError
+    with pytest.raises(expected), disk_errors(Path("place")):
+        raise complaint
 
 
 @pytest.mark.parametrize("given", [False, True])
