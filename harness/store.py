@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
@@ -119,6 +118,8 @@ class CaseStore:
         Raises:
             BusbenchError: `store-invalid` where it is missing, unfinished or was changed.
         """
+        import pandas as pd  # noqa: PLC0415  takes a second to import
+
         info = read(StoreInfo, path / "store.json", Code.STORE_INVALID, REMEDY)
         try:
             frame = pd.read_parquet(path / "cases.parquet").astype(object)
@@ -167,6 +168,7 @@ def write_store(
     path: Path,
     dataset: str,
     samples: Iterable[Sample],
+    *,
     beside: Callable[[], Mapping[str, Contract]] = dict,
 ) -> CaseStore:
     """Write a complete store; see `whole_folder`.
@@ -177,6 +179,8 @@ def write_store(
     Raises:
         BusbenchError: `output-exists` where `path` is taken, `disk-full` where the disk refuses.
     """
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
     with whole_folder(path, last="store.json") as partial:
         cases = tuple(sorted((_add(partial, s) for s in samples), key=lambda c: c.case_id))
         info = _describe(dataset, cases)

@@ -10,10 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 from pydantic import ConfigDict, Field
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from evaluator.contract import CaseId, Contract, Digest, Name
 
@@ -52,16 +49,15 @@ class AuditReport(Contract):
 
 def connected_groups(links: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
     """The groups of names that are linked, directly or through others; each and all sorted."""
-    edges = sorted(links)
-    names = sorted({name for edge in edges for name in edge})
-    place = {name: index for index, name in enumerate(names)}
-    rows = np.array([place[first] for first, _ in edges], dtype=np.intp)
-    columns = np.array([place[second] for _, second in edges], dtype=np.intp)
-    graph = coo_array((np.ones(len(edges)), (rows, columns)), shape=(len(names), len(names)))
-    members: dict[int, list[str]] = {}
-    for name, label in zip(names, connected_components(graph, directed=False)[1], strict=True):
-        members.setdefault(int(label), []).append(name)
-    return tuple(sorted(tuple(group) for group in members.values()))
+    group_of: dict[str, list[str]] = {}
+    for first, second in links:
+        one, other = group_of.setdefault(first, [first]), group_of.setdefault(second, [second])
+        if one is not other:
+            small, large = sorted((one, other), key=len)  # else a long chain takes quadratic time
+            large += small
+            group_of.update(dict.fromkeys(small, large))
+    groups = {id(group): group for group in group_of.values()}
+    return tuple(sorted(tuple(sorted(group)) for group in groups.values()))
 
 
 def compose(

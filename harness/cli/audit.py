@@ -11,7 +11,7 @@ from rich.table import Table
 from evaluator.contract import Policy, read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
-from harness.audit import AuditReport, Pair, Verdict, audit, judge, read_splits, sheet
+from harness.audit import AuditReport, Pair, Verdict, audit, judge
 from harness.cli.app import app, out, print_json
 from harness.cli.options import StoreArgument
 from harness.cli.progress import bars
@@ -54,6 +54,8 @@ def audit_verb(
         splits[f"policy {policy}, seed {seed}"] = {name: at.part for name, at in places.items()}
     verdicts = {name: judge(report, part_of) for name, part_of in splits.items()}
     if to:
+        from harness.audit.sheet import sheet  # noqa: PLC0415  takes a second to import
+
         write_atomically(to / "pairs.html", sheet(opened, report))
         write(report, to / REPORT)  # last: where it is, the page is
     if json:
@@ -73,6 +75,8 @@ def _require_same_audit(folder: Path, store: CaseStore, near: bool) -> None:
 
 def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
     """The splits in a file, once it is sure that they are of this store."""
+    from harness.audit.parts import read_splits  # noqa: PLC0415  takes a second to import
+
     splits = read_splits(path)
     known = {case.case_id for case in store.cases}
     unknown = sorted({case_id for part_of in splits.values() for case_id in part_of} - known)

@@ -18,7 +18,7 @@ from pydantic import Field
 from evaluator.contract import Contract, write
 from evaluator.errors import CODES, BusbenchError
 
-NOTICE = "participant-error.json"
+ERROR_FILE = "participant-error.json"
 MAX_LINE = 200
 _PATH = re.compile(r"(?<![\w.])~?(?:/[^\s/:'\",;()]+)+/?")
 _SECRET = re.compile(r"AGE-SECRET-KEY-\S+|\b[0-9a-fA-F]{16,}\b|\b[A-Za-z0-9+/_-]{40,}={0,2}")

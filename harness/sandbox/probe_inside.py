@@ -31,8 +31,12 @@ OUT = Path("/out")
 ATTEMPT_SECONDS = 15
 SCRATCH = ("/out", "/tmp", "/dev/shm", "/dev/mqueue")  # where writing is allowed, and limited
 SOCKETS = (
-    *("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock"),
-    *("/run/podman/podman.sock", "/run/crio/crio.sock", "/var/run/cri-dockerd.sock"),
+    "/var/run/docker.sock",
+    "/run/docker.sock",
+    "/run/containerd/containerd.sock",
+    "/run/podman/podman.sock",
+    "/run/crio/crio.sock",
+    "/var/run/cri-dockerd.sock",
 )
 NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 CLONE_NEWUSER, CLONE_NEWNS, MS_REMOUNT = 0x10000000, 0x00020000, 0x20

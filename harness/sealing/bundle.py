@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
-
 from evaluator.contract import (
     SealedBundle,
     SealedCase,
@@ -176,6 +174,8 @@ def _write_training(
             }
         )
         progress("training bundle", done, len(rows))
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
     table = pd.DataFrame(records).to_csv(index=False, lineterminator="\n").encode()
     write_atomically(folder / "cases.csv", table)
     lock = split.lock

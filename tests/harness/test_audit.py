@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from evaluator.contract import read
 from evaluator.errors import BusbenchError
-from harness.audit import AuditReport, Pair, audit, connected_groups, judge, read_splits
+from harness.audit import AuditReport, Pair, audit, connected_groups, judge
+from harness.audit.parts import read_splits
 from harness.audit.report import compose
 from harness.cli import app
 from harness.store import CaseStore, Sample, write_store

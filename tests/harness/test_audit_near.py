@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.files import pretty_json
-from harness.audit import AuditReport, Pair, audit, sheet
+from harness.audit import AuditReport, Pair, audit
 from harness.audit.features import MIRROR, SIDE, describe
 from harness.audit.near import same_frame
 from harness.audit.register import Alignment, overlap
+from harness.audit.sheet import sheet
 from harness.datasets import phantom
 from harness.prepare import prepare
 from harness.store import CaseStore, Sample, write_store

@@ -347,7 +347,7 @@ def test_a_forged_row_is_found_with_the_store(root: Path) -> None:
     data = table_bytes(rows)
     (root / "v1" / "split.csv").write_bytes(data)
     forge(root, split_sha256=sha256_bytes(data), rows={row.case_id: row.digest for row in rows})
-    assert f"group {test.patient_group} stands on two sides" in "\n".join(verify(root / "v1"))
+    assert f"group {test.patient_group} is on two sides" in "\n".join(verify(root / "v1"))
 
 
 def test_an_audit_that_tells_other_groups_is_named(root: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_folder_is_no_place_for_a_file(challenge: SmallChallenge, tmp_path: Pa
         assert "is a directory" in busbench(*words, here=tmp_path, status=2)
     (tmp_path / "file").touch()
     said = busbench("keys", "new", "file/keys", here=tmp_path, status=2)
-    assert "[usage]" in said and "file/keys" in said
+    assert "[usage] file " in said
 
 
 @pytest.fixture
