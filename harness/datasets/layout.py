@@ -31,13 +31,13 @@ def find_root(raw: Path, wanted: tuple[str, ...], dataset: str) -> Path:
         level = [child for folder in level for child in _folders(folder)]
     if len(found) == 1:
         return found[0]
-    holds = " and ".join(wanted)
+    names = " and ".join(wanted)
     if found:
-        message = f"{raw} holds {len(found)} folders with {holds}: {found[0]}, {found[1]}."
+        message = f"{raw} contains {len(found)} folders with {names}: {found[0]}, {found[1]}."
         raise BusbenchError(Code.RAW_MISSING, message, "Name one of them with --raw.")
     raise BusbenchError(
         Code.RAW_MISSING,
-        f"{raw} is not the {dataset} folder: it holds no {holds}.",
+        f"{raw} is not the {dataset} folder: it contains no {names}.",
         "Unpack the release as downloaded and name its folder with --raw.",
     )
 

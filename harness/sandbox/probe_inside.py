@@ -1,7 +1,7 @@
 """The sandbox probe's inner part: tries what a hostile program would, and records what it achieved.
 
 Runs in a container, alone: nothing but Python's standard library, and no other file of ours. Each
-attempt runs in a process of its own, which may die of it. The attempts are told as a hostile
+attempt runs in a process of its own, which may die of it. The attempts are described as a hostile
 program would make them; `achieved` means that the sandbox did not hold.
 
     BUSBENCH_PROBE='{"memory_mb": …, "canary": …}' python probe_inside.py OUT
@@ -156,7 +156,7 @@ def read_other_runs(limits: Limits) -> Finding:
     for place in (OUT, Path("/tmp"), Path("/dev/shm")):
         left = [path.name for path in place.iterdir()]
         if left:
-            return True, f"{place} holds {left[0]} from before"
+            return True, f"{place} contains {left[0]} from before"
     return False, "only this run's files are there"
 
 
@@ -177,8 +177,8 @@ def memory(limits: Limits) -> Finding:
     held = []
     for done in range(wanted):
         held.append(bytearray(os.urandom(1024) * 1024))
-        _told(f"{done} MB were held")
-    return True, f"{wanted} MB were held"
+        _report(f"{done} MB were kept")
+    return True, f"{wanted} MB were kept"
 
 
 def processes(limits: Limits) -> Finding:
@@ -435,7 +435,7 @@ def attempt(function: Callable[[Limits], Finding], limits: Limits) -> dict[str, 
 _report = -1
 
 
-def _told(detail: str) -> None:
+def _report(detail: str) -> None:
     """Say how far an attempt has come, in case that it is killed."""
     os.write(_report, f"0{detail}\n".encode())
 

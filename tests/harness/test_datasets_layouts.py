@@ -145,7 +145,7 @@ def test_bus_uc_keeps_apart_what_shares_a_name(tmp_path: Path, nested: str) -> N
 def test_two_copies_of_a_release_in_one_folder_are_refused(tmp_path: Path) -> None:
     make_bus_uc(tmp_path / "raw" / "one")
     make_bus_uc(tmp_path / "raw" / "two")
-    with pytest.raises(BusbenchError, match="holds 2 folders") as caught:
+    with pytest.raises(BusbenchError, match="contains 2 folders") as caught:
         prepare("bus-uc", tmp_path / "raw", tmp_path / "store")
     assert caught.value.code == "raw-missing"
 
