@@ -14,7 +14,6 @@ import torch
 
 from evaluator.backends import Device, InferSettings, open_model
 from evaluator.backends.pinned import DRIVER, PinnedMemory
-from evaluator.hardware import device_name
 from evaluator.speed import measure
 from reference_models.export import export_network
 from reference_models.networks import build
@@ -23,10 +22,7 @@ from tests.support.inference import speckle, stage
 SIZE = 256
 FLIPPED = 1e-3  # of all pixels, which fresh weights leave close to the threshold
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(device_name("cuda") == "unknown", reason="this machine has no CUDA device"),
-]
+pytestmark = pytest.mark.usefixtures("gpu")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +72,9 @@ def skip_without(device: Device) -> None:
         assert "TensorrtExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def test_throughput_is_printed_beside_torch_compile(tmp_path: Path, network, exported) -> None:
+def test_throughput_is_printed_beside_torch_compile(
+    tmp_path: Path, network, exported, gpu: str
+) -> None:
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch was built without CUDA")
     (tmp_path / "model.onnx").write_bytes(exported)
@@ -84,7 +82,7 @@ def test_throughput_is_printed_beside_torch_compile(tmp_path: Path, network, exp
     model = open_model(tmp_path / "model.onnx", InferSettings(device="cuda"))
     batch_size = measure(model, made.submission.input, "auto").batch_size
     batch = np.random.default_rng(0).random((batch_size, 1, SIZE, SIZE), np.float32)
-    print(f"\n{device_name('cuda')}, batch {batch_size}, images/s:")
+    print(f"\n{gpu}, batch {batch_size}, images/s:")
     print(f"ONNX Runtime {model.provider} fp32: {rate(lambda: model.run(batch), batch_size):.0f}")
     for kind in (torch.float32, torch.float16):
         compiled = torch.compile(network.to("cuda", kind))

@@ -178,7 +178,6 @@ def run_stage(made: Stage, *more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.gpu  # needs none: a device that is there is hidden
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_machine_without_a_gpu_refuses_and_never_takes_the_cpu(tmp_path, device) -> None:
     made = stage(tmp_path, speckle(1), echo())

@@ -30,14 +30,6 @@ from tests.support.masks import (
     transform_distances,
 )
 
-DATA = Path(__file__).resolve().parents[2] / "../shared/data"
-MASK_FILES = sorted(
-    [
-        *DATA.glob("BUSBRA/Masks/*.png"),
-        *DATA.glob("Dataset_BUSI_with_GT/*/*_mask.png"),
-        *DATA.glob("BUS-UCLM/masks/*.png"),
-    ]
-)
 # MONAI rounds distances to single precision on the way, so equality to the last digit is tested
 # where they can be restored: squared distances in pixels are whole numbers. Its percentile's rank
 # is in single precision too, which costs another digit.
@@ -158,12 +150,12 @@ def test_far_points_of_large_images_are_exact():
                 assert hd95(prediction, reference, spacing) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.real_data
-@pytest.mark.skipif(not MASK_FILES, reason="the real subsets are not at ../shared/data")
-def test_real_masks_agree_with_scipy_and_monai():
+def test_real_masks_agree_with_scipy_and_monai(real_data: Path) -> None:
     rng = np.random.default_rng(20240607)
     compared = 0
-    for number, path in enumerate(MASK_FILES[::5]):
+    patterns = ("BUSBRA/Masks/*.png", "Dataset_BUSI_with_GT/*/*_mask.png", "BUS-UCLM/masks/*.png")
+    masks = sorted(path for pattern in patterns for path in real_data.glob(pattern))
+    for number, path in enumerate(masks[::5]):
         mask = np.array(Image.open(path).convert("L")) > 127
         if not mask.any():
             continue
