@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -26,7 +25,7 @@ from evaluator.backends.triton_server import TritonOptions
 from evaluator.errors import BusbenchError, Fault
 from reference_models.export import export_network
 from reference_models.networks import build
-from tests.support import ROOT
+from tests.support import ROOT, soon
 from tests.support.corpus import hostile
 from tests.support.corpus.honest import SIZE as CORPUS_SIZE
 from tests.support.inference import blur, echo, network, speckle, stage
@@ -93,7 +92,7 @@ def operator(tritonserver: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         )
     yield Operator(f"127.0.0.1:{port}", repository)
     server.terminate()
-    server.wait(timeout=60)
+    server.wait(timeout=600)
 
 
 def settings(options: TritonOptions, **how: Any) -> InferSettings:
@@ -301,9 +300,7 @@ def test_a_killed_evaluator_leaves_no_server(tritonserver, tmp_path) -> None:
     assert len(servers(evaluator.pid)) == 2  # the server and its backend
     evaluator.kill()
     evaluator.communicate()
-    deadline = time.monotonic() + 60
-    while list(tmp_path.glob("busbench-*")) and time.monotonic() < deadline:  # goes last
-        time.sleep(0.05)
+    soon(lambda: not list(tmp_path.glob("busbench-*")))  # goes last
     assert not servers(evaluator.pid) and not list(tmp_path.glob("busbench-*"))
     assert not shared_memory(evaluator.pid)
 

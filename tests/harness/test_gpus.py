@@ -39,7 +39,7 @@ def test_two_jobs_of_one_machine_never_hold_the_same_gpu(tmp_path) -> None:
 
     def job(_: int) -> str | None:
         with a_gpu(FOUR, tmp_path) as gpu:
-            together.wait(timeout=60)  # until all four hold one
+            together.wait(timeout=600)  # until all four hold one
             return gpu
 
     with ThreadPoolExecutor(4) as pool:

@@ -18,8 +18,8 @@ import pytest
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.execution.inputs import Depot, Input, cache_folder, offer
-from tests.support import ROOT
-from tests.support.cluster import get_done, soon
+from tests.support import ROOT, soon
+from tests.support.cluster import get_done
 from tests.support.jobs import ReadWord, runs
 
 pytest.importorskip("s3fs", reason="the extra `cluster` is not installed")
@@ -73,7 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
 
 def answers(address: str) -> bool:
     try:
-        return bool(urlopen(f"{address}/moto-api/", timeout=5).status == 200)
+        return bool(urlopen(f"{address}/moto-api/", timeout=60).status == 200)
     except OSError:
         return False
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import begun, get_done, meanwhile, soon
+from tests.support import soon
+from tests.support.cluster import begun, get_done, meanwhile
 from tests.support.jobs import WriteWord, processes, runs
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")

@@ -173,7 +173,7 @@ def test_latex_compiles_whatever_the_names(
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]

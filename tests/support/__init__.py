@@ -6,6 +6,8 @@ Test modules and conftests import from here, and nothing imports from a test mod
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,3 +24,15 @@ def absent(message: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def soon(what: Callable[[], object], pause: Callable[[float], object] = time.sleep) -> None:
+    """Wait until `what` is true. Ten minutes, because a machine may be very busy.
+
+    Args:
+        pause: how to wait so many seconds; a browser's page handles its events meanwhile.
+    """
+    deadline = time.monotonic() + 600
+    while not what():
+        assert time.monotonic() < deadline, "it never happened"
+        pause(0.05)

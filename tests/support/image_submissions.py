@@ -181,7 +181,7 @@ def serve_registry(folder: Path) -> Iterator[str]:
     try:
         for _ in range(100):
             try:
-                requests.get(f"http://{address}/v2/", timeout=1)
+                requests.get(f"http://{address}/v2/", timeout=10)
                 break
             except requests.ConnectionError:
                 time.sleep(0.1)
