@@ -9,8 +9,7 @@ BIN := .venv/bin
 demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 	$(BIN)/busbench demo --out demo $(ARGS)
 
-# Two workers: a file's tests stay together, and all tests with containers are one worker's.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n 2
 
 # What needs a Docker engine, chromium or pdflatex (Debian's texlive-latex-recommended) skips without.
 test: .venv/dev.done check  ## everything, container tests included: about 20 minutes

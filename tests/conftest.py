@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 from docker.errors import DockerException
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from evaluator.hardware import device_name
 from tests.support import ROOT, absent
@@ -32,17 +34,28 @@ MARKERS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its fixtures, and keep together what must not run at the same time.
-
-    A file's tests share its fixtures, so one worker gets the whole file. Tests with containers
-    would disturb each other's counts of containers and volumes, so one worker gets all of them.
-    """
+    """Mark each test by its fixtures."""
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
             if marker := MARKERS.get(fixture):
                 item.add_marker(marker)
-        group = "docker" if item.get_closest_marker("docker") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Whole files to each worker, since a file's tests share fixtures that are slow to make.
+
+    Container tests count containers, volumes and networks, which another worker's would change, so
+    their folder is one worker's. (xdist's own `loadgroup` has no effect with pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "containers" if file.startswith("tests/containers/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Let xdist hand out tests in that way."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
