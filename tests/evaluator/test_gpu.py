@@ -6,6 +6,7 @@ import ctypes
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -44,7 +45,9 @@ def exported(network: torch.nn.Module) -> bytes:
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 @pytest.mark.parametrize("batch_size", [1, 8])
-def test_a_device_gives_the_masks_of_the_cpu(tmp_path, exported, device, batch_size) -> None:
+def test_a_device_gives_the_masks_of_the_cpu(
+    tmp_path: Path, exported: bytes, device: str, batch_size: int
+) -> None:
     skip_without(device)
     pictures = speckle(20)
     size = {"height": SIZE, "width": SIZE}
@@ -73,7 +76,7 @@ def skip_without(device: Device) -> None:
 
 
 def test_throughput_is_printed_beside_torch_compile(
-    tmp_path: Path, network, exported, gpu: str
+    tmp_path: Path, network: torch.nn.Module, exported: bytes, gpu: str
 ) -> None:
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch was built without CUDA")
@@ -88,7 +91,7 @@ def test_throughput_is_printed_beside_torch_compile(
         compiled = torch.compile(network.to("cuda", kind))
         there = torch.from_numpy(batch).to("cuda", kind)
 
-        def run(compiled=compiled, there=there) -> object:
+        def run(compiled: Any = compiled, there: Any = there) -> object:
             with torch.inference_mode():
                 return compiled(there).cpu()  # as the runtime's maps come back
 
