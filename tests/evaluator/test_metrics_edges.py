@@ -58,7 +58,7 @@ def parse(table: Any) -> Any:
 
 
 @pytest.mark.parametrize(("profile", "table"), [("native", EDGE_TABLE), ("seed", SEED_EDGE_TABLE)])
-def test_the_edge_table_says_nothing_else(profile: str, table: Any) -> None:
+def test_the_edge_table_says_nothing_else(profile: Profile, table: str) -> None:
     assert edge_table(profile) == parse(table)
     assert tuple(metrics_of(profile)) == tuple(METRICS[name] for name in parse(table)["ordinary"])
 

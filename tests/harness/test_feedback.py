@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evaluator.contract import InputSpec, ModelFile, OutputSpec, Report, Submission
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, Phase
 from harness.quotas import SubmissionLog, demand_open, phase_on
 from harness.quotas.policy import Submitted, rounded, show
@@ -118,9 +118,9 @@ def test_a_failure_of_ours_later_gives_back_no_place_that_was_taken_by_their_own
     log: SubmissionLog,
 ) -> None:
     own = log.open(make(), STRICT, DAY)
-    log.fail(own, STRICT, DAY, BusbenchError("model-failed", "x", "y"))
+    log.fail(own, STRICT, DAY, BusbenchError(Code.MODEL_FAILED, "x", "y"))
     again = log.open(make(), STRICT, DAY)
-    assert log.fail(again, STRICT, DAY, BusbenchError("disk-full", "x", "y")).counted
+    assert log.fail(again, STRICT, DAY, BusbenchError(Code.DISK_FULL, "x", "y")).counted
     hand_in(log, 1)
     refused(log, 2)
 

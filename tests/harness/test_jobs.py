@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evaluator.contract import InputSpec
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import quiet
 from harness.benchmark.table import Line, TrackTable, seed, to_markdown
 from harness.challenge import Challenge
@@ -28,12 +28,12 @@ from tests.support.jobs import Heard, WriteWord, runs
 
 
 def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path: Path) -> None:
-    def chain(*words: str, code: str = "") -> Chain:
+    def chain(*words: str, code: Code | None = None) -> Chain:
         jobs = tuple(WriteWord(word, tmp_path, code) for word in words)
         return Chain(jobs, lambda: WriteWord(f"after-{words[0]}", tmp_path), "write")
 
     heard = Heard()
-    chains = [chain("bad", code="model-failed"), chain("good", "fine")]
+    chains = [chain("bad", code=Code.MODEL_FAILED), chain("good", "fine")]
     state = run_chains(chains, Serial(), heard)
     assert runs(tmp_path) == ["bad", "good", "fine", "after-good"]
     assert heard.ended == ["bad: model-failed", "good", "fine", "after-good"]
@@ -54,7 +54,7 @@ def test_a_job_that_the_recorder_refuses_is_never_run(tmp_path: Path) -> None:
 
 def test_a_follower_that_cannot_be_made_is_a_failure_with_its_reason(tmp_path: Path) -> None:
     def broken() -> WriteWord:
-        raise BusbenchError("submission-invalid", "The folds differ.", "Train again.")
+        raise BusbenchError(Code.SUBMISSION_INVALID, "The folds differ.", "Train again.")
 
     state = run_chains([Chain((WriteWord("one", tmp_path),), broken)], Serial())
     assert [end.error.code for end in state.failed] == ["submission-invalid"]
@@ -96,8 +96,10 @@ def test_the_view_tells_what_is_done_who_is_to_blame_and_how_long_is_left(tmp_pa
     state = RunProgress(Counter(write=len(jobs)), slots=2)
     state.take(Finished(jobs[0], 30.0))
     state.take(Finished(jobs[1], 0.0, kept=True))  # tells nothing of how long jobs take
-    state.take(Finished(jobs[2], 10.0, BusbenchError("model-failed", "It failed.", "Repair it.")))
-    state.take(Finished(jobs[3], 20.0, BusbenchError("disk-full", "It is full.", "Repair it.")))
+    state.take(
+        Finished(jobs[2], 10.0, BusbenchError(Code.MODEL_FAILED, "It failed.", "Repair it."))
+    )
+    state.take(Finished(jobs[3], 20.0, BusbenchError(Code.DISK_FULL, "It is full.", "Repair it.")))
     state.running = tuple(jobs[4:])
     assert summary(state) == (
         "2 of 6 done · running: write three; write four"

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
 from harness.ledger import append, sign
 from harness.sealing.keys import Keys
@@ -50,10 +50,14 @@ class Tab:
         tab = cls(context.new_page())
         tab.page.on("console", lambda message: tab.said.append(message.text))
         tab.page.on("pageerror", lambda error: tab.said.append(str(error)))
-        tab.page.on("dialog", lambda dialog: (tab.said.append("a dialog"), dialog.dismiss()))
+        tab.page.on("dialog", tab.dismiss)
         tab.page.on("request", lambda request: tab.asked.append(request.url))
         tab.page.on("requestfailed", lambda r: tab.refused.update({r.url: r.failure}))
         return tab
+
+    def dismiss(self, dialog: Dialog) -> None:
+        self.said.append("a dialog")
+        dialog.dismiss()
 
     def column(self, kind: str) -> list[str]:
         """The text of every shown row's `.kind`, in order.

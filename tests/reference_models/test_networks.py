@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -227,7 +228,7 @@ def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axi
     from reference_models.networks.axial_attention import GatedAxialAttention  # noqa: PLC0415
 
     torch.manual_seed(0)
-    layer = GatedAxialAttention(channels, (4, 6), axis).eval()
+    layer: Any = GatedAxialAttention(channels, (4, 6), axis).eval()
     for norm in (layer.norm_qkv, layer.norm_similarity, layer.norm_content):
         for values in (norm.weight, norm.bias, norm.running_mean):
             nn.init.normal_(values)
@@ -265,7 +266,7 @@ def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axi
 
 
 def test_medt_never_mixes_its_patches_up() -> None:
-    network = build("medt", image_size=(64, 96)).eval()
+    network: Any = build("medt", image_size=(64, 96)).eval()
     image = torch.rand(2, 1, 64, 96)
     joined = network._joined(network.patches(network._cut(image)))
     for row, column in ((0, 0), (1, 0), (1, 2)):

@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto
 
 from evaluator.contract import Submission, read
+from evaluator.errors import Code
 from evaluator.gate import inspect
 from evaluator.metrics import dice
 from reference_models import pipeline
@@ -88,7 +89,7 @@ def test_a_lower_precision_is_smaller_and_passes_the_gate(
 ) -> None:
     precision, out, _ = exported
     assert sorted(path.name for path in out.iterdir()) == ["fold-0.onnx", "submission.yaml"]
-    declared = read(Submission, out / "submission.yaml", "submission-invalid", "")
+    declared = read(Submission, out / "submission.yaml", Code.SUBMISSION_INVALID, "")
     (passed,) = inspect(out, declared).models  # float32 at both ends, any batch size
     full = (work.parent / "submission" / "fold-0.onnx").stat().st_size
     share = (out / "fold-0.onnx").stat().st_size / full

@@ -74,7 +74,7 @@ def model_bytes(bias: float) -> bytes:
         "weight": np.full((1, 1, 1, 1), 4.0, np.float32),
         "bias": np.full((1,), bias, np.float32),
     }
-    shape = ["n", 1, SIDE, SIDE]
+    shape: list[str | int | None] = ["n", 1, SIDE, SIDE]
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "weight", "bias"], ["y"], name="conv")],
         "small",
