@@ -63,7 +63,7 @@ def row(*cells: object) -> str:
 
 def study(dataset: str, store: CaseStore, report: AuditReport, seeds: range) -> Iterator[str]:
     """The table's lines on one dataset: seed 42, then the mean and range over other seeds."""
-    subjects = subjects_of(store)
+    subjects = list(subjects_of(store))
     for rule in RULES:
         (one,) = verdicts(subjects, report, rule, range(42, 43))
         shares = [verdict.share for verdict in verdicts(subjects, report, rule, seeds)]

@@ -85,7 +85,7 @@ def pair(rng: Generator, shape: tuple[int, int], files: list[Path], number: int)
     turn = cv2.getRotationMatrix2D(
         (width / 2, height / 2), rng.uniform(-8, 8), rng.uniform(0.9, 1.1)
     )
-    turn[:, 2] += rng.uniform(-0.03, 0.03, 2) * (width, height)
+    turn[:, 2] = turn[:, 2] + rng.uniform(-0.03, 0.03, 2) * (width, height)
     moved = cv2.warpAffine(reference.astype(np.float32), turn, (width, height))
     rough = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 4)
     prediction = cv2.GaussianBlur(moved, (0, 0), 3) + rough > 0.5
@@ -96,8 +96,10 @@ def pair(rng: Generator, shape: tuple[int, int], files: list[Path], number: int)
 
 
 def monai(item: Pair) -> float:
-    tensors = (torch.from_numpy(mask)[None, None] for mask in item)
-    return float(compute_hausdorff_distance(*tensors, include_background=True, percentile=95))
+    prediction, reference = (torch.from_numpy(mask)[None, None] for mask in item)
+    return float(
+        compute_hausdorff_distance(prediction, reference, include_background=True, percentile=95)
+    )
 
 
 def deepmind(item: Pair) -> float:

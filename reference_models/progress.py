@@ -17,7 +17,7 @@ class Progress(Protocol):
 class Say(Protocol):
     """Called with one line for a person."""
 
-    def __call__(self, line: str) -> None: ...
+    def __call__(self, line: str, /) -> None: ...
 
 
 def quiet(what: str, done: int, total: int) -> None:

@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
 
 
-class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+class ByFile(LoadScopeScheduling):
     """Whole files to each worker, since a file's tests share fixtures that are slow to make.
 
     Container tests count containers, volumes and networks, which another worker's would change, so

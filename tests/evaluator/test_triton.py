@@ -231,12 +231,17 @@ def _reshape() -> bytes:
     return network([helper.make_node("Reshape", ["x", "s"], ["y"])], [shape])
 
 
+def _bytes(model: bytes | None) -> bytes:
+    assert model is not None
+    return model
+
+
 def _bomb() -> bytes:
-    return bytes(hostile.memory_bomb_told_by_data(Path()))
+    return _bytes(hostile.memory_bomb_told_by_data(Path()))
 
 
 def _endless() -> bytes:
-    return bytes(hostile.endless_loop(Path()))
+    return _bytes(hostile.endless_loop(Path()))
 
 
 @pytest.mark.parametrize(

@@ -90,19 +90,19 @@ def test_the_same_files_take_no_quota_again_and_teach_nothing_new(log: Submissio
 @pytest.mark.parametrize(
     "code, counts",
     [
-        ("model-failed", True),
-        ("limit-time", True),
-        ("gate-refused", True),
-        ("engine-unavailable", False),
-        ("disk-full", False),
-        ("stage-crashed", False),
-        ("bundle-invalid", False),
-        ("ledger-invalid", False),
-        ("usage", False),
+        (Code.MODEL_FAILED, True),
+        (Code.LIMIT_TIME, True),
+        (Code.GATE_REFUSED, True),
+        (Code.ENGINE_UNAVAILABLE, False),
+        (Code.DISK_FULL, False),
+        (Code.STAGE_CRASHED, False),
+        (Code.BUNDLE_INVALID, False),
+        (Code.LEDGER_INVALID, False),
+        (Code.USAGE, False),
     ],
 )
 def test_only_the_submissions_own_failures_take_quota(
-    log: SubmissionLog, code: str, counts: bool
+    log: SubmissionLog, code: Code, counts: bool
 ) -> None:
     own = log.open(make(), STRICT, DAY)
     error = BusbenchError(code, "case_017 has a lesion of 431 pixels.", "Look at /srv/labels.")

@@ -235,7 +235,7 @@ def test_a_case_of_another_store_is_named(
     store = forge_store(root, case_id, **{field: value})
     wrong = f"store: the {name} of {case_id} is not the one that was"
     for proof in ({"secret": SECRET}, {"reveal": opened}):
-        differences = verify(root / "v1", store, **proof)  # type: ignore[arg-type]
+        differences = verify(root / "v1", store, **proof)
         assert any(line.startswith(wrong) for line in differences), differences
     assert verify(root / "v1", store)  # without a proof too, if not by name
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -22,6 +22,7 @@ from harness.execution.job import is_done, run_once
 from harness.execution.scheduler import Finished, RunProgress
 from harness.sandbox.failure import killed
 from harness.sandbox.references import ImageRequest
+from harness.sandbox.stage import StageName
 from harness.training.train import TrainImage
 from tests.support.factories import make_report, make_training_bundle
 from tests.support.jobs import Heard, WriteWord, runs
@@ -37,7 +38,7 @@ def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path: Path) -> None
     state = run_chains(chains, Serial(), heard)
     assert runs(tmp_path) == ["bad", "good", "fine", "after-good"]
     assert heard.ended == ["bad: model-failed", "good", "fine", "after-good"]
-    assert [end.error.code for end in state.failed] == ["model-failed"]
+    assert [end.error and end.error.code for end in state.failed] == ["model-failed"]
     assert (state.total, state.skipped, state.left.total()) == (5, 1, 0)
 
 
@@ -57,7 +58,7 @@ def test_a_follower_that_cannot_be_made_is_a_failure_with_its_reason(tmp_path: P
         raise BusbenchError(Code.SUBMISSION_INVALID, "The folds differ.", "Train again.")
 
     state = run_chains([Chain((WriteWord("one", tmp_path),), broken)], Serial())
-    assert [end.error.code for end in state.failed] == ["submission-invalid"]
+    assert [end.error and end.error.code for end in state.failed] == ["submission-invalid"]
 
 
 def test_a_result_with_a_changed_file_does_not_count_as_done(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_the_result_of_another_job_is_never_taken_for_ones_own(tmp_path: Path) -
     [("infer", "SUBMISSION"), ("train", "SUBMISSION"), (None, "INFRASTRUCTURE")],
 )
 def test_a_submission_is_never_blamed_for_a_worker_that_it_cannot_reach(
-    stage: str | None, fault: str
+    stage: StageName | None, fault: str
 ) -> None:
     error = killed("evaluate unext", stage, 3)
     assert error.fault.name == fault and "died 3 times" in error.message
@@ -110,7 +111,7 @@ def test_the_view_tells_what_is_done_who_is_to_blame_and_how_long_is_left(tmp_pa
 
 @pytest.mark.parametrize(("runner", "stage"), [("process", "train"), ("docker", None)])
 def test_who_dies_in_a_container_never_took_the_worker_with_it(
-    tmp_path: Path, runner: str, stage: str | None
+    tmp_path: Path, runner: Literal["docker", "process"], stage: str | None
 ) -> None:
     job = TrainImage(
         name="net",
@@ -129,7 +130,8 @@ def test_who_dies_in_a_container_never_took_the_worker_with_it(
 
 
 def test_a_job_that_another_process_does_is_waited_for_and_never_done_twice(tmp_path: Path) -> None:
-    job, said = WriteWord("word", tmp_path, seconds=0.5), []
+    job = WriteWord("word", tmp_path, seconds=0.5)
+    said: list[str] = []
     with ProcessPoolExecutor(1) as other, ThreadPoolExecutor(1) as here:
         first = other.submit(run_once, job, quiet)
         while not (tmp_path / "runs").exists():

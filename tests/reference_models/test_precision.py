@@ -128,7 +128,7 @@ def test_a_mirrored_model_is_never_another_answer_for_the_mirror_image(
     plain = job(bundle_path, tmp_path / "mirrored", work)
     mirrored = replace(plain, config=CONFIG.model_copy(update={"mirrored": True}))
     pipeline.export(mirrored)  # the trained weights serve both
-    declared = read(Submission, mirrored.out / "submission.yaml", "submission-invalid", "")
+    declared = read(Submission, mirrored.out / "submission.yaml", Code.SUBMISSION_INVALID, "")
     (counted,) = inspect(mirrored.out, declared).models
     one, both = (
         onnxruntime.InferenceSession(folder / "fold-0.onnx")
@@ -150,4 +150,4 @@ def test_a_mirrored_model_is_never_another_answer_for_the_mirror_image(
 
 
 def declared_in(folder: Path) -> Submission:
-    return read(Submission, folder / "submission" / "submission.yaml", "submission-invalid", "")
+    return read(Submission, folder / "submission" / "submission.yaml", Code.SUBMISSION_INVALID, "")

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from reference_models import trainer
 from reference_models.batches import Batches
+from reference_models.checkpoint import load_checkpoint, save_checkpoint
 from reference_models.config import AugmentSettings, Config, InputSettings
 from reference_models.data import Pictures, load_pictures, open_bundle
 from reference_models.errors import MachineError, TrainingError, UsageError
 from reference_models.losses import LOSSES
 from reference_models.machine import Machine
 from reference_models.optimisation import OPTIMISERS, SCHEDULES, Plan
+from reference_models.progress import silent
 from reference_models.run import TrainedFold
 from reference_models.trainer import FoldPaths, finished_fold, train_fold
 
@@ -46,13 +48,13 @@ def fit(
 ) -> TrainedFold:
     batches = Batches(config, pictures, MACHINE)
     paths = FoldPaths.under(work, 0)
-    say = [].append if said is None else said.append
+    say = silent if said is None else said.append
     return train_fold(config, batches, 0, MACHINE, paths=paths, fingerprint="f", start={}, say=say)
 
 
 def die_at(monkeypatch: pytest.MonkeyPatch, save: int, *, written: bool) -> None:
     """Be killed at the given save, before or after the file is written."""
-    real, count = trainer.save_checkpoint, iter(range(1, 1000))
+    real, count = save_checkpoint, iter(range(1, 1000))
 
     def dying(path: Path, state: dict[str, object]) -> None:
         number = next(count)
@@ -125,7 +127,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
     monkeypatch.setitem(LOSSES, "bce_dice", failing)
     with pytest.raises(TrainingError, match=r"not finite at step 7.*last good state is kept in"):
         fit(tmp_path, pictures)
-    state = trainer.load_checkpoint(FoldPaths.under(tmp_path, 0).checkpoint)
+    state = load_checkpoint(FoldPaths.under(tmp_path, 0).checkpoint)
     assert state is not None and state["step"] == 6
     assert all(value.isfinite().all() for value in state["network"].values())
 

@@ -27,6 +27,7 @@ from harness.challenge import Challenge
 from harness.cli.progress import bars
 from harness.prepare import prepare
 from harness.sandbox import ProcessRunner
+from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze
@@ -138,9 +139,7 @@ def compete(arena: Arena, with_training: bool, progress: Progress) -> Iterator[R
             arena.bundles.path / "training",
             arena.root / "trained",
             TrainSettings(image=None, command=TRAIN),
-            ProcessRunner(),
-            Challenge(),
-            progress,
+            Context(ProcessRunner(), Challenge(), progress),
         )
         yield evaluate(arena, arena.root / "trained", declared, progress)
     for method, make in networks(arena).items():
@@ -178,7 +177,7 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="train the reference network, too")
     asked = parser.parse_args()
     head = ("dataset", "network", "lesion cases", "Dice", "Dice moved", "gap (95 %)")
-    lines = [(*head, "parameters", "MB"), ("---",) * 8]
+    lines: list[Sequence[str]] = [(*head, "parameters", "MB"), ("---",) * 8]
     with tempfile.TemporaryDirectory() as scratch, bars() as progress:
         for dataset, folder in FOLDERS.items():
             if not (asked.data / folder).is_dir():

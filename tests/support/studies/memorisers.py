@@ -102,7 +102,7 @@ def memoriser(pictures: Sequence[Picture], detail: int = SIZE) -> bytes:
         helper.make_node("Resize", ["stored", "", "scales"], ["mask"], mode="linear"),
         *_logits("mask", 0.5),
     ]
-    constants = {
+    constants: dict[str, NDArray[np.generic]] = {
         "keys": keys.T.copy(),
         "masks": masks,
         "scales": np.array([1, 1, scale, scale], np.float32),
