@@ -91,8 +91,7 @@ def gpu() -> str:
 
 @pytest.fixture(scope="session")
 def tritonserver() -> Path:
-    """A Triton server, installed once as `make triton` does. Without one, tests skip or, in CI,
-    fail."""
+    """A Triton server, installed once as `make triton` does; without one, tests skip or fail."""
     if named := os.environ.get("BUSBENCH_TRITONSERVER"):
         return Path(named)
     done = subprocess.run(

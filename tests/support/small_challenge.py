@@ -1,5 +1,4 @@
-"""A whole challenge of 48 tiny cases, and submissions to it, for tests of what follows an
-evaluation. Stages run as plain processes."""
+"""A whole challenge of 48 tiny cases, and submissions to it. Stages run as plain processes."""
 
 from __future__ import annotations
 
