@@ -1,4 +1,4 @@
-"""Which pages follow from the code? File formats and error codes; run it after changing either.
+"""Pages that follow from the code: file formats and error codes; run it after changing either.
 
 python docs/generate.py            write docs/formats.md, docs/errors.md and docs/schemas/
 python docs/generate.py --check    say which of them are out of date, and fail

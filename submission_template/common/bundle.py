@@ -1,4 +1,4 @@
-"""What is in the training bundle? Images and masks of every case, with the fold it validates."""
+"""Read the training bundle: images and masks of every case, with the fold it validates."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How does a submission look? ONNX files, and `submission.yaml`, which declares each."""
+"""Write a submission: ONNX files, and `submission.yaml`, which declares each."""
 
 import hashlib
 import json

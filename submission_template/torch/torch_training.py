@@ -1,4 +1,4 @@
-"""How is a small network trained, and exported to ONNX? Put your own in place of this file."""
+"""Train a small network and export it to ONNX. Put your own in place of this file."""
 
 import io
 import warnings

@@ -1,4 +1,4 @@
-"""What the metrics say where a mask is empty or full, and what they say about themselves."""
+"""Metrics where a mask is empty or full, and their statements about themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold for all masks, whatever the formulas are."""
+"""Properties of the metrics that must be true of all masks, whatever the formulas are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is repaired and what is refused: decisions on pixels."""
+"""Repairs and refusals of cases: decisions on pixels."""
 
 from __future__ import annotations
 

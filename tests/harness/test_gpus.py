@@ -1,4 +1,4 @@
-"""Which GPU a job gets: decisions and locks. No test here needs a GPU, and none has seen one."""
+"""GPU slots of jobs: decisions and locks. No test here needs a GPU, and none has seen one."""
 
 from __future__ import annotations
 

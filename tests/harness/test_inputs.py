@@ -1,4 +1,4 @@
-"""What jobs read from an address: a real S3 server on this machine, asked through s3fs."""
+"""Inputs that jobs read from an address: a real S3 server on this machine, asked through s3fs."""
 
 from __future__ import annotations
 

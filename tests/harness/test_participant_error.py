@@ -1,4 +1,4 @@
-"""What a participant reads of a failure: enough to act on, and nothing that is hidden."""
+"""Errors as a participant reads them: enough to act on, and nothing that is hidden."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Can a participant start from the template? It is rendered, and its own tests are run."""
+"""The template for participants, rendered, and its own tests run."""
 
 from __future__ import annotations
 

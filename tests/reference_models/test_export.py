@@ -1,4 +1,4 @@
-"""What is exported says what PyTorch says at every batch size, is compact, and passes the gate."""
+"""Exports say what PyTorch says at every batch size, are compact, and pass the gate."""
 
 from __future__ import annotations
 

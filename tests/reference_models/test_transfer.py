@@ -1,4 +1,4 @@
-"""What a training starts from is what the file says, or is named as not loaded.
+"""A training starts from what the file says, or names it as not loaded.
 
 Public weights cannot be fetched by a test, so they are made here in their formats: names and
 layouts as published.

@@ -1,4 +1,4 @@
-"""What tests on clusters share: getting jobs done there, and doing harm meanwhile."""
+"""Jobs on a cluster: waiting for them, and doing harm meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What container tests share: the engine's events, compose, and another reader of a run's files."""
+"""The engine's events, compose, and another reader of a run's files."""
 
 from __future__ import annotations
 

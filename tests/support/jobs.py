@@ -1,4 +1,4 @@
-"""What tests of jobs share: the command line, a small sealed track, recipes of a few steps."""
+"""The command line, a small sealed track, recipes of a few steps, and jobs that write a word."""
 
 from __future__ import annotations
 

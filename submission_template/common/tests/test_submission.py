@@ -1,4 +1,4 @@
-"""Would the evaluator take what `train.py` leaves? Run with `python -m pytest`, without labels."""
+"""Check that the evaluator would take what `train.py` leaves. Run with `python -m pytest`."""
 
 import csv
 import hashlib

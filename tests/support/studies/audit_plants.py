@@ -1,4 +1,4 @@
-"""What happens to a picture on its way into a dataset a second time? Copies to be found.
+"""Copies to be found: an image as a careless release would include it a second time.
 
 Each kind takes an image (H, W) uint8, its mask (H, W) bool and a generator, and returns both
 as a careless release would hold them.

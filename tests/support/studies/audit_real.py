@@ -1,4 +1,4 @@
-"""Where the audit's benchmarks get real pictures, and which of those are copies by nature."""
+"""Real images for the studies of the audit, and those among them that are copies by nature."""
 
 from __future__ import annotations
 

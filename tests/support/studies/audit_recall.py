@@ -1,4 +1,4 @@
-"""Does the audit find every copy, and nothing else? Recall and precision on planted copies.
+"""Recall and precision of the audit on planted copies.
 
 Every image of the three real subsets gets one copy of one kind; originals and copies are written
 to one store, and the audit looks at all of them without knowing patients. Run from the project's

@@ -1,4 +1,4 @@
-"""How does the audit's time grow? 200, 400, 800 and 1,600 images.
+"""The audit's time for 200, 400, 800 and 1,600 images.
 
 Real images of the three subsets, drawn; beyond their number, planted copies. Run from the
 project's root: `python -m tests.support.studies.audit_scaling --data ../shared/data`.

@@ -1,4 +1,4 @@
-"""Does the consistency gap tell a network that remembers from one that looks?
+"""The consistency gap of networks that memorised the test set, and of honest ones.
 
     python -m tests.support.studies.consistency --data ../shared/data
 
