@@ -30,6 +30,8 @@ from reference_models.transfer import Start, read_start
 from reference_models.weights import from_flax, write_weights
 from tests.support.training_bundle import make_bundle
 
+pytestmark = pytest.mark.slow
+
 SMALL = InputSettings(height=32, width=32)
 
 
