@@ -194,8 +194,7 @@ def scheduler() -> dict[str, float]:
         port = free.getsockname()[1]
     words = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show")
     process = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_scheduler", *words],
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", *words], stderr=subprocess.DEVNULL
     )
     try:
         with Client(f"tcp://127.0.0.1:{port}", timeout=120) as client:

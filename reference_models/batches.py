@@ -1,4 +1,4 @@
-"""Which cases are in batch number s, and how are they varied? A function of seed, fold and step.
+"""Training batches: which cases, and how varied, as a function of seed, fold and step.
 
 Nothing here depends on what came before, so a resumed training sees the very batches that an
 unbroken one would have seen.
@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reference_models.augment import augment
-from reference_models.config import Config
+from reference_models.augment import AwesomeBusAugment, augment
+from reference_models.config import AWESOME_BUS, Config
 from reference_models.data import Pictures
 from reference_models.machine import Machine
-from reference_models.seed_augment import SeedAugment
 
 
 def batch_indices(count: int, batch: int, seed: int, fold: int, step: int) -> NDArray[np.int64]:
@@ -46,7 +45,8 @@ class Batches:
         self._machine = machine
         self._images = torch.from_numpy(pictures.images).to(machine.device)
         self._masks = torch.from_numpy(pictures.masks).to(machine.device)
-        self._seed_augment = SeedAugment() if config.augment.style == "seed" else None
+        awesome_bus = config.augment.style == AWESOME_BUS
+        self._by_case = AwesomeBusAugment() if awesome_bus else None
 
     def training_count(self, fold: int) -> int:
         """How many cases train the model of `fold`."""
@@ -64,9 +64,9 @@ class Batches:
     def _varied(
         self, cases: NDArray[np.int64], seed: np.random.SeedSequence
     ) -> tuple[Tensor, Tensor]:
-        if self._seed_augment is not None:
+        if self._by_case is not None:
             pictures = self._pictures
-            varied = self._seed_augment(pictures.images[cases], pictures.masks[cases], seed)
+            varied = self._by_case(pictures.images[cases], pictures.masks[cases], seed)
             images, masks = (torch.from_numpy(part).to(self._machine.device) for part in varied)
             return _as_floats(images, masks)
         number = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from reference_models.files import disk_errors, sha256_bytes, write_atomically
-from reference_models.progress import Say, silent
+from reference_models.logs import Say, silent
 
 _MAGIC = b"busbench-checkpoint "
 _LONGEST_HEAD = 128  # bytes

@@ -25,8 +25,7 @@ from pydantic import Field
 from reference_models.config import InputSettings, Settings, validated
 from reference_models.errors import BundleError, UsageError
 from reference_models.files import sha256_bytes, sha256_pixels
-from reference_models.letterbox import letterbox
-from reference_models.progress import Progress, quiet
+from reference_models.logs import Progress, quiet
 
 SCHEMA = "busbench/training-bundle/v1"
 COLUMNS = (
@@ -241,3 +240,36 @@ def _check_folder(folder: Path, cases: Sequence[Case]) -> None:
         raise BundleError(
             f"{folder / min(present - expected)} belongs to no case of cases.csv.", _REMEDY
         )
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a picture lies inside the input: size and top left corner, in pixels."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+
+
+def place(height: int, width: int, into: tuple[int, int]) -> Letterbox:
+    """Scale a height x width picture to just fit `into` (height, width), centred.
+
+    The scale is min(H/h, W/w); sides are rounded as Python rounds (halves to even), at least 1.
+    """
+    scale = min(into[0] / height, into[1] / width)
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    return Letterbox(new_height, new_width, (into[0] - new_height) // 2, (into[1] - new_width) // 2)
+
+
+def letterbox(
+    picture: NDArray[Any], into: tuple[int, int], resample: Image.Resampling
+) -> NDArray[np.uint8]:
+    """Resize a (h, w) uint8 or bool picture into a zero (H, W) frame; bool becomes 0/1."""
+    height, width = picture.shape
+    box = place(height, width, into)
+    source = Image.fromarray(np.ascontiguousarray(picture, dtype=np.uint8))
+    frame = np.zeros(into, dtype=np.uint8)
+    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+    frame[rows, columns] = np.asarray(source.resize((box.width, box.height), resample))
+    return frame

@@ -50,6 +50,24 @@ class Exported:
     difference: float | None
 
 
+class Mirrored(nn.Module):
+    """The mean of a network's logits for an image and, mirrored back, for its mirror image.
+
+    Left and right mean nothing in these images, so the two answers are two opinions on one
+    question. Costs twice the network's arithmetic; parameters stay the same.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (N, C, H, W) images to (N, 1, H, W) logits."""
+        seen: Tensor = self.network(image)
+        mirrored: Tensor = self.network(torch.flip(image, (3,)))
+        return (seen + torch.flip(mirrored, (3,))) / 2
+
+
 def export_network(network: nn.Module, images: Tensor, notes: Mapping[str, str]) -> Exported:
     """Export a network with a dynamic batch axis, and compare it with PyTorch.
 

@@ -13,12 +13,11 @@ from reference_models.batches import Batches
 from reference_models.config import Config
 from reference_models.data import Bundle, load_pictures, open_bundle
 from reference_models.errors import TrainingError, UsageError
-from reference_models.export import PARITY_BATCHES, Exported, export_network
+from reference_models.export import PARITY_BATCHES, Exported, Mirrored, export_network
 from reference_models.files import sha256_bytes
+from reference_models.logs import Progress, Say, quiet, silent
 from reference_models.machine import DeviceName, Machine, prepare_machine
-from reference_models.mirrored import Mirrored
 from reference_models.precision import FULL, Cost, lower, write_costs
-from reference_models.progress import Progress, Say, quiet, silent
 from reference_models.run import TrainedFold, build_network, check
 from reference_models.submission import (
     DOCUMENT,
@@ -81,8 +80,7 @@ def train(
     wanted = list(bundle.folds) if folds is None else list(folds)
     if not set(wanted) <= set(bundle.folds):
         raise UsageError(
-            f"{job.bundle} has no fold {max(wanted)}.",
-            f"Its folds are 0 to {max(bundle.folds)}.",
+            f"{job.bundle} has no fold {max(wanted)}.", f"Its folds are 0 to {max(bundle.folds)}."
         )
     check(job.config)  # what cannot be built should say so before data are read
     start = _start(job)

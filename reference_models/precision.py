@@ -24,7 +24,7 @@ from reference_models.batches import Batches
 from reference_models.errors import UsageError, chosen
 from reference_models.export import INPUT, OUTPUT
 from reference_models.files import write_atomically
-from reference_models.progress import Progress, quiet
+from reference_models.logs import Progress, quiet
 from reference_models.validation import dice_scores
 
 FULL = "fp32"

@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from reference_models.batches import Batches
 from reference_models.checkpoint import State
 from reference_models.config import Config
-from reference_models.encoders import rest
 from reference_models.errors import TrainingError, chosen
 from reference_models.losses import LOSSES
 from reference_models.machine import Machine
 from reference_models.networks import build
-from reference_models.optimisation import OPTIMISERS, SCHEDULES, Plan, groups_of
+from reference_models.optimisation import OPTIMISERS, SCHEDULES, Plan, groups_of, rest
 from reference_models.validation import best_by_rank, dice_scores, hd95_scores, iou_of_dice
 
 Weights = Mapping[str, Tensor]

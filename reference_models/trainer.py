@@ -11,11 +11,10 @@ from reference_models.batches import Batches
 from reference_models.checkpoint import State, load_checkpoint, save_checkpoint
 from reference_models.config import Config
 from reference_models.errors import UsageError
-from reference_models.logs import Events, write_csv
+from reference_models.logs import Events, Progress, Say, quiet, silent, write_csv
 from reference_models.machine import Machine
-from reference_models.progress import Progress, Say, quiet, silent
 from reference_models.run import Run, TrainedFold, Weights, trained
-from reference_models.weights import write_weights
+from reference_models.transfer import write_weights
 
 # Saving may take this share of the time: large networks then save less often than was asked.
 SAVING_SHARE = 0.05

@@ -1,4 +1,4 @@
-"""Which networks are there? One row each; `build` makes one by its name."""
+"""The table of reference networks, and `build`, which makes one by its name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Protocol, runtime_checkable
 from torch import nn
 
 from reference_models.errors import UsageError, nearest
-from reference_models.networks.attention_unet import attention_unet
 from reference_models.networks.blocks import check_size
 from reference_models.networks.cmunet import cmunet
 from reference_models.networks.cmunext import CMUNeXt, cmunext_l, cmunext_s
 from reference_models.networks.medt import MedT
 from reference_models.networks.swin_unet import SwinUnet
 from reference_models.networks.transunet import TransUNet
-from reference_models.networks.unet import UNet
+from reference_models.networks.unet import UNet, attention_unet
 from reference_models.networks.unet3plus import UNet3Plus
 from reference_models.networks.unetpp import UNetPlusPlus
 from reference_models.networks.unext import UNeXt

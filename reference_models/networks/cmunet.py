@@ -9,28 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from reference_models.networks.blocks import conv_gelu_bn
+from reference_models.networks.cmunext import Mixer
 from reference_models.networks.unet import SKIP_WIDTHS, WIDTHS, UNet
 
-LAYERS, KERNEL = 7, 7
-
-
-class ConvMixer(nn.Module):
-    """One layer: a residual depthwise convolution, then a pointwise one."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Sequential(
-            nn.Conv2d(channels, channels, KERNEL, padding=KERNEL // 2, groups=channels),
-            nn.GELU(),
-            nn.BatchNorm2d(channels),
-        )
-        self.pointwise = nn.Sequential(
-            nn.Conv2d(channels, channels, 1), nn.GELU(), nn.BatchNorm2d(channels)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.pointwise(x + self.depthwise(x))
-        return mixed
+LAYERS, KERNEL = 7, 7  # of ConvMixer, at the bottom
 
 
 class MultiScaleAttention(nn.Module):
@@ -59,6 +42,7 @@ class MultiScaleAttention(nn.Module):
 
 
 def cmunet(in_channels: int) -> UNet:
-    """CMU-Net: seven layers of ConvMixer with kernel 7."""
-    bottom = nn.Sequential(*(ConvMixer(WIDTHS[-1]) for _ in range(LAYERS)))
-    return UNet(in_channels, bottom, map(MultiScaleAttention, SKIP_WIDTHS))
+    """CMU-Net: a layer of ConvMixer is a mixer with one pointwise convolution."""
+    width = WIDTHS[-1]
+    mixers = (Mixer(width, KERNEL, conv_gelu_bn(width, width)) for _ in range(LAYERS))
+    return UNet(in_channels, nn.Sequential(*mixers), map(MultiScaleAttention, SKIP_WIDTHS))

@@ -11,23 +11,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from reference_models.networks.blocks import conv_bn_relu, require_multiple
+from reference_models.networks.blocks import conv_bn_relu, conv_gelu_bn, require_multiple
 
 
 class Mixer(nn.Module):
-    """One layer of a CMUNeXt block: a residual depthwise k x k, then an inverted bottleneck."""
+    """A residual depthwise k x k, then a pointwise part: by default an inverted bottleneck."""
 
-    def __init__(self, channels: int, kernel: int) -> None:
+    def __init__(self, channels: int, kernel: int, pointwise: nn.Module | None = None) -> None:
         super().__init__()
-        self.depthwise = nn.Sequential(
-            nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels),
-            nn.GELU(),
-            nn.BatchNorm2d(channels),
-        )
-        self.bottleneck = inverted_bottleneck(channels, channels)
+        self.depthwise = conv_gelu_bn(channels, channels, kernel, groups=channels)
+        self.pointwise = pointwise or inverted_bottleneck(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.bottleneck(x + self.depthwise(x))
+        mixed: Tensor = self.pointwise(x + self.depthwise(x))
         return mixed
 
 
@@ -39,11 +35,7 @@ class SkipFusion(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.apart = nn.Sequential(
-            nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2),
-            nn.GELU(),
-            nn.BatchNorm2d(2 * channels),
-        )
+        self.apart = conv_gelu_bn(2 * channels, 2 * channels, 3, groups=2)
         self.mix = inverted_bottleneck(2 * channels, channels)
 
     def forward(self, skip: Tensor, up: Tensor) -> Tensor:
@@ -54,14 +46,7 @@ class SkipFusion(nn.Module):
 def inverted_bottleneck(inputs: int, outputs: int) -> nn.Sequential:
     """Pointwise to four times the outputs and back, each followed by GELU and batch norm."""
     wide = 4 * outputs
-    return nn.Sequential(
-        nn.Conv2d(inputs, wide, 1),
-        nn.GELU(),
-        nn.BatchNorm2d(wide),
-        nn.Conv2d(wide, outputs, 1),
-        nn.GELU(),
-        nn.BatchNorm2d(outputs),
-    )
+    return nn.Sequential(*conv_gelu_bn(inputs, wide), *conv_gelu_bn(wide, outputs))
 
 
 class CMUNeXt(nn.Module):

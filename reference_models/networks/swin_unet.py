@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reference_models.errors import UsageError
-from reference_models.networks.attention import SelfAttention, mlp
-from reference_models.networks.blocks import require_size
+from reference_models.networks.blocks import SelfAttention, mlp, require_size
 
 PATCH, WIDTH, HEADS, DEPTH = 4, 96, (3, 6, 12, 24), 2
 LEVELS = len(HEADS)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference_models.networks.blocks import require_multiple
+from reference_models.networks.blocks import conv_bn, require_multiple
 
 CHUNKS = 5  # groups of channels, shifted by -2, -1, 0, 1 and 2 pixels
 REACH = CHUNKS // 2
@@ -97,25 +97,18 @@ class UNeXt(nn.Module):
     def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.conv_down = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1),
-                nn.BatchNorm2d(outputs),
-                nn.MaxPool2d(2),
-                nn.ReLU(),
-            )
+            nn.Sequential(*conv_bn(inputs, outputs, bias=True), nn.MaxPool2d(2), nn.ReLU())
             for inputs, outputs in pairwise((in_channels, 16, 32, 128))
         )
         self.token_down = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
-                Tokens(outputs, embedded=True),
+                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), Tokens(outputs, embedded=True)
             )
             for inputs, outputs in pairwise((128, 160, 256))
         )
         self.up = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1),
-                nn.BatchNorm2d(outputs),
+                *conv_bn(inputs, outputs, bias=True),
                 nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
                 nn.ReLU(),
             )

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from evaluator.gate import inspect
+from reference_models.data import letterbox
 from reference_models.errors import TrainingError
 from reference_models.export import OPSET, TOLERANCE, Exported, export_network
-from reference_models.letterbox import letterbox
 from reference_models.networks import build
 from tests.corpus.honest import submission
 

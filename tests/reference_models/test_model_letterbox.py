@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from reference_models.letterbox import letterbox, place
+from reference_models.data import letterbox, place
 
 SIDES = st.integers(1, 900)
 FRAMES = st.tuples(st.integers(16, 512), st.integers(16, 512))

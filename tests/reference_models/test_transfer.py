@@ -18,16 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reference_models.config import AugmentSettings, Config, InputSettings
-from reference_models.encoders import ENCODERS, is_encoder, rest
 from reference_models.errors import UsageError
 from reference_models.networks import NETWORKS
 from reference_models.networks.unetpp import UNetPlusPlus
-from reference_models.optimisation import groups_of
+from reference_models.optimisation import ENCODERS, groups_of, is_encoder, rest
 from reference_models.pipeline import Job, train
 from reference_models.run import build_network
 from reference_models.submission import Titles
-from reference_models.transfer import Start, read_start
-from reference_models.weights import from_flax, write_weights
+from reference_models.transfer import Start, from_flax, read_start, write_weights
 
 SMALL = InputSettings(height=32, width=32)
 
