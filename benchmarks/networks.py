@@ -29,8 +29,8 @@ from benchmarks.timing import machine, versions
 from benchmarks.training import STEPS, some_pictures
 from reference_models.batches import Batches
 from reference_models.config import Config, InputSettings
-from reference_models.export import INPUT, PARITY_BATCHES, export_network
 from reference_models.data import letterbox
+from reference_models.export import INPUT, PARITY_BATCHES, export_network
 from reference_models.losses import bce_dice
 from reference_models.machine import prepare_machine
 from reference_models.networks import NETWORKS, build

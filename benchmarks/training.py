@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks.timing import interleaved, machine, versions
 from reference_models.batches import Batches
 from reference_models.config import AugmentSettings, Config, InputSettings
-from reference_models.data import Pictures
+from reference_models.data import LoadedCases
 from reference_models.losses import bce_dice
 from reference_models.machine import Machine, prepare_machine
 from reference_models.networks import build
@@ -135,13 +135,13 @@ def waiting(call: Callable[[int], object], here: Machine) -> Callable[[int], obj
     return finished
 
 
-def some_pictures(size: int, count: int = 160) -> Pictures:
+def some_pictures(size: int, count: int = 160) -> LoadedCases:
     """Noise with a bright box each, at the network's size already."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 120, (count, size, size), dtype=np.uint8)
     masks = np.zeros_like(images)
     masks[:, size // 3 : size // 2, size // 4 : size // 2] = 1
-    return Pictures(images + 100 * masks, masks, np.arange(count) % 5)
+    return LoadedCases(images + 100 * masks, masks, np.arange(count) % 5)
 
 
 if __name__ == "__main__":

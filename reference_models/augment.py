@@ -20,13 +20,13 @@ from torch.nn import functional as F
 from reference_models.config import AugmentSettings
 from reference_models.errors import UsageError
 
-Pictures = NDArray[np.uint8]
+Bytes = NDArray[np.uint8]
 
 
 def augment(
     images: Tensor, masks: Tensor, settings: AugmentSettings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mirror, move, scale, rotate and re-light each image of a batch, its mask along with it.
+    """Mirror, shift, scale, rotate and re-light each image of a batch, its mask along with it.
 
     Args:
         images: (N, 1, H, W) float in 0..1.
@@ -34,7 +34,7 @@ def augment(
         generator: on the CPU, so that all devices draw the same numbers.
 
     Returns:
-        Images and masks of the same shapes; what moves in from outside is zero.
+        Images and masks of the same shapes; what comes in from outside is zero.
     """
     count, _, height, width = images.shape
     draw = torch.rand((7, count), generator=generator)
@@ -98,9 +98,9 @@ class AwesomeBusAugment:
         )
 
     def __call__(
-        self, images: Pictures, masks: Pictures, seed: np.random.SeedSequence
-    ) -> tuple[Pictures, Pictures]:
-        """Vary images and masks (N, H, W) uint8; the same seed gives the same pictures."""
+        self, images: Bytes, masks: Bytes, seed: np.random.SeedSequence
+    ) -> tuple[Bytes, Bytes]:
+        """Vary images and masks (N, H, W) uint8; the same seed gives the same arrays."""
         pairs = []
         for image, mask, own in zip(images, masks, seed.generate_state(len(images)), strict=True):
             self._transforms.set_random_seed(int(own))

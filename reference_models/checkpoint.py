@@ -1,4 +1,4 @@
-"""Where does a killed training go on? Two generations of a checkpoint, each whole or not there.
+"""Checkpoints of a training: two generations, each whole or not there.
 
 A file is one line, `busbench-checkpoint SHA-256`, and then what `torch.save` wrote. PyTorch itself
 would load a file with flipped bits; the digest does not.

@@ -166,7 +166,7 @@ def _with_profile(recipe: dict[str, Any], name: str) -> dict[str, Any]:
     """The recipe, its missing keys filled in from the profile `name`."""
     if name in RENAMED:
         raise UsageError(
-            f"Profile `{name}` is now `{RENAMED[name]}`.", "Write the new name in its place."
+            f"Profile `{name}` is now `{RENAMED[name]}`.", "Write the new name instead."
         )
     below = dict(chosen("profile", name, PROFILES))
     if "steps" in recipe:

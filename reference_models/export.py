@@ -1,4 +1,4 @@
-"""How does a trained network become one ONNX file that is proven to say the same?
+"""Export of a trained network to one ONNX file that is proven to give the same answers.
 
 The TorchScript exporter is used: for these networks it gives the same operators as the newer one
 in a tenth of the time. Either can be wrong without a word, so no file leaves here before ONNX
@@ -133,7 +133,7 @@ def _graph(network: nn.Module, images: Tensor) -> bytes:
 def _difference(network: nn.Module, data: bytes, images: Tensor) -> float | None:
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    import onnxruntime  # noqa: PLC0415  a proof where it is installed, no need of this room
+    import onnxruntime  # noqa: PLC0415  a proof where it is installed, training runs without it
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     worst = 0.0

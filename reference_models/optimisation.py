@@ -1,4 +1,4 @@
-"""Which optimisers and schedules are there, and which weights learn at which rate? By name."""
+"""Optimisers and schedules by name, and which weights learn at which rate."""
 
 from __future__ import annotations
 

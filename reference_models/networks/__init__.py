@@ -8,10 +8,9 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from reference_models.errors import UsageError, nearest
+from reference_models.errors import UsageError, chosen
 from reference_models.networks.blocks import check_size
-from reference_models.networks.cmunet import cmunet
-from reference_models.networks.cmunext import CMUNeXt, cmunext_l, cmunext_s
+from reference_models.networks.cmunext import CMUNeXt, cmunet, cmunext_l, cmunext_s
 from reference_models.networks.medt import MedT
 from reference_models.networks.swin_unet import SwinUnet
 from reference_models.networks.transunet import TransUNet
@@ -75,10 +74,9 @@ def build(name: str, in_channels: int = 1, image_size: int | tuple[int, int] = 2
     Raises:
         UsageError: unknown name, or a size or channel count that the network cannot take.
     """
-    if name not in NETWORKS:
-        raise UsageError(f"There is no network {name!r}.", nearest(name, NETWORKS))
+    network = chosen("network", name, NETWORKS)
     if in_channels < 1:
         raise UsageError(f"{in_channels} input channels are too few.", "Ask for 1 or more.")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    check_size(*size, NETWORKS[name].multiple)
-    return NETWORKS[name].make(in_channels, size)
+    check_size(*size, network.multiple)
+    return network.make(in_channels, size)

@@ -81,7 +81,7 @@ class SelfAttention(nn.Module):
     A. Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at
     Scale", ICLR 2021, arXiv:2010.11929.
 
-    All sizes but the batch are fixed, so that the export holds no arithmetic on shapes.
+    All sizes but the batch are fixed, so that the export has no arithmetic on shapes.
 
     Args:
         width: channels C of a token.

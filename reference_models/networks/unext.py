@@ -20,13 +20,13 @@ REACH = CHUNKS // 2
 
 
 class Shift(nn.Module):
-    """Move five groups of channels of x (N, H, W, C) by -2..2 pixels, filling with zeros.
+    """Shift five groups of channels of x (N, H, W, C) by -2..2 pixels, filling with zeros.
 
     Zeros are put around once, then cut off each group unevenly: a padding below zero cuts.
 
     Args:
         channels: C.
-        dim: 1 to move along the height, 2 along the width.
+        dim: 1 to shift along the height, 2 along the width.
     """
 
     def __init__(self, channels: int, dim: int) -> None:
@@ -36,11 +36,11 @@ class Shift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         padded = F.pad(x, (*self.inner, REACH, REACH))
-        moved = (
+        shifted = (
             F.pad(group, (*self.inner, i - 2 * REACH, -i))
             for i, group in enumerate(torch.split(padded, self.group, dim=3))
         )
-        return torch.cat(tuple(moved), dim=3)
+        return torch.cat(tuple(shifted), dim=3)
 
 
 class ShiftedBlock(nn.Module):

@@ -44,8 +44,8 @@ BILINEAR = Image.Resampling.BILINEAR
 def phantoms(side: int) -> Tensor:
     """Five images (5, 1, side, side) with a lesion each."""
     rng = np.random.default_rng(0)
-    pictures = [ellipse(rng, empty=False)[0] for _ in range(5)]
-    boxed = [letterbox(one, (side, side), BILINEAR) for one in pictures]
+    images = [ellipse(rng, empty=False)[0] for _ in range(5)]
+    boxed = [letterbox(one, (side, side), BILINEAR) for one in images]
     return torch.from_numpy(np.stack(boxed)).float()[:, None] / 255
 
 

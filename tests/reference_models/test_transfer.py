@@ -279,7 +279,7 @@ def test_grey_weights_start_a_network_of_three_channels(tmp_path: Path) -> None:
         ("w.safetensors", None, "cannot be read as weights"),
     ],
 )
-def test_a_file_that_holds_no_weights_is_refused(
+def test_a_file_without_weights_is_refused(
     tmp_path: Path, name: str, content: bytes | None, complaint: str
 ) -> None:
     if content is not None:
@@ -291,10 +291,10 @@ def test_a_file_that_holds_no_weights_is_refused(
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     unext = Config(network="unext")
     write_weights(tmp_path / "own.safetensors", build_network(unext).state_dict(), unext)
-    with pytest.raises(UsageError, match="holds the weights of unext, not unet"):
+    with pytest.raises(UsageError, match="contains the weights of unext, not unet"):
         read_start(tmp_path / "own.safetensors", Config(network="unet"))
     torch.save({"foo": torch.ones(1)}, tmp_path / "w.pth")
-    with pytest.raises(UsageError, match=r"holds no weights for unetpp.*ResNet-34"):
+    with pytest.raises(UsageError, match=r"contains no weights for unetpp.*ResNet-34"):
         read_start(tmp_path / "w.pth", Config(network="unetpp"))
 
 
@@ -350,4 +350,4 @@ def test_a_model_of_one_dataset_starts_that_of_another(tmp_path: Path) -> None:
     assert any("tensors loaded; fresh: none" in line for line in said)
     assert isinstance(own, Start)
     head = (own.weights["head.weight"] - tuned.weights["head.weight"]).abs().max()
-    assert 0 < head < 1e-4  # it moved, and not far
+    assert 0 < head < 1e-4  # it changed, and not by much
