@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-HEADER = ["case_id", "fold", "class", "patient_group", "height", "width"]
-HEADER += ["spacing_row_mm", "spacing_col_mm", "image_sha256", "mask_sha256"]
+HEADER: tuple[str, ...] = ("case_id", "fold", "class", "patient_group", "height", "width")
+HEADER += ("spacing_row_mm", "spacing_col_mm", "image_sha256", "mask_sha256")
 CLASSES = ("benign", "malignant", "normal")
 
 
