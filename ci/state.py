@@ -5,7 +5,7 @@ STATE/bundles/<track>/      what `busbench seal` made
 STATE/uploads/<sha256>      ONNX files that teams uploaded by another way, by their SHA-256
 STATE/submissions/<id>/     what was assembled from a pull request
 STATE/runs/                 evaluations
-STATE/ledger.jsonl          the ledger, and the book of submissions beside it
+STATE/ledger.jsonl          the ledger, and the submission log beside it
 STATE/site/                 the site, as it was published last
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 
@@ -49,5 +49,5 @@ class State:
         bundles = Bundles.open(self.path / "bundles" / track)
         if bundles.sealed.track != track:
             message = f"{bundles.path} is sealed for track {bundles.sealed.track}."
-            raise BusbenchError("bundle-invalid", message, f"Seal {track} into this folder.")
+            raise BusbenchError(Code.BUNDLE_INVALID, message, f"Seal {track} into this folder.")
         return bundles

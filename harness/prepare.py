@@ -1,4 +1,4 @@
-"""How does a raw folder become a case store? Read, mend or refuse every case, then write.
+"""How does a raw folder become a case store? Read, repair or refuse every case, then write.
 
 All cases are looked at before a refusal ends the run, so that one run tells everything. The
 record of a run, `prepare.json`, stands in the store: the same raw files need no second run.
@@ -17,14 +17,14 @@ from pydantic import Field
 
 import harness
 from evaluator.contract import Contract, Digest, Name, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, sha256_file
 from evaluator.progress import Progress, quiet
 from harness.datasets import Adapter, RawCase, Refusal, Release, adapter
 from harness.datasets.base import RefusedError
 from harness.datasets.decode import decode
 from harness.datasets.layout import is_litter
-from harness.datasets.mend import judge
+from harness.datasets.repair import judge
 from harness.store import REMEDY, CaseStore, Sample, write_store
 
 CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
@@ -64,25 +64,25 @@ class PrepareResult:
     resumed: bool  # nothing was done: the store was there already
 
     @property
-    def mended(self) -> dict[str, str]:
-        """Case id -> what was mended in it."""
-        return {case.case_id: case.mends for case in self.store.cases if case.mends}
+    def repaired(self) -> dict[str, str]:
+        """Case id -> what was repaired in it."""
+        return {case.case_id: case.repairs for case in self.store.cases if case.repairs}
 
 
 class CasesRefusedError(BusbenchError):
-    """Raised at the end where cases were refused; `refused` names each, `mended` the others."""
+    """Raised at the end where cases were refused; `refused` names each, `repaired` the others."""
 
     def __init__(
         self,
         first: BusbenchError,
         refused: tuple[RefusedCase, ...],
-        mended: dict[str, str],
+        repaired: dict[str, str],
         cases: int,
     ) -> None:
         others = len(refused) - 1
         more = f" (and {others} more refused, of {cases} cases)" if others else ""
         super().__init__(first.code, first.message[:-1] + more + ".", first.remedy)
-        self.refused, self.mended = refused, mended
+        self.refused, self.repaired = refused, repaired
 
 
 def prepare(
@@ -100,7 +100,7 @@ def prepare(
         dataset: name of an adapter.
         raw: the release as unpacked; nested archive folders are tolerated.
         out: a new or empty folder, or the store of the same run, which is then kept.
-        strict: refuse what would be mended.
+        strict: refuse what would be repaired.
         skip_refused: leave refused cases out (the record names them) rather than fail.
 
     Raises:
@@ -131,7 +131,7 @@ def prepare(
 
 def _earlier(out: Path) -> PrepareRecord | None:
     path = out / "prepare.json"
-    return read(PrepareRecord, path, "store-invalid", REMEDY) if path.is_file() else None
+    return read(PrepareRecord, path, Code.STORE_INVALID, REMEDY) if path.is_file() else None
 
 
 def folder_digest(raw: Path, chosen: Adapter) -> str:
@@ -145,7 +145,7 @@ def folder_digest(raw: Path, chosen: Adapter) -> str:
     names = sorted(p.relative_to(raw).as_posix() for p in files if not is_litter(p))
     if not names:
         raise BusbenchError(
-            "raw-missing",
+            Code.RAW_MISSING,
             f"{raw} is missing or holds no file.",
             f"Get {chosen.title} ({chosen.release.download}) and name its folder with --raw.",
         )
@@ -153,7 +153,9 @@ def folder_digest(raw: Path, chosen: Adapter) -> str:
         return sha256_bytes(canonical_json({name: sha256_file(raw / name) for name in names}))
     except OSError as error:
         message = f"{error.filename} cannot be read ({error.strerror})."
-        raise BusbenchError("raw-missing", message, "Make it readable, then try again.") from error
+        raise BusbenchError(
+            Code.RAW_MISSING, message, "Make it readable, then try again."
+        ) from error
 
 
 class _Run:
@@ -165,7 +167,7 @@ class _Run:
         self._adapter, self._raw, self._strict, self._skip = chosen, raw, strict, skip
         self._progress = progress
         self._refusals: list[Refusal] = []
-        self._mended: dict[str, str] = {}
+        self._repaired: dict[str, str] = {}
 
     @property
     def refused(self) -> tuple[RefusedCase, ...]:
@@ -179,7 +181,7 @@ class _Run:
         listed, what, seen = list(self._adapter.read(self._raw)), "prepare cases", set[str]()
         if not listed:
             message = f"{self._raw} holds no case of {self._adapter.title}."
-            raise BusbenchError("raw-missing", message, "Unpack the release there again.")
+            raise BusbenchError(Code.RAW_MISSING, message, "Unpack the release there again.")
         for done, case in enumerate(listed):
             self._progress(what, done, len(listed))
             try:
@@ -187,31 +189,31 @@ class _Run:
             except RefusedError as refused:
                 self._refusals.append(refused.refusal)
             else:
-                if sample.mends:
-                    self._mended[sample.case_id] = "; ".join(sample.mends)
+                if sample.repairs:
+                    self._repaired[sample.case_id] = "; ".join(sample.repairs)
                 yield sample
         self._progress(what, len(listed), len(listed))
         if self._refusals and (not self._skip or len(self._refusals) == len(listed)):
             first = self._refusals[0].error()
-            raise CasesRefusedError(first, self.refused, self._mended, len(listed))
+            raise CasesRefusedError(first, self.refused, self._repaired, len(listed))
 
     def _sample(self, case: RawCase | Refusal, seen: set[str]) -> Sample:
         if isinstance(case, Refusal):
             raise RefusedError(case.code, case.file, case.reason, case.remedy)
         if not CASE_ID.fullmatch(case.case_id):
             reason = f"has the unusable case id {case.case_id!r}"
-            raise RefusedError("data-refused", case.image, reason)
+            raise RefusedError(Code.DATA_REFUSED, case.image, reason)
         if case.case_id.lower() in seen:  # some file systems know no case
             reason = f"is a second case with the id {case.case_id}"
-            raise RefusedError("data-refused", case.image, reason)
+            raise RefusedError(Code.DATA_REFUSED, case.image, reason)
         seen.add(case.case_id.lower())
         for path in (case.image, *case.masks):
             if ".." in path.relative_to(self._raw).parts:  # its digest would not be on record
-                raise RefusedError("data-refused", path, "lies outside the raw folder")
+                raise RefusedError(Code.DATA_REFUSED, path, "lies outside the raw folder")
         masks = tuple(decode(path) for path in case.masks)
         sample = judge(case, self._raw, decode(case.image), masks)
-        if self._strict and sample.mends:
+        if self._strict and sample.repairs:
             remedy = "Correct the file, or run without --strict."
-            reason = f"would have to be mended: {'; '.join(sample.mends)}"
-            raise RefusedError("data-refused", case.image, reason, remedy)
+            reason = f"would have to be repaired: {'; '.join(sample.repairs)}"
+            raise RefusedError(Code.DATA_REFUSED, case.image, reason, remedy)
         return sample

@@ -22,7 +22,7 @@ from PIL import Image
 from pydantic import Field
 
 from evaluator.contract import CaseId, Contract, Digest, Label, Name, read, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import (
     canonical_json,
     disk_errors,
@@ -34,9 +34,9 @@ from evaluator.files import (
 REMEDY = "Run `busbench prepare` again into a new folder."
 COLUMNS = (
     *("case_id", "label", "patient", "height", "width", "spacing_row_mm", "spacing_col_mm"),
-    *("image_sha256", "mask_sha256", "source_image", "source_mask", "device", "birads", "mends"),
+    *("image_sha256", "mask_sha256", "source_image", "source_mask", "device", "birads", "repairs"),
 )
-ORIGIN = ("source_image", "source_mask", "mends")
+ORIGIN = ("source_image", "source_mask", "repairs")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Case:
     source_mask: str  # several lesion masks are joined by "; "
     device: str | None
     birads: str | None
-    mends: str  # what was mended in it, joined by "; "; empty where nothing was
+    repairs: str  # what was repaired in it, joined by "; "; empty where nothing was
 
     @property
     def spacing(self) -> tuple[float, float] | None:
@@ -80,7 +80,7 @@ class Sample:
     spacing: tuple[float, float] | None = None  # (row, column) in millimetres
     device: str | None = None
     birads: str | None = None
-    mends: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
 
 
 class StoreInfo(Contract):
@@ -126,22 +126,22 @@ class CaseStore:
         Raises:
             BusbenchError: `store-invalid` where it is missing, unfinished or was changed.
         """
-        info = read(StoreInfo, path / "store.json", "store-invalid", REMEDY)
+        info = read(StoreInfo, path / "store.json", Code.STORE_INVALID, REMEDY)
         try:
             frame = pd.read_parquet(path / "cases.parquet").astype(object)
         except (OSError, ValueError) as error:
             raise BusbenchError(
-                "store-invalid", f"{path / 'cases.parquet'} cannot be read.", REMEDY
+                Code.STORE_INVALID, f"{path / 'cases.parquet'} cannot be read.", REMEDY
             ) from error
         if tuple(frame.columns) != COLUMNS:
             raise BusbenchError(
-                "store-invalid", f"{path / 'cases.parquet'} has other columns.", REMEDY
+                Code.STORE_INVALID, f"{path / 'cases.parquet'} has other columns.", REMEDY
             )
         rows = frame.where(frame.notna(), None).to_dict("records")
         cases = tuple(Case(**{str(key): value for key, value in row.items()}) for row in rows)
         if rows_digest(cases) != info.digest:
             raise BusbenchError(
-                "store-invalid", f"{path / 'cases.parquet'} does not match store.json.", REMEDY
+                Code.STORE_INVALID, f"{path / 'cases.parquet'} does not match store.json.", REMEDY
             )
         return cls(path, info, cases)
 
@@ -167,7 +167,7 @@ def _decode(path: Path, mode: str) -> NDArray[np.generic]:
         with Image.open(path) as image:
             return np.asarray(image.convert(mode))
     except OSError as error:
-        raise BusbenchError("store-invalid", f"{path} cannot be read.", REMEDY) from error
+        raise BusbenchError(Code.STORE_INVALID, f"{path} cannot be read.", REMEDY) from error
 
 
 def write_store(
@@ -185,7 +185,7 @@ def write_store(
         BusbenchError: `output-exists` where `path` is taken, `disk-full` where the disk refuses.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise BusbenchError("output-exists", f"{path} is not empty.", "Name another folder.")
+        raise BusbenchError(Code.OUTPUT_EXISTS, f"{path} is not empty.", "Name another folder.")
     partial = path.with_name(f".{path.name}.partial")
     with disk_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
@@ -224,7 +224,7 @@ def _add(root: Path, sample: Sample) -> Case:
         source_mask=sample.source_mask,
         device=sample.device,
         birads=sample.birads,
-        mends="; ".join(sample.mends),
+        repairs="; ".join(sample.repairs),
     )
 
 

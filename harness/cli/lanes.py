@@ -1,4 +1,4 @@
-"""Verbs of the sealing and evaluation rooms: seal, check, train, evaluate."""
+"""`busbench check`, `train` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, out, print_json
 from harness.cli.evaluating import evaluate_many
@@ -20,7 +20,6 @@ from harness.cli.options import (
     InferDevice,
     InputsOption,
     JsonOption,
-    KeysOption,
     OptionalKeys,
     Part,
     RunnerName,
@@ -30,64 +29,22 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.show import print_report, print_validation, print_verdict
-from harness.cli.training import Asked, named_images, train_many
-from harness.jobs import Site
-from harness.jobs.participants import image_id
-from harness.lanes.check import check as check_submission
-from harness.lanes.evaluate import EvaluateSettings
-from harness.lanes.evaluate import evaluate as evaluate_submission
-from harness.lanes.intake import read_submission
-from harness.lanes.submit import submit
-from harness.lanes.train import TrainSettings
-from harness.lanes.train import train as train_image
-from harness.lanes.validate import validate
-from harness.sandbox.references import Wanted
-from harness.sealing.bundle import Bundles, Recipients
-from harness.sealing.bundle import seal as seal_split
+from harness.cli.training import TrainRequest, named_images, train_many
+from harness.evaluation.check import check as check_submission
+from harness.evaluation.evaluate import EvaluateSettings
+from harness.evaluation.evaluate import evaluate as evaluate_submission
+from harness.evaluation.validation import validate
+from harness.execution import ExecutionEnvironment
+from harness.quotas.submit import submit
+from harness.sandbox.references import ImageRequest
+from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
-from harness.splits import FrozenSplit
-from harness.store import CaseStore
+from harness.submission import read_submission
+from harness.training.job import image_id
+from harness.training.train import TrainSettings
+from harness.training.train import train as train_image
 
 REFERENCE_COMMAND = ("run", "--bundle", "{bundle}", "--out", "{out}")
-
-
-@app.command()
-def seal(
-    store: Annotated[Path, typer.Argument(help="The case store.")],
-    split: Annotated[Path, typer.Option(help="The folder of the frozen split.")],
-    keys: KeysOption,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.")],
-    private_labels: Annotated[
-        bool, typer.Option("--private-labels", help="The test labels were never published.")
-    ] = False,
-    consistency: Annotated[
-        bool, typer.Option(help="Run submissions on secretly moved test images, too.")
-    ] = True,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the public training bundle and the sealed test bundle of a frozen split.
-
-    Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
-    """
-    opened = Keys.open(keys)
-    recipients = Recipients(opened.images.recipient, opened.labels.recipient)
-    with bars() as progress:
-        bundles = seal_split(
-            CaseStore.open(store),
-            FrozenSplit.open(split),
-            recipients,
-            out_dir,
-            labels="private" if private_labels else "public",
-            consistency=consistency,
-            progress=progress,
-        )
-    if as_json:
-        return print_json(
-            {"training": bundles.training.document(), "sealed": bundles.sealed.document()}
-        )
-    out.print(f"training bundle  {out_dir / 'training'}  {bundles.training.cases} cases, public")
-    out.print(f"sealed bundle    {out_dir / 'sealed'}  {bundles.sealed.cases} cases, two keys")
-    return None
 
 
 @app.command()
@@ -165,12 +122,14 @@ def train(
     words = REFERENCE_COMMAND if command is None else tuple(command.split())
     gpu = device is Device.CUDA
     if cluster is not None or inputs is not None or as_json or len(image) * len(bundle) > 1:
-        asked = Asked(image, pull, words, command is not None, bundle, track, out_dir, keys, inputs)
-        site = Site(runner.value, settings, train_gpu=gpu)
-        return train_many(asked, site, cluster=cluster, as_json=as_json)
+        asked = TrainRequest(
+            image, pull, words, command is not None, bundle, track, out_dir, keys, inputs
+        )
+        environment = ExecutionEnvironment(runner.value, settings, train_gpu=gpu)
+        return train_many(asked, environment, cluster=cluster, as_json=as_json)
     opened = None if keys is None else Keys.open(keys)
     (name,) = named_images(image).values()
-    wanted = Wanted(name, pull, settings.images.max_mb, command is not None)
+    wanted = ImageRequest(name, pull, settings.images.max_mb, command is not None)
     with bars() as progress:
         engine = make_runner(runner, settings, progress)
         chosen = TrainSettings(image_id(engine, wanted, progress), words, gpu, track)
@@ -223,27 +182,29 @@ def evaluate(
     if part is Part.VAL:
         if ledger is not None or keys is not None:
             raise BusbenchError(
-                "usage", "--part val takes no keys and no ledger.", "Leave --keys and --ledger out."
+                Code.USAGE,
+                "--part val takes no keys and no ledger.",
+                "Leave --keys and --ledger out.",
             )
         if len(submission) > 1 or cluster is not None or inputs is not None:
             message = "--part val takes one submission at a time, on this machine."
-            raise BusbenchError("usage", message, "Name them one after the other.")
+            raise BusbenchError(Code.USAGE, message, "Name them one after the other.")
         return _validate(submission[0], bundle, out_dir, runner, settings, how, as_json)
     if keys is None:
         raise BusbenchError(
-            "usage",
+            Code.USAGE,
             "The sealed test set is opened with --keys.",
             "Name the organiser's keys, or use --part val.",
         )
     opened = Keys.open(keys)
     if cluster is not None or inputs is not None or len(submission) > 1:
-        site = Site(runner.value, settings, evaluate=how)
+        environment = ExecutionEnvironment(runner.value, settings, evaluate=how)
         return evaluate_many(
             submission,
             bundle,
             opened,
             out_dir,
-            site,
+            environment,
             ledger=ledger,
             cluster=cluster,
             inputs=inputs,

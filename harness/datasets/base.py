@@ -2,7 +2,7 @@
 
 An adapter is one file. It knows the layout of one release, as downloaded, and nothing about
 pixels: it lists raw cases, in sorted order, and what the release claims about them. Decoding,
-mending and refusing are the same for all datasets and stand in `decode.py` and `mend.py`.
+repairing and refusing are the same for all datasets and stand in `decode.py` and `repair.py`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluator.contract import Label
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 RGB = tuple[int, int, int]
 
 # What to do about a refused file where the refusal itself knows nothing better.
 REMEDIES = {
-    "image-unreadable": "Download that file again, or leave such cases out with --skip-refused.",
-    "mask-missing": "Restore the missing file, or leave such cases out with --skip-refused.",
-    "data-refused": "Correct it at its source, or leave such cases out with --skip-refused.",
+    Code.IMAGE_UNREADABLE: "Download that file again, or leave such cases out with --skip-refused.",
+    Code.MASK_MISSING: "Restore the missing file, or leave such cases out with --skip-refused.",
+    Code.DATA_REFUSED: "Correct it at its source, or leave such cases out with --skip-refused.",
 }
 
 
@@ -51,14 +51,14 @@ class RawCase:
     stated_box: tuple[int, int, int, int] | None = None  # lesion (x, y, width, height), claimed
     mask_optional: bool = False  # a normal case may come without a mask file
     mask_colours: Mapping[Label, RGB] = field(default_factory=dict)  # where colour tells class
-    mends: tuple[str, ...] = ()  # what the adapter mended in the metadata
+    repairs: tuple[str, ...] = ()  # what the adapter repaired in the metadata
 
 
 @dataclass(frozen=True)
 class Refusal:
     """A file that cannot become a case, and why: `file` `reason`."""
 
-    code: str  # a key of `evaluator.errors.CODES`
+    code: Code
     file: Path
     reason: str  # completes the sentence that begins with the file's name
     remedy: str = ""
@@ -72,7 +72,7 @@ class Refusal:
 class RefusedError(Exception):
     """Raised inside the reading of one case; never leaves `prepare`, which collects them."""
 
-    def __init__(self, code: str, file: Path, reason: str, remedy: str = "") -> None:
+    def __init__(self, code: Code, file: Path, reason: str, remedy: str = "") -> None:
         self.refusal = Refusal(code, file, reason, remedy)
         super().__init__(f"{file} {reason}")
 

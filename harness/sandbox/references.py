@@ -17,9 +17,9 @@ import docker
 import requests
 from docker.errors import APIError, ImageNotFound
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
-from harness.sandbox.inspection import Facts, Ground, demand
+from harness.sandbox.inspection import ImageConfig, ImagePolicy, demand
 
 _BY_DIGEST = re.compile(r"^[^@\s]+@sha256:[0-9a-f]{64}$")
 _BY_ID = re.compile(r"^sha256:[0-9a-f]{64}$")
@@ -28,32 +28,32 @@ _MIB = 1024 * 1024
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 # What registries say, whose fault it is, and what to do.
-_SIGNS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+_PATTERNS: tuple[tuple[re.Pattern[str], Code, str], ...] = (
     (
         re.compile(r"manifest unknown|not found|does not exist|name unknown|invalid digest", re.I),
-        "image-missing",
+        Code.IMAGE_MISSING,
         "Push the image, and hand in the digest that `docker push` prints.",
     ),
     (
         re.compile(r"denied|unauthorized|authentication required", re.I),
-        "image-missing",
+        Code.IMAGE_MISSING,
         "Make the image public, or give the organiser's engine access (`docker login`).",
     ),
     (
         re.compile(r"no space left on device|disk quota", re.I),
-        "disk-full",
+        Code.DISK_FULL,
         "Free some space (`docker system df` tells where), then run the same command again.",
     ),
     (
         re.compile(""),
-        "image-unavailable",
+        Code.IMAGE_UNAVAILABLE,
         "See that the registry answers, then run the same command again.",
     ),
 )
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ImageRequest:
     """A participant's image, as it was named."""
 
     name: str
@@ -62,7 +62,7 @@ class Wanted:
     command: bool = False  # whether the harness names the program to start
 
 
-def resolve(client: docker.DockerClient, wanted: Wanted, progress: Progress) -> str:
+def resolve(client: docker.DockerClient, wanted: ImageRequest, progress: Progress) -> str:
     """The id of an image that passed inspection, fetched first where it is missing.
 
     Raises:
@@ -77,12 +77,12 @@ def resolve(client: docker.DockerClient, wanted: Wanted, progress: Progress) -> 
     except (APIError, requests.RequestException) as error:
         raise _refused(wanted.name, str(getattr(error, "explanation", None) or error)) from error
     machine = str(client.info().get("Architecture", ""))
-    ground = Ground(ARCHITECTURES.get(machine, machine), wanted.max_mb, wanted.command)
-    demand(wanted.name, Facts.of(image.attrs), ground)
+    ground = ImagePolicy(ARCHITECTURES.get(machine, machine), wanted.max_mb, wanted.command)
+    demand(wanted.name, ImageConfig.of(image.attrs), ground)
     return str(image.id)
 
 
-def fetch(client: docker.DockerClient, wanted: Wanted, progress: Progress) -> None:
+def fetch(client: docker.DockerClient, wanted: ImageRequest, progress: Progress) -> None:
     """Fetch an image by digest, and stop as soon as it proves too large."""
     name = wanted.name
     if not _BY_DIGEST.match(name):
@@ -90,10 +90,10 @@ def fetch(client: docker.DockerClient, wanted: Wanted, progress: Progress) -> No
             remedy = "Name it by where it lies, too: registry/name@sha256:…"
         else:
             remedy = "Build it here, or name it by digest: registry/name@sha256:…"
-        raise BusbenchError("image-missing", f"The engine has no image {name}.", remedy)
+        raise BusbenchError(Code.IMAGE_MISSING, f"The engine has no image {name}.", remedy)
     if not wanted.pull:
         raise BusbenchError(
-            "image-missing",
+            Code.IMAGE_MISSING,
             f"The engine has no image {name}, and --no-pull forbids to fetch it.",
             "Pull it first, or leave --no-pull out.",
         )
@@ -116,7 +116,7 @@ def follow(name: str, steps: Iterable[Mapping[str, Any]], max_mb: int, progress:
             here, total = (sum(column) // _MIB for column in zip(*sizes.values(), strict=True))
             if total > max_mb:
                 raise BusbenchError(
-                    "image-refused",
+                    Code.IMAGE_REFUSED,
                     f"The image {name} has more than {max_mb} MB, packed.",
                     "Leave out what training does not need; start from a slim base.",
                 )
@@ -124,7 +124,9 @@ def follow(name: str, steps: Iterable[Mapping[str, Any]], max_mb: int, progress:
 
 
 def _refused(name: str, reason: str) -> BusbenchError:
-    code, remedy = next((code, remedy) for sign, code, remedy in _SIGNS if sign.search(reason))
+    code, remedy = next(
+        (code, remedy) for pattern, code, remedy in _PATTERNS if pattern.search(reason)
+    )
     return BusbenchError(
         code, f"The image {name} cannot be fetched: {reason[:300].strip()}.", remedy
     )

@@ -8,13 +8,13 @@ from pathlib import Path
 import docker
 import pyrage
 import pytest
-from infer_helpers import blur, speckle, stage
 
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.lanes.evaluate import EvaluateSettings, SealedFiles, infer_stage, ready_stage
+from harness.evaluation.evaluate import EvaluateSettings, SealedFiles, infer_stage, ready_stage
 from harness.sandbox import DockerRunner, Stage
+from tests.support.inference import blur, speckle, stage
 
 pytestmark = pytest.mark.docker
 CHALLENGE, SETTINGS = Challenge(), EvaluateSettings()

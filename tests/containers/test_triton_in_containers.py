@@ -6,16 +6,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from containers_helpers import Watcher, compose_commands, compose_environment, predicted_masks
 
 from harness.challenge import Challenge
-from harness.lanes.evaluate import EvaluateSettings, evaluate
+from harness.evaluation.evaluate import EvaluateSettings, evaluate
 from harness.sandbox import DockerRunner
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
+from tests.support import ROOT
+from tests.support.containers import Watcher, compose_commands, compose_environment, predicted_masks
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def bits(folder: Path) -> dict[str, bytes]:

@@ -7,14 +7,6 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from metrics_masks import (
-    KINDS,
-    any_mask,
-    any_shape,
-    brute_distances,
-    larger_percentile,
-    transform_distances,
-)
 from monai.metrics import (
     compute_average_surface_distance,
     compute_dice,
@@ -29,6 +21,14 @@ from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_sco
 
 from evaluator.metrics import METRICS, case_metrics, dice, examine, hd95, iou
 from evaluator.metrics.formulas import nsd
+from tests.support.masks import (
+    KINDS,
+    any_mask,
+    any_shape,
+    brute_distances,
+    larger_percentile,
+    transform_distances,
+)
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 MASK_FILES = sorted(
@@ -80,7 +80,7 @@ def test_native_hd95_is_brute_forces_on_thousands_of_masks():
         spacing = spacings(rng)
         expected = larger_percentile(brute_distances(prediction, reference, spacing))
         assert hd95(prediction, reference, spacing) == pytest.approx(expected, rel=0, abs=1e-9)
-        if spacing is None:  # square roots of whole numbers leave no room for rounding
+        if spacing is None:  # square roots of whole numbers leave no component for rounding
             assert hd95(prediction, reference) == expected
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from harness.challenge import Limits
-from harness.lanes.steps import run_once
 from harness.sandbox import Stage
-
-ROOT = Path(__file__).resolve().parents[2]
+from harness.sandbox.cached import run_once
+from tests.support import ROOT
 
 
 def busbench(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -140,7 +139,7 @@ class DyingRunner:
         if self.runs <= self.deaths:
             raise KeyboardInterrupt
 
-    def identify(self, stage_room: str) -> str:
+    def identify(self, component: str) -> str:
         return "dying"
 
 

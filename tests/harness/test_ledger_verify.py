@@ -20,7 +20,7 @@ from harness.ledger import append, sign, verify_bytes, verify_ledger, verify_rep
 from harness.ledger.attestation import SignedReport, open_bytes
 from harness.ledger.entries import Place, Reported, entry_line, genesis_line
 from harness.sealing.keys import Keys
-from tests.factories import TIME, digest_of, make_report
+from tests.support.factories import TIME, digest_of, make_report
 
 CHANGES: dict[str, Callable[[bytes, int], bytes]] = {
     "lowest bit": lambda data, at: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :],
@@ -110,7 +110,7 @@ def test_dropped_moved_and_doubled_entries_are_refused(
 def test_a_chain_computed_anew_without_the_key_is_refused(
     keys: Keys, other_keys: Keys, ledger_bytes: bytes
 ) -> None:
-    """Who drops the first report and mends all digests still lacks the signature."""
+    """Who drops the first report and repairs all digests still lacks the signature."""
     lines = ledger_bytes.splitlines()
     entry = json.loads(lines[2])
     genesis = json.loads(lines[0])

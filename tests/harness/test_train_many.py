@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from jobs_helpers import SealedTrack, run, seal_phantoms, write_recipe
 
 from evaluator.errors import BusbenchError
 from harness.cli.training import named_images
-from harness.lanes.intake import read_submission
-from harness.lanes.trained_by import trained_here
+from harness.ledger.provenance import trained_here
+from harness.submission import read_submission
+from tests.support.jobs import SealedTrack, run, seal_phantoms, write_recipe
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 DIGEST = "sha256:" + "a" * 64

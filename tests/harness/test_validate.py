@@ -11,21 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from containers_helpers import predicted_masks
-from factories import submission_document
-from infer_helpers import blur
-from make_bundle import make_bundle
 from PIL import Image
 
 from evaluator.contract import GroupScores, MetricSummary, Scores
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge
 from harness.cli.show import print_validation
-from harness.lanes.validate import Validation, merge, one_a_fold, validate
+from harness.evaluation.validation import Validation, merge, one_a_fold, validate
 from harness.sandbox import ProcessRunner
 from harness.sealing.training import TrainingSet
+from tests.support import ROOT
+from tests.support.containers import predicted_masks
+from tests.support.factories import submission_document
+from tests.support.inference import blur
+from tests.support.training_bundle import make_bundle
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 2
 
 

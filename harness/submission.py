@@ -1,0 +1,79 @@
+"""Taking a submission in: exactly the declared files, copied, before anything else touches them."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from pathlib import Path
+
+from evaluator.contract import Submission, read
+from evaluator.errors import BusbenchError, Code
+from evaluator.files import disk_errors, sha256_file
+
+REMEDY = "Compare it with submission_template/submission.yaml and `busbench check` it again."
+
+
+def read_submission(folder: Path) -> Submission:
+    """The document of a submission folder.
+
+    Raises:
+        BusbenchError: `submission-invalid`, naming the field that is wrong.
+    """
+    if not folder.is_dir():
+        raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} is not a folder.", REMEDY)
+    _regular(folder / "submission.yaml")
+    return read(Submission, folder / "submission.yaml", Code.SUBMISSION_INVALID, REMEDY)
+
+
+def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
+    """Copy a submission's declared files to `copy` and check their digests there.
+
+    Checked after the copy, so that what was checked is what is run. Nothing undeclared is copied.
+
+    Args:
+        track: the track it must be for; null for any.
+
+    Raises:
+        BusbenchError: `submission-invalid` where a file is missing, a link or not as declared.
+    """
+    submission = read_submission(folder)
+    if track is not None and submission.track != track:
+        raise BusbenchError(
+            Code.SUBMISSION_INVALID,
+            f"{folder / 'submission.yaml'} is for track {submission.track}, not {track}.",
+            "Name the bundle of the submission's own track.",
+        )
+    partial = copy.with_name(f".{copy.name}.partial")
+    with disk_errors(partial):
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(copy, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name in ("submission.yaml", *(model.file for model in submission.models)):
+            _regular(folder / name)
+            shutil.copyfile(folder / name, partial / name)
+        for model in submission.models:
+            if sha256_file(partial / model.file) != model.sha256:
+                raise BusbenchError(
+                    Code.SUBMISSION_INVALID,
+                    f"{folder / model.file} is not the file that submission.yaml declares.",
+                    "Write its SHA-256 into submission.yaml again.",
+                )
+        if read_submission(partial) != submission:
+            raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} changed meanwhile.", REMEDY)
+        partial.replace(copy)
+    return submission
+
+
+def _regular(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except OSError as error:
+        raise BusbenchError(
+            Code.SUBMISSION_INVALID, f"{path} is missing.", "Put it into the submission folder."
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise BusbenchError(
+            Code.SUBMISSION_INVALID,
+            f"{path} is not a regular file.",
+            "Replace links by the files themselves.",
+        )

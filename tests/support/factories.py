@@ -1,0 +1,194 @@
+"""Reports for tests: plausible, complete, and changed only where a test says so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from evaluator.contract import (
+    Consistency,
+    CountedModel,
+    GroupScores,
+    MetricSummary,
+    Provenance,
+    Report,
+    Runtime,
+    Scores,
+    TrainingBundle,
+)
+from harness.ledger import RecordedReport
+
+# When entries of tests are recorded that no clock is asked for.
+TIME = "2026-11-01T12:00:00Z"
+UNITS = {"dice": "", "iou": "", "hd95": "px"}
+
+RUNTIME = Runtime(
+    backend="onnxruntime",
+    backend_version="1.23.0",
+    provider="CPUExecutionProvider",
+    device="cpu",
+    device_name="Some CPU",
+    threads=2,
+    batch_size=1,
+    latency_ms=1.0,
+    repeated_cases=8,
+)
+
+
+def digest_of(text: str) -> str:
+    """A digest that looks like one, the same for the same text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_training_bundle(**changes: Any) -> TrainingBundle:
+    """What a training bundle of one case says of itself."""
+    told: dict[str, Any] = {
+        "dataset": "phantom",
+        "track": "phantom",
+        "split_version": "v1",
+        "split_digest": "1" * 64,
+        "folds": 2,
+        "cases": 1,
+        "cases_sha256": "2" * 64,
+    }
+    return TrainingBundle(**told | changes)
+
+
+def submission_document(files: Mapping[str, bytes], /, **changes: object) -> dict[str, object]:
+    """What `submission.yaml` says of these files, one a fold, or one for all."""
+    folds = range(len(files)) if len(files) > 1 else (None,)
+    named = [
+        {"fold": fold, "file": name, "sha256": hashlib.sha256(data).hexdigest()}
+        for fold, (name, data) in zip(folds, files.items(), strict=True)
+    ]
+    return {
+        "schema": "busbench/submission/v1",
+        "team": "team",
+        "method": "method",
+        "track": "phantom",
+        "input": {"height": 64, "width": 64},
+        "output": {},
+        "models": named,
+        "opset": 17,
+        **changes,
+    }
+
+
+def make_summary(
+    mean: float, std: float | None = 0.01, half_width: float | None = 0.02, folds: int = 5
+) -> MetricSummary:
+    """One metric; the folds lie evenly around the mean."""
+    offsets = [(k - (folds - 1) / 2) * (std or 0.0) / 2 for k in range(folds)]
+    return MetricSummary(
+        mean=mean,
+        std=None if folds == 1 else std,
+        ci_low=None if half_width is None else max(0.0, mean - half_width),
+        ci_high=None if half_width is None else mean + half_width,
+        folds=tuple(mean + offset for offset in offsets),
+    )
+
+
+def make_group(dice: float, iou: float, hd95: float, cases: int = 40, **how: Any) -> GroupScores:
+    """All metrics over one group."""
+    return GroupScores(
+        cases=cases,
+        patients=max(1, cases // 2),
+        metrics={
+            "dice": make_summary(dice, **how),
+            "iou": make_summary(iou, **how),
+            "hd95": make_summary(hd95, **{"std": 2.0, "half_width": 4.0, **how}),
+        },
+    )
+
+
+def make_report(
+    team: str = "reference",
+    method: str = "cmunext",
+    *,
+    dice: float = 0.8,
+    iou: float | None = None,
+    hd95: float = 20.0,
+    folds: int = 5,
+    track: str = "busbra",
+    split_version: str = "v1",
+    status: Literal["complete", "incomplete"] = "complete",
+    labels: Literal["public", "private"] = "public",
+    trained_here: str | None = None,
+    runner: Literal["docker", "process"] = "docker",
+    units: dict[str, str] | None = None,
+    metric_profile: str = "native",
+    latency_ms: float = 12.5,
+    gmacs: float | None = 1.42,
+    parameters: int = 418_000,
+    half_width: float | None = 0.02,
+    gap: float | None = None,
+    split_digest: str | None = None,
+) -> Report:
+    """A report of one submission on one track; `gap` is the consistency gap of its Dice."""
+    iou = dice / (2 - dice) if iou is None else iou
+    how = {"folds": folds} | ({"half_width": None} if half_width is None else {})
+    models = tuple(
+        CountedModel(
+            fold=None if folds == 1 else fold,
+            sha256=digest_of(f"{team}/{method}/{fold}"),
+            opset=17,
+            nodes=180,
+            parameters=parameters,
+            gmacs=gmacs,
+        )
+        for fold in range(folds)
+    )
+    predictions = digest_of(f"predictions of {team}/{method}")
+    everything = make_group(dice, iou, hd95, **how)
+    if gap is not None:
+        found = {"moved": dice - gap, "gap": gap}
+        held = {name: {"dice": make_summary(mean, **how)} for name, mean in found.items()}
+        everything = everything.model_copy(
+            update={"consistency": Consistency.model_validate({"cases": 30, **held})}
+        )
+    return Report(
+        team=team,
+        method=method,
+        track=track,
+        dataset="busbra",
+        split_version=split_version,
+        labels=labels,
+        status=status,
+        scores=Scores(
+            metric_profile=metric_profile,
+            units=UNITS if units is None else units,
+            groups={
+                "all": everything,
+                "lesion": make_group(max(0.0, dice - 0.05), iou, hd95 + 3, cases=30, **how),
+                "normal": make_group(0.9, 0.9, 8.0, cases=10, **how),
+            },
+            true_negatives=45,
+            invalid=0 if status == "complete" else 3,
+            predictions_sha256=predictions,
+        ),
+        models=models,
+        runtime=RUNTIME.model_copy(update={"latency_ms": latency_ms}),
+        provenance=Provenance(
+            submission_sha256=digest_of(f"{team}/{method}"),
+            models_sha256=tuple(model.sha256 for model in models),
+            split_digest=split_digest or digest_of(f"{track}/{split_version}"),
+            sealed_images_sha256=digest_of("images"),
+            sealed_labels_sha256=digest_of("labels"),
+            predictions_sha256=predictions,
+            evaluator={"infer": "sha256:" + "a" * 64, "score": "sha256:" + "b" * 64},
+            runner=runner,
+            busbench="0.1.0",
+            trained_here=trained_here,
+        ),
+    )
+
+
+def recorded(reports: Sequence[Report]) -> list[RecordedReport]:
+    """Reports as a verified ledger gives them, in their order."""
+    return [
+        RecordedReport(
+            number, digest_of(f"entry {number}"), TIME, digest_of(f"payload {number}"), report
+        )
+        for number, report in enumerate(reports, start=1)
+    ]

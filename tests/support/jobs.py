@@ -1,0 +1,153 @@
+"""What tests of jobs share: the command line, a small sealed track, recipes of a few steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evaluator.errors import BusbenchError
+from evaluator.progress import quiet
+from harness.audit import audit
+from harness.datasets import phantom
+from harness.execution.inputs import Input
+from harness.execution.job import key_of, write_result
+from harness.prepare import prepare
+from harness.sealing.bundle import Bundles, Recipients, seal
+from harness.sealing.keys import Keys
+from harness.splits import freeze, make_secret
+from tests.support import ROOT
+
+SETTINGS = "input: {height: 32, width: 32}\nbatch: 4\ncheckpoint_seconds: 0\n"
+
+
+@dataclass(frozen=True)
+class SealedTrack:
+    """A sealed track of generated phantoms in two folds, and the keys that open it."""
+
+    bundles: Bundles
+    keys: Keys
+
+
+def seal_phantoms(folder: Path) -> SealedTrack:
+    """Generate, freeze and seal a few phantoms."""
+    phantom.generate(folder / "raw", 10, 42, quiet)
+    store = prepare("phantom", folder / "raw", folder / "store").store
+    secret = make_secret(folder / "secret")
+    split = freeze(store, audit(store), folder / "split", version="v1", folds=2, secret=secret)
+    keys = Keys.new(folder / "keys")
+    recipients = Recipients(keys.images.recipient, keys.labels.recipient)
+    return SealedTrack(seal(store, split, recipients, folder / "bundles"), keys)
+
+
+def write_recipe(path: Path, steps: int, network: str = "unext") -> Path:
+    """A recipe that trains for a few steps at 32 pixels."""
+    path.write_text(f"network: {network}\nsteps: {steps}\nvalidate_every: {steps // 2}\n{SETTINGS}")
+    return path
+
+
+def command(*words: str | Path) -> list[str]:
+    """`busbench` as a command of its own."""
+    return [sys.executable, "-m", "harness", *map(str, words)]
+
+
+def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `busbench` to its end."""
+    return subprocess.run(
+        command(*words),
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class WriteWord:
+    """A job that writes a word, or fails by the code it is given, or takes its worker with it.
+
+    Args:
+        seconds: how long it takes.
+        kills: how often it ends the process it runs in.
+        stage: what it says it was doing then.
+    """
+
+    word: str
+    folder: Path
+    code: str = ""
+    seconds: float = 0.0
+    kills: int = 0
+    stage: str | None = None
+    gpu: bool = False
+    kind = "write"
+
+    @property
+    def label(self) -> str:
+        return f"write {self.word}"
+
+    @property
+    def key(self) -> str:
+        return key_of(word=self.word)
+
+    @property
+    def result(self) -> Path:
+        return self.folder / f"{self.word}.json"
+
+    def run(self, progress) -> None:
+        with (self.folder / "runs").open("a") as handle:
+            handle.write(f"{self.word} {os.getpid()}\n")
+        if runs(self.folder).count(self.word) <= self.kills:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.code:
+            raise BusbenchError(self.code, "It failed.", "Repair it.")
+        time.sleep(self.seconds)
+        (self.folder / self.word).write_text(self.word)
+        write_result(self, {self.word: self.folder / self.word})
+
+
+@dataclass(frozen=True)
+class ReadWord(WriteWord):
+    """A job that writes the word that it reads from its input."""
+
+    input: Input | None = None
+
+    def run(self, progress) -> None:
+        assert self.input is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "runs").open("a") as handle:
+            handle.write(f"{self.word} {os.getpid()}\n")
+        (self.folder / self.word).write_text((self.input.here() / "word").read_text())
+        write_result(self, {self.word: self.folder / self.word})
+
+
+def runs(folder: Path) -> list[str]:
+    """The words of all runs that were begun, in their order."""
+    return [line.split()[0] for line in (folder / "runs").read_text().splitlines()]
+
+
+def processes(folder: Path) -> list[int]:
+    """The processes in which runs were begun, in their order."""
+    return [int(line.split()[1]) for line in (folder / "runs").read_text().splitlines()]
+
+
+@dataclass
+class Heard:
+    """A recorder that keeps what it hears, and may refuse a word."""
+
+    refuses: str = ""
+    ended: list[str] = field(default_factory=list)
+
+    def start(self, job: WriteWord) -> None:
+        if job.word == self.refuses:
+            raise BusbenchError("quota-exceeded", "No more.", "Wait.")
+
+    def done(self, job: WriteWord) -> None:
+        self.ended.append(job.word)
+
+    def failed(self, job: WriteWord, error: BusbenchError) -> None:
+        self.ended.append(f"{job.word}: {error.code}")

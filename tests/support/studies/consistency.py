@@ -1,0 +1,196 @@
+"""Does the consistency gap tell a network that remembers from one that looks?
+
+    python -m tests.support.studies.consistency --data ../shared/data
+
+prepares, splits and seals each release found there, evaluates honest networks and memorisers on it
+as any submission (gate, infer, score) and prints the table of docs/consistency.md in Markdown.
+Nothing is written but a temporary folder. `--train` adds the bundled reference network, trained
+here by the demo's recipe (some minutes a release).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.backends import InferSettings
+from evaluator.contract import CountedModel, MetricSummary, Scores, Submission, write
+from evaluator.gate import GateLimits, inspect
+from evaluator.infer import infer
+from evaluator.progress import Progress, quiet
+from evaluator.score import score
+from harness.audit import audit
+from harness.challenge import Challenge
+from harness.cli.progress import bars
+from harness.prepare import prepare
+from harness.sandbox import ProcessRunner
+from harness.sealing.bundle import Bundles, Recipients, seal
+from harness.sealing.keys import Keys
+from harness.splits import freeze
+from harness.store import CaseStore
+from harness.training.train import TrainSettings, train
+from tests.support.studies.memorisers import (
+    Picture,
+    memoriser,
+    mirrored,
+    moved,
+    segmenter,
+    submission,
+)
+
+FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA"}
+COPIES = (4, 16, 64)  # moved copies that the best-prepared attackers store of every picture
+TRAIN = ("run", "--config", "demo", "--bundle", "{bundle}", "--out", "{out}")
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A sealed test set, with what its organiser knows."""
+
+    root: Path
+    bundles: Bundles
+    keys: Keys
+    training: tuple[Picture, ...]
+    test: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one submission got."""
+
+    method: str
+    model: CountedModel
+    megabytes: float
+    scores: Scores
+
+
+def make_arena(store: CaseStore, root: Path, progress: Progress = quiet) -> Arena:
+    """Split, seal and open a store for a competition, below `root`."""
+    report = audit(store, progress=progress)
+    split = freeze(store, report, root / "split", version="v1", secret=bytes(32))
+    keys = Keys.new(root / "keys")
+    recipients = Recipients(keys.images.recipient, keys.labels.recipient)
+    bundles = seal(store, split, recipients, root / "bundles")
+    pictures = {
+        part: tuple(
+            Picture(store.image(row.case_id), store.mask(row.case_id))
+            for row in split.rows
+            if row.part == part
+        )
+        for part in ("train", "test")
+    }
+    return Arena(root, bundles, keys, pictures["train"], pictures["test"])
+
+
+def enter(arena: Arena, method: str, model: bytes, progress: Progress = quiet) -> Result:
+    """Evaluate one network on the sealed test set, through gate, infer and score."""
+    folder = arena.root / method.replace(" ", "-")
+    folder.mkdir()
+    declared = submission(model, method, arena.bundles.sealed.track)
+    (folder / "model.onnx").write_bytes(model)
+    write(declared, folder / "submission.yaml")  # JSON is YAML
+    return evaluate(arena, folder, declared, progress)
+
+
+def evaluate(
+    arena: Arena, folder: Path, declared: Submission, progress: Progress = quiet
+) -> Result:
+    """Evaluate the submission in `folder`."""
+    out = folder.with_name(f"{folder.name}.run")
+    out.mkdir()
+    verdict = inspect(folder, declared, GateLimits())
+    infer(
+        folder,
+        verdict,
+        out,
+        images=arena.bundles.images,
+        key=arena.keys.images.secret,
+        settings=InferSettings(threads=2),
+        progress=progress,
+    )
+    scores = score(out, arena.bundles.labels, arena.keys.labels.secret, out, progress)
+    size = (folder / declared.models[0].file).stat().st_size
+    return Result(declared.method, verdict.models[0], size / 1e6, scores)
+
+
+def networks(arena: Arena) -> dict[str, Callable[[], bytes]]:
+    """The networks that compete, each made when it is its turn."""
+    return {
+        "closed-form segmenter": lambda: segmenter(arena.training),
+        "memoriser": lambda: memoriser(arena.test),
+        "memoriser, mirrored too": lambda: memoriser(mirrored(arena.test)),
+        **{
+            f"memoriser, {n} moved copies": lambda n=n: memoriser(  # type: ignore[misc]
+                moved(arena.test, n), detail=64
+            )
+            for n in COPIES
+        },
+    }
+
+
+def compete(arena: Arena, with_training: bool, progress: Progress) -> Iterator[Result]:
+    """Every network's result; the trained one first."""
+    if with_training:
+        declared = train(
+            arena.bundles.path / "training",
+            arena.root / "trained",
+            TrainSettings(image=None, command=TRAIN),
+            ProcessRunner(),
+            Challenge(),
+            progress,
+        )
+        yield evaluate(arena, arena.root / "trained", declared, progress)
+    for method, make in networks(arena).items():
+        yield enter(arena, method, make(), progress)
+
+
+def cells(dataset: str, result: Result) -> Sequence[str]:
+    """A result as a row of the table."""
+    everything = result.scores.groups["all"]
+    held = everything.consistency
+    assert held is not None  # the arena is sealed with the pass on
+    plain = held.moved["dice"].mean + held.gap["dice"].mean
+    return (
+        *(dataset, result.method, str(held.cases), f"{plain:.3f}", number(held.moved["dice"])),
+        *(interval(held.gap["dice"]), f"{result.model.parameters:,}", f"{result.megabytes:.1f}"),
+    )
+
+
+def number(summary: MetricSummary) -> str:
+    """A mean over cases and folds."""
+    return f"{summary.mean:.3f}"
+
+
+def interval(summary: MetricSummary) -> str:
+    """A mean with its interval."""
+    if summary.ci_low is None or summary.ci_high is None:
+        return number(summary)
+    return f"{summary.mean:.3f} ({summary.ci_low:.3f} to {summary.ci_high:.3f})"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the raw releases")
+    parser.add_argument("--train", action="store_true", help="train the reference network, too")
+    asked = parser.parse_args()
+    head = ("dataset", "network", "lesion cases", "Dice", "Dice moved", "gap (95 %)")
+    lines = [(*head, "parameters", "MB"), ("---",) * 8]
+    with tempfile.TemporaryDirectory() as scratch, bars() as progress:
+        for dataset, folder in FOLDERS.items():
+            if not (asked.data / folder).is_dir():
+                continue
+            root = Path(scratch) / dataset
+            raw = asked.data / folder
+            store = prepare(dataset, raw, root / "store", skip_refused=True).store
+            arena = make_arena(store, root, progress)
+            lines += [cells(dataset, r) for r in compete(arena, asked.train, progress)]
+    for line in lines:
+        print(f"| {' | '.join(line)} |")
+
+
+if __name__ == "__main__":
+    main()

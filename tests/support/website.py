@@ -1,0 +1,74 @@
+"""What the tests of the site share: editions from reports, and a page as a browser would see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+from evaluator.contract import Report, SplitLock
+from harness.ledger import append, sign, verify_ledger
+from harness.sealing.keys import Keys
+from harness.website.edition import Edition
+
+VOID = {"meta", "link", "br", "img", "source", "input", "mspace"}
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=//evil.example onerror=alert(1)>',
+    "{{ 7 * 7 }}{% raw %}",
+    "\u202e\u2067evil\u200f",
+    "🦉" * 50,
+    "x" * 100,
+    "&lt;b&gt; ]]> -->",
+    "javascript:alert(1)",
+    "\ufffe\uffff no XML",
+    "'+alert(1)+' datum.name",
+]
+
+
+def edition_of(
+    keys: Keys, folder: Path, *reports: Report, lock: SplitLock | None = None
+) -> Edition:
+    """The edition of a ledger in `folder` that these reports were added to."""
+    ledger = folder / "ledger.jsonl"
+    for report in reports:
+        append(ledger, sign(report, keys), keys)
+    locks = {} if lock is None else {lock.digest: lock}
+    return Edition.of(verify_ledger(ledger), ledger.read_bytes(), locks)
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a browser would see of a page: elements with attributes, text, and open elements."""
+
+    elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    stack: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, html: bytes) -> Page:
+        page = cls()
+        HTMLParser.__init__(page)
+        page.feed(html.decode())
+        page.close()
+        assert page.stack == []
+        return page
+
+    @property
+    def all_text(self) -> str:
+        return " ".join(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.text.append(data.strip())
