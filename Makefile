@@ -13,7 +13,7 @@ demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 test: .venv/dev.done check  ## everything, container tests included
 	$(BIN)/python -m pytest $(ARGS)
 
-check: .venv/dev.done docs  ## lint, types, the walls between the rooms, the documentation
+check: .venv/dev.done docs  ## lint, types, the walls between the components, the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

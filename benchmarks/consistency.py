@@ -26,13 +26,13 @@ from evaluator.score import score
 from harness.audit import audit
 from harness.challenge import Challenge
 from harness.cli.progress import bars
-from harness.lanes.train import TrainSettings, train
 from harness.prepare import prepare
 from harness.sandbox import ProcessRunner
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze
 from harness.store import CaseStore
+from harness.training.train import TrainSettings, train
 
 FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA"}
 COPIES = (4, 16, 64)  # moved copies that the best-prepared attackers store of every picture

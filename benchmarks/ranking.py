@@ -1,4 +1,4 @@
-"""What do standings cost, and how do they grow with the submissions? 10, 100 and 1,000.
+"""What do ranking cost, and how do they grow with the submissions? 10, 100 and 1,000.
 
 Each has 400 cases of 200 patients, three metrics and 2,000 resamples, and runs in a process of its
 own for the sake of its peak memory. Run from the project's root: `python -m benchmarks.ranking`.
@@ -18,7 +18,7 @@ from benchmarks.timing import machine, versions
 from evaluator.files import canonical_json, sha256_bytes
 from harness.ranking import METRICS
 from harness.ranking.cases import CaseTable
-from harness.ranking.statistics import make_standings
+from harness.ranking.statistics import make_ranking
 from tests.factories import make_report
 
 SIZES = (10, 100, 1000)
@@ -44,7 +44,7 @@ def measure(submissions: int) -> str:
     """One row of the table."""
     table = make_table(submissions)
     wall, cpu = time.perf_counter(), time.process_time()
-    found = make_standings(make_report(), table)
+    found = make_ranking(make_report(), table)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     size = len(canonical_json(found.document())) / 1000
@@ -62,7 +62,7 @@ def main() -> int:
     if size:
         print(measure(size))
         return 0
-    print("## Standings of a track\n")
+    print("## Ranking of a track\n")
     print(f"{machine()}; {versions('numpy', 'scipy')}.\n")
     print("| submissions | wall | CPU | CPU per submission | peak memory | ledger entry |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)

@@ -30,12 +30,12 @@ from benchmarks.timing import machine
 from evaluator.contract import Report
 from evaluator.progress import Progress, quiet
 from harness.challenge import BASE_IMAGE, Challenge, Limits
-from harness.jobs import Chain, open_executor, run_chains
-from harness.jobs.cluster import do
-from harness.jobs.job import key_of, run_once, write_result
-from harness.lanes.steps import run_once as run_stage
+from harness.execution import Chain, open_executor, run_chains
+from harness.execution.dask_executor import do
+from harness.execution.job import key_of, run_once, write_result
 from harness.ledger import append, sign
 from harness.sandbox import DockerRunner, Stage
+from harness.sandbox.cached import run_once as run_stage
 from harness.sandbox.profile import container_settings
 from harness.sealing.keys import Keys
 
@@ -83,7 +83,7 @@ class Sleeping(Trivial):
     def container(self) -> Stage:
         return Stage(
             name="gate",
-            room="infer",
+            component="infer",
             image=BASE_IMAGE,
             command=("sleep", str(self.seconds)),
             inputs={},

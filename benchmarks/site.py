@@ -20,8 +20,8 @@ from benchmarks.timing import machine
 from harness.ledger import append, sign, verify_ledger
 from harness.ranking import Row
 from harness.sealing.keys import Keys
-from harness.site.edition import Edition
-from harness.site.pages import render
+from harness.website.edition import Edition
+from harness.website.pages import render
 from tests.factories import make_report
 
 SIZES = (100, 1000)

@@ -17,9 +17,9 @@ from ci.proposal import MANIFEST
 from ci.score_pr import demand_base_code, machine_options, make_machine
 from ci.scoring import Machine, handed_in, is_assembled, place_of, score
 from evaluator.errors import BusbenchError
-from harness.feedback import Book, Submitted, demand_open
-from harness.lanes.submit import today
-from harness.site import publish
+from harness.quotas import SubmissionLog, Submitted, demand_open
+from harness.quotas.submit import today
+from harness.website import publish
 
 
 def record_merged(machine: Machine, before: str, after: str) -> str:
@@ -64,12 +64,12 @@ def record(machine: Machine, manifest: Change, merged: str) -> str:
 
 
 def _scored(machine: Machine, checked: Checked) -> Submitted | None:
-    """The book's entry of the very submission that was scored, or None."""
+    """The submission log's entry of the very submission that was scored, or None."""
     if not is_assembled(place_of(machine, checked)):
         return None
     digest = handed_in(machine, checked).digest
-    book = Book.beside(machine.state.ledger).submissions
-    found = (one for one in book if one.submission_sha256 == digest and one.shown is not None)
+    log = SubmissionLog.beside(machine.state.ledger).submissions
+    found = (one for one in log if one.submission_sha256 == digest and one.shown is not None)
     return next(found, None)
 
 
@@ -79,7 +79,7 @@ def publish_open(machine: Machine) -> str:
     if not ledger.exists():
         return "no site: the ledger is empty"
     try:
-        demand_open(Book.beside(ledger).submissions, machine.challenge, today())
+        demand_open(SubmissionLog.beside(ledger).submissions, machine.challenge, today())
     except BusbenchError as error:
         if error.code != "results-closed":
             raise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from evaluator.contract import Title
 from evaluator.errors import CODES, BusbenchError, Fault
-from harness.feedback import Feedback
+from harness.quotas import Feedback
 from harness.ranking.names import markdown
-from harness.sandbox.notice import Notice
+from harness.sandbox.participant_error import ParticipantError
 
 WHO = {
     Fault.SUBMISSION: "The submission has to change.",
@@ -53,7 +53,7 @@ def refusal(error: BusbenchError, feedback: Feedback | None, commit: str) -> str
     return "\n".join([*lines, "", f"Tried at {commit}."]) + "\n"
 
 
-def _stage(notice: Notice) -> list[str]:
+def _stage(notice: ParticipantError) -> list[str]:
     if not notice.stage:
         return []
     line = f" It ends with: {_text(notice.last_line)}" if notice.last_line else ""

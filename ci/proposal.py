@@ -23,7 +23,7 @@ from evaluator.contract import (
     Title,
 )
 from evaluator.errors import BusbenchError
-from harness.feedback.policy import one_spelling
+from harness.quotas.policy import one_spelling
 
 TEAMS = "submissions/teams.yaml"
 NAME = r"[a-z0-9][a-z0-9_.-]{0,63}"

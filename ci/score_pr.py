@@ -26,7 +26,7 @@ from evaluator.files import write_atomically
 from evaluator.progress import quiet
 from harness.challenge import load_challenge
 from harness.cli.options import RunnerName, make_runner
-from harness.lanes.submit import RefusedError
+from harness.quotas.submit import RefusedError
 
 
 def score_approved(

@@ -23,13 +23,13 @@ from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.feedback import HandedIn
-from harness.lanes.evaluate import Evaluation, evaluate
-from harness.lanes.intake import read_submission
-from harness.lanes.submit import Accepted, submit
-from harness.lanes.train import TrainSettings, train
+from harness.evaluation.evaluate import Evaluation, evaluate
+from harness.quotas import HandedIn
+from harness.quotas.submit import Accepted, submit
 from harness.sandbox import DockerRunner, Runner
-from harness.sandbox.references import Wanted, resolve
+from harness.sandbox.references import ImageRequest, resolve
+from harness.submission import read_submission
+from harness.training.train import TrainSettings, train
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ToTrain:
 
 
 def score(machine: Machine, checked: Checked, *, record: bool, day: date | None = None) -> Accepted:
-    """Assemble and evaluate a proposal, or find that it was; see `harness.lanes.submit`.
+    """Assemble and evaluate a proposal, or find that it was; see `harness.quotas.submit`.
 
     What can be refused before anything of the participant's runs is refused before it takes quota.
 
@@ -78,7 +78,7 @@ def score(machine: Machine, checked: Checked, *, record: bool, day: date | None 
 
 
 def handed_in(machine: Machine, checked: Checked) -> HandedIn:
-    """What the book of submissions knows the proposal by; its files must be assembled."""
+    """What the submission log knows the proposal by; its files must be assembled."""
     if checked.proposal.image is None:
         return read_submission(place_of(machine, checked))
     proposal, team = checked.proposal, checked.team.name
@@ -162,7 +162,7 @@ def _inspect(machine: Machine, image: Image) -> str:
     if not isinstance(machine.runner, DockerRunner):
         message = "An image trains in containers only."
         raise BusbenchError("usage", message, "Score it with --runner docker.")
-    wanted = Wanted(image.reference, max_mb=machine.challenge.images.max_mb)
+    wanted = ImageRequest(image.reference, max_mb=machine.challenge.images.max_mb)
     return resolve(machine.runner.client, wanted, quiet)
 
 

@@ -5,7 +5,7 @@ STATE/bundles/<track>/      what `busbench seal` made
 STATE/uploads/<sha256>      ONNX files that teams uploaded by another way, by their SHA-256
 STATE/submissions/<id>/     what was assembled from a pull request
 STATE/runs/                 evaluations
-STATE/ledger.jsonl          the ledger, and the book of submissions beside it
+STATE/ledger.jsonl          the ledger, and the submission log beside it
 STATE/site/                 the site, as it was published last
 """
 

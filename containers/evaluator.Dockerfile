@@ -1,16 +1,16 @@
-# The evaluator's images: ROOM is `infer` (gate and inference: ONNX, no labels), `infer-gpu` (the same
+# The evaluator's images: COMPONENT is `infer` (gate and inference: ONNX, no labels), `infer-gpu` (the same
 # with CUDA and cuDNN) or `score` (metrics, no ONNX). Build from the project's root, for example:
-#   docker build -f containers/evaluator.Dockerfile --build-arg ROOM=score -t busbench/score .
+#   docker build -f containers/evaluator.Dockerfile --build-arg COMPONENT=score -t busbench/score .
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}
-ARG ROOM
+ARG COMPONENT
 COPY containers/wheelhouse /build/wheelhouse
-COPY containers/install.sh containers/locks/${ROOM}.txt /build/
-RUN sh /build/install.sh /build/${ROOM}.txt && rm -rf /build
+COPY containers/install.sh containers/locks/${COMPONENT}.txt /build/
+RUN sh /build/install.sh /build/${COMPONENT}.txt && rm -rf /build
 COPY evaluator /app/evaluator
 # The metrics' compiled loops are cached now, since the container cannot write them later, and for
 # any processor, since the image may move.
 ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CPU_NAME=generic
-RUN if [ "${ROOM}" = score ]; then python -c "import evaluator.metrics.kernel"; fi
+RUN if [ "${COMPONENT}" = score ]; then python -c "import evaluator.metrics.kernel"; fi
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "evaluator"]

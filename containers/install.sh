@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install a room's locked packages: from the wheelhouse alone where it holds wheels, else from
+# Install a component's locked packages: from the wheelhouse alone where it holds wheels, else from
 # whatever index pip is set up for.
 set -eu
 if ls /build/wheelhouse/*.whl >/dev/null 2>&1; then

@@ -1,6 +1,6 @@
-"""Write `containers/locks/<room>.txt`: the exact versions that each image installs.
+"""Write `containers/locks/<component>.txt`: the exact versions that each image installs.
 
-Run by `make lock`. For each room pip chooses the room's packages within the ranges of
+Run by `make lock`. For each component pip chooses the component's packages within the ranges of
 pyproject.toml, as for an empty environment, and what it chose is written down.
 """
 
@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TRITON = "tritonclient[grpc]"
 CUDA = "onnxruntime-gpu[cuda,cudnn]"
-# Which of the project's dependencies each room imports.
-ROOMS = {
+# Which of the project's dependencies each component imports.
+COMPONENTS = {
     "infer": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML"),
     "infer-gpu": ("numpy", "onnx", CUDA, "Pillow", "pydantic", "pyrage", "PyYAML"),
     "triton": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML", TRITON),
@@ -38,10 +38,12 @@ def requirements() -> dict[str, str]:
     return {name: line for line, name in names.items()}
 
 
-def lock(room: str) -> None:
-    """Write one room's lock file."""
+def lock(component: str) -> None:
+    """Write one component's lock file."""
     known = requirements()
-    wanted = [TORCH if name == "torch" else known[name] for name in ROOMS[room] if name in known]
+    wanted = [
+        TORCH if name == "torch" else known[name] for name in COMPONENTS[component] if name in known
+    ]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     dry = [*pip, "--dry-run", "--ignore-installed", "--report", "-", *wanted]
     report = subprocess.run(dry, check=True, stdout=subprocess.PIPE).stdout
@@ -49,9 +51,9 @@ def lock(room: str) -> None:
     # a local build's suffix (`+cpu`) names a file that other sites do not have
     lines = [f"{one['name']}=={one['version'].split('+')[0]}" for one in chosen]
     text = "\n".join(sorted(lines, key=str.lower)) + "\n"
-    (ROOT / "containers" / "locks" / f"{room}.txt").write_text(text)
+    (ROOT / "containers" / "locks" / f"{component}.txt").write_text(text)
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or ROOMS:
+    for name in sys.argv[1:] or COMPONENTS:
         lock(name)

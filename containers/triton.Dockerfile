@@ -1,4 +1,4 @@
-# The infer room with a Triton server in it: evaluator, client and server in one image, because the
+# The infer component with a Triton server in it: evaluator, client and server in one image, because the
 # container that sees the test images has no network. Run with `tritonserver` as its entry point, it
 # is the server alone. Build from the project's root:
 #   docker build -f containers/triton.Dockerfile -t busbench/triton .

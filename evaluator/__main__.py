@@ -20,7 +20,7 @@ from evaluator.progress import print_line
 ERROR = "error.json"
 
 
-# Each stage imports its own room only when it runs: the score image has no ONNX packages.
+# Each stage imports its own component only when it runs: the score image has no ONNX packages.
 def run_gate(args: argparse.Namespace) -> None:
     """Check a submission's files before any runtime sees them."""
     from evaluator.gate import GateLimits, inspect  # noqa: PLC0415

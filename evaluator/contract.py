@@ -1,4 +1,4 @@
-"""The files that pass between the rooms: one pydantic model for each, validated at both ends.
+"""The files that pass between the components: one pydantic model for each, validated at both ends.
 
 Every document carries `schema: busbench/<kind>/v1`; unknown fields are refused. Digests are SHA-256
 in lower-case hexadecimal. `read` and `write` are the only ways in and out.
@@ -46,7 +46,7 @@ Fold = Annotated[int, Field(ge=0, lt=MAX_FOLDS)]
 
 
 class Contract(BaseModel):
-    """A document between rooms: frozen; unknown fields, NaN and infinity are refused."""
+    """A document between components: frozen; unknown fields, NaN and infinity are refused."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
@@ -159,7 +159,7 @@ class SealedBundle(Contract):
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ROW)
 class SealedCase:
-    """One row of the index inside a sealed archive; what the room may not know stays null."""
+    """One row of the index inside a sealed archive; what the component may not know stays null."""
 
     case_id: CaseId
     height: int = Field(ge=1, le=MAX_SIDE)

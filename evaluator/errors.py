@@ -1,4 +1,4 @@
-"""Whose fault is it, and what should they do? The errors that all rooms share.
+"""Whose fault is it, and what should they do? The errors that all components share.
 
 Every error a user can meet has a stable code in `CODES`, which fixes who is to blame and so the
 exit status. The message names the file or thing concerned; the remedy says what to do next.
@@ -25,7 +25,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "raw-missing": (Fault.ORGANISER, "The dataset folder is missing, empty or not in its layout."),
     "image-unreadable": (Fault.ORGANISER, "An image or mask file cannot be decoded."),
     "mask-missing": (Fault.ORGANISER, "An image has no mask, or a mask has no image."),
-    "data-refused": (Fault.ORGANISER, "A case contradicts itself and cannot be mended."),
+    "data-refused": (Fault.ORGANISER, "A case contradicts itself and cannot be repaired."),
     "store-invalid": (Fault.ORGANISER, "A case store is missing, unfinished or was changed."),
     # splits, keys, bundles
     "split-invalid": (Fault.ORGANISER, "A split manifest is missing, incomplete or was changed."),
@@ -35,7 +35,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "bundle-invalid": (Fault.ORGANISER, "A bundle is missing, incomplete or was changed."),
     "challenge-invalid": (Fault.ORGANISER, "challenge.yaml is missing or contradicts itself."),
     "limits-too-low": (Fault.ORGANISER, "A stage of ours met the limits of challenge.yaml."),
-    "trained-by-invalid": (Fault.ORGANISER, "The note on who trained a submission is not ours."),
+    "provenance-invalid": (Fault.ORGANISER, "The note on who trained a submission is not ours."),
     "output-exists": (Fault.ORGANISER, "The output folder holds something else."),
     # submissions
     "submission-invalid": (Fault.SUBMISSION, "The submission folder breaks its contract."),
@@ -72,7 +72,7 @@ CODES: dict[str, tuple[Fault, str]] = {
     "disk-full": (Fault.INFRASTRUCTURE, "The disk is full or not writable."),
     "stage-stopped": (Fault.INFRASTRUCTURE, "Somebody stopped a stage through the engine."),
     "stage-crashed": (Fault.INFRASTRUCTURE, "A stage of ours ended without a result."),
-    "extra-missing": (Fault.INFRASTRUCTURE, "A room's packages are not installed."),
+    "extra-missing": (Fault.INFRASTRUCTURE, "A component's packages are not installed."),
     "extra-conflict": (Fault.INFRASTRUCTURE, "Two installed packages overwrite each other."),
 }
 

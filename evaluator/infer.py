@@ -30,7 +30,7 @@ from evaluator.hardware import device_name
 from evaluator.predictions import DOCUMENT, bits_file
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import open_sealed
-from evaluator.speed import Pace, measure
+from evaluator.speed import BatchTiming, measure
 from evaluator.sweep import Masks, Sweep
 
 REPEATED, REPEAT_SEED = 8, 20  # cases that are run a second time, at least, and how they are drawn
@@ -63,7 +63,7 @@ def infer(
     if verdict.submission_sha256 != submission.digest:
         raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
     seeds = _passes(images, key)
-    pace: Pace | None = None
+    pace: BatchTiming | None = None
     masks: dict[str, str] = {}
     for number, declared in enumerate(submission.models, start=1):
         tell = partial(progress, f"inference {number} of {len(submission.models)}")
@@ -112,7 +112,7 @@ def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...
     )
 
 
-def _runtime(model: Model, settings: InferSettings, pace: Pace, repeated: int) -> Runtime:
+def _runtime(model: Model, settings: InferSettings, pace: BatchTiming, repeated: int) -> Runtime:
     return Runtime(
         backend=model.backend,
         backend_version=model.version,

@@ -32,7 +32,7 @@ def seal_archive(index: SealedIndex, files: Iterable[bytes], recipient: str) -> 
     """Encrypt `index` and one file a case, in the index's order, to an age recipient."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        # what a room may not know is left out: nulls would be half of a long index
+        # what a component may not know is left out: nulls would be half of a long index
         told = index.model_dump(mode="json", by_alias=True, exclude_none=True)
         _add(archive, INDEX, canonical_json(told))
         for case, data in zip(index.cases, files, strict=True):

@@ -26,19 +26,19 @@ MAX_BATCH = 64
 SHARE = 0.8  # of the memory limit that a larger batch may be expected to take
 
 
-class Pace(NamedTuple):
+class BatchTiming(NamedTuple):
     """A model's speed on this machine, and the batch size that suits it."""
 
     latency_ms: float  # median of one image at batch 1, after a warm-up, the network alone
     batch_size: int
 
 
-def measure(model: Model, spec: InputSpec, batch_size: int | Literal["auto"]) -> Pace:
+def measure(model: Model, spec: InputSpec, batch_size: int | Literal["auto"]) -> BatchTiming:
     """Time the model at batch 1 and, where that is asked for, at larger ones."""
     alone = latency(model, spec)
     if batch_size == "auto":
         batch_size = choose_batch(alone, partial(_try, model, spec, [peak_memory()]))
-    return Pace(round(1000 * alone, 3), batch_size)
+    return BatchTiming(round(1000 * alone, 3), batch_size)
 
 
 def latency(model: Model, spec: InputSpec) -> float:

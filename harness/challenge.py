@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from evaluator.contract import Contract, Name, Title, read
 
-Room = Literal["participant", "infer", "infer-gpu", "triton", "score"]
+Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Ranked = Literal["dice", "iou", "hd95"]
 Step = Annotated[float, Field(gt=0)]
 BASE_IMAGE = "python:3.11-slim-bookworm"

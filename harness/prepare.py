@@ -1,4 +1,4 @@
-"""How does a raw folder become a case store? Read, mend or refuse every case, then write.
+"""How does a raw folder become a case store? Read, repair or refuse every case, then write.
 
 All cases are looked at before a refusal ends the run, so that one run tells everything. The
 record of a run, `prepare.json`, stands in the store: the same raw files need no second run.
@@ -24,7 +24,7 @@ from harness.datasets import Adapter, RawCase, Refusal, Release, adapter
 from harness.datasets.base import RefusedError
 from harness.datasets.decode import decode
 from harness.datasets.layout import is_litter
-from harness.datasets.mend import judge
+from harness.datasets.repair import judge
 from harness.store import REMEDY, CaseStore, Sample, write_store
 
 CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
@@ -64,25 +64,25 @@ class PrepareResult:
     resumed: bool  # nothing was done: the store was there already
 
     @property
-    def mended(self) -> dict[str, str]:
-        """Case id -> what was mended in it."""
-        return {case.case_id: case.mends for case in self.store.cases if case.mends}
+    def repaired(self) -> dict[str, str]:
+        """Case id -> what was repaired in it."""
+        return {case.case_id: case.repairs for case in self.store.cases if case.repairs}
 
 
 class CasesRefusedError(BusbenchError):
-    """Raised at the end where cases were refused; `refused` names each, `mended` the others."""
+    """Raised at the end where cases were refused; `refused` names each, `repaired` the others."""
 
     def __init__(
         self,
         first: BusbenchError,
         refused: tuple[RefusedCase, ...],
-        mended: dict[str, str],
+        repaired: dict[str, str],
         cases: int,
     ) -> None:
         others = len(refused) - 1
         more = f" (and {others} more refused, of {cases} cases)" if others else ""
         super().__init__(first.code, first.message[:-1] + more + ".", first.remedy)
-        self.refused, self.mended = refused, mended
+        self.refused, self.repaired = refused, repaired
 
 
 def prepare(
@@ -100,7 +100,7 @@ def prepare(
         dataset: name of an adapter.
         raw: the release as unpacked; nested archive folders are tolerated.
         out: a new or empty folder, or the store of the same run, which is then kept.
-        strict: refuse what would be mended.
+        strict: refuse what would be repaired.
         skip_refused: leave refused cases out (the record names them) rather than fail.
 
     Raises:
@@ -165,7 +165,7 @@ class _Run:
         self._adapter, self._raw, self._strict, self._skip = chosen, raw, strict, skip
         self._progress = progress
         self._refusals: list[Refusal] = []
-        self._mended: dict[str, str] = {}
+        self._repaired: dict[str, str] = {}
 
     @property
     def refused(self) -> tuple[RefusedCase, ...]:
@@ -187,13 +187,13 @@ class _Run:
             except RefusedError as refused:
                 self._refusals.append(refused.refusal)
             else:
-                if sample.mends:
-                    self._mended[sample.case_id] = "; ".join(sample.mends)
+                if sample.repairs:
+                    self._repaired[sample.case_id] = "; ".join(sample.repairs)
                 yield sample
         self._progress(what, len(listed), len(listed))
         if self._refusals and (not self._skip or len(self._refusals) == len(listed)):
             first = self._refusals[0].error()
-            raise CasesRefusedError(first, self.refused, self._mended, len(listed))
+            raise CasesRefusedError(first, self.refused, self._repaired, len(listed))
 
     def _sample(self, case: RawCase | Refusal, seen: set[str]) -> Sample:
         if isinstance(case, Refusal):
@@ -210,8 +210,8 @@ class _Run:
                 raise RefusedError("data-refused", path, "lies outside the raw folder")
         masks = tuple(decode(path) for path in case.masks)
         sample = judge(case, self._raw, decode(case.image), masks)
-        if self._strict and sample.mends:
+        if self._strict and sample.repairs:
             remedy = "Correct the file, or run without --strict."
-            reason = f"would have to be mended: {'; '.join(sample.mends)}"
+            reason = f"would have to be repaired: {'; '.join(sample.repairs)}"
             raise RefusedError("data-refused", case.image, reason, remedy)
         return sample

@@ -34,9 +34,9 @@ from evaluator.files import (
 REMEDY = "Run `busbench prepare` again into a new folder."
 COLUMNS = (
     *("case_id", "label", "patient", "height", "width", "spacing_row_mm", "spacing_col_mm"),
-    *("image_sha256", "mask_sha256", "source_image", "source_mask", "device", "birads", "mends"),
+    *("image_sha256", "mask_sha256", "source_image", "source_mask", "device", "birads", "repairs"),
 )
-ORIGIN = ("source_image", "source_mask", "mends")
+ORIGIN = ("source_image", "source_mask", "repairs")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Case:
     source_mask: str  # several lesion masks are joined by "; "
     device: str | None
     birads: str | None
-    mends: str  # what was mended in it, joined by "; "; empty where nothing was
+    repairs: str  # what was repaired in it, joined by "; "; empty where nothing was
 
     @property
     def spacing(self) -> tuple[float, float] | None:
@@ -80,7 +80,7 @@ class Sample:
     spacing: tuple[float, float] | None = None  # (row, column) in millimetres
     device: str | None = None
     birads: str | None = None
-    mends: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
 
 
 class StoreInfo(Contract):
@@ -224,7 +224,7 @@ def _add(root: Path, sample: Sample) -> Case:
         source_mask=sample.source_mask,
         device=sample.device,
         birads=sample.birads,
-        mends="; ".join(sample.mends),
+        repairs="; ".join(sample.repairs),
     )
 
 

@@ -1,4 +1,4 @@
-"""What tests of all rooms share: real data, the engine, small stores."""
+"""What tests of all components share: real data, the engine, small stores."""
 
 from __future__ import annotations
 

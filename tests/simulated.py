@@ -15,11 +15,11 @@ import numpy as np
 from evaluator.contract import Report, SealedCase
 from evaluator.metrics import METRICS
 from evaluator.summary import CaseScore, summarise
-from harness.ledger import Standings as Recorded
+from harness.ledger import Ranking as Recorded
 from harness.ledger import append, sign
 from harness.ranking import METRICS as RANKED
 from harness.ranking.cases import CaseTable
-from harness.ranking.statistics import make_standings
+from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
 from tests.factories import digest_of, make_report
 
@@ -76,7 +76,7 @@ def simulate(
         tuple(str(case.patient_group) for case in sealed),
         {m.key: np.stack([_metric(m.key, v).mean(0) for v in tables], axis=1) for m in RANKED},
     )
-    standings = make_standings(reports[0], table)
+    standings = make_ranking(reports[0], table)
     append(ledger, Recorded(body=standings.document()), keys)
     return tuple(reports)
 

@@ -25,7 +25,7 @@ class GateLimits:
     max_opset: int = 26  # what ONNX Runtime runs; onnx itself already writes 28
     min_ir: int = 3
     max_ir: int = 13  # likewise; onnx already writes 14
-    max_findings: int = 200  # enough to mend a file, few enough to print
+    max_findings: int = 200  # enough to repair a file, few enough to print
     # CPU time, so that a busy machine refuses no honest model; a bomb burns it as fast as it can
     shape_seconds: float = 4.0  # of the process that infers shapes
     load_seconds: float = 10.0  # of the first load, before what `pace` adds

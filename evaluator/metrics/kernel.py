@@ -186,17 +186,17 @@ def distances(
     box = found[3:]
     ours = _outline(words[0], width, predicted, box, seed)
     theirs = _outline(words[1], width, lesion, box, seed)
-    room = (box[3] - box[2] + BLOCK - 1) // BLOCK * BLOCK
+    component = (box[3] - box[2] + BLOCK - 1) // BLOCK * BLOCK
     row, column = step
     if row == column:
         return (
-            _lengths(_directed(ours, theirs, room, np.int32(1), FAR), column),
-            _lengths(_directed(theirs, ours, room, np.int32(1), FAR), column),
+            _lengths(_directed(ours, theirs, component, np.int32(1), FAR), column),
+            _lengths(_directed(theirs, ours, component, np.int32(1), FAR), column),
         )
     ratio = (row / column) ** 2
     return (
-        _lengths(_directed(ours, theirs, room, ratio, np.inf), column),
-        _lengths(_directed(theirs, ours, room, ratio, np.inf), column),
+        _lengths(_directed(ours, theirs, component, ratio, np.inf), column),
+        _lengths(_directed(theirs, ours, component, ratio, np.inf), column),
     )
 
 

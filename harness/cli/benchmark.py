@@ -11,6 +11,9 @@ import typer
 
 from evaluator.errors import BusbenchError
 from evaluator.files import pretty_json, write_atomically
+from harness.benchmark.grid import Cell, Grid, cells
+from harness.benchmark.recipes import network_of
+from harness.benchmark.table import Line, TrackTable, to_markdown
 from harness.challenge import load_challenge
 from harness.cli.app import app, print_json
 from harness.cli.options import (
@@ -25,15 +28,12 @@ from harness.cli.options import (
     RunnerName,
     RunnerOption,
 )
-from harness.cli.standing import failures, standing_view
-from harness.jobs import EvaluateSubmission, Site, open_executor, run_chains
-from harness.jobs.driver import Standing
-from harness.jobs.grid import Cell, Grid, cells
-from harness.jobs.job import held, is_done
-from harness.jobs.recipes import network_of
-from harness.jobs.recording import LedgerRecorder, read_evaluation
-from harness.jobs.table import Line, TrackTable, to_markdown
-from harness.lanes.evaluate import EvaluateSettings
+from harness.cli.run_view import failures, run_view
+from harness.evaluation.evaluate import EvaluateSettings
+from harness.execution import EvaluateSubmission, ExecutionEnvironment, open_executor, run_chains
+from harness.execution.job import held, is_done
+from harness.execution.scheduler import RunProgress
+from harness.quotas.recording import LedgerRecorder, read_evaluation
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 
@@ -73,7 +73,7 @@ def benchmark(
 
     Example: busbench benchmark --networks unext,cmunext_s --tracks bundles --keys keys --out bench
     """
-    site = Site(
+    environment = ExecutionEnvironment(
         runner.value,
         load_challenge(challenge),
         device is Device.CUDA,
@@ -85,19 +85,19 @@ def benchmark(
         dict(_recipe(word) for word in recipe or ()),
         keys,
         out_dir,
-        site,
+        environment,
         inputs,
     )
     with held(out_dir / ".lock", wait=False):
         found = cells(grid)
-        standing = _run(found, Keys.open(keys), ledger, cluster)
+        state = _run(found, Keys.open(keys), ledger, cluster)
         tables = _tables(found, Keys.open(keys))
     text = to_markdown(tables)
     write_atomically(out_dir / "table.md", text.encode())
     write_atomically(out_dir / "table.json", pretty_json([table.document() for table in tables]))
-    print_json(_document(standing, tables)) if as_json else sys.stdout.write(text)
-    if standing.failed:
-        raise typer.Exit(standing.status)
+    print_json(_document(state, tables)) if as_json else sys.stdout.write(text)
+    if state.failed:
+        raise typer.Exit(state.status)
 
 
 def _words(text: str, option: str) -> tuple[str, ...]:
@@ -121,12 +121,14 @@ def _recipe(word: str) -> tuple[str, Path]:
     return (name, Path(file)) if equals else (Path(word).stem, Path(word))
 
 
-def _run(found: Sequence[Cell], keys: Keys, ledger: Path | None, cluster: str | None) -> Standing:
-    site = found[0].grid.site
-    recorder = None if ledger is None else LedgerRecorder(keys, ledger, site.challenge)
+def _run(
+    found: Sequence[Cell], keys: Keys, ledger: Path | None, cluster: str | None
+) -> RunProgress:
+    environment = found[0].grid.environment
+    recorder = None if ledger is None else LedgerRecorder(keys, ledger, environment.challenge)
     with (
-        standing_view() as view,
-        open_executor(cluster, view.progress, view.say, gpu=site.uses_gpu) as jobs,
+        run_view() as view,
+        open_executor(cluster, view.progress, view.say, gpu=environment.uses_gpu) as jobs,
     ):
         return run_chains([cell.chain for cell in found], jobs, recorder, view.watch)
 
@@ -167,10 +169,10 @@ def _finished(cell: Cell) -> EvaluateSubmission | None:
         return None  # it stands among the failed jobs, with its reason
 
 
-def _document(standing: Standing, tables: Sequence[TrackTable]) -> dict[str, Any]:
+def _document(state: RunProgress, tables: Sequence[TrackTable]) -> dict[str, Any]:
     return {
-        "done": len(standing.finished) - len(standing.failed),
-        "failed": failures(standing),
-        "skipped": standing.skipped,
+        "done": len(state.finished) - len(state.failed),
+        "failed": failures(state),
+        "skipped": state.skipped,
         "tracks": [table.document() for table in tables],
     }

@@ -13,7 +13,7 @@ from harness.cli.app import app, err, out
 from harness.cli.options import ChallengeOption, RunnerName, make_runner
 from harness.cli.progress import bars
 from harness.cli.results import board_table
-from harness.lanes.demo import DemoSettings, run_demo
+from harness.demo import DemoSettings, run_demo
 from harness.ledger import verify_ledger
 from harness.ranking import make_board
 from harness.sandbox import DockerRunner

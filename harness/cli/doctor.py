@@ -33,7 +33,7 @@ def doctor(
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at this machine: engine, versions with known holes, GPU, disk, keys.
+    """Look at this machine: engine, versions with known vulnerabilities, GPU, disk, keys.
 
     Exit status: 0 where nothing fails, 20 where the organiser has to act, 30 the machine's owner.
 

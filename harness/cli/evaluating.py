@@ -8,15 +8,21 @@ from pathlib import Path
 import typer
 
 from harness.cli.app import print_json
+from harness.cli.run_view import failures, run_view
 from harness.cli.show import print_report
-from harness.cli.standing import failures, standing_view
-from harness.jobs import Chain, EvaluateSubmission, Site, open_executor, run_chains
-from harness.jobs.inputs import bundle_input, submission_input
-from harness.jobs.job import held
-from harness.jobs.recording import LedgerRecorder, read_evaluation
-from harness.lanes.intake import read_submission
+from harness.execution import (
+    Chain,
+    EvaluateSubmission,
+    ExecutionEnvironment,
+    open_executor,
+    run_chains,
+)
+from harness.execution.inputs import bundle_input, submission_input
+from harness.execution.job import held
+from harness.quotas.recording import LedgerRecorder, read_evaluation
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
+from harness.submission import read_submission
 
 
 def evaluate_many(
@@ -24,7 +30,7 @@ def evaluate_many(
     bundle: Path,
     keys: Keys,
     runs: Path,
-    site: Site,
+    environment: ExecutionEnvironment,
     *,
     ledger: Path | None,
     cluster: str | None,
@@ -38,24 +44,24 @@ def evaluate_many(
     for folder in submissions:
         facts = read_submission(folder)
         given = submission_input(folder, facts, inputs)
-        job = EvaluateSubmission(given, facts, tested_on, sealed, keys.path, runs, site)
+        job = EvaluateSubmission(given, facts, tested_on, sealed, keys.path, runs, environment)
         jobs[job.key] = job
 
-    recorder = None if ledger is None else LedgerRecorder(keys, ledger, site.challenge)
+    recorder = None if ledger is None else LedgerRecorder(keys, ledger, environment.challenge)
     with (
         held(runs / ".lock", wait=False),
-        standing_view() as view,
-        open_executor(cluster, view.progress, view.say, gpu=site.uses_gpu) as executor,
+        run_view() as view,
+        open_executor(cluster, view.progress, view.say, gpu=environment.uses_gpu) as executor,
     ):
         chains = [Chain((job,)) for job in jobs.values()]
-        standing = run_chains(chains, executor, recorder, view.watch)
-    ended = [jobs[end.job.key] for end in standing.finished if end.error is None]
+        state = run_chains(chains, executor, recorder, view.watch)
+    ended = [jobs[end.job.key] for end in state.finished if end.error is None]
     done = [read_evaluation(job, keys) for job in ended]
     if as_json:
         reports = [evaluation.report.document() for evaluation in done]
-        print_json({"reports": reports, "failed": failures(standing)})
+        print_json({"reports": reports, "failed": failures(state)})
     else:
         for evaluation in done:
             print_report(evaluation)
-    if standing.failed:
-        raise typer.Exit(standing.status)
+    if state.failed:
+        raise typer.Exit(state.status)

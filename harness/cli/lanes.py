@@ -30,23 +30,23 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.show import print_report, print_validation, print_verdict
-from harness.cli.training import Asked, named_images, train_many
-from harness.jobs import Site
-from harness.jobs.participants import image_id
-from harness.lanes.check import check as check_submission
-from harness.lanes.evaluate import EvaluateSettings
-from harness.lanes.evaluate import evaluate as evaluate_submission
-from harness.lanes.intake import read_submission
-from harness.lanes.submit import submit
-from harness.lanes.train import TrainSettings
-from harness.lanes.train import train as train_image
-from harness.lanes.validate import validate
-from harness.sandbox.references import Wanted
+from harness.cli.training import TrainRequest, named_images, train_many
+from harness.evaluation.check import check as check_submission
+from harness.evaluation.evaluate import EvaluateSettings
+from harness.evaluation.evaluate import evaluate as evaluate_submission
+from harness.evaluation.validation import validate
+from harness.execution import ExecutionEnvironment
+from harness.quotas.submit import submit
+from harness.sandbox.references import ImageRequest
 from harness.sealing.bundle import Bundles, Recipients
 from harness.sealing.bundle import seal as seal_split
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.store import CaseStore
+from harness.submission import read_submission
+from harness.training.job import image_id
+from harness.training.train import TrainSettings
+from harness.training.train import train as train_image
 
 REFERENCE_COMMAND = ("run", "--bundle", "{bundle}", "--out", "{out}")
 
@@ -165,12 +165,14 @@ def train(
     words = REFERENCE_COMMAND if command is None else tuple(command.split())
     gpu = device is Device.CUDA
     if cluster is not None or inputs is not None or as_json or len(image) * len(bundle) > 1:
-        asked = Asked(image, pull, words, command is not None, bundle, track, out_dir, keys, inputs)
-        site = Site(runner.value, settings, train_gpu=gpu)
-        return train_many(asked, site, cluster=cluster, as_json=as_json)
+        asked = TrainRequest(
+            image, pull, words, command is not None, bundle, track, out_dir, keys, inputs
+        )
+        environment = ExecutionEnvironment(runner.value, settings, train_gpu=gpu)
+        return train_many(asked, environment, cluster=cluster, as_json=as_json)
     opened = None if keys is None else Keys.open(keys)
     (name,) = named_images(image).values()
-    wanted = Wanted(name, pull, settings.images.max_mb, command is not None)
+    wanted = ImageRequest(name, pull, settings.images.max_mb, command is not None)
     with bars() as progress:
         engine = make_runner(runner, settings, progress)
         chosen = TrainSettings(image_id(engine, wanted, progress), words, gpu, track)
@@ -237,13 +239,13 @@ def evaluate(
         )
     opened = Keys.open(keys)
     if cluster is not None or inputs is not None or len(submission) > 1:
-        site = Site(runner.value, settings, evaluate=how)
+        environment = ExecutionEnvironment(runner.value, settings, evaluate=how)
         return evaluate_many(
             submission,
             bundle,
             opened,
             out_dir,
-            site,
+            environment,
             ledger=ledger,
             cluster=cluster,
             inputs=inputs,

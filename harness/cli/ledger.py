@@ -14,10 +14,10 @@ from harness.cli.options import JsonOption, KeysOption
 from harness.ledger import (
     LedgerVerdict,
     Recorded,
+    RecordedRanking,
     RecordedReport,
     RecordedRetraction,
     RecordedRotation,
-    RecordedStandings,
     Retraction,
     append,
     verify_ledger,
@@ -100,8 +100,8 @@ def _row(entry: Recorded) -> dict[str, Any]:
             kind, about = "retraction", f"of entry {retracted.number}: {reason}"
         case RecordedRotation(key=key):
             kind, about = "rotation", f"to {key}"
-        case RecordedStandings():
-            kind, about = "standings", ""
+        case RecordedRanking():
+            kind, about = "ranking", ""
         case _:
             raise AssertionError(entry)
     place = {"number": entry.number, "recorded": entry.time, "digest": entry.digest}

@@ -24,7 +24,9 @@ def prepare(
     dataset: Annotated[str, typer.Argument(help=f"One of {NAMES}, or an adapter's .py file.")],
     raw: Annotated[Path, typer.Option(help="The release as unpacked.")],
     store: Annotated[Path, typer.Option("--out", help="The store to write: a new folder.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse what would be mended.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what would be repaired.")
+    ] = False,
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="Leave refused cases out rather than fail.")
     ] = False,
@@ -46,7 +48,7 @@ def prepare(
                 dataset, raw, store, strict=strict, skip_refused=skip_refused, progress=progress
             )
     except CasesRefusedError as error:
-        for table in _tables(error.mended, error.refused):
+        for table in _tables(error.repaired, error.refused):
             err.print(table)
         raise
     if as_json:
@@ -61,7 +63,7 @@ def _document(result: PrepareResult) -> dict[str, object]:
         "resumed": result.resumed,
         "found": result.store.info.document(),
         "stated": {"classes": dict(result.release.classes), "patients": result.release.patients},
-        "mended": result.mended,
+        "repaired": result.repaired,
         "refused": [refused.document() for refused in result.refused],
     }
 
@@ -75,7 +77,7 @@ def _show(result: PrepareResult) -> None:
     counts.add_row("patients", _or_dash(info.patients), _or_dash(release.patients))
     out.print(counts)
     out.print(f"Store: {result.store.path}", markup=False, highlight=False)
-    for table in _tables(result.mended, result.refused):
+    for table in _tables(result.repaired, result.refused):
         out.print(table)
     source = f"Get it: {release.download}. Terms: {release.terms}. Cite: {release.paper}."
     out.print(source, markup=False, highlight=False)
@@ -87,13 +89,13 @@ def _or_dash(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _tables(mended: dict[str, str], refused: tuple[RefusedCase, ...]) -> list[Table]:
-    """What was mended and what was refused, each where there is any."""
+def _tables(repaired: dict[str, str], refused: tuple[RefusedCase, ...]) -> list[Table]:
+    """What was repaired and what was refused, each where there is any."""
     tables = []
-    if mended:
-        tables.append(Table("case", "mended", title=f"{len(mended)} mended"))
-        for case_id, mend in mended.items():
-            tables[-1].add_row(case_id, escape(mend))
+    if repaired:
+        tables.append(Table("case", "repaired", title=f"{len(repaired)} repaired"))
+        for case_id, repair in repaired.items():
+            tables[-1].add_row(case_id, escape(repair))
     if refused:
         columns = Column("code", no_wrap=True), Column("refused", overflow="fold")
         tables.append(Table(*columns, title=f"{len(refused)} refused"))

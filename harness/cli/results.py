@@ -17,15 +17,15 @@ from harness.challenge import load_challenge
 from harness.cli.app import app, err, out, print_json
 from harness.cli.options import ChallengeOption
 from harness.cli.progress import bars
-from harness.feedback import Book, demand_open
-from harness.lanes.rank import record_standings
-from harness.lanes.submit import today
 from harness.ledger import verify_ledger
+from harness.quotas import SubmissionLog, demand_open
+from harness.quotas.submit import today
 from harness.ranking import FORMATS, METRICS, Format, Track, make_board
 from harness.ranking.names import plain
+from harness.ranking.record import record_ranking
 from harness.ranking.tables import NAMES, Style, order_note, track_cells
 from harness.sealing.keys import Keys
-from harness.site import publish
+from harness.website import publish
 
 LedgerPath = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger, ledger.jsonl.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -36,7 +36,7 @@ def rank(
     ledger: LedgerPath,
     cases: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUNS", help="Compute standings from these runs; may be repeated."),
+        typer.Option(metavar="RUNS", help="Compute ranking from these runs; may be repeated."),
     ] = None,
     keys: Annotated[
         Path | None, typer.Option(help="The folder of the keys that sign the ledger.")
@@ -46,17 +46,17 @@ def rank(
 ) -> None:
     """Show the board: every track's submissions in order of rank.
 
-    With --cases, first compute the standings from every case of the runs behind the ledger's
+    With --cases, first compute the ranking from every case of the runs behind the ledger's
     reports (order by mean rank, tests, a bootstrap over patients), and record them in the ledger.
 
     Example: busbench rank demo/ledger.jsonl --cases demo/runs --keys demo/keys
     """
     if cases:
         if keys is None:
-            message = "--cases records standings in the ledger, which takes --keys."
+            message = "--cases records ranking in the ledger, which takes --keys."
             raise BusbenchError("usage", message, "Name the folder that `busbench keys new` made.")
         with bars() as progress:
-            outcomes = record_standings(ledger, cases, Keys.open(keys), track, progress)
+            outcomes = record_ranking(ledger, cases, Keys.open(keys), track, progress)
         for one in outcomes:
             count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
             err.print(f"{one.track} {one.split_version}: {count}, {one.state}.", highlight=False)
@@ -147,7 +147,7 @@ def publish_site(
 
     Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
     """
-    demand_open(Book.beside(ledger).submissions, load_challenge(challenge), today())
+    demand_open(SubmissionLog.beside(ledger).submissions, load_challenge(challenge), today())
     publish(ledger, site, splits or ())
     out.print(
         f"The site is at {site / 'index.html'}", markup=False, highlight=False, soft_wrap=True

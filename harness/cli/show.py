@@ -7,8 +7,8 @@ from rich.table import Table
 from evaluator.contract import CountedModel, GateVerdict, MetricSummary, Scores
 from evaluator.groups import CLASSES
 from harness.cli.app import out
-from harness.lanes.evaluate import REPORT, Evaluation
-from harness.lanes.validate import Validation
+from harness.evaluation.evaluate import REPORT, Evaluation
+from harness.evaluation.validation import Validation
 
 RANKED = ("dice", "iou", "hd95")  # the report holds them all
 

@@ -12,20 +12,20 @@ import typer
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.cli.app import out, print_json
-from harness.cli.standing import failures, standing_view
-from harness.jobs import Chain, Site, open_executor, run_chains
-from harness.jobs.inputs import offer
-from harness.jobs.job import held
-from harness.jobs.participants import REFERENCE, TrainImage, image_id
-from harness.lanes.intake import read_submission
-from harness.lanes.train import read_facts
-from harness.sandbox.references import Wanted
+from harness.cli.run_view import failures, run_view
+from harness.execution import Chain, ExecutionEnvironment, open_executor, run_chains
+from harness.execution.inputs import offer
+from harness.execution.job import held
+from harness.sandbox.references import ImageRequest
+from harness.submission import read_submission
+from harness.training.job import REFERENCE, TrainImage, image_id
+from harness.training.train import read_facts
 
 _SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrainRequest:
     """What the command was asked for."""
 
     images: Sequence[str]  # IMAGE or NAME=IMAGE
@@ -39,37 +39,42 @@ class Asked:
     inputs: str | None
 
 
-def train_many(asked: Asked, site: Site, *, cluster: str | None, as_json: bool) -> None:
+def train_many(
+    asked: TrainRequest, environment: ExecutionEnvironment, *, cluster: str | None, as_json: bool
+) -> None:
     """Train each image on each bundle once; one that fails holds up no other."""
     with (
         held(asked.out.with_name(f"{asked.out.name}.lock"), wait=False),
-        standing_view() as view,
+        run_view() as view,
     ):
-        jobs = _jobs(asked, site)
-        with open_executor(cluster, view.progress, view.say, gpu=site.uses_gpu) as executor:
+        jobs = _jobs(asked, environment)
+        with open_executor(cluster, view.progress, view.say, gpu=environment.uses_gpu) as executor:
             chains = [Chain((job,)) for job in jobs]
-            standing = run_chains(chains, executor, watch=view.watch)
-    done = {end.job.key for end in standing.finished if end.error is None}
+            state = run_chains(chains, executor, watch=view.watch)
+    done = {end.job.key for end in state.finished if end.error is None}
     trained = [(job, read_submission(job.out)) for job in jobs if job.key in done]
     if as_json:
         told = [{"folder": str(job.out), "submission": s.document()} for job, s in trained]
-        print_json({"trained": told, "failed": failures(standing)})
+        print_json({"trained": told, "failed": failures(state)})
     else:
         for job, submission in trained:
             out.print(
                 f"submission       {job.out}  {len(submission.models)} models, {submission.method}",
                 soft_wrap=True,
             )
-    if standing.failed:
-        raise typer.Exit(standing.status)
+    if state.failed:
+        raise typer.Exit(state.status)
 
 
-def _jobs(asked: Asked, site: Site) -> list[TrainImage]:
+def _jobs(asked: TrainRequest, environment: ExecutionEnvironment) -> list[TrainImage]:
     images = named_images(asked.images)
     facts = [read_facts(bundle, asked.track) for bundle in asked.bundles]
     if len({told.track for told in facts}) != len(facts):
         raise BusbenchError("usage", "--bundle names a track twice.", "Name each once.")
-    pinned = {name: _pin(_wanted(image, asked, site), site) for name, image in images.items()}
+    pinned = {
+        name: _pin(_wanted(image, asked, environment), environment)
+        for name, image in images.items()
+    }
     if len({wanted.name for wanted in pinned.values()}) != len(pinned):
         raise BusbenchError("usage", "Two of the images are the same.", "Name each once.")
     alone = len(images) * len(facts) == 1
@@ -79,7 +84,7 @@ def _jobs(asked: Asked, site: Site) -> list[TrainImage]:
         for name, wanted in pinned.items():
             place = asked.out if alone else asked.out / told.track / name
             jobs.append(
-                TrainImage(name, wanted, asked.command, given, told, place, asked.keys, site)
+                TrainImage(name, wanted, asked.command, given, told, place, asked.keys, environment)
             )
     return jobs
 
@@ -101,13 +106,13 @@ def named_images(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _wanted(image: str, asked: Asked, site: Site) -> Wanted:
-    return Wanted(image, asked.pull, site.challenge.images.max_mb, asked.own_command)
+def _wanted(image: str, asked: TrainRequest, environment: ExecutionEnvironment) -> ImageRequest:
+    return ImageRequest(image, asked.pull, environment.challenge.images.max_mb, asked.own_command)
 
 
-def _pin(wanted: Wanted, site: Site) -> Wanted:
+def _pin(wanted: ImageRequest, environment: ExecutionEnvironment) -> ImageRequest:
     """The image by digest or id: what a tag means is asked of this machine's engine, once."""
     if wanted.name == REFERENCE or "sha256:" in wanted.name:
         return wanted
-    with site.open_runner(quiet) as runner:
+    with environment.open_runner(quiet) as runner:
         return replace(wanted, name=image_id(runner, wanted, quiet) or wanted.name)

@@ -19,7 +19,7 @@ from harness.cli.options import (
     make_runner,
 )
 from harness.cli.progress import bars
-from harness.lanes.review import Evidence, Reports, rescore, review_splits
+from harness.evaluation.review import Evidence, Reports, rescore, review_splits
 from harness.ledger import is_report, verify_ledger, verify_report
 from harness.ranking.names import plain
 from harness.sealing.bundle import Bundles

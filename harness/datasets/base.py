@@ -2,7 +2,7 @@
 
 An adapter is one file. It knows the layout of one release, as downloaded, and nothing about
 pixels: it lists raw cases, in sorted order, and what the release claims about them. Decoding,
-mending and refusing are the same for all datasets and stand in `decode.py` and `mend.py`.
+repairing and refusing are the same for all datasets and stand in `decode.py` and `repair.py`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RawCase:
     stated_box: tuple[int, int, int, int] | None = None  # lesion (x, y, width, height), claimed
     mask_optional: bool = False  # a normal case may come without a mask file
     mask_colours: Mapping[Label, RGB] = field(default_factory=dict)  # where colour tells class
-    mends: tuple[str, ...] = ()  # what the adapter mended in the metadata
+    repairs: tuple[str, ...] = ()  # what the adapter repaired in the metadata
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import docker
 from evaluator.errors import BusbenchError, Fault
 from harness.challenge import Challenge, load_challenge
 from harness.doctor.finding import Finding
-from harness.doctor.holes import judge
+from harness.doctor.vulnerabilities import judge
 from harness.sandbox.docker_runner import ENGINE_ERRORS, connect, engine_reason
 from harness.sealing.keys import Keys
 
@@ -175,7 +175,7 @@ def check_triton(_: Context) -> Finding:
 
 
 def check_disk(context: Context) -> Finding:
-    """Room for runs and, where the engine is here, for images."""
+    """Component for runs and, where the engine is here, for images."""
     places = [context.place]
     root = Path(str(context.engine_info.get("DockerRootDir", ""))) if _answers(context) else None
     if root is not None and root.is_dir():

@@ -5,14 +5,14 @@
 
 from harness.ledger.attestation import SignedReport, is_report, sign, verify_report, write_report
 from harness.ledger.chain import Appended, append, rotate, verify_ledger
-from harness.ledger.entries import Instant, Retraction, Standings
+from harness.ledger.entries import Instant, Ranking, Retraction
 from harness.ledger.verdict import (
     LedgerVerdict,
     Recorded,
+    RecordedRanking,
     RecordedReport,
     RecordedRetraction,
     RecordedRotation,
-    RecordedStandings,
     verify_bytes,
 )
 
@@ -20,14 +20,14 @@ __all__ = [
     "Appended",
     "Instant",
     "LedgerVerdict",
+    "Ranking",
     "Recorded",
+    "RecordedRanking",
     "RecordedReport",
     "RecordedRetraction",
     "RecordedRotation",
-    "RecordedStandings",
     "Retraction",
     "SignedReport",
-    "Standings",
     "append",
     "is_report",
     "rotate",

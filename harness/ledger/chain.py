@@ -27,9 +27,9 @@ from harness.ledger.entries import (
     Body,
     Instant,
     Place,
+    Ranking,
     Reported,
     Retraction,
-    Standings,
     entry_line,
     genesis_line,
     rotation_line,
@@ -68,14 +68,14 @@ class Appended:
 
 def append(
     ledger: Path,
-    body: SignedReport | Retraction | Standings,
+    body: SignedReport | Retraction | Ranking,
     keys: Keys,
     clock: Clock = utc_now,
 ) -> Appended:
-    """Append a signed report, a retraction or standings, making the ledger where there is none.
+    """Append a signed report, a retraction or ranking, making the ledger where there is none.
 
     Safe under concurrent writers and a kill at any moment. The same body is recorded once, however
-    often it is appended: the same report at all, the same retraction at all, the same standings
+    often it is appended: the same report at all, the same retraction at all, the same ranking
     unless others came in between. The entry says when it was recorded: by `clock`, but never
     earlier than the entry before it.
 
@@ -123,8 +123,8 @@ def _same(before: LedgerVerdict, body: Body) -> Recorded | None:
             wanted = (digest, reason)
             pairs = (((one.retracted.digest, one.reason), one) for one in before.retractions)
             return next((one for pair, one in pairs if pair == wanted), None)
-        case Standings(body=table):
-            last = before.standings[-1:]
+        case Ranking(body=table):
+            last = before.ranking[-1:]
             return (
                 last[0] if last and canonical_json(last[0].body) == canonical_json(table) else None
             )

@@ -67,17 +67,17 @@ class Retraction(Contract):
     reason: Reason
 
 
-class Standings(Contract):
-    """A table of standings as the organiser computed it; its meaning is not the ledger's."""
+class Ranking(Contract):
+    """A table of ranking as the organiser computed it; its meaning is not the ledger's."""
 
-    kind: Literal["standings"] = "standings"
+    kind: Literal["ranking"] = "ranking"
     body: dict[str, JsonValue]
 
     @field_validator("body")
     @classmethod
     def _bounded(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if len(canonical_json(body)) > MAX_STANDINGS_BYTES:
-            raise ValueError(f"standings take more than {MAX_STANDINGS_BYTES} bytes")
+            raise ValueError(f"ranking take more than {MAX_STANDINGS_BYTES} bytes")
         return body
 
 
@@ -89,7 +89,7 @@ class Rotation(Contract):
     countersignature: SignatureText  # by the new key, over the entry without its signatures
 
 
-Body: TypeAlias = Reported | Retraction | Standings
+Body: TypeAlias = Reported | Retraction | Ranking
 
 
 # --- entries: a body in its place ----------------------------------------------------------------
@@ -121,8 +121,8 @@ class RetractionEntry(Entry, Retraction):
     """A retraction in its place."""
 
 
-class StandingsEntry(Entry, Standings):
-    """Standings in their place."""
+class RankingEntry(Entry, Ranking):
+    """Ranking in their place."""
 
 
 class RotationEntry(Entry, Rotation):
@@ -133,7 +133,7 @@ class RotationEntry(Entry, Rotation):
 ENTRIES: dict[str, type[Entry]] = {
     "report": ReportEntry,
     "retraction": RetractionEntry,
-    "standings": StandingsEntry,
+    "ranking": RankingEntry,
     "rotation": RotationEntry,
 }
 

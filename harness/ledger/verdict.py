@@ -28,10 +28,10 @@ from harness.ledger.entries import (
     Entry,
     Genesis,
     Instant,
+    RankingEntry,
     ReportEntry,
     RetractionEntry,
     RotationEntry,
-    StandingsEntry,
     signed_part,
 )
 from harness.sealing.keys import parse_public_key
@@ -65,8 +65,8 @@ class RecordedRetraction(Recorded):
 
 
 @dataclass(frozen=True)
-class RecordedStandings(Recorded):
-    """A table of standings in the ledger."""
+class RecordedRanking(Recorded):
+    """A table of ranking in the ledger."""
 
     body: dict[str, JsonValue]
 
@@ -110,9 +110,9 @@ class LedgerVerdict:
         )
 
     @property
-    def standings(self) -> tuple[RecordedStandings, ...]:
-        """All standings; the last are the ones that hold."""
-        return tuple(entry for entry in self.recorded if isinstance(entry, RecordedStandings))
+    def ranking(self) -> tuple[RecordedRanking, ...]:
+        """All ranking; the last are the ones that hold."""
+        return tuple(entry for entry in self.recorded if isinstance(entry, RecordedRanking))
 
 
 def verify_bytes(
@@ -219,8 +219,8 @@ class Follower:
                 unsigned = signed_part(line, "countersignature")
                 check_signature(unsigned, ROTATION_TYPE, entry.countersignature, self._key, at)
                 return RecordedRotation(*place, self._key.keyid)
-            case StandingsEntry(body=body):
-                return RecordedStandings(*place, body)
+            case RankingEntry(body=body):
+                return RecordedRanking(*place, body)
         raise AssertionError(entry)
 
     def _take_key(self, pem: str) -> None:

@@ -1,9 +1,9 @@
 """Ranking: from verified ledger entries to the board, a pure function."""
 
 from harness.ranking.board import Board, Row, Track, make_board
+from harness.ranking.document import RankedSubmission, TrackRanking, TrackStatistics
 from harness.ranking.metrics import METRICS, RankedMetric
 from harness.ranking.records import to_csv
-from harness.ranking.standings import Standing, TrackStandings, TrackStatistics
 from harness.ranking.tables import FORMATS, Format, to_html, to_latex, to_markdown
 
 __all__ = [
@@ -12,10 +12,10 @@ __all__ = [
     "Board",
     "Format",
     "RankedMetric",
+    "RankedSubmission",
     "Row",
-    "Standing",
     "Track",
-    "TrackStandings",
+    "TrackRanking",
     "TrackStatistics",
     "make_board",
     "to_csv",

@@ -4,7 +4,7 @@ Results are comparable, and so share a table, where track, split, metric profile
 Of a team's entries for one method the latest stands; the earlier ones stay in the ledger.
 
 Order: by mean rank over all cases and metrics, ties sharing the smallest rank. So say the ledger's
-newest standings that cover exactly a track's complete submissions (`harness.ranking.standings`).
+newest ranking that cover exactly a track's complete submissions (`harness.ranking.document`).
 Where there are none, because a report came or went since, the track falls back to what reports
 alone can tell and says so: aggregate, then rank. On each metric the complete submissions are ranked
 by their mean over all test cases, ties sharing the smallest rank; they are then ordered by the mean
@@ -31,15 +31,15 @@ from evaluator.contract import (
     Title,
 )
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
+from harness.ranking.document import (
+    RankedSubmission,
+    Scheme,
+    TrackRanking,
+    TrackStatistics,
+    read_ranking,
+)
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
-from harness.ranking.standings import (
-    Scheme,
-    Standing,
-    TrackStandings,
-    TrackStatistics,
-    read_standings,
-)
 
 
 class Row(Contract):
@@ -47,7 +47,7 @@ class Row(Contract):
 
     rank: int | None  # by the track's `order`; null where the result is incomplete
     mean_rank: float | None  # over cases and metrics, or over the metrics: by the track's `order`
-    standing: Standing | None = None  # null where not ranked, or the track has no standings
+    ranked: RankedSubmission | None = None  # null where not ranked, or the track has no ranking
     team: Title
     method: Title
     status: Literal["complete", "incomplete"]
@@ -87,8 +87,8 @@ class Track(Contract):
     split_digest: Digest
     metric_profile: str
     units: dict[str, str]
-    order: Scheme = "aggregate"  # `mean-rank` where there are standings
-    statistics: TrackStatistics | None = None  # null where there are no standings
+    order: Scheme = "aggregate"  # `mean-rank` where there are ranking
+    statistics: TrackStatistics | None = None  # null where there are no ranking
     rows: tuple[Row, ...]  # in order of rank, the unranked last
 
     @property
@@ -117,26 +117,26 @@ def make_board(ledger: LedgerVerdict) -> Board:
     """The board of a verified ledger.
 
     Raises:
-        BusbenchError: `ledger-invalid` where standings in it break their schema.
+        BusbenchError: `ledger-invalid` where ranking in it break their schema.
     """
     return Board(
         ledger_key=ledger.key,
         ledger_head=ledger.head,
         ledger_updated=ledger.time,
         ledger_reports=len(ledger.reports),
-        tracks=rank(ledger.reports, read_standings(ledger)),
+        tracks=rank(ledger.reports, read_ranking(ledger)),
     )
 
 
 def rank(
-    reports: Iterable[RecordedReport], standings: Iterable[TrackStandings] = ()
+    reports: Iterable[RecordedReport], ranking: Iterable[TrackRanking] = ()
 ) -> tuple[Track, ...]:
     """Sort reports into tracks, in order of their names, and rank each track's submissions.
 
     Args:
-        standings: what the ledger holds of them, the newest last.
+        ranking: what the ledger holds of them, the newest last.
     """
-    newest = {found.covers: found for found in standings}
+    newest = {found.covers: found for found in ranking}
     return tuple(_track(entries, newest) for entries in by_track(reports))
 
 
@@ -157,7 +157,7 @@ def _comparable(report: Report) -> tuple[str, ...]:
 
 
 def _track(
-    entries: Sequence[RecordedReport], newest: Mapping[frozenset[Digest], TrackStandings]
+    entries: Sequence[RecordedReport], newest: Mapping[frozenset[Digest], TrackRanking]
 ) -> Track:
     complete = [entry for entry in entries if is_complete(entry.report)]
     found = newest.get(frozenset(entry.digest for entry in complete))
@@ -165,8 +165,8 @@ def _track(
         ranks = zip(complete, *_ranks([entry.report for entry in complete]), strict=True)
         ranked = [_row(*one) for one in ranks]
     else:
-        standing = {one.entry: one for one in found.submissions}
-        told = [(entry, standing[entry.digest]) for entry in complete]
+        by_entry = {one.entry: one for one in found.submissions}
+        told = [(entry, by_entry[entry.digest]) for entry in complete]
         ranked = [_row(entry, one.rank, one.mean_rank, one) for entry, one in told]
     listed = [_row(entry, None, None) for entry in entries if not is_complete(entry.report)]
     first = entries[0].report
@@ -204,7 +204,7 @@ def _row(
     entry: RecordedReport,
     rank_: int | None,
     mean_rank: float | None,
-    standing: Standing | None = None,
+    ranked: RankedSubmission | None = None,
 ) -> Row:
     report = entry.report
     gmacs = [model.gmacs for model in report.models]
@@ -212,7 +212,7 @@ def _row(
     return Row(
         rank=rank_,
         mean_rank=mean_rank,
-        standing=standing,
+        ranked=ranked,
         team=report.team,
         method=report.method,
         status=report.status,

@@ -38,7 +38,7 @@ def to_csv(board: Board) -> str:
 
 def _record(track: Track, row: Row) -> dict[str, object]:
     record: dict[str, object] = {
-        **row.model_dump(exclude={"groups", "runtime", "standing"}),
+        **row.model_dump(exclude={"groups", "runtime", "ranked"}),
         "team": names.spreadsheet(row.team),
         "method": names.spreadsheet(row.method),
         "track": track.track,
@@ -48,9 +48,9 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "hd95_unit": track.units.get("hd95", ""),
         **row.runtime.model_dump(include={"latency_ms", "device", "provider", "backend"}),
     }
-    if row.standing is not None:
+    if row.ranked is not None:
         told = {"rank_low", "rank_high", "p_first", "rank_aggregate", "rank_test"}
-        record |= {**row.standing.model_dump(include=told), "group": row.standing.group}
+        record |= {**row.ranked.model_dump(include=told), "group": row.ranked.group}
     for part in ("mean", "ci_low", "ci_high"):
         record[f"dice_gap_{part}"] = None if row.gap is None else getattr(row.gap, part)
     for group in GROUPS:

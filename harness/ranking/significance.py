@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
+from harness.ranking.document import MAX_OPPONENTS
 from harness.ranking.orders import Floats, Ranks, smallest_ranks
-from harness.ranking.standings import MAX_OPPONENTS
 
 LEVEL = 0.05
 DIGITS = 6  # of a p-value: what decides is what is written down

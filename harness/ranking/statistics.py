@@ -16,7 +16,19 @@ from scipy.stats import kendalltau
 from evaluator.bootstrap import RESAMPLES, SEED
 from evaluator.contract import Report
 from harness.ranking.cases import CaseTable
-from harness.ranking.letters import groups, rank_bins, rank_counts
+from harness.ranking.document import (
+    QUANTILES,
+    SCHEMES,
+    Agreement,
+    Interval,
+    RankedMetricScore,
+    RankedSubmission,
+    Scheme,
+    Significance,
+    Stability,
+    TrackRanking,
+    TrackStatistics,
+)
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import (
     UNIT,
@@ -28,27 +40,15 @@ from harness.ranking.orders import (
     gains,
     mean_rank_order,
 )
+from harness.ranking.rank_groups import groups, rank_bins, rank_counts
 from harness.ranking.resampling import Patients, intervals, rank_intervals
 from harness.ranking.significance import LEVEL, Tests, better, opponents, test_based_order
-from harness.ranking.standings import (
-    QUANTILES,
-    SCHEMES,
-    Agreement,
-    Interval,
-    MetricStanding,
-    Scheme,
-    Significance,
-    Stability,
-    Standing,
-    TrackStandings,
-    TrackStatistics,
-)
 
 DIGITS = 6  # after the point, of every number that is written down
 
 
-def make_standings(report: Report, table: CaseTable) -> TrackStandings:
-    """The standings of a track, from every case of its complete submissions.
+def make_ranking(report: Report, table: CaseTable) -> TrackRanking:
+    """The ranking of a track, from every case of its complete submissions.
 
     Args:
         report: of any of them; it says which track this is.
@@ -56,12 +56,12 @@ def make_standings(report: Report, table: CaseTable) -> TrackStandings:
     """
     found = _measure(table)
     submissions = [_standing(found, place) for place in range(len(table.entries))]
-    return TrackStandings(
+    return TrackRanking(
         track=report.track,
         split_version=report.split_version,
         metric_profile=report.scores.metric_profile,
         statistics=_statistics(found),
-        submissions=tuple(sorted(submissions, key=lambda standing: standing.rank)),
+        submissions=tuple(sorted(submissions, key=lambda ranked: ranked.rank)),
     )
 
 
@@ -138,8 +138,8 @@ def _measure(table: CaseTable) -> _Found:
     )
 
 
-def _standing(found: _Found, place: int) -> Standing:
-    return Standing(
+def _standing(found: _Found, place: int) -> RankedSubmission:
+    return RankedSubmission(
         entry=found.table.entries[place],
         rank=int(found.orders["mean-rank"][place]),
         mean_rank=_number(found.mean_rank.whole[place]),
@@ -156,8 +156,8 @@ def _standing(found: _Found, place: int) -> Standing:
     )
 
 
-def _metric(found: _Found, key: str, place: int) -> MetricStanding:
-    return MetricStanding(
+def _metric(found: _Found, key: str, place: int) -> RankedMetricScore:
+    return RankedMetricScore(
         mean=_number(found.means[key].whole[place]),
         interval=_interval(found.means[key].intervals[:, place]),
         mean_rank=_number(found.metric_ranks[key][place]),

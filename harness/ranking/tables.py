@@ -62,8 +62,8 @@ class Column:
 
 
 def columns(track: Track) -> list[Column]:
-    """The columns of a track's table: of intervals and groups only where it has standings."""
-    standings = [RANK_INTERVAL, GROUP] if track.statistics else []
+    """The columns of a track's table: of intervals and groups only where it has ranking."""
+    ranking = [RANK_INTERVAL, GROUP] if track.statistics else []
     parts = {name for row in track.rows for name in row.groups}
     apart = [
         _metric_column(track, metric, part)
@@ -73,7 +73,7 @@ def columns(track: Track) -> list[Column]:
     ]
     return [
         RANK,
-        *standings,
+        *ranking,
         *(Column("Method", lambda row, style: style.name(row.method)),),
         *(Column("Team", lambda row, style: style.name(row.team)),),
         *(_metric_column(track, metric, "all") for metric in METRICS),
@@ -94,7 +94,7 @@ def _mean_and_std(metric: RankedMetric, group: str, row: Row, style: Style) -> s
 
 RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
 RANK_INTERVAL = Column("95 %", lambda row, _: rank_interval(row))
-GROUP = Column("Group", lambda row, _: row.standing.group if row.standing else MISSING)
+GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSING)
 COSTS = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
     Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
@@ -104,8 +104,8 @@ COSTS = (
 
 
 def rank_interval(row: Row) -> str:
-    """The 95 % interval of a row's rank, where there are standings."""
-    return f"{row.standing.rank_low}–{row.standing.rank_high}" if row.standing else MISSING
+    """The 95 % interval of a row's rank, where there are ranking."""
+    return f"{row.ranked.rank_low}–{row.ranked.rank_high}" if row.ranked else MISSING
 
 
 def track_cells(track: Track, style: Style) -> list[list[str]]:
@@ -124,7 +124,7 @@ def order_note(track: Track) -> str:
     told = track.statistics
     if told is None:
         return (
-            "Ordered by the means alone (aggregate, then rank): the ledger holds no standings of "
+            "Ordered by the means alone (aggregate, then rank): the ledger holds no ranking of "
             "exactly these results."
         )
     return (

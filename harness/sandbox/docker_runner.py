@@ -20,7 +20,7 @@ from docker.models.containers import Container
 from evaluator.errors import BusbenchError
 from evaluator.files import write_atomically
 from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge, Limits, Room
+from harness.challenge import Challenge, Component, Limits
 from harness.sandbox.failure import explain, explain_engine
 from harness.sandbox.images import ensure_base, ensure_image
 from harness.sandbox.log import LogReader
@@ -53,18 +53,18 @@ class DockerRunner:
         self._progress = progress
         self._gpu_device = gpu_device
         self.client = connect()
-        self._ids: dict[Room, str] = {}
+        self._ids: dict[Component, str] = {}
         remove_orphans(self.client)
 
-    def identify(self, stage_room: Room) -> str:
-        """The id of a room's bundled image, built where it is missing."""
-        if stage_room not in self._ids:
-            if stage_room == "infer-gpu":
+    def identify(self, component: Component) -> str:
+        """The id of a component's bundled image, built where it is missing."""
+        if component not in self._ids:
+            if component == "infer-gpu":
                 self._demand_gpu()
-            self._ids[stage_room] = ensure_image(
-                self.client, stage_room, self._images, self._progress
+            self._ids[component] = ensure_image(
+                self.client, component, self._images, self._progress
             )
-        return self._ids[stage_room]
+        return self._ids[component]
 
     def _demand_gpu(self) -> None:
         """Raise `device-unavailable`, before a large image is built, where there is no GPU."""
@@ -76,18 +76,18 @@ class DockerRunner:
 
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage in the sandbox profile; see `Runner`."""
-        image = stage.image or self.identify(stage.room)
-        keeper = ensure_base(self.client, self._images)
+        image = stage.image or self.identify(stage.component)
+        volume_holder = ensure_base(self.client, self._images)
         try:
-            with open_output(self.client, stage, keeper) as output:
-                outcome = self._run(stage, image, keeper, output, progress)
+            with open_output(self.client, stage, volume_holder) as output:
+                outcome = self._run(stage, image, volume_holder, output, progress)
         except ENGINE_ERRORS as error:
             raise explain_engine(stage, engine_reason(error)) from error
         if outcome.failed:
             raise explain(stage, outcome)
 
     def _run(
-        self, stage: Stage, image: str, keeper: str, output: Output, progress: Progress
+        self, stage: Stage, image: str, volume_holder: str, output: Output, progress: Progress
     ) -> Outcome:
         began = int(time.time())
         with ExitStack() as stack:
@@ -95,7 +95,7 @@ class DockerRunner:
                 container = stack.enter_context(self._started(stage, image, output))
             except ENGINE_ERRORS as error:
                 lost = stage.image is None or isinstance(error, ImageNotFound)
-                if lost or not self._starts(stage, keeper, output):
+                if lost or not self._starts(stage, volume_holder, output):
                     raise
                 raise explain_engine(stage, engine_reason(error), image_alone=True) from error
             return self._watch(container, stage, output, progress, began)

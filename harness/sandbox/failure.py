@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from evaluator.errors import CODES, BusbenchError, Fault
-from harness.sandbox.signs import ENGINE_SIGNS, LOG_SIGNS
+from harness.sandbox.failure_patterns import ENGINE_SIGNS, LOG_PATTERNS
 from harness.sandbox.stage import Outcome, Stage, StageName
 
 OUT_OF_MEMORY_EXITS = (137, -9)
@@ -113,7 +113,7 @@ def _by_signs(stage: Stage, outcome: Outcome) -> BusbenchError:
     if stage.image is not None and outcome.exit_code in CANNOT_START_EXITS:
         says = f"A program of the image is missing or cannot be started ({end})."
         return _error(stage, outcome, "image-refused", says, remedy)
-    for sign in LOG_SIGNS:
+    for sign in LOG_PATTERNS:
         if sign.pattern.search(outcome.tail):
             says = f"{_fill(sign.says, stage, outcome)} ({end})."
             return _error(stage, outcome, sign.code or unexplained, says, sign.remedy)

@@ -15,7 +15,7 @@ from docker.errors import APIError, BuildError, ImageNotFound
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from evaluator.progress import Progress
-from harness.challenge import Images, Room
+from harness.challenge import Component, Images
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD_STEPS = 9  # about as many as a Dockerfile of ours has
@@ -23,14 +23,14 @@ BUILD_STEPS = 9  # about as many as a Dockerfile of ours has
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a room's image is built from, relative to the project's root."""
+    """What a component's image is built from, relative to the project's root."""
 
     dockerfile: str
     sources: tuple[str, ...]
 
 
-# Each room's Dockerfile, its package, and what else its image is built from.
-_KINDS: dict[Room, tuple[str, ...]] = {
+# Each component's Dockerfile, its package, and what else its image is built from.
+_KINDS: dict[Component, tuple[str, ...]] = {
     "participant": ("participant", "reference_models"),
     "infer": ("evaluator", "evaluator"),
     "infer-gpu": ("evaluator", "evaluator"),
@@ -39,11 +39,11 @@ _KINDS: dict[Room, tuple[str, ...]] = {
 }
 
 
-def _recipe(room: Room) -> Recipe:
-    kind, package, *more = _KINDS[room]
+def _recipe(component: Component) -> Recipe:
+    kind, package, *more = _KINDS[component]
     return Recipe(
         dockerfile=f"containers/{kind}.Dockerfile",
-        sources=("containers/install.sh", f"containers/locks/{room}.txt", package, *more),
+        sources=("containers/install.sh", f"containers/locks/{component}.txt", package, *more),
     )
 
 
@@ -54,9 +54,9 @@ def _files(root: Path, sources: tuple[str, ...]) -> Iterator[Path]:
         yield from (p for p in found if p.is_file() and "__pycache__" not in p.parts)
 
 
-def build_context(room: Room, images: Images, root: Path = ROOT) -> bytes:
-    """The build context of a room's image as a tar: same sources, same bytes."""
-    recipe = _recipe(room)
+def build_context(component: Component, images: Images, root: Path = ROOT) -> bytes:
+    """The build context of a component's image as a tar: same sources, same bytes."""
+    recipe = _recipe(component)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in _files(root, (recipe.dockerfile, *recipe.sources)):
@@ -75,31 +75,31 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
 
 
 def ensure_image(
-    client: docker.DockerClient, room: Room, images: Images, progress: Progress
+    client: docker.DockerClient, component: Component, images: Images, progress: Progress
 ) -> str:
-    """The id of a room's image; built where no image of these very sources is there.
+    """The id of a component's image; built where no image of these very sources is there.
 
     Raises:
         BusbenchError: `image-unavailable` where it cannot be built.
     """
-    if not (ROOT / _recipe(room).dockerfile).exists():
+    if not (ROOT / _recipe(component).dockerfile).exists():
         raise BusbenchError(
             "image-unavailable",
-            f"The sources of the {room} image are not in {ROOT}.",
+            f"The sources of the {component} image are not in {ROOT}.",
             "Run busbench from a checkout of the project, or use --runner process.",
         )
-    context = build_context(room, images)
-    name = f"busbench/{room}:{_digest(context, images)[:12]}"
+    context = build_context(component, images)
+    name = f"busbench/{component}:{_digest(context, images)[:12]}"
     try:
         image = client.images.get(name)
     except ImageNotFound:
-        image = client.images.get(_build(client, room, images, context, name, progress))
-    image.tag(f"busbench/{room}", "latest")  # the name that compose.yaml uses
+        image = client.images.get(_build(client, component, images, context, name, progress))
+    image.tag(f"busbench/{component}", "latest")  # the name that compose.yaml uses
     return str(image.id)
 
 
 def ensure_base(client: docker.DockerClient, images: Images) -> str:
-    """The id of the base image, fetched where it is missing; every room's image is made from it.
+    """The id of the base image, fetched where it is missing; all images are made from it.
 
     Raises:
         BusbenchError: `image-unavailable` where it cannot be fetched.
@@ -118,9 +118,9 @@ def ensure_base(client: docker.DockerClient, images: Images) -> str:
 
 
 @cache
-def sources_digest(room: Room, images: Images) -> str:
-    """A digest of what a room's image is built from: the same on every machine, as ids are not."""
-    return _digest(build_context(room, images), images)
+def sources_digest(component: Component, images: Images) -> str:
+    """A digest of what an image is built from: the same on every machine, as ids are not."""
+    return _digest(build_context(component, images), images)
 
 
 def _digest(context: bytes, images: Images) -> str:
@@ -129,20 +129,20 @@ def _digest(context: bytes, images: Images) -> str:
 
 def _build(
     client: docker.DockerClient,
-    room: Room,
+    component: Component,
     images: Images,
     context: bytes,
     name: str,
     progress: Progress,
 ) -> str:
-    what = f"building the {room} image"
+    what = f"building the {component} image"
     step = 0
     try:
         for line in client.api.build(
             fileobj=io.BytesIO(context),
             custom_context=True,
-            dockerfile=_recipe(room).dockerfile,
-            buildargs={"BASE_IMAGE": images.base, "ROOM": room},
+            dockerfile=_recipe(component).dockerfile,
+            buildargs={"BASE_IMAGE": images.base, "COMPONENT": component},
             tag=name,
             rm=True,
             decode=True,
@@ -154,7 +154,7 @@ def _build(
     except (APIError, BuildError) as error:
         raise BusbenchError(
             "image-unavailable",
-            f"The {room} image cannot be built from {images.base}: {_first_line(error)}.",
+            f"The {component} image cannot be built from {images.base}: {_first_line(error)}.",
             "Name a base image that the engine can reach under `images:` in challenge.yaml.",
         ) from error
     progress(what, max(step, BUILD_STEPS), max(step, BUILD_STEPS))

@@ -22,7 +22,7 @@ _NVSWITCH = "NVIDIA_NVSWITCH"
 
 
 @dataclass(frozen=True)
-class Facts:
+class ImageConfig:
     """What an engine tells of an image, as far as it matters here."""
 
     user: str
@@ -34,7 +34,7 @@ class Facts:
     entry_point: bool  # whether it names what to start
 
     @classmethod
-    def of(cls, attrs: Mapping[str, Any]) -> Facts:
+    def of(cls, attrs: Mapping[str, Any]) -> ImageConfig:
         """From the document of `docker image inspect`."""
         config = attrs.get("Config") or {}
         return cls(
@@ -49,7 +49,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Ground:
+class ImagePolicy:
     """What an image is held against."""
 
     architecture: str  # of the engine, as images write it
@@ -62,11 +62,11 @@ class Rule:
     """One thing that an image may not be."""
 
     name: str
-    finds: Callable[[Facts, Ground], str]  # what is wrong, or nothing
+    finds: Callable[[ImageConfig, ImagePolicy], str]  # what is wrong, or nothing
     remedy: str
 
 
-def _root(facts: Facts, _: Ground) -> str:
+def _root(facts: ImageConfig, _: ImagePolicy) -> str:
     name = facts.user.partition(":")[0].strip()
     if not name:
         return "it names no user, so it is made for root"
@@ -74,7 +74,7 @@ def _root(facts: Facts, _: Ground) -> str:
     return f"its user is {facts.user}, which is root" if name == "root" or number == 0 else ""
 
 
-def _hooks(facts: Facts, _: Ground) -> str:
+def _hooks(facts: ImageConfig, _: ImagePolicy) -> str:
     found = [
         name
         for name in facts.environment
@@ -85,22 +85,22 @@ def _hooks(facts: Facts, _: Ground) -> str:
     return f"its environment sets {', '.join(found)}" if found else ""
 
 
-def _foreign(facts: Facts, ground: Ground) -> str:
+def _foreign(facts: ImageConfig, ground: ImagePolicy) -> str:
     if (facts.os, facts.architecture) == ("linux", ground.architecture):
         return ""
     return f"it is for {facts.os}/{facts.architecture}, not linux/{ground.architecture}"
 
 
-def _large(facts: Facts, ground: Ground) -> str:
+def _large(facts: ImageConfig, ground: ImagePolicy) -> str:
     megabytes = facts.size / 1024**2
     return f"it has {megabytes:.0f} MB, more than {ground.max_mb}" * (megabytes > ground.max_mb)
 
 
-def _volumes(facts: Facts, _: Ground) -> str:
+def _volumes(facts: ImageConfig, _: ImagePolicy) -> str:
     return f"it declares the volume {facts.volumes[0]}" if facts.volumes else ""
 
 
-def _nothing_to_start(facts: Facts, ground: Ground) -> str:
+def _nothing_to_start(facts: ImageConfig, ground: ImagePolicy) -> str:
     return "" if facts.entry_point or ground.command else "it has no ENTRYPOINT"
 
 
@@ -118,13 +118,13 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def judge(facts: Facts, ground: Ground) -> Sequence[tuple[Rule, str]]:
+def judge(facts: ImageConfig, ground: ImagePolicy) -> Sequence[tuple[Rule, str]]:
     """Every rule that the image breaks, with what was found."""
     found = ((rule, rule.finds(facts, ground)) for rule in RULES)
     return [(rule, what) for rule, what in found if what]
 
 
-def demand(name: str, facts: Facts, ground: Ground) -> None:
+def demand(name: str, facts: ImageConfig, ground: ImagePolicy) -> None:
     """Raise `image-refused`, with every reason, where the image breaks a rule."""
     found = judge(facts, ground)
     if found:

@@ -3,7 +3,8 @@
 The volume is a file system in memory with a size and a number of files, which any Docker engine
 makes without further rights; the kernel refuses what goes beyond. What lies in it counts as memory
 of the stage. The engine forgets such a volume with the last container that uses it, so a second
-container, the keeper, sleeps beside the stage until the harness has fetched what may leave.
+container, the output volume holder, sleeps beside the stage until the harness has fetched what may
+leave.
 Nothing that a container writes lands on the host as anything but a regular file of the user's own.
 """
 
@@ -29,8 +30,8 @@ from harness.sandbox.profile import (
     MEBIBYTE,
     OUTPUT,
     USER_ID,
-    keeper_settings,
     owner_labels,
+    volume_holder_settings,
     volume_settings,
 )
 from harness.sandbox.stage import Stage
@@ -46,27 +47,27 @@ class Removable(Protocol):
 
 
 class Output:
-    """The output volume of one running stage, through its keeper."""
+    """The output volume of one running stage, through its output volume holder."""
 
     def __init__(
-        self, stage: Stage, volume: str, keeper: Container, beside: ThreadPoolExecutor
+        self, stage: Stage, volume: str, volume_holder: Container, beside: ThreadPoolExecutor
     ) -> None:
         self.volume = volume
         self._stage = stage
-        self._keeper = keeper
+        self._volume_holder = volume_holder
         self._beside = beside
-        self.keeping = beside.submit(keeper.start)
+        self.keeping = beside.submit(volume_holder.start)
 
     def fill(self) -> None:
-        """Wait for the keeper, before which nothing may use the volume, and put into it what an
-        earlier, killed run of the stage had saved."""
+        """Wait for the output volume holder, and put into the volume what an earlier, killed run of
+        the stage had saved; nothing may use the volume before that."""
         self.keeping.result()
         if not any(self._stage.output.iterdir()):
             return
         with tempfile.TemporaryFile() as archive:
             pack(self._stage.output, archive, USER_ID)
             archive.seek(0)
-            self._keeper.put_archive(OUTPUT, archive)
+            self._volume_holder.put_archive(OUTPUT, archive)
 
     def fetch(self) -> Unpacked:
         """Replace the stage's output folder by what lies in the volume now.
@@ -81,7 +82,7 @@ class Output:
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             try:
-                chunks, _ = self._keeper.get_archive(OUTPUT)
+                chunks, _ = self._volume_holder.get_archive(OUTPUT)
                 found = unpack(chunks, fresh, limits.output_mb * MEBIBYTE, limits.output_files)
             except tarfile.TarError as error:
                 raise BusbenchError(
@@ -94,7 +95,7 @@ class Output:
         return found
 
     def remove_user(self, container: Container) -> None:
-        """Remove a container that used the volume, while the keeper is removed."""
+        """Remove a container that used the volume, while the output volume holder is removed."""
         self._beside.submit(remove, container)
 
     def is_full(self, found: Unpacked) -> bool:
@@ -109,7 +110,7 @@ class Output:
 
 @contextmanager
 def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterator[Output]:
-    """A fresh output volume for `stage`, kept alive by a keeper that runs `image`.
+    """A fresh output volume for `stage`, kept alive by a output volume holder that runs `image`.
 
     Raises:
         docker.errors.APIError: where the engine cannot make it.
@@ -117,14 +118,14 @@ def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterat
     name = f"busbench-{stage.name}-{uuid.uuid4().hex[:16]}"
     volume = client.volumes.create(name, labels=owner_labels("output"), **volume_settings(stage))
     try:
-        with ThreadPoolExecutor(1, "busbench-keeper") as beside:
-            keeper = client.containers.create(**keeper_settings(image, name))
-            output = Output(stage, name, keeper, beside)
+        with ThreadPoolExecutor(1, "busbench-volume_holder") as beside:
+            volume_holder = client.containers.create(**volume_holder_settings(image, name))
+            output = Output(stage, name, volume_holder, beside)
             try:
                 yield output
             finally:
                 wait([output.keeping])
-                remove(keeper)
+                remove(volume_holder)
     finally:
         remove(volume)
 

@@ -17,7 +17,7 @@ import harness
 from evaluator.errors import BusbenchError
 from evaluator.files import write_atomically
 from evaluator.progress import Progress
-from harness.challenge import Room
+from harness.challenge import Component
 from harness.sandbox.docker_runner import read_error
 from harness.sandbox.failure import explain
 from harness.sandbox.log import LogReader
@@ -25,7 +25,7 @@ from harness.sandbox.profile import LOG_MB, MEBIBYTE
 from harness.sandbox.stage import Outcome, Stage
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES: dict[Room, str] = {
+MODULES: dict[Component, str] = {
     "participant": "reference_models",
     "infer": "evaluator",
     "infer-gpu": "evaluator",
@@ -35,16 +35,16 @@ MODULES: dict[Room, str] = {
 
 
 class ProcessRunner:
-    """Runs each stage as `python -m <room>`; reports say so."""
+    """Runs each stage as `python -m <component>`; reports say so."""
 
     name: Literal["docker", "process"] = "process"
 
     def __init__(self, gpu_device: str | None = None) -> None:
         self._gpu = {} if gpu_device is None else {"CUDA_VISIBLE_DEVICES": gpu_device}
 
-    def identify(self, stage_room: Room) -> str:
+    def identify(self, component: Component) -> str:
         """The process and its version."""
-        return f"process {MODULES[stage_room]} {harness.__version__}"
+        return f"process {MODULES[component]} {harness.__version__}"
 
     def environment(self, stage: Stage) -> dict[str, str]:
         """What a stage's process is told, of which GPU it may see among others."""
@@ -62,7 +62,7 @@ class ProcessRunner:
         inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
         words = stage.words(inside | {"out": str(stage.output.resolve())})
         process = subprocess.Popen(
-            [*die_with_parent(), sys.executable, "-m", MODULES[stage.room], *words],
+            [*die_with_parent(), sys.executable, "-m", MODULES[stage.component], *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

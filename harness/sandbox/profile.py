@@ -126,8 +126,8 @@ def volume_settings(stage: Stage) -> dict[str, Any]:
     }
 
 
-def keeper_settings(image: str, volume: str) -> dict[str, Any]:
-    """The keyword arguments of `docker.containers.create` for the keeper of a volume."""
+def volume_holder_settings(image: str, volume: str) -> dict[str, Any]:
+    """The keyword arguments of `docker.containers.create` for an output volume holder."""
     return {
         **_confinement(pids=16, memory=64 * MEBIBYTE, cpus=0.5),
         "init": False,  # it has no children; so it starts sooner
@@ -135,5 +135,5 @@ def keeper_settings(image: str, volume: str) -> dict[str, Any]:
         "entrypoint": ["sleep"],
         "command": ["infinity"],
         "mounts": [Mount(OUTPUT, volume, type="volume", no_copy=True)],
-        "labels": owner_labels("keeper"),
+        "labels": owner_labels("volume_holder"),
     }

@@ -19,7 +19,7 @@ from docker.errors import APIError, ImageNotFound
 
 from evaluator.errors import BusbenchError
 from evaluator.progress import Progress
-from harness.sandbox.inspection import Facts, Ground, demand
+from harness.sandbox.inspection import ImageConfig, ImagePolicy, demand
 
 _BY_DIGEST = re.compile(r"^[^@\s]+@sha256:[0-9a-f]{64}$")
 _BY_ID = re.compile(r"^sha256:[0-9a-f]{64}$")
@@ -53,7 +53,7 @@ _SIGNS: tuple[tuple[re.Pattern[str], str, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ImageRequest:
     """A participant's image, as it was named."""
 
     name: str
@@ -62,7 +62,7 @@ class Wanted:
     command: bool = False  # whether the harness names the program to start
 
 
-def resolve(client: docker.DockerClient, wanted: Wanted, progress: Progress) -> str:
+def resolve(client: docker.DockerClient, wanted: ImageRequest, progress: Progress) -> str:
     """The id of an image that passed inspection, fetched first where it is missing.
 
     Raises:
@@ -77,12 +77,12 @@ def resolve(client: docker.DockerClient, wanted: Wanted, progress: Progress) -> 
     except (APIError, requests.RequestException) as error:
         raise _refused(wanted.name, str(getattr(error, "explanation", None) or error)) from error
     machine = str(client.info().get("Architecture", ""))
-    ground = Ground(ARCHITECTURES.get(machine, machine), wanted.max_mb, wanted.command)
-    demand(wanted.name, Facts.of(image.attrs), ground)
+    ground = ImagePolicy(ARCHITECTURES.get(machine, machine), wanted.max_mb, wanted.command)
+    demand(wanted.name, ImageConfig.of(image.attrs), ground)
     return str(image.id)
 
 
-def fetch(client: docker.DockerClient, wanted: Wanted, progress: Progress) -> None:
+def fetch(client: docker.DockerClient, wanted: ImageRequest, progress: Progress) -> None:
     """Fetch an image by digest, and stop as soon as it proves too large."""
     name = wanted.name
     if not _BY_DIGEST.match(name):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from evaluator.progress import Progress
-from harness.challenge import Limits, Room
+from harness.challenge import Component, Limits
 
 _PLACE = re.compile(r"\{(\w+)\}")
 StageName = Literal["train", "gate", "infer", "ready", "score", "probe"]
@@ -23,12 +23,12 @@ class Stage:
     """
 
     name: StageName
-    room: Room
+    component: Component
     command: tuple[str, ...]
     inputs: Mapping[str, Path]  # name -> file or folder on the host, read-only inside
     output: Path  # an existing folder on the host; what it holds lies in the output from the start
     limits: Limits
-    image: str | None = None  # a participant's own image; null: the room's bundled one
+    image: str | None = None  # a participant's own image; null: the component's bundled one
     gpu: bool = False
     log: Path | None = None  # where the whole log goes
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -73,5 +73,5 @@ class Runner(Protocol):
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage to its end."""
 
-    def identify(self, stage_room: Room) -> str:
-        """What the room's stages run: an image id, or the process and its version."""
+    def identify(self, component: Component) -> str:
+        """What the component's stages run: an image id, or the process and its version."""

@@ -28,9 +28,9 @@ from ci import after_merge, check_pr, score_pr
 from ci.state import State
 from evaluator.files import sha256_bytes
 from harness.challenge import BASE_IMAGE, Phase
-from harness.feedback import Book
-from harness.feedback.policy import Submitted
 from harness.ledger import verify_ledger
+from harness.quotas import SubmissionLog
+from harness.quotas.policy import Submitted
 from harness.sandbox import DockerRunner
 from tests.ci.conftest import Forge, git, make_forge, manifest
 from tests.harness.small_challenge import model_bytes
@@ -169,8 +169,8 @@ class Organiser:
         )
 
     @property
-    def book(self) -> tuple[Submitted, ...]:
-        return Book.beside(self.forge.machine.state.ledger).submissions
+    def log(self) -> tuple[Submitted, ...]:
+        return SubmissionLog.beside(self.forge.machine.state.ledger).submissions
 
 
 @pytest.fixture(scope="module")
@@ -235,12 +235,12 @@ def test_what_was_scored_is_what_the_bundle_teaches(machine: Organiser) -> None:
 def test_a_training_that_fails_takes_quota_and_tells_stage_code_and_last_line(
     machine: Organiser,
 ) -> None:
-    before = len(machine.book)
+    before = len(machine.log)
     status, comment = machine.score(*machine.propose("failing", machine.image, "--fail"))
     assert status == 10 and "`training-failed`" in comment
     assert "The stage train failed. It ends with: ValueError: the loss is NaN in images" in comment
     assert "/in/bundle" not in comment and str(machine.forge.root) not in comment
-    assert len(machine.book) == before + 1 and machine.book[-1].code == "training-failed"
+    assert len(machine.log) == before + 1 and machine.log[-1].code == "training-failed"
 
 
 def test_an_image_never_speaks_for_another_team_however_often_it_is_tried(
@@ -258,7 +258,7 @@ def test_an_image_never_speaks_for_another_team_however_often_it_is_tried(
 
 
 def test_an_image_that_cannot_be_run_takes_no_quota_and_is_told_why(machine: Organiser) -> None:
-    before = machine.book
+    before = machine.log
     name = machine.image.partition("@")[0]
     for reference, code, why in (
         (machine.bad_image, "image-refused", "LD"),
@@ -268,4 +268,4 @@ def test_an_image_that_cannot_be_run_takes_no_quota_and_is_told_why(machine: Org
         assert machine.check(*pull) == 0  # it knows no registry
         status, comment = machine.score(*pull)
         assert status == 10 and f"`{code}`" in comment and why in comment
-    assert machine.book == before
+    assert machine.log == before

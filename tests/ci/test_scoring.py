@@ -22,9 +22,9 @@ from ci.state import State
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.challenge import Phase
-from harness.feedback import Book, Feedback
-from harness.feedback.policy import Submitted, failure
 from harness.ledger import verify_ledger
+from harness.quotas import Feedback, SubmissionLog
+from harness.quotas.policy import Submitted, failure
 from tests.ci.conftest import Forge, git, hand_in, make_forge
 from tests.harness.small_challenge import model_bytes
 
@@ -122,7 +122,7 @@ def test_a_push_after_the_approval_is_not_run(journey: Journey) -> None:
 
 
 def submissions(forge: Forge) -> tuple[Submitted, ...]:
-    return Book.beside(forge.machine.state.ledger).submissions
+    return SubmissionLog.beside(forge.machine.state.ledger).submissions
 
 
 def test_a_pull_request_that_edits_the_scorer_is_not_run(journey: Journey) -> None:

@@ -11,8 +11,8 @@ import docker
 import pytest
 from image_lane import build, forget
 
-from harness.lanes.intake import read_submission
 from harness.ledger import verify_ledger
+from harness.submission import read_submission
 from tests.harness.jobs_helpers import run, seal_phantoms
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")

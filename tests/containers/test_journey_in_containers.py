@@ -54,12 +54,12 @@ MOUNTS = {
 
 
 def test_no_stage_is_run_outside_a_container(journey) -> None:
-    assert set(journey.containers) == STAGES | {"keeper"}
+    assert set(journey.containers) == STAGES | {"volume_holder"}
     images = {stage: journey.containers[stage]["Image"] for stage in STAGES}
     assert len({images["train"], images["infer"], images["score"]}) == 3
 
 
-@pytest.mark.parametrize("stage", sorted(STAGES | {"keeper"}))
+@pytest.mark.parametrize("stage", sorted(STAGES | {"volume_holder"}))
 def test_no_container_has_a_network_a_capability_or_a_writable_root(journey, stage) -> None:
     seen = journey.containers[stage]
     host: dict[str, Any] = seen["HostConfig"]
@@ -69,7 +69,7 @@ def test_no_container_has_a_network_a_capability_or_a_writable_root(journey, sta
     assert "no-new-privileges" in host["SecurityOpt"]
     assert not any("unconfined" in option for option in host["SecurityOpt"])
     assert host["ReadonlyRootfs"] is True
-    assert host["PidsLimit"] == (16 if stage == "keeper" else 256)
+    assert host["PidsLimit"] == (16 if stage == "volume_holder" else 256)
     assert 0 < host["Memory"] == host["MemorySwap"]
     assert host["IpcMode"] == "private" and host["PidMode"] == ""
     assert not host["Devices"] and not host["DeviceRequests"] and not host["PortBindings"]
@@ -135,8 +135,8 @@ def _public_files(out: Path):
 
 def _image_files(engine: docker.DockerClient, journey):
     """What our Dockerfiles put into the images: their build contexts and /app of the real ones."""
-    for room in ("participant", "infer", "score"):
-        yield f"context {room}", build_context(room, Images())
+    for component in ("participant", "infer", "score"):
+        yield f"context {component}", build_context(component, Images())
     for stage in ("train", "infer", "score"):
         container = engine.containers.create(journey.containers[stage]["Image"])
         try:

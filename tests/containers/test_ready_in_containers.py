@@ -13,7 +13,7 @@ from infer_helpers import blur, speckle, stage
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.lanes.evaluate import EvaluateSettings, SealedFiles, infer_stage, ready_stage
+from harness.evaluation.evaluate import EvaluateSettings, SealedFiles, infer_stage, ready_stage
 from harness.sandbox import DockerRunner, Stage
 
 pytestmark = pytest.mark.docker

@@ -9,7 +9,7 @@ import pytest
 from containers_helpers import Watcher, compose_commands, compose_environment, predicted_masks
 
 from harness.challenge import Challenge
-from harness.lanes.evaluate import EvaluateSettings, evaluate
+from harness.evaluation.evaluate import EvaluateSettings, evaluate
 from harness.sandbox import DockerRunner
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys

@@ -19,7 +19,7 @@ from evaluator.contract import Consistency, SealedCase
 from harness.datasets import adapter, phantom
 from harness.datasets.base import RawCase
 from harness.datasets.decode import decode
-from harness.datasets.mend import judge
+from harness.datasets.repair import judge
 from harness.prepare import prepare
 from harness.sealing import bundle
 from harness.store import CaseStore, write_store

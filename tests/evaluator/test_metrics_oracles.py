@@ -80,7 +80,7 @@ def test_native_hd95_is_brute_forces_on_thousands_of_masks():
         spacing = spacings(rng)
         expected = larger_percentile(brute_distances(prediction, reference, spacing))
         assert hd95(prediction, reference, spacing) == pytest.approx(expected, rel=0, abs=1e-9)
-        if spacing is None:  # square roots of whole numbers leave no room for rounding
+        if spacing is None:  # square roots of whole numbers leave no component for rounding
             assert hd95(prediction, reference) == expected
 
 

@@ -186,7 +186,7 @@ def test_a_fold_that_is_no_fold_is_refused(tmp_path: Path, fold: object) -> None
 
 def bomb_of_bytes(path: Path) -> None:
     with path.open("wb") as handle:
-        handle.truncate(1 << 40)  # sparse: a terabyte that takes no room
+        handle.truncate(1 << 40)  # sparse: a terabyte that takes no component
 
 
 def bomb_of_cases(path: Path) -> None:

@@ -19,7 +19,7 @@ def left_at_home(home: Path, program: str) -> list[Path]:
     return [path for path in home.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("room", ["evaluator", "reference_models", "harness.cli"])
-def test_no_room_lets_onnx_runtime_report(tmp_path: Path, room: str) -> None:
+@pytest.mark.parametrize("component", ["evaluator", "reference_models", "harness.cli"])
+def test_no_room_lets_onnx_runtime_report(tmp_path: Path, component: str) -> None:
     assert left_at_home(tmp_path / "alone", "import onnxruntime")
-    assert not left_at_home(tmp_path / "ours", f"import {room}, onnxruntime")
+    assert not left_at_home(tmp_path / "ours", f"import {component}, onnxruntime")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from jobs_helpers import WriteWord, processes
 
-from harness.jobs import Chain, open_executor, run_chains
-from harness.jobs.driver import Standing
+from harness.execution import Chain, open_executor, run_chains
+from harness.execution.scheduler import RunProgress
 
 
-def get_done(cluster: str, jobs: list[WriteWord], **more: bool) -> Standing:
+def get_done(cluster: str, jobs: list[WriteWord], **more: bool) -> RunProgress:
     with open_executor(cluster, lambda *_: None, lambda line: None, **more) as executor:
         return run_chains([Chain((job,)) for job in jobs], executor)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from harness.lanes.evaluate import REPORT
+from harness.evaluation.evaluate import REPORT
 from harness.ledger import append
 from harness.sealing.keys import Keys
 from tests.harness.small_challenge import SmallChallenge, make_submission

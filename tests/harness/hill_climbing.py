@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from evaluator.errors import BusbenchError
 from harness.challenge import Phase
-from harness.feedback.policy import Submitted, admit, show
+from harness.quotas.policy import Submitted, admit, show
 from tests.factories import digest_of, make_report
 
 CASES = 174  # lesions of the BUS-BRA subset's test part
@@ -36,7 +36,7 @@ class Oracle:
     phase: Phase
     truth: Choice
     days: int
-    book: list[Submitted] = field(default_factory=list)
+    log: list[Submitted] = field(default_factory=list)
 
     def dice(self, choice: Choice) -> float:
         """The true mean Dice, which nobody shows."""
@@ -55,13 +55,13 @@ class Oracle:
                 day=day,
             )
             try:
-                own = admit(self.book, new, self.phase)
+                own = admit(self.log, new, self.phase)
             except BusbenchError:
                 continue
             if own.shown is None:
-                shown = show(self.book, own, make_report(dice=self.dice(choice)), self.phase)
+                shown = show(self.log, own, make_report(dice=self.dice(choice)), self.phase)
                 own = own.model_copy(update={"shown": shown})
-                self.book.append(own)
+                self.log.append(own)
             return (own.shown or {})["all"]["dice"]
         raise OutOfQuotaError
 

@@ -14,8 +14,8 @@ from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.audit import audit
 from harness.datasets import phantom
-from harness.jobs.inputs import Input
-from harness.jobs.job import key_of, write_result
+from harness.execution.inputs import Input
+from harness.execution.job import key_of, write_result
 from harness.prepare import prepare
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
@@ -104,7 +104,7 @@ class WriteWord:
         if runs(self.folder).count(self.word) <= self.kills:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.code:
-            raise BusbenchError(self.code, "It failed.", "Mend it.")
+            raise BusbenchError(self.code, "It failed.", "Repair it.")
         time.sleep(self.seconds)
         (self.folder / self.word).write_text(self.word)
         write_result(self, {self.word: self.folder / self.word})

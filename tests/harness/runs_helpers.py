@@ -13,9 +13,9 @@ from evaluator.files import write_atomically
 from evaluator.metrics import METRICS
 from evaluator.score import cases_parquet
 from evaluator.summary import CaseScore, summarise
-from harness.lanes.evaluate import REPORT
-from harness.lanes.rank import CASES
+from harness.evaluation.evaluate import REPORT
 from harness.ledger import append, sign, write_report
+from harness.ranking.record import CASES
 from harness.sealing.keys import Keys
 from tests.factories import digest_of, make_report
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluator.contract import Report, SplitLock
 from harness.ledger import append, sign, verify_ledger
 from harness.sealing.keys import Keys
-from harness.site.edition import Edition
+from harness.website.edition import Edition
 
 VOID = {"meta", "link", "br", "img", "source", "input", "mspace"}
 HOSTILE = [

@@ -14,7 +14,7 @@ from evaluator.contract import InputSpec, ModelFile, OutputSpec, Submission, wri
 from evaluator.files import sha256_bytes
 from harness.audit import audit
 from harness.challenge import Challenge, Track
-from harness.lanes.evaluate import Evaluation, evaluate
+from harness.evaluation.evaluate import Evaluation, evaluate
 from harness.sandbox import ProcessRunner
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys

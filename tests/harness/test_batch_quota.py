@@ -13,8 +13,8 @@ from infer_helpers import dice_rolling
 from jobs_helpers import run
 
 from harness.challenge import Phase
-from harness.feedback import Book
 from harness.ledger import verify_ledger
+from harness.quotas import SubmissionLog
 from tests.harness.conftest import Evaluated
 from tests.harness.small_challenge import make_submission
 
@@ -53,15 +53,15 @@ def test_a_submissions_own_fault_takes_quota_and_who_has_none_left_is_not_run(
 ) -> None:
     done = evaluate(evaluated, tmp_path, submissions)
     assert done.returncode == 10 and failed(done) == ["gate-refused", "quota-exceeded"], done.stderr
-    book = Book.beside(tmp_path / "ledger.jsonl").submissions
-    assert [(one.code, one.shown is not None) for one in book] == [
+    log = SubmissionLog.beside(tmp_path / "ledger.jsonl").submissions
+    assert [(one.code, one.shown is not None) for one in log] == [
         ("gate-refused", False),
         (None, True),
     ]
     assert len(list((tmp_path / "runs").glob("*/gate.log"))) == 2
     again = evaluate(evaluated, tmp_path, submissions[:2])
     assert failed(again) == ["gate-refused"]
-    assert Book.beside(tmp_path / "ledger.jsonl").submissions == book
+    assert SubmissionLog.beside(tmp_path / "ledger.jsonl").submissions == log
     assert len(verify_ledger(tmp_path / "ledger.jsonl").reports) == 1
 
 
@@ -78,7 +78,7 @@ def test_an_engine_without_a_gpu_says_so_before_anything_is_built_or_counted(
     assert (done.returncode, error["code"]) == (30, "device-unavailable"), done.stderr
     assert "--device cpu" in error["remedy"] and "Traceback" not in done.stderr
     assert "building" not in done.stderr
-    assert not Book.beside(tmp_path / "ledger.jsonl").submissions
+    assert not SubmissionLog.beside(tmp_path / "ledger.jsonl").submissions
 
 
 def test_the_machines_failures_take_no_quota(
@@ -88,6 +88,8 @@ def test_the_machines_failures_take_no_quota(
     if done.returncode == 0:
         pytest.skip("this machine has a CUDA device")
     assert done.returncode == 30 and failed(done) == ["device-unavailable"] * 2, done.stderr
-    assert not Book.beside(tmp_path / "ledger.jsonl").submissions
-    (notice, _) = (json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/notice.json"))
+    assert not SubmissionLog.beside(tmp_path / "ledger.jsonl").submissions
+    (notice, _) = (
+        json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/participant-error.json")
+    )
     assert (notice["stage"], notice["fault"]) == ("ready", "infrastructure")

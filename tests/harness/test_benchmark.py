@@ -116,7 +116,7 @@ def test_what_was_trained_by_hand_is_taken_over_and_never_passed_off_as_another(
     assert "already holds" not in (cell / "fold-0" / "submission.train.log").read_text()
     ours = (cell / "submission" / "fold-1.onnx").read_bytes()
     assert ours == (cell / "given" / "submission" / "fold-1.onnx").read_bytes()
-    assert not (cell / "submission.trained-by.json").exists()
+    assert not (cell / "submission.provenance.json").exists()
 
     other = write_recipe(tmp_path / "other.yaml", steps=8)
     wrong = tmp_path / "wrong" / "phantom" / "other" / "given"

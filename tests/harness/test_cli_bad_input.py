@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.challenge import Limits
-from harness.lanes.steps import run_once
 from harness.sandbox import Stage
+from harness.sandbox.cached import run_once
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -140,7 +140,7 @@ class DyingRunner:
         if self.runs <= self.deaths:
             raise KeyboardInterrupt
 
-    def identify(self, stage_room: str) -> str:
+    def identify(self, component: str) -> str:
         return "dying"
 
 

@@ -53,7 +53,7 @@ def test_every_lossless_format_gives_its_very_pixels(tmp_path: Path, suffix: str
     (case,) = store.cases
     assert np.array_equal(store.image(case.case_id), GREY)
     assert np.array_equal(store.mask(case.case_id), MASK > 0)
-    assert (case.patient, case.label, case.mends) == ("anna", "benign", "")
+    assert (case.patient, case.label, case.repairs) == ("anna", "benign", "")
     medical = suffix not in (".png", ".bmp", ".tif")
     assert case.spacing == (pytest.approx((0.1, 0.2)) if medical else None)
 
@@ -65,7 +65,7 @@ def test_a_jpeg_mask_is_mended_to_a_sharp_one(tmp_path: Path) -> None:
     store = prepare("generic", tmp_path / "raw", tmp_path / "store").store
     (case,) = store.cases
     assert np.array_equal(store.mask(case.case_id), MASK > 0)
-    assert "soft borders" in case.mends
+    assert "soft borders" in case.repairs
     assert case.patient is None
 
 

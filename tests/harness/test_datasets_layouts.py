@@ -78,7 +78,7 @@ def test_busi_masks_are_united_and_no_id_tells_the_class(tmp_path: Path) -> None
     two = cases["Dataset_BUSI_with_GT/benign/benign (1).png"]
     assert np.array_equal(store.mask(two.case_id), MASK | np.roll(MASK, 12, axis=0))
     assert two.source_mask.endswith("benign (1)_mask_1.png")
-    assert two.mends == "mask: opaque alpha channel dropped"
+    assert two.repairs == "mask: opaque alpha channel dropped"
 
 
 def test_no_busi_id_can_be_guessed_from_its_780_names(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_bus_uc_keeps_apart_what_shares_a_name(tmp_path: Path, nested: str) -> N
     sources = [case.source_image for case in store.cases]
     assert sum(source.endswith("001.png") for source in sources) == 2
     assert not any("All" in source for source in sources)
-    assert all(case.patient is None and case.mends == "" for case in store.cases)
+    assert all(case.patient is None and case.repairs == "" for case in store.cases)
     again = prepare("bus-uc", tmp_path / "raw" / nested, tmp_path / "again").store
     assert {case.case_id for case in again.cases} == {case.case_id for case in store.cases}
 
@@ -254,9 +254,9 @@ def test_bus_uclm_is_read_with_its_colours_sizes_and_byte_order_mark(tmp_path: P
         "HESN_000": ("malignant", "HESN"),
     }
     assert store.mask("HESN_000").shape == (30, 60)
-    mends = {case.case_id: case.mends for case in store.cases}
-    assert mends["ALWI_000"] == mends["ALWI_001"] == ""
-    assert mends["HESN_000"].split("; ") == [
+    repairs = {case.case_id: case.repairs for case in store.cases}
+    assert repairs["ALWI_000"] == repairs["ALWI_001"] == ""
+    assert repairs["HESN_000"].split("; ") == [
         "opaque alpha channel dropped",
         "mask: 60 x 40 scaled to 60 x 30",
         "metadata say 60 x 40 pixels, the file has 60 x 30",
@@ -265,13 +265,15 @@ def test_bus_uclm_is_read_with_its_colours_sizes_and_byte_order_mark(tmp_path: P
 
 def test_strict_refuses_what_would_be_mended_by_name(tmp_path: Path) -> None:
     root = make_bus_uclm(tmp_path / "raw")
-    with pytest.raises(CasesRefusedError, match=r"HESN_000\.png would have to be mended") as caught:
+    with pytest.raises(
+        CasesRefusedError, match=r"HESN_000\.png would have to be repaired"
+    ) as caught:
         prepare("bus-uclm", root, tmp_path / "store", strict=True)
     assert len(caught.value.refused) == 1
-    assert caught.value.mended == {}
+    assert caught.value.repaired == {}
     result = prepare("bus-uclm", root, tmp_path / "store", strict=True, skip_refused=True)
     assert [case.case_id for case in result.store.cases] == ["ALWI_000", "ALWI_001"]
-    assert result.mended == {}
+    assert result.repaired == {}
 
 
 def test_a_bus_uclm_mask_in_another_class_s_colour_is_on_record(tmp_path: Path) -> None:
@@ -280,7 +282,7 @@ def test_a_bus_uclm_mask_in_another_class_s_colour_is_on_record(tmp_path: Path) 
     store = prepare("bus-uclm", tmp_path / "raw", tmp_path / "store").store
     case = by_source(store)["images/ALWI_000.png"]
     assert case.label == "malignant"
-    assert "coloured as benign, class malignant taken" in case.mends
+    assert "coloured as benign, class malignant taken" in case.repairs
 
 
 def test_a_row_that_stands_twice_is_fine_where_both_agree(tmp_path: Path) -> None:
@@ -307,16 +309,16 @@ def real(folder: str) -> Path:
 def test_real_busi_prepares_with_its_quirks_on_record(tmp_path: Path) -> None:
     store = prepare("busi", real("Dataset_BUSI_with_GT"), tmp_path / "store").store
     assert store.info.classes == {"benign": 76, "malignant": 61, "normal": 38}
-    mends = {Path(case.source_image).stem: case.mends for case in store.cases if case.mends}
-    assert {name for name, mend in mends.items() if "specks" in mend} == {
+    repairs = {Path(case.source_image).stem: case.repairs for case in store.cases if case.repairs}
+    assert {name for name, repair in repairs.items() if "specks" in repair} == {
         *("benign (183)", "benign (54)", "benign (98)", "malignant (1)"),
         *("malignant (53)", "malignant (68)", "malignant (73)"),
     }
-    assert {name for name, mend in mends.items() if "alpha" in mend} == {
+    assert {name for name, repair in repairs.items() if "alpha" in repair} == {
         "benign (4)",
         "benign (54)",
     }
-    assert {name for name, mend in mends.items() if "coloured" in mend} == {
+    assert {name for name, repair in repairs.items() if "coloured" in repair} == {
         *("benign (173)", "benign (6)", "malignant (196)", "malignant (65)")
     }
     three = next(case for case in store.cases if case.source_image.endswith("benign (195).png"))
@@ -329,7 +331,7 @@ def test_real_bus_uclm_prepares_and_stretched_masks_lie_on_dark_lesions(tmp_path
     store = prepare("bus-uclm", real("BUS-UCLM"), tmp_path / "store").store
     assert store.info.classes == {"benign": 21, "malignant": 45, "normal": 58}
     assert store.info.patients == 13
-    scaled = [case for case in store.cases if "scaled" in case.mends]
+    scaled = [case for case in store.cases if "scaled" in case.repairs]
     assert [case.case_id for case in scaled] == [f"HESN_{number:03d}" for number in range(13)]
     for case_id in ("HESN_003", "HESN_004", "HESN_005"):
         image, mask = store.image(case_id).astype(float), store.mask(case_id)

@@ -1,4 +1,4 @@
-"""The doctor: known holes are found, mended ones are not, and the exit status says who acts."""
+"""The doctor: known vulnerabilities are found, and the exit status says who acts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from evaluator.errors import Fault
 from harness.doctor import CHECKS, Context, Finding, examine, exit_status
-from harness.doctor.holes import judge
+from harness.doctor.vulnerabilities import judge
 from harness.sandbox.owner import is_gone, owner
 from harness.sealing.keys import Keys
 

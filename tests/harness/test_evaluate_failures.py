@@ -18,14 +18,14 @@ from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from evaluator.sealed import seal_archive
 from harness.challenge import Challenge
-from harness.lanes.evaluate import REPORT, evaluate
-from harness.lanes.intake import read_submission
-from harness.lanes.trained_by import TrainedBy, write_note
+from harness.evaluation.evaluate import REPORT, evaluate
+from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.sandbox import ProcessRunner
-from harness.sandbox.notice import NOTICE
+from harness.sandbox.participant_error import NOTICE
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
+from harness.submission import read_submission
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def refused(submission: Path, bundles: Bundles, keys: Keys) -> BusbenchError:
     return error.value
 
 
-def notice_in(root: Path) -> tuple[Path, dict[str, str]]:
+def participant_error_in(root: Path) -> tuple[Path, dict[str, str]]:
     """The one notice that was left there, and what it tells."""
     (notice,) = (root / "runs").rglob(NOTICE)
     return notice, json.loads(notice.read_text())
@@ -110,7 +110,7 @@ def test_a_failure_leaves_a_notice_and_the_whole_log(
 ) -> None:
     error = refused(submission, bundles, keys)
     assert (error.code, error.stage) == ("gate-refused", "gate")
-    notice, told = notice_in(submission.parent)
+    notice, told = participant_error_in(submission.parent)
     assert (told["stage"], told["code"], told["fault"]) == ("gate", "gate-refused", "submission")
     assert str(submission.parent) not in json.dumps(told)
     assert (notice.parent / "gate.log").read_text()
@@ -121,7 +121,7 @@ def test_a_model_that_fails_is_blamed_after_another_one_ran(
 ) -> None:
     error = refused(hand_in(tmp_path, nan_in_the_dusk()), bundles, keys)
     assert (error.code, error.stage) == ("model-failed", "infer")
-    notice, told = notice_in(tmp_path)
+    notice, told = participant_error_in(tmp_path)
     assert (told["stage"], told["fault"]) == ("infer", "submission") and told["last_line"]
     assert (notice.parent / "ready.log").exists()
 
@@ -131,17 +131,17 @@ def test_the_organisers_wrong_key_is_never_the_submissions_fault(
 ) -> None:
     error = refused(hand_in(tmp_path, blur()), bundles, other_keys)
     assert (error.code, error.stage) == ("keys-invalid", "ready")
-    assert notice_in(tmp_path)[1]["fault"] == "organiser"
+    assert participant_error_in(tmp_path)[1]["fault"] == "organiser"
 
 
 def test_a_forged_note_ends_the_evaluation_before_it_begins(
     submission: Path, bundles: Bundles, keys: Keys, other_keys: Keys
 ) -> None:
-    forged = TrainedBy(
+    forged = ProvenanceAttestation(
         image="sha256:abc",
         submission_sha256=read_submission(submission).digest,
         split_digest=bundles.sealed.split_digest,
     )
-    write_note(forged, submission, other_keys)
-    assert refused(submission, bundles, keys).code == "trained-by-invalid"
+    write_provenance(forged, submission, other_keys)
+    assert refused(submission, bundles, keys).code == "provenance-invalid"
     assert not (submission.parent / "runs").exists()

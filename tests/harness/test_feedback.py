@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from evaluator.contract import InputSpec, ModelFile, OutputSpec, Report, Submission
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Phase
-from harness.feedback import Book, demand_open, phase_on
-from harness.feedback.policy import Submitted, rounded, show
+from harness.quotas import SubmissionLog, demand_open, phase_on
+from harness.quotas.policy import Submitted, rounded, show
 from tests.factories import digest_of, make_report
 from tests.harness.hill_climbing import table
 
@@ -39,18 +39,20 @@ def make(number: int = 0, team: str = "team", track: str = "busbra") -> Submissi
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
-    return Book.beside(tmp_path / "ledger.jsonl")
+def log(tmp_path: Path) -> SubmissionLog:
+    return SubmissionLog.beside(tmp_path / "ledger.jsonl")
 
 
-def hand_in(book: Book, number: int, day: date = DAY, report: Report | None = None, **how: str):
-    own = book.open(make(number, **how), STRICT, day)
-    return book.close(own, STRICT, day, report or make_report())
+def hand_in(
+    log: SubmissionLog, number: int, day: date = DAY, report: Report | None = None, **how: str
+):
+    own = log.open(make(number, **how), STRICT, day)
+    return log.close(own, STRICT, day, report or make_report())
 
 
-def refused(book: Book, number: int, day: date = DAY, **how: str) -> str:
+def refused(log: SubmissionLog, number: int, day: date = DAY, **how: str) -> str:
     with pytest.raises(BusbenchError) as caught:
-        book.open(make(number, **how), STRICT, day)
+        log.open(make(number, **how), STRICT, day)
     assert caught.value.code == "quota-exceeded"
     return caught.value.remedy
 
@@ -58,30 +60,30 @@ def refused(book: Book, number: int, day: date = DAY, **how: str) -> str:
 # --- quota -------------------------------------------------------------------------------------
 
 
-def test_no_team_hands_in_more_than_its_quota(book: Book) -> None:
-    left = [(f.left_today, f.left) for f in (hand_in(book, 0), hand_in(book, 1))]
+def test_no_team_hands_in_more_than_its_quota(log: SubmissionLog) -> None:
+    left = [(f.left_today, f.left) for f in (hand_in(log, 0), hand_in(log, 1))]
     assert left == [(1, 2), (0, 1)]
-    assert "tomorrow" in refused(book, 2)
-    assert hand_in(book, 2, NEXT_DAY).left == 0
-    assert "next phase" in refused(book, 3, NEXT_DAY)
-    assert hand_in(book, 0, team="another").left == 2
-    assert hand_in(book, 0, track="busi").left == 2
+    assert "tomorrow" in refused(log, 2)
+    assert hand_in(log, 2, NEXT_DAY).left == 0
+    assert "next phase" in refused(log, 3, NEXT_DAY)
+    assert hand_in(log, 0, team="another").left == 2
+    assert hand_in(log, 0, track="busi").left == 2
 
 
 @pytest.mark.parametrize(
     "spelling", ["TEAM", " team ", "te\u200aam".replace("\u200a", "a"[:0]), "ｔｅａｍ"]
 )
-def test_another_spelling_is_no_new_team(book: Book, spelling: str) -> None:
+def test_another_spelling_is_no_new_team(log: SubmissionLog, spelling: str) -> None:
     for number in (0, 1):
-        hand_in(book, number)
-    refused(book, 2, team=spelling)
+        hand_in(log, number)
+    refused(log, 2, team=spelling)
 
 
-def test_the_same_files_take_no_quota_again_and_teach_nothing_new(book: Book) -> None:
-    first = hand_in(book, 0, report=make_report(dice=0.80))
-    again = hand_in(book, 0, report=make_report(dice=0.99))
+def test_the_same_files_take_no_quota_again_and_teach_nothing_new(log: SubmissionLog) -> None:
+    first = hand_in(log, 0, report=make_report(dice=0.80))
+    again = hand_in(log, 0, report=make_report(dice=0.99))
     assert first == again
-    assert len(book.submissions) == 1
+    assert len(log.submissions) == 1
 
 
 @pytest.mark.parametrize(
@@ -98,37 +100,39 @@ def test_the_same_files_take_no_quota_again_and_teach_nothing_new(book: Book) ->
         ("usage", False),
     ],
 )
-def test_only_the_submissions_own_failures_take_quota(book: Book, code: str, counts: bool) -> None:
-    own = book.open(make(), STRICT, DAY)
+def test_only_the_submissions_own_failures_take_quota(
+    log: SubmissionLog, code: str, counts: bool
+) -> None:
+    own = log.open(make(), STRICT, DAY)
     error = BusbenchError(code, "case_017 has a lesion of 431 pixels.", "Look at /srv/labels.")
-    told = book.fail(own, STRICT, DAY, error)
+    told = log.fail(own, STRICT, DAY, error)
     assert told.counted is counts
-    assert len(book.submissions) == counts
+    assert len(log.submissions) == counts
     assert told.notice is not None
     assert (told.status, told.notice.code, told.scores) == ("failed", code, None)
     assert "case_017" not in told.model_dump_json() and "/srv" not in told.model_dump_json()
 
 
 def test_a_failure_of_ours_later_gives_back_no_place_that_was_taken_by_their_own(
-    book: Book,
+    log: SubmissionLog,
 ) -> None:
-    own = book.open(make(), STRICT, DAY)
-    book.fail(own, STRICT, DAY, BusbenchError("model-failed", "x", "y"))
-    again = book.open(make(), STRICT, DAY)
-    assert book.fail(again, STRICT, DAY, BusbenchError("disk-full", "x", "y")).counted
-    hand_in(book, 1)
-    refused(book, 2)
+    own = log.open(make(), STRICT, DAY)
+    log.fail(own, STRICT, DAY, BusbenchError("model-failed", "x", "y"))
+    again = log.open(make(), STRICT, DAY)
+    assert log.fail(again, STRICT, DAY, BusbenchError("disk-full", "x", "y")).counted
+    hand_in(log, 1)
+    refused(log, 2)
 
 
-def test_a_killed_evaluation_keeps_its_place_and_resumes_it(book: Book) -> None:
-    first = book.open(make(), STRICT, DAY)  # and then the machine dies
-    assert book.open(make(), STRICT, NEXT_DAY) == first
-    assert len(book.submissions) == 1
+def test_a_killed_evaluation_keeps_its_place_and_resumes_it(log: SubmissionLog) -> None:
+    first = log.open(make(), STRICT, DAY)  # and then the machine dies
+    assert log.open(make(), STRICT, NEXT_DAY) == first
+    assert len(log.submissions) == 1
 
 
 def _take(path: Path, team: str, number: int, taken: object) -> None:
     try:
-        Book(path).open(make(number, team=team), STRICT, DAY)
+        SubmissionLog(path).open(make(number, team=team), STRICT, DAY)
     except BusbenchError:
         return
     taken.put(team)  # type: ignore[attr-defined]
@@ -137,7 +141,7 @@ def _take(path: Path, team: str, number: int, taken: object) -> None:
 def test_submissions_at_once_never_share_the_last_place(tmp_path: Path) -> None:
     fork = multiprocessing.get_context("fork")
     taken = fork.Queue()
-    path = tmp_path / "book.json"
+    path = tmp_path / "log.json"
     racers = [
         fork.Process(target=_take, args=(path, team, number, taken))
         for team in ("a", "b")
@@ -150,45 +154,45 @@ def test_submissions_at_once_never_share_the_last_place(tmp_path: Path) -> None:
         racer.join()
         assert racer.exitcode == 0
     assert won == ["a", "a", "b", "b"] and taken.empty()
-    assert len(Book(path).submissions) == 4
+    assert len(SubmissionLog(path).submissions) == 4
 
 
-def test_a_damaged_book_opens_no_door(book: Book) -> None:
-    book.path.write_text("{}x")
+def test_a_damaged_book_opens_no_door(log: SubmissionLog) -> None:
+    log.path.write_text("{}x")
     with pytest.raises(BusbenchError) as caught:
-        book.open(make(), STRICT, DAY)
+        log.open(make(), STRICT, DAY)
     assert caught.value.code == "feedback-invalid"
 
 
-def test_the_book_is_for_the_organiser_alone(book: Book) -> None:
-    hand_in(book, 0)
-    assert book.path.stat().st_mode & 0o077 == 0
+def test_the_book_is_for_the_organiser_alone(log: SubmissionLog) -> None:
+    hand_in(log, 0)
+    assert log.path.stat().st_mode & 0o077 == 0
 
 
 # --- what is shown -----------------------------------------------------------------------------
 
 
-def test_only_declared_numbers_are_shown_and_rounded(book: Book) -> None:
-    told = hand_in(book, 0, report=make_report(dice=0.81234, hd95=20.49))
+def test_only_declared_numbers_are_shown_and_rounded(log: SubmissionLog) -> None:
+    told = hand_in(log, 0, report=make_report(dice=0.81234, hd95=20.49))
     assert told.scores == {"all": {"dice": 0.81, "hd95": 20.0}}
     assert not told.cases_open
 
 
-def test_the_ladder_shows_nothing_but_a_step_forward(book: Book) -> None:
+def test_the_ladder_shows_nothing_but_a_step_forward(log: SubmissionLog) -> None:
     steps = [(0.800, 20.0), (0.809, 19.2), (0.5, 90.0), (0.8111, 18.9)]
     phase = STRICT.model_copy(update={"quota": None, "quota_per_day": None})
     shown = []
     for number, (dice, hd95) in enumerate(steps):
-        own = book.open(make(number), phase, DAY)
-        told = book.close(own, phase, DAY, make_report(dice=dice, hd95=hd95))
+        own = log.open(make(number), phase, DAY)
+        told = log.close(own, phase, DAY, make_report(dice=dice, hd95=hd95))
         assert told.scores is not None
         shown.append((told.scores["all"]["dice"], told.scores["all"]["hd95"]))
     assert shown == [(0.8, 20.0), (0.8, 20.0), (0.8, 20.0), (0.81, 19.0)]
 
 
-def test_another_teams_best_is_nobodys_ladder(book: Book) -> None:
-    hand_in(book, 0, team="strong", report=make_report(dice=0.9))
-    assert hand_in(book, 0, report=make_report(dice=0.7)).scores["all"]["dice"] == 0.7
+def test_another_teams_best_is_nobodys_ladder(log: SubmissionLog) -> None:
+    hand_in(log, 0, team="strong", report=make_report(dice=0.9))
+    assert hand_in(log, 0, report=make_report(dice=0.7)).scores["all"]["dice"] == 0.7
 
 
 @given(
@@ -198,12 +202,12 @@ def test_another_teams_best_is_nobodys_ladder(book: Book) -> None:
 def test_what_a_ladder_shows_follows_from_its_definition(scores: list[float], step: float) -> None:
     """Against the loop of Blum & Hardt's figure 1, written for a score where more is better."""
     phase = Phase(name="p", steps={"dice": step})
-    book: list[Submitted] = []
+    log: list[Submitted] = []
     best: float | None = None
     for number, score in enumerate(scores):
         own = Submitted.now(make(number), phase, DAY)
-        shown = show(book, own, make_report(dice=score), phase)
-        book.append(own.model_copy(update={"shown": shown}))
+        shown = show(log, own, make_report(dice=score), phase)
+        log.append(own.model_copy(update={"shown": shown}))
         best = rounded(score, step) if best is None or score > best + step else best
         # a score at the very edge of a step may fall on either side
         if abs(abs(score - best) - step) > 1e-9:
@@ -219,9 +223,9 @@ def test_a_rounded_number_is_a_near_multiple_of_its_step(value: float, step: flo
     assert len(repr(shown)) <= 12
 
 
-def test_without_a_policy_everything_is_shown(book: Book) -> None:
+def test_without_a_policy_everything_is_shown(log: SubmissionLog) -> None:
     phase = phase_on(Challenge(), DAY)
-    told = book.close(book.open(make(), phase, DAY), phase, DAY, make_report(dice=0.81234))
+    told = log.close(log.open(make(), phase, DAY), phase, DAY, make_report(dice=0.81234))
     assert told.scores is not None and told.cases_open
     assert told.scores["all"]["dice"] == 0.81234 and "lesion" in told.scores
     assert (told.left, told.left_today) == (None, None)
@@ -280,14 +284,16 @@ def test_phases_that_contradict_themselves_are_refused(phases: list[dict[str, ob
     "day, is_open",
     [(date(2026, 4, 20), False), (date(2026, 4, 30), False), (date(2026, 5, 1), True)],
 )
-def test_exact_results_stay_closed_until_their_day(book: Book, day: date, is_open: bool) -> None:
+def test_exact_results_stay_closed_until_their_day(
+    log: SubmissionLog, day: date, is_open: bool
+) -> None:
     phase = PHASES.phases[1]
-    own = book.open(make(), phase, date(2026, 4, 15))
-    assert book.close(own, phase, day, make_report()).cases_open is is_open
+    own = log.open(make(), phase, date(2026, 4, 15))
+    assert log.close(own, phase, day, make_report()).cases_open is is_open
     if is_open:
-        return demand_open(book.submissions, PHASES, day)
+        return demand_open(log.submissions, PHASES, day)
     with pytest.raises(BusbenchError, match="final") as caught:
-        demand_open(book.submissions, PHASES, day)
+        demand_open(log.submissions, PHASES, day)
     assert caught.value.code == "results-closed"
     return None
 
@@ -299,10 +305,10 @@ def test_the_pages_own_declaration_is_valid() -> None:
     assert names == ["development", "final"]
 
 
-def test_a_phase_that_was_renamed_opens_nothing(book: Book) -> None:
-    hand_in(book, 0)
+def test_a_phase_that_was_renamed_opens_nothing(log: SubmissionLog) -> None:
+    hand_in(log, 0)
     with pytest.raises(BusbenchError, match="test of earlier submissions"):
-        demand_open(book.submissions, Challenge(), DAY)
+        demand_open(log.submissions, Challenge(), DAY)
 
 
 # --- the attack --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from jobs_helpers import ROOT
 
 from harness.challenge import Limits
-from harness.jobs.gpus import a_gpu, usable_gpus
+from harness.execution.gpus import a_gpu, usable_gpus
 from harness.sandbox import ProcessRunner, Stage
 from harness.sandbox.profile import container_settings
 
@@ -48,7 +48,7 @@ def test_two_jobs_of_one_machine_never_hold_the_same_gpu(tmp_path) -> None:
 
 def test_a_gpu_is_free_again_when_who_held_it_was_killed(tmp_path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from harness.jobs.gpus import a_gpu\n"
+        "import sys, time; from pathlib import Path; from harness.execution.gpus import a_gpu\n"
         "with a_gpu(('0',), Path(sys.argv[1])) as gpu: print(gpu, flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from evaluator.errors import BusbenchError
-from harness.sandbox.inspection import RULES, Facts, Ground, demand, judge
+from harness.sandbox.inspection import RULES, ImageConfig, ImagePolicy, demand, judge
 from harness.sandbox.references import follow
 
-SOUND = Facts(
+SOUND = ImageConfig(
     user="65532:65532",
     environment=("PATH", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES", "PYTHON_VERSION"),
     os="linux",
@@ -20,7 +20,7 @@ SOUND = Facts(
     volumes=(),
     entry_point=True,
 )
-GROUND = Ground(architecture="amd64", max_mb=2000)
+GROUND = ImagePolicy(architecture="amd64", max_mb=2000)
 
 
 def test_a_sound_image_is_not_refused() -> None:
@@ -64,7 +64,7 @@ def test_an_image_that_breaks_a_rule_is_refused_with_the_reason(
 
 
 def test_every_reason_is_told_at_once() -> None:
-    bare = Facts.of({})
+    bare = ImageConfig.of({})
     assert {rule.name for rule, _ in judge(bare, GROUND)} == {"user", "platform", "entry point"}
 
 
@@ -85,8 +85,8 @@ def test_facts_are_read_off_what_the_engine_tells() -> None:
             "Cmd": ["python"],
         },
     }
-    expected = Facts("1000", ("PATH", "LD_PRELOAD"), "linux", "amd64", 7, ("/data",), False)
-    assert Facts.of(told) == expected
+    expected = ImageConfig("1000", ("PATH", "LD_PRELOAD"), "linux", "amd64", 7, ("/data",), False)
+    assert ImageConfig.of(told) == expected
 
 
 def test_every_rule_is_tried_above() -> None:

@@ -19,7 +19,7 @@ from jobs_helpers import ROOT, ReadWord, runs
 
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
-from harness.jobs.inputs import Depot, Input, cache_folder, offer
+from harness.execution.inputs import Depot, Input, cache_folder, offer
 
 pytest.importorskip("s3fs", reason="the extra `cluster` is not installed")
 pytest.importorskip("moto.server", reason="the extra `dev` is not installed")
@@ -100,8 +100,8 @@ def test_two_jobs_of_one_machine_fetch_an_input_once(server, tmp_path, cache) ->
     wanted = given(folder)
     (folder / "word").unlink()  # nobody reads it where it came from
     jobs = [ReadWord(f"job-{n}", tmp_path / "out", input=wanted) for n in range(2)]
-    standing = get_done("local:2", jobs)
-    assert not standing.failed and sorted(runs(tmp_path / "out")) == ["job-0", "job-1"]
+    ranked = get_done("local:2", jobs)
+    assert not ranked.failed and sorted(runs(tmp_path / "out")) == ["job-0", "job-1"]
     assert [(tmp_path / "out" / job.word).read_text() for job in jobs] == ["hello of two"] * 2
     assert server.fetches(sha256_bytes(b"hello of two")) == 1
     assert (cache / wanted.digest / "words" / "deep" / "other").read_text() == "world"

@@ -10,7 +10,7 @@ import yaml
 from factories import submission_document
 
 from evaluator.errors import BusbenchError
-from harness.lanes.intake import take
+from harness.submission import take
 
 MODEL = b"not really ONNX: the intake does not look inside"
 

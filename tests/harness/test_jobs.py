@@ -10,16 +10,16 @@ from jobs_helpers import Heard, WriteWord, runs
 
 from evaluator.contract import InputSpec
 from evaluator.errors import BusbenchError
+from harness.benchmark.table import Line, TrackTable, seed, to_markdown
 from harness.challenge import Challenge
-from harness.cli.standing import summary
-from harness.jobs import Chain, Serial, Site, run_chains
-from harness.jobs.driver import Finished, Standing
-from harness.jobs.inputs import Input
-from harness.jobs.job import held, is_done, run_once
-from harness.jobs.participants import TrainImage
-from harness.jobs.table import Line, TrackTable, seed, to_markdown
+from harness.cli.run_view import summary
+from harness.execution import Chain, ExecutionEnvironment, Serial, run_chains
+from harness.execution.inputs import Input
+from harness.execution.job import held, is_done, run_once
+from harness.execution.scheduler import Finished, RunProgress
 from harness.sandbox.failure import killed
-from harness.sandbox.references import Wanted
+from harness.sandbox.references import ImageRequest
+from harness.training.job import TrainImage
 
 
 def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
@@ -29,19 +29,19 @@ def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
 
     heard = Heard()
     chains = [chain("bad", code="model-failed"), chain("good", "fine")]
-    standing = run_chains(chains, Serial(), heard)
+    state = run_chains(chains, Serial(), heard)
     assert runs(tmp_path) == ["bad", "good", "fine", "after-good"]
     assert heard.ended == ["bad: model-failed", "good", "fine", "after-good"]
-    assert [end.error.code for end in standing.failed] == ["model-failed"]
-    assert (standing.total, standing.skipped, standing.left.total()) == (5, 1, 0)
+    assert [end.error.code for end in state.failed] == ["model-failed"]
+    assert (state.total, state.skipped, state.left.total()) == (5, 1, 0)
 
 
 def test_a_job_that_the_recorder_refuses_is_never_run(tmp_path) -> None:
     chains = [Chain((WriteWord(word, tmp_path),)) for word in ("one", "two")]
     heard = Heard(refuses="one")
-    standing = run_chains(chains, Serial(), heard)
+    state = run_chains(chains, Serial(), heard)
     assert runs(tmp_path) == ["two"] and heard.ended == ["one: quota-exceeded", "two"]
-    assert standing.status == 10
+    assert state.status == 10
     kept = Heard(refuses="two")  # what is done needs no leave
     run_chains(chains[1:], Serial(), kept)
     assert kept.ended == ["two"]
@@ -51,8 +51,8 @@ def test_a_follower_that_cannot_be_made_is_a_failure_with_its_reason(tmp_path) -
     def broken() -> WriteWord:
         raise BusbenchError("submission-invalid", "The folds differ.", "Train again.")
 
-    standing = run_chains([Chain((WriteWord("one", tmp_path),), broken)], Serial())
-    assert [end.error.code for end in standing.failed] == ["submission-invalid"]
+    state = run_chains([Chain((WriteWord("one", tmp_path),), broken)], Serial())
+    assert [end.error.code for end in state.failed] == ["submission-invalid"]
 
 
 def test_a_result_with_a_changed_file_does_not_count_as_done(tmp_path) -> None:
@@ -86,30 +86,30 @@ def test_a_submission_is_never_blamed_for_a_worker_that_it_cannot_reach(stage, f
 def test_the_view_tells_what_is_done_who_is_to_blame_and_how_long_is_left(tmp_path) -> None:
     words = ("one", "two", "bad", "worse", "three", "four")
     jobs = [WriteWord(word, tmp_path) for word in words]
-    standing = Standing(Counter(write=len(jobs)), slots=2)
-    standing.take(Finished(jobs[0], 30.0))
-    standing.take(Finished(jobs[1], 0.0, kept=True))  # tells nothing of how long jobs take
-    standing.take(Finished(jobs[2], 10.0, BusbenchError("model-failed", "It failed.", "Mend it.")))
-    standing.take(Finished(jobs[3], 20.0, BusbenchError("disk-full", "It is full.", "Mend it.")))
-    standing.running = tuple(jobs[4:])
-    assert summary(standing) == (
+    state = RunProgress(Counter(write=len(jobs)), slots=2)
+    state.take(Finished(jobs[0], 30.0))
+    state.take(Finished(jobs[1], 0.0, kept=True))  # tells nothing of how long jobs take
+    state.take(Finished(jobs[2], 10.0, BusbenchError("model-failed", "It failed.", "Repair it.")))
+    state.take(Finished(jobs[3], 20.0, BusbenchError("disk-full", "It is full.", "Repair it.")))
+    state.running = tuple(jobs[4:])
+    assert summary(state) == (
         "2 of 6 done · running: write three; write four"
         " · failed: 1 by the submission, 1 by the machine · about 0:00:20 left"
     )
-    assert standing.status == 30
+    assert state.status == 30
 
 
 @pytest.mark.parametrize(("runner", "stage"), [("process", "train"), ("docker", None)])
 def test_who_dies_in_a_container_never_took_the_worker_with_it(tmp_path, runner, stage) -> None:
     job = TrainImage(
         name="net",
-        wanted=Wanted("net@sha256:" + "a" * 64),
+        wanted=ImageRequest("net@sha256:" + "a" * 64),
         command=(),
         bundle=Input(tmp_path),
         facts=make_training_bundle(),
         out=tmp_path / "out",
         keys=None,
-        site=Site(runner, Challenge()),
+        environment=ExecutionEnvironment(runner, Challenge()),
     )
     assert job.stage is None  # nothing of the participant's was running
     (tmp_path / "out.work").mkdir()

@@ -31,9 +31,9 @@ def test_no_job_is_lost_with_the_worker_that_was_killed_while_it_worked(tmp_path
             os.kill(killed[-1], signal.SIGKILL)
 
     with meanwhile(kill_two):
-        standing = get_done("local:2", jobs)
+        state = get_done("local:2", jobs)
     assert len(set(killed)) == 2 and os.getpid() not in processes(tmp_path)
-    assert not standing.failed and standing.left.total() == 0
+    assert not state.failed and state.left.total() == 0
     assert all((tmp_path / job.word).read_text() == job.word for job in jobs)
     assert len(runs(tmp_path)) == len(jobs) + 2  # what was killed ran again, nothing else did
     again = get_done("local:1", jobs)
@@ -42,8 +42,8 @@ def test_no_job_is_lost_with_the_worker_that_was_killed_while_it_worked(tmp_path
 
 def test_a_job_that_kills_its_workers_is_set_aside_and_takes_no_innocent_with_it(tmp_path) -> None:
     jobs = [WriteWord("guilty", tmp_path, kills=9, stage="infer"), WriteWord("innocent", tmp_path)]
-    standing = get_done("local:1", jobs)
-    found = {end.job.word: end.error and end.error.code for end in standing.finished}
+    state = get_done("local:1", jobs)
+    found = {end.job.word: end.error and end.error.code for end in state.finished}
     assert found == {"guilty": "model-failed", "innocent": None}
     assert runs(tmp_path).count("guilty") == 3 and runs(tmp_path).count("innocent") == 1
 
@@ -85,12 +85,12 @@ def test_a_scheduler_that_is_started_anew_gets_what_is_not_done_yet(tmp_path) ->
 
     try:
         with meanwhile(restart):
-            standing = get_done(address, jobs)
+            state = get_done(address, jobs)
     finally:
         for process in (*others, *schedulers):
             process.terminate()
         for process in (*others, *schedulers):
             process.wait()
-    assert not standing.failed and len(schedulers) == 2
+    assert not state.failed and len(schedulers) == 2
     assert all((tmp_path / job.word).read_text() == job.word for job in jobs)
     assert runs(tmp_path).count("word-0") == 1  # done before the scheduler died

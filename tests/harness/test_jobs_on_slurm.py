@@ -43,9 +43,9 @@ def test_no_job_is_lost_with_the_batch_job_that_was_cancelled(slurm, tmp_path, m
         subprocess.run(["scancel", *cancelled], check=True)
 
     with meanwhile(cancel_one):
-        standing = get_done("slurm:1", jobs)
+        state = get_done("slurm:1", jobs)
     assert len(cancelled) == 1
-    assert not standing.failed
+    assert not state.failed
     assert all((tmp_path / job.word).read_text() == job.word for job in jobs)
     assert len(runs(tmp_path)) in (3, 4)  # a worker that is told to go may end what it has
     assert len(set(processes(tmp_path))) == 2  # the worker that was cancelled, and its successor

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
 from harness.ledger import (
+    Ranking,
     RecordedReport,
     Retraction,
-    Standings,
     append,
     rotate,
     sign,
@@ -97,15 +97,15 @@ def test_a_reason_is_one_line_of_plain_text(reason: str) -> None:
 
 def test_the_same_standings_are_recorded_once_until_others_come(keys: Keys, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
-    one, two = Standings(body={"b": [1.5, None], "a": "é"}), Standings(body={})
+    one, two = Ranking(body={"b": [1.5, None], "a": "é"}), Ranking(body={})
     news = [append(ledger, body, keys).new for body in (one, one, two, one, one)]
     assert news == [True, False, True, True, False]
-    assert [entry.body for entry in verify_ledger(ledger).standings] == [one.body, {}, one.body]
+    assert [entry.body for entry in verify_ledger(ledger).ranking] == [one.body, {}, one.body]
 
 
 def test_endless_standings_are_refused() -> None:
-    with pytest.raises(ValidationError, match="standings take more than"):
-        Standings(body={"rows": ["x" * 1024] * 1024})
+    with pytest.raises(ValidationError, match="ranking take more than"):
+        Ranking(body={"rows": ["x" * 1024] * 1024})
 
 
 def test_after_a_rotation_only_the_new_key_writes(
@@ -179,7 +179,7 @@ def test_a_countersignature_does_not_hold_in_another_place(keys: Keys, other_key
 def test_an_unknown_kind_and_a_second_genesis_are_refused(keys: Keys) -> None:
     data = genesis_line(TIME, keys)
     head = verify_bytes(data, "built").head
-    line = entry_line(Standings(body={}), Place(1, head, TIME), keys)
+    line = entry_line(Ranking(body={}), Place(1, head, TIME), keys)
     for kind in ("genesis", "deletion", None, ["report"]):
         assert "no kind" in refused(data + _resign({**json.loads(line), "kind": kind}, keys))
 
@@ -191,7 +191,7 @@ def test_no_byte_of_any_kind_of_entry_changes_unnoticed(
     first = add(ledger, keys, "first")
     start = len(ledger.read_bytes())
     append(ledger, Retraction(entry=first, reason="A wrong split."), keys)
-    append(ledger, Standings(body={"rows": [1, 2.5]}), keys)
+    append(ledger, Ranking(body={"rows": [1, 2.5]}), keys)
     rotate(ledger, keys, other_keys)
     data = ledger.read_bytes()
     for at in range(start, len(data)):
@@ -201,7 +201,7 @@ def test_no_byte_of_any_kind_of_entry_changes_unnoticed(
 def test_numbers_that_json_does_not_know_are_refused(keys: Keys) -> None:
     data = genesis_line(TIME, keys)
     place = Place(1, verify_bytes(data, "built").head, TIME)
-    line = entry_line(Standings(body={"n": 1}), place, keys)
+    line = entry_line(Ranking(body={"n": 1}), place, keys)
     for number in (b"NaN", b"Infinity", b"1e999", b"1.0e0"):
         refused(data + line.replace(b'"n":1}', b'"n":' + number + b"}"))
 

@@ -10,8 +10,8 @@ import pytest
 
 from evaluator.errors import BusbenchError
 from harness.ledger import (
+    Ranking,
     Retraction,
-    Standings,
     append,
     rotate,
     sign,
@@ -36,7 +36,7 @@ def test_an_entry_of_each_kind_says_when_it_was_recorded(
     ledger = tmp_path / "ledger.jsonl"
     report = append(ledger, sign(make_report(), keys), keys, at(TIME)).entry
     append(ledger, Retraction(entry=report.digest, reason="A wrong split."), keys, at(LATER))
-    append(ledger, Standings(body={}), keys, at(LATER))
+    append(ledger, Ranking(body={}), keys, at(LATER))
     rotate(ledger, keys, other_keys, at(LATEST))
     verdict = verify_ledger(ledger)
     assert [entry.time for entry in verdict.recorded] == [TIME, LATER, LATER, LATEST]
@@ -78,7 +78,7 @@ def test_a_clock_that_was_set_back_loses_no_result_and_says_so(
 def test_an_entry_signed_for_a_time_before_the_last_is_refused(keys: Keys) -> None:
     data = genesis_line(LATER, keys)
     head = verify_bytes(data, "built").head
-    line = entry_line(Standings(body={}), Place(1, head, TIME), keys)
+    line = entry_line(Ranking(body={}), Place(1, head, TIME), keys)
     with pytest.raises(BusbenchError, match="before the entry before it"):
         verify_bytes(data + line, "ledger.jsonl")
 

@@ -110,7 +110,7 @@ def test_dropped_moved_and_doubled_entries_are_refused(
 def test_a_chain_computed_anew_without_the_key_is_refused(
     keys: Keys, other_keys: Keys, ledger_bytes: bytes
 ) -> None:
-    """Who drops the first report and mends all digests still lacks the signature."""
+    """Who drops the first report and repairs all digests still lacks the signature."""
     lines = ledger_bytes.splitlines()
     entry = json.loads(lines[2])
     genesis = json.loads(lines[0])

@@ -52,7 +52,7 @@ def test_a_store_holds_the_raw_pixels(phantoms: Path, tmp_path: Path) -> None:
         assert case.label in ("benign", "malignant", "normal")
         assert mask.any() == (case.label != "normal")
         assert case.spacing is not None
-        assert case.mends == ""
+        assert case.repairs == ""
 
 
 def test_the_same_run_again_is_resumed_and_changes_no_byte(phantoms: Path, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_busbra_is_read_under_a_nested_archive_folder(tmp_path: Path) -> None:
     make_busbra(tmp_path / "raw" / "BUSBRA" / "BUSBRA")
     (case,) = prepare("busbra", tmp_path / "raw", tmp_path / "store").store.cases
     assert (case.case_id, case.label, case.patient) == ("bus_0007-l", "benign", "0007")
-    assert (case.birads, case.device, case.mends) == ("3", "GE", "")
+    assert (case.birads, case.device, case.repairs) == ("3", "GE", "")
     assert case.source_image == "BUSBRA/BUSBRA/Images/bus_0007-l.png"
 
 
@@ -215,9 +215,9 @@ def test_metadata_that_disagree_with_the_pixels_are_mended_or_refused(tmp_path: 
     table = make_busbra(tmp_path / "raw") / "bus_data.csv"
     table.write_text(table.read_text().replace("60,40", "60,44").replace("[21,", "[31,"))
     (case,) = prepare("busbra", tmp_path / "raw", tmp_path / "store").store.cases
-    assert "metadata say 60 x 44 pixels" in case.mends
-    assert "metadata say box [31, 11, 20, 10]" in case.mends
-    with pytest.raises(CasesRefusedError, match=r"bus_0007-l\.png would have to be mended"):
+    assert "metadata say 60 x 44 pixels" in case.repairs
+    assert "metadata say box [31, 11, 20, 10]" in case.repairs
+    with pytest.raises(CasesRefusedError, match=r"bus_0007-l\.png would have to be repaired"):
         prepare("busbra", tmp_path / "raw", tmp_path / "strict", strict=True)
 
 
@@ -247,8 +247,8 @@ def test_mends_are_told_beside_refusals(tmp_path: Path) -> None:
     arguments = ["prepare", "busbra", "--raw", str(root), "--out", str(tmp_path / "store")]
     done = CliRunner().invoke(app, arguments)
     assert isinstance(done.exception, CasesRefusedError)
-    assert list(done.exception.mended) == ["bus_0007-l"]
-    assert "1 mended" in done.stderr
+    assert list(done.exception.repaired) == ["bus_0007-l"]
+    assert "1 repaired" in done.stderr
     assert "1 refused" in done.stderr
 
 
@@ -305,7 +305,7 @@ def test_real_busbra_prepares_and_its_wrong_metadata_are_on_record(tmp_path: Pat
     for path in {path for case in some for path in (case.image, *case.masks)}:
         (tmp_path / "raw" / path.parent.name / path.name).symlink_to(path)
     result = prepare("busbra", tmp_path / "raw", tmp_path / "store")
-    assert sorted(result.mended) == MISSTATED
+    assert sorted(result.repaired) == MISSTATED
 
 
 def test_two_cases_of_one_id_are_refused(raw: Path, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_rank_computes_standings_and_says_what_it_did(
     organiser = Organiser(tmp_path, keys)
     organiser.submit("strong", 0.8)
     organiser.submit("weak", 0.3)
-    assert "no standings" in busbench("rank", organiser.ledger).stdout.replace("\n", " ")
+    assert "no ranking" in busbench("rank", organiser.ledger).stdout.replace("\n", " ")
     asked = ("rank", organiser.ledger, "--cases", organiser.runs, "--keys", keys.path)
     first, second = busbench(*asked), busbench(*asked)
     assert (first.returncode, second.returncode) == (0, 0)
@@ -144,7 +144,7 @@ def test_rank_computes_standings_and_says_what_it_did(
     assert max(map(len, narrow.splitlines())) <= 80 and "Latency" not in narrow
     (track,) = json.loads(busbench("rank", organiser.ledger, "--json").stdout)["tracks"]
     assert track["order"] == "mean-rank"
-    assert track["rows"][0]["standing"]["p_first"] == 1.0
+    assert track["rows"][0]["ranked"]["p_first"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from harness.cli import app
 from harness.cli import verbs as _verbs  # noqa: F401  registers them
-from harness.lanes.review import Evidence, rescore, review_splits, scores_differ
+from harness.evaluation.review import Evidence, rescore, review_splits, scores_differ
 from harness.ledger import append, sign, verify_ledger
 from harness.sandbox import ProcessRunner
 from harness.splits import FrozenSplit, Reveal, reveal
@@ -183,7 +183,7 @@ def test_masks_that_were_changed_after_the_scoring_are_named(
     (difference,) = rescored(evaluated, runs)
     assert "fold-all.bits is not the file that was predicted" in difference
     document = json.loads((bits.parent / "predictions.json").read_bytes())
-    document["masks"]["fold-all.bits"] = sha256_file(bits)  # mended, so that they fit again
+    document["masks"]["fold-all.bits"] = sha256_file(bits)  # repaired, so that they fit again
     (bits.parent / "predictions.json").write_text(json.dumps(document))
     (difference,) = rescored(evaluated, runs)
     assert "does not hold its predictions" in difference

@@ -18,15 +18,15 @@ from harness.sandbox.failure import (
     explain,
     explain_engine,
 )
-from harness.sandbox.profile import container_settings, keeper_settings, volume_settings
-from harness.sandbox.signs import ENGINE_SIGNS, LOG_SIGNS
+from harness.sandbox.failure_patterns import ENGINE_SIGNS, LOG_PATTERNS
+from harness.sandbox.profile import container_settings, volume_holder_settings, volume_settings
 from harness.sandbox.stage import Outcome, Stage, StageName
 
 
 def stage(name: str = "infer", **changes: object) -> Stage:
     fields = {
         "name": name,
-        "room": "infer",
+        "component": "infer",
         "command": ("infer", "--images", "{images}", "--out", "{out}"),
         "inputs": {"images": Path("/data/images.age")},
         "output": Path("/data/out"),
@@ -91,7 +91,7 @@ def test_the_output_ends_where_its_limit_ends() -> None:
 
 
 def test_the_keeper_is_as_confined_as_a_stage() -> None:
-    kept = keeper_settings("sha256:abc", "volume")
+    kept = volume_holder_settings("sha256:abc", "volume")
     ran = container_settings(stage(), "sha256:abc", "volume")
     same = ("user", "network_mode", "read_only", "cap_drop", "security_opt", "ipc_mode")
     assert {name: kept[name] for name in same} == {name: ran[name] for name in same}
@@ -187,7 +187,7 @@ def test_nothing_a_participant_writes_makes_a_failure_ours(
 
 def test_every_row_of_the_tables_has_a_known_code() -> None:
     rows = [rule.code for rule in RULES] + [code for code, _ in UNEXPLAINED.values()]
-    rows += [sign.code for sign in (*LOG_SIGNS, *ENGINE_SIGNS) if sign.code is not None]
+    rows += [sign.code for sign in (*LOG_PATTERNS, *ENGINE_SIGNS) if sign.code is not None]
     assert set(rows) <= set(CODES)
     assert set(UNEXPLAINED) == set(CREDIBLE) == set(get_args(StageName))
 

@@ -16,14 +16,14 @@ from harness.ledger import Retraction, append, verify_ledger, verify_report
 from harness.ranking import METRICS, Board
 from harness.ranking.names import plain, xml
 from harness.sealing.keys import Keys
-from harness.site import pages
-from harness.site.charts import ranking
-from harness.site.drawing import WIDE
-from harness.site.edition import Edition
-from harness.site.pages import render
-from harness.site.plots import plots
-from harness.site.shown import MOST, Shown
 from harness.splits import FrozenSplit
+from harness.website import pages
+from harness.website.charts import ranking
+from harness.website.drawing import WIDE
+from harness.website.edition import Edition
+from harness.website.pages import render
+from harness.website.plots import plots
+from harness.website.shown import MOST, Shown
 from tests.conftest import ROOT
 from tests.factories import make_report
 from tests.harness.site_helpers import HOSTILE, Page, edition_of
@@ -63,7 +63,7 @@ def edition(keys: Keys, tmp_path: Path) -> Edition:
 
 @pytest.fixture(scope="module")
 def simulated(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Edition:
-    """A ledger with standings."""
+    """A ledger with ranking."""
     folder = tmp_path_factory.mktemp("simulated")
     simulate(keys, folder / "ledger.jsonl", ENTRANTS[-4:], cases=40)
     return edition_of(keys, folder)
@@ -207,14 +207,14 @@ def test_public_labels_are_said_where_they_are_and_only_there(keys: Keys, tmp_pa
 def test_missing_standings_are_said_and_present_ones_shown(
     edition: Edition, simulated: Edition
 ) -> None:
-    note = "No standings have been computed"
+    note = "No ranking have been computed"
     assert note in page_of(edition).all_text
     page = page_of(simulated)
     assert note not in page.all_text
     first = simulated.board.tracks[0].rows[0]
-    assert first.standing is not None
-    assert f"{first.standing.rank_low}–{first.standing.rank_high}" in page.text
-    assert first.standing.group in page.text
+    assert first.ranked is not None
+    assert f"{first.ranked.rank_low}–{first.ranked.rank_high}" in page.text
+    assert first.ranked.group in page.text
 
 
 def test_plots_that_need_standings_are_left_out_without_them(edition: Edition, drawn: None) -> None:

@@ -20,8 +20,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from harness.ledger import append, sign
 from harness.sealing.keys import Keys
-from harness.site import publish
 from harness.splits import FrozenSplit
+from harness.website import publish
 from tests.conftest import ROOT
 from tests.factories import make_report
 from tests.harness.site_helpers import HOSTILE
@@ -70,7 +70,7 @@ class Tab:
 
 @pytest.fixture(scope="module")
 def served(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose `SUB_PATH` is a site: a track with standings, and one of hostile names."""
+    """A folder whose `SUB_PATH` is a site: a track with ranking, and one of hostile names."""
     folder = tmp_path_factory.mktemp("served")
     lock = FrozenSplit.open(ROOT / "splits" / "busbra" / "subset-v1").lock
     how = {"split_version": lock.version, "split_digest": lock.digest}
@@ -334,7 +334,7 @@ def test_plots_are_readable_by_day_and_by_night(home: str, served: Path, browser
         picture.evaluate("image => image.decode()")
         grey = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("L"), dtype=int)
         assert abs(int(np.median(grey)) - ground) <= 2
-        assert np.abs(grey - ground).max() > 150  # the letters
+        assert np.abs(grey - ground).max() > 150  # the rank_groups
         context.close()
 
 

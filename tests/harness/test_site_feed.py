@@ -13,8 +13,8 @@ import pytest
 
 from harness.ledger import Retraction, append, rotate, sign, verify_ledger
 from harness.sealing.keys import Keys
-from harness.site.edition import Edition
-from harness.site.feeds import ENTRIES, feeds
+from harness.website.edition import Edition
+from harness.website.feeds import ENTRIES, feeds
 from tests.factories import TIME, make_report
 from tests.harness.site_helpers import HOSTILE
 

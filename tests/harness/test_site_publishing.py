@@ -15,15 +15,15 @@ import pytest
 from evaluator.errors import BusbenchError
 from harness.ledger import append, sign
 from harness.sealing.keys import Keys
-from harness.site import publish, publishing
 from harness.splits import FrozenSplit
+from harness.website import publish, publishing
 from tests.conftest import ROOT
 from tests.factories import make_report
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from harness.site import publish
+from harness.website import publish
 publish(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
@@ -38,7 +38,7 @@ def ledger(keys: Keys, tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No plots, which take a second."""
-    monkeypatch.setattr("harness.site.pages.plots", lambda track: iter(()))
+    monkeypatch.setattr("harness.website.pages.plots", lambda track: iter(()))
 
 
 def add(ledger: Path, keys: Keys, method: str) -> None:

@@ -15,11 +15,11 @@ from evaluator.errors import BusbenchError
 from harness.challenge import Phase
 from harness.cli import app
 from harness.cli import verbs as _verbs  # noqa: F401  registers them
-from harness.feedback import Book
-from harness.lanes.evaluate import Evaluation
-from harness.lanes.intake import read_submission
-from harness.lanes.submit import Accepted, RefusedError, submit
+from harness.evaluation.evaluate import Evaluation
 from harness.ledger import verify_ledger
+from harness.quotas import SubmissionLog
+from harness.quotas.submit import Accepted, RefusedError, submit
+from harness.submission import read_submission
 from tests.harness.conftest import Evaluated
 
 DAY = date(2026, 3, 1)
@@ -74,13 +74,13 @@ def test_nothing_is_run_for_a_team_without_quota_or_outside_a_phase(own: Evaluat
     with pytest.raises(BusbenchError) as closed:
         hand_in(own, date(2026, 5, 1), fails=ran)
     assert closed.value.code == "phase-closed"
-    book = Book.beside(own.ledger)
+    log = SubmissionLog.beside(own.ledger)
     hand_in(own)
-    (other,) = book.submissions
+    (other,) = log.submissions
     other = other.model_copy(update={"submission_sha256": "0" * 64})
-    page = json.loads(book.path.read_bytes())
+    page = json.loads(log.path.read_bytes())
     page["submissions"] = [other.document()]  # as if the team had handed in something else
-    book.path.write_text(json.dumps(page))
+    log.path.write_text(json.dumps(page))
     with pytest.raises(BusbenchError) as used_up:
         hand_in(own, fails=ran)
     assert used_up.value.code == "quota-exceeded"

@@ -19,7 +19,7 @@ from harness.ranking import FORMATS, METRICS, Board, to_csv, to_html, to_latex, 
 from harness.ranking.board import rank
 from harness.ranking.cases import CaseTable
 from harness.ranking.names import latex
-from harness.ranking.statistics import make_standings
+from harness.ranking.statistics import make_ranking
 from tests.factories import TIME, digest_of, make_report
 from tests.harness.test_ranking import recorded
 
@@ -41,8 +41,8 @@ HOSTILE = [
 ]
 
 
-def make_board(*reports: Report, standings: bool = True) -> Board:
-    """A board of reports, in whose standings the first is best on every case, and so on."""
+def make_board(*reports: Report, ranking: bool = True) -> Board:
+    """A board of reports, in whose ranking the first is best on every case, and so on."""
     found = recorded(reports)
     complete = [one for one in found if one.report.status == "complete"]
     steps = np.linspace(0.9, 0.5, len(complete)) + np.zeros((12, 1))
@@ -51,7 +51,7 @@ def make_board(*reports: Report, standings: bool = True) -> Board:
         tuple(f"p{n}" for n in range(12)),
         {"dice": steps, "iou": steps, "hd95": 100 * (1 - steps)},
     )
-    told = [make_standings(reports[0], table)] if standings else []
+    told = [make_ranking(reports[0], table)] if ranking else []
     return Board(
         ledger_key=digest_of("key"),
         ledger_head=digest_of("head"),
@@ -163,12 +163,12 @@ def compiler() -> list[str]:
     pytest.skip(message)
 
 
-@pytest.mark.parametrize("standings", [True, False])
+@pytest.mark.parametrize("ranking", [True, False])
 def test_latex_compiles_whatever_the_names(
-    compiler: list[str], tmp_path: Path, standings: bool
+    compiler: list[str], tmp_path: Path, ranking: bool
 ) -> None:
     reports = [make_report(name, name) for name in HOSTILE]
-    board = make_board(*reports, make_report(status="incomplete"), standings=standings)
+    board = make_board(*reports, make_report(status="incomplete"), ranking=ranking)
     (tmp_path / "table.tex").write_text(DOCUMENT % to_latex(board), "utf-8")
     done = subprocess.run(
         [*compiler, "table.tex"],
@@ -223,9 +223,9 @@ def test_groups_and_rank_intervals_are_marked_where_there_are_standings() -> Non
 
 
 def test_without_standings_no_table_pretends_to_groups_and_each_says_why() -> None:
-    board = make_board(*four(), standings=False)
+    board = make_board(*four(), ranking=False)
     for text in (to_markdown(board), to_latex(board), to_html(board)):
-        assert "no standings" in text
+        assert "no ranking" in text
         assert "Group" not in text
     assert {row["order"] for row in csv.DictReader(io.StringIO(to_csv(board)))} == {"aggregate"}
 

@@ -10,8 +10,8 @@ from jobs_helpers import SealedTrack, run, seal_phantoms, write_recipe
 
 from evaluator.errors import BusbenchError
 from harness.cli.training import named_images
-from harness.lanes.intake import read_submission
-from harness.lanes.trained_by import trained_here
+from harness.ledger.provenance import trained_here
+from harness.submission import read_submission
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 DIGEST = "sha256:" + "a" * 64

@@ -21,7 +21,7 @@ from evaluator.contract import GroupScores, MetricSummary, Scores
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge
 from harness.cli.show import print_validation
-from harness.lanes.validate import Validation, merge, one_a_fold, validate
+from harness.evaluation.validation import Validation, merge, one_a_fold, validate
 from harness.sandbox import ProcessRunner
 from harness.sealing.training import TrainingSet
 

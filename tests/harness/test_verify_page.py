@@ -15,7 +15,7 @@ import pytest
 
 from evaluator.contract import write
 from evaluator.files import canonical_json, sha256_bytes
-from harness.ledger import Retraction, Standings, append, rotate, sign, verify_ledger
+from harness.ledger import Ranking, Retraction, append, rotate, sign, verify_ledger
 from harness.splits import FrozenSplit, reveal
 from harness.store import CaseStore
 from tests.factories import make_report
@@ -45,7 +45,7 @@ def published(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) ->
     keys = challenge.keys
     wrong = append(ledger, sign(make_report(team="Müller"), keys), keys).entry.digest
     append(ledger, Retraction(entry=wrong, reason="A wrong split — “v0”."), keys)
-    append(ledger, Standings(body={"mean": 1e-07, "rows": [0.1, 1e22, -0.0]}), keys)
+    append(ledger, Ranking(body={"mean": 1e-07, "rows": [0.1, 1e22, -0.0]}), keys)
     new = keys.renewed(folder / "keys-2")
     rotate(ledger, keys, new)
     append(ledger, sign(make_report(method="later"), new), new)
@@ -113,7 +113,7 @@ def _drop_line(number: int) -> Callable[[Path], None]:
 
 
 def _forge_entry(folder: Path) -> None:
-    """Change a reason, and mend the digest as who lacks the key can."""
+    """Change a reason, and repair the digest as who lacks the key can."""
     lines = (folder / "ledger.jsonl").read_bytes().splitlines()
     entry = json.loads(lines[3])
     entry["reason"] = "No reason at all."
@@ -126,7 +126,7 @@ def _another_key(folder: Path) -> None:
     shutil.copy(folder / "keys-2" / "report.pub", folder / "report.pub")
 
 
-def _mend_lock(folder: Path) -> None:
+def _repair_lock(folder: Path) -> None:
     """Change the lock and its digest together: then no report names it any more."""
     lock = json.loads((folder / "split" / "lock.json").read_bytes())
     lock["seed"] += 1
@@ -143,7 +143,7 @@ LIES: dict[str, Callable[[Path], None]] = {
     "an entry forged with a digest that fits": _forge_entry,
     "another key than the report's": _another_key,
     "a changed lock": _change("split/lock.json", b'"seed": 42', b'"seed": 43'),
-    "a lock that was mended": _mend_lock,
+    "a lock that was repaired": _repair_lock,
     "a changed split": _change("split/split.csv", b",train,", b",test,"),
     "a changed label": _change("reveal.json", b'"class": "benign"', b'"class": "malignant"'),
     "a torn tail": lambda folder: (folder / "ledger.jsonl").open("ab").write(b'{"di') and None,

@@ -1,0 +1,1 @@
+"""Grids of networks and tracks, trained fold by fold and evaluated."""

@@ -1,0 +1,87 @@
+"""Which recipe trains a network? The trainer's own of that name, or a file in its place.
+
+The harness runs no model, so it reads recipes as files; what stands in them the trainer checks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evaluator.errors import BusbenchError
+from evaluator.files import sha256_bytes, write_atomically
+from harness.benchmark.fold import Recipe
+
+
+def packaged() -> dict[str, Path]:
+    """The recipes that come with the reference networks, by name."""
+    spec = importlib.util.find_spec("reference_models")  # found, not imported
+    if spec is None or spec.origin is None:
+        return {}
+    return {path.stem: path for path in sorted(Path(spec.origin).parent.glob("configs/*.yaml"))}
+
+
+def freeze_recipes(
+    networks: tuple[str, ...], files: Mapping[str, Path], folder: Path
+) -> list[Recipe]:
+    """Copy each network's recipe to `folder`, so that every fold is trained by the same bytes.
+
+    Args:
+        files: recipes that stand in for packaged ones, by the network's name.
+
+    Raises:
+        BusbenchError: `usage` where there is none of a name; `output-exists` where `folder` holds
+            another one already.
+    """
+    known = packaged()
+    for name in files.keys() - set(networks):
+        raise BusbenchError("usage", f"--recipe {name} is for none of --networks.", "Add it there.")
+    recipes = []
+    for name in networks:
+        source = files.get(name) or known.get(name)
+        if source is None:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"Did you mean {near[0]}? " if near else ""
+            remedy = f"{hint}There are {', '.join(known)}; any other needs --recipe."
+            raise BusbenchError("usage", f"There is no recipe {name!r}.", remedy)
+        recipes.append(_freeze(name, source, folder / f"{name}.yaml"))
+    return recipes
+
+
+def _freeze(name: str, source: Path, copy: Path) -> Recipe:
+    try:
+        text = source.read_bytes()
+    except OSError as error:
+        message = f"The recipe {source} cannot be read ({error.strerror})."
+        raise BusbenchError("usage", message, "Name a YAML file with --recipe.") from error
+    _mapping(text, source)
+    if not copy.exists():
+        write_atomically(copy, text)
+    elif copy.read_bytes() != text:
+        raise BusbenchError(
+            "output-exists",
+            f"{copy} is not {source}: this benchmark was begun with another recipe.",
+            "Name another folder with --out.",
+        )
+    return Recipe(name, copy, sha256_bytes(text))
+
+
+def network_of(recipe: Recipe) -> str:
+    """The network that a recipe trains, by the trainer's name for it."""
+    return str(_mapping(recipe.file.read_bytes(), recipe.file).get("network", recipe.network))
+
+
+def _mapping(text: bytes, source: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        message = f"{source} is no YAML: {str(error).splitlines()[0]}."
+        raise BusbenchError("usage", message, "Correct the recipe.") from error
+    if not isinstance(value, dict):
+        raise BusbenchError("usage", f"{source} is no recipe.", "See docs/train.md for one.")
+    return value

@@ -1,0 +1,142 @@
+"""How does a finished benchmark read beside the published one?
+
+The table is in the published format: Dice, IoU and HD95 as mean ± standard deviation (ddof 1) over
+the fold models, each scored on the whole test set; GFLOPs as multiply-accumulates / 1e9, and
+parameters, both counted from the ONNX graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from evaluator.contract import Contract, InputSpec, Name, Report
+from harness.ranking import METRICS
+from harness.ranking.metrics import MISSING
+from harness.ranking.names import markdown
+
+DIGITS = {"dice": 4, "iou": 4, "hd95": 2}  # as published
+
+
+class SeedNetwork(Contract):
+    """A row of the published table."""
+
+    title: str
+    parameters: float  # millions
+    gflops: float
+    flaw: str | None = None  # why the counts are not the network's
+
+
+class Seed(Contract):
+    """The published numbers."""
+
+    networks: dict[str, SeedNetwork]
+    tracks: dict[str, dict[Literal["dice", "iou", "hd95"], tuple[float, str]]]
+
+
+class Line(Contract):
+    """One network's result on one track."""
+
+    recipe: Name
+    network: str
+    input: InputSpec
+    report: Report
+
+
+class TrackTable(Contract):
+    """All results on one track; `missing` are networks whose jobs failed."""
+
+    track: Name
+    lines: tuple[Line, ...]
+    missing: tuple[Name, ...] = Field(default=())
+
+
+def seed() -> Seed:
+    """The published numbers, as they stand in `seed.yaml`."""
+    text = (resources.files("harness.execution") / "seed.yaml").read_text(encoding="utf-8")
+    return Seed.model_validate(yaml.safe_load(text))
+
+
+def to_markdown(tables: Sequence[TrackTable]) -> str:
+    """One pipe table a track, with what its numbers are below it."""
+    return "\n".join(_track(table, seed()) for table in tables)
+
+
+def _track(table: TrackTable, published: Seed) -> str:
+    units = table.lines[0].report.scores.units if table.lines else {}
+    heads = [
+        *("Network", "Input", *(metric.title(units) for metric in METRICS)),
+        *("GFLOPs", "Params [M]", "published GFLOPs", "published Params [M]"),
+    ]
+    rows = [_line(line, published) for line in table.lines]
+    rows += [[markdown(name), *["failed"] * 4, *[MISSING] * 4] for name in table.missing]
+    rows += _published(table.track, published)
+    rule = ["---", *["--:"] * (len(heads) - 1)]
+    pipes = ["| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows)]
+    return "\n".join([f"### {_caption(table)}", "", *pipes, "", *_notes(table, published), ""])
+
+
+def _caption(table: TrackTable) -> str:
+    if not table.lines:
+        return table.track
+    report = table.lines[0].report
+    cases = report.scores.groups["all"].cases
+    return f"{report.track}, split {report.split_version}, {cases} test cases"
+
+
+def _line(line: Line, published: Seed) -> list[str]:
+    group = line.report.scores.groups["all"]
+    theirs = published.networks.get(line.network)
+    gmacs = [model.gmacs for model in line.report.models]
+    counted = None if None in gmacs else max(value for value in gmacs if value is not None)
+    parameters = max(model.parameters for model in line.report.models) / 1e6
+    name = theirs.title if theirs and line.recipe == line.network else line.recipe
+    mark = "" if line.report.status == "complete" else " (incomplete)"
+    return [
+        markdown(name) + mark,
+        f"{line.input.height} × {line.input.width}",
+        *(_score(group.metrics.get(metric.key), DIGITS[metric.key]) for metric in METRICS),
+        MISSING if counted is None else f"{counted:.2f}",
+        f"{parameters:.2f}",
+        *([MISSING] * 2 if theirs is None else _counts(theirs)),
+    ]
+
+
+def _counts(network: SeedNetwork) -> list[str]:
+    mark = " \\*" if network.flaw else ""
+    return [f"{network.gflops:.2f}{mark}", f"{network.parameters:.2f}{mark}"]
+
+
+def _score(summary: Any, digits: int) -> str:
+    if summary is None:
+        return MISSING
+    spread = "" if summary.std is None else f" ± {summary.std:.{digits}f}"
+    return f"{summary.mean:.{digits}f}{spread}"
+
+
+def _published(track: str, published: Seed) -> list[list[str]]:
+    best = published.tracks.get(track)
+    if best is None:
+        return []
+    scores = [f"{best[m.key][0]:.{DIGITS[m.key]}f} ({best[m.key][1]})" for m in METRICS]  # type: ignore[index]
+    return [["*best published*", "224 × 224", *scores, *[MISSING] * 4]]
+
+
+def _notes(table: TrackTable, published: Seed) -> list[str]:
+    notes = [
+        "Mean ± standard deviation over the fold models, each on the whole test set. GFLOPs are "
+        "multiply-accumulates / 1e9; they and the parameters are counted from the ONNX files."
+    ]
+    if table.track in published.tracks:
+        notes.append(
+            "The best published scores are of any network there, and were measured on a split by "
+            "image that leaks: patients of its test images stand in training, too. Their HD95 is "
+            "in pixels of the 224 × 224 input, ours of the images themselves."
+        )
+    used = {line.network: published.networks.get(line.network) for line in table.lines}
+    notes += [f"\\* {seen.title}: {seen.flaw}." for seen in used.values() if seen and seen.flaw]
+    return notes

@@ -1,0 +1,140 @@
+"""The whole journey in one go: from raw images to a published leaderboard.
+
+Each step leaves a folder that is there only when it is whole, so a killed demo resumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.contract import GateVerdict, Report, Submission
+from evaluator.progress import Progress
+from harness.audit import audit
+from harness.challenge import Challenge
+from harness.datasets import phantom
+from harness.evaluation.check import check
+from harness.evaluation.evaluate import Evaluation, evaluate
+from harness.ledger import append
+from harness.prepare import prepare
+from harness.ranking.record import record_ranking
+from harness.sandbox import Runner
+from harness.sealing.bundle import Recipients, seal
+from harness.sealing.keys import Keys
+from harness.splits import FrozenSplit, freeze, make_secret, read_secret, secret_path
+from harness.store import CaseStore
+from harness.training.train import TrainSettings, train
+from harness.website import publish
+
+DEMO_VERSION = "demo"
+PHANTOM_PATIENTS = 60
+PHANTOM_SEED = 42
+TRAIN_COMMAND = ("run", "--config", "demo", "--bundle", "{bundle}", "--out", "{out}")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a finished demo left."""
+
+    out: Path
+    report: Report
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger, which holds the one result."""
+        return self.out / "ledger.jsonl"
+
+    @property
+    def site(self) -> Path:
+        """The page of the board."""
+        return self.out / "site" / "index.html"
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What the demo runs on."""
+
+    dataset: str = "phantom"
+    raw: Path | None = None  # null: phantoms are generated
+
+
+def run_demo(
+    settings: DemoSettings,
+    out: Path,
+    runner: Runner,
+    challenge: Challenge,
+    progress: Progress,
+    tell: Callable[[str, str], None],
+) -> Demo:
+    """Go through every room once.
+
+    Args:
+        tell: called with the name of a finished step and one line about it.
+
+    Raises:
+        BusbenchError: the first one of any step.
+    """
+    store, split = _freeze_data(settings, out, progress, tell)
+    keys = Keys.open(out / "keys") if (out / "keys").exists() else Keys.new(out / "keys")
+    recipients = Recipients(keys.images.recipient, keys.labels.recipient)
+    bundles = seal(store, split, recipients, out / "bundles", progress=progress)
+    tell("seal", f"{bundles.training.cases} cases to train on, {bundles.sealed.cases} sealed")
+    submission = train(
+        out / "bundles" / "training",
+        out / "submission",
+        TrainSettings(image=None, command=TRAIN_COMMAND),
+        runner,
+        challenge,
+        progress,
+        keys,
+    )
+    tell("train", f"{submission.method}, {len(submission.models)} folds, exported to ONNX")
+    verdict = check(out / "submission", runner, challenge, progress)
+    tell("check", _checked(submission, verdict))
+    result = evaluate(
+        out / "submission", bundles, keys, out / "runs", runner, challenge, progress=progress
+    )
+    tell("evaluate", _scored(result))
+    demo = Demo(out, result.report)
+    appended = append(demo.ledger, result.signed, keys)
+    tell("ledger", f"entry {appended.entry.number} of {demo.ledger}")
+    for ranked in record_ranking(demo.ledger, [out / "runs"], keys, progress=progress):
+        tell("rank", f"ranking of {ranked.track}: {ranked.state}")
+    publish(demo.ledger, out / "site", [out / "split"])
+    tell("publish", str(demo.site))
+    return demo
+
+
+def _freeze_data(
+    settings: DemoSettings, out: Path, progress: Progress, tell: Callable[[str, str], None]
+) -> tuple[CaseStore, FrozenSplit]:
+    raw = settings.raw
+    if raw is None:
+        raw = out / "raw"
+        if not raw.exists():  # it appears only when it is whole
+            phantom.generate(raw, PHANTOM_PATIENTS, PHANTOM_SEED, progress)
+    store = prepare(settings.dataset, raw, out / "store", progress=progress).store
+    tell("prepare", f"{store.info.cases} cases, {store.info.patients or 'unknown'} patients")
+    report = audit(store, progress=progress)
+    tell("audit", f"{len(report.pairs)} pairs, {len(report.groups)} groups that stay together")
+    path = secret_path(out / "split")
+    secret = read_secret(path) if path.exists() else make_secret(path)
+    split = freeze(store, report, out / "split", version=DEMO_VERSION, secret=secret)
+    tell("freeze", _counted(split.lock.counts))
+    return store, split
+
+
+def _counted(counts: Mapping[str, Mapping[str, int]]) -> str:
+    parts = {part: sum(counts[part].values()) for part in ("train", "test")}
+    return f"{parts['train']} to train on, {parts['test']} held out, by patient"
+
+
+def _checked(submission: Submission, verdict: GateVerdict) -> str:
+    model = verdict.models[0]
+    return f"accepted: {model.parameters:,} parameters, opset {submission.opset}"
+
+
+def _scored(result: Evaluation) -> str:
+    metrics = result.report.scores.groups["all"].metrics
+    return ", ".join(f"{name} {metrics[name].mean:.4f}" for name in ("dice", "iou", "hd95"))

@@ -1,0 +1,69 @@
+"""What do a finished run's files amount to? The report, not yet signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import harness
+from evaluator.contract import Provenance, Report, Scores, Submission, read
+from evaluator.errors import BusbenchError
+from evaluator.predictions import open_predictions
+from harness.evaluation.check import read_verdict
+from harness.sandbox.cached import AGAIN
+from harness.sealing.bundle import Bundles
+
+
+def build_report(
+    folder: Path,
+    submission: Submission,
+    bundles: Bundles,
+    runner: Literal["docker", "process"],
+    identities: Mapping[str, str],
+    trained_here: str | None,
+) -> Report:
+    """State what a finished run's files amount to.
+
+    Raises:
+        BusbenchError: `predictions-invalid` or `stage-crashed` where they contradict each other.
+    """
+    verdict = read_verdict(folder / "gate")
+    predictions = open_predictions(folder / "infer")
+    scores = read(Scores, folder / "score" / "scores.json", "stage-crashed", AGAIN)
+    digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
+    if len(digests) > 1:
+        raise BusbenchError(
+            "predictions-invalid", f"{folder} holds files of two submissions.", AGAIN
+        )
+    sealed = bundles.sealed
+    return Report(
+        team=submission.team,
+        method=submission.method,
+        track=sealed.track,
+        dataset=sealed.dataset,
+        split_version=sealed.split_version,
+        labels=sealed.labels,
+        status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
+        scores=scores,
+        models=verdict.models,
+        runtime=predictions.runtime,
+        provenance=Provenance(
+            submission_sha256=submission.digest,
+            models_sha256=tuple(model.sha256 for model in submission.models),
+            split_digest=sealed.split_digest,
+            sealed_images_sha256=sealed.images_sha256,
+            sealed_labels_sha256=sealed.labels_sha256,
+            predictions_sha256=scores.predictions_sha256,
+            evaluator=dict(identities),
+            runner=runner,
+            busbench=harness.__version__,
+            trained_here=trained_here,
+        ),
+    )
+
+
+def _is_complete(submission: Submission, scores: Scores, folds: int) -> bool:
+    """A result counts when every fold's model gave a valid mask for every test case."""
+    named = {model.fold for model in submission.models}
+    return scores.invalid == 0 and named in ({None}, set(range(folds)))

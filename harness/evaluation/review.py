@@ -1,0 +1,189 @@
+"""What stands behind the reports of a ledger: are the splits frozen, the labels those that were
+committed to, and do the kept predictions give the same numbers again?
+
+Each function gives the differences that it finds, one line each; none means that all holds.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.contract import Report, Scores, SplitLock, read
+from evaluator.errors import BusbenchError
+from evaluator.files import sha256_file
+from evaluator.predictions import DOCUMENT, open_predictions
+from evaluator.progress import Progress, quiet
+from harness.challenge import Challenge
+from harness.evaluation.evaluate import score_stage
+from harness.sandbox import Runner
+from harness.sandbox.cached import run_once, stage_key
+from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys
+from harness.splits import Reveal, read_secret, secret_path, verify
+from harness.splits.manifest import REMEDY
+from harness.store import CaseStore
+
+Reports = Mapping[str, Report]  # what each is called in a difference -> the report
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a reviewer has at hand of the labels: stores with a secret, or reveal documents."""
+
+    stores: Sequence[CaseStore] = ()
+    secret: Path | None = None  # null: beside each split, where a freeze leaves it
+    reveals: Sequence[Reveal] = ()
+
+    def store_of(self, lock: SplitLock) -> CaseStore | None:
+        """The store of the lock's dataset; whether it is the frozen one is for `verify` to say."""
+        return next((s for s in self.stores if s.info.dataset == lock.dataset), None)
+
+    def reveal_of(self, lock: SplitLock) -> Reveal | None:
+        """The reveal document of the lock's split."""
+        return next((r for r in self.reveals if r.split_digest == lock.digest), None)
+
+
+def review_splits(
+    reports: Reports, folder: Path, evidence: Evidence, progress: Progress = quiet
+) -> list[str]:
+    """Hold the reports against the frozen splits under `folder`, and those against their labels.
+
+    Args:
+        folder: a frozen split, or a folder with any number of them below.
+
+    Raises:
+        BusbenchError: `split-invalid` where there is no split, `keys-invalid` where a store is
+            named and there is no secret to open its commitments.
+    """
+    splits = _locks(folder)
+    used = {report.provenance.split_digest for report in reports.values()}
+    found = list(_reports_differ(reports, splits, folder))
+    for digest in sorted(used & splits.keys()):
+        path, lock = splits[digest]
+        store, reveal = evidence.store_of(lock), evidence.reveal_of(lock)
+        secret = None
+        if store is not None and reveal is None:
+            secret = read_secret(evidence.secret or secret_path(path.resolve()))
+        differences = verify(path, store, reveal, secret=secret, progress=progress)
+        found += [f"{path}: {difference}" for difference in differences]
+    locks = [splits[digest][1] for digest in used & splits.keys()]
+    found += _unused(evidence, locks)
+    return found
+
+
+def _locks(folder: Path) -> dict[str, tuple[Path, SplitLock]]:
+    files = sorted(folder.rglob("lock.json"))
+    if not files:
+        raise BusbenchError("split-invalid", f"{folder} holds no frozen split.", REMEDY)
+    locks = [(file.parent, read(SplitLock, file, "split-invalid", REMEDY)) for file in files]
+    return {lock.digest: (path, lock) for path, lock in locks}
+
+
+def _reports_differ(
+    reports: Reports, splits: Mapping[str, tuple[Path, SplitLock]], folder: Path
+) -> Iterator[str]:
+    for name, report in reports.items():
+        digest = report.provenance.split_digest
+        if digest not in splits:
+            yield f"{name}: {folder} holds no split with the digest {digest}"
+            continue
+        lock = splits[digest][1]
+        if (report.dataset, report.split_version) != (lock.dataset, lock.version):
+            yield f"{name}: it names another dataset or version than the split it was scored on"
+
+
+def _unused(evidence: Evidence, locks: Sequence[SplitLock]) -> Iterator[str]:
+    """Evidence that proved nothing must not look as if it had."""
+    for store in evidence.stores:
+        if store.info.dataset not in {lock.dataset for lock in locks}:
+            yield f"{store.path}: no report was scored on a split of it"
+    for reveal in evidence.reveals:
+        if reveal.split_digest not in {lock.digest for lock in locks}:
+            yield f"the reveal document of {reveal.dataset} {reveal.version}: no report needs it"
+
+
+def rescore(
+    reports: Reports,
+    runs: Path,
+    bundles: Sequence[Bundles],
+    keys: Keys,
+    runner: Runner,
+    challenge: Challenge,
+    progress: Progress = quiet,
+) -> list[str]:
+    """Score the kept predictions of every report again and demand the same numbers.
+
+    Args:
+        runs: the folder that `busbench evaluate --out` filled.
+        bundles: the sealed bundles of all tracks concerned.
+
+    Raises:
+        BusbenchError: whatever the scoring stage fails with.
+    """
+    kept = {sha256_file(file): file.parent for file in sorted(runs.glob(f"*/infer/{DOCUMENT}"))}
+    by_labels = {bundle.sealed.labels_sha256: bundle for bundle in bundles}
+    found = []
+    for number, (name, report) in enumerate(reports.items(), start=1):
+        predictions = kept.get(report.provenance.predictions_sha256)
+        bundle = by_labels.get(report.provenance.sealed_labels_sha256)
+        if predictions is None:
+            found.append(f"{name}: {runs} does not hold its predictions")
+        elif bundle is None:
+            found.append(f"{name}: the sealed labels that it was scored with are in no bundle")
+        elif (damage := _damage(predictions)) is not None:
+            found.append(f"{name}: {damage}")
+        else:
+            again = _score_again(predictions, bundle, keys, runner, challenge, progress)
+            found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
+        progress("scoring again", number, len(reports))
+    return found
+
+
+def _damage(predictions: Path) -> str | None:
+    """What is wrong with kept masks, which their document names by digest."""
+    try:
+        open_predictions(predictions)
+    except BusbenchError as error:
+        return error.message
+    return None
+
+
+def _score_again(
+    predictions: Path,
+    bundles: Bundles,
+    keys: Keys,
+    runner: Runner,
+    challenge: Challenge,
+    progress: Progress,
+) -> Scores:
+    with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
+        folder = Path(name)
+        key = stage_key(keys.labels.secret, folder / "keys")
+        stage = score_stage(predictions, folder, bundles.labels, key, challenge)
+        out = run_once(runner, stage, progress)
+        return read(Scores, out / "scores.json", "stage-crashed", "Run the same command again.")
+
+
+def scores_differ(reported: Scores, again: Scores) -> Iterator[str]:
+    """Every number that is another one now, by its name; equal means equal to the last bit."""
+    before, after = _numbers(reported.document()), _numbers(again.document())
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield f"{name} was {before.get(name)} and is {after.get(name)} when scored again"
+
+
+def _numbers(value: object, at: str = "") -> dict[str, object]:
+    """The leaves of a document by their dotted names."""
+    if isinstance(value, dict):
+        parts: Iterator[tuple[object, object]] = iter(value.items())
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    else:
+        return {at: value}
+    leaves: dict[str, object] = {}
+    for name, part in parts:
+        leaves |= _numbers(part, f"{at}.{name}" if at else str(name))
+    return leaves

@@ -1,0 +1,198 @@
+"""`busbench evaluate --part val`: the whole evaluation on public cases, as a participant runs it.
+
+    RUNS/val-<id>/submission/  gate/      as in `evaluate`
+    RUNS/val-<id>/fold-<k>/sealed/        its validation cases, sealed to keys made here
+    RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
+    RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
+    RUNS/val-<id>/val.json                the scores; its presence means done
+
+Each fold's model is scored on the cases that it did not train on. No key of an organiser is needed,
+nothing is signed, and no ledger hears of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyrage
+
+from evaluator.contract import (
+    GateVerdict,
+    GroupScores,
+    MetricSummary,
+    Scores,
+    SealedIndex,
+    Submission,
+    read,
+    write,
+)
+from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
+from evaluator.progress import Progress, quiet
+from evaluator.sealed import seal_archive
+from harness.challenge import Challenge
+from harness.evaluation.check import read_verdict
+from harness.evaluation.evaluate import EvaluateSettings, How, SealedFiles
+from harness.sandbox import Runner
+from harness.sandbox.cached import AGAIN
+from harness.sealing.training import TrainingSet
+from harness.submission import read_submission
+
+SCORES = "val.json"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A finished evaluation on the validation folds."""
+
+    folder: Path
+    submission: Submission
+    scores: Scores
+    folds: tuple[int, ...]  # those that had a model
+
+    @property
+    def one_for_all(self) -> bool:
+        """Whether one model stands for all folds: it has seen every case that it is scored on."""
+        return self.submission.models[0].fold is None
+
+
+def validate(
+    submission_folder: Path,
+    bundle: Path,
+    runs: Path,
+    runner: Runner,
+    challenge: Challenge,
+    settings: EvaluateSettings | None = None,
+    progress: Progress = quiet,
+) -> Validation:
+    """Score each fold's model on its own validation cases.
+
+    Args:
+        bundle: the training bundle, or the folder that holds it.
+
+    Raises:
+        BusbenchError: whatever the submission, the bundle or the machine is to blame for.
+    """
+    training = TrainingSet.open(bundle)
+    submission = read_submission(submission_folder)
+    how = How(runner, challenge, settings or EvaluateSettings(), progress)
+    folder = runs / f"val-{_run_id(submission, training, how)}"
+    how.take_in(submission_folder, folder, training.bundle.track)
+    how.gate(folder)
+    parts = one_a_fold(submission, training.bundle.folds)
+    found = {}
+    for fold, part in parts.items():
+        place = folder / f"fold-{fold}"
+        files = _seal_fold(training, fold, place / "sealed")
+        _narrow(folder, part, place)
+        how.infer_and_score(place, files)
+        found[fold] = read(Scores, place / "score" / "scores.json", "stage-crashed", AGAIN)
+    scores = merge(tuple(found.values()))
+    write(scores, folder / SCORES)
+    return Validation(folder, submission, scores, tuple(found))
+
+
+def _run_id(submission: Submission, training: TrainingSet, how: How) -> str:
+    settings = how.settings
+    decides = {
+        "submission": submission.digest,
+        "bundle": training.bundle.document(),
+        "evaluator": how.identities,
+        "settings": [settings.device, settings.batch_size, settings.backend],
+    }
+    return sha256_bytes(canonical_json(decides))[:16]
+
+
+def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
+    """For each fold that has a model, the submission with that model alone."""
+    by_fold = {model.fold: model for model in submission.models}
+    chosen = {fold: by_fold.get(fold) or by_fold.get(None) for fold in range(folds)}
+    return {
+        fold: submission.model_copy(update={"models": (model,)})
+        for fold, model in chosen.items()
+        if model is not None
+    }
+
+
+def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
+    """Seal a fold's validation cases as the test cases are, to keys that nobody else needs."""
+    files = SealedFiles(
+        images=place / "images.age",
+        image_key=place / "images.key",
+        labels=place / "labels.age",
+        label_key=place / "labels.key",
+    )
+    if place.is_dir():
+        return files
+    cases = sorted(
+        (c.case for c in training.cases if c.fold == fold), key=lambda case: case.case_id
+    )
+    index = SealedIndex(split_digest=training.bundle.split_digest, cases=tuple(cases))
+    partial = place.with_name(f"{place.name}.partial")
+    with disk_errors(partial):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for archive, key, content in (
+            (files.images, files.image_key, map(training.image, cases)),
+            (files.labels, files.label_key, map(training.mask, cases)),
+        ):
+            identity = pyrage.x25519.Identity.generate()
+            sealed = seal_archive(index, content, str(identity.to_public()))
+            write_atomically(partial / archive.name, sealed)
+            write_atomically(partial / key.name, f"{identity}\n".encode())
+        partial.replace(place)
+    return files
+
+
+def _narrow(folder: Path, part: Submission, place: Path) -> None:
+    """The submission and the gate's verdict, for one fold's model."""
+    verdict = read_verdict(folder / "gate")
+    model = part.models[0]
+    if not (place / "submission").is_dir():
+        partial = place / "submission.partial"
+        with disk_errors(partial):
+            partial.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / "submission" / model.file, partial / model.file)
+            write_atomically(partial / "submission.yaml", canonical_json(part.document()))
+            partial.replace(place / "submission")
+    counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
+    narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
+    write(narrowed, place / "gate" / "gate.json")
+
+
+def merge(folds: Sequence[Scores]) -> Scores:
+    """The scores of models that were each scored on other cases.
+
+    A group's mean is that over its folds, like a report's, and so is the standard deviation; a
+    group that a fold lacks is taken over the others. Intervals are left out: they would mix
+    patients with models.
+    """
+    names = dict.fromkeys(name for scores in folds for name in scores.groups)
+    return Scores(
+        metric_profile=folds[0].metric_profile,
+        units=folds[0].units,
+        groups={
+            name: _merged([s.groups[name] for s in folds if name in s.groups]) for name in names
+        },
+        true_negatives=sum(scores.true_negatives for scores in folds),
+        invalid=sum(scores.invalid for scores in folds),
+        predictions_sha256=sha256_bytes(
+            canonical_json([scores.predictions_sha256 for scores in folds])
+        ),
+    )
+
+
+def _merged(groups: Sequence[GroupScores]) -> GroupScores:
+    metrics = {}
+    for name in groups[0].metrics:
+        means = tuple(group.metrics[name].mean for group in groups)
+        std = float(np.std(means, ddof=1)) if len(means) > 1 else None
+        metrics[name] = MetricSummary(mean=float(np.mean(means)), std=std, folds=means)
+    return GroupScores(
+        cases=sum(group.cases for group in groups),
+        patients=sum(group.patients for group in groups),
+        metrics=metrics,
+    )

@@ -1,0 +1,244 @@
+"""Jobs on other processes or machines, through Dask.
+
+The scheduler holds nothing that matters: whether a job is done, the disk tells, so a lost worker's
+jobs run again, and a restarted scheduler gets those that are not done yet. A job that needs a GPU
+takes the Dask resource `GPU=1`, so that one runs a slot. All machines see the same folders.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import queue
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evaluator.errors import BusbenchError
+from evaluator.progress import quiet
+from harness.execution.job import Job, run_once
+from harness.execution.scheduler import Finished
+from harness.sandbox.failure import killed
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+KILLS = 3  # workers that a job may take with it before it is set aside
+TICK_SECONDS = 2.0
+ASK_SECONDS = 0.5  # between questions of who is at work
+CONNECT_SECONDS = 60
+Texts = tuple[str, str, str, str, str]  # of an error
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a worker tells of a job: errors travel as their texts."""
+
+    seconds: float
+    error: Texts | None = None
+
+
+def do(job: Job) -> Ended:
+    """Run a job on the worker that this is called on, unless it killed its workers before.
+
+    Dask suspects every job that a dead worker had been given, begun or not; so what was begun and
+    never ended is counted beside the result.
+    """
+    begun = time.monotonic()
+    if kills(job) >= KILLS:
+        return Ended(0.0, _texts(killed(job.label, job.stage, KILLS)))
+    with _tally(job).open("a") as handle:
+        handle.write("begun\n")
+    try:
+        run_once(job, quiet)
+    except BusbenchError as error:
+        return Ended(time.monotonic() - begun, _texts(error))
+    finally:
+        forget_kills(job)
+    return Ended(time.monotonic() - begun)
+
+
+def kills(job: Job) -> int:
+    """How often this job was begun and its worker died."""
+    try:
+        return len(_tally(job).read_text().splitlines())
+    except FileNotFoundError:
+        return 0
+
+
+def forget_kills(job: Job) -> None:
+    """Begin to count anew."""
+    _tally(job).unlink(missing_ok=True)
+
+
+def _tally(job: Job) -> Path:
+    job.result.parent.mkdir(parents=True, exist_ok=True)
+    return job.result.with_name(f"{job.result.name}.begun")
+
+
+def _texts(error: BusbenchError) -> Texts:
+    return error.code, error.message, error.remedy, error.stage, error.last_line
+
+
+def _error(code: str, message: str, remedy: str, stage: str, last_line: str) -> BusbenchError:
+    return BusbenchError(code, message, remedy, stage=stage, last_line=last_line)
+
+
+class OnDask:
+    """Runs jobs on the workers of a Dask scheduler.
+
+    Args:
+        address: of the scheduler; should it be lost, one is waited for at the same place.
+        renew: called now and then, to replace workers that are gone for good.
+    """
+
+    def __init__(self, address: str, renew: Callable[[], None]) -> None:
+        self._address, self._renew = address, renew
+        self._client = connect(address)
+        self._jobs: dict[str, tuple[Job, Future, bool]] = {}
+        self._given = itertools.count()  # the same job may have to be given again
+        self._slots = 1
+        self._running: tuple[str, ...] = ()
+        self._asked = -ASK_SECONDS
+        self._ends: queue.Queue[Future] = queue.Queue()
+
+    @property
+    def dashboard(self) -> str:
+        """Where Dask shows its own view."""
+        return str(self._client.dashboard_link)
+
+    def close(self) -> None:
+        """Let go of the scheduler; jobs that run meanwhile come to their end."""
+        self._client.close(timeout=5)
+
+    @property
+    def slots(self) -> int:
+        """See `Executor`: the threads of all workers."""
+        self._ask()
+        return self._slots
+
+    def submit(self, job: Job, *, first: bool = False) -> None:
+        """See `Executor`."""
+        if job.gpu:
+            self._demand_gpu()
+        forget_kills(job)  # of an earlier run, which may have been killed as a whole
+        self._give(job, first)
+
+    def _give(self, job: Job, first: bool) -> None:
+        future = self._client.submit(
+            do,
+            job,
+            key=f"{job.label}-{job.key}-{next(self._given)}",
+            pure=False,
+            priority=10 if first else 0,
+            resources={"GPU": 1} if job.gpu else None,
+        )
+        self._jobs[future.key] = (job, future, first)
+        future.add_done_callback(self._ends.put)
+
+    def running(self) -> tuple[Job, ...]:
+        """See `Executor`."""
+        self._ask()
+        return tuple(self._jobs[key][0] for key in self._running if key in self._jobs)
+
+    def _ask(self) -> None:
+        """Ask the scheduler who is at work, unless that was done just now."""
+        if time.monotonic() < self._asked + ASK_SECONDS:
+            return
+        self._asked = time.monotonic()
+        with suppress(OSError):  # lost just now, which `next` sees to
+            threads, given = self._client.nthreads(), self._client.processing()
+            self._slots = max(1, sum(threads.values()))
+            self._running = tuple(
+                key for worker, keys in given.items() for key in keys[: threads.get(worker, 0)]
+            )
+
+    def next(self) -> Finished | None:
+        """See `Executor`."""
+        try:
+            future = self._ends.get(timeout=TICK_SECONDS)
+        except queue.Empty:
+            self._renew()
+            if self._client.status != "running":
+                self._start_over()
+            return None
+        if future.key not in self._jobs or self._jobs[future.key][1] is not future:
+            return None  # of a scheduler that is gone
+        if future.status in ("cancelled", "lost"):
+            self._start_over()
+            return None
+        job, _, first = self._jobs[future.key]
+        try:
+            end = _finished(job, future)
+        except OSError:  # what it returned is lost with its worker; the job itself is done
+            self._start_over()
+            return None
+        del self._jobs[future.key]
+        if _is_suspected(future) and kills(job) < KILLS:
+            self._give(job, first)  # it was only waiting where another killed the worker
+            return None
+        forget_kills(job)
+        return end
+
+    def _start_over(self) -> None:
+        """Give everything that has not ended to the scheduler that is there now."""
+        with suppress(OSError, TimeoutError):
+            self._client.close(timeout=1)
+        self._client = connect(self._address)
+        left, self._jobs = list(self._jobs.values()), {}
+        for job, _, first in left:
+            self._give(job, first)
+
+    def _demand_gpu(self) -> None:
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        if workers and not any(worker["resources"].get("GPU") for worker in workers):
+            raise BusbenchError(
+                "device-unavailable",
+                "No worker of the cluster offers a GPU.",
+                'Start workers with `--nthreads 1 --resources "GPU=1"`, or use --device cpu.',
+            )
+
+
+def _is_suspected(future: Future) -> bool:
+    from distributed import KilledWorker  # noqa: PLC0415  the extra `cluster`
+
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
+
+
+def _finished(job: Job, future: Future) -> Finished:
+    if future.status == "finished":
+        ended: Ended = future.result()
+        error = None if ended.error is None else _error(*ended.error)
+        return Finished(job, ended.seconds, error)
+    if _is_suspected(future):
+        return Finished(job, 0.0, killed(job.label, job.stage, KILLS))
+    reason = future.exception()
+    message = f"{job.label} ended with {type(reason).__name__}: {str(reason)[:300]}."
+    remedy = "Run the same command again; if it stays, report it with the worker's log."
+    return Finished(job, 0.0, BusbenchError("stage-crashed", message, remedy))
+
+
+def connect(address: str) -> Client:
+    """A client of the scheduler at `address`, for which it waits a while.
+
+    Raises:
+        BusbenchError: `extra-missing`, or `cluster-unavailable` where none answers.
+    """
+    demand_dask()
+    from distributed import Client  # noqa: PLC0415
+
+    try:
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        message = f"No Dask scheduler answers at {address}."
+        remedy = "Start one (`dask scheduler`), then run the same command again to resume."
+        raise BusbenchError("cluster-unavailable", message, remedy) from error
+
+
+def demand_dask() -> None:
+    if importlib.util.find_spec("distributed") is None:
+        remedy = "Install them: pip install 'busbench[cluster]'."
+        raise BusbenchError("extra-missing", "Dask is not installed.", remedy)

@@ -1,0 +1,263 @@
+"""May this team hand in now, and what of its report may it see?
+
+A hidden test set leaks through its scores: whoever may ask often enough, finely enough, climbs to
+its labels (docs/feedback.md has numbers). So a team sees few numbers, rounded, and only those that
+beat its own best by a step: the Ladder of Blum & Hardt (ICML 2015). Everything here is pure.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from evaluator.contract import Contract, Digest, Name, Report, Title
+from evaluator.errors import BusbenchError, Fault
+from harness.challenge import Challenge, Phase, Ranked
+from harness.ranking.metrics import METRICS
+from harness.sandbox.participant_error import ParticipantError, notice
+
+Shown = dict[str, dict[str, float]]  # group of cases -> metric -> what is shown
+ALWAYS = Phase(name="open")
+HIGHER_IS_BETTER: dict[str, bool] = {metric.key: metric.higher_is_better for metric in METRICS}
+
+
+class HandedIn(Protocol):
+    """What a team hands in: a submission, or an image that is going to make one."""
+
+    @property
+    def team(self) -> Title:
+        """Who."""
+
+    @property
+    def method(self) -> Title:
+        """What they call it."""
+
+    @property
+    def track(self) -> Name:
+        """Where."""
+
+    @property
+    def digest(self) -> Digest:
+        """What decides whether it is the same again."""
+
+
+class Submitted(Contract):
+    """A submission that counts towards its team's quota."""
+
+    submission_sha256: Digest  # of an image that trained here: what its pull request declared
+    team: Title
+    method: Title
+    track: Name
+    phase: Name
+    day: date  # UTC
+    shown: Shown | None = None  # null while it is evaluated, and where it failed
+    code: str | None = None  # of the failure
+
+    @classmethod
+    def now(cls, handed_in: HandedIn, phase: Phase, day: date) -> Submitted:
+        """A submission as it enters the submission log."""
+        return cls(
+            submission_sha256=handed_in.digest,
+            team=handed_in.team,
+            method=handed_in.method,
+            track=handed_in.track,
+            phase=phase.name,
+            day=day,
+        )
+
+    @property
+    def rival(self) -> tuple[str, str, str]:
+        """Whose quota it takes: the phase, the track, the team however it is spelled."""
+        return self.phase, self.track, one_spelling(self.team)
+
+
+class Feedback(Contract):
+    """What a participant may read of an evaluation."""
+
+    schema_: Literal["busbench/feedback/v1"] = Field(default="busbench/feedback/v1", alias="schema")
+    team: Title
+    method: Title
+    track: Name
+    phase: Name
+    submission_sha256: Digest
+    status: Literal["complete", "incomplete", "failed"]
+    scores: Shown | None = None  # the team's best so far, where the phase has a ladder
+    units: dict[str, str] = Field(default_factory=dict)
+    notice: ParticipantError | None = None  # of the failure
+    counted: bool  # towards the quota
+    left_today: int | None  # null: no quota
+    left: int | None
+    cases_open: bool  # whether per-case results may be read, too
+
+
+def one_spelling(team: str) -> str:
+    """A team's name such that case, blanks, widths and invisible signs make no new team."""
+    seen = (sign for sign in unicodedata.normalize("NFKC", team) if sign.isprintable())
+    return " ".join("".join(seen).casefold().split())
+
+
+def phase_on(challenge: Challenge, day: date) -> Phase:
+    """The phase that takes submissions on `day`.
+
+    Raises:
+        BusbenchError: `phase-closed` where there is none.
+    """
+    if not challenge.phases:
+        return ALWAYS
+    for phase in challenge.phases:
+        if phase.is_open(day):
+            return phase
+    coming = [p for p in challenge.phases if p.opens is not None and p.opens > day]
+    remedy = (
+        f"Hand in again from {coming[0].opens} on, in the phase {coming[0].name}."
+        if coming
+        else "The challenge is over; run `busbench check` and --part val on your own side."
+    )
+    raise BusbenchError("phase-closed", f"No phase takes submissions on {day}.", remedy)
+
+
+def left(log: Iterable[Submitted], new: Submitted, phase: Phase) -> tuple[int | None, int | None]:
+    """How many more submissions the team of `new` has on its day, and in all; null: no quota."""
+    own = [one for one in log if one.rival == new.rival]
+    today = sum(one.day == new.day for one in own)
+    return (
+        None if phase.quota_per_day is None else max(0, phase.quota_per_day - today),
+        None if phase.quota is None else max(0, phase.quota - len(own)),
+    )
+
+
+def admit(log: Sequence[Submitted], new: Submitted, phase: Phase) -> Submitted:
+    """The entry under which `new` is evaluated: itself, or its own from an earlier time.
+
+    The same files teach nothing new, so they take no quota again.
+
+    Raises:
+        BusbenchError: `quota-exceeded`, with the day from which the team may hand in again.
+    """
+    for one in log:
+        if (one.rival, one.submission_sha256) == (new.rival, new.submission_sha256):
+            return one
+    left_today, left_in_all = left(log, new, phase)
+    if left_in_all == 0:
+        message = f"{new.team} has used its {phase.quota} submissions of the phase {phase.name}."
+        raise BusbenchError("quota-exceeded", message, "Wait for the next phase.")
+    if left_today == 0:
+        message = f"{new.team} has used its {phase.quota_per_day} submissions of {new.day}."
+        raise BusbenchError("quota-exceeded", message, "Hand in again tomorrow (UTC).")
+    return new
+
+
+def consumes(error: BusbenchError) -> bool:
+    """Whether a failure takes quota: only one that the submission is to blame for."""
+    return error.fault is Fault.SUBMISSION
+
+
+def rounded(value: float, step: float) -> float:
+    """`value` to the nearest multiple of `step`, without digits that floating point adds."""
+    return round(round(value / step) * step, max(0, 2 - math.floor(math.log10(step))))
+
+
+def show(log: Iterable[Submitted], own: Submitted, report: Report, phase: Phase) -> Shown:
+    """The numbers of a report that its team may see.
+
+    Args:
+        log: what was shown to anyone so far; only the same team's matters.
+    """
+    groups = {name: scores.metrics for name, scores in report.scores.groups.items()}
+    if phase.steps is None:
+        return {
+            group: {metric: summary.mean for metric, summary in metrics.items()}
+            for group, metrics in groups.items()
+        }
+    earlier = [
+        one.shown
+        for one in log
+        if one.rival == own.rival
+        and one.submission_sha256 != own.submission_sha256
+        and one.shown is not None
+    ]
+    return {
+        group: {
+            metric: _step(groups[group][metric].mean, step, metric, _best(earlier, group, metric))
+            if phase.ladder
+            else rounded(groups[group][metric].mean, step)
+            for metric, step in phase.steps.items()
+            if metric in groups[group]
+        }
+        for group in phase.groups
+        if group in groups
+    }
+
+
+def _best(earlier: Iterable[Shown], group: str, metric: Ranked) -> float | None:
+    values = [shown[group][metric] for shown in earlier if metric in shown.get(group, {})]
+    return _better(metric)(values) if values else None
+
+
+def _better(metric: Ranked) -> Callable[[Iterable[float]], float]:
+    return max if HIGHER_IS_BETTER[metric] else min
+
+
+def _step(value: float, step: float, metric: Ranked, best: float | None) -> float:
+    """One step of the Ladder: the rounded score if it beats the best by a step, else the best."""
+    if best is None:
+        return rounded(value, step)
+    gain = value - best if HIGHER_IS_BETTER[metric] else best - value
+    return rounded(value, step) if gain > step else best
+
+
+def demand_open(log: Iterable[Submitted], challenge: Challenge, day: date) -> None:
+    """Refuse to publish exact results of a phase that hides them still.
+
+    Raises:
+        BusbenchError: `results-closed`, naming the phase.
+    """
+    phases = {phase.name: phase for phase in (*challenge.phases, ALWAYS)}
+    for name in sorted({one.phase for one in log if one.shown is not None}):
+        if name not in phases:
+            message = f"The phase {name} of earlier submissions is not in challenge.yaml."
+            raise BusbenchError("results-closed", message, "Name the right one with --challenge.")
+        if not phases[name].shows_all(day):
+            opens = phases[name].results_open or "a day that challenge.yaml does not name yet"
+            message = f"Exact results of the phase {name} are closed until {opens}."
+            remedy = "Hand out the feedback folders; publish when results_open has come."
+            raise BusbenchError("results-closed", message, remedy)
+
+
+def feedback(
+    log: Sequence[Submitted], own: Submitted, phase: Phase, day: date, report: Report
+) -> Feedback:
+    """What the team may read of a finished evaluation, on `day`."""
+    return _feedback(
+        log, own, phase, day, status=report.status, scores=own.shown, units=report.scores.units
+    )
+
+
+def failure(
+    log: Sequence[Submitted], own: Submitted, phase: Phase, day: date, error: BusbenchError
+) -> Feedback:
+    """What the team may read of an evaluation that failed: no more than the notice of it."""
+    return _feedback(log, own, phase, day, status="failed", notice=notice(error))
+
+
+def _feedback(
+    log: Sequence[Submitted], own: Submitted, phase: Phase, day: date, **found: Any
+) -> Feedback:
+    left_today, left_in_all = left(log, own.model_copy(update={"day": day}), phase)
+    return Feedback(
+        team=own.team,
+        method=own.method,
+        track=own.track,
+        phase=own.phase,
+        submission_sha256=own.submission_sha256,
+        counted=own in log,
+        left_today=left_today,
+        left=left_in_all,
+        cases_open=phase.shows_all(day),
+        **found,
+    )

@@ -1,0 +1,125 @@
+"""Who handed in what, and what were they shown: the submission log beside the ledger.
+
+`<ledger>.log.json` is replaced whole under a lock, so that two submissions at once cannot both
+take a team's last place, and a killed run leaves the submission log as it was before or after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from evaluator.contract import Contract, Report, read, write
+from evaluator.errors import BusbenchError
+from evaluator.files import locked
+from harness.challenge import Phase
+from harness.quotas.policy import (
+    Feedback,
+    HandedIn,
+    Submitted,
+    admit,
+    consumes,
+    failure,
+    feedback,
+    show,
+)
+
+REMEDY = "Restore it from a backup: without it, teams could hand in without end."
+
+
+class Pages(Contract):
+    """The submission log's document."""
+
+    schema_: Literal["busbench/submission-log/v1"] = Field(
+        default="busbench/submission-log/v1", alias="schema"
+    )
+    submissions: tuple[Submitted, ...] = ()
+
+
+@dataclass(frozen=True)
+class SubmissionLog:
+    """The submission log of one ledger."""
+
+    path: Path
+
+    @classmethod
+    def beside(cls, ledger: Path) -> SubmissionLog:
+        """The submission log that belongs to `ledger`; both may still be to come."""
+        return cls(ledger.with_name(f"{ledger.name}.log.json"))
+
+    @property
+    def submissions(self) -> tuple[Submitted, ...]:
+        """All that counts so far; raises `feedback-invalid` where the submission log is damaged."""
+        if not self.path.exists():
+            return ()
+        return read(Pages, self.path, "feedback-invalid", REMEDY).submissions
+
+    def open(self, handed_in: HandedIn, phase: Phase, day: date) -> Submitted:
+        """Take a place in the quota, before anything is run.
+
+        A killed run keeps its place, and the same submission finds it again.
+
+        Raises:
+            BusbenchError: `quota-exceeded` where the team has none left.
+        """
+        with self._locked() as log:
+            own = admit(log, Submitted.now(handed_in, phase, day), phase)
+            if own not in log:
+                self._write((*log, own))
+            return own
+
+    def close(self, own: Submitted, phase: Phase, day: date, report: Report) -> Feedback:
+        """Note what the team is shown of `report`, once and for all, and give it."""
+        with self._locked() as before:
+            log, noted = before, _noted(before, own)
+            if noted.shown is None:
+                shown = show(before, own, report, phase)
+                noted = noted.model_copy(update={"shown": shown, "code": None})
+                log = self._replace(before, own, noted)
+            return feedback(log, noted, phase, day, report)
+
+    def fail(self, own: Submitted, phase: Phase, day: date, error: BusbenchError) -> Feedback:
+        """Note a failure. One that is not the submission's gives its place in the quota back."""
+        with self._locked() as before:
+            log, noted = before, _noted(before, own)
+            if noted.shown is None and noted.code is None:  # else it counts since an earlier run
+                counts = consumes(error)
+                noted = noted.model_copy(update={"code": error.code}) if counts else noted
+                log = self._replace(before, own, noted if counts else None)
+            return failure(log, noted, phase, day, error)
+
+    def _replace(
+        self, log: tuple[Submitted, ...], own: Submitted, new: Submitted | None
+    ) -> tuple[Submitted, ...]:
+        changed = []
+        for one in log:
+            now = new if _is_same(one, own) else one
+            if now is not None:
+                changed.append(now)
+        self._write(tuple(changed))
+        return tuple(changed)
+
+    def _write(self, submissions: tuple[Submitted, ...]) -> None:
+        write(Pages(submissions=submissions), self.path)
+        self.path.chmod(0o600)  # who failed, and why, is nobody's business
+
+    @contextmanager
+    def _locked(self) -> Iterator[tuple[Submitted, ...]]:
+        """The submissions so far, for this process alone."""
+        with locked(self.path.with_name(f".{self.path.name}.lock")):
+            yield self.submissions
+
+
+def _is_same(one: Submitted, own: Submitted) -> bool:
+    return (one.rival, one.submission_sha256) == (own.rival, own.submission_sha256)
+
+
+def _noted(log: tuple[Submitted, ...], own: Submitted) -> Submitted:
+    """How the submission log has `own` now; another process may have finished it meanwhile."""
+    return next((one for one in log if _is_same(one, own)), own)

@@ -1,0 +1,162 @@
+"""What did the organiser compute from every case, and how does it enter the ledger?
+
+The board is a pure function of the ledger, and per-case results stay with the organiser. So the
+statistics that need them are computed once, for exactly the reports that the ledger holds, and
+enter it as a signed entry of kind `ranking`: this document. All orders, probabilities and
+intervals in it are about the complete submissions of one track; see `harness.ranking.statistics`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from evaluator.contract import Contract, Digest, Name, parse
+from evaluator.files import canonical_json
+from harness.ledger import LedgerVerdict
+
+SCHEMA: Literal["busbench/ranking/v1"] = "busbench/ranking/v1"
+CODE = "ledger-invalid"
+REMEDY = "Compute them anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
+Scheme = Literal["mean-rank", "aggregate", "test-based"]
+SCHEMES: tuple[Scheme, ...] = ("mean-rank", "aggregate", "test-based")  # the first is primary
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a metric over the cases: no single extreme case
+MAX_BINS = 32  # of the histogram of ranks
+MAX_OPPONENTS = 50  # of a submission in the tests, and so the size of the significance matrix
+
+
+class Interval(NamedTuple):
+    """A 95 % percentile interval over the resamples; in JSON, `[low, high]`."""
+
+    low: float
+    high: float
+
+
+class RankedMetricScore(Contract):
+    """One metric of one submission over all cases, its fold models averaged case by case."""
+
+    mean: float
+    interval: Interval
+    mean_rank: float  # of its ranks case by case on this metric alone
+    quantiles: tuple[float, ...]  # of the cases, at `QUANTILES`
+    wins: int = Field(ge=0)  # opponents that it is significantly better than
+    tests: int = Field(ge=0)  # opponents that it was tested against
+
+
+class RankedSubmission(Contract):
+    """One complete submission among the others of its track."""
+
+    entry: Digest  # of its report's entry in the ledger
+    rank: int = Field(ge=1)  # primary: by mean rank, ties share the smallest
+    mean_rank: float  # over cases and metrics
+    mean_rank_interval: Interval
+    rank_low: int = Field(ge=1)  # 95 % interval of `rank` over the resamples
+    rank_high: int = Field(ge=1)
+    p_first: float = Field(ge=0, le=1)  # share of resamples where it has rank 1, ties included
+    rank_aggregate: int = Field(ge=1)  # aggregate, then rank
+    rank_test: int = Field(ge=1)  # by significant wins
+    group_first: int = Field(ge=1)  # it is in the groups from this number to the next one
+    group_last: int = Field(ge=1)
+    metrics: dict[str, RankedMetricScore]
+    rank_counts: tuple[int, ...]  # resamples in which its rank fell into each of `rank_bins`
+
+    @property
+    def group(self) -> str:
+        """Its groups as rank_groups: two submissions that share one can't be told apart."""
+        return rank_groups(self.group_first, self.group_last)
+
+
+class Agreement(Contract):
+    """Kendall's tau-b between two schemes' orders of the same submissions."""
+
+    schemes: tuple[Scheme, Scheme]
+    tau: float | None  # null where an order ties all submissions
+
+
+class Stability(Contract):
+    """Kendall's tau-b between a scheme's order and its order in each resample."""
+
+    scheme: Scheme
+    tau: float | None  # mean over the resamples
+    interval: Interval | None
+
+
+class Significance(Contract):
+    """Who is better than whom: one-sided paired Wilcoxon signed-rank tests, adjusted by Holm.
+
+    `adjusted[metric][i][j]` is the p-value of `entries[i]` being better than `entries[j]`; 1 on
+    the diagonal. The entries are in primary order: all submissions, or `MAX_OPPONENTS` of them
+    that are spread evenly over the order where there are more.
+    """
+
+    level: float  # significant is what lies below
+    entries: tuple[Digest, ...]
+    adjusted: dict[str, tuple[tuple[float, ...], ...]]
+
+
+class TrackStatistics(Contract):
+    """What is said of a track's complete submissions together."""
+
+    cases: int
+    patients: int
+    seed: int
+    resamples: int
+    agreement: tuple[Agreement, ...]  # of every pair of schemes
+    stability: tuple[Stability, ...]
+    rank_bins: tuple[int, ...]  # the first rank of each bin of `rank_counts`
+    significance: Significance
+
+
+class TrackRanking(Contract):
+    """The body of a ledger entry of kind `ranking`: those of one track.
+
+    They hold for exactly the entries that `submissions` names.
+    """
+
+    schema_: Literal["busbench/ranking/v1"] = Field(default=SCHEMA, alias="schema")
+    track: Name
+    split_version: Name
+    metric_profile: str
+    statistics: TrackStatistics
+    submissions: tuple[RankedSubmission, ...] = Field(
+        min_length=1
+    )  # in order of rank, team and method
+
+    @property
+    def covers(self) -> frozenset[Digest]:
+        """The report entries that these ranking are about."""
+        return frozenset(ranked.entry for ranked in self.submissions)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(self.covers) != len(self.submissions):
+            raise ValueError("submissions: an entry is named twice")
+        return self
+
+
+def read_ranking(ledger: LedgerVerdict) -> list[TrackRanking]:
+    """The ranking in a ledger, the newest last; what has another schema is passed over.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where one breaks its schema.
+    """
+    return [
+        parse(TrackRanking, canonical_json(found.body), f"entry {found.number}", CODE, REMEDY)
+        for found in ledger.ranking
+        if found.body.get("schema") == SCHEMA
+    ]
+
+
+def rank_groups(first: int, last: int) -> str:
+    """Groups `first` to `last`, from 1, in rank_groups: `A`, or `A–C`."""
+    return _letter(first) if first == last else f"{_letter(first)}–{_letter(last)}"
+
+
+def _letter(number: int) -> str:
+    """1 is A, 26 is Z, 27 is AA."""
+    text = ""
+    while number:
+        number, place = divmod(number - 1, 26)
+        text = chr(ord("A") + place) + text
+    return text

@@ -1,0 +1,157 @@
+"""`busbench rank --cases`: compute the ranking from the organiser's runs, and record them.
+
+The runs hold every case, the ledger says which reports count. Each report is found among the runs
+by the digest of its payload, and its cases must add up to what it signs. Each track's ranking are
+an entry of their own; the same inputs give the same bytes, and are not recorded again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluator.bootstrap import MIN_PATIENTS
+from evaluator.contract import Digest, Name
+from evaluator.errors import BusbenchError
+from evaluator.files import canonical_json, sha256_bytes
+from evaluator.progress import Progress, quiet
+from harness.evaluation.evaluate import REPORT
+from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
+from harness.ledger.entries import MAX_STANDINGS_BYTES
+from harness.ranking.board import by_track, is_complete
+from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
+from harness.ranking.document import TrackRanking, read_ranking
+from harness.ranking.statistics import make_ranking
+from harness.sealing.keys import Keys
+
+CASES = Path("score", "cases.parquet")  # of a run; `evaluator.score` writes it
+FIND = "Name the folder that `busbench evaluate --out` wrote, or evaluate the submission again."
+
+State = Literal["recorded", "unchanged", "too few patients"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one track."""
+
+    track: Name
+    split_version: Name
+    submissions: int
+    state: State
+
+
+def record_ranking(
+    ledger: Path,
+    runs: Sequence[Path],
+    keys: Keys,
+    track: Name | None = None,
+    progress: Progress = quiet,
+) -> list[Outcome]:
+    """Compute the ranking of every track that has a complete submission, and record the new ones.
+
+    Args:
+        runs: the folders of the runs behind the ledger's reports.
+        track: the only one to do; all where it is None.
+
+    Raises:
+        BusbenchError: `cases-invalid` where a report's cases are missing or contradict it, before
+            anything is recorded; `ledger-invalid`, `disk-full` as `append` does.
+    """
+    verdict = verify_ledger(ledger, keys.report)
+    complete = [
+        [entry for entry in entries if is_complete(entry.report)]
+        for entries in by_track(verdict.reports)
+        if track in (None, entries[0].report.track)
+    ]
+    if track is not None and not any(complete):
+        message = f"{ledger} holds no complete result on the track {track}."
+        raise BusbenchError("usage", message, "`busbench rank LEDGER` shows its tracks.")
+    folders = _folders(runs)
+    outcomes = []
+    for number, entries in enumerate(filter(None, complete), start=1):
+        table = _read(entries, folders)
+        enough = len(set(table.patients)) >= MIN_PATIENTS
+        found = make_ranking(entries[0].report, table) if enough else None
+        outcomes.append((entries, found))
+        progress("ranking", number, len(complete))
+    return [_record(ledger, verdict, entries, found, keys) for entries, found in outcomes]
+
+
+def _record(
+    ledger: Path,
+    verdict: LedgerVerdict,
+    entries: Sequence[RecordedReport],
+    found: TrackRanking | None,
+    keys: Keys,
+) -> Outcome:
+    report = entries[0].report
+    state: State = "too few patients"
+    if found is not None:
+        newest = {known.covers: known for known in read_ranking(verdict)}.get(found.covers)
+        state = "unchanged" if newest == found else "recorded"
+    if found is not None and state == "recorded":
+        body = found.document()
+        size = len(canonical_json(body))
+        if size > MAX_STANDINGS_BYTES:
+            message = f"The ranking of {report.track} take {size} bytes, too many for a ledger."
+            raise BusbenchError("ledger-invalid", message, "Divide its submissions into tracks.")
+        append(ledger, Ranking(body=body), keys)
+    return Outcome(report.track, report.split_version, len(entries), state)
+
+
+def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
+    """Where each finished run is, by the digest of its report's payload."""
+    for folder in runs:
+        if not folder.is_dir():
+            raise BusbenchError("cases-invalid", f"{folder} is no folder of runs.", FIND)
+    reports = [path for folder in runs for path in sorted(folder.glob(f"*/{REPORT}"))]
+    digests = ((_payload_sha256(path), path.parent) for path in reports)
+    return {digest: folder for digest, folder in digests if digest is not None}
+
+
+def _payload_sha256(path: Path) -> Digest | None:
+    """None where the file is no report: if the ledger holds it, it will be missed by name."""
+    try:
+        return sha256_bytes(json.loads(path.read_bytes())["payload"].encode())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _read(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> CaseTable:
+    cases = {entry.digest: _cases(entry, folders) for entry in entries}
+    try:
+        return join(cases)
+    except ValueError as error:
+        track = entries[0].report.track
+        raise BusbenchError("cases-invalid", f"The runs on {track}: {error}.", FIND) from error
+
+
+def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFrame:
+    report = entry.report
+    who = f"{report.method} of {report.team} on {report.track} (entry {entry.number})"
+    folder = folders.get(entry.payload_sha256)
+    if folder is None:
+        raise BusbenchError("cases-invalid", f"No run holds the report on {who}.", FIND)
+    try:
+        return average_folds(_rows(folder / CASES), report)
+    except (OSError, ValueError) as error:
+        message = f"{folder / CASES}, of {who}, cannot be used: {error}."
+        raise BusbenchError("cases-invalid", message, FIND) from error
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    try:
+        lacking = sorted(set(COLUMNS) - set(pq.read_schema(path).names))
+        if lacking:
+            raise ValueError(f"it lacks the column {lacking[0]}")
+        table = pq.read_table(path, columns=list(COLUMNS))
+        return pd.DataFrame({name: table[name].to_pandas() for name in COLUMNS})
+    except pa.ArrowException as error:
+        raise ValueError("it is no Parquet file") from error

@@ -1,0 +1,127 @@
+"""Which words explain a failure: of a program in its log, of an engine in its refusal?
+
+Each row's wording is what a known program prints; `failure` says when which table is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FailurePattern:
+    """Words, what they mean, and what to do."""
+
+    pattern: re.Pattern[str]
+    code: str | None  # None: as if unexplained, but in better words
+    says: str  # may hold {stage} and, of a log, the limits' names
+    remedy: str
+
+
+def _words(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+# Near the end of a log, where an exit status alone explains nothing.
+LOG_PATTERNS: tuple[FailurePattern, ...] = (
+    FailurePattern(
+        # Python's, the shell's and the C library's wording of ENOSPC and EFBIG
+        _words(r"no space left on device|errno 28\b|disk quota exceeded|file too large"),
+        "limit-disk",
+        "{stage} found no more space: /out holds {output_mb} MB, /tmp {tmp_mb} MB",
+        "Write less, or ask the organiser for a higher limit in challenge.yaml.",
+    ),
+    FailurePattern(
+        # of a GPU, of C++, of Python, of the system
+        _words(
+            r"out of memory|std::bad_alloc|\bmemoryerror\b|cannot allocate memory"
+            r"|can't allocate memory|alloc_failed"
+        ),
+        "limit-memory",
+        "{stage} found no more memory than its {memory_mb} MB, or than the GPU's",
+        "Use a smaller network or batch, or ask the organiser for a higher limit.",
+    ),
+    FailurePattern(
+        _words(r"can't start new thread|resource temporarily unavailable|fork: retry"),
+        "limit-processes",
+        "{stage} could not start more than {pids} processes and threads",
+        "Start fewer workers, or ask the organiser for a higher limit in challenge.yaml.",
+    ),
+    FailurePattern(
+        _words(r"too many open files"),
+        "limit-processes",
+        "{stage} could not open more than 1024 files at a time",
+        "Close files, or start fewer workers.",
+    ),
+    FailurePattern(
+        _words(
+            r"name resolution|name or service not known|network is unreachable"
+            r"|could not resolve host|failed to establish a new connection"
+        ),
+        None,
+        "{stage} asked for a network, and the sandbox has none",
+        "Put everything that it needs, pretrained weights too, into the image.",
+    ),
+    FailurePattern(
+        _words(r"read-only file system|permission denied"),
+        None,
+        "{stage} wrote where it may not",
+        "Write to the output and to /tmp only, and let user 65532 read what the image holds.",
+    ),
+    FailurePattern(
+        _words(r"shared memory|/dev/shm|bus error"),
+        None,
+        "{stage} ran out of shared memory",
+        "Start fewer loader workers; /dev/shm holds 1 GB, which counts as memory.",
+    ),
+    FailurePattern(
+        _words(r"exec format error"),
+        None,
+        "{stage} is built for another processor",
+        "Build the image for this machine's architecture.",
+    ),
+)
+
+# From an engine that cannot run a stage at all; the last row takes what no other does.
+ENGINE_SIGNS: tuple[FailurePattern, ...] = (
+    FailurePattern(
+        _words(r"could not select device driver|nvidia-container|unresolvable cdi|libnvidia"),
+        "device-unavailable",
+        "The engine cannot give {stage} a GPU",
+        "Install the NVIDIA container toolkit, or use --device cpu.",
+    ),
+    FailurePattern(
+        _words(r"no space left on device|disk quota exceeded"),
+        "disk-full",
+        "The engine's disk is full",
+        "Free some space (`docker system df` tells where), then run the same command again.",
+    ),
+    FailurePattern(
+        _words(
+            r"executable file not found|exec format error|exec: .*(no such file|permission denied)"
+            r"|exec: .*is a directory"
+        ),
+        "image-refused",
+        "The image's entry point cannot be started",
+        "Start the image yourself with the same command and `--user 65532:65532`.",
+    ),
+    FailurePattern(
+        _words(r"no such image"),
+        "image-unavailable",
+        "The engine has lost the image of {stage}",
+        "Run the same command again.",
+    ),
+    FailurePattern(
+        _words(r"mounts denied|bind source path does not exist|bind mount"),
+        "engine-unavailable",
+        "The engine cannot see this machine's files",
+        "Use an engine on this machine, and let it share the folders of the command line.",
+    ),
+    FailurePattern(
+        _words(""),
+        "engine-unavailable",
+        "The engine could not run {stage}",
+        "Look at the engine's log, then run the same command again.",
+    ),
+)

@@ -1,5 +1,0 @@
-"""The site: the board as pages that work from a folder, with no server and no other host."""
-
-from harness.site.publishing import publish
-
-__all__ = ["publish"]

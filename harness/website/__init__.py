@@ -1,0 +1,5 @@
+"""The site: the board as pages that work from a folder, with no server and no other host."""
+
+from harness.website.publishing import publish
+
+__all__ = ["publish"]

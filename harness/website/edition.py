@@ -1,0 +1,165 @@
+"""What is a site made from, and where does each of its pages stand?
+
+Names of files come from what was frozen (tracks, splits, entry numbers), never from a participant,
+and stay the same from one edition to the next, so that links keep.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from evaluator.contract import Digest, SplitLock
+from evaluator.files import canonical_json, sha256_bytes
+from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
+from harness.ranking import METRICS, Board, Row, Track, make_board
+from harness.ranking.metrics import GAP
+from harness.website.words import count
+
+
+@dataclass(frozen=True)
+class Part:
+    """A column of the ranking: Dice over some of the images."""
+
+    group: str
+    label: str
+
+
+PARTS = (Part("lesion", "Lesions, Dice ↑"), Part("normal", "Normals, Dice ↑"))
+
+
+@dataclass(frozen=True)
+class View:
+    """A track and what its page says of it."""
+
+    track: Track
+    leaks: bool  # only where the frozen split is at hand
+
+    @cached_property
+    def name(self) -> str:
+        """Readable, and different for any two tables that cannot be compared."""
+        track = self.track
+        key = (track.dataset, track.split_digest, track.metric_profile, sorted(track.units.items()))
+        return f"{track.track}-{track.split_version}-{sha256_bytes(canonical_json(key))[:8]}"
+
+    @property
+    def file(self) -> str:
+        """Its page."""
+        return f"tracks/{self.name}.html"
+
+    @property
+    def split_file(self) -> str:
+        """The page of its split."""
+        return split_file(self.track.dataset, self.track.split_version, self.track.split_digest)
+
+    @property
+    def size(self) -> str:
+        """How large its test set is."""
+        found = self.track.rows[0].groups.get("all")
+        if found is None:
+            return "unknown"
+        return f"{count(found.cases, 'image')}, {count(found.patients, 'patient')}"
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that any result has. Where all images show a lesion, that part is the whole."""
+        groups = {name for row in self.track.rows for name in row.groups}
+        return tuple(p for p in PARTS if p.group in groups) if self.has_normal else ()
+
+    @cached_property
+    def has_normal(self) -> bool:
+        """Whether there are images without a lesion."""
+        return any("normal" in row.groups for row in self.track.rows)
+
+    def sort_keys(self, row: Row) -> Mapping[str, object]:
+        """What the table is sorted and filtered by, beside method and team."""
+        gap = row.gap
+        found = {metric.key: row.summary(metric.key) for metric in METRICS}
+        found |= {part.group: row.summary("dice", part.group) for part in self.parts}
+        return {
+            "rank": row.rank,
+            **{key: None if one is None else round(one.mean, 6) for key, one in found.items()},
+            "gap": None if gap is None else round(gap.mean, GAP.digits + 3),
+            "parameters": row.parameters,
+            "gflops": None if row.gmacs is None else round(2 * row.gmacs, 6),
+            "latency": round(row.runtime.latency_ms, 4),
+            "origin": "trained here" if row.trained_here else "supplied",
+            "labels": row.labels,
+            "device": row.runtime.device.upper(),
+            "recorded": row.recorded,
+        }
+
+
+@dataclass(frozen=True)
+class Split:
+    """A frozen split that results name."""
+
+    dataset: str
+    version: str
+    digest: Digest
+    tracks: tuple[View, ...]
+
+
+def split_file(dataset: str, version: str, digest: Digest) -> str:
+    """The page of a split."""
+    return f"splits/{dataset}-{version}-{digest[:8]}.html"
+
+
+@dataclass(frozen=True)
+class Edition:
+    """All that a site is made from; `Edition.of` makes one."""
+
+    board: Board
+    ledger: bytes
+    reports: tuple[RecordedReport, ...]  # the superseded and the retracted, too
+    retracted: Mapping[int, RecordedRetraction] = field(default_factory=dict)  # by entry
+    locks: Mapping[Digest, SplitLock] = field(default_factory=dict)  # of splits at hand
+
+    @classmethod
+    def of(
+        cls, verdict: LedgerVerdict, ledger: bytes, locks: Mapping[Digest, SplitLock] | None = None
+    ) -> Edition:
+        """The edition of a verified ledger and its bytes."""
+        return cls(
+            board=make_board(verdict),
+            ledger=ledger,
+            reports=tuple(e for e in verdict.recorded if isinstance(e, RecordedReport)),
+            retracted={one.retracted.number: one for one in verdict.retractions},
+            locks=locks or {},
+        )
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """The tracks, in the board's order."""
+        locks = self.locks
+        return tuple(
+            View(track, track.split_digest in locks and locks[track.split_digest].leaks)
+            for track in self.board.tracks
+        )
+
+    @cached_property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits of all tracks."""
+        found: dict[tuple[str, str, Digest], list[View]] = {}
+        for view in self.views:
+            track = view.track
+            key = (track.dataset, track.split_version, track.split_digest)
+            found.setdefault(key, []).append(view)
+        return tuple(Split(*key, tracks=tuple(views)) for key, views in found.items())
+
+    @cached_property
+    def genesis(self) -> Digest:
+        """The digest of entry 0, which names the ledger whoever signs it now."""
+        return str(json.loads(self.ledger.splitlines()[0])["digest"])
+
+    @cached_property
+    def attestations(self) -> dict[int, bytes]:
+        """The signed envelope of each report, as `busbench verify` takes it, by entry."""
+        entries = (json.loads(line) for line in self.ledger.splitlines())
+        return {
+            entry["number"]: canonical_json(entry["envelope"]) + b"\n"
+            for entry in entries
+            if entry["kind"] == "report"
+        }

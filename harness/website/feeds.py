@@ -1,0 +1,102 @@
+"""What does the site offer to programs: the board as data, a feed, badges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from evaluator.contract import Report
+from evaluator.files import pretty_json
+from harness.ledger import Instant, RecordedReport
+from harness.ranking import METRICS, to_csv
+from harness.ranking.metrics import MISSING
+from harness.ranking.names import xml
+from harness.website.edition import Edition
+from harness.website.rendering import environment
+
+ENTRIES = 100  # in the feed, the last changed first
+SIGN = 6.6  # pixels a letter of a badge takes, about
+
+
+@dataclass(frozen=True)
+class Item:
+    """One result in the feed."""
+
+    number: int
+    digest: str
+    title: str
+    team: str
+    summary: str
+    published: Instant
+    updated: Instant  # later where the result was retracted
+
+
+def feeds(edition: Edition) -> Iterator[tuple[str, bytes]]:
+    """Each file and its bytes."""
+    yield "board.json", pretty_json(edition.board.document())
+    yield "board.csv", to_csv(edition.board).encode()
+    yield "ledger.jsonl", edition.ledger
+    yield "feed.xml", _feed(edition)
+    for number, envelope in edition.attestations.items():
+        yield f"attestations/{number}.dsse.json", envelope
+    badge = environment().get_template("badge.svg.j2")
+    for number, text in badges(edition).items():
+        yield f"badges/{number}.svg", badge.render(_laid_out("BUSBench", text)).encode()
+
+
+def badges(edition: Edition) -> Mapping[int, str]:
+    """What the badge of each report says, by entry."""
+    texts = {entry.number: f"{entry.report.track} · superseded" for entry in edition.reports}
+    for view in edition.views:
+        ranked = len(view.track.ranked)
+        for row in view.track.rows:
+            place = "not ranked" if row.rank is None else f"rank {row.rank} of {ranked}"
+            texts[row.entry] = f"{view.track.track} · {place}"
+    for number in edition.retracted:
+        texts[number] = "retracted"
+    return texts
+
+
+def _laid_out(left: str, right: str) -> dict[str, object]:
+    split = round(SIGN * len(left)) + 12
+    return {
+        "left": left,
+        "right": right,
+        "split": split,
+        "width": split + round(SIGN * len(right)) + 12,
+    }
+
+
+def _feed(edition: Edition) -> bytes:
+    def changed(entry: RecordedReport) -> int:
+        return edition.retracted.get(entry.number, entry).number
+
+    newest = sorted(edition.reports, key=changed, reverse=True)[:ENTRIES]
+    items = [_item(edition, entry) for entry in newest]
+    template = environment().get_template("feed.xml.j2")
+    return template.render(edition=edition, entries=items).encode()
+
+
+def _item(edition: Edition, entry: RecordedReport) -> Item:
+    report, gone = entry.report, edition.retracted.get(entry.number)
+    method, team = (xml(name).strip() or MISSING for name in (report.method, report.team))
+    return Item(
+        number=entry.number,
+        digest=entry.digest,
+        title=f"{method} by {team} on {report.track}",
+        team=team,
+        summary=f"Retracted: {xml(gone.reason)}" if gone else _scores(report),
+        published=entry.time,
+        updated=gone.time if gone else entry.time,
+    )
+
+
+def _scores(report: Report) -> str:
+    everything = report.scores.groups.get("all")
+    found = {} if everything is None else everything.metrics
+    scores = [
+        f"{m.label} {m.number(found[m.key].mean)} {report.scores.units.get(m.key, '')}".strip()
+        for m in METRICS
+        if m.key in found
+    ]
+    return f"{', '.join(scores)}; {report.status}"

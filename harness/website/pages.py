@@ -1,0 +1,171 @@
+"""What stands in each file of the site? A pure function of the edition: no clock, no chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from evaluator.contract import Report
+from evaluator.metrics import METRICS as DEFINED
+from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
+from harness.ledger import RecordedReport
+from harness.website.drawing import Drawing
+from harness.website.edition import Edition, Split, View, split_file
+from harness.website.feeds import badges, feeds
+from harness.website.formulas import FORMULAS
+from harness.website.plots import Plot, plots
+from harness.website.reference import PUBLISHED, READ
+from harness.website.rendering import environment, source
+
+Write = Callable[..., bytes]
+ASSETS = ("style.css", "board.js", "icon.svg")
+
+
+def render(edition: Edition) -> dict[str, bytes]:
+    """Every file of the site, by its path."""
+    return dict(_files(edition))
+
+
+def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
+    for name in ASSETS:
+        yield name, source(name).encode()
+    yield from feeds(edition)
+    yield "index.html", _page(edition, "index", "", tracks=edition.views, references=PUBLISHED)
+    yield "method.html", _method(edition)
+    for view in edition.views:
+        yield from _track(edition, view)
+    yield from _submissions(edition)
+    for split in edition.splits:
+        yield split.tracks[0].split_file, _split(edition, split)
+
+
+def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> bytes:
+    """A page; `root` leads from its folder to the site's."""
+    shared = {"board": edition.board, "root": root, "reference_date": READ, "references": ()}
+    page = environment().get_template(f"{template}.html.j2").render(shared | facts)
+    return _squeeze(page).encode()
+
+
+def _squeeze(text: str) -> str:
+    """Without indentation and empty lines, which are half of a page made by templates."""
+    return "".join(f"{line}\n" for raw in text.split("\n") if (line := raw.strip()))
+
+
+def _track(edition: Edition, view: View) -> Iterator[tuple[str, bytes]]:
+    told = []
+    for plot in plots(view.track):
+        wide, narrow = (f"plots/{view.name}-{plot.kind.name}{end}.svg" for end in ("", "-narrow"))
+        yield wide, plot.wide.svg
+        yield narrow, plot.narrow.svg
+        told.append(_told(plot, wide, narrow))
+    references = [row for row in PUBLISHED if row.dataset == view.track.dataset]
+    yield view.file, _page(edition, "track", view=view, plots=told, references=references)
+
+
+def _told(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
+    def placed(file: str, drawing: Drawing) -> dict[str, Any]:
+        return {"file": file, "width": drawing.width, "height": drawing.height}
+
+    kind = plot.kind
+    return {
+        **{"name": kind.name, "title": kind.title, "caption": kind.caption},
+        **{"alt": f"{kind.title}. {kind.alt}", "cut": plot.cut, "table": plot.table},
+        "note": plot.note,
+        **{"wide": placed(wide, plot.wide), "narrow": placed(narrow, plot.narrow)},
+    }
+
+
+def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
+    rows = {row.entry: (view, row) for view in edition.views for row in view.track.rows}
+    ranked = {_contest(e.report): e.number for e in edition.reports if e.number in rows}
+    splits = {split.digest for split in edition.splits}
+    texts = badges(edition)
+    for entry in edition.reports:
+        report, number = entry.report, entry.number
+        newest = ranked.get(_contest(report))
+        view, row = (None, None) if newest is None else rows[newest]
+        digest = report.provenance.split_digest
+        page = _page(
+            edition,
+            "submission",
+            report=report,
+            number=number,
+            time=entry.time,
+            retracted=edition.retracted.get(number),
+            row=row if newest == number else None,
+            newer=newest if newest != number else None,
+            view=view,
+            split_file=split_file(report.dataset, report.split_version, digest)
+            if digest in splits
+            else None,
+            score_titles=_score_titles(report),
+            evidence=_evidence(entry),
+            badge=f"BUSBench: {texts[number]}",
+        )
+        yield f"submissions/{number}.html", page
+
+
+def _contest(report: Report) -> tuple[object, ...]:
+    """What two reports share of which the later one supersedes the earlier."""
+    units = tuple(sorted(report.scores.units.items()))
+    split = (report.dataset, report.split_version, report.provenance.split_digest)
+    return (report.team, report.method, report.track, *split, report.scores.metric_profile, units)
+
+
+def _score_titles(report: Report) -> dict[str, str]:
+    """The metrics that a report holds, in the order in which they are defined."""
+    held = {key for group in report.scores.groups.values() for key in group.metrics}
+    titles = {}
+    for key in [key for key in DEFINED if key in held]:
+        unit = report.scores.units.get(key)
+        arrow = "↑" if DEFINED[key].higher_is_better else "↓"
+        titles[key] = f"{DEFINED[key].title}{f' [{unit}]' if unit else ''} {arrow}"
+    return titles
+
+
+def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
+    """What produced a report, by digest, and what it ran on."""
+    report, made = entry.report, entry.report.provenance
+    runtime = report.runtime
+    return [
+        ("Ledger entry", entry.digest),
+        ("Submission", made.submission_sha256),
+        ("Frozen split", made.split_digest),
+        ("Sealed images", made.sealed_images_sha256),
+        ("Sealed labels", made.sealed_labels_sha256),
+        ("Predictions", made.predictions_sha256),
+        *((f"Evaluator, {stage}", image) for stage, image in sorted(made.evaluator.items())),
+        ("Trained in image", made.trained_here or "supplied, not trained here"),
+        ("Runner", f"{made.runner}, busbench {made.busbench}"),
+        ("Backend", f"{runtime.backend} {runtime.backend_version}, {runtime.provider}"),
+        ("Device", f"{runtime.device}, {runtime.device_name}, {runtime.threads} threads"),
+    ]
+
+
+def _split(edition: Edition, split: Split) -> bytes:
+    lock = edition.locks.get(split.digest)
+    return _page(edition, "split", split=split, lock=lock, parts=lock.counts if lock else None)
+
+
+def _method(edition: Edition) -> bytes:
+    used = {track.metric_profile for track in edition.board.tracks} | {PROFILES[0]}
+    tables = {profile: _edges(profile) for profile in PROFILES if profile in used}
+    return _page(
+        edition,
+        "method",
+        root="",
+        formulas=[(DEFINED[key].title, *told) for key, told in FORMULAS.items()],
+        edge_tables=tables,
+        references=PUBLISHED,
+    )
+
+
+def _edges(profile: Any) -> Mapping[str, Any]:
+    """The edge table of a profile, without the ordinary row."""
+    table = edge_table(profile)
+    rows = [
+        (str(situation), [str(edge) for edge in table[situation].values()])
+        for situation in Situation
+        if situation is not Situation.ORDINARY
+    ]
+    return {"titles": [metric.title for metric in metrics_of(profile)], "rows": rows}

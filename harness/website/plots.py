@@ -1,0 +1,198 @@
+"""What do a track's plots show, and how are they told to those who can't see them?
+
+Each plot is a row of `KINDS`: its words, the function that draws it, and the same as a table where
+the ranking does not hold its numbers already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from harness.ranking import METRICS, RankedMetric, Row, Track
+from harness.ranking.metrics import MISSING
+from harness.website import charts
+from harness.website.drawing import NARROW, WIDE, Drawing, Look, draw
+from harness.website.matrix import significance
+from harness.website.shown import MOST, Shown
+
+Table = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of plot."""
+
+    name: str
+    title: str
+    caption: str
+    build: Callable[[Shown, Look], charts.Chart | None]  # None where there is nothing to show
+    table: Callable[[Shown], Table] | None = None  # None where the ranking holds the numbers
+    alt: str = "The table above holds the numbers."
+    first: bool = True  # whether it shows the first of many, else some that are spread over all
+    note: Callable[[Shown], str] | None = None  # what else there is to say
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot of one track, drawn for both pages."""
+
+    kind: Kind
+    wide: Drawing
+    narrow: Drawing
+    table: Table | None
+    cut: str  # what is left out, in a sentence
+    note: str
+
+
+def plots(track: Track) -> Iterator[Plot]:
+    """The track's plots, in the order in which they are shown."""
+    rows = track.ranked[:MOST]
+    wide, narrow = (Shown(track, rows, look.signs) for look in (WIDE, NARROW))
+    for kind in KINDS if rows else ():
+        large, small = kind.build(wide, WIDE), kind.build(narrow, NARROW)
+        if large and small:
+            yield Plot(
+                kind,
+                draw(large, WIDE),
+                draw(small, NARROW),
+                table=kind.table(wide) if kind.table else None,
+                cut=wide.cut if kind.first else "",
+                note=kind.note(wide) if kind.note else "",
+            )
+
+
+def _metric_table(
+    shown: Shown, heads: list[str], cells: Callable[[Row, RankedMetric], list[str]]
+) -> Table:
+    titles = [f"{metric.label}, {head}" for metric in METRICS for head in heads]
+    body = [
+        [label, *(c for metric in METRICS for c in cells(row, metric))]
+        for label, row in shown.each()
+    ]
+    return [["Method", *titles], *body]
+
+
+def _quantile_table(shown: Shown) -> Table:
+    def cells(row: Row, metric: RankedMetric) -> list[str]:
+        found = row.ranked.metrics.get(metric.key) if row.ranked else None
+        return [metric.number(value) for value in found.quantiles] if found else [MISSING] * 5
+
+    return _metric_table(shown, ["5 %", "25 %", "median", "75 %", "95 %"], cells)
+
+
+def _wins_table(shown: Shown) -> Table:
+    def cells(row: Row, metric: RankedMetric) -> list[str]:
+        found = row.ranked.metrics.get(metric.key) if row.ranked else None
+        return [f"{found.wins} of {found.tests}"] if found else [MISSING]
+
+    return _metric_table(shown, ["better than"], cells)
+
+
+def _rank_table(shown: Shown) -> Table:
+    body = [
+        [
+            label,
+            str(row.rank),
+            f"{s.rank_low}–{s.rank_high}",
+            f"{s.mean_rank:.2f}",
+            f"{s.p_first:.3f}",
+            *(str(s.rank_aggregate), str(s.rank_test)),
+        ]
+        for label, row in shown.each()
+        if (s := row.ranked)
+    ]
+    heads = ["Rank", "95 % interval", "Mean rank", "Probability of rank 1", "By means", "By tests"]
+    return [["Method", *heads], *body]
+
+
+SCHEME = {"mean-rank": "mean rank", "aggregate": "means", "test-based": "tests"}
+
+
+def _agreement(shown: Shown) -> str:
+    """How far the orders agree, and each with itself on other patients; empty for one result."""
+    told = shown.track.statistics
+    if told is None or all(one.tau is None for one in told.agreement):
+        return ""
+    pairs = [
+        f"{' and '.join(SCHEME[scheme] for scheme in one.schemes)} {_tau(one.tau)}"
+        for one in told.agreement
+    ]
+    selves = [
+        f"{SCHEME[one.scheme]} {_tau(one.tau)}"
+        + (f" ({_tau(one.interval.low)} to {_tau(one.interval.high)})" if one.interval else "")
+        for one in told.stability
+    ]
+    return (
+        "How far the orders agree, as Kendall's τ (1: the same order; −1: the reverse): "
+        f"{', '.join(pairs)}. Each order and its own on patients drawn anew, with "
+        f"95\u00a0% intervals: {', '.join(selves)}."
+    )
+
+
+def _tau(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def _part_table(shown: Shown) -> Table:
+    parts, dice = shown.parts, METRICS[0]
+    body = []
+    for label, row in shown.each():
+        found = [row.summary("dice", part) for part in parts.values()]
+        body.append([label, *(MISSING if one is None else dice.number(one.mean) for one in found)])
+    return [["Method", *parts], *body]
+
+
+KINDS = (
+    Kind(
+        "ranking",
+        "Dots and intervals",
+        "Dot: mean over all test images. Line: 95\u00a0% interval. Small ticks below: the fold "
+        "models.",
+        charts.ranking,
+    ),
+    Kind(
+        "ranks",
+        "How sure is the rank?",
+        "How often each result had each rank when the patients were drawn anew, with replacement: "
+        "the darker, the more often.",
+        charts.rank_map,
+        _rank_table,
+        alt="The table below holds rank, interval and probability of rank 1.",
+        note=_agreement,
+    ),
+    Kind(
+        "distributions",
+        "From image to image",
+        "Over the test images: line from the 5th to the 95th percentile, box from the 25th to the "
+        "75th, mark at the median.",
+        charts.distributions,
+        _quantile_table,
+        alt="The table below holds the percentiles.",
+    ),
+    Kind(
+        "significance",
+        "Who is better than whom?",
+        "Row better than column, by place in the ranking: one-sided Wilcoxon signed-rank tests on "
+        "the patients, adjusted by Holm's method. Where there are many, some of them.",
+        significance,
+        _wins_table,
+        alt="The table below says how many others each result is significantly better than.",
+        first=False,
+    ),
+    Kind(
+        "parts",
+        "By class, lesion size and scanner",
+        "Dice on parts of the test set; Q1 to Q4 are the quarters of lesion size, smallest first.",
+        charts.by_part,
+        _part_table,
+        alt="The table below holds the numbers.",
+    ),
+    Kind(
+        "cost",
+        "Accuracy against cost",
+        "Dice against the floating-point operations for one image, counted in the ONNX graph; the "
+        "scale of cost is logarithmic.",
+        charts.cost,
+    ),
+)

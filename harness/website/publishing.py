@@ -1,0 +1,142 @@
+"""How does a new site take the old one's place, and never stand there half-written?
+
+The site is built beside its place and changes places with the old one in one step. Nothing is
+published but a ledger that holds, and no folder is replaced but a site.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from evaluator.contract import Digest, SplitLock, read
+from evaluator.errors import BusbenchError
+from evaluator.files import disk_errors, pretty_json, sha256_bytes
+from harness.ledger import verify_ledger
+from harness.ranking import Board
+from harness.splits import FrozenSplit
+from harness.website.edition import Edition
+
+SCHEMA = "busbench/site/v1"
+INDEX = "site.json"  # of all other files; what makes a folder a site
+EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
+HERE = -100  # AT_FDCWD
+
+
+def publish(ledger: Path, out: Path, splits: Sequence[Path] = ()) -> Board:
+    """Write the site of `ledger` to the folder `out`.
+
+    The same ledger and the same splits give the same bytes.
+
+    Args:
+        splits: frozen splits, or folders of them, whose audits the site shows.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where the ledger does not hold; `split-invalid` where a
+            split that results name does not; `output-exists` where `out` holds anything but an
+            earlier site; `disk-full` where the disk refuses.
+    """
+    from harness.website.pages import render  # noqa: PLC0415 - the charts' library takes a second
+
+    place = out.resolve()  # a link to a served folder stays a link
+    _demand_site(place)
+    verdict = verify_ledger(ledger)
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    data = b"".join(lines[: verdict.entries])  # not what was appended since
+    wanted = {entry.report.provenance.split_digest for entry in verdict.reports}
+    edition = Edition.of(verdict, data, find_locks(splits, wanted))
+    files = render(edition)
+    with disk_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(place.parent):
+            _demand_site(place)
+            _swap_in(place, files)
+    return edition.board
+
+
+def find_locks(folders: Sequence[Path], wanted: set[Digest]) -> dict[Digest, SplitLock]:
+    """The locks of the frozen splits in `folders` that are among those `wanted`."""
+    remedy = "Name a folder that `busbench freeze` made, or one that holds such folders."
+    found = {}
+    for folder in folders:
+        paths = sorted(folder.rglob("lock.json"))
+        if not paths:
+            raise BusbenchError("split-invalid", f"{folder} holds no frozen split.", remedy)
+        for path in paths:
+            lock = read(SplitLock, path, "split-invalid", remedy)
+            if lock.digest in wanted:
+                found[lock.digest] = FrozenSplit.open(path.parent).lock
+    return found
+
+
+def _swap_in(place: Path, files: Mapping[str, bytes]) -> None:
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed run
+    digests = {name: sha256_bytes(data) for name, data in files.items()}
+    index = {INDEX: pretty_json({"schema": SCHEMA, "files": digests})}
+    for name, data in {**files, **index}.items():
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        (partial / name).write_bytes(data)
+    if not place.exists():
+        partial.rename(place)
+        return
+    _exchange(partial, place)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two folders change names, in one step where the system can: at no moment is either gone.
+
+    Where it can't (not Linux, or an old file system), there is no site for an instant.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename and rename(HERE, os.fsencode(one), HERE, os.fsencode(other), EXCHANGE) == 0:
+        return
+    aside = other.with_name(f"{one.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
+
+
+def _demand_site(place: Path) -> None:
+    """Refuse to replace what is not an earlier site, or holds more than one."""
+    if not place.exists():
+        return
+    if place.is_dir():
+        here = {
+            str(p.relative_to(place)) for p in place.rglob("*") if not p.is_dir() or p.is_symlink()
+        }
+        if here <= _indexed(place / INDEX):
+            return
+    raise BusbenchError(
+        "output-exists",
+        f"{place} holds something that is not a site of ours.",
+        "Name a folder for the site alone, and copy it from there to where it is served.",
+    )
+
+
+def _indexed(path: Path) -> set[str]:
+    """The files of the site that `path` indexes, itself among them; none where it is no index."""
+    try:
+        document = json.loads(path.read_bytes())
+        return {INDEX, *document["files"]} if document["schema"] == SCHEMA else set()
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time swap sites in `folder`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

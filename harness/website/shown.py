@@ -1,0 +1,71 @@
+"""Which results does a plot show, and how is each called in it?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from unicodedata import east_asian_width
+
+from harness.ranking import Row, Track
+from harness.ranking.metrics import MISSING
+from harness.ranking.names import xml
+from harness.website.words import group_title
+
+TITLE = 30  # signs of a scanner
+MOST = 30  # results: beyond that a plot is no longer read
+PARTS = ("benign", "malignant", "normal", "Q1", "Q2", "Q3", "Q4")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The results that a plot shows, first ranked first."""
+
+    track: Track
+    rows: tuple[Row, ...]
+    signs: int  # at most, of a name
+
+    @property
+    def labels(self) -> list[str]:
+        """How each is called in a plot: its method, and where that is not enough, more."""
+        names = [short(row.method, self.signs) for row in self.rows]
+        teams = (short(row.team, self.signs) for row in self.rows)
+        names = _apart(names, teams)
+        return _apart(names, (str(row.entry) for row in self.rows))
+
+    def each(self) -> Iterator[tuple[str, Row]]:
+        """Label and row of each."""
+        return zip(self.labels, self.rows, strict=True)
+
+    @property
+    def cut(self) -> str:
+        """What is left out, in a sentence; empty where nothing is."""
+        ranked = len(self.track.ranked)
+        return f"The first {len(self.rows)} of {ranked}." if ranked > len(self.rows) else ""
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The classes, quarters of lesion size and scanners that any of them has, by title."""
+        there = {name for row in self.rows for name in row.groups}
+        devices = sorted(name for name in there if name.startswith("device "))
+        parts = [part for part in (*PARTS, *devices) if part in there]
+        titles = [short(group_title(part), TITLE) for part in parts]
+        return dict(zip(_apart(titles, map(str, range(len(parts)))), parts, strict=True))
+
+
+def _apart(names: list[str], more: Iterable[str]) -> list[str]:
+    """The names, with something more where two are the same: a plot would take them for one."""
+    count = Counter(names)
+    pairs = zip(names, more, strict=True)
+    return [name if count[name] == 1 else f"{name} · {end}" for name, end in pairs]
+
+
+def short(name: str, signs: int) -> str:
+    """The start of a name, as wide as so many rank_groups; an emoji or an ideograph takes two.
+
+    Cut here, and not by the charts' library: that would cut an emoji in halves, and fail over it.
+    """
+    text = xml(name).strip() or MISSING
+    ends = list(accumulate(1 + (east_asian_width(sign) in "WF") for sign in text))
+    return text if ends[-1] <= signs else text[: sum(end < signs for end in ends)] + "…"

@@ -1,0 +1,230 @@
+"""`busbench rank --cases`: ranking of exactly the ledger's reports, from cases that add up."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from evaluator.errors import BusbenchError
+from harness.ledger import Ranking, Retraction, append, verify_ledger
+from harness.ranking import METRICS, Board, Row, Track, make_board
+from harness.ranking.document import read_ranking
+from harness.ranking.record import CASES, record_ranking
+from harness.ranking.tables import order_note
+from harness.sealing.keys import Keys
+
+pytest.importorskip("evaluator.metrics")  # whose component may not be installed
+
+from tests.harness.runs_helpers import Organiser
+
+SKILLS = {"strong": 0.8, "middling": 0.6, "weak": 0.3}
+
+
+@pytest.fixture
+def organiser(keys: Keys, tmp_path: Path) -> Organiser:
+    found = Organiser(tmp_path, keys)
+    for method, skill in SKILLS.items():
+        found.submit(method, skill)
+    return found
+
+
+def record(organiser: Organiser, track: str | None = None) -> list[str]:
+    outcomes = record_ranking(organiser.ledger, [organiser.runs], organiser.keys, track)
+    return [outcome.state for outcome in outcomes]
+
+
+def board(organiser: Organiser) -> Board:
+    return make_board(verify_ledger(organiser.ledger))
+
+
+def only_track(organiser: Organiser) -> Track:
+    (track,) = board(organiser).tracks
+    return track
+
+
+def rows(track: Track) -> dict[str, Row]:
+    return {row.method: row for row in track.rows}
+
+
+def test_the_board_is_ordered_by_mean_rank_once_standings_are_there(organiser: Organiser) -> None:
+    before = only_track(organiser)
+    assert (before.order, before.statistics) == ("aggregate", None)
+    assert "no ranking" in order_note(before)
+    assert record(organiser) == ["recorded"]
+    after = only_track(organiser)
+    assert after.order == "mean-rank"
+    assert [row.method for row in after.rows] == [*SKILLS]
+    assert [row.ranked.group for row in after.rows if row.ranked] == ["A", "B", "C"]
+    assert "16 cases" in order_note(after) and "8 patients" in order_note(after)
+    assert Board.model_validate(board(organiser).document()) == board(organiser)
+
+
+def test_intervals_of_standings_are_those_of_the_reports(organiser: Organiser) -> None:
+    record(organiser)
+    for row in only_track(organiser).rows:
+        for metric in METRICS:
+            summary = row.groups["all"].metrics[metric.key]
+            assert row.ranked is not None
+            said = row.ranked.metrics[metric.key]
+            assert said.mean == pytest.approx(summary.mean, abs=1e-6)
+            assert said.interval == pytest.approx((summary.ci_low, summary.ci_high), abs=1e-6)
+
+
+def test_the_same_inputs_are_not_recorded_twice(organiser: Organiser) -> None:
+    record(organiser)
+    data = organiser.ledger.read_bytes()
+    assert record(organiser) == ["unchanged"]
+    assert organiser.ledger.read_bytes() == data
+
+
+def test_two_organisers_with_the_same_cases_record_the_same_standings(
+    organiser: Organiser, tmp_path: Path
+) -> None:
+    record(organiser)
+    other = tmp_path / "other"
+    other.mkdir()
+    again = other / "ledger.jsonl"
+    lines = organiser.ledger.read_bytes().splitlines(keepends=True)
+    again.write_bytes(b"".join(lines[:-1]))
+    record_ranking(again, [organiser.runs], organiser.keys)
+    assert again.read_bytes() == organiser.ledger.read_bytes()
+
+
+def test_standings_are_stale_once_a_report_comes(organiser: Organiser) -> None:
+    record(organiser)
+    organiser.submit("newcomer", 0.7)
+    track = only_track(organiser)
+    assert (track.order, track.statistics) == ("aggregate", None)
+    assert all(row.ranked is None for row in track.rows)
+    assert record(organiser) == ["recorded"]
+    assert only_track(organiser).order == "mean-rank"
+    assert rows(only_track(organiser))["newcomer"].rank == 2
+
+
+def test_standings_are_stale_once_a_report_is_retracted(organiser: Organiser) -> None:
+    record(organiser)
+    gone = verify_ledger(organiser.ledger).reports[0].digest
+    append(organiser.ledger, Retraction(entry=gone, reason="wrong weights"), organiser.keys)
+    assert only_track(organiser).order == "aggregate"
+    assert record(organiser) == ["recorded"]
+    assert [row.method for row in only_track(organiser).rows] == ["middling", "weak"]
+
+
+def test_standings_do_not_outlive_a_better_result_of_the_same_method(
+    organiser: Organiser,
+) -> None:
+    record(organiser)
+    organiser.submit("weak", 0.9)
+    assert only_track(organiser).order == "aggregate"
+    record(organiser)
+    assert rows(only_track(organiser))["weak"].rank == 1
+
+
+def test_an_incomplete_result_is_in_no_standings_however_good(organiser: Organiser) -> None:
+    organiser.submit("partial", 0.99, status="incomplete")
+    record(organiser)
+    track = only_track(organiser)
+    assert track.order == "mean-rank"
+    assert (rows(track)["partial"].rank, rows(track)["partial"].ranked) == (None, None)
+    assert track.rows[-1].method == "partial"
+    ((found),) = read_ranking(verify_ledger(organiser.ledger))
+    assert len(found.submissions) == len(SKILLS)
+
+
+def test_tracks_have_standings_of_their_own(organiser: Organiser) -> None:
+    organiser.submit("strong", 0.8, track="busi", folds=1)
+    assert record(organiser, "busi") == ["recorded"]
+    assert [track.order for track in board(organiser).tracks] == ["aggregate", "mean-rank"]
+    assert record(organiser) == ["recorded", "unchanged"]
+    organiser.submit("newcomer", 0.7)
+    assert [track.order for track in board(organiser).tracks] == ["aggregate", "mean-rank"]
+
+
+def test_few_patients_give_no_standings(keys: Keys, tmp_path: Path) -> None:
+    organiser = Organiser(tmp_path, keys, patients=4)
+    organiser.submit("strong", 0.8)
+    assert record(organiser) == ["too few patients"]
+    assert only_track(organiser).order == "aggregate"
+
+
+# --- cases that are not the report's --------------------------------------------------------------
+
+
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def better(cases: pd.DataFrame) -> pd.DataFrame:
+    return cases.assign(dice=cases["dice"] + 0.01)
+
+
+def unknown(cases: pd.DataFrame) -> pd.DataFrame:
+    return cases.assign(hd95=cases["hd95"].where(cases.index > 0))
+
+
+def other_cases(cases: pd.DataFrame) -> pd.DataFrame:
+    return cases.assign(case_id=cases["case_id"].str.replace("c", "d"))
+
+
+CHANGES: dict[str, tuple[Change, str]] = {
+    "better": (better, "not the one that the report signs"),
+    "unknown": (unknown, "no number"),
+    "one fewer": (lambda cases: cases.iloc[1:], "every case of every fold once"),
+    "one twice": (lambda cases: cases.assign(case_id="c000"), "every case of every fold once"),
+    "one fold": (lambda cases: cases[cases["fold"] == 0], "not the one that the report signs"),
+    "a column less": (lambda cases: cases.drop(columns="iou"), "lacks the column iou"),
+    "other cases": (other_cases, "not scored on the same cases"),
+    "nothing": (lambda cases: cases.iloc[:0], "every case of every fold once"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_cases_that_contradict_a_report_are_refused(organiser: Organiser, change: str) -> None:
+    how, why = CHANGES[change]
+    path = organiser.submit("tampered", 0.4) / CASES
+    how(pd.read_parquet(path)).to_parquet(path)
+    data = organiser.ledger.read_bytes()
+    with pytest.raises(BusbenchError, match=why) as refused:
+        record(organiser)
+    assert refused.value.code == "cases-invalid"
+    assert organiser.ledger.read_bytes() == data
+
+
+@pytest.mark.parametrize("damage", ["no file", "no Parquet", "no run"])
+def test_missing_cases_are_named_and_nothing_is_recorded(organiser: Organiser, damage: str) -> None:
+    folder = organiser.submit("lost", 0.4)
+    if damage == "no run":
+        shutil.rmtree(folder)
+    elif damage == "no file":
+        (folder / CASES).unlink()
+    else:
+        (folder / CASES).write_bytes(b"PAR1 no more")
+    with pytest.raises(BusbenchError, match="lost of reference on busbra") as refused:
+        record(organiser)
+    assert refused.value.code == "cases-invalid"
+    assert not verify_ledger(organiser.ledger).ranking
+
+
+def test_a_damaged_report_among_the_runs_is_passed_over(organiser: Organiser) -> None:
+    for name, data in (("x", b"{"), ("y", b"[]"), ("z", b'{"payload": 3}')):
+        (organiser.runs / name).mkdir()
+        (organiser.runs / name / "report.dsse.json").write_bytes(data)
+    assert record(organiser) == ["recorded"]
+
+
+def test_the_file_of_cases_is_the_one_that_the_score_stage_writes() -> None:
+    score = pytest.importorskip("evaluator.score")
+    assert CASES.name == score.CASES
+
+
+def test_standings_of_another_schema_are_passed_over_and_broken_ones_named(
+    organiser: Organiser,
+) -> None:
+    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v9"}), organiser.keys)
+    assert only_track(organiser).order == "aggregate"
+    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v1"}), organiser.keys)
+    with pytest.raises(BusbenchError, match="entry 5"):
+        board(organiser)
