@@ -16,7 +16,7 @@ from ci.git import Change, refused
 from ci.proposal import MANIFEST
 from ci.score_pr import demand_base_code, machine_options, make_machine
 from ci.scoring import Machine, handed_in, is_assembled, place_of, score
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.quotas import SubmissionLog, Submitted, demand_open
 from harness.quotas.submit import today
 from harness.website import publish
@@ -81,7 +81,7 @@ def publish_open(machine: Machine) -> str:
     try:
         demand_open(SubmissionLog.beside(ledger).submissions, machine.challenge, today())
     except BusbenchError as error:
-        if error.code != "results-closed":
+        if error.code != Code.RESULTS_CLOSED:
             raise
         return f"no new site: {error.message}"
     publish(ledger, machine.state.site)

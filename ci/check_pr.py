@@ -17,7 +17,7 @@ from ci.git import REGULAR, Change, Repository, refused
 from ci.lfs import Pointer, parse_pointer
 from ci.proposal import FILE, MANIFEST, TEAMS, Proposal, Team, Teams
 from evaluator.contract import parse
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from harness.challenge import Challenge, load_challenge
 
@@ -95,8 +95,8 @@ def read_teams(repository: Repository, base: str) -> Teams:
     blob = repository.blob_at(base, TEAMS)
     remedy = "The organiser keeps it; docs/pull-requests.md shows one."
     if blob is None:
-        raise BusbenchError("challenge-invalid", f"The base branch has no {TEAMS}.", remedy)
-    return parse(Teams, repository.read(blob), TEAMS, "challenge-invalid", remedy)
+        raise BusbenchError(Code.CHALLENGE_INVALID, f"The base branch has no {TEAMS}.", remedy)
+    return parse(Teams, repository.read(blob), TEAMS, Code.CHALLENGE_INVALID, remedy)
 
 
 def read_proposal(repository: Repository, manifest: Change, challenge: Challenge) -> Proposal:
@@ -104,7 +104,7 @@ def read_proposal(repository: Repository, manifest: Change, challenge: Challenge
     if repository.size(manifest.blob) > MAX_MANIFEST_BYTES:
         raise refused(f"{manifest.path} is larger than {MAX_MANIFEST_BYTES} bytes", GUIDE)
     data = repository.read(manifest.blob)
-    proposal = parse(Proposal, data, manifest.path, "submission-invalid", GUIDE)
+    proposal = parse(Proposal, data, manifest.path, Code.SUBMISSION_INVALID, GUIDE)
     if proposal.track not in challenge.tracks:
         names = ", ".join(challenge.tracks) or "none"
         raise refused(f"There is no track {proposal.track}", f"Name one of these: {names}.")

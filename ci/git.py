@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REGULAR = "100644"
@@ -102,7 +102,7 @@ class Repository:
         """
         if shutil.which("git-lfs") is None:
             message = f"{name} lies in Git LFS, which is not installed on this machine."
-            raise BusbenchError("extra-missing", message, "Install Debian's package git-lfs.")
+            raise BusbenchError(Code.EXTRA_MISSING, message, "Install Debian's package git-lfs.")
         if self._start("lfs", "smudge", stdin=pointer).returncode:
             why = f"{name} is a Git LFS pointer, and its object was never pushed"
             remedy = "Run `git lfs push --all` for your branch, or upload the file to the organiser"
@@ -142,4 +142,4 @@ def _change(what: list[str], path: str) -> Change:
 
 def refused(why: str, remedy: str) -> BusbenchError:
     """The error of a pull request that is not taken."""
-    return BusbenchError("pull-request-refused", f"{why}.", remedy)
+    return BusbenchError(Code.PULL_REQUEST_REFUSED, f"{why}.", remedy)

@@ -22,7 +22,7 @@ from evaluator.contract import (
     Submission,
     Title,
 )
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.quotas.policy import one_spelling
 
 TEAMS = "submissions/teams.yaml"
@@ -114,9 +114,9 @@ class Teams(Contract):
         if team is None:
             message = f"The team {slug} is not in {TEAMS}."
             remedy = "Ask the organiser to register it; that is done once."
-            raise BusbenchError("pull-request-refused", message, remedy)
+            raise BusbenchError(Code.PULL_REQUEST_REFUSED, message, remedy)
         if author.casefold() not in {account.casefold() for account in team.accounts}:
             message = f"{author} may not hand in for the team {slug}."
             remedy = "Hand in for your own team, or ask the organiser to add the account."
-            raise BusbenchError("pull-request-refused", message, remedy)
+            raise BusbenchError(Code.PULL_REQUEST_REFUSED, message, remedy)
         return team

@@ -21,7 +21,7 @@ from ci.git import COMMIT, Repository, refused
 from ci.scoring import Machine, score
 from ci.state import State
 from evaluator.contract import write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from evaluator.progress import quiet
 from harness.challenge import load_challenge
@@ -56,14 +56,14 @@ def demand_base_code(repository: Repository, base: str) -> None:
     remedy = "Check out the tip of the base branch, without changes."
     if repository.commit("HEAD") != base or repository.is_changed():
         message = "The working tree is not the base branch's newest commit."
-        raise BusbenchError("usage", message, remedy)
+        raise BusbenchError(Code.USAGE, message, remedy)
 
 
 def demand_unmoved(repository: Repository, approved: str, reference: str, remote: str) -> None:
     """Refuse a pull request that holds another commit than the approved one by now."""
     if not COMMIT.fullmatch(approved):
         message = f"--head {approved} is no full commit digest."
-        raise BusbenchError("usage", message, "Name the approved commit with all 40 digits.")
+        raise BusbenchError(Code.USAGE, message, "Name the approved commit with all 40 digits.")
     now = repository.fetch(remote, reference)
     if now != approved:
         why = f"{reference} moved to {now} after {approved} was approved"

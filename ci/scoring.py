@@ -19,7 +19,7 @@ from ci.lfs import parse_pointer, stored_object
 from ci.proposal import Image, Onnx, Proposal
 from ci.state import State
 from evaluator.contract import Digest, ModelFile, Name, Submission, Title, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
 from evaluator.progress import quiet
 from harness.challenge import Challenge
@@ -161,7 +161,7 @@ def _inspect(machine: Machine, image: Image) -> str:
     """The id of a proposal's image, fetched by its digest and inspected."""
     if not isinstance(machine.runner, DockerRunner):
         message = "An image trains in containers only."
-        raise BusbenchError("usage", message, "Score it with --runner docker.")
+        raise BusbenchError(Code.USAGE, message, "Score it with --runner docker.")
     wanted = ImageRequest(image.reference, max_mb=machine.challenge.images.max_mb)
     return resolve(machine.runner.client, wanted, quiet)
 
@@ -184,5 +184,5 @@ def _demand_same(trained: Submission, checked: Checked) -> None:
     if (trained.team, trained.method, trained.track) != expected:
         why = f"The image's submission.yaml speaks for {trained.method} by {trained.team}."
         remedy = f"Write the team {checked.team.name} and method {proposal.method}."
-        code = "pull-request-refused"
+        code = Code.PULL_REQUEST_REFUSED
         raise BusbenchError(code, why, remedy, stage="train", last_line=f"{why} {remedy}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 
@@ -49,5 +49,5 @@ class State:
         bundles = Bundles.open(self.path / "bundles" / track)
         if bundles.sealed.track != track:
             message = f"{bundles.path} is sealed for track {bundles.sealed.track}."
-            raise BusbenchError("bundle-invalid", message, f"Seal {track} into this folder.")
+            raise BusbenchError(Code.BUNDLE_INVALID, message, f"Seal {track} into this folder.")
         return bundles

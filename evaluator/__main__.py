@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from evaluator.backends import BACKENDS, Device, InferSettings
 from evaluator.backends.triton_server import TritonOptions
 from evaluator.contract import GateVerdict, Submission, read, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_json, write_atomically
 from evaluator.progress import print_line
 
@@ -27,7 +27,7 @@ def run_gate(args: argparse.Namespace) -> None:
 
     remedy = "Compare it with submission_template/submission.yaml."
     path = args.submission / "submission.yaml"
-    submission = read(Submission, path, "submission-invalid", remedy)
+    submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy)
     write(inspect(args.submission, submission, GateLimits()), args.out / "gate.json")
 
 
@@ -35,7 +35,7 @@ def run_infer(args: argparse.Namespace) -> None:
     """Run the gated models on the sealed images."""
     from evaluator.infer import infer  # noqa: PLC0415
 
-    verdict = read(GateVerdict, args.gate, "stage-crashed", "Run the evaluation again.")
+    verdict = read(GateVerdict, args.gate, Code.STAGE_CRASHED, "Run the evaluation again.")
     infer(
         args.submission,
         verdict,

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_jsonable_python
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, pretty_pieces, sha256_bytes, write_atomically
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -447,7 +447,7 @@ MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 65536, 16
 
 
-def parse(model: type[Document], data: bytes, where: str, code: str, remedy: str) -> Document:
+def parse(model: type[Document], data: bytes, where: str, code: Code, remedy: str) -> Document:
     """Validate a JSON or YAML document.
 
     Args:
@@ -500,7 +500,7 @@ class _OneOfEach(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read(model: type[Document], path: Path, code: str, remedy: str) -> Document:
+def read(model: type[Document], path: Path, code: Code, remedy: str) -> Document:
     """Read and validate the document at `path`; see `parse` for what is raised."""
     try:
         with open(path, "rb", opener=_without_waiting) as handle:
@@ -510,7 +510,7 @@ def read(model: type[Document], path: Path, code: str, remedy: str) -> Document:
     return parse(model, data, str(path), code, remedy)
 
 
-def read_bytes(path: Path, code: str, remedy: str) -> bytes:
+def read_bytes(path: Path, code: Code, remedy: str) -> bytes:
     """The bytes of a file of a folder that `read` told about; raises the error `code`."""
     try:
         return path.read_bytes()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -77,7 +77,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             raise BusbenchError(
-                "disk-full",
+                Code.DISK_FULL,
                 f"{path} cannot be written ({error.strerror}).",
                 "Free some space or choose another folder, then run the same command again.",
             ) from error

@@ -24,7 +24,7 @@ from evaluator.contract import (
     read,
     write,
 )
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file
 from evaluator.hardware import device_name
 from evaluator.predictions import DOCUMENT, bits_file
@@ -59,9 +59,11 @@ def infer(
         BusbenchError: `model-failed`, `model-nondeterministic`, `device-unavailable`,
             `bundle-invalid`, `keys-invalid`.
     """
-    submission = read(Submission, folder / "submission.yaml", "submission-invalid", _HANDED_IN)
+    submission = read(Submission, folder / "submission.yaml", Code.SUBMISSION_INVALID, _HANDED_IN)
     if verdict.submission_sha256 != submission.digest:
-        raise BusbenchError("submission-invalid", f"{folder} is not what the gate saw.", _HANDED_IN)
+        raise BusbenchError(
+            Code.SUBMISSION_INVALID, f"{folder} is not what the gate saw.", _HANDED_IN
+        )
     seeds = _passes(images, key)
     pace: BatchTiming | None = None
     masks: dict[str, str] = {}

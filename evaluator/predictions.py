@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.contract import Digest, PredictedCase, Predictions, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 
 DOCUMENT = "predictions.json"
@@ -46,7 +46,7 @@ def open_predictions(folder: Path) -> Predictions:
     path = folder / DOCUMENT
     if not _is_regular(path):
         raise _refused(f"{path} is missing or is no regular file")
-    document = read(Predictions, path, "predictions-invalid", REMEDY)
+    document = read(Predictions, path, Code.PREDICTIONS_INVALID, REMEDY)
     for what, values in (
         ("case id", [case.case_id for case in document.cases]),
         ("moved case id", [case.case_id for case in document.moved]),
@@ -74,7 +74,7 @@ def _is_regular(path: Path) -> bool:
 
 
 def _refused(why: str) -> BusbenchError:
-    return BusbenchError("predictions-invalid", f"{why}.", REMEDY)
+    return BusbenchError(Code.PREDICTIONS_INVALID, f"{why}.", REMEDY)
 
 
 def read_packed(

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from evaluator.backends import InferSettings, open_model
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.sealed import open_sealed
 
 SIDE = 32
@@ -38,10 +38,10 @@ def ready(out: Path, *, images: Path, key: Path, settings: InferSettings) -> Non
         with closing(open_model(file, settings)) as model:
             model.run(np.zeros((1, 1, SIDE, SIDE), np.float32))
     except BusbenchError as error:
-        if error.code != "model-failed":
+        if error.code != Code.MODEL_FAILED:
             raise
         message = f"Not even a network of one layer runs on {settings.device}: {error.message}"
-        raise BusbenchError("stage-crashed", message, "Run another model to see.") from error
+        raise BusbenchError(Code.STAGE_CRASHED, message, "Run another model to see.") from error
 
 
 def _network() -> bytes:

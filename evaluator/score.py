@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from evaluator.consistency import move_case
 from evaluator.contract import PredictedCase, Predictions, Scores, SealedCase, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, write_atomically
 from evaluator.metrics import METRICS, case_metrics, worst
 from evaluator.predictions import (
@@ -58,7 +58,7 @@ def score(
     with open_sealed(labels, key) as (index, stream):
         if index.split_digest != document.split_digest:
             raise BusbenchError(
-                "predictions-invalid", f"{predictions} belongs to another split.", REMEDY
+                Code.PREDICTIONS_INVALID, f"{predictions} belongs to another split.", REMEDY
             )
         found = (Truth(case, decode_png(data, case, labels) > 0) for case, data in stream)
         truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
@@ -88,7 +88,7 @@ def _refuse_unknown(where: Path, cases: Sequence[PredictedCase], truths: Truths)
     for case in cases:
         if case.case_id not in truths:
             raise BusbenchError(
-                "predictions-invalid", f"{where} names {case.case_id}, not a test case.", REMEDY
+                Code.PREDICTIONS_INVALID, f"{where} names {case.case_id}, not a test case.", REMEDY
             )
 
 

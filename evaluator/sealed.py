@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.contract import MAX_SIDE, SealedCase, SealedIndex, parse
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 
 INDEX = "index.json"
@@ -52,7 +52,7 @@ def read_identity(path: Path) -> pyrage.x25519.Identity:
         return pyrage.x25519.Identity.from_str(path.read_text().strip())
     except (OSError, ValueError, pyrage.IdentityError) as error:
         raise BusbenchError(
-            "keys-invalid",
+            Code.KEYS_INVALID,
             f"{path} holds no age identity that can be read.",
             "Give the key folder that `busbench keys new` made.",
         ) from error
@@ -70,7 +70,7 @@ def open_sealed(
     """
     with _decrypted(path, read_identity(key)) as stream, _damage(path):
         archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115  closed with the stream
-        index = parse(SealedIndex, _member(archive, INDEX), str(path), "bundle-invalid", REMEDY)
+        index = parse(SealedIndex, _member(archive, INDEX), str(path), Code.BUNDLE_INVALID, REMEDY)
         yield index, ((case, _member(archive, case.file)) for case in index.cases)
 
 
@@ -89,7 +89,7 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except tarfile.TarError as error:
-        raise BusbenchError("bundle-invalid", f"{path} is damaged ({error}).", REMEDY) from error
+        raise BusbenchError(Code.BUNDLE_INVALID, f"{path} is damaged ({error}).", REMEDY) from error
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def _decrypted(path: Path, identity: pyrage.x25519.Identity) -> Iterator[BinaryI
     try:
         source = path.open("rb")
     except OSError as error:
-        raise BusbenchError("bundle-invalid", f"{path} cannot be read.", REMEDY) from error
+        raise BusbenchError(Code.BUNDLE_INVALID, f"{path} cannot be read.", REMEDY) from error
     read_end, write_end = os.pipe()
     refused: list[pyrage.DecryptError] = []
 
@@ -120,7 +120,7 @@ def _decrypted(path: Path, identity: pyrage.x25519.Identity) -> Iterator[BinaryI
         thread.join()
         if refused:
             raise BusbenchError(
-                "keys-invalid",
+                Code.KEYS_INVALID,
                 f"{path} cannot be decrypted with this key ({refused[0]}).",
                 "Give the keys that it was sealed to; the image key opens images only.",
             ) from refused[0]
@@ -135,5 +135,5 @@ def decode_png(data: bytes, case: SealedCase, where: Path) -> NDArray[np.uint8]:
             return np.asarray(image.convert("L"), dtype=np.uint8)
     except OSError as error:
         raise BusbenchError(
-            "bundle-invalid", f"{case.file} in {where} cannot be decoded ({error}).", REMEDY
+            Code.BUNDLE_INVALID, f"{case.file} in {where} cannot be decoded ({error}).", REMEDY
         ) from error

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evaluator.backends import Model
 from evaluator.consistency import move_case
 from evaluator.contract import SealedCase, Submission
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.outputs import find_trouble
 from evaluator.pipeline import overlapped
 from evaluator.predictions import pack
@@ -73,7 +73,7 @@ class Sweep:
         maps = self.model.run(batch.inputs)
         trouble = find_trouble(maps, batch.inputs.shape, self.submission.output)
         if trouble is not None:
-            raise BusbenchError("model-failed", f"{self.file}: {trouble.detail}", _OUTPUT)
+            raise BusbenchError(Code.MODEL_FAILED, f"{self.file}: {trouble.detail}", _OUTPUT)
         return batch, maps
 
     def pack(self, result: tuple[Batch, NDArray[np.float32]]) -> Masks:
@@ -109,7 +109,7 @@ class Sweep:
         """
         if self.pack(self.run(first.batch)).packed != first.packed:
             raise BusbenchError(
-                "model-nondeterministic",
+                Code.MODEL_NONDETERMINISTIC,
                 f"{self.file} gave another mask when it saw the same images a second time.",
                 _SAME,
             )

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from evaluator.contract import Contract, Name, Title, read
+from evaluator.errors import Code
 
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Ranked = Literal["dice", "iou", "hd95"]
@@ -123,5 +124,5 @@ def load_challenge(path: Path | None) -> Challenge:
         if not path.exists():
             return Challenge()
     return read(
-        Challenge, path, "challenge-invalid", "Compare it with challenge.yaml of the project."
+        Challenge, path, Code.CHALLENGE_INVALID, "Compare it with challenge.yaml of the project."
     )

@@ -17,7 +17,7 @@ from pydantic import Field
 
 import harness
 from evaluator.contract import Contract, Digest, Name, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, sha256_file
 from evaluator.progress import Progress, quiet
 from harness.datasets import Adapter, RawCase, Refusal, Release, adapter
@@ -131,7 +131,7 @@ def prepare(
 
 def _earlier(out: Path) -> PrepareRecord | None:
     path = out / "prepare.json"
-    return read(PrepareRecord, path, "store-invalid", REMEDY) if path.is_file() else None
+    return read(PrepareRecord, path, Code.STORE_INVALID, REMEDY) if path.is_file() else None
 
 
 def folder_digest(raw: Path, chosen: Adapter) -> str:
@@ -145,7 +145,7 @@ def folder_digest(raw: Path, chosen: Adapter) -> str:
     names = sorted(p.relative_to(raw).as_posix() for p in files if not is_litter(p))
     if not names:
         raise BusbenchError(
-            "raw-missing",
+            Code.RAW_MISSING,
             f"{raw} is missing or holds no file.",
             f"Get {chosen.title} ({chosen.release.download}) and name its folder with --raw.",
         )
@@ -153,7 +153,9 @@ def folder_digest(raw: Path, chosen: Adapter) -> str:
         return sha256_bytes(canonical_json({name: sha256_file(raw / name) for name in names}))
     except OSError as error:
         message = f"{error.filename} cannot be read ({error.strerror})."
-        raise BusbenchError("raw-missing", message, "Make it readable, then try again.") from error
+        raise BusbenchError(
+            Code.RAW_MISSING, message, "Make it readable, then try again."
+        ) from error
 
 
 class _Run:
@@ -179,7 +181,7 @@ class _Run:
         listed, what, seen = list(self._adapter.read(self._raw)), "prepare cases", set[str]()
         if not listed:
             message = f"{self._raw} holds no case of {self._adapter.title}."
-            raise BusbenchError("raw-missing", message, "Unpack the release there again.")
+            raise BusbenchError(Code.RAW_MISSING, message, "Unpack the release there again.")
         for done, case in enumerate(listed):
             self._progress(what, done, len(listed))
             try:
@@ -200,18 +202,18 @@ class _Run:
             raise RefusedError(case.code, case.file, case.reason, case.remedy)
         if not CASE_ID.fullmatch(case.case_id):
             reason = f"has the unusable case id {case.case_id!r}"
-            raise RefusedError("data-refused", case.image, reason)
+            raise RefusedError(Code.DATA_REFUSED, case.image, reason)
         if case.case_id.lower() in seen:  # some file systems know no case
             reason = f"is a second case with the id {case.case_id}"
-            raise RefusedError("data-refused", case.image, reason)
+            raise RefusedError(Code.DATA_REFUSED, case.image, reason)
         seen.add(case.case_id.lower())
         for path in (case.image, *case.masks):
             if ".." in path.relative_to(self._raw).parts:  # its digest would not be on record
-                raise RefusedError("data-refused", path, "lies outside the raw folder")
+                raise RefusedError(Code.DATA_REFUSED, path, "lies outside the raw folder")
         masks = tuple(decode(path) for path in case.masks)
         sample = judge(case, self._raw, decode(case.image), masks)
         if self._strict and sample.repairs:
             remedy = "Correct the file, or run without --strict."
             reason = f"would have to be repaired: {'; '.join(sample.repairs)}"
-            raise RefusedError("data-refused", case.image, reason, remedy)
+            raise RefusedError(Code.DATA_REFUSED, case.image, reason, remedy)
         return sample

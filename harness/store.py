@@ -22,7 +22,7 @@ from PIL import Image
 from pydantic import Field
 
 from evaluator.contract import CaseId, Contract, Digest, Label, Name, read, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import (
     canonical_json,
     disk_errors,
@@ -126,22 +126,22 @@ class CaseStore:
         Raises:
             BusbenchError: `store-invalid` where it is missing, unfinished or was changed.
         """
-        info = read(StoreInfo, path / "store.json", "store-invalid", REMEDY)
+        info = read(StoreInfo, path / "store.json", Code.STORE_INVALID, REMEDY)
         try:
             frame = pd.read_parquet(path / "cases.parquet").astype(object)
         except (OSError, ValueError) as error:
             raise BusbenchError(
-                "store-invalid", f"{path / 'cases.parquet'} cannot be read.", REMEDY
+                Code.STORE_INVALID, f"{path / 'cases.parquet'} cannot be read.", REMEDY
             ) from error
         if tuple(frame.columns) != COLUMNS:
             raise BusbenchError(
-                "store-invalid", f"{path / 'cases.parquet'} has other columns.", REMEDY
+                Code.STORE_INVALID, f"{path / 'cases.parquet'} has other columns.", REMEDY
             )
         rows = frame.where(frame.notna(), None).to_dict("records")
         cases = tuple(Case(**{str(key): value for key, value in row.items()}) for row in rows)
         if rows_digest(cases) != info.digest:
             raise BusbenchError(
-                "store-invalid", f"{path / 'cases.parquet'} does not match store.json.", REMEDY
+                Code.STORE_INVALID, f"{path / 'cases.parquet'} does not match store.json.", REMEDY
             )
         return cls(path, info, cases)
 
@@ -167,7 +167,7 @@ def _decode(path: Path, mode: str) -> NDArray[np.generic]:
         with Image.open(path) as image:
             return np.asarray(image.convert(mode))
     except OSError as error:
-        raise BusbenchError("store-invalid", f"{path} cannot be read.", REMEDY) from error
+        raise BusbenchError(Code.STORE_INVALID, f"{path} cannot be read.", REMEDY) from error
 
 
 def write_store(
@@ -185,7 +185,7 @@ def write_store(
         BusbenchError: `output-exists` where `path` is taken, `disk-full` where the disk refuses.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise BusbenchError("output-exists", f"{path} is not empty.", "Name another folder.")
+        raise BusbenchError(Code.OUTPUT_EXISTS, f"{path} is not empty.", "Name another folder.")
     partial = path.with_name(f".{path.name}.partial")
     with disk_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)  # what a killed run left

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from evaluator.contract import Submission, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file
 
 REMEDY = "Compare it with submission_template/submission.yaml and `busbench check` it again."
@@ -20,9 +20,9 @@ def read_submission(folder: Path) -> Submission:
         BusbenchError: `submission-invalid`, naming the field that is wrong.
     """
     if not folder.is_dir():
-        raise BusbenchError("submission-invalid", f"{folder} is not a folder.", REMEDY)
+        raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} is not a folder.", REMEDY)
     _regular(folder / "submission.yaml")
-    return read(Submission, folder / "submission.yaml", "submission-invalid", REMEDY)
+    return read(Submission, folder / "submission.yaml", Code.SUBMISSION_INVALID, REMEDY)
 
 
 def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
@@ -39,7 +39,7 @@ def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
     submission = read_submission(folder)
     if track is not None and submission.track != track:
         raise BusbenchError(
-            "submission-invalid",
+            Code.SUBMISSION_INVALID,
             f"{folder / 'submission.yaml'} is for track {submission.track}, not {track}.",
             "Name the bundle of the submission's own track.",
         )
@@ -54,12 +54,12 @@ def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
         for model in submission.models:
             if sha256_file(partial / model.file) != model.sha256:
                 raise BusbenchError(
-                    "submission-invalid",
+                    Code.SUBMISSION_INVALID,
                     f"{folder / model.file} is not the file that submission.yaml declares.",
                     "Write its SHA-256 into submission.yaml again.",
                 )
         if read_submission(partial) != submission:
-            raise BusbenchError("submission-invalid", f"{folder} changed meanwhile.", REMEDY)
+            raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} changed meanwhile.", REMEDY)
         partial.replace(copy)
     return submission
 
@@ -69,11 +69,11 @@ def _regular(path: Path) -> None:
         mode = path.lstat().st_mode
     except OSError as error:
         raise BusbenchError(
-            "submission-invalid", f"{path} is missing.", "Put it into the submission folder."
+            Code.SUBMISSION_INVALID, f"{path} is missing.", "Put it into the submission folder."
         ) from error
     if not stat.S_ISREG(mode):
         raise BusbenchError(
-            "submission-invalid",
+            Code.SUBMISSION_INVALID,
             f"{path} is not a regular file.",
             "Replace links by the files themselves.",
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "submission_template"
@@ -51,7 +51,7 @@ def new_submission(folder: Path, kind: Kind, team: str, method: str) -> list[Pat
         BusbenchError: `output-exists` where the folder is taken, `disk-full`.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BusbenchError("output-exists", f"{folder} is not empty.", "Name a new folder.")
+        raise BusbenchError(Code.OUTPUT_EXISTS, f"{folder} is not empty.", "Name a new folder.")
     files = dict(_rendered(kind, team, method))
     partial = folder.with_name(f".{folder.name}.partial")
     with disk_errors(folder):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.backends.triton_server import TritonOptions
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 Backend = Literal["onnxruntime", "triton"]
 Device = Literal["cpu", "cuda", "tensorrt"]
@@ -69,7 +69,9 @@ def _triton(path: Path, settings: InferSettings) -> Model:
         from evaluator.backends.triton import TritonModel  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise BusbenchError(
-            "extra-missing", "The backend triton needs tritonclient.", "Install busbench[triton]."
+            Code.EXTRA_MISSING,
+            "The backend triton needs tritonclient.",
+            "Install busbench[triton].",
         ) from error
     return TritonModel(path, settings)
 

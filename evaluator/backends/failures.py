@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 
 def model_failed(file: str, verb: str, runtime: str, reason: str) -> BusbenchError:
@@ -13,7 +13,7 @@ def model_failed(file: str, verb: str, runtime: str, reason: str) -> BusbenchErr
         runtime: its name and version.
     """
     return BusbenchError(
-        "model-failed",
+        Code.MODEL_FAILED,
         f"{file} cannot be {verb} by {runtime}: {reason}.",
         "Load it with the same ONNX Runtime version on your side first.",
     )
@@ -22,7 +22,7 @@ def model_failed(file: str, verb: str, runtime: str, reason: str) -> BusbenchErr
 def device_unavailable(device: str, reason: str, needed: str) -> BusbenchError:
     """The error of a device that is not the one asked for; `needed` is what would bring it."""
     return BusbenchError(
-        "device-unavailable",
+        Code.DEVICE_UNAVAILABLE,
         f"--device {device} was asked for, but {reason}.",
         f"{needed} beside a working CUDA driver, or use --device cpu.",
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from evaluator.backends import Backend, Device, InferSettings
 from evaluator.backends.failures import device_unavailable, first_line, model_failed
 from evaluator.backends.pinned import PinnedMemory
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 # Precision is never lowered unasked, and the same run gives the same masks: no TF32, and no search
 # for the fastest algorithm, which may end differently each time.
@@ -211,7 +211,7 @@ def refuse_conflict(installed: Sequence[str]) -> None:
     if len(installed) > 1:
         names = " and ".join(installed)
         raise BusbenchError(
-            "extra-conflict",
+            Code.EXTRA_CONFLICT,
             f"{names} are both installed and overwrite each other.",
             f"Run `pip uninstall {' '.join(installed)}`, then install the one you need.",
         )

@@ -32,7 +32,7 @@ from evaluator.backends.triton_repository import (
 )
 from evaluator.backends.triton_server import LocalServer, find_server, unavailable
 from evaluator.backends.triton_slot import Slot, shares_memory
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 ASK_SECONDS = 5.0  # for a question that needs no work
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -148,7 +148,7 @@ class TritonModel:
         if error.status() == "StatusCode.DEADLINE_EXCEEDED":
             rest = "" if own is not None else " Restart the Triton server before the next model."
             late = BusbenchError(
-                "limit-time",
+                Code.LIMIT_TIME,
                 f"{self._file} was not {verb} within {self._options.seconds:g} s.",
                 f"Make it faster, or ask the organiser for a higher limit.{rest}",
             )

@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 EXECUTABLE = "BUSBENCH_TRITONSERVER"  # the environment variable that names it
 _GUARD = Path(__file__).with_name("triton_guard.py")
@@ -63,7 +63,7 @@ def find_server(named: Path | None) -> Path:
 def unavailable(what: str) -> BusbenchError:
     """The error of a server that is not there."""
     return BusbenchError(
-        "triton-unavailable",
+        Code.TRITON_UNAVAILABLE,
         f"{what}.",
         f"Install one with `make triton` and name it in {EXECUTABLE}, or start one and name it "
         "with --triton HOST:PORT.",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 _SHOWN = 3  # findings in the message; the rest travel on the error
 _LONGEST = 80
@@ -42,7 +42,7 @@ class GateRefused(BusbenchError):  # noqa: N818 - named after its code, gate-ref
         shown = " ".join(str(finding) for finding in findings[:_SHOWN])
         more = f" And {len(findings) - _SHOWN} more." if len(findings) > _SHOWN else ""
         super().__init__(
-            "gate-refused",
+            Code.GATE_REFUSED,
             f"{first.file} was refused: {shown}{more}",
             "Export the model again as the participants' guide describes.",
         )

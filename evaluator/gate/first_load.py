@@ -15,7 +15,7 @@ from onnx import ModelProto
 from pydantic import ValidationError
 
 from evaluator.contract import Submission
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
 from evaluator.gate.findings import Finding, label
 from evaluator.gate.limits import GateLimits
@@ -71,7 +71,7 @@ def explain(outcome: Outcome, failure: dict[str, str]) -> Verdict | None:
     failed = outcome.said.get("failed", "")
     if outcome.stage == STARTING or (outcome.stage == STARTED and failed):
         raise BusbenchError(
-            "stage-crashed",
+            Code.STAGE_CRASHED,
             f"The gate's own process did not start ({_last_line(failed or outcome.errors)}).",
             "Run the same command again; if it fails again, check the installation.",
         )

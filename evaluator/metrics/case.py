@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 Profile = Literal["native", "seed"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
@@ -189,7 +189,7 @@ def _kernel() -> ModuleType:
         from evaluator.metrics import kernel  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise BusbenchError(
-            "extra-missing",
+            Code.EXTRA_MISSING,
             f"Metrics cannot be computed without {error.name}.",
             "Install the evaluator's packages: pip install 'busbench[evaluator]'.",
         ) from error

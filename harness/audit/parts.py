@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.audit.verdict import TEST
 
 Splits = dict[str, dict[str, str]]  # name of the split -> case id -> part
@@ -30,16 +30,16 @@ def read_splits(path: Path) -> Splits:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise BusbenchError("split-invalid", f"{path} cannot be read as CSV.", REMEDY) from error
+        raise BusbenchError(Code.SPLIT_INVALID, f"{path} cannot be read as CSV.", REMEDY) from error
     for columns, reader in READERS:
         if not set(columns) <= set(table.columns):
             continue
         repeated = table[columns[0]][table[columns[0]].duplicated()]
         if not repeated.empty:
             message = f"{path} names the case {repeated.iloc[0]} twice."
-            raise BusbenchError("split-invalid", message, "Name each case once.")
+            raise BusbenchError(Code.SPLIT_INVALID, message, "Name each case once.")
         return reader(table)
-    raise BusbenchError("split-invalid", f"{path} has none of the columns of a split.", REMEDY)
+    raise BusbenchError(Code.SPLIT_INVALID, f"{path} has none of the columns of a split.", REMEDY)
 
 
 def _parts(table: pd.DataFrame) -> Splits:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.benchmark.fold import Recipe, TrainFold
 from harness.benchmark.merging import merge
 from harness.benchmark.recipes import freeze_recipes
@@ -97,7 +97,7 @@ def cells(grid: Grid) -> list[Cell]:
     """
     names = [bundles.sealed.track for bundles in grid.tracks]
     if len(set(names)) != len(names):
-        raise BusbenchError("usage", "--tracks names a track twice.", "Name each once.")
+        raise BusbenchError(Code.USAGE, "--tracks names a track twice.", "Name each once.")
     recipes = freeze_recipes(grid.networks, grid.recipes, grid.out / "recipes")
     found = []
     for bundles in grid.tracks:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluator.contract import Submission, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from harness.benchmark.fold import DOCUMENT, TrainFold, write_document
 from harness.execution.job import JobResult
@@ -29,7 +29,7 @@ def merge(folds: Sequence[TrainFold], out: Path) -> Submission:
     whole = {part.model_copy(update={"models": models}).digest for part in parts}
     if len(whole) != 1:
         message = f"The folds in {folds[0].folder.parent} are not of one method."
-        raise BusbenchError("submission-invalid", message, AGAIN)
+        raise BusbenchError(Code.SUBMISSION_INVALID, message, AGAIN)
     merged = Submission.model_validate(parts[0].model_copy(update={"models": models}).document())
     if not _holds(out, merged):
         _write(folds, merged, out)
@@ -56,7 +56,7 @@ def _write(folds: Sequence[TrainFold], merged: Submission, out: Path) -> None:
 def _note_origin(folds: Sequence[TrainFold], merged: Submission, out: Path) -> None:
     """Sign which image trained it, where one image trained all of it and nothing was given."""
     keys, split = Keys.open(folds[0].keys), folds[0].facts.split_digest
-    given = any(read(JobResult, fold.result, "output-exists", AGAIN).given for fold in folds)
+    given = any(read(JobResult, fold.result, Code.OUTPUT_EXISTS, AGAIN).given for fold in folds)
     images = {
         trained_here(fold.submission, read_submission(fold.submission), split, keys)
         for fold in folds

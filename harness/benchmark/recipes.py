@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, write_atomically
 from harness.benchmark.fold import Recipe
 
@@ -40,7 +40,9 @@ def freeze_recipes(
     """
     known = packaged()
     for name in files.keys() - set(networks):
-        raise BusbenchError("usage", f"--recipe {name} is for none of --networks.", "Add it there.")
+        raise BusbenchError(
+            Code.USAGE, f"--recipe {name} is for none of --networks.", "Add it there."
+        )
     recipes = []
     for name in networks:
         source = files.get(name) or known.get(name)
@@ -48,7 +50,7 @@ def freeze_recipes(
             near = difflib.get_close_matches(name, known, 1)
             hint = f"Did you mean {near[0]}? " if near else ""
             remedy = f"{hint}There are {', '.join(known)}; any other needs --recipe."
-            raise BusbenchError("usage", f"There is no recipe {name!r}.", remedy)
+            raise BusbenchError(Code.USAGE, f"There is no recipe {name!r}.", remedy)
         recipes.append(_freeze(name, source, folder / f"{name}.yaml"))
     return recipes
 
@@ -58,13 +60,13 @@ def _freeze(name: str, source: Path, copy: Path) -> Recipe:
         text = source.read_bytes()
     except OSError as error:
         message = f"The recipe {source} cannot be read ({error.strerror})."
-        raise BusbenchError("usage", message, "Name a YAML file with --recipe.") from error
+        raise BusbenchError(Code.USAGE, message, "Name a YAML file with --recipe.") from error
     _mapping(text, source)
     if not copy.exists():
         write_atomically(copy, text)
     elif copy.read_bytes() != text:
         raise BusbenchError(
-            "output-exists",
+            Code.OUTPUT_EXISTS,
             f"{copy} is not {source}: this benchmark was begun with another recipe.",
             "Name another folder with --out.",
         )
@@ -81,7 +83,7 @@ def _mapping(text: bytes, source: Path) -> dict[str, Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         message = f"{source} is no YAML: {str(error).splitlines()[0]}."
-        raise BusbenchError("usage", message, "Correct the recipe.") from error
+        raise BusbenchError(Code.USAGE, message, "Correct the recipe.") from error
     if not isinstance(value, dict):
-        raise BusbenchError("usage", f"{source} is no recipe.", "See docs/train.md for one.")
+        raise BusbenchError(Code.USAGE, f"{source} is no recipe.", "See docs/train.md for one.")
     return value

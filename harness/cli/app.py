@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 import harness
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 app = typer.Typer(
     name="busbench",
@@ -62,7 +62,7 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         remedy = "Free some space, then run the same command again."
-        sys.exit(_fail(BusbenchError("disk-full", f"The disk is full ({error}).", remedy)))
+        sys.exit(_fail(BusbenchError(Code.DISK_FULL, f"The disk is full ({error}).", remedy)))
 
 
 def _stop(number: int, _: object) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from evaluator.contract import Policy, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from harness.audit import AuditReport, Pair, Verdict, audit, judge, read_splits, sheet
 from harness.cli.app import app, out, print_json
@@ -61,7 +61,9 @@ def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
     if unknown:
         message = f"{path} names {unknown[0]}, which {store.path} does not hold"
         more = f", and {len(unknown) - 1} more." if unknown[1:] else "."
-        raise BusbenchError("split-invalid", message + more, "Name the split of this very store.")
+        raise BusbenchError(
+            Code.SPLIT_INVALID, message + more, "Name the split of this very store."
+        )
     return splits
 
 

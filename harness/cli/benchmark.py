@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_json, write_atomically
 from harness.benchmark.grid import Cell, Grid, cells
 from harness.benchmark.recipes import network_of
@@ -103,7 +103,9 @@ def benchmark(
 def _words(text: str, option: str) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not words:
-        raise BusbenchError("usage", f"{option} names nothing.", "See `busbench benchmark --help`.")
+        raise BusbenchError(
+            Code.USAGE, f"{option} names nothing.", "See `busbench benchmark --help`."
+        )
     return words
 
 
@@ -112,7 +114,7 @@ def _open_track(word: str) -> Bundles:
     bundles = Bundles.open(Path(folder))
     if equals and bundles.sealed.track != name:
         message = f"{folder} is for track {bundles.sealed.track}, not {name}."
-        raise BusbenchError("usage", message, "Name the bundles of that track.")
+        raise BusbenchError(Code.USAGE, message, "Name the bundles of that track.")
     return bundles
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, err, out
 from harness.cli.options import ChallengeOption, RunnerName, make_runner
@@ -37,7 +37,7 @@ def demo(
     Example: busbench demo --dataset busbra --raw BUSBRA --out demo-busbra
     """
     if dataset != "phantom" and raw is None:
-        raise BusbenchError("usage", f"--dataset {dataset} needs --raw.", "Name its folder.")
+        raise BusbenchError(Code.USAGE, f"--dataset {dataset} needs --raw.", "Name its folder.")
     settings = load_challenge(challenge)
     with bars() as progress:
         engine = make_runner(runner or _available(settings), settings, progress)

@@ -1,4 +1,4 @@
-"""Verbs of the sealing and evaluation rooms: seal, check, train, evaluate."""
+"""`busbench check`, `train` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, out, print_json
 from harness.cli.evaluating import evaluate_many
@@ -20,7 +20,6 @@ from harness.cli.options import (
     InferDevice,
     InputsOption,
     JsonOption,
-    KeysOption,
     OptionalKeys,
     Part,
     RunnerName,
@@ -38,56 +37,14 @@ from harness.evaluation.validation import validate
 from harness.execution import ExecutionEnvironment
 from harness.quotas.submit import submit
 from harness.sandbox.references import ImageRequest
-from harness.sealing.bundle import Bundles, Recipients
-from harness.sealing.bundle import seal as seal_split
+from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
-from harness.splits import FrozenSplit
-from harness.store import CaseStore
 from harness.submission import read_submission
 from harness.training.job import image_id
 from harness.training.train import TrainSettings
 from harness.training.train import train as train_image
 
 REFERENCE_COMMAND = ("run", "--bundle", "{bundle}", "--out", "{out}")
-
-
-@app.command()
-def seal(
-    store: Annotated[Path, typer.Argument(help="The case store.")],
-    split: Annotated[Path, typer.Option(help="The folder of the frozen split.")],
-    keys: KeysOption,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.")],
-    private_labels: Annotated[
-        bool, typer.Option("--private-labels", help="The test labels were never published.")
-    ] = False,
-    consistency: Annotated[
-        bool, typer.Option(help="Run submissions on secretly moved test images, too.")
-    ] = True,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the public training bundle and the sealed test bundle of a frozen split.
-
-    Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
-    """
-    opened = Keys.open(keys)
-    recipients = Recipients(opened.images.recipient, opened.labels.recipient)
-    with bars() as progress:
-        bundles = seal_split(
-            CaseStore.open(store),
-            FrozenSplit.open(split),
-            recipients,
-            out_dir,
-            labels="private" if private_labels else "public",
-            consistency=consistency,
-            progress=progress,
-        )
-    if as_json:
-        return print_json(
-            {"training": bundles.training.document(), "sealed": bundles.sealed.document()}
-        )
-    out.print(f"training bundle  {out_dir / 'training'}  {bundles.training.cases} cases, public")
-    out.print(f"sealed bundle    {out_dir / 'sealed'}  {bundles.sealed.cases} cases, two keys")
-    return None
 
 
 @app.command()
@@ -225,15 +182,17 @@ def evaluate(
     if part is Part.VAL:
         if ledger is not None or keys is not None:
             raise BusbenchError(
-                "usage", "--part val takes no keys and no ledger.", "Leave --keys and --ledger out."
+                Code.USAGE,
+                "--part val takes no keys and no ledger.",
+                "Leave --keys and --ledger out.",
             )
         if len(submission) > 1 or cluster is not None or inputs is not None:
             message = "--part val takes one submission at a time, on this machine."
-            raise BusbenchError("usage", message, "Name them one after the other.")
+            raise BusbenchError(Code.USAGE, message, "Name them one after the other.")
         return _validate(submission[0], bundle, out_dir, runner, settings, how, as_json)
     if keys is None:
         raise BusbenchError(
-            "usage",
+            Code.USAGE,
             "The sealed test set is opened with --keys.",
             "Name the organiser's keys, or use --part val.",
         )

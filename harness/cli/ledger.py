@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.cli.app import app, out, print_json
 from harness.cli.options import JsonOption, KeysOption
 from harness.ledger import (
@@ -66,7 +66,7 @@ def retract(
         retraction = Retraction(entry=found.digest, reason=reason)
     except ValidationError as error:
         remedy = "Give one line of 1 to 500 characters."
-        raise BusbenchError("usage", "--reason is no line of plain text.", remedy) from error
+        raise BusbenchError(Code.USAGE, "--reason is no line of plain text.", remedy) from error
     appended = append(ledger, retraction, Keys.open(keys))
     told = "Entry" if appended.new else "Already done: entry"
     what = f"{found.report.method} by {found.report.team}, entry {found.number}"
@@ -88,7 +88,7 @@ def find_report(verdict: LedgerVerdict, name: str, ledger: Path) -> RecordedRepo
     ]
     if len(found) != 1:
         remedy = f"`busbench ledger entries {ledger}` lists them."
-        raise BusbenchError("usage", f"{ledger} has no single report called {name}.", remedy)
+        raise BusbenchError(Code.USAGE, f"{ledger} has no single report called {name}.", remedy)
     return found[0]
 
 

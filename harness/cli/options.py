@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.challenge import Challenge
 from harness.sandbox import Runner, open_runner
@@ -87,7 +87,9 @@ def read_batch_size(text: str) -> int | Literal["auto"]:
         return "auto"
     if not text.isdecimal() or not 1 <= int(text) <= 512:
         raise BusbenchError(
-            "usage", f"--batch-size {text} is no batch size.", "Give auto, or a number up to 512."
+            Code.USAGE,
+            f"--batch-size {text} is no batch size.",
+            "Give auto, or a number up to 512.",
         )
     return int(text)
 

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.challenge import load_challenge
 from harness.cli.app import app, err, out, print_json
 from harness.cli.options import ChallengeOption
@@ -54,14 +54,18 @@ def rank(
     if cases:
         if keys is None:
             message = "--cases records ranking in the ledger, which takes --keys."
-            raise BusbenchError("usage", message, "Name the folder that `busbench keys new` made.")
+            raise BusbenchError(
+                Code.USAGE, message, "Name the folder that `busbench keys new` made."
+            )
         with bars() as progress:
             outcomes = record_ranking(ledger, cases, Keys.open(keys), track, progress)
         for one in outcomes:
             count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
             err.print(f"{one.track} {one.split_version}: {count}, {one.state}.", highlight=False)
     elif keys or track:
-        raise BusbenchError("usage", "--keys and --track belong to --cases.", "Name --cases, too.")
+        raise BusbenchError(
+            Code.USAGE, "--keys and --track belong to --cases.", "Name --cases, too."
+        )
     board = make_board(verify_ledger(ledger))
     if json:
         print_json(board.document())

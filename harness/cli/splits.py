@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from evaluator.contract import Policy, SplitLock, read, write
+from evaluator.errors import Code
 from harness.audit import audit
 from harness.cli.app import app, out, print_json
 from harness.cli.progress import bars
@@ -85,7 +86,7 @@ def verify_verb(
     Example: busbench splits verify splits/busbra/v1 --store stores/busbra --reveal reveal.json
     """
     opened = CaseStore.open(store) if store else None
-    document = read(Reveal, reveal, "split-invalid", "Fetch it again.") if reveal else None
+    document = read(Reveal, reveal, Code.SPLIT_INVALID, "Fetch it again.") if reveal else None
     has_secret = secret is not None or secret_path(split.resolve()).exists()
     with bars() as progress:
         differences = verify(

@@ -9,7 +9,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from evaluator.contract import Title
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.cli.app import app, out
 from harness.template import Kind, new_submission
 
@@ -34,7 +34,7 @@ def new_submission_verb(
         except ValidationError as error:
             remedy = "Use 1 to 100 printable characters."
             message = f"The {name} {title[:40]!r} cannot stand on a board."
-            raise BusbenchError("usage", message, remedy) from error
+            raise BusbenchError(Code.USAGE, message, remedy) from error
     for path in new_submission(folder, kind, **titles):
         out.print(f"{folder / path}", markup=False, highlight=False, soft_wrap=True)
     out.print(f"Read {folder / 'README.md'} next.", markup=False, highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import quiet
 from harness.cli.app import out, print_json
 from harness.cli.run_view import failures, run_view
@@ -70,13 +70,13 @@ def _jobs(asked: TrainRequest, environment: ExecutionEnvironment) -> list[TrainI
     images = named_images(asked.images)
     facts = [read_facts(bundle, asked.track) for bundle in asked.bundles]
     if len({told.track for told in facts}) != len(facts):
-        raise BusbenchError("usage", "--bundle names a track twice.", "Name each once.")
+        raise BusbenchError(Code.USAGE, "--bundle names a track twice.", "Name each once.")
     pinned = {
         name: _pin(_wanted(image, asked, environment), environment)
         for name, image in images.items()
     }
     if len({wanted.name for wanted in pinned.values()}) != len(pinned):
-        raise BusbenchError("usage", "Two of the images are the same.", "Name each once.")
+        raise BusbenchError(Code.USAGE, "Two of the images are the same.", "Name each once.")
     alone = len(images) * len(facts) == 1
     jobs = []
     for bundle, told in zip(asked.bundles, facts, strict=True):
@@ -102,7 +102,7 @@ def named_images(words: Sequence[str]) -> dict[str, str]:
         name = _SAFE.sub("-", name).strip(".-") or "image"
         if found.setdefault(name, image) != image:
             remedy = f"Call them by names of their own: one={image}."
-            raise BusbenchError("usage", f"Two images would be called {name}.", remedy)
+            raise BusbenchError(Code.USAGE, f"Two images would be called {name}.", remedy)
     return found
 
 

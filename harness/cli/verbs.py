@@ -1,6 +1,6 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
 
-from harness.cli import doctor, demo, prepare, audit, splits, keys, lanes, benchmark  # noqa: I001
+from harness.cli import doctor, demo, prepare, audit, splits, sealing, lanes, benchmark  # noqa: I001
 from harness.cli import ledger, template, verify, results
 
 __all__ = [
@@ -8,11 +8,11 @@ __all__ = [
     "benchmark",
     "demo",
     "doctor",
-    "keys",
     "lanes",
     "ledger",
     "prepare",
     "results",
+    "sealing",
     "splits",
     "template",
     "verify",

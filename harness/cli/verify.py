@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from evaluator.contract import Report, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.challenge import load_challenge
 from harness.cli.app import app, out, print_json
 from harness.cli.options import (
@@ -79,7 +79,7 @@ def verify(
         evidence = Evidence(
             [CaseStore.open(each) for each in store or ()],
             secret,
-            [read(Reveal, each, "split-invalid", "Fetch it again.") for each in reveal or ()],
+            [read(Reveal, each, Code.SPLIT_INVALID, "Fetch it again.") for each in reveal or ()],
         )
         with bars() as progress:
             differences += review_splits(reports, splits, evidence, progress)
@@ -115,7 +115,7 @@ def _tell(facts: dict[str, Any], differences: list[str], as_json: bool) -> None:
 
 
 def _lacks(why: str, option: str) -> BusbenchError:
-    return BusbenchError("usage", why, f"Name {option}, too.")
+    return BusbenchError(Code.USAGE, why, f"Name {option}, too.")
 
 
 def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, Any], Reports]:
@@ -138,7 +138,7 @@ def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, 
 def _report(path: Path, key: Path | None) -> tuple[dict[str, Any], dict[str, Report]]:
     if key is None:
         message = f"{path} is a lone report, and a report does not say whose key to believe."
-        raise BusbenchError("usage", message, "Name the organiser's key: --key report.pub.")
+        raise BusbenchError(Code.USAGE, message, "Name the organiser's key: --key report.pub.")
     public = read_public_key(key)
     report = verify_report(path, public)
     facts = {

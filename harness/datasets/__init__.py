@@ -6,7 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.datasets import bus_uc, bus_uclm, busbra, busi, generic, phantom, yap2018
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
 
@@ -26,7 +26,7 @@ def adapter(name: str) -> Adapter:
     if name not in ADAPTERS:
         known = ", ".join(sorted(ADAPTERS))
         remedy = f"Name one of {known}, or the Python file of an adapter."
-        raise BusbenchError("usage", f"No dataset is called {name!r}.", remedy)
+        raise BusbenchError(Code.USAGE, f"No dataset is called {name!r}.", remedy)
     return ADAPTERS[name]
 
 
@@ -34,12 +34,12 @@ def _from_file(path: Path) -> Adapter:
     remedy = "See docs/add-a-dataset.md."
     spec = importlib.util.spec_from_file_location("busbench_dataset", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise BusbenchError("usage", f"{path} is not a Python file.", remedy)
+        raise BusbenchError(Code.USAGE, f"{path} is not a Python file.", remedy)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = getattr(module, "ADAPTER", None)
     if not isinstance(found, Adapter) or not NAME.fullmatch(found.name):
-        raise BusbenchError("usage", f"{path} defines no ADAPTER with a usable name.", remedy)
+        raise BusbenchError(Code.USAGE, f"{path} defines no ADAPTER with a usable name.", remedy)
     return found
 
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluator.contract import Label
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 RGB = tuple[int, int, int]
 
 # What to do about a refused file where the refusal itself knows nothing better.
 REMEDIES = {
-    "image-unreadable": "Download that file again, or leave such cases out with --skip-refused.",
-    "mask-missing": "Restore the missing file, or leave such cases out with --skip-refused.",
-    "data-refused": "Correct it at its source, or leave such cases out with --skip-refused.",
+    Code.IMAGE_UNREADABLE: "Download that file again, or leave such cases out with --skip-refused.",
+    Code.MASK_MISSING: "Restore the missing file, or leave such cases out with --skip-refused.",
+    Code.DATA_REFUSED: "Correct it at its source, or leave such cases out with --skip-refused.",
 }
 
 
@@ -58,7 +58,7 @@ class RawCase:
 class Refusal:
     """A file that cannot become a case, and why: `file` `reason`."""
 
-    code: str  # a key of `evaluator.errors.CODES`
+    code: Code
     file: Path
     reason: str  # completes the sentence that begins with the file's name
     remedy: str = ""
@@ -72,7 +72,7 @@ class Refusal:
 class RefusedError(Exception):
     """Raised inside the reading of one case; never leaves `prepare`, which collects them."""
 
-    def __init__(self, code: str, file: Path, reason: str, remedy: str = "") -> None:
+    def __init__(self, code: Code, file: Path, reason: str, remedy: str = "") -> None:
         self.refusal = Refusal(code, file, reason, remedy)
         super().__init__(f"{file} {reason}")
 

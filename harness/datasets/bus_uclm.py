@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evaluator.contract import Label
+from evaluator.errors import Code
 from harness.datasets.base import RGB, Adapter, RawCase, Refusal, Release
 from harness.datasets.layout import files_in, find_root, pair_up, read_table
 
@@ -37,9 +38,9 @@ def _case(image: Path, masks: tuple[Path, ...], row: dict[str, str]) -> RawCase 
     name, size = OWN_NAME.fullmatch(image.stem), SIZE.fullmatch(row["Resolution"])
     label = LABELS.get(row["Label"].lower())
     if name is None:
-        return Refusal("data-refused", image, "is not named like ALWI_000.png")
+        return Refusal(Code.DATA_REFUSED, image, "is not named like ALWI_000.png")
     if label is None:
-        return Refusal("data-refused", image, f"has the unknown class {row['Label']!r}")
+        return Refusal(Code.DATA_REFUSED, image, f"has the unknown class {row['Label']!r}")
     return RawCase(
         case_id=image.stem,
         label=label,

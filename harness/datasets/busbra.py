@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evaluator.contract import Label
+from evaluator.errors import Code
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
 from harness.datasets.layout import files_in, find_root, pair_up, read_table
 
@@ -37,12 +38,12 @@ def _case(image: Path, masks: tuple[Path, ...], row: dict[str, str]) -> RawCase 
     name = OWN_NAME.fullmatch(image.stem)
     label = LABELS.get(row["Pathology"].lower())
     if name is None:
-        return Refusal("data-refused", image, "is not named like bus_0001-l.png")
+        return Refusal(Code.DATA_REFUSED, image, "is not named like bus_0001-l.png")
     if label is None:
-        return Refusal("data-refused", image, f"has the unknown class {row['Pathology']!r}")
+        return Refusal(Code.DATA_REFUSED, image, f"has the unknown class {row['Pathology']!r}")
     if row["Case"].lstrip("0") != name[1].lstrip("0"):
         reason = f"is of patient {name[1]} by its name but of {row['Case']} by bus_data.csv"
-        return Refusal("data-refused", image, reason)
+        return Refusal(Code.DATA_REFUSED, image, reason)
     height, width = _whole_numbers(row["Height"]), _whole_numbers(row["Width"])
     box = _whole_numbers(row["BBOX"])
     return RawCase(

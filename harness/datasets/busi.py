@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evaluator.contract import Label
+from evaluator.errors import Code
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
 from harness.datasets.layout import files_in, find_root, hashed_id, pair_up
 
@@ -33,7 +34,7 @@ def read(raw: Path) -> Iterator[RawCase | Refusal]:
                 case_id = hashed_id("busi", image.stem, image)
                 cases.append(RawCase(case_id, label, None, image, own_masks))
             else:
-                yield Refusal("data-refused", image, f"lies in {label} but is named otherwise")
+                yield Refusal(Code.DATA_REFUSED, image, f"lies in {label} but is named otherwise")
     yield from sorted(cases, key=lambda case: case.case_id)
 
 

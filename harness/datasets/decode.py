@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from evaluator.contract import MAX_SIDE
+from evaluator.errors import Code
 from harness.datasets.base import RefusedError
 from harness.datasets.medical import is_medical, read_medical
 from harness.datasets.pixels import Decoded, to_bytes
@@ -41,15 +42,15 @@ def decode(path: Path) -> Decoded:
     except (*DAMAGED, Image.DecompressionBombError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         reason = f"cannot be decoded ({line.replace(repr(str(path)), 'the file')})"
-        raise RefusedError("image-unreadable", path, reason) from error
+        raise RefusedError(Code.IMAGE_UNREADABLE, path, reason) from error
 
 
 def _check(path: Path, image: Image.Image) -> None:
     if max(image.size) > MAX_SIDE:
         reason = f"has {image.width} x {image.height} pixels, more than {MAX_SIDE} on a side"
-        raise RefusedError("data-refused", path, reason)
+        raise RefusedError(Code.DATA_REFUSED, path, reason)
     if getattr(image, "n_frames", 1) > 1:
-        raise RefusedError("data-refused", path, "holds more than one frame")
+        raise RefusedError(Code.DATA_REFUSED, path, "holds more than one frame")
 
 
 def _plain(image: Image.Image) -> Decoded:

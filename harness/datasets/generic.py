@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from evaluator.contract import Label
+from evaluator.errors import Code
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
 from harness.datasets.layout import find_root, hashed_id, read_table
 
@@ -38,11 +39,11 @@ def _case(root: Path, row: dict[str, str]) -> RawCase | Refusal:
     spacing = _spacing(row)
     gone = [path for path in (image, *masks) if not path.is_file()]
     if label is None:
-        return Refusal("data-refused", image, f"has the unknown class {row['class']!r}")
+        return Refusal(Code.DATA_REFUSED, image, f"has the unknown class {row['class']!r}")
     if spacing == "wrong":
-        return Refusal("data-refused", image, "has a spacing that is no pair of millimetres")
+        return Refusal(Code.DATA_REFUSED, image, "has a spacing that is no pair of millimetres")
     if gone:
-        return Refusal("mask-missing", gone[0], f"is named in {TABLE} but is not there")
+        return Refusal(Code.MASK_MISSING, gone[0], f"is named in {TABLE} but is not there")
     return RawCase(
         case_id=row.get("case_id") or hashed_id("case", row["image"], image),
         label=label,

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 import pandas as pd
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.datasets.base import Refusal
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -34,9 +34,9 @@ def find_root(raw: Path, wanted: tuple[str, ...], dataset: str) -> Path:
     holds = " and ".join(wanted)
     if found:
         message = f"{raw} holds {len(found)} folders with {holds}: {found[0]}, {found[1]}."
-        raise BusbenchError("raw-missing", message, "Name one of them with --raw.")
+        raise BusbenchError(Code.RAW_MISSING, message, "Name one of them with --raw.")
     raise BusbenchError(
-        "raw-missing",
+        Code.RAW_MISSING,
         f"{raw} is not the {dataset} folder: it holds no {holds}.",
         "Unpack the release as downloaded and name its folder with --raw.",
     )
@@ -72,10 +72,10 @@ class Table:
         """The row of an image; a refusal where it has none, or several that disagree."""
         found = [row for row in self.rows if row[column] == value]
         if not found:
-            return Refusal("data-refused", image, f"has no row in {self.path.name}")
+            return Refusal(Code.DATA_REFUSED, image, f"has no row in {self.path.name}")
         if any(row != found[0] for row in found):
             reason = f"has {len(found)} rows in {self.path.name} that disagree"
-            return Refusal("data-refused", image, reason)
+            return Refusal(Code.DATA_REFUSED, image, reason)
         return found[0]
 
 
@@ -94,14 +94,14 @@ def read_table(path: Path, columns: tuple[str, ...], sep: str = ",") -> Table:
                 path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig"
             )
     except FileNotFoundError as error:
-        raise BusbenchError("raw-missing", f"{path} is missing.", remedy) from error
+        raise BusbenchError(Code.RAW_MISSING, f"{path} is missing.", remedy) from error
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise BusbenchError("raw-missing", f"{path} is not a table.", remedy) from error
+        raise BusbenchError(Code.RAW_MISSING, f"{path} is not a table.", remedy) from error
     frame.columns = [str(name).strip() for name in frame.columns]
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         message = f"{path} has no column {', '.join(missing)}."
-        raise BusbenchError("raw-missing", message, remedy)
+        raise BusbenchError(Code.RAW_MISSING, message, remedy)
     rows = frame.to_dict("records")
     return Table(
         path, tuple({str(name): str(cell).strip() for name, cell in row.items()} for row in rows)
@@ -129,14 +129,14 @@ def pair_up(
     for image in images:
         group = groups.pop(image.stem, [])
         if not group:
-            refusals.append(Refusal("mask-missing", image, "has no mask"))
+            refusals.append(Refusal(Code.MASK_MISSING, image, "has no mask"))
         elif len(group) > 1 and not several:
             names = " and ".join(mask.name for mask in group)
-            refusals.append(Refusal("data-refused", image, f"has several masks, {names}"))
+            refusals.append(Refusal(Code.DATA_REFUSED, image, f"has several masks, {names}"))
         else:
             pairs.append((image, tuple(group)))
     alone = [mask for group in groups.values() for mask in group]
-    refusals += [Refusal("mask-missing", mask, "is a mask without an image") for mask in alone]
+    refusals += [Refusal(Code.MASK_MISSING, mask, "is a mask without an image") for mask in alone]
     return pairs, refusals
 
 

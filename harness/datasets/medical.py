@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from evaluator.contract import MAX_SIDE
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.datasets.base import RefusedError
 from harness.datasets.pixels import Decoded, to_bytes
 
@@ -41,17 +41,17 @@ def read_medical(path: Path) -> Decoded:
         sitk: Any = importlib.import_module("SimpleITK")
     except ImportError as error:
         remedy = 'Install it: pip install "busbench[formats]".'
-        raise BusbenchError("extra-missing", f"{path} needs SimpleITK.", remedy) from error
+        raise BusbenchError(Code.EXTRA_MISSING, f"{path} needs SimpleITK.", remedy) from error
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         line = str(error).strip().splitlines()[-1].split(": ")[-1]
-        raise RefusedError("image-unreadable", path, f"cannot be decoded ({line})") from error
+        raise RefusedError(Code.IMAGE_UNREADABLE, path, f"cannot be decoded ({line})") from error
     if max(image.GetSize()[2:], default=1) > 1:
-        raise RefusedError("data-refused", path, "holds more than one plane")
+        raise RefusedError(Code.DATA_REFUSED, path, "holds more than one plane")
     if max(image.GetSize()) > MAX_SIDE:
-        raise RefusedError("data-refused", path, f"has more than {MAX_SIDE} pixels on a side")
+        raise RefusedError(Code.DATA_REFUSED, path, f"has more than {MAX_SIDE} pixels on a side")
     _check_whole(path, image)
     return _decoded(image, sitk.GetArrayFromImage(image))
 
@@ -69,7 +69,7 @@ def _check_whole(path: Path, image: Any) -> None:
             held = sum(len(block) for block in iter(lambda: handle.read(1 << 20), b""))
     if held < wanted:
         reason = f"is truncated: {wanted - held} of {wanted} bytes are missing"
-        raise RefusedError("image-unreadable", path, reason)
+        raise RefusedError(Code.IMAGE_UNREADABLE, path, reason)
 
 
 def _decoded(image: Any, array: Any) -> Decoded:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.random import RandomState
 
 from evaluator.contract import Label
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, write_atomically
 from evaluator.progress import Progress, quiet
 from harness.datasets import generic
@@ -112,9 +112,9 @@ def generate(raw: Path, patients: int, seed: int, progress: Progress = quiet) ->
             `usage` for less than one patient.
     """
     if patients < 1:
-        raise BusbenchError("usage", f"{patients} patients are none.", "Ask for at least one.")
+        raise BusbenchError(Code.USAGE, f"{patients} patients are none.", "Ask for at least one.")
     if raw.exists() and (not raw.is_dir() or any(raw.iterdir())):
-        raise BusbenchError("output-exists", f"{raw} is not empty.", "Name another folder.")
+        raise BusbenchError(Code.OUTPUT_EXISTS, f"{raw} is not empty.", "Name another folder.")
     partial = raw.with_name(f".{raw.name}.partial")
     with disk_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)  # what a killed run left

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import label as components
 
 from evaluator.contract import Label
+from evaluator.errors import Code
 from harness.datasets.base import RawCase, RefusedError
 from harness.datasets.pixels import Decoded
 from harness.store import Sample
@@ -104,7 +105,7 @@ def lesion_map(path: Path, decoded: Decoded) -> tuple[Mask, Mends]:
             repairs += (f"values {', '.join(map(str, values))} taken as lesion",)
         return bright > 0, repairs
     if ((bright > top // 16) & (bright < top - top // 16)).mean() > GREY_SHARE:
-        raise RefusedError("data-refused", path, "holds a picture rather than a mask")
+        raise RefusedError(Code.DATA_REFUSED, path, "holds a picture rather than a mask")
     soft = int(((bright > 0) & (bright < top)).sum())
     return bright > top // 2, (*repairs, f"{soft} grey pixels of soft borders cut at half")
 
@@ -123,7 +124,7 @@ def without_specks(lesion: Mask) -> tuple[Mask, Mends]:
 def _union(case: RawCase, shape: tuple[int, ...], masks: tuple[Decoded, ...]) -> tuple[Mask, Mends]:
     """All lesions of the case in one map of the image's shape."""
     if not masks and not (case.label == "normal" and case.mask_optional):
-        raise RefusedError("mask-missing", case.image, "has no mask")
+        raise RefusedError(Code.MASK_MISSING, case.image, "has no mask")
     union, repairs = np.zeros(shape, dtype=np.bool_), list[str]()
     for path, decoded in zip(case.masks, masks, strict=True):
         lesion, notes = lesion_map(path, decoded)
@@ -145,7 +146,7 @@ def _fit(case: RawCase, path: Path, lesion: Mask, shape: tuple[int, ...]) -> tup
     alike = abs(lesion.shape[1] * shape[0] / (lesion.shape[0] * shape[1]) - 1) <= PROPORTION
     if lesion.any() and not alike and lesion.shape != case.stated_size:
         reason = f"is {_size(lesion.shape)}, of other proportions than its image, {_size(shape)}"
-        raise RefusedError("data-refused", path, reason)
+        raise RefusedError(Code.DATA_REFUSED, path, reason)
     rows, columns = (
         (2 * np.arange(new) + 1) * old // (2 * new)  # the pixel under the centre, without rounding
         for new, old in zip(shape, lesion.shape, strict=True)
@@ -173,11 +174,15 @@ def _check_class(case: RawCase, lesion: Mask) -> None:
     file = case.masks[0] if case.masks else case.image
     if case.label == "normal" and lesion.any():
         reason = f"marks {int(lesion.sum())} pixels in a case of class normal"
-        raise RefusedError("data-refused", file, reason)
+        raise RefusedError(Code.DATA_REFUSED, file, reason)
     if case.label != "normal" and not lesion.any():
-        raise RefusedError("data-refused", file, f"marks no lesion in a case of class {case.label}")
+        raise RefusedError(
+            Code.DATA_REFUSED, file, f"marks no lesion in a case of class {case.label}"
+        )
     if lesion.mean() > FULL_SHARE:
-        raise RefusedError("data-refused", file, "marks all of the image, as an inverted mask does")
+        raise RefusedError(
+            Code.DATA_REFUSED, file, "marks all of the image, as an inverted mask does"
+        )
 
 
 def _size(shape: tuple[int, ...]) -> str:

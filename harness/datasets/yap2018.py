@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluator.contract import Label
+from evaluator.errors import Code
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
 from harness.datasets.layout import Table, files_in, find_root, pair_up, read_table
 
@@ -41,9 +42,9 @@ def _by_number(table: Table) -> Table:
 def _case(image: Path, masks: tuple[Path, ...], row: dict[str, str]) -> RawCase | Refusal:
     label = LABELS.get(row["Type"].lower())
     if not image.stem.isdecimal():
-        return Refusal("data-refused", image, "is not named like 000001.png")
+        return Refusal(Code.DATA_REFUSED, image, "is not named like 000001.png")
     if label is None:
-        return Refusal("data-refused", image, f"has the unknown class {row['Type']!r}")
+        return Refusal(Code.DATA_REFUSED, image, f"has the unknown class {row['Type']!r}")
     return RawCase(image.stem, label, image.stem, image, masks)
 
 

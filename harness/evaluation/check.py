@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluator.contract import GateVerdict, read
+from evaluator.errors import Code
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
 from harness.sandbox import Runner, Stage
@@ -30,7 +31,7 @@ def gate_stage(submission: Path, out: Path, challenge: Challenge) -> Stage:
 def read_verdict(folder: Path) -> GateVerdict:
     """The verdict that a finished gate stage left."""
     remedy = "Run the same command again."
-    return read(GateVerdict, folder / "gate.json", "stage-crashed", remedy)
+    return read(GateVerdict, folder / "gate.json", Code.STAGE_CRASHED, remedy)
 
 
 def check(

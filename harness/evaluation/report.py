@@ -8,7 +8,7 @@ from typing import Literal
 
 import harness
 from evaluator.contract import Provenance, Report, Scores, Submission, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
 from harness.evaluation.check import read_verdict
 from harness.sandbox.cached import AGAIN
@@ -30,11 +30,11 @@ def build_report(
     """
     verdict = read_verdict(folder / "gate")
     predictions = open_predictions(folder / "infer")
-    scores = read(Scores, folder / "score" / "scores.json", "stage-crashed", AGAIN)
+    scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, AGAIN)
     digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
     if len(digests) > 1:
         raise BusbenchError(
-            "predictions-invalid", f"{folder} holds files of two submissions.", AGAIN
+            Code.PREDICTIONS_INVALID, f"{folder} holds files of two submissions.", AGAIN
         )
     sealed = bundles.sealed
     return Report(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.contract import Report, Scores, SplitLock, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
@@ -77,8 +77,8 @@ def review_splits(
 def _locks(folder: Path) -> dict[str, tuple[Path, SplitLock]]:
     files = sorted(folder.rglob("lock.json"))
     if not files:
-        raise BusbenchError("split-invalid", f"{folder} holds no frozen split.", REMEDY)
-    locks = [(file.parent, read(SplitLock, file, "split-invalid", REMEDY)) for file in files]
+        raise BusbenchError(Code.SPLIT_INVALID, f"{folder} holds no frozen split.", REMEDY)
+    locks = [(file.parent, read(SplitLock, file, Code.SPLIT_INVALID, REMEDY)) for file in files]
     return {lock.digest: (path, lock) for path, lock in locks}
 
 
@@ -164,7 +164,7 @@ def _score_again(
         key = stage_key(keys.labels.secret, folder / "keys")
         stage = score_stage(predictions, folder, bundles.labels, key, challenge)
         out = run_once(runner, stage, progress)
-        return read(Scores, out / "scores.json", "stage-crashed", "Run the same command again.")
+        return read(Scores, out / "scores.json", Code.STAGE_CRASHED, "Run the same command again.")
 
 
 def scores_differ(reported: Scores, again: Scores) -> Iterator[str]:

@@ -30,6 +30,7 @@ from evaluator.contract import (
     read,
     write,
 )
+from evaluator.errors import Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
@@ -89,7 +90,7 @@ def validate(
         files = _seal_fold(training, fold, place / "sealed")
         _narrow(folder, part, place)
         how.infer_and_score(place, files)
-        found[fold] = read(Scores, place / "score" / "scores.json", "stage-crashed", AGAIN)
+        found[fold] = read(Scores, place / "score" / "scores.json", Code.STAGE_CRASHED, AGAIN)
     scores = merge(tuple(found.values()))
     write(scores, folder / SCORES)
     return Validation(folder, submission, scores, tuple(found))

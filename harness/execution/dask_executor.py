@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import quiet
 from harness.execution.job import Job, run_once
 from harness.execution.scheduler import Finished
@@ -30,7 +30,7 @@ KILLS = 3  # workers that a job may take with it before it is set aside
 TICK_SECONDS = 2.0
 ASK_SECONDS = 0.5  # between questions of who is at work
 CONNECT_SECONDS = 60
-Texts = tuple[str, str, str, str, str]  # of an error
+Texts = tuple[Code, str, str, str, str]  # of an error
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _texts(error: BusbenchError) -> Texts:
     return error.code, error.message, error.remedy, error.stage, error.last_line
 
 
-def _error(code: str, message: str, remedy: str, stage: str, last_line: str) -> BusbenchError:
+def _error(code: Code, message: str, remedy: str, stage: str, last_line: str) -> BusbenchError:
     return BusbenchError(code, message, remedy, stage=stage, last_line=last_line)
 
 
@@ -196,7 +196,7 @@ class OnDask:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         if workers and not any(worker["resources"].get("GPU") for worker in workers):
             raise BusbenchError(
-                "device-unavailable",
+                Code.DEVICE_UNAVAILABLE,
                 "No worker of the cluster offers a GPU.",
                 'Start workers with `--nthreads 1 --resources "GPU=1"`, or use --device cpu.',
             )
@@ -218,7 +218,7 @@ def _finished(job: Job, future: Future) -> Finished:
     reason = future.exception()
     message = f"{job.label} ended with {type(reason).__name__}: {str(reason)[:300]}."
     remedy = "Run the same command again; if it stays, report it with the worker's log."
-    return Finished(job, 0.0, BusbenchError("stage-crashed", message, remedy))
+    return Finished(job, 0.0, BusbenchError(Code.STAGE_CRASHED, message, remedy))
 
 
 def connect(address: str) -> Client:
@@ -235,10 +235,10 @@ def connect(address: str) -> Client:
     except (OSError, ValueError) as error:
         message = f"No Dask scheduler answers at {address}."
         remedy = "Start one (`dask scheduler`), then run the same command again to resume."
-        raise BusbenchError("cluster-unavailable", message, remedy) from error
+        raise BusbenchError(Code.CLUSTER_UNAVAILABLE, message, remedy) from error
 
 
 def demand_dask() -> None:
     if importlib.util.find_spec("distributed") is None:
         remedy = "Install them: pip install 'busbench[cluster]'."
-        raise BusbenchError("extra-missing", "Dask is not installed.", remedy)
+        raise BusbenchError(Code.EXTRA_MISSING, "Dask is not installed.", remedy)

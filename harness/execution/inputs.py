@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from evaluator.contract import Contract, Digest, Submission, parse
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes, sha256_file
 from harness.ledger.provenance import provenance_path
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fsspec import AbstractFileSystem
 
-CODE = "input-unavailable"
+CODE = Code.INPUT_UNAVAILABLE
 AT_A_TIME = 8  # files on their way
 # By protocol, what fsspec is told beside the address.
 SETTINGS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}}
@@ -199,14 +199,14 @@ def _open_address(address: str) -> tuple[AbstractFileSystem, str]:
     except ValueError as error:
         remedy = "Name one that fsspec knows, such as s3://bucket/inputs."
         raise BusbenchError(
-            "usage", f"--inputs {address} is no address: {error}.", remedy
+            Code.USAGE, f"--inputs {address} is no address: {error}.", remedy
         ) from error
     return files, root.rstrip("/")
 
 
 def _not_installed(what: str) -> BusbenchError:
     remedy = "Install the packages of the cluster: pip install 'busbench[cluster]'."
-    return BusbenchError("extra-missing", f"{what}.", remedy)
+    return BusbenchError(Code.EXTRA_MISSING, f"{what}.", remedy)
 
 
 def _storage_errors() -> tuple[type[Exception], ...]:

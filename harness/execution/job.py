@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from evaluator.contract import Contract, Digest, read, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, sha256_file
 from evaluator.progress import Progress
 from harness.challenge import Challenge
@@ -114,10 +114,10 @@ def is_done(job: Job) -> bool:
     if not job.result.exists():
         return False
     remedy = "Remove it, and run the same command again."
-    found = read(JobResult, job.result, "output-exists", remedy)
+    found = read(JobResult, job.result, Code.OUTPUT_EXISTS, remedy)
     if found.job != job.key:
         raise BusbenchError(
-            "output-exists",
+            Code.OUTPUT_EXISTS,
             f"{job.result.parent} holds the result of another recipe or bundle.",
             "Name another folder with --out, or remove this one.",
         )
@@ -162,5 +162,5 @@ def held(path: Path, *, wait: bool = True) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             message = f"Another run is at work in {path.parent}."
-            raise BusbenchError("output-exists", message, "Wait for it, or stop it.") from error
+            raise BusbenchError(Code.OUTPUT_EXISTS, message, "Wait for it, or stop it.") from error
         yield

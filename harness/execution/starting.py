@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.execution.dask_executor import OnDask, demand_dask
 from harness.execution.scheduler import Executor
@@ -48,7 +48,7 @@ def open_executor(
         else:
             message = f"--cluster {cluster} names no cluster."
             remedy = "Give local:4, slurm:4, or a Dask scheduler's tcp://host:port."
-            raise BusbenchError("usage", message, remedy)
+            raise BusbenchError(Code.USAGE, message, remedy)
         executor = OnDask(address, renew)
         stack.callback(executor.close)
         say(f"dashboard  {executor.dashboard}")
@@ -90,7 +90,7 @@ def _slurm(workers: int, gpu: bool) -> Iterator[Started]:
 
     if shutil.which("sbatch") is None:
         remedy = "Run it where Slurm's commands are, or name another --cluster."
-        raise BusbenchError("cluster-unavailable", "There is no sbatch here.", remedy)
+        raise BusbenchError(Code.CLUSTER_UNAVAILABLE, "There is no sbatch here.", remedy)
     with dask.config.set(_settings("slurm")):
         settings = {
             "cores": dask.config.get("jobqueue.slurm.cores", None) or 1,

@@ -18,13 +18,13 @@ from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature, SSlibKey
 
 from evaluator.contract import Contract, Digest, Document, FileName, Report, parse
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from harness.sealing.keys import Keys
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _FIRST_BYTES = b'{"payload":'
-CODE = "ledger-invalid"
+CODE = Code.LEDGER_INVALID
 REMEDY = "Do not trust it: get it again from the organiser, or restore it from a backup."
 
 

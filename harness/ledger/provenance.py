@@ -15,7 +15,7 @@ from pydantic import Field
 from securesystemslib.dsse import Envelope
 
 from evaluator.contract import Contract, Digest, Submission, Title, parse, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, write_atomically
 from harness.ledger.attestation import SignatureText, check_signature
 from harness.sealing.keys import Keys
@@ -24,7 +24,7 @@ PAYLOAD_TYPE: Literal["application/vnd.busbench.provenance+json"] = (
     "application/vnd.busbench.provenance+json"
 )
 SUFFIX = "provenance.json"  # beside the submission folder, never in it
-CODE = "provenance-invalid"
+CODE = Code.PROVENANCE_INVALID
 REMEDY = "Remove it to evaluate the submission as if trained elsewhere, or train it again."
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from evaluator.contract import Contract, Digest, Name, Report, Title
-from evaluator.errors import BusbenchError, Fault
+from evaluator.errors import BusbenchError, Code, Fault
 from harness.challenge import Challenge, Phase, Ranked
 from harness.ranking.metrics import METRICS
 from harness.sandbox.participant_error import ParticipantError, notice
@@ -118,7 +118,7 @@ def phase_on(challenge: Challenge, day: date) -> Phase:
         if coming
         else "The challenge is over; run `busbench check` and --part val on your own side."
     )
-    raise BusbenchError("phase-closed", f"No phase takes submissions on {day}.", remedy)
+    raise BusbenchError(Code.PHASE_CLOSED, f"No phase takes submissions on {day}.", remedy)
 
 
 def left(log: Iterable[Submitted], new: Submitted, phase: Phase) -> tuple[int | None, int | None]:
@@ -145,10 +145,10 @@ def admit(log: Sequence[Submitted], new: Submitted, phase: Phase) -> Submitted:
     left_today, left_in_all = left(log, new, phase)
     if left_in_all == 0:
         message = f"{new.team} has used its {phase.quota} submissions of the phase {phase.name}."
-        raise BusbenchError("quota-exceeded", message, "Wait for the next phase.")
+        raise BusbenchError(Code.QUOTA_EXCEEDED, message, "Wait for the next phase.")
     if left_today == 0:
         message = f"{new.team} has used its {phase.quota_per_day} submissions of {new.day}."
-        raise BusbenchError("quota-exceeded", message, "Hand in again tomorrow (UTC).")
+        raise BusbenchError(Code.QUOTA_EXCEEDED, message, "Hand in again tomorrow (UTC).")
     return new
 
 
@@ -221,12 +221,14 @@ def demand_open(log: Iterable[Submitted], challenge: Challenge, day: date) -> No
     for name in sorted({one.phase for one in log if one.shown is not None}):
         if name not in phases:
             message = f"The phase {name} of earlier submissions is not in challenge.yaml."
-            raise BusbenchError("results-closed", message, "Name the right one with --challenge.")
+            raise BusbenchError(
+                Code.RESULTS_CLOSED, message, "Name the right one with --challenge."
+            )
         if not phases[name].shows_all(day):
             opens = phases[name].results_open or "a day that challenge.yaml does not name yet"
             message = f"Exact results of the phase {name} are closed until {opens}."
             remedy = "Hand out the feedback folders; publish when results_open has come."
-            raise BusbenchError("results-closed", message, remedy)
+            raise BusbenchError(Code.RESULTS_CLOSED, message, remedy)
 
 
 def feedback(

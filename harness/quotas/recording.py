@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evaluator.contract import Report, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import Evaluation
@@ -20,7 +20,7 @@ AGAIN = "Remove it, and run the same command again."
 
 def _report_path(job: EvaluateSubmission) -> Path:
     """Where the signed report of a finished evaluation lies."""
-    result = read(JobResult, job.result, "output-exists", AGAIN)
+    result = read(JobResult, job.result, Code.OUTPUT_EXISTS, AGAIN)
     (name,) = result.files
     return (job.result.parent / name).resolve()
 
@@ -28,7 +28,7 @@ def _report_path(job: EvaluateSubmission) -> Path:
 def read_evaluation(job: EvaluateSubmission, keys: Keys) -> Evaluation:
     """A finished evaluation; raises `ledger-invalid` where its report does not hold."""
     path = _report_path(job)
-    signed = read(SignedReport, path, "ledger-invalid", AGAIN)
+    signed = read(SignedReport, path, Code.LEDGER_INVALID, AGAIN)
     return Evaluation(path.parent, verify_report(path, keys.report), signed)
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.contract import Contract, Report, read, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import locked
 from harness.challenge import Phase
 from harness.quotas.policy import (
@@ -58,7 +58,7 @@ class SubmissionLog:
         """All that counts so far; raises `feedback-invalid` where the submission log is damaged."""
         if not self.path.exists():
             return ()
-        return read(Pages, self.path, "feedback-invalid", REMEDY).submissions
+        return read(Pages, self.path, Code.FEEDBACK_INVALID, REMEDY).submissions
 
     def open(self, handed_in: HandedIn, phase: Phase, day: date) -> Submitted:
         """Take a place in the quota, before anything is run.

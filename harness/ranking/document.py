@@ -13,11 +13,12 @@ from typing import Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from evaluator.contract import Contract, Digest, Name, parse
+from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.ledger import LedgerVerdict
 
 SCHEMA: Literal["busbench/ranking/v1"] = "busbench/ranking/v1"
-CODE = "ledger-invalid"
+CODE = Code.LEDGER_INVALID
 REMEDY = "Compute them anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
 SCHEMES: tuple[Scheme, ...] = ("mean-rank", "aggregate", "test-based")  # the first is primary

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from evaluator.bootstrap import MIN_PATIENTS
 from evaluator.contract import Digest, Name
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import Progress, quiet
 from harness.evaluation.evaluate import REPORT
@@ -72,7 +72,7 @@ def record_ranking(
     ]
     if track is not None and not any(complete):
         message = f"{ledger} holds no complete result on the track {track}."
-        raise BusbenchError("usage", message, "`busbench rank LEDGER` shows its tracks.")
+        raise BusbenchError(Code.USAGE, message, "`busbench rank LEDGER` shows its tracks.")
     folders = _folders(runs)
     outcomes = []
     for number, entries in enumerate(filter(None, complete), start=1):
@@ -101,7 +101,7 @@ def _record(
         size = len(canonical_json(body))
         if size > MAX_STANDINGS_BYTES:
             message = f"The ranking of {report.track} take {size} bytes, too many for a ledger."
-            raise BusbenchError("ledger-invalid", message, "Divide its submissions into tracks.")
+            raise BusbenchError(Code.LEDGER_INVALID, message, "Divide its submissions into tracks.")
         append(ledger, Ranking(body=body), keys)
     return Outcome(report.track, report.split_version, len(entries), state)
 
@@ -110,7 +110,7 @@ def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
     """Where each finished run is, by the digest of its report's payload."""
     for folder in runs:
         if not folder.is_dir():
-            raise BusbenchError("cases-invalid", f"{folder} is no folder of runs.", FIND)
+            raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)
     reports = [path for folder in runs for path in sorted(folder.glob(f"*/{REPORT}"))]
     digests = ((_payload_sha256(path), path.parent) for path in reports)
     return {digest: folder for digest, folder in digests if digest is not None}
@@ -130,7 +130,7 @@ def _read(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> 
         return join(cases)
     except ValueError as error:
         track = entries[0].report.track
-        raise BusbenchError("cases-invalid", f"The runs on {track}: {error}.", FIND) from error
+        raise BusbenchError(Code.CASES_INVALID, f"The runs on {track}: {error}.", FIND) from error
 
 
 def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFrame:
@@ -138,12 +138,12 @@ def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFram
     who = f"{report.method} of {report.team} on {report.track} (entry {entry.number})"
     folder = folders.get(entry.payload_sha256)
     if folder is None:
-        raise BusbenchError("cases-invalid", f"No run holds the report on {who}.", FIND)
+        raise BusbenchError(Code.CASES_INVALID, f"No run holds the report on {who}.", FIND)
     try:
         return average_folds(_rows(folder / CASES), report)
     except (OSError, ValueError) as error:
         message = f"{folder / CASES}, of {who}, cannot be used: {error}."
-        raise BusbenchError("cases-invalid", message, FIND) from error
+        raise BusbenchError(Code.CASES_INVALID, message, FIND) from error
 
 
 def _rows(path: Path) -> pd.DataFrame:

@@ -161,7 +161,7 @@ LATEX_HEAD = rf"""% Needs \usepackage{{booktabs}}. For all columns, put each tab
 % \newcommand{{\{names.LATEX_MACRO}}}[1]{{\symbol{{"#1}}}}
 \providecommand{{\{names.LATEX_MACRO}}}[1]{{[U+#1]}}
 """
-_LATEX_SIGNS = str.maketrans(
+_LATEX_CHARACTERS = str.maketrans(
     {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", MISSING: "--"}
 )
 
@@ -205,7 +205,7 @@ def _latex_spans(found: Sequence[Column]) -> list[str]:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(cells).translate(_LATEX_SIGNS) + r" \\"
+    return " & ".join(cells).translate(_LATEX_CHARACTERS) + r" \\"
 
 
 # --- HTML ----------------------------------------------------------------------------------------

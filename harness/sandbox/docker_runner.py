@@ -17,7 +17,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Component, Limits
@@ -159,7 +159,7 @@ def connect() -> docker.DockerClient:
         client.ping()
     except (DockerException, requests.RequestException) as error:
         raise BusbenchError(
-            "engine-unavailable",
+            Code.ENGINE_UNAVAILABLE,
             "No Docker engine answers.",
             "Start one, or use --runner process for a trial without isolation.",
         ) from error
@@ -181,7 +181,7 @@ def remove_orphans(client: docker.DockerClient) -> int:
             remove(volume)
     except ENGINE_ERRORS as error:
         raise BusbenchError(
-            "engine-unavailable",
+            Code.ENGINE_UNAVAILABLE,
             f"The engine does not list its containers: {engine_reason(error)}.",
             "Look at the engine's log, then run the same command again.",
         ) from error

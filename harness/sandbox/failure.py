@@ -14,8 +14,8 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from evaluator.errors import CODES, BusbenchError, Fault
-from harness.sandbox.failure_patterns import ENGINE_SIGNS, LOG_PATTERNS
+from evaluator.errors import CODES, BusbenchError, Code, Fault
+from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS
 from harness.sandbox.stage import Outcome, Stage, StageName
 
 OUT_OF_MEMORY_EXITS = (137, -9)
@@ -29,7 +29,7 @@ class Rule:
     """A sign of trouble, and what it means."""
 
     when: Callable[[Outcome], bool]
-    code: str
+    code: Code
     says: str  # may hold {stage}, {oddity} and the limits' names
     remedy: str
 
@@ -38,31 +38,31 @@ class Rule:
 RULES: tuple[Rule, ...] = (
     Rule(
         lambda o: o.timed_out,
-        "limit-time",
+        Code.LIMIT_TIME,
         "{stage} ran past its limit of {seconds} s and was stopped.",
         "Make it faster, or ask the organiser for a higher limit in challenge.yaml.",
     ),
     Rule(
         lambda o: o.stopped and not o.oom_killed,
-        "stage-stopped",
+        Code.STAGE_STOPPED,
         "{stage} was stopped from outside, through the engine.",
         "Run the same command again.",
     ),
     Rule(
         lambda o: bool(o.oddity),
-        "output-refused",
+        Code.OUTPUT_REFUSED,
         "{stage} left {oddity} in its output.",
         "Leave regular files and folders only, with plain names.",
     ),
     Rule(
         lambda o: o.output_full or o.exit_code in FILE_TOO_LARGE_EXITS,
-        "limit-disk",
+        Code.LIMIT_DISK,
         "{stage} filled its output of {output_mb} MB and {output_files} files.",
         "Write less, or ask the organiser for a higher limit in challenge.yaml.",
     ),
     Rule(
         lambda o: o.oom_killed or o.exit_code in OUT_OF_MEMORY_EXITS,
-        "limit-memory",
+        Code.LIMIT_MEMORY,
         "{stage} took more than its {memory_mb} MB of memory and was stopped.",
         "Use a smaller network or batch, or ask the organiser for a higher limit.",
     ),
@@ -70,13 +70,28 @@ RULES: tuple[Rule, ...] = (
 
 
 # What an unexplained end of a stage means: in the first three a participant's work runs.
-UNEXPLAINED: Mapping[StageName, tuple[str, str]] = {
-    "train": ("training-failed", "Look at the log; run the image with the same limits yourself."),
-    "gate": ("gate-refused", "Export the model again; `busbench check` tells what the gate sees."),
-    "infer": ("model-failed", "Load the model with the same ONNX Runtime on your side first."),
-    "ready": ("stage-crashed", "See that other models run here, then run the same command again."),
-    "score": ("stage-crashed", "Run the same command again; if it stays, report it with the log."),
-    "probe": ("stage-crashed", "Run the same command again; if it stays, report it with the log."),
+UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
+    "train": (
+        Code.TRAINING_FAILED,
+        "Look at the log; run the image with the same limits yourself.",
+    ),
+    "gate": (
+        Code.GATE_REFUSED,
+        "Export the model again; `busbench check` tells what the gate sees.",
+    ),
+    "infer": (Code.MODEL_FAILED, "Load the model with the same ONNX Runtime on your side first."),
+    "ready": (
+        Code.STAGE_CRASHED,
+        "See that other models run here, then run the same command again.",
+    ),
+    "score": (
+        Code.STAGE_CRASHED,
+        "Run the same command again; if it stays, report it with the log.",
+    ),
+    "probe": (
+        Code.STAGE_CRASHED,
+        "Run the same command again; if it stays, report it with the log.",
+    ),
 }
 # What a stage's own error.json may claim: where a participant's work runs, only its own fault.
 CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
@@ -89,7 +104,13 @@ CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
 }
 # Stages that run no participant's work: where they meet a limit, the limit is wrong.
 OURS: tuple[StageName, ...] = ("ready", "score", "probe")
-_LIMITS = ("limit-time", "limit-memory", "limit-disk", "limit-processes", "output-refused")
+_LIMITS = (
+    Code.LIMIT_TIME,
+    Code.LIMIT_MEMORY,
+    Code.LIMIT_DISK,
+    Code.LIMIT_PROCESSES,
+    Code.OUTPUT_REFUSED,
+)
 
 
 def explain(stage: Stage, outcome: Outcome) -> BusbenchError:
@@ -99,10 +120,10 @@ def explain(stage: Stage, outcome: Outcome) -> BusbenchError:
             return _error(stage, outcome, rule.code, _fill(rule.says, stage, outcome), rule.remedy)
     said = outcome.error or {}
     code = said.get("code", "")
-    if code in CODES and CODES[code][0] in CREDIBLE[stage.name]:
+    if code in CODES and CODES[Code(code)][0] in CREDIBLE[stage.name]:
         message = _tame(said.get("message", ""))
         remedy = _tame(said.get("remedy", "")) + _whole_log(stage)
-        return BusbenchError(code, message, remedy, stage=stage.name, last_line=message)
+        return BusbenchError(Code(code), message, remedy, stage=stage.name, last_line=message)
     return _by_signs(stage, outcome)
 
 
@@ -112,7 +133,7 @@ def _by_signs(stage: Stage, outcome: Outcome) -> BusbenchError:
     end = _ending(outcome)
     if stage.image is not None and outcome.exit_code in CANNOT_START_EXITS:
         says = f"A program of the image is missing or cannot be started ({end})."
-        return _error(stage, outcome, "image-refused", says, remedy)
+        return _error(stage, outcome, Code.IMAGE_REFUSED, says, remedy)
     for sign in LOG_PATTERNS:
         if sign.pattern.search(outcome.tail):
             says = f"{_fill(sign.says, stage, outcome)} ({end})."
@@ -128,18 +149,18 @@ def explain_engine(stage: Stage, reason: str, *, image_alone: bool = False) -> B
         reason: what it says, which may quote the image.
         image_alone: whether it starts another image in the same way.
     """
-    fits = (s for s in ENGINE_SIGNS if not image_alone or s.code == "image-refused")
+    fits = (s for s in ENGINE_PATTERNS if not image_alone or s.code == Code.IMAGE_REFUSED)
     sign = next(sign for sign in fits if image_alone or sign.pattern.search(reason))
-    code = sign.code or "engine-unavailable"
-    if code == "image-refused" and stage.image is None:
-        code = "image-unavailable"  # one of our own
+    code = sign.code or Code.ENGINE_UNAVAILABLE
+    if code == Code.IMAGE_REFUSED and stage.image is None:
+        code = Code.IMAGE_UNAVAILABLE  # one of our own
     says = f"{sign.says.format(stage=_lower(_named(stage)))}: {_tame(reason)[:300]}."
     return BusbenchError(code, says, sign.remedy, stage=stage.name)
 
 
-def _error(stage: Stage, outcome: Outcome, code: str, says: str, remedy: str) -> BusbenchError:
+def _error(stage: Stage, outcome: Outcome, code: Code, says: str, remedy: str) -> BusbenchError:
     if stage.name in OURS and code in _LIMITS:
-        code = "limits-too-low"
+        code = Code.LIMITS_TOO_LOW
         remedy = f"Raise limits.{stage.name} in challenge.yaml and run the same command again."
     line = _tame(outcome.last_line)
     if line:

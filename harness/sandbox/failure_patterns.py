@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from evaluator.errors import Code
+
 
 @dataclass(frozen=True)
 class FailurePattern:
     """Words, what they mean, and what to do."""
 
     pattern: re.Pattern[str]
-    code: str | None  # None: as if unexplained, but in better words
+    code: Code | None  # None: as if unexplained, but in better words
     says: str  # may hold {stage} and, of a log, the limits' names
     remedy: str
 
@@ -28,7 +30,7 @@ LOG_PATTERNS: tuple[FailurePattern, ...] = (
     FailurePattern(
         # Python's, the shell's and the C library's wording of ENOSPC and EFBIG
         _words(r"no space left on device|errno 28\b|disk quota exceeded|file too large"),
-        "limit-disk",
+        Code.LIMIT_DISK,
         "{stage} found no more space: /out holds {output_mb} MB, /tmp {tmp_mb} MB",
         "Write less, or ask the organiser for a higher limit in challenge.yaml.",
     ),
@@ -38,19 +40,19 @@ LOG_PATTERNS: tuple[FailurePattern, ...] = (
             r"out of memory|std::bad_alloc|\bmemoryerror\b|cannot allocate memory"
             r"|can't allocate memory|alloc_failed"
         ),
-        "limit-memory",
+        Code.LIMIT_MEMORY,
         "{stage} found no more memory than its {memory_mb} MB, or than the GPU's",
         "Use a smaller network or batch, or ask the organiser for a higher limit.",
     ),
     FailurePattern(
         _words(r"can't start new thread|resource temporarily unavailable|fork: retry"),
-        "limit-processes",
+        Code.LIMIT_PROCESSES,
         "{stage} could not start more than {pids} processes and threads",
         "Start fewer workers, or ask the organiser for a higher limit in challenge.yaml.",
     ),
     FailurePattern(
         _words(r"too many open files"),
-        "limit-processes",
+        Code.LIMIT_PROCESSES,
         "{stage} could not open more than 1024 files at a time",
         "Close files, or start fewer workers.",
     ),
@@ -84,16 +86,16 @@ LOG_PATTERNS: tuple[FailurePattern, ...] = (
 )
 
 # From an engine that cannot run a stage at all; the last row takes what no other does.
-ENGINE_SIGNS: tuple[FailurePattern, ...] = (
+ENGINE_PATTERNS: tuple[FailurePattern, ...] = (
     FailurePattern(
         _words(r"could not select device driver|nvidia-container|unresolvable cdi|libnvidia"),
-        "device-unavailable",
+        Code.DEVICE_UNAVAILABLE,
         "The engine cannot give {stage} a GPU",
         "Install the NVIDIA container toolkit, or use --device cpu.",
     ),
     FailurePattern(
         _words(r"no space left on device|disk quota exceeded"),
-        "disk-full",
+        Code.DISK_FULL,
         "The engine's disk is full",
         "Free some space (`docker system df` tells where), then run the same command again.",
     ),
@@ -102,25 +104,25 @@ ENGINE_SIGNS: tuple[FailurePattern, ...] = (
             r"executable file not found|exec format error|exec: .*(no such file|permission denied)"
             r"|exec: .*is a directory"
         ),
-        "image-refused",
+        Code.IMAGE_REFUSED,
         "The image's entry point cannot be started",
         "Start the image yourself with the same command and `--user 65532:65532`.",
     ),
     FailurePattern(
         _words(r"no such image"),
-        "image-unavailable",
+        Code.IMAGE_UNAVAILABLE,
         "The engine has lost the image of {stage}",
         "Run the same command again.",
     ),
     FailurePattern(
         _words(r"mounts denied|bind source path does not exist|bind mount"),
-        "engine-unavailable",
+        Code.ENGINE_UNAVAILABLE,
         "The engine cannot see this machine's files",
         "Use an engine on this machine, and let it share the folders of the command line.",
     ),
     FailurePattern(
         _words(""),
-        "engine-unavailable",
+        Code.ENGINE_UNAVAILABLE,
         "The engine could not run {stage}",
         "Look at the engine's log, then run the same command again.",
     ),

@@ -12,7 +12,7 @@ from pathlib import Path
 import docker
 from docker.errors import APIError, BuildError, ImageNotFound
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.progress import Progress
 from harness.challenge import Component, Images
@@ -84,7 +84,7 @@ def ensure_image(
     """
     if not (ROOT / _recipe(component).dockerfile).exists():
         raise BusbenchError(
-            "image-unavailable",
+            Code.IMAGE_UNAVAILABLE,
             f"The sources of the {component} image are not in {ROOT}.",
             "Run busbench from a checkout of the project, or use --runner process.",
         )
@@ -111,7 +111,7 @@ def ensure_base(client: docker.DockerClient, images: Images) -> str:
             return str(client.images.pull(images.base).id)
     except APIError as error:
         raise BusbenchError(
-            "image-unavailable",
+            Code.IMAGE_UNAVAILABLE,
             f"The engine has no base image {images.base}: {_first_line(error)}.",
             "Name one that the engine can reach under `images:` in challenge.yaml.",
         ) from error
@@ -153,7 +153,7 @@ def _build(
                 progress(what, step := step + 1, max(step, BUILD_STEPS))
     except (APIError, BuildError) as error:
         raise BusbenchError(
-            "image-unavailable",
+            Code.IMAGE_UNAVAILABLE,
             f"The {component} image cannot be built from {images.base}: {_first_line(error)}.",
             "Name a base image that the engine can reach under `images:` in challenge.yaml.",
         ) from error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 
 # The loader and the C library act on these before a program does; CUDA's public images do set
 # LD_LIBRARY_PATH, so that one stays.
@@ -129,7 +129,7 @@ def demand(name: str, facts: ImageConfig, ground: ImagePolicy) -> None:
     found = judge(facts, ground)
     if found:
         raise BusbenchError(
-            "image-refused",
+            Code.IMAGE_REFUSED,
             f"The image {name} is refused: {'; '.join(what for _, what in found)}.",
             " ".join(rule.remedy for rule, _ in found),
         )

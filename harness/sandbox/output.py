@@ -24,7 +24,7 @@ import requests
 from docker.errors import APIError
 from docker.models.containers import Container
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from harness.sandbox.profile import (
     MEBIBYTE,
@@ -86,7 +86,7 @@ class Output:
                 found = unpack(chunks, fresh, limits.output_mb * MEBIBYTE, limits.output_files)
             except tarfile.TarError as error:
                 raise BusbenchError(
-                    "engine-unavailable",
+                    Code.ENGINE_UNAVAILABLE,
                     f"The engine gave a damaged copy of what {self._stage.name} wrote ({error}).",
                     "Run the same command again.",
                 ) from error

@@ -16,7 +16,7 @@ from typing import Any
 
 import docker
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Limits
 from harness.sandbox.docker_runner import DockerRunner
@@ -120,7 +120,7 @@ def _endless(runner: DockerRunner, bare: Stage) -> Finding:
     return Finding(
         "run for ever",
         "Go on past the time limit, in two sessions that ignore SIGTERM.",
-        code == "limits-too-low" and not left,
+        code == Code.LIMITS_TOO_LOW and not left,
         f"{len(left)} processes are left" if left else f"stopped ({code or 'it ended well'})",
     )
 
@@ -128,7 +128,7 @@ def _endless(runner: DockerRunner, bare: Stage) -> Finding:
 def _link(runner: DockerRunner, bare: Stage) -> Finding:
     """A link in the output that points to a file of the host."""
     code = _run(runner, replace(bare, command=("ln", "-s", "/etc/passwd", "{out}/link")))
-    held = code == "limits-too-low" and not (bare.output / "link").is_symlink()
+    held = code == Code.LIMITS_TOO_LOW and not (bare.output / "link").is_symlink()
     return Finding(
         "leave a link",
         "Leave a link to a file of the host in the output.",

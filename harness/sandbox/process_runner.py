@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import harness
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from evaluator.progress import Progress
 from harness.challenge import Component
@@ -55,7 +55,7 @@ class ProcessRunner:
         """Run a stage; only the time limit is kept. See `Runner`."""
         if stage.image is not None:
             raise BusbenchError(
-                "engine-unavailable",
+                Code.ENGINE_UNAVAILABLE,
                 "A participant's image runs in Docker only.",
                 "Start a Docker engine and use --runner docker.",
             )

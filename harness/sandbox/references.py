@@ -17,7 +17,7 @@ import docker
 import requests
 from docker.errors import APIError, ImageNotFound
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.sandbox.inspection import ImageConfig, ImagePolicy, demand
 
@@ -28,25 +28,25 @@ _MIB = 1024 * 1024
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 # What registries say, whose fault it is, and what to do.
-_SIGNS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+_PATTERNS: tuple[tuple[re.Pattern[str], Code, str], ...] = (
     (
         re.compile(r"manifest unknown|not found|does not exist|name unknown|invalid digest", re.I),
-        "image-missing",
+        Code.IMAGE_MISSING,
         "Push the image, and hand in the digest that `docker push` prints.",
     ),
     (
         re.compile(r"denied|unauthorized|authentication required", re.I),
-        "image-missing",
+        Code.IMAGE_MISSING,
         "Make the image public, or give the organiser's engine access (`docker login`).",
     ),
     (
         re.compile(r"no space left on device|disk quota", re.I),
-        "disk-full",
+        Code.DISK_FULL,
         "Free some space (`docker system df` tells where), then run the same command again.",
     ),
     (
         re.compile(""),
-        "image-unavailable",
+        Code.IMAGE_UNAVAILABLE,
         "See that the registry answers, then run the same command again.",
     ),
 )
@@ -90,10 +90,10 @@ def fetch(client: docker.DockerClient, wanted: ImageRequest, progress: Progress)
             remedy = "Name it by where it lies, too: registry/name@sha256:…"
         else:
             remedy = "Build it here, or name it by digest: registry/name@sha256:…"
-        raise BusbenchError("image-missing", f"The engine has no image {name}.", remedy)
+        raise BusbenchError(Code.IMAGE_MISSING, f"The engine has no image {name}.", remedy)
     if not wanted.pull:
         raise BusbenchError(
-            "image-missing",
+            Code.IMAGE_MISSING,
             f"The engine has no image {name}, and --no-pull forbids to fetch it.",
             "Pull it first, or leave --no-pull out.",
         )
@@ -116,7 +116,7 @@ def follow(name: str, steps: Iterable[Mapping[str, Any]], max_mb: int, progress:
             here, total = (sum(column) // _MIB for column in zip(*sizes.values(), strict=True))
             if total > max_mb:
                 raise BusbenchError(
-                    "image-refused",
+                    Code.IMAGE_REFUSED,
                     f"The image {name} has more than {max_mb} MB, packed.",
                     "Leave out what training does not need; start from a slim base.",
                 )
@@ -124,7 +124,9 @@ def follow(name: str, steps: Iterable[Mapping[str, Any]], max_mb: int, progress:
 
 
 def _refused(name: str, reason: str) -> BusbenchError:
-    code, remedy = next((code, remedy) for sign, code, remedy in _SIGNS if sign.search(reason))
+    code, remedy = next(
+        (code, remedy) for pattern, code, remedy in _PATTERNS if pattern.search(reason)
+    )
     return BusbenchError(
         code, f"The image {name} cannot be fetched: {reason[:300].strip()}.", remedy
     )

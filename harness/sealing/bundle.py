@@ -26,7 +26,7 @@ from evaluator.contract import (
     read,
     write,
 )
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
@@ -51,8 +51,10 @@ class Bundles:
         Raises:
             BusbenchError: `bundle-invalid` where something is missing or was changed.
         """
-        training = read(TrainingBundle, path / "training" / "bundle.json", "bundle-invalid", REMEDY)
-        sealed = read(SealedBundle, path / "sealed" / "bundle.json", "bundle-invalid", REMEDY)
+        training = read(
+            TrainingBundle, path / "training" / "bundle.json", Code.BUNDLE_INVALID, REMEDY
+        )
+        sealed = read(SealedBundle, path / "sealed" / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
         bundles = cls(path, training, sealed)
         for file, digest in (
             (bundles.images, sealed.images_sha256),
@@ -60,7 +62,7 @@ class Bundles:
         ):
             if not file.is_file() or sha256_file(file) != digest:
                 raise BusbenchError(
-                    "bundle-invalid", f"{file} is missing or was changed after sealing.", REMEDY
+                    Code.BUNDLE_INVALID, f"{file} is missing or was changed after sealing.", REMEDY
                 )
         return bundles
 
@@ -108,7 +110,7 @@ def seal(
     """
     if split.lock.store_digest != store.info.digest:
         raise BusbenchError(
-            "split-invalid",
+            Code.SPLIT_INVALID,
             f"{split.path} was not frozen from {store.path}.",
             "Name the store that the split was frozen from.",
         )
@@ -131,7 +133,7 @@ def _make(place: Path, write_into: Callable[[Path], None], is_ours: Callable[[Pa
         if is_ours(place):
             return
         raise BusbenchError(
-            "output-exists", f"{place} holds another bundle.", "Name another folder with --out."
+            Code.OUTPUT_EXISTS, f"{place} holds another bundle.", "Name another folder with --out."
         )
     partial = place.with_name(f".{place.name}.partial")
     with disk_errors(partial):
@@ -142,12 +144,12 @@ def _make(place: Path, write_into: Callable[[Path], None], is_ours: Callable[[Pa
 
 
 def _is_training_of(folder: Path, lock: SplitLock) -> bool:
-    bundle = read(TrainingBundle, folder / "bundle.json", "bundle-invalid", REMEDY)
+    bundle = read(TrainingBundle, folder / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
     return bundle.split_digest == lock.digest
 
 
 def _is_sealed_to(folder: Path, lock: SplitLock, recipients: Recipients, consistency: bool) -> bool:
-    bundle = read(SealedBundle, folder / "bundle.json", "bundle-invalid", REMEDY)
+    bundle = read(SealedBundle, folder / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
     found = (bundle.split_digest, bundle.image_recipient, bundle.label_recipient)
     ours = (lock.digest, recipients.images, recipients.labels)
     return found == ours and bundle.consistency == consistency

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, write_atomically
 
 SECRETS = ("images.key", "labels.key", "report.key")
@@ -85,7 +85,7 @@ class Keys:
     @classmethod
     def _made(cls, path: Path, write: Callable[[Path], None]) -> Keys:
         taken = BusbenchError(
-            "output-exists",
+            Code.OUTPUT_EXISTS,
             f"{path} is already there, and keys are never overwritten.",
             "Name a new folder: what was sealed to the old keys cannot be opened by new ones.",
         )
@@ -115,10 +115,10 @@ class Keys:
         """
         if not path.is_dir():
             remedy = f"Make keys with `busbench keys new {path}`, or name the right folder."
-            raise BusbenchError("keys-invalid", f"{path} is not a folder of keys.", remedy)
+            raise BusbenchError(Code.KEYS_INVALID, f"{path} is not a folder of keys.", remedy)
         for name in SECRETS + PUBLICS:
             if not (path / name).is_file():
-                raise BusbenchError("keys-invalid", f"{path / name} is missing.", RESTORE)
+                raise BusbenchError(Code.KEYS_INVALID, f"{path / name} is missing.", RESTORE)
         _demand_private(path, "700", forbidden=0o022)
         for name in SECRETS:
             _demand_private(path / name, "600", forbidden=0o077)
@@ -182,7 +182,9 @@ def read_public_key(path: Path) -> SSlibKey:
         return parse_public_key(_text(path) + "\n")
     except ValueError as error:
         remedy = "Name the organiser's `report.pub`."
-        raise BusbenchError("keys-invalid", f"{path} is no ed25519 public key.", remedy) from error
+        raise BusbenchError(
+            Code.KEYS_INVALID, f"{path} is no ed25519 public key.", remedy
+        ) from error
 
 
 def _is_taken(path: Path) -> bool:
@@ -214,7 +216,7 @@ def _text(path: Path) -> str:
             return handle.read(MAX_KEY_BYTES).decode("ascii").rstrip("\n")
     except OSError as error:
         message = f"{path} cannot be read ({error.strerror})."
-        raise BusbenchError("keys-invalid", message, RESTORE) from error
+        raise BusbenchError(Code.KEYS_INVALID, message, RESTORE) from error
     except UnicodeDecodeError as error:
         raise _damaged(path) from error
 
@@ -227,19 +229,19 @@ def _age_recipient(key: SealingKey) -> str:
 
 
 def _damaged(path: Path) -> BusbenchError:
-    return BusbenchError("keys-invalid", f"{path} does not hold a key of its kind.", RESTORE)
+    return BusbenchError(Code.KEYS_INVALID, f"{path} does not hold a key of its kind.", RESTORE)
 
 
 def _demand_pair(secret: Path, fits: bool) -> None:
     if not fits:
         message = f"{secret} and {secret.with_suffix('.pub').name} beside it are not one pair."
-        raise BusbenchError("keys-invalid", message, RESTORE)
+        raise BusbenchError(Code.KEYS_INVALID, message, RESTORE)
 
 
 def _demand_private(path: Path, wanted: str, forbidden: int) -> None:
     if path.stat().st_mode & forbidden:
         raise BusbenchError(
-            "keys-invalid",
+            Code.KEYS_INVALID,
             f"{path} is open to other users of this machine.",
             f"Run `chmod {wanted} {path}`, and make new keys if someone may have read them.",
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from evaluator.contract import SealedCase, TrainingBundle, read, read_bytes
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 
 REMEDY = "Get the training bundle again, and name its folder."
@@ -40,10 +40,10 @@ class TrainingSet:
         """
         if (path / "training").is_dir():
             path = path / "training"
-        bundle = read(TrainingBundle, path / "bundle.json", "bundle-invalid", REMEDY)
-        table = read_bytes(path / "cases.csv", "bundle-invalid", REMEDY)
+        bundle = read(TrainingBundle, path / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
+        table = read_bytes(path / "cases.csv", Code.BUNDLE_INVALID, REMEDY)
         if sha256_bytes(table) != bundle.cases_sha256:
-            raise BusbenchError("bundle-invalid", f"{path / 'cases.csv'} was changed.", REMEDY)
+            raise BusbenchError(Code.BUNDLE_INVALID, f"{path / 'cases.csv'} was changed.", REMEDY)
         return cls(path, bundle, _cases(table))
 
     def image(self, case: SealedCase) -> bytes:
@@ -55,7 +55,7 @@ class TrainingSet:
         return self._file("masks", case)
 
     def _file(self, kind: str, case: SealedCase) -> bytes:
-        return read_bytes(self.path / kind / case.file, "bundle-invalid", REMEDY)
+        return read_bytes(self.path / kind / case.file, Code.BUNDLE_INVALID, REMEDY)
 
 
 def _cases(table: bytes) -> tuple[TrainingCase, ...]:

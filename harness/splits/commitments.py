@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.contract import CaseId, Contract, Digest, Label, Name, SplitLock
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from harness.splits.manifest import FrozenSplit
 from harness.store import Case, CaseStore
@@ -90,7 +90,7 @@ def reveal(split: FrozenSplit, store: CaseStore, secret: bytes) -> Reveal:
     )
     for difference in unopened(split.lock, document):
         raise BusbenchError(
-            "split-invalid",
+            Code.SPLIT_INVALID,
             f"{store.path} and the secret do not open {split.path}: {difference}.",
             "Name the store that the split was frozen from, and the secret made at that freeze.",
         )
@@ -144,7 +144,7 @@ def read_secret(path: Path) -> bytes:
         text = ""
     if not re.fullmatch(r"[0-9a-f]{64}", text):
         raise BusbenchError(
-            "keys-invalid",
+            Code.KEYS_INVALID,
             f"{path} is missing, or holds no secret of {SECRET_BYTES} bytes in hexadecimal.",
             "Name the secret that was made at the freeze, or restore it from its backup.",
         )

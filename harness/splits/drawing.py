@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from evaluator.contract import Label, Policy
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 from evaluator.groups import size_quartiles
 from harness.splits.balance import share_out
@@ -175,7 +175,7 @@ def _by_image(task: _Task) -> dict[str, Place]:
 
 def _impossible(why: str) -> BusbenchError:
     remedy = "Ask for fewer folds or another test fraction, or add cases of more patients."
-    return BusbenchError("split-impossible", f"The split cannot be drawn: {why}.", remedy)
+    return BusbenchError(Code.SPLIT_IMPOSSIBLE, f"The split cannot be drawn: {why}.", remedy)
 
 
 POLICIES: dict[Policy, Callable[[_Task], dict[str, Place]]] = {

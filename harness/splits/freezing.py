@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evaluator.contract import Policy, SplitAudit, SplitLock, SplitRule, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes, sha256_pixels, write_atomically
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, judge
@@ -49,7 +49,7 @@ def freeze(
     rule = _rule(store, version, policy, test_fraction, folds, seed)
     if report.store_digest != store.info.digest:
         raise BusbenchError(
-            "store-invalid", f"The audit is not one of {store.path}.", "Audit this store again."
+            Code.STORE_INVALID, f"The audit is not one of {store.path}.", "Audit this store again."
         )
     subjects = subjects_of(store, progress)
     groups = whole_groups((case.case_id for case in store.cases), report.groups)
@@ -127,7 +127,7 @@ def _rule(
     except ValidationError as error:
         first = error.errors()[0]
         message = f"{first['loc'][0]} cannot be {first['input']!r}: {first['msg']}."
-        raise BusbenchError("usage", message, "See `busbench freeze --help`.") from error
+        raise BusbenchError(Code.USAGE, message, "See `busbench freeze --help`.") from error
 
 
 def subjects_of(store: CaseStore, progress: Progress = quiet) -> tuple[Subject, ...]:
@@ -141,7 +141,7 @@ def subjects_of(store: CaseStore, progress: Progress = quiet) -> tuple[Subject, 
         mask = store.mask(case.case_id)
         if sha256_pixels(mask) != case.mask_sha256:
             raise BusbenchError(
-                "store-invalid",
+                Code.STORE_INVALID,
                 f"{store.mask_path(case.case_id)} was changed.",
                 "Run `busbench prepare` again into a new folder.",
             )
@@ -178,7 +178,7 @@ def _write_once(split: FrozenSplit, report: AuditReport) -> FrozenSplit:
     if (out / "lock.json").exists():
         return _same(FrozenSplit.open(out), split)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BusbenchError("output-exists", f"{out} is not empty.", "Name another folder.")
+        raise BusbenchError(Code.OUTPUT_EXISTS, f"{out} is not empty.", "Name another folder.")
     partial = out.with_name(f".{out.name}.partial")
     with disk_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
@@ -199,7 +199,7 @@ def _same(frozen: FrozenSplit, drawn: FrozenSplit) -> FrozenSplit:
         name for name in _FIELDS if getattr(frozen.lock, name) != getattr(drawn.lock, name)
     ]
     raise BusbenchError(
-        "split-frozen",
+        Code.SPLIT_FROZEN,
         f"{frozen.path} is frozen, and would now differ in: {', '.join(differing)}.",
         "Freeze a correction as a new version, in a folder of its own.",
     )

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from evaluator.contract import CaseId, Contract, Digest, Label, SplitLock, read, read_bytes
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 
 REMEDY = "Fetch the published split again, or freeze a new version."
@@ -71,9 +71,11 @@ def parse_table(data: bytes, where: str) -> tuple[SplitRow, ...]:
     try:
         lines = list(csv.reader(io.StringIO(data.decode("utf-8")), strict=True))
     except (ValueError, csv.Error) as error:
-        raise BusbenchError("split-invalid", f"{where} cannot be read: {error}.", REMEDY) from error
+        raise BusbenchError(
+            Code.SPLIT_INVALID, f"{where} cannot be read: {error}.", REMEDY
+        ) from error
     if not lines or tuple(lines[0]) != COLUMNS:
-        raise BusbenchError("split-invalid", f"{where} has other columns.", REMEDY)
+        raise BusbenchError(Code.SPLIT_INVALID, f"{where} has other columns.", REMEDY)
     return tuple(_parse_row(line, f"{where}, line {n}") for n, line in enumerate(lines[1:], 2))
 
 
@@ -86,7 +88,7 @@ def _parse_row(fields: list[str], where: str) -> SplitRow:
         why = f"{'.'.join(map(str, first['loc'])) or 'row'}: {first['msg']}"
     except ValueError:
         why = "another number of fields"
-    raise BusbenchError("split-invalid", f"{where}: {why}.", REMEDY)
+    raise BusbenchError(Code.SPLIT_INVALID, f"{where}: {why}.", REMEDY)
 
 
 def complete_lock(fields: Mapping[str, Any]) -> SplitLock:
@@ -132,7 +134,7 @@ class FrozenSplit:
         split, differences = inspect(path)
         if differences:
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-            raise BusbenchError("split-invalid", f"{path}: {differences[0]}{more}.", REMEDY)
+            raise BusbenchError(Code.SPLIT_INVALID, f"{path}: {differences[0]}{more}.", REMEDY)
         return split
 
 
@@ -142,8 +144,8 @@ def inspect(path: Path) -> tuple[FrozenSplit, list[str]]:
     Raises:
         BusbenchError: `split-invalid` where it is missing or cannot be read at all.
     """
-    lock = read(SplitLock, path / "lock.json", "split-invalid", REMEDY)
-    data = read_bytes(path / "split.csv", "split-invalid", REMEDY)
+    lock = read(SplitLock, path / "lock.json", Code.SPLIT_INVALID, REMEDY)
+    data = read_bytes(path / "split.csv", Code.SPLIT_INVALID, REMEDY)
     split = FrozenSplit(path, lock, parse_table(data, str(path / "split.csv")))
     checks = (_lock_differs(lock), _rows_differ(split, data), _does_not_add_up(split))
     return split, [difference for check in checks for difference in check]

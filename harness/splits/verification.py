@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from evaluator.contract import read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_pixels
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport
@@ -65,7 +65,7 @@ def _audit_differs(split: FrozenSplit) -> Iterator[str]:
     file = split.path / "audit.json"
     if not file.exists():
         return
-    report = read(AuditReport, file, "split-invalid", REMEDY)
+    report = read(AuditReport, file, Code.SPLIT_INVALID, REMEDY)
     if report.store_digest != split.lock.store_digest:
         yield "audit.json: it is the audit of another store"
     groups: dict[str, list[str]] = {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.contract import Digest, Submission, TrainingBundle
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, write_atomically
 from evaluator.progress import Progress
 from harness.benchmark.fold import DOCUMENT
@@ -98,7 +98,7 @@ class TrainImage:
         told = claim.read_text() if claim.exists() else ""
         if begun and told != self.key:
             message = f"{self.out} is of another training, or nothing tells which."
-            raise BusbenchError("output-exists", message, ANOTHER)
+            raise BusbenchError(Code.OUTPUT_EXISTS, message, ANOTHER)
         write_atomically(claim, self.key.encode())
 
     def _demand_whole(self, submission: Submission) -> None:
@@ -106,7 +106,7 @@ class TrainImage:
             path = self.out / model.file
             if not path.is_file() or sha256_file(path) != model.sha256:
                 message = f"{path} is missing or was changed after training."
-                raise BusbenchError("output-exists", message, ANOTHER)
+                raise BusbenchError(Code.OUTPUT_EXISTS, message, ANOTHER)
 
 
 def image_id(runner: Runner, wanted: ImageRequest, progress: Progress) -> str | None:

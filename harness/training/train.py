@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluator.contract import Submission, TrainingBundle, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
@@ -40,10 +40,10 @@ def read_facts(bundle: Path, track: str | None) -> TrainingBundle:
         BusbenchError: `bundle-invalid`.
     """
     remedy = "Name the `training` folder that `busbench seal` made."
-    told = read(TrainingBundle, bundle / "bundle.json", "bundle-invalid", remedy)
+    told = read(TrainingBundle, bundle / "bundle.json", Code.BUNDLE_INVALID, remedy)
     if track not in (None, told.track):
         message = f"{bundle} is of track {told.track}, not {track}."
-        raise BusbenchError("bundle-invalid", message, remedy)
+        raise BusbenchError(Code.BUNDLE_INVALID, message, remedy)
     return told
 
 
@@ -71,7 +71,9 @@ def train(
     told = read_facts(bundle, settings.track)
     if out.exists():
         if not (out / "submission.yaml").exists():
-            raise BusbenchError("output-exists", f"{out} is no submission.", "Name another folder.")
+            raise BusbenchError(
+                Code.OUTPUT_EXISTS, f"{out} is no submission.", "Name another folder."
+            )
         return read_submission(out)
     work = work_folder(out)
     with disk_errors(work):
@@ -114,7 +116,7 @@ def _take(work: Path, taken: Path, track: str) -> Submission:
         raise BusbenchError(error.code, error.message, error.remedy, **said) from error
     message = "The container ended well but left no submission.yaml in its output."
     remedy = "Write submission.yaml and the ONNX files it names into the output folder."
-    raise BusbenchError("training-failed", message, remedy, stage="train", last_line=message)
+    raise BusbenchError(Code.TRAINING_FAILED, message, remedy, stage="train", last_line=message)
 
 
 def work_folder(submission: Path) -> Path:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evaluator.contract import Digest, SplitLock, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes
 from harness.ledger import verify_ledger
 from harness.ranking import Board
@@ -67,9 +67,9 @@ def find_locks(folders: Sequence[Path], wanted: set[Digest]) -> dict[Digest, Spl
     for folder in folders:
         paths = sorted(folder.rglob("lock.json"))
         if not paths:
-            raise BusbenchError("split-invalid", f"{folder} holds no frozen split.", remedy)
+            raise BusbenchError(Code.SPLIT_INVALID, f"{folder} holds no frozen split.", remedy)
         for path in paths:
-            lock = read(SplitLock, path, "split-invalid", remedy)
+            lock = read(SplitLock, path, Code.SPLIT_INVALID, remedy)
             if lock.digest in wanted:
                 found[lock.digest] = FrozenSplit.open(path.parent).lock
     return found
@@ -116,7 +116,7 @@ def _demand_site(place: Path) -> None:
         if here <= _indexed(place / INDEX):
             return
     raise BusbenchError(
-        "output-exists",
+        Code.OUTPUT_EXISTS,
         f"{place} holds something that is not a site of ours.",
         "Name a folder for the site alone, and copy it from there to where it is served.",
     )

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from image_lane import build_from, forget, push, serve_registry
+from image_submissions import build_from, forget, push, serve_registry
 from onnx import numpy_helper
 from PIL import Image
 

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from image_lane import debian
+from image_submissions import debian
 
 from ci import after_merge, score_pr
 from ci.after_merge import record_merged

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from image_lane import build, forget
+from image_submissions import build, forget
 
 from harness.ledger import verify_ledger
 from harness.submission import read_submission

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from image_lane import (
+from image_submissions import (
     CASES,
     ENTRY_POINT,
     build,

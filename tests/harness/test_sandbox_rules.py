@@ -18,7 +18,7 @@ from harness.sandbox.failure import (
     explain,
     explain_engine,
 )
-from harness.sandbox.failure_patterns import ENGINE_SIGNS, LOG_PATTERNS
+from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS
 from harness.sandbox.profile import container_settings, volume_holder_settings, volume_settings
 from harness.sandbox.stage import Outcome, Stage, StageName
 
@@ -187,7 +187,7 @@ def test_nothing_a_participant_writes_makes_a_failure_ours(
 
 def test_every_row_of_the_tables_has_a_known_code() -> None:
     rows = [rule.code for rule in RULES] + [code for code, _ in UNEXPLAINED.values()]
-    rows += [sign.code for sign in (*LOG_PATTERNS, *ENGINE_SIGNS) if sign.code is not None]
+    rows += [sign.code for sign in (*LOG_PATTERNS, *ENGINE_PATTERNS) if sign.code is not None]
     assert set(rows) <= set(CODES)
     assert set(UNEXPLAINED) == set(CREDIBLE) == set(get_args(StageName))
 

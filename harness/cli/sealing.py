@@ -1,0 +1,102 @@
+"""`busbench keys` and `busbench seal`: the organiser's key folder, and the bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluator.errors import BusbenchError, Code
+from harness.cli.app import app, out, print_json
+from harness.cli.options import JsonOption, KeysOption
+from harness.cli.progress import bars
+from harness.ledger import rotate as rotate_ledger
+from harness.sealing.bundle import Recipients
+from harness.sealing.bundle import seal as seal_split
+from harness.sealing.keys import PUBLICS, SECRETS, Keys
+from harness.splits import FrozenSplit
+from harness.store import CaseStore
+
+keys = typer.Typer(help="The organiser's keys.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command()
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the keys shall lie.")],
+) -> None:
+    """Make the three key pairs of a challenge: images, labels, reports.
+
+    Example: busbench keys new keys
+    """
+    made = Keys.new(folder)
+    out.print(f"Secret, for the organiser alone: {', '.join(SECRETS)}", highlight=False)
+    out.print(f"Public, for everyone: {', '.join(PUBLICS)}", highlight=False)
+    out.print(f"Reports will be signed by {made.report.keyid}", highlight=False, soft_wrap=True)
+
+
+@keys.command()
+def rotate(
+    ledger: Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger to hand over.")],
+    keys: KeysOption,
+    to: Annotated[Path, typer.Option("--out", help="The folder for the new keys.")],
+) -> None:
+    """Give a ledger a new signing key; what was sealed stays sealed to the same two keys.
+
+    The old key signs the change and the new one countersigns it. Run again, it resumes. Keep the
+    old folder until nobody has to verify reports that lie apart from the ledger.
+
+    Example: busbench keys rotate ledger.jsonl --keys keys --out keys-2
+    """
+    old = Keys.open(keys)
+    new = Keys.open(to) if to.exists() else old.renewed(to)
+    if (new.images.recipient, new.labels.recipient) != (old.images.recipient, old.labels.recipient):
+        remedy = "Name a new folder with --out, or the one that a stopped rotation began."
+        raise BusbenchError(
+            Code.OUTPUT_EXISTS, f"{to} holds the keys of another challenge.", remedy
+        )
+    appended = rotate_ledger(ledger, old, new)
+    told = "Entry" if appended.new else "Already done: entry"
+    out.print(f"{told} {appended.entry.number} hands {ledger} over", soft_wrap=True)
+    out.print(f"Reports are now signed by {new.report.keyid}", highlight=False, soft_wrap=True)
+    out.print(f"Publish {to / 'report.pub'}, and use --keys {to} from now on.", soft_wrap=True)
+
+
+@app.command()
+def seal(
+    store: Annotated[Path, typer.Argument(help="The case store.")],
+    split: Annotated[Path, typer.Option(help="The folder of the frozen split.")],
+    keys: KeysOption,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.")],
+    private_labels: Annotated[
+        bool, typer.Option("--private-labels", help="The test labels were never published.")
+    ] = False,
+    consistency: Annotated[
+        bool, typer.Option(help="Run submissions on secretly moved test images, too.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the public training bundle and the sealed test bundle of a frozen split.
+
+    Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
+    """
+    opened = Keys.open(keys)
+    recipients = Recipients(opened.images.recipient, opened.labels.recipient)
+    with bars() as progress:
+        bundles = seal_split(
+            CaseStore.open(store),
+            FrozenSplit.open(split),
+            recipients,
+            out_dir,
+            labels="private" if private_labels else "public",
+            consistency=consistency,
+            progress=progress,
+        )
+    if as_json:
+        return print_json(
+            {"training": bundles.training.document(), "sealed": bundles.sealed.document()}
+        )
+    out.print(f"training bundle  {out_dir / 'training'}  {bundles.training.cases} cases, public")
+    out.print(f"sealed bundle    {out_dir / 'sealed'}  {bundles.sealed.cases} cases, two keys")
+    return None
