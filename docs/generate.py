@@ -26,7 +26,6 @@ DECLARE = {
     "harness": {
         "audit",
         "challenge",
-        "evaluation",
         "execution",
         "ledger",
         "quotas",
@@ -36,7 +35,6 @@ DECLARE = {
         "splits",
         "store",
         "submission",
-        "training",
     },
     "ci": {"proposal"},
 }
