@@ -12,25 +12,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LRScheduler, OneCycleLR, PolynomialLR
 
 from reference_models.config import Config
-from reference_models.networks import Staged
+from reference_models.networks import NETWORKS, Staged
 
 Groups = list[dict[str, object]]
-
-# The weights of each network's encoder, by the beginnings of their names.
-ENCODERS: dict[str, tuple[str, ...]] = {
-    "unet": ("encoder.",),
-    "attention_unet": ("encoder.",),
-    "unetpp": ("encoder.",),
-    "unet3plus": ("encoder.",),
-    "cmunet": ("encoder.", "bottom."),
-    "transunet": ("stem.", "stages.", "transformer."),
-    "swin_unet": ("embed.", "norm_embedded.", "encoder.", "merge.", "norm_deepest."),
-    "medt": ("whole.stem.", "whole.levels.", "patches.stem.", "patches.levels.", "patches.bottom."),
-    "cmunext": ("stem.", "encoder."),
-    "cmunext_s": ("stem.", "encoder."),
-    "cmunext_l": ("stem.", "encoder."),
-    "unext": ("conv_down.", "token_down."),
-}
 
 # Fused: one kernel for all weights, on the CPU too.
 OPTIMISERS: dict[str, Callable[[Groups, Config], Optimizer]] = {
@@ -124,7 +108,7 @@ def groups_of(network: nn.Module, config: Config) -> Groups:
 
 def is_encoder(network: str, name: str) -> bool:
     """Whether the weight or module `name` of a network of this name belongs to its encoder."""
-    return f"{name}.".startswith(ENCODERS[network])
+    return f"{name}.".startswith(NETWORKS[network].encoder)
 
 
 def rest(network: nn.Module, config: Config, epoch: int) -> None:
