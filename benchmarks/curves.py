@@ -18,8 +18,9 @@ def panel(folder: Path) -> alt.Chart:
     logs = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("fold-*.csv"))}
     rows = pd.concat(logs, names=["fold"]).reset_index("fold")
     dice = alt.Y("dice:Q", title="validation Dice").scale(domain=(0.4, 0.9), clamp=True)
-    chart = alt.Chart(rows, title=folder.name, width=300, height=220).mark_line()
-    return chart.encode(alt.X("epoch:Q"), dice, alt.Color("fold:N", title=None))
+    lines = alt.Chart(rows, title=folder.name, width=300, height=220).mark_line()
+    chart: alt.Chart = lines.encode(alt.X("epoch:Q"), dice, alt.Color("fold:N", title=None))
+    return chart
 
 
 if __name__ == "__main__":
