@@ -33,7 +33,7 @@ from harness.execution.dask_executor import do
 from harness.execution.job import key_of, run_once, write_result
 from harness.ledger import append, sign
 from harness.sandbox import DockerRunner, Stage
-from harness.sandbox.cached import run_once as run_stage
+from harness.sandbox.cached import Context
 from harness.sandbox.profile import container_settings
 from harness.sealing.keys import Keys
 
@@ -89,7 +89,8 @@ class Sleeping(Trivial):
         )
 
     def run(self, progress: Progress) -> None:
-        run_stage(DockerRunner(Challenge()), self.container, progress)
+        challenge = Challenge()
+        Context(DockerRunner(challenge), challenge, progress).run_once(self.container)
         super().run(progress)
 
 

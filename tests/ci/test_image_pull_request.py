@@ -27,10 +27,10 @@ from ci import after_merge, check_pr, score_pr
 from ci.state import State
 from evaluator.files import sha256_bytes
 from harness.challenge import BASE_IMAGE, Phase
+from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
 from harness.quotas.policy import Submitted
-from harness.sandbox import DockerRunner
 from tests.support.forge import Forge, git, make_forge, manifest
 from tests.support.image_submissions import build_from, forget, push, serve_registry
 from tests.support.small_challenge import model_bytes
@@ -180,7 +180,8 @@ def machine(
     root = tmp_path_factory.mktemp("image-forge")
     forge = make_forge(root, State(Path(shutil.copytree(organiser, root / "state"))), (PHASE,))
     challenge = forge.machine.challenge
-    forge.machine = replace(forge.machine, runner=DockerRunner(challenge))
+    environment = ExecutionEnvironment("docker", challenge, forge.machine.environment.keys)
+    forge.machine = replace(forge.machine, environment=environment)
     (root / "challenge.yaml").write_text(yaml.safe_dump(challenge.document()))
     (root / "registry").mkdir()
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ from ci.scoring import Machine
 from ci.state import State
 from evaluator.files import sha256_bytes
 from harness.challenge import Challenge, Phase, Track
-from harness.sandbox import ProcessRunner
+from harness.execution import ExecutionEnvironment
 from tests.support.small_challenge import SIDE, model_bytes
 
 TEAMS = {
@@ -140,5 +140,7 @@ def make_forge(root: Path, state: State | None, phases: tuple[Phase, ...] = ()) 
     challenge = Challenge(
         tracks={"phantom": Track(dataset="phantom", split_version="v1")}, phases=phases
     )
-    machine = Machine(Repository(clone), state or State(root / "state"), challenge, ProcessRunner())
+    state = state or State(root / "state")
+    environment = ExecutionEnvironment("process", challenge, state.path / "keys")
+    machine = Machine(Repository(clone), state, environment)
     return Forge(root / "base.git", clone, machine, root)
