@@ -32,7 +32,7 @@ def images(engine: docker.DockerClient) -> Iterator[tuple[str, str]]:
 
 
 def test_containers_of_a_cluster_train_and_evaluate_and_blame_and_count_each_once(
-    images, tmp_path: Path
+    images: tuple[str, str], tmp_path: Path
 ) -> None:
     track = seal_phantoms(tmp_path)
     ledger, trained = tmp_path / "ledger.jsonl", tmp_path / "trained"

@@ -139,7 +139,9 @@ def test_no_sample_that_is_run_twice_is_too_small(total: int, size: int) -> None
         ("logits", "Log", "NaN or infinite"),
     ],
 )
-def test_an_output_of_another_kind_is_refused(tmp_path, kind, operator, sentence) -> None:
+def test_an_output_of_another_kind_is_refused(
+    tmp_path: Path, kind: str, operator: str, sentence: str
+) -> None:
     model = network([helper.make_node(operator, ["x"], ["y"])])
     dark = [np.zeros((50, 60), np.uint8), *speckle(3)]
     with pytest.raises(BusbenchError) as refused:
@@ -178,9 +180,10 @@ def run_stage(made: Stage, *more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.gpu  # needs none: a device that is there is hidden
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_machine_without_a_gpu_refuses_and_never_takes_the_cpu(tmp_path, device) -> None:
+def test_a_machine_without_a_gpu_refuses_and_never_takes_the_cpu(
+    tmp_path: Path, device: str
+) -> None:
     made = stage(tmp_path, speckle(1), echo())
     done = run_stage(made, "--device", device)
     assert done.returncode == 30, done.stderr

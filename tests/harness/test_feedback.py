@@ -6,6 +6,7 @@ import multiprocessing
 import re
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -45,7 +46,7 @@ def log(tmp_path: Path) -> SubmissionLog:
 
 def hand_in(
     log: SubmissionLog, number: int, day: date = DAY, report: Report | None = None, **how: str
-):
+) -> Any:
     own = log.open(make(number, **how), STRICT, day)
     return log.close(own, STRICT, day, report or make_report())
 
@@ -149,7 +150,7 @@ def test_submissions_at_once_never_share_the_last_place(tmp_path: Path) -> None:
     ]
     for racer in racers:
         racer.start()
-    won = sorted(taken.get(timeout=60) for _ in range(4))
+    won = sorted(taken.get(timeout=600) for _ in range(4))
     for racer in racers:
         racer.join()
         assert racer.exitcode == 0

@@ -120,7 +120,6 @@ def test_no_network_is_exported_as_another_than_it_is(pair: Pair, tmp_path: Path
     assert passed.gmacs == pytest.approx(gmacs, rel=1e-6)
 
 
-@pytest.mark.real_data
 def test_no_real_image_gets_another_mask_than_from_pytorch(pair: Pair, real_data: Path) -> None:
     images = real_images(real_data, pair.side)
     session = onnxruntime.InferenceSession(pair.exported.data, providers=["CPUExecutionProvider"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,6 @@ from tests.support.jobs import WriteWord, processes
 def get_done(cluster: str, jobs: list[WriteWord], **more: bool) -> RunProgress:
     with open_executor(cluster, lambda *_: None, lambda line: None, **more) as executor:
         return run_chains([Chain((job,)) for job in jobs], executor)
-
-
-def soon(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 600  # a machine may be very busy
-    while not what():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
 
 
 def begun(folder: Path, count: int) -> bool:

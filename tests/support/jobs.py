@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluator.errors import BusbenchError
-from evaluator.progress import quiet
+from evaluator.progress import Progress, quiet
 from harness.audit import audit
 from harness.datasets import phantom
 from harness.execution.inputs import Input
@@ -98,7 +98,7 @@ class WriteWord:
     def result(self) -> Path:
         return self.folder / f"{self.word}.json"
 
-    def run(self, progress) -> None:
+    def run(self, progress: Progress) -> None:
         with (self.folder / "runs").open("a") as handle:
             handle.write(f"{self.word} {os.getpid()}\n")
         if runs(self.folder).count(self.word) <= self.kills:
@@ -116,7 +116,7 @@ class ReadWord(WriteWord):
 
     input: Input | None = None
 
-    def run(self, progress) -> None:
+    def run(self, progress: Progress) -> None:
         assert self.input is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "runs").open("a") as handle:
