@@ -113,7 +113,7 @@ def monai(network: torch.nn.Module, pngs: list[Path]) -> SupervisedEvaluator:
 
 
 def race(candidates: dict[str, Way], rounds: int) -> list[dict[str, tuple[float, float]]]:
-    """Seconds of each way in each round, one after the other: wall, and CPU of all cores."""
+    """Seconds of each candidate in a round, one after the other: wall, and CPU of all cores."""
 
     def lap(run: Way) -> tuple[float, float]:
         cpu = time.process_time()

@@ -80,7 +80,7 @@ class AwesomeBusAugment:
         except ImportError as error:
             raise UsageError(
                 "The Awesome-BUS augmentation needs the package albumentations.",
-                'Install it with pip install "busbench[awesome-bus]", or set augment: {style: plain}.',
+                'Run pip install "busbench[awesome-bus]", or set augment: {style: plain}.',
             ) from error
         bent = [A.ElasticTransform(p=1), A.GridDistortion(p=1), A.OpticalDistortion(p=1)]
         grain = [A.MultiplicativeNoise(elementwise=True, p=1), A.MotionBlur(p=1), A.Sharpen(p=1)]

@@ -1,4 +1,4 @@
-"""How bytes reach the disk and get their names: atomic writes and digests."""
+"""Atomic writes of files, and digests of their bytes."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from evaluator.contract import Submission, read
+from evaluator.errors import Code
 from evaluator.gate import inspect
 from reference_models import __main__ as cli
 from reference_models import pipeline
@@ -53,7 +54,7 @@ def test_a_training_of_all_folds_leaves_a_submission_and_nothing_else(
     assert "progress 12/12 training fold 4" in said and "progress 5/5 exporting" in said
     names = {f"fold-{fold}.onnx" for fold in range(5)} | {"submission.yaml"}
     assert contents(out).keys() == names
-    verdict = inspect(out, read(Submission, out / "submission.yaml", "submission-invalid", ""))
+    verdict = inspect(out, read(Submission, out / "submission.yaml", Code.SUBMISSION_INVALID, ""))
     assert len(verdict.models) == 5
     before = contents(out)
     status, said, _ = call(*words)

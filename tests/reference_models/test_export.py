@@ -1,4 +1,4 @@
-"""What is exported says what PyTorch says at every batch size, is compact, and passes the gate."""
+"""An exported graph agrees with PyTorch at every batch size, is compact, and passes the gate."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from reference_models.data import letterbox
 from reference_models.errors import TrainingError
 from reference_models.export import OPSET, TOLERANCE, Exported, export_network
 from reference_models.networks import build
+from reference_models.networks.unext import UNeXt
 from tests.support.corpus.honest import submission
 from tests.support.training_bundle import ellipse
 
@@ -150,6 +151,7 @@ def test_a_graph_that_is_wrong_at_another_batch_size_never_leaves() -> None:
 def test_a_confident_network_is_not_refused_for_bits_that_float32_does_not_hold() -> None:
     torch.manual_seed(0)
     network, images = as_if_trained(build("unext")).eval(), phantoms(64)
+    assert isinstance(network, UNeXt) and network.head.bias is not None
     with torch.no_grad():
         network.head.weight *= 300 / network(images).abs().max()
         network.head.bias.zero_()

@@ -15,6 +15,7 @@ from reference_models.data import load_cases, open_bundle
 from reference_models.errors import UsageError
 from reference_models.machine import Machine
 from reference_models.networks import NETWORKS, build
+from reference_models.networks.medt import MedT
 from reference_models.trainer import FoldPaths, train_fold
 
 # name, input channels, image size, trainable parameters
@@ -230,6 +231,7 @@ def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axi
     layer = GatedAxialAttention(channels, (4, 6), axis).eval()
     for norm in (layer.norm_qkv, layer.norm_similarity, layer.norm_content):
         for values in (norm.weight, norm.bias, norm.running_mean):
+            assert values is not None
             nn.init.normal_(values)
     x = torch.randn(3, channels, 4, 6)
     lines = x.permute(0, 3, 1, 2) if axis == 2 else x.permute(0, 2, 1, 3)  # N, others, C, T
@@ -266,6 +268,7 @@ def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axi
 
 def test_medt_never_mixes_its_patches_up() -> None:
     network = build("medt", image_size=(64, 96)).eval()
+    assert isinstance(network, MedT)
     image = torch.rand(2, 1, 64, 96)
     joined = network._joined(network.patches(network._cut(image)))
     for row, column in ((0, 0), (1, 0), (1, 2)):

@@ -1,4 +1,4 @@
-"""What a training starts from is what the file says, or is named as not loaded.
+"""A training starts from what the file says; what is not loaded is named.
 
 Public weights cannot be fetched by a test, so they are made here in their formats: names and
 layouts as published.
@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reference_models.config import AugmentSettings, Config, InputSettings
 from reference_models.errors import UsageError
 from reference_models.networks import NETWORKS
+from reference_models.networks.transunet import TransUNet
 from reference_models.networks.unetpp import UNetPlusPlus
 from reference_models.optimisation import groups_of, is_encoder, rest
 from reference_models.pipeline import Job, train
@@ -67,7 +69,9 @@ class PublicResNet34(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+        return x
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -139,16 +143,18 @@ def test_a_vision_transformer_attends_here_as_it_does_there(tmp_path: Path) -> N
     for name in [name for name in arrays if name.startswith(at)]:
         arrays[name] = rng.normal(0, 0.05, arrays[name].shape).astype(np.float32)
     path = tmp_path / "R50+ViT-B_16.npz"
-    np.savez(path, **arrays)
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # the stub takes keywords for options
     config = Config(network="transunet", input=SMALL)
     start = read_start(path, config)
     network = build_network(config)
+    assert isinstance(network, TransUNet)
     network.load_state_dict(start.weights, strict=False)
     tokens = rng.normal(size=(1, 4, 768)).astype(np.float32)
 
-    def project(part: str) -> np.ndarray:
+    def project(part: str) -> NDArray[np.float32]:
         kernel, bias = arrays[f"{at}/{part}/kernel"], arrays[f"{at}/{part}/bias"]
-        return np.einsum("btc,chd->bhtd", tokens, kernel) + bias[:, None]
+        projected: NDArray[np.float32] = np.einsum("btc,chd->bhtd", tokens, kernel)
+        return projected + bias[:, None]
 
     likeness = np.einsum("bhtd,bhsd->bhts", project("query"), project("key")) / 8
     weights = np.exp(likeness) / np.exp(likeness).sum(-1, keepdims=True)

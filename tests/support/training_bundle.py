@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def make_bundle(path: Path, cases: int, folds: int = 5, seed: int = 0) -> Path:
 
 
 def write_table(
-    path: Path, rows: list[tuple[object, ...]], folds: int = 5, header: tuple[str, ...] = HEADER
+    path: Path, rows: Sequence[tuple[object, ...]], folds: int = 5, header: tuple[str, ...] = HEADER
 ) -> None:
     """Write `cases.csv` and a `bundle.json` that agrees with it."""
     text = io.StringIO()

@@ -14,7 +14,7 @@ from tests.support.studies.audit_plants import KINDS
 
 RAW = {"busbra": "BUSBRA", "busi": "Dataset_BUSI_with_GT", "bus-uclm": "BUS-UCLM"}
 
-# LoadedCases of one frame that the releases themselves hold, by name of the file, each pair looked at
+# Images of one frame that the releases themselves hold, by name of the file, each pair looked at
 # on the audit's sheet: identical pixels (once in BUSI, four times in BUS-UCLM), the same frame cut
 # otherwise (BUSI), with and without callipers (BUS-UCLM). Whatever else is found is wrong.
 NATURAL = (
