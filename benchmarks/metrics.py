@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import medpy.metric.binary
@@ -25,6 +26,7 @@ from PIL import Image
 from benchmarks.timing import head, interleaved, machine, row
 from evaluator.metrics import PROFILES, case_metrics, hd95
 
+itk: Any = SimpleITK  # typed in part
 Mask = NDArray[np.bool_]
 Pair = tuple[Mask, Mask]
 SIZES = {(256, 256): 500, (768, 1024): 200}  # (height, width) -> pairs
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the pairs, for a quick look")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    itk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     files = sorted((args.data / "BUSBRA" / "Masks").glob("*.png"))
     rng = np.random.default_rng(0)
     drawn = "real masks of BUS-BRA" if files else "drawn ellipses"
@@ -114,10 +116,10 @@ def deepmind(item: Pair) -> float:
 
 def simpleitk(item: Pair) -> float:
     """HD95 from ITK's signed Maurer distance maps, as its users write it."""
-    view = SimpleITK.GetArrayViewFromImage
-    images = [SimpleITK.GetImageFromArray(mask.astype(np.uint8)) for mask in item]
-    contours = [SimpleITK.LabelContour(image) for image in images]
-    signed = [SimpleITK.SignedMaurerDistanceMap(contour, False, False) for contour in contours]
+    view = itk.GetArrayViewFromImage
+    images = [itk.GetImageFromArray(mask.astype(np.uint8)) for mask in item]
+    contours = [itk.LabelContour(image) for image in images]
+    signed = [itk.SignedMaurerDistanceMap(contour, False, False) for contour in contours]
     maps, edges = [np.abs(view(one)) for one in signed], [view(one) > 0 for one in contours]
     return float(max(np.percentile(maps[1][edges[0]], 95), np.percentile(maps[0][edges[1]], 95)))
 
