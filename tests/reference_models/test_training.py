@@ -20,7 +20,6 @@ from reference_models.errors import MachineError, TrainingError, UsageError
 from reference_models.losses import LOSSES
 from reference_models.machine import Machine
 from reference_models.optimisation import OPTIMISERS, SCHEDULES, Plan
-from reference_models.progress import silent
 from reference_models.run import TrainedFold
 from reference_models.trainer import FoldPaths, finished_fold, train_fold
 
