@@ -23,6 +23,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import Progress, quiet
 from harness.evaluation.evaluate import REPORT
+from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.entries import MAX_STANDINGS_BYTES
 from harness.ranking.board import by_track, is_complete
@@ -31,7 +32,6 @@ from harness.ranking.document import TrackRanking, read_ranking
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
 
-CASES = Path("score", "cases.parquet")  # of a run; `evaluator.score` writes it
 FIND = "Name the folder that `busbench evaluate --out` wrote, or evaluate the submission again."
 
 State = Literal["recorded", "unchanged", "too few patients"]
