@@ -20,7 +20,7 @@ from evaluator.metrics import dice
 from reference_models import pipeline
 from reference_models.batches import Batches
 from reference_models.config import Config, InputSettings
-from reference_models.data import load_pictures, open_bundle
+from reference_models.data import load_cases, open_bundle
 from reference_models.errors import UsageError
 from reference_models.machine import Machine
 from reference_models.precision import PRECISIONS
@@ -59,7 +59,7 @@ def exported(
 def dices(model: Path, bundle_path: Path) -> list[float]:
     """Dice of each validation case of fold 0, by the evaluator's metric."""
     machine = Machine(torch.device("cpu"), torch.float32)
-    batches = Batches(CONFIG, load_pictures(open_bundle(bundle_path), SIZE), machine)
+    batches = Batches(CONFIG, load_cases(open_bundle(bundle_path), SIZE), machine)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     found = []
     for images, masks in batches.validation(0):
@@ -72,8 +72,8 @@ def test_a_lower_precision_never_hides_what_it_costs(
     exported: tuple[str, Path, list[str]], work: Path, bundle_path: Path
 ) -> None:
     precision, out, said = exported
-    told = json.loads(out.with_name(f"{out.name}.precision.json").read_text())
-    (fold,) = told
+    written = json.loads(out.with_name(f"{out.name}.precision.json").read_text())
+    (fold,) = written
     full = work.parent / "submission" / "fold-0.onnx"
     before, after = (np.mean(dices(path, bundle_path)) for path in (full, out / "fold-0.onnx"))
     assert fold["precision"] == precision and fold["cases"] == 4

@@ -1,4 +1,4 @@
-"""Copies to be found: an image as a careless release would include it a second time.
+"""Copies of an image as it may enter a dataset a second time, for the audit to find.
 
 Each kind takes an image (H, W) uint8, its mask (H, W) bool and a generator, and returns both
 as a careless release would hold them.

@@ -1,4 +1,4 @@
-"""A small simulation of a large challenge: how many slots it needs, and what breaks first.
+"""Simulation of a challenge: how many slots it needs, and what breaks first.
 
     python -m tests.support.studies.capacity [--seconds 40] [--append 0.02 0.0006]
 
