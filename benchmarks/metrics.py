@@ -130,7 +130,7 @@ OTHERS: dict[str, Callable[[Pair], float]] = {
 }
 CANDIDATES: dict[str, Callable[[Pair], object]] = {
     "ours, native": lambda item: hd95(*item),
-    "ours, seed": lambda item: hd95(*item, profile="seed"),
+    "ours, awesome-bus-2025": lambda item: hd95(*item, profile="awesome-bus-2025"),
     "ours, all ten metrics": lambda item: case_metrics(*item),
     **OTHERS,
     "reading both masks": lambda item: (item[0].sum(), item[1].sum()),

@@ -27,13 +27,13 @@ from distributed import Client
 from docker.types import Mount
 
 from benchmarks.timing import machine
-from evaluator.contract import Report
 from evaluator.progress import Progress, quiet
 from harness.challenge import BASE_IMAGE, Challenge, Limits
 from harness.execution import Chain, open_executor, run_chains
 from harness.execution.dask_executor import do
 from harness.execution.job import key_of, run_once, write_result
 from harness.ledger import append, sign
+from harness.ledger.report import Report
 from harness.sandbox import DockerRunner, Stage
 from harness.sandbox.cached import run_once as run_stage
 from harness.sandbox.profile import container_settings

@@ -39,11 +39,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.timing import machine, versions
-from evaluator.backends import InferSettings, open_model
-from evaluator.preprocessing import to_input
+from evaluator.inference.backends import InferSettings, open_model
+from evaluator.inference.preprocessing import to_input
+from evaluator.inference.speed import measure
+from evaluator.inference.sweep import Sweep
 from evaluator.sealed import open_sealed
-from evaluator.speed import measure
-from evaluator.sweep import Sweep
 from harness.datasets import phantom
 from reference_models.export import export_network
 from reference_models.networks import NETWORKS, build
@@ -83,7 +83,14 @@ class Contest:
         batch_size = measure(model, submission.input, "auto").batch_size
         pictures = (np.asarray(Image.open(png)) for png in self.pngs)
         inputs = np.stack([to_input(picture, submission.input) for picture in pictures])
-        sweep = Sweep(model, "0.onnx", submission, self.made.images, batch_size, 1)
+        sweep = Sweep(
+            model=model,
+            file="0.onnx",
+            submission=submission,
+            images=self.made.images,
+            batch_size=batch_size,
+            helpers=1,
+        )
         evaluator = self._monai()
 
         def bare() -> None:
@@ -199,7 +206,7 @@ def memory(counts: tuple[int, ...] = (1_000, 10_000)) -> None:
 CHILD = """
 import sys
 from evaluator.__main__ import main
-from evaluator.hardware import peak_memory
+from evaluator.inference.hardware import peak_memory
 status = main()
 print("peak", peak_memory())
 sys.exit(status)

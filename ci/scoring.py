@@ -18,7 +18,8 @@ from ci.git import Repository, refused
 from ci.lfs import parse_pointer, stored_object
 from ci.proposal import Image, Onnx, Proposal
 from ci.state import State
-from evaluator.contract import Digest, ModelFile, Name, Submission, Title, write
+from evaluator.documents.base import Digest, Name, Title, write
+from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
 from evaluator.progress import quiet

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluator.contract import Contract
+from evaluator.documents.base import Contract
 from evaluator.errors import CODES, Fault
 
 DOCS = Path(__file__).resolve().parent

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evaluator.contract import Contract, Name, Title, read
+from evaluator.documents.base import Contract, Name, Title, read
 from evaluator.errors import Code
 
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.contract import GateVerdict, Report, Submission
+from evaluator.documents.inference import GateVerdict
+from evaluator.documents.submission import Submission
 from evaluator.progress import Progress
 from harness.audit import audit
 from harness.challenge import Challenge
@@ -17,6 +18,7 @@ from harness.datasets import phantom
 from harness.evaluation.check import check
 from harness.evaluation.evaluate import Evaluation, evaluate
 from harness.ledger import append
+from harness.ledger.report import Report
 from harness.prepare import prepare
 from harness.ranking.record import record_ranking
 from harness.sandbox import Runner

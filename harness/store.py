@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from evaluator.contract import CaseId, Contract, Digest, Label, Name, read, write
+from evaluator.documents.base import CaseId, Contract, Digest, Label, Name, read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import (
     canonical_json,

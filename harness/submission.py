@@ -6,7 +6,8 @@ import shutil
 import stat
 from pathlib import Path
 
-from evaluator.contract import Submission, read
+from evaluator.documents.base import read
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file
 

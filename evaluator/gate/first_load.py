@@ -14,12 +14,12 @@ from typing import NamedTuple
 from onnx import ModelProto
 from pydantic import ValidationError
 
-from evaluator.contract import Submission
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
 from evaluator.gate.findings import Finding, label
-from evaluator.gate.limits import GateLimits
 from evaluator.gate.macs import Cost, lighten
+from evaluator.gate.subject import GateLimits
 
 # What a contained process may be refused for: code, what was demanded.
 SENTENCES: dict[str, str] = {

@@ -1,26 +1,29 @@
-"""Does a submission pass? The gate's one public function, from folder to verdict."""
+"""The gate's one public function, from a submission's folder to the verdict; and its stage."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from onnx import ModelProto
 
-from evaluator.contract import CountedModel, GateVerdict, ModelFile, Submission
+from evaluator.documents.base import read, write
+from evaluator.documents.inference import CountedModel, GateVerdict
+from evaluator.documents.submission import ModelFile, Submission
+from evaluator.errors import Code
 from evaluator.gate.findings import Finding, GateRefused
 from evaluator.gate.first_load import Verdict, finding, first_load, measure
 from evaluator.gate.intake import load
-from evaluator.gate.limits import GateLimits
 from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
-from evaluator.gate.subject import Subject
+from evaluator.gate.subject import GateLimits, Subject
 from evaluator.gate.survey import DEFAULT_DOMAINS, survey
-
-DEFAULT_LIMITS = GateLimits()
 
 
 def inspect(
-    folder: Path, submission: Submission, limits: GateLimits = DEFAULT_LIMITS
+    folder: Path,
+    submission: Submission,
+    limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
 ) -> GateVerdict:
     """Check every declared model file of a submission.
 
@@ -74,3 +77,17 @@ def _inspect_one(
         parameters=values,
         gmacs=cost.gmacs,
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command line of the stage."""
+    for name in ("submission", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check a submission's files before any runtime sees them."""
+    remedy = "Compare it with submission_template/submission.yaml."
+    path = args.submission / "submission.yaml"
+    submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy)
+    write(inspect(args.submission, submission), args.out / "gate.json")

@@ -10,10 +10,10 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
-from evaluator.contract import ModelFile
+from evaluator.documents.submission import ModelFile
 from evaluator.files import sha256_bytes
 from evaluator.gate.findings import Finding
-from evaluator.gate.limits import GateLimits
+from evaluator.gate.subject import GateLimits
 from evaluator.gate.wire import Oddity, oddities
 
 _ORT_MAGIC = slice(4, 8), b"ORTM"  # the flatbuffer identifier of ONNX Runtime's own format

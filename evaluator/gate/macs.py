@@ -23,7 +23,7 @@ from onnx import (
 )
 from pydantic import Field
 
-from evaluator.contract import Contract
+from evaluator.documents.base import Contract
 from evaluator.gate.folding import fold
 from evaluator.gate.survey import DEFAULT_DOMAINS
 from evaluator.gate.tensors import elements

@@ -19,11 +19,11 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from evaluator.contract import InputSpec, OutputSpec
+from evaluator.documents.submission import InputSpec, OutputSpec
 from evaluator.gate.contained import LOADING, SHAPING, STARTED
 from evaluator.gate.macs import cost
-from evaluator.outputs import find_trouble
-from evaluator.preprocessing import to_input
+from evaluator.inference.outputs import find_trouble
+from evaluator.inference.preprocessing import to_input
 
 _MAX_FILE_BYTES = 64 << 20  # a folded graph without its large weights, or a report
 _MIXED = 0.1  # of the map's spread: what integer arithmetic over a whole batch may move it

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from onnx import ModelProto
 
-from evaluator.gate.limits import GateLimits
+from evaluator.gate.subject import GateLimits
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 # descriptor type -> wire type; the rest are varints

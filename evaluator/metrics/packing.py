@@ -1,7 +1,7 @@
-"""What do two masks hold? Both are read once, and packed 64 pixels a word for what follows.
+"""Two masks read once: their counts and their bits, 64 pixels a word.
 
 A processor compares 64 bytes with zero in one to four instructions, and turns the answers into the
-bits of a word in as many. Numba has no word for that, so `_packed` says it to LLVM.
+bits of a word in as many. Numba cannot express that, so `_packed` writes it in LLVM's language.
 """
 
 from __future__ import annotations

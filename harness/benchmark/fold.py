@@ -17,13 +17,15 @@ from pathlib import Path
 
 import yaml
 
-from evaluator.contract import Digest, Submission, TrainingBundle
+from evaluator.documents.base import Digest
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError
 from evaluator.files import disk_errors, write_atomically
 from evaluator.progress import Progress
 from harness.execution.inputs import Input
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.sandbox.stage import StageName
+from harness.sealing.documents import TrainingBundle
 from harness.sealing.keys import Keys
 from harness.submission import read_submission
 from harness.training.train import TrainSettings, train, work_folder

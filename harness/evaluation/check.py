@@ -6,7 +6,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.contract import GateVerdict, read
+from evaluator.documents.base import read
+from evaluator.documents.inference import GateVerdict
 from evaluator.errors import Code
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge

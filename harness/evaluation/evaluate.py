@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from evaluator.contract import Report, SealedBundle, Submission
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Fault
 from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import Progress, quiet
@@ -31,10 +31,12 @@ from harness.evaluation.check import gate_stage
 from harness.evaluation.report import build_report
 from harness.ledger import SignedReport, sign, write_report
 from harness.ledger.provenance import trained_here
+from harness.ledger.report import Report
 from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import run_once, stage_key
 from harness.sandbox.participant_error import NOTICE, reported_to_participant
 from harness.sealing.bundle import Bundles
+from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 from harness.submission import read_submission, take
 

@@ -10,7 +10,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evaluator.contract import Digest, SealedBundle, Submission
+from evaluator.documents.base import Digest
+from evaluator.documents.submission import Submission
 from evaluator.progress import Progress, quiet
 from harness.challenge import Component
 from harness.evaluation.evaluate import REPORT, evaluate, identify, run_id
@@ -19,6 +20,7 @@ from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
+from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 
 STAGES: tuple[StageName, ...] = ("gate", "infer", "score")

@@ -11,18 +11,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.contract import Report, Scores, SplitLock, read
+from evaluator.documents.base import read
+from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import score_stage
+from harness.ledger.report import Report
 from harness.sandbox import Runner
 from harness.sandbox.cached import run_once, stage_key
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.splits import Reveal, read_secret, secret_path, verify
+from harness.splits.lock import SplitLock
 from harness.splits.manifest import REMEDY
 from harness.store import CaseStore
 

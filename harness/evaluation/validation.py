@@ -20,16 +20,11 @@ from pathlib import Path
 import numpy as np
 import pyrage
 
-from evaluator.contract import (
-    GateVerdict,
-    GroupScores,
-    MetricSummary,
-    Scores,
-    SealedIndex,
-    Submission,
-    read,
-    write,
-)
+from evaluator.documents.base import read, write
+from evaluator.documents.inference import GateVerdict
+from evaluator.documents.scores import GroupScores, MetricSummary, Scores
+from evaluator.documents.sealed import SealedIndex
+from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
 from evaluator.progress import Progress, quiet

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, Submission, parse
+from evaluator.documents.base import Contract, Digest, parse
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes, sha256_file
 from harness.ledger.provenance import provenance_path

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, read, write
+from evaluator.documents.base import Contract, Digest, read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, sha256_file
 from evaluator.progress import Progress

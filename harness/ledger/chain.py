@@ -19,7 +19,7 @@ from pathlib import Path
 
 from securesystemslib.signer import SSlibKey
 
-from evaluator.contract import Digest
+from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, disk_errors, write_atomically
 from harness.ledger.attestation import CODE, SignedReport, invalid, open_report

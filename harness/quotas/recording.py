@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluator.contract import Report, read
+from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.job import EvaluateSubmission
 from harness.execution.job import Job, JobResult
 from harness.ledger import SignedReport, append, verify_ledger, verify_report
+from harness.ledger.report import Report
 from harness.quotas.submit import QuotaReservation
 from harness.sealing.keys import Keys
 
@@ -49,7 +49,7 @@ class LedgerRecorder:
             self._places[job.key] = QuotaReservation.take(job.facts, self._ledger, self._challenge)
 
     def done(self, job: Job) -> None:
-        """See `Recorder`. A report made anew differs in its latency alone: it counts once.
+        """See `Recorder`. A report made anew has the identity of the first: it counts once.
 
         Raises:
             BusbenchError: `ledger-invalid`, `disk-full`, `phase-closed`, `quota-exceeded`.
@@ -75,11 +75,4 @@ def _is_known(report: Report, keys: Keys, ledger: Path) -> bool:
     if not ledger.exists() or not ledger.stat().st_size:
         return False
     recorded = verify_ledger(ledger, keys.report).reports
-    return _identity(report) in {_identity(entry.report) for entry in recorded}
-
-
-def _identity(report: Report) -> bytes:
-    """What a report says but for how fast it was."""
-    document = report.document()
-    document["runtime"].pop("latency_ms")
-    return canonical_json(document)
+    return report.identity() in {entry.report.identity() for entry in recorded}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from evaluator.contract import write
+from evaluator.documents.base import write
 from evaluator.errors import BusbenchError
 from evaluator.files import disk_errors
 from harness.challenge import Challenge, Phase

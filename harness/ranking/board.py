@@ -20,17 +20,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from evaluator.contract import (
-    Contract,
-    Digest,
-    GroupScores,
-    MetricSummary,
-    Name,
-    Report,
-    Runtime,
-    Title,
-)
+from evaluator.documents.base import Contract, Digest, Name, Title
+from evaluator.documents.inference import Runtime
+from evaluator.documents.scores import GroupScores, MetricSummary
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
+from harness.ledger.report import Report
 from harness.ranking.document import (
     RankedSubmission,
     Scheme,
@@ -105,7 +99,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v1"] = Field(default="busbench/board/v1", alias="schema")
+    schema_: Literal["busbench/board/v2"] = Field(default="busbench/board/v2", alias="schema")
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
     ledger_updated: Instant  # when its last entry was recorded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evaluator.contract import MetricSummary
+from evaluator.documents.scores import MetricSummary
 
 MISSING = "–"
 

@@ -17,11 +17,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluator.bootstrap import MIN_PATIENTS
-from evaluator.contract import Digest, Name
+from evaluator.documents.base import Digest, Name
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import Progress, quiet
+from evaluator.scoring.bootstrap import MIN_PATIENTS
 from harness.evaluation.evaluate import REPORT
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.entries import MAX_STANDINGS_BYTES
@@ -31,7 +31,7 @@ from harness.ranking.document import TrackRanking, read_ranking
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
 
-CASES = Path("score", "cases.parquet")  # of a run; `evaluator.score` writes it
+CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
 FIND = "Name the folder that `busbench evaluate --out` wrote, or evaluate the submission again."
 
 State = Literal["recorded", "unchanged", "too few patients"]

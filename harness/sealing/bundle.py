@@ -17,20 +17,15 @@ from typing import Literal
 
 import pandas as pd
 
-from evaluator.contract import (
-    SealedBundle,
-    SealedCase,
-    SealedIndex,
-    SplitLock,
-    TrainingBundle,
-    read,
-    write,
-)
+from evaluator.documents.base import read, write
+from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
+from harness.sealing.documents import SealedBundle, TrainingBundle
 from harness.splits import FrozenSplit
+from harness.splits.lock import SplitLock
 from harness.store import CaseStore
 
 REMEDY = "Seal the split again with `busbench seal` into a new folder."

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from evaluator.contract import read
+from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_pixels
 from evaluator.progress import Progress, quiet

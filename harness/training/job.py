@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.contract import Digest, Submission, TrainingBundle
+from evaluator.documents.base import Digest
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, write_atomically
 from evaluator.progress import Progress
@@ -22,6 +23,7 @@ from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.sandbox import DockerRunner, Runner
 from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import StageName
+from harness.sealing.documents import TrainingBundle
 from harness.sealing.keys import Keys
 from harness.training.train import TrainSettings, train, work_folder
 

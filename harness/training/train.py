@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.contract import Submission, TrainingBundle, read
+from evaluator.documents.base import read
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from evaluator.progress import Progress, quiet
@@ -15,6 +16,7 @@ from harness.challenge import Challenge
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.sandbox import Runner, Stage
 from harness.sandbox.participant_error import NOTICE, reported_to_participant
+from harness.sealing.documents import TrainingBundle
 from harness.sealing.keys import Keys
 from harness.submission import read_submission, take
 

@@ -25,7 +25,7 @@ import yaml
 from factories import make_training_bundle, submission_document
 from infer_helpers import blur
 
-from evaluator.contract import write
+from evaluator.documents.base import write
 from evaluator.files import sha256_bytes
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "busbench" / "debian"

@@ -26,7 +26,7 @@ from image_submissions import (
 )
 
 from evaluator.errors import BusbenchError, Fault
-from evaluator.hardware import device_name
+from evaluator.inference.hardware import device_name
 from evaluator.progress import quiet
 from harness.challenge import Challenge, Limits, StageLimits
 from harness.evaluation.check import check

@@ -22,10 +22,10 @@ from containers_helpers import (
 from monai.metrics import HausdorffDistanceMetric, compute_dice, compute_iou
 from PIL import Image
 
-from evaluator.contract import Report
 from evaluator.errors import BusbenchError
 from evaluator.sealed import open_sealed
 from harness.challenge import Images
+from harness.ledger.report import Report
 from harness.sandbox.images import build_context
 from harness.splits import FrozenSplit
 from harness.store import CaseStore

@@ -8,12 +8,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from evaluator.backends import InferSettings, open_model
-from evaluator.backends.onnxruntime import Bound, refuse_conflict, refuse_cpu
-from evaluator.backends.pinned import PinnedMemory
 from evaluator.errors import BusbenchError, Fault
-from evaluator.hardware import device_name
-from evaluator.speed import MAX_BATCH, choose_batch
+from evaluator.inference.backends import InferSettings, open_model
+from evaluator.inference.backends.onnxruntime import Bound, refuse_conflict, refuse_cpu
+from evaluator.inference.backends.pinned import PinnedMemory
+from evaluator.inference.hardware import device_name
+from evaluator.inference.speed import MAX_BATCH, choose_batch
 from tests.evaluator.infer_helpers import blur
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"

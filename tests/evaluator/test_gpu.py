@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 import torch
 
-from evaluator.backends import Device, InferSettings, open_model
-from evaluator.backends.pinned import DRIVER, PinnedMemory
-from evaluator.hardware import device_name
-from evaluator.speed import measure
+from evaluator.inference.backends import Device, InferSettings, open_model
+from evaluator.inference.backends.pinned import DRIVER, PinnedMemory
+from evaluator.inference.hardware import device_name
+from evaluator.inference.speed import measure
 from reference_models.export import export_network
 from reference_models.networks import build
 from tests.evaluator.infer_helpers import speckle, stage

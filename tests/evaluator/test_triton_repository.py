@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
-from evaluator.backends.triton_repository import (
+from evaluator.triton.repository import (
     FREE,
     Port,
     Service,

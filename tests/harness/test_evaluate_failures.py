@@ -13,7 +13,8 @@ from infer_helpers import blur, dice_rolling, network
 from make_bundle import make_bundle
 from onnx import helper, numpy_helper
 
-from evaluator.contract import SealedBundle, SealedIndex, write
+from evaluator.documents.base import write
+from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from evaluator.sealed import seal_archive
@@ -23,6 +24,7 @@ from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.sandbox import ProcessRunner
 from harness.sandbox.participant_error import NOTICE
 from harness.sealing.bundle import Bundles
+from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
 from harness.submission import read_submission

@@ -8,7 +8,7 @@ import pytest
 from factories import make_report, make_training_bundle
 from jobs_helpers import Heard, WriteWord, runs
 
-from evaluator.contract import InputSpec
+from evaluator.documents.submission import InputSpec
 from evaluator.errors import BusbenchError
 from harness.benchmark.table import Line, TrackTable, seed, to_markdown
 from harness.challenge import Challenge

@@ -17,7 +17,7 @@ from infer_helpers import blur
 from make_bundle import make_bundle
 from PIL import Image
 
-from evaluator.contract import GroupScores, MetricSummary, Scores
+from evaluator.documents.scores import GroupScores, MetricSummary, Scores
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge
 from harness.cli.show import print_validation
