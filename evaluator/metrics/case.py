@@ -21,6 +21,7 @@ from evaluator.errors import BusbenchError, Code
 
 Profile = Literal["native", "awesome-bus-2025"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
+RENAMED: dict[str, Profile] = {"seed": "awesome-bus-2025"}  # a profile's name until 0.1
 MAX_SIDE = 16000  # pixels; keeps every sum of squares in the compiled loops within 32 bits
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
@@ -137,8 +138,8 @@ def examine(
             f"The prediction's shape {prediction.shape} is not the reference's {reference.shape}."
         )
     if profile not in PROFILES:
-        if profile == "seed":
-            raise ValueError("The metric profile seed is called awesome-bus-2025 now.")
+        if profile in RENAMED:
+            raise ValueError(f"The metric profile {profile} is called {RENAMED[profile]} now.")
         raise ValueError(f"There is no metric profile {profile!r}, only {' and '.join(PROFILES)}.")
     words, survey = _kernel().survey(*masks, profile == "awesome-bus-2025")
     return Case(prediction.shape, words, survey, check_spacing(spacing), profile)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from io import FileIO
 from itertools import count
 from pathlib import Path
@@ -34,6 +35,7 @@ from harness.ledger.entries import (
     genesis_line,
     rotation_line,
 )
+from harness.ledger.report import Report
 from harness.ledger.verdict import (
     Follower,
     LedgerVerdict,
@@ -75,8 +77,9 @@ def append(
     """Append a signed report, a retraction or ranking, making the ledger where there is none.
 
     Safe under concurrent writers and a kill at any moment. The same body is recorded once, however
-    often it is appended: the same report at all, the same retraction at all, the same ranking
-    unless others came in between. The entry says when it was recorded: by `clock`, but never
+    often it is appended: the report of the same evaluation at all, the same retraction at all, the
+    same ranking unless others came in between. The entry says when it was recorded: by `clock`, but
+    never
     earlier than the entry before it.
 
     Raises:
@@ -85,15 +88,12 @@ def append(
             `disk-full` where the disk refuses.
     """
     if isinstance(body, SignedReport):
-        open_report(body, keys.report, "the new report")
-    entry: Body = Reported(envelope=body) if isinstance(body, SignedReport) else body
-    return _record(
-        ledger,
-        keys,
-        lambda before: _same(before, entry),
-        lambda place: entry_line(entry, place, keys),
-        clock,
-    )
+        report = open_report(body, keys.report, "the new report")
+        entry: Body = Reported(envelope=body)
+        find: Find = partial(_same_report, report=report)
+    else:
+        entry, find = body, partial(_same, body=body)
+    return _record(ledger, keys, find, lambda place: entry_line(entry, place, keys), clock)
 
 
 def rotate(ledger: Path, keys: Keys, new: Keys, clock: Clock = utc_now) -> Appended:
@@ -112,13 +112,16 @@ def rotate(ledger: Path, keys: Keys, new: Keys, clock: Clock = utc_now) -> Appen
     return _record(ledger, keys, find, lambda place: rotation_line(new, place, keys), clock)
 
 
-def _same(before: LedgerVerdict, body: Body) -> Recorded | None:
+def _same_report(before: LedgerVerdict, report: Report) -> Recorded | None:
+    """The entry whose report is of the same evaluation, however long that took each time."""
+    reports = (entry for entry in before.recorded if isinstance(entry, RecordedReport))
+    near = (entry for entry in reports if entry.report.provenance == report.provenance)
+    return next((entry for entry in near if entry.report.identity() == report.identity()), None)
+
+
+def _same(before: LedgerVerdict, body: Retraction | Ranking) -> Recorded | None:
     """The entry that records `body` already."""
     match body:
-        case Reported(envelope=envelope):
-            reports = (entry for entry in before.recorded if isinstance(entry, RecordedReport))
-            sha256 = envelope.payload_sha256
-            return next((entry for entry in reports if entry.payload_sha256 == sha256), None)
         case Retraction(entry=digest, reason=reason):
             wanted = (digest, reason)
             pairs = (((one.retracted.digest, one.reason), one) for one in before.retractions)
