@@ -1,4 +1,4 @@
-"""How bytes reach the disk and get their names: atomic writes, digests, canonical JSON."""
+"""Files: atomic writes, digests, canonical JSON, locks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sha256_file(path: Path) -> str:
 def sha256_pixels(array: NDArray[Any]) -> str:
     """SHA-256 of a 2-D image's shape and pixels (uint8, or bool taken as 0/1).
 
-    Independent of how the file was encoded, so that two encodings of one picture agree.
+    Independent of how the file was encoded, so that two encodings of one image agree.
     """
     height, width = array.shape
     header = f"{height}x{width}:".encode()
@@ -42,14 +42,14 @@ def sha256_pixels(array: NDArray[Any]) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one way `value` is written where bytes are hashed or signed: sorted keys, no blanks."""
+    """The one way `value` is written where bytes are hashed or signed: sorted keys, no spaces."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
 
 
 def pretty_pieces(value: Any, default: Callable[[Any], Any] | None = None) -> Iterator[bytes]:
-    """JSON for people, piece by piece: sorted keys, two blanks, a final newline.
+    """JSON for people, piece by piece: sorted keys, two spaces, a final newline.
 
     Args:
         default: makes plain what JSON does not know, when its turn comes.
@@ -64,14 +64,14 @@ def pretty_pieces(value: Any, default: Callable[[Any], Any] | None = None) -> It
 
 def pretty_json(value: Any) -> bytes:
     """What `pretty_pieces` gives, in one."""
-    text = io.BytesIO()  # to join them would hold every piece of a long document at once
+    text = io.BytesIO()  # joining them would keep every piece of a long document at once
     text.writelines(pretty_pieces(value))
     return text.getvalue()
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's complaints about `path` into one sentence with a remedy."""
+    """Turn the operating system's errors about `path` into one sentence with a remedy."""
     try:
         yield
     except OSError as error:

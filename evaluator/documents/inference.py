@@ -44,7 +44,7 @@ class Measured(Contract):
 
 
 class Runtime(Contract):
-    """`runtime.json`: what inference ran on. It lies beside the predictions, which never hold it.
+    """`runtime.json`: what inference ran on. It lies beside the predictions.
 
     What a digest names must be the same when the same thing is run twice, so every digest leaves
     `measured` out.

@@ -1,4 +1,4 @@
-"""The gate's one public function, from a submission's folder to the verdict; and its stage."""
+"""The gate from a submission's folder to the verdict, and its stage."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import Code
-from evaluator.gate.findings import Finding, GateRefused
 from evaluator.gate.first_load import Verdict, finding, first_load, measure
 from evaluator.gate.intake import load
 from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
-from evaluator.gate.subject import GateLimits, Subject
+from evaluator.gate.subject import Finding, GateLimits, GateRefused, Subject
 from evaluator.gate.survey import DEFAULT_DOMAINS, survey
 
 
@@ -40,7 +39,7 @@ def inspect(
     findings: list[Finding] = []
     counted: list[CountedModel] = []
     for declared in submission.models:
-        outcome = _inspect_one(folder, declared, submission, limits)
+        outcome = _inspect_one(folder, declared, submission, limits=limits)
         if isinstance(outcome, CountedModel):
             counted.append(outcome)
         else:
@@ -51,7 +50,7 @@ def inspect(
 
 
 def _inspect_one(
-    folder: Path, declared: ModelFile, submission: Submission, limits: GateLimits
+    folder: Path, declared: ModelFile, submission: Submission, *, limits: GateLimits
 ) -> CountedModel | list[Finding]:
     model = load(folder, declared, limits)
     if not isinstance(model, ModelProto):
@@ -66,7 +65,7 @@ def _inspect_one(
     del model, seen  # the next process needs the memory
     if isinstance(cost, Verdict):
         return [finding(cost, declared.file)]
-    verdict = first_load(folder / declared.file, submission, limits, cost.gmacs)
+    verdict = first_load(folder / declared.file, submission, limits, gmacs=cost.gmacs)
     if verdict is not None:
         return [finding(verdict, declared.file)]
     return CountedModel(

@@ -1,4 +1,4 @@
-"""What does a network cost at batch 1: how many multiply-accumulates, and how large a tensor?
+"""The cost of a network at batch 1: multiply-accumulates, and the largest tensor.
 
 Convolutions and matrix products are counted, at the declared input size; branches of `If` both.
 Shapes come from ONNX Runtime and ONNX's shape inference, so this runs only on models that passed

@@ -1,4 +1,7 @@
-"""What a rule is given and what it answers: limits, subject and hit."""
+"""What the gate judges by and how it refuses: limits, subjects, findings and their error.
+
+Names inside a model are a participant's text: they reach logs and terminals through `label` alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evaluator.documents.submission import Submission
+from evaluator.errors import BusbenchError, Code
 from evaluator.gate.survey import Survey
+
+_SHOWN = 3  # findings in the message; the rest travel on the error
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,39 @@ class Hit(NamedTuple):
 
     node: str | None
     detail: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason to refuse a file.
+
+    Args:
+        code: stable, `G-...`.
+        file: the declared file's name.
+        node: the node's name, operator and place, where there is one.
+        sentence: what is wrong and what to do.
+    """
+
+    code: str
+    file: str
+    node: str | None
+    sentence: str
+
+    def __str__(self) -> str:
+        where = f" at {self.node}" if self.node else ""
+        return f"{self.code}{where}: {self.sentence}"
+
+
+class GateRefused(BusbenchError):  # noqa: N818 - named after its code, gate-refused
+    """`gate-refused`, with every finding of the file or files concerned."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        first = findings[0]
+        shown = " ".join(str(finding) for finding in findings[:_SHOWN])
+        more = f" And {len(findings) - _SHOWN} more." if len(findings) > _SHOWN else ""
+        super().__init__(
+            Code.GATE_REFUSED,
+            f"{first.file} was refused: {shown}{more}",
+            "Export the model again as the participants' guide describes.",
+        )
+        self.findings = findings

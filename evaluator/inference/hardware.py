@@ -1,4 +1,4 @@
-"""What does this machine call its processor and its GPU, and how much memory may we take?"""
+"""Names of this machine's processor and GPU, and how much memory a process may take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME_BYTES = 100
 def device_name(device: str) -> str:
     """The model of the processor, or of the first CUDA device where `device` is another than cpu.
 
-    A machine that does not tell is called `unknown`.
+    A machine without a name is called `unknown`.
     """
     name = _processor() if device == "cpu" else _gpu()
     return "".join(c if c.isprintable() else " " for c in name).strip()[:_NAME_BYTES] or "unknown"
@@ -43,15 +43,15 @@ def _gpu() -> str:
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held, in bytes.
+    """The most memory that this process has had, in bytes.
 
-    `getrusage` would count what its parent held when it started this process.
+    `getrusage` would count the memory of its parent when it started this process.
     """
     return _kibibytes(Path("/proc/self/status"), "VmHWM")
 
 
 def memory_limit() -> int:
-    """Bytes that this process may hold: its control group's limit, or the machine's memory."""
+    """Bytes that this process may take: its control group's limit, or the machine's memory."""
     texts = (path.read_text().strip() for path in _LIMITS if path.exists())
     known = [int(text) for text in texts if text.isdigit()]
     return min([_kibibytes(Path("/proc/meminfo"), "MemTotal"), *known])

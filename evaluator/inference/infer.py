@@ -24,7 +24,7 @@ from evaluator.documents.base import read, write
 from evaluator.documents.inference import GateVerdict, Measured, Runtime
 from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.sealed import SealedIndex
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file
 from evaluator.inference.backends import (
@@ -35,7 +35,7 @@ from evaluator.inference.backends import (
     settings_of,
 )
 from evaluator.inference.hardware import device_name, peak_memory
-from evaluator.inference.speed import measure
+from evaluator.inference.speed import BatchTiming, measure
 from evaluator.inference.sweep import Masks, Sweep, probe_inputs
 from evaluator.predictions import DOCUMENT, RUNTIME, bits_file
 from evaluator.progress import Progress, print_line, quiet
@@ -76,46 +76,95 @@ def infer(
             `bundle-invalid`, `keys-invalid`.
     """
     submission = _gated(folder, verdict)
-    archive = _look_into(images, key)
-    probes = probe_inputs(submission.input, archive.first)
-    latency, batch_size = 0.0, 0
-    masks: dict[str, str] = {}
-    repeated: list[int] = []
-    used: dict[str, int] = {}  # file -> its batch size
+    run = _Run(submission, out, images=images, key=key, settings=settings)
     for number, declared in enumerate(submission.models, start=1):
-        tell = partial(progress, f"inference {number} of {len(submission.models)}")
         with closing(open_model(folder / declared.file, settings)) as model:
-            if not batch_size:
-                latency, batch_size = measure(model, submission.input, settings.batch_size)
-            plain = Sweep(
-                model=model,
-                file=declared.file,
-                submission=submission,
-                images=images,
-                batch_size=batch_size,
-                helpers=_helpers(settings),
-            )
-            if plain.depends_on_batch(probes, archive.cases):
-                progress(f"{declared.file} runs at batch 1: a larger batch changes its maps", 0, 1)
-                plain = replace(plain, batch_size=1)
-            used[declared.file] = plain.batch_size
-            repeated.append(0)
-            for seed in archive.seeds:
-                bits = out / bits_file(declared.fold, transformed=seed is not None)
-                repeated[-1] += _write_masks(replace(plain, seed=seed), key, bits, tell)
-                masks[bits.name] = sha256_file(bits)
-    measured = Measured(
-        device_name=device_name(settings.device),
-        latency_ms=latency,
-        batch_sizes=tuple(used.values()),
-        batch_dependent=tuple(file for file, size in used.items() if size < batch_size),
-        repeated_cases=min(repeated),
-        peak_memory_mb=peak_memory() >> 20,
-    )
-    write(_runtime(model, settings, measured), out / RUNTIME)
-    predictions = _predictions(submission, images, key, masks=masks)
+            what = f"inference {number} of {len(submission.models)}"
+            run.sweep(model, declared, what, progress=progress)
+    write(run.runtime(model), out / RUNTIME)
+    predictions = run.predictions()
     write(predictions, out / DOCUMENT)
     return predictions
+
+
+class _Run:
+    """One submission on the sealed images, model by model."""
+
+    def __init__(
+        self,
+        submission: Submission,
+        out: Path,
+        *,
+        images: Path,
+        key: Path,
+        settings: InferSettings,
+    ) -> None:
+        self._submission, self._out = submission, out
+        self._images, self._key, self._settings = images, key, settings
+        self._archive = _look_into(images, key)
+        self._probes = probe_inputs(submission.input, self._archive.first)
+        self._timing: BatchTiming | None = None  # of the first model
+        self._batch_sizes: dict[str, int] = {}
+        self._batch_dependent: list[str] = []
+        self._repeated: list[int] = []
+        self._masks: dict[str, str] = {}
+
+    def sweep(self, model: Model, declared: ModelFile, what: str, *, progress: Progress) -> None:
+        """Write a model's masks, of every pass."""
+        size = self._settings.batch_size
+        self._timing = self._timing or measure(model, self._submission.input, size)
+        plain = Sweep(
+            model=model,
+            file=declared.file,
+            submission=self._submission,
+            images=self._images,
+            batch_size=self._timing.batch_size,
+            helpers=_helpers(self._settings),
+        )
+        if plain.depends_on_batch(self._probes, self._archive.cases):
+            progress(f"{declared.file} runs at batch 1: a larger batch changes its maps", 0, 1)
+            plain = replace(plain, batch_size=1)
+            self._batch_dependent.append(declared.file)
+        self._batch_sizes[declared.file] = plain.batch_size
+        repeated = 0
+        for seed in self._archive.seeds:
+            bits = self._out / bits_file(declared.fold, transformed=seed is not None)
+            report = partial(progress, what)
+            repeated += _write_masks(replace(plain, seed=seed), self._key, bits, report=report)
+            self._masks[bits.name] = sha256_file(bits)
+        self._repeated.append(repeated)
+
+    def runtime(self, model: Model) -> Runtime:
+        """What it ran on, once all models are done; `model` is any of them."""
+        assert self._timing is not None  # a submission names at least one model
+        return Runtime(
+            backend=model.backend,
+            backend_version=model.version,
+            provider=model.provider,
+            device=self._settings.device,
+            threads=self._settings.threads,
+            measured=Measured(
+                device_name=device_name(self._settings.device),
+                latency_ms=self._timing.latency_ms,
+                batch_sizes=tuple(self._batch_sizes.values()),
+                batch_dependent=tuple(self._batch_dependent),
+                repeated_cases=min(self._repeated),
+                peak_memory_mb=peak_memory() >> 20,
+            ),
+        )
+
+    def predictions(self) -> Predictions:
+        """The document on the masks that were written."""
+        with open_sealed(self._images, self._key) as (index, _):
+            seed = index.consistency_seed
+            return Predictions(
+                submission_sha256=self._submission.digest,
+                split_digest=index.split_digest,
+                folds=tuple(model.fold for model in self._submission.models),
+                cases=_predicted(index, None),
+                transformed=() if seed is None else _predicted(index, seed),
+                masks=self._masks,
+            )
 
 
 def _gated(folder: Path, verdict: GateVerdict) -> Submission:
@@ -140,21 +189,6 @@ def _look_into(images: Path, key: Path) -> _Archive:
         return _Archive(seeds, len(index.cases), first)
 
 
-def _predictions(
-    submission: Submission, images: Path, key: Path, *, masks: dict[str, str]
-) -> Predictions:
-    with open_sealed(images, key) as (index, _):
-        seed = index.consistency_seed
-        return Predictions(
-            submission_sha256=submission.digest,
-            split_digest=index.split_digest,
-            folds=tuple(model.fold for model in submission.models),
-            cases=_predicted(index, None),
-            transformed=() if seed is None else _predicted(index, seed),
-            masks=masks,
-        )
-
-
 def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...]:
     """Every case with the size of its plain or transformed image."""
     seen = (
@@ -167,23 +201,12 @@ def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...
     )
 
 
-def _runtime(model: Model, settings: InferSettings, measured: Measured) -> Runtime:
-    return Runtime(
-        backend=model.backend,
-        backend_version=model.version,
-        provider=model.provider,
-        device=settings.device,
-        threads=settings.threads,
-        measured=measured,
-    )
-
-
 def _helpers(settings: InferSettings) -> int:
     """Threads to prepare with, and to pack with: on a CPU they live beside the network's own."""
     return settings.threads if settings.device != "cpu" else max(1, settings.threads // 2)
 
 
-def _write_masks(sweep: Sweep, key: Path, bits: Path, tell: Callable[[int, int], None]) -> int:
+def _write_masks(sweep: Sweep, key: Path, bits: Path, *, report: Callable[[int, int], None]) -> int:
     """Write every case's mask to `bits`, then run some of the batches a second time.
 
     Returns:
@@ -204,7 +227,7 @@ def _write_masks(sweep: Sweep, key: Path, bits: Path, tell: Callable[[int, int],
             done += len(masks.packed)
             if masks.batch.number in drawn:
                 kept.append(masks)
-            tell(done, total)
+            report(done, total)
     for masks in kept:
         sweep.repeat(masks)
     return sum(len(masks.packed) for masks in kept)

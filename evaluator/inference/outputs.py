@@ -1,6 +1,6 @@
-"""What may a network give, and what probability of lesion does it mean? One row a kind.
+"""The kinds of output: what a network may give, and the probability of lesion that it means.
 
-The gate asks on two pictures of its own, inference on every batch.
+The gate checks it on two images of its own, inference on every batch.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _KINDS: Mapping[OutputKind, _Kind] = {
         "It gives {low:.3g} to {high:.3g} as probabilities.",
     ),
     "softmax": _Kind(
-        # the softmax of two is the sigmoid of their difference, which float32 may not hold
+        # the softmax of two is the sigmoid of their difference, which may overflow float32
         lambda maps: _sigmoid(np.subtract(maps[1], maps[0], dtype=np.float64)),
         lambda maps: not _takes_the_softmax_twice(maps),
         "Its two maps add up to 1: leave the softmax out of the export.",
@@ -62,7 +62,7 @@ _KINDS: Mapping[OutputKind, _Kind] = {
     "mask": _Kind(
         lambda maps: maps[0],
         lambda maps: bool(((maps == 0) | (maps == 1)).all()),
-        "It gives {low:.3g} to {high:.3g} as a mask, which holds zeros and ones alone.",
+        "It gives {low:.3g} to {high:.3g} as a mask, which has zeros and ones alone.",
     ),
 }
 

@@ -70,7 +70,7 @@ def to_mask(
     """
     spot = place(*native, inputs)
     inner = output[:, spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]
-    picture = Image.fromarray(np.ascontiguousarray(foreground(inner, outputs.kind)))
-    resized = picture.resize((native[1], native[0]), Image.Resampling.BILINEAR)
+    map_image = Image.fromarray(np.ascontiguousarray(foreground(inner, outputs.kind)))
+    resized = map_image.resize((native[1], native[0]), Image.Resampling.BILINEAR)
     mask: NDArray[np.bool_] = np.asarray(resized) > outputs.threshold
     return mask

@@ -8,7 +8,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -37,15 +36,16 @@ def measure(model: Model, spec: InputSpec, batch_size: int | Literal["auto"]) ->
     """Time the model at batch 1 and, where that is asked for, at larger ones."""
     alone = latency(model, spec)
     if batch_size == "auto":
-        batch_size = choose_batch(alone, partial(_try, model, spec, [peak_memory()]))
+        peaks = [peak_memory()]
+        batch_size = choose_batch(alone, lambda size: _try(model, spec, peaks, batch_size=size))
     return BatchTiming(round(1000 * alone, 3), batch_size)
 
 
 def latency(model: Model, spec: InputSpec) -> float:
     """Median seconds of one image at batch 1, after a warm-up."""
-    times = _seconds(model, spec, 1, WARM_UP + FEWEST)[WARM_UP:]
+    times = _seconds(model, spec, 1, runs=WARM_UP + FEWEST)[WARM_UP:]
     affordable = int((SECONDS - sum(times)) / max(times))
-    times += _seconds(model, spec, 1, max(0, min(MOST - FEWEST, affordable)))
+    times += _seconds(model, spec, 1, runs=max(0, min(MOST - FEWEST, affordable)))
     return statistics.median(times)
 
 
@@ -67,20 +67,20 @@ def choose_batch(alone: float, try_batch: Callable[[int], float | None]) -> int:
     return best
 
 
-def _try(model: Model, spec: InputSpec, peaks: list[int], batch_size: int) -> float | None:
+def _try(model: Model, spec: InputSpec, peaks: list[int], *, batch_size: int) -> float | None:
     """Seconds of a batch, unless it would pass the memory limit if it grows as the last one did."""
     growth = peaks[-1] - peaks[-2] if len(peaks) > 1 else 0
     if peaks[-1] + 2 * growth > SHARE * memory_limit():
         return None
     try:
-        seconds = min(_seconds(model, spec, batch_size, RUNS)[1:])
+        seconds = min(_seconds(model, spec, batch_size, runs=RUNS)[1:])
     except BusbenchError:  # a device out of memory: what ran before still does
         return None
     peaks.append(peak_memory())
     return seconds
 
 
-def _seconds(model: Model, spec: InputSpec, batch_size: int, runs: int) -> list[float]:
+def _seconds(model: Model, spec: InputSpec, batch_size: int, *, runs: int) -> list[float]:
     """Wall-clock seconds of each of `runs` runs."""
     shape = (batch_size, spec.depth, spec.height, spec.width)
     batch = np.random.default_rng(0).random(shape, np.float32)

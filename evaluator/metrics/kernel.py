@@ -26,7 +26,7 @@ Box = tuple[int, int, int, int]
 Points = tuple[NDArray[np.int64], NDArray[np.uint16]]
 Steps = NDArray[np.uint16]
 
-# Both hold for images of up to 16,000 pixels a side.
+# Both are valid for images of up to 16,000 pixels a side.
 NONE = np.uint16(23000)  # steps, where a column has no boundary: beyond the diagonal
 FAR = np.int32(2**30)  # beyond its square
 BLOCK = 16  # pixels of a row that are searched together

@@ -23,7 +23,7 @@ class Kind(StrEnum):
 class Edge(StrEnum):
     """What a metric gives in a situation that its formula may not cover."""
 
-    FORMULA = "formula"  # the formula holds here too
+    FORMULA = "formula"  # the formula applies here too
     BEST = "best"
     WORST = "worst"
     DROPPED = "dropped"  # NaN; the averages of Awesome-BUS leave such an image out
@@ -134,5 +134,5 @@ def mean(values: Iterable[float], profile: Profile = "native") -> float:
     if not numbers:
         raise ValueError("There is no case to average.")
     if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"A mean of the {profile} profile may not hold NaN or infinity.")
+        raise ValueError(f"A mean of the {profile} profile may not contain NaN or infinity.")
     return math.fsum(numbers) / len(numbers)

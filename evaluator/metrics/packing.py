@@ -38,8 +38,8 @@ def _packed(_: Any, pixels: Any, at: Any) -> tuple[Any, Callable[..., Any]]:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         vector = ir.VectorType(ir.IntType(8), WORD)
         start = builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
-        held = builder.icmp_unsigned("!=", builder.load(start, align=1), vector(None))
-        return builder.bitcast(held, ir.IntType(WORD))
+        found = builder.icmp_unsigned("!=", builder.load(start, align=1), vector(None))
+        return builder.bitcast(found, ir.IntType(WORD))
 
     return numba.uint64(pixels, at), code
 
@@ -82,7 +82,7 @@ def survey(prediction: Bytes, reference: Bytes, outside: bool) -> tuple[Words, S
     Returns:
         Both masks as words, with a border of one row and one word around them; and (prediction's
         pixels, reference's, those of both, top, bottom, left, right). The box is half-open and the
-        smallest that holds both masks.
+        smallest that contains both masks.
     """
     height, width = prediction.shape
     border = FULL if outside else np.uint64(0)

@@ -22,7 +22,7 @@ JUDGED = {
     Situation.PREDICTION_EMPTY: Edge.WORST,
     Situation.REFERENCE_EMPTY: Edge.WORST,
 }
-# Specificity and false-positive area mean something on normal images, so the formulas hold there;
+# Specificity and false-positive area mean something on normal images, so the formulas apply there;
 # without any background, none of it can be called lesion.
 BACKGROUND = {Situation.REFERENCE_WHOLE: Edge.BEST, Situation.PREDICTION_EMPTY: Edge.BEST}
 # Awesome-BUS's smoothed ratios are defined everywhere; an image without a lesion on which something

@@ -1,4 +1,4 @@
-"""How sure is a mean? A percentile bootstrap over patients, since images of one patient agree."""
+"""Bootstrap interval of a mean, over patients, since images of one patient agree."""
 
 from __future__ import annotations
 

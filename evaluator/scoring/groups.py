@@ -1,4 +1,4 @@
-"""Which test cases are scored together? All, by class, by size of the lesion, by scanner."""
+"""Groups of test cases that are scored together: all, by class, by lesion size, by scanner."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def groups_of(cases: Sequence[SealedCase], areas: Mapping[str, int]) -> dict[str
 
     `Q1` to `Q4` are the quartiles of lesion area over these cases, from small to large. A scanner
     is a group, `device <name>`, where there are several, and it has patients enough: the mean of a
-    few would tell of single cases, which stay with the organiser.
+    few would disclose single cases, which stay with the organiser.
 
     Args:
         areas: case id -> pixels of its lesion.

@@ -74,10 +74,15 @@ def score(
     rows: list[CaseScore] = []
     transformed_rows: list[CaseScore] = []
     for number, fold in enumerate(document.folds, start=1):
-        rows += score_fold(predictions, document, fold, truths, in_mm=in_mm)
+        rows += score_fold(predictions, document, fold, truths=truths, in_mm=in_mm)
         if transformed:
             transformed_rows += score_fold(
-                predictions, document, fold, transformed, in_mm=in_mm, is_transformed=True
+                predictions,
+                document,
+                fold,
+                truths=transformed,
+                in_mm=in_mm,
+                is_transformed=True,
             )
         progress("scoring", number, len(document.folds))
     scores = summarise(
@@ -104,8 +109,8 @@ def score_fold(
     folder: Path,
     document: Predictions,
     fold: int | None,
-    truths: Truths,
     *,
+    truths: Truths,
     in_mm: bool,
     is_transformed: bool = False,
 ) -> Iterator[CaseScore]:

@@ -72,7 +72,9 @@ def summarise(
             cases=len(places),
             patients=len(set(patients)),
             metrics={m: _summary(plain[m][:, places], patients) for m in METRICS},
-            consistency=_consistency(plain, changed, compared, everyone) if compared else None,
+            consistency=(
+                _consistency(plain, changed, compared, patients=everyone) if compared else None
+            ),
         )
     return Scores(
         metric_profile=PROFILE,
@@ -92,7 +94,7 @@ def _tables(rows: Sequence[CaseScore]) -> Tables:
 
 
 def _consistency(
-    plain: Tables, transformed: Tables, places: list[int], patients: Sequence[str]
+    plain: Tables, transformed: Tables, places: list[int], *, patients: Sequence[str]
 ) -> Consistency:
     """The gap over the cases at `places`; `patients` are those of all cases."""
     chosen = [patients[place] for place in places]

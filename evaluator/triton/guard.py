@@ -1,4 +1,4 @@
-"""How does a Triton server end for sure? This process holds it, and outlives neither it nor us.
+"""The guard of a Triton server: it ends with the server or with whoever started it.
 
 Started by `evaluator.triton.server`, never imported. It waits until its standard input
 closes (whoever started it is done, or dead) or the server ends, then kills the server and all that

@@ -119,10 +119,10 @@ class TritonModel:
         service = Service.on(self._settings.device, self._settings.threads)
         self._fixed_batch = has_fixed_batch(given, result)
         self.in_flight = service.instances + 1  # one is on its way while the others run
-        config = model_config(self._name, given, result, service)
+        config = model_config(self._name, given, result, service=service)
         if self._own is None:
             self._closing.callback(shutil.rmtree, self._repository / self._name, True)
-        add_model(self._repository, self._name, path, config, link=self._own is not None)
+        add_model(self._repository, self._name, path, config=config, link=self._own is not None)
         with self._failing("loaded"):
             self._client.load_model(self._name, client_timeout=self._options.seconds)
         if self._own is None:
@@ -131,7 +131,13 @@ class TritonModel:
             self._own is not None or shares_memory(self._client)
         )
         for _ in range(self.in_flight):
-            slot = Slot(self._new_client(), self._name, given.name, result.name, shared=shared)
+            slot = Slot(
+                self._new_client(),
+                self._name,
+                given.name,
+                result=result.name,
+                shared=shared,
+            )
             self._closing.callback(slot.close, unregister=self._own is None)
             self._slots.put(slot)
 

@@ -1,4 +1,4 @@
-"""What does a Triton server have to be told of a model? Its entry in a model repository.
+"""A model's entry in the repository of a Triton server.
 
     REPOSITORY/<name>/config.pbtxt
     REPOSITORY/<name>/1/model.onnx
@@ -47,8 +47,11 @@ class Service:
 
     @classmethod
     def on(cls, device: str, threads: int) -> Service:
-        """Two instances that share a CPU's threads: what one request costs beside its network, and
-        where a network uses few threads, the other instance works on. Each holds the model."""
+        """Two instances that share a CPU's threads, each with the model in memory.
+
+        While one request costs time beside its network, or its network uses few threads, the other
+        instance works on.
+        """
         instances = 2 if device == "cpu" and threads > 1 else 1
         return cls(device, -(-threads // instances), instances)
 
@@ -74,8 +77,8 @@ def has_fixed_batch(given: Port, result: Port) -> bool:
     return FREE not in (given.shape[0], result.shape[0])
 
 
-def model_config(name: str, given: Port, result: Port, service: Service) -> str:
-    """`config.pbtxt`; names come from the participant and are escaped, whatever they hold.
+def model_config(name: str, given: Port, result: Port, *, service: Service) -> str:
+    """`config.pbtxt`; names come from the participant and are escaped, whatever they contain.
 
     There is no batching on the server: a request is one run, so masks do not depend on the traffic.
     """
@@ -95,7 +98,7 @@ def model_config(name: str, given: Port, result: Port, service: Service) -> str:
     return str(text_format.MessageToString(config))
 
 
-def add_model(repository: Path, name: str, path: Path, config: str, *, link: bool) -> None:
+def add_model(repository: Path, name: str, path: Path, *, config: str, link: bool) -> None:
     """Put a model into a repository; its configuration comes last.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where is the Triton server? One that an operator runs, or one of our own, for one model.
+"""The Triton server: one that an operator runs, or one of our own, for one model.
 
 Our own listens on a Unix socket in a private folder, so that nobody else can reach it: whoever
 reaches a server with explicit model control can make it run code.
@@ -47,7 +47,7 @@ def unavailable(what: str) -> BusbenchError:
 
 
 class LocalServer:
-    """A Triton server of our own, held by `triton_guard`; it knows no model yet.
+    """A Triton server of our own, guarded by `guard.py`; it has no model yet.
 
     Args:
         memory: bytes of address space of each of its processes; None sets no limit.
@@ -62,10 +62,19 @@ class LocalServer:
         self.address = f"{socket}:8001"  # Triton adds its port to whatever it is given
         limit = [] if memory is None else [f"--bytes={memory}"]
         command = [
-            *(sys.executable, "-I", str(_GUARD), f"--folder={self._folder}", *limit, "--"),
-            *(str(executable), f"--model-repository={self.repository}"),
-            *("--model-control-mode=explicit", "--disable-auto-complete-config"),
-            *("--allow-http=false", "--allow-metrics=false", f"--grpc-address={socket}"),
+            sys.executable,
+            "-I",
+            str(_GUARD),
+            f"--folder={self._folder}",
+            *limit,
+            "--",
+            str(executable),
+            f"--model-repository={self.repository}",
+            "--model-control-mode=explicit",
+            "--disable-auto-complete-config",
+            "--allow-http=false",
+            "--allow-metrics=false",
+            f"--grpc-address={socket}",
             # what its Python backends leave behind is found by this name
             f"--backend-config=python,shm-region-prefix-name={self._folder.name}",
         ]
@@ -83,7 +92,7 @@ class LocalServer:
         return self._guard.poll() is None
 
     def last_words(self) -> str:
-        """The last line of its log that tells of an error, or its last line."""
+        """The last error in its log, or its last line."""
         try:
             lines = (self._folder / "server.log").read_text(errors="replace").splitlines()
         except FileNotFoundError:

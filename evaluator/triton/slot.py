@@ -14,7 +14,7 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 from tritonclient.utils import shared_memory as shm
 
-# A server refuses to let go of memory just after a request that used it.
+# A server refuses to release memory just after a request that used it.
 TRIES, PAUSE = 20, 0.1
 MEMORY = "/dev/shm"
 COPIES = 8  # of a batch that must fit into it: ours, the server's, and those of requests in flight
@@ -64,15 +64,15 @@ class Slot:
         client: grpc.InferenceServerClient,
         name: str,
         given: str,
-        result: str,
         *,
+        result: str,
         shared: bool,
     ) -> None:
         self._client, self._name, self._given, self._result = client, name, given, result
         self._shared = shared
         self._regions: dict[str, _Region] = {}
         self._outgrown: list[_Region] = []
-        self._image_bytes = 0  # of one image's maps, once the first run has told
+        self._image_bytes = 0  # of one image's maps, known after the first run
 
     def infer(self, batch: NDArray[np.float32], seconds: float) -> NDArray[np.float32]:
         """Maps (N, K, H, W) of a batch (N, C, H, W), in memory of the caller's own.
@@ -113,6 +113,6 @@ class Slot:
         return self._regions[which]
 
     def close(self, *, unregister: bool) -> None:
-        """Give the memory back; a server that is about to end need not be told."""
+        """Give the memory back; a server that is about to end need not unregister it."""
         for region in (*self._outgrown, *self._regions.values()):
             region.close(unregister=unregister)

@@ -79,8 +79,7 @@ def append(
     Safe under concurrent writers and a kill at any moment. The same body is recorded once, however
     often it is appended: the report of the same evaluation at all, the same retraction at all, the
     same ranking unless others came in between. The entry says when it was recorded: by `clock`, but
-    never
-    earlier than the entry before it.
+    never earlier than the entry before it.
 
     Raises:
         BusbenchError: `ledger-invalid` where the ledger does not hold, is signed by another key

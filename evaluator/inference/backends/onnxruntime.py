@@ -88,7 +88,7 @@ class OnnxRuntimeModel:
             given, result = session.get_inputs()[0].name, session.get_outputs()[0].name
             self._run = lambda batch: session.run([result], {given: batch})[0]
         else:
-            refuse_cpu(settings.device, self.provider, _placed(session), path.name)
+            refuse_cpu(settings.device, self.provider, _placed(session), file=path.name)
             try:
                 pinned = PinnedMemory()
             except MemoryError as error:
@@ -198,7 +198,7 @@ def _placed(session: onnxruntime.InferenceSession) -> dict[str, set[str]]:
     return placed
 
 
-def refuse_cpu(device: Device, provider: str, placed: Mapping[str, set[str]], file: str) -> None:
+def refuse_cpu(device: Device, provider: str, placed: Mapping[str, set[str]], *, file: str) -> None:
     """Refuse a session that is not on the device that was asked for.
 
     Args:
