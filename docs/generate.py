@@ -1,4 +1,4 @@
-"""Which pages follow from the code? File formats and error codes; run it after changing either.
+"""Pages that follow from the code: file formats and error codes; run it after changing either.
 
 python docs/generate.py            write docs/formats.md, docs/errors.md and docs/schemas/
 python docs/generate.py --check    say which of them are out of date, and fail
@@ -18,12 +18,12 @@ from evaluator.documents.base import Contract
 from evaluator.errors import CODES, Fault
 
 DOCS = Path(__file__).resolve().parent
-sys.path.append(str(DOCS.parent))  # `ci` is not installed with the rooms
+sys.path.append(str(DOCS.parent))  # `ci` is not installed with the packages
 NOTE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
-# Imported for the documents that they declare; others need a room's extra, or run something.
-ROOMS = {
-    "evaluator": ("contract",),
-    "harness": ("challenge", "ledger", "ranking", "feedback", "jobs"),
+# Imported for the documents that they declare; others need an extra, or run something.
+PACKAGES = {
+    "evaluator": ("documents",),
+    "harness": ("challenge", "execution", "ledger", "quotas", "ranking", "sealing", "splits"),
     "ci": ("proposal",),
 }
 ACTS = {
@@ -46,9 +46,9 @@ def pages() -> dict[Path, str]:
 
 def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
     """(kind, JSON Schema) of every contract that carries a `schema` of its own."""
-    for room, wanted in ROOMS.items():
-        package = importlib.import_module(room)
-        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+    for name, wanted in PACKAGES.items():
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
             if module.name.split(".")[1] in wanted:
                 importlib.import_module(module.name)
     for model in _subclasses(Contract):
@@ -86,9 +86,9 @@ def _errors() -> str:
 def _formats(kinds: dict[str, dict[str, Any]]) -> str:
     lines = [NOTE, "# File formats\n"]
     lines.append(
-        "What passes from one room to another is a file with a declared format, validated at both "
-        "ends. Unknown fields, NaN and infinity are refused. Digests are SHA-256 in lower-case "
-        "hexadecimal. JSON Schemas lie beside this page.\n"
+        "What passes from one component to another is a file with a declared format, validated "
+        "at both ends. Unknown fields, NaN and infinity are refused. Digests are SHA-256 in "
+        "lower-case hexadecimal. JSON Schemas lie beside this page.\n"
     )
     for kind, schema in kinds.items():
         about = str(schema.get("description", "")).strip()
@@ -109,14 +109,14 @@ def _is(value: dict[str, Any]) -> str:
     """A JSON Schema's type in a few words."""
     named = [value.get("additionalProperties"), *value.get("patternProperties", {}).values()]
     inner = [each for each in named if isinstance(each, dict)]
-    told = {
+    written = {
         "$ref": lambda: str(value["$ref"]).rsplit("/", 1)[1],
         "const": lambda: f"`{value['const']}`",
         "enum": lambda: ", ".join(f"`{each}`" for each in value["enum"]),
         "anyOf": lambda: " or ".join(dict.fromkeys(_is(each) for each in value["anyOf"])),
         "items": lambda: f"list of {_is(value['items'])}",
     }
-    for key, words in told.items():
+    for key, words in written.items():
         if key in value:
             return words()
     return f"name → {_is(inner[0])}" if inner else str(value.get("type", "any"))

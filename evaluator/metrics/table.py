@@ -35,58 +35,37 @@ AWESOME_BUS_DISTANCE = {
 }
 
 
+# The ranked metrics, as the Awesome-BUS benchmark defines them.
+AWESOME_BUS = {
+    "dice": Rule(formulas.dice_awesome_bus_2025, SMOOTHED),
+    "iou": Rule(formulas.iou_awesome_bus_2025, SMOOTHED),
+    "hd95": Rule(formulas.hd95_awesome_bus_2025, AWESOME_BUS_DISTANCE),
+}
+
+
 def _row(
-    name: str,
-    title: str,
-    kind: Kind,
-    *,
-    native: Formula,
-    edges: Mapping[Situation, Edge] = JUDGED,
-    awesome_bus: Rule | None = None,
+    name: str, title: str, kind: Kind, *, native: Formula, edges: Mapping[Situation, Edge] = JUDGED
 ) -> Metric:
     """A metric; only ratios are better when higher."""
     rules: dict[Profile, Rule] = {"native": Rule(native, edges)}
-    if awesome_bus is not None:
-        rules["awesome-bus-2025"] = awesome_bus
+    if name in AWESOME_BUS:
+        rules["awesome-bus-2025"] = AWESOME_BUS[name]
     return Metric(name, title, kind, higher_is_better=kind is Kind.RATIO, rules=rules)
 
 
+RATIO, DISTANCE, AREA = Kind.RATIO, Kind.DISTANCE, Kind.AREA
+NSD_TITLE = f"NSD ({formulas.TOLERANCE_PX:g} px or {formulas.TOLERANCE_MM:g} mm)"
 ROWS = (
-    _row(
-        "dice",
-        "Dice",
-        Kind.RATIO,
-        native=formulas.dice,
-        awesome_bus=Rule(formulas.dice_awesome_bus_2025, SMOOTHED),
-    ),
-    _row(
-        "iou",
-        "IoU",
-        Kind.RATIO,
-        native=formulas.iou,
-        awesome_bus=Rule(formulas.iou_awesome_bus_2025, SMOOTHED),
-    ),
-    _row(
-        "hd95",
-        "HD95",
-        Kind.DISTANCE,
-        native=formulas.hd95,
-        awesome_bus=Rule(formulas.hd95_awesome_bus_2025, AWESOME_BUS_DISTANCE),
-    ),
-    _row("precision", "Precision", Kind.RATIO, native=formulas.precision),
-    _row("recall", "Recall", Kind.RATIO, native=formulas.recall),
-    _row("specificity", "Specificity", Kind.RATIO, native=formulas.specificity, edges=BACKGROUND),
-    _row(
-        "fp_area", "False-positive area", Kind.AREA, native=formulas.false_positive_area, edges={}
-    ),
-    _row("hd100", "HD100", Kind.DISTANCE, native=formulas.hd100),
-    _row("assd", "ASSD", Kind.DISTANCE, native=formulas.assd),
-    _row(
-        "nsd",
-        f"NSD ({formulas.TOLERANCE_PX:g} px or {formulas.TOLERANCE_MM:g} mm)",
-        Kind.RATIO,
-        native=formulas.nsd,
-    ),
+    _row("dice", "Dice", RATIO, native=formulas.dice),
+    _row("iou", "IoU", RATIO, native=formulas.iou),
+    _row("hd95", "HD95", DISTANCE, native=formulas.hd95),
+    _row("precision", "Precision", RATIO, native=formulas.precision),
+    _row("recall", "Recall", RATIO, native=formulas.recall),
+    _row("specificity", "Specificity", RATIO, native=formulas.specificity, edges=BACKGROUND),
+    _row("fp_area", "False-positive area", AREA, native=formulas.false_positive_area, edges={}),
+    _row("hd100", "HD100", DISTANCE, native=formulas.hd100),
+    _row("assd", "ASSD", DISTANCE, native=formulas.assd),
+    _row("nsd", NSD_TITLE, RATIO, native=formulas.nsd),
 )
 METRICS = {metric.name: metric for metric in ROWS}
 

@@ -10,6 +10,10 @@ from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import CountedModel, Runtime
 from evaluator.documents.scores import Scores
 from evaluator.files import canonical_json, sha256_bytes
+from harness.sealing.documents import LabelAccess
+
+RunnerName = Literal["docker", "process"]
+Status = Literal["complete", "incomplete"]
 
 
 class Provenance(Contract):
@@ -22,7 +26,7 @@ class Provenance(Contract):
     sealed_labels_sha256: Digest
     predictions_sha256: Digest
     evaluator: dict[str, str]  # stage -> image id, or `process` and the version
-    runner: Literal["docker", "process"]
+    runner: RunnerName
     busbench: str
     trained_here: str | None  # image id of the training container, else null
 
@@ -36,8 +40,8 @@ class Report(Contract):
     track: Name
     dataset: Name
     split_version: Name
-    labels: Literal["public", "private"]
-    status: Literal["complete", "incomplete"]
+    labels: LabelAccess
+    status: Status
     scores: Scores
     models: tuple[CountedModel, ...]
     runtime: Runtime

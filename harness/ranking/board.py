@@ -24,7 +24,7 @@ from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import Runtime
 from evaluator.documents.scores import GroupScores, MetricSummary
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
-from harness.ledger.report import Report
+from harness.ledger.report import Report, RunnerName, Status
 from harness.ranking.document import (
     RankedSubmission,
     Scheme,
@@ -34,6 +34,7 @@ from harness.ranking.document import (
 )
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
+from harness.sealing.documents import LabelAccess
 
 
 class Row(Contract):
@@ -44,7 +45,7 @@ class Row(Contract):
     ranked: RankedSubmission | None = None  # null where not ranked, or the track has no ranking
     team: Title
     method: Title
-    status: Literal["complete", "incomplete"]
+    status: Status
     groups: dict[str, GroupScores]
     true_negatives: int
     invalid: int
@@ -52,9 +53,9 @@ class Row(Contract):
     parameters: int  # of the largest of its models, counted
     gmacs: float | None  # of the largest; null where one could not be counted
     runtime: Runtime
-    labels: Literal["public", "private"]
+    labels: LabelAccess
     trained_here: bool
-    runner: Literal["docker", "process"]
+    runner: RunnerName
     entry: int
     entry_digest: Digest
     recorded: Instant  # when the entry was
@@ -66,7 +67,7 @@ class Row(Contract):
 
     @property
     def gap(self) -> MetricSummary | None:
-        """What Dice loses on moved images, see `evaluator.consistency`; None where not measured."""
+        """What Dice loses on transformed images (`evaluator.consistency`); None: not measured."""
         scores = self.groups.get("all")
         held = None if scores is None else scores.consistency
         return None if held is None else held.gap.get("dice")

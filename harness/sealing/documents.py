@@ -8,6 +8,8 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name
 
+LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
+
 
 class TrainingBundle(Contract):
     """`bundle.json` of the public training bundle; its cases are in `cases.csv` beside it."""
@@ -34,7 +36,7 @@ class SealedBundle(Contract):
     track: Name
     split_version: Name
     split_digest: Digest
-    labels: Literal["public", "private"]
+    labels: LabelAccess
     folds: int
     cases: int
     images_sha256: Digest
