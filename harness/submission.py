@@ -6,11 +6,14 @@ import shutil
 import stat
 from pathlib import Path
 
+import yaml
+
 from evaluator.documents.base import read
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors, sha256_file
+from evaluator.files import disk_errors, sha256_file, write_atomically
 
+DOCUMENT = "submission.yaml"
 REMEDY = "Compare it with submission_template/submission.yaml and `busbench check` it again."
 
 
@@ -22,8 +25,8 @@ def read_submission(folder: Path) -> Submission:
     """
     if not folder.is_dir():
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} is not a folder.", REMEDY)
-    _regular(folder / "submission.yaml")
-    return read(Submission, folder / "submission.yaml", Code.SUBMISSION_INVALID, REMEDY)
+    _regular(folder / DOCUMENT)
+    return read(Submission, folder / DOCUMENT, Code.SUBMISSION_INVALID, REMEDY)
 
 
 def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
@@ -49,7 +52,7 @@ def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(copy, ignore_errors=True)
         partial.mkdir(parents=True)
-        for name in ("submission.yaml", *(model.file for model in submission.models)):
+        for name in (DOCUMENT, *(model.file for model in submission.models)):
             _regular(folder / name)
             shutil.copyfile(folder / name, partial / name)
         for model in submission.models:
@@ -78,3 +81,9 @@ def _regular(path: Path) -> None:
             f"{path} is not a regular file.",
             "Replace links by the files themselves.",
         )
+
+
+def write_document(submission: Submission, path: Path) -> None:
+    """Write a submission's document as the YAML that it is handed in as."""
+    text = yaml.safe_dump(submission.document(), sort_keys=False, allow_unicode=True)
+    write_atomically(path, text.encode())

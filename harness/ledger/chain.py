@@ -1,4 +1,4 @@
-"""How does an entry get into the ledger, whatever happens meanwhile?
+"""Appending to the ledger, safe under concurrent writers and a kill at any moment.
 
 One lock on the file, one write of whole lines, one fsync. A process killed in the middle leaves at
 most a last line without its newline; the next append sets those bytes aside as `<ledger>.torn-<n>`.
@@ -86,10 +86,11 @@ def append(
             now, the report is not signed by `keys`, or the retraction names no report that counts;
             `disk-full` where the disk refuses.
     """
+    entry: Body
+    find: Find
     if isinstance(body, SignedReport):
         report = open_report(body, keys.report, "the new report")
-        entry: Body = Reported(envelope=body)
-        find: Find = partial(_same_report, report=report)
+        entry, find = Reported(envelope=body), partial(_same_report, report=report)
     else:
         entry, find = body, partial(_same, body=body)
     return _record(ledger, keys, find, lambda place: entry_line(entry, place, keys), clock)

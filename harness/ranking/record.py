@@ -24,6 +24,7 @@ from evaluator.files import canonical_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.bootstrap import MIN_PATIENTS
 from harness.evaluation.evaluate import REPORT
+from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.entries import MAX_STANDINGS_BYTES
 from harness.ledger.report import Report
@@ -33,7 +34,6 @@ from harness.ranking.document import TrackRanking, read_ranking
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
 
-CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
 FIND = "Name the folder that `busbench evaluate --out` wrote, or evaluate the submission again."
 
 State = Literal["recorded", "unchanged", "too few patients"]

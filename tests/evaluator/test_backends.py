@@ -14,7 +14,7 @@ from evaluator.inference.backends.onnxruntime import Bound, refuse_conflict, ref
 from evaluator.inference.backends.pinned import PinnedMemory
 from evaluator.inference.hardware import device_name
 from evaluator.inference.speed import MAX_BATCH, choose_batch
-from tests.evaluator.infer_helpers import blur
+from tests.support.inference import blur
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 

@@ -19,7 +19,8 @@ from evaluator.documents.inference import Runtime
 from evaluator.documents.predictions import Predictions
 from evaluator.errors import BusbenchError
 from evaluator.inference.infer import REPEATED, batches_to_repeat
-from tests.evaluator.infer_helpers import (
+from tests.support import ROOT
+from tests.support.inference import (
     Stage,
     blur,
     dice_rolling,
@@ -28,8 +29,6 @@ from tests.evaluator.infer_helpers import (
     speckle,
     stage,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def ellipses(count: int) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from evaluator.errors import Code
 from evaluator.inference import infer as stage_module
 from evaluator.inference.speed import BatchTiming
 from evaluator.predictions import DOCUMENT, RUNTIME
-from tests.evaluator.infer_helpers import Stage, blur, network, stage
+from tests.support.inference import Stage, blur, network, stage
 
 SEED = "5eed" * 16
 

@@ -19,8 +19,8 @@ from harness.challenge import Challenge, Phase
 from harness.ledger.report import Report
 from harness.quotas import SubmissionLog, demand_open, phase_on
 from harness.quotas.policy import Submitted, rounded, show
-from tests.factories import digest_of, make_report
-from tests.harness.hill_climbing import table
+from tests.support.factories import digest_of, make_report
+from tests.support.studies.hill_climbing import table
 
 DAY, NEXT_DAY = date(2026, 3, 1), date(2026, 3, 2)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "feedback.md"

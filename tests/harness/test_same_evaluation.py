@@ -9,8 +9,7 @@ import pytest
 
 from evaluator.predictions import RUNTIME
 from harness.ledger import append, verify_ledger
-from tests.harness.conftest import Evaluated
-from tests.harness.small_challenge import make_submission
+from tests.support.small_challenge import Evaluated, make_submission
 
 
 @pytest.fixture(scope="module")

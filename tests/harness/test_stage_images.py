@@ -18,7 +18,7 @@ import pytest
 
 from evaluator.__main__ import STAGES
 from harness.challenge import Component, Images
-from harness.evaluation.evaluate import EvaluateSettings
+from harness.evaluation.stages import EvaluateSettings
 from harness.sandbox.images import ROOT, build_context
 
 EVALUATOR = ("infer", "infer-gpu", "triton", "score")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from evaluator.documents.inference import CountedModel, Measured, Runtime
 from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Scores
+from harness.ledger import RecordedReport
 from harness.ledger.report import Provenance, Report
 from harness.sealing.documents import TrainingBundle
 
@@ -179,3 +180,13 @@ def make_report(
             trained_here=trained_here,
         ),
     )
+
+
+def recorded(reports: Sequence[Report]) -> list[RecordedReport]:
+    """Reports as a verified ledger gives them, in their order."""
+    return [
+        RecordedReport(
+            number, digest_of(f"entry {number}"), TIME, digest_of(f"payload {number}"), report
+        )
+        for number, report in enumerate(reports, start=1)
+    ]
