@@ -17,9 +17,9 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, read, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import locked
 from harness.challenge import Phase
 from harness.ledger.report import Report
+from harness.locking import locked
 from harness.quotas.policy import (
     Feedback,
     HandedIn,

@@ -50,10 +50,10 @@ def exported(network: torch.nn.Module) -> bytes:
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_a_device_gives_the_masks_of_the_cpu(tmp_path, exported, device, batch_size) -> None:
     skip_without(device)
-    pictures = speckle(20)
+    images = speckle(20)
     size = {"height": SIZE, "width": SIZE}
-    wanted = stage(tmp_path / "cpu", pictures, exported, **size).infer()
-    found = stage(tmp_path / device, pictures, exported, **size).infer(
+    wanted = stage(tmp_path / "cpu", images, exported, **size).infer()
+    found = stage(tmp_path / device, images, exported, **size).infer(
         device=device, batch_size=batch_size
     )
     flipped = sum((found[case] != wanted[case]).sum() for case in wanted)

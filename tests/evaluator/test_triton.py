@@ -187,10 +187,10 @@ def servers(owner: int | None = None) -> list[int]:
 
 
 def test_the_infer_stage_gives_the_same_bits(tritonserver, tmp_path) -> None:
-    pictures = speckle(11)
+    images = speckle(11)
     bits = []
     for backend in ("onnxruntime", "triton"):
-        sealed = stage(tmp_path / backend, pictures, blur(5), blur(6))
+        sealed = stage(tmp_path / backend, images, blur(5), blur(6))
         sealed.infer(
             backend=backend, threads=2, batch_size=4, triton=TritonOptions(executable=tritonserver)
         )
