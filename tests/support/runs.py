@@ -14,9 +14,9 @@ from evaluator.metrics import METRICS
 from evaluator.scoring.score import cases_parquet
 from evaluator.scoring.summary import CaseScore, summarise
 from harness.evaluation.evaluate import REPORT
+from harness.evaluation.stages import CASES
 from harness.ledger import append, sign, write_report
 from harness.ledger.report import Report
-from harness.ranking.record import CASES
 from harness.sealing.keys import Keys
 from tests.support.factories import digest_of, make_report
 
