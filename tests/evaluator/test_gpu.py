@@ -13,7 +13,8 @@ import onnxruntime
 import pytest
 import torch
 
-from evaluator.inference.backends import Device, InferSettings, open_model
+from evaluator.documents.inference import Device
+from evaluator.inference.backends import InferSettings, open_model
 from evaluator.inference.backends.pinned import DRIVER, PinnedMemory
 from evaluator.inference.speed import measure
 from reference_models.export import export_network
