@@ -15,7 +15,7 @@ import yaml
 
 from ci.check_pr import main as check_main
 from ci.proposal import Proposal, Teams
-from evaluator.contract import Contract
+from evaluator.documents.base import Contract
 from tests.support import ROOT, absent
 
 FOLDER = ROOT / ".github" / "workflows"

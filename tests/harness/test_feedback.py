@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from evaluator.contract import InputSpec, ModelFile, OutputSpec, Report, Submission
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, Phase
+from harness.ledger.report import Report
 from harness.quotas import SubmissionLog, demand_open, phase_on
 from harness.quotas.policy import Submitted, rounded, show
 from tests.support.factories import digest_of, make_report

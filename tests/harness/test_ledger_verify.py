@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluator.contract import Report
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
 from harness.ledger import append, sign, verify_bytes, verify_ledger, verify_report, write_report
 from harness.ledger.attestation import SignedReport, open_bytes
 from harness.ledger.entries import Place, Reported, entry_line, genesis_line
+from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from tests.support.factories import TIME, digest_of, make_report
 
