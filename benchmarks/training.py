@@ -108,7 +108,7 @@ def bare_loop(config: Config, ready: Ready, here: Machine, *, layout: torch.memo
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast(here.device.type, here.dtype, enabled=here.autocast):
             logits = network(images)
-        bce_dice(logits.float(), masks).backward()  # type: ignore[no-untyped-call]
+        bce_dice(logits.float(), masks).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()

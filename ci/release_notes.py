@@ -40,7 +40,7 @@ def release_notes(tag: str, root: Path = ROOT) -> str:
 def main() -> int:
     """Print the notes of the tag that the command line names; status 2 where there are none."""
     try:
-        print(release_notes(*sys.argv[1:2] or [""]), end="")
+        print(release_notes(sys.argv[1] if len(sys.argv) > 1 else ""), end="")
     except ValueError as error:
         print(f"error {error}", file=sys.stderr)
         return 2

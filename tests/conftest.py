@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
 
 
-class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+class ByFile(LoadScopeScheduling):
     """Whole files to each worker, since a file's tests share fixtures that are slow to make.
 
     Container tests count containers, volumes and networks, which another worker's would change, so
@@ -91,8 +91,7 @@ def gpu() -> str:
 
 @pytest.fixture(scope="session")
 def tritonserver() -> Path:
-    """A Triton server, installed once as `make triton` does. Without one, tests skip or, in CI,
-    fail."""
+    """A Triton server, installed once as `make triton` does; without one, tests skip or fail."""
     if named := os.environ.get("BUSBENCH_TRITONSERVER"):
         return Path(named)
     done = subprocess.run(

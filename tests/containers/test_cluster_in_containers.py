@@ -24,10 +24,11 @@ def images(engine: docker.DockerClient) -> Iterator[tuple[str, str]]:
     """The ids of an image that trains well, and of one that leaves a link."""
     tags = [f"busbench-test/{name}:{uuid.uuid4().hex[:8]}" for name in ("well", "link")]
     ends = ("honest", "symlink")
-    yield tuple(
+    well, link = (
         build(engine, tag, f'ENTRYPOINT ["/bin/sh", "/train.sh", "{end}"]')
         for tag, end in zip(tags, ends, strict=True)
     )
+    yield well, link
     forget(engine, *tags)
 
 

@@ -182,7 +182,7 @@ def test_a_truncated_network_gets_no_further_than_the_gate(trained: dict[str, Tr
 
 def ours(engine: docker.DockerClient, pid: int) -> list[str]:
     """Containers and volumes that the harness of that process started."""
-    wanted = {"label": OWNER_LABEL}
+    wanted: dict[str, str | list[str] | bool] = {"label": OWNER_LABEL}
     containers = engine.containers.list(all=True, ignore_removed=True, filters=wanted)
     labels = [c.labels[OWNER_LABEL] for c in containers]
     labels += [v.attrs["Labels"][OWNER_LABEL] for v in engine.volumes.list(filters=wanted)]
@@ -259,7 +259,11 @@ def test_an_operators_stop_is_not_the_participants_fault(
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(attempt, image, "never-ends", bundle, tmp_path / "stopped")
-        wanted = {"ancestor": image, "status": "running", "label": "org.busbench.stage=train"}
+        wanted: dict[str, str | list[str] | bool] = {
+            "ancestor": image,
+            "status": "running",
+            "label": "org.busbench.stage=train",
+        }
         soon(lambda: engine.containers.list(ignore_removed=True, filters=wanted) or running.done())
         for found in engine.containers.list(ignore_removed=True, filters=wanted):
             found.kill()

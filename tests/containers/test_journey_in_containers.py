@@ -149,7 +149,9 @@ def _image_files(engine: docker.DockerClient, journey: Journey) -> Iterator[Any]
             stream, _ = container.get_archive("/app")
             with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
                 for member in filter(tarfile.TarInfo.isfile, archive):
-                    yield f"image {stage} {member.name}", archive.extractfile(member).read()
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    yield f"image {stage} {member.name}", file.read()
         finally:
             container.remove()
 
@@ -179,12 +181,14 @@ def _by_monai(mask: np.ndarray, truth: np.ndarray, spacing: Any) -> dict[str, fl
         both = not mask.any() and not truth.any()
         diagonal = float(np.hypot(mask.shape[0] * row, mask.shape[1] * column))
         return {"dice": float(both), "iou": float(both), "hd95": 0.0 if both else diagonal}
-    pair = [torch.from_numpy(m[None, None].astype(np.float64)) for m in (mask, truth)]
-    distance = HausdorffDistanceMetric(include_background=True, percentile=95)
+    prediction, reference = (
+        torch.from_numpy(m[None, None].astype(np.float64)) for m in (mask, truth)
+    )
+    distance: Any = HausdorffDistanceMetric(include_background=True, percentile=95)
     return {
-        "dice": float(compute_dice(*pair)),
-        "iou": float(compute_iou(*pair)),
-        "hd95": float(distance(*pair, spacing=list(spacing) if spacing else None)),
+        "dice": float(compute_dice(prediction, reference)),
+        "iou": float(compute_iou(prediction, reference)),
+        "hd95": float(distance(prediction, reference, spacing=list(spacing) if spacing else None)),
     }
 
 

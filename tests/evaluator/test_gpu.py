@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("gpu")
 def network() -> torch.nn.Module:
     """Fresh weights, but with norms that have seen noise: else every pixel would look the same."""
     torch.manual_seed(0)
-    made = build("cmunext", 1, SIZE).train()
+    made: Any = build("cmunext", 1, SIZE).train()
     with torch.no_grad():
         for _ in range(30):
             made(torch.rand(2, 1, 64, 64))
@@ -46,11 +46,11 @@ def exported(network: torch.nn.Module) -> bytes:
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_a_device_gives_the_masks_of_the_cpu(
-    tmp_path: Path, exported: bytes, device: str, batch_size: int
+    tmp_path: Path, exported: bytes, device: Device, batch_size: int
 ) -> None:
     skip_without(device)
     pictures = speckle(20)
-    size = {"height": SIZE, "width": SIZE}
+    size: dict[str, Any] = {"height": SIZE, "width": SIZE}
     wanted = stage(tmp_path / "cpu", pictures, exported, **size).infer()
     found = stage(tmp_path / device, pictures, exported, **size).infer(
         device=device, batch_size=batch_size

@@ -108,4 +108,4 @@ def test_bad_input_is_refused_in_a_sentence(
 
 def test_an_unknown_profile_is_refused() -> None:
     with pytest.raises(ValueError, match="no metric profile 'best'"):
-        hd95(empty(), empty(), profile="best")
+        hd95(empty(), empty(), profile="best")  # type: ignore[arg-type]

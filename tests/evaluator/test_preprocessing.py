@@ -80,9 +80,11 @@ def test_an_input_is_not_shifted_against_the_reference(
     image = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
     where = placed(height, width, inputs)
     found = to_input(image, inputs)[0]
-    size = found[where].shape
-    assert np.abs(found[where] * 255 - resampled(image, *size)).max() < 1.1  # rounded to 8 bits
-    assert np.abs(found[where] * 255 - resampled(image, *size, shift=0.5)).max() > 5
+    down, across = found[where].shape
+    assert (
+        np.abs(found[where] * 255 - resampled(image, down, across)).max() < 1.1
+    )  # rounded to 8 bits
+    assert np.abs(found[where] * 255 - resampled(image, down, across, shift=0.5)).max() > 5
     found[where] = 0
     assert not found.any()
 

@@ -26,7 +26,7 @@ from evaluator.contract import (
     read,
     write,
 )
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_json, sha256_bytes
 from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
 from evaluator.sealed import decode_png, open_sealed, seal_archive
@@ -251,7 +251,7 @@ def test_any_pipe_is_an_error_and_no_wait(tmp_path: Path) -> None:
     """The harness reads other documents that containers left: gate.json, scores.json."""
     os.mkfifo(tmp_path / "scores.json")
     with pytest.raises(BusbenchError):
-        read(Scores, tmp_path / "scores.json", "stage-crashed", "Run it again.")
+        read(Scores, tmp_path / "scores.json", Code.STAGE_CRASHED, "Run it again.")
 
 
 json_values = st.recursive(
@@ -325,5 +325,5 @@ def test_a_damaged_index_names_the_field(row: dict[str, int], field: str) -> Non
         "cases": [sound, sound | row],
     }
     with pytest.raises(BusbenchError, match=field) as refused:
-        parse(SealedIndex, json.dumps(index).encode(), "images.age", "bundle-invalid", "Seal.")
+        parse(SealedIndex, json.dumps(index).encode(), "images.age", Code.BUNDLE_INVALID, "Seal.")
     assert refused.value.code == "bundle-invalid"

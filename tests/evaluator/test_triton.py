@@ -178,8 +178,10 @@ def test_an_operators_server_is_left_as_it_was(operator: Operator, tmp_path: Pat
 
 
 def servers(owner: int | None = None) -> list[int]:
-    """Process ids of the Triton servers of a process, this one unless told otherwise, and of their
-    backends."""
+    """Process ids of the Triton servers of a process, and of their backends.
+
+    The process is this one unless another is named.
+    """
     found = []
     for line in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -231,12 +233,17 @@ def _reshape() -> bytes:
     return network([helper.make_node("Reshape", ["x", "s"], ["y"])], [shape])
 
 
+def _bytes(model: bytes | None) -> bytes:
+    assert model is not None
+    return model
+
+
 def _bomb() -> bytes:
-    return bytes(hostile.memory_bomb_told_by_data(Path()))
+    return _bytes(hostile.memory_bomb_told_by_data(Path()))
 
 
 def _endless() -> bytes:
-    return bytes(hostile.endless_loop(Path()))
+    return _bytes(hostile.endless_loop(Path()))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a Triton server is told of a model, read back by protobuf's own parser."""
+"""A Triton server's configuration of a model, read back by protobuf's own parser."""
 
 from __future__ import annotations
 

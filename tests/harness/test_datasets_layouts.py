@@ -154,10 +154,10 @@ def test_two_copies_of_a_release_in_one_folder_are_refused(tmp_path: Path) -> No
 
 def make_yap(root: Path, numbers: tuple[object, ...] = ("000001", "000004", "310")) -> Path:
     """Numbers with gaps; `Image` is text; masks are 1 bit, some 8 bits of 0 and 255."""
-    for index, number in enumerate((1, 4, 310)):
-        save(root / "original" / f"{number:06d}.png", np.roll(GREY, index))
+    for index, file in enumerate((1, 4, 310)):
+        save(root / "original" / f"{file:06d}.png", np.roll(GREY, index))
         mask = MASK if index else MASK.astype(np.uint8) * 255
-        save(root / "GT" / f"{number:06d}.png", mask)
+        save(root / "GT" / f"{file:06d}.png", mask)
     book = openpyxl.Workbook()
     sheet = book.active
     assert sheet is not None

@@ -1,4 +1,4 @@
-"""Which GPU a job gets: decisions and locks. No test here needs a GPU, and none has seen one."""
+"""GPU slots of jobs: decisions and locks. No test here needs a GPU, and none has seen one."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def test_a_worker_never_uses_a_gpu_that_it_was_not_given(environment: Any, usabl
 def test_two_jobs_of_one_machine_never_hold_the_same_gpu(tmp_path: Path) -> None:
     together = Barrier(4)
 
-    def job(_: int) -> str | None:
+    def job(_: int) -> str:
         with a_gpu(FOUR, tmp_path) as gpu:
             together.wait(timeout=600)  # until all four hold one
+            assert gpu is not None
             return gpu
 
     with ThreadPoolExecutor(4) as pool:
@@ -68,7 +69,7 @@ def stage(folder: Path, *, gpu: bool = True) -> Stage:
 
 
 def test_a_container_gets_the_gpu_of_its_slot_and_no_other(tmp_path: Path) -> None:
-    def asked(*, gpu: bool, device: str | None) -> list[dict]:
+    def asked(*, gpu: bool, device: str | None) -> list[dict[str, Any]]:
         settings = container_settings(stage(tmp_path, gpu=gpu), "image", "volume", device)
         return [dict(request) for request in settings["device_requests"]]
 

@@ -1,4 +1,4 @@
-"""What jobs read from an address: a real S3 server on this machine, asked through s3fs."""
+"""Inputs that jobs read from an address: a real S3 server on this machine, asked through s3fs."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_two_jobs_of_one_machine_fetch_an_input_once(
     assert not ranked.failed and sorted(runs(tmp_path / "out")) == ["job-0", "job-1"]
     assert [(tmp_path / "out" / job.word).read_text() for job in jobs] == ["hello of two"] * 2
     assert server.fetches(sha256_bytes(b"hello of two")) == 1
-    assert (cache / wanted.digest / "words" / "deep" / "other").read_text() == "world"
+    assert (cache / str(wanted.digest) / "words" / "deep" / "other").read_text() == "world"
 
 
 def test_what_is_at_the_address_is_not_put_there_again(server: Storage, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_damaged_object_is_never_taken_for_an_input(
     with pytest.raises(BusbenchError, match=f"{digest} is damaged") as caught:
         wanted.here()
     assert caught.value.code == "input-unavailable" and caught.value.fault.name == "INFRASTRUCTURE"
-    assert not (cache / wanted.digest).exists()
+    assert not (cache / str(wanted.digest)).exists()
     depot._files.rm_file(f"busbench/inputs/{digest}")
     with pytest.raises(BusbenchError, match=f"{digest} is missing"):
         wanted.here()
@@ -149,7 +149,7 @@ def test_a_killed_fetch_leaves_nothing_that_is_half(
     soon(lambda: any(partial.rglob("part-*")) or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it was too fast to be killed"
-    assert partial.exists() and not (cache / wanted.digest).exists()
+    assert partial.exists() and not (cache / str(wanted.digest)).exists()
     assert {p.name: p.read_text() for p in wanted.here().iterdir()} == files
     assert not partial.exists()
 

@@ -47,15 +47,15 @@ def test_a_job_that_kills_its_workers_is_set_aside_and_takes_no_innocent_with_it
 ) -> None:
     jobs = [WriteWord("guilty", tmp_path, kills=9, stage="infer"), WriteWord("innocent", tmp_path)]
     state = get_done("local:1", jobs)
-    found = {end.job.word: end.error and end.error.code for end in state.finished}
-    assert found == {"guilty": "model-failed", "innocent": None}
+    found = {end.job.label: end.error and end.error.code for end in state.finished}
+    assert found == {"write guilty": "model-failed", "write innocent": None}
     assert runs(tmp_path).count("guilty") == 3 and runs(tmp_path).count("innocent") == 1
 
 
 def test_a_gpu_slot_never_holds_two_jobs_and_no_slot_is_said_so(tmp_path: Path) -> None:
     jobs = [WriteWord(f"gpu-{index}", tmp_path, seconds=0.1, gpu=True) for index in range(3)]
     refused = get_done("local:1", jobs[:1])
-    assert [end.error.code for end in refused.failed] == ["device-unavailable"]
+    assert [end.error and end.error.code for end in refused.failed] == ["device-unavailable"]
     assert not get_done("local:1", jobs, gpu=True).failed
 
 

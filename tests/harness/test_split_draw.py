@@ -41,7 +41,7 @@ def cohorts(
 
 @settings(max_examples=20, deadline=None)
 @given(cohort=cohorts(), seed=st.integers(0, 2**32 - 1), folds=st.integers(2, 5))
-def test_no_group_stands_on_two_sides(cohort: Any, seed: int, folds: int) -> None:  # type: ignore[no-untyped-def]
+def test_no_group_stands_on_two_sides(cohort: Any, seed: int, folds: int) -> None:
     subjects, groups = cohort
     places = draw(subjects, groups, folds=folds, seed=seed)
     assert places.keys() == {subject.case_id for subject in subjects}
@@ -51,7 +51,7 @@ def test_no_group_stands_on_two_sides(cohort: Any, seed: int, folds: int) -> Non
 
 @settings(max_examples=12, deadline=None)
 @given(cohort=cohorts(), chance=st.randoms(use_true_random=False))
-def test_the_order_of_cases_groups_and_members_decides_nothing(cohort: Any, chance: Any) -> None:  # type: ignore[no-untyped-def]
+def test_the_order_of_cases_groups_and_members_decides_nothing(cohort: Any, chance: Any) -> None:
     subjects, groups = cohort
     expected = draw(subjects, groups)
     mixed = [tuple(chance.sample(group, len(group))) for group in groups]
@@ -62,7 +62,7 @@ def test_the_order_of_cases_groups_and_members_decides_nothing(cohort: Any, chan
 
 @settings(max_examples=20, deadline=None)
 @given(cohort=cohorts(largest=2))
-def test_no_part_is_off_by_more_than_the_largest_group(cohort: Any) -> None:  # type: ignore[no-untyped-def]
+def test_no_part_is_off_by_more_than_the_largest_group(cohort: Any) -> None:
     subjects, groups = cohort
     places = draw(subjects, groups)
     quartile = quartiles(subjects)

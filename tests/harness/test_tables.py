@@ -181,7 +181,7 @@ def test_latex_compiles_whatever_the_names(
 
 
 def four() -> list[Report]:
-    """b and c tie for the second best Dice; c has the best HD95, d is not complete."""
+    """Methods b and c tie for the second best Dice; c has the best HD95, d is not complete."""
     return [
         make_report(method="a", dice=0.9, hd95=30),
         make_report(method="b", dice=0.8, hd95=20),

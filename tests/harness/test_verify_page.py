@@ -133,7 +133,7 @@ def _repair_lock(folder: Path) -> None:
     (folder / "split" / "lock.json").write_text(json.dumps(lock))
 
 
-LIES: dict[str, Callable[[Path], None]] = {
+LIES: dict[str, Callable[[Path], object]] = {
     "a changed digit": _change("ledger.jsonl", b'"number":3', b'"number":4'),
     "a changed report": _change("ledger.jsonl", b'"payload":"ey', b'"payload":"eY'),
     "a dropped entry": _drop_line(2),
@@ -144,7 +144,7 @@ LIES: dict[str, Callable[[Path], None]] = {
     "a lock that was repaired": _repair_lock,
     "a changed split": _change("split/split.csv", b",train,", b",test,"),
     "a changed label": _change("reveal.json", b'"class": "benign"', b'"class": "malignant"'),
-    "a torn tail": lambda folder: (folder / "ledger.jsonl").open("ab").write(b'{"di') and None,
+    "a torn tail": lambda folder: (folder / "ledger.jsonl").open("ab").write(b'{"di'),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -228,7 +229,7 @@ def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axi
     from reference_models.networks.medt import GatedAxialAttention  # noqa: PLC0415
 
     torch.manual_seed(0)
-    layer = GatedAxialAttention(channels, (4, 6), axis).eval()
+    layer: Any = GatedAxialAttention(channels, (4, 6), axis).eval()
     for norm in (layer.norm_qkv, layer.norm_similarity, layer.norm_content):
         for values in (norm.weight, norm.bias, norm.running_mean):
             assert values is not None

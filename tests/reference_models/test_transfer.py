@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_a_vision_transformer_attends_here_as_it_does_there(tmp_path: Path) -> N
     np.savez(path, **arrays)  # type: ignore[arg-type]  # the stub takes keywords for options
     config = Config(network="transunet", input=SMALL)
     start = read_start(path, config)
-    network = build_network(config)
+    network: Any = build_network(config)
     network.load_state_dict(start.weights, strict=False)
     tokens = rng.normal(size=(1, 4, 768)).astype(np.float32)
 

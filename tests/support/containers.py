@@ -1,4 +1,4 @@
-"""What container tests share: the engine's events, compose, and another reader of a run's files."""
+"""The engine's events, compose, and another reader of a run's files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_payload(path: Path) -> dict[str, Any]:
 
 
 def predicted_masks(folder: Path) -> dict[int, dict[str, np.ndarray]]:
-    """fold -> case id -> mask."""
+    """Masks by fold and case id."""
     document = json.loads((folder / "predictions.json").read_text())
     found: dict[int, dict[str, np.ndarray]] = {}
     for fold in document["folds"]:
