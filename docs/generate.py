@@ -1,4 +1,4 @@
-"""Pages that follow from the code: file formats and error codes. Run it after changing either.
+"""Pages that follow from the code: file formats and error codes; run it after changing either.
 
 python docs/generate.py            write docs/formats.md, docs/errors.md and docs/schemas/
 python docs/generate.py --check    say which of them are out of date, and fail
@@ -22,7 +22,7 @@ sys.path.append(str(DOCS.parent))  # `ci` is not installed with the other packag
 NOTE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
 # Imported for the documents that they declare; others need an extra, or run something.
 DECLARE = {
-    "evaluator": {"contract"},
+    "evaluator": {"contract", "documents"},
     "harness": {
         "audit",
         "challenge",
