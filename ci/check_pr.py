@@ -1,4 +1,4 @@
-"""May this pull request be taken? Its scope, its names, its sizes, its schema.
+"""Check whether a pull request may be taken: its scope, its names, its sizes, its schema.
 
     python -m ci.check_pr --base main --head SHA --author ACCOUNT
 

@@ -1,4 +1,4 @@
-"""What does a participant declare in `submissions/<team>/<method>.yaml`, and for whom?
+"""The declaration in `submissions/<team>/<method>.yaml`, and the teams' registry.
 
 The file names either an image, by digest, that trains on the organiser's machine, or ONNX files, by
 SHA-256, that lie in the pull request (also through Git LFS) or with the organiser's uploads.
