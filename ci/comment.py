@@ -1,8 +1,8 @@
-"""What does the pull request's comment say? Only what the feedback policy lets a team see."""
+"""The pull request's comment: only what the feedback policy lets a team see."""
 
 from __future__ import annotations
 
-from evaluator.contract import Title
+from evaluator.documents.base import Title
 from evaluator.errors import CODES, BusbenchError, Fault
 from harness.quotas import Feedback
 from harness.ranking.names import markdown

@@ -1,4 +1,4 @@
-"""What does a commit change, and what do its files hold? Read from objects alone.
+"""Changes of a commit and contents of its files, read from objects alone.
 
 Nothing of a participant's is ever checked out, so no attribute, filter, hook or link of theirs can
 act. Every path and every size is judged before a byte of a file is read.

@@ -1,4 +1,4 @@
-"""Is a file a Git LFS pointer, and what does it point to?
+"""Git LFS pointers: recognised, and followed to the object by its digest.
 
 A pointer is three lines (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md); its object is
 named by SHA-256, so it does not matter who stores it.

@@ -1,4 +1,4 @@
-"""What does a participant declare in `submissions/<team>/<method>.yaml`, and for whom?
+"""The declaration in `submissions/<team>/<method>.yaml`, and the teams' registry.
 
 The file names either an image, by digest, that trains on the organiser's machine, or ONNX files, by
 SHA-256, that lie in the pull request (also through Git LFS) or with the organiser's uploads.
@@ -12,16 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from evaluator.contract import (
-    MAX_FOLDS,
-    Contract,
-    InputSpec,
-    ModelFile,
-    Name,
-    OutputSpec,
-    Submission,
-    Title,
-)
+from evaluator.documents.base import MAX_FOLDS, Contract, Name, Title
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from harness.quotas.policy import one_spelling
 

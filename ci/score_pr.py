@@ -1,6 +1,6 @@
-"""Score a pull request that a person approved, at exactly the commit that they approved.
+r"""Score a pull request that a person approved, at exactly the commit that they approved.
 
-    python -m ci.score_pr --base main --head SHA --reference refs/pull/7/head \\
+    python -m ci.score_pr --base main --head SHA --reference refs/pull/7/head \
         --author ACCOUNT --state STATE --out OUT
 
 Runs the base branch's code: the working tree must be the tip of the base branch, without changes.
@@ -20,7 +20,7 @@ from ci.comment import refusal, result
 from ci.git import COMMIT, Repository, refused
 from ci.scoring import Machine, score
 from ci.state import State
-from evaluator.contract import write
+from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from harness.challenge import load_challenge

@@ -1,43 +1,32 @@
-"""Which optimisers and schedules are there, and which weights learn at which rate? By name."""
+"""Optimisers and schedules by name, and which weights learn at which rate."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import (
-    ConstantLR,
-    LambdaLR,
-    LRScheduler,
-    OneCycleLR,
-    PolynomialLR,
-)
+from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LRScheduler, OneCycleLR, PolynomialLR
 
 from reference_models.config import Config
-from reference_models.encoders import is_encoder
+from reference_models.networks import NETWORKS, Staged
 
 Groups = list[dict[str, object]]
 
-# Fused: one kernel for all weights, on the CPU too.
+
+def _settings(config: Config) -> dict[str, Any]:
+    # Fused: one kernel for all weights, on the CPU too.
+    return {"lr": config.rate, "weight_decay": config.weight_decay, "fused": True}
+
+
 OPTIMISERS: dict[str, Callable[[Groups, Config], Optimizer]] = {
-    "adamw": lambda groups, config: AdamW(
-        groups, lr=config.rate, weight_decay=config.weight_decay, fused=True
-    ),
-    "adam": lambda groups, config: Adam(
-        groups, lr=config.rate, weight_decay=config.weight_decay, fused=True
-    ),
-    "sgd": lambda groups, config: SGD(
-        groups,
-        lr=config.rate,
-        weight_decay=config.weight_decay,
-        momentum=0.9,
-        nesterov=True,
-        fused=True,
-    ),
+    "adamw": lambda groups, config: AdamW(groups, **_settings(config)),
+    "adam": lambda groups, config: Adam(groups, **_settings(config)),
+    "sgd": lambda groups, config: SGD(groups, momentum=0.9, nesterov=True, **_settings(config)),
 }
 
 
@@ -110,3 +99,26 @@ def groups_of(network: nn.Module, config: Config) -> Groups:
     if config.encoder_rate == 0:
         return rest
     return [{"params": parts[True], "lr": config.rate * config.encoder_rate}, *rest]
+
+
+def is_encoder(network: str, name: str) -> bool:
+    """Whether the weight or module `name` of a network of this name belongs to its encoder."""
+    return f"{name}.".startswith(NETWORKS[network].encoder)
+
+
+def rest(network: nn.Module, config: Config, epoch: int) -> None:
+    """Let the weights rest that do not learn in `epoch`, and the others learn.
+
+    A resting encoder's batch norms and dropouts act as in evaluation: call it after `train()`.
+    """
+    network.requires_grad_(True)
+    if isinstance(network, Staged):
+        network.at_epoch(epoch)
+    if config.encoder_rate > 0 and epoch >= config.freeze_epochs:
+        return
+    for name, weight in network.named_parameters():
+        if is_encoder(config.network, name):
+            weight.requires_grad_(False)
+    for name, module in network.named_modules():
+        if name and is_encoder(config.network, name):
+            module.train(False)

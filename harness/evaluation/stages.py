@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluator.contract import GateVerdict, read
+from evaluator.documents.base import read
+from evaluator.documents.inference import GateVerdict
 from evaluator.errors import BusbenchError, Code, Fault
 from harness.challenge import Challenge, Component
 from harness.sandbox import Runner, Stage
@@ -20,7 +21,7 @@ from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
 from harness.submission import take
 
-CASES = Path("score", "cases.parquet")  # of a run; `evaluator.score` writes it
+CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,11 @@ class EvaluateSettings:
 
     @property
     def component(self) -> Component:
-        """The image that the model runs in: a Triton server comes in the image of its client, whose
-        container has no network to reach another; CUDA's libraries, which are large, in another."""
+        """The image that the model runs in.
+
+        A Triton server is in the image of its client, whose container has no network to reach
+        another; CUDA's libraries, which are large, are in an image of their own.
+        """
         if self.backend == "triton":
             return "triton"
         return "infer" if self.device == "cpu" else "infer-gpu"

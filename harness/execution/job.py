@@ -16,12 +16,13 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, read, write
+from evaluator.documents.base import Contract, Digest, read, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, locked, sha256_bytes, sha256_file
+from evaluator.files import canonical_json, sha256_bytes, sha256_file
 from evaluator.progress import Progress
 from harness.challenge import Challenge
 from harness.execution.gpus import a_gpu, installed_gpus, usable_gpus
+from harness.locking import locked
 from harness.sandbox import open_runner
 from harness.sandbox.cached import Context
 from harness.sandbox.stage import StageName
@@ -89,8 +90,10 @@ class Job(Protocol):
 
     @property
     def stage(self) -> StageName | None:
-        """The stage that it was in when its process died, where a participant's work runs without
-        a container; else None."""
+        """The stage that it was in when its process died.
+
+        None unless a participant's work runs without a container.
+        """
 
     def run(self, progress: Progress) -> None:
         """Do it and write the result file last.

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.contract import Digest, Submission, TrainingBundle, read
+from evaluator.documents.base import Digest, read
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
 from evaluator.progress import Progress
@@ -29,6 +30,7 @@ from harness.sandbox.images import sources_digest
 from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
 from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import StageName
+from harness.sealing.documents import TrainingBundle
 from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_submission, take
 
@@ -104,8 +106,10 @@ class TrainImage:
         write_result(self, submission_files(self.out, submission))
 
     def _claim(self) -> None:
-        """State which training OUT is of; a submission or checkpoints of another training are never
-        taken for this one's."""
+        """State which training OUT is of.
+
+        A submission or checkpoints of another training are never taken for this one's.
+        """
         claim = self.out.with_name(f"{self.out.name}.claim")
         begun = self.out.exists() or work_folder(self.out).exists()
         claimed = claim.read_text() if claim.exists() else ""

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from onnx import helper, numpy_helper
 
-from evaluator.contract import SealedBundle, SealedIndex, write
+from evaluator.documents.base import write
+from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from evaluator.sealed import seal_archive
@@ -20,6 +21,7 @@ from harness.execution import ExecutionEnvironment, run_job
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.sandbox.participant_error import ERROR_FILE
 from harness.sealing.bundle import Bundles
+from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
 from harness.submission import read_submission
@@ -81,7 +83,9 @@ def nan_in_the_dusk() -> bytes:
         helper.make_node("Add", ["x", "log"], ["y"]),
     ]
     stored = {"dusk": 0.2, "near": 0.15**2}
-    arrays = [numpy_helper.from_array(np.float32([v]), name) for name, v in stored.items()]
+    arrays = [
+        numpy_helper.from_array(np.array([v], np.float32), name) for name, v in stored.items()
+    ]
     return network(nodes, arrays)
 
 

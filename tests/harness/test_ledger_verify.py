@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluator.contract import Report
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
 from harness.ledger import append, sign, verify_bytes, verify_ledger, verify_report, write_report
 from harness.ledger.attestation import SignedReport, open_bytes
 from harness.ledger.entries import Place, Reported, entry_line, genesis_line
+from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from tests.support.factories import TIME, digest_of, make_report
 
@@ -64,6 +64,7 @@ def test_a_whole_ledger_holds(keys: Keys, ledger_bytes: bytes) -> None:
     assert verdict.reports[0].report == make_report(method="first", folds=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_single_byte_of_a_ledger_changes_unnoticed(ledger_bytes: bytes, change: str) -> None:
     for at in range(len(ledger_bytes)):
@@ -215,7 +216,7 @@ def test_openssl_alone_can_check_a_report(keys: Keys, public_key: Path, tmp_path
     pae = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
     (tmp_path / "pae").write_bytes(pae)
     (tmp_path / "sig").write_bytes(base64.b64decode(signed["signatures"][0]["sig"]))
-    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", public_key, "-rawin"]
-    command += ["-in", tmp_path / "pae", "-sigfile", tmp_path / "sig"]
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(public_key), "-rawin"]
+    command += ["-in", str(tmp_path / "pae"), "-sigfile", str(tmp_path / "sig")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from evaluator.errors import BusbenchError
+from harness.evaluation.stages import CASES
 from harness.ledger import Ranking, Retraction, append, verify_ledger
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.document import read_ranking
-from harness.ranking.record import CASES, record_ranking
+from harness.ranking.record import record_ranking
 from harness.ranking.tables import order_note
 from harness.sealing.keys import Keys
 
@@ -216,7 +217,7 @@ def test_a_damaged_report_among_the_runs_is_passed_over(organiser: Organiser) ->
 
 
 def test_the_file_of_cases_is_the_one_that_the_score_stage_writes() -> None:
-    score = pytest.importorskip("evaluator.score")
+    score = pytest.importorskip("evaluator.scoring.score")
     assert CASES.name == score.CASES
 
 

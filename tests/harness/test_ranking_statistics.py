@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from evaluator.bootstrap import RESAMPLES, SEED, interval
+from evaluator.scoring.bootstrap import RESAMPLES, SEED, interval
 from harness.ranking import METRICS, TrackRanking
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import MAX_OPPONENTS, rank_groups
@@ -222,7 +222,7 @@ def worked(patients: int = 6) -> TrackRanking:
 
 
 def test_ranks_are_taken_case_by_case_before_they_are_averaged() -> None:
-    """c has the smaller mean HD95, for one outlier; b is better on five cases of six."""
+    """Method c has the smaller mean HD95, for one outlier; b is better on five cases of six."""
     said = worked()
     a, b, c = said.submissions
     assert [one.entry for one in said.submissions] == [A, B, C]

@@ -1,4 +1,4 @@
-"""What the tests of the site share: editions from reports, and a page as a browser would see it."""
+"""Editions of a site from reports, and a page as a browser would see it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from evaluator.contract import Report, SplitLock
 from harness.ledger import append, sign, verify_ledger
+from harness.ledger.report import Report
 from harness.sealing.keys import Keys
+from harness.splits.lock import SplitLock
 from harness.website.edition import Edition
 
 VOID = {"meta", "link", "br", "img", "source", "input", "mspace"}
