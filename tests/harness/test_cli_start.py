@@ -65,9 +65,9 @@ def test_a_start_imports_no_library_that_it_does_not_need(start: str) -> None:
 def test_the_table_of_verbs_is_what_their_modules_say() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert list(commands) == list(VERBS)
-    for name, (_, told) in VERBS.items():
+    for name, (_, listed) in VERBS.items():
         first = inspect.cleandoc(str(commands[name].help)).split("\n\n")[0]
-        assert " ".join(first.split()) == told
+        assert " ".join(first.split()) == listed
 
 
 def test_no_verb_is_left_out_of_the_table() -> None:
