@@ -75,5 +75,6 @@ def let_all_read(folder: Path) -> None:
     """
     for root, _, names in os.walk(folder):
         Path(root).chmod(0o755)
-        for name in names:
-            (Path(root) / name).chmod(0o644)
+        for path in (Path(root) / name for name in names):
+            if not path.is_symlink():  # its target may be anybody's
+                path.chmod(0o644)

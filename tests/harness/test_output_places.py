@@ -13,7 +13,7 @@ import pytest
 
 from evaluator.errors import BusbenchError, Fault
 from evaluator.files import disk_error, disk_errors
-from harness.folders import whole_folder
+from harness.folders import let_all_read, whole_folder
 from tests.support import ROOT
 from tests.support.small_challenge import SmallChallenge, make_submission
 
@@ -145,6 +145,19 @@ def test_each_complaint_of_the_system_has_its_own_code(
     expected = OSError if fault is Fault.USAGE else BusbenchError
     with pytest.raises(expected), disk_errors(Path("place")):
         raise complaint
+
+
+def test_what_a_link_points_to_is_never_opened_to_others(tmp_path: Path) -> None:
+    secret, folder = tmp_path / "secret", tmp_path / "folder"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    (folder / "inner").mkdir(parents=True, mode=0o700)
+    (folder / "inner" / "link").symlink_to(secret)
+    (folder / "file").touch(0o600)
+    let_all_read(folder)
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert (folder / "inner").stat().st_mode & 0o777 == 0o755
+    assert (folder / "file").stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("given", [False, True])
