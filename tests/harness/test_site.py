@@ -207,7 +207,7 @@ def test_public_labels_are_said_where_they_are_and_only_there(keys: Keys, tmp_pa
 def test_missing_standings_are_said_and_present_ones_shown(
     edition: Edition, simulated: Edition
 ) -> None:
-    note = "No ranking have been computed"
+    note = "No ranking has been computed"
     assert note in page_of(edition).all_text
     page = page_of(simulated)
     assert note not in page.all_text
