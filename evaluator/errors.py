@@ -90,7 +90,10 @@ CODES: dict[Code, tuple[Fault, str]] = {
     Code.SPLIT_IMPOSSIBLE: (Fault.ORGANISER, "The cases cannot be split as asked."),
     Code.KEYS_INVALID: (Fault.ORGANISER, "A key is missing, unreadable or not the right one."),
     Code.BUNDLE_INVALID: (Fault.ORGANISER, "A bundle is missing, incomplete or was changed."),
-    Code.CHALLENGE_INVALID: (Fault.ORGANISER, "challenge.yaml is missing or contradicts itself."),
+    Code.CHALLENGE_INVALID: (
+        Fault.ORGANISER,
+        "challenge.yaml is missing or wrong, or declares something else than what is used.",
+    ),
     Code.LIMITS_TOO_LOW: (Fault.ORGANISER, "A stage of ours met the limits of challenge.yaml."),
     Code.PROVENANCE_INVALID: (Fault.ORGANISER, "The note on who trained a submission is not ours."),
     Code.OUTPUT_EXISTS: (Fault.ORGANISER, "The output folder holds something else."),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from evaluator.errors import BusbenchError, Code
+from harness.challenge import StatedTrack, load_challenge, require_track
 from harness.cli.app import app, out, print_json
-from harness.cli.options import JsonOption, KeysOption
+from harness.cli.options import ChallengeOption, JsonOption, KeysOption
 from harness.cli.progress import bars
 from harness.ledger import rotate as rotate_ledger
 from harness.sealing.bundle import Recipients
@@ -69,27 +70,44 @@ def seal(
     split: Annotated[Path, typer.Option(help="The folder of the frozen split.")],
     keys: KeysOption,
     out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.")],
+    track: Annotated[
+        str | None, typer.Option(help="The track of challenge.yaml; default: the dataset's name.")
+    ] = None,
     private_labels: Annotated[
-        bool, typer.Option("--private-labels", help="The test labels were never published.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--private-labels/--public-labels",
+            help="Whether the test labels were never published; default: as the track declares.",
+        ),
+    ] = None,
     consistency: Annotated[
-        bool, typer.Option(help="Run submissions on secretly moved test images, too.")
+        bool, typer.Option(help="Run submissions on secretly transformed test images, too.")
     ] = True,
+    challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the public training bundle and the sealed test bundle of a frozen split.
 
+    Where challenge.yaml declares tracks, the split has to be what it declares of this one.
+
     Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
     """
-    opened = Keys.open(keys)
-    recipients = Recipients(opened.images.recipient, opened.labels.recipient)
+    declared, frozen, opened = load_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
+    name = track or frozen.lock.dataset
+    labels: Literal["public", "private"] = "private" if private_labels else "public"
+    if private_labels is None and name in declared.tracks:
+        labels = declared.tracks[name].labels
+    lock = frozen.lock
+    stated = StatedTrack(name, lock.dataset, lock.version, lock.folds, labels=labels)
+    require_track(declared, stated, split)
     with bars() as progress:
         bundles = seal_split(
             CaseStore.open(store),
-            FrozenSplit.open(split),
-            recipients,
+            frozen,
+            Recipients(opened.images.recipient, opened.labels.recipient),
             out_dir,
-            labels="private" if private_labels else "public",
+            track=name,
+            labels=labels,
             consistency=consistency,
             progress=progress,
         )

@@ -26,7 +26,7 @@ from evaluator.contract import Report, SealedBundle, Submission
 from evaluator.errors import BusbenchError, Fault
 from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge, Component
+from harness.challenge import Challenge, Component, StatedTrack, require_track
 from harness.evaluation.check import gate_stage
 from harness.evaluation.report import build_report
 from harness.ledger import SignedReport, sign, write_report
@@ -82,6 +82,7 @@ def evaluate(
     Raises:
         BusbenchError: whatever the submission, the bundles or the machine is to blame for.
     """
+    require_track(challenge, StatedTrack.of(bundles.sealed), bundles.path)
     submission = read_submission(submission_folder)
     image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
     how = How(runner, challenge, settings or EvaluateSettings(), progress)

@@ -34,7 +34,7 @@ from evaluator.errors import Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
-from harness.challenge import Challenge
+from harness.challenge import Challenge, StatedTrack, require_track
 from harness.evaluation.check import read_verdict
 from harness.evaluation.evaluate import EvaluateSettings, How, SealedFiles
 from harness.sandbox import Runner
@@ -78,6 +78,7 @@ def validate(
         BusbenchError: whatever the submission, the bundle or the machine is to blame for.
     """
     training = TrainingSet.open(bundle)
+    require_track(challenge, StatedTrack.of(training.bundle), bundle)
     submission = read_submission(submission_folder)
     how = How(runner, challenge, settings or EvaluateSettings(), progress)
     folder = runs / f"val-{_run_id(submission, training, how)}"

@@ -18,6 +18,7 @@ from typing import Literal
 import pandas as pd
 
 from evaluator.contract import (
+    Name,
     SealedBundle,
     SealedCase,
     SealedIndex,
@@ -91,6 +92,7 @@ def seal(
     recipients: Recipients,
     out: Path,
     *,
+    track: Name | None = None,
     labels: Literal["public", "private"] = "public",
     consistency: bool = True,
     progress: Progress = quiet,
@@ -100,6 +102,7 @@ def seal(
     A bundle that is there already and belongs to this split and these keys is kept.
 
     Args:
+        track: the track that both are for; null: it is called as its dataset.
         labels: whether the test labels can be found in public; it stands on the board.
         consistency: whether submissions are also run on moved test images. The seed is drawn here
             and stands in the two sealed archives alone.
@@ -114,15 +117,16 @@ def seal(
             f"{split.path} was not frozen from {store.path}.",
             "Name the store that the split was frozen from.",
         )
+    track = track or split.lock.dataset
     _make(
         out / "training",
-        lambda folder: _write_training(folder, store, split, progress),
-        lambda folder: _is_training_of(folder, split.lock),
+        lambda folder: _write_training(folder, store, split, track, progress),
+        lambda folder: _is_training_of(folder, split.lock, track),
     )
     _make(
         out / "sealed",
-        lambda folder: _write_sealed(folder, store, split, recipients, labels, consistency),
-        lambda folder: _is_sealed_to(folder, split.lock, recipients, consistency),
+        lambda folder: _write_sealed(folder, store, split, recipients, track, labels, consistency),
+        lambda folder: _is_sealed_to(folder, split.lock, recipients, track, consistency),
     )
     return Bundles.open(out)
 
@@ -143,15 +147,17 @@ def _make(place: Path, write_into: Callable[[Path], None], is_ours: Callable[[Pa
         partial.replace(place)
 
 
-def _is_training_of(folder: Path, lock: SplitLock) -> bool:
+def _is_training_of(folder: Path, lock: SplitLock, track: Name) -> bool:
     bundle = read(TrainingBundle, folder / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
-    return bundle.split_digest == lock.digest
+    return (bundle.split_digest, bundle.track) == (lock.digest, track)
 
 
-def _is_sealed_to(folder: Path, lock: SplitLock, recipients: Recipients, consistency: bool) -> bool:
+def _is_sealed_to(
+    folder: Path, lock: SplitLock, recipients: Recipients, track: Name, consistency: bool
+) -> bool:
     bundle = read(SealedBundle, folder / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
-    found = (bundle.split_digest, bundle.image_recipient, bundle.label_recipient)
-    ours = (lock.digest, recipients.images, recipients.labels)
+    found = (bundle.split_digest, bundle.track, bundle.image_recipient, bundle.label_recipient)
+    ours = (lock.digest, track, recipients.images, recipients.labels)
     return found == ours and bundle.consistency == consistency
 
 
@@ -159,6 +165,7 @@ def _write_training(
     folder: Path,
     store: CaseStore,
     split: FrozenSplit,
+    track: Name,
     progress: Progress,
 ) -> None:
     by_id = {case.case_id: case for case in store.cases}
@@ -191,7 +198,7 @@ def _write_training(
     lock = split.lock
     bundle = TrainingBundle(
         dataset=lock.dataset,
-        track=lock.dataset,
+        track=track,
         split_version=lock.version,
         split_digest=lock.digest,
         folds=lock.folds,
@@ -206,6 +213,7 @@ def _write_sealed(
     store: CaseStore,
     split: FrozenSplit,
     recipients: Recipients,
+    track: Name,
     labels: Literal["public", "private"],
     consistency: bool,
 ) -> None:
@@ -242,7 +250,7 @@ def _write_sealed(
     write_atomically(folder / "labels.age", masks)
     bundle = SealedBundle(
         dataset=lock.dataset,
-        track=lock.dataset,
+        track=track,
         split_version=lock.version,
         split_digest=lock.digest,
         labels=labels,

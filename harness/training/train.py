@@ -11,7 +11,7 @@ from evaluator.contract import Submission, TrainingBundle, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge
+from harness.challenge import Challenge, StatedTrack, require_track
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.sandbox import Runner, Stage
 from harness.sandbox.participant_error import NOTICE, reported_to_participant
@@ -69,6 +69,7 @@ def train(
         BusbenchError: `training-failed` and the limits' codes; `bundle-invalid`; `output-exists`.
     """
     told = read_facts(bundle, settings.track)
+    require_track(challenge, StatedTrack.of(told), bundle)
     if out.exists():
         if not (out / "submission.yaml").exists():
             raise BusbenchError(
