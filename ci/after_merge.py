@@ -84,7 +84,7 @@ def publish_open(machine: Machine) -> str:
         if error.code != Code.RESULTS_CLOSED:
             raise
         return f"no new site: {error.message}"
-    publish(ledger, machine.state.site)
+    publish(ledger, machine.state.site, challenge=machine.challenge)
     return f"the site is at {machine.state.site}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -39,6 +39,8 @@ Title = Annotated[
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Label = Literal["benign", "malignant", "normal"]
 Policy = Literal["patient", "image"]
+Ranked = Literal["dice", "iou", "hd95"]  # the metrics that rank; a report holds more
+RANKED: tuple[Ranked, ...] = get_args(Ranked)
 MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb would pass it
 MAX_CASES = 100_000
 MAX_FOLDS = 20

@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 
 from evaluator.bootstrap import interval
 from evaluator.consistency import KEPT_LESION
-from evaluator.contract import Consistency, GroupScores, MetricSummary, Scores, SealedCase
+from evaluator.contract import (
+    RANKED,
+    Consistency,
+    GroupScores,
+    MetricSummary,
+    Scores,
+    SealedCase,
+)
 from evaluator.groups import groups_of, patient_of
 from evaluator.metrics import METRICS, Profile, mean
 
 PROFILE: Profile = "native"
-COMPARED = ("dice", "iou", "hd95")  # the metrics of the consistency gap: those that rank
 VALID = ("ok", "true-negative")
 Tables = Mapping[str, NDArray[np.float64]]  # metric -> values (folds, cases)
 
@@ -88,8 +94,8 @@ def _consistency(
     patients = [patient_of(cases[place].case) for place in places]
     return Consistency(
         cases=len(places),
-        moved={m: _summary(moved[m][:, places], patients) for m in COMPARED},
-        gap={m: _summary((plain[m] - moved[m])[:, places], patients) for m in COMPARED},
+        moved={m: _summary(moved[m][:, places], patients) for m in RANKED},
+        gap={m: _summary((plain[m] - moved[m])[:, places], patients) for m in RANKED},
     )
 
 

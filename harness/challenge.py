@@ -18,6 +18,7 @@ from pydantic import Field, StringConstraints, model_validator
 from evaluator.contract import (
     Contract,
     Name,
+    Ranked,
     Report,
     SealedBundle,
     Title,
@@ -27,7 +28,6 @@ from evaluator.contract import (
 from evaluator.errors import BusbenchError, Code
 
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
-Ranked = Literal["dice", "iou", "hd95"]
 Step = Annotated[float, Field(gt=0)]
 BASE_IMAGE = "python:3.11-slim-bookworm"
 # Paragraphs for people: of the characters that steer a terminal, the line feed alone.

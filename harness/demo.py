@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.contract import GateVerdict, Report, Submission
+from evaluator.contract import RANKED, GateVerdict, Report, Submission
 from evaluator.progress import Progress
 from harness.audit import audit
-from harness.challenge import Challenge
+from harness.challenge import Challenge, Track
 from harness.datasets import phantom
 from harness.evaluation.check import check
 from harness.evaluation.evaluate import Evaluation, evaluate
@@ -67,7 +67,7 @@ def run_demo(
     progress: Progress,
     tell: Callable[[str, str], None],
 ) -> Demo:
-    """Go through every room once.
+    """Go through every component once, on a track of its own: the dataset's name, split `demo`.
 
     Args:
         tell: called with the name of a finished step and one line about it.
@@ -76,6 +76,8 @@ def run_demo(
         BusbenchError: the first one of any step.
     """
     store, split = _freeze_data(settings, out, progress, tell)
+    track = Track(dataset=settings.dataset, split_version=DEMO_VERSION, folds=split.lock.folds)
+    challenge = challenge.model_copy(update={"tracks": {settings.dataset: track}})
     keys = Keys.open(out / "keys") if (out / "keys").exists() else Keys.new(out / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
     bundles = seal(store, split, recipients, out / "bundles", progress=progress)
@@ -99,9 +101,11 @@ def run_demo(
     demo = Demo(out, result.report)
     appended = append(demo.ledger, result.signed, keys)
     tell("ledger", f"entry {appended.entry.number} of {demo.ledger}")
-    for ranked in record_ranking(demo.ledger, [out / "runs"], keys, progress=progress):
+    for ranked in record_ranking(
+        demo.ledger, [out / "runs"], keys, challenge=challenge, progress=progress
+    ):
         tell("rank", f"ranking of {ranked.track}: {ranked.state}")
-    publish(demo.ledger, out / "site", [out / "split"])
+    publish(demo.ledger, out / "site", [out / "split"], challenge=challenge)
     tell("publish", str(demo.site))
     return demo
 
@@ -137,4 +141,4 @@ def _checked(submission: Submission, verdict: GateVerdict) -> str:
 
 def _scored(result: Evaluation) -> str:
     metrics = result.report.scores.groups["all"].metrics
-    return ", ".join(f"{name} {metrics[name].mean:.4f}" for name in ("dice", "iou", "hd95"))
+    return ", ".join(f"{name} {metrics[name].mean:.4f}" for name in RANKED)

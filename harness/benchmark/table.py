@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field
 
-from evaluator.contract import Contract, InputSpec, Name, Report
+from evaluator.contract import Contract, InputSpec, Name, Ranked, Report
 from harness.ranking import METRICS
 from harness.ranking.metrics import MISSING
 from harness.ranking.names import markdown
@@ -35,7 +35,7 @@ class Seed(Contract):
     """The published numbers."""
 
     networks: dict[str, SeedNetwork]
-    tracks: dict[str, dict[Literal["dice", "iou", "hd95"], tuple[float, str]]]
+    tracks: dict[str, dict[Ranked, tuple[float, str]]]
 
 
 class Line(Contract):

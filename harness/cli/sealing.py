@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
+from evaluator.contract import Name
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import StatedTrack, load_challenge, require_track
 from harness.cli.app import app, out, print_json
@@ -93,7 +95,7 @@ def seal(
     Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
     """
     declared, frozen, opened = load_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
-    name = track or frozen.lock.dataset
+    name = _track_name(track or frozen.lock.dataset)
     labels: Literal["public", "private"] = "private" if private_labels else "public"
     if private_labels is None and name in declared.tracks:
         labels = declared.tracks[name].labels
@@ -118,3 +120,12 @@ def seal(
     out.print(f"training bundle  {out_dir / 'training'}  {bundles.training.cases} cases, public")
     out.print(f"sealed bundle    {out_dir / 'sealed'}  {bundles.sealed.cases} cases, two keys")
     return None
+
+
+def _track_name(text: str) -> Name:
+    try:
+        return TypeAdapter(Name).validate_python(text)
+    except ValidationError as error:
+        message = f"--track {text!a} is no name for a track."
+        remedy = "Use small letters, digits, points, hyphens and underscores."
+        raise BusbenchError(Code.USAGE, message, remedy) from error

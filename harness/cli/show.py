@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from evaluator.contract import CountedModel, GateVerdict, MetricSummary, Scores
+from evaluator.contract import RANKED, CountedModel, GateVerdict, MetricSummary, Scores
 from evaluator.groups import CLASSES
 from harness.cli.app import out
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
-
-RANKED = ("dice", "iou", "hd95")  # the report holds them all
 
 
 def number(summary: MetricSummary) -> str:
@@ -70,8 +68,8 @@ def _print_scores(title: str, scores: Scores) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("group")
     table.add_column("cases", justify="right")
-    for name in RANKED:
-        table.add_column(f"{name} {scores.units[name]}".strip(), justify="right")
+    for metric in RANKED:
+        table.add_column(f"{metric} {scores.units[metric]}".strip(), justify="right")
     gaps = any(group.consistency for group in scores.groups.values())
     if gaps:
         table.add_column("dice gap", justify="right")

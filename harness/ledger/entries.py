@@ -26,7 +26,7 @@ SCHEMA = "busbench/ledger-entry/v1"
 ENTRY_TYPE = "application/vnd.busbench.ledger-entry+json"
 ROTATION_TYPE = "application/vnd.busbench.key-rotation+json"
 NOTHING_BEFORE = "0" * 64
-MAX_STANDINGS_BYTES = 1024 * 1024
+MAX_RANKING_BYTES = 1024 * 1024
 PublicKey = Annotated[str, StringConstraints(max_length=512)]  # ed25519, PEM
 Reason = Annotated[
     str,
@@ -76,8 +76,8 @@ class Ranking(Contract):
     @field_validator("body")
     @classmethod
     def _bounded(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if len(canonical_json(body)) > MAX_STANDINGS_BYTES:
-            raise ValueError(f"ranking take more than {MAX_STANDINGS_BYTES} bytes")
+        if len(canonical_json(body)) > MAX_RANKING_BYTES:
+            raise ValueError(f"ranking take more than {MAX_RANKING_BYTES} bytes")
         return body
 
 

@@ -15,9 +15,9 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, Name, Report, Title
+from evaluator.contract import Contract, Digest, Name, Ranked, Report, Title
 from evaluator.errors import BusbenchError, Code, Fault
-from harness.challenge import Challenge, Phase, Ranked
+from harness.challenge import Challenge, Phase
 from harness.ranking.metrics import METRICS
 from harness.sandbox.participant_error import ParticipantError, notice
 

@@ -1,10 +1,11 @@
-"""Which metrics are ranked, in which direction, and how is each written?"""
+"""The metrics that rank, as they are shown; what each is, the evaluator says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evaluator.contract import MetricSummary
+from evaluator.contract import RANKED, MetricSummary
+from evaluator.metrics import METRICS as DEFINED
 
 MISSING = "–"
 
@@ -17,7 +18,6 @@ class RankedMetric:
     label: str
     higher_is_better: bool
     digits: int  # after the point
-    bounds: tuple[float, float]  # inclusive; infinite where there is no bound
 
     @property
     def arrow(self) -> str:
@@ -41,9 +41,8 @@ class RankedMetric:
         return f"{self.label} [{unit}] {self.arrow}" if unit else f"{self.label} {self.arrow}"
 
 
-GAP = RankedMetric("dice_gap", "Dice gap", False, 3, (-1.0, 1.0))  # shown, never ranked
-METRICS = (
-    RankedMetric("dice", "Dice", True, 3, (0.0, 1.0)),
-    RankedMetric("iou", "IoU", True, 3, (0.0, 1.0)),
-    RankedMetric("hd95", "HD95", False, 2, (0.0, float("inf"))),
+GAP = RankedMetric("dice_gap", "Dice gap", False, digits=3)  # shown, never ranked
+METRICS = tuple(
+    RankedMetric(key, DEFINED[key].title, DEFINED[key].higher_is_better, 2 if key == "hd95" else 3)
+    for key in RANKED
 )

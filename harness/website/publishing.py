@@ -1,7 +1,7 @@
-"""How does a new site take the old one's place, and never stand there half-written?
+"""Publishing: a new site takes the old one's place whole, or not at all.
 
-The site is built beside its place and changes places with the old one in one step. Nothing is
-published but a ledger that holds, and no folder is replaced but a site.
+The site is built beside its place and changes places with the old one in one step. Only a ledger
+that verifies is published, and only a site is ever replaced.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from evaluator.contract import Digest, SplitLock, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes
+from harness.challenge import Challenge
 from harness.ledger import verify_ledger
 from harness.ranking import Board
 from harness.splits import FrozenSplit
@@ -29,16 +30,24 @@ EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 HERE = -100  # AT_FDCWD
 
 
-def publish(ledger: Path, out: Path, splits: Sequence[Path] = ()) -> Board:
+def publish(
+    ledger: Path,
+    out: Path,
+    splits: Sequence[Path] = (),
+    *,
+    challenge: Challenge | None = None,
+) -> Board:
     """Write the site of `ledger` to the folder `out`.
 
-    The same ledger and the same splits give the same bytes.
+    The same ledger, splits and challenge give the same bytes.
 
     Args:
         splits: frozen splits, or folders of them, whose audits the site shows.
+        challenge: what the site says of the challenge, and the tracks that reports must be on.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the ledger does not hold; `split-invalid` where a
+        BusbenchError: `ledger-invalid` where the ledger does not verify; `challenge-invalid` where
+            a report is not on a track as it is declared; `split-invalid` where a
             split that results name does not; `output-exists` where `out` holds anything but an
             earlier site; `disk-full` where the disk refuses.
     """
@@ -50,7 +59,7 @@ def publish(ledger: Path, out: Path, splits: Sequence[Path] = ()) -> Board:
     lines = ledger.read_bytes().splitlines(keepends=True)
     data = b"".join(lines[: verdict.entries])  # not what was appended since
     wanted = {entry.report.provenance.split_digest for entry in verdict.reports}
-    edition = Edition.of(verdict, data, find_locks(splits, wanted))
+    edition = Edition.of(verdict, data, find_locks(splits, wanted), challenge=challenge)
     files = render(edition)
     with disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ def organiser(keys: Keys, tmp_path: Path) -> Organiser:
 
 
 def record(organiser: Organiser, track: str | None = None) -> list[str]:
-    outcomes = record_ranking(organiser.ledger, [organiser.runs], organiser.keys, track)
+    outcomes = record_ranking(organiser.ledger, [organiser.runs], organiser.keys, track=track)
     return [outcome.state for outcome in outcomes]
 
 
