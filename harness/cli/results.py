@@ -23,7 +23,7 @@ from harness.quotas.submit import today
 from harness.ranking import FORMATS, METRICS, Format, Track, make_board
 from harness.ranking.names import plain
 from harness.ranking.record import record_ranking
-from harness.ranking.tables import NAMES, Style, order_note, track_cells
+from harness.ranking.tables import NAMES, Style, caption, order_note, track_cells
 from harness.sealing.keys import Keys
 from harness.website import publish
 
@@ -93,9 +93,7 @@ COLUMN_GAP = 3  # characters that a column takes beside its text
 def board_table(track: Track) -> RenderableType:
     """A track's board for the terminal; what a narrow one has no room for is left out."""
     columns = _fitting(list(zip(*track_cells(track, Style(_short)), strict=True)), track)
-    name = track.track if track.title == track.track else f"{plain(track.title)} ({track.track})"
-    title = f"{name} · split {track.split_version} · profile {track.metric_profile}"
-    grid = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
+    grid = Table(title=Text(caption(track, plain)), title_justify="left", box=SIMPLE_HEAD)
     for head, *cells in columns:
         is_name = head in NAMES  # the only ones that may be broken
         grid.add_column(

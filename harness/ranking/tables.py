@@ -114,9 +114,11 @@ def track_cells(track: Track, style: Style) -> list[list[str]]:
     return [list(row) for row in zip(*filled, strict=True)]
 
 
-def caption(track: Track) -> str:
-    """Which table this is."""
-    return f"{track.track}, split {track.split_version}, profile {track.metric_profile}"
+def caption(track: Track, name: Callable[[str], str]) -> str:
+    """Which table this is; `name` writes the title as literal text."""
+    titled = track.title != track.track
+    which = f"{name(track.title)} ({track.track})" if titled else track.track
+    return f"{which}, split {track.split_version}, profile {track.metric_profile}"
 
 
 def order_note(track: Track) -> str:
@@ -148,7 +150,9 @@ def _markdown_track(track: Track) -> str:
     head, *rows = track_cells(track, MARKDOWN)
     rule = ["---" if name in NAMES else "--:" for name in head]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
-    return "\n".join([f"### {caption(track)}", "", *lines, "", order_note(track), ""])
+    return "\n".join(
+        [f"### {caption(track, names.markdown)}", "", *lines, "", order_note(track), ""]
+    )
 
 
 # --- LaTeX ---------------------------------------------------------------------------------------
@@ -179,7 +183,7 @@ def _latex_track(track: Track) -> str:
     heads = [column.metric.title(track.units) if column.metric else column.head for column in found]
     return "\n".join(
         [
-            *(f"% {caption(track)}", f"% {order_note(track)}"),
+            *(f"% {caption(track, names.latex)}", f"% {order_note(track)}"),
             *(rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", *_latex_spans(found)),
             *(_latex_row([head.replace("%", r"\%") for head in heads]), r"\midrule"),
             *(_latex_row(row) for row in rows),
@@ -223,7 +227,7 @@ def _html_track(track: Track) -> str:
     head, *rows = track_cells(track, HTML)
     lines = [
         "<table>",
-        f"<caption>{escape(caption(track))}. {escape(order_note(track))}</caption>",
+        f"<caption>{caption(track, names.html)}. {escape(order_note(track))}</caption>",
         "<thead><tr>",
         *(f'<th scope="col">{escape(name)}</th>' for name in head),
         "</tr></thead>",

@@ -117,6 +117,7 @@ class Edition:
     reports: tuple[RecordedReport, ...]  # the superseded and the retracted, too
     retracted: Mapping[int, RecordedRetraction] = field(default_factory=dict)  # by entry
     locks: Mapping[Digest, SplitLock] = field(default_factory=dict)  # of splits at hand
+    challenge: Challenge = field(default_factory=Challenge)  # whose words the pages say
 
     @classmethod
     def of(
@@ -138,6 +139,7 @@ class Edition:
             reports=tuple(e for e in verdict.recorded if isinstance(e, RecordedReport)),
             retracted={one.retracted.number: one for one in verdict.retractions},
             locks=locks or {},
+            challenge=challenge or Challenge(),
         )
 
     @cached_property

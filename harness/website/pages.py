@@ -9,6 +9,7 @@ from evaluator.contract import Report
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
 from harness.ledger import RecordedReport
+from harness.ranking.names import plain
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
 from harness.website.feeds import badges, feeds
@@ -41,7 +42,13 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
 
 def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> bytes:
     """A page; `root` leads from its folder to the site's."""
-    shared = {"board": edition.board, "root": root, "reference_date": READ, "references": ()}
+    shared = {
+        "board": edition.board,
+        "challenge": edition.challenge,
+        "root": root,
+        "reference_date": READ,
+        "references": (),
+    }
     page = environment().get_template(f"{template}.html.j2").render(shared | facts)
     return _squeeze(page).encode()
 
@@ -89,6 +96,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             edition,
             "submission",
             report=report,
+            track_title=edition.challenge.title_of(report.track),
             number=number,
             time=entry.time,
             retracted=edition.retracted.get(number),
@@ -100,7 +108,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             else None,
             score_titles=_score_titles(report),
             evidence=_evidence(entry),
-            badge=f"BUSBench: {texts[number]}",
+            badge=f"{plain(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
 

@@ -1,7 +1,8 @@
-"""How are templates filled in? Everything is escaped, and nothing undefined passes for empty."""
+"""Templates and their filters: everything is escaped, and nothing undefined passes for empty."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 
@@ -10,7 +11,7 @@ from markupsafe import Markup
 
 from harness.ranking import METRICS
 from harness.ranking.metrics import GAP, MISSING
-from harness.ranking.names import plain
+from harness.ranking.names import plain, xml
 from harness.website.words import (
     count,
     day,
@@ -51,6 +52,8 @@ def environment() -> Environment:
         heading=heading,
         in_order=in_order,
         data=_data,
+        link=link,
+        xml=xml,
     )
     made.globals.update(metrics=METRICS, gap=GAP, missing=MISSING, policy=POLICY)
     return made
@@ -62,6 +65,13 @@ def source(name: str) -> str:
     if loader is None:
         raise ValueError("the environment has no templates")
     return loader.get_source(environment(), name)[0]
+
+
+def link(text: str) -> str | None:
+    """Where a text leads that is nothing but a URL of the web or an address for mail."""
+    if re.fullmatch(r"https?://[^\s<>\"']+", text):
+        return text
+    return f"mailto:{text}" if re.fullmatch(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", text) else None
 
 
 def _data(values: Mapping[str, object]) -> Markup:
