@@ -1,4 +1,4 @@
-"""How does an entry get into the ledger, whatever happens meanwhile?
+"""The ledger's file: how an entry gets into it, whatever happens meanwhile.
 
 One lock on the file, one write of whole lines, one fsync. A process killed in the middle leaves at
 most a last line without its newline; the next append sets those bytes aside as `<ledger>.torn-<n>`.
@@ -72,15 +72,15 @@ def append(
     keys: Keys,
     clock: Clock = utc_now,
 ) -> Appended:
-    """Append a signed report, a retraction or ranking, making the ledger where there is none.
+    """Append a signed report, a retraction or a ranking, making the ledger where there is none.
 
     Safe under concurrent writers and a kill at any moment. The same body is recorded once, however
     often it is appended: the same report at all, the same retraction at all, the same ranking
-    unless others came in between. The entry says when it was recorded: by `clock`, but never
+    unless another came in between. The entry says when it was recorded: by `clock`, but never
     earlier than the entry before it.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the ledger does not hold, is signed by another key
+        BusbenchError: `ledger-invalid` where the ledger is not valid, is signed by another key
             now, the report is not signed by `keys`, or the retraction names no report that counts;
             `disk-full` where the disk refuses.
     """
@@ -124,15 +124,15 @@ def _same(before: LedgerVerdict, body: Body) -> Recorded | None:
             pairs = (((one.retracted.digest, one.reason), one) for one in before.retractions)
             return next((one for pair, one in pairs if pair == wanted), None)
         case Ranking(body=table):
-            last = before.ranking[-1:]
+            last = before.rankings[-1:]
             return (
                 last[0] if last and canonical_json(last[0].body) == canonical_json(table) else None
             )
 
 
 def _record(ledger: Path, keys: Keys, find: Find, write: Write, clock: Clock) -> Appended:
-    """Add the line that `write` makes, unless `find` finds its entry; what would not hold in its
-    place is never written."""
+    """Add the line that `write` makes, unless `find` finds its entry; what would not be valid in
+    its place is never written."""
     with _locked(ledger) as handle:
         data, torn = _whole_lines(handle, ledger)
         if not data:
@@ -171,7 +171,7 @@ def verify_ledger(
         holds: the digest of an entry that must be there, written down at an earlier time.
 
     Raises:
-        BusbenchError: `ledger-invalid`, naming the first entry that does not hold.
+        BusbenchError: `ledger-invalid`, naming the first entry that fails.
     """
     try:
         with path.open("rb") as handle:

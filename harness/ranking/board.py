@@ -37,7 +37,7 @@ from harness.ranking.document import (
     Scheme,
     TrackRanking,
     TrackStatistics,
-    read_ranking,
+    read_rankings,
 )
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
@@ -125,7 +125,7 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
     """
     challenge = challenge or Challenge()
     require_declared(ledger, challenge)
-    tracks = rank(ledger.reports, read_ranking(ledger))
+    tracks = rank(ledger.reports, read_rankings(ledger))
     return Board(
         challenge=challenge.about,
         ledger_key=ledger.key,

@@ -28,7 +28,7 @@ from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verif
 from harness.ledger.entries import MAX_RANKING_BYTES
 from harness.ranking.board import by_track, is_complete, require_declared
 from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
-from harness.ranking.document import TrackRanking, read_ranking
+from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
 
@@ -100,7 +100,7 @@ def _record(
     report = entries[0].report
     state: State = "too few patients"
     if found is not None:
-        newest = {known.covers: known for known in read_ranking(verdict)}.get(found.covers)
+        newest = {known.covers: known for known in read_rankings(verdict)}.get(found.covers)
         state = "unchanged" if newest == found else "recorded"
     if found is not None and state == "recorded":
         body = found.document()
