@@ -14,12 +14,12 @@ import time
 
 import numpy as np
 
+from benchmarks.made import make_report
 from benchmarks.timing import machine, versions
 from evaluator.files import canonical_json, sha256_bytes
 from harness.ranking import METRICS
 from harness.ranking.cases import CaseTable
 from harness.ranking.statistics import make_ranking
-from tests.factories import make_report
 
 SIZES = (10, 100, 1000)
 CASES, PATIENTS = 400, 200

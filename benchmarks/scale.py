@@ -26,8 +26,8 @@ from typing import Any
 from distributed import Client
 from docker.types import Mount
 
+from benchmarks.made import make_report
 from benchmarks.timing import machine
-from evaluator.contract import Report
 from evaluator.progress import Progress, quiet
 from harness.challenge import BASE_IMAGE, Challenge, Limits
 from harness.execution import Chain, open_executor, run_chains
@@ -35,7 +35,7 @@ from harness.execution.dask_executor import do
 from harness.execution.job import key_of, run_once, write_result
 from harness.ledger import append, sign
 from harness.sandbox import DockerRunner, Stage
-from harness.sandbox.cached import run_once as run_stage
+from harness.sandbox.cached import Context
 from harness.sandbox.profile import container_settings
 from harness.sealing.keys import Keys
 
@@ -92,7 +92,8 @@ class Sleeping(Trivial):
         )
 
     def run(self, progress: Progress) -> None:
-        run_stage(DockerRunner(Challenge()), self.container, progress)
+        challenge = Challenge()
+        Context(DockerRunner(challenge), challenge, progress).run_once(self.container)
         super().run(progress)
 
 
@@ -160,7 +161,7 @@ def ledger() -> dict[str, float]:
             writer.join()
         length = WRITERS * APPENDS
         one = median(
-            _seconds(append, path, sign(_report(f"one-{n}"), keys), keys) for n in range(5)
+            _seconds(append, path, sign(make_report(f"one-{n}"), keys), keys) for n in range(5)
         )
         size = path.stat().st_size / (length + 5)
     return {
@@ -173,18 +174,11 @@ def ledger() -> dict[str, float]:
 
 def _write(keys: Path, path: Path, writer: int, gate: Barrier) -> None:
     opened = Keys.open(keys)
-    signed = [sign(_report(f"{writer}-{number}"), opened) for number in range(APPENDS)]
+    signed = [sign(make_report(f"{writer}-{number}"), opened) for number in range(APPENDS)]
     gate.wait()
     for report in signed:
         append(path, report, opened)
     gate.wait()
-
-
-def _report(method: str) -> Report:
-    sys.path[:0] = [str(ROOT / "tests")]
-    from factories import make_report  # noqa: PLC0415  tests are no package
-
-    return make_report(method=method)
 
 
 def scheduler() -> dict[str, float]:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
+from benchmarks.made import make_report
 from benchmarks.timing import machine
 from harness.ledger import append, sign, verify_ledger
 from harness.ranking import Row
 from harness.sealing.keys import Keys
 from harness.website.edition import Edition
 from harness.website.pages import render
-from tests.factories import make_report
 
 SIZES = (100, 1000)
 KEYS = ("dice", "hd95", "method", "gflops", "rank")

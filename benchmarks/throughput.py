@@ -38,8 +38,10 @@ from monai.transforms import (
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.made import InferInputs, echo, seal_images
 from benchmarks.timing import machine, versions
 from evaluator.backends import InferSettings, open_model
+from evaluator.contract import OutputSpec
 from evaluator.preprocessing import to_input
 from evaluator.sealed import open_sealed
 from evaluator.speed import measure
@@ -47,7 +49,6 @@ from evaluator.sweep import Sweep
 from harness.datasets import phantom
 from reference_models.export import export_network
 from reference_models.networks import NETWORKS, build
-from tests.evaluator.infer_helpers import Stage, echo, stage
 
 SIZE = 256
 CASES = {"cmunext": 48, "unet": 12}
@@ -71,7 +72,7 @@ class Contest:
 
     name: str
     network: torch.nn.Module
-    made: Stage
+    made: InferInputs
     pngs: list[Path]
     threads: int
 
@@ -79,7 +80,7 @@ class Contest:
         """The three ways, ready to run."""
         settings = InferSettings(threads=self.threads)
         submission = self.made.submission
-        model = open_model(self.made.folder / "0.onnx", settings)
+        model = open_model(self.made.submission_folder / "0.onnx", settings)
         batch_size = measure(model, submission.input, "auto").batch_size
         pictures = (np.asarray(Image.open(png)) for png in self.pngs)
         inputs = np.stack([to_input(picture, submission.input) for picture in pictures])
@@ -128,7 +129,7 @@ def contest(name: str, folder: Path, pngs: list[Path], threads: int) -> Contest:
     made = network(name)
     pictures: list[NDArray[np.uint8]] = [np.asarray(Image.open(png)) for png in pngs]
     exported = export_network(made, torch.rand(5, 1, SIZE, SIZE), {}).data
-    sealed = stage(folder, pictures, exported, height=SIZE, width=SIZE, resize="stretch")
+    sealed = seal_images(folder, pictures, exported, side=SIZE, output=OutputSpec())
     return Contest(name, made, sealed, pngs, threads)
 
 
@@ -208,10 +209,17 @@ sys.exit(status)
 
 def peak_of(folder: Path, count: int) -> int:
     picture = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
-    made = stage(folder / "stage", [picture] * count, echo(), kind="probabilities", seed="0" * 64)
+    output = OutputSpec(kind="probabilities")
+    made = seal_images(
+        folder / "stage", [picture] * count, echo(), side=64, output=output, seed="0" * 64
+    )
     words = {
-        **{"submission": made.folder, "gate": made.folder.parent / "gate.json"},
-        **{"images": made.images, "key": made.key, "out": made.out, "batch-size": 8},
+        "submission": made.submission_folder,
+        "gate": made.verdict,
+        "images": made.images,
+        "key": made.key,
+        "out": made.out,
+        "batch-size": 8,
     }
     done = subprocess.run(
         [sys.executable, "-c", CHILD, "infer", *(f"--{word}={at}" for word, at in words.items())],

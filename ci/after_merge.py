@@ -18,7 +18,7 @@ from ci.score_pr import demand_base_code, machine_options, make_machine
 from ci.scoring import Machine, handed_in, is_assembled, place_of, score
 from evaluator.errors import BusbenchError, Code
 from harness.quotas import SubmissionLog, Submitted, demand_open
-from harness.quotas.submit import today
+from harness.quotas.recording import today
 from harness.website import publish
 
 

@@ -23,10 +23,10 @@ from ci.state import State
 from evaluator.contract import write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
-from evaluator.progress import quiet
 from harness.challenge import load_challenge
-from harness.cli.options import RunnerName, make_runner
-from harness.quotas.submit import RefusedError
+from harness.cli.options import RunnerName
+from harness.execution import ExecutionEnvironment
+from harness.quotas.recording import RefusedError
 
 
 def score_approved(
@@ -78,9 +78,9 @@ def machine_options(parser: argparse.ArgumentParser) -> None:
 
 def make_machine(chosen: argparse.Namespace) -> Machine:
     """What the options name."""
-    challenge = load_challenge(chosen.challenge)
-    runner = make_runner(RunnerName(chosen.runner), challenge, quiet)
-    return Machine(Repository(chosen.repository), State(chosen.state), challenge, runner)
+    challenge, state = load_challenge(chosen.challenge), State(chosen.state)
+    environment = ExecutionEnvironment(chosen.runner, challenge, state.path / "keys")
+    return Machine(Repository(chosen.repository), state, environment)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,7 @@
-"""How does a checked proposal become a scored one?
+"""Scoring of a checked proposal.
 
 Its files are copied from the commit's objects, from Git LFS or from the uploads, each by its
-SHA-256; or its image trains here. Then the lanes of the harness take over, under the challenge's
-policy.
+SHA-256; or its image trains here. Then the harness evaluates it, under the challenge's policy.
 """
 
 from __future__ import annotations
@@ -23,13 +22,15 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.evaluation.evaluate import Evaluation, evaluate
+from harness.evaluation.evaluate import EvaluateSubmission
+from harness.execution import Chain, ExecutionEnvironment, Serial, run_chains
+from harness.execution.inputs import Input
 from harness.quotas import HandedIn
-from harness.quotas.submit import Accepted, submit
-from harness.sandbox import DockerRunner, Runner
+from harness.quotas.recording import Accepted, LedgerRecorder
+from harness.sandbox import DockerRunner
 from harness.sandbox.references import ImageRequest, resolve
 from harness.submission import read_submission
-from harness.training.train import TrainSettings, train
+from harness.training.train import TrainImage
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,12 @@ class Machine:
 
     repository: Repository
     state: State
-    challenge: Challenge
-    runner: Runner
+    environment: ExecutionEnvironment  # with the organiser's keys
+
+    @property
+    def challenge(self) -> Challenge:
+        """The organiser's declaration."""
+        return self.environment.challenge
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class ToTrain:
 
 
 def score(machine: Machine, checked: Checked, *, record: bool, day: date | None = None) -> Accepted:
-    """Assemble and evaluate a proposal, or find that it was; see `harness.quotas.submit`.
+    """Assemble and evaluate a proposal, or find that it was; see `harness.quotas.recording`.
 
     What can be refused before anything of the participant's runs is refused before it takes quota.
 
@@ -62,19 +67,31 @@ def score(machine: Machine, checked: Checked, *, record: bool, day: date | None 
         day: the UTC day of handing in; today unless told.
     """
     state, place = machine.state, place_of(machine, checked)
-    keys, bundles = state.keys(), state.bundles(checked.proposal.track)
-    with locked(place.with_name(f".{place.name}.lock")):  # once, whoever else was told to
+    bundles = state.bundles(checked.proposal.track)
+    with locked(place.with_name(f".{place.name}.lock")):  # once, whoever else scores it
         identity = None if is_assembled(place) else assemble(machine, checked)
 
-        def run() -> Evaluation:
-            if identity is not None:
-                _train(machine, checked.proposal, identity, place)
-            _demand_same(read_submission(place), checked)
-            return evaluate(place, bundles, keys, state.runs, machine.runner, machine.challenge)
+        def evaluation() -> EvaluateSubmission:
+            _require_same(read_submission(place), checked)
+            return EvaluateSubmission.of(place, bundles, state.runs, machine.environment)
 
-        entrant = handed_in(machine, checked)
-        challenge = machine.challenge
-        return submit(entrant, state.ledger, keys, challenge, run, day=day, record=record)
+        recorder = LedgerRecorder(
+            state.keys(),
+            state.ledger,
+            machine.challenge,
+            entrant=handed_in(machine, checked),
+            day=day,
+            record=record,
+        )
+        if identity is None:
+            chain = Chain((evaluation(),))
+        else:
+            chain = Chain((_training(machine, checked.proposal, identity, place),), evaluation)
+        for end in run_chains([chain], Serial(), recorder).failed:
+            assert end.error is not None
+            raise recorder.refused.get(end.job.key, end.error)
+        (accepted,) = recorder.accepted.values()
+        return accepted
 
 
 def handed_in(machine: Machine, checked: Checked) -> HandedIn:
@@ -159,25 +176,30 @@ def _is_there(path: Path) -> bool:
 
 def _inspect(machine: Machine, image: Image) -> str:
     """The id of a proposal's image, fetched by its digest and inspected."""
-    if not isinstance(machine.runner, DockerRunner):
-        message = "An image trains in containers only."
-        raise BusbenchError(Code.USAGE, message, "Score it with --runner docker.")
-    wanted = ImageRequest(image.reference, max_mb=machine.challenge.images.max_mb)
-    return resolve(machine.runner.client, wanted, quiet)
+    with machine.environment.open(quiet) as context:
+        if not isinstance(context.runner, DockerRunner):
+            message = "An image trains in containers only."
+            raise BusbenchError(Code.USAGE, message, "Score it with --runner docker.")
+        request = ImageRequest(image.reference, max_mb=machine.challenge.images.max_mb)
+        return resolve(context.runner.client, request, quiet)
 
 
-def _train(machine: Machine, proposal: Proposal, identity: str, place: Path) -> None:
-    """Run the image lane."""
+def _training(machine: Machine, proposal: Proposal, identity: str, place: Path) -> TrainImage:
+    """The job that trains a proposal's image."""
     assert proposal.image is not None
-    with disk_errors(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-    settings = TrainSettings(image=identity, command=proposal.image.command)
-    training = machine.state.bundles(proposal.track).path / "training"
-    keys = machine.state.keys()  # which sign that it was trained here
-    train(training, place, settings, machine.runner, machine.challenge, keys=keys)
+    bundles = machine.state.bundles(proposal.track)
+    return TrainImage(
+        name=proposal.image.reference.partition("@")[0],
+        image=ImageRequest(identity),
+        command=proposal.image.command,
+        bundle=Input(bundles.path / "training"),
+        facts=bundles.training,
+        out=place,
+        environment=machine.environment,
+    )
 
 
-def _demand_same(trained: Submission, checked: Checked) -> None:
+def _require_same(trained: Submission, checked: Checked) -> None:
     """What is evaluated must speak for the team that proposed it, however often it is tried."""
     proposal = checked.proposal
     expected = (checked.team.name, proposal.method, proposal.track)

@@ -1,4 +1,4 @@
-"""The whole journey in one go: from raw images to a published leaderboard.
+"""Demo: every step once, from raw images to a published leaderboard.
 
 Each step leaves a folder that is there only when it is whole, so a killed demo resumes.
 """
@@ -6,27 +6,31 @@ Each step leaves a folder that is there only when it is whole, so a killed demo 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.contract import RANKED, GateVerdict, Report, Submission
+from evaluator.contract import RANKED, GateVerdict, Submission
 from evaluator.progress import Progress
 from harness.audit import audit
-from harness.challenge import Challenge, Track
+from harness.challenge import Track
 from harness.datasets import phantom
-from harness.evaluation.check import check
-from harness.evaluation.evaluate import Evaluation, evaluate
-from harness.ledger import append
+from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
+from harness.evaluation.stages import check
+from harness.execution import ExecutionEnvironment, run_job
+from harness.execution.inputs import Input
 from harness.prepare import prepare
+from harness.quotas.recording import LedgerRecorder
 from harness.ranking.record import record_ranking
-from harness.sandbox import Runner
-from harness.sealing.bundle import Recipients, seal
+from harness.sandbox.references import ImageRequest
+from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, freeze, make_secret, read_secret, secret_path
 from harness.store import CaseStore
-from harness.training.train import TrainSettings, train
+from harness.submission import read_submission
+from harness.training.train import REFERENCE, TrainImage
 from harness.website import publish
 
+Tell = Callable[[str, str], None]  # takes the name of a step and a line about it
 DEMO_VERSION = "demo"
 PHANTOM_PATIENTS = 60
 PHANTOM_SEED = 42
@@ -38,11 +42,10 @@ class Demo:
     """What a finished demo left."""
 
     out: Path
-    report: Report
 
     @property
     def ledger(self) -> Path:
-        """The ledger, which holds the one result."""
+        """The ledger, with the one result."""
         return self.out / "ledger.jsonl"
 
     @property
@@ -62,14 +65,14 @@ class DemoSettings:
 def run_demo(
     settings: DemoSettings,
     out: Path,
-    runner: Runner,
-    challenge: Challenge,
+    environment: ExecutionEnvironment,
     progress: Progress,
-    tell: Callable[[str, str], None],
+    tell: Tell,
 ) -> Demo:
-    """Go through every component once, on a track of its own: the dataset's name, split `demo`.
+    """Do every step once, on a track of its own: the dataset's name, split `demo`.
 
     Args:
+        environment: how stages are run; the demo makes keys of its own.
         tell: called with the name of a finished step and one line about it.
 
     Raises:
@@ -77,41 +80,56 @@ def run_demo(
     """
     store, split = _freeze_data(settings, out, progress, tell)
     track = Track(dataset=settings.dataset, split_version=DEMO_VERSION, folds=split.lock.folds)
-    challenge = challenge.model_copy(update={"tracks": {settings.dataset: track}})
+    challenge = environment.challenge.model_copy(update={"tracks": {settings.dataset: track}})
     keys = Keys.open(out / "keys") if (out / "keys").exists() else Keys.new(out / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
     bundles = seal(store, split, recipients, out / "bundles", progress=progress)
     tell("seal", f"{bundles.training.cases} cases to train on, {bundles.sealed.cases} sealed")
-    submission = train(
-        out / "bundles" / "training",
-        out / "submission",
-        TrainSettings(image=None, command=TRAIN_COMMAND),
-        runner,
-        challenge,
-        progress,
-        keys,
-    )
-    tell("train", f"{submission.method}, {len(submission.models)} folds, exported to ONNX")
-    verdict = check(out / "submission", runner, challenge, progress)
-    tell("check", _checked(submission, verdict))
-    result = evaluate(
-        out / "submission", bundles, keys, out / "runs", runner, challenge, progress=progress
-    )
-    tell("evaluate", _scored(result))
-    demo = Demo(out, result.report)
-    appended = append(demo.ledger, result.signed, keys)
-    tell("ledger", f"entry {appended.entry.number} of {demo.ledger}")
-    for ranked in record_ranking(
-        demo.ledger, [out / "runs"], keys, challenge=challenge, progress=progress
-    ):
+    demo = Demo(out)
+    environment = replace(environment, challenge=challenge, keys=keys.path)
+    _participate(demo, bundles, environment, progress, tell)
+    runs = [out / "runs"]
+    for ranked in record_ranking(demo.ledger, runs, keys, challenge=challenge, progress=progress):
         tell("rank", f"ranking of {ranked.track}: {ranked.state}")
     publish(demo.ledger, out / "site", [out / "split"], challenge=challenge)
     tell("publish", str(demo.site))
     return demo
 
 
+def _participate(
+    demo: Demo,
+    bundles: Bundles,
+    environment: ExecutionEnvironment,
+    progress: Progress,
+    tell: Tell,
+) -> None:
+    """Train the reference network, check and evaluate its submission, and record the result."""
+    assert environment.keys is not None
+    training = TrainImage(
+        name=REFERENCE,
+        image=ImageRequest(REFERENCE),
+        command=TRAIN_COMMAND,
+        bundle=Input(bundles.path / "training"),
+        facts=bundles.training,
+        out=demo.out / "submission",
+        environment=environment,
+    )
+    run_job(training, progress)
+    submission = read_submission(training.out)
+    tell("train", f"{submission.method}, {len(submission.models)} folds, exported to ONNX")
+    with environment.open(progress) as context:
+        tell("check", _checked(submission, check(training.out, context)))
+    evaluation = EvaluateSubmission.of(training.out, bundles, demo.out / "runs", environment)
+    recorder = LedgerRecorder(Keys.open(environment.keys), demo.ledger, environment.challenge)
+    run_job(evaluation, progress, recorder)
+    tell("evaluate", _scored(evaluation.finished()))
+    accepted = recorder.accepted.get(evaluation.key)
+    if accepted is not None and accepted.appended is not None:
+        tell("ledger", f"entry {accepted.appended.entry.number} of {demo.ledger}")
+
+
 def _freeze_data(
-    settings: DemoSettings, out: Path, progress: Progress, tell: Callable[[str, str], None]
+    settings: DemoSettings, out: Path, progress: Progress, tell: Tell
 ) -> tuple[CaseStore, FrozenSplit]:
     raw = settings.raw
     if raw is None:

@@ -6,10 +6,13 @@ import shutil
 import stat
 from pathlib import Path
 
+import yaml
+
 from evaluator.contract import Submission, read
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors, sha256_file
+from evaluator.files import disk_errors, sha256_file, write_atomically
 
+DOCUMENT = "submission.yaml"
 REMEDY = "Compare it with submission_template/submission.yaml and `busbench check` it again."
 
 
@@ -21,8 +24,8 @@ def read_submission(folder: Path) -> Submission:
     """
     if not folder.is_dir():
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} is not a folder.", REMEDY)
-    _regular(folder / "submission.yaml")
-    return read(Submission, folder / "submission.yaml", Code.SUBMISSION_INVALID, REMEDY)
+    _regular(folder / DOCUMENT)
+    return read(Submission, folder / DOCUMENT, Code.SUBMISSION_INVALID, REMEDY)
 
 
 def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
@@ -48,7 +51,7 @@ def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(copy, ignore_errors=True)
         partial.mkdir(parents=True)
-        for name in ("submission.yaml", *(model.file for model in submission.models)):
+        for name in (DOCUMENT, *(model.file for model in submission.models)):
             _regular(folder / name)
             shutil.copyfile(folder / name, partial / name)
         for model in submission.models:
@@ -77,3 +80,9 @@ def _regular(path: Path) -> None:
             f"{path} is not a regular file.",
             "Replace links by the files themselves.",
         )
+
+
+def write_document(submission: Submission, path: Path) -> None:
+    """Write a submission's document as the YAML that it is handed in as."""
+    text = yaml.safe_dump(submission.document(), sort_keys=False, allow_unicode=True)
+    write_atomically(path, text.encode())

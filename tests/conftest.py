@@ -12,7 +12,8 @@ import pytest
 from docker.errors import DockerException
 from hypothesis import settings
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support import ROOT
+
 REAL_DATA = ROOT.parent / "shared" / "data"
 settings.register_profile("no-clock", deadline=None)  # how long an example takes proves nothing
 settings.load_profile("no-clock")

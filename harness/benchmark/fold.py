@@ -1,11 +1,11 @@
-"""The job that trains one fold of a reference network, in the sandbox, like any participant.
+"""Training job of one fold of a reference network, in the sandbox, like any participant's.
 
     FOLDER/submission/          submission.yaml and the fold's ONNX file
     FOLDER/submission.work/     the trainer's checkpoints, until the fold is done
     FOLDER/submission.train.log the trainer's log, with the curve
-    FOLDER/result.json          last: its presence, with digests that hold, means done
+    FOLDER/result.json          last: its presence, with digests that agree, means done
 
-What was trained by hand before goes on from there: a folder `given` holds what the trainer left,
+What was trained by hand before is continued: a folder `given` contains what the trainer left,
 `submission/` and `work/`. Whether that is the training asked for, the trainer itself decides.
 """
 
@@ -15,20 +15,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from evaluator.contract import Digest, Submission, TrainingBundle
+from evaluator.contract import Digest, TrainingBundle
 from evaluator.errors import BusbenchError
 from evaluator.files import disk_errors, write_atomically
 from evaluator.progress import Progress
+from harness.challenge import StatedTrack, require_track
 from harness.execution.inputs import Input
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.sandbox.stage import StageName
-from harness.sealing.keys import Keys
-from harness.submission import read_submission
-from harness.training.train import TrainSettings, train, work_folder
+from harness.submission import DOCUMENT, read_submission, write_document
+from harness.training.train import TrainSettings, submission_files, train, work_folder
 
-DOCUMENT = "submission.yaml"
 TRAINER_WORK = ".work"  # where the trainer keeps its checkpoints, in the folder that it may write
 
 
@@ -51,9 +48,14 @@ class TrainFold:
     fold: int
     folder: Path
     given: Path
-    keys: Path  # sign that it was trained here
-    environment: ExecutionEnvironment
+    environment: ExecutionEnvironment  # its keys sign that it was trained here
+    gpu: bool = False
     kind = "train"
+
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = StatedTrack.of(self.facts)
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @property
     def label(self) -> str:
@@ -83,11 +85,6 @@ class TrainFold:
         return self.folder / "submission"
 
     @property
-    def gpu(self) -> bool:
-        """See `Job`."""
-        return self.environment.train_gpu
-
-    @property
     def stage(self) -> StageName | None:
         """See `Job`."""
         begun = self.environment.runner == "process" and work_folder(self.submission).exists()
@@ -95,36 +92,34 @@ class TrainFold:
 
     def run(self, progress: Progress) -> None:
         """Train the fold; a killed training goes on from its last checkpoint."""
-        self.result.unlink(missing_ok=True)  # it lies: a file of it is missing or was changed
+        self.result.unlink(missing_ok=True)  # a file that it names is missing or was changed
         shutil.rmtree(self.submission, ignore_errors=True)
         if not work_folder(self.submission).exists():
             self._hand_over()
-        device = "cuda" if self.gpu else "cpu"
-        command = (
-            *("train", "--config", "{recipe}", "--bundle", "{bundle}", "--fold", str(self.fold)),
-            *("--out", "{out}", "--device", device, "--method", self.recipe.network),
-        )
-        settings = TrainSettings(None, command, self.gpu, inputs={"recipe": self.recipe.file})
-        bundle, keys = self.bundle.here() / "training", Keys.open(self.keys)
+        settings = TrainSettings(None, self._command, self.gpu, inputs={"recipe": self.recipe.file})
+        bundle = self.bundle.here() / "training"
         try:
-            with self.environment.open_runner(progress, gpu=self.gpu) as runner:
-                submission = train(
-                    bundle,
-                    self.submission,
-                    settings,
-                    runner,
-                    self.environment.challenge,
-                    progress,
-                    keys,
-                )
+            with self.environment.open(progress, gpu=self.gpu) as context:
+                submission = train(bundle, self.submission, settings, context)
         except BusbenchError as error:
             if not self._mark.exists():
                 raise
             hint = f"If {self.given} is of another training, remove it and {self.folder}."
             raise BusbenchError(error.code, error.message, f"{error.remedy} {hint}") from error
-        names = (DOCUMENT, *(model.file for model in submission.models))
-        files = {f"submission/{name}": self.submission / name for name in names}
+        files = submission_files(self.submission, submission)
         write_result(self, files, given=self._mark.exists())
+
+    @property
+    def _command(self) -> tuple[str, ...]:
+        options = {
+            "--config": "{recipe}",
+            "--bundle": "{bundle}",
+            "--fold": str(self.fold),
+            "--out": "{out}",
+            "--device": "cuda" if self.gpu else "cpu",
+            "--method": self.recipe.network,
+        }
+        return ("train", *(word for option in options.items() for word in option))
 
     @property
     def _mark(self) -> Path:
@@ -154,9 +149,3 @@ class TrainFold:
         if ours:
             shutil.copyfile(source / ours[0].file, copy / ours[0].file)
             write_document(submission.model_copy(update={"models": ours}), copy / DOCUMENT)
-
-
-def write_document(submission: Submission, path: Path) -> None:
-    """Write a submission's document as the YAML that it is handed in as."""
-    text = yaml.safe_dump(submission.document(), sort_keys=False, allow_unicode=True)
-    write_atomically(path, text.encode())

@@ -1,25 +1,27 @@
-"""Which jobs make a benchmark of networks on tracks, and where does each leave its result?
+"""Jobs of a benchmark of networks on tracks, and where each leaves its result.
 
 OUT/recipes/<network>.yaml           the recipe, as every fold is trained by it
 OUT/<track>/<network>/given/         yours: `submission/` and `work/` of an earlier training
 OUT/<track>/<network>/fold-<k>/      one training job, see `harness.benchmark.fold`
 OUT/<track>/<network>/submission/    the folds put together
-OUT/runs/                            the evaluations, see `harness.evaluation.job`
+OUT/runs/                            the evaluations, see `harness.evaluation.evaluate`
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from evaluator.contract import Submission
 from evaluator.errors import BusbenchError, Code
 from harness.benchmark.fold import Recipe, TrainFold
-from harness.benchmark.merging import merge
+from harness.benchmark.merging import merge, merged_submission
 from harness.benchmark.recipes import freeze_recipes
-from harness.evaluation.job import EvaluateSubmission
-from harness.execution.inputs import Input, bundle_input, submission_input
-from harness.execution.job import ExecutionEnvironment
+from harness.evaluation.evaluate import EvaluateSubmission, submission_input
+from harness.evaluation.stages import EvaluateSettings
+from harness.execution.inputs import Input, bundle_input
+from harness.execution.job import ExecutionEnvironment, is_done
 from harness.execution.scheduler import Chain
 from harness.sealing.bundle import Bundles
 
@@ -31,10 +33,16 @@ class Grid:
     networks: tuple[str, ...]
     tracks: tuple[Bundles, ...]
     recipes: Mapping[str, Path]  # instead of the packaged ones
-    keys: Path
     out: Path
-    environment: ExecutionEnvironment
+    environment: ExecutionEnvironment  # with the organiser's keys
+    train_gpu: bool = False
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     inputs: str | None = None  # the address that jobs fetch what they read from
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether any job needs a GPU."""
+        return self.train_gpu or self.evaluate.device != "cpu"
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,13 @@ class Cell:
 
     recipe: Recipe
     bundles: Bundles
-    training: Input  # the bundles, for who trains on them
-    sealed: Input  # and for who evaluates
+    training: Input  # the bundles, for training jobs
+    sealed: Input  # and for evaluation jobs
     grid: Grid
 
     @property
     def folder(self) -> Path:
-        """Where all of it lies."""
+        """Where all of it is kept."""
         return self.grid.out / self.bundles.sealed.track / self.recipe.network
 
     @property
@@ -63,30 +71,49 @@ class Cell:
                 fold,
                 self.folder / f"fold-{fold}",
                 self.folder / "given",
-                self.grid.keys,
                 self.grid.environment,
+                gpu=self.grid.train_gpu,
             )
             for fold in range(self.bundles.training.folds)
         )
 
-    def evaluation(self) -> EvaluateSubmission:
-        """The job that evaluates the trained folds, which must be done."""
-        folder = self.folder / "submission"
-        merged = merge(self.folds, folder)
+    @property
+    def _submission(self) -> Path:
+        return self.folder / "submission"
+
+    def prepare_evaluation(self) -> EvaluateSubmission:
+        """Put the trained folds together; the job that evaluates them."""
+        merged = merge(self.folds, self._submission)
+        return self._evaluation(
+            merged, submission_input(self._submission, merged, self.grid.inputs)
+        )
+
+    def finished_evaluation(self) -> EvaluateSubmission | None:
+        """The job that evaluated this cell, where all of it is done; nothing is written."""
+        try:
+            if not all(is_done(fold) for fold in self.folds):
+                return None
+            merged = merged_submission(self.folds)
+            evaluation = self._evaluation(merged, Input(self._submission))
+            return evaluation if is_done(evaluation) else None
+        except BusbenchError:
+            return None  # it is among the failed jobs, with its reason
+
+    def _evaluation(self, merged: Submission, submission: Input) -> EvaluateSubmission:
         return EvaluateSubmission(
-            submission_input(folder, merged, self.grid.inputs),
+            submission,
             merged,
             self.sealed,
             self.bundles.sealed,
-            self.grid.keys,
             self.grid.out / "runs",
             self.grid.environment,
+            self.grid.evaluate,
         )
 
     @property
     def chain(self) -> Chain:
         """The cell's jobs in their order."""
-        return Chain(self.folds, self.evaluation)
+        return Chain(self.folds, self.prepare_evaluation)
 
 
 def cells(grid: Grid) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""How do the folds of one network become one submission? The harness puts their files together."""
+"""One submission of the folds of a network; the harness puts their files together."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from evaluator.contract import Submission, read
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors
-from harness.benchmark.fold import DOCUMENT, TrainFold, write_document
+from evaluator.files import disk_errors, locked
+from harness.benchmark.fold import TrainFold
 from harness.execution.job import JobResult
 from harness.ledger.provenance import ProvenanceAttestation, trained_here, write_provenance
 from harness.sealing.keys import Keys
-from harness.submission import read_submission
+from harness.submission import DOCUMENT, read_submission, write_document
 
 AGAIN = "Remove the folds' folders and run the same command again."
 
 
-def merge(folds: Sequence[TrainFold], out: Path) -> Submission:
-    """Make the submission of all folds from those of each; the same folds give the same bytes.
+def merged_submission(folds: Sequence[TrainFold]) -> Submission:
+    """The document of all folds' models, from those of each; nothing is written.
 
     Raises:
         BusbenchError: `submission-invalid` where the folds are not of one method.
@@ -30,14 +30,24 @@ def merge(folds: Sequence[TrainFold], out: Path) -> Submission:
     if len(whole) != 1:
         message = f"The folds in {folds[0].folder.parent} are not of one method."
         raise BusbenchError(Code.SUBMISSION_INVALID, message, AGAIN)
-    merged = Submission.model_validate(parts[0].model_copy(update={"models": models}).document())
-    if not _holds(out, merged):
-        _write(folds, merged, out)
-    _note_origin(folds, merged, out)
+    return Submission.model_validate(parts[0].model_copy(update={"models": models}).document())
+
+
+def merge(folds: Sequence[TrainFold], out: Path) -> Submission:
+    """Make the submission of all folds from those of each; the same folds give the same bytes.
+
+    Raises:
+        BusbenchError: see `merged_submission`.
+    """
+    merged = merged_submission(folds)
+    with locked(out.with_name(f".{out.name}.lock")):
+        if not _is_written(out, merged):
+            _write(folds, merged, out)
+        _write_provenance(folds, merged, out)
     return merged
 
 
-def _holds(out: Path, merged: Submission) -> bool:
+def _is_written(out: Path, merged: Submission) -> bool:
     return (out / DOCUMENT).exists() and read_submission(out) == merged
 
 
@@ -53,9 +63,11 @@ def _write(folds: Sequence[TrainFold], merged: Submission, out: Path) -> None:
         partial.replace(out)
 
 
-def _note_origin(folds: Sequence[TrainFold], merged: Submission, out: Path) -> None:
+def _write_provenance(folds: Sequence[TrainFold], merged: Submission, out: Path) -> None:
     """Sign which image trained it, where one image trained all of it and nothing was given."""
-    keys, split = Keys.open(folds[0].keys), folds[0].facts.split_digest
+    path, split = folds[0].environment.keys, folds[0].facts.split_digest
+    assert path is not None
+    keys = Keys.open(path)
     given = any(read(JobResult, fold.result, Code.OUTPUT_EXISTS, AGAIN).given for fold in folds)
     images = {
         trained_here(fold.submission, read_submission(fold.submission), split, keys)

@@ -1,6 +1,6 @@
-"""Which recipe trains a network? The trainer's own of that name, or a file in its place.
+"""Recipes of networks: the trainer's own of that name, or a file in its place.
 
-The harness runs no model, so it reads recipes as files; what stands in them the trainer checks.
+The harness runs no model, so it reads recipes as files; the trainer checks their content.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def freeze_recipes(
         files: recipes that stand in for packaged ones, by the network's name.
 
     Raises:
-        BusbenchError: `usage` where there is none of a name; `output-exists` where `folder` holds
-            another one already.
+        BusbenchError: `usage` where there is none of a name; `output-exists` where another one is
+            in `folder` already.
     """
     known = packaged()
     for name in files.keys() - set(networks):

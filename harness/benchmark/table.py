@@ -1,4 +1,4 @@
-"""How does a finished benchmark read beside the published one?
+"""Table of a finished benchmark, beside the published one.
 
 The table is in the published format: Dice, IoU and HD95 as mean ± standard deviation (ddof 1) over
 the fold models, each scored on the whole test set; GFLOPs as multiply-accumulates / 1e9, and
@@ -57,7 +57,7 @@ class TrackTable(Contract):
 
 def seed() -> Seed:
     """The published numbers, as they stand in `seed.yaml`."""
-    text = (resources.files("harness.execution") / "seed.yaml").read_text(encoding="utf-8")
+    text = (resources.files("harness.benchmark") / "seed.yaml").read_text(encoding="utf-8")
     return Seed.model_validate(yaml.safe_load(text))
 
 
@@ -134,7 +134,7 @@ def _notes(table: TrackTable, published: Seed) -> list[str]:
     if table.track in published.tracks:
         notes.append(
             "The best published scores are of any network there, and were measured on a split by "
-            "image that leaks: patients of its test images stand in training, too. Their HD95 is "
+            "image that leaks: patients of its test images are in training, too. Their HD95 is "
             "in pixels of the 224 × 224 input, ours of the images themselves."
         )
     used = {line.network: published.networks.get(line.network) for line in table.lines}

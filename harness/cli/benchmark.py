@@ -1,4 +1,4 @@
-"""`busbench benchmark`: networks × tracks × folds, and the table they end in."""
+"""`busbench benchmark`: networks × tracks × folds, and the table of their results."""
 
 from __future__ import annotations
 
@@ -29,11 +29,9 @@ from harness.cli.options import (
     RunnerOption,
 )
 from harness.cli.run_view import failures, run_view
-from harness.evaluation.evaluate import EvaluateSettings
-from harness.execution import EvaluateSubmission, ExecutionEnvironment, open_executor, run_chains
-from harness.execution.job import held, is_done
-from harness.execution.scheduler import RunProgress
-from harness.quotas.recording import LedgerRecorder, read_evaluation
+from harness.evaluation.stages import EvaluateSettings
+from harness.execution import ExecutionEnvironment, RunProgress, open_executor, run_chains
+from harness.quotas.recording import LedgerRecorder
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 
@@ -68,30 +66,24 @@ def benchmark(
 
     Run it again after an interruption: what is done is kept, and a fold goes on from its last
     checkpoint. The table is also in OUT/table.md. What was trained by hand is taken over from
-    OUT/TRACK/NETWORK/given, which holds the trainer's `--out` as `submission` and its `--work`
+    OUT/TRACK/NETWORK/given, which contains the trainer's `--out` as `submission` and its `--work`
     as `work`.
 
     Example: busbench benchmark --networks unext,cmunext_s --tracks bundles --keys keys --out bench
     """
-    environment = ExecutionEnvironment(
-        runner.value,
-        load_challenge(challenge),
-        device is Device.CUDA,
-        EvaluateSettings(infer_device.value, "auto", backend.value),
-    )
     grid = Grid(
         _words(networks, "--networks"),
         tuple(_open_track(word) for word in _words(tracks, "--tracks")),
         dict(_recipe(word) for word in recipe or ()),
-        keys,
         out_dir,
-        environment,
-        inputs,
+        ExecutionEnvironment(runner.value, load_challenge(challenge), keys),
+        train_gpu=device is Device.CUDA,
+        evaluate=EvaluateSettings(infer_device.value, "auto", backend.value),
+        inputs=inputs,
     )
-    with held(out_dir / ".lock", wait=False):
-        found = cells(grid)
-        state = _run(found, Keys.open(keys), ledger, cluster)
-        tables = _tables(found, Keys.open(keys))
+    found = cells(grid)
+    state = _run(found, Keys.open(keys), ledger, cluster)
+    tables = _tables(found)
     text = to_markdown(tables)
     write_atomically(out_dir / "table.md", text.encode())
     write_atomically(out_dir / "table.json", pretty_json([table.document() for table in tables]))
@@ -126,26 +118,27 @@ def _recipe(word: str) -> tuple[str, Path]:
 def _run(
     found: Sequence[Cell], keys: Keys, ledger: Path | None, cluster: str | None
 ) -> RunProgress:
-    environment = found[0].grid.environment
-    recorder = None if ledger is None else LedgerRecorder(keys, ledger, environment.challenge)
+    grid = found[0].grid
+    challenge = grid.environment.challenge
+    recorder = None if ledger is None else LedgerRecorder(keys, ledger, challenge)
     with (
         run_view() as view,
-        open_executor(cluster, view.progress, view.say, gpu=environment.uses_gpu) as jobs,
+        open_executor(cluster, view.progress, view.say, gpu=grid.uses_gpu) as jobs,
     ):
         return run_chains([cell.chain for cell in found], jobs, recorder, view.watch)
 
 
-def _tables(found: Sequence[Cell], keys: Keys) -> list[TrackTable]:
+def _tables(found: Sequence[Cell]) -> list[TrackTable]:
     by_track: dict[str, list[Cell]] = {}
     for cell in found:
         by_track.setdefault(cell.bundles.sealed.track, []).append(cell)
-    return [_table(track, those, keys) for track, those in by_track.items()]
+    return [_table(track, those) for track, those in by_track.items()]
 
 
-def _table(track: str, found: Sequence[Cell], keys: Keys) -> TrackTable:
+def _table(track: str, found: Sequence[Cell]) -> TrackTable:
     lines, missing = [], []
     for cell in found:
-        evaluation = _finished(cell)
+        evaluation = cell.finished_evaluation()
         if evaluation is None:
             missing.append(cell.recipe.network)
             continue
@@ -154,21 +147,10 @@ def _table(track: str, found: Sequence[Cell], keys: Keys) -> TrackTable:
                 recipe=cell.recipe.network,
                 network=network_of(cell.recipe),
                 input=evaluation.facts.input,
-                report=read_evaluation(evaluation, keys).report,
+                report=evaluation.finished().report,
             )
         )
     return TrackTable(track=track, lines=tuple(lines), missing=tuple(missing))
-
-
-def _finished(cell: Cell) -> EvaluateSubmission | None:
-    """The cell's evaluation, where it is done."""
-    try:
-        if not all(is_done(fold) for fold in cell.folds):
-            return None
-        evaluation = cell.evaluation()
-        return evaluation if is_done(evaluation) else None
-    except BusbenchError:
-        return None  # it stands among the failed jobs, with its reason
 
 
 def _document(state: RunProgress, tables: Sequence[TrackTable]) -> dict[str, Any]:

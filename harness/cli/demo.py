@@ -10,10 +10,11 @@ import typer
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, load_challenge
 from harness.cli.app import app, err, out
-from harness.cli.options import ChallengeOption, RunnerName, make_runner
+from harness.cli.options import ChallengeOption, RunnerName
 from harness.cli.progress import bars
 from harness.cli.results import board_table
 from harness.demo import DemoSettings, run_demo
+from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
 from harness.ranking import make_board
 from harness.sandbox import DockerRunner
@@ -39,9 +40,10 @@ def demo(
     if dataset != "phantom" and raw is None:
         raise BusbenchError(Code.USAGE, f"--dataset {dataset} needs --raw.", "Name its folder.")
     settings = load_challenge(challenge)
+    chosen = runner or _available(settings)
+    environment = ExecutionEnvironment(chosen.value, settings)
     with bars() as progress:
-        engine = make_runner(runner or _available(settings), settings, progress)
-        result = run_demo(DemoSettings(dataset, raw), out_dir, engine, settings, progress, _tell)
+        result = run_demo(DemoSettings(dataset, raw), out_dir, environment, progress, _tell)
     for track in make_board(verify_ledger(result.ledger)).tracks:
         out.print(board_table(track))
     out.print(f"ledger  {result.ledger}", soft_wrap=True)

@@ -52,7 +52,7 @@ class Backend(StrEnum):
 
 RunnerOption = Annotated[
     RunnerName,
-    typer.Option(help="docker isolates; process is for development and stands on the report."),
+    typer.Option(help="docker isolates; process is for development, and the report says so."),
 ]
 ChallengeOption = Annotated[
     Path | None, typer.Option(help="The organiser's declaration; default: ./challenge.yaml.")

@@ -19,7 +19,7 @@ from harness.cli.options import ChallengeOption
 from harness.cli.progress import bars
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog, demand_open
-from harness.quotas.submit import today
+from harness.quotas.recording import today
 from harness.ranking import FORMATS, METRICS, Format, Track, make_board
 from harness.ranking.names import plain
 from harness.ranking.record import record_ranking

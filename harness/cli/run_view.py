@@ -1,18 +1,29 @@
-"""Where a run of many jobs stands, in one view: done, running, failed by blame, time left."""
+"""View of a run of jobs: done, running, failed by blame, time left."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from evaluator.errors import Fault
 from harness.cli.app import err
-from harness.execution.scheduler import Finished, RunProgress
+from harness.execution import (
+    Chain,
+    Finished,
+    Job,
+    Recorder,
+    RunProgress,
+    open_executor,
+    run_chains,
+)
+
+SomeJob = TypeVar("SomeJob", bound=Job)
 
 # Whose fault a failed job is, in the words of the README's table.
 BLAME = {
@@ -26,8 +37,8 @@ BLAME = {
 class RunView:
     """Draws one line about all jobs, and a bar for each step of what runs in this process."""
 
-    def __init__(self, display: RichProgress) -> None:
-        self._display = display
+    def __init__(self, display: RichProgress, *, failures_here: bool = True) -> None:
+        self._display, self._failures_here = display, failures_here
         self._all = display.add_task("jobs", total=None)
         self._steps: dict[str, TaskID] = {}
 
@@ -44,9 +55,10 @@ class RunView:
         err.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def watch(self, state: RunProgress, end: Finished | None) -> None:
-        """Show where the run stands; a job that has ended gets a line that stays."""
+        """Show the state of the run; a job that has ended gets a line that stays."""
         if end is not None:
-            self.say(job_line(end))
+            if end.error is None or self._failures_here:
+                self.say(job_line(end))
             for task in self._steps.values():
                 self._display.remove_task(task)
             self._steps = {}
@@ -57,10 +69,38 @@ class RunView:
 
 
 @contextmanager
-def run_view() -> Iterator[RunView]:
-    """The view of one run, on standard error."""
+def run_view(*, failures_here: bool = True) -> Iterator[RunView]:
+    """The view of one run, on standard error.
+
+    Args:
+        failures_here: whether it says why a job failed; otherwise the caller does.
+    """
     with RichProgress(TextColumn("{task.description}"), BarColumn(), console=err) as display:
-        yield RunView(display)
+        yield RunView(display, failures_here=failures_here)
+
+
+def do_jobs(
+    jobs: Sequence[SomeJob], cluster: str | None, recorder: Recorder | None = None
+) -> tuple[list[SomeJob], RunProgress]:
+    """Get jobs that do not depend on each other done, and show it; those done, in their order.
+
+    Raises:
+        BusbenchError: the error of a lone job; of many jobs, the state has them.
+    """
+    by_key = {job.key: job for job in jobs}
+    alone = len(by_key) == 1
+    gpu = any(job.gpu for job in jobs)
+    with (
+        run_view(failures_here=not alone) as view,
+        open_executor(cluster, view.progress, view.say, gpu=gpu) as executor,
+    ):
+        chains = [Chain((job,)) for job in by_key.values()]
+        state = run_chains(chains, executor, recorder, view.watch)
+    for end in state.failed:
+        if alone and end.error is not None:
+            raise end.error
+    done = {end.job.key for end in state.finished if end.error is None}
+    return [job for key, job in by_key.items() if key in done], state
 
 
 def summary(state: RunProgress) -> str:

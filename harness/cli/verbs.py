@@ -1,6 +1,6 @@
 """All verbs, registered by importing their modules; the order is the order of `--help`."""
 
-from harness.cli import doctor, demo, prepare, audit, splits, sealing, lanes, benchmark  # noqa: I001
+from harness.cli import doctor, demo, prepare, audit, splits, sealing, train, evaluate, benchmark  # noqa: I001
 from harness.cli import ledger, template, verify, results
 
 __all__ = [
@@ -8,12 +8,13 @@ __all__ = [
     "benchmark",
     "demo",
     "doctor",
-    "lanes",
+    "evaluate",
     "ledger",
     "prepare",
     "results",
     "sealing",
     "splits",
     "template",
+    "train",
     "verify",
 ]

@@ -22,8 +22,9 @@ from harness.cli.progress import bars
 from harness.evaluation.review import Evidence, Reports, rescore, review_splits
 from harness.ledger import is_report, verify_ledger, verify_report
 from harness.ranking.names import plain
+from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
-from harness.sealing.keys import Keys, read_public_key
+from harness.sealing.keys import read_public_key
 from harness.splits import Reveal
 from harness.store import CaseStore
 
@@ -91,10 +92,8 @@ def verify(
         settings = load_challenge(challenge)
         opened = [Bundles.open(each) for each in bundle]
         with bars() as progress:
-            run = make_runner(runner, settings, progress)
-            differences += rescore(
-                reports, rescore_runs, opened, Keys.open(keys), run, settings, progress
-            )
+            context = Context(make_runner(runner, settings, progress), settings, progress, keys)
+            differences += rescore(reports, rescore_runs, opened, context)
         facts["rescored"] = len(reports)
     _tell(facts, differences, json)
 

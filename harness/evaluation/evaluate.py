@@ -1,12 +1,13 @@
-"""`busbench evaluate`: gate, infer and score a submission, and state the result as a report.
+"""Evaluation job of a submission on the sealed test set: gate, inference, scoring, signed report.
 
     RUNS/<id>/submission/   the declared files, copied
     RUNS/<id>/gate/         gate.json          made by the gate container (the submission alone)
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
     RUNS/<id>/score/        scores, every case made by the score container (labels, no model)
-    RUNS/<id>/report.dsse.json                 signed; its presence means done
+    RUNS/<id>/report.dsse.json                 signed
+    RUNS/<id>/result.json                      last: its presence, with the report's digest, is done
     RUNS/<id>/ready.log                        where inference failed: could it run here at all?
-    RUNS/<id>/participant-error.json     of a run that failed: what its participant is told
+    RUNS/<id>/participant-error.json           of a run that failed: what its participant may read
 
 The id is a digest of everything that decides the result, so the same evaluation resumes, and
 another one never meets its files.
@@ -15,47 +16,34 @@ another one never meets its files.
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from evaluator.contract import Report, SealedBundle, Submission
-from evaluator.errors import BusbenchError, Fault
-from evaluator.files import canonical_json, sha256_bytes
-from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge, Component, StatedTrack, require_track
-from harness.evaluation.check import gate_stage
+from evaluator.contract import Digest, Report, SealedBundle, Submission, read
+from evaluator.errors import Code
+from evaluator.files import disk_errors
+from evaluator.progress import Progress
+from harness.challenge import StatedTrack, require_track
 from harness.evaluation.report import build_report
-from harness.ledger import SignedReport, sign, write_report
-from harness.ledger.provenance import trained_here
-from harness.sandbox import Runner, Stage
-from harness.sandbox.cached import run_once, stage_key
+from harness.evaluation.stages import (
+    EvaluateSettings,
+    SealedFiles,
+    begun_stage,
+    gate_stage,
+    infer_and_score,
+)
+from harness.execution.inputs import Input, bundle_input, offer
+from harness.execution.job import ExecutionEnvironment, key_of, write_result
+from harness.ledger import SignedReport, sign, verify_report, write_report
+from harness.ledger.provenance import provenance_path, trained_here
+from harness.sandbox.cached import AGAIN, Context, stage_key
 from harness.sandbox.participant_error import NOTICE, reported_to_participant
+from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.submission import read_submission, take
 
 REPORT = "report.dsse.json"
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """How to run; the device is used or refused, never changed silently."""
-
-    device: Literal["cpu", "cuda", "tensorrt"] = "cpu"
-    batch_size: int | Literal["auto"] = "auto"
-    backend: Literal["onnxruntime", "triton"] = "onnxruntime"
-
-    @property
-    def component(self) -> Component:
-        """Where the model runs: a Triton server comes in the image of its client, whose container
-        has no network to reach another; CUDA's libraries, which are large, in one of their own."""
-        if self.backend == "triton":
-            return "triton"
-        return "infer" if self.device == "cpu" else "infer-gpu"
 
 
 @dataclass(frozen=True)
@@ -67,196 +55,156 @@ class Evaluation:
     signed: SignedReport
 
 
-def evaluate(
-    submission_folder: Path,
-    bundles: Bundles,
-    keys: Keys,
-    runs: Path,
-    runner: Runner,
-    challenge: Challenge,
-    settings: EvaluateSettings | None = None,
-    progress: Progress = quiet,
-) -> Evaluation:
-    """Evaluate a submission on the sealed test set and sign the report.
-
-    Raises:
-        BusbenchError: whatever the submission, the bundles or the machine is to blame for.
-    """
-    require_track(challenge, StatedTrack.of(bundles.sealed), bundles.path)
-    submission = read_submission(submission_folder)
-    image = trained_here(submission_folder, submission, bundles.sealed.split_digest, keys)
-    how = How(runner, challenge, settings or EvaluateSettings(), progress)
-    folder = runs / run_id(submission, bundles.sealed, how.identities, how.settings)
-    how.take_in(submission_folder, folder, bundles.sealed.track)
-    runs.chmod(0o700)  # predictions and per-case results are the organiser's
-    try:
-        with reported_to_participant(folder / NOTICE):
-            how.gate(folder)
-            files = SealedFiles(
-                images=bundles.images,
-                image_key=stage_key(keys.images.secret, folder / "keys"),
-                labels=bundles.labels,
-                label_key=stage_key(keys.labels.secret, folder / "keys"),
-            )
-            how.infer_and_score(folder, files)
-    finally:
-        shutil.rmtree(folder / "keys", ignore_errors=True)
-    report = build_report(folder, submission, bundles, runner.name, how.identities, image)
-    signed = sign(report, keys)
-    write_report(signed, folder / REPORT)
-    return Evaluation(folder, report, signed)
-
-
-def identify(runner: Runner, settings: EvaluateSettings) -> dict[str, str]:
-    """What each stage runs: image ids, or the process and its version."""
-    component = runner.identify(settings.component)  # first, since it may ask for a device
-    return {
-        "gate": runner.identify("infer"),
-        "infer": component,
-        "score": runner.identify("score"),
-    }
-
-
-def run_id(
-    submission: Submission,
-    sealed: SealedBundle,
-    identities: Mapping[str, str],
-    settings: EvaluateSettings,
-) -> str:
-    """Sixteen digits that stand for everything that decides a result."""
-    decides = {
-        "submission": submission.digest,
-        "split": sealed.split_digest,
-        "images": sealed.images_sha256,
-        "labels": sealed.labels_sha256,
-        "evaluator": dict(identities),
-        "device": settings.device,
-        "batch_size": settings.batch_size,
-        "backend": settings.backend,
-    }
-    return sha256_bytes(canonical_json(decides))[:16]
-
-
 @dataclass(frozen=True)
-class SealedFiles:
-    """Sealed cases and the two keys that open them, each readable for a container's user."""
+class EvaluateSubmission:
+    """One submission on one track."""
 
-    images: Path
-    image_key: Path
-    labels: Path
-    label_key: Path
+    submission: Input
+    facts: Submission
+    bundle: Input  # the folder with both bundles
+    sealed: SealedBundle
+    runs: Path
+    environment: ExecutionEnvironment  # with the organiser's keys
+    settings: EvaluateSettings = field(default_factory=EvaluateSettings)
+    kind = "evaluate"
 
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = StatedTrack.of(self.sealed)
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
-@dataclass(frozen=True)
-class How:
-    """How an evaluation's stages are run, one after the other; what is done is not done again."""
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        bundles: Bundles,
+        runs: Path,
+        environment: ExecutionEnvironment,
+        *,
+        settings: EvaluateSettings | None = None,
+        address: str | None = None,
+    ) -> EvaluateSubmission:
+        """The job for a submission's folder.
 
-    runner: Runner
-    challenge: Challenge
-    settings: EvaluateSettings
-    progress: Progress
+        Args:
+            address: where the job's inputs are put for other machines; null: all see `folder`.
 
-    @cached_property
-    def identities(self) -> dict[str, str]:
-        """What each stage runs."""
-        return identify(self.runner, self.settings)
-
-    def take_in(self, submission: Path, folder: Path, track: str) -> None:
-        """Copy the declared files into the run's folder; see `harness.submission.take`."""
-        if not (folder / "submission").is_dir():
-            take(submission, folder / "submission", track)
-
-    def gate(self, folder: Path) -> None:
-        """Have the gate judge the submission in `folder`."""
-        self._run(gate_stage(folder / "submission", folder / "gate", self.challenge))
-
-    def infer_and_score(self, folder: Path, files: SealedFiles) -> None:
-        """Run the model of `folder`, whose `submission` passed the gate, and score its masks.
-
-        Before a submission is blamed for inference, a container without it tries whether the key,
-        the images and the device are there: what the stage itself says of them is not believed.
+        Raises:
+            BusbenchError: `submission-invalid`; `input-unavailable` where the address takes
+                nothing.
         """
-        infer = infer_stage(folder, files, self.challenge, self.settings)
-        try:
-            self._run(infer)
-        except BusbenchError as error:
-            if error.fault is Fault.SUBMISSION:
-                self._demand_ready(infer)
-            raise
-        self._run(
-            score_stage(folder / "infer", folder, files.labels, files.label_key, self.challenge)
+        facts = read_submission(folder)
+        return cls(
+            submission_input(folder, facts, address),
+            facts,
+            bundle_input(bundles.path, "sealed", address),
+            bundles.sealed,
+            runs,
+            environment,
+            settings or EvaluateSettings(),
         )
 
-    def _run(self, stage: Stage) -> None:
-        run_once(self.runner, stage, self.progress)
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"evaluate {self.facts.method} of {self.facts.team} on {self.sealed.track}"
 
-    def _demand_ready(self, infer: Stage) -> None:
-        with tempfile.TemporaryDirectory(prefix="busbench-ready-") as name:
-            ready = replace(ready_stage(infer, self.settings), output=Path(name))
-            self.runner.run(ready, self.progress)
+    @property
+    def key(self) -> Digest:
+        """The submission, what it is tested on, and what tests it."""
+        return key_of(
+            kind="evaluate",
+            submission=self.facts.digest,
+            split=self.sealed.split_digest,
+            images=self.sealed.images_sha256,
+            labels=self.sealed.labels_sha256,
+            **self.settings.decides(self.environment.runner, self.environment.challenge),
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it is kept."""
+        return self.runs / self.key[:16]
+
+    @property
+    def result(self) -> Path:
+        """See `Job`."""
+        return self.folder / "result.json"
+
+    @property
+    def gpu(self) -> bool:
+        """See `Job`."""
+        return self.settings.device != "cpu"
+
+    @property
+    def stage(self) -> StageName | None:
+        """See `Job`."""
+        return begun_stage(self.folder) if self.environment.runner == "process" else None
+
+    def run(self, progress: Progress) -> None:
+        """Evaluate and sign; finished stages of a killed evaluation are kept."""
+        submission, bundles = self.submission.here(), Bundles.open(self.bundle.here())
+        with self.environment.open(progress, gpu=self.gpu) as context:
+            assert context.keys is not None
+            keys = Keys.open(context.keys)
+            image = trained_here(submission, self.facts, bundles.sealed.split_digest, keys)
+            identities = self.settings.identify(context.runner)
+            self._run_stages(submission, bundles, keys=keys, context=context)
+            report = build_report(
+                self.folder,
+                self.facts,
+                bundles,
+                runner=context.runner.name,
+                identities=identities,
+                trained_here=image,
+            )
+        write_report(sign(report, keys), self.folder / REPORT)
+        write_result(self, {REPORT: self.folder / REPORT})
+
+    def _run_stages(
+        self, submission: Path, bundles: Bundles, *, keys: Keys, context: Context
+    ) -> None:
+        folder = make_run_folder(self.folder)
+        if not (folder / "submission").is_dir():
+            take(submission, folder / "submission", bundles.sealed.track)
+        try:
+            with reported_to_participant(folder / NOTICE):
+                context.run_once(gate_stage(folder, context.challenge))
+                files = SealedFiles(
+                    images=bundles.images,
+                    image_key=stage_key(keys.images.secret, folder / "keys"),
+                    labels=bundles.labels,
+                    label_key=stage_key(keys.labels.secret, folder / "keys"),
+                )
+                infer_and_score(folder, files, self.settings, context)
+        finally:
+            shutil.rmtree(folder / "keys", ignore_errors=True)
+
+    def finished(self) -> Evaluation:
+        """What the finished job left.
+
+        Raises:
+            BusbenchError: `ledger-invalid` where its report is not what the organiser signed.
+        """
+        assert self.environment.keys is not None
+        path = self.folder / REPORT
+        signed = read(SignedReport, path, Code.LEDGER_INVALID, AGAIN)
+        report = verify_report(path, Keys.open(self.environment.keys).report)
+        return Evaluation(self.folder, report, signed)
 
 
-def infer_stage(
-    folder: Path, files: SealedFiles, challenge: Challenge, settings: EvaluateSettings
-) -> Stage:
-    """The model, which sees images and no labels: with `score_stage`, the wall between the two.
+def make_run_folder(folder: Path) -> Path:
+    """Make a run's folder, closed to other users: it contains predictions and per-case results.
 
-    Args:
-        folder: of the run; its `submission` has passed the gate, whose verdict is in `gate`.
+    The folder of all runs stays as it is, since it may be shared or contain other things.
     """
-    limits = challenge.limits.infer
-    return Stage(
-        name="infer",
-        component=settings.component,
-        command=(
-            *("infer", "--submission", "{submission}", "--gate", "{gate}/gate.json"),
-            *_on_images(settings, limits.cpus),
-        ),
-        inputs={
-            "submission": folder / "submission",
-            "gate": folder / "gate",
-            "images": files.images,
-            "key": files.image_key,
-        },
-        output=folder / "infer",
-        limits=limits,
-        gpu=settings.device != "cpu",
-        log=folder / "infer.log",
-    )
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    return folder
 
 
-def ready_stage(infer: Stage, settings: EvaluateSettings) -> Stage:
-    """As `infer`, but without anything of a participant's: what it says can be believed."""
-    return replace(
-        infer,
-        name="ready",
-        command=("ready", *_on_images(settings, infer.limits.cpus)),
-        inputs={name: infer.inputs[name] for name in ("images", "key")},
-        log=infer.output.with_name("ready.log"),
-    )
-
-
-def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
-    return (
-        *("--images", "{images}", "--key", "{key}", "--out", "{out}"),
-        *("--device", settings.device, "--threads", str(max(1, int(cpus)))),
-        *("--batch-size", str(settings.batch_size), "--backend", settings.backend),
-    )
-
-
-def score_stage(
-    predictions: Path, folder: Path, labels: Path, key: Path, challenge: Challenge
-) -> Stage:
-    """The scorer, which sees predictions and labels; it writes to `folder/score`."""
-    return Stage(
-        name="score",
-        component="score",
-        command=(
-            *("score", "--predictions", "{predictions}", "--labels", "{labels}"),
-            *("--key", "{key}", "--out", "{out}"),
-        ),
-        inputs={"predictions": predictions, "labels": labels, "key": key},
-        output=folder / "score",
-        limits=challenge.limits.score,
-        log=folder / "score.log",
-    )
+def submission_input(folder: Path, facts: Submission, address: str | None) -> Input:
+    """A submission's declared files, and the attestation of who trained it, for a job."""
+    declared = [folder / name for name in ("submission.yaml", *(m.file for m in facts.models))]
+    return offer(folder, [*declared, provenance_path(folder)], address)

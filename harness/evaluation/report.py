@@ -1,4 +1,4 @@
-"""What do a finished run's files amount to? The report, not yet signed."""
+"""The report of a finished run, from the files of its stages; not yet signed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import harness
 from evaluator.contract import Provenance, Report, Scores, Submission, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
-from harness.evaluation.check import read_verdict
+from harness.evaluation.stages import read_verdict
 from harness.sandbox.cached import AGAIN
 from harness.sealing.bundle import Bundles
 
@@ -19,22 +19,23 @@ def build_report(
     folder: Path,
     submission: Submission,
     bundles: Bundles,
+    *,
     runner: Literal["docker", "process"],
     identities: Mapping[str, str],
     trained_here: str | None,
 ) -> Report:
-    """State what a finished run's files amount to.
+    """State the result of a finished run.
 
     Raises:
         BusbenchError: `predictions-invalid` or `stage-crashed` where they contradict each other.
     """
-    verdict = read_verdict(folder / "gate")
+    verdict = read_verdict(folder)
     predictions = open_predictions(folder / "infer")
     scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, AGAIN)
     digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
     if len(digests) > 1:
         raise BusbenchError(
-            Code.PREDICTIONS_INVALID, f"{folder} holds files of two submissions.", AGAIN
+            Code.PREDICTIONS_INVALID, f"{folder} contains files of two submissions.", AGAIN
         )
     sealed = bundles.sealed
     return Report(

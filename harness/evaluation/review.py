@@ -1,7 +1,6 @@
-"""What stands behind the reports of a ledger: are the splits frozen, the labels those that were
-committed to, and do the kept predictions give the same numbers again?
+"""Review of a ledger's reports: frozen splits, committed labels, kept predictions scored again.
 
-Each function gives the differences that it finds, one line each; none means that all holds.
+Each function gives the differences that it finds, one line each; none means that all agree.
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge
-from harness.evaluation.evaluate import score_stage
-from harness.sandbox import Runner
-from harness.sandbox.cached import run_once, stage_key
+from harness.evaluation.stages import score_stage
+from harness.sandbox.cached import Context, stage_key
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.splits import Reveal, read_secret, secret_path, verify
@@ -77,7 +74,7 @@ def review_splits(
 def _locks(folder: Path) -> dict[str, tuple[Path, SplitLock]]:
     files = sorted(folder.rglob("lock.json"))
     if not files:
-        raise BusbenchError(Code.SPLIT_INVALID, f"{folder} holds no frozen split.", REMEDY)
+        raise BusbenchError(Code.SPLIT_INVALID, f"{folder} contains no frozen split.", REMEDY)
     locks = [(file.parent, read(SplitLock, file, Code.SPLIT_INVALID, REMEDY)) for file in files]
     return {lock.digest: (path, lock) for path, lock in locks}
 
@@ -88,7 +85,7 @@ def _reports_differ(
     for name, report in reports.items():
         digest = report.provenance.split_digest
         if digest not in splits:
-            yield f"{name}: {folder} holds no split with the digest {digest}"
+            yield f"{name}: {folder} contains no split with the digest {digest}"
             continue
         lock = splits[digest][1]
         if (report.dataset, report.split_version) != (lock.dataset, lock.version):
@@ -109,16 +106,14 @@ def rescore(
     reports: Reports,
     runs: Path,
     bundles: Sequence[Bundles],
-    keys: Keys,
-    runner: Runner,
-    challenge: Challenge,
-    progress: Progress = quiet,
+    context: Context,
 ) -> list[str]:
-    """Score the kept predictions of every report again and demand the same numbers.
+    """Score the kept predictions of every report again and require the same numbers.
 
     Args:
         runs: the folder that `busbench evaluate --out` filled.
         bundles: the sealed bundles of all tracks concerned.
+        context: with the organiser's keys.
 
     Raises:
         BusbenchError: whatever the scoring stage fails with.
@@ -130,15 +125,15 @@ def rescore(
         predictions = kept.get(report.provenance.predictions_sha256)
         bundle = by_labels.get(report.provenance.sealed_labels_sha256)
         if predictions is None:
-            found.append(f"{name}: {runs} does not hold its predictions")
+            found.append(f"{name}: {runs} does not contain its predictions")
         elif bundle is None:
             found.append(f"{name}: the sealed labels that it was scored with are in no bundle")
         elif (damage := _damage(predictions)) is not None:
             found.append(f"{name}: {damage}")
         else:
-            again = _score_again(predictions, bundle, keys, runner, challenge, progress)
+            again = _score_again(predictions, bundle, context)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
-        progress("scoring again", number, len(reports))
+        context.progress("scoring again", number, len(reports))
     return found
 
 
@@ -151,19 +146,15 @@ def _damage(predictions: Path) -> str | None:
     return None
 
 
-def _score_again(
-    predictions: Path,
-    bundles: Bundles,
-    keys: Keys,
-    runner: Runner,
-    challenge: Challenge,
-    progress: Progress,
-) -> Scores:
+def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Scores:
+    assert context.keys is not None
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
-        key = stage_key(keys.labels.secret, folder / "keys")
-        stage = score_stage(predictions, folder, bundles.labels, key, challenge)
-        out = run_once(runner, stage, progress)
+        key = stage_key(Keys.open(context.keys).labels.secret, folder / "keys")
+        stage = score_stage(
+            predictions, folder, labels=bundles.labels, key=key, challenge=context.challenge
+        )
+        out = context.run_once(stage)
         return read(Scores, out / "scores.json", Code.STAGE_CRASHED, "Run the same command again.")
 
 

@@ -1,46 +1,58 @@
-"""`busbench evaluate --part val`: the whole evaluation on public cases, as a participant runs it.
+"""Validation job: the whole evaluation on public cases, as a participant runs it.
 
-    RUNS/val-<id>/submission/  gate/      as in `evaluate`
+    RUNS/val-<id>/submission/  gate/      as in `harness.evaluation.evaluate`
     RUNS/val-<id>/fold-<k>/sealed/        its validation cases, sealed to keys made here
     RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
-    RUNS/val-<id>/val.json                the scores; its presence means done
+    RUNS/val-<id>/val.json                the scores
+    RUNS/val-<id>/result.json             last: its presence, with the scores' digest, means done
 
 Each fold's model is scored on the cases that it did not train on. No key of an organiser is needed,
-nothing is signed, and no ledger hears of it.
+nothing is signed, and nothing enters a ledger.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyrage
 
 from evaluator.contract import (
+    Digest,
     GateVerdict,
     GroupScores,
     MetricSummary,
     Scores,
     SealedIndex,
     Submission,
+    TrainingBundle,
     read,
     write,
 )
 from evaluator.errors import Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
-from evaluator.progress import Progress, quiet
+from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
-from harness.challenge import Challenge, StatedTrack, require_track
-from harness.evaluation.check import read_verdict
-from harness.evaluation.evaluate import EvaluateSettings, How, SealedFiles
-from harness.sandbox import Runner
+from harness.challenge import StatedTrack, require_track
+from harness.evaluation.evaluate import submission_input
+from harness.evaluation.stages import (
+    EvaluateSettings,
+    SealedFiles,
+    begun_stage,
+    gate_stage,
+    infer_and_score,
+    read_verdict,
+)
+from harness.execution.inputs import Input, offer
+from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.sandbox.cached import AGAIN
+from harness.sandbox.stage import StageName
 from harness.sealing.training import TrainingSet
-from harness.submission import read_submission
+from harness.submission import read_submission, take
 
 SCORES = "val.json"
 
@@ -56,56 +68,122 @@ class Validation:
 
     @property
     def one_for_all(self) -> bool:
-        """Whether one model stands for all folds: it has seen every case that it is scored on."""
+        """Whether one model is for all folds: it has seen every case that it is scored on."""
         return self.submission.models[0].fold is None
 
 
-def validate(
-    submission_folder: Path,
-    bundle: Path,
-    runs: Path,
-    runner: Runner,
-    challenge: Challenge,
-    settings: EvaluateSettings | None = None,
-    progress: Progress = quiet,
-) -> Validation:
-    """Score each fold's model on its own validation cases.
+@dataclass(frozen=True)
+class ValidateSubmission:
+    """One submission on the validation folds of one training bundle."""
 
-    Args:
-        bundle: the training bundle, or the folder that holds it.
+    submission: Input
+    facts: Submission
+    bundle: Input  # the training bundle
+    training: TrainingBundle
+    runs: Path
+    environment: ExecutionEnvironment
+    settings: EvaluateSettings = field(default_factory=EvaluateSettings)
+    kind = "validate"
 
-    Raises:
-        BusbenchError: whatever the submission, the bundle or the machine is to blame for.
-    """
-    training = TrainingSet.open(bundle)
-    require_track(challenge, StatedTrack.of(training.bundle), bundle)
-    submission = read_submission(submission_folder)
-    how = How(runner, challenge, settings or EvaluateSettings(), progress)
-    folder = runs / f"val-{_run_id(submission, training, how)}"
-    how.take_in(submission_folder, folder, training.bundle.track)
-    how.gate(folder)
-    parts = one_a_fold(submission, training.bundle.folds)
-    found = {}
-    for fold, part in parts.items():
-        place = folder / f"fold-{fold}"
-        files = _seal_fold(training, fold, place / "sealed")
-        _narrow(folder, part, place)
-        how.infer_and_score(place, files)
-        found[fold] = read(Scores, place / "score" / "scores.json", Code.STAGE_CRASHED, AGAIN)
-    scores = merge(tuple(found.values()))
-    write(scores, folder / SCORES)
-    return Validation(folder, submission, scores, tuple(found))
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = StatedTrack.of(self.training)
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        bundle: Path,
+        runs: Path,
+        environment: ExecutionEnvironment,
+        *,
+        settings: EvaluateSettings | None = None,
+        address: str | None = None,
+    ) -> ValidateSubmission:
+        """The job for a submission's folder.
 
-def _run_id(submission: Submission, training: TrainingSet, how: How) -> str:
-    settings = how.settings
-    decides = {
-        "submission": submission.digest,
-        "bundle": training.bundle.document(),
-        "evaluator": how.identities,
-        "settings": [settings.device, settings.batch_size, settings.backend],
-    }
-    return sha256_bytes(canonical_json(decides))[:16]
+        Args:
+            bundle: the training bundle, or the folder that contains it.
+            address: where the job's inputs are put for other machines; null: all see `folder`.
+
+        Raises:
+            BusbenchError: `submission-invalid`, `bundle-invalid`; `input-unavailable` where the
+                address takes nothing.
+        """
+        training, facts = TrainingSet.open(bundle), read_submission(folder)
+        return cls(
+            submission_input(folder, facts, address),
+            facts,
+            offer(training.path, sorted(training.path.rglob("*")), address),
+            training.bundle,
+            runs,
+            environment,
+            settings or EvaluateSettings(),
+        )
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        facts = self.facts
+        return f"validate {facts.method} of {facts.team} on {self.training.track}"
+
+    @property
+    def key(self) -> Digest:
+        """The submission, the cases that it is scored on, and what scores it."""
+        return key_of(
+            kind="validate",
+            submission=self.facts.digest,
+            bundle=self.training.document(),
+            **self.settings.decides(self.environment.runner, self.environment.challenge),
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it is kept."""
+        return self.runs / f"val-{self.key[:16]}"
+
+    @property
+    def result(self) -> Path:
+        """See `Job`."""
+        return self.folder / "result.json"
+
+    @property
+    def gpu(self) -> bool:
+        """See `Job`."""
+        return self.settings.device != "cpu"
+
+    @property
+    def stage(self) -> StageName | None:
+        """See `Job`."""
+        if self.environment.runner != "process":
+            return None
+        folders = (self.folder, *sorted(self.folder.glob("fold-*")))
+        return next(filter(None, map(begun_stage, folders)), None)
+
+    def run(self, progress: Progress) -> None:
+        """Score each fold's model on its own validation cases."""
+        training = TrainingSet.open(self.bundle.here())
+        if not (self.folder / "submission").is_dir():
+            take(self.submission.here(), self.folder / "submission", self.training.track)
+        found = []
+        with self.environment.open(progress, gpu=self.gpu) as context:
+            context.run_once(gate_stage(self.folder, context.challenge))
+            for fold, part in one_a_fold(self.facts, self.training.folds).items():
+                place = self.folder / f"fold-{fold}"
+                files = _seal_fold(training, fold, place / "sealed")
+                _narrow(self.folder, part, place)
+                infer_and_score(place, files, self.settings, context)
+                scores = place / "score" / "scores.json"
+                found.append(read(Scores, scores, Code.STAGE_CRASHED, AGAIN))
+        write(merge(found), self.folder / SCORES)
+        write_result(self, {SCORES: self.folder / SCORES})
+
+    def finished(self) -> Validation:
+        """What the finished job left."""
+        scores = read(Scores, self.folder / SCORES, Code.OUTPUT_EXISTS, AGAIN)
+        folds = tuple(one_a_fold(self.facts, self.training.folds))
+        return Validation(self.folder, self.facts, scores, folds)
 
 
 def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
@@ -151,7 +229,7 @@ def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
 
 def _narrow(folder: Path, part: Submission, place: Path) -> None:
     """The submission and the gate's verdict, for one fold's model."""
-    verdict = read_verdict(folder / "gate")
+    verdict = read_verdict(folder)
     model = part.models[0]
     if not (place / "submission").is_dir():
         partial = place / "submission.partial"

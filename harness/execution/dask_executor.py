@@ -1,8 +1,9 @@
 """Jobs on other processes or machines, through Dask.
 
-The scheduler holds nothing that matters: whether a job is done, the disk tells, so a lost worker's
-jobs run again, and a restarted scheduler gets those that are not done yet. A job that needs a GPU
-takes the Dask resource `GPU=1`, so that one runs a slot. All machines see the same folders.
+The scheduler keeps nothing that matters: the files on disk show whether a job is done, so a lost
+worker's jobs run again, and a restarted scheduler gets those that are not done yet. A job that
+needs a GPU takes the Dask resource `GPU=1`, so that each slot runs one. All machines see the same
+folders.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
 KILLS = 3  # workers that a job may take with it before it is set aside
 TICK_SECONDS = 2.0
-ASK_SECONDS = 0.5  # between questions of who is at work
+ASK_SECONDS = 0.5  # between questions which jobs run
 CONNECT_SECONDS = 60
 Texts = tuple[Code, str, str, str, str]  # of an error
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a worker tells of a job: errors travel as their texts."""
+    """What a worker returns of a job: errors travel as their texts."""
 
     seconds: float
     error: Texts | None = None
@@ -91,7 +92,7 @@ class OnDask:
     """Runs jobs on the workers of a Dask scheduler.
 
     Args:
-        address: of the scheduler; should it be lost, one is waited for at the same place.
+        address: of the scheduler; should it be lost, one is waited for at the same address.
         renew: called now and then, to replace workers that are gone for good.
     """
 
@@ -111,7 +112,7 @@ class OnDask:
         return str(self._client.dashboard_link)
 
     def close(self) -> None:
-        """Let go of the scheduler; jobs that run meanwhile come to their end."""
+        """Disconnect from the scheduler; jobs that run meanwhile end as usual."""
         self._client.close(timeout=5)
 
     @property
@@ -145,7 +146,7 @@ class OnDask:
         return tuple(self._jobs[key][0] for key in self._running if key in self._jobs)
 
     def _ask(self) -> None:
-        """Ask the scheduler who is at work, unless that was done just now."""
+        """Ask the scheduler which jobs run, unless that was done just now."""
         if time.monotonic() < self._asked + ASK_SECONDS:
             return
         self._asked = time.monotonic()

@@ -1,6 +1,6 @@
 """Which GPU does a job get, on a machine that has several?
 
-A slot is a GPU: each job that needs one holds a lock of this machine, which the kernel lets go of
+A slot is a GPU: each job that needs one has a lock of this machine, which the kernel releases
 when the job's process dies, however it dies. So two jobs never share a GPU, whether a machine runs
 one worker with four slots or four workers with one.
 """
@@ -31,10 +31,10 @@ def usable_gpus(environment: Mapping[str, str], installed: Sequence[str]) -> tup
             operator, it may use those alone. As in CUDA, those behind a `-1` do not count.
         installed: the machine's GPUs.
     """
-    told = environment.get(VISIBLE)
-    if told is None:
+    visible = environment.get(VISIBLE)
+    if visible is None:
         return tuple(installed)
-    named = [word.strip() for word in told.split(",") if word.strip()]
+    named = [word.strip() for word in visible.split(",") if word.strip()]
     return tuple(named[: named.index("-1")] if "-1" in named else named)
 
 
@@ -44,19 +44,19 @@ def installed_gpus() -> tuple[str, ...]:
     if program is None:
         return ()
     asked = [program, "--query-gpu=index", "--format=csv,noheader"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return tuple(told.stdout.split()) if told.returncode == 0 else ()
+    listed = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return tuple(listed.stdout.split()) if listed.returncode == 0 else ()
 
 
 @contextmanager
 def a_gpu(gpus: Sequence[str], folder: Path | None = None) -> Iterator[str | None]:
-    """Hold one of `gpus` that no other job of this machine holds; waits where all are held.
+    """Reserve one of `gpus` that no other job of this machine has; waits where all are taken.
 
     Args:
-        folder: of the locks; this machine's own unless told.
+        folder: of the locks; this machine's own unless named.
 
     Yields:
-        The GPU, or None where none is known: whoever needs it will say what is missing.
+        The GPU, or None where none is known: the stage that needs it reports what is missing.
     """
     if not gpus:
         yield None
@@ -64,9 +64,9 @@ def a_gpu(gpus: Sequence[str], folder: Path | None = None) -> Iterator[str | Non
     folder = folder or Path(tempfile.gettempdir()) / f"busbench-gpus-{os.getuid()}"
     with disk_errors(folder), ExitStack() as stack:
         folder.mkdir(mode=0o700, exist_ok=True)
-        while (held := _take_first(gpus, folder, stack)) is None:
+        while (gpu := _take_first(gpus, folder, stack)) is None:
             time.sleep(WAIT_SECONDS)
-        yield held
+        yield gpu
 
 
 def _take_first(gpus: Sequence[str], folder: Path, stack: ExitStack) -> str | None:

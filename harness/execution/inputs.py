@@ -1,4 +1,4 @@
-"""How does what a job reads get to the machine that does the job?
+"""Transport of what a job reads to the machine that does the job.
 
 Either all machines see the same folders, or files lie at an address that fsspec knows, such as
 s3://bucket/inputs: each under its SHA-256, and so does the list of an input's files, by whose
@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, Submission, parse
+from evaluator.contract import Contract, Digest, parse
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes, sha256_file
-from harness.ledger.provenance import provenance_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 CODE = Code.INPUT_UNAVAILABLE
 AT_A_TIME = 8  # files on their way
-# By protocol, what fsspec is told beside the address.
+# By protocol, what fsspec gets beside the address.
 SETTINGS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}}
 
 
@@ -41,7 +40,7 @@ class FileList(Contract):
     """The files of an input."""
 
     schema_: Literal["busbench/input/v1"] = Field(default="busbench/input/v1", alias="schema")
-    files: dict[str, Digest]  # relative to the folder that holds the input
+    files: dict[str, Digest]  # relative to the folder that contains the input
 
 
 @dataclass(frozen=True)
@@ -74,24 +73,18 @@ def cache_folder() -> Path:
     return Path(base) / "busbench" / "inputs"
 
 
-def submission_input(folder: Path, facts: Submission, address: str | None) -> Input:
-    """A submission's declared files, and the note on who trained it."""
-    declared = [folder / name for name in ("submission.yaml", *(m.file for m in facts.models))]
-    return offer(folder, [*declared, provenance_path(folder)], address)
-
-
 def bundle_input(bundle: Path, part: str, address: str | None) -> Input:
     """`training` or `sealed` of a folder with both bundles, and what either says of itself."""
-    told = [bundle / other / "bundle.json" for other in ("training", "sealed")]
-    return offer(bundle, [*told, *sorted((bundle / part).rglob("*"))], address)
+    documents = [bundle / other / "bundle.json" for other in ("training", "sealed")]
+    return offer(bundle, [*documents, *sorted((bundle / part).rglob("*"))], address)
 
 
 def offer(path: Path, files: Iterable[Path], address: str | None) -> Input:
     """Name an input by digest, and put at `address` what is not there yet.
 
     Args:
-        files: of the input, all in the folder that holds `path`. What is no regular file is left
-            out: whoever reads the input will say what is missing.
+        files: of the input, all in the folder that contains `path`. What is no regular file is left
+            out: the stage that reads the input reports what is missing.
 
     Raises:
         BusbenchError: `input-unavailable` where the address takes nothing.
@@ -182,7 +175,7 @@ class Depot:
                 raise BusbenchError(CODE, message, remedy) from error
             except _storage_errors() as error:
                 message = f"{self._address} cannot be reached: {_first_line(error)}."
-                remedy = "Repair the address or its credentials, then run the same command again."
+                remedy = "Correct the address or its credentials, then run the same command again."
                 raise BusbenchError(CODE, message, remedy) from error
 
 
@@ -223,7 +216,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _fetch(depot: Depot, digest: Digest, place: Path) -> None:
-    """Fetch an input to where nothing is yet; the lock is held."""
+    """Fetch an input to where nothing is yet; the caller has the lock."""
     listed = parse(FileList, depot.get(digest), digest, CODE, "Run the same command again.")
     partial = place.with_name(f"{place.name}.partial")
     with disk_errors(partial):

@@ -1,17 +1,16 @@
-"""What is a job, and when is it done?
+"""Jobs: work with a key and a result file, which is done once, wherever it runs.
 
 A job has a key: a digest of all that decides its result. It is done when its result file is there,
 names that key, and every file that it lists still has the digest stated. Nothing else is recorded,
-so whoever was killed, on whatever machine, the disk tells what is left to do.
+so after any kill, on whatever machine, the files show what is left to do.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,42 +18,43 @@ from pydantic import Field
 
 from evaluator.contract import Contract, Digest, read, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, disk_errors, sha256_bytes, sha256_file
+from evaluator.files import canonical_json, locked, sha256_bytes, sha256_file
 from evaluator.progress import Progress
 from harness.challenge import Challenge
-from harness.evaluation.evaluate import EvaluateSettings
 from harness.execution.gpus import a_gpu, installed_gpus, usable_gpus
-from harness.sandbox import Runner, open_runner
+from harness.sandbox import open_runner
+from harness.sandbox.cached import Context
 from harness.sandbox.stage import StageName
+
+Say = Callable[[str], None]  # takes a line for the user
+
+
+def say_nothing(line: str) -> None:
+    """Drop the line: for workers, which nobody watches."""
 
 
 @dataclass(frozen=True)
 class ExecutionEnvironment:
-    """How stages are run, on whichever machine the job comes to."""
+    """How a job's stages are run, on whichever machine does the job."""
 
     runner: Literal["docker", "process"]
     challenge: Challenge
-    train_gpu: bool = False
-    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
-
-    @property
-    def uses_gpu(self) -> bool:
-        """Whether any job of it needs a GPU."""
-        return self.train_gpu or self.evaluate.device != "cpu"
+    keys: Path | None = None  # the organiser's key folder
 
     @contextmanager
-    def open_runner(self, progress: Progress, *, gpu: bool = False) -> Iterator[Runner]:
-        """The runner of this machine, with a GPU of its own where one is needed.
+    def open(self, progress: Progress, *, gpu: bool = False) -> Iterator[Context]:
+        """What stages need on this machine, with a GPU of their own where one is needed.
 
         Raises:
             BusbenchError: `engine-unavailable` where no engine answers.
         """
         with a_gpu(usable_gpus(os.environ, installed_gpus()) if gpu else ()) as device:
-            yield open_runner(self.runner, self.challenge, progress, device)
+            runner = open_runner(self.runner, self.challenge, progress, device)
+            yield Context(runner, self.challenge, progress, self.keys)
 
 
 class JobResult(Contract):
-    """A job's result file; its presence, with digests that hold, means done."""
+    """A job's result file; its presence, with digests that agree, means done."""
 
     schema_: Literal["busbench/job-result/v1"] = Field(
         default="busbench/job-result/v1", alias="schema"
@@ -69,11 +69,11 @@ class Job(Protocol):
 
     @property
     def kind(self) -> str:
-        """`train` or `evaluate`: jobs of one kind take about as long."""
+        """`train`, `evaluate` or `validate`: jobs of one kind take about as long."""
 
     @property
     def label(self) -> str:
-        """What people call it: `train unext on busbra, fold 0`."""
+        """What people call it: `train unext on busbra, fold 2`."""
 
     @property
     def key(self) -> Digest:
@@ -89,8 +89,8 @@ class Job(Protocol):
 
     @property
     def stage(self) -> StageName | None:
-        """The stage that it was in when whoever did it died, where a participant's work runs
-        without a container; else None."""
+        """The stage that it was in when its process died, where a participant's work runs without
+        a container; else None."""
 
     def run(self, progress: Progress) -> None:
         """Do it and write the result file last.
@@ -106,10 +106,10 @@ def key_of(**decides: Any) -> Digest:
 
 
 def is_done(job: Job) -> bool:
-    """Whether the job's result is there and holds.
+    """Whether the job's result is there and its files are as stated.
 
     Raises:
-        BusbenchError: `output-exists` where another job's result stands in its place.
+        BusbenchError: `output-exists` where another job's result is in its place.
     """
     if not job.result.exists():
         return False
@@ -118,7 +118,7 @@ def is_done(job: Job) -> bool:
     if found.job != job.key:
         raise BusbenchError(
             Code.OUTPUT_EXISTS,
-            f"{job.result.parent} holds the result of another recipe or bundle.",
+            f"{job.result} is the result of another recipe, image or bundle.",
             "Name another folder with --out, or remove this one.",
         )
     return all(
@@ -127,13 +127,17 @@ def is_done(job: Job) -> bool:
     )
 
 
-def run_once(job: Job, progress: Progress) -> None:
-    """Do a job unless it is done; whoever holds it meanwhile is waited for.
+def run_once(job: Job, progress: Progress, say: Say = say_nothing) -> None:
+    """Do a job unless it is done. Another process that does it now is waited for.
 
     Raises:
         BusbenchError: see `Job.run` and `is_done`.
     """
-    with held(job.result.with_name(f"{job.result.name}.lock")):
+
+    def waiting() -> None:
+        say(f"{job.label}: another process does this now; waiting for its result")
+
+    with locked(job.result.with_name(f".{job.result.name}.lock"), waiting):
         if not is_done(job):
             job.run(progress)
 
@@ -142,25 +146,3 @@ def write_result(job: Job, files: dict[str, Path], *, given: bool = False) -> No
     """State that a job is done, by the digests of what it made."""
     digests = {name: sha256_file(path) for name, path in files.items()}
     write(JobResult(job=job.key, files=digests, given=given), job.result)
-
-
-@contextmanager
-def held(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock file; a process that dies, however it dies, lets go of it.
-
-    Args:
-        wait: whether to wait for who holds it now.
-
-    Raises:
-        BusbenchError: `output-exists` where somebody holds it, and it was not to be waited for.
-    """
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            message = f"Another run is at work in {path.parent}."
-            raise BusbenchError(Code.OUTPUT_EXISTS, message, "Wait for it, or stop it.") from error
-        yield

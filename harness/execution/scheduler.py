@@ -1,4 +1,4 @@
-"""In which order are jobs done, and what becomes of those that wait for a failed one?
+"""The order of jobs, and what becomes of those that wait for a failed one.
 
 A chain is some jobs that do not depend on each other and one that needs them all: the folds of a
 network and their evaluation. What is done already is never given to an executor.
@@ -6,13 +6,15 @@ network and their evaluation. What is done already is never given to an executor
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from evaluator.errors import BusbenchError
-from harness.execution.job import Job, is_done
+from evaluator.progress import Progress, quiet
+from harness.execution.job import Job, Say, is_done, run_once, say_nothing
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,40 @@ class Executor(Protocol):
         """Wait for the next job to end, well or badly; None where none has for a while."""
 
 
+class Serial:
+    """The default executor: jobs in this process, one after the other.
+
+    What follows from a finished job goes before what waits.
+    """
+
+    slots = 1
+
+    def __init__(self, progress: Progress = quiet, say: Say = say_nothing) -> None:
+        self._progress, self._say = progress, say
+        self._waiting: deque[Job] = deque()
+
+    def submit(self, job: Job, *, first: bool = False) -> None:
+        """See `Executor`."""
+        self._waiting.appendleft(job) if first else self._waiting.append(job)
+
+    def running(self) -> tuple[Job, ...]:
+        """See `Executor`: the job that `next` will do."""
+        return tuple(self._waiting)[:1]
+
+    def next(self) -> Finished:
+        """See `Executor`."""
+        job = self._waiting.popleft()
+        begun = time.monotonic()
+        try:
+            run_once(job, self._progress, self._say)
+        except BusbenchError as error:
+            return Finished(job, time.monotonic() - begun, error)
+        return Finished(job, time.monotonic() - begun)
+
+
 @dataclass
 class RunProgress:
-    """Where a whole run stands."""
+    """The counts of a whole run: what is left, what ended, and how long the rest may take."""
 
     left: Counter[str]  # jobs of each kind that have not ended
     slots: int
@@ -77,7 +110,7 @@ class RunProgress:
 
     @property
     def status(self) -> int:
-        """The exit status: of the failures, that of whoever comes last in `Fault`."""
+        """The exit status: the highest of the failures."""
         return max((int(end.error.fault) for end in self.failed if end.error), default=0)
 
     @property
@@ -98,10 +131,10 @@ Watch = Callable[[RunProgress, Finished | None], None]
 
 
 class Recorder(Protocol):
-    """Hears of each job in this process, and may refuse it by raising a `BusbenchError`."""
+    """Called about each job in this process; it may refuse one by raising a `BusbenchError`."""
 
     def start(self, job: Job) -> None:
-        """It is about to be given away; called again where it is given again."""
+        """It is about to be given to the executor."""
 
     def done(self, job: Job) -> None:
         """It is done, now or before; called once."""
@@ -122,6 +155,17 @@ def run_chains(
         watch: called whenever something changed, with what has just ended.
     """
     return _Run(chains, executor, recorder, watch).to_the_end()
+
+
+def run_job(job: Job, progress: Progress = quiet, recorder: Recorder | None = None) -> None:
+    """Get one job done in this process.
+
+    Raises:
+        BusbenchError: the error of the job, or of the recorder that refused it.
+    """
+    for end in run_chains([Chain((job,))], Serial(progress), recorder).failed:
+        assert end.error is not None
+        raise end.error
 
 
 class _Run:

@@ -1,4 +1,4 @@
-"""What does the jobs? This process, a Dask scheduler that is there, or a cluster for the while."""
+"""Choice of an executor: this process, a Dask scheduler that runs, or a cluster for the while."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.execution.dask_executor import OnDask, demand_dask
-from harness.execution.scheduler import Executor
-from harness.execution.serial import Serial
+from harness.execution.job import Say
+from harness.execution.scheduler import Executor, Serial
 
 # Of clusters that are started here. A worker that is lost for so long is replaced from outside: on
 # this machine its nanny replaces it, which must not be cut short; a batch job has nobody.
@@ -23,20 +23,20 @@ LOST_AFTER = {"local": "10m", "slurm": "5s"}
 
 @contextmanager
 def open_executor(
-    cluster: str | None, progress: Progress, say: Callable[[str], None], *, gpu: bool = False
+    cluster: str | None, progress: Progress, say: Say, *, gpu: bool = False
 ) -> Iterator[Executor]:
-    """What does the jobs: this process, or a cluster that is there or is started for the while.
+    """Open what does the jobs: this process, or a cluster that runs or is started for the while.
 
     Args:
         cluster: None for this process; `local:N`, `slurm` or `slurm:N`, or a scheduler's address.
-        say: told where the dashboard is.
+        say: gets the address of the dashboard, and what is waited for.
         gpu: whether workers that are started here offer a GPU.
 
     Raises:
         BusbenchError: `usage`, `extra-missing`, or `cluster-unavailable`.
     """
     if cluster is None:
-        yield Serial(progress)
+        yield Serial(progress, say)
         return
     kind, _, number = cluster.partition(":")
     with ExitStack() as stack:
@@ -84,7 +84,7 @@ def _settings(kind: str) -> dict[str, object]:
 
 @contextmanager
 def _slurm(workers: int, gpu: bool) -> Iterator[Started]:
-    """Workers as batch jobs; queue, memory and the like stand in Dask's own jobqueue.yaml."""
+    """Workers as batch jobs; queue, memory and the like are set in Dask's own jobqueue.yaml."""
     import dask  # noqa: PLC0415  the extra `cluster`
     from dask_jobqueue import SLURMCluster  # noqa: PLC0415
 

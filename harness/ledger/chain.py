@@ -1,4 +1,4 @@
-"""The ledger's file: how an entry gets into it, whatever happens meanwhile.
+"""Appending to the ledger, safe under concurrent writers and a kill at any moment.
 
 One lock on the file, one write of whole lines, one fsync. A process killed in the middle leaves at
 most a last line without its newline; the next append sets those bytes aside as `<ledger>.torn-<n>`.
@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from io import FileIO
 from itertools import count
 from pathlib import Path
 
 from securesystemslib.signer import SSlibKey
 
-from evaluator.contract import Digest
+from evaluator.contract import Digest, Report
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, disk_errors, write_atomically
 from harness.ledger.attestation import CODE, SignedReport, invalid, open_report
@@ -80,20 +81,18 @@ def append(
     earlier than the entry before it.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the ledger is not valid, is signed by another key
+        BusbenchError: `ledger-invalid` where the ledger does not hold, is signed by another key
             now, the report is not signed by `keys`, or the retraction names no report that counts;
             `disk-full` where the disk refuses.
     """
+    entry: Body
+    find: Find
     if isinstance(body, SignedReport):
-        open_report(body, keys.report, "the new report")
-    entry: Body = Reported(envelope=body) if isinstance(body, SignedReport) else body
-    return _record(
-        ledger,
-        keys,
-        lambda before: _same(before, entry),
-        lambda place: entry_line(entry, place, keys),
-        clock,
-    )
+        report = open_report(body, keys.report, "the new report")
+        entry, find = Reported(envelope=body), partial(_same_report, report=report)
+    else:
+        entry, find = body, partial(_same, body=body)
+    return _record(ledger, keys, find, lambda place: entry_line(entry, place, keys), clock)
 
 
 def rotate(ledger: Path, keys: Keys, new: Keys, clock: Clock = utc_now) -> Appended:
@@ -112,13 +111,23 @@ def rotate(ledger: Path, keys: Keys, new: Keys, clock: Clock = utc_now) -> Appen
     return _record(ledger, keys, find, lambda place: rotation_line(new, place, keys), clock)
 
 
-def _same(before: LedgerVerdict, body: Body) -> Recorded | None:
+def identity(report: Report) -> bytes:
+    """What a report says but for how fast it was: equal for two runs of the same evaluation."""
+    document = report.document()
+    document["runtime"].pop("latency_ms")
+    return canonical_json(document)
+
+
+def _same_report(before: LedgerVerdict, report: Report) -> Recorded | None:
+    """The entry that records the same result already."""
+    reports = (entry for entry in before.recorded if isinstance(entry, RecordedReport))
+    near = (entry for entry in reports if entry.report.provenance == report.provenance)
+    return next((entry for entry in near if identity(entry.report) == identity(report)), None)
+
+
+def _same(before: LedgerVerdict, body: Retraction | Ranking) -> Recorded | None:
     """The entry that records `body` already."""
     match body:
-        case Reported(envelope=envelope):
-            reports = (entry for entry in before.recorded if isinstance(entry, RecordedReport))
-            sha256 = envelope.payload_sha256
-            return next((entry for entry in reports if entry.payload_sha256 == sha256), None)
         case Retraction(entry=digest, reason=reason):
             wanted = (digest, reason)
             pairs = (((one.retracted.digest, one.reason), one) for one in before.retractions)
@@ -131,8 +140,8 @@ def _same(before: LedgerVerdict, body: Body) -> Recorded | None:
 
 
 def _record(ledger: Path, keys: Keys, find: Find, write: Write, clock: Clock) -> Appended:
-    """Add the line that `write` makes, unless `find` finds its entry; what would not be valid in
-    its place is never written."""
+    """Add the line that `write` makes, unless `find` finds its entry; what would not hold in its
+    place is never written."""
     with _locked(ledger) as handle:
         data, torn = _whole_lines(handle, ledger)
         if not data:
@@ -171,7 +180,7 @@ def verify_ledger(
         holds: the digest of an entry that must be there, written down at an earlier time.
 
     Raises:
-        BusbenchError: `ledger-invalid`, naming the first entry that fails.
+        BusbenchError: `ledger-invalid`, naming the first entry that does not hold.
     """
     try:
         with path.open("rb") as handle:

@@ -1,6 +1,7 @@
-"""Feedback: how often may a team hand in, and what may it learn? One policy, one place.
+"""Quotas and feedback: how often a team may submit, and what it may learn.
 
-`policy` decides, purely; `log` remembers who handed in what, beside the ledger.
+`policy` decides, purely; the submission log beside the ledger keeps what was submitted; `recording`
+applies both to evaluation jobs.
 """
 
 from harness.quotas.policy import Feedback, HandedIn, Submitted, demand_open, phase_on, show

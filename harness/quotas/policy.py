@@ -1,6 +1,6 @@
-"""May this team hand in now, and what of its report may it see?
+"""Quota and feedback policy: whether a team may submit now, and what of its report it may see.
 
-A hidden test set leaks through its scores: whoever may ask often enough, finely enough, climbs to
+A hidden test set leaks through its scores: a team that may ask often and finely enough approaches
 its labels (docs/feedback.md has numbers). So a team sees few numbers, rounded, and only those that
 beat its own best by a step: the Ladder of Blum & Hardt (ICML 2015). Everything here is pure.
 """
@@ -27,7 +27,7 @@ HIGHER_IS_BETTER: dict[str, bool] = {metric.key: metric.higher_is_better for met
 
 
 class HandedIn(Protocol):
-    """What a team hands in: a submission, or an image that is going to make one."""
+    """What a team submits: a submission, or an image that is going to make one."""
 
     @property
     def team(self) -> Title:
@@ -96,8 +96,8 @@ class Feedback(Contract):
 
 
 def one_spelling(team: str) -> str:
-    """A team's name such that case, blanks, widths and invisible signs make no new team."""
-    seen = (sign for sign in unicodedata.normalize("NFKC", team) if sign.isprintable())
+    """A team's name such that case, spaces, widths and invisible characters make no new team."""
+    seen = (c for c in unicodedata.normalize("NFKC", team) if c.isprintable())
     return " ".join("".join(seen).casefold().split())
 
 
@@ -114,7 +114,7 @@ def phase_on(challenge: Challenge, day: date) -> Phase:
             return phase
     coming = [p for p in challenge.phases if p.opens is not None and p.opens > day]
     remedy = (
-        f"Hand in again from {coming[0].opens} on, in the phase {coming[0].name}."
+        f"Submit again from {coming[0].opens} on, in the phase {coming[0].name}."
         if coming
         else "The challenge is over; run `busbench check` and --part val on your own side."
     )
@@ -137,7 +137,7 @@ def admit(log: Sequence[Submitted], new: Submitted, phase: Phase) -> Submitted:
     The same files teach nothing new, so they take no quota again.
 
     Raises:
-        BusbenchError: `quota-exceeded`, with the day from which the team may hand in again.
+        BusbenchError: `quota-exceeded`, with the day from which the team may submit again.
     """
     for one in log:
         if (one.rival, one.submission_sha256) == (new.rival, new.submission_sha256):
@@ -148,7 +148,7 @@ def admit(log: Sequence[Submitted], new: Submitted, phase: Phase) -> Submitted:
         raise BusbenchError(Code.QUOTA_EXCEEDED, message, "Wait for the next phase.")
     if left_today == 0:
         message = f"{new.team} has used its {phase.quota_per_day} submissions of {new.day}."
-        raise BusbenchError(Code.QUOTA_EXCEEDED, message, "Hand in again tomorrow (UTC).")
+        raise BusbenchError(Code.QUOTA_EXCEEDED, message, "Submit again tomorrow (UTC).")
     return new
 
 
@@ -243,7 +243,7 @@ def feedback(
 def failure(
     log: Sequence[Submitted], own: Submitted, phase: Phase, day: date, error: BusbenchError
 ) -> Feedback:
-    """What the team may read of an evaluation that failed: no more than the notice of it."""
+    """What the team may read of an evaluation that failed: the participant-facing error alone."""
     return _feedback(log, own, phase, day, status="failed", notice=notice(error))
 
 

@@ -1,85 +1,169 @@
-"""How does the result of an evaluation job get into the ledger, once?"""
+"""Recording of evaluations: quota, ledger, and what each team may read of its own.
+
+RUNS/<id>/feedback/feedback.json   for the participant; the rest of RUNS is the organiser's
+RUNS/<id>/feedback/cases.parquet   once per-case results are open
+"""
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 
-from evaluator.contract import Report, read
+from evaluator.contract import write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json
-from harness.challenge import Challenge
-from harness.evaluation.evaluate import Evaluation
-from harness.evaluation.job import EvaluateSubmission
-from harness.execution.job import Job, JobResult
-from harness.ledger import SignedReport, append, verify_ledger, verify_report
-from harness.quotas.submit import QuotaReservation
+from evaluator.files import disk_errors
+from harness.challenge import Challenge, Phase
+from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
+from harness.evaluation.stages import CASES
+from harness.execution.job import Job
+from harness.ledger import Appended, append, identity, verify_ledger
+from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_on
+from harness.quotas.submission_log import SubmissionLog
 from harness.sealing.keys import Keys
 
-AGAIN = "Remove it, and run the same command again."
+REFUSALS = (Code.PHASE_CLOSED, Code.QUOTA_EXCEEDED)
 
 
-def _report_path(job: EvaluateSubmission) -> Path:
-    """Where the signed report of a finished evaluation lies."""
-    result = read(JobResult, job.result, Code.OUTPUT_EXISTS, AGAIN)
-    (name,) = result.files
-    return (job.result.parent / name).resolve()
+@dataclass(frozen=True)
+class Accepted:
+    """A finished evaluation, and what its team may read of it."""
+
+    evaluation: Evaluation
+    appended: Appended | None  # null where it is not recorded yet
+    feedback: Feedback
+    folder: Path  # what the participant may have
 
 
-def read_evaluation(job: EvaluateSubmission, keys: Keys) -> Evaluation:
-    """A finished evaluation; raises `ledger-invalid` where its report does not hold."""
-    path = _report_path(job)
-    signed = read(SignedReport, path, Code.LEDGER_INVALID, AGAIN)
-    return Evaluation(path.parent, verify_report(path, keys.report), signed)
+class RefusedError(BusbenchError):
+    """An evaluation that failed, with what its team may read of it."""
+
+    def __init__(self, error: BusbenchError, feedback: Feedback) -> None:
+        said = {"stage": error.stage, "last_line": error.last_line}
+        super().__init__(error.code, error.message, error.remedy, **said)
+        self.feedback = feedback
+
+
+def today() -> date:
+    """The day by which quotas and phases go."""
+    return datetime.now(UTC).date()
+
+
+@dataclass(frozen=True)
+class QuotaReservation:
+    """A submission's share of its team's quota: taken before anything is run, kept or given back
+    at the end."""
+
+    log: SubmissionLog
+    own: Submitted
+    phase: Phase
+    day: date
+
+    @classmethod
+    def take(
+        cls, handed_in: HandedIn, ledger: Path, challenge: Challenge, day: date | None = None
+    ) -> QuotaReservation:
+        """Take one; the same files find theirs again.
+
+        Raises:
+            BusbenchError: `phase-closed` or `quota-exceeded`.
+        """
+        day = day or today()
+        phase = phase_on(challenge, day)
+        log = SubmissionLog.beside(ledger)
+        return cls(log, log.open(handed_in, phase, day), phase, day)
+
+    def failed(self, error: BusbenchError) -> RefusedError:
+        """What `error` means to the team; only its own fault keeps the reservation."""
+        return RefusedError(error, self.log.fail(self.own, self.phase, self.day, error))
+
+    def finished(self, evaluation: Evaluation, appended: Appended | None) -> Accepted:
+        """What the team may read of a finished evaluation, written for it."""
+        feedback = self.log.close(self.own, self.phase, self.day, evaluation.report)
+        folder = evaluation.folder / "feedback"
+        write(feedback, folder / "feedback.json")
+        if feedback.cases_open:
+            with disk_errors(folder):
+                shutil.copyfile(evaluation.folder / CASES, folder / CASES.name)
+        return Accepted(evaluation, appended, feedback, folder)
 
 
 class LedgerRecorder:
-    """Records finished evaluations, each under its track's policy, as `busbench evaluate` of one.
+    """Records finished evaluations under the challenge's policy; a `Recorder` of the engine.
 
-    A place in the quota is taken before an evaluation is run; a failure that is not the
-    submission's gives it back.
+    A reservation is taken before an evaluation is run; a failure that is not the submission's
+    gives it back.
+
+    Args:
+        entrant: who hands in all jobs of the run, where that is known before the submission is:
+            an image that trains first. Null: each evaluation's submission.
+        day: the UTC day of handing in; today unless named.
+        record: whether the ledger gets the reports now. Where not, the same jobs do it later:
+            nothing is run or counted twice.
     """
 
-    def __init__(self, keys: Keys, ledger: Path, challenge: Challenge) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        ledger: Path,
+        challenge: Challenge,
+        *,
+        entrant: HandedIn | None = None,
+        day: date | None = None,
+        record: bool = True,
+    ) -> None:
         self._keys, self._ledger, self._challenge = keys, ledger, challenge
-        self._places: dict[str, QuotaReservation] = {}  # by the key of the job
+        self._entrant, self._day, self._record = entrant, day, record
+        self._reservations: dict[str, QuotaReservation] = {}  # by the digest of what is handed in
+        self.accepted: dict[str, Accepted] = {}  # by the key of the job
+        self.refused: dict[str, RefusedError] = {}
 
     def start(self, job: Job) -> None:
         """See `Recorder`; raises `phase-closed` or `quota-exceeded`."""
-        if isinstance(job, EvaluateSubmission):
-            self._places[job.key] = QuotaReservation.take(job.facts, self._ledger, self._challenge)
+        handed_in = self._handed_in(job)
+        if handed_in is not None and handed_in.digest not in self._reservations:
+            self._reservations[handed_in.digest] = QuotaReservation.take(
+                handed_in, self._ledger, self._challenge, self._day
+            )
 
     def done(self, job: Job) -> None:
-        """See `Recorder`. A report made anew differs in its latency alone: it counts once.
+        """See `Recorder`. The same result counts once, also where it was computed again.
 
         Raises:
             BusbenchError: `ledger-invalid`, `disk-full`, `phase-closed`, `quota-exceeded`.
         """
         if not isinstance(job, EvaluateSubmission):
             return
-        done = read_evaluation(job, self._keys)
-        known = _is_known(done.report, self._keys, self._ledger)
-        if job.key not in self._places:
-            if known:
-                return
+        evaluation = job.finished()
+        try:
             self.start(job)
-        appended = None if known else append(self._ledger, done.signed, self._keys)
-        self._places[job.key].finished(done, appended)
+        except BusbenchError as error:
+            if error.code in REFUSALS and self._is_recorded(evaluation):
+                return  # in an earlier phase: nothing is left to do
+            raise
+        appended = append(self._ledger, evaluation.signed, self._keys) if self._record else None
+        reservation = self._reservation(job)
+        assert reservation is not None
+        self.accepted[job.key] = reservation.finished(evaluation, appended)
 
     def failed(self, job: Job, error: BusbenchError) -> None:
         """See `Recorder`."""
-        if job.key in self._places:
-            self._places[job.key].failed(error)
+        reservation = self._reservation(job)
+        if reservation is not None:
+            self.refused[job.key] = reservation.failed(error)
 
+    def _handed_in(self, job: Job) -> HandedIn | None:
+        if self._entrant is not None:
+            return self._entrant
+        return job.facts if isinstance(job, EvaluateSubmission) else None
 
-def _is_known(report: Report, keys: Keys, ledger: Path) -> bool:
-    if not ledger.exists() or not ledger.stat().st_size:
-        return False
-    recorded = verify_ledger(ledger, keys.report).reports
-    return _identity(report) in {_identity(entry.report) for entry in recorded}
+    def _reservation(self, job: Job) -> QuotaReservation | None:
+        handed_in = self._handed_in(job)
+        return None if handed_in is None else self._reservations.get(handed_in.digest)
 
-
-def _identity(report: Report) -> bytes:
-    """What a report says but for how fast it was."""
-    document = report.document()
-    document["runtime"].pop("latency_ms")
-    return canonical_json(document)
+    def _is_recorded(self, evaluation: Evaluation) -> bool:
+        if not self._ledger.exists() or not self._ledger.stat().st_size:
+            return False
+        recorded = verify_ledger(self._ledger, self._keys.report).reports
+        return identity(evaluation.report) in {identity(entry.report) for entry in recorded}

@@ -1,7 +1,7 @@
-"""Who handed in what, and what were they shown: the submission log beside the ledger.
+"""Submission log beside the ledger: who submitted what, and what they were shown.
 
-`<ledger>.log.json` is replaced whole under a lock, so that two submissions at once cannot both
-take a team's last place, and a killed run leaves the submission log as it was before or after.
+`<ledger>.submissions.json` is replaced whole under a lock, so that two submissions at once cannot
+both take the last of a team's quota, and a killed run leaves the log as it was before or after.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from harness.quotas.policy import (
     show,
 )
 
-REMEDY = "Restore it from a backup: without it, teams could hand in without end."
+REMEDY = "Restore it from a backup: without it, teams could submit without end."
 
 
 class Pages(Contract):
@@ -61,9 +61,9 @@ class SubmissionLog:
         return read(Pages, self.path, Code.FEEDBACK_INVALID, REMEDY).submissions
 
     def open(self, handed_in: HandedIn, phase: Phase, day: date) -> Submitted:
-        """Take a place in the quota, before anything is run.
+        """Reserve a part of the quota, before anything is run.
 
-        A killed run keeps its place, and the same submission finds it again.
+        A killed run keeps its reservation, and the same submission finds it again.
 
         Raises:
             BusbenchError: `quota-exceeded` where the team has none left.
@@ -85,7 +85,7 @@ class SubmissionLog:
             return feedback(log, noted, phase, day, report)
 
     def fail(self, own: Submitted, phase: Phase, day: date, error: BusbenchError) -> Feedback:
-        """Note a failure. One that is not the submission's gives its place in the quota back."""
+        """Note a failure. One that is not the submission's gives its reservation back."""
         with self._locked() as before:
             log, noted = before, _noted(before, own)
             if noted.shown is None and noted.code is None:  # else it counts since an earlier run
@@ -107,7 +107,7 @@ class SubmissionLog:
 
     def _write(self, submissions: tuple[Submitted, ...]) -> None:
         write(Pages(submissions=submissions), self.path)
-        self.path.chmod(0o600)  # who failed, and why, is nobody's business
+        self.path.chmod(0o600)  # failures and their reasons are the organiser's
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[Submitted, ...]]:

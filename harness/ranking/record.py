@@ -24,6 +24,7 @@ from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import REPORT
+from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.entries import MAX_RANKING_BYTES
 from harness.ranking.board import by_track, is_complete, require_declared
@@ -32,7 +33,6 @@ from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
 
-CASES = Path("score", "cases.parquet")  # of a run; `evaluator.score` writes it
 FIND = "Name the folder that `busbench evaluate --out` wrote, or evaluate the submission again."
 
 State = Literal["recorded", "unchanged", "too few patients"]

@@ -1,34 +1,50 @@
-"""Running one stage so that its folder means done: a folder that is there is whole."""
+"""Cached stages: an output folder gets its name when it is whole, so its presence means done.
+
+A job has the lock of its folder while it runs stages in it: see `harness.execution.job.run_once`.
+"""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluator.files import disk_errors
-from evaluator.progress import Progress
+from evaluator.progress import Progress, quiet
+from harness.challenge import Challenge
 from harness.sandbox import Runner, Stage
 
 AGAIN = "Remove the run's folder and run the same command again."
 
 
-def run_once(runner: Runner, stage: Stage, progress: Progress) -> Path:
-    """Run `stage` unless its output folder is there; it gets its name only when it is finished.
+@dataclass(frozen=True)
+class Context:
+    """What all stages of one piece of work share."""
 
-    Returns:
-        The output folder.
-    """
-    done = stage.output
-    if done.is_dir():
+    runner: Runner
+    challenge: Challenge
+    progress: Progress = quiet
+    keys: Path | None = None  # the organiser's key folder, where the work needs one
+
+    def run_once(self, stage: Stage) -> Path:
+        """Run `stage` unless its output folder is there.
+
+        Returns:
+            The output folder.
+
+        Raises:
+            BusbenchError: of whoever is to blame, see `Runner`.
+        """
+        done = stage.output
+        if done.is_dir():
+            return done
+        partial = done.with_name(f"{done.name}.partial")
+        with disk_errors(partial):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            self.runner.run(replace(stage, output=partial), self.progress)
+            partial.replace(done)
         return done
-    partial = done.with_name(f"{done.name}.partial")
-    with disk_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        runner.run(replace(stage, output=partial), progress)
-        partial.replace(done)
-    return done
 
 
 def stage_key(key: Path, folder: Path) -> Path:

@@ -1,4 +1,13 @@
-"""`busbench train`: train a participant's image on the training bundle, inside the sandbox."""
+"""Training job: a participant's image, or our networks, on one training bundle, in the sandbox.
+
+OUT/                         the submission, moved there in whole
+OUT.work/                    what the container saves while it trains, until it is done
+OUT.train.log                its log
+OUT.claim                    which training OUT is of, from before it is begun
+OUT.provenance.json          the signed attestation that it was trained here
+OUT.participant-error.json   where the training failed: what its participant may read
+OUT.result.json              last: its presence, with digests that agree, means done
+"""
 
 from __future__ import annotations
 
@@ -7,31 +16,139 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.contract import Submission, TrainingBundle, read
+from evaluator.contract import Digest, Submission, TrainingBundle, read
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors
-from evaluator.progress import Progress, quiet
-from harness.challenge import Challenge, StatedTrack, require_track
+from evaluator.files import disk_errors, sha256_file, write_atomically
+from evaluator.progress import Progress
+from harness.challenge import StatedTrack, require_track
+from harness.execution.inputs import Input
+from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
-from harness.sandbox import Runner, Stage
+from harness.sandbox import DockerRunner, Runner, Stage
+from harness.sandbox.cached import Context
+from harness.sandbox.images import sources_digest
 from harness.sandbox.participant_error import NOTICE, reported_to_participant
+from harness.sandbox.references import ImageRequest, resolve
+from harness.sandbox.stage import StageName
 from harness.sealing.keys import Keys
-from harness.submission import read_submission, take
+from harness.submission import DOCUMENT, read_submission, take
+
+REFERENCE = "reference"  # the name of our own image
+ANOTHER = "Name another folder with --out, or remove this one and the files beside it."
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What runs in the training container."""
+    """What is trained, and how."""
 
-    image: str | None  # a local image's id; null: the bundled reference networks
+    image: str | None  # a participant's local image by id; null: the bundled reference networks
     command: tuple[str, ...]  # may hold {bundle}, {out} and the names of `inputs`
     gpu: bool = False
-    track: str | None = None  # that the bundle must be of; null: any
     inputs: Mapping[str, Path] = field(default_factory=dict)  # what it reads beside the bundle
 
 
-def read_facts(bundle: Path, track: str | None) -> TrainingBundle:
-    """What a training bundle says of itself.
+@dataclass(frozen=True)
+class TrainImage:
+    """One image on one training bundle."""
+
+    name: str  # what people call the image
+    image: ImageRequest  # by digest or id, since a tag may mean another image on another machine
+    command: tuple[str, ...]
+    bundle: Input  # the training bundle
+    facts: TrainingBundle
+    out: Path
+    environment: ExecutionEnvironment  # its keys, where there are any, sign that it trained here
+    gpu: bool = False
+    kind = "train"
+
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = StatedTrack.of(self.facts)
+        require_track(self.environment.challenge, stated, self.bundle.path)
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"train {self.name} on {self.facts.track}"
+
+    @property
+    def key(self) -> Digest:
+        """Image, command and cases; how fast or where it is trained decides nothing."""
+        image = self.image.name
+        if image == REFERENCE:
+            image = sources_digest("participant", self.environment.challenge.images)
+        return key_of(
+            kind="train-image",
+            image=image,
+            command=self.command,
+            split=self.facts.split_digest,
+            cases=self.facts.cases_sha256,
+        )
+
+    @property
+    def result(self) -> Path:
+        """See `Job`."""
+        return self.out.with_name(f"{self.out.name}.result.json")
+
+    @property
+    def stage(self) -> StageName | None:
+        """See `Job`."""
+        begun = self.environment.runner == "process" and work_folder(self.out).exists()
+        return "train" if begun else None
+
+    def run(self, progress: Progress) -> None:
+        """Train; a killed training finds what it had saved."""
+        self._claim()
+        if not self.out.exists():
+            bundle = self.bundle.here()
+            with self.environment.open(progress, gpu=self.gpu) as context:
+                image = image_id(context.runner, self.image, progress)
+                settings = TrainSettings(image, self.command, self.gpu)
+                train(bundle, self.out, settings, context)
+        submission = read_submission(self.out)
+        self._require_whole(submission)
+        write_result(self, submission_files(self.out, submission))
+
+    def _claim(self) -> None:
+        """State which training OUT is of; a submission or checkpoints of another training are never
+        taken for this one's."""
+        claim = self.out.with_name(f"{self.out.name}.claim")
+        begun = self.out.exists() or work_folder(self.out).exists()
+        claimed = claim.read_text() if claim.exists() else ""
+        if begun and claimed != self.key:
+            message = f"{self.out} is of another training, or nothing tells which."
+            raise BusbenchError(Code.OUTPUT_EXISTS, message, ANOTHER)
+        write_atomically(claim, self.key.encode())
+
+    def _require_whole(self, submission: Submission) -> None:
+        for model in submission.models:
+            path = self.out / model.file
+            if not path.is_file() or sha256_file(path) != model.sha256:
+                message = f"{path} is missing or was changed after training."
+                raise BusbenchError(Code.OUTPUT_EXISTS, message, ANOTHER)
+
+
+def submission_files(folder: Path, submission: Submission) -> dict[str, Path]:
+    """The files of a trained submission, by their names beside its folder, for a job's result."""
+    names = (DOCUMENT, *(model.file for model in submission.models))
+    return {f"{folder.name}/{name}": folder / name for name in names}
+
+
+def image_id(runner: Runner, image: ImageRequest, progress: Progress) -> str | None:
+    """The image by its id, which no tag can move; None for our own.
+
+    Raises:
+        BusbenchError: see `resolve`.
+    """
+    if image.name == REFERENCE:
+        return None
+    if isinstance(runner, DockerRunner):
+        return resolve(runner.client, image, progress)
+    return image.name
+
+
+def read_facts(bundle: Path, track: str | None = None) -> TrainingBundle:
+    """The document of a training bundle.
 
     Args:
         track: that it must be of; null: any.
@@ -40,42 +157,27 @@ def read_facts(bundle: Path, track: str | None) -> TrainingBundle:
         BusbenchError: `bundle-invalid`.
     """
     remedy = "Name the `training` folder that `busbench seal` made."
-    told = read(TrainingBundle, bundle / "bundle.json", Code.BUNDLE_INVALID, remedy)
-    if track not in (None, told.track):
-        message = f"{bundle} is of track {told.track}, not {track}."
+    facts = read(TrainingBundle, bundle / "bundle.json", Code.BUNDLE_INVALID, remedy)
+    if track not in (None, facts.track):
+        message = f"{bundle} is of track {facts.track}, not {track}."
         raise BusbenchError(Code.BUNDLE_INVALID, message, remedy)
-    return told
+    return facts
 
 
-def train(
-    bundle: Path,
-    out: Path,
-    settings: TrainSettings,
-    runner: Runner,
-    challenge: Challenge,
-    progress: Progress = quiet,
-    keys: Keys | None = None,
-) -> Submission:
-    """Train and take exactly the declared files as the submission `out`.
+def train(bundle: Path, out: Path, settings: TrainSettings, context: Context) -> Submission:
+    """Train and take exactly the declared files as the submission `out`, which is not there yet.
 
-    What the container writes is saved in `out` with the suffix `.work` while it trains, and lies in
+    What the container writes is saved in `out` with the suffix `.work` while it trains, and is in
     its output again after a killed run, so that a trainer that keeps checkpoints there resumes.
-    `.participant-error.json` lies beside it where the training failed, for its participant.
 
     Args:
-        keys: the organiser's; they sign the note by which the result counts as trained here.
+        context: its keys, where there are any, sign the attestation that the result was trained
+            here.
 
     Raises:
-        BusbenchError: `training-failed` and the limits' codes; `bundle-invalid`; `output-exists`.
+        BusbenchError: `training-failed` and the limits' codes; `bundle-invalid`.
     """
-    told = read_facts(bundle, settings.track)
-    require_track(challenge, StatedTrack.of(told), bundle)
-    if out.exists():
-        if not (out / "submission.yaml").exists():
-            raise BusbenchError(
-                Code.OUTPUT_EXISTS, f"{out} is no submission.", "Name another folder."
-            )
-        return read_submission(out)
+    facts = read_facts(bundle)
     work = work_folder(out)
     with disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
@@ -86,31 +188,31 @@ def train(
         command=settings.command,
         inputs={"bundle": bundle, **settings.inputs},
         output=work,
-        limits=challenge.limits.train,
+        limits=context.challenge.limits.train,
         gpu=settings.gpu,
         resumes=True,
         log=out.with_name(f"{out.name}.train.log"),
     )
     taken = out.with_name(f".{out.name}.taken")
     with reported_to_participant(out.with_name(f"{out.name}.{NOTICE}")):
-        runner.run(stage, progress)
-        submission = _take(work, taken, told.track)
-    if keys is not None:
-        note = ProvenanceAttestation(
-            image=settings.image or runner.identify("participant"),
+        context.runner.run(stage, context.progress)
+        submission = _take(work, taken, facts.track)
+    if context.keys is not None:
+        attestation = ProvenanceAttestation(
+            image=settings.image or context.runner.identify("participant"),
             submission_sha256=submission.digest,
-            split_digest=told.split_digest,
+            split_digest=facts.split_digest,
         )
-        write_provenance(note, out, keys)
+        write_provenance(attestation, out, Keys.open(context.keys))
     taken.replace(out)  # last, since a submission that is there is not trained again
     shutil.rmtree(work, ignore_errors=True)
     return submission
 
 
 def _take(work: Path, taken: Path, track: str) -> Submission:
-    """What the container left; what is wrong with it is told as if it had said so itself."""
+    """What the container left; what is wrong with it is reported as the container's last line."""
     try:
-        if (work / "submission.yaml").exists():
+        if (work / DOCUMENT).exists():
             return take(work, taken, track)
     except BusbenchError as error:
         said = {"stage": "train", "last_line": error.message}

@@ -14,9 +14,9 @@ import yaml
 from ci.check_pr import check
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
-from tests.ci.conftest import TEAMS, Forge, git, hand_in, manifest
-from tests.conftest import ROOT
-from tests.harness.small_challenge import model_bytes
+from tests.support import ROOT
+from tests.support.forge import TEAMS, Forge, git, hand_in, manifest
+from tests.support.small_challenge import model_bytes
 
 
 def checked(forge: Forge, head: str, author: str = "alice") -> None:

@@ -20,7 +20,6 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from image_submissions import build_from, forget, push, serve_registry
 from onnx import numpy_helper
 from PIL import Image
 
@@ -28,12 +27,13 @@ from ci import after_merge, check_pr, score_pr
 from ci.state import State
 from evaluator.files import sha256_bytes
 from harness.challenge import BASE_IMAGE, Phase
+from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
 from harness.quotas.policy import Submitted
-from harness.sandbox import DockerRunner
-from tests.ci.conftest import Forge, git, make_forge, manifest
-from tests.harness.small_challenge import model_bytes
+from tests.support.forge import Forge, git, make_forge, manifest
+from tests.support.image_submissions import build_from, forget, push, serve_registry
+from tests.support.small_challenge import model_bytes
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 PHASE = Phase(name="now", quota=4, steps={"dice": 0.01}, results_open=date(2020, 1, 1))
@@ -180,7 +180,8 @@ def machine(
     root = tmp_path_factory.mktemp("image-forge")
     forge = make_forge(root, State(Path(shutil.copytree(organiser, root / "state"))), (PHASE,))
     challenge = forge.machine.challenge
-    forge.machine = replace(forge.machine, runner=DockerRunner(challenge))
+    environment = ExecutionEnvironment("docker", challenge, forge.machine.environment.keys)
+    forge.machine = replace(forge.machine, environment=environment)
     (root / "challenge.yaml").write_text(yaml.safe_dump(challenge.document()))
     (root / "registry").mkdir()
     with ExitStack() as stack:

@@ -11,7 +11,6 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from image_submissions import debian
 
 from ci import after_merge, score_pr
 from ci.after_merge import record_merged
@@ -25,8 +24,9 @@ from harness.challenge import Phase
 from harness.ledger import verify_ledger
 from harness.quotas import Feedback, SubmissionLog
 from harness.quotas.policy import Submitted, failure
-from tests.ci.conftest import Forge, git, hand_in, make_forge
-from tests.harness.small_challenge import model_bytes
+from tests.support.forge import Forge, git, hand_in, make_forge
+from tests.support.image_submissions import debian
+from tests.support.small_challenge import model_bytes
 
 PHASE = Phase(name="now", quota=2, steps={"dice": 0.1}, results_open=date(2020, 1, 1))
 

@@ -15,7 +15,7 @@ import yaml
 
 from ci.check_pr import main as check_main
 from ci.proposal import Proposal, Teams
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("submission-*.yml"))

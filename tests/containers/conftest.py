@@ -11,9 +11,9 @@ from typing import Any
 
 import docker
 import pytest
-from containers_helpers import Watcher
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
+from tests.support.containers import Watcher
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import docker
 import pytest
-from image_submissions import build, forget
 
 from harness.ledger import verify_ledger
 from harness.submission import read_submission
-from tests.harness.jobs_helpers import run, seal_phantoms
+from tests.support.image_submissions import build, forget
+from tests.support.jobs import run, seal_phantoms
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 pytestmark = [pytest.mark.docker, pytest.mark.slow]

@@ -15,7 +15,24 @@ from pathlib import Path
 
 import docker
 import pytest
-from image_submissions import (
+
+from evaluator.errors import BusbenchError, Fault
+from evaluator.hardware import device_name
+from evaluator.progress import quiet
+from harness.challenge import Challenge, Limits, StageLimits
+from harness.evaluation.stages import check
+from harness.ledger.provenance import trained_here
+from harness.sandbox import DockerRunner, ProcessRunner, Stage
+from harness.sandbox.cached import Context
+from harness.sandbox.failure import UNEXPLAINED
+from harness.sandbox.profile import LOG_FILES, LOG_MB, MEBIBYTE, OWNER_LABEL
+from harness.sandbox.references import ImageRequest, resolve
+from harness.sandbox.stage import StageName
+from harness.sealing.keys import Keys
+from harness.submission import read_submission
+from harness.training.train import TrainSettings, train
+from tests.support import ROOT
+from tests.support.image_submissions import (
     CASES,
     ENTRY_POINT,
     build,
@@ -25,23 +42,7 @@ from image_submissions import (
     serve_registry,
 )
 
-from evaluator.errors import BusbenchError, Fault
-from evaluator.hardware import device_name
-from evaluator.progress import quiet
-from harness.challenge import Challenge, Limits, StageLimits
-from harness.evaluation.check import check
-from harness.ledger.provenance import trained_here
-from harness.sandbox import DockerRunner, ProcessRunner, Stage
-from harness.sandbox.failure import UNEXPLAINED
-from harness.sandbox.profile import LOG_FILES, LOG_MB, MEBIBYTE, OWNER_LABEL
-from harness.sandbox.references import ImageRequest, resolve
-from harness.sandbox.stage import StageName
-from harness.sealing.keys import Keys
-from harness.submission import read_submission
-from harness.training.train import TrainSettings, train
-
 pytestmark = pytest.mark.docker
-ROOT = Path(__file__).resolve().parents[2]
 SPLIT = "1" * 64
 SHORT = Limits(seconds=6, memory_mb=128, cpus=1, output_mb=8, tmp_mb=8, pids=32, output_files=200)
 CHALLENGE = Challenge(limits=StageLimits(train=SHORT))
@@ -101,7 +102,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def attempt(image: str, name: str, bundle: Path, out: Path, keys: Keys | None = None) -> Trained:
     settings = TrainSettings(image=image, command=(name,))
     try:
-        train(bundle, out, settings, DockerRunner(CHALLENGE), CHALLENGE, quiet, keys)
+        path = None if keys is None else keys.path
+        train(bundle, out, settings, Context(DockerRunner(CHALLENGE), CHALLENGE, keys=path))
     except BusbenchError as error:
         return Trained(out, error)
     return Trained(out, None)
@@ -174,7 +176,7 @@ def test_only_what_was_trained_here_counts_as_trained_here(
 def test_a_truncated_network_gets_no_further_than_the_gate(trained: dict[str, Trained]) -> None:
     assert trained["truncated-onnx"].error is None  # the harness looks into no model
     with pytest.raises(BusbenchError) as refused:
-        check(trained["truncated-onnx"].out, ProcessRunner(), Challenge())
+        check(trained["truncated-onnx"].out, Context(ProcessRunner(), Challenge()))
     assert refused.value.code == "gate-refused"
 
 
@@ -193,11 +195,12 @@ from pathlib import Path
 from harness.sandbox import docker_runner
 docker_runner.SAVE_SECONDS = 0.3
 from harness.challenge import Challenge
+from harness.sandbox.cached import Context
 from harness.training.train import TrainSettings, train
 challenge = Challenge()
 runner = docker_runner.DockerRunner(challenge)
 bundle, out = map(Path, sys.argv[1:3])
-train(bundle, out, TrainSettings(sys.argv[3], ("resumes",)), runner, challenge)
+train(bundle, out, TrainSettings(sys.argv[3], ("resumes",)), Context(runner, challenge))
 """
 
 

@@ -13,12 +13,6 @@ from typing import Any
 import docker
 import numpy as np
 import pytest
-from containers_helpers import (
-    compose_commands,
-    compose_environment,
-    predicted_masks,
-    read_payload,
-)
 from monai.metrics import HausdorffDistanceMetric, compute_dice, compute_iou
 from PIL import Image
 
@@ -29,9 +23,15 @@ from harness.challenge import Images
 from harness.sandbox.images import build_context
 from harness.splits import FrozenSplit
 from harness.store import CaseStore
+from tests.support import ROOT
+from tests.support.containers import (
+    compose_commands,
+    compose_environment,
+    predicted_masks,
+    read_payload,
+)
 
 pytestmark = pytest.mark.docker
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = {"train", "gate", "infer", "score"}
 # All that a container of ours may have mounted: read-only inputs, and one volume to write.
 MOUNTS = {

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from harness.cli import verbs  # noqa: F401  registers the verbs
 from harness.cli.app import app
-from tests.reference_models.make_bundle import make_bundle
+from tests.support.training_bundle import make_bundle
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import docker
 import pyrage
 import pytest
-from infer_helpers import blur, speckle, stage
 
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.evaluation.evaluate import EvaluateSettings, SealedFiles, infer_stage, ready_stage
+from harness.evaluation.stages import EvaluateSettings, SealedFiles, infer_stage, ready_stage
 from harness.sandbox import DockerRunner, Stage
+from tests.support.inference import blur, speckle, stage
 
 pytestmark = pytest.mark.docker
 CHALLENGE, SETTINGS = Challenge(), EvaluateSettings()
@@ -28,7 +28,7 @@ def ready(tmp_path: Path) -> Stage:
     files = SealedFiles(made.images, made.key, made.images, made.key)
     out = tmp_path / "out"
     out.mkdir()
-    infer = infer_stage(tmp_path, files, CHALLENGE, SETTINGS)
+    infer = infer_stage(tmp_path, files, settings=SETTINGS, challenge=CHALLENGE)
     return replace(ready_stage(infer, SETTINGS), output=out)
 
 

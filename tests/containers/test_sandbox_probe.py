@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -17,9 +16,9 @@ from harness.challenge import Challenge
 from harness.sandbox.images import ensure_base
 from harness.sandbox.probe import INSIDE, LIMITS
 from harness.sandbox.probe_inside import ATTEMPTS
+from tests.support import ROOT
 
 pytestmark = pytest.mark.docker
-ROOT = Path(__file__).resolve().parents[2]
 FROM_OUTSIDE = {"flood the log", "run for ever", "leave a link", "stay behind"}
 
 

@@ -6,16 +6,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from containers_helpers import Watcher, compose_commands, compose_environment, predicted_masks
 
 from harness.challenge import Challenge
-from harness.evaluation.evaluate import EvaluateSettings, evaluate
-from harness.sandbox import DockerRunner
+from harness.evaluation.evaluate import EvaluateSubmission
+from harness.evaluation.stages import EvaluateSettings
+from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.bundle import Bundles
-from harness.sealing.keys import Keys
+from tests.support import ROOT
+from tests.support.containers import Watcher, compose_commands, compose_environment, predicted_masks
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def bits(folder: Path) -> dict[str, bytes]:
@@ -35,15 +35,15 @@ def test_the_harness_gets_the_same_masks_without_a_network(
 ) -> None:
     watcher = Watcher(engine)
     try:
-        done = evaluate(
+        job = EvaluateSubmission.of(
             journey.out / "submission",
             Bundles.open(journey.out / "bundles"),
-            Keys.open(journey.out / "keys"),
             tmp_path / "runs",
-            DockerRunner(Challenge()),
-            Challenge(),
-            EvaluateSettings(backend="triton"),
+            ExecutionEnvironment("docker", Challenge(), journey.out / "keys"),
+            settings=EvaluateSettings(backend="triton"),
         )
+        run_job(job)
+        done = job.finished()
     finally:
         watcher.stop()
     assert done.report.runtime.backend == "triton"

@@ -15,8 +15,8 @@ import typer
 
 from harness.cli import app
 from harness.cli import verbs as _verbs  # noqa: F401  registers them
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The three guides are one story; the organisers' goes on when a submission has arrived.

@@ -14,7 +14,7 @@ from evaluator.backends.pinned import PinnedMemory
 from evaluator.errors import BusbenchError, Fault
 from evaluator.hardware import device_name
 from evaluator.speed import MAX_BATCH, choose_batch
-from tests.evaluator.infer_helpers import blur
+from tests.support.inference import blur
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.consistency import Arena, Result, enter, make_arena
-from benchmarks.memorisers import memoriser, mirrored, moved, segmenter
 from evaluator.consistency import KEPT_SIDE, draw, move, move_case
 from evaluator.contract import Consistency, SealedCase
 from harness.datasets import adapter, phantom
@@ -23,6 +21,8 @@ from harness.datasets.repair import judge
 from harness.prepare import prepare
 from harness.sealing import bundle
 from harness.store import CaseStore, write_store
+from tests.support.studies.consistency import Arena, Result, enter, make_arena
+from tests.support.studies.memorisers import memoriser, mirrored, moved, segmenter
 
 SEED = "5eed" * 16
 seeds = st.binary(min_size=32, max_size=32).map(bytes.hex)

@@ -15,7 +15,7 @@ from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
 from evaluator.gate.subject import Subject
 from evaluator.gate.survey import survey
-from tests.corpus.honest import submission, tiny
+from tests.support.corpus.honest import submission, tiny
 
 HONEST = tiny().SerializeToString()
 PLACES = st.integers(0, len(HONEST) - 1)

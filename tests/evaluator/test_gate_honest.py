@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.gate import inspect
-from tests.corpus.honest import HONEST, Honest, submission
+from tests.support.corpus.honest import HONEST, Honest, submission
 
 
 @pytest.mark.parametrize("honest", HONEST, ids=lambda honest: honest.name)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from evaluator.gate import GateLimits, GateRefused, inspect
-from tests.corpus.honest import submission, tiny
-from tests.corpus.hostile import HOSTILE, Hostile
+from tests.support.corpus.honest import submission, tiny
+from tests.support.corpus.hostile import HOSTILE, Hostile
 
 # Shorter than the defaults, so that the suite is quick; the code that stops a bomb is the same.
 LIMITS = GateLimits(load_seconds=5.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.gate import RULES, GateRefused, inspect
-from tests.corpus.honest import SIZE, submission, tiny
+from tests.support.corpus.honest import SIZE, submission, tiny
 
 
 def test_the_smallest_honest_network_passes_and_is_counted(tmp_path: Path) -> None:

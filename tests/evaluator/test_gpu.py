@@ -18,7 +18,7 @@ from evaluator.hardware import device_name
 from evaluator.speed import measure
 from reference_models.export import export_network
 from reference_models.networks import build
-from tests.evaluator.infer_helpers import speckle, stage
+from tests.support.inference import speckle, stage
 
 SIZE = 256
 FLIPPED = 1e-3  # of all pixels, which fresh weights leave close to the threshold

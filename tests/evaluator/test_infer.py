@@ -17,7 +17,8 @@ from evaluator.consistency import draw, move
 from evaluator.contract import Predictions, read
 from evaluator.errors import BusbenchError
 from evaluator.infer import REPEATED, batches_to_repeat
-from tests.evaluator.infer_helpers import (
+from tests.support import ROOT
+from tests.support.inference import (
     Stage,
     blur,
     dice_rolling,
@@ -26,8 +27,6 @@ from tests.evaluator.infer_helpers import (
     speckle,
     stage,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def ellipses(count: int) -> list[np.ndarray]:

@@ -7,14 +7,6 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from metrics_masks import (
-    KINDS,
-    any_mask,
-    any_shape,
-    brute_distances,
-    larger_percentile,
-    transform_distances,
-)
 from monai.metrics import (
     compute_average_surface_distance,
     compute_dice,
@@ -29,6 +21,14 @@ from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_sco
 
 from evaluator.metrics import METRICS, case_metrics, dice, examine, hd95, iou
 from evaluator.metrics.formulas import nsd
+from tests.support.masks import (
+    KINDS,
+    any_mask,
+    any_shape,
+    brute_distances,
+    larger_percentile,
+    transform_distances,
+)
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 MASK_FILES = sorted(

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from metrics_masks import any_mask
 
 from evaluator.metrics import METRICS, case_metrics, dice, hd95, iou, metrics_of
 from evaluator.metrics.case import percentile
+from tests.support.masks import any_mask
 
 LENGTHS = ("hd95", "hd100", "assd")
 steps = st.floats(0.01, 100)

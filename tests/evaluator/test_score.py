@@ -37,7 +37,7 @@ from evaluator.predictions import bits_file, pack
 from evaluator.sealed import seal_archive
 from evaluator.summary import COMPARED
 from harness.store import png_bytes
-from tests.factories import RUNTIME
+from tests.support.factories import RUNTIME
 
 Mask = NDArray[np.bool_]
 SPLIT, SEED, SHAPE = "0" * 64, "ab" * 32, (40, 50)

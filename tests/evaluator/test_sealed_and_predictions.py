@@ -30,7 +30,7 @@ from evaluator.files import pretty_json, sha256_bytes
 from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
 from evaluator.sealed import decode_png, open_sealed, seal_archive
 from harness.store import png_bytes
-from tests.factories import RUNTIME
+from tests.support.factories import RUNTIME
 
 DIGEST = "0" * 64
 

@@ -26,11 +26,11 @@ from evaluator.backends.triton_server import TritonOptions
 from evaluator.errors import BusbenchError, Fault
 from reference_models.export import export_network
 from reference_models.networks import build
-from tests.corpus import hostile
-from tests.corpus.honest import SIZE as CORPUS_SIZE
-from tests.evaluator.infer_helpers import blur, echo, network, speckle, stage
+from tests.support import ROOT
+from tests.support.corpus import hostile
+from tests.support.corpus.honest import SIZE as CORPUS_SIZE
+from tests.support.inference import blur, echo, network, speckle, stage
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
 
 

@@ -17,7 +17,7 @@ from evaluator.backends.triton_repository import (
     model_config,
     ports,
 )
-from tests.evaluator.infer_helpers import blur, echo
+from tests.support.inference import blur, echo
 
 IN, OUT = Port("x", (FREE, 1, 64, 64)), Port("y", (FREE, 2, 64, 64))
 

@@ -1,11 +1,10 @@
-"""What the harness's tests share."""
+"""Fixtures of the harness: keys, a browser, one evaluated submission."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 from harness.evaluation.evaluate import REPORT
 from harness.ledger import append
 from harness.sealing.keys import Keys
-from tests.harness.small_challenge import SmallChallenge, make_submission
+from tests.support.small_challenge import Evaluated, SmallChallenge, make_submission
 
 CHROMIUM_FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -53,16 +52,6 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_FLAGS))
         yield started
         started.close()
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A small challenge with one evaluated submission and its ledger."""
-
-    challenge: SmallChallenge
-    runs: Path
-    ledger: Path
-    report: Path
 
 
 @pytest.fixture(scope="session")

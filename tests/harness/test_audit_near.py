@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.audit_plants import KINDS
 from evaluator.files import pretty_json
 from harness.audit import AuditReport, Pair, audit, sheet
 from harness.audit.features import MIRROR, SIDE, describe
@@ -21,6 +20,7 @@ from harness.audit.register import Alignment, overlap
 from harness.datasets import phantom
 from harness.prepare import prepare
 from harness.store import CaseStore, Sample, write_store
+from tests.support.studies.audit_plants import KINDS
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from factories import submission_document
-from infer_helpers import dice_rolling
-from jobs_helpers import run
 
 from harness.challenge import Phase
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
-from tests.harness.conftest import Evaluated
-from tests.harness.small_challenge import make_submission
+from tests.support.factories import submission_document
+from tests.support.inference import dice_rolling
+from tests.support.jobs import run
+from tests.support.small_challenge import Evaluated, make_submission
 
 
 def evaluate(

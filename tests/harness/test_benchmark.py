@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from jobs_helpers import ROOT, SealedTrack, command, run, seal_phantoms, write_recipe
 
 from harness.ledger import verify_ledger
+from tests.support import ROOT
+from tests.support.jobs import SealedTrack, command, run, seal_phantoms, write_recipe
 
 pytestmark = pytest.mark.slow
 

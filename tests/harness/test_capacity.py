@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.capacity import Load, arrivals, simulate
+from tests.support.studies.capacity import Load, arrivals, simulate
 
 LOAD = Load(a_day=20_000, days=3, slots=1, job_seconds=3.0, spread=0.0, day_and_night=0.0)
 

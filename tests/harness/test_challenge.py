@@ -22,10 +22,10 @@ from harness.ledger import Retraction, append, sign, verify_ledger
 from harness.sealing.keys import Keys
 from harness.splits import freeze
 from harness.store import CaseStore
-from tests.conftest import ROOT
-from tests.factories import make_report
-from tests.harness.small_challenge import SmallChallenge, make_submission
-from tests.harness.test_freeze import SECRET
+from tests.support import ROOT
+from tests.support.factories import make_report
+from tests.support.samples import SECRET
+from tests.support.small_challenge import SmallChallenge, make_submission
 
 PUBLIC = "--public-labels"
 TRACK = {"dataset": "phantom", "split_version": "v1"}

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.challenge import Limits
+from harness.challenge import Challenge, Limits
 from harness.sandbox import Stage
-from harness.sandbox.cached import run_once
-
-ROOT = Path(__file__).resolve().parents[2]
+from harness.sandbox.cached import Context
+from tests.support import ROOT
 
 
 def busbench(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -147,9 +146,10 @@ class DyingRunner:
 def test_a_half_written_stage_is_run_again_and_a_whole_one_is_not(tmp_path: Path) -> None:
     stage = Stage("infer", "infer", (), {}, tmp_path / "infer", Limits())
     runner = DyingRunner(deaths=1)
+    context = Context(runner, Challenge())  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
-        run_once(runner, stage, print)  # type: ignore[arg-type]
+        context.run_once(stage)
     assert not (tmp_path / "infer").exists()
     for _ in range(2):
-        run_once(runner, stage, print)  # type: ignore[arg-type]
+        context.run_once(stage)
     assert runner.runs == 2 and (tmp_path / "infer" / "half").exists()

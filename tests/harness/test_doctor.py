@@ -14,8 +14,7 @@ from harness.doctor import CHECKS, Context, Finding, examine, exit_status
 from harness.doctor.vulnerabilities import judge
 from harness.sandbox.owner import is_gone, owner
 from harness.sealing.keys import Keys
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from factories import submission_document
-from infer_helpers import blur, dice_rolling, network
-from make_bundle import make_bundle
 from onnx import helper, numpy_helper
 
 from evaluator.contract import SealedBundle, SealedIndex, write
@@ -18,14 +15,17 @@ from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from evaluator.sealed import seal_archive
 from harness.challenge import Challenge
-from harness.evaluation.evaluate import REPORT, evaluate
+from harness.evaluation.evaluate import REPORT, EvaluateSubmission
+from harness.execution import ExecutionEnvironment, run_job
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
-from harness.sandbox import ProcessRunner
 from harness.sandbox.participant_error import NOTICE
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
 from harness.submission import read_submission
+from tests.support.factories import submission_document
+from tests.support.inference import blur, dice_rolling, network
+from tests.support.training_bundle import make_bundle
 
 
 @pytest.fixture
@@ -94,7 +94,8 @@ def submission(tmp_path: Path) -> Path:
 def refused(submission: Path, bundles: Bundles, keys: Keys) -> BusbenchError:
     runs = submission.parent / "runs"
     with pytest.raises(BusbenchError) as error:
-        evaluate(submission, bundles, keys, runs, ProcessRunner(), Challenge())
+        environment = ExecutionEnvironment("process", Challenge(), keys.path)
+        run_job(EvaluateSubmission.of(submission, bundles, runs, environment))
     assert not list(runs.rglob(REPORT)) and not list(runs.rglob("*.key"))
     return error.value
 
@@ -144,4 +145,4 @@ def test_a_forged_note_ends_the_evaluation_before_it_begins(
     )
     write_provenance(forged, submission, other_keys)
     assert refused(submission, bundles, keys).code == "provenance-invalid"
-    assert not (submission.parent / "runs").exists()
+    assert not any(path.is_file() for path in (submission.parent / "runs").rglob("*"))

@@ -18,8 +18,8 @@ from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Phase
 from harness.quotas import SubmissionLog, demand_open, phase_on
 from harness.quotas.policy import Submitted, rounded, show
-from tests.factories import digest_of, make_report
-from tests.harness.hill_climbing import table
+from tests.support.factories import digest_of, make_report
+from tests.support.studies.hill_climbing import table
 
 DAY, NEXT_DAY = date(2026, 3, 1), date(2026, 3, 2)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "feedback.md"

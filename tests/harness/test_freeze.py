@@ -25,28 +25,8 @@ from harness.cli import splits as _verbs  # noqa: F401  registers them
 from harness.splits import FrozenSplit, commitment, freeze, make_secret, reveal, verify
 from harness.splits.commitments import Reveal
 from harness.splits.manifest import complete_lock, table_bytes
-from harness.store import CaseStore, Sample, png_bytes, rows_digest, write_store
-
-SECRET = bytes(range(32))
-LABELS = ("benign", "malignant", "normal")
-
-
-def samples(patients: int = 24) -> list[Sample]:
-    """Two views a patient; the first picture of patient 0 stands under patient 1 too."""
-    made = []
-    for number in range(patients):
-        label = LABELS[number % 3]
-        for view in "lr":
-            rng = np.random.RandomState(
-                1000 * number + ord(view) if number > 1 or view == "r" else 0
-            )
-            image = rng.randint(0, 256, (24, 32)).astype(np.uint8)
-            mask = np.zeros((24, 32), dtype=bool)
-            mask[4 : 6 + number % 9, 4:12] = label != "normal"
-            case_id = f"case_{number:03d}-{view}"
-            name = f"{case_id}.png"
-            made.append(Sample(case_id, label, f"p{number}", image, mask, name, name))  # type: ignore[arg-type]
-    return made
+from harness.store import CaseStore, png_bytes, rows_digest, write_store
+from tests.support.samples import LABELS, SECRET, samples
 
 
 @pytest.fixture(scope="module")

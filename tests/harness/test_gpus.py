@@ -9,12 +9,12 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from jobs_helpers import ROOT
 
 from harness.challenge import Limits
 from harness.execution.gpus import a_gpu, usable_gpus
 from harness.sandbox import ProcessRunner, Stage
 from harness.sandbox.profile import container_settings
+from tests.support import ROOT
 
 FOUR = ("0", "1", "2", "3")
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from cluster_helpers import get_done, soon
-from jobs_helpers import ROOT, ReadWord, runs
 
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.execution.inputs import Depot, Input, cache_folder, offer
+from tests.support import ROOT
+from tests.support.cluster import get_done, soon
+from tests.support.jobs import ReadWord, runs
 
 pytest.importorskip("s3fs", reason="the extra `cluster` is not installed")
 pytest.importorskip("moto.server", reason="the extra `dev` is not installed")

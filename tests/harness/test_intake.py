@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from factories import submission_document
 
 from evaluator.errors import BusbenchError
 from harness.submission import take
+from tests.support.factories import submission_document
 
 MODEL = b"not really ONNX: the intake does not look inside"
 

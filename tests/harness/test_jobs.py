@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
-from factories import make_report, make_training_bundle
-from jobs_helpers import Heard, WriteWord, runs
 
 from evaluator.contract import InputSpec
 from evaluator.errors import BusbenchError
+from evaluator.progress import quiet
 from harness.benchmark.table import Line, TrackTable, seed, to_markdown
 from harness.challenge import Challenge
 from harness.cli.run_view import summary
 from harness.execution import Chain, ExecutionEnvironment, Serial, run_chains
 from harness.execution.inputs import Input
-from harness.execution.job import held, is_done, run_once
+from harness.execution.job import is_done, run_once
 from harness.execution.scheduler import Finished, RunProgress
 from harness.sandbox.failure import killed
 from harness.sandbox.references import ImageRequest
-from harness.training.job import TrainImage
+from harness.training.train import TrainImage
+from tests.support.factories import make_report, make_training_bundle
+from tests.support.jobs import Heard, WriteWord, runs
 
 
 def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
@@ -69,7 +72,7 @@ def test_a_result_with_a_changed_file_does_not_count_as_done(tmp_path) -> None:
 def test_the_result_of_another_job_is_never_taken_for_ones_own(tmp_path) -> None:
     run_once(WriteWord("word", tmp_path), lambda *_: None)
     (tmp_path / "word.json").rename(tmp_path / "other.json")
-    with pytest.raises(BusbenchError, match="another recipe or bundle") as caught:
+    with pytest.raises(BusbenchError, match="another recipe, image or bundle") as caught:
         is_done(WriteWord("other", tmp_path))
     assert caught.value.code == "output-exists"
 
@@ -103,12 +106,11 @@ def test_the_view_tells_what_is_done_who_is_to_blame_and_how_long_is_left(tmp_pa
 def test_who_dies_in_a_container_never_took_the_worker_with_it(tmp_path, runner, stage) -> None:
     job = TrainImage(
         name="net",
-        wanted=ImageRequest("net@sha256:" + "a" * 64),
+        image=ImageRequest("net@sha256:" + "a" * 64),
         command=(),
         bundle=Input(tmp_path),
         facts=make_training_bundle(),
         out=tmp_path / "out",
-        keys=None,
         environment=ExecutionEnvironment(runner, Challenge()),
     )
     assert job.stage is None  # nothing of the participant's was running
@@ -118,15 +120,17 @@ def test_who_dies_in_a_container_never_took_the_worker_with_it(tmp_path, runner,
     assert code == ("training-failed" if stage else "stage-crashed")
 
 
-def test_two_runs_never_work_in_one_folder(tmp_path) -> None:
-    with (
-        held(tmp_path / ".lock", wait=False),
-        pytest.raises(BusbenchError, match="Another run"),
-        held(tmp_path / ".lock", wait=False),
-    ):
-        pass
-    with held(tmp_path / ".lock", wait=False):
-        pass
+def test_a_job_that_another_process_does_is_waited_for_and_never_done_twice(tmp_path) -> None:
+    job, said = WriteWord("word", tmp_path, seconds=0.5), []
+    with ProcessPoolExecutor(1) as other, ThreadPoolExecutor(1) as here:
+        first = other.submit(run_once, job, quiet)
+        while not (tmp_path / "runs").exists():
+            time.sleep(0.01)
+        here.submit(run_once, job, quiet, said.append).result()
+        first.result()
+    assert runs(tmp_path) == ["word"] and is_done(job)
+    assert said == ["write word: another process does this now; waiting for its result"]
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "word", "word.json"}
 
 
 def line(network: str, recipe: str | None = None, **how) -> Line:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster_helpers import begun, get_done, meanwhile, soon
-from jobs_helpers import WriteWord, processes, runs
+
+from tests.support.cluster import begun, get_done, meanwhile, soon
+from tests.support.jobs import WriteWord, processes, runs
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 HERE = Path(__file__).parent

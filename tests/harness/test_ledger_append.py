@@ -20,7 +20,7 @@ from evaluator.errors import BusbenchError
 from harness.ledger import append, sign, verify_ledger
 from harness.ledger import chain as chain_module
 from harness.sealing.keys import Keys
-from tests.factories import make_report
+from tests.support.factories import make_report
 
 KILLS, ENTRY_BYTES = 240, 4000
 FORK = multiprocessing.get_context("fork")

@@ -23,7 +23,7 @@ from harness.ledger import (
 from harness.ledger.entries import Place, entry_line, genesis_line, rotation_line
 from harness.ranking import make_board
 from harness.sealing.keys import Keys
-from tests.factories import TIME, digest_of, make_report
+from tests.support.factories import TIME, digest_of, make_report
 
 
 def add(ledger: Path, keys: Keys, method: str) -> str:

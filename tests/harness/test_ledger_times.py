@@ -21,7 +21,7 @@ from harness.ledger import (
 from harness.ledger.chain import utc_now
 from harness.ledger.entries import Place, entry_line, genesis_line
 from harness.sealing.keys import Keys
-from tests.factories import TIME, make_report
+from tests.support.factories import TIME, make_report
 
 LATER, LATEST = "2026-11-01T12:00:01Z", "2027-01-01T00:00:00Z"
 

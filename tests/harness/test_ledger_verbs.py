@@ -14,7 +14,7 @@ from harness.cli import app
 from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.ledger import append, rotate, sign, verify_ledger
 from harness.sealing.keys import Keys
-from tests.factories import make_report
+from tests.support.factories import make_report
 
 
 @pytest.fixture

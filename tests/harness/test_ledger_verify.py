@@ -20,7 +20,7 @@ from harness.ledger import append, sign, verify_bytes, verify_ledger, verify_rep
 from harness.ledger.attestation import SignedReport, open_bytes
 from harness.ledger.entries import Place, Reported, entry_line, genesis_line
 from harness.sealing.keys import Keys
-from tests.factories import TIME, digest_of, make_report
+from tests.support.factories import TIME, digest_of, make_report
 
 CHANGES: dict[str, Callable[[bytes, int], bytes]] = {
     "lowest bit": lambda data, at: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :],

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from factories import make_report
 
 from evaluator.contract import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError
@@ -18,6 +17,7 @@ from harness.ledger.provenance import (
     write_provenance,
 )
 from harness.sealing.keys import Keys
+from tests.support.factories import make_report
 
 SPLIT = "1" * 64
 

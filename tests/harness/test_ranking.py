@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.contract import Report
-from harness.ledger import RecordedReport
 from harness.ranking import METRICS, Board, Track, to_csv, to_latex, to_markdown
 from harness.ranking.board import rank
 from harness.ranking.names import latex, markdown, plain, spreadsheet
-from tests.factories import TIME, digest_of, make_report
-
-
-def recorded(reports: Sequence[Report]) -> list[RecordedReport]:
-    return [
-        RecordedReport(
-            number, digest_of(f"entry {number}"), TIME, digest_of(f"payload {number}"), report
-        )
-        for number, report in enumerate(reports, start=1)
-    ]
+from tests.support.factories import TIME, digest_of, make_report, recorded
 
 
 def only_track(*reports: Report) -> Track:

@@ -19,7 +19,7 @@ from harness.sealing.keys import Keys
 
 pytest.importorskip("evaluator.metrics")  # whose component may not be installed
 
-from tests.harness.runs_helpers import Organiser
+from tests.support.runs import Organiser
 
 SKILLS = {"strong": 0.8, "middling": 0.6, "weak": 0.3}
 

@@ -21,7 +21,7 @@ from harness.ranking.orders import exact, smallest_ranks
 from harness.ranking.rank_groups import groups, rank_bins, rank_counts
 from harness.ranking.significance import LEVEL, better, holm, opponents
 from harness.ranking.statistics import make_ranking, tau
-from tests.factories import digest_of, make_report
+from tests.support.factories import digest_of, make_report
 
 UP = {metric.key: metric.higher_is_better for metric in METRICS}
 

@@ -14,7 +14,7 @@ from harness.cli import main
 from harness.cli.app import out
 from harness.ledger import append, sign, verify_ledger, write_report
 from harness.sealing.keys import Keys
-from tests.factories import make_report
+from tests.support.factories import make_report
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_rank_computes_standings_and_says_what_it_did(
     busbench: Busbench, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("evaluator.metrics")
-    from tests.harness.runs_helpers import Organiser  # noqa: PLC0415
+    from tests.support.runs import Organiser  # noqa: PLC0415
 
     monkeypatch.setattr(out, "width", 160)
     organiser = Organiser(tmp_path, keys)

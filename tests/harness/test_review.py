@@ -17,11 +17,12 @@ from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.evaluation.review import Evidence, rescore, review_splits, scores_differ
 from harness.ledger import append, sign, verify_ledger
 from harness.sandbox import ProcessRunner
+from harness.sandbox.cached import Context
 from harness.splits import FrozenSplit, Reveal, reveal
 from harness.store import CaseStore
-from tests.factories import make_report
-from tests.harness.conftest import Evaluated
-from tests.harness.test_freeze import SECRET
+from tests.support.factories import make_report
+from tests.support.samples import SECRET
+from tests.support.small_challenge import Evaluated
 
 
 def run(*arguments: object) -> Result:
@@ -149,7 +150,9 @@ def rescored(evaluated: Evaluated, runs: Path) -> list[str]:
     challenge = evaluated.challenge
     return rescore(
         reports_of(evaluated),
-        *(runs, [challenge.bundles], challenge.keys, ProcessRunner(), challenge.settings),
+        runs,
+        [challenge.bundles],
+        Context(ProcessRunner(), challenge.settings, keys=challenge.keys.path),
     )
 
 

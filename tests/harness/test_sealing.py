@@ -13,7 +13,7 @@ from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, freeze
 from harness.store import CaseStore, write_store
-from tests.harness.test_freeze import SECRET, samples
+from tests.support.samples import SECRET, samples
 
 
 @pytest.fixture(scope="module")

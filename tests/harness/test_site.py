@@ -25,10 +25,10 @@ from harness.website.edition import Edition
 from harness.website.pages import render
 from harness.website.plots import plots
 from harness.website.shown import MOST, Shown
-from tests.conftest import ROOT
-from tests.factories import make_report
-from tests.harness.site_helpers import HOSTILE, Page, edition_of
-from tests.simulated import ENTRANTS, simulate
+from tests.support import ROOT
+from tests.support.factories import make_report
+from tests.support.simulated import ENTRANTS, simulate
+from tests.support.website import HOSTILE, Page, edition_of
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -22,10 +22,10 @@ from harness.ledger import append, sign
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.website import publish
-from tests.conftest import ROOT
-from tests.factories import make_report
-from tests.harness.site_helpers import HOSTILE
-from tests.simulated import simulate
+from tests.support import ROOT
+from tests.support.factories import make_report
+from tests.support.simulated import simulate
+from tests.support.website import HOSTILE
 
 SUB_PATH = "some/group/busbench"
 ROWS = "table[data-board] tbody tr:not(.divider)"

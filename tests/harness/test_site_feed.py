@@ -15,8 +15,8 @@ from harness.ledger import Retraction, append, rotate, sign, verify_ledger
 from harness.sealing.keys import Keys
 from harness.website.edition import Edition
 from harness.website.feeds import ENTRIES, feeds
-from tests.factories import TIME, make_report
-from tests.harness.site_helpers import HOSTILE
+from tests.support.factories import TIME, make_report
+from tests.support.website import HOSTILE
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 DAYS = [f"2026-11-{day:02}T12:00:00Z" for day in range(1, 31)]

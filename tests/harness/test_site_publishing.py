@@ -17,8 +17,8 @@ from harness.ledger import append, sign
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.website import publish, publishing
-from tests.conftest import ROOT
-from tests.factories import make_report
+from tests.support import ROOT
+from tests.support.factories import make_report
 
 PROGRAM = """
 import sys

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from evaluator.errors import BusbenchError
 from harness.splits import Subject, draw, quartiles, whole_groups
+from tests.support.cohort import LABELS, cohort_of, drawn
 
-LABELS = ("benign", "malignant", "normal")
 STORED = Path(__file__).with_name("stored_draw.json")
 
 
@@ -114,24 +114,6 @@ def test_a_case_in_two_groups_is_refused() -> None:
         whole_groups(["a"], [("a", "z")])
 
 
-def cohort_of(patients: int) -> tuple[list[Subject], tuple[tuple[str, ...], ...]]:
-    """A fixed cohort by arithmetic alone, for what is stored beside this test."""
-    subjects, groups = [], []
-    for number in range(patients):
-        label = LABELS[(number * 7) % 10 % 3]
-        group = tuple(f"p{number:03d}-{view}" for view in range(1 + number * 3 % 4))
-        groups.append(group)
-        for view, case_id in enumerate(group):
-            area = 0 if label == "normal" else 100 + (number * 37 + view * 11) % 400
-            subjects.append(Subject(case_id, label, area))  # type: ignore[arg-type]
-    return subjects, tuple(groups)
-
-
-def drawn(patients: int = 80) -> dict[str, str]:
-    places = draw(*cohort_of(patients))
-    return {case_id: f"{place.part} {place.fold}" for case_id, place in sorted(places.items())}
-
-
 def test_the_draw_is_the_one_that_was_stored() -> None:
     """A failure here means new bytes from old input: then RULES needs a new name."""
     assert drawn() == json.loads(STORED.read_text())
@@ -139,10 +121,7 @@ def test_the_draw_is_the_one_that_was_stored() -> None:
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
 def test_the_hash_seed_of_the_process_decides_nothing(hash_seed: str) -> None:
-    code = (
-        f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import test_split_draw as t; print(json.dumps(t.drawn()))"
-    )
+    code = "import json\nfrom tests.support.cohort import drawn\nprint(json.dumps(drawn()))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -11,8 +11,8 @@ import pytest
 from harness.audit import AuditReport, judge
 from harness.prepare import prepare
 from harness.splits import FrozenSplit, verify
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data"
 RAW = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA", "bus-uclm": "BUS-UCLM"}
 SPLITS = sorted(lock.parent for lock in ROOT.glob("splits/*/*/lock.json"))

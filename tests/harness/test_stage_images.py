@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from harness.challenge import Component, Images
-from harness.evaluation.evaluate import EvaluateSettings
+from harness.evaluation.stages import EvaluateSettings
 from harness.sandbox.images import build_context
 
 

@@ -20,8 +20,7 @@ from harness.ranking.board import rank
 from harness.ranking.cases import CaseTable
 from harness.ranking.names import latex
 from harness.ranking.statistics import make_ranking
-from tests.factories import TIME, digest_of, make_report
-from tests.harness.test_ranking import recorded
+from tests.support.factories import TIME, digest_of, make_report, recorded
 
 HOSTILE = [
     "<script>alert(1)</script>",

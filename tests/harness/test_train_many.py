@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from jobs_helpers import SealedTrack, run, seal_phantoms, write_recipe
 
 from evaluator.errors import BusbenchError
-from harness.cli.training import named_images
+from harness.cli.train import named_images
 from harness.ledger.provenance import trained_here
 from harness.submission import read_submission
+from tests.support.jobs import SealedTrack, run, seal_phantoms, write_recipe
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 DIGEST = "sha256:" + "a" * 64
@@ -62,7 +62,7 @@ def test_an_image_that_fails_on_a_cluster_holds_up_no_other_and_nothing_is_train
 
     other = write_recipe(tmp_path / "other.yaml", steps=4)
     refused = run("train", *images, *words(track, other, out))
-    assert "holds the result of another recipe or bundle" in " ".join(refused.stderr.split())
+    assert "is the result of another recipe, image or bundle" in " ".join(refused.stderr.split())
     assert (folder / "submission.yaml").stat().st_mtime_ns == made
 
 

@@ -11,21 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from containers_helpers import predicted_masks
-from factories import submission_document
-from infer_helpers import blur
-from make_bundle import make_bundle
 from PIL import Image
 
 from evaluator.contract import GroupScores, MetricSummary, Scores
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge
 from harness.cli.show import print_validation
-from harness.evaluation.validation import Validation, merge, one_a_fold, validate
-from harness.sandbox import ProcessRunner
+from harness.evaluation.validation import ValidateSubmission, Validation, merge, one_a_fold
+from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.training import TrainingSet
+from tests.support import ROOT
+from tests.support.containers import predicted_masks
+from tests.support.factories import submission_document
+from tests.support.inference import blur
+from tests.support.training_bundle import make_bundle
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 2
 
 
@@ -39,6 +39,13 @@ def hand_in(folder: Path, *models: bytes) -> Path:
     return folder
 
 
+def validated(folder: Path, bundle: Path) -> Validation:
+    environment = ExecutionEnvironment("process", Challenge())
+    job = ValidateSubmission.of(folder, bundle, bundle.parent / "runs", environment)
+    run_job(job)
+    return job.finished()
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("val") / "training", 16, folds=FOLDS)
@@ -47,7 +54,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def validation(bundle: Path) -> Validation:
     folder = hand_in(bundle.parent / "submission", *(blur(fold + 1) for fold in range(FOLDS)))
-    return validate(folder, bundle, bundle.parent / "runs", ProcessRunner(), Challenge())
+    return validated(folder, bundle)
 
 
 def of_fold(bundle: Path, fold: int) -> set[str]:
@@ -85,9 +92,7 @@ def _dice(mask: np.ndarray, path: Path) -> float:
 
 def test_a_finished_run_is_not_run_again(validation: Validation, bundle: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in validation.folder.rglob("*.bits")}
-    again = validate(
-        bundle.parent / "submission", bundle, bundle.parent / "runs", ProcessRunner(), Challenge()
-    )
+    again = validated(bundle.parent / "submission", bundle)
     assert again.scores == validation.scores
     assert {p: p.stat().st_mtime_ns for p in validation.folder.rglob("*.bits")} == before
 

@@ -18,9 +18,9 @@ from evaluator.files import canonical_json, sha256_bytes
 from harness.ledger import Ranking, Retraction, append, rotate, sign, verify_ledger
 from harness.splits import FrozenSplit, reveal
 from harness.store import CaseStore
-from tests.factories import make_report
-from tests.harness.conftest import Evaluated
-from tests.harness.test_freeze import SECRET
+from tests.support.factories import make_report
+from tests.support.samples import SECRET
+from tests.support.small_challenge import Evaluated
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "verify.md"
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from make_bundle import make_bundle
+
+from tests.support.training_bundle import make_bundle
 
 
 @pytest.fixture(scope="session", autouse=True)

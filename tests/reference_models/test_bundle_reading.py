@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_bundle import HEADER, read_rows, write_table
 from PIL import Image
 
 from reference_models.config import InputSettings
 from reference_models.data import load_pictures, open_bundle
 from reference_models.errors import BundleError
+from tests.support.training_bundle import HEADER, read_rows, write_table
 
 INPUT = InputSettings(height=32, width=48)
 

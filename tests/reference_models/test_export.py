@@ -10,7 +10,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from make_bundle import ellipse
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,7 +19,8 @@ from reference_models.errors import TrainingError
 from reference_models.export import OPSET, TOLERANCE, Exported, export_network
 from reference_models.letterbox import letterbox
 from reference_models.networks import build
-from tests.corpus.honest import submission
+from tests.support.corpus.honest import submission
+from tests.support.training_bundle import ellipse
 
 # name: side of the images it is exported for, and the most nodes that its graph may have. Sides are
 # small, for speed; at 224 the same is measured by `python -m benchmarks.networks`.

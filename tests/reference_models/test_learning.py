@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from make_bundle import make_bundle
 from torch import Tensor
 
 from reference_models.batches import Batches
@@ -17,6 +16,7 @@ from reference_models.export import TOLERANCE, export_network
 from reference_models.machine import prepare_machine
 from reference_models.networks import NETWORKS
 from reference_models.run import Run
+from tests.support.training_bundle import make_bundle
 
 STILL = AugmentSettings(flip=0, shift=0, scale=0, rotate=0, brightness=0, contrast=0)
 

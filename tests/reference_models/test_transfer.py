@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from make_bundle import make_bundle
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +27,7 @@ from reference_models.run import build_network
 from reference_models.submission import Titles
 from reference_models.transfer import Start, read_start
 from reference_models.weights import from_flax, write_weights
+from tests.support.training_bundle import make_bundle
 
 SMALL = InputSettings(height=32, width=32)
 

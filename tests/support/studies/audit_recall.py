@@ -2,7 +2,7 @@
 
 Every image of the three real subsets gets one copy of one kind; originals and copies are written
 to one store, and the audit looks at all of them without knowing patients. Run from the project's
-root: `python -m benchmarks.audit_recall --data ../shared/data`.
+root: `python -m tests.support.studies.audit_recall --data ../shared/data`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.audit_plants import KINDS
-from benchmarks.audit_real import natural_links, planted, real_samples
 from harness.audit import audit, connected_groups
 from harness.store import write_store
+from tests.support.studies.audit_plants import KINDS
+from tests.support.studies.audit_real import natural_links, planted, real_samples
 
 
 def main() -> None:

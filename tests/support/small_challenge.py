@@ -14,13 +14,13 @@ from evaluator.contract import InputSpec, ModelFile, OutputSpec, Submission, wri
 from evaluator.files import sha256_bytes
 from harness.audit import audit
 from harness.challenge import Challenge, Track
-from harness.evaluation.evaluate import Evaluation, evaluate
-from harness.sandbox import ProcessRunner
+from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
+from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze
 from harness.store import write_store
-from tests.harness.test_freeze import SECRET, samples
+from tests.support.samples import SECRET, samples
 
 SIDE = 32
 
@@ -49,8 +49,23 @@ class SmallChallenge:
         return Challenge(tracks={"phantom": Track(dataset="phantom", split_version="v1")})
 
     def evaluate(self, submission: Path, runs: Path) -> Evaluation:
-        runner = ProcessRunner()
-        return evaluate(submission, self.bundles, self.keys, runs, runner, self.settings)
+        job = self.job(submission, runs)
+        run_job(job)
+        return job.finished()
+
+    def job(self, submission: Path, runs: Path) -> EvaluateSubmission:
+        environment = ExecutionEnvironment("process", self.settings, self.keys.path)
+        return EvaluateSubmission.of(submission, self.bundles, runs, environment)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A small challenge with one evaluated submission and its ledger."""
+
+    challenge: SmallChallenge
+    runs: Path
+    ledger: Path
+    report: Path
 
 
 def model_bytes(bias: float) -> bytes:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.audit_plants import KINDS
 from harness.prepare import prepare
 from harness.store import CaseStore, Sample
+from tests.support.studies.audit_plants import KINDS
 
 RAW = {"busbra": "BUSBRA", "busi": "Dataset_BUSI_with_GT", "bus-uclm": "BUS-UCLM"}
 

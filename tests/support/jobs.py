@@ -20,8 +20,8 @@ from harness.prepare import prepare
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze, make_secret
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "input: {height: 32, width: 32}\nbatch: 4\ncheckpoint_seconds: 0\n"
 
 

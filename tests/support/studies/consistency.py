@@ -1,6 +1,6 @@
 """Does the consistency gap tell a network that remembers from one that looks?
 
-    python -m benchmarks.consistency --data ../shared/data
+    python -m tests.support.studies.consistency --data ../shared/data
 
 prepares, splits and seals each release found there, evaluates honest networks and memorisers on it
 as any submission (gate, infer, score) and prints the table of docs/consistency.md in Markdown.
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.memorisers import Picture, memoriser, mirrored, moved, segmenter, submission
 from evaluator.backends import InferSettings
 from evaluator.contract import CountedModel, MetricSummary, Scores, Submission, write
 from evaluator.gate import GateLimits, inspect
@@ -33,6 +32,14 @@ from harness.sealing.keys import Keys
 from harness.splits import freeze
 from harness.store import CaseStore
 from harness.training.train import TrainSettings, train
+from tests.support.studies.memorisers import (
+    Picture,
+    memoriser,
+    mirrored,
+    moved,
+    segmenter,
+    submission,
+)
 
 FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA"}
 COPIES = (4, 16, 64)  # moved copies that the best-prepared attackers store of every picture

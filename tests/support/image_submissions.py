@@ -22,11 +22,11 @@ import docker
 import pytest
 import requests
 import yaml
-from factories import make_training_bundle, submission_document
-from infer_helpers import blur
 
 from evaluator.contract import write
 from evaluator.files import sha256_bytes
+from tests.support.factories import make_training_bundle, submission_document
+from tests.support.inference import blur
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "busbench" / "debian"
 MODEL = blur()

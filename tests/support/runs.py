@@ -17,7 +17,7 @@ from harness.evaluation.evaluate import REPORT
 from harness.ledger import append, sign, write_report
 from harness.ranking.record import CASES
 from harness.sealing.keys import Keys
-from tests.factories import digest_of, make_report
+from tests.support.factories import digest_of, make_report
 
 
 @dataclass

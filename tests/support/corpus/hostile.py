@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from tests.corpus.honest import IR, OPSET, SIZE, constant, model_of, tiny, value, weights
+from tests.support.corpus.honest import IR, OPSET, SIZE, constant, model_of, tiny, value, weights
 
 Built = bytes | None
 IMPORTS = [helper.make_opsetid("", OPSET), helper.make_opsetid("evil", 1)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -12,15 +14,16 @@ import yaml
 from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
+from evaluator.progress import Progress
 from harness.challenge import Phase
 from harness.cli import app
 from harness.cli import verbs as _verbs  # noqa: F401  registers them
-from harness.evaluation.evaluate import Evaluation
+from harness.evaluation.evaluate import EvaluateSubmission
+from harness.execution import run_job
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
-from harness.quotas.submit import Accepted, RefusedError, submit
-from harness.submission import read_submission
-from tests.harness.conftest import Evaluated
+from harness.quotas.recording import Accepted, LedgerRecorder, RefusedError
+from tests.support.small_challenge import Evaluated
 
 DAY = date(2026, 3, 1)
 PHASE = Phase(
@@ -35,18 +38,35 @@ def own(evaluated: Evaluated, tmp_path: Path) -> Evaluated:
     return Evaluated(evaluated.challenge, runs, tmp_path / "ledger.jsonl", evaluated.report)
 
 
-def hand_in(own: Evaluated, day: date = DAY, fails: BusbenchError | None = None) -> Accepted:
-    submission = own.challenge.root / "submission"
+@dataclass(frozen=True)
+class Failing(EvaluateSubmission):
+    """An evaluation that fails when it is run."""
 
-    def evaluate() -> Evaluation:
-        if fails is not None:
-            raise fails
-        return own.challenge.evaluate(submission, own.runs)
+    error: BusbenchError | None = None
 
-    settings = own.challenge.settings.model_copy(update={"phases": (PHASE,)})
-    return submit(
-        read_submission(submission), own.ledger, own.challenge.keys, settings, evaluate, day
-    )
+    def run(self, progress: Progress) -> None:
+        assert self.error is not None
+        raise self.error
+
+
+def hand_in(
+    own: Evaluated,
+    day: date = DAY,
+    fails: BusbenchError | None = None,
+    phases: tuple[Phase, ...] = (PHASE,),
+) -> Accepted:
+    """Evaluate and record the one submission; `fails`: its evaluation was never done, and fails."""
+    settings = own.challenge.settings.model_copy(update={"phases": phases})
+    job = own.challenge.job(own.challenge.root / "submission", own.runs)
+    if fails is not None:
+        fields = {f.name: getattr(job, f.name) for f in dataclasses.fields(job)}
+        job = Failing(**{**fields, "runs": own.runs.parent / "none"}, error=fails)
+    recorder = LedgerRecorder(own.challenge.keys, own.ledger, settings, day=day)
+    try:
+        run_job(job, recorder=recorder)
+    except BusbenchError as error:
+        raise recorder.refused.get(job.key, error) from error
+    return recorder.accepted[job.key]
 
 
 def test_a_team_gets_rounded_numbers_and_the_ledger_exact_ones(own: Evaluated) -> None:
@@ -102,14 +122,17 @@ def test_a_site_with_exact_results_waits_for_their_day(
 
 
 def test_per_case_results_come_when_they_open(own: Evaluated) -> None:
-    settings = own.challenge.settings  # no phases: everything is open
-    submission = own.challenge.root / "submission"
-    accepted = submit(
-        read_submission(submission),
-        own.ledger,
-        own.challenge.keys,
-        settings,
-        lambda: own.challenge.evaluate(submission, own.runs),
-        DAY,
-    )
+    accepted = hand_in(own, phases=())  # everything is open
     assert {path.name for path in accepted.folder.iterdir()} == {"feedback.json", "cases.parquet"}
+
+
+def test_a_recorded_submission_never_ends_in_phase_closed(own: Evaluated) -> None:
+    hand_in(own)
+    recorder = LedgerRecorder(
+        own.challenge.keys,
+        own.ledger,
+        own.challenge.settings.model_copy(update={"phases": (PHASE,)}),
+        day=date(2026, 5, 1),
+    )
+    run_job(own.challenge.job(own.challenge.root / "submission", own.runs), recorder=recorder)
+    assert not recorder.accepted and len(verify_ledger(own.ledger).reports) == 1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from evaluator.errors import BusbenchError
 from harness.challenge import Phase
 from harness.quotas.policy import Submitted, admit, show
-from tests.factories import digest_of, make_report
+from tests.support.factories import digest_of, make_report
 
 CASES = 174  # lesions of the BUS-BRA subset's test part
 GOOD, BAD = 0.9, 0.6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from evaluator.contract import (
@@ -17,6 +17,7 @@ from evaluator.contract import (
     Scores,
     TrainingBundle,
 )
+from harness.ledger import RecordedReport
 
 # When entries of tests are recorded that no clock is asked for.
 TIME = "2026-11-01T12:00:00Z"
@@ -181,3 +182,13 @@ def make_report(
             trained_here=trained_here,
         ),
     )
+
+
+def recorded(reports: Sequence[Report]) -> list[RecordedReport]:
+    """Reports as a verified ledger gives them, in their order."""
+    return [
+        RecordedReport(
+            number, digest_of(f"entry {number}"), TIME, digest_of(f"payload {number}"), report
+        )
+        for number, report in enumerate(reports, start=1)
+    ]

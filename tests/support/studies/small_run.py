@@ -1,10 +1,10 @@
-"""Does the simulation foretell a real run? A challenge in small: submissions, a cluster, a ledger.
+"""A challenge in small, held against what the simulation says: submissions, a cluster, a ledger.
 
-    python -m benchmarks.small_run [--submissions 24] [--cluster local:2] [--runner docker]
+    python -m tests.support.studies.small_run [--submissions 24] [--cluster local:2]
 
 Phantoms are generated and sealed, a small network is trained for a few steps, and handed in under
 many names. A pilot of four is evaluated and tells what a job takes, what a start takes and what a
-run leaves; from that, `benchmarks.capacity` foretells the rest. Then the rest is run.
+run leaves; from that, `tests.support.studies.capacity` foretells the rest. Then the rest is run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.capacity import Load, simulate
-from benchmarks.timing import machine
+from evaluator.hardware import device_name
 from evaluator.progress import quiet
 from harness.audit import audit
 from harness.datasets import phantom
@@ -27,8 +26,9 @@ from harness.prepare import prepare
 from harness.sealing.bundle import Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze, make_secret
+from tests.support import ROOT
+from tests.support.studies.capacity import Load, simulate
 
-ROOT = Path(__file__).resolve().parents[1]
 PATIENTS, FOLDS, PILOT = 40, 2, 4
 RECIPE = """network: unext
 steps: 4
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--runner", default="docker")
     args = parser.parse_args()
     slots = int(args.cluster.rpartition(":")[2])
-    print(machine(), file=sys.stderr)
+    print(device_name("cpu"), file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="busbench-small-run-") as name:
         place = Place(Path(name), args.cluster, args.runner)
         submission = make_challenge(place.root)

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs_helpers import WriteWord, processes
-
 from harness.execution import Chain, open_executor, run_chains
 from harness.execution.scheduler import RunProgress
+from tests.support.jobs import WriteWord, processes
 
 
 def get_done(cluster: str, jobs: list[WriteWord], **more: bool) -> RunProgress:

@@ -21,7 +21,7 @@ from harness.ranking import METRICS as RANKED
 from harness.ranking.cases import CaseTable
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
-from tests.factories import digest_of, make_report
+from tests.support.factories import digest_of, make_report
 
 FOLDS = 2
 

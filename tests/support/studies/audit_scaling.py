@@ -1,7 +1,7 @@
 """How does the audit's time grow? 200, 400, 800 and 1,600 images.
 
 Real images of the three subsets, drawn; beyond their number, planted copies. Run from the
-project's root: `python -m benchmarks.audit_scaling --data ../shared/data`.
+project's root: `python -m tests.support.studies.audit_scaling --data ../shared/data`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.audit_real import planted, real_samples
 from harness.audit import audit
 from harness.store import write_store
+from tests.support.studies.audit_real import planted, real_samples
 
 SIZES = (200, 400, 800, 1600)
 

@@ -1,6 +1,6 @@
 """How many slots does a challenge need, and what breaks first? A small simulation.
 
-    python -m benchmarks.capacity [--seconds 40] [--append 0.02 0.0006]
+    python -m tests.support.studies.capacity [--seconds 40] [--append 0.02 0.0006]
 
 Submissions arrive by chance, more by day than by night; each takes a free slot, or waits its turn.
 A result is then recorded by one writer, whose append takes longer the longer the ledger is, because

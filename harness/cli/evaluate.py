@@ -1,0 +1,168 @@
+"""`busbench check` and `busbench evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluator.errors import BusbenchError, Code
+from harness.challenge import load_challenge
+from harness.cli.app import app, out, print_json
+from harness.cli.options import (
+    Backend,
+    ChallengeOption,
+    ClusterOption,
+    InferDevice,
+    InputsOption,
+    JsonOption,
+    OptionalKeys,
+    Part,
+    RunnerName,
+    RunnerOption,
+    make_runner,
+    read_batch_size,
+)
+from harness.cli.progress import bars
+from harness.cli.run_view import do_jobs, failures
+from harness.cli.show import print_report, print_validation, print_verdict
+from harness.evaluation.evaluate import EvaluateSubmission
+from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.stages import check as check_submission
+from harness.evaluation.validation import ValidateSubmission
+from harness.execution import ExecutionEnvironment
+from harness.quotas.recording import LedgerRecorder
+from harness.sandbox.cached import Context
+from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys
+
+
+@app.command()
+def check(
+    submission: Annotated[Path, typer.Argument(help="The submission folder.")],
+    runner: RunnerOption = RunnerName.DOCKER,
+    challenge: ChallengeOption = None,
+    log: Annotated[Path | None, typer.Option(help="Write the gate's whole log here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell whether the evaluator would take a submission; labels are never touched.
+
+    Example: busbench check my-submission --log gate.log
+    """
+    settings = load_challenge(challenge)
+    with bars() as progress:
+        context = Context(make_runner(runner, settings, progress), settings, progress)
+        verdict = check_submission(submission, context, log)
+    print_json(verdict.document()) if as_json else print_verdict(verdict)
+
+
+@app.command()
+def evaluate(
+    submission: Annotated[
+        list[Path], typer.Argument(help="The submission's folder, or those of many.")
+    ],
+    bundle: Annotated[
+        Path, typer.Option(help="The folder with both bundles; for val, the training bundle.")
+    ],
+    keys: OptionalKeys = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where runs are kept; private.")] = Path(
+        "runs"
+    ),
+    part: Annotated[
+        Part,
+        typer.Option(help="test: the sealed test set; val: each fold's own validation cases."),
+    ] = Part.TEST,
+    ledger: Annotated[Path | None, typer.Option(help="Append the result to this ledger.")] = None,
+    device: InferDevice = InferDevice.CPU,
+    batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
+    backend: Backend = Backend.ONNXRUNTIME,
+    cluster: ClusterOption = None,
+    inputs: InputsOption = None,
+    runner: RunnerOption = RunnerName.DOCKER,
+    challenge: ChallengeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a submission on the sealed test set: gate, infer, score, sign.
+
+    With --ledger, quotas and phases of challenge.yaml apply, and what the team may read is kept
+    apart from the rest. Each submission is a job, here or on a --cluster; one that fails holds up
+    no other.
+
+    With --part val: the same gate, inference and scoring on the validation folds of the training
+    bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, and
+    keeps every log whole. Run either again after an interruption: finished stages are kept.
+
+    Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
+
+    Example: busbench evaluate submission --bundle training --part val
+    """
+    settings = load_challenge(challenge)
+    how = EvaluateSettings(device.value, read_batch_size(batch_size), backend.value)
+    environment = ExecutionEnvironment(runner.value, settings, keys)
+    if part is Part.VAL:
+        _require_public(keys, ledger)
+        validations = [
+            ValidateSubmission.of(each, bundle, out_dir, environment, settings=how, address=inputs)
+            for each in submission
+        ]
+        return _validate(validations, cluster, as_json)
+    if keys is None:
+        message = "The sealed test set is opened with --keys."
+        raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
+    bundles = Bundles.open(bundle)
+    jobs = [
+        EvaluateSubmission.of(each, bundles, out_dir, environment, settings=how, address=inputs)
+        for each in submission
+    ]
+    recorder = None if ledger is None else LedgerRecorder(Keys.open(keys), ledger, settings)
+    return _evaluate(jobs, recorder, cluster, as_json)
+
+
+def _require_public(keys: Path | None, ledger: Path | None) -> None:
+    if ledger is not None or keys is not None:
+        message, remedy = (
+            "--part val takes no keys and no ledger.",
+            "Leave --keys and --ledger out.",
+        )
+        raise BusbenchError(Code.USAGE, message, remedy)
+
+
+def _evaluate(
+    jobs: list[EvaluateSubmission],
+    recorder: LedgerRecorder | None,
+    cluster: str | None,
+    as_json: bool,
+) -> None:
+    done, state = do_jobs(jobs, cluster, recorder)
+    results = [job.finished() for job in done]
+    if as_json and len(jobs) == 1:
+        print_json(results[0].report.document())
+    elif as_json:
+        reports = [result.report.document() for result in results]
+        print_json({"reports": reports, "failed": failures(state)})
+    else:
+        for job, result in zip(done, results, strict=True):
+            print_report(result)
+            if recorder is not None and (accepted := recorder.accepted.get(job.key)):
+                out.print(f"for the team     {accepted.folder}", soft_wrap=True)
+    if state.failed:
+        raise typer.Exit(state.status)
+
+
+def _validate(jobs: list[ValidateSubmission], cluster: str | None, as_json: bool) -> None:
+    done, state = do_jobs(jobs, cluster)
+    results = [job.finished() for job in done]
+    if as_json and len(jobs) == 1:
+        print_json(results[0].scores.document())
+    elif as_json:
+        scores = [
+            {"submission": result.submission.document(), "scores": result.scores.document()}
+            for result in results
+        ]
+        print_json({"validations": scores, "failed": failures(state)})
+    else:
+        for result in results:
+            print_validation(result)
+    if state.failed:
+        raise typer.Exit(state.status)

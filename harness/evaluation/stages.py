@@ -1,0 +1,208 @@
+"""Stages of an evaluation: the command, the inputs and the limits of each container.
+
+The wall between them is here: the model sees images and no labels, the scorer labels and no model.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from evaluator.contract import GateVerdict, read
+from evaluator.errors import BusbenchError, Code, Fault
+from harness.challenge import Challenge, Component
+from harness.sandbox import Runner, Stage
+from harness.sandbox.cached import Context
+from harness.sandbox.images import sources_digest
+from harness.sandbox.stage import StageName
+from harness.submission import take
+
+CASES = Path("score", "cases.parquet")  # of a run; `evaluator.score` writes it
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How inference is run; the device is used or refused, never changed silently."""
+
+    device: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    batch_size: int | Literal["auto"] = "auto"
+    backend: Literal["onnxruntime", "triton"] = "onnxruntime"
+
+    @property
+    def component(self) -> Component:
+        """The image that the model runs in: a Triton server comes in the image of its client, whose
+        container has no network to reach another; CUDA's libraries, which are large, in another."""
+        if self.backend == "triton":
+            return "triton"
+        return "infer" if self.device == "cpu" else "infer-gpu"
+
+    @property
+    def components(self) -> Mapping[str, Component]:
+        """The image of each stage; first that of inference, which may need a device."""
+        return {"infer": self.component, "gate": "infer", "score": "score"}
+
+    def identify(self, runner: Runner) -> dict[str, str]:
+        """What each stage runs: an image id, or the process and its version."""
+        return {stage: runner.identify(image) for stage, image in self.components.items()}
+
+    def decides(self, runner: str, challenge: Challenge) -> dict[str, Any]:
+        """What of an evaluation's code and settings decides its result, for a job's key."""
+        sources = {
+            stage: sources_digest(image, challenge.images)
+            for stage, image in self.components.items()
+        }
+        return {"evaluator": sources, "runner": runner, "settings": asdict(self)}
+
+
+@dataclass(frozen=True)
+class SealedFiles:
+    """Sealed cases and the two keys that open them, each readable for a container's user."""
+
+    images: Path
+    image_key: Path
+    labels: Path
+    label_key: Path
+
+
+def check(folder: Path, context: Context, log: Path | None = None) -> GateVerdict:
+    """Run the gate on a submission folder, without any label.
+
+    Args:
+        log: where the gate's whole log goes.
+
+    Raises:
+        BusbenchError: `submission-invalid` or `gate-refused`, with the reason.
+    """
+    with tempfile.TemporaryDirectory(prefix="busbench-check-") as name:
+        work = Path(name)
+        take(folder, work / "submission")
+        context.run_once(replace(gate_stage(work, context.challenge), log=log))
+        return read_verdict(work)
+
+
+def infer_and_score(
+    folder: Path, files: SealedFiles, settings: EvaluateSettings, context: Context
+) -> None:
+    """Run the model of `folder`, whose submission passed the gate, and score its masks.
+
+    Before a submission is blamed for inference, a container without it tries whether the key, the
+    images and the device are there: what the stage itself says of them is not believed.
+    """
+    infer = infer_stage(folder, files, settings=settings, challenge=context.challenge)
+    try:
+        context.run_once(infer)
+    except BusbenchError as error:
+        if error.fault is Fault.SUBMISSION:
+            with tempfile.TemporaryDirectory(prefix="busbench-ready-") as name:
+                ready = replace(ready_stage(infer, settings), output=Path(name))
+                context.runner.run(ready, context.progress)
+        raise
+    score = score_stage(
+        folder / "infer",
+        folder,
+        labels=files.labels,
+        key=files.label_key,
+        challenge=context.challenge,
+    )
+    context.run_once(score)
+
+
+def gate_stage(folder: Path, challenge: Challenge) -> Stage:
+    """The gate, which sees the submission alone; it writes to `folder/gate`."""
+    return Stage(
+        name="gate",
+        component="infer",
+        command=_command("gate", submission="{submission}", out="{out}"),
+        inputs={"submission": folder / "submission"},
+        output=folder / "gate",
+        limits=challenge.limits.gate,
+        log=folder / "gate.log",
+    )
+
+
+def read_verdict(folder: Path) -> GateVerdict:
+    """The verdict that a finished gate stage left in `folder/gate`."""
+    remedy = "Run the same command again."
+    return read(GateVerdict, folder / "gate" / "gate.json", Code.STAGE_CRASHED, remedy)
+
+
+def infer_stage(
+    folder: Path, files: SealedFiles, *, settings: EvaluateSettings, challenge: Challenge
+) -> Stage:
+    """The model, which sees images and no labels; it writes to `folder/infer`.
+
+    Args:
+        folder: of the run; its `submission` has passed the gate, whose verdict is in `gate`.
+    """
+    limits = challenge.limits.infer
+    submission = _command("infer", submission="{submission}", gate="{gate}/gate.json")
+    return Stage(
+        name="infer",
+        component=settings.component,
+        command=(*submission, *_on_images(settings, limits.cpus)),
+        inputs={
+            "submission": folder / "submission",
+            "gate": folder / "gate",
+            "images": files.images,
+            "key": files.image_key,
+        },
+        output=folder / "infer",
+        limits=limits,
+        gpu=settings.device != "cpu",
+        log=folder / "infer.log",
+    )
+
+
+def ready_stage(infer: Stage, settings: EvaluateSettings) -> Stage:
+    """As `infer`, but without anything of a participant's: what it says can be believed."""
+    return replace(
+        infer,
+        name="ready",
+        command=("ready", *_on_images(settings, infer.limits.cpus)),
+        inputs={name: infer.inputs[name] for name in ("images", "key")},
+        log=infer.output.with_name("ready.log"),
+    )
+
+
+def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
+    return _command(
+        images="{images}",
+        key="{key}",
+        out="{out}",
+        device=settings.device,
+        threads=max(1, int(cpus)),
+        batch_size=settings.batch_size,
+        backend=settings.backend,
+    )
+
+
+def _command(*name: str, **options: str | int) -> tuple[str, ...]:
+    words = ((f"--{option.replace('_', '-')}", str(value)) for option, value in options.items())
+    return (*name, *(word for pair in words for word in pair))
+
+
+def score_stage(
+    predictions: Path, folder: Path, *, labels: Path, key: Path, challenge: Challenge
+) -> Stage:
+    """The scorer, which sees predictions and labels and no model; it writes to `folder/score`."""
+    return Stage(
+        name="score",
+        component="score",
+        command=_command(
+            "score", predictions="{predictions}", labels="{labels}", key="{key}", out="{out}"
+        ),
+        inputs={"predictions": predictions, "labels": labels, "key": key},
+        output=folder / "score",
+        limits=challenge.limits.score,
+        log=folder / "score.log",
+    )
+
+
+def begun_stage(folder: Path) -> StageName | None:
+    """The stage of an evaluation in `folder` that was begun and never ended."""
+    stages: tuple[StageName, ...] = ("gate", "infer", "score")
+    begun = (name for name in stages if (folder / f"{name}.partial").exists())
+    return next(begun, None)

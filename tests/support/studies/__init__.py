@@ -1,0 +1,1 @@
+"""Experiments whose numbers the documentation states, and whose parts the tests hold to account."""
