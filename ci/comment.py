@@ -1,4 +1,4 @@
-"""What does the pull request's comment say? Only what the feedback policy lets a team see."""
+"""Comments on pull requests: only what the feedback policy lets a team see."""
 
 from __future__ import annotations
 

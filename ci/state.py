@@ -1,4 +1,4 @@
-"""Where does the organiser's machine keep what no pull request may see?
+"""The organiser's folder: what no pull request may see.
 
 STATE/keys/                 the organiser's keys
 STATE/bundles/<track>/      what `busbench seal` made

@@ -154,6 +154,27 @@ def test_a_declaration_that_agrees_or_none_at_all_lets_all_pass(
     assert busbench(*words_of(verb, small, tmp_path / "bound")).status == 0
 
 
+def test_what_is_finished_is_not_taken_either_once_the_declaration_is_another(
+    busbench: Busbench, small: SmallChallenge, tmp_path: Path
+) -> None:
+    words = words_of("evaluate", small, tmp_path / "runs")
+    assert busbench(*words).status == 0
+    declare(tmp_path, phantom=TRACK | {"split_version": "v2"})
+    assert busbench(*words).status == 20
+    assert busbench(*words, "--json").status == 20
+
+
+def test_a_benchmark_on_another_track_than_declared_trains_nothing(
+    busbench: Busbench, small: SmallChallenge, tmp_path: Path
+) -> None:
+    declare(tmp_path, phantom=TRACK | {"folds": 4})
+    words = ("--networks", "unext", "--tracks", small.root / "bundles", "--runner", "process")
+    keys = ("--keys", small.root / "keys")
+    result = busbench("benchmark", *words, *keys, "--out", tmp_path / "bench")
+    assert says(result, "the folds of track phantom", 4, 5)
+    assert not list((tmp_path / "bench").glob("phantom/**/*.onnx"))
+
+
 def test_a_wrong_declaration_takes_no_quota(
     busbench: Busbench, small: SmallChallenge, tmp_path: Path
 ) -> None:
