@@ -1,4 +1,4 @@
-"""Which pages follow from the code? File formats and error codes; run it after changing either.
+"""Pages that follow from the code: file formats and error codes. Run it after changing either.
 
 python docs/generate.py            write docs/formats.md, docs/errors.md and docs/schemas/
 python docs/generate.py --check    say which of them are out of date, and fail
@@ -18,13 +18,25 @@ from evaluator.contract import Contract
 from evaluator.errors import CODES, Fault
 
 DOCS = Path(__file__).resolve().parent
-sys.path.append(str(DOCS.parent))  # `ci` is not installed with the rooms
+sys.path.append(str(DOCS.parent))  # `ci` is not installed with the other packages
 NOTE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
-# Imported for the documents that they declare; others need a room's extra, or run something.
-ROOMS = {
-    "evaluator": ("contract",),
-    "harness": ("challenge", "ledger", "ranking", "feedback", "jobs"),
-    "ci": ("proposal",),
+# Imported for the documents that they declare; others need an extra, or run something.
+DECLARE = {
+    "evaluator": {"contract"},
+    "harness": {
+        "audit",
+        "challenge",
+        "execution",
+        "ledger",
+        "quotas",
+        "ranking",
+        "sandbox",
+        "sealing",
+        "splits",
+        "store",
+        "submission",
+    },
+    "ci": {"proposal"},
 }
 ACTS = {
     Fault.USAGE: "you: the command line",
@@ -46,10 +58,10 @@ def pages() -> dict[Path, str]:
 
 def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
     """(kind, JSON Schema) of every contract that carries a `schema` of its own."""
-    for room, wanted in ROOMS.items():
-        package = importlib.import_module(room)
-        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
-            if module.name.split(".")[1] in wanted:
+    for name, declare in DECLARE.items():
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if module.name.split(".")[1] in declare:
                 importlib.import_module(module.name)
     for model in _subclasses(Contract):
         schema = model.model_json_schema(by_alias=True)
@@ -59,7 +71,7 @@ def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _suffix(schema: dict[str, Any]) -> str:
-    """What tells documents of one schema apart: a ledger's entries by their kind."""
+    """What distinguishes documents of one schema: the kind of a ledger's entry."""
     kind = schema["properties"].get("kind", {}).get("const")
     return "" if kind is None else f"-{kind}"
 
@@ -86,9 +98,9 @@ def _errors() -> str:
 def _formats(kinds: dict[str, dict[str, Any]]) -> str:
     lines = [NOTE, "# File formats\n"]
     lines.append(
-        "What passes from one room to another is a file with a declared format, validated at both "
-        "ends. Unknown fields, NaN and infinity are refused. Digests are SHA-256 in lower-case "
-        "hexadecimal. JSON Schemas lie beside this page.\n"
+        "What passes from one trust domain to another is a file with a declared format, validated "
+        "at both ends. Unknown fields, NaN and infinity are refused. Digests are SHA-256 in "
+        "lower-case hexadecimal. JSON Schemas are beside this page.\n"
     )
     for kind, schema in kinds.items():
         about = str(schema.get("description", "")).strip()
@@ -109,16 +121,16 @@ def _is(value: dict[str, Any]) -> str:
     """A JSON Schema's type in a few words."""
     named = [value.get("additionalProperties"), *value.get("patternProperties", {}).values()]
     inner = [each for each in named if isinstance(each, dict)]
-    told = {
+    words = {
         "$ref": lambda: str(value["$ref"]).rsplit("/", 1)[1],
         "const": lambda: f"`{value['const']}`",
         "enum": lambda: ", ".join(f"`{each}`" for each in value["enum"]),
         "anyOf": lambda: " or ".join(dict.fromkeys(_is(each) for each in value["anyOf"])),
         "items": lambda: f"list of {_is(value['items'])}",
     }
-    for key, words in told.items():
+    for key, describe in words.items():
         if key in value:
-            return words()
+            return describe()
     return f"name → {_is(inner[0])}" if inner else str(value.get("type", "any"))
 
 

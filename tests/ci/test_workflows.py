@@ -1,4 +1,4 @@
-"""The workflows give no stranger a secret, a right or a moment on the organiser's machine."""
+"""Workflows: no stranger gets a secret, a right or a moment on the organiser's machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ci.proposal import Proposal, Teams
 from tests.support import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
-WORKFLOWS = sorted(FOLDER.glob("submission-*.yml"))
+WORKFLOWS = sorted(FOLDER.glob("*.yml"))
+SUBMISSION = [path for path in WORKFLOWS if path.stem.startswith("submission-")]
 GITLAB = ROOT / "ci" / "gitlab-ci.example.yml"
 
 
@@ -29,17 +30,20 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def steps(document: dict[str, Any]) -> list[dict[str, Any]]:
-    return [step for job in document["jobs"].values() for step in job["steps"]]
+    return [step for job in document["jobs"].values() for step in job.get("steps", ())]
 
 
-def test_there_are_three_workflows() -> None:
-    names = [path.stem.removeprefix("submission-") for path in WORKFLOWS]
-    assert names == ["check", "merge", "score"]
+def test_no_workflow_is_unknown_to_these_tests() -> None:
+    names = [path.stem for path in WORKFLOWS]
+    submission = ["submission-check", "submission-merge", "submission-score"]
+    assert names == ["release", *submission, "tests"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_action_is_pinned_by_its_commit(path: Path) -> None:
     for line in re.findall(r"uses: (.*)", path.read_text()):
+        if line.startswith("./"):  # of this repository, at the same commit
+            continue
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
 
 
@@ -49,6 +53,9 @@ def test_rights_are_given_job_by_job_and_none_to_the_machine_with_the_keys(path:
     assert document["permissions"] == {}
     assert "concurrency" in document
     for job in document["jobs"].values():
+        if "uses" in job:  # a workflow of this repository, whose jobs are looked at by themselves
+            assert job["permissions"] == {"contents": "read"}
+            continue
         assert "timeout-minutes" in job
         if "self-hosted" in job["runs-on"]:
             assert job["permissions"] == {"contents": "read"}
@@ -72,13 +79,26 @@ def test_what_a_stranger_starts_has_no_secret_and_not_our_machine() -> None:
             text = path.read_text()
             assert "secrets." not in text and "self-hosted" not in text
             assert "environment" not in text
-            assert document["jobs"]["check"]["permissions"] == {"contents": "read"}
+            for job in document["jobs"].values():
+                assert job["permissions"] == {"contents": "read"}
+
+
+def test_no_job_that_runs_our_code_may_write_a_release() -> None:
+    jobs = read(FOLDER / "release.yml")["jobs"]
+    writers = [name for name, job in jobs.items() if "write" in job["permissions"].values()]
+    assert writers == ["publish"]
+    publish = jobs["publish"]
+    assert not [step for step in publish["steps"] if "checkout" in step.get("uses", "")]
+    assert "python" not in str(publish) and "secrets." not in str(publish)
+    assert jobs["build"]["needs"] == "tests" and publish["needs"] == "build"
 
 
 def test_all_logic_is_in_scripts_that_exist() -> None:
     called = set()
     for path in (*WORKFLOWS, GITLAB):
         called |= set(re.findall(r"-m (ci\.\w+)", path.read_text()))
+        for script in re.findall(r"python (ci/\w+\.py)", path.read_text()):
+            assert (ROOT / script).is_file()
         for step in steps(read(path)) if path != GITLAB else ():
             assert len(step.get("run", "").splitlines()) <= 4
     assert called == {"ci.check_pr", "ci.score_pr", "ci.after_merge"}
@@ -88,7 +108,7 @@ def test_all_logic_is_in_scripts_that_exist() -> None:
 def test_scripts_take_the_options_that_workflows_give(module: str) -> None:
     command = [sys.executable, "-m", f"ci.{module}", "--help"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for path in (*WORKFLOWS, GITLAB):
+    for path in (*SUBMISSION, GITLAB):
         text = path.read_text().replace("\\\n", " ")
         text = re.sub(r"\n\s+(?=--)", " ", text)
         for call in re.findall(rf"-m ci\.{module}\b(.*)", text):

@@ -83,10 +83,10 @@ def test_the_page_accepts_what_is_true(published: Path, evaluated: Evaluated) ->
     verdict = verify_ledger(published / "ledger.jsonl")
     assert evaluated.challenge.keys.report.keyid in done.stdout
     assert "Signature Verified Successfully" in done.stdout
-    assert f"{verdict.entries} entries hold; head {verdict.head}" in done.stdout
+    assert f"{verdict.entries} entries are valid; head {verdict.head}" in done.stdout
     assert "phantom: bright by team: Dice" in done.stdout and "later by" in done.stdout
     assert "Müller: Dice" not in done.stdout  # retracted
-    assert "the lock holds" in done.stdout and "commitments open" in done.stdout
+    assert "the lock is unchanged" in done.stdout and "commitments match" in done.stdout
 
 
 def test_the_page_needs_no_busbench() -> None:
