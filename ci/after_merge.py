@@ -59,8 +59,8 @@ def record(machine: Machine, manifest: Change, merged: str) -> str:
     accepted = score(machine, checked, record=True, day=scored.day)
     assert accepted.appended is not None
     entry = accepted.appended.entry.number
-    told = "recorded as" if accepted.appended.new else "stands already as"
-    return f"{manifest.path} {told} entry {entry}"
+    state = "recorded as" if accepted.appended.new else "is already"
+    return f"{manifest.path} {state} entry {entry}"
 
 
 def _scored(machine: Machine, checked: Checked) -> Submitted | None:

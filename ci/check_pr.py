@@ -21,7 +21,7 @@ from evaluator.files import sha256_bytes
 from harness.challenge import Challenge, StatedTrack, check_track, load_challenge
 
 MAX_FILES = 64
-GUIDE = "docs/pull-requests.md shows what a pull request holds."
+GUIDE = "docs/pull-requests.md shows what a pull request contains."
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Repository:
         return bool(self._ask("status", "--porcelain", "--untracked-files=no"))
 
     def fetch(self, remote: str, reference: str) -> str:
-        """Fetch a reference and tell what it points to now.
+        """Fetch a reference; the commit that it points to now.
 
         Into a name of its own: several fetches at once would share FETCH_HEAD.
         """
@@ -84,7 +84,7 @@ class Repository:
         return blob if (mode, kind) == (REGULAR, "blob") else None
 
     def size(self, blob: str) -> int:
-        """How many bytes a blob holds."""
+        """The size of a blob in bytes."""
         return int(self._ask("cat-file", "-s", blob))
 
     def read(self, blob: str) -> bytes:
@@ -98,7 +98,7 @@ class Repository:
 
         Raises:
             BusbenchError: `extra-missing` where this machine has no Git LFS, `pull-request-refused`
-                where the remote does not hold the object.
+                where the remote lacks the object.
         """
         if shutil.which("git-lfs") is None:
             message = f"{name} lies in Git LFS, which is not installed on this machine."

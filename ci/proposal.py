@@ -30,7 +30,7 @@ from harness.quotas.policy import one_spelling
 TEAMS = "submissions/teams.yaml"
 MANIFEST = re.compile(rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})\.yaml")
 FILE = re.compile(rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})/(?P<file>{FILE_NAME})")
-# registry/name@sha256:digest; a tag may stand before the digest and means nothing
+# registry/name@sha256:digest; a tag may come before the digest and means nothing
 ImageReference = Annotated[
     str,
     StringConstraints(
@@ -55,7 +55,7 @@ class Image(Contract):
     """An image that trains, leaving `submission.yaml` and ONNX files in its output."""
 
     reference: ImageReference
-    command: tuple[Word, ...] = Field(default=(), max_length=32)  # may hold {bundle} and {out}
+    command: tuple[Word, ...] = Field(default=(), max_length=32)  # may contain {bundle} and {out}
 
 
 class Proposal(Contract):

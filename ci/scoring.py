@@ -63,7 +63,7 @@ def score(machine: Machine, checked: Checked, *, record: bool, day: date | None 
 
     Args:
         record: whether the ledger gets the report now.
-        day: the UTC day of handing in; today unless told.
+        day: the UTC day of handing in; today unless given.
     """
     state, place = machine.state, place_of(machine, checked)
     bundles = state.bundles(checked.proposal.track)
@@ -102,7 +102,7 @@ def handed_in(machine: Machine, checked: Checked) -> HandedIn:
 
 
 def _decides(checked: Checked) -> Digest:
-    """A digest of all that decides a submission's files, wherever they stand."""
+    """A digest of all that decides a submission's files, wherever they are stored."""
     return sha256_bytes(canonical_json([checked.proposal.document(), checked.team.name]))
 
 
@@ -144,7 +144,7 @@ def _stored(machine: Machine, model: ModelFile, pointer: bytes | None) -> Path:
     """A stored file by its digest; whether it is that file, the intake checks.
 
     Args:
-        pointer: to its object in Git LFS; None where the pull request does not hold the file.
+        pointer: to its object in Git LFS; None where the pull request lacks the file.
     """
     uploaded = machine.state.path / "uploads" / model.sha256
     stored = stored_object(machine.repository.git_folder(), model.sha256)

@@ -123,7 +123,7 @@ CODES: dict[Code, tuple[Fault, str]] = {
     # ledger
     Code.RESULTS_CLOSED: (Fault.ORGANISER, "Exact results of a phase may not be published yet."),
     Code.FEEDBACK_INVALID: (Fault.ORGANISER, "The book of submissions is unreadable."),
-    Code.LEDGER_INVALID: (Fault.ORGANISER, "The ledger, a report or a signature does not hold."),
+    Code.LEDGER_INVALID: (Fault.ORGANISER, "The ledger, a report or a signature is not valid."),
     Code.CASES_INVALID: (
         Fault.ORGANISER,
         "A report's per-case results are missing or contradict it.",

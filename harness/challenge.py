@@ -1,7 +1,7 @@
 """`challenge.yaml`: what the organiser declares, and the one check that nothing contradicts it.
 
 Tracks, limits, images and phases, and the words about the challenge that readers see. A bundle or
-a report says of which track it is and what that track is; `require_track` holds this against the
+a report says of which track it is and what that track is; `require_track` compares this with the
 declaration wherever one is taken in. A field that no code reads has no place here.
 """
 

@@ -83,7 +83,7 @@ def rank(
     for found in board.tracks:
         out.print(board_table(found))
     if not board.tracks:
-        out.print("The ledger holds no report yet.")
+        out.print("The ledger has no report yet.")
 
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken
@@ -91,7 +91,7 @@ COLUMN_GAP = 3  # characters that a column takes beside its text
 
 
 def board_table(track: Track) -> RenderableType:
-    """A track's board for the terminal; what a narrow one has no room for is left out."""
+    """A track's board for the terminal; columns that do not fit are left out."""
     columns = _fitting(list(zip(*track_cells(track, Style(_short)), strict=True)), track)
     grid = Table(title=Text(caption(track, plain)), title_justify="left", box=SIMPLE_HEAD)
     for head, *cells in columns:
@@ -110,7 +110,7 @@ def board_table(track: Track) -> RenderableType:
 
 
 def _fitting(columns: list[tuple[str, ...]], track: Track) -> list[tuple[str, ...]]:
-    """The columns that must be shown, and of the others, from the left, those that find room."""
+    """The columns that must be shown, and of the others, from the left, those that fit."""
     needed = {"Rank", *NAMES, *(metric.title(track.units) for metric in METRICS)}
     left = out.width - sum(_least_width(c) + COLUMN_GAP for c in columns if c[0] in needed)
     for column in columns:

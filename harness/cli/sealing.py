@@ -57,11 +57,11 @@ def rotate(
     if (new.images.recipient, new.labels.recipient) != (old.images.recipient, old.labels.recipient):
         remedy = "Name a new folder with --out, or the one that a stopped rotation began."
         raise BusbenchError(
-            Code.OUTPUT_EXISTS, f"{to} holds the keys of another challenge.", remedy
+            Code.OUTPUT_EXISTS, f"{to} contains the keys of another challenge.", remedy
         )
     appended = rotate_ledger(ledger, old, new)
-    told = "Entry" if appended.new else "Already done: entry"
-    out.print(f"{told} {appended.entry.number} hands {ledger} over", soft_wrap=True)
+    state = "Entry" if appended.new else "Already done: entry"
+    out.print(f"{state} {appended.entry.number} hands {ledger} over", soft_wrap=True)
     out.print(f"Reports are now signed by {new.report.keyid}", highlight=False, soft_wrap=True)
     out.print(f"Publish {to / 'report.pub'}, and use --keys {to} from now on.", soft_wrap=True)
 

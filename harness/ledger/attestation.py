@@ -119,7 +119,7 @@ def check_signature(
     try:
         Envelope(payload, payload_type, {raw.keyid: raw}).verify([key], 1)
     except UnverifiedSignatureError as error:
-        raise invalid(where, "its signature does not hold") from error
+        raise invalid(where, "its signature is not valid") from error
 
 
 def _decode(text: str, where: str) -> bytes:
@@ -189,4 +189,4 @@ def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:
 
 def invalid(where: str, why: str) -> BusbenchError:
     """The error of the ledger: what is not valid, and why."""
-    return BusbenchError(CODE, f"{where} does not hold: {why}.", REMEDY)
+    return BusbenchError(CODE, f"{where} is not valid: {why}.", REMEDY)

@@ -63,7 +63,7 @@ class Appended:
     """What an append did."""
 
     entry: Recorded
-    new: bool  # false where the ledger held this very body already
+    new: bool  # false where the ledger had this very body already
     torn: Path | None  # where a half-written entry of a killed run was set aside
 
 
@@ -81,7 +81,7 @@ def append(
     earlier than the entry before it.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the ledger does not hold, is signed by another key
+        BusbenchError: `ledger-invalid` where the ledger is not valid, is signed by another key
             now, the report is not signed by `keys`, or the retraction names no report that counts;
             `disk-full` where the disk refuses.
     """
@@ -140,8 +140,8 @@ def _same(before: LedgerVerdict, body: Retraction | Ranking) -> Recorded | None:
 
 
 def _record(ledger: Path, keys: Keys, find: Find, write: Write, clock: Clock) -> Appended:
-    """Add the line that `write` makes, unless `find` finds its entry; what would not hold in its
-    place is never written."""
+    """Add the line that `write` makes, unless `find` finds its entry; what would not be valid
+    in its place is never written."""
     with _locked(ledger) as handle:
         data, torn = _whole_lines(handle, ledger)
         if not data:
@@ -180,7 +180,7 @@ def verify_ledger(
         holds: the digest of an entry that must be there, written down at an earlier time.
 
     Raises:
-        BusbenchError: `ledger-invalid`, naming the first entry that does not hold.
+        BusbenchError: `ledger-invalid`, naming the first entry that is not valid.
     """
     try:
         with path.open("rb") as handle:

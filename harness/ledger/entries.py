@@ -64,7 +64,7 @@ class Retraction(Contract):
     """An earlier report no longer counts: the board drops it, the ledger keeps it."""
 
     kind: Literal["retraction"] = "retraction"
-    entry: Digest  # of the entry that holds the report
+    entry: Digest  # of the entry of the report
     reason: Reason
 
 

@@ -254,4 +254,4 @@ def _kind_of(line: bytes, where: str) -> type[Entry]:
         kind = json.loads(line)["kind"]
         return ENTRIES[kind]
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise invalid(where, "it is of no kind that a ledger holds") from error
+        raise invalid(where, "it is of no kind that a ledger knows") from error

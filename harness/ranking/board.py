@@ -6,7 +6,7 @@ Of a team's entries for one method the latest counts; the earlier ones stay in t
 Order: by mean rank over all cases and metrics, ties sharing the smallest rank, as the ledger's
 newest ranking of exactly a track's complete submissions has it (`harness.ranking.document`).
 Where there is none, because a report came or went since, the track falls back to what reports
-alone can tell and says so: aggregate, then rank. On each metric the complete submissions are ranked
+alone say, and says so: aggregate, then rank. On each metric the complete submissions are ranked
 by their mean over all test cases, ties sharing the smallest rank; they are then ordered by the mean
 of those ranks, ties again sharing the smallest. A submission without a complete result is listed,
 never ranked.

@@ -1,7 +1,7 @@
 """The ranking of a track: what the organiser computed from every case, as a document.
 
 The board is a pure function of the ledger, and per-case results stay with the organiser. So the
-statistics that need them are computed once, for exactly the reports that the ledger holds, and
+statistics that need them are computed once, for exactly the reports of the ledger, and
 enter it as a signed entry of kind `ranking`: this document. All orders, probabilities and
 intervals in it are about the complete submissions of one track; see `harness.ranking.statistics`.
 """
@@ -64,7 +64,7 @@ class RankedSubmission(Contract):
 
     @property
     def group(self) -> str:
-        """Its groups as letters: two submissions that share one cannot be told apart."""
+        """Its groups as letters: two submissions that share one cannot be distinguished."""
         return rank_groups(self.group_first, self.group_last)
 
 

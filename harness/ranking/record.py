@@ -1,8 +1,8 @@
 """`busbench rank --cases`: compute the ranking from the organiser's runs, and record it.
 
-The runs hold every case, the ledger says which reports count. Each report is found among the runs
-by the digest of its payload, and its cases must add up to what it signs. Each track's ranking is
-an entry of its own; the same inputs give the same bytes, and are not recorded again.
+The runs contain every case, the ledger says which reports count. Each report is found among the
+runs by the digest of its payload, and its cases must add up to what it signs. Each track's ranking
+is an entry of its own; the same inputs give the same bytes, and are not recorded again.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def record_ranking(
         if track in (None, entries[0].report.track)
     ]
     if track is not None and not any(complete):
-        message = f"{ledger} holds no complete result on the track {track}."
+        message = f"{ledger} contains no complete result on the track {track}."
         raise BusbenchError(Code.USAGE, message, "`busbench rank LEDGER` shows its tracks.")
     folders = _folders(runs)
     outcomes = []
@@ -123,7 +123,7 @@ def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
 
 
 def _payload_sha256(path: Path) -> Digest | None:
-    """None where the file is no report: if the ledger holds it, it will be missed by name."""
+    """None where the file is no report: if the ledger has it, it will be missed by name."""
     try:
         return sha256_bytes(json.loads(path.read_bytes())["payload"].encode())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -144,7 +144,7 @@ def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFram
     who = f"{report.method} of {report.team} on {report.track} (entry {entry.number})"
     folder = folders.get(entry.payload_sha256)
     if folder is None:
-        raise BusbenchError(Code.CASES_INVALID, f"No run holds the report on {who}.", FIND)
+        raise BusbenchError(Code.CASES_INVALID, f"No run contains the report on {who}.", FIND)
     try:
         return average_folds(_rows(folder / CASES), report)
     except (OSError, ValueError) as error:

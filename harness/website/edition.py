@@ -17,7 +17,7 @@ from harness.challenge import Challenge
 from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.metrics import GAP
-from harness.website.words import count
+from harness.website.rendering import count
 
 
 @dataclass(frozen=True)

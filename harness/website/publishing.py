@@ -48,13 +48,13 @@ def publish(
     Raises:
         BusbenchError: `ledger-invalid` where the ledger does not verify; `challenge-invalid` where
             a report is not on a track as it is declared; `split-invalid` where a
-            split that results name does not; `output-exists` where `out` holds anything but an
+            split that results name does not; `output-exists` where `out` contains anything but an
             earlier site; `disk-full` where the disk refuses.
     """
     from harness.website.pages import render  # noqa: PLC0415 - the charts' library takes a second
 
     place = out.resolve()  # a link to a served folder stays a link
-    _demand_site(place)
+    _require_site(place)
     verdict = verify_ledger(ledger)
     lines = ledger.read_bytes().splitlines(keepends=True)
     data = b"".join(lines[: verdict.entries])  # not what was appended since
@@ -64,19 +64,19 @@ def publish(
     with disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent):
-            _demand_site(place)
+            _require_site(place)
             _swap_in(place, files)
     return edition.board
 
 
 def find_locks(folders: Sequence[Path], wanted: set[Digest]) -> dict[Digest, SplitLock]:
     """The locks of the frozen splits in `folders` that are among those `wanted`."""
-    remedy = "Name a folder that `busbench freeze` made, or one that holds such folders."
+    remedy = "Name a folder that `busbench freeze` made, or one that contains such folders."
     found = {}
     for folder in folders:
         paths = sorted(folder.rglob("lock.json"))
         if not paths:
-            raise BusbenchError(Code.SPLIT_INVALID, f"{folder} holds no frozen split.", remedy)
+            raise BusbenchError(Code.SPLIT_INVALID, f"{folder} contains no frozen split.", remedy)
         for path in paths:
             lock = read(SplitLock, path, Code.SPLIT_INVALID, remedy)
             if lock.digest in wanted:
@@ -114,8 +114,8 @@ def _exchange(one: Path, other: Path) -> None:
     aside.rename(one)
 
 
-def _demand_site(place: Path) -> None:
-    """Refuse to replace what is not an earlier site, or holds more than one."""
+def _require_site(place: Path) -> None:
+    """Refuse to replace what is not an earlier site, or contains more than one."""
     if not place.exists():
         return
     if place.is_dir():
@@ -126,7 +126,7 @@ def _demand_site(place: Path) -> None:
             return
     raise BusbenchError(
         Code.OUTPUT_EXISTS,
-        f"{place} holds something that is not a site of ours.",
+        f"{place} contains something that is not a site of ours.",
         "Name a folder for the site alone, and copy it from there to where it is served.",
     )
 

@@ -5,25 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
+from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.ledger import Instant
 from harness.ranking import METRICS
 from harness.ranking.metrics import GAP, MISSING
 from harness.ranking.names import plain, xml
-from harness.website.words import (
-    count,
-    day,
-    gflops,
-    group_title,
-    heading,
-    in_order,
-    millions,
-    short,
-)
 
-# Its own style sheet, script and pictures; no other host, no inline code, no form, no frame.
+# Its own style sheet, script and images; no other host, no inline code, no form, no frame.
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'"
@@ -60,7 +52,7 @@ def environment() -> Environment:
 
 
 def source(name: str) -> str:
-    """A file beside the templates, as it stands."""
+    """A file beside the templates, as it is."""
     loader = environment().loader
     if loader is None:
         raise ValueError("the environment has no templates")
@@ -81,3 +73,65 @@ def _data(values: Mapping[str, object]) -> Markup:
         for key, value in values.items()
         if value is not None
     )
+
+
+# --- numbers, groups of cases and counts, as people read them ------------------------------------
+
+Value = TypeVar("Value")
+
+GROUPS = {
+    "all": "All images",
+    "lesion": "Lesion images",
+    "normal": "Normal images",
+    "benign": "Benign",
+    "malignant": "Malignant",
+    "Q1": "Q1, smallest",
+    "Q2": "Q2",
+    "Q3": "Q3",
+    "Q4": "Q4, largest",
+}
+
+ORDER = (*GROUPS, "train", "test")
+
+
+def in_order(named: Mapping[str, Value]) -> list[tuple[str, Value]]:
+    """Groups of cases, or parts of a split, as people would list them; others follow by name."""
+    known = {name: place for place, name in enumerate(ORDER)}
+    return sorted(named.items(), key=lambda item: (known.get(item[0], len(known)), item[0]))
+
+
+def group_title(name: str) -> str:
+    """How a group of `evaluator.groups` is called."""
+    return GROUPS.get(name) or name.removeprefix("device ")
+
+
+def count(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", " ")
+
+
+def heading(title: str) -> str:
+    """A column's heading, its arrow never alone on a line."""
+    return re.sub(" ([↑↓])", "\u00a0\\1", title)
+
+
+def day(instant: Instant) -> str:
+    """The day, UTC, of a time in the ledger."""
+    return instant[: len("2026-01-31")]
+
+
+def millions(number: int) -> str:
+    """Parameters, in millions."""
+    return f"{number / 1e6:.2f} M"
+
+
+def gflops(gmacs: float) -> str:
+    """GFLOPs from GMACs, to three digits: a multiplication and an addition are two operations."""
+    value = 2 * gmacs
+    return f"{value:.{3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def short(value: float) -> str:
+    """A number of any size, to four digits or so."""
+    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    return f"{value:.{digits}f}"

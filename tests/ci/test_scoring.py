@@ -102,7 +102,7 @@ def test_recording_a_merge_again_changes_nothing(journey: Journey) -> None:
     forge = journey.forge
     before = forge.machine.state.ledger.read_bytes()
     first = git(forge.clone, "rev-list", "--max-parents=0", "HEAD")
-    assert "stands already as entry 1" in record_merged(forge.machine, first, forge.base)
+    assert "is already entry 1" in record_merged(forge.machine, first, forge.base)
     assert forge.machine.state.ledger.read_bytes() == before
 
 
@@ -304,4 +304,4 @@ def test_the_scripts_run_from_the_shell(
     assert "0 submissions" in (tmp_path / "out" / "comment.md").read_text()
     first = git(forge.clone, "rev-list", "--max-parents=0", "HEAD")
     assert after_merge.main([*common, "--before", first, "--after", "HEAD"]) == 0
-    assert "stands already as entry 1" in capsys.readouterr().out
+    assert "is already entry 1" in capsys.readouterr().out

@@ -375,7 +375,7 @@ def test_an_empty_ledger_has_a_site_too(keys: Keys, tmp_path: Path) -> None:
     edition = edition_of(keys, tmp_path, make_report())
     board = edition.board.model_copy(update={"tracks": ()})
     page = page_of(Edition(board, edition.ledger, ()), "index")
-    assert "The ledger holds no report yet." in page.text
+    assert "The ledger has no report yet." in page.text
 
 
 def test_a_track_without_any_complete_result_has_a_page(
