@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from evaluator.contract import RANKED, CountedModel, GateVerdict, MetricSummary, Scores
-from evaluator.groups import CLASSES
+from evaluator.groups import CLASSES, SIZES
 from harness.cli.app import out
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
@@ -35,7 +35,7 @@ def _cells(model: CountedModel) -> tuple[str, ...]:
 
 def _rank(group: str) -> tuple[int, str]:
     """Where a group stands: all, lesions and normals, classes, sizes, then scanners."""
-    first = (*CLASSES, "Q1", "Q2", "Q3", "Q4")
+    first = (*CLASSES, *SIZES)
     return (first.index(group), "") if group in first else (len(first), group)
 
 

@@ -166,12 +166,12 @@ def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
     """The reports that count, track by track, in order of team and method."""
     tracks: dict[tuple[str, ...], dict[tuple[str, str], RecordedReport]] = {}
     for recorded in sorted(reports, key=lambda entry: entry.number):
-        of_track = tracks.setdefault(_comparable(recorded.report), {})
+        of_track = tracks.setdefault(comparable(recorded.report), {})
         of_track[recorded.report.team, recorded.report.method] = recorded
     return [[found for _, found in sorted(tracks[key].items())] for key in sorted(tracks)]
 
 
-def _comparable(report: Report) -> tuple[str, ...]:
+def comparable(report: Report) -> tuple[str, ...]:
     """What two reports must agree on to share a table."""
     split = (report.track, report.dataset, report.split_version, report.provenance.split_digest)
     units = sorted(f"{metric}={unit}" for metric, unit in report.scores.units.items())

@@ -10,6 +10,7 @@ from evaluator.contract import Report
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
 from harness.ledger import RecordedReport
+from harness.ranking.board import comparable
 from harness.ranking.names import plain
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
@@ -175,9 +176,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
 
 def _contest(report: Report) -> tuple[object, ...]:
     """What two reports share of which the later one supersedes the earlier."""
-    units = tuple(sorted(report.scores.units.items()))
-    split = (report.dataset, report.split_version, report.provenance.split_digest)
-    return (report.team, report.method, report.track, *split, report.scores.metric_profile, units)
+    return (report.team, report.method, comparable(report))
 
 
 def _score_titles(report: Report) -> dict[str, str]:

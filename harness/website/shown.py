@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import get_args
 from unicodedata import east_asian_width
 
+from evaluator.contract import Label
+from evaluator.groups import SIZES
 from harness.ranking import Row, Track
 from harness.ranking.metrics import MISSING
 from harness.ranking.names import xml
@@ -15,7 +18,7 @@ from harness.website.rendering import group_title
 
 TITLE = 30  # characters of a scanner
 MOST = 30  # results: beyond that a plot is no longer read
-PARTS = ("benign", "malignant", "normal", "Q1", "Q2", "Q3", "Q4")
+PARTS = (*get_args(Label), *SIZES)
 
 
 @dataclass(frozen=True)

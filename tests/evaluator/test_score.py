@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from evaluator import score as stage
 from evaluator.consistency import draw, move
 from evaluator.contract import (
+    RANKED,
     GroupScores,
     PredictedCase,
     Predictions,
@@ -35,7 +36,6 @@ from evaluator.groups import groups_of, size_quartiles
 from evaluator.metrics import METRICS, worst
 from evaluator.predictions import bits_file, pack
 from evaluator.sealed import seal_archive
-from evaluator.summary import COMPARED
 from harness.store import png_bytes
 from tests.support.factories import RUNTIME
 
@@ -228,7 +228,7 @@ def test_means_and_deviations_are_those_that_pandas_finds(bench: Bench) -> None:
 def held(group: GroupScores) -> tuple[int, float, float]:
     assert group.consistency is not None
     found = group.consistency
-    assert set(found.gap) == set(found.moved) == set(COMPARED)
+    assert set(found.gap) == set(found.moved) == set(RANKED)
     return found.cases, found.moved["dice"].mean, found.gap["dice"].mean
 
 
