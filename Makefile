@@ -4,14 +4,23 @@ PYTHON ?= python3.11
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test check docs bench lock triton clean
+.PHONY: demo test test-fast test-gpu check docs bench lock triton clean
 
 demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 	$(BIN)/busbench demo --out demo $(ARGS)
 
+PYTEST := $(BIN)/python -m pytest -n 2
+
 # What needs a Docker engine, chromium or pdflatex (Debian's texlive-latex-recommended) skips without.
-test: .venv/dev.done check  ## everything, container tests included
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/dev.done check  ## everything, container tests included: about 20 minutes
+	$(PYTEST) $(ARGS)
+
+FAST := not (browser or docker or gpu or latex or real_data or slow or slurm or triton)
+test-fast: .venv/dev.done  ## what needs no engine, no real data and no browser: about a minute
+	$(PYTEST) -q -m "$(FAST)" $(ARGS)
+
+test-gpu: .venv/dev.done  ## what needs a GPU; fails where none works
+	BUSBENCH_REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu $(ARGS)
 
 check: .venv/dev.done docs  ## lint, types, the walls between the components, the documentation
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
-"""How many test cases have their patient, or a twin, in training: under which rule of splitting?
+"""Share of test cases whose patient, or a twin, is in training, by the rule of splitting.
 
     python -m benchmarks.leak_study --data ../shared/data
 
 prepares and audits every release found there (a few minutes), draws a split by each rule, and
-prints the table of docs/leak-study.md in Markdown. Nothing is written but a temporary folder.
+prints the tables of docs/leak-study.md in Markdown. Nothing is written but a temporary folder.
 """
 
 from __future__ import annotations
@@ -11,70 +11,44 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.timing import head, row
 from evaluator.contract import Policy
 from harness.audit import AuditReport, Kind, Verdict, audit, connected_groups, judge, read_splits
 from harness.cli.progress import bars
 from harness.prepare import prepare
-from harness.splits import Subject, draw, subjects_of
+from harness.splits import draw, subjects_of
 from harness.store import CaseStore
 
 FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA", "bus-uclm": "BUS-UCLM"}
 OFFICIAL = {"busbra": ("5-fold-cv.csv", "10-fold-cv.csv")}
-SEEDS = 20
+SAME: tuple[Kind, ...] = ("same-patient",)
+# What a rule balances, and which kinds of pairs it knows of.
+RULES: dict[str, tuple[Policy, tuple[Kind, ...]]] = {
+    "by image (Awesome-BUS)": ("image", ()),
+    "by stated patient": ("patient", SAME),
+    "by audited group (ours)": ("patient", (*SAME, "identical", "near-duplicate")),
+}
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A way of splitting: what it balances, and which kinds of pairs it knows of."""
-
-    name: str
-    policy: Policy
-    kinds: tuple[Kind, ...]
-
-    def groups(self, report: AuditReport) -> tuple[tuple[str, ...], ...]:
-        """The groups that the pairs it knows of make."""
-        links = {(pair.first, pair.second) for pair in report.pairs if pair.kind in self.kinds}
-        return connected_groups(links) if links else ()
+def verdict(store: CaseStore, report: AuditReport, rule: str, seed: int) -> Verdict:
+    """The audit's verdict on the test part that a rule draws."""
+    policy, kinds = RULES[rule]
+    links = {(pair.first, pair.second) for pair in report.pairs if pair.kind in kinds}
+    groups = connected_groups(links) if links else ()
+    drawn = draw(subjects_of(store), groups, policy=policy, seed=seed)
+    return judge(report, {case_id: row.part for case_id, row in drawn.items()})
 
 
-RULES = (
-    Rule("by image (the seed's)", "image", ()),
-    Rule("by stated patient", "patient", ("same-patient",)),
-    Rule("by audited group (ours)", "patient", ("same-patient", "identical", "near-duplicate")),
-)
-
-
-def verdicts(
-    subjects: list[Subject], report: AuditReport, rule: Rule, seeds: range
-) -> Iterator[Verdict]:
-    """The audit's verdict on the test part that a rule draws with each seed."""
-    for seed in seeds:
-        places = draw(subjects, rule.groups(report), policy=rule.policy, seed=seed)
-        yield judge(report, {case_id: place.part for case_id, place in places.items()})
-
-
-def row(*cells: object) -> str:
-    """One line of a Markdown table."""
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def study(dataset: str, store: CaseStore, report: AuditReport, seeds: range) -> Iterator[str]:
+def study(dataset: str, store: CaseStore, report: AuditReport, seeds: int) -> Iterator[str]:
     """The table's lines on one dataset: seed 42, then the mean and range over other seeds."""
-    subjects = subjects_of(store)
     for rule in RULES:
-        (one,) = verdicts(subjects, report, rule, range(42, 43))
-        shares = [verdict.share for verdict in verdicts(subjects, report, rule, seeds)]
-        spread = f"{sum(shares) / len(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"
-        yield row(dataset, rule.name, *counts(one), spread)
-
-
-def counts(verdict: Verdict) -> tuple[object, ...]:
-    """A verdict in five cells: test cases, leaking, and those by patient, copy and near copy."""
-    leaking = f"{verdict.leaking} ({verdict.share:.1%})"
-    return (verdict.test, leaking, *verdict.by_kind.values())
+        one = verdict(store, report, rule, 42)
+        shares = [verdict(store, report, rule, seed).share for seed in range(seeds)]
+        spread = f"{sum(shares) / seeds:.1%} ({min(shares):.1%} to {max(shares):.1%})"
+        leaking = f"{one.leaking} ({one.share:.1%})"
+        yield row(dataset, rule, one.test, leaking, *one.by_kind.values(), spread)
 
 
 def official(dataset: str, raw: Path, store: CaseStore, report: AuditReport) -> Iterator[str]:
@@ -87,39 +61,29 @@ def official(dataset: str, raw: Path, store: CaseStore, report: AuditReport) -> 
         }
         for side in ("test", "validation"):
             found = [verdict for split, verdict in judged.items() if split.endswith(side)]
-            held_out = sum(verdict.test for verdict in found)
-            leaking = sum(verdict.leaking for verdict in found)
+            held_out, leaking = (sum(getattr(v, key) for v in found) for key in ("test", "leaking"))
             yield row(name, side, len(found), held_out, f"{leaking} ({leaking / held_out:.1%})")
 
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with the raw releases")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="other seeds to draw with")
-    asked = parser.parse_args()
-    lines: list[str] = []
-    folds: list[str] = []
+    parser.add_argument("--seeds", type=int, default=20, help="other seeds to draw with")
+    args = parser.parse_args()
+    spread = f"mean over {args.seeds} seeds (range)"
+    kinds = ("patient", "identical", "near-duplicate")
+    lines = [head("dataset", "rule", "test cases", "leaking", *kinds, spread, text=8)]
+    folds = [head("official file", "side", "splits", "held-out cases", "leaking", text=5)]
     with tempfile.TemporaryDirectory() as scratch, bars() as progress:
         for dataset, folder in FOLDERS.items():
-            raw = asked.data / folder
-            if not raw.is_dir():
-                continue
-            store = prepare(dataset, raw, Path(scratch) / dataset, progress=progress).store
-            report = audit(store, progress=progress)
-            lines += study(dataset, store, report, range(asked.seeds))
-            folds += official(dataset, raw, store, report)
-    kinds = ("patient", "identical", "near-duplicate")
-    spread = f"mean over {asked.seeds} seeds (range)"
-    print(table(("dataset", "rule", "test cases", "leaking", *kinds, spread), lines))
-    if folds:
-        print()
-        print(table(("official file", "side", "splits", "held-out cases", "leaking"), folds))
-
-
-def table(head: tuple[str, ...], lines: list[str]) -> str:
-    """A Markdown table."""
-    return "\n".join([row(*head), row(*["---"] * len(head)), *lines])
+            raw = args.data / folder
+            if raw.is_dir():
+                store = prepare(dataset, raw, Path(scratch) / dataset, progress=progress).store
+                report = audit(store, progress=progress)
+                lines += study(dataset, store, report, args.seeds)
+                folds += official(dataset, raw, store, report)
+    print("\n".join([*lines, "", *folds]))
 
 
 if __name__ == "__main__":

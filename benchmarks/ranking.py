@@ -1,4 +1,4 @@
-"""What do ranking cost, and how do they grow with the submissions? 10, 100 and 1,000.
+"""Cost of a track's ranking by number of submissions: 10, 100 and 1,000.
 
 Each has 400 cases of 200 patients, three metrics and 2,000 resamples, and runs in a process of its
 own for the sake of its peak memory. Run from the project's root: `python -m benchmarks.ranking`.
@@ -6,8 +6,6 @@ own for the sake of its peak memory. Run from the project's root: `python -m ben
 
 from __future__ import annotations
 
-import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -15,7 +13,7 @@ import time
 import numpy as np
 
 from benchmarks.made import make_report
-from benchmarks.timing import machine, versions
+from benchmarks.timing import head, machine, peak_gigabytes, row
 from evaluator.files import canonical_json, sha256_bytes
 from harness.ranking import METRICS
 from harness.ranking.cases import CaseTable
@@ -23,6 +21,7 @@ from harness.ranking.statistics import make_ranking
 
 SIZES = (10, 100, 1000)
 CASES, PATIENTS = 400, 200
+COLUMNS = ("submissions", "wall", "CPU", "CPU per submission", "peak memory", "ledger entry")
 
 
 def make_table(submissions: int) -> CaseTable:
@@ -41,36 +40,21 @@ def make_table(submissions: int) -> CaseTable:
 
 
 def measure(submissions: int) -> str:
-    """One row of the table."""
+    """One row of the table, and the work that it is about."""
     table = make_table(submissions)
     wall, cpu = time.perf_counter(), time.process_time()
     found = make_ranking(make_report(), table)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    size = len(canonical_json(found.document())) / 1000
-    each = 1000 * cpu / submissions
-    return (
-        f"| {submissions} | {wall:.1f} s | {cpu:.1f} s | {each:.1f} ms "
-        f"| {peak:.2f} GiB | {size:.0f} kB |"
-    )
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, help="Measure this many submissions in this process.")
-    size = parser.parse_args().size
-    if size:
-        print(measure(size))
-        return 0
-    print("## Ranking of a track\n")
-    print(f"{machine()}; {versions('numpy', 'scipy')}.\n")
-    print("| submissions | wall | CPU | CPU per submission | peak memory | ledger entry |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
-    for count in SIZES:
-        command = [sys.executable, "-m", "benchmarks.ranking", "--size", str(count)]
-        subprocess.run(command, check=True)
-    return 0
+    size, each = len(canonical_json(found.document())) / 1000, 1000 * cpu / submissions
+    costs = (f"{wall:.1f} s", f"{cpu:.1f} s", f"{each:.1f} ms")
+    return row(submissions, *costs, f"{peak_gigabytes():.2f} GB", f"{size:.0f} kB")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if len(sys.argv) > 1:
+        print(measure(int(sys.argv[1])))
+    else:
+        print(f"## Ranking of a track\n\n{machine('numpy', 'scipy')}.\n")
+        print(head(*COLUMNS, text=0), flush=True)
+        for count in SIZES:
+            subprocess.run([sys.executable, "-m", "benchmarks.ranking", str(count)], check=True)

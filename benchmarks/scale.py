@@ -1,14 +1,13 @@
-"""What does the harness add to a job, and how far does it go? The figures of docs/scale.md.
+"""Cost of the harness per job, and its limits: the figures of docs/scale.md.
 
     python -m benchmarks.scale [overhead] [jobs] [ledger] [scheduler]
 
 Trivial jobs write one line and its result file. `overhead` needs a Docker engine, the others the
-extra `cluster`. Prints one table a part, and all figures as JSON with `--json`.
+extra `cluster`.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import socket
@@ -16,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -27,7 +25,7 @@ from distributed import Client
 from docker.types import Mount
 
 from benchmarks.made import make_report
-from benchmarks.timing import machine
+from benchmarks.timing import head, machine, row, seconds
 from evaluator.progress import Progress, quiet
 from harness.challenge import BASE_IMAGE, Challenge, Limits
 from harness.execution import Chain, open_executor, run_chains
@@ -39,7 +37,6 @@ from harness.sandbox.cached import Context
 from harness.sandbox.profile import container_settings
 from harness.sealing.keys import Keys
 
-ROOT = Path(__file__).resolve().parents[1]
 TURNS = {0: 15, 10: 5}  # seconds that a container sleeps -> how often it is measured
 WORKERS, TRIVIAL = (1, 2, 4), 200
 WRITERS, APPENDS = 8, 25
@@ -101,20 +98,20 @@ def overhead() -> dict[str, float]:
     """Seconds that a job takes beyond the same container without the harness, medians in turn."""
     client = DockerRunner(Challenge()).client
     found = {}
-    for seconds, turns in TURNS.items():
+    for pause, turns in TURNS.items():
         bare, ours, spent = [], [], []
         for turn in range(turns):
             with tempfile.TemporaryDirectory() as name:
-                job = Sleeping(f"sleep-{turn}", Path(name), seconds)
+                job = Sleeping(f"sleep-{turn}", Path(name), pause)
                 out = job.folder / "bare"
                 out.mkdir(mode=0o777)
-                bare.append(_seconds(_bare, client, job.container, out))
+                bare.append(seconds(_bare, client, job.container, out))
                 before = time.process_time()
-                ours.append(_seconds(run_once, job, quiet))
+                ours.append(seconds(run_once, job, quiet))
                 spent.append(time.process_time() - before)
-        found[f"bare_{seconds}_s"] = median(bare)
-        found[f"harness_cpu_{seconds}_s"] = median(spent)
-        found[f"overhead_{seconds}_s"] = median(o - b for o, b in zip(ours, bare, strict=True))
+        found[f"bare {pause} s"] = median(bare)
+        found[f"harness cpu {pause} s"] = median(spent)
+        found[f"overhead {pause} s"] = median(o - b for o, b in zip(ours, bare, strict=True))
     return found
 
 
@@ -135,17 +132,16 @@ def jobs() -> dict[str, float]:
             tempfile.TemporaryDirectory() as name,
             open_executor(f"local:{workers}", quiet, lambda line: None) as executor,
         ):
-            folder = Path(name)
-            warm = [Chain((Trivial(f"warm-{n}", folder),)) for n in range(4 * workers)]
+            warm = [Chain((Trivial(f"warm-{n}", Path(name)),)) for n in range(4 * workers)]
             run_chains(warm, executor)
-            chains = [Chain((Trivial(f"job-{n}", folder),)) for n in range(TRIVIAL)]
-            taken = _seconds(run_chains, chains, executor)
-            found[f"jobs_a_minute_{workers}"] = TRIVIAL / taken * 60
+            chains = [Chain((Trivial(f"job-{n}", Path(name)),)) for n in range(TRIVIAL)]
+            taken = seconds(run_chains, chains, executor)
+        found[f"jobs a minute {workers} workers"] = 60 * TRIVIAL / taken
     return found
 
 
 def ledger() -> dict[str, float]:
-    """Appends a second with eight writers, and seconds for one append to a ledger so long."""
+    """Appends a second by many writers at once, and what one append costs at the end."""
     with tempfile.TemporaryDirectory() as name:
         keys = Keys.new(Path(name) / "keys")
         path = Path(name) / "ledger.jsonl"
@@ -156,20 +152,15 @@ def ledger() -> dict[str, float]:
         for writer in writers:
             writer.start()
         gate.wait()
-        taken = _seconds(gate.wait)
+        taken = seconds(gate.wait)
         for writer in writers:
             writer.join()
         length = WRITERS * APPENDS
-        one = median(
-            _seconds(append, path, sign(make_report(f"one-{n}"), keys), keys) for n in range(5)
-        )
-        size = path.stat().st_size / (length + 5)
-    return {
-        "appends_a_second": length / taken,
-        "ledger_entries": float(length),
-        "append_seconds_at_that_length": one,
-        "ledger_bytes_an_entry": size,
-    }
+        reports = [sign(make_report(f"one-{n}"), keys) for n in range(5)]
+        one = median(seconds(append, path, report, keys) for report in reports)
+        size = path.stat().st_size / (length + len(reports))
+    found = {"appends a second": length / taken, "ledger entries": float(length)}
+    return found | {"append seconds at that length": one, "ledger bytes an entry": size}
 
 
 def _write(keys: Path, path: Path, writer: int, gate: Barrier) -> None:
@@ -188,31 +179,24 @@ def scheduler() -> dict[str, float]:
         port = free.getsockname()[1]
     words = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show")
     process = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_scheduler", *words],
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", *words], stderr=subprocess.DEVNULL
     )
     try:
         with Client(f"tcp://127.0.0.1:{port}", timeout=120) as client:
-            before = _memory(process.pid)
-            begun = time.monotonic()
+            before, begun = _memory(process.pid), time.monotonic()
             futures = [
                 client.submit(do, Trivial(f"job-{n}", Path("out")), key=f"job-{n}", pure=False)
                 for n in range(QUEUED)
             ]
             while client.run_on_scheduler(_tasks) < QUEUED:
                 time.sleep(1)
-            taken = time.monotonic() - begun
-            after = _memory(process.pid)
+            taken, after = time.monotonic() - begun, _memory(process.pid)
             del futures
     finally:
         process.kill()
         process.wait()
-    return {
-        "scheduler_mb_idle": before,
-        "scheduler_mb_queued": after,
-        "queued_jobs": float(QUEUED),
-        "seconds_to_queue": taken,
-    }
+    found = {"scheduler mb idle": before, "scheduler mb queued": after}
+    return found | {"queued jobs": float(QUEUED), "seconds to queue": taken}
 
 
 def _tasks(dask_scheduler: Any) -> int:
@@ -225,34 +209,11 @@ def _memory(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _seconds(call: Callable[..., object], *arguments: object) -> float:
-    begun = time.perf_counter()
-    call(*arguments)
-    return time.perf_counter() - begun
-
-
-PARTS: dict[str, Callable[[], dict[str, float]]] = {
-    "overhead": overhead,
-    "jobs": jobs,
-    "ledger": ledger,
-    "scheduler": scheduler,
-}
-
-
-def main() -> None:
-    wanted = [name for name in PARTS if name in sys.argv] or list(PARTS)
-    print(machine(), file=sys.stderr)
-    found: dict[str, float] = {}
-    for name in wanted:
-        found |= PARTS[name]()
-        print(f"{name} measured", file=sys.stderr, flush=True)
-    if "--json" in sys.argv:
-        print(json.dumps(found, indent=2))
-        return
-    print("| what | figure |\n| --- | ---: |")
-    for key, value in found.items():
-        print(f"| {key.replace('_', ' ')} | {value:,.3g} |")
+PARTS = {part.__name__: part for part in (overhead, jobs, ledger, scheduler)}
 
 
 if __name__ == "__main__":
-    main()
+    print(f"{machine()}\n\n{head('what', 'figure')}", flush=True)
+    for chosen in sys.argv[1:] or PARTS:
+        for what, figure in PARTS[chosen]().items():
+            print(row(what, f"{figure:,.3g}"), flush=True)

@@ -1,4 +1,4 @@
-"""How much of a bare ONNX Runtime loop's speed is left once images are decoded and masks packed?
+"""Speed of the infer stage, compared with a bare ONNX Runtime loop and with MONAI.
 
 Three ways through the same sealed phantoms, in turns: ONNX Runtime on tensors that are ready; our
 sweep from encrypted PNG to packed masks on disk; MONAI's evaluator with the PyTorch network, from
@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +23,6 @@ import numpy as np
 import torch
 from monai.data import DataLoader, Dataset, PILReader
 from monai.engines import SupervisedEvaluator
-from monai.networks.nets import BasicUNet
 from monai.transforms import (
     Activationsd,
     AsDiscreted,
@@ -35,11 +33,10 @@ from monai.transforms import (
     Resized,
     ScaleIntensityRanged,
 )
-from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.made import InferInputs, echo, seal_images
-from benchmarks.timing import machine, versions
+from benchmarks.made import echo, seal_images
+from benchmarks.timing import head, machine, row, seconds
 from evaluator.backends import InferSettings, open_model
 from evaluator.contract import OutputSpec
 from evaluator.preprocessing import to_input
@@ -48,155 +45,14 @@ from evaluator.speed import measure
 from evaluator.sweep import Sweep
 from harness.datasets import phantom
 from reference_models.export import export_network
-from reference_models.networks import NETWORKS, build
+from reference_models.networks import build
 
 SIZE = 256
 CASES = {"cmunext": 48, "unet": 12}
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def network(name: str) -> torch.nn.Module:
-    """A reference network with fresh weights; MONAI's U-Net where ours is not there."""
-    torch.manual_seed(0)
-    made = build(name, 1, SIZE) if name in NETWORKS else BasicUNet(2, 1, 1)
-    return made.eval()
-
-
-def title(name: str) -> str:
-    return name if name in NETWORKS else f"{name} (MONAI's BasicUNet)"
-
-
-@dataclass(frozen=True)
-class Contest:
-    """One network and the images it is to segment."""
-
-    name: str
-    network: torch.nn.Module
-    made: InferInputs
-    pngs: list[Path]
-    threads: int
-
-    def prepare(self) -> dict[str, Callable[[], object]]:
-        """The three ways, ready to run."""
-        settings = InferSettings(threads=self.threads)
-        submission = self.made.submission
-        model = open_model(self.made.submission_folder / "0.onnx", settings)
-        batch_size = measure(model, submission.input, "auto").batch_size
-        pictures = (np.asarray(Image.open(png)) for png in self.pngs)
-        inputs = np.stack([to_input(picture, submission.input) for picture in pictures])
-        sweep = Sweep(model, "0.onnx", submission, self.made.images, batch_size, 1)
-        evaluator = self._monai()
-
-        def bare() -> None:
-            for start in range(0, len(inputs), batch_size):
-                model.run(inputs[start : start + batch_size])
-
-        def ours() -> None:
-            with (
-                open_sealed(self.made.images, self.made.key) as (_, cases),
-                (self.made.out / "masks.bits").open("wb") as sink,
-                closing(sweep.masks(cases)) as results,
-            ):
-                for masks in results:
-                    sink.writelines(masks.packed)
-
-        return {"bare": bare, "ours": ours, "monai": evaluator.run}
-
-    def _monai(self) -> SupervisedEvaluator:
-        """As its tutorials put it together: transforms, loader, evaluator, inversion."""
-        before = Compose(
-            [
-                LoadImaged("image", reader=PILReader, image_only=True),
-                EnsureChannelFirstd("image"),
-                ScaleIntensityRanged("image", 0, 255, 0, 1),
-                Resized("image", (SIZE, SIZE), mode="bilinear"),
-            ]
-        )
-        after = Compose(
-            [
-                Activationsd("pred", sigmoid=True),
-                Invertd("pred", before, orig_keys="image", nearest_interp=False),
-                AsDiscreted("pred", threshold=0.5),
-            ]
-        )
-        data = Dataset([{"image": str(png)} for png in self.pngs], before)
-        return SupervisedEvaluator(
-            torch.device("cpu"), DataLoader(data, batch_size=1), self.network, postprocessing=after
-        )
-
-
-def contest(name: str, folder: Path, pngs: list[Path], threads: int) -> Contest:
-    made = network(name)
-    pictures: list[NDArray[np.uint8]] = [np.asarray(Image.open(png)) for png in pngs]
-    exported = export_network(made, torch.rand(5, 1, SIZE, SIZE), {}).data
-    sealed = seal_images(folder, pictures, exported, side=SIZE, output=OutputSpec())
-    return Contest(name, made, sealed, pngs, threads)
-
-
-@dataclass(frozen=True)
-class Lap:
-    """Seconds of one way through all images: on the wall, and of all cores together."""
-
-    wall: float
-    cpu: float
-
-
-def race(ways: dict[str, Callable[[], object]], rounds: int) -> list[dict[str, Lap]]:
-    """Each way once a round, one after the other."""
-    laps = []
-    for _ in range(rounds):
-        laps.append({name: _lap(run) for name, run in ways.items()})
-    return laps
-
-
-def _lap(run: Callable[[], object]) -> Lap:
-    wall, cpu = time.perf_counter(), time.process_time()
-    run()
-    return Lap(time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def throughput(names: list[str], rounds: int, threads: int) -> None:
-    torch.set_num_threads(threads)
-    print("## Throughput, from sealed PNG to packed masks\n")
-    print_machine()
-    print(
-        f"\nNetworks at {SIZE} x {SIZE}, {threads} threads, medians of {rounds} rounds in turns and"
-        " of their ratios."
-        "\n\n| network | images | bare loop, images/s | BUSBench | MONAI + PyTorch "
-        "| BUSBench / bare | BUSBench / MONAI | BUSBench / bare, per CPU second |\n"
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    )
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        phantom.generate(folder / "raw", patients=30, seed=1)
-        pngs = sorted((folder / "raw" / "images").glob("*.png"))
-        for network_name in names:
-            chosen = (pngs * 9)[: CASES[network_name]]
-            ways = contest(network_name, folder / network_name, chosen, threads).prepare()
-            race(ways, 1)
-            laps = race(ways, rounds)
-            cells = [f"{len(chosen) / median(lap[way].wall for lap in laps):.2f}" for way in ways]
-            cells += [
-                f"{median(lap[peer].wall / lap['ours'].wall for lap in laps):.3f}"
-                for peer in ("bare", "monai")
-            ]
-            cells.append(f"{median(lap['bare'].cpu / lap['ours'].cpu for lap in laps):.3f}")
-            print(f"| {title(network_name)} | {len(chosen)} | {' | '.join(cells)} |", flush=True)
-
-
-def memory(counts: tuple[int, ...] = (1_000, 10_000)) -> None:
-    """Print the peak memory of the infer stage, in a process of its own."""
-    print("## Memory of the infer stage\n")
-    print_machine()
-    print("\n| cases | peak |\n| ---: | ---: |")
-    peaks = []
-    for count in counts:
-        with tempfile.TemporaryDirectory() as name:
-            peaks.append(peak_of(Path(name), count))
-        print(f"| {count:,} | {peaks[-1] / 2**20:.1f} MiB |", flush=True)
-    print(f"\nRatio {peaks[-1] / peaks[0]:.3f}.")
-
-
+PACKAGES = ("onnxruntime", "torch", "monai")
+COLUMNS = ("BUSBench", "MONAI + PyTorch", "BUSBench / bare", "BUSBench / MONAI")
+Way = Callable[[], object]
+# The infer stage in a process of its own, with its peak memory.
 CHILD = """
 import sys
 from evaluator.__main__ import main
@@ -207,32 +63,111 @@ sys.exit(status)
 """
 
 
+def ways(name: str, folder: Path, pngs: list[Path], threads: int) -> dict[str, Way]:
+    """The three ways of one network through its images, ready to run."""
+    torch.manual_seed(0)
+    network = build(name, 1, SIZE).eval()
+    images = [np.asarray(Image.open(png)) for png in pngs]
+    exported = export_network(network, torch.rand(5, 1, SIZE, SIZE), {}).data
+    made = seal_images(folder, images, exported, side=SIZE, output=OutputSpec())
+    model = open_model(made.submission_folder / "0.onnx", InferSettings(threads=threads))
+    batch_size = measure(model, made.submission.input, "auto").batch_size
+    inputs = np.stack([to_input(image, made.submission.input) for image in images])
+    sweep = Sweep(model, "0.onnx", made.submission, made.images, batch_size, 1)
+
+    def bare() -> None:
+        for start in range(0, len(inputs), batch_size):
+            model.run(inputs[start : start + batch_size])
+
+    def ours() -> None:
+        with (
+            open_sealed(made.images, made.key) as (_, cases),
+            (made.out / "masks.bits").open("wb") as sink,
+            closing(sweep.masks(cases)) as results,
+        ):
+            for masks in results:
+                sink.writelines(masks.packed)
+
+    return {"bare": bare, "ours": ours, "monai": monai(network, pngs).run}
+
+
+def monai(network: torch.nn.Module, pngs: list[Path]) -> SupervisedEvaluator:
+    """MONAI as its tutorials put it together: transforms, loader, evaluator, inversion."""
+    before = Compose(
+        [
+            LoadImaged("image", reader=PILReader, image_only=True),
+            EnsureChannelFirstd("image"),
+            ScaleIntensityRanged("image", 0, 255, 0, 1),
+            Resized("image", (SIZE, SIZE), mode="bilinear"),
+        ]
+    )
+    after = Compose(
+        [
+            Activationsd("pred", sigmoid=True),
+            Invertd("pred", before, orig_keys="image", nearest_interp=False),
+            AsDiscreted("pred", threshold=0.5),
+        ]
+    )
+    data = DataLoader(Dataset([{"image": str(png)} for png in pngs], before), batch_size=1)
+    return SupervisedEvaluator(torch.device("cpu"), data, network, postprocessing=after)
+
+
+def race(candidates: dict[str, Way], rounds: int) -> list[dict[str, tuple[float, float]]]:
+    """Seconds of each candidate in a round, one after the other: wall, and CPU of all cores."""
+
+    def lap(run: Way) -> tuple[float, float]:
+        cpu = time.process_time()
+        return seconds(run), time.process_time() - cpu
+
+    return [{name: lap(run) for name, run in candidates.items()} for _ in range(rounds)]
+
+
+def throughput(names: list[str], rounds: int, threads: int) -> None:
+    """Print the table of speeds."""
+    torch.set_num_threads(threads)
+    print(f"## Throughput, from sealed PNG to packed masks\n\n{machine(*PACKAGES)}.\n")
+    print(f"Networks at {SIZE} x {SIZE}, {threads} threads; medians of {rounds} rounds in turns.\n")
+    last = "BUSBench / bare, per CPU second"
+    print(head("network", "images", "bare loop, images/s", *COLUMNS, last))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        phantom.generate(folder / "raw", patients=30, seed=1)
+        pngs = sorted((folder / "raw" / "images").glob("*.png"))
+        for network in names:
+            chosen = (pngs * 9)[: CASES[network]]
+            candidates = ways(network, folder / network, chosen, threads)
+            race(candidates, 1)
+            laps = race(candidates, rounds)
+            cells = [f"{len(chosen) / median(lap[w][0] for lap in laps):.2f}" for w in candidates]
+            for peer, clock in (("bare", 0), ("monai", 0), ("bare", 1)):
+                ratio = median(lap[peer][clock] / lap["ours"][clock] for lap in laps)
+                cells.append(f"{ratio:.3f}")
+            print(row(network, len(chosen), *cells), flush=True)
+
+
+def memory(counts: tuple[int, ...] = (1_000, 10_000)) -> None:
+    """Print the peak memory of the infer stage, in a process of its own."""
+    print(f"## Memory of the infer stage\n\n{machine(*PACKAGES)}.\n")
+    print(head("cases", "peak", text=0))
+    peaks = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as name:
+            peaks.append(peak_of(Path(name), count))
+        print(row(f"{count:,}", f"{peaks[-1] / 2**20:.1f} MiB"), flush=True)
+    print(f"\nRatio {peaks[-1] / peaks[0]:.3f}.")
+
+
 def peak_of(folder: Path, count: int) -> int:
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    """Bytes that the infer stage takes at most for so many cases."""
+    images = [np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)] * count
     output = OutputSpec(kind="probabilities")
-    made = seal_images(
-        folder / "stage", [picture] * count, echo(), side=64, output=output, seed="0" * 64
-    )
-    words = {
-        "submission": made.submission_folder,
-        "gate": made.verdict,
-        "images": made.images,
-        "key": made.key,
-        "out": made.out,
-        "batch-size": 8,
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, "infer", *(f"--{word}={at}" for word, at in words.items())],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    made = seal_images(folder / "stage", images, echo(), side=64, output=output, seed="0" * 64)
+    words = {"submission": made.submission_folder, "gate": made.verdict, "images": made.images}
+    words |= {"key": made.key, "out": made.out}
+    options = ["--batch-size=8", *(f"--{word}={path}" for word, path in words.items())]
+    command = [sys.executable, "-c", CHILD, "infer", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
-
-
-def print_machine() -> None:
-    print(f"{machine()}, {versions('onnxruntime', 'torch', 'monai')}.")
 
 
 def main() -> None:

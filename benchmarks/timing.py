@@ -1,9 +1,10 @@
-"""How are speeds compared here? Candidates take turns on the same input, and medians are told."""
+"""Comparison of speeds: candidates take turns on the same input, and medians are reported."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -13,13 +14,15 @@ from typing import TypeVar
 from evaluator.hardware import device_name
 
 Input = TypeVar("Input")
+Clock = Callable[[], float]
 
 
 def interleaved(
     candidates: Mapping[str, Callable[[Input], object]],
     inputs: Sequence[Input],
     warm_up: int = 3,
-    clock: Callable[[], float] = time.perf_counter,
+    *,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, float]:
     """Median seconds a call of each candidate, all of them in turn on every input.
 
@@ -37,22 +40,37 @@ def interleaved(
     for number, item in enumerate(inputs):
         turn = number % len(candidates)  # nobody always follows the same neighbour
         for name, call in [*candidates.items()][turn:] + [*candidates.items()][:turn]:
-            times[name].append(min(_seconds(call, item, clock) for _ in range(2)))
+            times[name].append(min(seconds(call, item, clock=clock) for _ in range(2)))
     return {name: median(taken) for name, taken in times.items()}
 
 
-def _seconds(call: Callable[[Input], object], item: Input, clock: Callable[[], float]) -> float:
+def seconds(
+    call: Callable[..., object], *arguments: object, clock: Clock = time.perf_counter
+) -> float:
+    """How long one call takes."""
     start = clock()
-    call(item)
+    call(*arguments)
     return clock() - start
 
 
-def machine() -> str:
-    """The processor, its cores, the load it was under, and Python's version, in one line."""
+def peak_gigabytes() -> float:
+    """The most memory that this process has had, in 10^9 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def row(*cells: object) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def head(*columns: str, text: int = 1) -> str:
+    """The head of a Markdown table whose first `text` columns are words, the others numbers."""
+    return f"{row(*columns)}\n{row(*['---'] * text, *['---:'] * (len(columns) - text))}"
+
+
+def machine(*packages: str) -> str:
+    """The processor, its cores and load, and versions, in one line."""
+    named = ", ".join(f"{package} {version(package)}" for package in packages)
     name, cores, load = device_name("cpu"), os.cpu_count(), os.getloadavg()[0]
-    return f"{name}, {cores} cores, load {load:.1f}, Python {platform.python_version()}"
-
-
-def versions(*packages: str) -> str:
-    """`name version` of each package, joined by commas."""
-    return ", ".join(f"{package} {version(package)}" for package in packages)
+    python = f"Python {platform.python_version()}"
+    return f"{name}, {cores} cores, load {load:.1f}, {python}" + (f"; {named}" if named else "")

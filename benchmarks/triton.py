@@ -1,9 +1,8 @@
-"""How much of the ONNX Runtime backend's speed is left behind a Triton server on the same cores?
+"""Speed of ONNX Runtime behind a Triton server, compared with the same files run directly.
 
-Both run the same files; each call is a stream of batches with as many in flight as the backend
-takes. A stream of few batches would tell of its end alone: of three, one of the server's two
-instances is idle for a third of the time. Run from the project's root, with BUSBENCH_TRITONSERVER
-naming a server (`make triton`); prints a section in Markdown.
+Each call is a stream of batches with as many in flight as the backend takes: of a stream of three,
+one of the server's two instances would be idle for a third of the time. Run from the project's
+root, with BUSBENCH_TRITONSERVER naming a server (`make triton`); prints a section in Markdown.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.timing import interleaved, machine, versions
+from benchmarks.timing import head, interleaved, machine, row
 from evaluator.backends import InferSettings, Model, open_model
 from evaluator.backends.triton_server import TritonOptions
 from reference_models.export import export_network
@@ -31,22 +30,20 @@ from reference_models.networks import build
 SIZE = 256
 STREAM = 8  # batches in a call
 Stream = list[NDArray[np.float32]]
-# About a millisecond an image on one core, and the two small reference networks.
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "small": lambda: nn.Sequential(
-        nn.Conv2d(1, 16, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(16, 1, 2, stride=2),
-    ),
-    "unext": partial(build, "unext", image_size=SIZE),
-    "cmunext": partial(build, "cmunext", image_size=SIZE),
-}
+COLUMNS = ("batch", "ONNX Runtime, ms an image", "Triton, shared memory", "Triton, socket")
+
+
+def network(name: str) -> nn.Module:
+    """A reference network; `small` takes about a millisecond an image on one core."""
+    torch.manual_seed(0)
+    if name != "small":
+        return build(name, image_size=SIZE)
+    down, middle = nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+    return nn.Sequential(down, nn.ReLU(), middle, nn.ReLU(), nn.ConvTranspose2d(16, 1, 2, stride=2))
 
 
 @contextmanager
-def contenders(path: Path, threads: int) -> Iterator[dict[str, Callable[[Stream], object]]]:
+def backends(path: Path, threads: int) -> Iterator[dict[str, Callable[[Stream], object]]]:
     """One file behind each backend, ready to take a stream of batches."""
     triton = partial(InferSettings, "cpu", threads, backend="triton")
     settings = {
@@ -69,34 +66,26 @@ def _stream(model: Model, batches: Stream) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", default=["small", "unext", "cmunext"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    print("## Triton beside ONNX Runtime\n")
-    print(f"{machine()}, {versions('onnxruntime', 'tritonclient')}.")
-    print(
-        f"\n1 x {SIZE} x {SIZE}, {args.threads} threads for either, {STREAM} batches a call, "
-        f"{args.rounds} rounds in turns; images/s over those of ONNX Runtime.\n\n"
-        "| network | batch | ONNX Runtime, ms an image | Triton, shared memory | Triton, socket |\n"
-        "| --- | ---: | ---: | ---: | ---: |"
-    )
+    print(f"## Triton beside ONNX Runtime\n\n{machine('onnxruntime', 'tritonclient')}.\n")
+    print(f"1 x {SIZE} x {SIZE}, {args.threads} threads for either, {STREAM} batches a call,")
+    print(f"{args.rounds} rounds in turns; images/s over those of ONNX Runtime.\n")
+    print(head("network", *COLUMNS))
     for name in args.networks:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
-            torch.manual_seed(0)
-            path.write_bytes(
-                export_network(NETWORKS[name](), torch.rand(5, 1, SIZE, SIZE), {}).data
-            )
-            with contenders(path, args.threads) as ways:
+            path.write_bytes(export_network(network(name), torch.rand(5, 1, SIZE, SIZE), {}).data)
+            with backends(path, args.threads) as ways:
                 for batch in args.batches:
                     stream = [np.random.rand(batch, 1, SIZE, SIZE).astype(np.float32)] * STREAM
-                    seconds = interleaved(ways, [stream] * args.rounds, 1)
-                    direct = seconds.pop("direct")
-                    each = 1000 * direct / (batch * STREAM)
-                    ratios = " | ".join(f"{direct / taken:.2f}" for taken in seconds.values())
-                    print(f"| {name} | {batch} | {each:.2f} | {ratios} |", flush=True)
+                    taken = interleaved(ways, [stream] * args.rounds, 1)
+                    direct = taken.pop("direct")
+                    ratios = [f"{direct / each:.2f}" for each in taken.values()]
+                    print(row(name, batch, f"{1000 * direct / (batch * STREAM):.2f}", *ratios))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Comments on pull requests: only what the feedback policy lets a team see."""
+"""The pull request's comment: only what the feedback policy lets a team see."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Score a pull request that a person approved, at exactly the commit that they approved.
+r"""Score a pull request that a person approved, at exactly the commit that they approved.
 
-    python -m ci.score_pr --base main --head SHA --reference refs/pull/7/head \\
+    python -m ci.score_pr --base main --head SHA --reference refs/pull/7/head \
         --author ACCOUNT --state STATE --out OUT
 
 Runs the base branch's code: the working tree must be the tip of the base branch, without changes.

@@ -1,4 +1,4 @@
-"""Scoring of a checked proposal.
+"""From a checked proposal to a scored one.
 
 Its files are copied from the commit's objects, from Git LFS or from the uploads, each by its
 SHA-256; or its image trains here. Then the harness evaluates it, under the challenge's policy.

@@ -1,4 +1,4 @@
-"""The organiser's folder: what no pull request may see.
+"""The organiser's state, which no pull request may see.
 
 STATE/keys/                 the organiser's keys
 STATE/bundles/<track>/      what `busbench seal` made

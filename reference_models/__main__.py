@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 
 from reference_models import pipeline
-from reference_models.config import load_config, packaged_configs
+from reference_models.config import PROFILES, load_config, packaged_configs
 from reference_models.errors import MachineError, ModelsError
+from reference_models.logs import print_line, say_line
 from reference_models.precision import FULL, PRECISIONS
-from reference_models.profiles import PROFILES
-from reference_models.progress import print_line, say_line
 from reference_models.submission import Titles
 
 TEAM = "BUSBench reference"

@@ -1,20 +1,32 @@
-"""How is a batch varied so that the network sees each case anew? On the device, in one go."""
+"""Augmentation: variations of a batch of training images, in two styles.
+
+`augment` varies a whole batch on whatever device trains. `AwesomeBusAugment` does what the
+Awesome-BUS benchmark did, case by case on the CPU and at twice the time, with Albumentations: only
+the profile that is defined by these transforms uses it. Version 2.0.8 of that library is the last
+under the MIT licence; its successor is under the AGPL, on which an MIT project cannot build.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from reference_models.config import AugmentSettings
+from reference_models.errors import UsageError
+
+Bytes = NDArray[np.uint8]
 
 
 def augment(
     images: Tensor, masks: Tensor, settings: AugmentSettings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mirror, move, scale, rotate and re-light each image of a batch, its mask along with it.
+    """Mirror, shift, scale, rotate and re-light each image of a batch, its mask along with it.
 
     Args:
         images: (N, 1, H, W) float in 0..1.
@@ -22,7 +34,7 @@ def augment(
         generator: on the CPU, so that all devices draw the same numbers.
 
     Returns:
-        Images and masks of the same shapes; what moves in from outside is zero.
+        Images and masks of the same shapes; what comes in from outside is zero.
     """
     count, _, height, width = images.shape
     draw = torch.rand((7, count), generator=generator)
@@ -53,3 +65,45 @@ def affine(draw: Tensor, settings: AugmentSettings, aspect: float) -> Tensor:
     first = torch.stack((mirror * cosine, -mirror * sine * aspect, shift_x), dim=1)
     second = torch.stack((sine / aspect, cosine, shift_y), dim=1)
     return torch.stack((first, second), dim=1)
+
+
+class AwesomeBusAugment:
+    """The transforms of the Awesome-BUS benchmark, each group with probability 0.5.
+
+    Raises:
+        UsageError: Albumentations is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import albumentations as A  # noqa: PLC0415  an extra
+        except ImportError as error:
+            raise UsageError(
+                "The Awesome-BUS augmentation needs the package albumentations.",
+                'Run pip install "busbench[awesome-bus]", or set augment: {style: plain}.',
+            ) from error
+        bent = [A.ElasticTransform(p=1), A.GridDistortion(p=1), A.OpticalDistortion(p=1)]
+        grain = [A.MultiplicativeNoise(elementwise=True, p=1), A.MotionBlur(p=1), A.Sharpen(p=1)]
+        self._transforms: Any = A.Compose(
+            [
+                A.HorizontalFlip(p=0.5),
+                A.Rotate(limit=(-10, 10), p=0.5),
+                A.OneOf(bent, p=0.5),
+                A.RandomBrightnessContrast(p=0.5),
+                A.CLAHE(p=0.5),
+                A.GaussNoise(p=0.5),
+                A.CoarseDropout(p=0.5),
+                A.OneOf(grain, p=0.5),
+            ]
+        )
+
+    def __call__(
+        self, images: Bytes, masks: Bytes, seed: np.random.SeedSequence
+    ) -> tuple[Bytes, Bytes]:
+        """Vary images and masks (N, H, W) uint8; the same seed gives the same arrays."""
+        pairs = []
+        for image, mask, own in zip(images, masks, seed.generate_state(len(images)), strict=True):
+            self._transforms.set_random_seed(int(own))
+            varied = self._transforms(image=image, mask=mask)
+            pairs.append((varied["image"], varied["mask"]))
+        return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])

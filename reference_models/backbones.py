@@ -1,10 +1,10 @@
-"""Under which names do public backbones keep the weights of our encoders? One table a format.
+"""Names under which public backbones keep the weights of our encoders: one table a format.
 
 Each table leads from a module of ours (or one parameter) to the public one of the same weights:
 
 - ResNet-34 in torchvision and in timm, which agree;
 - R50+ViT-B/16 of https://github.com/google-research/vision_transformer, an npz (its names after
-  `weights.from_flax`), and the same in timm as vit_base_r50_s16;
+  `transfer.from_flax`), and the same in timm as vit_base_r50_s16;
 - Swin-T in its authors' file (https://github.com/microsoft/Swin-Transformer), timm and torchvision.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from reference_models.networks import swin_unet, transunet, unetpp
 
 Table = dict[str, str]
+_LAYER = ("norm_attention", "attention.qkv", "attention.out", "norm_mlp", "mlp.0", "mlp.3")
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,13 @@ class Format:
     Args:
         name: for people.
         network: whose encoder it can start.
-        sign: a name that stands in files of this format alone.
+        marker: a name that only files of this format contain.
         table: from our modules to theirs.
     """
 
     name: str
     network: str
-    sign: str
+    marker: str
     table: Table
 
 
@@ -43,7 +44,7 @@ def _resnet_34() -> Table:
     block |= {"beside.0": "downsample.0", "beside.1": "downsample.1"}
     table = {"encoder.0.0": "conv1", "encoder.0.1": "bn1"}
     for level, blocks in enumerate(unetpp.BLOCKS, start=1):
-        pooling = 1 if level == 1 else 0  # it stands before the blocks of the first stage
+        pooling = 1 if level == 1 else 0  # before the blocks of the first stage
         for index in range(blocks):
             ours = f"encoder.{level}.{index + pooling}"
             table |= _prefixed(ours, f"layer{level}.{index}", block)
@@ -53,64 +54,55 @@ def _resnet_34() -> Table:
 def _bottleneck(conv: str, norm: str) -> Table:
     """The convolutions of a bottleneck, numbered from 1."""
     table: Table = {}
-    for number, place in enumerate((0, 2, 4), start=1):
-        table |= {f"convs.{place}.0": f"{conv}{number}", f"convs.{place}.1": f"{norm}{number}"}
+    for number, index in enumerate((0, 2, 4), start=1):
+        table |= {f"convs.{index}.0": f"{conv}{number}", f"convs.{index}.1": f"{norm}{number}"}
+    return table
+
+
+def _layer(*public: str) -> Table:
+    """A transformer layer: the public names of its six modules in the order of `_LAYER`."""
+    return dict(zip(_LAYER, public, strict=True))
+
+
+def _r50_vit(outer: tuple[str, ...], unit: str, units: Table, layer: str, layers: Table) -> Table:
+    """R50+ViT-B/16's names; `unit` is numbered by stage and block, `layer` by layer."""
+    names = ("stem.0.0", "stem.0.1", *(f"transformer.{n}" for n in ("embed", "position", "norm")))
+    table = dict(zip(names, outer, strict=True))
+    for stage, blocks in enumerate(transunet.BLOCKS):
+        for index in range(blocks):
+            # Flax counts stages and units from 1 (fields 2 and 3 of the pattern), timm from 0.
+            public = unit.format(stage, index, stage + 1, index + 1)
+            table |= _prefixed(f"stages.{stage}.{index}", public, units)
+    for index in range(transunet.LAYERS):
+        table |= _prefixed(f"transformer.layers.{index}", layer.format(index), layers)
     return table
 
 
 def _r50_vit_flax() -> Table:
-    unit = _bottleneck("conv", "gn") | {"beside.0": "conv_proj", "beside.1": "gn_proj"}
-    layer = {
-        "norm_attention": "LayerNorm_0",
-        "attention.qkv": "MultiHeadDotProductAttention_1.qkv",
-        "attention.out": "MultiHeadDotProductAttention_1.out",
-        "norm_mlp": "LayerNorm_2",
-        "mlp.0": "MlpBlock_3.Dense_0",
-        "mlp.3": "MlpBlock_3.Dense_1",
-    }
-    table = {
-        "stem.0.0": "conv_root",
-        "stem.0.1": "gn_root",
-        "transformer.embed": "embedding",
-        "transformer.position": "Transformer.posembed_input.pos_embedding",
-        "transformer.norm": "Transformer.encoder_norm",
-    }
-    for stage, blocks in enumerate(transunet.BLOCKS):
-        for index in range(blocks):
-            ours, theirs = f"stages.{stage}.{index}", f"block{stage + 1}.unit{index + 1}"
-            table |= _prefixed(ours, theirs, unit)
-    for index in range(transunet.LAYERS):
-        theirs = f"Transformer.encoderblock_{index}"
-        table |= _prefixed(f"transformer.layers.{index}", theirs, layer)
-    return table
+    position, norm = "Transformer.posembed_input.pos_embedding", "Transformer.encoder_norm"
+    attention = "MultiHeadDotProductAttention_1"
+    projected = (f"{attention}.qkv", f"{attention}.out")
+    dense = ("MlpBlock_3.Dense_0", "MlpBlock_3.Dense_1")
+    return _r50_vit(
+        ("conv_root", "gn_root", "embedding", position, norm),
+        "block{2}.unit{3}",
+        _bottleneck("conv", "gn") | {"beside.0": "conv_proj", "beside.1": "gn_proj"},
+        "Transformer.encoderblock_{}",
+        _layer("LayerNorm_0", *projected, "LayerNorm_2", *dense),
+    )
 
 
 def _r50_vit_timm() -> Table:
-    unit = _bottleneck("conv", "norm")
-    unit |= {"beside.0": "downsample.conv", "beside.1": "downsample.norm"}
-    layer = {
-        "norm_attention": "norm1",
-        "attention.qkv": "attn.qkv",
-        "attention.out": "attn.proj",
-        "norm_mlp": "norm2",
-        "mlp.0": "mlp.fc1",
-        "mlp.3": "mlp.fc2",
-    }
     backbone = "patch_embed.backbone"
-    table = {
-        "stem.0.0": f"{backbone}.stem.conv",
-        "stem.0.1": f"{backbone}.stem.norm",
-        "transformer.embed": "patch_embed.proj",
-        "transformer.position": "pos_embed",
-        "transformer.norm": "norm",
-    }
-    for stage, blocks in enumerate(transunet.BLOCKS):
-        for index in range(blocks):
-            theirs = f"{backbone}.stages.{stage}.blocks.{index}"
-            table |= _prefixed(f"stages.{stage}.{index}", theirs, unit)
-    for index in range(transunet.LAYERS):
-        table |= _prefixed(f"transformer.layers.{index}", f"blocks.{index}", layer)
-    return table
+    stem = (f"{backbone}.stem.conv", f"{backbone}.stem.norm")
+    beside = {"beside.0": "downsample.conv", "beside.1": "downsample.norm"}
+    return _r50_vit(
+        (*stem, "patch_embed.proj", "pos_embed", "norm"),
+        backbone + ".stages.{0}.blocks.{1}",
+        _bottleneck("conv", "norm") | beside,
+        "blocks.{}",
+        _layer("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"),
+    )
 
 
 def _swin_t(
@@ -124,15 +116,8 @@ def _swin_t(
     Args:
         offset: how many numbers after a level's blocks its merging comes.
     """
-    block = {
-        "norm_attention": "norm1",
-        "attention.qkv": "attn.qkv",
-        "attention.out": "attn.proj",
-        "attention.bias": "attn.relative_position_bias_table",
-        "norm_mlp": "norm2",
-        "mlp.0": mlp[0],
-        "mlp.3": mlp[1],
-    }
+    block = _layer("norm1", "attn.qkv", "attn.proj", "norm2", *mlp)
+    block["attention.bias"] = "attn.relative_position_bias_table"
     deepest = swin_unet.LEVELS - 1
     first = 1 if step == 2 else 0  # torchvision counts the embedding and each merging as a stage
     table = {"embed": embed[0], "norm_embedded": embed[1], "norm_deepest": "norm"}
@@ -154,28 +139,15 @@ _FC = ("mlp.fc1", "mlp.fc2")
 _VISION = (("features.0.0", "features.0.2"), "features.{}.{}", "features.{}", ("mlp.0", "mlp.3"))
 
 # Tried in this order: timm's Swin has names of the authors' file, but merges one stage later.
+_PATCHES = "patch_embed.backbone.stem.conv.weight"
+_MERGED = "layers.{}.downsample.norm.weight"
+_SWIN_AUTHORS, _SWIN_TIMM = (_swin_t(*_TIMM, _FC, step=1, offset=offset) for offset in (0, 1))
+_SWIN_VISION = _swin_t(*_VISION, step=2, offset=1)
 FORMATS = (
     Format("ResNet-34 (torchvision, timm)", "unetpp", "layer1.0.conv1.weight", _resnet_34()),
     Format("R50+ViT-B/16 (npz)", "transunet", "conv_root.weight", _r50_vit_flax()),
-    Format(
-        "R50+ViT-B/16 (timm)", "transunet", "patch_embed.backbone.stem.conv.weight", _r50_vit_timm()
-    ),
-    Format(
-        "Swin-T (timm)",
-        "swin_unet",
-        "layers.3.downsample.norm.weight",
-        _swin_t(*_TIMM, _FC, step=1, offset=1),
-    ),
-    Format(
-        "Swin-T (authors)",
-        "swin_unet",
-        "layers.0.downsample.norm.weight",
-        _swin_t(*_TIMM, _FC, step=1, offset=0),
-    ),
-    Format(
-        "Swin-T (torchvision)",
-        "swin_unet",
-        "features.1.0.attn.qkv.weight",
-        _swin_t(*_VISION, step=2, offset=1),
-    ),
+    Format("R50+ViT-B/16 (timm)", "transunet", _PATCHES, _r50_vit_timm()),
+    Format("Swin-T (timm)", "swin_unet", _MERGED.format(3), _SWIN_TIMM),
+    Format("Swin-T (authors)", "swin_unet", _MERGED.format(0), _SWIN_AUTHORS),
+    Format("Swin-T (torchvision)", "swin_unet", "features.1.0.attn.qkv.weight", _SWIN_VISION),
 )

@@ -1,4 +1,4 @@
-"""Which cases are in batch number s, and how are they varied? A function of seed, fold and step.
+"""Training batches: which cases, and how varied, as a function of seed, fold and step.
 
 Nothing here depends on what came before, so a resumed training sees the very batches that an
 unbroken one would have seen.
@@ -14,18 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reference_models.augment import augment
-from reference_models.config import Config
-from reference_models.data import Pictures
+from reference_models.augment import AwesomeBusAugment, augment
+from reference_models.config import AWESOME_BUS, Config
+from reference_models.data import LoadedCases
 from reference_models.machine import Machine
-from reference_models.seed_augment import SeedAugment
 
 
 def batch_indices(count: int, batch: int, seed: int, fold: int, step: int) -> NDArray[np.int64]:
-    """Places 0..count-1 of the cases in batch `step`, from one shuffled pass after another."""
-    places = np.arange(step * batch, (step + 1) * batch)
-    orders = np.stack([_order(count, seed, fold, int(epoch)) for epoch in places // count])
-    return orders[np.arange(batch), places % count]
+    """Indices 0..count-1 of the cases in batch `step`, from one shuffled pass after another."""
+    positions = np.arange(step * batch, (step + 1) * batch)
+    orders = np.stack([_order(count, seed, fold, int(epoch)) for epoch in positions // count])
+    return orders[np.arange(batch), positions % count]
 
 
 @lru_cache(maxsize=4)
@@ -34,39 +33,40 @@ def _order(count: int, seed: int, fold: int, epoch: int) -> NDArray[np.int64]:
 
 
 class Batches:
-    """All pictures on the device as bytes, handed out as float batches.
+    """All images and masks on the device as bytes, handed out as float batches.
 
     Args:
-        pictures: the whole bundle; one copy serves all folds.
+        loaded: the whole bundle; one copy serves all folds.
     """
 
-    def __init__(self, config: Config, pictures: Pictures, machine: Machine) -> None:
+    def __init__(self, config: Config, loaded: LoadedCases, machine: Machine) -> None:
         self._config = config
-        self._pictures = pictures
+        self._loaded = loaded
         self._machine = machine
-        self._images = torch.from_numpy(pictures.images).to(machine.device)
-        self._masks = torch.from_numpy(pictures.masks).to(machine.device)
-        self._seed_augment = SeedAugment() if config.augment.style == "seed" else None
+        self._images = torch.from_numpy(loaded.images).to(machine.device)
+        self._masks = torch.from_numpy(loaded.masks).to(machine.device)
+        awesome_bus = config.augment.style == AWESOME_BUS
+        self._by_case = AwesomeBusAugment() if awesome_bus else None
 
     def training_count(self, fold: int) -> int:
         """How many cases train the model of `fold`."""
-        return len(self._pictures.training(fold))
+        return len(self._loaded.training(fold))
 
     def training(self, fold: int, step: int) -> tuple[Tensor, Tensor]:
         """Augmented images (B, C, H, W) and masks (B, 1, H, W) of training batch `step`."""
-        cases = self._pictures.training(fold)
+        cases = self._loaded.training(fold)
         seed = self._config.seed
-        places = batch_indices(len(cases), self._config.batch, seed, fold, step)
+        chosen = batch_indices(len(cases), self._config.batch, seed, fold, step)
         drawn = np.random.SeedSequence((seed, fold, step))
-        images, masks = self._varied(cases[places], drawn)
+        images, masks = self._varied(cases[chosen], drawn)
         return self._normalise(images), masks
 
     def _varied(
         self, cases: NDArray[np.int64], seed: np.random.SeedSequence
     ) -> tuple[Tensor, Tensor]:
-        if self._seed_augment is not None:
-            pictures = self._pictures
-            varied = self._seed_augment(pictures.images[cases], pictures.masks[cases], seed)
+        if self._by_case is not None:
+            loaded = self._loaded
+            varied = self._by_case(loaded.images[cases], loaded.masks[cases], seed)
             images, masks = (torch.from_numpy(part).to(self._machine.device) for part in varied)
             return _as_floats(images, masks)
         number = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -75,7 +75,7 @@ class Batches:
 
     def validation(self, fold: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Plain images and masks of the fold's validation cases, batch after batch."""
-        cases = self._pictures.validation(fold)
+        cases = self._loaded.validation(fold)
         parts = np.split(cases, range(self._config.batch, len(cases), self._config.batch))
         for part in parts:
             images, masks = self._take(part)
@@ -83,16 +83,16 @@ class Batches:
 
     def sample(self, fold: int, count: int) -> Tensor:
         """Plain images (count, C, H, W) of the fold's validation cases, over again if few."""
-        images, _ = self._take(np.resize(self._pictures.validation(fold), count))
+        images, _ = self._take(np.resize(self._loaded.validation(fold), count))
         return self._normalise(images)
 
     def validation_count(self, fold: int) -> int:
         """How many cases validate the model of `fold`."""
-        return len(self._pictures.validation(fold))
+        return len(self._loaded.validation(fold))
 
     def calibration(self, fold: int, count: int) -> Tensor:
         """Plain images (at most `count`, C, H, W), spread over the fold's training cases."""
-        cases = self._pictures.training(fold)
+        cases = self._loaded.training(fold)
         spread = np.linspace(0, len(cases) - 1, min(count, len(cases))).astype(np.int64)
         return self._normalise(self._take(cases[spread])[0])
 
@@ -101,8 +101,9 @@ class Batches:
         return _as_floats(self._images[chosen], self._masks[chosen])
 
     def _normalise(self, images: Tensor) -> Tensor:
-        wanted = self._config.input
-        channels = ((images - wanted.mean) / wanted.std).expand(-1, wanted.channel_count, -1, -1)
+        settings = self._config.input
+        grey = (images - settings.mean) / settings.std
+        channels = grey.expand(-1, settings.channel_count, -1, -1)
         return channels.contiguous(memory_format=self._machine.layout)
 
 

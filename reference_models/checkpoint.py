@@ -1,4 +1,4 @@
-"""Where does a killed training go on? Two generations of a checkpoint, each whole or not there.
+"""Checkpoints of a training: two generations, each whole or not there.
 
 A file is one line, `busbench-checkpoint SHA-256`, and then what `torch.save` wrote. PyTorch itself
 would load a file with flipped bits; the digest does not.
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from reference_models.files import disk_errors, sha256_bytes, write_atomically
-from reference_models.progress import Say, silent
+from reference_models.logs import Say, silent
 
 _MAGIC = b"busbench-checkpoint "
 _LONGEST_HEAD = 128  # bytes

@@ -1,4 +1,9 @@
-"""What can be set about a training? A strict YAML file; unknown keys name the nearest."""
+"""Training recipes: a strict YAML file, completed by a profile.
+
+A profile gives the settings that a recipe does not state. Profile `default` is the fields' own
+defaults; `awesome-bus-2025` is the protocol of the Awesome-BUS benchmark, as far as it is known.
+How they differ, and what was chosen where the protocol is silent, is in docs/train.md.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,30 @@ from typing import Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from reference_models.errors import UsageError, nearest
-from reference_models.profiles import EPOCHS, with_profile
+from reference_models.errors import UsageError, chosen, nearest
+
+AWESOME_BUS = "awesome-bus-2025"
+RENAMED = {"seed": AWESOME_BUS}  # `seed` is the random number generator's alone
+EPOCHS = 45  # of a recipe that states no length
+PROFILES: dict[str, dict[str, Any]] = {
+    "default": {},
+    AWESOME_BUS: {
+        "resample": "lanczos",
+        "augment": {"style": AWESOME_BUS},
+        "batch": 16,
+        "epochs": 300,
+        "loss": "bce_dice",
+        "optimiser": "adamw",
+        "schedule": "cosine",
+        "rate": 1e-3,
+        "final_rate": 1e-5,
+        "weight_decay": 1e-4,
+        "clip": None,
+        "keep": "rank",
+        "patience": 25,
+        "precision": "fp32",
+    },
+}
 
 
 class Settings(BaseModel):
@@ -45,7 +72,7 @@ class AugmentSettings(Settings):
     rotate: float = Field(default=10.0, ge=0, le=180)  # degrees, each way
     brightness: float = Field(default=0.15, ge=0, le=1)  # of the full range, each way
     contrast: float = Field(default=0.2, ge=0, lt=1)  # 0.2: from 0.8 to 1.2
-    style: Literal["plain", "seed"] = "plain"  # seed: the transforms of seed_augment.py instead
+    style: Literal["plain", "awesome-bus-2025"] = "plain"  # the latter: its transforms instead
 
 
 class Config(Settings):
@@ -121,7 +148,7 @@ def load_config(name: str, profile: str | None = None, changes: Sequence[str] = 
         UsageError: it is missing, no YAML, has an unknown key or a value out of bounds.
     """
     text = _text(name)
-    remedy = "Correct the file; the keys stand in reference_models/config.py."
+    remedy = "Correct the file; the keys are in reference_models/config.py."
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -131,8 +158,20 @@ def load_config(name: str, profile: str | None = None, changes: Sequence[str] = 
             value = {key: value[key] for key in ("network", "input") if key in value}
         for change in changes:
             _change(value, change, name)
-        value = with_profile(value, str(profile or value.get("profile", "default")))
+        value = _with_profile(value, str(profile or value.get("profile", "default")))
     return validated(Config, value, name, remedy)
+
+
+def _with_profile(recipe: dict[str, Any], name: str) -> dict[str, Any]:
+    """The recipe, its missing keys filled in from the profile `name`."""
+    if name in RENAMED:
+        raise UsageError(
+            f"Profile `{name}` is now `{RENAMED[name]}`.", "Write the new name instead."
+        )
+    below = dict(chosen("profile", name, PROFILES))
+    if "steps" in recipe:
+        below.pop("epochs", None)
+    return {**below, **recipe, "profile": name}
 
 
 def _change(recipe: dict[str, Any], change: str, name: str) -> None:

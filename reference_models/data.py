@@ -1,4 +1,4 @@
-"""What is in a training bundle, and is it whole, unchanged and free of test cases?
+"""Reader of a training bundle: checked to be whole, unchanged and free of test cases.
 
 BUNDLE/bundle.json        what it is, and the digest of cases.csv
 BUNDLE/cases.csv          one row a case: fold, class, patient group, size, digests of its pixels
@@ -25,13 +25,12 @@ from pydantic import Field
 from reference_models.config import InputSettings, Settings, validated
 from reference_models.errors import BundleError, UsageError
 from reference_models.files import sha256_bytes, sha256_pixels
-from reference_models.letterbox import letterbox
-from reference_models.progress import Progress, quiet
+from reference_models.logs import Progress, quiet
 
 SCHEMA = "busbench/training-bundle/v1"
-COLUMNS = (
-    *("case_id", "fold", "class", "patient_group", "height", "width"),
-    *("spacing_row_mm", "spacing_col_mm", "image_sha256", "mask_sha256"),
+_COLUMNS = (
+    "case_id,fold,class,patient_group,height,width,spacing_row_mm,spacing_col_mm,"
+    "image_sha256,mask_sha256"
 )
 CLASSES = ("benign", "malignant", "normal")
 _CASE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")
@@ -53,14 +52,10 @@ class BundleDocument(Settings):
 
 @dataclass(frozen=True)
 class Case:
-    """One row of `cases.csv`; sizes in pixels."""
+    """What training needs of a row of `cases.csv`."""
 
     case_id: str
     fold: int
-    label: str
-    patient_group: str
-    height: int
-    width: int
     image_sha256: str
     mask_sha256: str
 
@@ -80,7 +75,7 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class LoadedCases:
     """All cases of a bundle at the network's size.
 
     Args:
@@ -106,7 +101,7 @@ def open_bundle(path: Path) -> Bundle:
     """Open a training bundle and check its table.
 
     Raises:
-        BundleError: it is missing, incomplete, was changed, or holds test cases.
+        BundleError: it is missing, incomplete, was changed, or contains test cases.
     """
     document = _document(path / "bundle.json")
     table = _bytes(path / "cases.csv")
@@ -122,18 +117,18 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, document, cases)
 
 
-def load_pictures(
+def load_cases(
     bundle: Bundle,
-    wanted: InputSettings,
+    settings: InputSettings,
     progress: Progress = quiet,
     resample: Literal["bilinear", "lanczos"] = "bilinear",
-) -> Pictures:
+) -> LoadedCases:
     """Read, check and letterbox every case (image by `resample`, nearest mask).
 
     Raises:
         BundleError: a file cannot be decoded or does not match its digest.
     """
-    size = (wanted.height, wanted.width)
+    size = (settings.height, settings.width)
     images = np.zeros((len(bundle.cases), *size), dtype=np.uint8)
     masks = np.zeros_like(images)
     for index, case in enumerate(bundle.cases):
@@ -142,7 +137,7 @@ def load_pictures(
         masks[index] = letterbox(mask, size, Image.Resampling.NEAREST)
         if (index + 1) % 100 == 0 or index + 1 == len(bundle.cases):
             progress("reading cases", index + 1, len(bundle.cases))
-    return Pictures(images, masks, np.array([case.fold for case in bundle.cases]))
+    return LoadedCases(images, masks, np.array([case.fold for case in bundle.cases]))
 
 
 def read_case(bundle: Bundle, case: Case) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -159,8 +154,8 @@ def read_case(bundle: Bundle, case: Case) -> tuple[NDArray[np.uint8], NDArray[np
 
 def _decode(path: Path, mode: str, digest: str) -> NDArray[Any]:
     try:
-        with Image.open(path) as picture:
-            found, pixels = picture.mode, np.asarray(picture)
+        with Image.open(path) as image:
+            found, pixels = image.mode, np.asarray(image)
     except (OSError, Image.DecompressionBombError) as error:
         raise BundleError(f"{path} cannot be read.", _REMEDY) from error
     if found != mode or sha256_pixels(pixels) != digest:
@@ -197,9 +192,9 @@ def _cases(table: bytes, where: Path, folds: int) -> tuple[Case, ...]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise BundleError(f"{where} is no CSV.", _REMEDY) from error
     if any(row.get("part", "train") != "train" for row in rows):
-        raise BundleError(f"{where} holds test cases.", _REMEDY)
-    if header != COLUMNS:
-        raise BundleError(f"{where} has other columns than {', '.join(COLUMNS)}.", _REMEDY)
+        raise BundleError(f"{where} contains test cases.", _REMEDY)
+    if header != tuple(_COLUMNS.split(",")):
+        raise BundleError(f"{where} has other columns than {_COLUMNS}.", _REMEDY)
     cases = tuple(sorted((_case(row, where, folds) for row in rows), key=lambda c: c.case_id))
     if len({case.case_id for case in cases}) != len(cases):
         raise BundleError(f"{where} names a case twice.", _REMEDY)
@@ -220,16 +215,7 @@ def _case(row: dict[str, str], where: Path, folds: int) -> Case:
         )
     if row["class"] not in CLASSES or not (row["height"].isdigit() and row["width"].isdigit()):
         raise BundleError(f"{where}: case {name} has an unknown class or no size.", _REMEDY)
-    return Case(
-        case_id=name,
-        fold=int(row["fold"]),
-        label=row["class"],
-        patient_group=row["patient_group"],
-        height=int(row["height"]),
-        width=int(row["width"]),
-        image_sha256=row["image_sha256"],
-        mask_sha256=row["mask_sha256"],
-    )
+    return Case(name, int(row["fold"]), row["image_sha256"], row["mask_sha256"])
 
 
 def _check_folder(folder: Path, cases: Sequence[Case]) -> None:
@@ -241,3 +227,36 @@ def _check_folder(folder: Path, cases: Sequence[Case]) -> None:
         raise BundleError(
             f"{folder / min(present - expected)} belongs to no case of cases.csv.", _REMEDY
         )
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where an image lies inside the input: size and top left corner, in pixels."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+
+
+def fit_inside(height: int, width: int, into: tuple[int, int]) -> Letterbox:
+    """Scale a height x width image to just fit `into` (height, width), centred.
+
+    The scale is min(H/h, W/w); sides are rounded as Python rounds (halves to even), at least 1.
+    """
+    scale = min(into[0] / height, into[1] / width)
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    return Letterbox(new_height, new_width, (into[0] - new_height) // 2, (into[1] - new_width) // 2)
+
+
+def letterbox(
+    image: NDArray[Any], into: tuple[int, int], resample: Image.Resampling
+) -> NDArray[np.uint8]:
+    """Resize a (h, w) uint8 or bool image into a zero (H, W) frame; bool becomes 0/1."""
+    height, width = image.shape
+    box = fit_inside(height, width, into)
+    source = Image.fromarray(np.ascontiguousarray(image, dtype=np.uint8))
+    frame = np.zeros(into, dtype=np.uint8)
+    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+    frame[rows, columns] = np.asarray(source.resize((box.width, box.height), resample))
+    return frame

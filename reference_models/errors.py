@@ -1,4 +1,4 @@
-"""Whose fault is it, and what should they do? The errors of this room.
+"""Errors of this package: whose fault a failure is, and what to do about it.
 
 The exit statuses agree with the harness's: 2 usage, 10 the training, 20 the bundle, 30 the machine.
 """
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 
 class ModelsError(Exception):
-    """A failure that its reader can mend.
+    """A failure that its reader can repair.
 
     Args:
         message: one sentence that names the file or thing concerned.
@@ -39,7 +39,7 @@ class TrainingError(ModelsError):
 
 
 class BundleError(ModelsError):
-    """The training bundle is missing, incomplete, was changed, or holds test cases."""
+    """The training bundle is missing, incomplete, was changed, or contains test cases."""
 
     status = 20
 

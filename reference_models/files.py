@@ -1,4 +1,4 @@
-"""How bytes reach the disk and get their names: atomic writes and digests."""
+"""Atomic writes of files, and digests of their bytes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ from numpy.typing import NDArray
 
 from reference_models.errors import MachineError
 
-# No space, or a limit on it; no right to write; a file where a folder should be.
-_REFUSALS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.ENOTDIR, errno.EEXIST),
-)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_RIGHT = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)  # a file is where a folder should be
 Data = bytes | memoryview
 
 
@@ -34,7 +31,7 @@ def sha256_pixels(array: NDArray[Any]) -> str:
     """SHA-256 over `HxW:` and the row-major uint8 pixels of a 2-D image (bool taken as 0/1).
 
     The digest a training bundle states for its images and masks: however the file was encoded,
-    one picture has one digest.
+    one image has one digest.
     """
     height, width = array.shape
     header = f"{height}x{width}:".encode()
@@ -47,7 +44,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _REFUSALS:
+        if error.errno not in (*_NO_SPACE, *_NO_RIGHT, *_NO_FOLDER):
             raise
         raise MachineError(
             f"{path} cannot be written ({error.strerror}).",

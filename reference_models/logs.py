@@ -1,18 +1,41 @@
-"""Where can one watch a training? A CSV file beside the checkpoint, and TensorBoard's events.
+"""Reports of a training: progress lines, a CSV file beside the checkpoint, TensorBoard's events.
 
-The events are written by tensorboardX: it needs no TensorBoard, which is many times its size.
+The form `progress DONE/TOTAL what` is the one from which the harness draws its bars; the two
+packages share no code. The events are written by tensorboardX: it needs no TensorBoard, which is
+many times its size.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from reference_models.errors import UsageError
 from reference_models.files import disk_errors, write_atomically
+
+Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+Say = Callable[[str], None]  # one line for a person
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def silent(line: str) -> None:
+    """Say nothing."""
+
+
+def print_line(what: str, done: int, total: int) -> None:
+    """Report one line on standard output: `progress 3/10 what`."""
+    say_line(f"progress {done}/{total} {what}")
+
+
+def say_line(line: str) -> None:
+    """Say one line on standard output, at once."""
+    print(line, flush=True)
 
 
 def write_csv(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Which losses are there? One row each: from logits and masks, (N, 1, H, W), to one number."""
+"""Losses by name, each from logits and masks, (N, 1, H, W), to one number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device, how many threads, which precision? Decided once, when a run starts."""
+"""Device, threads and precision of a run, decided once when it starts."""
 
 from __future__ import annotations
 

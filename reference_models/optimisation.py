@@ -1,4 +1,4 @@
-"""Which optimisers and schedules are there, and which weights learn at which rate? By name."""
+"""Optimisers and schedules by name, and which weights learn at which rate."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import (
-    ConstantLR,
-    LambdaLR,
-    LRScheduler,
-    OneCycleLR,
-    PolynomialLR,
-)
+from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LRScheduler, OneCycleLR, PolynomialLR
 
 from reference_models.config import Config
-from reference_models.encoders import is_encoder
+from reference_models.networks import NETWORKS, Staged
 
 Groups = list[dict[str, object]]
 
@@ -110,3 +104,26 @@ def groups_of(network: nn.Module, config: Config) -> Groups:
     if config.encoder_rate == 0:
         return rest
     return [{"params": parts[True], "lr": config.rate * config.encoder_rate}, *rest]
+
+
+def is_encoder(network: str, name: str) -> bool:
+    """Whether the weight or module `name` of a network of this name belongs to its encoder."""
+    return f"{name}.".startswith(NETWORKS[network].encoder)
+
+
+def rest(network: nn.Module, config: Config, epoch: int) -> None:
+    """Let the weights rest that do not learn in `epoch`, and the others learn.
+
+    A resting encoder's batch norms and dropouts act as in evaluation: call it after `train()`.
+    """
+    network.requires_grad_(True)
+    if isinstance(network, Staged):
+        network.at_epoch(epoch)
+    if config.encoder_rate > 0 and epoch >= config.freeze_epochs:
+        return
+    for name, weight in network.named_parameters():
+        if is_encoder(config.network, name):
+            weight.requires_grad_(False)
+    for name, module in network.named_modules():
+        if name and is_encoder(config.network, name):
+            module.train(False)

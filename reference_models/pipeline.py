@@ -11,14 +11,13 @@ from pathlib import Path
 
 from reference_models.batches import Batches
 from reference_models.config import Config
-from reference_models.data import Bundle, load_pictures, open_bundle
+from reference_models.data import Bundle, load_cases, open_bundle
 from reference_models.errors import TrainingError, UsageError
-from reference_models.export import PARITY_BATCHES, Exported, export_network
+from reference_models.export import PARITY_BATCHES, Exported, Mirrored, export_network
 from reference_models.files import sha256_bytes
+from reference_models.logs import Progress, Say, quiet, silent
 from reference_models.machine import DeviceName, Machine, prepare_machine
-from reference_models.mirrored import Mirrored
 from reference_models.precision import FULL, Cost, lower, write_costs
-from reference_models.progress import Progress, Say, quiet, silent
 from reference_models.run import TrainedFold, build_network, check
 from reference_models.submission import (
     DOCUMENT,
@@ -35,7 +34,7 @@ from reference_models.transfer import Start, no_start, read_start
 
 @dataclass(frozen=True)
 class Job:
-    """One training as it was asked for.
+    """One training as it was requested.
 
     Args:
         bundle: the training bundle.
@@ -74,27 +73,26 @@ def train(
     """Train folds (None: all) and export every finished one; what is done is not done again.
 
     Raises:
-        UsageError: a fold that the bundle has not, or a folder that holds something else.
-        BundleError, TrainingError, MachineError: see the rooms that raise them.
+        UsageError: a fold that the bundle has not, or a folder that contains something else.
+        BundleError, TrainingError, MachineError: see the modules that raise them.
     """
     bundle = open_bundle(job.bundle)
-    wanted = list(bundle.folds) if folds is None else list(folds)
-    if not set(wanted) <= set(bundle.folds):
+    chosen = list(bundle.folds) if folds is None else list(folds)
+    if not set(chosen) <= set(bundle.folds):
         raise UsageError(
-            f"{job.bundle} has no fold {max(wanted)}.",
-            f"Its folds are 0 to {max(bundle.folds)}.",
+            f"{job.bundle} has no fold {max(chosen)}.", f"Its folds are 0 to {max(bundle.folds)}."
         )
     check(job.config)  # what cannot be built should say so before data are read
     start = _start(job)
     print_of = fingerprint(job.config, bundle, start)
     exported = exported_folds(job.out, _mark(print_of, job.config, FULL))
-    if set(wanted) <= exported and (job.out / DOCUMENT).exists():
-        say(f"{job.out} already holds what was asked for.")
+    if set(chosen) <= exported and (job.out / DOCUMENT).exists():
+        say(f"{job.out} already contains what was requested.")
         return
     say(start.report)
     machine = prepare_machine(job.device, job.threads, job.config.precision)
     batches = _batches(job.config, bundle, machine, progress)
-    for fold in wanted:
+    for fold in chosen:
         train_fold(
             job.config,
             batches,
@@ -114,10 +112,10 @@ def export(job: Job, precision: str = FULL, progress: Progress = quiet, say: Say
 
     Args:
         precision: `fp32`, or a row of `precision.PRECISIONS`, whose cost is then written to the
-            submission's name with `.precision.json`: a submission holds only what it declares.
+            submission's name with `.precision.json`: a submission contains only what it declares.
 
     Raises:
-        UsageError: a lower precision without a work folder, or a folder that holds another export.
+        UsageError: a lower precision without a work folder, or a folder of another export.
         TrainingError: no fold's training has ended.
     """
     if precision != FULL and job.work is None:
@@ -144,8 +142,8 @@ def _start(job: Job) -> Start:
 
 
 def _batches(config: Config, bundle: Bundle, machine: Machine, progress: Progress) -> Batches:
-    pictures = load_pictures(bundle, config.input, progress, config.resample)
-    return Batches(config, pictures, machine)
+    loaded = load_cases(bundle, config.input, progress, config.resample)
+    return Batches(config, loaded, machine)
 
 
 def _export(
@@ -178,7 +176,7 @@ def _export(
         progress("exporting", fold + 1, len(bundle.folds))
     if not models:
         raise TrainingError(
-            f"{job.work_folder} holds no finished fold.", "Train a fold first, with this --work."
+            f"{job.work_folder} contains no finished fold.", "Train a fold first, with this --work."
         )
     parameters = sum(weight.numel() for weight in build_network(job.config).parameters())
     write_document(
@@ -228,7 +226,7 @@ def _finish(job: Job, bundle: Bundle, dices: Sequence[float], say: Say) -> None:
         f"{mean:.4f} ± {spread:.4f}; submission in {job.out}"
     )
     if job.work is None and len(dices) == len(bundle.folds):
-        shutil.rmtree(job.out / WORK)  # a submission holds only what it declares
+        shutil.rmtree(job.out / WORK)  # a submission contains only what it declares
 
 
 def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:

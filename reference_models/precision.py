@@ -1,4 +1,4 @@
-"""How does an exported graph become half or a quarter as large, and what does that cost in Dice?
+"""Conversion of an exported graph to half or a quarter of its size, and what it costs in Dice.
 
 One row a precision; ONNX Runtime's own tools do the work, and its numbers on the fold's validation
 cases say what is lost. A graph keeps float32 at both ends, and operators of the standard alone.
@@ -24,7 +24,7 @@ from reference_models.batches import Batches
 from reference_models.errors import UsageError, chosen
 from reference_models.export import INPUT, OUTPUT
 from reference_models.files import write_atomically
-from reference_models.progress import Progress, quiet
+from reference_models.logs import Progress, quiet
 from reference_models.validation import dice_scores
 
 FULL = "fp32"
@@ -92,7 +92,7 @@ def lower(
     """
     convert = chosen("precision", precision, PRECISIONS)
     try:
-        import onnxruntime  # noqa: F401, PLC0415  no need of this room but for this
+        import onnxruntime  # noqa: F401, PLC0415  all else runs without it
     except ImportError as error:
         raise UsageError(
             f"An export in {precision} needs ONNX Runtime.",

@@ -1,6 +1,6 @@
-"""What moves while one fold is trained: weights, optimiser, schedule, random numbers, history.
+"""State of one fold's training: weights, optimiser, schedule, random numbers, history.
 
-All that the next step depends on stands in one state, which can be saved and restored; batches
+All that the next step depends on is in one state, which can be saved and restored; batches
 depend on the step alone. So a kill at any moment changes nothing.
 """
 
@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from reference_models.batches import Batches
 from reference_models.checkpoint import State
 from reference_models.config import Config
-from reference_models.encoders import rest
 from reference_models.errors import TrainingError, chosen
 from reference_models.losses import LOSSES
 from reference_models.machine import Machine
 from reference_models.networks import build
-from reference_models.optimisation import OPTIMISERS, SCHEDULES, Plan, groups_of
+from reference_models.optimisation import OPTIMISERS, SCHEDULES, Plan, groups_of, rest
 from reference_models.validation import best_by_rank, dice_scores, hd95_scores, iou_of_dice
 
 Weights = Mapping[str, Tensor]
@@ -79,7 +78,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether training has come to its end, or no longer gets better."""
+        """Whether all steps are done, or training no longer gets better."""
         stale = sum(row["step"] > self.kept["step"] for row in self.history)
         return self.step == self.total or stale >= (self.config.patience or math.inf)
 
@@ -135,7 +134,7 @@ class Run:
         )
 
     def validate(self) -> None:
-        """Add a row to the history, and keep the weights where they are wanted."""
+        """Add a row to the history, and keep the weights where they are the best."""
         self.network.eval()
         self._ready = None
         with torch.inference_mode():
@@ -217,8 +216,8 @@ def trained(fold: int, state: State) -> TrainedFold:
 
 def build_network(config: Config) -> nn.Module:
     """The recipe's network with fresh weights; raises UsageError where it cannot be."""
-    wanted = config.input
-    return build(config.network, wanted.channel_count, (wanted.height, wanted.width))
+    size = (config.input.height, config.input.width)
+    return build(config.network, config.input.channel_count, size)
 
 
 def check(config: Config) -> None:

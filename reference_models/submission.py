@@ -1,6 +1,6 @@
-"""What does a finished submission folder hold? `submission.yaml` and one ONNX file a fold.
+"""The submission folder: `submission.yaml` and one ONNX file a fold.
 
-Nothing else may lie in it in the end: while training goes on, its checkpoints are in `.work`.
+Nothing else may be in it in the end: while training goes on, its checkpoints are in `.work`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Titles:
         for name, title in (("team", self.team), ("method", self.method)):
             if not _TITLE.match(title):
                 raise UsageError(
-                    f"The {name} {title[:40]!r} cannot stand on a board.",
+                    f"The {name} {title[:40]!r} cannot be shown on a board.",
                     "Use 1 to 100 printable characters.",
                 )
 
@@ -55,7 +55,7 @@ def exported_folds(folder: Path, fingerprint: str) -> set[int]:
     """The folds whose models in `folder` came from the training `fingerprint`.
 
     Raises:
-        UsageError: the folder holds anything else than what this training leaves there.
+        UsageError: the folder contains anything else than what this training writes.
     """
     folds = set()
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -67,7 +67,7 @@ def exported_folds(folder: Path, fingerprint: str) -> set[int]:
         elif path.name not in (DOCUMENT, WORK):
             raise UsageError(
                 f"{path} does not come from this training.",
-                "Name an empty folder with --out; a submission holds nothing but its own files.",
+                "Name an empty folder with --out; a submission contains nothing but its own files.",
             )
     return folds
 

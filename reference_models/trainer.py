@@ -1,4 +1,4 @@
-"""How is the model of one fold trained to its end, however often it is interrupted?"""
+"""Training of one fold to its end, however often it is interrupted."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from reference_models.batches import Batches
 from reference_models.checkpoint import State, load_checkpoint, save_checkpoint
 from reference_models.config import Config
 from reference_models.errors import UsageError
-from reference_models.logs import Events, write_csv
+from reference_models.logs import Events, Progress, Say, quiet, silent, write_csv
 from reference_models.machine import Machine
-from reference_models.progress import Progress, Say, quiet, silent
 from reference_models.run import Run, TrainedFold, Weights, trained
-from reference_models.weights import write_weights
+from reference_models.transfer import write_weights
 
-# Saving may take this share of the time: large networks then save less often than was asked.
+# Saving may take this share of the time: large networks then save less often than was requested.
 SAVING_SHARE = 0.05
 
 
@@ -120,7 +119,7 @@ def _sentence(row: dict[str, Any]) -> str:
 
 
 class _Clock:
-    """Tells how long a run has taken here, and how long it may still take."""
+    """How long a run has taken here, and how long it may still take."""
 
     def __init__(self, run: Run) -> None:
         self._run, self._first = run, run.step

@@ -1,4 +1,4 @@
-"""How good is a model on its validation cases, and is it the best so far?
+"""Scores of a model on its validation cases, and the choice of the best.
 
 At the network's size, where Dice and IoU are 1 and HD95 is 0 for two empty masks. These numbers
 choose a model; only the evaluator's are results.
@@ -33,11 +33,11 @@ def iou_of_dice(dice: Tensor) -> Tensor:
 
 
 def hd95_scores(found: Tensor, masks: Tensor) -> Tensor:
-    """The seed benchmark's HD95 of each image, in pixels (N,); nan where only P is not empty.
+    """HD95 of each image as the Awesome-BUS benchmark defines it, in pixels (N,).
 
     The 95th percentile (linear) of all distances from either boundary to the other, pooled. The
     boundary is a mask without its 3 x 3 erosion, outside counted as foreground; all of the mask
-    where that is empty. The diagonal where only P is empty.
+    where that is empty. The diagonal where only P is empty; nan where only P is not.
     """
     pairs = zip(found[:, 0].cpu().numpy() > 0, masks[:, 0].cpu().numpy() > 0, strict=True)
     return torch.tensor([_hd95(prediction, truth) for prediction, truth in pairs])
@@ -73,7 +73,7 @@ def best_by_rank(history: Sequence[Mapping[str, Any]]) -> bool:
     and the next rank is one more.
     """
     ranks = np.zeros(len(history))
-    for name, sign in RANKED.items():
-        values = np.array([row[name] for row in history]) * -sign
+    for name, direction in RANKED.items():
+        values = np.array([row[name] for row in history]) * -direction
         ranks += np.unique(values, return_inverse=True)[1]
     return len(history) == 1 or bool(ranks[-1] < ranks[:-1].min())

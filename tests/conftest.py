@@ -1,4 +1,4 @@
-"""What tests of all components share: real data, the engine, small stores."""
+"""Fixtures of all components, and the markers that follow from what a test uses."""
 
 from __future__ import annotations
 
@@ -6,17 +6,56 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 from docker.errors import DockerException
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
-from tests.support import ROOT
+from evaluator.hardware import device_name
+from tests.support import ROOT, absent
 
 REAL_DATA = ROOT.parent / "shared" / "data"
 settings.register_profile("no-clock", deadline=None)  # how long an example takes proves nothing
 settings.load_profile("no-clock")
+
+# A test that uses one of these fixtures, directly or through another, gets the marker.
+MARKERS = {
+    "engine": "docker",
+    "real_data": "real_data",
+    "browser": "browser",
+    "tritonserver": "triton",
+    "slurm": "slurm",
+    "latex_compiler": "latex",
+    "gpu": "gpu",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its fixtures."""
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if marker := MARKERS.get(fixture):
+                item.add_marker(marker)
+
+
+class ByFile(LoadScopeScheduling):
+    """Whole files to each worker, since a file's tests share fixtures that are slow to make.
+
+    Container tests count containers, volumes and networks, which another worker's would change, so
+    their folder is one worker's. (xdist's own `loadgroup` has no effect with pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "containers" if file.startswith("tests/containers/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Let xdist hand out tests in that way."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -34,17 +73,25 @@ def engine() -> docker.DockerClient:
         client = docker.from_env()
         client.ping()
     except DockerException:
-        message = "no Docker engine answers, so container tests cannot run"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        absent("no Docker engine answers, so container tests cannot run")
     return client
 
 
 @pytest.fixture(scope="session")
+def gpu() -> str:
+    """The name of a CUDA device. Without one, tests skip; under `make test-gpu` they fail."""
+    name = device_name("cuda")
+    if name == "unknown":
+        message = "this machine has no CUDA device that works"
+        if os.environ.get("BUSBENCH_REQUIRE_GPU"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return name
+
+
+@pytest.fixture(scope="session")
 def tritonserver() -> Path:
-    """A Triton server, installed once as `make triton` does. Without one, tests skip or, in CI,
-    fail."""
+    """A Triton server, installed once as `make triton` does; without one, tests skip or fail."""
     if named := os.environ.get("BUSBENCH_TRITONSERVER"):
         return Path(named)
     done = subprocess.run(
@@ -54,9 +101,7 @@ def tritonserver() -> Path:
         text=True,
         check=False,
     )
-    if done.returncode == 0:
-        return Path(done.stdout.rstrip().rpartition("=")[2])
-    message = f"no Triton server can be installed: {done.stderr.strip().splitlines()[-1]}"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["make said nothing"])[-1]
+        absent(f"no Triton server can be installed: {last}")
+    return Path(done.stdout.rstrip().rpartition("=")[2])

@@ -47,8 +47,11 @@ class Service:
 
     @classmethod
     def on(cls, device: str, threads: int) -> Service:
-        """Two instances that share a CPU's threads: what one request costs beside its network, and
-        where a network uses few threads, the other instance works on. Each holds the model."""
+        """Two instances that share a CPU's threads.
+
+        While one request is prepared, or a network uses few threads, the other instance works. Each
+        contains the model.
+        """
         instances = 2 if device == "cpu" and threads > 1 else 1
         return cls(device, -(-threads // instances), instances)
 

@@ -33,8 +33,11 @@ class EvaluateSettings:
 
     @property
     def component(self) -> Component:
-        """The image that the model runs in: a Triton server comes in the image of its client, whose
-        container has no network to reach another; CUDA's libraries, which are large, in another."""
+        """The image that the model runs in.
+
+        A Triton server is in the image of its client, whose container has no network to reach
+        another; CUDA's libraries, which are large, are in an image of their own.
+        """
         if self.backend == "triton":
             return "triton"
         return "infer" if self.device == "cpu" else "infer-gpu"

@@ -240,6 +240,7 @@ def connect(address: str) -> Client:
 
 
 def demand_dask() -> None:
+    """Raise `extra-missing` where Dask is not installed."""
     if importlib.util.find_spec("distributed") is None:
         remedy = "Install them: pip install 'busbench[cluster]'."
         raise BusbenchError(Code.EXTRA_MISSING, "Dask is not installed.", remedy)

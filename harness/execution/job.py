@@ -89,8 +89,10 @@ class Job(Protocol):
 
     @property
     def stage(self) -> StageName | None:
-        """The stage that it was in when its process died, where a participant's work runs without
-        a container; else None."""
+        """The stage that it was in when its process died.
+
+        None unless a participant's work runs without a container.
+        """
 
     def run(self, progress: Progress) -> None:
         """Do it and write the result file last.

@@ -140,8 +140,10 @@ def _same(before: LedgerVerdict, body: Retraction | Ranking) -> Recorded | None:
 
 
 def _record(ledger: Path, keys: Keys, find: Find, write: Write, clock: Clock) -> Appended:
-    """Add the line that `write` makes, unless `find` finds its entry; what would not be valid
-    in its place is never written."""
+    """Add the line that `write` makes, unless `find` finds its entry.
+
+    A line that would not verify in its place is never written.
+    """
     with _locked(ledger) as handle:
         data, torn = _whole_lines(handle, ledger)
         if not data:

@@ -52,8 +52,10 @@ def today() -> date:
 
 @dataclass(frozen=True)
 class QuotaReservation:
-    """A submission's share of its team's quota: taken before anything is run, kept or given back
-    at the end."""
+    """A submission's share of its team's quota.
+
+    It is taken before anything is run, and kept or given back at the end.
+    """
 
     log: SubmissionLog
     own: Submitted

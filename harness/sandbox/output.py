@@ -59,8 +59,10 @@ class Output:
         self.keeping = beside.submit(volume_holder.start)
 
     def fill(self) -> None:
-        """Wait for the output volume holder, and put into the volume what an earlier, killed run of
-        the stage had saved; nothing may use the volume before that."""
+        """Wait for the output volume holder, and restore what an earlier, killed run had saved.
+
+        Nothing may use the volume before that.
+        """
         self.keeping.result()
         if not any(self._stage.output.iterdir()):
             return

@@ -110,8 +110,10 @@ class TrainImage:
         write_result(self, submission_files(self.out, submission))
 
     def _claim(self) -> None:
-        """State which training OUT is of; a submission or checkpoints of another training are never
-        taken for this one's."""
+        """State which training OUT is of.
+
+        A submission or checkpoints of another training are never taken for this one's.
+        """
         claim = self.out.with_name(f"{self.out.name}.claim")
         begun = self.out.exists() or work_folder(self.out).exists()
         claimed = claim.read_text() if claim.exists() else ""

@@ -1,4 +1,4 @@
-"""Which networks are there? One row each; `build` makes one by its name."""
+"""The table of reference networks, and `build`, which makes one by its name."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from reference_models.errors import UsageError, nearest
-from reference_models.networks.attention_unet import attention_unet
+from reference_models.errors import UsageError, chosen
 from reference_models.networks.blocks import check_size
-from reference_models.networks.cmunet import cmunet
-from reference_models.networks.cmunext import CMUNeXt, cmunext_l, cmunext_s
+from reference_models.networks.cmunext import CMUNeXt, cmunet, cmunext_l, cmunext_s
 from reference_models.networks.medt import MedT
 from reference_models.networks.swin_unet import SwinUnet
 from reference_models.networks.transunet import TransUNet
-from reference_models.networks.unet import UNet
+from reference_models.networks.unet import UNet, attention_unet
 from reference_models.networks.unet3plus import UNet3Plus
 from reference_models.networks.unetpp import UNetPlusPlus
 from reference_models.networks.unext import UNeXt
@@ -26,15 +24,17 @@ __all__ = ["NETWORKS", "Network", "Staged", "build"]
 
 @dataclass(frozen=True)
 class Network:
-    """How to make a network, and which sizes it takes.
+    """How to make a network, which sizes it takes, and what its encoder is.
 
     Args:
         make: from (input channels, (height, width)) to the network.
         multiple: height and width must be multiples of it.
+        encoder: how the names of the encoder's weights begin.
     """
 
     make: Callable[[int, tuple[int, int]], nn.Module]
     multiple: int
+    encoder: tuple[str, ...] = ("encoder.",)
 
 
 @runtime_checkable
@@ -45,20 +45,26 @@ class Staged(Protocol):
         """To be called before each step, with the number of whole passes so far."""
 
 
+_CMUNEXT = ("stem.", "encoder.")
+_TRANSUNET = ("stem.", "stages.", "transformer.")
+_SWIN = ("embed.", "norm_embedded.", "encoder.", "merge.", "norm_deepest.")
+_WHOLE, _PATCHES = ("whole.stem.", "whole.levels."), ("patches.stem.", "patches.levels.")
+_MEDT = (*_WHOLE, *_PATCHES, "patches.bottom.")
+
 # Networks whose weights do not depend on the size ignore it.
 NETWORKS: dict[str, Network] = {
     "unet": Network(lambda channels, _: UNet(channels), 16),
     "attention_unet": Network(lambda channels, _: attention_unet(channels), 16),
     "unetpp": Network(lambda channels, _: UNetPlusPlus(channels), 32),
     "unet3plus": Network(lambda channels, _: UNet3Plus(channels), 16),
-    "cmunet": Network(lambda channels, _: cmunet(channels), 16),
-    "transunet": Network(TransUNet, 16),
-    "swin_unet": Network(SwinUnet, 32),
-    "medt": Network(MedT, 32),
-    "cmunext": Network(lambda channels, _: CMUNeXt(channels), 16),
-    "cmunext_s": Network(lambda channels, _: cmunext_s(channels), 16),
-    "cmunext_l": Network(lambda channels, _: cmunext_l(channels), 16),
-    "unext": Network(lambda channels, _: UNeXt(channels), 32),
+    "cmunet": Network(lambda channels, _: cmunet(channels), 16, ("encoder.", "bottom.")),
+    "transunet": Network(TransUNet, 16, _TRANSUNET),
+    "swin_unet": Network(SwinUnet, 32, _SWIN),
+    "medt": Network(MedT, 32, _MEDT),
+    "cmunext": Network(lambda channels, _: CMUNeXt(channels), 16, _CMUNEXT),
+    "cmunext_s": Network(lambda channels, _: cmunext_s(channels), 16, _CMUNEXT),
+    "cmunext_l": Network(lambda channels, _: cmunext_l(channels), 16, _CMUNEXT),
+    "unext": Network(lambda channels, _: UNeXt(channels), 32, ("conv_down.", "token_down.")),
 }
 
 
@@ -76,10 +82,9 @@ def build(name: str, in_channels: int = 1, image_size: int | tuple[int, int] = 2
     Raises:
         UsageError: unknown name, or a size or channel count that the network cannot take.
     """
-    if name not in NETWORKS:
-        raise UsageError(f"There is no network {name!r}.", nearest(name, NETWORKS))
+    network = chosen("network", name, NETWORKS)
     if in_channels < 1:
         raise UsageError(f"{in_channels} input channels are too few.", "Ask for 1 or more.")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    check_size(*size, NETWORKS[name].multiple)
-    return NETWORKS[name].make(in_channels, size)
+    check_size(*size, network.multiple)
+    return network.make(in_channels, size)

@@ -81,9 +81,9 @@ class GatedAxialAttention(AxialAttention):
         length = self.length
         self.relative = nn.Parameter(torch.empty(2 * self.value_width, 2 * length - 1))
         nn.init.normal_(self.relative, std=self.value_width**-0.5)
-        place = torch.arange(length)
+        index = torch.arange(length)
         self.offset: Tensor
-        self.register_buffer("offset", place[:, None] - place + length - 1, persistent=False)
+        self.register_buffer("offset", index[:, None] - index + length - 1, persistent=False)
         gates = {"query": 0.1, "key": 0.1, "value": 1.0, "position": 0.1}
         self.gates = nn.ParameterDict({name: torch.tensor(open_) for name, open_ in gates.items()})
 

@@ -1,7 +1,12 @@
-"""CMUNeXt: a light U-shaped network of large depthwise kernels and skip fusion.
+"""CMUNeXt, a light U-shaped network of large depthwise kernels; and CMU-Net, from which it came.
 
-F. Tang, J. Ding, Q. Quan, L. Wang, C. Ning, S. K. Zhou, "CMUNeXt: An Efficient Medical Image
-Segmentation Network based on Large Kernel and Skip Fusion", ISBI 2024, doi:10.1109/ISBI56570.2024.
+CMUNeXt: F. Tang, J. Ding, Q. Quan, L. Wang, C. Ning, S. K. Zhou, "CMUNeXt: An Efficient Medical
+Image Segmentation Network based on Large Kernel and Skip Fusion", ISBI 2024,
+doi:10.1109/ISBI56570.2024.
+
+CMU-Net, ConvMixer at the bottom of a U-Net and multi-scale attention on its skips: F. Tang,
+L. Wang, C. Ning, M. Xian, J. Ding, "CMU-Net: A Strong ConvMixer-based Medical Ultrasound Image
+Segmentation Network", ISBI 2023, arXiv:2210.13012.
 """
 
 from __future__ import annotations
@@ -11,23 +16,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from reference_models.networks.blocks import conv_bn_relu, require_multiple
+from reference_models.networks.blocks import conv_bn_relu, conv_gelu_bn, require_multiple
+from reference_models.networks.unet import SKIP_WIDTHS, WIDTHS, UNet
+
+CMUNET_LAYERS, CMUNET_KERNEL = 7, 7  # of ConvMixer
 
 
 class Mixer(nn.Module):
-    """One layer of a CMUNeXt block: a residual depthwise k x k, then an inverted bottleneck."""
+    """A residual depthwise k x k, then a pointwise part: by default an inverted bottleneck."""
 
-    def __init__(self, channels: int, kernel: int) -> None:
+    def __init__(self, channels: int, kernel: int, pointwise: nn.Module | None = None) -> None:
         super().__init__()
-        self.depthwise = nn.Sequential(
-            nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels),
-            nn.GELU(),
-            nn.BatchNorm2d(channels),
-        )
-        self.bottleneck = inverted_bottleneck(channels, channels)
+        self.depthwise = conv_gelu_bn(channels, channels, kernel, groups=channels)
+        self.pointwise = pointwise or inverted_bottleneck(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.bottleneck(x + self.depthwise(x))
+        mixed: Tensor = self.pointwise(x + self.depthwise(x))
         return mixed
 
 
@@ -39,11 +43,7 @@ class SkipFusion(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.apart = nn.Sequential(
-            nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2),
-            nn.GELU(),
-            nn.BatchNorm2d(2 * channels),
-        )
+        self.apart = conv_gelu_bn(2 * channels, 2 * channels, 3, groups=2)
         self.mix = inverted_bottleneck(2 * channels, channels)
 
     def forward(self, skip: Tensor, up: Tensor) -> Tensor:
@@ -54,14 +54,7 @@ class SkipFusion(nn.Module):
 def inverted_bottleneck(inputs: int, outputs: int) -> nn.Sequential:
     """Pointwise to four times the outputs and back, each followed by GELU and batch norm."""
     wide = 4 * outputs
-    return nn.Sequential(
-        nn.Conv2d(inputs, wide, 1),
-        nn.GELU(),
-        nn.BatchNorm2d(wide),
-        nn.Conv2d(wide, outputs, 1),
-        nn.GELU(),
-        nn.BatchNorm2d(outputs),
-    )
+    return nn.Sequential(*conv_gelu_bn(inputs, wide), *conv_gelu_bn(wide, outputs))
 
 
 class CMUNeXt(nn.Module):
@@ -117,3 +110,35 @@ def cmunext_s(in_channels: int) -> CMUNeXt:
 def cmunext_l(in_channels: int) -> CMUNeXt:
     """The paper's large variant, 8.287 M parameters."""
     return CMUNeXt(in_channels, (32, 64, 128, 256, 512), (1, 1, 1, 6, 3), (3, 3, 7, 7, 7))
+
+
+class MultiScaleAttention(nn.Module):
+    """x + a x, where a looks at pointwise, local and dilated neighbourhoods of x."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, kernel, padding=reach, dilation=max(1, reach)),
+                nn.BatchNorm2d(channels),
+            )
+            for kernel, reach in ((1, 0), (3, 1), (3, 2))
+        )
+        self.vote = nn.Sequential(
+            nn.ReLU(inplace=True),
+            nn.Conv2d(3 * channels, channels, 1),
+            nn.BatchNorm2d(channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, skip: Tensor, _up: Tensor) -> Tensor:
+        scales = torch.cat([scale(skip) for scale in self.scales], dim=1)
+        attention: Tensor = self.vote(scales)
+        return skip + skip * attention
+
+
+def cmunet(in_channels: int) -> UNet:
+    """CMU-Net: a layer of ConvMixer is a mixer with one pointwise convolution."""
+    width = WIDTHS[-1]
+    mixers = (Mixer(width, CMUNET_KERNEL, conv_gelu_bn(width, width)) for _ in range(CMUNET_LAYERS))
+    return UNet(in_channels, nn.Sequential(*mixers), map(MultiScaleAttention, SKIP_WIDTHS))

@@ -21,7 +21,7 @@ from reference_models.networks.axial_attention import (
     GatedAxialAttention,
     Size,
 )
-from reference_models.networks.blocks import require_size
+from reference_models.networks.blocks import Residual, conv_bn, require_size
 
 STEM_WIDE = 128
 STEM_WHOLE, STEM_PATCH = 8, 64  # channels that leave the stem of either branch
@@ -32,7 +32,7 @@ OUT = 16
 GATES_FROM = 10  # the epoch, counted from 0, in which the gates begin to learn
 
 
-class AxialBlock(nn.Module):
+class AxialBlock(Residual):
     """A residual bottleneck around attention along the height and then along the width.
 
     Args:
@@ -41,43 +41,31 @@ class AxialBlock(nn.Module):
     """
 
     def __init__(
-        self, kind: type[AxialAttention], inputs: int, width: int, size: Size, stride: int
+        self, kind: type[AxialAttention], inputs: int, width: int, *, size: Size, stride: int
     ) -> None:
-        super().__init__()
-        self.path = nn.Sequential(
-            *conv_norm(inputs, width, 1),
+        path = nn.Sequential(
+            *conv_bn(inputs, width, 1),
             nn.ReLU(inplace=True),
             kind(width, size, HEIGHT),
             kind(width, size, WIDTH),
             nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
             nn.ReLU(inplace=True),
-            *conv_norm(width, 2 * width, 1),
+            *conv_bn(width, 2 * width, 1),
         )
         same = stride == 1 and inputs == 2 * width
-        self.beside = nn.Identity() if same else conv_norm(inputs, 2 * width, 1, stride)
+        super().__init__(path, None if same else conv_bn(inputs, 2 * width, 1, stride=stride))
         if kind is AxialAttention:
             self.idle = nn.Conv2d(width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.beside(x) + self.path(x))
-
-
-def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """A convolution without bias, padded to keep the size but for the stride, and batch norm."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-    )
 
 
 def stem(in_channels: int, outputs: int) -> nn.Sequential:
     """From the image to features at half the size."""
     return nn.Sequential(
-        *conv_norm(in_channels, outputs, 7, stride=2),
+        *conv_bn(in_channels, outputs, 7, stride=2),
         nn.ReLU(inplace=True),
-        *conv_norm(outputs, STEM_WIDE, 3),
+        *conv_bn(outputs, STEM_WIDE, 3),
         nn.ReLU(inplace=True),
-        *conv_norm(STEM_WIDE, outputs, 3),
+        *conv_bn(STEM_WIDE, outputs, 3),
         nn.ReLU(inplace=True),
     )
 
@@ -110,7 +98,7 @@ class Branch(nn.Module):
             blocks = []
             for index in range(depth):
                 stride = 2 if level and not index else 1
-                blocks.append(AxialBlock(kind, inputs, width, here, stride))
+                blocks.append(AxialBlock(kind, inputs, width, size=here, stride=stride))
                 here, inputs = (here[0] // stride, here[1] // stride), 2 * width
             self.levels.append(nn.Sequential(*blocks))
         self.bottom = nn.Conv2d(inputs, inputs, 3, 2, padding=1) if bottom else None

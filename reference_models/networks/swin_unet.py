@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reference_models.errors import UsageError
-from reference_models.networks.attention import SelfAttention, mlp
-from reference_models.networks.blocks import require_size
+from reference_models.networks.blocks import SelfAttention, mlp, require_size
 
 PATCH, WIDTH, HEADS, DEPTH = 4, 96, (3, 6, 12, 24), 2
 LEVELS = len(HEADS)
@@ -57,8 +56,8 @@ def strangers(grid: Grid, window: int, offset: int) -> Tensor:
 
     def part(side: int) -> Tensor:
         """Along one axis: 0, and 1 and 2 for the two parts that meet in the last window."""
-        place = torch.arange(side)
-        return (place >= side - window).long() + (place >= side - offset).long()
+        token = torch.arange(side)
+        return (token >= side - window).long() + (token >= side - offset).long()
 
     row, column = part(grid[0]), part(grid[1])
     regions = (3 * row[:, None] + column).flatten()
@@ -73,10 +72,10 @@ class WindowAttention(SelfAttention):
         super().__init__(width, heads, (grid[0] * grid[1] // window**2, window**2))
         span = 2 * window - 1
         self.bias = nn.Parameter(nn.init.trunc_normal_(torch.empty(span**2, heads), std=0.02))
-        place = torch.stack(
+        corner = torch.stack(
             torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
         ).flatten(1)
-        row, column = place[:, :, None] - place[:, None, :] + window - 1
+        row, column = corner[:, :, None] - corner[:, None, :] + window - 1
         self.between: Tensor
         self.hidden: Tensor | None
         self.register_buffer("between", row * span + column, persistent=False)

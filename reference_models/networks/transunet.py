@@ -15,8 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference_models.networks.attention import SelfAttention, mlp
-from reference_models.networks.blocks import conv_bn_relu, require_size
+from reference_models.networks.blocks import (
+    Residual,
+    SelfAttention,
+    conv_bn_relu,
+    mlp,
+    require_size,
+)
 
 STEM = 64
 BLOCKS = (3, 4, 9)  # bottlenecks of each stage, at 1/4, 1/8 and 1/16 of the image
@@ -62,33 +67,26 @@ def standardised_conv(inputs: int, outputs: int, kernel: int, stride: int) -> St
     return StandardisedConv(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
-class Bottleneck(nn.Module):
+def bottleneck(inputs: int, outputs: int, stride: int) -> Residual:
     """1 x 1, 3 x 3, 1 x 1 beside the identity, or beside a projection where shapes change."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        inner = outputs // 4
-        self.convs = nn.Sequential(
-            conv_gn(inputs, inner, 1),
-            nn.ReLU(inplace=True),
-            conv_gn(inner, inner, 3, stride),
-            nn.ReLU(inplace=True),
-            conv_gn(inner, outputs, 1),
-        )
-        self.beside: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.beside = nn.Sequential(
-                standardised_conv(inputs, outputs, 1, stride), nn.GroupNorm(outputs, outputs)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.beside(x) + self.convs(x))
+    inner = outputs // 4
+    convs = nn.Sequential(
+        conv_gn(inputs, inner, 1),
+        nn.ReLU(inplace=True),
+        conv_gn(inner, inner, 3, stride),
+        nn.ReLU(inplace=True),
+        conv_gn(inner, outputs, 1),
+    )
+    if stride == 1 and inputs == outputs:
+        return Residual(convs)
+    projection = standardised_conv(inputs, outputs, 1, stride)
+    return Residual(convs, nn.Sequential(projection, nn.GroupNorm(outputs, outputs)))
 
 
 def stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
     """Bottlenecks of one resolution, the first of which comes down to it."""
-    first = Bottleneck(inputs, outputs, stride)
-    return nn.Sequential(first, *(Bottleneck(outputs, outputs, 1) for _ in range(blocks - 1)))
+    first = bottleneck(inputs, outputs, stride)
+    return nn.Sequential(first, *(bottleneck(outputs, outputs, 1) for _ in range(blocks - 1)))
 
 
 class TransformerLayer(nn.Module):

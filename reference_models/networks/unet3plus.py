@@ -34,7 +34,7 @@ class Node(nn.Module):
     """A decoder node: one branch a scale, concatenated and convolved.
 
     Args:
-        level: where the node stands; levels below it are nodes, all others are encoder features.
+        level: that of the node; levels below it are nodes, all others are encoder features.
     """
 
     def __init__(self, level: int) -> None:

@@ -14,48 +14,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference_models.networks.blocks import conv_bn_relu, require_multiple
+from reference_models.networks.blocks import Residual, conv_bn, conv_bn_relu, require_multiple
 
 WIDTHS = (64, 64, 128, 256, 512)  # of the encoder, at 1/2 to 1/32 of the image
 BLOCKS = (3, 4, 6, 3)  # ResNet-34
 DEPTH = len(BLOCKS)
 
 
-class BasicBlock(nn.Module):
+def basic_block(inputs: int, outputs: int, stride: int) -> Residual:
     """Two 3 x 3 convolutions beside the identity, or beside a projection where shapes change."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.convs = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-        self.beside: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.beside = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.beside(x) + self.convs(x))
+    convs = nn.Sequential(
+        *conv_bn(inputs, outputs, stride=stride), nn.ReLU(inplace=True), *conv_bn(outputs, outputs)
+    )
+    same = stride == 1 and inputs == outputs
+    return Residual(convs, None if same else conv_bn(inputs, outputs, 1, stride=stride))
 
 
 def resnet_34(in_channels: int) -> nn.ModuleList:
     """The stem and the four stages of ResNet-34, each to be fed with the one before."""
-    stem = nn.Sequential(
-        nn.Conv2d(in_channels, WIDTHS[0], 7, 2, padding=3, bias=False),
-        nn.BatchNorm2d(WIDTHS[0]),
-        nn.ReLU(inplace=True),
-    )
+    stem = nn.Sequential(*conv_bn(in_channels, WIDTHS[0], 7, stride=2), nn.ReLU(inplace=True))
     levels = [stem]
     for level, (inputs, outputs) in enumerate(pairwise(WIDTHS)):
         # The first stage halves by pooling, the others by their first block.
         stage = [nn.MaxPool2d(3, 2, padding=1)] if level == 0 else []
         blocks = (
-            BasicBlock(outputs if block else inputs, outputs, 1 if block or level == 0 else 2)
+            basic_block(outputs if block else inputs, outputs, 1 if block or level == 0 else 2)
             for block in range(BLOCKS[level])
         )
         levels.append(nn.Sequential(*stage, *blocks))
@@ -70,7 +53,7 @@ def node(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class UNetPlusPlus(nn.Module):
-    """U-Net++ on ResNet-34. Node X(i, j) stands at level i, j steps to the right of the encoder.
+    """U-Net++ on ResNet-34. Node X(i, j) is at level i, j steps to the right of the encoder.
 
     Args:
         in_channels: channels of the image.

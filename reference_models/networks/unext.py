@@ -13,20 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference_models.networks.blocks import require_multiple
+from reference_models.networks.blocks import conv_bn, require_multiple
 
 CHUNKS = 5  # groups of channels, shifted by -2, -1, 0, 1 and 2 pixels
 REACH = CHUNKS // 2
 
 
 class Shift(nn.Module):
-    """Move five groups of channels of x (N, H, W, C) by -2..2 pixels, filling with zeros.
+    """Shift five groups of channels of x (N, H, W, C) by -2..2 pixels, filling with zeros.
 
     Zeros are put around once, then cut off each group unevenly: a padding below zero cuts.
 
     Args:
         channels: C.
-        dim: 1 to move along the height, 2 along the width.
+        dim: 1 to shift along the height, 2 along the width.
     """
 
     def __init__(self, channels: int, dim: int) -> None:
@@ -36,11 +36,11 @@ class Shift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         padded = F.pad(x, (*self.inner, REACH, REACH))
-        moved = (
+        shifted = (
             F.pad(group, (*self.inner, i - 2 * REACH, -i))
             for i, group in enumerate(torch.split(padded, self.group, dim=3))
         )
-        return torch.cat(tuple(moved), dim=3)
+        return torch.cat(tuple(shifted), dim=3)
 
 
 class ShiftedBlock(nn.Module):
@@ -97,25 +97,18 @@ class UNeXt(nn.Module):
     def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.conv_down = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1),
-                nn.BatchNorm2d(outputs),
-                nn.MaxPool2d(2),
-                nn.ReLU(),
-            )
+            nn.Sequential(*conv_bn(inputs, outputs, bias=True), nn.MaxPool2d(2), nn.ReLU())
             for inputs, outputs in pairwise((in_channels, 16, 32, 128))
         )
         self.token_down = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
-                Tokens(outputs, embedded=True),
+                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), Tokens(outputs, embedded=True)
             )
             for inputs, outputs in pairwise((128, 160, 256))
         )
         self.up = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1),
-                nn.BatchNorm2d(outputs),
+                *conv_bn(inputs, outputs, bias=True),
                 nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
                 nn.ReLU(),
             )

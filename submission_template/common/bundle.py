@@ -1,4 +1,4 @@
-"""What is in the training bundle? Images and masks of every case, with the fold it validates."""
+"""Reader of the training bundle: images and masks of every case, with the fold it validates."""
 
 import csv
 from pathlib import Path
@@ -21,5 +21,5 @@ def read_bundle(bundle: Path, size: int) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _read(folder: Path, row: dict[str, str], size: int, how: int) -> np.ndarray:
-    picture = Image.open(folder / f"{row['case_id']}.png").convert("L")
-    return np.asarray(picture.resize((size, size), how), np.float32)[None] / 255
+    image = Image.open(folder / f"{row['case_id']}.png").convert("L")
+    return np.asarray(image.resize((size, size), how), np.float32)[None] / 255

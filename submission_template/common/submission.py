@@ -1,4 +1,7 @@
-"""How does a submission look? ONNX files, and `submission.yaml`, which declares each."""
+"""Writer of a submission: ONNX files, and `submission.yaml`, which declares each.
+
+All fields of that file, their defaults and their meanings: submission_template/submission.yaml.
+"""
 
 import hashlib
 import json

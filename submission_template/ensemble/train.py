@@ -42,10 +42,10 @@ class Ensemble(nn.Module):
 
 
 def main() -> None:
-    asked = arguments()
-    members = fit_folds(Member, read_bundle(asked.bundle, SIZE), 1 if asked.quick else 30)
+    options = arguments()
+    members = fit_folds(Member, read_bundle(options.bundle, SIZE), 1 if options.quick else 30)
     model = to_onnx(Ensemble(list(members.values())), SIZE)
-    write_submission(asked.out, asked.bundle, {None: model}, SIZE, "probabilities")
+    write_submission(options.out, options.bundle, {None: model}, SIZE, "probabilities")
 
 
 if __name__ == "__main__":

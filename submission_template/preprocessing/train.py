@@ -65,11 +65,11 @@ def mirrored(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    asked = arguments()
-    epochs = 1 if asked.quick else 15
-    networks = fit_folds(PlainNet, read_bundle(asked.bundle, SIZE), epochs, mirrored)
+    options = arguments()
+    epochs = 1 if options.quick else 15
+    networks = fit_folds(PlainNet, read_bundle(options.bundle, SIZE), epochs, mirrored)
     models = {fold: to_onnx(network, SIZE) for fold, network in networks.items()}
-    write_submission(asked.out, asked.bundle, models, SIZE, "softmax")
+    write_submission(options.out, options.bundle, models, SIZE, "softmax")
 
 
 if __name__ == "__main__":

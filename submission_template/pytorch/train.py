@@ -35,17 +35,21 @@ class SmallUNet(nn.Module):
 
 def block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        *(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()),
-        *(nn.Conv2d(outputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()),
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
     )
 
 
 def main() -> None:
-    asked = arguments()
-    epochs = 1 if asked.quick else 30
-    networks = fit_folds(SmallUNet, read_bundle(asked.bundle, SIZE), epochs)
+    options = arguments()
+    epochs = 1 if options.quick else 30
+    networks = fit_folds(SmallUNet, read_bundle(options.bundle, SIZE), epochs)
     models = {fold: to_onnx(network, SIZE) for fold, network in networks.items()}
-    write_submission(asked.out, asked.bundle, models, SIZE, "logits")
+    write_submission(options.out, options.bundle, models, SIZE, "logits")
 
 
 if __name__ == "__main__":

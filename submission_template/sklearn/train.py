@@ -1,6 +1,6 @@
 """A model that is no network: scikit-learn on each pixel, made into ONNX by skl2onnx.
 
-Features of a pixel are its brightness at several scales and where it lies. They are computed by the
+Features of a pixel are its brightness at several scales and its position. They are computed by the
 ONNX graph itself, by one convolution, so that the file takes an image like any other.
 """
 
@@ -32,18 +32,18 @@ def features_graph() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
         inside = slice((side - width) // 2, (side + width) // 2)
         kernel[0, inside, inside] = 1 / width**2
     ramp = np.broadcast_to(np.linspace(-1, 1, SIZE, dtype=np.float32), (1, 1, SIZE, SIZE))
-    place = np.concatenate((ramp, ramp.swapaxes(2, 3)), axis=1)
+    position = np.concatenate((ramp, ramp.swapaxes(2, 3)), axis=1)
     stored = {
         "kernels": kernels,
-        "place": place,
+        "position": position,
         "zero": np.zeros((1, 2, 1, 1), np.float32),
         "table": np.array([-1, FEATURES]),
     }
     nodes = [
         helper.make_node("Conv", ["image", "kernels"], ["means"], pads=[side // 2] * 4),
         helper.make_node("Mul", ["image", "zero"], ["nothing"]),  # of the batch's size
-        helper.make_node("Add", ["nothing", "place"], ["places"]),
-        helper.make_node("Concat", ["means", "places"], ["maps"], axis=1),
+        helper.make_node("Add", ["nothing", "position"], ["positions"]),
+        helper.make_node("Concat", ["means", "positions"], ["maps"], axis=1),
         helper.make_node("Transpose", ["maps"], ["last"], perm=[0, 2, 3, 1]),
         helper.make_node("Reshape", ["last", "table"], ["pixels"]),
     ]
@@ -90,21 +90,21 @@ def to_onnx(pipeline: Pipeline) -> bytes:
 
 
 def main() -> None:
-    asked = arguments()
-    images, masks, folds = read_bundle(asked.bundle, SIZE)
+    options = arguments()
+    images, masks, folds = read_bundle(options.bundle, SIZE)
     models: dict[int | None, bytes] = {}
     for fold in sorted(set(folds.tolist())):
         rng = np.random.default_rng(fold)
         seen = np.flatnonzero(folds != fold)
-        table, wanted = pixels_of(images[seen]), masks[seen].ravel()
-        drawn = rng.choice(len(wanted), min(PIXELS, len(wanted)), replace=False)
+        table, truth = pixels_of(images[seen]), masks[seen].ravel()
+        drawn = rng.choice(len(truth), min(PIXELS, len(truth)), replace=False)
         regressor = MLPRegressor(
-            hidden_layer_sizes=(32, 16), max_iter=5 if asked.quick else 100, random_state=fold
+            hidden_layer_sizes=(32, 16), max_iter=5 if options.quick else 100, random_state=fold
         )
-        pipeline = make_pipeline(StandardScaler(), regressor).fit(table[drawn], wanted[drawn])
+        pipeline = make_pipeline(StandardScaler(), regressor).fit(table[drawn], truth[drawn])
         models[fold] = to_onnx(pipeline)
         print(f"fold {fold} is trained", flush=True)
-    write_submission(asked.out, asked.bundle, models, SIZE, "probabilities")
+    write_submission(options.out, options.bundle, models, SIZE, "probabilities")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How is a small network trained, and exported to ONNX? Put your own in place of this file."""
+"""Training of a small network, and its export to ONNX. Replace this file by your own."""
 
 import io
 import warnings
@@ -53,9 +53,9 @@ def fit(network: nn.Module, images: Tensor, masks: Tensor, epochs: int, batch: i
                 continue
             maps = network(images[chosen])
             logits = maps if maps.shape[1] == 1 else maps[:, 1:] - maps[:, :1]
-            found, wanted = torch.sigmoid(logits), masks[chosen]
-            dice = 2 * (found * wanted).sum() / (found.sum() + wanted.sum()).clamp(min=1)
-            loss = F.binary_cross_entropy_with_logits(logits, wanted) + 1 - dice
+            found, truth = torch.sigmoid(logits), masks[chosen]
+            dice = 2 * (found * truth).sum() / (found.sum() + truth.sum()).clamp(min=1)
+            loss = F.binary_cross_entropy_with_logits(logits, truth) + 1 - dice
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

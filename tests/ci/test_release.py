@@ -50,7 +50,7 @@ def test_no_release_is_made_of_files_that_disagree(
 
 def test_a_wrong_tag_ends_without_notes() -> None:
     """By the path that the workflow uses, with no package of the project on the path."""
-    command = [sys.executable, "-I", SCRIPT, "v0.0.0"]
+    command = [sys.executable, "-I", str(SCRIPT), "v0.0.0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
     assert "the tag is v0.0.0" in done.stderr

@@ -18,7 +18,7 @@ from ci.comment import refusal, result
 from ci.git import parse_pointer
 from ci.score_pr import score_approved
 from ci.state import State
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from harness.challenge import Phase, Track
 from harness.ledger import verify_ledger
@@ -256,13 +256,15 @@ def test_a_machine_without_git_lfs_is_not_the_participants_fault(
 
 def test_a_failure_shows_no_word_of_the_stage(journey: Journey) -> None:
     own = submissions(journey.forge)[0]
-    error = BusbenchError("model-failed", "case_017 made it fail at /srv/secret.", "Look there.")
+    error = BusbenchError(Code.MODEL_FAILED, "case_017 made it fail at /srv/secret.", "Look there.")
     told = refusal(error, failure([own], own, PHASE, date(2026, 3, 1), error), "f" * 40)
     assert "model-failed" in told and "case_017" not in told and "/srv" not in told
 
 
 def test_a_fault_of_ours_shows_no_path_of_ours() -> None:
-    error = BusbenchError("keys-invalid", "/srv/keys/report.key is missing.", "Restore /srv/keys.")
+    error = BusbenchError(
+        Code.KEYS_INVALID, "/srv/keys/report.key is missing.", "Restore /srv/keys."
+    )
     told = refusal(error, None, "f" * 40)
     assert "keys-invalid" in told and "/srv" not in told
 

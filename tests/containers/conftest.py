@@ -5,24 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
 
 from tests.support import ROOT
-from tests.support.containers import Watcher
-
-
-@dataclass(frozen=True)
-class Journey:
-    """A finished `busbench demo --runner docker` and what the engine said of its containers."""
-
-    out: Path
-    printed: str
-    containers: dict[str, dict[str, Any]]  # stage -> `docker inspect` while it ran
+from tests.support.containers import Journey, Watcher
 
 
 @pytest.fixture(scope="session")

@@ -24,15 +24,16 @@ def images(engine: docker.DockerClient) -> Iterator[tuple[str, str]]:
     """The ids of an image that trains well, and of one that leaves a link."""
     tags = [f"busbench-test/{name}:{uuid.uuid4().hex[:8]}" for name in ("well", "link")]
     ends = ("honest", "symlink")
-    yield tuple(
+    well, link = (
         build(engine, tag, f'ENTRYPOINT ["/bin/sh", "/train.sh", "{end}"]')
         for tag, end in zip(tags, ends, strict=True)
     )
+    yield well, link
     forget(engine, *tags)
 
 
 def test_containers_of_a_cluster_train_and_evaluate_and_blame_and_count_each_once(
-    images, tmp_path: Path
+    images: tuple[str, str], tmp_path: Path
 ) -> None:
     track = seal_phantoms(tmp_path)
     ledger, trained = tmp_path / "ledger.jsonl", tmp_path / "trained"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ from harness.sandbox.stage import StageName
 from harness.sealing.keys import Keys
 from harness.submission import read_submission
 from harness.training.train import TrainSettings, train
-from tests.support import ROOT
+from tests.support import ROOT, soon
 from tests.support.image_submissions import (
     CASES,
     ENTRY_POINT,
@@ -182,7 +182,7 @@ def test_a_truncated_network_gets_no_further_than_the_gate(trained: dict[str, Tr
 
 def ours(engine: docker.DockerClient, pid: int) -> list[str]:
     """Containers and volumes that the harness of that process started."""
-    wanted = {"label": OWNER_LABEL}
+    wanted: dict[str, str | list[str] | bool] = {"label": OWNER_LABEL}
     containers = engine.containers.list(all=True, ignore_removed=True, filters=wanted)
     labels = [c.labels[OWNER_LABEL] for c in containers]
     labels += [v.attrs["Labels"][OWNER_LABEL] for v in engine.volumes.list(filters=wanted)]
@@ -212,10 +212,7 @@ def test_a_killed_harness_leaves_nothing_and_loses_no_checkpoint(
     words = [sys.executable, "-c", HURRIED, str(bundle), str(out), image]
     harness = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE)
     saved = out.with_name("submission.work") / "checkpoint"
-    for _ in range(600):
-        if saved.exists() or harness.poll() is not None:
-            break
-        time.sleep(0.1)
+    soon(lambda: saved.exists() or harness.poll() is not None)
     assert saved.exists(), harness.stderr.read() if harness.stderr else ""
     harness.send_signal(signal.SIGKILL)
     harness.wait()
@@ -233,12 +230,9 @@ def test_a_harness_that_is_asked_to_stop_leaves_nothing(
 ) -> None:
     words = ("train", image, "--bundle", bundle, "--command", "never-ends", "--out", tmp_path / "s")
     harness = subprocess.Popen([sys.executable, "-m", "harness", *map(str, words)], cwd=ROOT)
-    for _ in range(600):
-        if len(ours(engine, harness.pid)) == 3:
-            break
-        time.sleep(0.1)
+    soon(lambda: len(ours(engine, harness.pid)) == 3)
     harness.send_signal(signal.SIGTERM)
-    assert harness.wait(60) == 143
+    assert harness.wait(600) == 143
     assert not ours(engine, harness.pid)
 
 
@@ -254,7 +248,7 @@ def test_a_living_harness_is_not_cleaned_away(
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(attempt, image, "never-ends", bundle, tmp_path / "first")
-        time.sleep(2)
+        soon(lambda: len(ours(engine, os.getpid())) == 3 or first.done())
         subprocess.run([sys.executable, "-c", STARTS], cwd=ROOT, check=True)
         ended = first.result().error
     assert ended is not None and ended.code == "limit-time"
@@ -265,13 +259,14 @@ def test_an_operators_stop_is_not_the_participants_fault(
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(attempt, image, "never-ends", bundle, tmp_path / "stopped")
-        for _ in range(100):
-            wanted = {"ancestor": image, "status": "running", "label": "org.busbench.stage=train"}
-            found = engine.containers.list(ignore_removed=True, filters=wanted)
-            if found:
-                found[0].kill()
-                break
-            time.sleep(0.1)
+        wanted: dict[str, str | list[str] | bool] = {
+            "ancestor": image,
+            "status": "running",
+            "label": "org.busbench.stage=train",
+        }
+        soon(lambda: engine.containers.list(ignore_removed=True, filters=wanted) or running.done())
+        for found in engine.containers.list(ignore_removed=True, filters=wanted):
+            found.kill()
         ended = running.result().error
     assert ended is not None and ended.code == "stage-stopped"
     assert ended.fault is Fault.INFRASTRUCTURE

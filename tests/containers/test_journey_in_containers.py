@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from harness.splits import FrozenSplit
 from harness.store import CaseStore
 from tests.support import ROOT
 from tests.support.containers import (
+    Journey,
     compose_commands,
     compose_environment,
     predicted_masks,
@@ -53,14 +55,16 @@ MOUNTS = {
 }
 
 
-def test_no_stage_is_run_outside_a_container(journey) -> None:
+def test_no_stage_is_run_outside_a_container(journey: Journey) -> None:
     assert set(journey.containers) == STAGES | {"volume_holder"}
     images = {stage: journey.containers[stage]["Image"] for stage in STAGES}
     assert len({images["train"], images["infer"], images["score"]}) == 3
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES | {"volume_holder"}))
-def test_no_container_has_a_network_a_capability_or_a_writable_root(journey, stage) -> None:
+def test_no_container_has_a_network_a_capability_or_a_writable_root(
+    journey: Journey, stage: Any
+) -> None:
     seen = journey.containers[stage]
     host: dict[str, Any] = seen["HostConfig"]
     assert host["NetworkMode"] == "none"
@@ -77,7 +81,7 @@ def test_no_container_has_a_network_a_capability_or_a_writable_root(journey, sta
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
-def test_no_container_sees_a_mount_that_is_not_its_own(journey, stage) -> None:
+def test_no_container_sees_a_mount_that_is_not_its_own(journey: Journey, stage: Any) -> None:
     mounts = {mount["Destination"]: mount for mount in journey.containers[stage]["Mounts"]}
     assert set(mounts) == set(MOUNTS[stage])
     for destination, ending in MOUNTS[stage].items():
@@ -87,7 +91,7 @@ def test_no_container_sees_a_mount_that_is_not_its_own(journey, stage) -> None:
     assert set(journey.containers[stage]["HostConfig"]["Tmpfs"]) == {"/tmp"}
 
 
-def test_the_image_key_does_not_open_the_labels(journey) -> None:
+def test_the_image_key_does_not_open_the_labels(journey: Journey) -> None:
     sealed, keys = journey.out / "bundles/sealed", journey.out / "keys"
     with (
         pytest.raises(BusbenchError) as refused,
@@ -97,7 +101,7 @@ def test_the_image_key_does_not_open_the_labels(journey) -> None:
     assert refused.value.code == "keys-invalid"
 
 
-def test_the_sealed_images_tell_no_class_patient_or_mask(journey) -> None:
+def test_the_sealed_images_tell_no_class_patient_or_mask(journey: Journey) -> None:
     sealed, keys = journey.out / "bundles/sealed", journey.out / "keys"
     store = CaseStore.open(journey.out / "store")
     with open_sealed(sealed / "images.age", keys / "images.key") as (index, cases):
@@ -107,7 +111,9 @@ def test_the_sealed_images_tell_no_class_patient_or_mask(journey) -> None:
         assert len(index.cases) > 10
 
 
-def test_no_public_file_image_or_log_holds_a_test_label(journey, engine) -> None:
+def test_no_public_file_image_or_log_holds_a_test_label(
+    journey: Journey, engine: docker.DockerClient
+) -> None:
     store, split = CaseStore.open(journey.out / "store"), FrozenSplit.open(journey.out / "split")
     hidden = {row.case_id for row in split.rows if row.part == "test"}
     cases = [case for case in store.cases if case.case_id in hidden]
@@ -124,7 +130,7 @@ def test_no_public_file_image_or_log_holds_a_test_label(journey, engine) -> None
     assert not any(f"{case_id}," in table for case_id in hidden)
 
 
-def _public_files(out: Path):
+def _public_files(out: Path) -> Iterator[Any]:
     for folder in ("bundles/training", "split", "submission", "site"):
         for path in (out / folder).rglob("*"):
             if path.is_file():
@@ -133,7 +139,7 @@ def _public_files(out: Path):
         yield str(path), path.read_bytes()
 
 
-def _image_files(engine: docker.DockerClient, journey):
+def _image_files(engine: docker.DockerClient, journey: Journey) -> Iterator[Any]:
     """What our Dockerfiles put into the images: their build contexts and /app of the real ones."""
     for component in ("participant", "infer", "score"):
         yield f"context {component}", build_context(component, Images())
@@ -143,12 +149,14 @@ def _image_files(engine: docker.DockerClient, journey):
             stream, _ = container.get_archive("/app")
             with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
                 for member in filter(tarfile.TarInfo.isfile, archive):
-                    yield f"image {stage} {member.name}", archive.extractfile(member).read()
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    yield f"image {stage} {member.name}", file.read()
         finally:
             container.remove()
 
 
-def test_the_report_has_the_numbers_that_monai_finds_in_the_raw_files(journey) -> None:
+def test_the_report_has_the_numbers_that_monai_finds_in_the_raw_files(journey: Journey) -> None:
     run = next((journey.out / "runs").iterdir())
     report = Report.model_validate(read_payload(run / "report.dsse.json"))
     store = CaseStore.open(journey.out / "store")
@@ -165,7 +173,7 @@ def test_the_report_has_the_numbers_that_monai_finds_in_the_raw_files(journey) -
             assert told == pytest.approx(np.mean(values), abs=1e-6), (name, fold)
 
 
-def _by_monai(mask: np.ndarray, truth: np.ndarray, spacing) -> dict[str, float]:
+def _by_monai(mask: np.ndarray, truth: np.ndarray, spacing: Any) -> dict[str, float]:
     import torch  # noqa: PLC0415  only this oracle needs it
 
     if not mask.any() or not truth.any():
@@ -173,16 +181,18 @@ def _by_monai(mask: np.ndarray, truth: np.ndarray, spacing) -> dict[str, float]:
         both = not mask.any() and not truth.any()
         diagonal = float(np.hypot(mask.shape[0] * row, mask.shape[1] * column))
         return {"dice": float(both), "iou": float(both), "hd95": 0.0 if both else diagonal}
-    pair = [torch.from_numpy(m[None, None].astype(np.float64)) for m in (mask, truth)]
-    distance = HausdorffDistanceMetric(include_background=True, percentile=95)
+    prediction, reference = (
+        torch.from_numpy(m[None, None].astype(np.float64)) for m in (mask, truth)
+    )
+    distance: Any = HausdorffDistanceMetric(include_background=True, percentile=95)
     return {
-        "dice": float(compute_dice(*pair)),
-        "iou": float(compute_iou(*pair)),
-        "hd95": float(distance(*pair, spacing=list(spacing) if spacing else None)),
+        "dice": float(compute_dice(prediction, reference)),
+        "iou": float(compute_iou(prediction, reference)),
+        "hd95": float(distance(prediction, reference, spacing=list(spacing) if spacing else None)),
     }
 
 
-def test_the_demo_learns_something_and_prints_its_board(journey) -> None:
+def test_the_demo_learns_something_and_prints_its_board(journey: Journey) -> None:
     run = next((journey.out / "runs").iterdir())
     report = Report.model_validate(read_payload(run / "report.dsse.json"))
     assert report.scores.groups["lesion"].metrics["dice"].mean > 0.5
@@ -196,7 +206,7 @@ def verify(ledger: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_verify_accepts_the_ledger_and_no_changed_byte(journey, tmp_path) -> None:
+def test_verify_accepts_the_ledger_and_no_changed_byte(journey: Journey, tmp_path: Path) -> None:
     ledger = journey.out / "ledger.jsonl"
     assert verify(ledger).returncode == 0
     data = ledger.read_bytes()
@@ -208,7 +218,7 @@ def test_verify_accepts_the_ledger_and_no_changed_byte(journey, tmp_path) -> Non
         assert verify(copy).returncode == 20, f"byte {place}"
 
 
-def test_the_same_demo_again_changes_nothing(journey) -> None:
+def test_the_same_demo_again_changes_nothing(journey: Journey) -> None:
     before = {p: p.read_bytes() for p in journey.out.rglob("*") if p.is_file()}
     command = [sys.executable, "-m", "harness", "demo", "--out", str(journey.out)]
     again = subprocess.run(
@@ -220,7 +230,7 @@ def test_the_same_demo_again_changes_nothing(journey) -> None:
 
 
 @pytest.mark.parametrize("compose", compose_commands(), ids=" ".join)
-def test_compose_gives_the_harness_scores(journey, tmp_path, compose) -> None:
+def test_compose_gives_the_harness_scores(journey: Journey, tmp_path: Path, compose: Any) -> None:
     run = next((journey.out / "runs").iterdir())
     results = tmp_path / "results"
     done = subprocess.run(

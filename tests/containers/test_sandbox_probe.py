@@ -93,7 +93,7 @@ def without(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactor
             **LAX[kind],
         )
         try:
-            container.wait(timeout=120)
+            container.wait(timeout=600)
             rows = json.loads(container.logs(stderr=False))
         finally:
             container.remove(force=True, v=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import docker
 import pytest
 
 from harness.challenge import Challenge
@@ -13,7 +15,13 @@ from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.bundle import Bundles
 from tests.support import ROOT
-from tests.support.containers import Watcher, compose_commands, compose_environment, predicted_masks
+from tests.support.containers import (
+    Journey,
+    Watcher,
+    compose_commands,
+    compose_environment,
+    predicted_masks,
+)
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -23,7 +31,7 @@ def bits(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def expected(journey) -> dict[str, bytes]:
+def expected(journey: Journey) -> dict[str, bytes]:
     """ONNX Runtime's masks of the journey, packed."""
     found = bits(next((journey.out / "runs").iterdir()) / "infer")
     assert len(found) == 5
@@ -31,7 +39,7 @@ def expected(journey) -> dict[str, bytes]:
 
 
 def test_the_harness_gets_the_same_masks_without_a_network(
-    journey, engine, expected, tmp_path
+    journey: Journey, engine: docker.DockerClient, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     watcher = Watcher(engine)
     try:
@@ -58,7 +66,11 @@ def test_the_harness_gets_the_same_masks_without_a_network(
 
 @pytest.mark.parametrize("compose", compose_commands(), ids=" ".join)
 def test_compose_gets_the_same_masks_through_a_server_of_its_own(
-    journey, engine, expected, tmp_path, compose
+    journey: Journey,
+    engine: docker.DockerClient,
+    expected: dict[str, bytes],
+    tmp_path: Path,
+    compose: Any,
 ) -> None:
     results = tmp_path / "results"
     file = f"--file={ROOT}/containers/compose.yaml"

@@ -1,4 +1,4 @@
-"""Does the documentation say what is so? Its commands run, its links hold, its tables follow."""
+"""The documentation says what is so: its commands run, its links hold, its tables follow."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -37,7 +38,7 @@ def test_two_packages_of_one_module_are_refused() -> None:
     ],
     ids=["all of it", "its convolutions", "its quantised part", "nothing known"],
 )
-def test_a_network_is_never_run_on_the_cpu_unasked(provider, placed) -> None:
+def test_a_network_is_never_run_on_the_cpu_unasked(provider: Any, placed: Any) -> None:
     with pytest.raises(BusbenchError) as refused:
         refuse_cpu("cuda", provider, placed, "model.onnx")
     assert refused.value.code == "device-unavailable"
@@ -112,7 +113,9 @@ def test_a_file_that_cannot_be_loaded_is_the_models_fault(tmp_path: Path) -> Non
         (0.001, {2**n: 0.001 / 2**n for n in range(1, 12)}, MAX_BATCH),
     ],
 )
-def test_the_batch_size_is_not_doubled_without_a_gain(alone, per_image, batch) -> None:
+def test_the_batch_size_is_not_doubled_without_a_gain(
+    alone: float, per_image: Any, batch: Any
+) -> None:
     def try_batch(size: int) -> float | None:
         each = per_image[size]
         return None if each is None else each * size

@@ -19,7 +19,6 @@ from harness.datasets.base import RawCase
 from harness.datasets.decode import decode
 from harness.datasets.repair import judge
 from harness.prepare import prepare
-from harness.sealing import bundle
 from harness.store import CaseStore, write_store
 from tests.support.studies.consistency import Arena, Result, enter, make_arena
 from tests.support.studies.memorisers import memoriser, mirrored, moved, segmenter
@@ -103,7 +102,9 @@ def arena(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     else:
         store = busbra(root, request.getfixturevalue("real_data") / "BUSBRA")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle.secrets, "token_hex", lambda size: SEED)  # or the test were a gamble
+        patch.setattr(
+            "harness.sealing.bundle.secrets.token_hex", lambda size: SEED
+        )  # or the test were a gamble
         return make_arena(store, root)
 
 

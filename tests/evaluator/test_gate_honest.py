@@ -1,4 +1,4 @@
-"""What people really export passes the gate, and is counted as PyTorch counts it."""
+"""Honest exports pass the gate, and are counted as PyTorch counts them."""
 
 from __future__ import annotations
 

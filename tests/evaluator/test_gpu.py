@@ -6,6 +6,7 @@ import ctypes
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,7 +15,6 @@ import torch
 
 from evaluator.backends import Device, InferSettings, open_model
 from evaluator.backends.pinned import DRIVER, PinnedMemory
-from evaluator.hardware import device_name
 from evaluator.speed import measure
 from reference_models.export import export_network
 from reference_models.networks import build
@@ -23,17 +23,14 @@ from tests.support.inference import speckle, stage
 SIZE = 256
 FLIPPED = 1e-3  # of all pixels, which fresh weights leave close to the threshold
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(device_name("cuda") == "unknown", reason="this machine has no CUDA device"),
-]
+pytestmark = pytest.mark.usefixtures("gpu")
 
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
     """Fresh weights, but with norms that have seen noise: else every pixel would look the same."""
     torch.manual_seed(0)
-    made = build("cmunext", 1, SIZE).train()
+    made: Any = build("cmunext", 1, SIZE).train()
     with torch.no_grad():
         for _ in range(30):
             made(torch.rand(2, 1, 64, 64))
@@ -48,10 +45,12 @@ def exported(network: torch.nn.Module) -> bytes:
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 @pytest.mark.parametrize("batch_size", [1, 8])
-def test_a_device_gives_the_masks_of_the_cpu(tmp_path, exported, device, batch_size) -> None:
+def test_a_device_gives_the_masks_of_the_cpu(
+    tmp_path: Path, exported: bytes, device: Device, batch_size: int
+) -> None:
     skip_without(device)
     pictures = speckle(20)
-    size = {"height": SIZE, "width": SIZE}
+    size: dict[str, Any] = {"height": SIZE, "width": SIZE}
     wanted = stage(tmp_path / "cpu", pictures, exported, **size).infer()
     found = stage(tmp_path / device, pictures, exported, **size).infer(
         device=device, batch_size=batch_size
@@ -76,7 +75,9 @@ def skip_without(device: Device) -> None:
         assert "TensorrtExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def test_throughput_is_printed_beside_torch_compile(tmp_path: Path, network, exported) -> None:
+def test_throughput_is_printed_beside_torch_compile(
+    tmp_path: Path, network: torch.nn.Module, exported: bytes, gpu: str
+) -> None:
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch was built without CUDA")
     (tmp_path / "model.onnx").write_bytes(exported)
@@ -84,13 +85,13 @@ def test_throughput_is_printed_beside_torch_compile(tmp_path: Path, network, exp
     model = open_model(tmp_path / "model.onnx", InferSettings(device="cuda"))
     batch_size = measure(model, made.submission.input, "auto").batch_size
     batch = np.random.default_rng(0).random((batch_size, 1, SIZE, SIZE), np.float32)
-    print(f"\n{device_name('cuda')}, batch {batch_size}, images/s:")
+    print(f"\n{gpu}, batch {batch_size}, images/s:")
     print(f"ONNX Runtime {model.provider} fp32: {rate(lambda: model.run(batch), batch_size):.0f}")
     for kind in (torch.float32, torch.float16):
         compiled = torch.compile(network.to("cuda", kind))
         there = torch.from_numpy(batch).to("cuda", kind)
 
-        def run(compiled=compiled, there=there) -> object:
+        def run(compiled: Any = compiled, there: Any = there) -> object:
             with torch.inference_mode():
                 return compiled(there).cpu()  # as the runtime's maps come back
 

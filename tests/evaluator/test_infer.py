@@ -8,14 +8,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import helper
 
 from evaluator.consistency import draw, move
 from evaluator.contract import Predictions, read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.infer import REPEATED, batches_to_repeat
 from tests.support import ROOT
 from tests.support.inference import (
@@ -47,7 +49,7 @@ def ellipses(count: int) -> list[np.ndarray]:
 def test_the_stage_loses_nothing_of_a_perfect_network(tmp_path: Path, rule: str) -> None:
     truths = ellipses(12)
     pictures = [mask.astype(np.uint8) * 255 for mask in truths]
-    size = {"height": 224, "width": 224, "resize": rule}
+    size: dict[str, Any] = {"height": 224, "width": 224, "resize": rule}
     found = stage(tmp_path, pictures, echo(), kind="probabilities", **size).infer()
     for mask, truth in zip(found.values(), truths, strict=True):
         assert mask.shape == truth.shape
@@ -56,7 +58,7 @@ def test_the_stage_loses_nothing_of_a_perfect_network(tmp_path: Path, rule: str)
 
 def test_no_batch_size_and_no_number_of_threads_changes_a_mask(tmp_path: Path) -> None:
     pictures = speckle(21)
-    wanted = None
+    wanted: dict[str, NDArray[np.bool_]] = {}
     for number, (size, threads) in enumerate([(1, 1), (2, 2), (5, 4), (8, 1), (32, 2)]):
         found = stage(tmp_path / str(number), pictures, blur()).infer(
             batch_size=size, threads=threads
@@ -89,7 +91,7 @@ def test_a_moved_image_is_run_like_any_other_image(tmp_path: Path) -> None:
     alone = stage(tmp_path / "moved", moved, blur())
     alone.infer(batch_size=4)
     seen, single = (
-        read(Predictions, made.out / "predictions.json", "predictions-invalid", "")
+        read(Predictions, made.out / "predictions.json", Code.PREDICTIONS_INVALID, "")
         for made in (both, alone)
     )
     assert seen.moved == single.cases
@@ -102,7 +104,7 @@ def test_a_moved_image_is_run_like_any_other_image(tmp_path: Path) -> None:
 def test_what_it_ran_on_is_written_down(tmp_path: Path) -> None:
     made = stage(tmp_path, speckle(11), blur(), blur(6))
     made.infer(threads=2)
-    runtime = read(Predictions, made.out / "predictions.json", "predictions-invalid", "").runtime
+    runtime = read(Predictions, made.out / "predictions.json", Code.PREDICTIONS_INVALID, "").runtime
     assert runtime.repeated_cases >= REPEATED
     assert (runtime.device, runtime.threads) == ("cpu", 2)
     assert runtime.device_name != "unknown"
@@ -139,7 +141,9 @@ def test_no_sample_that_is_run_twice_is_too_small(total: int, size: int) -> None
         ("logits", "Log", "NaN or infinite"),
     ],
 )
-def test_an_output_of_another_kind_is_refused(tmp_path, kind, operator, sentence) -> None:
+def test_an_output_of_another_kind_is_refused(
+    tmp_path: Path, kind: str, operator: str, sentence: str
+) -> None:
     model = network([helper.make_node(operator, ["x"], ["y"])])
     dark = [np.zeros((50, 60), np.uint8), *speckle(3)]
     with pytest.raises(BusbenchError) as refused:
@@ -178,9 +182,10 @@ def run_stage(made: Stage, *more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.gpu  # needs none: a device that is there is hidden
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_machine_without_a_gpu_refuses_and_never_takes_the_cpu(tmp_path, device) -> None:
+def test_a_machine_without_a_gpu_refuses_and_never_takes_the_cpu(
+    tmp_path: Path, device: str
+) -> None:
     made = stage(tmp_path, speckle(1), echo())
     done = run_stage(made, "--device", device)
     assert done.returncode == 30, done.stderr

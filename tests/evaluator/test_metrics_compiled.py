@@ -1,11 +1,15 @@
 """Compilation: paid once, and neither a read-only disk nor another user brings it back."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +31,7 @@ print(twice(21), hits, misses)
 
 
 @pytest.fixture
-def module():
+def module() -> Iterator[Any]:
     """A folder with `loop.py` that other users may read."""
     folder = Path(tempfile.mkdtemp(prefix="busbench-loop-"))
     folder.chmod(0o755)
@@ -37,7 +41,7 @@ def module():
     shutil.rmtree(folder)
 
 
-def run(script, folder, *prefix, **variables):
+def run(script: Any, folder: Any, *prefix: Any, **variables: Any) -> Any:
     """Run a script on `folder`'s modules and ours, with a home that is in that folder too."""
     environment = {name: value for name, value in os.environ.items() if "NUMBA" not in name}
     environment |= {"PYTHONPATH": f"{folder}:{ROOT}", "HOME": f"{folder}/home"}
@@ -53,7 +57,7 @@ def run(script, folder, *prefix, **variables):
     ).stdout.strip()
 
 
-def bound_by_modes():
+def bound_by_modes() -> Any:
     """What to put before a command so that a folder's missing mode bits bind it, root or not."""
     if os.geteuid() != 0:
         return []
@@ -62,25 +66,25 @@ def bound_by_modes():
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
-def test_the_next_process_compiles_nothing(module):
+def test_the_next_process_compiles_nothing(module: Any) -> None:
     assert run(REPORT, module) == "42 0 1"
     assert run(REPORT, module) == "42 1 0"
 
 
-def test_a_reader_without_a_place_to_write_compiles_nothing(module):
+def test_a_reader_without_a_place_to_write_compiles_nothing(module: Any) -> None:
     assert run(REPORT, module) == "42 0 1"
     (module / "__pycache__").chmod(0o555)
     module.chmod(0o555)
     assert run(REPORT, module, *bound_by_modes()) == "42 1 0"
 
 
-def test_without_any_place_for_a_cache_it_still_computes(module):
+def test_without_any_place_for_a_cache_it_still_computes(module: Any) -> None:
     module.chmod(0o555)
     assert run(REPORT, module, *bound_by_modes()) == "42 0 1"
     assert not list(module.rglob("*.nbi"))
 
 
-def test_a_cache_for_another_processor_is_neither_run_nor_an_error(module):
+def test_a_cache_for_another_processor_is_neither_run_nor_an_error(module: Any) -> None:
     assert run(REPORT, module, NUMBA_CPU_NAME="generic") == "42 0 1"
     (module / "__pycache__").chmod(0o555)
     module.chmod(0o555)
@@ -88,20 +92,20 @@ def test_a_cache_for_another_processor_is_neither_run_nor_an_error(module):
     assert run(REPORT, module, *bound_by_modes(), NUMBA_CPU_NAME="generic") == "42 1 0"
 
 
-def test_an_unreadable_cache_is_no_error(module):
+def test_an_unreadable_cache_is_no_error(module: Any) -> None:
     assert run(REPORT, module) == "42 0 1"
     for path in (module / "__pycache__").iterdir():
         path.chmod(0)
     assert run(REPORT, module, *bound_by_modes()) == "42 0 1"
 
 
-def test_a_changed_source_is_not_run_from_the_old_cache(module):
+def test_a_changed_source_is_not_run_from_the_old_cache(module: Any) -> None:
     assert run(REPORT, module) == "42 0 1"
     (module / "loop.py").write_text(LOOP.replace("2 * number", "3 * number"), encoding="utf-8")
     assert run(REPORT, module) == "63 0 1"
 
 
-def test_the_metrics_own_loops_come_from_the_cache():
+def test_the_metrics_own_loops_come_from_the_cache() -> None:
     """The first import may have compiled them; the second may not, nor load what compiling needs.
 
     SciPy's linear algebra is the largest part of that.
@@ -117,7 +121,7 @@ print("scipy.linalg" in sys.modules)
     assert run(script, ROOT).split() == ["1", "1", "1", "False"]
 
 
-def test_asking_which_metrics_there_are_needs_no_compiler():
+def test_asking_which_metrics_there_are_needs_no_compiler() -> None:
     script = """
 import sys
 from evaluator.metrics import METRICS, worst
@@ -126,7 +130,7 @@ print(worst("hd95", (30, 40)), "numba" in sys.modules)
     assert run(script, ROOT) == "50.0 False"
 
 
-def test_a_missing_compiler_is_named_with_its_remedy():
+def test_a_missing_compiler_is_named_with_its_remedy() -> None:
     script = """
 import sys
 sys.modules["numba"] = None

@@ -1,7 +1,10 @@
 """The metrics beside other people's: brute force, SciPy, MONAI, scikit-learn, SimpleITK."""
 
+from __future__ import annotations
+
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from monai.metrics import (
     compute_surface_dice,
 )
 from monai.metrics.utils import get_edge_surface_distance
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
@@ -30,14 +34,6 @@ from tests.support.masks import (
     transform_distances,
 )
 
-DATA = Path(__file__).resolve().parents[2] / "../shared/data"
-MASK_FILES = sorted(
-    [
-        *DATA.glob("BUSBRA/Masks/*.png"),
-        *DATA.glob("Dataset_BUSI_with_GT/*/*_mask.png"),
-        *DATA.glob("BUS-UCLM/masks/*.png"),
-    ]
-)
 # MONAI rounds distances to single precision on the way, so equality to the last digit is tested
 # where they can be restored: squared distances in pixels are whole numbers. Its percentile's rank
 # is in single precision too, which costs another digit.
@@ -45,15 +41,15 @@ SINGLE = 1e-6
 SINGLE_RANK = 1e-4
 
 
-def spacings(rng):
+def spacings(rng: np.random.Generator) -> Any:
     return None if rng.random() < 0.3 else tuple(rng.uniform(0.02, 3, 2))
 
 
-def one_hot(mask):
+def one_hot(mask: NDArray[np.bool_]) -> Any:
     return torch.from_numpy(mask.copy())[None, None].float()
 
 
-def monai_hd95(prediction, reference, spacing=None):
+def monai_hd95(prediction: Any, reference: Any, spacing: Any = None) -> Any:
     found = compute_hausdorff_distance(
         one_hot(prediction),
         one_hot(reference),
@@ -64,7 +60,7 @@ def monai_hd95(prediction, reference, spacing=None):
     return found.item()
 
 
-def monai_exact_hd95(prediction, reference):
+def monai_exact_hd95(prediction: Any, reference: Any) -> Any:
     """HD95 from MONAI's own boundary distances in pixels, restored to double precision."""
     _, directed, _ = get_edge_surface_distance(
         torch.from_numpy(prediction.copy()), torch.from_numpy(reference.copy()), symmetric=True
@@ -72,7 +68,7 @@ def monai_exact_hd95(prediction, reference):
     return larger_percentile([np.sqrt(np.rint(d.double().numpy() ** 2)) for d in directed])
 
 
-def test_native_hd95_is_brute_forces_on_thousands_of_masks():
+def test_native_hd95_is_brute_forces_on_thousands_of_masks() -> None:
     rng = np.random.default_rng(20240601)
     for _ in range(4000):
         shape = any_shape(rng, 24)
@@ -84,7 +80,7 @@ def test_native_hd95_is_brute_forces_on_thousands_of_masks():
             assert hd95(prediction, reference) == expected
 
 
-def test_seed_hd95_is_brute_forces_on_thousands_of_masks():
+def test_seed_hd95_is_brute_forces_on_thousands_of_masks() -> None:
     rng = np.random.default_rng(20240602)
     for _ in range(2000):
         shape = any_shape(rng, 24)
@@ -95,7 +91,7 @@ def test_seed_hd95_is_brute_forces_on_thousands_of_masks():
 
 
 @pytest.mark.parametrize("width", [1, 63, 64, 65, 127, 128, 129, 200])
-def test_no_pixel_is_lost_where_words_meet(width):
+def test_no_pixel_is_lost_where_words_meet(width: int) -> None:
     """Rows are packed in words of 64 pixels; the last one may be full, or hold a single pixel."""
     rng = np.random.default_rng(20240613)
     for height in (1, 2, 5):
@@ -112,7 +108,7 @@ def test_no_pixel_is_lost_where_words_meet(width):
 
 @pytest.mark.parametrize("ours", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("theirs", KINDS, ids=lambda kind: kind.__name__)
-def test_every_pair_of_degenerate_masks_agrees_with_monai(ours, theirs):
+def test_every_pair_of_degenerate_masks_agrees_with_monai(ours: Any, theirs: Any) -> None:
     rng = np.random.default_rng(20240603)
     for shape in ((40, 57), (64, 64)):
         prediction, reference = ours(rng, shape), theirs(rng, shape)
@@ -126,7 +122,7 @@ def test_every_pair_of_degenerate_masks_agrees_with_monai(ours, theirs):
         )
 
 
-def test_a_thousand_random_masks_agree_with_monai():
+def test_a_thousand_random_masks_agree_with_monai() -> None:
     rng = np.random.default_rng(20240604)
     for number in range(1500):
         shape = any_shape(rng, 40 if number % 10 else 200)
@@ -135,7 +131,7 @@ def test_a_thousand_random_masks_agree_with_monai():
         assert hd95(prediction, reference) == pytest.approx(expected, rel=0, abs=1e-9)
 
 
-def test_extreme_spacing_does_not_hide_the_nearer_column():
+def test_extreme_spacing_does_not_hide_the_nearer_column() -> None:
     rng = np.random.default_rng(20240605)
     for spacing in ((1e-4, 10.0), (10.0, 1e-4), (1e-6, 1e-6), (1e5, 1e5)):
         for _ in range(50):
@@ -145,7 +141,7 @@ def test_extreme_spacing_does_not_hide_the_nearer_column():
             assert hd95(prediction, reference, spacing) == pytest.approx(expected, rel=1e-12)
 
 
-def test_far_points_of_large_images_are_exact():
+def test_far_points_of_large_images_are_exact() -> None:
     rng = np.random.default_rng(20240606)
     for shape in ((1, 3000), (3000, 1), (700, 1300), (1500, 90)):
         for _ in range(4):
@@ -158,12 +154,12 @@ def test_far_points_of_large_images_are_exact():
                 assert hd95(prediction, reference, spacing) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.real_data
-@pytest.mark.skipif(not MASK_FILES, reason="the real subsets are not at ../shared/data")
-def test_real_masks_agree_with_scipy_and_monai():
+def test_real_masks_agree_with_scipy_and_monai(real_data: Path) -> None:
     rng = np.random.default_rng(20240607)
     compared = 0
-    for number, path in enumerate(MASK_FILES[::5]):
+    patterns = ("BUSBRA/Masks/*.png", "Dataset_BUSI_with_GT/*/*_mask.png", "BUS-UCLM/masks/*.png")
+    masks = sorted(path for pattern in patterns for path in real_data.glob(pattern))
+    for number, path in enumerate(masks[::5]):
         mask = np.array(Image.open(path).convert("L")) > 127
         if not mask.any():
             continue
@@ -181,7 +177,7 @@ def test_real_masks_agree_with_scipy_and_monai():
     assert compared > 150
 
 
-def itk_hd100(prediction, reference, spacing):
+def itk_hd100(prediction: Any, reference: Any, spacing: Any) -> Any:
     """The distance between boundaries that SimpleITK itself draws, outside being background."""
     boundaries = []
     for mask in (prediction, reference):
@@ -193,7 +189,7 @@ def itk_hd100(prediction, reference, spacing):
     return measure.GetHausdorffDistance()
 
 
-def test_hd100_is_simpleitks():
+def test_hd100_is_simpleitks() -> None:
     rng = np.random.default_rng(20240608)
     for _ in range(500):
         shape = any_shape(rng, 40)
@@ -203,7 +199,7 @@ def test_hd100_is_simpleitks():
         assert found == pytest.approx(itk_hd100(prediction, reference, spacing), rel=SINGLE)
 
 
-def test_overlap_is_scikit_learns_and_monais():
+def test_overlap_is_scikit_learns_and_monais() -> None:
     rng = np.random.default_rng(20240609)
     for _ in range(100):
         shape = any_shape(rng, 60)
@@ -226,7 +222,7 @@ def test_overlap_is_scikit_learns_and_monais():
         )
 
 
-def test_assd_and_nsd_are_monais():
+def test_assd_and_nsd_are_monais() -> None:
     rng = np.random.default_rng(20240610)
     for _ in range(100):
         shape = any_shape(rng, 60)
@@ -247,7 +243,7 @@ def test_assd_and_nsd_are_monais():
         assert found["nsd"] == pytest.approx(near.item(), rel=SINGLE)
 
 
-def test_all_distance_metrics_are_brute_forces():
+def test_all_distance_metrics_are_brute_forces() -> None:
     rng = np.random.default_rng(20240611)
     for _ in range(500):
         shape = any_shape(rng, 24)
@@ -261,7 +257,7 @@ def test_all_distance_metrics_are_brute_forces():
         assert found["nsd"] == np.mean(pooled <= tolerance * (1 + 1e-9))
 
 
-def test_pixels_are_counted_right_in_images_of_any_size():
+def test_pixels_are_counted_right_in_images_of_any_size() -> None:
     """Sizes around a word's 64 pixels, and images smaller than one."""
     rng = np.random.default_rng(20240612)
     for shape in ((1, 1), (1, 63), (1, 64), (1, 65), (63, 1), (65, 1), (9, 7), (3, 320), (600, 37)):

@@ -1,6 +1,9 @@
-"""What must hold for all masks, whatever the formulas are."""
+"""Properties of the metrics that must be true of all masks, whatever the formulas are."""
+
+from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,28 +23,31 @@ many = settings.get_profile("metrics")
 
 
 @st.composite
-def pairs(draw, side=16):
+def pairs(draw: Any, side: Any = 16) -> Any:
     shape = draw(array_shapes(min_dims=2, max_dims=2, max_side=side))
     mask = arrays(bool, shape)
     return draw(mask), draw(mask)
 
 
 @st.composite
-def lesions(draw, side=16):
+def lesions(draw: Any, side: Any = 16) -> Any:
     prediction, reference = draw(pairs(side))
     assume(prediction.any() and reference.any())
     return prediction, reference
 
 
-def distances(prediction, reference, spacing=None):
-    found = case_metrics(prediction, reference, spacing)
+def distances(*given: Any) -> list[float]:
+    """All distances of a prediction, a reference and, where one is given, a spacing."""
+    found = case_metrics(*given)
     return [found[name] for name in LENGTHS]
 
 
 @many
 @given(pairs(), st.none() | st.tuples(steps, steps))
-def test_swapping_the_masks_changes_no_symmetric_metric(pair, spacing):
-    found, swapped = case_metrics(*pair, spacing), case_metrics(*pair[::-1], spacing)
+def test_swapping_the_masks_changes_no_symmetric_metric(pair: Any, spacing: Any) -> None:
+    prediction, reference = pair
+    found = case_metrics(prediction, reference, spacing)
+    swapped = case_metrics(reference, prediction, spacing)
     for name in ("dice", "iou", "hd95", "hd100", "assd", "nsd"):
         assert found[name] == pytest.approx(swapped[name], rel=1e-12)
     assert found["precision"] == swapped["recall"]
@@ -49,15 +55,17 @@ def test_swapping_the_masks_changes_no_symmetric_metric(pair, spacing):
 
 @many
 @given(lesions(), *[st.integers(0, 9)] * 4)
-def test_where_in_the_image_the_lesion_lies_changes_no_distance(pair, top, bottom, left, right):
+def test_where_in_the_image_the_lesion_lies_changes_no_distance(
+    pair: Any, top: Any, bottom: Any, left: Any, right: Any
+) -> None:
     moved = [np.pad(mask, ((top, bottom), (left, right))) for mask in pair]
     assert distances(*moved) == distances(*pair)
-    assert dice(*moved) == dice(*pair)
+    assert dice(moved[0], moved[1]) == dice(*pair)
 
 
 @many
 @given(lesions(), st.tuples(steps, steps))
-def test_mirrors_and_transposes_change_no_distance(pair, spacing):
+def test_mirrors_and_transposes_change_no_distance(pair: Any, spacing: Any) -> None:
     expected = pytest.approx(distances(*pair, spacing), rel=1e-9)
     assert distances(*(mask[::-1] for mask in pair), spacing) == expected
     assert distances(*(mask[:, ::-1] for mask in pair), spacing) == expected
@@ -66,7 +74,7 @@ def test_mirrors_and_transposes_change_no_distance(pair, spacing):
 
 @many
 @given(pairs(), st.tuples(steps, steps), steps)
-def test_distances_scale_with_the_spacing(pair, spacing, factor):
+def test_distances_scale_with_the_spacing(pair: Any, spacing: Any, factor: Any) -> None:
     scaled = tuple(factor * step for step in spacing)
     expected = [factor * distance for distance in distances(*pair, spacing)]
     assert distances(*pair, scaled) == pytest.approx(expected, rel=1e-9)
@@ -76,7 +84,7 @@ def test_distances_scale_with_the_spacing(pair, spacing, factor):
 
 @many
 @given(lesions(), st.tuples(steps, steps), st.floats(1, 10))
-def test_a_longer_step_shortens_no_distance(pair, spacing, factor):
+def test_a_longer_step_shortens_no_distance(pair: Any, spacing: Any, factor: Any) -> None:
     row, column = spacing
     near = np.array(distances(*pair, spacing))
     for longer in ((row * factor, column), (row, column * factor)):
@@ -85,7 +93,7 @@ def test_a_longer_step_shortens_no_distance(pair, spacing, factor):
 
 @many
 @given(pairs())
-def test_equal_masks_are_perfect(pair):
+def test_equal_masks_are_perfect(pair: Any) -> None:
     mask = pair[0]
     assert distances(mask, mask) == [0, 0, 0]
     found = case_metrics(mask, mask)
@@ -94,7 +102,7 @@ def test_equal_masks_are_perfect(pair):
 
 @many
 @given(pairs())
-def test_a_further_wrong_pixel_never_helps_the_overlap(pair):
+def test_a_further_wrong_pixel_never_helps_the_overlap(pair: Any) -> None:
     prediction, reference = pair
     wrong = np.argwhere(~prediction & ~reference)
     assume(wrong.size and reference.any())
@@ -108,7 +116,7 @@ def test_a_further_wrong_pixel_never_helps_the_overlap(pair):
 
 @many
 @given(pairs())
-def test_metrics_keep_their_order(pair):
+def test_metrics_keep_their_order(pair: Any) -> None:
     found = case_metrics(*pair)
     assert 0 <= found["iou"] <= found["dice"] <= 1
     assert found["iou"] == pytest.approx(found["dice"] / (2 - found["dice"]))
@@ -120,7 +128,7 @@ def test_metrics_keep_their_order(pair):
 
 
 @pytest.mark.parametrize("direction", [(0, 1), (1, 0)])
-def test_a_box_that_moves_away_is_that_far_away(direction):
+def test_a_box_that_moves_away_is_that_far_away(direction: Any) -> None:
     reference = np.zeros((64, 64), dtype=bool)
     reference[5:15, 5:15] = True
     for step in range(45):
@@ -134,7 +142,7 @@ def test_a_box_that_moves_away_is_that_far_away(direction):
     arrays(float, st.integers(1, 300), elements=st.floats(0, 1e6)),
     st.floats(0, 100),
 )
-def test_the_percentile_is_numpys_to_the_bit(values, percent):
+def test_the_percentile_is_numpys_to_the_bit(values: Any, percent: Any) -> None:
     before = values.copy()
     assert percentile(values, 95) == np.percentile(values, 95)
     assert percentile(values, percent) == np.percentile(values, percent)
@@ -143,7 +151,7 @@ def test_the_percentile_is_numpys_to_the_bit(values, percent):
 
 @many
 @given(pairs())
-def test_memory_layout_changes_nothing_and_the_input_stays_as_it_was(pair):
+def test_memory_layout_changes_nothing_and_the_input_stays_as_it_was(pair: Any) -> None:
     prediction, reference = pair
     expected = case_metrics(prediction, reference)
     wide = np.zeros((2 * prediction.shape[0], 3 * prediction.shape[1]), dtype=bool)
@@ -159,7 +167,7 @@ def test_memory_layout_changes_nothing_and_the_input_stays_as_it_was(pair):
     assert case_metrics(loud, reference) == expected
 
 
-def test_threads_do_not_disturb_each_other():
+def test_threads_do_not_disturb_each_other() -> None:
     rng = np.random.default_rng(7)
     cases = [(any_mask(rng, (90, 120)), any_mask(rng, (90, 120))) for _ in range(60)]
     alone = [case_metrics(*case) for case in cases]

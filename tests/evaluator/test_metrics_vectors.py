@@ -1,6 +1,9 @@
 """The declared values of both profiles, number by number."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,21 +13,21 @@ from evaluator.metrics import case_metrics, dice, hd95, iou, metrics_of, worst
 SIDE = 224
 
 
-def empty():
+def empty() -> Any:
     return np.zeros((SIDE, SIDE), dtype=bool)
 
 
-def box(top, bottom, left, right):
+def box(top: Any, bottom: Any, left: Any, right: Any) -> Any:
     mask = empty()
     mask[top:bottom, left:right] = True
     return mask
 
 
-def pixel(row, column):
+def pixel(row: Any, column: Any) -> Any:
     return box(row, row + 1, column, column + 1)
 
 
-def disk(row, column, radius, side=SIDE):
+def disk(row: Any, column: Any, radius: Any, side: Any = SIDE) -> Any:
     rows, columns = np.ogrid[:side, :side]
     return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
 
@@ -51,7 +54,7 @@ SEED_VECTORS = {
 
 
 @pytest.mark.parametrize("name", SEED_VECTORS)
-def test_the_seed_profile_gives_no_other_value_than_the_seed(name):
+def test_the_seed_profile_gives_no_other_value_than_the_seed(name: Any) -> None:
     prediction, reference, *expected = SEED_VECTORS[name]
     found = case_metrics(prediction, reference, profile="seed")
     assert [found[name] for name in ("dice", "iou", "hd95")] == pytest.approx(
@@ -59,7 +62,7 @@ def test_the_seed_profile_gives_no_other_value_than_the_seed(name):
     )
 
 
-def test_native_edges_are_never_nan_or_dropped():
+def test_native_edges_are_never_nan_or_dropped() -> None:
     lesion, nothing = disk(100, 100, 10, side=256), np.zeros((256, 256), dtype=bool)
     diagonal = 256 * math.sqrt(2)
     for prediction, reference, expected in (
@@ -72,7 +75,7 @@ def test_native_edges_are_never_nan_or_dropped():
         assert found == pytest.approx(expected)
 
 
-def test_a_missing_output_gets_no_better_than_the_worst_value():
+def test_a_missing_output_gets_no_better_than_the_worst_value() -> None:
     assert worst("dice", (30, 40)) == worst("iou", (30, 40)) == 0
     assert worst("hd95", (30, 40)) == 50
     assert worst("hd95", (30, 40), (0.1, 0.1)) == pytest.approx(5)
@@ -95,12 +98,14 @@ def test_a_missing_output_gets_no_better_than_the_worst_value():
         (np.zeros((3, 3), bool), np.zeros((3, 3), bool), 1, "two numbers"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(prediction, reference, spacing, complaint):
+def test_bad_input_is_refused_in_a_sentence(
+    prediction: Any, reference: Any, spacing: Any, complaint: str
+) -> None:
     for metric in (dice, iou, hd95):
         with pytest.raises(ValueError, match=complaint):
             metric(prediction, reference, spacing)
 
 
-def test_an_unknown_profile_is_refused():
+def test_an_unknown_profile_is_refused() -> None:
     with pytest.raises(ValueError, match="no metric profile 'best'"):
-        hd95(empty(), empty(), profile="best")
+        hd95(empty(), empty(), profile="best")  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ def counted(total: int, closed: list[str]) -> Iterator[int]:
     workers=st.integers(1, 4),
     ahead=st.integers(1, 6),
 )
-def test_results_never_change_their_order(delays, workers, ahead) -> None:
+def test_results_never_change_their_order(delays: list[float], workers: int, ahead: int) -> None:
     def step(item: tuple[int, float]) -> int:
         time.sleep(item[1])
         return item[0]
@@ -53,7 +53,7 @@ def test_no_more_is_drawn_than_may_wait() -> None:
 
 
 @pytest.mark.parametrize("broken", ["source", "first", "second"])
-def test_an_error_anywhere_ends_every_step_and_is_raised_once(broken) -> None:
+def test_an_error_anywhere_ends_every_step_and_is_raised_once(broken: str) -> None:
     closed: list[str] = []
     calls = {"first": 0, "second": 0}
 

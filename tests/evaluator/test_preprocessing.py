@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -71,14 +73,18 @@ SMALL = st.integers(20, 90)
 @RULES
 @settings(max_examples=25, deadline=None)
 @given(height=SMALL, width=SMALL, seed=st.integers(0, 99))
-def test_an_input_is_not_shifted_against_the_reference(rule, height, width, seed) -> None:
+def test_an_input_is_not_shifted_against_the_reference(
+    rule: Any, height: Any, width: Any, seed: int
+) -> None:
     inputs = spec(resize=rule, height=48, width=64)
     image = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
     where = placed(height, width, inputs)
     found = to_input(image, inputs)[0]
-    size = found[where].shape
-    assert np.abs(found[where] * 255 - resampled(image, *size)).max() < 1.1  # rounded to 8 bits
-    assert np.abs(found[where] * 255 - resampled(image, *size, shift=0.5)).max() > 5
+    down, across = found[where].shape
+    assert (
+        np.abs(found[where] * 255 - resampled(image, down, across)).max() < 1.1
+    )  # rounded to 8 bits
+    assert np.abs(found[where] * 255 - resampled(image, down, across, shift=0.5)).max() > 5
     found[where] = 0
     assert not found.any()
 
@@ -86,7 +92,9 @@ def test_an_input_is_not_shifted_against_the_reference(rule, height, width, seed
 @RULES
 @settings(max_examples=25, deadline=None)
 @given(height=SMALL, width=SMALL, seed=st.integers(0, 99))
-def test_a_mask_is_not_shifted_against_the_reference(rule, height, width, seed) -> None:
+def test_a_mask_is_not_shifted_against_the_reference(
+    rule: Any, height: Any, width: Any, seed: int
+) -> None:
     inputs = spec(resize=rule, height=48, width=64)
     maps = np.random.default_rng(seed).random((1, 48, 64), np.float32)
     inner = maps[0][placed(height, width, inputs)]
@@ -131,7 +139,9 @@ PERFECT = {
     centre=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
     radius=st.floats(0.1, 0.25),
 )
-def test_a_perfect_network_is_not_shifted(rule, kind, height, ratio, centre, radius) -> None:
+def test_a_perfect_network_is_not_shifted(
+    rule: Any, kind: Any, height: int, ratio: float, centre: Any, radius: float
+) -> None:
     width = round(height * ratio)
     rows, columns = np.mgrid[:height, :width]
     distance = np.hypot(rows - centre[0] * height, columns - centre[1] * width)
@@ -170,7 +180,7 @@ def test_each_channel_gets_its_own_normalisation() -> None:
         {"std": 0},
     ],
 )
-def test_a_normalisation_that_does_not_fit_the_channels_is_refused(wrong) -> None:
+def test_a_normalisation_that_does_not_fit_the_channels_is_refused(wrong: Any) -> None:
     with pytest.raises(ValidationError):
         spec(**wrong)
 
@@ -194,7 +204,7 @@ def test_the_lesion_is_not_taken_from_the_background_map() -> None:
 
 
 @pytest.mark.parametrize("kind", ["logits", "softmax"])
-def test_huge_logits_do_not_overflow(kind) -> None:
+def test_huge_logits_do_not_overflow(kind: str) -> None:
     outputs = OutputSpec(kind=kind)
     maps = np.full((2, 224, 224), 3e38, np.float32)
     maps[-1] = -3e38
@@ -224,6 +234,6 @@ PAIR = np.concatenate([FLAT, FLAT], axis=1)
         ("softmax", PAIR * 7, None),
     ],
 )
-def test_a_result_of_another_kind_is_told(kind, output, what) -> None:
+def test_a_result_of_another_kind_is_told(kind: str, output: Any, what: str | None) -> None:
     trouble = find_trouble(output, (2, 3, 16, 16), OutputSpec(kind=kind))
     assert (trouble.what if trouble else None) == what

@@ -7,6 +7,7 @@ import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyrage
@@ -25,7 +26,7 @@ from evaluator.contract import (
     read,
     write,
 )
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_json, sha256_bytes
 from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
 from evaluator.sealed import decode_png, open_sealed, seal_archive
@@ -100,7 +101,7 @@ def save(folder: Path, masks: dict[str, np.ndarray], /, **changes: object) -> No
     write(document.model_copy(update=changes), folder / "predictions.json")
 
 
-def test_masks_of_another_digest_are_refused(tmp_path) -> None:
+def test_masks_of_another_digest_are_refused(tmp_path: Path) -> None:
     masks = {"a": np.ones((3, 5), bool)}
     digest = sha256_bytes(pack(masks["a"]))
     save(tmp_path, masks, masks={bits_file(0): digest})
@@ -115,7 +116,9 @@ def test_masks_of_another_digest_are_refused(tmp_path) -> None:
 
 @settings(max_examples=50)
 @given(data=st.data())
-def test_no_bit_of_a_mask_is_lost(data: st.DataObject, tmp_path_factory) -> None:
+def test_no_bit_of_a_mask_is_lost(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("predictions")
     sizes = data.draw(st.lists(st.tuples(st.integers(1, 19), st.integers(1, 19)), max_size=4))
     rng = np.random.default_rng(0)
@@ -146,7 +149,7 @@ MASK = {"a": np.ones((8, 8), bool)}
         *("moved masks without a file", "a moved case twice"),
     ],
 )
-def test_predictions_that_contradict_themselves_are_refused(tmp_path: Path, change) -> None:
+def test_predictions_that_contradict_themselves_are_refused(tmp_path: Path, change: Any) -> None:
     save(tmp_path, MASK, **change)
     with pytest.raises(BusbenchError) as refused:
         open_predictions(tmp_path)
@@ -248,7 +251,7 @@ def test_any_pipe_is_an_error_and_no_wait(tmp_path: Path) -> None:
     """The harness reads other documents that containers left: gate.json, scores.json."""
     os.mkfifo(tmp_path / "scores.json")
     with pytest.raises(BusbenchError):
-        read(Scores, tmp_path / "scores.json", "stage-crashed", "Run it again.")
+        read(Scores, tmp_path / "scores.json", Code.STAGE_CRASHED, "Run it again.")
 
 
 json_values = st.recursive(
@@ -260,7 +263,9 @@ json_values = st.recursive(
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_no_document_makes_the_parser_stumble(data: st.DataObject, tmp_path_factory) -> None:
+def test_no_document_makes_the_parser_stumble(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Any field may hold anything, any byte may be another: refused in one way, or sound."""
     place = tmp_path_factory.mktemp("fuzz")
     save(place, MASK, moved=(PredictedCase(case_id="a", height=4, width=2),))
@@ -320,5 +325,5 @@ def test_a_damaged_index_names_the_field(row: dict[str, int], field: str) -> Non
         "cases": [sound, sound | row],
     }
     with pytest.raises(BusbenchError, match=field) as refused:
-        parse(SealedIndex, json.dumps(index).encode(), "images.age", "bundle-invalid", "Seal.")
+        parse(SealedIndex, json.dumps(index).encode(), "images.age", Code.BUNDLE_INVALID, "Seal.")
     assert refused.value.code == "bundle-invalid"

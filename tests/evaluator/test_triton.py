@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -26,7 +25,7 @@ from evaluator.backends.triton_server import TritonOptions
 from evaluator.errors import BusbenchError, Fault
 from reference_models.export import export_network
 from reference_models.networks import build
-from tests.support import ROOT
+from tests.support import ROOT, soon
 from tests.support.corpus import hostile
 from tests.support.corpus.honest import SIZE as CORPUS_SIZE
 from tests.support.inference import blur, echo, network, speckle, stage
@@ -93,7 +92,7 @@ def operator(tritonserver: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         )
     yield Operator(f"127.0.0.1:{port}", repository)
     server.terminate()
-    server.wait(timeout=60)
+    server.wait(timeout=600)
 
 
 def settings(options: TritonOptions, **how: Any) -> InferSettings:
@@ -111,7 +110,9 @@ def batch_of(size: int, side: int = SIZE, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared memory", "socket"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_masks_are_not_other_than_onnx_runtimes(operator, tmp_path, name, shared) -> None:
+def test_masks_are_not_other_than_onnx_runtimes(
+    operator: Operator, tmp_path: Path, name: Any, shared: bool
+) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(NETWORKS[name]())
     with (
@@ -128,7 +129,9 @@ def test_masks_are_not_other_than_onnx_runtimes(operator, tmp_path, name, shared
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-def test_no_reference_network_has_other_masks_than_onnx_runtimes(operator, tmp_path, name) -> None:
+def test_no_reference_network_has_other_masks_than_onnx_runtimes(
+    operator: Operator, tmp_path: Path, name: Any
+) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(reference(name))
     with (
@@ -145,7 +148,9 @@ def test_no_reference_network_has_other_masks_than_onnx_runtimes(operator, tmp_p
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared memory", "socket"])
-def test_requests_in_flight_do_not_get_each_others_maps(operator, tmp_path, shared) -> None:
+def test_requests_in_flight_do_not_get_each_others_maps(
+    operator: Operator, tmp_path: Path, shared: bool
+) -> None:
     (tmp_path / "model.onnx").write_bytes(echo())
     how = settings(operator.options(shared_memory=shared), threads=2)
     with closing(open_model(tmp_path / "model.onnx", how)) as model:
@@ -156,7 +161,7 @@ def test_requests_in_flight_do_not_get_each_others_maps(operator, tmp_path, shar
                 assert np.array_equal(maps, batch)
 
 
-def test_an_operators_server_is_left_as_it_was(operator, tmp_path) -> None:
+def test_an_operators_server_is_left_as_it_was(operator: Operator, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(blur())
     with closing(open_model(tmp_path / "model.onnx", settings(operator.options()))) as model:
         for size in (1, 2):
@@ -173,8 +178,10 @@ def test_an_operators_server_is_left_as_it_was(operator, tmp_path) -> None:
 
 
 def servers(owner: int | None = None) -> list[int]:
-    """Process ids of the Triton servers of a process, this one unless told otherwise, and of their
-    backends."""
+    """Process ids of the Triton servers of a process, and of their backends.
+
+    The process is this one unless another is named.
+    """
     found = []
     for line in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -186,7 +193,7 @@ def servers(owner: int | None = None) -> list[int]:
     return found
 
 
-def test_the_infer_stage_gives_the_same_bits(tritonserver, tmp_path) -> None:
+def test_the_infer_stage_gives_the_same_bits(tritonserver: Path, tmp_path: Path) -> None:
     pictures = speckle(11)
     bits = []
     for backend in ("onnxruntime", "triton"):
@@ -199,7 +206,9 @@ def test_the_infer_stage_gives_the_same_bits(tritonserver, tmp_path) -> None:
     assert not servers()
 
 
-def test_our_own_server_cannot_be_reached_over_a_network(tritonserver, tmp_path) -> None:
+def test_our_own_server_cannot_be_reached_over_a_network(
+    tritonserver: Path, tmp_path: Path
+) -> None:
     (tmp_path / "model.onnx").write_bytes(echo())
     how = settings(TritonOptions(executable=tritonserver))
     with closing(open_model(tmp_path / "model.onnx", how)) as model:
@@ -224,12 +233,17 @@ def _reshape() -> bytes:
     return network([helper.make_node("Reshape", ["x", "s"], ["y"])], [shape])
 
 
+def _bytes(model: bytes | None) -> bytes:
+    assert model is not None
+    return model
+
+
 def _bomb() -> bytes:
-    return bytes(hostile.memory_bomb_told_by_data(Path()))
+    return _bytes(hostile.memory_bomb_told_by_data(Path()))
 
 
 def _endless() -> bytes:
-    return bytes(hostile.endless_loop(Path()))
+    return _bytes(hostile.endless_loop(Path()))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +255,9 @@ def _endless() -> bytes:
     ],
     ids=["endless loop", "memory bomb", "failing reshape"],
 )
-def test_a_hostile_model_harms_no_other(tritonserver, tmp_path, build_model, code, side) -> None:
+def test_a_hostile_model_harms_no_other(
+    tritonserver: Path, tmp_path: Path, build_model: Any, code: str, side: Any
+) -> None:
     path, honest = tmp_path / "hostile.onnx", tmp_path / "honest.onnx"
     path.write_bytes(build_model())
     honest.write_bytes(blur())
@@ -258,7 +274,9 @@ def test_a_hostile_model_harms_no_other(tritonserver, tmp_path, build_model, cod
         assert model.run(batch_of(2)).shape == (2, 1, SIZE, SIZE)
 
 
-def test_a_loop_that_never_ends_does_not_hold_the_others_up(tritonserver, tmp_path) -> None:
+def test_a_loop_that_never_ends_does_not_hold_the_others_up(
+    tritonserver: Path, tmp_path: Path
+) -> None:
     (tmp_path / "model.onnx").write_bytes(_endless())
     how = settings(TritonOptions(executable=tritonserver, seconds=3), threads=2)
     with closing(open_model(tmp_path / "model.onnx", how)) as model:
@@ -268,7 +286,9 @@ def test_a_loop_that_never_ends_does_not_hold_the_others_up(tritonserver, tmp_pa
     assert codes == {"limit-time"} and not servers()
 
 
-def test_a_server_that_dies_is_told_from_one_that_answers(tritonserver, tmp_path) -> None:
+def test_a_server_that_dies_is_told_from_one_that_answers(
+    tritonserver: Path, tmp_path: Path
+) -> None:
     (tmp_path / "model.onnx").write_bytes(echo())
     how = settings(TritonOptions(executable=tritonserver, seconds=20))
     with closing(open_model(tmp_path / "model.onnx", how)) as model:
@@ -280,7 +300,7 @@ def test_a_server_that_dies_is_told_from_one_that_answers(tritonserver, tmp_path
             model.run(batch_of(1))
 
 
-def test_a_killed_evaluator_leaves_no_server(tritonserver, tmp_path) -> None:
+def test_a_killed_evaluator_leaves_no_server(tritonserver: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(echo())
     script = (
         "from pathlib import Path; import sys, time\n"
@@ -301,14 +321,14 @@ def test_a_killed_evaluator_leaves_no_server(tritonserver, tmp_path) -> None:
     assert len(servers(evaluator.pid)) == 2  # the server and its backend
     evaluator.kill()
     evaluator.communicate()
-    deadline = time.monotonic() + 60
-    while list(tmp_path.glob("busbench-*")) and time.monotonic() < deadline:  # goes last
-        time.sleep(0.05)
+    soon(lambda: not list(tmp_path.glob("busbench-*")))  # goes last
     assert not servers(evaluator.pid) and not list(tmp_path.glob("busbench-*"))
     assert not shared_memory(evaluator.pid)
 
 
-def test_a_file_that_cannot_be_loaded_is_the_models_fault(tritonserver, tmp_path) -> None:
+def test_a_file_that_cannot_be_loaded_is_the_models_fault(
+    tritonserver: Path, tmp_path: Path
+) -> None:
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"], domain="nobodys")],
         "net",
@@ -324,7 +344,9 @@ def test_a_file_that_cannot_be_loaded_is_the_models_fault(tritonserver, tmp_path
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_another_device_is_refused_and_not_replaced(tritonserver, tmp_path, device) -> None:
+def test_another_device_is_refused_and_not_replaced(
+    tritonserver: Path, tmp_path: Path, device: str
+) -> None:
     (tmp_path / "model.onnx").write_bytes(echo())
     how = settings(TritonOptions(executable=tritonserver), device=device)
     with pytest.raises(BusbenchError) as refused:
@@ -342,7 +364,9 @@ def test_another_device_is_refused_and_not_replaced(tritonserver, tmp_path, devi
     ],
     ids=["nobody listens", "no repository", "no such file", "it ends at once"],
 )
-def test_a_server_that_is_not_there_is_one_sentence_and_a_remedy(tmp_path, options, says) -> None:
+def test_a_server_that_is_not_there_is_one_sentence_and_a_remedy(
+    tmp_path: Path, options: Any, says: str
+) -> None:
     (tmp_path / "model.onnx").write_bytes(echo())
     with pytest.raises(BusbenchError) as failed:
         open_model(tmp_path / "model.onnx", settings(options))
@@ -351,7 +375,9 @@ def test_a_server_that_is_not_there_is_one_sentence_and_a_remedy(tmp_path, optio
     assert "--triton" in failed.value.remedy and "make triton" in failed.value.remedy
 
 
-def test_shared_memory_that_is_short_is_not_written_to(operator, tmp_path, monkeypatch) -> None:
+def test_shared_memory_that_is_short_is_not_written_to(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(triton_slot, "COPIES", 1 << 40)
     (tmp_path / "model.onnx").write_bytes(echo())
     with closing(open_model(tmp_path / "model.onnx", settings(operator.options()))) as model:

@@ -1,4 +1,4 @@
-"""What a Triton server is told of a model, read back by protobuf's own parser."""
+"""A Triton server's configuration of a model, read back by protobuf's own parser."""
 
 from __future__ import annotations
 
@@ -72,6 +72,8 @@ def test_stored_weights_are_not_taken_for_inputs() -> None:
     "device, threads, instances, each",
     [("cpu", 1, 1, 1), ("cpu", 2, 2, 1), ("cpu", 5, 2, 3), ("cuda", 8, 1, 8)],
 )
-def test_instances_leave_no_thread_idle(device, threads, instances, each) -> None:
+def test_instances_leave_no_thread_idle(
+    device: str, threads: int, instances: int, each: int
+) -> None:
     service = Service.on(device, threads)
     assert (service.instances, service.threads) == (instances, each)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from evaluator.contract import read
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.audit import AuditReport, Pair, audit, connected_groups, judge, read_splits
 from harness.audit.report import compose
 from harness.cli import app
@@ -86,7 +86,7 @@ def test_a_report_survives_the_disk_and_refuses_strangers(store: CaseStore, tmp_
     assert document["schema"] == "busbench/audit/v1"
     path = tmp_path / "audit.json"
     path.write_text(json.dumps(document))
-    assert read(AuditReport, path, "split-invalid", "-") == report
+    assert read(AuditReport, path, Code.SPLIT_INVALID, "-") == report
     document["pairs"][0]["surprise"] = 1
     with pytest.raises(ValidationError):
         AuditReport.model_validate(document)

@@ -22,8 +22,6 @@ from harness.prepare import prepare
 from harness.store import CaseStore, Sample, write_store
 from tests.support.studies.audit_plants import KINDS
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
-
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
@@ -217,11 +215,10 @@ def test_the_sheet_shows_every_pair_and_needs_nothing_else(
     assert page.index("twin") < page.index(copies[0].case_id)  # conflicts stand first
 
 
-@pytest.mark.real_data
-def test_neighbouring_frames_of_one_lesion_are_not_one_frame(tmp_path: Path) -> None:
-    raw = REAL / "BUS-UCLM"
-    if not raw.is_dir():
-        pytest.skip(f"{raw} is not there")
+def test_neighbouring_frames_of_one_lesion_are_not_one_frame(
+    real_data: Path, tmp_path: Path
+) -> None:
+    raw = real_data / "BUS-UCLM"
     report = audit(prepare("bus-uclm", raw, tmp_path / "store", skip_refused=True).store)
     found = {(p.first, p.second): p for p in report.pairs if p.kind != "same-patient"}
     assert {pair: found[pair].kind for pair in sorted(found)} == {
@@ -234,11 +231,8 @@ def test_neighbouring_frames_of_one_lesion_are_not_one_frame(tmp_path: Path) -> 
     assert all("patient" in p.conflict for p in found.values() if p.kind == "identical")
 
 
-@pytest.mark.real_data
-def test_one_frame_under_two_classes_is_found(tmp_path: Path) -> None:
-    raw = REAL / "Dataset_BUSI_with_GT"
-    if not raw.is_dir():
-        pytest.skip(f"{raw} is not there")
+def test_one_frame_under_two_classes_is_found(real_data: Path, tmp_path: Path) -> None:
+    raw = real_data / "Dataset_BUSI_with_GT"
     store = prepare("busi", raw, tmp_path / "store", skip_refused=True).store
     source = {case.case_id: case.source_image for case in store.cases}
 

@@ -64,7 +64,6 @@ def test_a_submissions_own_fault_takes_quota_and_who_has_none_left_is_not_run(
     assert len(verify_ledger(tmp_path / "ledger.jsonl").reports) == 1
 
 
-@pytest.mark.docker
 @pytest.mark.usefixtures("engine")
 def test_an_engine_without_a_gpu_says_so_before_anything_is_built_or_counted(
     evaluated: Evaluated, submissions: list[Path], tmp_path: Path

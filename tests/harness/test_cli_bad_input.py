@@ -1,4 +1,4 @@
-"""What a user can do wrong on the command line: one sentence, a remedy, the right exit status."""
+"""Mistakes on the command line: one sentence, a remedy, the right exit status."""
 
 from __future__ import annotations
 

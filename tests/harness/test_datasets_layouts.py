@@ -18,7 +18,6 @@ from harness.datasets import ADAPTERS
 from harness.prepare import CasesRefusedError, prepare
 from harness.store import Case, CaseStore
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 GREY = np.random.RandomState(0).randint(1, 256, (40, 60)).astype(np.uint8)
 MASK = np.zeros((40, 60), np.bool_)
 MASK[10:20, 20:40] = True
@@ -155,10 +154,10 @@ def test_two_copies_of_a_release_in_one_folder_are_refused(tmp_path: Path) -> No
 
 def make_yap(root: Path, numbers: tuple[object, ...] = ("000001", "000004", "310")) -> Path:
     """Numbers with gaps; `Image` is text; masks are 1 bit, some 8 bits of 0 and 255."""
-    for index, number in enumerate((1, 4, 310)):
-        save(root / "original" / f"{number:06d}.png", np.roll(GREY, index))
+    for index, file in enumerate((1, 4, 310)):
+        save(root / "original" / f"{file:06d}.png", np.roll(GREY, index))
         mask = MASK if index else MASK.astype(np.uint8) * 255
-        save(root / "GT" / f"{number:06d}.png", mask)
+        save(root / "GT" / f"{file:06d}.png", mask)
     book = openpyxl.Workbook()
     sheet = book.active
     assert sheet is not None
@@ -298,16 +297,9 @@ def test_a_row_that_stands_twice_is_fine_where_both_agree(tmp_path: Path) -> Non
 # --- the real subsets ------------------------------------------------------------------------
 
 
-def real(folder: str) -> Path:
-    if not (REAL / folder).is_dir():
-        pytest.skip("real subsets are not in ../shared/data")
-    return REAL / folder
-
-
-@pytest.mark.real_data
 @pytest.mark.slow
-def test_real_busi_prepares_with_its_quirks_on_record(tmp_path: Path) -> None:
-    store = prepare("busi", real("Dataset_BUSI_with_GT"), tmp_path / "store").store
+def test_real_busi_prepares_with_its_quirks_on_record(real_data: Path, tmp_path: Path) -> None:
+    store = prepare("busi", real_data / "Dataset_BUSI_with_GT", tmp_path / "store").store
     assert store.info.classes == {"benign": 76, "malignant": 61, "normal": 38}
     repairs = {Path(case.source_image).stem: case.repairs for case in store.cases if case.repairs}
     assert {name for name, repair in repairs.items() if "specks" in repair} == {
@@ -325,10 +317,11 @@ def test_real_busi_prepares_with_its_quirks_on_record(tmp_path: Path) -> None:
     assert three.source_mask.count("; ") == 2
 
 
-@pytest.mark.real_data
 @pytest.mark.slow
-def test_real_bus_uclm_prepares_and_stretched_masks_lie_on_dark_lesions(tmp_path: Path) -> None:
-    store = prepare("bus-uclm", real("BUS-UCLM"), tmp_path / "store").store
+def test_real_bus_uclm_prepares_and_stretched_masks_lie_on_dark_lesions(
+    real_data: Path, tmp_path: Path
+) -> None:
+    store = prepare("bus-uclm", real_data / "BUS-UCLM", tmp_path / "store").store
     assert store.info.classes == {"benign": 21, "malignant": 45, "normal": 58}
     assert store.info.patients == 13
     scaled = [case for case in store.cases if "scaled" in case.repairs]

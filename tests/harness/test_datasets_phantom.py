@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from evaluator.errors import BusbenchError
 from harness.datasets import RawCase, adapter, phantom
-from harness.datasets.speckle import draw_lesion, scan
+from harness.datasets.speckle import View, draw_lesion, scan
 
 FIRST = "phantom_0001-l1.png"
 MEANS = [  # of 4 x 4 tiles, seed 5
@@ -86,8 +87,8 @@ def test_a_lesion_is_darker_than_what_surrounds_it_on_average(raw: Path) -> None
 def _behind(trail: float) -> float:
     """Mean grey below a lesion, with the given trail."""
     rng = np.random.RandomState(1)
-    view = phantom.View((200, 200), 0.19, LAYERS, attenuation=0.2, dynamic_range=55)
-    lesion = phantom.replace(draw_lesion(rng, malignant=False), depth=13.0, trail=trail)
+    view = View((200, 200), 0.19, LAYERS, attenuation=0.2, dynamic_range=55)
+    lesion = replace(draw_lesion(rng, malignant=False), depth=13.0, trail=trail)
     image, mask = scan(np.random.RandomState(2), view, lesion)
     columns, last = mask.any(axis=0), int(np.nonzero(mask.any(axis=1))[0][-1])
     return float(image[last + 3 : last + 30, columns].mean())

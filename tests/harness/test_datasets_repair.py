@@ -1,4 +1,4 @@
-"""What is repaired and what is refused: decisions on pixels."""
+"""Repairs and refusals of cases: decisions on pixels."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from evaluator.contract import Label
 from harness.datasets.base import RawCase, RefusedError
 from harness.datasets.pixels import Decoded, to_bytes
 from harness.datasets.repair import SPECK, grey_image, judge, lesion_map, without_specks
@@ -167,7 +168,7 @@ def test_an_empty_mask_of_any_size_is_an_empty_map() -> None:
 
 
 def test_a_mask_in_the_colour_of_another_class_keeps_the_class_of_the_metadata() -> None:
-    colours = {"benign": (0, 255, 0), "malignant": (255, 0, 0)}
+    colours: dict[Label, tuple[int, int, int]] = {"benign": (0, 255, 0), "malignant": (255, 0, 0)}
     case = replace(CASE, mask_colours=colours)
     assert decide(case, GREY, colour(box(), (0, 255, 0))).repairs == ()
     sample = decide(case, GREY, colour(box(), (255, 0, 0)))

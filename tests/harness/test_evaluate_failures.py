@@ -81,7 +81,9 @@ def nan_in_the_dusk() -> bytes:
         helper.make_node("Add", ["x", "log"], ["y"]),
     ]
     stored = {"dusk": 0.2, "near": 0.15**2}
-    arrays = [numpy_helper.from_array(np.float32([v]), name) for name, v in stored.items()]
+    arrays = [
+        numpy_helper.from_array(np.array([v], np.float32), name) for name, v in stored.items()
+    ]
     return network(nodes, arrays)
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import re
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evaluator.contract import InputSpec, ModelFile, OutputSpec, Report, Submission
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, Phase
 from harness.quotas import SubmissionLog, demand_open, phase_on
 from harness.quotas.policy import Submitted, rounded, show
@@ -45,7 +46,7 @@ def log(tmp_path: Path) -> SubmissionLog:
 
 def hand_in(
     log: SubmissionLog, number: int, day: date = DAY, report: Report | None = None, **how: str
-):
+) -> Any:
     own = log.open(make(number, **how), STRICT, day)
     return log.close(own, STRICT, day, report or make_report())
 
@@ -89,19 +90,19 @@ def test_the_same_files_take_no_quota_again_and_teach_nothing_new(log: Submissio
 @pytest.mark.parametrize(
     "code, counts",
     [
-        ("model-failed", True),
-        ("limit-time", True),
-        ("gate-refused", True),
-        ("engine-unavailable", False),
-        ("disk-full", False),
-        ("stage-crashed", False),
-        ("bundle-invalid", False),
-        ("ledger-invalid", False),
-        ("usage", False),
+        (Code.MODEL_FAILED, True),
+        (Code.LIMIT_TIME, True),
+        (Code.GATE_REFUSED, True),
+        (Code.ENGINE_UNAVAILABLE, False),
+        (Code.DISK_FULL, False),
+        (Code.STAGE_CRASHED, False),
+        (Code.BUNDLE_INVALID, False),
+        (Code.LEDGER_INVALID, False),
+        (Code.USAGE, False),
     ],
 )
 def test_only_the_submissions_own_failures_take_quota(
-    log: SubmissionLog, code: str, counts: bool
+    log: SubmissionLog, code: Code, counts: bool
 ) -> None:
     own = log.open(make(), STRICT, DAY)
     error = BusbenchError(code, "case_017 has a lesion of 431 pixels.", "Look at /srv/labels.")
@@ -117,9 +118,9 @@ def test_a_failure_of_ours_later_gives_back_no_place_that_was_taken_by_their_own
     log: SubmissionLog,
 ) -> None:
     own = log.open(make(), STRICT, DAY)
-    log.fail(own, STRICT, DAY, BusbenchError("model-failed", "x", "y"))
+    log.fail(own, STRICT, DAY, BusbenchError(Code.MODEL_FAILED, "x", "y"))
     again = log.open(make(), STRICT, DAY)
-    assert log.fail(again, STRICT, DAY, BusbenchError("disk-full", "x", "y")).counted
+    assert log.fail(again, STRICT, DAY, BusbenchError(Code.DISK_FULL, "x", "y")).counted
     hand_in(log, 1)
     refused(log, 2)
 
@@ -149,7 +150,7 @@ def test_submissions_at_once_never_share_the_last_place(tmp_path: Path) -> None:
     ]
     for racer in racers:
         racer.start()
-    won = sorted(taken.get(timeout=60) for _ in range(4))
+    won = sorted(taken.get(timeout=600) for _ in range(4))
     for racer in racers:
         racer.join()
         assert racer.exitcode == 0

@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from evaluator.contract import SplitLock, read, write
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, pretty_json, sha256_bytes
 from harness.audit import audit
 from harness.cli import app
@@ -235,7 +235,7 @@ def test_a_case_of_another_store_is_named(
     store = forge_store(root, case_id, **{field: value})
     wrong = f"store: the {name} of {case_id} is not the one that was"
     for proof in ({"secret": SECRET}, {"reveal": opened}):
-        differences = verify(root / "v1", store, **proof)  # type: ignore[arg-type]
+        differences = verify(root / "v1", store, **proof)
         assert any(line.startswith(wrong) for line in differences), differences
     assert verify(root / "v1", store)  # without a proof too, if not by name
 
@@ -316,7 +316,7 @@ def test_a_missing_table_is_named(root: Path) -> None:
 def forge(root: Path, **changed: object) -> None:
     """A lock whose digests over itself fit what it now says."""
     path = root / "v1" / "lock.json"
-    lock = read(SplitLock, path, "split-invalid", "")
+    lock = read(SplitLock, path, Code.SPLIT_INVALID, "")
     kept = {k: v for k, v in lock.document().items() if k not in ("field_digests", "digest")}
     path.write_bytes(pretty_json(complete_lock({**kept, **changed}).document()))
 

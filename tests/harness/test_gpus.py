@@ -1,4 +1,4 @@
-"""Which GPU a job gets: decisions and locks. No test here needs a GPU, and none has seen one."""
+"""GPU slots of jobs: decisions and locks. No test here needs a GPU, and none has seen one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -30,23 +31,24 @@ FOUR = ("0", "1", "2", "3")
         ({"CUDA_VISIBLE_DEVICES": "0,-1,2"}, ("0",)),
     ],
 )
-def test_a_worker_never_uses_a_gpu_that_it_was_not_given(environment, usable) -> None:
+def test_a_worker_never_uses_a_gpu_that_it_was_not_given(environment: Any, usable: Any) -> None:
     assert usable_gpus(environment, FOUR) == usable
 
 
-def test_two_jobs_of_one_machine_never_hold_the_same_gpu(tmp_path) -> None:
+def test_two_jobs_of_one_machine_never_hold_the_same_gpu(tmp_path: Path) -> None:
     together = Barrier(4)
 
-    def job(_: int) -> str | None:
+    def job(_: int) -> str:
         with a_gpu(FOUR, tmp_path) as gpu:
-            together.wait(timeout=60)  # until all four hold one
+            together.wait(timeout=600)  # until all four hold one
+            assert gpu is not None
             return gpu
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(job, range(4))) == list(FOUR)
 
 
-def test_a_gpu_is_free_again_when_who_held_it_was_killed(tmp_path) -> None:
+def test_a_gpu_is_free_again_when_who_held_it_was_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from harness.execution.gpus import a_gpu\n"
         "with a_gpu(('0',), Path(sys.argv[1])) as gpu: print(gpu, flush=True); time.sleep(600)"
@@ -66,8 +68,8 @@ def stage(folder: Path, *, gpu: bool = True) -> Stage:
     return Stage("infer", "infer", ("infer",), {}, folder / "out", Limits(), gpu=gpu)
 
 
-def test_a_container_gets_the_gpu_of_its_slot_and_no_other(tmp_path) -> None:
-    def asked(*, gpu: bool, device: str | None) -> list[dict]:
+def test_a_container_gets_the_gpu_of_its_slot_and_no_other(tmp_path: Path) -> None:
+    def asked(*, gpu: bool, device: str | None) -> list[dict[str, Any]]:
         settings = container_settings(stage(tmp_path, gpu=gpu), "image", "volume", device)
         return [dict(request) for request in settings["device_requests"]]
 
@@ -78,7 +80,9 @@ def test_a_container_gets_the_gpu_of_its_slot_and_no_other(tmp_path) -> None:
     assert asked(gpu=False, device="GPU-8f3a") == []
 
 
-def test_a_process_sees_the_gpu_of_its_slot_and_no_other(tmp_path, monkeypatch) -> None:
+def test_a_process_sees_the_gpu_of_its_slot_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     told = {device: ProcessRunner(device).environment(stage(tmp_path)) for device in ("2", None)}
     assert told["2"]["CUDA_VISIBLE_DEVICES"] == "2"

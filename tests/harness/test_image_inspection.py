@@ -1,4 +1,4 @@
-"""Which images may run, and which one a name means: the pure parts."""
+"""Images that may run, and the one that a name means: the pure parts."""
 
 from __future__ import annotations
 

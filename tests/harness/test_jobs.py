@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from evaluator.contract import InputSpec
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import quiet
 from harness.benchmark.table import Line, TrackTable, seed, to_markdown
 from harness.challenge import Challenge
@@ -20,26 +22,27 @@ from harness.execution.job import is_done, run_once
 from harness.execution.scheduler import Finished, RunProgress
 from harness.sandbox.failure import killed
 from harness.sandbox.references import ImageRequest
+from harness.sandbox.stage import StageName
 from harness.training.train import TrainImage
 from tests.support.factories import make_report, make_training_bundle
 from tests.support.jobs import Heard, WriteWord, runs
 
 
-def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path) -> None:
-    def chain(*words: str, code: str = "") -> Chain:
+def test_a_failed_job_holds_up_nothing_but_what_needs_it(tmp_path: Path) -> None:
+    def chain(*words: str, code: Code | None = None) -> Chain:
         jobs = tuple(WriteWord(word, tmp_path, code) for word in words)
         return Chain(jobs, lambda: WriteWord(f"after-{words[0]}", tmp_path), "write")
 
     heard = Heard()
-    chains = [chain("bad", code="model-failed"), chain("good", "fine")]
+    chains = [chain("bad", code=Code.MODEL_FAILED), chain("good", "fine")]
     state = run_chains(chains, Serial(), heard)
     assert runs(tmp_path) == ["bad", "good", "fine", "after-good"]
     assert heard.ended == ["bad: model-failed", "good", "fine", "after-good"]
-    assert [end.error.code for end in state.failed] == ["model-failed"]
+    assert [end.error and end.error.code for end in state.failed] == ["model-failed"]
     assert (state.total, state.skipped, state.left.total()) == (5, 1, 0)
 
 
-def test_a_job_that_the_recorder_refuses_is_never_run(tmp_path) -> None:
+def test_a_job_that_the_recorder_refuses_is_never_run(tmp_path: Path) -> None:
     chains = [Chain((WriteWord(word, tmp_path),)) for word in ("one", "two")]
     heard = Heard(refuses="one")
     state = run_chains(chains, Serial(), heard)
@@ -50,15 +53,15 @@ def test_a_job_that_the_recorder_refuses_is_never_run(tmp_path) -> None:
     assert kept.ended == ["two"]
 
 
-def test_a_follower_that_cannot_be_made_is_a_failure_with_its_reason(tmp_path) -> None:
+def test_a_follower_that_cannot_be_made_is_a_failure_with_its_reason(tmp_path: Path) -> None:
     def broken() -> WriteWord:
-        raise BusbenchError("submission-invalid", "The folds differ.", "Train again.")
+        raise BusbenchError(Code.SUBMISSION_INVALID, "The folds differ.", "Train again.")
 
     state = run_chains([Chain((WriteWord("one", tmp_path),), broken)], Serial())
-    assert [end.error.code for end in state.failed] == ["submission-invalid"]
+    assert [end.error and end.error.code for end in state.failed] == ["submission-invalid"]
 
 
-def test_a_result_with_a_changed_file_does_not_count_as_done(tmp_path) -> None:
+def test_a_result_with_a_changed_file_does_not_count_as_done(tmp_path: Path) -> None:
     job = WriteWord("word", tmp_path)
     run_once(job, lambda *_: None)
     run_once(job, lambda *_: None)
@@ -69,7 +72,7 @@ def test_a_result_with_a_changed_file_does_not_count_as_done(tmp_path) -> None:
     assert is_done(job) and runs(tmp_path) == ["word", "word"]
 
 
-def test_the_result_of_another_job_is_never_taken_for_ones_own(tmp_path) -> None:
+def test_the_result_of_another_job_is_never_taken_for_ones_own(tmp_path: Path) -> None:
     run_once(WriteWord("word", tmp_path), lambda *_: None)
     (tmp_path / "word.json").rename(tmp_path / "other.json")
     with pytest.raises(BusbenchError, match="another recipe, image or bundle") as caught:
@@ -81,19 +84,23 @@ def test_the_result_of_another_job_is_never_taken_for_ones_own(tmp_path) -> None
     ("stage", "fault"),
     [("infer", "SUBMISSION"), ("train", "SUBMISSION"), (None, "INFRASTRUCTURE")],
 )
-def test_a_submission_is_never_blamed_for_a_worker_that_it_cannot_reach(stage, fault) -> None:
+def test_a_submission_is_never_blamed_for_a_worker_that_it_cannot_reach(
+    stage: StageName | None, fault: str
+) -> None:
     error = killed("evaluate unext", stage, 3)
     assert error.fault.name == fault and "died 3 times" in error.message
 
 
-def test_the_view_tells_what_is_done_who_is_to_blame_and_how_long_is_left(tmp_path) -> None:
+def test_the_view_tells_what_is_done_who_is_to_blame_and_how_long_is_left(tmp_path: Path) -> None:
     words = ("one", "two", "bad", "worse", "three", "four")
     jobs = [WriteWord(word, tmp_path) for word in words]
     state = RunProgress(Counter(write=len(jobs)), slots=2)
     state.take(Finished(jobs[0], 30.0))
     state.take(Finished(jobs[1], 0.0, kept=True))  # tells nothing of how long jobs take
-    state.take(Finished(jobs[2], 10.0, BusbenchError("model-failed", "It failed.", "Repair it.")))
-    state.take(Finished(jobs[3], 20.0, BusbenchError("disk-full", "It is full.", "Repair it.")))
+    state.take(
+        Finished(jobs[2], 10.0, BusbenchError(Code.MODEL_FAILED, "It failed.", "Repair it."))
+    )
+    state.take(Finished(jobs[3], 20.0, BusbenchError(Code.DISK_FULL, "It is full.", "Repair it.")))
     state.running = tuple(jobs[4:])
     assert summary(state) == (
         "2 of 6 done · running: write three; write four"
@@ -103,7 +110,9 @@ def test_the_view_tells_what_is_done_who_is_to_blame_and_how_long_is_left(tmp_pa
 
 
 @pytest.mark.parametrize(("runner", "stage"), [("process", "train"), ("docker", None)])
-def test_who_dies_in_a_container_never_took_the_worker_with_it(tmp_path, runner, stage) -> None:
+def test_who_dies_in_a_container_never_took_the_worker_with_it(
+    tmp_path: Path, runner: Literal["docker", "process"], stage: str | None
+) -> None:
     job = TrainImage(
         name="net",
         image=ImageRequest("net@sha256:" + "a" * 64),
@@ -120,8 +129,9 @@ def test_who_dies_in_a_container_never_took_the_worker_with_it(tmp_path, runner,
     assert code == ("training-failed" if stage else "stage-crashed")
 
 
-def test_a_job_that_another_process_does_is_waited_for_and_never_done_twice(tmp_path) -> None:
-    job, said = WriteWord("word", tmp_path, seconds=0.5), []
+def test_a_job_that_another_process_does_is_waited_for_and_never_done_twice(tmp_path: Path) -> None:
+    job = WriteWord("word", tmp_path, seconds=0.5)
+    said: list[str] = []
     with ProcessPoolExecutor(1) as other, ThreadPoolExecutor(1) as here:
         first = other.submit(run_once, job, quiet)
         while not (tmp_path / "runs").exists():
@@ -133,7 +143,7 @@ def test_a_job_that_another_process_does_is_waited_for_and_never_done_twice(tmp_
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "word", "word.json"}
 
 
-def line(network: str, recipe: str | None = None, **how) -> Line:
+def line(network: str, recipe: str | None = None, **how: Any) -> Line:
     report = make_report(method=network, **how)
     input_ = InputSpec(height=224, width=224)
     return Line(recipe=recipe or network, network=network, input=input_, report=report)

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import begun, get_done, meanwhile, soon
+from tests.support import soon
+from tests.support.cluster import begun, get_done, meanwhile
 from tests.support.jobs import WriteWord, processes, runs
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 HERE = Path(__file__).parent
 
 
-def test_no_job_is_lost_with_the_worker_that_was_killed_while_it_worked(tmp_path) -> None:
+def test_no_job_is_lost_with_the_worker_that_was_killed_while_it_worked(tmp_path: Path) -> None:
     jobs = [WriteWord(f"word-{index}", tmp_path, seconds=2.0) for index in range(4)]
     killed: list[int] = []
 
@@ -41,18 +42,20 @@ def test_no_job_is_lost_with_the_worker_that_was_killed_while_it_worked(tmp_path
     assert all(end.kept for end in again.finished) and len(runs(tmp_path)) == len(jobs) + 2
 
 
-def test_a_job_that_kills_its_workers_is_set_aside_and_takes_no_innocent_with_it(tmp_path) -> None:
+def test_a_job_that_kills_its_workers_is_set_aside_and_takes_no_innocent_with_it(
+    tmp_path: Path,
+) -> None:
     jobs = [WriteWord("guilty", tmp_path, kills=9, stage="infer"), WriteWord("innocent", tmp_path)]
     state = get_done("local:1", jobs)
-    found = {end.job.word: end.error and end.error.code for end in state.finished}
-    assert found == {"guilty": "model-failed", "innocent": None}
+    found = {end.job.label: end.error and end.error.code for end in state.finished}
+    assert found == {"write guilty": "model-failed", "write innocent": None}
     assert runs(tmp_path).count("guilty") == 3 and runs(tmp_path).count("innocent") == 1
 
 
-def test_a_gpu_slot_never_holds_two_jobs_and_no_slot_is_said_so(tmp_path) -> None:
+def test_a_gpu_slot_never_holds_two_jobs_and_no_slot_is_said_so(tmp_path: Path) -> None:
     jobs = [WriteWord(f"gpu-{index}", tmp_path, seconds=0.1, gpu=True) for index in range(3)]
     refused = get_done("local:1", jobs[:1])
-    assert [end.error.code for end in refused.failed] == ["device-unavailable"]
+    assert [end.error and end.error.code for end in refused.failed] == ["device-unavailable"]
     assert not get_done("local:1", jobs, gpu=True).failed
 
 
@@ -66,7 +69,7 @@ def dask(*words: str) -> subprocess.Popen[bytes]:
     )
 
 
-def test_a_scheduler_that_is_started_anew_gets_what_is_not_done_yet(tmp_path) -> None:
+def test_a_scheduler_that_is_started_anew_gets_what_is_not_done_yet(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import begun, get_done, meanwhile, soon
+from tests.support import soon
+from tests.support.cluster import begun, get_done, meanwhile
 from tests.support.jobs import WriteWord, processes, runs
 
 pytest.importorskip("dask_jobqueue", reason="the extra `cluster` is not installed")
@@ -32,7 +33,9 @@ def batch_jobs() -> list[str]:
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
 
 
-def test_no_job_is_lost_with_the_batch_job_that_was_cancelled(slurm, tmp_path, monkeypatch) -> None:
+def test_no_job_is_lost_with_the_batch_job_that_was_cancelled(
+    slurm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(HERE))  # sbatch hands it on
     monkeypatch.chdir(tmp_path)
     jobs = [WriteWord(f"word-{index}", tmp_path, seconds=3.0) for index in range(3)]

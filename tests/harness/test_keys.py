@@ -111,7 +111,7 @@ def test_a_foreign_public_half_is_refused(folder: Path, tmp_path: Path, name: st
 def test_the_fingerprint_is_the_one_openssl_gives(folder: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
-    command = ["openssl", "pkey", "-pubin", "-in", folder / "report.pub", "-outform", "DER"]
+    command = ["openssl", "pkey", "-pubin", "-in", str(folder / "report.pub"), "-outform", "DER"]
     der = subprocess.run(command, check=True, capture_output=True).stdout
     assert read_public_key(folder / "report.pub").keyid == hashlib.sha256(der).hexdigest()
 

@@ -18,7 +18,6 @@ import pytest
 
 from evaluator.errors import BusbenchError
 from harness.ledger import append, sign, verify_ledger
-from harness.ledger import chain as chain_module
 from harness.sealing.keys import Keys
 from tests.support.factories import make_report
 
@@ -215,7 +214,7 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(chain_module.os, "fsync", no_space)
+        patched.setattr("harness.ledger.chain.os.fsync", no_space)
         with pytest.raises(BusbenchError) as caught:
             add(ledger, keys, "second")
     assert caught.value.code == "disk-full"

@@ -1,4 +1,4 @@
-"""What was said stays said: results are retracted and keys rotated by new entries alone."""
+"""Recorded statements are kept: results are retracted and keys rotated by new entries alone."""
 
 from __future__ import annotations
 

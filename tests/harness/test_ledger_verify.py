@@ -215,7 +215,7 @@ def test_openssl_alone_can_check_a_report(keys: Keys, public_key: Path, tmp_path
     pae = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
     (tmp_path / "pae").write_bytes(pae)
     (tmp_path / "sig").write_bytes(base64.b64decode(signed["signatures"][0]["sig"]))
-    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", public_key, "-rawin"]
-    command += ["-in", tmp_path / "pae", "-sigfile", tmp_path / "sig"]
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(public_key), "-rawin"]
+    command += ["-in", str(tmp_path / "pae"), "-sigfile", str(tmp_path / "sig")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

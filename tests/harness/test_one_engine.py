@@ -78,7 +78,14 @@ def test_a_repeated_training_is_kept_with_json_and_without(
 ) -> None:
     recipe, out = write_recipe(tmp_path / "unext.yaml", steps=2), tmp_path / "trained"
     trainer = f"train --config {recipe} --bundle {{bundle}} --all-folds --out {{out}} --threads 1"
-    asked = ("train", "reference", "--bundle", track.bundles.path / "training", "--out", out)
+    asked: tuple[str | Path, ...] = (
+        "train",
+        "reference",
+        "--bundle",
+        track.bundles.path / "training",
+        "--out",
+        out,
+    )
     asked += ("--runner", "process", "--command", trainer)
     done = [run(*asked, *more) for more in ((), (), ("--json",))]
     assert [each.returncode for each in done] == [0, 0, 0], done[-1].stderr

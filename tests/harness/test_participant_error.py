@@ -1,4 +1,4 @@
-"""What a participant reads of a failure: enough to act on, and nothing that is hidden."""
+"""Errors as a participant reads them: enough to act on, and nothing that is hidden."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluator.errors import CODES, BusbenchError
+from evaluator.errors import CODES, BusbenchError, Code
 from harness.sandbox.participant_error import REDACTIONS, notice, reported_to_participant
 
 
 def line(stage: str, text: str) -> str:
     code = {"train": "training-failed", "gate": "gate-refused", "infer": "model-failed"}
-    error = BusbenchError(code.get(stage, "stage-crashed"), "m", "r", stage=stage, last_line=text)
+    error = BusbenchError(
+        Code(code.get(stage, "stage-crashed")), "m", "r", stage=stage, last_line=text
+    )
     return notice(error).last_line
 
 
@@ -55,10 +57,10 @@ def test_no_line_is_long(text: str, stage: str) -> None:
 def test_the_notice_names_stage_code_fault_and_meaning(tmp_path: Path) -> None:
     path = tmp_path / "participant-error.json"
     with pytest.raises(BusbenchError), reported_to_participant(path):
-        raise BusbenchError("limit-time", "secret words", "r", stage="train")
+        raise BusbenchError(Code.LIMIT_TIME, "secret words", "r", stage="train")
     told = json.loads(path.read_text())
     assert told["stage"] == "train" and told["code"] == "limit-time"
-    assert told["fault"] == "submission" and told["meaning"] == CODES["limit-time"][1]
+    assert told["fault"] == "submission" and told["meaning"] == CODES[Code.LIMIT_TIME][1]
     assert "secret words" not in json.dumps(told)
 
 

@@ -19,8 +19,6 @@ from harness.datasets import RawCase, adapter, phantom
 from harness.prepare import CasesRefusedError, prepare
 from harness.store import CaseStore
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
-
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -290,17 +288,16 @@ def test_the_verb_shows_a_table_of_refusals(raw: Path, tmp_path: Path) -> None:
 MISSTATED = ["bus_0845-s", "bus_0856-l", "bus_0857-r", "bus_0912-l", "bus_0990-l"]
 
 
-@pytest.mark.real_data
-def test_real_busbra_prepares_and_its_wrong_metadata_are_on_record(tmp_path: Path) -> None:
-    if not (REAL / "BUSBRA").is_dir():
-        pytest.skip("real subsets are not in ../shared/data")
-    listed = [case for case in adapter("busbra").read(REAL) if isinstance(case, RawCase)]
+def test_real_busbra_prepares_and_its_wrong_metadata_are_on_record(
+    real_data: Path, tmp_path: Path
+) -> None:
+    listed = [case for case in adapter("busbra").read(real_data) if isinstance(case, RawCase)]
     labels = [case.label for case in listed]
     assert (labels.count("benign"), labels.count("malignant")) == (430, 442)
     assert len({case.patient for case in listed}) == 497
     for folder in ("Images", "Masks"):
         (tmp_path / "raw" / folder).mkdir(parents=True)
-    (tmp_path / "raw" / "bus_data.csv").symlink_to(REAL / "BUSBRA" / "bus_data.csv")
+    (tmp_path / "raw" / "bus_data.csv").symlink_to(real_data / "BUSBRA" / "bus_data.csv")
     some = [case for case in listed if case.case_id in MISSTATED] + listed[::10]
     for path in {path for case in some for path in (case.image, *case.masks)}:
         (tmp_path / "raw" / path.parent.name / path.name).symlink_to(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -59,7 +60,7 @@ scores = st.tuples(*[st.sampled_from([0.1, 0.2, 0.5, 0.5000001, 0.9])] * 3)
 
 
 @given(st.lists(scores, min_size=1, max_size=12), st.randoms())
-def test_ranks_agree_with_counting_who_is_better(values: list, chance) -> None:  # type: ignore
+def test_ranks_agree_with_counting_who_is_better(values: list, chance: Any) -> None:  # type: ignore
     reports = [
         make_report(method=f"m{n:02}", dice=dice, iou=iou, hd95=hd95, folds=1)
         for n, (dice, iou, hd95) in enumerate(values)

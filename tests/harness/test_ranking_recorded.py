@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from evaluator.errors import BusbenchError
+from harness.evaluation.stages import CASES
 from harness.ledger import Ranking, Retraction, append, verify_ledger
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.document import read_rankings
-from harness.ranking.record import CASES, record_ranking
+from harness.ranking.record import record_ranking
 from harness.ranking.tables import order_note
 from harness.sealing.keys import Keys
 

@@ -222,7 +222,7 @@ def worked(patients: int = 6) -> TrackRanking:
 
 
 def test_ranks_are_taken_case_by_case_before_they_are_averaged() -> None:
-    """c has the smaller mean HD95, for one outlier; b is better on five cases of six."""
+    """Method c has the smaller mean HD95, for one outlier; b is better on five cases of six."""
     said = worked()
     a, b, c = said.submissions
     assert [one.entry for one in said.submissions] == [A, B, C]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.challenge import Phase
 from harness.cli import app
@@ -81,7 +81,7 @@ def test_a_team_gets_rounded_numbers_and_the_ledger_exact_ones(own: Evaluated) -
 
 
 def test_the_machines_failure_takes_no_quota_and_the_next_run_goes_through(own: Evaluated) -> None:
-    broken = BusbenchError("engine-unavailable", "No engine answers.", "Start it.")
+    broken = BusbenchError(Code.ENGINE_UNAVAILABLE, "No engine answers.", "Start it.")
     with pytest.raises(RefusedError) as caught:
         hand_in(own, fails=broken)
     assert not caught.value.feedback.counted and caught.value.feedback.left == 1
@@ -90,7 +90,7 @@ def test_the_machines_failure_takes_no_quota_and_the_next_run_goes_through(own: 
 
 
 def test_nothing_is_run_for_a_team_without_quota_or_outside_a_phase(own: Evaluated) -> None:
-    ran = BusbenchError("stage-crashed", "It was run.", "It should not have been.")
+    ran = BusbenchError(Code.STAGE_CRASHED, "It was run.", "It should not have been.")
     with pytest.raises(BusbenchError) as closed:
         hand_in(own, date(2026, 5, 1), fails=ran)
     assert closed.value.code == "phase-closed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,8 +31,8 @@ def fill(ledger: Path, keys: Keys, *methods: str) -> list[str]:
     """Reports on the first days of the month; the digests of their entries."""
     return [
         append(
-            ledger, sign(make_report(f"of {name}", name), keys), keys, lambda day=day: day
-        ).entry.digest  # type: ignore[misc]
+            ledger, sign(make_report(f"of {name}", name), keys), keys, partial(str, day)
+        ).entry.digest
         for name, day in zip(methods, DAYS, strict=False)
     ]
 

@@ -77,7 +77,7 @@ def test_the_listing_of_the_release_decides_and_no_other_order() -> None:
 
 
 def test_a_class_of_one_is_refused() -> None:
-    subjects = [Subject(f"c{n}", "normal" if n == 0 else "benign", 1, str(n)) for n in range(30)]  # type: ignore[arg-type]
+    subjects = [Subject(f"c{n}", "normal" if n == 0 else "benign", 1, str(n)) for n in range(30)]
     with pytest.raises(BusbenchError, match="too small") as raised:
         draw(subjects, [], policy="image")
     assert raised.value.code == "split-impossible"

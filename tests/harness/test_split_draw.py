@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -40,7 +41,7 @@ def cohorts(
 
 @settings(max_examples=20, deadline=None)
 @given(cohort=cohorts(), seed=st.integers(0, 2**32 - 1), folds=st.integers(2, 5))
-def test_no_group_stands_on_two_sides(cohort, seed: int, folds: int) -> None:  # type: ignore[no-untyped-def]
+def test_no_group_stands_on_two_sides(cohort: Any, seed: int, folds: int) -> None:
     subjects, groups = cohort
     places = draw(subjects, groups, folds=folds, seed=seed)
     assert places.keys() == {subject.case_id for subject in subjects}
@@ -50,7 +51,7 @@ def test_no_group_stands_on_two_sides(cohort, seed: int, folds: int) -> None:  #
 
 @settings(max_examples=12, deadline=None)
 @given(cohort=cohorts(), chance=st.randoms(use_true_random=False))
-def test_the_order_of_cases_groups_and_members_decides_nothing(cohort, chance) -> None:  # type: ignore[no-untyped-def]
+def test_the_order_of_cases_groups_and_members_decides_nothing(cohort: Any, chance: Any) -> None:
     subjects, groups = cohort
     expected = draw(subjects, groups)
     mixed = [tuple(chance.sample(group, len(group))) for group in groups]
@@ -61,7 +62,7 @@ def test_the_order_of_cases_groups_and_members_decides_nothing(cohort, chance) -
 
 @settings(max_examples=20, deadline=None)
 @given(cohort=cohorts(largest=2))
-def test_no_part_is_off_by_more_than_the_largest_group(cohort) -> None:  # type: ignore[no-untyped-def]
+def test_no_part_is_off_by_more_than_the_largest_group(cohort: Any) -> None:
     subjects, groups = cohort
     places = draw(subjects, groups)
     quartile = quartiles(subjects)

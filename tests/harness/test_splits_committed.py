@@ -13,7 +13,6 @@ from harness.prepare import prepare
 from harness.splits import FrozenSplit, verify
 from tests.support import ROOT
 
-DATA = ROOT / "../shared/data"
 RAW = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA", "bus-uclm": "BUS-UCLM"}
 SPLITS = sorted(lock.parent for lock in ROOT.glob("splits/*/*/lock.json"))
 NAMES = [f"{split.parent.name}-{split.name}" for split in SPLITS]
@@ -56,14 +55,13 @@ def test_no_pair_of_the_audit_stands_on_two_sides(path: Path) -> None:
         assert judge(report, sides).pairs == ()
 
 
-@pytest.mark.real_data
 @pytest.mark.parametrize(
     "dataset", ["busi", "bus-uclm", pytest.param("busbra", marks=pytest.mark.slow)]
 )
-def test_the_real_subset_is_the_one_that_was_frozen(dataset: str, tmp_path: Path) -> None:
+def test_the_real_subset_is_the_one_that_was_frozen(
+    dataset: str, real_data: Path, tmp_path: Path
+) -> None:
     """Pixels, masks and classes of training cases, and the draw itself, from the raw files."""
-    raw = DATA / RAW[dataset]
-    if not raw.is_dir():
-        pytest.skip(f"{raw} is not there")
+    raw = real_data / RAW[dataset]
     store = prepare(dataset, raw, tmp_path / "store").store
     assert verify(ROOT / "splits" / dataset / "subset-v1", store) == []

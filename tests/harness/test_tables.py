@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from harness.ranking.board import rank
 from harness.ranking.cases import CaseTable
 from harness.ranking.names import latex
 from harness.ranking.statistics import make_ranking
+from tests.support import absent
 from tests.support.factories import TIME, digest_of, make_report, recorded
 
 HOSTILE = [
@@ -150,32 +150,30 @@ DOCUMENT = r"""\documentclass{article}
 
 
 @pytest.fixture(scope="module")
-def compiler() -> list[str]:
+def latex_compiler() -> list[str]:
     """A LaTeX compiler. Without one, tests skip on a laptop and fail in CI."""
     if found := shutil.which("pdflatex"):
         return [found, "-interaction=nonstopmode", "-halt-on-error"]
-    if found := shutil.which("tectonic"):
-        return [found]
-    message = "neither pdflatex (Debian's texlive-latex-recommended) nor tectonic is installed"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
+    found = shutil.which("tectonic")
+    if found is None:
+        absent("neither pdflatex (Debian's texlive-latex-recommended) nor tectonic is installed")
+    return [found]
 
 
 @pytest.mark.parametrize("ranking", [True, False])
 def test_latex_compiles_whatever_the_names(
-    compiler: list[str], tmp_path: Path, ranking: bool
+    latex_compiler: list[str], tmp_path: Path, ranking: bool
 ) -> None:
     reports = [make_report(name, name) for name in HOSTILE]
     board = make_board(*reports, make_report(status="incomplete"), ranking=ranking)
     (tmp_path / "table.tex").write_text(DOCUMENT % to_latex(board), "utf-8")
     done = subprocess.run(
-        [*compiler, "table.tex"],
+        [*latex_compiler, "table.tex"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
@@ -183,7 +181,7 @@ def test_latex_compiles_whatever_the_names(
 
 
 def four() -> list[Report]:
-    """b and c tie for the second best Dice; c has the best HD95, d is not complete."""
+    """Methods b and c tie for the second best Dice; c has the best HD95, d is not complete."""
     return [
         make_report(method="a", dice=0.9, hd95=30),
         make_report(method="b", dice=0.8, hd95=20),

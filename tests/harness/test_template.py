@@ -1,4 +1,4 @@
-"""Can a participant start from the template? It is rendered, and its own tests are run."""
+"""The template for participants, rendered, and its own tests run."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ def test_the_image_of_a_template_does_not_need_more_than_its_folder(
     image, _ = engine.images.build(
         path=str(tmp_path / "mine"), tag="busbench-test/template", rm=True
     )
+    assert image.id is not None
     try:
         shown = engine.containers.run(
             image.id, ["--help"], remove=True, network_disabled=True, read_only=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def words(track: SealedTrack, recipe: Path, out: Path) -> tuple[str | Path, ...]
 
 @pytest.mark.slow
 def test_an_image_that_fails_on_a_cluster_holds_up_no_other_and_nothing_is_trained_twice(
-    track, tmp_path
+    track: SealedTrack, tmp_path: Path
 ) -> None:
     recipe, out = write_recipe(tmp_path / "unext.yaml", steps=2), tmp_path / "trained"
     asked = words(track, recipe, out)
@@ -66,7 +67,9 @@ def test_an_image_that_fails_on_a_cluster_holds_up_no_other_and_nothing_is_train
     assert (folder / "submission.yaml").stat().st_mtime_ns == made
 
 
-def test_what_nobody_knows_the_training_of_is_never_overwritten(track, tmp_path) -> None:
+def test_what_nobody_knows_the_training_of_is_never_overwritten(
+    track: SealedTrack, tmp_path: Path
+) -> None:
     out = tmp_path / "mine"
     out.mkdir()
     (out / "submission.yaml").write_text("team: somebody\n")
@@ -98,7 +101,7 @@ def test_images_are_called_by_their_last_part_and_never_share_a_name() -> None:
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(
-    track, tmp_path, change, status, says
+    track: SealedTrack, tmp_path: Path, change: Any, status: int, says: str
 ) -> None:
     recipe = write_recipe(tmp_path / "unext.yaml", steps=2)
     more = (word.format(bundle=track.bundles.path / "training") for word in change)

@@ -1,4 +1,4 @@
-"""What leaves a container: nothing but regular files, within the limits."""
+"""Output of a container: nothing but regular files, within the limits."""
 
 from __future__ import annotations
 

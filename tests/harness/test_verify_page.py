@@ -18,6 +18,7 @@ from evaluator.files import canonical_json, sha256_bytes
 from harness.ledger import Ranking, Retraction, append, rotate, sign, verify_ledger
 from harness.splits import FrozenSplit, reveal
 from harness.store import CaseStore
+from tests.support import absent
 from tests.support.factories import make_report
 from tests.support.samples import SECRET
 from tests.support.small_challenge import Evaluated
@@ -30,10 +31,7 @@ BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def public_tools() -> None:
     missing = [tool for tool in ("bash", "jq", "openssl") if shutil.which(tool) is None]
     if missing:
-        message = f"{', '.join(missing)} is not installed, so docs/verify.md cannot be tried"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        absent(f"{', '.join(missing)} is not installed, so docs/verify.md cannot be tried")
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +133,7 @@ def _repair_lock(folder: Path) -> None:
     (folder / "split" / "lock.json").write_text(json.dumps(lock))
 
 
-LIES: dict[str, Callable[[Path], None]] = {
+LIES: dict[str, Callable[[Path], object]] = {
     "a changed digit": _change("ledger.jsonl", b'"number":3', b'"number":4'),
     "a changed report": _change("ledger.jsonl", b'"payload":"ey', b'"payload":"eY'),
     "a dropped entry": _drop_line(2),
@@ -146,7 +144,7 @@ LIES: dict[str, Callable[[Path], None]] = {
     "a lock that was repaired": _repair_lock,
     "a changed split": _change("split/split.csv", b",train,", b",test,"),
     "a changed label": _change("reveal.json", b'"class": "benign"', b'"class": "malignant"'),
-    "a torn tail": lambda folder: (folder / "ledger.jsonl").open("ab").write(b'{"di') and None,
+    "a torn tail": lambda folder: (folder / "ledger.jsonl").open("ab").write(b'{"di'),
 }
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of this component: a small training bundle, and a recipe that trains for a few steps."""
+"""Fixtures of these tests: a small training bundle, and a recipe that trains for a few steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle that is not whole, was changed, or holds test cases is never trained on."""
+"""A bundle that is not whole, was changed, or contains test cases is never trained on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from reference_models.config import InputSettings
-from reference_models.data import load_pictures, open_bundle
+from reference_models.data import load_cases, open_bundle
 from reference_models.errors import BundleError
 from tests.support.training_bundle import HEADER, read_rows, write_table
 
@@ -30,15 +30,15 @@ def change_row(bundle: Path, column: str, value: object) -> None:
 
 def test_a_sound_bundle_opens_with_all_its_cases_and_folds(bundle_path: Path) -> None:
     bundle = open_bundle(bundle_path)
-    pictures = load_pictures(bundle, INPUT)
+    loaded = load_cases(bundle, INPUT)
     assert len(bundle.cases) == 20
-    assert pictures.images.shape == pictures.masks.shape == (20, 32, 48)
-    assert pictures.images.dtype == pictures.masks.dtype == np.uint8
-    assert set(np.unique(pictures.masks)) == {0, 1}
+    assert loaded.images.shape == loaded.masks.shape == (20, 32, 48)
+    assert loaded.images.dtype == loaded.masks.dtype == np.uint8
+    assert set(np.unique(loaded.masks)) == {0, 1}
     for fold in bundle.folds:
-        both = np.concatenate((pictures.training(fold), pictures.validation(fold)))
+        both = np.concatenate((loaded.training(fold), loaded.validation(fold)))
         assert sorted(both) == list(range(20))
-        assert len(pictures.validation(fold)) == 4
+        assert len(loaded.validation(fold)) == 4
 
 
 def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_table_with_test_cases_is_refused(own_bundle: Path, part: str) -> None
         (*row, part if index == 4 else "train") for index, row in enumerate(read_rows(own_bundle))
     ]
     write_table(own_bundle, rows, header=(*HEADER, "part"))
-    with pytest.raises(BundleError, match="holds test cases"):
+    with pytest.raises(BundleError, match="contains test cases"):
         open_bundle(own_bundle)
 
 
@@ -134,14 +134,14 @@ def test_changed_pixels_are_refused(own_bundle: Path, folder: str) -> None:
     pixels[0, 0] = not pixels[0, 0]
     Image.fromarray(pixels).save(path)
     with pytest.raises(BundleError, match=r"case-001\.png does not match its digest"):
-        load_pictures(open_bundle(own_bundle), INPUT)
+        load_cases(open_bundle(own_bundle), INPUT)
 
 
 def test_a_truncated_image_is_refused(own_bundle: Path) -> None:
     path = own_bundle / "images" / "case-001.png"
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(BundleError, match=r"case-001\.png cannot be read"):
-        load_pictures(open_bundle(own_bundle), INPUT)
+        load_cases(open_bundle(own_bundle), INPUT)
 
 
 def test_a_colour_image_is_refused(own_bundle: Path) -> None:
@@ -150,4 +150,4 @@ def test_a_colour_image_is_refused(own_bundle: Path) -> None:
         colour = image.convert("RGB")
     colour.save(path)
     with pytest.raises(BundleError, match="does not match its digest"):
-        load_pictures(open_bundle(own_bundle), INPUT)
+        load_cases(open_bundle(own_bundle), INPUT)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from evaluator.contract import Submission, read
+from evaluator.errors import Code
 from evaluator.gate import inspect
 from reference_models import __main__ as cli
 from reference_models import pipeline
@@ -53,17 +54,17 @@ def test_a_training_of_all_folds_leaves_a_submission_and_nothing_else(
     assert "progress 12/12 training fold 4" in said and "progress 5/5 exporting" in said
     names = {f"fold-{fold}.onnx" for fold in range(5)} | {"submission.yaml"}
     assert contents(out).keys() == names
-    verdict = inspect(out, read(Submission, out / "submission.yaml", "submission-invalid", ""))
+    verdict = inspect(out, read(Submission, out / "submission.yaml", Code.SUBMISSION_INVALID, ""))
     assert len(verdict.models) == 5
     before = contents(out)
     status, said, _ = call(*words)
-    assert status == 0 and "already holds what was asked for" in said
+    assert status == 0 and "already contains what was requested" in said
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("place", ["write_model", "write_document"])
+@pytest.mark.parametrize("step", ["write_model", "write_document"])
 def test_a_kill_while_exporting_never_changes_the_submission(
-    place: str,
+    step: str,
     call: Call,
     recipe: Path,
     bundle_path: Path,
@@ -81,7 +82,7 @@ def test_a_kill_while_exporting_never_changes_the_submission(
         call(*words("whole", fold))
     call(*words("broken", 0))
     with monkeypatch.context() as killing, pytest.raises(SystemExit):
-        killing.setattr(pipeline, place, killed)
+        killing.setattr(pipeline, step, killed)
         call(*words("broken", 1))
     status, said, _ = call(*words("broken", 1))
     assert status == 0 and "2 of 5 folds" in said
@@ -97,7 +98,7 @@ def test_a_kill_while_exporting_never_changes_the_submission(
         (("--config", "unext", "--set", "loss=dize"), 2, "Did you mean 'dice'"),
         (("--config", "unext", "--fold", "7"), 2, "has no fold 7. Its folds are 0 to 4"),
         (("--config", "unext", "--init", "nowhere.pth"), 2, "nowhere.pth cannot be read"),
-        (("--config", "unext", "--method", ""), 2, "cannot stand on a board"),
+        (("--config", "unext", "--method", ""), 2, "cannot be shown on a board"),
         (("--bundle", "nowhere"), 20, "nowhere/bundle.json cannot be read"),
         (("--device", "cuda"), 30, "No CUDA device answers. Use --device cpu"),
         (("--out", str(Path(__file__) / "out")), 30, "cannot be written (Not a directory)"),
@@ -136,7 +137,7 @@ def test_an_export_before_any_training_says_what_to_do(
 ) -> None:
     words = ("--config", recipe, "--bundle", bundle_path, "--out", tmp_path / "out")
     status, _, errors = call("export", *words)
-    assert status == 10 and "holds no finished fold. Train a fold first" in errors
+    assert status == 10 and "contains no finished fold. Train a fold first" in errors
 
 
 def test_the_claimed_parameters_are_the_networks_own(

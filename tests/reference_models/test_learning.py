@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reference_models.batches import Batches
 from reference_models.config import AugmentSettings, Config, InputSettings
-from reference_models.data import load_pictures, open_bundle
+from reference_models.data import load_cases, open_bundle
 from reference_models.export import TOLERANCE, export_network
 from reference_models.machine import prepare_machine
 from reference_models.networks import NETWORKS
@@ -39,7 +39,7 @@ def start(network: str, bundle: Path, precision: str, steps: int) -> Run:
         precision=precision,
     )
     machine = prepare_machine("cpu", 1, precision)
-    batches = Batches(config, load_pictures(open_bundle(bundle), config.input), machine)
+    batches = Batches(config, load_cases(open_bundle(bundle), config.input), machine)
     return Run(config, batches, 0, machine, start={})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reference_models.config import Config, load_config, packaged_configs
+from reference_models.config import AWESOME_BUS, Config, load_config, packaged_configs
 from reference_models.errors import UsageError
 from reference_models.networks import NETWORKS
 from reference_models.run import build_network, check
@@ -19,7 +19,10 @@ from reference_models.run import build_network, check
         ("network: unext\nsteps: 5\ninput: {heigth: 64}\n", "heigth.*Did you mean 'height'"),
         ("network: unext\nsteps: 5\nbatch: 1\n", "batch"),
         ("network: unext\nsteps: 5\nepochs: 2\n", "either steps or epochs"),
-        ("network: unext\nprofile: sead\n", "no profile 'sead'.*Did you mean 'seed'"),
+        (
+            "network: unext\nprofile: awesome-bus\n",
+            "mean 'awesome-bus-2025'",
+        ),
         ("network: [", "is no YAML"),
         ("- a list\n", "the document"),
     ],
@@ -68,16 +71,23 @@ def test_what_cannot_be_trained_is_refused_before_data_are_read(
 
 def test_a_recipe_without_a_length_has_the_known_good_one() -> None:
     config = Config(network="unext")
-    assert (config.epochs, config.batch, config.rate, config.schedule) == (
-        *(45, 16, 0.002, "one_cycle"),
-    )
+    assert (config.epochs, config.batch) == (45, 16)
+    assert (config.rate, config.schedule) == (0.002, "one_cycle")
 
 
 def test_a_profile_in_a_recipe_never_overrides_what_the_recipe_states(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text("network: unext\nprofile: seed\nsteps: 7\nbatch: 4\n")
+    path.write_text("network: unext\nprofile: awesome-bus-2025\nsteps: 7\nbatch: 4\n")
     config = load_config(str(path))
     assert (config.steps, config.epochs, config.batch, config.rate) == (7, None, 4, 1e-3)
+
+
+def test_the_old_name_of_a_profile_is_refused_with_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("network: unext\nprofile: seed\n")
+    for name, profile in ((str(path), None), ("unext", "seed")):
+        with pytest.raises(UsageError, match="rofile `seed` is now `awesome-bus-2025`"):
+            load_config(name, profile)
 
 
 def test_a_change_goes_before_the_recipe_and_its_profile() -> None:
@@ -85,7 +95,7 @@ def test_a_change_goes_before_the_recipe_and_its_profile() -> None:
     config = load_config("unext", None, changes)
     assert (config.steps, config.epochs, config.clip) == (7, None, None)
     assert (config.input.height, config.input.width, config.augment.flip) == (96, 224, 0)
-    assert load_config("unext", "seed", ["batch=4"]).batch == 4
+    assert load_config("unext", AWESOME_BUS, ["batch=4"]).batch == 4
 
 
 @pytest.mark.parametrize(
@@ -105,8 +115,8 @@ def test_a_change_that_is_wrong_is_refused_with_the_right(change: str, complaint
 
 
 @pytest.mark.parametrize("name", packaged_configs())
-def test_no_recipe_bends_the_seeds_protocol(name: str) -> None:
-    config = load_config(name, "seed")
+def test_no_recipe_bends_the_awesome_bus_protocol(name: str) -> None:
+    config = load_config(name, AWESOME_BUS)
     assert (config.steps, config.epochs, config.batch, config.patience) == (None, 300, 16, 25)
     assert (config.schedule, config.rate, config.final_rate) == ("cosine", 1e-3, 1e-5)
     assert (config.keep, config.resample, config.validate_every) == ("rank", "lanczos", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reference_models.batches import Batches
 from reference_models.config import Config, InputSettings
-from reference_models.data import load_pictures, open_bundle
+from reference_models.data import load_cases, open_bundle
 from reference_models.errors import UsageError
 from reference_models.machine import Machine
 from reference_models.networks import NETWORKS, build
+from reference_models.networks.medt import MedT
 from reference_models.trainer import FoldPaths, train_fold
 
 # name, input channels, image size, trainable parameters
@@ -178,7 +180,7 @@ def test_a_shift_never_wraps_around() -> None:
 
     x = torch.rand(1, 6, 7, 10)
     for dim in (1, 2):
-        moved = Shift(10, dim)(x)
+        shifted = Shift(10, dim)(x)
         for channel in range(10):
             offset = channel // 2 - 2
             expected = torch.zeros_like(x[0, ..., channel])
@@ -187,7 +189,7 @@ def test_a_shift_never_wraps_around() -> None:
             length = source.shape[0]
             low, high = max(0, offset), min(length, length + offset)
             target[low:high] = source[low - offset : high - offset]
-            assert torch.equal(moved[0, ..., channel], expected)
+            assert torch.equal(shifted[0, ..., channel], expected)
 
 
 @pytest.mark.parametrize("corner", [0, -1])
@@ -214,10 +216,10 @@ def test_reordering_tokens_never_differs_from_rolling_and_cutting(shifted: bool)
     from reference_models.networks.swin_unet import window_order  # noqa: PLC0415
 
     offset = 2 if shifted else 0
-    picture = torch.rand(8, 12)
-    rolled = torch.roll(picture, (-offset, -offset), (0, 1))
+    image = torch.rand(8, 12)
+    rolled = torch.roll(image, (-offset, -offset), (0, 1))
     windows = rolled.unfold(0, 4, 4).unfold(1, 4, 4).reshape(-1, 16)
-    assert torch.equal(picture.flatten()[window_order((8, 12), 4, offset)], windows)
+    assert torch.equal(image.flatten()[window_order((8, 12), 4, offset)], windows)
 
 
 @pytest.mark.parametrize("channels", [16, 32])
@@ -227,9 +229,10 @@ def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axi
     from reference_models.networks.axial_attention import GatedAxialAttention  # noqa: PLC0415
 
     torch.manual_seed(0)
-    layer = GatedAxialAttention(channels, (4, 6), axis).eval()
+    layer: Any = GatedAxialAttention(channels, (4, 6), axis).eval()
     for norm in (layer.norm_qkv, layer.norm_similarity, layer.norm_content):
         for values in (norm.weight, norm.bias, norm.running_mean):
+            assert values is not None
             nn.init.normal_(values)
     x = torch.randn(3, channels, 4, 6)
     lines = x.permute(0, 3, 1, 2) if axis == 2 else x.permute(0, 2, 1, 3)  # N, others, C, T
@@ -266,6 +269,7 @@ def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axi
 
 def test_medt_never_mixes_its_patches_up() -> None:
     network = build("medt", image_size=(64, 96)).eval()
+    assert isinstance(network, MedT)
     image = torch.rand(2, 1, 64, 96)
     joined = network._joined(network.patches(network._cut(image)))
     for row, column in ((0, 0), (1, 0), (1, 2)):
@@ -283,7 +287,7 @@ def test_the_gates_of_medt_never_move_before_their_epoch(
     size = InputSettings(height=32, width=32)
     config = Config(network="medt", input=size, steps=12, batch=4, keep="last")
     machine = Machine(torch.device("cpu"), torch.float32)
-    batches = Batches(config, load_pictures(open_bundle(bundle_path), size), machine)
+    batches = Batches(config, load_cases(open_bundle(bundle_path), size), machine)
     paths = FoldPaths.under(tmp_path, 0)
     trained = train_fold(config, batches, 0, machine, paths=paths, fingerprint="", start={})
     keys = [value for name, value in trained.weights.items() if name.endswith("gates.key")]

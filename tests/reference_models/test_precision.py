@@ -14,12 +14,13 @@ import torch
 from onnx import TensorProto
 
 from evaluator.contract import Submission, read
+from evaluator.errors import Code
 from evaluator.gate import inspect
 from evaluator.metrics import dice
 from reference_models import pipeline
 from reference_models.batches import Batches
 from reference_models.config import Config, InputSettings
-from reference_models.data import load_pictures, open_bundle
+from reference_models.data import load_cases, open_bundle
 from reference_models.errors import UsageError
 from reference_models.machine import Machine
 from reference_models.precision import PRECISIONS
@@ -58,7 +59,7 @@ def exported(
 def dices(model: Path, bundle_path: Path) -> list[float]:
     """Dice of each validation case of fold 0, by the evaluator's metric."""
     machine = Machine(torch.device("cpu"), torch.float32)
-    batches = Batches(CONFIG, load_pictures(open_bundle(bundle_path), SIZE), machine)
+    batches = Batches(CONFIG, load_cases(open_bundle(bundle_path), SIZE), machine)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     found = []
     for images, masks in batches.validation(0):
@@ -71,8 +72,8 @@ def test_a_lower_precision_never_hides_what_it_costs(
     exported: tuple[str, Path, list[str]], work: Path, bundle_path: Path
 ) -> None:
     precision, out, said = exported
-    told = json.loads(out.with_name(f"{out.name}.precision.json").read_text())
-    (fold,) = told
+    written = json.loads(out.with_name(f"{out.name}.precision.json").read_text())
+    (fold,) = written
     full = work.parent / "submission" / "fold-0.onnx"
     before, after = (np.mean(dices(path, bundle_path)) for path in (full, out / "fold-0.onnx"))
     assert fold["precision"] == precision and fold["cases"] == 4
@@ -88,7 +89,7 @@ def test_a_lower_precision_is_smaller_and_passes_the_gate(
 ) -> None:
     precision, out, _ = exported
     assert sorted(path.name for path in out.iterdir()) == ["fold-0.onnx", "submission.yaml"]
-    declared = read(Submission, out / "submission.yaml", "submission-invalid", "")
+    declared = read(Submission, out / "submission.yaml", Code.SUBMISSION_INVALID, "")
     (passed,) = inspect(out, declared).models  # float32 at both ends, any batch size
     full = (work.parent / "submission" / "fold-0.onnx").stat().st_size
     share = (out / "fold-0.onnx").stat().st_size / full
@@ -127,7 +128,7 @@ def test_a_mirrored_model_is_never_another_answer_for_the_mirror_image(
     plain = job(bundle_path, tmp_path / "mirrored", work)
     mirrored = replace(plain, config=CONFIG.model_copy(update={"mirrored": True}))
     pipeline.export(mirrored)  # the trained weights serve both
-    declared = read(Submission, mirrored.out / "submission.yaml", "submission-invalid", "")
+    declared = read(Submission, mirrored.out / "submission.yaml", Code.SUBMISSION_INVALID, "")
     (counted,) = inspect(mirrored.out, declared).models
     one, both = (
         onnxruntime.InferenceSession(folder / "fold-0.onnx")
@@ -149,4 +150,4 @@ def test_a_mirrored_model_is_never_another_answer_for_the_mirror_image(
 
 
 def declared_in(folder: Path) -> Submission:
-    return read(Submission, folder / "submission" / "submission.yaml", "submission-invalid", "")
+    return read(Submission, folder / "submission" / "submission.yaml", Code.SUBMISSION_INVALID, "")

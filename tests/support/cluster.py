@@ -1,10 +1,9 @@
-"""What tests on clusters share: getting jobs done there, and doing harm meanwhile."""
+"""Jobs on a cluster: waiting for them, and doing harm meanwhile."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,16 +12,9 @@ from harness.execution.scheduler import RunProgress
 from tests.support.jobs import WriteWord, processes
 
 
-def get_done(cluster: str, jobs: list[WriteWord], **more: bool) -> RunProgress:
+def get_done(cluster: str, jobs: Sequence[WriteWord], **more: bool) -> RunProgress:
     with open_executor(cluster, lambda *_: None, lambda line: None, **more) as executor:
         return run_chains([Chain((job,)) for job in jobs], executor)
-
-
-def soon(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 600  # a machine may be very busy
-    while not what():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
 
 
 def begun(folder: Path, count: int) -> bool:

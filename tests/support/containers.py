@@ -1,4 +1,4 @@
-"""What container tests share: the engine's events, compose, and another reader of a run's files."""
+"""The engine's events, compose, and another reader of a run's files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,25 @@ from docker.errors import NotFound
 from harness.sandbox.profile import LABEL
 
 
-def read_payload(path: Path) -> dict:
+@dataclass(frozen=True)
+class Journey:
+    """A finished `busbench demo --runner docker` and what the engine said of its containers."""
+
+    out: Path
+    printed: str
+    containers: dict[str, dict[str, Any]]  # stage -> `docker inspect` while it ran
+
+
+def read_payload(path: Path) -> dict[str, Any]:
     """The report inside a DSSE envelope; the signature is not looked at."""
-    return json.loads(base64.b64decode(json.loads(path.read_text())["payload"]))["predicate"]
+    payload: dict[str, Any] = json.loads(base64.b64decode(json.loads(path.read_text())["payload"]))[
+        "predicate"
+    ]
+    return payload
 
 
 def predicted_masks(folder: Path) -> dict[int, dict[str, np.ndarray]]:
-    """fold -> case id -> mask."""
+    """Masks by fold and case id."""
     document = json.loads((folder / "predictions.json").read_text())
     found: dict[int, dict[str, np.ndarray]] = {}
     for fold in document["folds"]:

@@ -127,7 +127,7 @@ def make_report(
 ) -> Report:
     """A report of one submission on one track; `gap` is the consistency gap of its Dice."""
     iou = dice / (2 - dice) if iou is None else iou
-    how = {"folds": folds} | ({"half_width": None} if half_width is None else {})
+    how: dict[str, Any] = {"folds": folds} | ({"half_width": None} if half_width is None else {})
     models = tuple(
         CountedModel(
             fold=None if folds == 1 else fold,

@@ -1,4 +1,4 @@
-"""What tests of jobs share: the command line, a small sealed track, recipes of a few steps."""
+"""The command line, a small sealed track, recipes of a few steps, and jobs that write a word."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.errors import BusbenchError
-from evaluator.progress import quiet
+from evaluator.errors import BusbenchError, Code
+from evaluator.progress import Progress, quiet
 from harness.audit import audit
 from harness.datasets import phantom
 from harness.execution.inputs import Input
-from harness.execution.job import key_of, write_result
+from harness.execution.job import Job, key_of, write_result
 from harness.prepare import prepare
+from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze, make_secret
@@ -79,10 +80,10 @@ class WriteWord:
 
     word: str
     folder: Path
-    code: str = ""
+    code: Code | None = None
     seconds: float = 0.0
     kills: int = 0
-    stage: str | None = None
+    stage: StageName | None = None
     gpu: bool = False
     kind = "write"
 
@@ -98,7 +99,7 @@ class WriteWord:
     def result(self) -> Path:
         return self.folder / f"{self.word}.json"
 
-    def run(self, progress) -> None:
+    def run(self, progress: Progress) -> None:
         with (self.folder / "runs").open("a") as handle:
             handle.write(f"{self.word} {os.getpid()}\n")
         if runs(self.folder).count(self.word) <= self.kills:
@@ -116,7 +117,7 @@ class ReadWord(WriteWord):
 
     input: Input | None = None
 
-    def run(self, progress) -> None:
+    def run(self, progress: Progress) -> None:
         assert self.input is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "runs").open("a") as handle:
@@ -142,12 +143,15 @@ class Heard:
     refuses: str = ""
     ended: list[str] = field(default_factory=list)
 
-    def start(self, job: WriteWord) -> None:
+    def start(self, job: Job) -> None:
+        assert isinstance(job, WriteWord)
         if job.word == self.refuses:
-            raise BusbenchError("quota-exceeded", "No more.", "Wait.")
+            raise BusbenchError(Code.QUOTA_EXCEEDED, "No more.", "Wait.")
 
-    def done(self, job: WriteWord) -> None:
+    def done(self, job: Job) -> None:
+        assert isinstance(job, WriteWord)
         self.ended.append(job.word)
 
-    def failed(self, job: WriteWord, error: BusbenchError) -> None:
+    def failed(self, job: Job, error: BusbenchError) -> None:
+        assert isinstance(job, WriteWord)
         self.ended.append(f"{job.word}: {error.code}")

@@ -1,67 +1,72 @@
 """Masks for the metrics' tests, and the metrics' definitions written down as slowly as possible."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 
-def blobs(rng, shape):
+def blobs(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     """Several components of any form, some with holes, some at the border."""
     field = ndimage.gaussian_filter(rng.random(shape), rng.uniform(0.5, 3), mode="wrap")
     return field > np.quantile(field, rng.uniform(0.3, 0.95))
 
 
-def noise(rng, shape):
+def noise(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     return rng.random(shape) < rng.choice([0.01, 0.1, 0.5, 0.9, 0.99])
 
 
-def pixel(rng, shape):
+def pixel(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     mask = np.zeros(shape, dtype=bool)
     mask[rng.integers(shape[0]), rng.integers(shape[1])] = True
     return mask
 
 
-def row(rng, shape):
+def row(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     mask = np.zeros(shape, dtype=bool)
     mask[rng.integers(shape[0])] = True
     return mask
 
 
-def column(rng, shape):
+def column(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     return row(rng, shape[::-1]).T
 
 
-def frame(rng, shape):
+def frame(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     """All four borders and a hole in the middle."""
     mask = np.ones(shape, dtype=bool)
     mask[1:-1, 1:-1] = False
     return mask
 
 
-def whole(rng, shape):
+def whole(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     return np.ones(shape, dtype=bool)
 
 
-def holed(rng, shape):
+def holed(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     """The whole image but for a few pixels."""
     return ~(noise(rng, shape) & (rng.random(shape) < 0.05))
 
 
-def box(rng, shape):
+def box(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     mask = np.zeros(shape, dtype=bool)
     (top, bottom), (left, right) = (np.sort(rng.integers(0, side + 1, 2)) for side in shape)
     mask[top : bottom + 1, left : right + 1] = True
     return mask
 
 
-def checkerboard(rng, shape):
+def checkerboard(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     return np.indices(shape).sum(0) % 2 == rng.integers(2)
 
 
 KINDS = (blobs, noise, pixel, row, column, frame, whole, holed, box, checkerboard)
 
 
-def any_mask(rng, shape):
+def any_mask(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
     """A mask of any kind, never empty."""
     while True:
         mask = KINDS[rng.integers(len(KINDS))](rng, shape)
@@ -69,12 +74,12 @@ def any_mask(rng, shape):
             return mask
 
 
-def any_shape(rng, most):
+def any_shape(rng: np.random.Generator, most: Any) -> Any:
     """Height and width: mostly small, sometimes a single row or column."""
     return tuple(int(side) for side in rng.integers(1, rng.integers(2, most + 1), 2))
 
 
-def plain_boundary(mask, profile="native"):
+def plain_boundary(mask: NDArray[np.bool_], profile: Any = "native") -> Any:
     """The declared boundary, neighbour by neighbour."""
     outside = profile == "seed"
     padded = np.pad(mask, 1, constant_values=outside)
@@ -88,7 +93,9 @@ def plain_boundary(mask, profile="native"):
     return edge if edge.any() else mask
 
 
-def brute_distances(prediction, reference, spacing=None, profile="native"):
+def brute_distances(
+    prediction: Any, reference: Any, spacing: Any = None, profile: Any = "native"
+) -> Any:
     """Every boundary point against every other: (prediction to reference, the other way)."""
     ours, theirs = (
         np.argwhere(plain_boundary(mask, profile)) * np.array(spacing or (1, 1), dtype=float)
@@ -98,7 +105,7 @@ def brute_distances(prediction, reference, spacing=None, profile="native"):
     return apart.min(axis=1), apart.min(axis=0)
 
 
-def transform_distances(prediction, reference, spacing=None):
+def transform_distances(prediction: Any, reference: Any, spacing: Any = None) -> Any:
     """The same for `native` on large images, by SciPy's exact distance transform."""
     ours, theirs = (mask & ~ndimage.binary_erosion(mask) for mask in (prediction, reference))
     return tuple(
@@ -107,5 +114,5 @@ def transform_distances(prediction, reference, spacing=None):
     )
 
 
-def larger_percentile(directed, percent=95):
+def larger_percentile(directed: Any, percent: Any = 95) -> Any:
     return max(np.percentile(distances, percent) for distances in directed)

@@ -14,8 +14,8 @@ from evaluator.metrics import METRICS
 from evaluator.score import cases_parquet
 from evaluator.summary import CaseScore, summarise
 from harness.evaluation.evaluate import REPORT
+from harness.evaluation.stages import CASES
 from harness.ledger import append, sign, write_report
-from harness.ranking.record import CASES
 from harness.sealing.keys import Keys
 from tests.support.factories import digest_of, make_report
 

@@ -1,5 +1,4 @@
-"""A whole challenge of 48 tiny cases, and submissions to it, for tests of what follows an
-evaluation. Stages run as plain processes."""
+"""A whole challenge of 48 tiny cases, and submissions to it. Stages run as plain processes."""
 
 from __future__ import annotations
 
@@ -74,7 +73,7 @@ def model_bytes(bias: float) -> bytes:
         "weight": np.full((1, 1, 1, 1), 4.0, np.float32),
         "bias": np.full((1,), bias, np.float32),
     }
-    shape = ["n", 1, SIDE, SIDE]
+    shape: list[str | int | None] = ["n", 1, SIDE, SIDE]
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "weight", "bias"], ["y"], name="conv")],
         "small",

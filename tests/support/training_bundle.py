@@ -6,16 +6,15 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-HEADER = (
-    *("case_id", "fold", "class", "patient_group", "height", "width"),
-    *("spacing_row_mm", "spacing_col_mm", "image_sha256", "mask_sha256"),
-)
+HEADER: tuple[str, ...] = ("case_id", "fold", "class", "patient_group", "height", "width")
+HEADER += ("spacing_row_mm", "spacing_col_mm", "image_sha256", "mask_sha256")
 CLASSES = ("benign", "malignant", "normal")
 
 
@@ -26,7 +25,7 @@ def pixels_digest(array: NDArray[np.generic]) -> str:
 
 
 def ellipse(rng: np.random.Generator, empty: bool) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A noisy picture of varying size, and the mask of the bright ellipse in it."""
+    """A noisy image of varying size, and the mask of the bright ellipse in it."""
     height, width = (int(side) for side in rng.integers(40, 70, size=2))
     rows, columns = np.mgrid[:height, :width]
     centre = rng.uniform(0.35, 0.65, size=2) * (height, width)
@@ -56,7 +55,7 @@ def make_bundle(path: Path, cases: int, folds: int = 5, seed: int = 0) -> Path:
 
 
 def write_table(
-    path: Path, rows: list[tuple[object, ...]], folds: int = 5, header: tuple[str, ...] = HEADER
+    path: Path, rows: Sequence[tuple[object, ...]], folds: int = 5, header: tuple[str, ...] = HEADER
 ) -> None:
     """Write `cases.csv` and a `bundle.json` that agrees with it."""
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""What the tests of the site share: editions from reports, and a page as a browser would see it."""
+"""Editions of a site from reports, and a page as a browser would see it."""
 
 from __future__ import annotations
 

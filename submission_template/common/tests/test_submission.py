@@ -1,4 +1,4 @@
-"""Would the evaluator take what `train.py` leaves? Run with `python -m pytest`, without labels."""
+"""Checks that the evaluator takes what `train.py` writes: `python -m pytest`, without labels."""
 
 import csv
 import hashlib
@@ -43,7 +43,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def out(bundle, tmp_path_factory):
-    """What `train.py` leaves of that bundle, in its quick mode."""
+    """What `train.py` makes of that bundle, in its quick mode."""
     folder = tmp_path_factory.mktemp("out") / "submission"
     command = [sys.executable, HERE / "train.py", "--bundle", bundle, "--out", folder, "--quick"]
     subprocess.run(command, check=True)

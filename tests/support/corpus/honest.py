@@ -11,6 +11,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -203,7 +204,7 @@ def exported(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder) / "net.onnx"
-        names = {"input_names": ["x"], "output_names": ["y"]}
+        names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"]}
         torch.onnx.export(
             net or network(channels), (image,), path, verbose=False, **names, **options
         )
@@ -309,19 +310,16 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 HONEST: tuple[Honest, ...] = (
-    *(Honest(f"hand-made-{opset}", lambda opset=opset: tiny(opset)) for opset in (11, 13, 26)),
+    *(Honest(f"hand-made-{opset}", partial(tiny, opset)) for opset in (11, 13, 26)),
     Honest("if", branched),
     Honest("function", functional),
     *(
-        Honest(f"torchscript-{opset}", lambda opset=opset: exported(opset, newer=False))
+        Honest(f"torchscript-{opset}", partial(exported, opset, newer=False))
         for opset in (13, 15, 17, 20)
     ),
     Honest("torchscript-fixed-batch", lambda: exported(17, newer=False, free=False)),
     Honest("torchscript-rgb", lambda: exported(17, newer=False, channels=3), {"channels": "rgb"}),
-    *(
-        Honest(f"torch-export-{opset}", lambda opset=opset: exported(opset, newer=True))
-        for opset in (18, 23)
-    ),
+    *(Honest(f"torch-export-{opset}", partial(exported, opset, newer=True)) for opset in (18, 23)),
     Honest("torch-export-fixed-batch", lambda: exported(18, newer=True, free=False)),
     Honest("fp16", halved),
     Honest("fp16-by-hand", halved_by_hand),

@@ -663,7 +663,7 @@ def absurd_size(folder: Path) -> ModelProto:
 @hostile("G-TYPE")
 def text_tensor(folder: Path) -> ModelProto:
     model = tiny()
-    model.graph.initializer.append(helper.make_tensor("t", TensorProto.STRING, [1], [b"key"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([b"key"], object), "t"))
     return model
 
 

@@ -1,4 +1,4 @@
-"""What happens to a picture on its way into a dataset a second time? Copies to be found.
+"""Copies of an image as it may enter a dataset a second time, for the audit to find.
 
 Each kind takes an image (H, W) uint8, its mask (H, W) bool and a generator, and returns both
 as a careless release would hold them.
@@ -24,14 +24,17 @@ def reencoded(image: Image, mask: Mask, rng: Generator, worst: int = 20) -> tupl
     """JPEG of quality 20 to 90."""
     quality = int(rng.integers(worst, 91))
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), mask
+    decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert decoded is not None
+    return decoded.astype(np.uint8), mask
 
 
 def _to_size(image: Image, mask: Mask, width: int, height: int) -> tuple[Image, Mask]:
     smaller = width < image.shape[1]
     how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     resized_mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=0)
-    return cv2.resize(image, (width, height), interpolation=how), resized_mask.astype(bool)
+    resized_image = cv2.resize(image, (width, height), interpolation=how)
+    return resized_image.astype(np.uint8), resized_mask.astype(bool)
 
 
 def resized(image: Image, mask: Mask, rng: Generator) -> tuple[Image, Mask]:

@@ -1,4 +1,4 @@
-"""How many slots does a challenge need, and what breaks first? A small simulation.
+"""Simulation of a challenge: how many slots it needs, and what breaks first.
 
     python -m tests.support.studies.capacity [--seconds 40] [--append 0.02 0.0006]
 

@@ -1,4 +1,4 @@
-"""Does the consistency gap tell a network that remembers from one that looks?
+"""The consistency gap of honest networks and of networks that memorise the test set.
 
     python -m tests.support.studies.consistency --data ../shared/data
 
@@ -27,13 +27,14 @@ from harness.challenge import Challenge
 from harness.cli.progress import bars
 from harness.prepare import prepare
 from harness.sandbox import ProcessRunner
+from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze
 from harness.store import CaseStore
 from harness.training.train import TrainSettings, train
 from tests.support.studies.memorisers import (
-    Picture,
+    Example,
     memoriser,
     mirrored,
     moved,
@@ -42,7 +43,7 @@ from tests.support.studies.memorisers import (
 )
 
 FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA"}
-COPIES = (4, 16, 64)  # moved copies that the best-prepared attackers store of every picture
+COPIES = (4, 16, 64)  # transformed copies that the best-prepared attackers store of every image
 TRAIN = ("run", "--config", "demo", "--bundle", "{bundle}", "--out", "{out}")
 
 
@@ -53,8 +54,8 @@ class Arena:
     root: Path
     bundles: Bundles
     keys: Keys
-    training: tuple[Picture, ...]
-    test: tuple[Picture, ...]
+    training: tuple[Example, ...]
+    test: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,15 @@ def make_arena(store: CaseStore, root: Path, progress: Progress = quiet) -> Aren
     keys = Keys.new(root / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
     bundles = seal(store, split, recipients, root / "bundles")
-    pictures = {
+    examples = {
         part: tuple(
-            Picture(store.image(row.case_id), store.mask(row.case_id))
+            Example(store.image(row.case_id), store.mask(row.case_id))
             for row in split.rows
             if row.part == part
         )
         for part in ("train", "test")
     }
-    return Arena(root, bundles, keys, pictures["train"], pictures["test"])
+    return Arena(root, bundles, keys, examples["train"], examples["test"])
 
 
 def enter(arena: Arena, method: str, model: bytes, progress: Progress = quiet) -> Result:
@@ -123,7 +124,7 @@ def networks(arena: Arena) -> dict[str, Callable[[], bytes]]:
         "memoriser": lambda: memoriser(arena.test),
         "memoriser, mirrored too": lambda: memoriser(mirrored(arena.test)),
         **{
-            f"memoriser, {n} moved copies": lambda n=n: memoriser(  # type: ignore[misc]
+            f"memoriser, {n} transformed copies": lambda n=n: memoriser(  # type: ignore[misc]
                 moved(arena.test, n), detail=64
             )
             for n in COPIES
@@ -138,9 +139,7 @@ def compete(arena: Arena, with_training: bool, progress: Progress) -> Iterator[R
             arena.bundles.path / "training",
             arena.root / "trained",
             TrainSettings(image=None, command=TRAIN),
-            ProcessRunner(),
-            Challenge(),
-            progress,
+            Context(ProcessRunner(), Challenge(), progress),
         )
         yield evaluate(arena, arena.root / "trained", declared, progress)
     for method, make in networks(arena).items():
@@ -177,8 +176,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the raw releases")
     parser.add_argument("--train", action="store_true", help="train the reference network, too")
     asked = parser.parse_args()
-    head = ("dataset", "network", "lesion cases", "Dice", "Dice moved", "gap (95 %)")
-    lines = [(*head, "parameters", "MB"), ("---",) * 8]
+    head = ("dataset", "network", "lesion cases", "Dice", "Dice transformed", "gap (95 %)")
+    lines: list[Sequence[str]] = [(*head, "parameters", "MB"), ("---",) * 8]
     with tempfile.TemporaryDirectory() as scratch, bars() as progress:
         for dataset, folder in FOLDERS.items():
             if not (asked.data / folder).is_dir():

@@ -1,10 +1,10 @@
-"""Networks that look, and networks that remember: what the consistency gap has to tell apart.
+"""Honest networks and networks that memorise, which the consistency gap has to tell apart.
 
 All are plain ONNX graphs of operators that the gate allows. `segmenter` is honest and small: it is
-fitted to training pictures in closed form and sees no test picture. `memoriser` holds a key (the
-picture, shrunk) and a mask of every picture it was given and answers with the mask of the nearest.
-An attacker knows this code but not the seed, and may store copies, too: mirrored, or moved by seeds
-of his own.
+fitted to training images in closed form and sees no test image. `memoriser` contains a key (the
+image, shrunk) and a mask of every example it was given and answers with the mask of the nearest. An
+attacker knows this code but not the seed, and may store copies, too: mirrored, or transformed with
+guessed seeds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BLURS = (3, 9, 25, 63)  # pixels
 HIDDEN = 48
 
 
-class Picture(NamedTuple):
+class Example(NamedTuple):
     """An image with its mask, (H, W)."""
 
     image: NDArray[np.uint8]
@@ -56,39 +56,39 @@ def submission(model: bytes, method: str, track: str) -> Submission:
     )
 
 
-# --- copies that an attacker may store beside what he knows -----------------------------------
+# --- copies that an attacker may store beside what is known -----------------------------------
 
 
-def mirrored(pictures: Sequence[Picture]) -> list[Picture]:
-    """Every picture as it is and mirrored."""
-    flipped = [Picture(image[:, ::-1], mask[:, ::-1]) for image, mask in pictures]
-    return [*pictures, *flipped]
+def mirrored(examples: Sequence[Example]) -> list[Example]:
+    """Every example as it is and mirrored."""
+    flipped = [Example(image[:, ::-1], mask[:, ::-1]) for image, mask in examples]
+    return [*examples, *flipped]
 
 
-def moved(pictures: Sequence[Picture], copies: int) -> list[Picture]:
-    """Every picture as it is, and `copies` times moved by seeds that are not the secret one."""
-    return [*pictures, *(p for n in range(copies) for p in _moved_once(pictures, n))]
+def moved(examples: Sequence[Example], copies: int) -> list[Example]:
+    """Every example as it is, and `copies` times transformed by seeds that are not the secret."""
+    return [*examples, *(p for n in range(copies) for p in _moved_once(examples, n))]
 
 
-def _moved_once(pictures: Sequence[Picture], number: int) -> Iterator[Picture]:
-    for place, (image, mask) in enumerate(pictures):
+def _moved_once(examples: Sequence[Example], number: int) -> Iterator[Example]:
+    for place, (image, mask) in enumerate(examples):
         transform = draw(sha256_bytes(f"guess {number}".encode()), str(place), *image.shape)
-        yield Picture(move(image, transform), move(mask, transform))
+        yield Example(move(image, transform), move(mask, transform))
 
 
 # --- the two networks -------------------------------------------------------------------------
 
 
-def memoriser(pictures: Sequence[Picture], detail: int = SIZE) -> bytes:
-    """A network that answers with the stored mask whose picture is most like its input.
+def memoriser(examples: Sequence[Example], detail: int = SIZE) -> bytes:
+    """A network that answers with the stored mask whose image is most like its input.
 
-    Likeness is the correlation of the pictures at GRID x GRID pixels.
+    Likeness is the correlation of the images at GRID x GRID pixels.
 
     Args:
         detail: side of a stored mask in pixels.
     """
-    keys = np.stack([_key(picture.image) for picture in pictures])
-    masks = np.stack([_shrunk(picture.mask, detail) for picture in pictures])[:, None]
+    keys = np.stack([_key(example.image) for example in examples])
+    masks = np.stack([_shrunk(example.mask, detail) for example in examples])[:, None]
     pool, scale = SIZE // GRID, SIZE / detail
     nodes = [
         helper.make_node(
@@ -102,7 +102,7 @@ def memoriser(pictures: Sequence[Picture], detail: int = SIZE) -> bytes:
         helper.make_node("Resize", ["stored", "", "scales"], ["mask"], mode="linear"),
         *_logits("mask", 0.5),
     ]
-    constants = {
+    constants: dict[str, NDArray[np.generic]] = {
         "keys": keys.T.copy(),
         "masks": masks,
         "scales": np.array([1, 1, scale, scale], np.float32),
@@ -111,30 +111,31 @@ def memoriser(pictures: Sequence[Picture], detail: int = SIZE) -> bytes:
 
 
 def _key(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A picture at GRID x GRID as a vector without mean, of length one."""
+    """An image at GRID x GRID as a vector without mean, of length one."""
     pixels = to_input(image, spec())[0]
     cells = pixels.reshape(GRID, SIZE // GRID, GRID, SIZE // GRID).mean(axis=(1, 3)).ravel()
     cells = cells - cells.mean()
-    return (cells / max(float(np.linalg.norm(cells)), 1e-6)).astype(np.float32)
+    length = max(float(np.linalg.norm(cells)), 1e-6)
+    return np.asarray(cells / length, np.float32)
 
 
 def _shrunk(mask: NDArray[np.bool_], side: int) -> NDArray[np.uint8]:
-    picture = Image.fromarray(mask.astype(np.uint8) * 255)
-    resized = np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    resized = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
     return (resized > 127).astype(np.uint8)
 
 
-def segmenter(pictures: Sequence[Picture]) -> bytes:
+def segmenter(examples: Sequence[Example]) -> bytes:
     """A network that calls a pixel lesion by how bright it and its surroundings are, and where.
 
     Random hidden units over blurred images and coordinates, read out by ridge regression on the
-    given pictures, as in Huang et al., Extreme learning machine, Neurocomputing 70, 2006.
+    given examples, as in Huang et al., Extreme learning machine, Neurocomputing 70, 2006.
     """
     nodes, constants = _hidden()
     session = onnxruntime.InferenceSession(_model(nodes, constants, "hidden"))
     gram, target = np.zeros((HIDDEN, HIDDEN)), np.zeros(HIDDEN)
     kept = []
-    for image, mask in pictures:
+    for image, mask in examples:
         found = session.run(None, {"image": to_input(image, spec())[None]})[0]
         units = found[0, :, ::4, ::4].reshape(HIDDEN, -1).astype(np.float64)
         truth = _shrunk(mask, SIZE)[::4, ::4].ravel()

@@ -3,8 +3,8 @@
     python -m tests.support.studies.small_run [--submissions 24] [--cluster local:2]
 
 Phantoms are generated and sealed, a small network is trained for a few steps, and handed in under
-many names. A pilot of four is evaluated and tells what a job takes, what a start takes and what a
-run leaves; from that, `tests.support.studies.capacity` foretells the rest. Then the rest is run.
+many names. A pilot of four is evaluated and shows what a job takes, what a start takes and what a
+run leaves; from that, `tests.support.studies.capacity` predicts the rest. Then the rest is run.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the small challenge lies, and how it is run."""
+class Setup:
+    """The folder of the small challenge, and how it is run."""
 
     root: Path
     cluster: str
@@ -114,29 +114,29 @@ def main() -> None:
     slots = int(args.cluster.rpartition(":")[2])
     print(device_name("cpu"), file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="busbench-small-run-") as name:
-        place = Place(Path(name), args.cluster, args.runner)
-        submission = make_challenge(place.root)
+        setup = Setup(Path(name), args.cluster, args.runner)
+        submission = make_challenge(setup.root)
         first, *handed_in = (hand_in(submission, n) for n in range(1 + PILOT + args.submissions))
-        place.evaluate([first])  # images are built, caches filled
-        pilot = place.evaluate(handed_in[:PILOT])
-        start = place.evaluate(handed_in[:PILOT]).seconds  # all of it is done before
-        rest = place.evaluate(handed_in[PILOT:])
+        setup.evaluate([first])  # images are built, caches filled
+        pilot = setup.evaluate(handed_in[:PILOT])
+        start = setup.evaluate(handed_in[:PILOT]).seconds  # all of it is done before
+        rest = setup.evaluate(handed_in[PILOT:])
     job_seconds = (pilot.seconds - start) / math.ceil(PILOT / slots)
     load = Load(a_day=1, days=1, slots=slots, job_seconds=job_seconds, spread=0.1)
-    foretold = start + simulate(load, times=[0.0] * args.submissions).finished
+    predicted = start + simulate(load, times=[0.0] * args.submissions).finished
     share = args.submissions / PILOT
     print(
         f"One evaluation takes {job_seconds:.1f} s on a slot, the command's start {start:.1f} s.\n"
     )
-    print(f"| {args.submissions} submissions on {args.cluster} | foretold | measured | ratio |")
+    print(f"| {args.submissions} submissions on {args.cluster} | predicted | measured | ratio |")
     print("| --- | ---: | ---: | ---: |")
     rows = (
-        ("wall time, s", foretold, rest.seconds),
+        ("wall time, s", predicted, rest.seconds),
         ("storage of runs, MB", pilot.run_bytes * share / 1e6, rest.run_bytes / 1e6),
         ("ledger, kB", pilot.ledger_bytes * share / 1e3, rest.ledger_bytes / 1e3),
     )
-    for what, told, found in rows:
-        print(f"| {what} | {told:,.1f} | {found:,.1f} | {found / told:.2f} |")
+    for what, expected, found in rows:
+        print(f"| {what} | {expected:,.1f} | {found:,.1f} | {found / expected:.2f} |")
 
 
 if __name__ == "__main__":
