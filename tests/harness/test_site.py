@@ -184,7 +184,7 @@ def declared(folder: Path, keys: Keys, **words: str | None) -> dict[str, bytes]:
     track = Track(title=track_title, dataset="busbra", split_version="v1")
     ledger = folder / "ledger.jsonl"
     append(ledger, sign(make_report(), keys), keys)
-    challenge = Challenge(tracks={"busbra": track}, **words)  # type: ignore[arg-type]
+    challenge = Challenge(tracks={"busbra": track}, **words)
     verdict = verify_ledger(ledger)
     return render(Edition.of(verdict, ledger.read_bytes(), challenge=challenge))
 
