@@ -15,7 +15,8 @@ from pathlib import Path
 
 from benchmarks.timing import head, row
 from evaluator.contract import Policy
-from harness.audit import AuditReport, Kind, Verdict, audit, connected_groups, judge, read_splits
+from harness.audit import AuditReport, Kind, Verdict, audit, connected_groups, judge
+from harness.audit.parts import read_splits
 from harness.cli.progress import bars
 from harness.prepare import prepare
 from harness.splits import draw, subjects_of

@@ -63,6 +63,7 @@ class Code(StrEnum):
     CLUSTER_UNAVAILABLE = "cluster-unavailable"
     TRITON_UNAVAILABLE = "triton-unavailable"
     DISK_FULL = "disk-full"
+    PERMISSION_DENIED = "permission-denied"
     STAGE_STOPPED = "stage-stopped"
     STAGE_CRASHED = "stage-crashed"
     EXTRA_MISSING = "extra-missing"
@@ -135,7 +136,11 @@ CODES: dict[Code, tuple[Fault, str]] = {
     Code.INPUT_UNAVAILABLE: (Fault.INFRASTRUCTURE, "A job's input cannot be fetched whole."),
     Code.CLUSTER_UNAVAILABLE: (Fault.INFRASTRUCTURE, "No Dask scheduler answers, or no Slurm."),
     Code.TRITON_UNAVAILABLE: (Fault.INFRASTRUCTURE, "No Triton server answers, or none is there."),
-    Code.DISK_FULL: (Fault.INFRASTRUCTURE, "The disk is full or not writable."),
+    Code.DISK_FULL: (Fault.INFRASTRUCTURE, "The disk, or the user's share of it, is full."),
+    Code.PERMISSION_DENIED: (
+        Fault.INFRASTRUCTURE,
+        "A file or folder may not be read or written, or its disk is read-only.",
+    ),
     Code.STAGE_STOPPED: (Fault.INFRASTRUCTURE, "Somebody stopped a stage through the engine."),
     Code.STAGE_CRASHED: (Fault.INFRASTRUCTURE, "A stage of ours ended without a result."),
     Code.EXTRA_MISSING: (Fault.INFRASTRUCTURE, "A component's packages are not installed."),

@@ -1,4 +1,7 @@
-"""Intake of submissions: exactly the declared files, copied, before anything else reads them."""
+"""Intake of a submission: exactly the declared files, copied, before anything else reads them.
+
+Containers run as nobody, so the copy can be read by everybody, whatever the user's umask.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import yaml
 from evaluator.contract import ModelFile, Submission, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
+from harness.folders import let_all_read
 
 DOCUMENT = "submission.yaml"
 REMEDY = "Compare it with submission_template/submission.yaml and `busbench check` it again."
@@ -83,6 +87,7 @@ def assemble(
                     "Write its SHA-256 into submission.yaml again.",
                 )
         write_document(submission, partial / DOCUMENT)
+        let_all_read(partial)
         partial.replace(place)
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import load_challenge
 from harness.cli.app import app, err, out, print_json
-from harness.cli.options import ChallengeOption
+from harness.cli.options import ChallengeOption, JsonOption, LedgerArgument, OptionalKeys
 from harness.cli.progress import bars
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog, demand_open
@@ -27,23 +27,23 @@ from harness.ranking.tables import NAMES, Style, caption, order_note, track_cell
 from harness.sealing.keys import Keys
 from harness.website import publish
 
-LedgerPath = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger, ledger.jsonl.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-
 
 @app.command()
 def rank(
-    ledger: LedgerPath,
+    ledger: LedgerArgument,
     cases: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUNS", help="Compute the ranking from these runs; may be repeated."),
+        typer.Option(
+            metavar="RUNS",
+            help="Compute the ranking from these runs; may be repeated.",
+            exists=True,
+            file_okay=False,
+        ),
     ] = None,
-    keys: Annotated[
-        Path | None, typer.Option(help="The folder of the keys that sign the ledger.")
-    ] = None,
+    keys: OptionalKeys = None,
     track: Annotated[str | None, typer.Option(help="The only track to compute.")] = None,
     challenge: ChallengeOption = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Show the board: every track's submissions in order of rank.
 
@@ -134,7 +134,7 @@ def _short(name: str) -> str:
 
 @app.command()
 def table(
-    ledger: LedgerPath,
+    ledger: LedgerArgument,
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.MARKDOWN,
     challenge: ChallengeOption = None,
 ) -> None:
@@ -147,11 +147,15 @@ def table(
 
 @app.command(name="publish")
 def publish_site(
-    ledger: LedgerPath,
-    site: Annotated[Path, typer.Option("--out", help="The folder of the site.")],
+    ledger: LedgerArgument,
+    site: Annotated[Path, typer.Option("--out", help="The folder of the site.", file_okay=False)],
     splits: Annotated[
         list[Path] | None,
-        typer.Option(help="A frozen split, or a folder of them, whose audit to show; repeatable."),
+        typer.Option(
+            help="A frozen split, or a folder of them, whose audit to show; repeatable.",
+            exists=True,
+            file_okay=False,
+        ),
     ] = None,
     challenge: ChallengeOption = None,
 ) -> None:

@@ -12,7 +12,13 @@ from evaluator.contract import Name
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import StatedTrack, load_challenge, require_track
 from harness.cli.app import app, out, print_json
-from harness.cli.options import ChallengeOption, JsonOption, KeysOption
+from harness.cli.options import (
+    ChallengeOption,
+    JsonOption,
+    KeysOption,
+    LedgerArgument,
+    StoreArgument,
+)
 from harness.cli.progress import bars
 from harness.ledger import rotate as rotate_ledger
 from harness.sealing.bundle import Recipients
@@ -27,7 +33,9 @@ app.add_typer(keys, name="keys")
 
 @keys.command()
 def new(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the keys shall lie.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to make.", file_okay=False)
+    ],
 ) -> None:
     """Make the three key pairs of a challenge: images, labels, reports.
 
@@ -41,9 +49,11 @@ def new(
 
 @keys.command()
 def rotate(
-    ledger: Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger to hand over.")],
+    ledger: LedgerArgument,
     keys: KeysOption,
-    to: Annotated[Path, typer.Option("--out", help="The folder for the new keys.")],
+    to: Annotated[
+        Path, typer.Option("--out", help="The folder for the new keys.", file_okay=False)
+    ],
 ) -> None:
     """Give a ledger a new signing key; what was sealed stays sealed to the same two keys.
 
@@ -56,22 +66,22 @@ def rotate(
     new = Keys.open(to) if to.exists() else old.renewed(to)
     if (new.images.recipient, new.labels.recipient) != (old.images.recipient, old.labels.recipient):
         remedy = "Name a new folder with --out, or the one that a stopped rotation began."
-        raise BusbenchError(
-            Code.OUTPUT_EXISTS, f"{to} contains the keys of another challenge.", remedy
-        )
+        raise BusbenchError(Code.OUTPUT_EXISTS, f"{to} has the keys of another challenge.", remedy)
     appended = rotate_ledger(ledger, old, new)
-    state = "Entry" if appended.new else "Already done: entry"
-    out.print(f"{state} {appended.entry.number} hands {ledger} over", soft_wrap=True)
+    entry = "Entry" if appended.new else "Already done: entry"
+    out.print(f"{entry} {appended.entry.number} hands {ledger} over", soft_wrap=True)
     out.print(f"Reports are now signed by {new.report.keyid}", highlight=False, soft_wrap=True)
     out.print(f"Publish {to / 'report.pub'}, and use --keys {to} from now on.", soft_wrap=True)
 
 
 @app.command()
 def seal(
-    store: Annotated[Path, typer.Argument(help="The case store.")],
-    split: Annotated[Path, typer.Option(help="The folder of the frozen split.")],
+    store: StoreArgument,
+    split: Annotated[
+        Path, typer.Option(help="The folder of the frozen split.", exists=True, file_okay=False)
+    ],
     keys: KeysOption,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.", file_okay=False)],
     track: Annotated[
         str | None, typer.Option(help="The track of challenge.yaml; default: the dataset's name.")
     ] = None,

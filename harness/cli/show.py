@@ -34,7 +34,7 @@ def _cells(model: CountedModel) -> tuple[str, ...]:
 
 
 def _rank(group: str) -> tuple[int, str]:
-    """Where a group stands: all, lesions and normals, classes, sizes, then scanners."""
+    """The place of a group: all, lesions and normals, classes, sizes, then scanners."""
     first = (*CLASSES, *SIZES)
     return (first.index(group), "") if group in first else (len(first), group)
 
@@ -45,7 +45,7 @@ def print_report(result: Evaluation) -> None:
     _print_scores(
         f"{report.method} by {report.team} on {report.track} ({report.status})", report.scores
     )
-    out.print("dice gap: what the lesion cases lose on secretly moved images")
+    out.print("dice gap: what the lesion cases lose on secretly transformed images")
     out.print(f"report           {result.folder / REPORT}")
 
 
@@ -56,9 +56,7 @@ def print_validation(result: Validation) -> None:
         f"{made.method} by {made.team} on {made.track}, validation folds {folds}", result.scores
     )
     if result.one_for_all:
-        out.print(
-            "One model stands for all folds: it may have trained on every one of these cases."
-        )
+        out.print("One model serves all folds: it may have trained on every one of these cases.")
     else:
         out.print("Each fold's model, on the cases that it did not train on.")
     out.print(f"scores and logs  {result.folder}")

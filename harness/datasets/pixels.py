@@ -1,4 +1,4 @@
-"""What is left of a file once it is decoded?"""
+"""What a decoded file consists of."""
 
 from __future__ import annotations
 

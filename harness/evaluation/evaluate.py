@@ -37,7 +37,7 @@ from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import provenance_path, trained_here
 from harness.sandbox.cached import AGAIN, Context, stage_key
-from harness.sandbox.participant_error import NOTICE, reported_to_participant
+from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
@@ -168,7 +168,7 @@ class EvaluateSubmission:
         if not (folder / "submission").is_dir():
             take(submission, folder / "submission", bundles.sealed.track)
         try:
-            with reported_to_participant(folder / NOTICE):
+            with reported_to_participant(folder / ERROR_FILE):
                 context.run_once(gate_stage(folder, context.challenge))
                 files = SealedFiles(
                     images=bundles.images,

@@ -49,6 +49,7 @@ from harness.evaluation.stages import (
 )
 from harness.execution.inputs import Input, offer
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
+from harness.folders import let_all_read
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import StageName
 from harness.sealing.training import TrainingSet
@@ -237,10 +238,12 @@ def _narrow(folder: Path, part: Submission, place: Path) -> None:
             partial.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / "submission" / model.file, partial / model.file)
             write_atomically(partial / "submission.yaml", canonical_json(part.document()))
+            let_all_read(partial)
             partial.replace(place / "submission")
     counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
     narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
     write(narrowed, place / "gate" / "gate.json")
+    let_all_read(place / "gate")
 
 
 def merge(folds: Sequence[Scores]) -> Scores:

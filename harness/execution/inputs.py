@@ -24,6 +24,7 @@ from pydantic import Field
 from evaluator.contract import Contract, Digest, parse
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes, sha256_file
+from harness.folders import let_all_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,4 +227,5 @@ def _fetch(depot: Depot, digest: Digest, place: Path) -> None:
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             wanted = ((sha256, partial / name) for name, sha256 in listed.files.items())
             list(pool.map(lambda pair: depot.get_file(*pair), wanted))
+        let_all_read(partial)
         partial.replace(place)

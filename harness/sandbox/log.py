@@ -32,7 +32,7 @@ class LogReader:
 
     @property
     def tail(self) -> str:
-        """The last lines that tell no progress."""
+        """The last lines that report no progress."""
         return "\n".join(self._tail)
 
 

@@ -133,6 +133,6 @@ def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterat
 
 
 def remove(thing: Removable) -> None:
-    """Remove it; a failure must not hide the one that is being told, and the next start cleans."""
+    """Remove it; a failure must not hide the one being reported, and the next run cleans up."""
     with suppress(APIError, requests.RequestException):
         thing.remove(force=True)

@@ -1,4 +1,4 @@
-"""Which case goes to which part and fold? A pure function of the cases, the groups and a seed.
+"""The draw: part and fold of each case, a pure function of the cases, the groups and a seed.
 
 Nothing else enters: not the order of files, not the machine, not the hash seed, not a library
 that may draw another way tomorrow. `RULES` names the rules; it changes when a draw would.
@@ -25,7 +25,7 @@ from harness.splits.by_image import stratified
 RULES = "splits-1"
 STARTS = 32  # orders of dealing, of which the best is kept; matters where groups are few
 Part = Literal["train", "test"]
-Group = tuple[str, ...]  # case ids that must not stand on two sides, sorted
+Group = tuple[str, ...]  # case ids that must be on one side, sorted
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Subject:
     case_id: str
     label: Label
     area: int  # of the lesion, in pixels; 0 where there is none
-    source: str = ""  # the image's place in the release, whose sorted listing the seed's rule takes
+    source: str = (
+        ""  # the image's place in the release, whose sorted listing the Awesome-BUS rule takes
+    )
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a case stands."""
+    """Part and fold of a case."""
 
     part: Part
     fold: int | None  # of the training part; None for a test case
@@ -91,7 +93,7 @@ def whole_groups(case_ids: Iterable[str], joined: Iterable[Sequence[str]]) -> tu
     """The audit's groups, and every other case as a group of its own; by smallest case id.
 
     Raises:
-        ValueError: a case stands in two groups, or in one but not among the cases.
+        ValueError: a case is in two groups, or in one but not among the cases.
     """
     known = set(case_ids)
     groups = [tuple(sorted(group)) for group in joined if group]
@@ -160,7 +162,7 @@ def _order(groups: Sequence[Group], seed: int, start: int) -> list[int]:
 
 
 def _by_image(task: _Task) -> dict[str, Place]:
-    """The seed benchmark's rule: classes are balanced, and patients are torn apart."""
+    """The Awesome-BUS benchmark's rule: classes are balanced, and patients are divided."""
     listed = sorted(task.subjects, key=lambda subject: (subject.source, subject.case_id))
     labels = [subject.label for subject in listed]
     try:

@@ -1,4 +1,4 @@
-"""Does every part look like the whole? Counts by class and by lesion size."""
+"""Counts by class and by lesion size, which show whether every part looks like the whole."""
 
 from __future__ import annotations
 

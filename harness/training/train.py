@@ -27,7 +27,7 @@ from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.sandbox import DockerRunner, Runner, Stage
 from harness.sandbox.cached import Context
 from harness.sandbox.images import sources_digest
-from harness.sandbox.participant_error import NOTICE, reported_to_participant
+from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
 from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import StageName
 from harness.sealing.keys import Keys
@@ -196,7 +196,7 @@ def train(bundle: Path, out: Path, settings: TrainSettings, context: Context) ->
         log=out.with_name(f"{out.name}.train.log"),
     )
     taken = out.with_name(f".{out.name}.taken")
-    with reported_to_participant(out.with_name(f"{out.name}.{NOTICE}")):
+    with reported_to_participant(out.with_name(f"{out.name}.{ERROR_FILE}")):
         context.runner.run(stage, context.progress)
         submission = _take(work, taken, facts.track)
     if context.keys is not None:

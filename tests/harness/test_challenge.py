@@ -197,6 +197,16 @@ def test_seal_takes_the_labels_that_the_track_declares(
     assert sealed["labels"] == "private"
 
 
+def test_a_second_seal_for_another_track_does_not_pass_for_done(
+    busbench: Busbench, small: SmallChallenge, tmp_path: Path
+) -> None:
+    words = words_of("seal", small, tmp_path / "out")
+    assert busbench(*words, "--track", "one").status == 0
+    assert busbench(*words, "--track", "one").status == 0
+    other = busbench(*words, "--track", "two")
+    assert other.status == 20 and "output-exists" in other.error
+
+
 def test_a_name_that_no_track_can_have_is_a_usage_error(
     busbench: Busbench, small: SmallChallenge, tmp_path: Path
 ) -> None:

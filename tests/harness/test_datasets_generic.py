@@ -150,7 +150,7 @@ def giant_volume(path: Path) -> None:
         (giant_volume, "a.nii", "more than 8192"),
     ],
 )
-def test_what_is_no_single_picture_is_refused(
+def test_what_is_no_single_image_is_refused(
     tmp_path: Path, make: Callable[[Path], None], name: str, expected: str
 ) -> None:
     make(tmp_path / name)
@@ -207,7 +207,7 @@ def test_a_table_without_its_columns_or_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BusbenchError, match="has no column image"):
         prepare("generic", tmp_path / "raw", tmp_path / "store")
     table(tmp_path / "raw")
-    with pytest.raises(BusbenchError, match="holds no case"):
+    with pytest.raises(BusbenchError, match="contains no case"):
         prepare("generic", tmp_path / "raw", tmp_path / "store")
     (tmp_path / "raw" / "cases.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BusbenchError, match="is not a table"):

@@ -81,7 +81,7 @@ def test_busi_masks_are_united_and_no_id_tells_the_class(tmp_path: Path) -> None
 
 
 def test_no_busi_id_can_be_guessed_from_its_780_names(tmp_path: Path) -> None:
-    """The first image of each class is one picture: name and picture both enter the id."""
+    """The first image of each class is one image: name and image both enter the id."""
     make_busi(tmp_path / "raw")
     store = prepare("busi", tmp_path / "raw", tmp_path / "store").store
     classes = ADAPTERS["busi"].release.classes
@@ -144,7 +144,7 @@ def test_bus_uc_keeps_apart_what_shares_a_name(tmp_path: Path, nested: str) -> N
 def test_two_copies_of_a_release_in_one_folder_are_refused(tmp_path: Path) -> None:
     make_bus_uc(tmp_path / "raw" / "one")
     make_bus_uc(tmp_path / "raw" / "two")
-    with pytest.raises(BusbenchError, match="holds 2 folders") as caught:
+    with pytest.raises(BusbenchError, match="contains 2 folders") as caught:
         prepare("bus-uc", tmp_path / "raw", tmp_path / "store")
     assert caught.value.code == "raw-missing"
 

@@ -100,9 +100,9 @@ def test_numbered_lesions_are_all_lesion() -> None:
     assert sample.repairs == ("mask: values 1, 2 taken as lesion",)
 
 
-def test_a_picture_is_not_taken_for_a_mask() -> None:
+def test_a_image_is_not_taken_for_a_mask() -> None:
     noise = np.random.RandomState(0).randint(0, 256, (40, 60)).astype(np.uint8)
-    with pytest.raises(RefusedError, match=r"mask\.png holds a picture"):
+    with pytest.raises(RefusedError, match=r"mask\.png contains an image"):
         decide(CASE, GREY, noise)
 
 

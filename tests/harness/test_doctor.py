@@ -86,7 +86,7 @@ def test_a_challenge_that_contradicts_itself_fails(tmp_path: Path) -> None:
 
 def test_the_command_line_gives_json_and_the_status(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "harness", "doctor", "--json", "--keys", str(tmp_path / "nowhere")],
+        [sys.executable, "-m", "harness", "doctor", "--json", "--keys", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

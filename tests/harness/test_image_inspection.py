@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evaluator.errors import BusbenchError
-from harness.sandbox.inspection import RULES, ImageConfig, ImagePolicy, demand, judge
+from harness.sandbox.inspection import RULES, ImageConfig, ImagePolicy, judge, require_runnable
 from harness.sandbox.references import follow
 
 SOUND = ImageConfig(
@@ -25,7 +25,7 @@ GROUND = ImagePolicy(architecture="amd64", max_mb=2000)
 
 def test_a_sound_image_is_not_refused() -> None:
     assert not judge(SOUND, GROUND)
-    demand("image", SOUND, GROUND)
+    require_runnable("image", SOUND, GROUND)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_an_image_that_breaks_a_rule_is_refused_with_the_reason(
     found = judge(replace(SOUND, **changes), GROUND)
     assert [broken.name for broken, _ in found] == [rule]
     with pytest.raises(BusbenchError) as refused:
-        demand("image", replace(SOUND, **changes), GROUND)
+        require_runnable("image", replace(SOUND, **changes), GROUND)
     assert refused.value.code == "image-refused"
     assert found[0][1] in refused.value.message and found[0][0].remedy in refused.value.remedy
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.errors import CODES, BusbenchError, Code
-from harness.sandbox.participant_error import REDACTIONS, notice, reported_to_participant
+from harness.sandbox.participant_error import REDACTIONS, participant_error, reported_to_participant
 
 
 def line(stage: str, text: str) -> str:
@@ -18,7 +18,7 @@ def line(stage: str, text: str) -> str:
     error = BusbenchError(
         Code(code.get(stage, "stage-crashed")), "m", "r", stage=stage, last_line=text
     )
-    return notice(error).last_line
+    return participant_error(error).last_line
 
 
 def test_a_training_error_is_told_without_places_of_the_machine() -> None:

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
 from harness.cli import app
-from harness.cli.verbs import prepare as _registered  # noqa: F401
 from harness.datasets import RawCase, adapter, phantom
 from harness.prepare import CasesRefusedError, prepare
 from harness.store import CaseStore
@@ -68,7 +67,7 @@ def test_the_store_of_other_files_is_not_taken_for_this_one(raw: Path, tmp_path:
     prepare("phantom", raw, out)
     table = raw / "cases.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(BusbenchError, match="not empty") as caught:
+    with pytest.raises(BusbenchError, match="another content of --raw") as caught:
         prepare("phantom", raw, out)
     assert caught.value.code == "output-exists"
 
@@ -161,7 +160,7 @@ def test_a_refused_case_left_out_on_request_stays_on_record(raw: Path, tmp_path:
 def test_a_missing_or_empty_folder_is_refused(tmp_path: Path, make: bool) -> None:
     if make:
         (tmp_path / "raw").mkdir()
-    with pytest.raises(BusbenchError, match="missing or holds no file") as caught:
+    with pytest.raises(BusbenchError, match="missing or contains no file") as caught:
         prepare("busbra", tmp_path / "raw", tmp_path / "store")
     assert caught.value.code == "raw-missing"
 
