@@ -12,18 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from evaluator.contract import (
-    FILE_NAME,
-    MAX_FOLDS,
-    NAME,
-    Contract,
-    InputSpec,
-    ModelFile,
-    Name,
-    OutputSpec,
-    Submission,
-    Title,
-)
+from evaluator.documents.base import FILE_NAME, MAX_FOLDS, NAME, Contract, Name, Title
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from harness.quotas.policy import one_spelling
 

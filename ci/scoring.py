@@ -15,14 +15,16 @@ from ci.check_pr import Checked
 from ci.git import Repository, parse_pointer, refused, stored_object
 from ci.proposal import Image, Proposal
 from ci.state import State
-from evaluator.contract import Digest, ModelFile, Name, Submission, Title
+from evaluator.documents.base import Digest, Name, Title
+from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, locked, sha256_bytes
+from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import quiet
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.execution import Chain, ExecutionEnvironment, Serial, run_chains
 from harness.execution.inputs import Input
+from harness.locking import locked
 from harness.quotas import HandedIn
 from harness.quotas.recording import Accepted, LedgerRecorder
 from harness.sandbox import DockerRunner

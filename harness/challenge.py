@@ -15,16 +15,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from evaluator.contract import (
-    Contract,
-    Name,
-    Ranked,
-    Report,
-    SealedBundle,
-    Title,
-    TrainingBundle,
-    read,
-)
+from evaluator.documents.base import Contract, Name, Title, read
+from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
@@ -187,20 +179,6 @@ class StatedTrack:
     folds: int | None = None
     metric_profile: str | None = None
     labels: str | None = None
-
-    @classmethod
-    def of(cls, document: TrainingBundle | SealedBundle | Report) -> StatedTrack:
-        """What a bundle or a report says."""
-        named = (document.track, document.dataset, document.split_version)
-        match document:
-            case TrainingBundle():
-                return cls(*named, document.folds)
-            case SealedBundle():
-                return cls(*named, document.folds, labels=document.labels)
-            case Report():
-                apart = document.status == "complete" and document.models[0].fold is not None
-                folds = len(document.models) if apart else None  # one model may serve all folds
-                return cls(*named, folds, document.scores.metric_profile, document.labels)
 
 
 def check_track(challenge: Challenge, stated: StatedTrack) -> str | None:

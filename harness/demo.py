@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.contract import RANKED, GateVerdict, Submission
+from evaluator.documents.inference import GateVerdict
+from evaluator.documents.scores import RANKED
+from evaluator.documents.submission import Submission
 from evaluator.progress import Progress
 from harness.audit import audit
 from harness.challenge import Track

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from evaluator.contract import ModelFile, Submission, read
+from evaluator.documents.base import read
+from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
 from harness.folders import let_all_read

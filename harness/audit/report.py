@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from evaluator.contract import CaseId, Contract, Digest, Name
+from evaluator.documents.base import CaseId, Contract, Digest, Name
 
 Kind = Literal["same-patient", "identical", "near-duplicate"]
 

@@ -14,7 +14,10 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from evaluator.contract import Contract, InputSpec, Name, Ranked, Report
+from evaluator.documents.base import Contract, Name
+from evaluator.documents.scores import Ranked
+from evaluator.documents.submission import InputSpec
+from harness.ledger.report import Report
 from harness.ranking import METRICS
 from harness.ranking.metrics import MISSING
 from harness.ranking.names import markdown

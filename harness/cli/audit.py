@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from evaluator.contract import Policy, read, write
+from evaluator.documents.base import read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from harness.audit import AuditReport, Pair, Verdict, audit, judge
@@ -17,6 +17,7 @@ from harness.cli.options import StoreArgument
 from harness.cli.progress import bars
 from harness.folders import require_same
 from harness.splits import draw, subjects_of
+from harness.splits.lock import Policy
 from harness.store import CaseStore
 
 REPORT = "audit.json"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from evaluator.contract import Name
+from evaluator.documents.base import Name
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import StatedTrack, load_challenge, require_track
 from harness.cli.app import app, out, print_json

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from evaluator.contract import RANKED, CountedModel, GateVerdict, MetricSummary, Scores
-from evaluator.groups import CLASSES, SIZES
+from evaluator.documents.inference import CountedModel, GateVerdict
+from evaluator.documents.scores import RANKED, MetricSummary, Scores
+from evaluator.scoring.groups import CLASSES, SIZES
 from harness.cli.app import out
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.random import RandomState
 from pydantic import Field
 
-from evaluator.contract import Contract, Label, read, write
+from evaluator.documents.base import Contract, Label, read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from evaluator.progress import Progress, quiet

@@ -19,11 +19,12 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.contract import Digest, Report, SealedBundle, Submission, read
+from evaluator.documents.base import Digest, read
+from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.files import disk_errors
 from evaluator.progress import Progress
-from harness.challenge import StatedTrack, require_track
+from harness.challenge import require_track
 from harness.evaluation.report import build_report
 from harness.evaluation.stages import (
     EvaluateSettings,
@@ -36,10 +37,12 @@ from harness.execution.inputs import Input, bundle_input, offer
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import provenance_path, trained_here
+from harness.ledger.report import Report
 from harness.sandbox.cached import AGAIN, Context, stage_key
 from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
+from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 from harness.submission import read_submission, take
 
@@ -70,7 +73,7 @@ class EvaluateSubmission:
 
     def __post_init__(self) -> None:
         """Refuse a track that challenge.yaml does not declare so."""
-        stated = StatedTrack.of(self.sealed)
+        stated = self.sealed.stated_track
         require_track(self.environment.challenge, stated, self.bundle.path)
 
     @classmethod

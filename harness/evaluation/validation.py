@@ -21,23 +21,16 @@ from pathlib import Path
 import numpy as np
 import pyrage
 
-from evaluator.contract import (
-    Digest,
-    GateVerdict,
-    GroupScores,
-    MetricSummary,
-    Scores,
-    SealedIndex,
-    Submission,
-    TrainingBundle,
-    read,
-    write,
-)
+from evaluator.documents.base import Digest, read, write
+from evaluator.documents.inference import GateVerdict
+from evaluator.documents.scores import GroupScores, MetricSummary, Scores
+from evaluator.documents.sealed import SealedIndex
+from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
-from harness.challenge import StatedTrack, require_track
+from harness.challenge import require_track
 from harness.evaluation.evaluate import submission_input
 from harness.evaluation.stages import (
     EvaluateSettings,
@@ -52,6 +45,7 @@ from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.folders import let_all_read
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import StageName
+from harness.sealing.documents import TrainingBundle
 from harness.sealing.training import TrainingSet
 from harness.submission import read_submission, take
 
@@ -88,7 +82,7 @@ class ValidateSubmission:
 
     def __post_init__(self) -> None:
         """Refuse a track that challenge.yaml does not declare so."""
-        stated = StatedTrack.of(self.training)
+        stated = self.training.stated_track
         require_track(self.environment.challenge, stated, self.bundle.path)
 
     @classmethod

@@ -20,18 +20,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from evaluator.contract import (
-    Contract,
-    Digest,
-    GroupScores,
-    MetricSummary,
-    Name,
-    Report,
-    Runtime,
-    Title,
-)
-from harness.challenge import About, Challenge, StatedTrack, require_track
+from evaluator.documents.base import Contract, Digest, Name, Title
+from evaluator.documents.inference import Runtime
+from evaluator.documents.scores import GroupScores, MetricSummary
+from harness.challenge import About, Challenge, require_track
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
+from harness.ledger.report import Report, RunnerName, Status
 from harness.ranking.document import (
     RankedSubmission,
     Scheme,
@@ -41,6 +35,7 @@ from harness.ranking.document import (
 )
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
+from harness.sealing.documents import LabelAccess
 
 
 class Row(Contract):
@@ -51,7 +46,7 @@ class Row(Contract):
     ranked: RankedSubmission | None = None  # null where not ranked, or the track has no ranking
     team: Title
     method: Title
-    status: Literal["complete", "incomplete"]
+    status: Status
     groups: dict[str, GroupScores]
     true_negatives: int
     invalid: int
@@ -59,9 +54,9 @@ class Row(Contract):
     parameters: int  # of the largest of its models, counted
     gmacs: float | None  # of the largest; null where one could not be counted
     runtime: Runtime
-    labels: Literal["public", "private"]
+    labels: LabelAccess
     trained_here: bool
-    runner: Literal["docker", "process"]
+    runner: RunnerName
     entry: int
     entry_digest: Digest
     recorded: Instant  # when the entry was
@@ -145,9 +140,8 @@ def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
         BusbenchError: `challenge-invalid`, naming the first entry that contradicts it.
     """
     for entry in ledger.reports:
-        require_track(
-            challenge, StatedTrack.of(entry.report), f"Entry {entry.number} of the ledger"
-        )
+        where = f"Entry {entry.number} of the ledger"
+        require_track(challenge, entry.report.stated_track, where)
 
 
 def rank(

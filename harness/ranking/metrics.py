@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evaluator.contract import RANKED, MetricSummary
+from evaluator.documents.scores import RANKED, MetricSummary
 from evaluator.metrics import METRICS as DEFINED
 
 MISSING = "–"

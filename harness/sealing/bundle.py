@@ -11,24 +11,17 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from evaluator.contract import (
-    Name,
-    SealedBundle,
-    SealedCase,
-    SealedIndex,
-    SplitLock,
-    TrainingBundle,
-    read,
-    write,
-)
+from evaluator.documents.base import Name, read, write
+from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
 from harness.folders import let_all_read, require_same, whole_folder
+from harness.sealing.documents import LabelAccess, SealedBundle, TrainingBundle
 from harness.splits import FrozenSplit
+from harness.splits.lock import SplitLock
 from harness.store import CaseStore
 
 REMEDY = "Seal the split again with `busbench seal` into a new folder."
@@ -90,7 +83,7 @@ def seal(
     out: Path,
     *,
     track: Name | None = None,
-    labels: Literal["public", "private"] = "public",
+    labels: LabelAccess = "public",
     consistency: bool = True,
     progress: Progress = quiet,
 ) -> Bundles:
@@ -222,7 +215,7 @@ def _write_sealed(
     split: FrozenSplit,
     recipients: Recipients,
     track: Name,
-    labels: Literal["public", "private"],
+    labels: LabelAccess,
     consistency: bool,
 ) -> None:
     lock = split.lock

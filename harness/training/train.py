@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.contract import Digest, Submission, TrainingBundle, read
+from evaluator.documents.base import Digest, read
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
 from evaluator.progress import Progress
-from harness.challenge import StatedTrack, require_track
+from harness.challenge import require_track
 from harness.execution.inputs import Input
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
@@ -30,6 +31,7 @@ from harness.sandbox.images import sources_digest
 from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
 from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import StageName
+from harness.sealing.documents import TrainingBundle
 from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_submission, take
 
@@ -63,7 +65,7 @@ class TrainImage:
 
     def __post_init__(self) -> None:
         """Refuse a track that challenge.yaml does not declare so."""
-        stated = StatedTrack.of(self.facts)
+        stated = self.facts.stated_track
         require_track(self.environment.challenge, stated, self.bundle.path)
 
     @property

@@ -9,8 +9,8 @@ from itertools import accumulate
 from typing import get_args
 from unicodedata import east_asian_width
 
-from evaluator.contract import Label
-from evaluator.groups import SIZES
+from evaluator.documents.base import Label
+from evaluator.scoring.groups import SIZES
 from harness.ranking import Row, Track
 from harness.ranking.metrics import MISSING
 from harness.ranking.names import xml

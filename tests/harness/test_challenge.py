@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluator.contract import Submission, read, write
+from evaluator.documents.base import read, write
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from harness.audit import audit
 from harness.challenge import Challenge, Track, load_challenge
