@@ -12,7 +12,7 @@ from tests.support import ROOT
 BUDGETS = [
     pytest.param("harness", 17_100, id="harness"),
     pytest.param("evaluator", 6_300, id="evaluator"),
-    pytest.param("reference_models", 4_700, id="reference_models"),
+    pytest.param("reference_models", 4_650, id="reference_models"),
     pytest.param("benchmarks", 1_550, id="benchmarks"),
 ]
 
