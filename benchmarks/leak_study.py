@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.timing import head, row
-from evaluator.contract import Policy
 from harness.audit import AuditReport, Kind, Verdict, audit, connected_groups, judge, read_splits
 from harness.cli.progress import bars
 from harness.prepare import prepare
 from harness.splits import draw, subjects_of
+from harness.splits.lock import Policy
 from harness.store import CaseStore
 
 FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA", "bus-uclm": "BUS-UCLM"}

@@ -12,26 +12,14 @@ import pyrage
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from evaluator.contract import (
-    Consistency,
-    CountedModel,
-    GateVerdict,
-    GroupScores,
-    InputSpec,
-    MetricSummary,
-    ModelFile,
-    OutputSpec,
-    Provenance,
-    Report,
-    Runtime,
-    Scores,
-    SealedCase,
-    SealedIndex,
-    Submission,
-    write,
-)
+from evaluator.documents.base import write
+from evaluator.documents.inference import CountedModel, GateVerdict, Measured, Runtime
+from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Scores
+from evaluator.documents.sealed import SealedCase, SealedIndex
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
 from evaluator.sealed import seal_archive
+from harness.ledger.report import Provenance, Report
 from harness.store import png_bytes
 
 DIGEST = "0" * 64
@@ -51,7 +39,7 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
     consistency = Consistency.model_validate(
         {
             "cases": 30,
-            "moved": {"dice": summary(MEANS["dice"] - gap)},
+            "transformed": {"dice": summary(MEANS["dice"] - gap)},
             "gap": {"dice": summary(gap)},
         }
     )
@@ -92,11 +80,15 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
             backend_version="1.23.0",
             provider="CPUExecutionProvider",
             device="cpu",
-            device_name="Some CPU",
             threads=2,
-            batch_size=1,
-            latency_ms=12.5,
-            repeated_cases=8,
+            measured=Measured(
+                device_name="Some CPU",
+                latency_ms=1.0,
+                batch_sizes=(1,) * 5,
+                batch_dependent=(),
+                repeated_cases=8,
+                peak_memory_mb=200,
+            ),
         ),
         provenance=Provenance(
             submission_sha256=sha256_bytes(method.encode()),

@@ -37,12 +37,12 @@ from PIL import Image
 
 from benchmarks.made import echo, seal_images
 from benchmarks.timing import head, machine, row, seconds
-from evaluator.backends import InferSettings, open_model
-from evaluator.contract import OutputSpec
-from evaluator.preprocessing import to_input
+from evaluator.documents.submission import OutputSpec
+from evaluator.inference.backends import InferSettings, open_model
+from evaluator.inference.preprocessing import to_input
+from evaluator.inference.speed import measure
+from evaluator.inference.sweep import Sweep
 from evaluator.sealed import open_sealed
-from evaluator.speed import measure
-from evaluator.sweep import Sweep
 from harness.datasets import phantom
 from reference_models.export import export_network
 from reference_models.networks import build
@@ -56,7 +56,7 @@ Way = Callable[[], object]
 CHILD = """
 import sys
 from evaluator.__main__ import main
-from evaluator.hardware import peak_memory
+from evaluator.inference.hardware import peak_memory
 status = main()
 print("peak", peak_memory())
 sys.exit(status)
@@ -73,7 +73,14 @@ def ways(name: str, folder: Path, pngs: list[Path], threads: int) -> dict[str, W
     model = open_model(made.submission_folder / "0.onnx", InferSettings(threads=threads))
     batch_size = measure(model, made.submission.input, "auto").batch_size
     inputs = np.stack([to_input(image, made.submission.input) for image in images])
-    sweep = Sweep(model, "0.onnx", made.submission, made.images, batch_size, 1)
+    sweep = Sweep(
+        model=model,
+        file="0.onnx",
+        submission=made.submission,
+        images=made.images,
+        batch_size=batch_size,
+        helpers=1,
+    )
 
     def bare() -> None:
         for start in range(0, len(inputs), batch_size):

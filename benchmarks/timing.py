@@ -11,7 +11,7 @@ from importlib.metadata import version
 from statistics import median
 from typing import TypeVar
 
-from evaluator.hardware import device_name
+from evaluator.inference.hardware import device_name
 
 Input = TypeVar("Input")
 Clock = Callable[[], float]

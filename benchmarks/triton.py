@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.timing import head, interleaved, machine, row
-from evaluator.backends import InferSettings, Model, open_model
-from evaluator.backends.triton_server import TritonOptions
+from evaluator.inference.backends import InferSettings, Model, TritonOptions, open_model
 from reference_models.export import export_network
 from reference_models.networks import build
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ci.git import REGULAR, Change, Repository, refused
 from ci.lfs import Pointer, parse_pointer
 from ci.proposal import FILE, MANIFEST, TEAMS, Proposal, Team, Teams
-from evaluator.contract import parse
+from evaluator.documents.base import parse
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from harness.challenge import Challenge, load_challenge

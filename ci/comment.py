@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluator.contract import Title
+from evaluator.documents.base import Title
 from evaluator.errors import CODES, BusbenchError, Fault
 from harness.quotas import Feedback
 from harness.ranking.names import markdown

@@ -12,16 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from evaluator.contract import (
-    MAX_FOLDS,
-    Contract,
-    InputSpec,
-    ModelFile,
-    Name,
-    OutputSpec,
-    Submission,
-    Title,
-)
+from evaluator.documents.base import MAX_FOLDS, Contract, Name, Title
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from harness.quotas.policy import one_spelling
 

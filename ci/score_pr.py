@@ -20,7 +20,7 @@ from ci.comment import refusal, result
 from ci.git import COMMIT, Repository, refused
 from ci.scoring import Machine, score
 from ci.state import State
-from evaluator.contract import write
+from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from harness.challenge import load_challenge

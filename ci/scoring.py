@@ -17,14 +17,16 @@ from ci.git import Repository, refused
 from ci.lfs import parse_pointer, stored_object
 from ci.proposal import Image, Onnx, Proposal
 from ci.state import State
-from evaluator.contract import Digest, ModelFile, Name, Submission, Title, write
+from evaluator.documents.base import Digest, Name, Title, write
+from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes
+from evaluator.files import canonical_json, disk_errors, sha256_bytes
 from evaluator.progress import quiet
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.execution import Chain, ExecutionEnvironment, Serial, run_chains
 from harness.execution.inputs import Input
+from harness.locking import locked
 from harness.quotas import HandedIn
 from harness.quotas.recording import Accepted, LedgerRecorder
 from harness.sandbox import DockerRunner

@@ -1,13 +1,20 @@
-# The evaluator's images: COMPONENT is `infer` (gate and inference: ONNX, no labels), `infer-gpu` (the same
-# with CUDA and cuDNN) or `score` (metrics, no ONNX). Build from the project's root, for example:
+# The evaluator's images: COMPONENT is `infer` (gate and inference: ONNX, no labels), `infer-gpu`
+# (inference with CUDA and cuDNN) or `score` (metrics, no ONNX). Build from the project's root:
 #   docker build -f containers/evaluator.Dockerfile --build-arg COMPONENT=score -t busbench/score .
 ARG BASE_IMAGE=python:3.11-slim-bookworm
+# Only the component's own modules go on to the image.
+FROM ${BASE_IMAGE} AS sources
+ARG COMPONENT
+COPY containers/select.sh containers/sources.txt /build/containers/
+COPY evaluator /build/evaluator
+RUN sh /build/containers/select.sh "${COMPONENT}" /build /app
+
 FROM ${BASE_IMAGE}
 ARG COMPONENT
 COPY containers/wheelhouse /build/wheelhouse
 COPY containers/install.sh containers/locks/${COMPONENT}.txt /build/
 RUN sh /build/install.sh /build/${COMPONENT}.txt && rm -rf /build
-COPY evaluator /app/evaluator
+COPY --from=sources /app /app
 # The metrics' compiled loops are cached now, since the container cannot write them later, and for
 # any processor, since the image may move.
 ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CPU_NAME=generic

@@ -22,7 +22,14 @@ COMPONENTS = {
     "triton": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML", TRITON),
     "score": ("numpy", "numba", "Pillow", "pyarrow", "pydantic", "pyrage", "PyYAML", "scipy"),
     "participant": (
-        *("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "PyYAML", "safetensors", "torch"),
+        "numpy",
+        "onnx",
+        "onnxruntime",
+        "Pillow",
+        "pydantic",
+        "PyYAML",
+        "safetensors",
+        "torch",
     ),
 }
 TORCH = "torch==2.13.0"  # exact, so that pip keeps to the build it finds first

@@ -1,8 +1,13 @@
-# The infer component with a Triton server in it: evaluator, client and server in one image, because the
+# Inference with a Triton server in it: evaluator, client and server in one image, because the
 # container that sees the test images has no network. Run with `tritonserver` as its entry point, it
 # is the server alone. Build from the project's root:
 #   docker build -f containers/triton.Dockerfile -t busbench/triton .
 ARG BASE_IMAGE=python:3.11-slim-bookworm
+FROM ${BASE_IMAGE} AS sources
+COPY containers/select.sh containers/sources.txt /build/containers/
+COPY evaluator /build/evaluator
+RUN sh /build/containers/select.sh triton /build /app
+
 FROM ${BASE_IMAGE}
 COPY containers/wheelhouse /build/wheelhouse
 COPY containers/triton /build/triton
@@ -18,7 +23,7 @@ RUN if ls /build/wheelhouse/*.whl >/dev/null 2>&1; then \
     fi && \
     PYTHON=python sh /build/triton/install.sh /opt/triton && \
     ln -s /opt/triton/bin/tritonserver /usr/local/bin/ && rm -rf /build
-COPY evaluator /app/evaluator
+COPY --from=sources /app /app
 ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "evaluator"]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluator.contract import Contract
+from evaluator.documents.base import Contract
 from evaluator.errors import CODES, Fault
 
 DOCS = Path(__file__).resolve().parent
@@ -22,7 +22,7 @@ sys.path.append(str(DOCS.parent))  # `ci` is not installed with the other packag
 NOTE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
 # Imported for the documents that they declare; others need an extra, or run something.
 DECLARE = {
-    "evaluator": {"contract"},
+    "evaluator": {"documents"},
     "harness": {
         "audit",
         "challenge",

@@ -1,11 +1,11 @@
 """The evaluator: everything that runs inside the evaluator's containers.
 
-File contracts, the gate for ONNX files, preprocessing, inference backends, metrics and scoring.
-It imports no other component.
+Documents, the gate for ONNX files, preprocessing, inference backends, metrics and scoring.
+It imports no other package of the project.
 """
 
 import os
 
-# ONNX Runtime's official builds report to their maker, models' names included, unless told not to
+# ONNX Runtime's official builds report to their maker, models' names included, unless this is set
 # before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,18 +1,18 @@
-"""Does a network look at the picture, or does it know it? The consistency pass.
+"""The consistency pass: every test image is scored as it is, and transformed.
 
-Every test image is scored twice: as it is, and moved, that is cut to a window and perhaps mirrored.
-Nothing is resampled and nothing is invented: a moved image holds pixels of the original alone, its
-mask the very same pixels of the mask, so the labels stay exact to the pixel. Cutting shifts the
-lesion, and since a network resizes what it gets to its own input, it scales it as well.
+A transformed image is a window of the original, perhaps mirrored. Nothing is resampled and nothing
+is invented: its pixels are pixels of the original, its mask the very same pixels of the mask, so
+the labels stay exact. Cutting shifts the lesion, and since a network resizes what it gets to its
+own input, it scales it as well.
 
 Where and how is drawn from a secret seed and the case, by HMAC-SHA256 and whole numbers: infer
-(images, no labels) and score (labels, no images) come to the same, in any order and with any
-library, and nobody without the seed can prepare for it. The window is drawn without looking at
-anything but the size of the image, so a lesion may be cut; it is then scored on what is left of it.
+(images, no labels) and score (labels, no images) draw the same, in any order and with any library,
+and nobody without the seed can prepare for it. The window is drawn from the size of the image
+alone, so a lesion may be cut; it is then scored on what is left of it.
 
-A network that segments loses little, one that recognises the picture loses more: the **consistency
-gap** is plain minus moved. It is taken over the lesion cases that keep at least `KEPT_LESION` of
-their lesion, case by case.
+A network that segments loses little, one that has stored the test images loses more: the
+**consistency gap** is plain minus transformed. It is taken case by case, over the lesion cases
+that keep at least `KEPT_LESION` of their lesion.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.contract import Digest, SealedCase
+from evaluator.documents.base import Digest
+from evaluator.documents.sealed import SealedCase
 
 KEPT_SIDE = (80, 92)  # percent of each side that a window keeps, inclusive
-KEPT_LESION = 0.5  # of a lesion's pixels; a smaller rest says more of the cut than of the network
+KEPT_LESION = 0.5  # of a lesion's pixels; the score of a smaller rest depends on the cut
 Pixels = TypeVar("Pixels", np.uint8, np.bool_)
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A window into a picture, in its pixels, and whether it is mirrored left to right."""
+    """A window into an image, in its pixels, and whether it is mirrored left to right."""
 
     top: int
     left: int
@@ -53,7 +54,7 @@ def draw(seed: Digest, case_id: str, height: int, width: int) -> Transform:
         left=_pick(0, width - new_width, chances[3]),
         height=new_height,
         width=new_width,
-        mirrored=bool(chances[0] & 1),  # the lowest bit, which the side's length does not feel
+        mirrored=bool(chances[0] & 1),  # the lowest bit, which does not change the side's length
     )
 
 
@@ -68,18 +69,18 @@ def _pick(low: int, high: int, chance: int) -> int:
     return low + (chance * (high - low + 1) >> 64)
 
 
-def move(picture: NDArray[Pixels], transform: Transform) -> NDArray[Pixels]:
-    """An image or mask (H, W) moved, (transform.height, transform.width)."""
+def transform_pixels(pixels: NDArray[Pixels], transform: Transform) -> NDArray[Pixels]:
+    """The window of an image or mask (H, W): (transform.height, transform.width)."""
     rows = slice(transform.top, transform.top + transform.height)
     columns = slice(transform.left, transform.left + transform.width)
-    window = picture[rows, columns]
+    window = pixels[rows, columns]
     return np.ascontiguousarray(window[:, ::-1] if transform.mirrored else window)
 
 
-def move_case(
-    seed: Digest, case: SealedCase, picture: NDArray[Pixels]
+def transform_case(
+    seed: Digest, case: SealedCase, pixels: NDArray[Pixels]
 ) -> tuple[SealedCase, NDArray[Pixels]]:
-    """A case with its image or mask (H, W), both moved: the case tells the moved size."""
+    """A case and its image or mask (H, W), transformed; the case has the new size."""
     transform = draw(seed, case.case_id, case.height, case.width)
-    moved = replace(case, height=transform.height, width=transform.width)
-    return moved, move(picture, transform)
+    resized = replace(case, height=transform.height, width=transform.width)
+    return resized, transform_pixels(pixels, transform)

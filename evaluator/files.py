@@ -1,9 +1,8 @@
-"""How bytes reach the disk and get their names: atomic writes, digests, canonical JSON."""
+"""Files: atomic writes, digests, canonical JSON."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -13,9 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from evaluator.errors import BusbenchError, Code
 
@@ -31,25 +27,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def sha256_pixels(array: NDArray[Any]) -> str:
-    """SHA-256 of a 2-D image's shape and pixels (uint8, or bool taken as 0/1).
-
-    Independent of how the file was encoded, so that two encodings of one picture agree.
-    """
-    height, width = array.shape
-    header = f"{height}x{width}:".encode()
-    return sha256_bytes(header + np.ascontiguousarray(array, dtype=np.uint8).tobytes())
-
-
 def canonical_json(value: Any) -> bytes:
-    """The one way `value` is written where bytes are hashed or signed: sorted keys, no blanks."""
+    """The one way `value` is written where bytes are hashed or signed: sorted keys, no spaces."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
 
 
 def pretty_pieces(value: Any, default: Callable[[Any], Any] | None = None) -> Iterator[bytes]:
-    """JSON for people, piece by piece: sorted keys, two blanks, a final newline.
+    """JSON for people, piece by piece: sorted keys, two spaces, a final newline.
 
     Args:
         default: makes plain what JSON does not know, when its turn comes.
@@ -64,14 +50,14 @@ def pretty_pieces(value: Any, default: Callable[[Any], Any] | None = None) -> It
 
 def pretty_json(value: Any) -> bytes:
     """What `pretty_pieces` gives, in one."""
-    text = io.BytesIO()  # to join them would hold every piece of a long document at once
+    text = io.BytesIO()  # joining them would keep every piece of a long document at once
     text.writelines(pretty_pieces(value))
     return text.getvalue()
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's complaints about `path` into one sentence with a remedy."""
+    """Turn the operating system's errors about `path` into one sentence with a remedy."""
     try:
         yield
     except OSError as error:
@@ -82,48 +68,6 @@ def disk_errors(path: Path) -> Iterator[None]:
                 "Free some space or choose another folder, then run the same command again.",
             ) from error
         raise
-
-
-@contextmanager
-def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock file `path` for one process or thread at a time; it is removed at the end.
-
-    The kernel releases the lock of a process that dies, however it dies.
-
-    Args:
-        waiting: called once where another process or thread has the lock now.
-
-    Raises:
-        BusbenchError: where the folder cannot be written, see `disk_errors`.
-    """
-    descriptor = _open_locked(path, waiting)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)  # still locked, so whoever waits for it makes another
-        os.close(descriptor)
-
-
-def _open_locked(path: Path, waiting: Callable[[], None]) -> int:
-    while True:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _is_open_as(descriptor, path):
-            return descriptor
-        os.close(descriptor)  # the last process to have it removed the file
-
-
-def _is_open_as(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:

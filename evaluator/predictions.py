@@ -1,7 +1,7 @@
 """Predicted masks on disk: bit-packed, one file a model, data only.
 
 `infer` writes them; `score` parses them as hostile data: everything is bounded and checked before
-a pixel is read. The layout is told in `contract.Predictions`.
+a pixel is read. The layout is described in `documents.predictions.Predictions`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.contract import Digest, PredictedCase, Predictions, read
+from evaluator.documents.base import Digest, read
+from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 
-DOCUMENT = "predictions.json"
+DOCUMENT, RUNTIME = "predictions.json", "runtime.json"
 REMEDY = "Evaluate the submission again; predictions are written by the infer stage only."
 
 
-def bits_file(fold: int | None, moved: bool = False) -> str:
-    """The name of the packed masks of one fold's model, on the images as they are or moved."""
+def bits_file(fold: int | None, transformed: bool = False) -> str:
+    """The name of the packed masks of one fold's model, on the plain or transformed images."""
     name = "all" if fold is None else str(fold)
-    return f"fold-{name}.moved.bits" if moved else f"fold-{name}.bits"
+    return f"fold-{name}.transformed.bits" if transformed else f"fold-{name}.bits"
 
 
 def packed_bytes(height: int, width: int) -> int:
@@ -40,8 +41,8 @@ def open_predictions(folder: Path) -> Predictions:
     """Read and check the document and the sizes of the files beside it.
 
     Raises:
-        BusbenchError: `predictions-invalid` where an id or a fold stands twice, a file is missing,
-            a link, not of the size that its cases need, or of another digest than told.
+        BusbenchError: `predictions-invalid` where an id or a fold is given twice, a file is
+            missing, a link, not of the size that its cases need, or of another digest.
     """
     path = folder / DOCUMENT
     if not _is_regular(path):
@@ -49,15 +50,16 @@ def open_predictions(folder: Path) -> Predictions:
     document = read(Predictions, path, Code.PREDICTIONS_INVALID, REMEDY)
     for what, values in (
         ("case id", [case.case_id for case in document.cases]),
-        ("moved case id", [case.case_id for case in document.moved]),
+        ("transformed case id", [case.case_id for case in document.transformed]),
         ("fold", document.folds),
     ):
         if len(set(values)) != len(values):
             raise _refused(f"{path} names a {what} twice")
     for fold in document.folds:
         _check_masks(folder / bits_file(fold), document.cases, document.masks)
-        if document.moved:
-            _check_masks(folder / bits_file(fold, moved=True), document.moved, document.masks)
+        if document.transformed:
+            path = folder / bits_file(fold, transformed=True)
+            _check_masks(path, document.transformed, document.masks)
     return document
 
 
@@ -65,7 +67,7 @@ def _check_masks(path: Path, cases: Sequence[PredictedCase], digests: Mapping[st
     expected = sum(packed_bytes(case.height, case.width) for case in cases)
     if not _is_regular(path) or path.stat().st_size != expected:
         raise _refused(f"{path} is not a file of {expected} bytes")
-    if digests and digests.get(path.name) != sha256_file(path):
+    if digests.get(path.name) != sha256_file(path):
         raise _refused(f"{path} is not the file that was predicted")
 
 

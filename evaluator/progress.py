@@ -1,4 +1,4 @@
-"""How long work tells where it stands, across process and container walls.
+"""Progress of long work, reported across process and container boundaries.
 
 A function that takes long accepts `progress: Progress = quiet`. In a container the callback is
 `print_line`; the harness reads those lines from the log with `parse_line` and draws a bar.

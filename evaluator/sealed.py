@@ -20,7 +20,8 @@ import pyrage
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluator.contract import MAX_SIDE, SealedCase, SealedIndex, parse
+from evaluator.documents.base import MAX_SIDE, parse
+from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 
@@ -33,8 +34,8 @@ def seal_archive(index: SealedIndex, files: Iterable[bytes], recipient: str) -> 
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         # what a component may not know is left out: nulls would be half of a long index
-        told = index.model_dump(mode="json", by_alias=True, exclude_none=True)
-        _add(archive, INDEX, canonical_json(told))
+        known = index.model_dump(mode="json", by_alias=True, exclude_none=True)
+        _add(archive, INDEX, canonical_json(known))
         for case, data in zip(index.cases, files, strict=True):
             _add(archive, case.file, data)
     return bytes(pyrage.encrypt(plain.getvalue(), [pyrage.x25519.Recipient.from_str(recipient)]))
@@ -53,7 +54,7 @@ def read_identity(path: Path) -> pyrage.x25519.Identity:
     except (OSError, ValueError, pyrage.IdentityError) as error:
         raise BusbenchError(
             Code.KEYS_INVALID,
-            f"{path} holds no age identity that can be read.",
+            f"{path} has no age identity that can be read.",
             "Give the key folder that `busbench keys new` made.",
         ) from error
 

@@ -9,11 +9,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evaluator.contract import Contract, Name, Title, read
+from evaluator.documents.base import Contract, Name, Title, read
+from evaluator.documents.scores import Ranked
 from evaluator.errors import Code
 
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
-Ranked = Literal["dice", "iou", "hd95"]
 Step = Annotated[float, Field(gt=0)]
 BASE_IMAGE = "python:3.11-slim-bookworm"
 

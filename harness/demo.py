@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.contract import GateVerdict, Submission
+from evaluator.documents.inference import GateVerdict
+from evaluator.documents.submission import Submission
 from evaluator.progress import Progress
 from harness.audit import audit
 from harness.datasets import phantom

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 import harness
-from evaluator.contract import Contract, Digest, Name, read
+from evaluator.documents.base import Contract, Digest, Name, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, sha256_file
 from evaluator.progress import Progress, quiet

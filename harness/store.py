@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from evaluator.contract import CaseId, Contract, Digest, Label, Name, read, write
+from evaluator.documents.base import CaseId, Contract, Digest, Label, Name, read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import (
     canonical_json,
     disk_errors,
     sha256_bytes,
-    sha256_pixels,
     write_atomically,
 )
 
@@ -238,3 +237,13 @@ def _describe(dataset: str, cases: tuple[Case, ...]) -> StoreInfo:
         patients=len(patients) or None,
         digest=rows_digest(cases),
     )
+
+
+def sha256_pixels(array: NDArray[Any]) -> str:
+    """SHA-256 of a 2-D image's shape and pixels (uint8, or bool taken as 0/1).
+
+    Independent of how the file was encoded, so that two encodings of one image agree.
+    """
+    height, width = array.shape
+    header = f"{height}x{width}:".encode()
+    return sha256_bytes(header + np.ascontiguousarray(array, dtype=np.uint8).tobytes())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from evaluator.contract import Submission, read
+from evaluator.documents.base import read
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
 

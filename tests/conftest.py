@@ -14,7 +14,7 @@ from docker.errors import DockerException
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from evaluator.hardware import device_name
+from evaluator.inference.hardware import device_name
 from tests.support import ROOT, absent
 
 REAL_DATA = ROOT.parent / "shared" / "data"

@@ -4,19 +4,8 @@ Static rules first, on the parsed file alone; then a first load in a process tha
 `inspect` is the whole gate; `RULES` is the table of what it demands.
 """
 
-from evaluator.gate.counting import Counted, count
-from evaluator.gate.findings import Finding, GateRefused
 from evaluator.gate.inspection import inspect
-from evaluator.gate.limits import GateLimits
 from evaluator.gate.rules import RULES, Rule
+from evaluator.gate.subject import Finding, GateLimits, GateRefused
 
-__all__ = [
-    "RULES",
-    "Counted",
-    "Finding",
-    "GateLimits",
-    "GateRefused",
-    "Rule",
-    "count",
-    "inspect",
-]
+__all__ = ["RULES", "Finding", "GateLimits", "GateRefused", "Rule", "inspect"]

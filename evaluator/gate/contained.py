@@ -1,4 +1,4 @@
-"""How did a process end that opened a hostile file? It is started, watched and, if need be, killed.
+"""A process that opens a hostile file: started, watched and, if need be, killed.
 
 The process puts CPU, memory and file limits on itself; the wall clock is kept here. It gets a bare
 environment, an empty working folder and pipes no wider than a report.
@@ -33,7 +33,7 @@ SHAPING, LOADING = "while its shapes were inferred", "while it was loaded"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a contained process ended, in its own words and the system's."""
+    """How a contained process ended, by its own report and the system's."""
 
     stage: str  # the last one it reported
     said: dict[str, str]  # refused, failed, done -> text
@@ -42,7 +42,9 @@ class Outcome:
     errors: str  # the end of its standard error
 
 
-def run_contained(task: str, options: dict[str, str], seconds: float, data: bytes = b"") -> Outcome:
+def run_contained(
+    task: str, options: dict[str, str], seconds: float, *, data: bytes = b""
+) -> Outcome:
     """Run one task of `evaluator.gate.probe` to whatever end.
 
     Args:

@@ -1,4 +1,4 @@
-"""Does the model load and run? What the contained processes are asked, and what their ends mean.
+"""The first load of a model: what the contained processes are asked, and what their ends mean.
 
 Two processes a model: one infers shapes and so the cost, one loads and runs it as inference will.
 `explain` decides; it is pure, and its tables name every end that a process can come to.
@@ -14,12 +14,12 @@ from typing import NamedTuple
 from onnx import ModelProto
 from pydantic import ValidationError
 
-from evaluator.contract import Submission
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
-from evaluator.gate.findings import Finding, label
-from evaluator.gate.limits import GateLimits
 from evaluator.gate.macs import Cost, lighten
+from evaluator.gate.subject import Finding, GateLimits
+from evaluator.gate.survey import label
 
 # What a contained process may be refused for: code, what was demanded.
 SENTENCES: dict[str, str] = {
@@ -106,7 +106,7 @@ def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Co
     """The model's cost, from a contained process."""
     spec = submission.input
     data = lighten(model, spec.height, spec.width).SerializeToString()
-    outcome = _contained("cost", limits, limits.shape_seconds, {}, data)
+    outcome = _contained("cost", limits, limits.shape_seconds, options={}, data=data)
     verdict = explain(outcome, {"*": _NO_SHAPES})
     if verdict is not None and verdict.code == _NO_SHAPES:
         return Cost(gmacs=None, largest=0)  # whether it runs is for the first load to say
@@ -125,7 +125,7 @@ def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Co
 
 
 def first_load(
-    path: Path, submission: Submission, limits: GateLimits, gmacs: float | None
+    path: Path, submission: Submission, limits: GateLimits, *, gmacs: float | None
 ) -> Verdict | None:
     """Load and run the model once, contained; None where it behaves.
 
@@ -140,15 +140,20 @@ def first_load(
         "input": submission.input.model_dump_json(),
         "output": submission.output.model_dump_json(),
     }
-    outcome = _contained("load", limits, seconds, options)
+    outcome = _contained("load", limits, seconds, options=options)
     return explain(outcome, {LOADING: "G-LOAD", "*": "G-RUN"})
 
 
 def _contained(
-    task: str, limits: GateLimits, seconds: float, options: dict[str, str], data: bytes = b""
+    task: str,
+    limits: GateLimits,
+    seconds: float,
+    *,
+    options: dict[str, str],
+    data: bytes = b"",
 ) -> Outcome:
     caps = {"seconds": repr(seconds), "bytes": str(limits.load_bytes)}
-    return run_contained(task, caps | options, limits.patience * seconds, data)
+    return run_contained(task, caps | options, limits.patience * seconds, data=data)
 
 
 def finding(verdict: Verdict, file: str) -> Finding:

@@ -1,4 +1,4 @@
-"""What shapes does a graph settle on? Its shape arithmetic folded away, its operators made plain.
+"""The shapes that a graph settles on: its shape arithmetic folded, its operators made plain.
 
 ONNX's shape inference follows only some of the arithmetic that exporters write around reshapes, and
 knows none of the quantiser's operators. So ONNX Runtime folds constants first, and each operator of

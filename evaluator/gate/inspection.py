@@ -1,26 +1,28 @@
-"""Does a submission pass? The gate's one public function, from folder to verdict."""
+"""The gate from a submission's folder to the verdict, and its stage."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from onnx import ModelProto
 
-from evaluator.contract import CountedModel, GateVerdict, ModelFile, Submission
-from evaluator.gate.findings import Finding, GateRefused
+from evaluator.documents.base import read, write
+from evaluator.documents.inference import CountedModel, GateVerdict
+from evaluator.documents.submission import ModelFile, Submission
+from evaluator.errors import Code
 from evaluator.gate.first_load import Verdict, finding, first_load, measure
 from evaluator.gate.intake import load
-from evaluator.gate.limits import GateLimits
 from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
-from evaluator.gate.subject import Subject
+from evaluator.gate.subject import Finding, GateLimits, GateRefused, Subject
 from evaluator.gate.survey import DEFAULT_DOMAINS, survey
-
-DEFAULT_LIMITS = GateLimits()
 
 
 def inspect(
-    folder: Path, submission: Submission, limits: GateLimits = DEFAULT_LIMITS
+    folder: Path,
+    submission: Submission,
+    limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
 ) -> GateVerdict:
     """Check every declared model file of a submission.
 
@@ -37,7 +39,7 @@ def inspect(
     findings: list[Finding] = []
     counted: list[CountedModel] = []
     for declared in submission.models:
-        outcome = _inspect_one(folder, declared, submission, limits)
+        outcome = _inspect_one(folder, declared, submission, limits=limits)
         if isinstance(outcome, CountedModel):
             counted.append(outcome)
         else:
@@ -48,7 +50,7 @@ def inspect(
 
 
 def _inspect_one(
-    folder: Path, declared: ModelFile, submission: Submission, limits: GateLimits
+    folder: Path, declared: ModelFile, submission: Submission, *, limits: GateLimits
 ) -> CountedModel | list[Finding]:
     model = load(folder, declared, limits)
     if not isinstance(model, ModelProto):
@@ -63,7 +65,7 @@ def _inspect_one(
     del model, seen  # the next process needs the memory
     if isinstance(cost, Verdict):
         return [finding(cost, declared.file)]
-    verdict = first_load(folder / declared.file, submission, limits, cost.gmacs)
+    verdict = first_load(folder / declared.file, submission, limits, gmacs=cost.gmacs)
     if verdict is not None:
         return [finding(verdict, declared.file)]
     return CountedModel(
@@ -74,3 +76,17 @@ def _inspect_one(
         parameters=values,
         gmacs=cost.gmacs,
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command line of the stage."""
+    for name in ("submission", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check a submission's files before any runtime sees them."""
+    remedy = "Compare it with submission_template/submission.yaml."
+    path = args.submission / "submission.yaml"
+    submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy)
+    write(inspect(args.submission, submission), args.out / "gate.json")

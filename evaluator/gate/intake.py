@@ -1,4 +1,4 @@
-"""Are the declared files the ones that lie in the folder, and can they be read at all?"""
+"""Reading of the declared files: the ones in the folder, bounded, hashed and parsed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
-from evaluator.contract import ModelFile
+from evaluator.documents.submission import ModelFile
 from evaluator.files import sha256_bytes
-from evaluator.gate.findings import Finding
-from evaluator.gate.limits import GateLimits
+from evaluator.gate.subject import Finding, GateLimits
 from evaluator.gate.wire import Oddity, oddities
 
 _ORT_MAGIC = slice(4, 8), b"ORTM"  # the flatbuffer identifier of ONNX Runtime's own format
@@ -27,7 +26,7 @@ SENTENCES: dict[str, str] = {
     "G-FORMAT": "The file is a whole ONNX protobuf.",
     "G-FIELDS": "The file is too finely divided for a network.",
     "G-NESTING": "The file nests too deeply for a network.",
-    "G-UNKNOWN-FIELD": "The file holds only fields that this ONNX release knows.",
+    "G-UNKNOWN-FIELD": "The file has only fields that this ONNX release knows.",
     "G-REPEATED-FIELD": "Every single-valued field is given once.",
     "G-TEXT": "Every name is UTF-8.",
 }
@@ -69,7 +68,7 @@ def _parse(data: bytes, limits: GateLimits) -> ModelProto:
     except DecodeError as error:
         raise _Refusal("G-FORMAT", "It cannot be parsed.") from error
     if not model.HasField("graph"):
-        raise _Refusal("G-FORMAT", "It holds no graph.")
+        raise _Refusal("G-FORMAT", "It has no graph.")
     return model
 
 

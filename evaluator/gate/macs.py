@@ -1,4 +1,4 @@
-"""What does a network cost at batch 1: how many multiply-accumulates, and how large a tensor?
+"""The cost of a network at batch 1: multiply-accumulates, and the largest tensor.
 
 Convolutions and matrix products are counted, at the declared input size; branches of `If` both.
 Shapes come from ONNX Runtime and ONNX's shape inference, so this runs only on models that passed
@@ -23,7 +23,7 @@ from onnx import (
 )
 from pydantic import Field
 
-from evaluator.contract import Contract
+from evaluator.documents.base import Contract
 from evaluator.gate.folding import fold
 from evaluator.gate.survey import DEFAULT_DOMAINS
 from evaluator.gate.tensors import elements

@@ -1,4 +1,4 @@
-"""Which operators may a network use? A list of what is allowed, and of what is refused by name.
+"""The operators that may run.
 
 The allowed are deterministic, take and give plain tensors, and end: their work is bounded by the
 size of their inputs. Anything else is refused, so an operator that a later ONNX adds is refused

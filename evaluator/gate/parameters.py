@@ -1,4 +1,4 @@
-"""How many parameters does a graph hold?
+"""The number of parameters of a graph.
 
 The values of float (or quantised) constants that a node uses as weights: not those used as a shape,
 a scale, a limit or a zero point, not the running statistics of BatchNormalization, and no single
@@ -6,7 +6,7 @@ numbers apart from the biases and slopes of layers. For a network of convolution
 norms that is PyTorch's `sum(p.numel() for p in parameters())`, with one difference: an exporter in
 evaluation mode folds BatchNormalization into the convolution before it, so its two values a channel
 vanish (and a convolution without bias gains one a channel). Constant tables that are not learned,
-such as attention masks, cannot be told from weights and count.
+such as attention masks, cannot be distinguished from weights and count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SINGLE: dict[str, tuple[int, ...]] = {
     **dict.fromkeys((*_NORMS, "BatchNormalization"), (1, 2)),
     "MatMul": (0, 1),
 }
-# Inputs that are no weights whatever they hold: operator -> inputs.
+# Inputs that are no weights, whatever their values: operator -> inputs.
 _NEVER: dict[str, tuple[int, ...]] = {
     "BatchNormalization": (3, 4),  # running statistics are buffers
     "Clip": (1, 2),

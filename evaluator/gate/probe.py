@@ -1,7 +1,7 @@
-"""What happens when a model is really opened? The process in which it happens, and which may die.
+"""The process in which a model is really opened, and which may die.
 
 Started by `evaluator.gate.contained`, never imported. It puts limits on itself before it touches
-the model, then tells in one line each how far it came: `stage WHAT`, `refused CODE DETAIL`, `failed
+the model, then prints one line for each step it takes: `stage WHAT`, `refused CODE DETAIL`, `failed
 WHY` or `done JSON`. Nothing is caught here: whatever ends this process is for the parent to judge.
 """
 
@@ -19,11 +19,11 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from evaluator.contract import InputSpec, OutputSpec
+from evaluator.documents.submission import InputSpec, OutputSpec
 from evaluator.gate.contained import LOADING, SHAPING, STARTED
 from evaluator.gate.macs import cost
-from evaluator.outputs import find_trouble
-from evaluator.preprocessing import to_input
+from evaluator.inference.outputs import find_trouble
+from evaluator.inference.preprocessing import to_input
 
 _MAX_FILE_BYTES = 64 << 20  # a folded graph without its large weights, or a report
 _MIXED = 0.1  # of the map's spread: what integer arithmetic over a whole batch may move it
@@ -33,7 +33,7 @@ def _say(word: str, text: str) -> None:
     print(word, " ".join(text.split())[:400], flush=True)
 
 
-def _tell_failure(
+def _report_failure(
     kind: type[BaseException], error: BaseException, _trace: TracebackType | None
 ) -> None:
     _say("failed", f"{kind.__name__}: {error}")
@@ -50,7 +50,7 @@ def _limit(seconds: float, size: int) -> None:
     ):
         _, hard = resource.getrlimit(kind)
         soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        # at the soft CPU limit comes SIGXCPU, which tells time from memory; SIGKILL comes later
+        # SIGXCPU at the soft CPU limit distinguishes time from memory; SIGKILL comes later
         grace = 5 if kind == resource.RLIMIT_CPU else 0
         ceiling = soft + grace if hard == resource.RLIM_INFINITY else min(soft + grace, hard)
         resource.setrlimit(kind, (soft, ceiling))
@@ -63,7 +63,7 @@ def _cost() -> None:
     _say("done", cost(light).model_dump_json())
 
 
-def _pictures(args: argparse.Namespace) -> NDArray[np.float32]:
+def _images(args: argparse.Namespace) -> NDArray[np.float32]:
     """Two inputs (2, C, H, W), prepared as declared: speckle, and black."""
     spec = args.input
     speckle = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width), np.uint8)
@@ -83,9 +83,9 @@ def _load(args: argparse.Namespace) -> None:
     session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     fixed = session.get_inputs()[0].shape[0] == 1
-    pictures = _pictures(args)
+    images = _images(args)
     maps = []
-    for batch in (pictures[:1],) if fixed else (pictures[:1], pictures):
+    for batch in (images[:1],) if fixed else (images[:1], images):
         _say("stage", f"while it ran at batch {len(batch)}")
         (output,) = session.run(None, {name: batch})
         trouble = find_trouble(output, batch.shape, args.output)
@@ -122,7 +122,7 @@ def main() -> None:
     """Limit this process, then do the one task it was started for."""
     args = _arguments()
     _limit(args.seconds, args.bytes)
-    sys.excepthook = _tell_failure
+    sys.excepthook = _report_failure
     _say("stage", STARTED)
     if args.task == "cost":
         _cost()

@@ -1,4 +1,4 @@
-"""Which rules does every model pass before any runtime sees it? One row a rule.
+"""The table of rules that every model passes before any runtime sees it.
 
 A rule is a function from a `Subject` to hits, pure and linear in the model's size. It calls no
 checker, no shape inference and no runtime: a small file of nested functions keeps all three busy
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from evaluator.gate.findings import Finding
 from evaluator.gate.rules_interface import input_shape, inputs, output_shape, outputs
 from evaluator.gate.rules_model import (
     domains,
@@ -36,7 +35,7 @@ from evaluator.gate.rules_tensors import (
     storage,
     value_types,
 )
-from evaluator.gate.subject import Hit, Subject
+from evaluator.gate.subject import Finding, Hit, Subject
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ RULES: tuple[Rule, ...] = (
     Rule("G-SPARSE", "Sparse tensors are not taken: store them dense.", sparse),
     Rule("G-IR", "The file's IR version must be one that ONNX Runtime reads.", ir_version),
     Rule("G-OPSET", "The opset must be in range, imported once, and as declared.", opsets),
-    Rule("G-TRAINING-INFO", "A submission holds no training graph.", training_info),
+    Rule("G-TRAINING-INFO", "A submission has no training graph.", training_info),
     Rule("G-FUNCTION", "Local functions must be plain, unique and not recursive.", functions),
     Rule("G-NODES", "The graph is too large once its functions are expanded.", node_count),
     Rule("G-RANDOM", "Operators that draw random numbers are refused.", randomness),
@@ -64,10 +63,10 @@ RULES: tuple[Rule, ...] = (
     Rule("G-DUPLICATE-NAME", "Every value is defined once.", duplicate_names),
     Rule("G-TYPE", "Values are plain tensors of numbers.", value_types),
     Rule("G-SHAPE", "Shapes must be sound and of a sensible size.", shapes),
-    Rule("G-STORAGE", "A tensor holds just the values its shape promises.", storage),
+    Rule("G-STORAGE", "A tensor has just the values its shape promises.", storage),
     Rule("G-NON-FINITE", "Constants must be finite.", finite),
     Rule("G-CONSTANT-SIZE", "The graph builds a tensor of an absurd size.", constant_sizes),
-    Rule("G-PARAMETERS", "The model holds too many values.", parameter_count),
+    Rule("G-PARAMETERS", "The model has too many values.", parameter_count),
     Rule("G-INPUTS", "A network has one float32 input.", inputs),
     Rule("G-INPUT-SHAPE", "The input is (N, C, H, W) as declared.", input_shape),
     Rule("G-OUTPUTS", "A network has one float32 output.", outputs),

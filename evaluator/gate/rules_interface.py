@@ -1,4 +1,4 @@
-"""Does the network take and give what `submission.yaml` declares? The rules on input and output."""
+"""Rules on input and output: the network takes and gives what `submission.yaml` declares."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from onnx import TensorProto, ValueInfoProto
 
-from evaluator.gate.findings import label
 from evaluator.gate.subject import Hit, Subject
+from evaluator.gate.survey import label
 from evaluator.gate.tensors import type_name
 
 _AXES = "NCHW"
@@ -65,7 +65,7 @@ def _shape(value: ValueInfoProto, wanted: tuple[int, ...], what: str) -> Iterato
         yield Hit(name, f"This one declares {len(shape.dim)} dimensions.")
         return
     for axis, dimension, size in zip(_AXES, shape.dim, wanted, strict=True):
-        may_be_free = axis != "C" or what == "output"  # the first load tells what it really is
+        may_be_free = axis != "C" or what == "output"  # the first load shows what it really is
         if dimension.HasField("dim_value"):
             sound, found = dimension.dim_value == size, str(dimension.dim_value)
         else:

@@ -1,4 +1,4 @@
-"""Is the graph one that may run: versions, operators, functions, size? The rules on structure."""
+"""Rules on structure: versions, operators, functions and size of the graph."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto
 
-from evaluator.gate.findings import label
 from evaluator.gate.operators import ALLOWED, LOOPS, RANDOM, reserved
 from evaluator.gate.subject import Hit, Subject
-from evaluator.gate.survey import DEFAULT_DOMAINS, Placed, Scope, function_key, qualified
+from evaluator.gate.survey import DEFAULT_DOMAINS, Placed, Scope, function_key, label, qualified
 from evaluator.gate.tensors import small_values
 
 
@@ -81,7 +80,7 @@ def node_count(subject: Subject) -> Iterator[Hit]:
     """Nodes, with subgraphs counted and function calls expanded."""
     limit = subject.limits.max_nodes
     if subject.survey.expanded(None, limit + 1) > limit or len(subject.survey.nodes) > limit:
-        yield Hit(None, f"It holds more than {limit} nodes.")
+        yield Hit(None, f"It has more than {limit} nodes.")
 
 
 def randomness(subject: Subject) -> Iterator[Hit]:
@@ -121,7 +120,7 @@ def _batch_norm_trains(placed: Placed) -> str:
     mode = placed.attribute("training_mode")
     if mode is not None and (mode.i != 0 or mode.ref_attr_name):
         return "Its attribute training_mode is set."
-    # before opset 14 the mode is told by the number of outputs
+    # before opset 14 the number of outputs gives the mode
     return "It gives running statistics." if sum(map(bool, placed.node.output)) > 1 else ""
 
 

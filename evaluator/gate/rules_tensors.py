@@ -1,4 +1,4 @@
-"""Are the stored values sound: inside the file, finite, and as many as their shapes say?"""
+"""Rules on stored values: inside the file, finite, and as many as their shapes say."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from evaluator.gate.tensors import (
 
 
 def _all_tensors(subject: Subject) -> Iterator[tuple[TensorProto, str]]:
-    for held in subject.survey.tensors:
-        yield held.tensor, str(held)
+    for stored in subject.survey.tensors:
+        yield stored.tensor, str(stored)
     for tensor, holder in subject.survey.sparse:
         yield tensor.values, f"the values of a sparse tensor of {holder}"
         yield tensor.indices, f"the indices of a sparse tensor of {holder}"
@@ -52,10 +52,10 @@ def value_types(subject: Subject) -> Iterator[Hit]:
         if kind not in (None, "tensor_type"):
             yield Hit(typed.holder, f"Its kind is {kind.removesuffix('_type')}.")
         elif kind and typed.type.tensor_type.elem_type not in (0, *ELEMENT_TYPES):
-            yield Hit(typed.holder, f"It holds {type_name(typed.type.tensor_type.elem_type)}.")
-    for held in subject.survey.tensors:
-        if held.tensor.data_type not in ELEMENT_TYPES:
-            yield Hit(str(held), f"It holds {type_name(held.tensor.data_type)}.")
+            yield Hit(typed.holder, f"It contains {type_name(typed.type.tensor_type.elem_type)}.")
+    for stored in subject.survey.tensors:
+        if stored.tensor.data_type not in ELEMENT_TYPES:
+            yield Hit(str(stored), f"It contains {type_name(stored.tensor.data_type)}.")
     for placed in subject.survey.nodes:
         detail = _makes_other_type(placed)
         if detail:
@@ -72,7 +72,7 @@ def _makes_other_type(placed: Placed) -> str:
     if placed.node.op_type == "Constant" and any(
         item.name in ("value_string", "value_strings") for item in placed.node.attribute
     ):
-        return "It holds text."
+        return "It contains text."
     return ""
 
 
@@ -120,7 +120,7 @@ def finite(subject: Subject) -> Iterator[Hit]:
         if tensor.data_type in FLOATS and sound:
             infinite, nan = infinities(tensor)
             if nan or (infinite and elements(tensor) > 1):
-                yield Hit(where, f"It holds {'NaN' if nan else 'an infinite value'}.")
+                yield Hit(where, f"It contains {'NaN' if nan else 'an infinite value'}.")
     for placed in subject.survey.nodes:
         for attribute in placed.node.attribute:
             numbers = (attribute.f, *attribute.floats)
@@ -174,7 +174,7 @@ _SIZED: dict[str, Callable[[Placed], float]] = {
 
 
 def constant_sizes(subject: Subject) -> Iterator[Hit]:
-    """Memory bombs that stand in the file as a plain number; the others meet the first load."""
+    """Memory bombs whose size is a plain number in the file; the first load meets the others."""
     limit = subject.limits.max_tensor_elements
     for placed in subject.survey.nodes:
         if placed.standard and placed.node.op_type in _SIZED:
@@ -186,5 +186,5 @@ def constant_sizes(subject: Subject) -> Iterator[Hit]:
 def parameter_count(subject: Subject) -> Iterator[Hit]:
     """Values stored in the file, whatever they are for."""
     limit = subject.limits.max_parameters
-    if sum(elements(held.tensor) for held in subject.survey.tensors) > limit:
+    if sum(elements(stored.tensor) for stored in subject.survey.tensors) > limit:
         yield Hit(None, f"More than {limit}.")

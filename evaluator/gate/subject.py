@@ -1,13 +1,48 @@
-"""What a rule is given, and what it answers."""
+"""What the gate judges by and how it refuses: limits, subjects, findings and their error.
+
+Names inside a model are a participant's text: they reach logs and terminals through `label` alone.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evaluator.contract import Submission
-from evaluator.gate.limits import GateLimits
+from evaluator.documents.submission import Submission
+from evaluator.errors import BusbenchError, Code
 from evaluator.gate.survey import Survey
+
+_SHOWN = 3  # findings in the message; the rest travel on the error
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """Limits of the static rules and of the first load.
+
+    The defaults let every reference network through at 256 x 256 and refuse what no segmentation
+    network of this kind needs.
+    """
+
+    max_model_bytes: int = 500_000_000
+    max_fields: int = 1_000_000  # protobuf fields: what a parser would have to build
+    max_depth: int = 48  # nested protobuf messages; the parsers themselves give up at 100
+    max_nodes: int = 8_000  # after every function call is expanded
+    max_parameters: int = 250_000_000
+    max_tensor_elements: int = 1 << 28  # of one constant or one intermediate at batch 1
+    max_rank: int = 8
+    max_gmacs: float = 2_000.0  # at batch 1 and the declared size
+    min_opset: int = 11
+    max_opset: int = 26  # what ONNX Runtime runs; onnx itself already writes 28
+    min_ir: int = 3
+    max_ir: int = 13  # likewise; onnx already writes 14
+    max_findings: int = 200  # enough to repair a file, few enough to print
+    # CPU time, so that a busy machine refuses no honest model; a bomb burns it as fast as it can
+    shape_seconds: float = 4.0  # of the process that infers shapes
+    load_seconds: float = 10.0  # of the first load, before what `pace` adds
+    patience: float = 2.0  # wall clock over CPU time, for what neither works nor ends
+    pace: float = 5.0  # GMACs a second that any machine reaches; large networks get time for it
+    load_bytes: int = 4 << 30  # address space of one contained process
+    load_threads: int = 2
 
 
 @dataclass(frozen=True)
@@ -24,3 +59,39 @@ class Hit(NamedTuple):
 
     node: str | None
     detail: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason to refuse a file.
+
+    Args:
+        code: stable, `G-...`.
+        file: the declared file's name.
+        node: the node's name, operator and place, where there is one.
+        sentence: what is wrong and what to do.
+    """
+
+    code: str
+    file: str
+    node: str | None
+    sentence: str
+
+    def __str__(self) -> str:
+        where = f" at {self.node}" if self.node else ""
+        return f"{self.code}{where}: {self.sentence}"
+
+
+class GateRefused(BusbenchError):  # noqa: N818 - named after its code, gate-refused
+    """`gate-refused`, with every finding of the file or files concerned."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        first = findings[0]
+        shown = " ".join(str(finding) for finding in findings[:_SHOWN])
+        more = f" And {len(findings) - _SHOWN} more." if len(findings) > _SHOWN else ""
+        super().__init__(
+            Code.GATE_REFUSED,
+            f"{first.file} was refused: {shown}{more}",
+            "Export the model again as the participants' guide describes.",
+        )
+        self.findings = findings

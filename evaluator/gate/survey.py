@@ -1,4 +1,4 @@
-"""What is in a model, wherever it hides? One flat list of every graph, node, tensor and type.
+"""Everything in a model, wherever it hides: one flat list of graphs, nodes, tensors and types.
 
 Rules ask a `Survey` and never walk for themselves, so that nothing in a subgraph of a function of a
 subgraph is forgotten. Everything here is iterative and linear in the file's fields; function calls
@@ -23,10 +23,15 @@ from onnx import (
     TypeProto,
 )
 
-from evaluator.gate.findings import label
-
 DEFAULT_DOMAINS = ("", "ai.onnx")
+_LONGEST = 80
 FunctionKey = tuple[str, str, str]  # domain, name, overload
+
+
+def label(text: str, longest: int = _LONGEST) -> str:
+    """A participant's text, safe to print: printable ASCII, at most `longest` characters."""
+    tame = "".join(char if 32 <= ord(char) < 127 else "?" for char in text[: longest + 1])
+    return tame if len(tame) <= longest else tame[: longest - 3] + "..."
 
 
 @dataclass
@@ -51,7 +56,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Placed:
-    """A node and where it stands."""
+    """A node and its place."""
 
     node: NodeProto
     scope: Scope
@@ -73,8 +78,8 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Held:
-    """A tensor and what holds it: a node's attribute, or a graph's initialiser."""
+class StoredTensor:
+    """A tensor and its holder: a node's attribute, or a graph's initialiser."""
 
     tensor: TensorProto
     holder: str
@@ -110,7 +115,7 @@ class Survey:
     model: ModelProto
     scopes: list[Scope] = field(default_factory=list)
     nodes: list[Placed] = field(default_factory=list)
-    tensors: list[Held] = field(default_factory=list)
+    tensors: list[StoredTensor] = field(default_factory=list)
     sparse: list[tuple[SparseTensorProto, str]] = field(default_factory=list)
     types: list[Typed] = field(default_factory=list)
 
@@ -192,14 +197,14 @@ def survey(model: ModelProto) -> Survey:
 
 
 def _enter(scope: Scope, result: Survey) -> Iterator[Scope]:
-    """Record what `scope` holds; yield the scopes inside it."""
+    """Record what is in `scope`; yield the scopes inside it."""
     holder = scope.name or "the graph"
     body = scope.body
     result.types.extend(Typed(info.type, _value(info.name)) for info in body.value_info)
     if isinstance(body, GraphProto):
         for info in (*body.input, *body.output):
             result.types.append(Typed(info.type, _value(info.name)))
-        result.tensors.extend(Held(tensor, holder) for tensor in body.initializer)
+        result.tensors.extend(StoredTensor(tensor, holder) for tensor in body.initializer)
         result.sparse.extend((tensor, holder) for tensor in body.sparse_initializer)
         scope.constants.update((tensor.name, tensor) for tensor in body.initializer)
     else:
@@ -220,7 +225,7 @@ def _attribute(
     attribute: AttributeProto, scope: Scope, holder: str, result: Survey
 ) -> Iterator[Scope]:
     tensors = [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
-    result.tensors.extend(Held(tensor, holder) for tensor in tensors)
+    result.tensors.extend(StoredTensor(tensor, holder) for tensor in tensors)
     sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
     result.sparse.extend((tensor, holder) for tensor in (*sparse, *attribute.sparse_tensors))
     types = [*([attribute.tp] if attribute.HasField("tp") else []), *attribute.type_protos]

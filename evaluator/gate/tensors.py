@@ -1,4 +1,4 @@
-"""Do a tensor's bytes hold what its shape and type say, and are its numbers finite?
+"""Checks on the bytes of one tensor: as many as its shape and type say, and finite numbers.
 
 Pure functions on one TensorProto. Nothing is decoded before its size is known to fit, and large
 tensors are looked at in chunks, on the bits: a value is infinite or NaN where every exponent bit is
@@ -81,14 +81,14 @@ def storage_trouble(tensor: TensorProto) -> str | None:
     if tensor.HasField("raw_data"):
         wanted = (count * layout.bits + 7) // 8
         if used:
-            return f"it holds both raw_data and {used[0]}"
+            return f"it has both raw_data and {used[0]}"
         stored = len(tensor.raw_data)
-        return None if stored == wanted else f"it holds {stored} bytes, its shape says {wanted}"
+        return None if stored == wanted else f"it has {stored} bytes, its shape says {wanted}"
     if any(name != layout.field for name in used):
-        return f"it holds {used[0]}, its type is kept in {layout.field}"
+        return f"it has {used[0]}, its type is kept in {layout.field}"
     wanted = (count + 1) // 2 if layout.bits == 4 else count
     stored = len(getattr(tensor, layout.field))
-    return None if stored == wanted else f"it holds {stored} values, its shape says {wanted}"
+    return None if stored == wanted else f"it has {stored} values, its shape says {wanted}"
 
 
 def infinities(tensor: TensorProto) -> tuple[bool, bool]:

@@ -1,4 +1,4 @@
-"""What would a parser have to build? A walk over a file's raw protobuf fields, before any parser.
+"""A walk over a file's raw protobuf fields, before any parser builds anything.
 
 A protobuf parser turns two bytes into a message of a hundred or more, so a small file can fill the
 memory; and where a field is unknown or given twice, two parsers may read two different models. This
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from onnx import ModelProto
 
-from evaluator.gate.limits import GateLimits
+from evaluator.gate.subject import GateLimits
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 # descriptor type -> wire type; the rest are varints
@@ -90,7 +90,7 @@ def _walk(data: bytes, limits: GateLimits) -> Iterator[Oddity]:
             if tag in seen:
                 yield Oddity("G-REPEATED-FIELD", f"{field.name} is given more than once.")
             seen.add(tag)
-        start, after = _payload(data, position, end, tag & 7)
+        start, after = _payload(data, position, end, kind=tag & 7)
         if field is None or field.message is None:
             if field and field.text and not _is_text(data[start:after]):
                 yield Oddity("G-TEXT", f"{field.name} is not UTF-8.")
@@ -113,7 +113,7 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _payload(data: bytes, position: int, end: int, kind: int) -> tuple[int, int]:
+def _payload(data: bytes, position: int, end: int, *, kind: int) -> tuple[int, int]:
     """Where a field's payload starts and ends."""
     if kind == _VARINT:
         return position, _varint(data, position, end)[1]

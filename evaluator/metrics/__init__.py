@@ -1,13 +1,12 @@
 """The metrics: what the challenge means by Dice, IoU, HD95 and their companions.
 
 `dice`, `iou` and `hd95` are rows of `METRICS`, and like every row they can be called on two masks;
-`case_metrics` gives a case's whole row. Definitions are fixed by profile: `native` ranks, `seed`
-reproduces the seed benchmark's table.
+`case_metrics` gives a case's whole row. Definitions are fixed by profile: `native` ranks,
+`awesome-bus-2025` reproduces the published table of the Awesome-BUS benchmark.
 """
 
-from evaluator.metrics.aggregate import mean
 from evaluator.metrics.case import PROFILES, Case, Profile, Situation, examine
-from evaluator.metrics.metric import Edge, Kind, Metric
+from evaluator.metrics.metric import Edge, Kind, Metric, mean
 from evaluator.metrics.table import METRICS, case_metrics, edge_table, metrics_of, worst
 
 dice = METRICS["dice"]

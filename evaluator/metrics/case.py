@@ -1,4 +1,4 @@
-"""What do all metrics of one case share? Its pixel counts and its two lists of boundary distances.
+"""What all metrics of one case share: its pixel counts and its two lists of boundary distances.
 
 A `Case` is made once per pair of masks. Both masks are read once, for the counts; the distances
 are found when the first metric asks for them, and never twice.
@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 
 from evaluator.errors import BusbenchError, Code
 
-Profile = Literal["native", "seed"]
+Profile = Literal["native", "awesome-bus-2025"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
+RENAMED: dict[str, Profile] = {"seed": "awesome-bus-2025"}  # a profile's name until 0.1
 MAX_SIDE = 16000  # pixels; keeps every sum of squares in the compiled loops within 32 bits
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
 
 
 class Situation(StrEnum):
-    """Which row of the edge table a case stands in; the first that fits."""
+    """The row of the edge table that a case belongs to: the first that fits."""
 
     BOTH_EMPTY = "both empty"
     PREDICTION_EMPTY = "prediction empty"
@@ -43,7 +44,7 @@ class Case:
     Attributes:
         shape: height and width in pixels.
         words: prediction and reference as the compiled loops pack them.
-        survey: what they found on reading them, for the loops to come.
+        survey: the counts and the box that reading them gave; see `packing.survey`.
         spacing: millimetres per (row, column) step, or None for pixels.
     """
 
@@ -110,7 +111,7 @@ class Case:
             self.survey,
             self.shape[1],
             self.spacing or (1.0, 1.0),
-            self.profile == "seed",
+            self.profile == "awesome-bus-2025",
         )
         return found
 
@@ -137,8 +138,10 @@ def examine(
             f"The prediction's shape {prediction.shape} is not the reference's {reference.shape}."
         )
     if profile not in PROFILES:
+        if profile in RENAMED:
+            raise ValueError(f"The metric profile {profile} is called {RENAMED[profile]} now.")
         raise ValueError(f"There is no metric profile {profile!r}, only {' and '.join(PROFILES)}.")
-    words, survey = _kernel().survey(*masks, profile == "seed")
+    words, survey = _kernel().survey(*masks, profile == "awesome-bus-2025")
     return Case(prediction.shape, words, survey, check_spacing(spacing), profile)
 
 

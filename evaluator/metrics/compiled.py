@@ -1,4 +1,4 @@
-"""How is a hot loop compiled, and where does its machine code wait for the next process?
+"""Compilation of the hot loops, with a cache for the next process.
 
 Numba compiles a decorated function when its module is imported and keeps the result beside the
 source, in `__pycache__`; a later process loads it in milliseconds. An image therefore imports the

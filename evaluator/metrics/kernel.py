@@ -1,4 +1,4 @@
-"""How far are the boundaries of two masks apart, point by point?
+"""The distances between the boundaries of two masks, point by point.
 
 Boundaries are drawn by operations on words, 64 pixels at once, and their points listed. For each
 point the nearest of the other boundary is found in two phases: the steps from every pixel straight
@@ -26,7 +26,7 @@ Box = tuple[int, int, int, int]
 Points = tuple[NDArray[np.int64], NDArray[np.uint16]]
 Steps = NDArray[np.uint16]
 
-# Both hold for images of up to 16,000 pixels a side.
+# Both are valid for images of up to 16,000 pixels a side.
 NONE = np.uint16(23000)  # steps, where a column has no boundary: beyond the diagonal
 FAR = np.int32(2**30)  # beyond its square
 BLOCK = 16  # pixels of a row that are searched together
@@ -52,11 +52,12 @@ def _level(row: Words, k: int, rim: Any) -> Any:
 
 
 @inlined
-def _outline(words: Words, width: int, most: int, box: Box, seed: bool) -> Points:
+def _outline(words: Words, width: int, most: int, box: Box, eight: bool) -> Points:
     """The points of a mask's boundary, in raster order.
 
     Args:
         most: the mask's pixels.
+        eight: as for `distances`.
 
     Returns:
         Where the points of each of the box's rows begin, with their number behind the last; and
@@ -66,7 +67,7 @@ def _outline(words: Words, width: int, most: int, box: Box, seed: bool) -> Point
     first = np.empty(bottom - top + 1, np.int64)
     columns = np.empty(most, np.uint16)
     rim = words[0, 0] & np.uint64(1) << np.uint64((width - 1) % WORD)
-    solid = seed and most == (words.shape[0] - 2) * width
+    solid = eight and most == (words.shape[0] - 2) * width
     count = 0
     for y in range(top, bottom):
         first[y - top] = count
@@ -74,7 +75,7 @@ def _outline(words: Words, width: int, most: int, box: Box, seed: bool) -> Point
         for k in range(1, row.size - 1):
             if row[k]:
                 inside = _level(row, k, rim)
-                if seed:
+                if eight:
                     inside &= _level(above, k, rim) & _level(below, k, rim)
                 else:
                     inside &= above[k] & below[k]
@@ -168,7 +169,7 @@ def _lengths(squares: Any, unit: float) -> NDArray[np.float64]:
 
 @compiled(_LENGTHS(WORDS, SURVEY, numba.int64, _STEP, numba.boolean))
 def distances(
-    words: Words, found: Survey, width: int, step: tuple[float, float], seed: bool
+    words: Words, found: Survey, width: int, step: tuple[float, float], eight: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For each boundary point of one mask the distance to the other's boundary, both ways.
 
@@ -176,7 +177,7 @@ def distances(
         words, found: from `packing.survey`; neither mask is empty.
         width: of the masks, in pixels.
         step: the length of a step to the next (row, column).
-        seed: boundaries as the seed draws them: 8 neighbours, and all of the mask where that
+        eight: boundaries as Awesome-BUS draws them: 8 neighbours, and all of the mask where that
             leaves no boundary. Otherwise 4.
 
     Returns:
@@ -184,19 +185,19 @@ def distances(
     """
     predicted, lesion = found[:2]
     box = found[3:]
-    ours = _outline(words[0], width, predicted, box, seed)
-    theirs = _outline(words[1], width, lesion, box, seed)
-    component = (box[3] - box[2] + BLOCK - 1) // BLOCK * BLOCK
+    ours = _outline(words[0], width, predicted, box, eight)
+    theirs = _outline(words[1], width, lesion, box, eight)
+    padded = (box[3] - box[2] + BLOCK - 1) // BLOCK * BLOCK
     row, column = step
     if row == column:
         return (
-            _lengths(_directed(ours, theirs, component, np.int32(1), FAR), column),
-            _lengths(_directed(theirs, ours, component, np.int32(1), FAR), column),
+            _lengths(_directed(ours, theirs, padded, np.int32(1), FAR), column),
+            _lengths(_directed(theirs, ours, padded, np.int32(1), FAR), column),
         )
     ratio = (row / column) ** 2
     return (
-        _lengths(_directed(ours, theirs, component, ratio, np.inf), column),
-        _lengths(_directed(theirs, ours, component, ratio, np.inf), column),
+        _lengths(_directed(ours, theirs, padded, ratio, np.inf), column),
+        _lengths(_directed(theirs, ours, padded, ratio, np.inf), column),
     )
 
 

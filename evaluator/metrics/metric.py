@@ -1,9 +1,9 @@
-"""What is a metric? A formula, a unit and range, a direction, and what it says at the edges."""
+"""A metric: a formula, a unit and range, a direction, and what it gives at the edges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,12 +21,12 @@ class Kind(StrEnum):
 
 
 class Edge(StrEnum):
-    """What a metric says in a situation that its formula may not cover."""
+    """What a metric gives in a situation that its formula may not cover."""
 
-    FORMULA = "formula"  # the formula holds here too
+    FORMULA = "formula"  # the formula applies here too
     BEST = "best"
     WORST = "worst"
-    DROPPED = "dropped"  # NaN; the seed's averages leave such an image out
+    DROPPED = "dropped"  # NaN; the averages of Awesome-BUS leave such an image out
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ class Metric:
         Args:
             prediction, reference: 2-D boolean arrays of one shape.
             spacing: millimetres per (row, column) step, or None for pixels.
-            profile: `native`, or `seed` where the metric has one.
+            profile: `native`, or `awesome-bus-2025` where the metric has one.
 
         Returns:
-            A finite number; in the `seed` profile NaN for an image that it drops.
+            A finite number; in the `awesome-bus-2025` profile NaN for an image that it drops.
 
         Raises:
             ValueError: for any other input, in one sentence.
@@ -117,3 +117,22 @@ class Metric:
         if profile not in self.rules:
             raise ValueError(f"The {profile} profile does not define {self.title}.")
         return self.of(case)
+
+
+def mean(values: Iterable[float], profile: Profile = "native") -> float:
+    """The mean over cases.
+
+    The `awesome-bus-2025` profile leaves out what its edge table drops, which `Metric` gives as
+    NaN. Nothing is dropped from `native`: there NaN is a bug, and infinity is one everywhere.
+
+    Raises:
+        ValueError: for a value that may not be averaged, or where no value is left.
+    """
+    numbers = [float(value) for value in values]
+    if profile == "awesome-bus-2025":
+        numbers = [number for number in numbers if not math.isnan(number)]
+    if not numbers:
+        raise ValueError("There is no case to average.")
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"A mean of the {profile} profile may not contain NaN or infinity.")
+    return math.fsum(numbers) / len(numbers)

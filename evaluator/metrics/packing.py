@@ -1,7 +1,7 @@
-"""What do two masks hold? Both are read once, and packed 64 pixels a word for what follows.
+"""Two masks read once: their counts and their bits, 64 pixels a word.
 
 A processor compares 64 bytes with zero in one to four instructions, and turns the answers into the
-bits of a word in as many. Numba has no word for that, so `_packed` says it to LLVM.
+bits of a word in as many. Numba cannot express that, so `_packed` writes it in LLVM's language.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def _packed(_: Any, pixels: Any, at: Any) -> tuple[Any, Callable[..., Any]]:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         vector = ir.VectorType(ir.IntType(8), WORD)
         start = builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
-        held = builder.icmp_unsigned("!=", builder.load(start, align=1), vector(None))
-        return builder.bitcast(held, ir.IntType(WORD))
+        found = builder.icmp_unsigned("!=", builder.load(start, align=1), vector(None))
+        return builder.bitcast(found, ir.IntType(WORD))
 
     return numba.uint64(pixels, at), code
 
@@ -82,7 +82,7 @@ def survey(prediction: Bytes, reference: Bytes, outside: bool) -> tuple[Words, S
     Returns:
         Both masks as words, with a border of one row and one word around them; and (prediction's
         pixels, reference's, those of both, top, bottom, left, right). The box is half-open and the
-        smallest that holds both masks.
+        smallest that contains both masks.
     """
     height, width = prediction.shape
     border = FULL if outside else np.uint64(0)

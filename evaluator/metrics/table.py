@@ -1,6 +1,6 @@
-"""Which metrics are there? One row each.
+"""The table of metrics: one row each.
 
-A new metric is a file in `formulas` and a row here: its values at the edges, unit, range and
+A new metric is a function in `formulas` and a row here: its values at the edges, unit, range and
 direction follow from the row, and `case_metrics` and every report show it.
 """
 
@@ -8,19 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from evaluator.metrics import formulas
 from evaluator.metrics.case import Mask, Profile, Situation, examine
-from evaluator.metrics.formulas import (
-    assd,
-    dice,
-    false_positive_area,
-    hd95,
-    hd100,
-    iou,
-    nsd,
-    precision,
-    recall,
-    specificity,
-)
 from evaluator.metrics.metric import Edge, Formula, Kind, Metric, Rule
 
 # The columns of the edge table; what a column leaves out follows the formula. `edge_table` shows
@@ -33,51 +22,50 @@ JUDGED = {
     Situation.PREDICTION_EMPTY: Edge.WORST,
     Situation.REFERENCE_EMPTY: Edge.WORST,
 }
-# Specificity and false-positive area mean something on normal images, so the formulas hold there;
+# Specificity and false-positive area mean something on normal images, so the formulas apply there;
 # without any background, none of it can be called lesion.
 BACKGROUND = {Situation.REFERENCE_WHOLE: Edge.BEST, Situation.PREDICTION_EMPTY: Edge.BEST}
-# The seed's smoothed ratios answer everywhere; an image without a lesion on which something was
-# predicted is left out of its mean HD95.
+# Awesome-BUS's smoothed ratios are defined everywhere; an image without a lesion on which something
+# was predicted is left out of its mean HD95.
 SMOOTHED: Mapping[Situation, Edge] = {}
-SEED_DISTANCE = {
+AWESOME_BUS_DISTANCE = {
     Situation.BOTH_EMPTY: Edge.BEST,
     Situation.PREDICTION_EMPTY: Edge.WORST,
     Situation.REFERENCE_EMPTY: Edge.DROPPED,
 }
 
 
+# The ranked metrics, as the Awesome-BUS benchmark defines them.
+AWESOME_BUS = {
+    "dice": Rule(formulas.dice_awesome_bus_2025, SMOOTHED),
+    "iou": Rule(formulas.iou_awesome_bus_2025, SMOOTHED),
+    "hd95": Rule(formulas.hd95_awesome_bus_2025, AWESOME_BUS_DISTANCE),
+}
+
+
 def _row(
-    name: str,
-    title: str,
-    kind: Kind,
-    native: Formula,
-    edges: Mapping[Situation, Edge],
-    *,
-    seed: Rule | None = None,
+    name: str, title: str, kind: Kind, *, native: Formula, edges: Mapping[Situation, Edge] = JUDGED
 ) -> Metric:
     """A metric; only ratios are better when higher."""
     rules: dict[Profile, Rule] = {"native": Rule(native, edges)}
-    if seed is not None:
-        rules["seed"] = seed
+    if name in AWESOME_BUS:
+        rules["awesome-bus-2025"] = AWESOME_BUS[name]
     return Metric(name, title, kind, higher_is_better=kind is Kind.RATIO, rules=rules)
 
 
-DICE_SEED = Rule(dice.seed, SMOOTHED)
-IOU_SEED = Rule(iou.seed, SMOOTHED)
-HD95_SEED = Rule(hd95.seed, SEED_DISTANCE)
-NSD_TITLE = f"NSD ({nsd.TOLERANCE_PX:g} px or {nsd.TOLERANCE_MM:g} mm)"
-
+RATIO, DISTANCE, AREA = Kind.RATIO, Kind.DISTANCE, Kind.AREA
+NSD_TITLE = f"NSD ({formulas.TOLERANCE_PX:g} px or {formulas.TOLERANCE_MM:g} mm)"
 ROWS = (
-    _row("dice", "Dice", Kind.RATIO, dice.native, JUDGED, seed=DICE_SEED),
-    _row("iou", "IoU", Kind.RATIO, iou.native, JUDGED, seed=IOU_SEED),
-    _row("hd95", "HD95", Kind.DISTANCE, hd95.native, JUDGED, seed=HD95_SEED),
-    _row("precision", "Precision", Kind.RATIO, precision.native, JUDGED),
-    _row("recall", "Recall", Kind.RATIO, recall.native, JUDGED),
-    _row("specificity", "Specificity", Kind.RATIO, specificity.native, BACKGROUND),
-    _row("fp_area", "False-positive area", Kind.AREA, false_positive_area.native, {}),
-    _row("hd100", "HD100", Kind.DISTANCE, hd100.native, JUDGED),
-    _row("assd", "ASSD", Kind.DISTANCE, assd.native, JUDGED),
-    _row("nsd", NSD_TITLE, Kind.RATIO, nsd.native, JUDGED),
+    _row("dice", "Dice", RATIO, native=formulas.dice),
+    _row("iou", "IoU", RATIO, native=formulas.iou),
+    _row("hd95", "HD95", DISTANCE, native=formulas.hd95),
+    _row("precision", "Precision", RATIO, native=formulas.precision),
+    _row("recall", "Recall", RATIO, native=formulas.recall),
+    _row("specificity", "Specificity", RATIO, native=formulas.specificity, edges=BACKGROUND),
+    _row("fp_area", "False-positive area", AREA, native=formulas.false_positive_area, edges={}),
+    _row("hd100", "HD100", DISTANCE, native=formulas.hd100),
+    _row("assd", "ASSD", DISTANCE, native=formulas.assd),
+    _row("nsd", NSD_TITLE, RATIO, native=formulas.nsd),
 )
 METRICS = {metric.name: metric for metric in ROWS}
 
@@ -107,7 +95,7 @@ def worst(metric: str, shape: tuple[int, int], spacing: Sequence[float] | None =
 
 
 def edge_table(profile: Profile = "native") -> dict[Situation, dict[str, Edge]]:
-    """What every metric says at the edges: one row a situation, one column a metric."""
+    """What every metric gives at the edges: one row a situation, one column a metric."""
     return {
         situation: {metric.name: metric.edge(situation, profile) for metric in metrics_of(profile)}
         for situation in Situation

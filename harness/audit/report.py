@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from evaluator.contract import CaseId, Contract, Digest, Name
+from evaluator.documents.base import CaseId, Contract, Digest, Name
 
 Kind = Literal["same-patient", "identical", "near-duplicate"]
 

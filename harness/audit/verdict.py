@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evaluator.contract import Contract
+from evaluator.documents.base import Contract
 from harness.audit.report import AuditReport, Kind, Pair
 
 TEST = "test"

@@ -15,13 +15,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.contract import Digest, TrainingBundle
+from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError
 from evaluator.files import disk_errors, write_atomically
 from evaluator.progress import Progress
 from harness.execution.inputs import Input
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.sandbox.stage import StageName
+from harness.sealing.documents import TrainingBundle
 from harness.submission import DOCUMENT, read_submission, write_document
 from harness.training.train import TrainSettings, submission_files, train, work_folder
 

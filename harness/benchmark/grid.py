@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.contract import Submission
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from harness.benchmark.fold import Recipe, TrainFold
 from harness.benchmark.merging import merge, merged_submission

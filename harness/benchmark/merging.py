@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluator.contract import Submission, read
+from evaluator.documents.base import read
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors, locked
+from evaluator.files import disk_errors
 from harness.benchmark.fold import TrainFold
 from harness.execution.job import JobResult
 from harness.ledger.provenance import ProvenanceAttestation, trained_here, write_provenance
+from harness.locking import locked
 from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_submission, write_document
 

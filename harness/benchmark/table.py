@@ -14,7 +14,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from evaluator.contract import Contract, InputSpec, Name, Report
+from evaluator.documents.base import Contract, Name
+from evaluator.documents.submission import InputSpec
+from harness.ledger.report import Report
 from harness.ranking import METRICS
 from harness.ranking.metrics import MISSING
 from harness.ranking.names import markdown

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from evaluator.contract import Policy, write
+from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
 from harness.audit import AuditReport, Pair, Verdict, audit, judge, read_splits, sheet
 from harness.cli.app import app, out, print_json
 from harness.cli.progress import bars
 from harness.splits import draw, subjects_of
+from harness.splits.lock import Policy
 from harness.store import CaseStore
 
 

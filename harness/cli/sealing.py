@@ -73,7 +73,7 @@ def seal(
         bool, typer.Option("--private-labels", help="The test labels were never published.")
     ] = False,
     consistency: Annotated[
-        bool, typer.Option(help="Run submissions on secretly moved test images, too.")
+        bool, typer.Option(help="Run submissions on secretly transformed test images, too.")
     ] = True,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from rich.table import Table
 
-from evaluator.contract import CountedModel, GateVerdict, MetricSummary, Scores
-from evaluator.groups import CLASSES
+from evaluator.documents.inference import CountedModel, GateVerdict
+from evaluator.documents.scores import MetricSummary, Ranked, Scores
+from evaluator.scoring.groups import CLASSES
 from harness.cli.app import out
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
 
-RANKED = ("dice", "iou", "hd95")  # the report holds them all
+RANKED = get_args(Ranked)  # the report has them all
 
 
 def number(summary: MetricSummary) -> str:
@@ -47,7 +50,7 @@ def print_report(result: Evaluation) -> None:
     _print_scores(
         f"{report.method} by {report.team} on {report.track} ({report.status})", report.scores
     )
-    out.print("dice gap: what the lesion cases lose on secretly moved images")
+    out.print("dice gap: what the lesion cases lose on secretly transformed images")
     out.print(f"report           {result.folder / REPORT}")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from evaluator.contract import Policy, SplitLock, read, write
+from evaluator.documents.base import read, write
 from evaluator.errors import Code
 from harness.audit import audit
 from harness.cli.app import app, out, print_json
@@ -24,6 +24,7 @@ from harness.splits import (
     secret_path,
     verify,
 )
+from harness.splits.lock import Policy, SplitLock
 from harness.store import CaseStore
 
 verbs = typer.Typer(help="Check frozen splits, and open their commitments.", no_args_is_help=True)

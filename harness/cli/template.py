@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from evaluator.contract import Title
+from evaluator.documents.base import Title
 from evaluator.errors import BusbenchError, Code
 from harness.cli.app import app, out
 from harness.template import Kind, new_submission

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluator.contract import Report, read
+from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import load_challenge
 from harness.cli.app import app, out, print_json
@@ -21,6 +21,7 @@ from harness.cli.options import (
 from harness.cli.progress import bars
 from harness.evaluation.review import Evidence, Reports, rescore, review_splits
 from harness.ledger import is_report, verify_ledger, verify_report
+from harness.ledger.report import Report
 from harness.ranking.names import plain
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles

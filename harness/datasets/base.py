@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.contract import Label
+from evaluator.documents.base import Label
 from evaluator.errors import BusbenchError, Code
 
 RGB = tuple[int, int, int]

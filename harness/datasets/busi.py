@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from evaluator.contract import Label
+from evaluator.documents.base import Label
 from evaluator.errors import Code
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
 from harness.datasets.layout import files_in, find_root, hashed_id, pair_up

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from evaluator.contract import MAX_SIDE
+from evaluator.documents.base import MAX_SIDE
 from evaluator.errors import Code
 from harness.datasets.base import RefusedError
 from harness.datasets.medical import is_medical, read_medical

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluator.contract import MAX_SIDE
+from evaluator.documents.base import MAX_SIDE
 from evaluator.errors import BusbenchError, Code
 from harness.datasets.base import RefusedError
 from harness.datasets.pixels import Decoded, to_bytes

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import RandomState
 
-from evaluator.contract import Label
+from evaluator.documents.base import Label
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, write_atomically
 from evaluator.progress import Progress, quiet

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import label as components
 
-from evaluator.contract import Label
+from evaluator.documents.base import Label
 from evaluator.errors import Code
 from harness.datasets.base import RawCase, RefusedError
 from harness.datasets.pixels import Decoded

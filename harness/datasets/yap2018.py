@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.contract import Label
+from evaluator.documents.base import Label
 from evaluator.errors import Code
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
 from harness.datasets.layout import Table, files_in, find_root, pair_up, read_table

@@ -19,7 +19,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.contract import Digest, Report, SealedBundle, Submission, read
+from evaluator.documents.base import Digest, read
+from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.files import disk_errors
 from evaluator.progress import Progress
@@ -35,10 +36,12 @@ from harness.execution.inputs import Input, bundle_input, offer
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import provenance_path, trained_here
+from harness.ledger.report import Report
 from harness.sandbox.cached import AGAIN, Context, stage_key
 from harness.sandbox.participant_error import NOTICE, reported_to_participant
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
+from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 from harness.submission import read_submission, take
 

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 import harness
-from evaluator.contract import Provenance, Report, Scores, Submission, read
+from evaluator.documents.base import read
+from evaluator.documents.inference import Runtime
+from evaluator.documents.scores import Scores
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.predictions import open_predictions
+from evaluator.predictions import RUNTIME, open_predictions
 from harness.evaluation.stages import read_verdict
+from harness.ledger.report import Provenance, Report
 from harness.sandbox.cached import AGAIN
 from harness.sealing.bundle import Bundles
 
@@ -31,6 +35,7 @@ def build_report(
     """
     verdict = read_verdict(folder)
     predictions = open_predictions(folder / "infer")
+    runtime = read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, AGAIN)
     scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, AGAIN)
     digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
     if len(digests) > 1:
@@ -48,7 +53,7 @@ def build_report(
         status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
         scores=scores,
         models=verdict.models,
-        runtime=predictions.runtime,
+        runtime=runtime,
         provenance=Provenance(
             submission_sha256=submission.digest,
             models_sha256=tuple(model.sha256 for model in submission.models),

@@ -10,16 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.contract import Report, Scores, SplitLock, read
+from evaluator.documents.base import read
+from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
 from harness.evaluation.stages import score_stage
+from harness.ledger.report import Report
 from harness.sandbox.cached import Context, stage_key
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.splits import Reveal, read_secret, secret_path, verify
+from harness.splits.lock import SplitLock
 from harness.splits.manifest import REMEDY
 from harness.store import CaseStore
 

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluator.contract import GateVerdict, read
+from evaluator.documents.base import read
+from evaluator.documents.inference import GateVerdict
 from evaluator.errors import BusbenchError, Code, Fault
 from harness.challenge import Challenge, Component
 from harness.sandbox import Runner, Stage
@@ -20,7 +21,7 @@ from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
 from harness.submission import take
 
-CASES = Path("score", "cases.parquet")  # of a run; `evaluator.score` writes it
+CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,11 @@ from pathlib import Path
 import numpy as np
 import pyrage
 
-from evaluator.contract import (
-    Digest,
-    GateVerdict,
-    GroupScores,
-    MetricSummary,
-    Scores,
-    SealedIndex,
-    Submission,
-    TrainingBundle,
-    read,
-    write,
-)
+from evaluator.documents.base import Digest, read, write
+from evaluator.documents.inference import GateVerdict
+from evaluator.documents.scores import GroupScores, MetricSummary, Scores
+from evaluator.documents.sealed import SealedIndex
+from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
 from evaluator.progress import Progress
@@ -50,6 +43,7 @@ from harness.execution.inputs import Input, offer
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import StageName
+from harness.sealing.documents import TrainingBundle
 from harness.sealing.training import TrainingSet
 from harness.submission import read_submission, take
 

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, parse
+from evaluator.documents.base import Contract, Digest, parse
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, disk_errors, locked, sha256_bytes, sha256_file
+from evaluator.files import canonical_json, disk_errors, sha256_bytes, sha256_file
+from harness.locking import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,12 +16,13 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, read, write
+from evaluator.documents.base import Contract, Digest, read, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, locked, sha256_bytes, sha256_file
+from evaluator.files import canonical_json, sha256_bytes, sha256_file
 from evaluator.progress import Progress
 from harness.challenge import Challenge
 from harness.execution.gpus import a_gpu, installed_gpus, usable_gpus
+from harness.locking import locked
 from harness.sandbox import open_runner
 from harness.sandbox.cached import Context
 from harness.sandbox.stage import StageName

@@ -4,7 +4,7 @@
 """
 
 from harness.ledger.attestation import SignedReport, is_report, sign, verify_report, write_report
-from harness.ledger.chain import Appended, append, identity, rotate, verify_ledger
+from harness.ledger.chain import Appended, append, rotate, verify_ledger
 from harness.ledger.entries import Instant, Ranking, Retraction
 from harness.ledger.verdict import (
     LedgerVerdict,
@@ -29,7 +29,6 @@ __all__ = [
     "Retraction",
     "SignedReport",
     "append",
-    "identity",
     "is_report",
     "rotate",
     "sign",

@@ -17,9 +17,10 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature, SSlibKey
 
-from evaluator.contract import Contract, Digest, Document, FileName, Report, parse
+from evaluator.documents.base import Contract, Digest, Document, FileName, parse
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -42,8 +43,8 @@ class Statement(Contract):
         default="https://in-toto.io/Statement/v1", alias="_type"
     )
     subject: tuple[Subject, ...] = Field(min_length=1)
-    predicate_type: Literal["https://busbench.org/report/v1"] = Field(
-        default="https://busbench.org/report/v1", alias="predicateType"
+    predicate_type: Literal["https://busbench.org/report/v2"] = Field(
+        default="https://busbench.org/report/v2", alias="predicateType"
     )
     predicate: Report
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from securesystemslib.signer import SSlibKey
 
-from evaluator.contract import Digest, Report
+from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, disk_errors, write_atomically
 from harness.ledger.attestation import CODE, SignedReport, invalid, open_report
@@ -35,6 +35,7 @@ from harness.ledger.entries import (
     genesis_line,
     rotation_line,
 )
+from harness.ledger.report import Report
 from harness.ledger.verdict import (
     Follower,
     LedgerVerdict,
@@ -76,9 +77,9 @@ def append(
     """Append a signed report, a retraction or ranking, making the ledger where there is none.
 
     Safe under concurrent writers and a kill at any moment. The same body is recorded once, however
-    often it is appended: the same report at all, the same retraction at all, the same ranking
-    unless others came in between. The entry says when it was recorded: by `clock`, but never
-    earlier than the entry before it.
+    often it is appended: the report of the same evaluation at all, the same retraction at all, the
+    same ranking unless others came in between. The entry says when it was recorded: by `clock`, but
+    never earlier than the entry before it.
 
     Raises:
         BusbenchError: `ledger-invalid` where the ledger does not hold, is signed by another key
@@ -111,18 +112,11 @@ def rotate(ledger: Path, keys: Keys, new: Keys, clock: Clock = utc_now) -> Appen
     return _record(ledger, keys, find, lambda place: rotation_line(new, place, keys), clock)
 
 
-def identity(report: Report) -> bytes:
-    """What a report says but for how fast it was: equal for two runs of the same evaluation."""
-    document = report.document()
-    document["runtime"].pop("latency_ms")
-    return canonical_json(document)
-
-
 def _same_report(before: LedgerVerdict, report: Report) -> Recorded | None:
-    """The entry that records the same result already."""
+    """The entry whose report is of the same evaluation, however long that took each time."""
     reports = (entry for entry in before.recorded if isinstance(entry, RecordedReport))
     near = (entry for entry in reports if entry.report.provenance == report.provenance)
-    return next((entry for entry in near if identity(entry.report) == identity(report)), None)
+    return next((entry for entry in near if entry.report.identity() == report.identity()), None)
 
 
 def _same(before: LedgerVerdict, body: Retraction | Ranking) -> Recorded | None:

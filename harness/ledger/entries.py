@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, field_validator
 from securesystemslib.dsse import Envelope
 
-from evaluator.contract import Contract, Digest
+from evaluator.documents.base import Contract, Digest
 from evaluator.files import canonical_json, sha256_bytes
 from harness.ledger.attestation import SignatureText, SignedReport
 from harness.sealing.keys import Keys, public_pem

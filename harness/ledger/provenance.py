@@ -14,7 +14,8 @@ from typing import Literal
 from pydantic import Field
 from securesystemslib.dsse import Envelope
 
-from evaluator.contract import Contract, Digest, Submission, Title, parse, read
+from evaluator.documents.base import Contract, Digest, Title, parse, read
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, write_atomically
 from harness.ledger.attestation import SignatureText, check_signature

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 from securesystemslib.signer import SSlibKey
 
-from evaluator.contract import Digest, Report
+from evaluator.documents.base import Digest
 from evaluator.files import sha256_bytes
 from harness.ledger.attestation import (
     check_signature,
@@ -34,6 +34,7 @@ from harness.ledger.entries import (
     RotationEntry,
     signed_part,
 )
+from harness.ledger.report import Report
 from harness.sealing.keys import parse_public_key
 
 TORN = "it ends in a half-written entry, which the next append sets aside"

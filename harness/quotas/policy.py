@@ -15,9 +15,11 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Digest, Name, Report, Title
+from evaluator.documents.base import Contract, Digest, Name, Title
+from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code, Fault
-from harness.challenge import Challenge, Phase, Ranked
+from harness.challenge import Challenge, Phase
+from harness.ledger.report import Report
 from harness.ranking.metrics import METRICS
 from harness.sandbox.participant_error import ParticipantError, notice
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from evaluator.contract import write
+from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from harness.challenge import Challenge, Phase
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import CASES
 from harness.execution.job import Job
-from harness.ledger import Appended, append, identity, verify_ledger
+from harness.ledger import Appended, append, verify_ledger
 from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_on
 from harness.quotas.submission_log import SubmissionLog
 from harness.sealing.keys import Keys
@@ -168,4 +168,4 @@ class LedgerRecorder:
         if not self._ledger.exists() or not self._ledger.stat().st_size:
             return False
         recorded = verify_ledger(self._ledger, self._keys.report).reports
-        return identity(evaluation.report) in {identity(entry.report) for entry in recorded}
+        return evaluation.report.identity() in {entry.report.identity() for entry in recorded}

@@ -15,10 +15,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from evaluator.contract import Contract, Report, read, write
+from evaluator.documents.base import Contract, read, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import locked
 from harness.challenge import Phase
+from harness.ledger.report import Report
+from harness.locking import locked
 from harness.quotas.policy import (
     Feedback,
     HandedIn,

@@ -20,17 +20,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from evaluator.contract import (
-    Contract,
-    Digest,
-    GroupScores,
-    MetricSummary,
-    Name,
-    Report,
-    Runtime,
-    Title,
-)
+from evaluator.documents.base import Contract, Digest, Name, Title
+from evaluator.documents.inference import Runtime
+from evaluator.documents.scores import GroupScores, MetricSummary
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
+from harness.ledger.report import Report, RunnerName, Status
 from harness.ranking.document import (
     RankedSubmission,
     Scheme,
@@ -40,6 +34,7 @@ from harness.ranking.document import (
 )
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
+from harness.sealing.documents import LabelAccess
 
 
 class Row(Contract):
@@ -50,7 +45,7 @@ class Row(Contract):
     ranked: RankedSubmission | None = None  # null where not ranked, or the track has no ranking
     team: Title
     method: Title
-    status: Literal["complete", "incomplete"]
+    status: Status
     groups: dict[str, GroupScores]
     true_negatives: int
     invalid: int
@@ -58,9 +53,9 @@ class Row(Contract):
     parameters: int  # of the largest of its models, counted
     gmacs: float | None  # of the largest; null where one could not be counted
     runtime: Runtime
-    labels: Literal["public", "private"]
+    labels: LabelAccess
     trained_here: bool
-    runner: Literal["docker", "process"]
+    runner: RunnerName
     entry: int
     entry_digest: Digest
     recorded: Instant  # when the entry was
@@ -72,7 +67,7 @@ class Row(Contract):
 
     @property
     def gap(self) -> MetricSummary | None:
-        """What Dice loses on moved images, see `evaluator.consistency`; None where not measured."""
+        """What Dice loses on transformed images (`evaluator.consistency`); None: not measured."""
         scores = self.groups.get("all")
         held = None if scores is None else scores.consistency
         return None if held is None else held.gap.get("dice")
@@ -105,7 +100,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v1"] = Field(default="busbench/board/v1", alias="schema")
+    schema_: Literal["busbench/board/v2"] = Field(default="busbench/board/v2", alias="schema")
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
     ledger_updated: Instant  # when its last entry was recorded

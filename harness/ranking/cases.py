@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evaluator.contract import Digest, Report
+from evaluator.documents.base import Digest
+from harness.ledger.report import Report
 from harness.ranking.metrics import METRICS
 
 KEYS = [metric.key for metric in METRICS]
@@ -56,7 +57,7 @@ def average_folds(rows: pd.DataFrame, report: Report) -> pd.DataFrame:
 
 
 def _patient(group: object, case_id: str) -> str:
-    """As `evaluator.groups.patient_of`: where no patient is known, each case is one of its own."""
+    """As `evaluator.scoring.groups.patient_of`: without one, each case is a patient of its own."""
     return group if isinstance(group, str) and group else case_id
 
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from evaluator.contract import Contract, Digest, Name, parse
+from evaluator.documents.base import Contract, Digest, Name, parse
 from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.ledger import LedgerVerdict

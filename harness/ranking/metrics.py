@@ -1,10 +1,12 @@
-"""Which metrics are ranked, in which direction, and how is each written?"""
+"""The ranked metrics: direction and notation. Which they are, `evaluator.documents.scores` says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
-from evaluator.contract import MetricSummary
+from evaluator.documents.scores import MetricSummary, Ranked
+from evaluator.metrics import METRICS as DEFINED
 
 MISSING = "–"
 
@@ -17,7 +19,6 @@ class RankedMetric:
     label: str
     higher_is_better: bool
     digits: int  # after the point
-    bounds: tuple[float, float]  # inclusive; infinite where there is no bound
 
     @property
     def arrow(self) -> str:
@@ -41,9 +42,9 @@ class RankedMetric:
         return f"{self.label} [{unit}] {self.arrow}" if unit else f"{self.label} {self.arrow}"
 
 
-GAP = RankedMetric("dice_gap", "Dice gap", False, 3, (-1.0, 1.0))  # shown, never ranked
-METRICS = (
-    RankedMetric("dice", "Dice", True, 3, (0.0, 1.0)),
-    RankedMetric("iou", "IoU", True, 3, (0.0, 1.0)),
-    RankedMetric("hd95", "HD95", False, 2, (0.0, float("inf"))),
+GAP = RankedMetric("dice_gap", "Dice gap", False, 3)  # shown, never ranked
+DIGITS: dict[Ranked, int] = {"dice": 3, "iou": 3, "hd95": 2}
+METRICS = tuple(
+    RankedMetric(key, DEFINED[key].title, DEFINED[key].higher_is_better, DIGITS[key])
+    for key in get_args(Ranked)
 )

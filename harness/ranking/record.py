@@ -1,12 +1,13 @@
 """`busbench rank --cases`: compute the ranking from the organiser's runs, and record them.
 
 The runs hold every case, the ledger says which reports count. Each report is found among the runs
-by the digest of its payload, and its cases must add up to what it signs. Each track's ranking are
+by its identity, and its cases must add up to what it signs. Each track's ranking are
 an entry of their own; the same inputs give the same bytes, and are not recorded again.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +18,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluator.bootstrap import MIN_PATIENTS
-from evaluator.contract import Digest, Name
+from evaluator.documents.base import Digest, Name
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, sha256_bytes
+from evaluator.files import canonical_json
 from evaluator.progress import Progress, quiet
+from evaluator.scoring.bootstrap import MIN_PATIENTS
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.entries import MAX_STANDINGS_BYTES
+from harness.ledger.report import Report
 from harness.ranking.board import by_track, is_complete
 from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
 from harness.ranking.document import TrackRanking, read_ranking
@@ -107,20 +109,21 @@ def _record(
 
 
 def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
-    """Where each finished run is, by the digest of its report's payload."""
+    """Where each finished run is, by the identity of its report."""
     for folder in runs:
         if not folder.is_dir():
             raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)
     reports = [path for folder in runs for path in sorted(folder.glob(f"*/{REPORT}"))]
-    digests = ((_payload_sha256(path), path.parent) for path in reports)
+    digests = ((_identity(path), path.parent) for path in reports)
     return {digest: folder for digest, folder in digests if digest is not None}
 
 
-def _payload_sha256(path: Path) -> Digest | None:
-    """None where the file is no report: if the ledger holds it, it will be missed by name."""
+def _identity(path: Path) -> Digest | None:
+    """None where the file is no report: if the ledger has it, it will be missed by name."""
     try:
-        return sha256_bytes(json.loads(path.read_bytes())["payload"].encode())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        payload = base64.b64decode(json.loads(path.read_bytes())["payload"])
+        return Report.model_validate(json.loads(payload)["predicate"]).identity()
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
@@ -136,7 +139,7 @@ def _read(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> 
 def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFrame:
     report = entry.report
     who = f"{report.method} of {report.team} on {report.track} (entry {entry.number})"
-    folder = folders.get(entry.payload_sha256)
+    folder = folders.get(report.identity())
     if folder is None:
         raise BusbenchError(Code.CASES_INVALID, f"No run holds the report on {who}.", FIND)
     try:

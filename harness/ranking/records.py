@@ -46,7 +46,8 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "metric_profile": track.metric_profile,
         "order": track.order,
         "hd95_unit": track.units.get("hd95", ""),
-        **row.runtime.model_dump(include={"latency_ms", "device", "provider", "backend"}),
+        **row.runtime.model_dump(include={"device", "provider", "backend"}),
+        "latency_ms": row.runtime.measured.latency_ms,
     }
     if row.ranked is not None:
         told = {"rank_low", "rank_high", "p_first", "rank_aggregate", "rank_test"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.bootstrap import RESAMPLES, SEED
+from evaluator.scoring.bootstrap import RESAMPLES, SEED
 
 Floats = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Patients:
     def weights(self, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
         """How often each resample drew each patient, shape (resamples, patients).
 
-        The draws are those of `evaluator.bootstrap.interval`.
+        The draws are those of `evaluator.scoring.bootstrap.interval`.
         """
         count = len(self.sizes)
         draws = np.random.default_rng(seed).integers(count, size=(resamples, count))

@@ -13,8 +13,8 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import kendalltau
 
-from evaluator.bootstrap import RESAMPLES, SEED
-from evaluator.contract import Report
+from evaluator.scoring.bootstrap import RESAMPLES, SEED
+from harness.ledger.report import Report
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import (
     QUANTILES,

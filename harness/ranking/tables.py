@@ -99,7 +99,10 @@ COSTS = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
     Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
     Column("GMACs", lambda row, _: MISSING if row.gmacs is None else f"{row.gmacs:.2f}"),
-    Column("Latency [ms]", lambda row, _: f"{row.runtime.latency_ms:.1f} ({row.runtime.device})"),
+    Column(
+        "Latency [ms]",
+        lambda row, _: f"{row.runtime.measured.latency_ms:.1f} ({row.runtime.device})",
+    ),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,36 +18,41 @@ from evaluator.progress import Progress
 from harness.challenge import Component, Images
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD_STEPS = 9  # about as many as a Dockerfile of ours has
+BUILD_STEPS = 15  # about as many as a Dockerfile of ours has
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a component's image is built from, relative to the project's root."""
+    """A Dockerfile and what its image is built from, relative to the project's root."""
 
     dockerfile: str
     sources: tuple[str, ...]
 
 
-# Each component's Dockerfile, its package, and what else its image is built from.
-_KINDS: dict[Component, tuple[str, ...]] = {
-    "participant": ("participant", "reference_models"),
-    "infer": ("evaluator", "evaluator"),
-    "infer-gpu": ("evaluator", "evaluator"),
-    "score": ("evaluator", "evaluator"),
-    "triton": ("triton", "evaluator", "containers/triton", "containers/locks/triton-server.txt"),
+_TABLE = "containers/sources.txt"
+_INSTALL = "containers/install.sh"
+_EVALUATOR = Recipe("containers/evaluator.Dockerfile", ("containers/select.sh", _INSTALL))
+# What else each image is built from: the lock of its packages, and for the evaluator's the modules
+# that `containers/sources.txt` lists, so that an image is named after what it runs.
+_RECIPES: dict[Component, Recipe] = {
+    "participant": Recipe("containers/participant.Dockerfile", (_INSTALL, "reference_models")),
+    "infer": _EVALUATOR,
+    "infer-gpu": _EVALUATOR,
+    "score": _EVALUATOR,
+    "triton": Recipe(
+        "containers/triton.Dockerfile",
+        (*_EVALUATOR.sources, "containers/triton", "containers/locks/triton-server.txt"),
+    ),
 }
 
 
-def _recipe(component: Component) -> Recipe:
-    kind, package, *more = _KINDS[component]
-    return Recipe(
-        dockerfile=f"containers/{kind}.Dockerfile",
-        sources=("containers/install.sh", f"containers/locks/{component}.txt", package, *more),
-    )
+def _table(component: Component, root: Path) -> list[str]:
+    """The lines of the sources' table that list something for a component."""
+    lines = (root / _TABLE).read_text().splitlines()
+    return [line for line in lines if component in line.split()[1:] and line[0] != "#"]
 
 
-def _files(root: Path, sources: tuple[str, ...]) -> Iterator[Path]:
+def _files(root: Path, sources: Iterable[str]) -> Iterator[Path]:
     for source in sources:
         path = root / source
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -56,19 +61,28 @@ def _files(root: Path, sources: tuple[str, ...]) -> Iterator[Path]:
 
 def build_context(component: Component, images: Images, root: Path = ROOT) -> bytes:
     """The build context of a component's image as a tar: same sources, same bytes."""
-    recipe = _recipe(component)
+    recipe, table = _RECIPES[component], _table(component, root)
+    sources = (
+        recipe.dockerfile,
+        f"containers/locks/{component}.txt",
+        *recipe.sources,
+        *(line.split()[0] for line in table),
+    )
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path in _files(root, (recipe.dockerfile, *recipe.sources)):
-            _add(archive, str(path.relative_to(root)), path)
+        for path in _files(root, sources):
+            _add(archive, str(path.relative_to(root)), path.read_bytes())
+        if table:  # this component's lines alone: a row of another's must not change the image
+            rows = "".join(f"{line.split()[0]} {component}\n" for line in table)
+            _add(archive, _TABLE, rows.encode())
         for path in sorted(images.wheelhouse.glob("*.whl")) if images.wheelhouse else []:
-            _add(archive, f"containers/wheelhouse/{path.name}", path)
-        _add(archive, "containers/wheelhouse/README", root / "containers/wheelhouse/README")
+            _add(archive, f"containers/wheelhouse/{path.name}", path.read_bytes())
+        readme = root / "containers/wheelhouse/README"
+        _add(archive, "containers/wheelhouse/README", readme.read_bytes())
     return buffer.getvalue()
 
 
-def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
-    data = path.read_bytes()
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size, member.mode = len(data), 0o644
     archive.addfile(member, io.BytesIO(data))
@@ -82,7 +96,7 @@ def ensure_image(
     Raises:
         BusbenchError: `image-unavailable` where it cannot be built.
     """
-    if not (ROOT / _recipe(component).dockerfile).exists():
+    if not (ROOT / _RECIPES[component].dockerfile).exists():
         raise BusbenchError(
             Code.IMAGE_UNAVAILABLE,
             f"The sources of the {component} image are not in {ROOT}.",
@@ -141,7 +155,7 @@ def _build(
         for line in client.api.build(
             fileobj=io.BytesIO(context),
             custom_context=True,
-            dockerfile=_recipe(component).dockerfile,
+            dockerfile=_RECIPES[component].dockerfile,
             buildargs={"BASE_IMAGE": images.base, "COMPONENT": component},
             tag=name,
             rm=True,

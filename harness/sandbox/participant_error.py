@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from evaluator.contract import Contract, write
+from evaluator.documents.base import Contract, write
 from evaluator.errors import CODES, BusbenchError
 
 NOTICE = "participant-error.json"

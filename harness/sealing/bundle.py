@@ -13,24 +13,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
-from evaluator.contract import (
-    SealedBundle,
-    SealedCase,
-    SealedIndex,
-    SplitLock,
-    TrainingBundle,
-    read,
-    write,
-)
+from evaluator.documents.base import read, write
+from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
+from harness.sealing.documents import LabelAccess, SealedBundle, TrainingBundle
 from harness.splits import FrozenSplit
+from harness.splits.lock import SplitLock
 from harness.store import CaseStore
 
 REMEDY = "Seal the split again with `busbench seal` into a new folder."
@@ -91,7 +85,7 @@ def seal(
     recipients: Recipients,
     out: Path,
     *,
-    labels: Literal["public", "private"] = "public",
+    labels: LabelAccess = "public",
     consistency: bool = True,
     progress: Progress = quiet,
 ) -> Bundles:
@@ -101,8 +95,8 @@ def seal(
 
     Args:
         labels: whether the test labels can be found in public; it stands on the board.
-        consistency: whether submissions are also run on moved test images. The seed is drawn here
-            and stands in the two sealed archives alone.
+        consistency: whether submissions are also run on transformed test images. The seed is drawn
+            here and is in the two sealed archives alone.
 
     Raises:
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
@@ -206,7 +200,7 @@ def _write_sealed(
     store: CaseStore,
     split: FrozenSplit,
     recipients: Recipients,
-    labels: Literal["public", "private"],
+    labels: LabelAccess,
     consistency: bool,
 ) -> None:
     lock = split.lock

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluator.contract import SealedCase, TrainingBundle, read, read_bytes
+from evaluator.documents.base import read
+from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
+from harness.sealing.documents import TrainingBundle
+from harness.splits.lock import read_bytes
 
 REMEDY = "Get the training bundle again, and name its folder."
 

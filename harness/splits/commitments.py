@@ -17,9 +17,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from evaluator.contract import CaseId, Contract, Digest, Label, Name, SplitLock
+from evaluator.documents.base import CaseId, Contract, Digest, Label, Name
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from harness.splits.lock import SplitLock
 from harness.splits.manifest import FrozenSplit
 from harness.store import Case, CaseStore
 

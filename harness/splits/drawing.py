@@ -15,12 +15,13 @@ from typing import Literal
 
 import numpy as np
 
-from evaluator.contract import Label, Policy
+from evaluator.documents.base import Label
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
-from evaluator.groups import size_quartiles
+from evaluator.scoring.groups import size_quartiles
 from harness.splits.balance import share_out
 from harness.splits.by_image import stratified
+from harness.splits.lock import Policy
 
 RULES = "splits-1"
 STARTS = 32  # orders of dealing, of which the best is kept; matters where groups are few
@@ -103,7 +104,7 @@ def whole_groups(case_ids: Iterable[str], joined: Iterable[Sequence[str]]) -> tu
 
 
 def quartiles(subjects: Sequence[Subject]) -> dict[str, int]:
-    """Quartile of each case's lesion area, by the rule of `evaluator.groups`."""
+    """Quartile of each case's lesion area, by the rule of `evaluator.scoring.groups`."""
     return size_quartiles({subject.case_id: subject.area for subject in subjects})
 
 

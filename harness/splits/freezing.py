@@ -9,16 +9,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from evaluator.contract import Policy, SplitAudit, SplitLock, SplitRule, write
+from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors, pretty_json, sha256_bytes, sha256_pixels, write_atomically
+from evaluator.files import disk_errors, pretty_json, sha256_bytes, write_atomically
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, judge
 from harness.splits.commitments import commit
 from harness.splits.drawing import RULES, Group, Place, Subject, draw, whole_groups
+from harness.splits.lock import Policy, SplitAudit, SplitLock, SplitRule
 from harness.splits.manifest import FrozenSplit, SplitRow, complete_lock, table_bytes
 from harness.splits.proportions import tally
-from harness.store import CaseStore
+from harness.store import CaseStore, sha256_pixels
 
 
 def freeze(

@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from evaluator.contract import CaseId, Contract, Digest, Label, SplitLock, read, read_bytes
+from evaluator.documents.base import CaseId, Contract, Digest, Label, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
+from harness.splits.lock import SplitLock, read_bytes
 
 REMEDY = "Fetch the published split again, or freeze a new version."
 COLUMNS = ("case_id", "part", "fold", "class", "patient_group", "image_sha256")

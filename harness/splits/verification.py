@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from evaluator.contract import read
+from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import sha256_pixels
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport
 from harness.splits.commitments import Reveal, commit, unopened
@@ -18,7 +17,7 @@ from harness.splits.drawing import RULES, Place, Subject, draw
 from harness.splits.freezing import verdict
 from harness.splits.manifest import REMEDY, FrozenSplit, inspect
 from harness.splits.proportions import tally
-from harness.store import Case, CaseStore
+from harness.store import Case, CaseStore, sha256_pixels
 
 
 def verify(

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluator.contract import Digest, Submission, TrainingBundle, read
+from evaluator.documents.base import Digest, read
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
 from evaluator.progress import Progress
@@ -29,6 +30,7 @@ from harness.sandbox.images import sources_digest
 from harness.sandbox.participant_error import NOTICE, reported_to_participant
 from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import StageName
+from harness.sealing.documents import TrainingBundle
 from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_submission, take
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from evaluator.contract import Digest, SplitLock
+from evaluator.documents.base import Digest
 from evaluator.files import canonical_json, sha256_bytes
 from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.metrics import GAP
+from harness.splits.lock import SplitLock
 from harness.website.words import count
 
 
@@ -84,7 +85,7 @@ class View:
             "gap": None if gap is None else round(gap.mean, GAP.digits + 3),
             "parameters": row.parameters,
             "gflops": None if row.gmacs is None else round(2 * row.gmacs, 6),
-            "latency": round(row.runtime.latency_ms, 4),
+            "latency": round(row.runtime.measured.latency_ms, 4),
             "origin": "trained here" if row.trained_here else "supplied",
             "labels": row.labels,
             "device": row.runtime.device.upper(),

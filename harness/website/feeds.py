@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from evaluator.contract import Report
 from evaluator.files import pretty_json
 from harness.ledger import Instant, RecordedReport
+from harness.ledger.report import Report
 from harness.ranking import METRICS, to_csv
 from harness.ranking.metrics import MISSING
 from harness.ranking.names import xml

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from evaluator.metrics.formulas.nsd import TOLERANCE_MM, TOLERANCE_PX
+from evaluator.metrics.formulas import TOLERANCE_MM, TOLERANCE_PX
 
 Told = tuple[Markup, str]  # the formula, and what else there is to say
 

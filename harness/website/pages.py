@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from evaluator.contract import Report
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
 from harness.ledger import RecordedReport
+from harness.ledger.report import Report
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
 from harness.website.feeds import badges, feeds
@@ -138,7 +138,7 @@ def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
         ("Trained in image", made.trained_here or "supplied, not trained here"),
         ("Runner", f"{made.runner}, busbench {made.busbench}"),
         ("Backend", f"{runtime.backend} {runtime.backend_version}, {runtime.provider}"),
-        ("Device", f"{runtime.device}, {runtime.device_name}, {runtime.threads} threads"),
+        ("Device", f"{runtime.device}, {runtime.measured.device_name}, {runtime.threads} threads"),
     ]
 
 

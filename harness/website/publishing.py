@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from evaluator.contract import Digest, SplitLock, read
+from evaluator.documents.base import Digest, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes
 from harness.ledger import verify_ledger
 from harness.ranking import Board
 from harness.splits import FrozenSplit
+from harness.splits.lock import SplitLock
 from harness.website.edition import Edition
 
 SCHEMA = "busbench/site/v1"

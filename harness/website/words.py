@@ -33,7 +33,7 @@ def in_order(named: Mapping[str, Value]) -> list[tuple[str, Value]]:
 
 
 def group_title(name: str) -> str:
-    """How a group of `evaluator.groups` is called."""
+    """How a group of `evaluator.scoring.groups` is called."""
     return GROUPS.get(name) or name.removeprefix("device ")
 
 

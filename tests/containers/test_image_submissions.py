@@ -17,7 +17,7 @@ import docker
 import pytest
 
 from evaluator.errors import BusbenchError, Fault
-from evaluator.hardware import device_name
+from evaluator.inference.hardware import device_name
 from evaluator.progress import quiet
 from harness.challenge import Challenge, Limits, StageLimits
 from harness.evaluation.stages import check

@@ -17,10 +17,10 @@ import pytest
 from monai.metrics import HausdorffDistanceMetric, compute_dice, compute_iou
 from PIL import Image
 
-from evaluator.contract import Report
 from evaluator.errors import BusbenchError
 from evaluator.sealed import open_sealed
 from harness.challenge import Images
+from harness.ledger.report import Report
 from harness.sandbox.images import build_context
 from harness.splits import FrozenSplit
 from harness.store import CaseStore

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from evaluator.contract import ModelFile, Submission, read
+from evaluator.documents.base import read
+from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 
 ROOT = Path(__file__).resolve().parents[2]

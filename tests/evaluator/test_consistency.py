@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluator.consistency import KEPT_SIDE, draw, move, move_case
-from evaluator.contract import Consistency, SealedCase
+from evaluator.consistency import KEPT_SIDE, draw, transform_case, transform_pixels
+from evaluator.documents.scores import Consistency
+from evaluator.documents.sealed import SealedCase
 from harness.datasets import adapter, phantom
 from harness.datasets.base import RawCase
 from harness.datasets.decode import decode
@@ -33,12 +34,12 @@ ids = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,20}\Z")
 
 
 @given(seed=seeds, case_id=ids, height=sides, width=sides)
-def test_a_moved_picture_holds_nothing_that_was_not_in_it(
+def test_a_transformed_image_contains_nothing_that_was_not_in_it(
     seed: str, case_id: str, height: int, width: int
 ) -> None:
     transform = draw(seed, case_id, height, width)
     place = np.arange(height * width, dtype=np.uint32).reshape(height, width)
-    seen = move(place, transform)  # type: ignore[type-var]  # where each pixel comes from
+    seen = transform_pixels(place, transform)  # type: ignore[type-var]  # where each pixel comes from
     rows, columns = np.divmod(seen.astype(np.int64), width)
     assert seen.shape == (transform.height, transform.width)
     assert (np.diff(rows, axis=0) == 1).all() and (np.diff(rows, axis=1) == 0).all()
@@ -49,7 +50,7 @@ def test_a_moved_picture_holds_nothing_that_was_not_in_it(
 
 
 @given(seed=seeds, other=seeds)
-def test_the_order_of_cases_moves_none_of_them(seed: str, other: str) -> None:
+def test_the_order_of_cases_changes_no_transform(seed: str, other: str) -> None:
     names = [f"case-{n}" for n in range(20)]
     first = {name: draw(seed, name, 300, 200) for name in names}
     draw(other, "another", 300, 200)
@@ -67,17 +68,17 @@ def test_every_window_and_both_sides_come_up() -> None:
     assert max(mirrored_by_height) - min(mirrored_by_height) < 0.2  # the two are not tied
 
 
-def test_image_and_mask_are_moved_alike() -> None:
+def test_image_and_mask_are_transformed_alike() -> None:
     case = SealedCase(case_id="c", height=50, width=70, file="c.png")
     image = np.random.default_rng(0).integers(0, 256, (50, 70)).astype(np.uint8)
-    (image_case, moved_image) = move_case(SEED, case, image)
-    (mask_case, moved_mask) = move_case(SEED, case, image > 99)
+    (image_case, new_image) = transform_case(SEED, case, image)
+    (mask_case, new_mask) = transform_case(SEED, case, image > 99)
     assert image_case == mask_case
-    assert (image_case.height, image_case.width) == moved_image.shape
-    assert np.array_equal(moved_image > 99, moved_mask)
+    assert (image_case.height, image_case.width) == new_image.shape
+    assert np.array_equal(new_image > 99, new_mask)
 
 
-# --- what the gap tells ------------------------------------------------------------------------
+# --- what the gap shows ------------------------------------------------------------------------
 
 
 def phantoms(root: Path) -> CaseStore:
@@ -119,6 +120,7 @@ def consistency(result: Result) -> Consistency:
     return found
 
 
+@pytest.mark.slow
 def test_a_network_that_remembers_is_given_away_by_its_gap(arena: Arena, honest: Result) -> None:
     """It passes the gate (a refusal would raise) and its plain scores are nearly perfect."""
     found = enter(arena, "memoriser", memoriser(arena.test))
@@ -126,22 +128,25 @@ def test_a_network_that_remembers_is_given_away_by_its_gap(arena: Arena, honest:
     assert found.scores.groups["lesion"].metrics["dice"].mean > 0.95
     assert found.scores.invalid == 0
     assert held.gap["dice"].mean > 0.35
-    assert held.moved["dice"].mean < 0.65
+    assert held.transformed["dice"].mean < 0.65
     assert abs(fair.gap["dice"].mean) < 0.12
     assert honest.scores.groups["lesion"].metrics["dice"].mean > 0.35  # it does segment
     assert held.gap["dice"].ci_low is not None and fair.gap["dice"].ci_high is not None
     assert held.gap["dice"].ci_low > fair.gap["dice"].ci_high
 
 
+@pytest.mark.slow
 def test_storing_mirrored_copies_does_not_close_the_gap(arena: Arena, honest: Result) -> None:
     found = consistency(enter(arena, "mirrored", memoriser(mirrored(arena.test))))
     assert found.gap["dice"].mean > consistency(honest).gap["dice"].mean + 0.15
 
 
-def test_storing_many_moved_copies_narrows_the_gap_and_costs_size(arena: Arena) -> None:
+@pytest.mark.slow
+def test_storing_many_transformed_copies_narrows_the_gap_and_costs_size(arena: Arena) -> None:
     """The pass has this limit, docs/consistency.md says so, and it must stay true of both."""
     few, many = (
-        enter(arena, f"moved {n}", memoriser(moved(arena.test, n), detail=64)) for n in (2, 32)
+        enter(arena, f"transformed {n}", memoriser(moved(arena.test, n), detail=64))
+        for n in (2, 32)
     )
     assert consistency(many).gap["dice"].mean < consistency(few).gap["dice"].mean - 0.1
     assert many.megabytes > 5 * few.megabytes
@@ -158,16 +163,16 @@ def plaintexts(arena: Arena) -> list[bytes]:
     ]
 
 
-def test_the_seed_stands_in_the_sealed_archives_and_nowhere_else(
-    arena: Arena, honest: Result
-) -> None:
+@pytest.mark.slow
+def test_the_seed_is_in_the_sealed_archives_and_nowhere_else(arena: Arena, honest: Result) -> None:
     assert all(SEED.encode() in data for data in plaintexts(arena))
     files = [path for path in arena.root.rglob("*") if path.is_file()]
     assert len(files) > 100  # bundles, split, keys, and a whole evaluation's output
     assert not [path for path in files if SEED.encode() in path.read_bytes()]
 
 
-def test_the_scanner_is_told_to_the_score_room_alone(arena: Arena) -> None:
+@pytest.mark.slow
+def test_no_image_archive_names_the_scanner(arena: Arena) -> None:
     images, labels = plaintexts(arena)
     assert b'"device"' not in images
     assert b'"device":"' in labels

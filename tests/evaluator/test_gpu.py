@@ -13,9 +13,10 @@ import onnxruntime
 import pytest
 import torch
 
-from evaluator.backends import Device, InferSettings, open_model
-from evaluator.backends.pinned import DRIVER, PinnedMemory
-from evaluator.speed import measure
+from evaluator.documents.inference import Device
+from evaluator.inference.backends import InferSettings, open_model
+from evaluator.inference.backends.pinned import DRIVER, PinnedMemory
+from evaluator.inference.speed import measure
 from reference_models.export import export_network
 from reference_models.networks import build
 from tests.support.inference import speckle, stage
@@ -49,10 +50,10 @@ def test_a_device_gives_the_masks_of_the_cpu(
     tmp_path: Path, exported: bytes, device: Device, batch_size: int
 ) -> None:
     skip_without(device)
-    pictures = speckle(20)
+    images = speckle(20)
     size: dict[str, Any] = {"height": SIZE, "width": SIZE}
-    wanted = stage(tmp_path / "cpu", pictures, exported, **size).infer()
-    found = stage(tmp_path / device, pictures, exported, **size).infer(
+    wanted = stage(tmp_path / "cpu", images, exported, **size).infer()
+    found = stage(tmp_path / device, images, exported, **size).infer(
         device=device, batch_size=batch_size
     )
     flipped = sum((found[case] != wanted[case]).sum() for case in wanted)

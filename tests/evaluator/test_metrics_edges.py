@@ -37,7 +37,7 @@ reference empty  worst worst worst worst     worst  =           =       worst wo
 reference whole  =     =     =     =         =      best        =       =     =     =
 ordinary         =     =     =     =         =      =           =       =     =     =
 """
-SEED_EDGE_TABLE = """
+AWESOME_BUS_EDGE_TABLE = """
 situation        dice iou hd95
 both empty       =    =   best
 prediction empty =    =   worst
@@ -58,7 +58,9 @@ def parse(table: Any) -> Any:
     return found
 
 
-@pytest.mark.parametrize(("profile", "table"), [("native", EDGE_TABLE), ("seed", SEED_EDGE_TABLE)])
+@pytest.mark.parametrize(
+    ("profile", "table"), [("native", EDGE_TABLE), ("awesome-bus-2025", AWESOME_BUS_EDGE_TABLE)]
+)
 def test_the_edge_table_says_nothing_else(profile: Profile, table: str) -> None:
     assert edge_table(profile) == parse(table)
     assert tuple(metrics_of(profile)) == tuple(METRICS[name] for name in parse(table)["ordinary"])
@@ -139,24 +141,30 @@ def test_a_missing_output_gets_the_worst_value_and_no_better() -> None:
     assert {metric.kind for metric in METRICS.values()} == set(Kind)
 
 
-def test_the_seed_profile_has_no_metric_that_the_seed_has_not() -> None:
-    with pytest.raises(ValueError, match="seed profile does not define ASSD"):
-        METRICS["assd"](LESION, LESION, profile="seed")
-    assert PROFILES == ("native", "seed")
+def test_no_profile_has_a_metric_that_its_benchmark_has_not() -> None:
+    with pytest.raises(ValueError, match="awesome-bus-2025 profile does not define ASSD"):
+        METRICS["assd"](LESION, LESION, profile="awesome-bus-2025")
+    assert PROFILES == ("native", "awesome-bus-2025")
 
 
-def test_dropped_images_stay_out_of_the_seeds_mean_and_nan_out_of_any_other() -> None:
-    assert mean([1.0, math.nan, 3.0], "seed") == 2
+def test_the_old_name_of_a_profile_is_refused_with_the_new_one() -> None:
+    old: Any = "seed"
+    with pytest.raises(ValueError, match="profile seed is called awesome-bus-2025 now"):
+        METRICS["dice"](LESION, LESION, profile=old)
+
+
+def test_only_awesome_bus_drops_images_and_no_other_mean_takes_nan() -> None:
+    assert mean([1.0, math.nan, 3.0], "awesome-bus-2025") == 2
     for values in ([1.0, math.nan], [math.inf]):
         with pytest.raises(ValueError, match="NaN or infinity"):
             mean(values, "native")
     with pytest.raises(ValueError, match="NaN or infinity"):
-        mean([math.inf, 1.0], "seed")
+        mean([math.inf, 1.0], "awesome-bus-2025")
     for profile in PROFILES:
         with pytest.raises(ValueError, match="no case"):
             mean([], profile)
     with pytest.raises(ValueError, match="no case"):
-        mean([math.nan], "seed")
+        mean([math.nan], "awesome-bus-2025")
 
 
 def test_every_situation_has_a_row() -> None:

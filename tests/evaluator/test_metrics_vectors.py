@@ -33,7 +33,7 @@ def disk(row: Any, column: Any, radius: Any, side: Any = SIDE) -> Any:
 
 
 # prediction, reference, Dice, IoU, HD95 (nan: dropped)
-SEED_VECTORS = {
+AWESOME_BUS_VECTORS = {
     "both empty": (empty(), empty(), 1, 1, 0),
     "reference empty": (box(0, 2, 0, 5), empty(), 1e-8, 1e-8, math.nan),
     "prediction empty": (empty(), box(50, 100, 50, 100), 4e-11, 4e-11, 316.783838),
@@ -53,10 +53,10 @@ SEED_VECTORS = {
 }
 
 
-@pytest.mark.parametrize("name", SEED_VECTORS)
-def test_the_seed_profile_gives_no_other_value_than_the_seed(name: Any) -> None:
-    prediction, reference, *expected = SEED_VECTORS[name]
-    found = case_metrics(prediction, reference, profile="seed")
+@pytest.mark.parametrize("name", AWESOME_BUS_VECTORS)
+def test_no_value_of_awesome_bus_differs_from_the_declared_one(name: Any) -> None:
+    prediction, reference, *expected = AWESOME_BUS_VECTORS[name]
+    found = case_metrics(prediction, reference, profile="awesome-bus-2025")
     assert [found[name] for name in ("dice", "iou", "hd95")] == pytest.approx(
         expected, rel=3e-9, abs=1e-15, nan_ok=True
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluator.pipeline import overlapped
+from evaluator.inference.sweep import overlapped
 
 
 class TroubleError(Exception):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from evaluator.contract import InputSpec, OutputSpec
-from evaluator.outputs import find_trouble
-from evaluator.preprocessing import place, to_input, to_mask
+from evaluator.documents.submission import InputSpec, OutputSpec
+from evaluator.inference.outputs import find_trouble
+from evaluator.inference.preprocessing import place, to_input, to_mask
 
 SIDES = st.integers(40, 700)
 RULES = pytest.mark.parametrize("rule", ["letterbox", "stretch"])

@@ -19,25 +19,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evaluator import score as stage
-from evaluator.consistency import draw, move
-from evaluator.contract import (
-    GroupScores,
-    PredictedCase,
-    Predictions,
-    Scores,
-    SealedCase,
-    SealedIndex,
-    write,
-)
-from evaluator.errors import BusbenchError
-from evaluator.groups import groups_of, size_quartiles
+from evaluator.consistency import draw, transform_pixels
+from evaluator.documents.base import read, write
+from evaluator.documents.predictions import PredictedCase, Predictions
+from evaluator.documents.scores import GroupScores, Scores
+from evaluator.documents.sealed import SealedCase, SealedIndex
+from evaluator.errors import BusbenchError, Code
+from evaluator.files import sha256_file
 from evaluator.metrics import METRICS, worst
 from evaluator.predictions import bits_file, pack
+from evaluator.scoring import score as stage
+from evaluator.scoring.groups import groups_of, size_quartiles
+from evaluator.scoring.summary import COMPARED
 from evaluator.sealed import seal_archive
-from evaluator.summary import COMPARED
 from harness.store import png_bytes
-from tests.support.factories import RUNTIME
 
 Mask = NDArray[np.bool_]
 SPLIT, SEED, SHAPE = "0" * 64, "ab" * 32, (40, 50)
@@ -52,16 +47,18 @@ class Bench:
     seed: str | None = SEED
     folds: tuple[int | None, ...] = (0, 1)
     plain: dict[str, Mask] = field(default_factory=dict)
-    moved: dict[str, Mask] = field(default_factory=dict)
+    transformed: dict[str, Mask] = field(default_factory=dict)
     split: str = SPLIT
 
     def __post_init__(self) -> None:
         self.plain = {name: mask for name, (_, mask) in self.truths.items()}
         if self.seed:
-            self.moved = {name: self.as_moved(name, mask) for name, mask in self.plain.items()}
+            self.transformed = {
+                name: self.as_transformed(name, mask) for name, mask in self.plain.items()
+            }
 
-    def as_moved(self, name: str, mask: Mask) -> Mask:
-        return move(mask, draw(self.seed or SEED, name, *mask.shape))
+    def as_transformed(self, name: str, mask: Mask) -> Mask:
+        return transform_pixels(mask, draw(self.seed or SEED, name, *mask.shape))
 
     def seal(self) -> None:
         identity = pyrage.x25519.Identity.generate()
@@ -78,17 +75,17 @@ class Bench:
     def predict(self) -> Path:
         folder = self.root / "predictions"
         folder.mkdir(exist_ok=True)
-        for is_moved, masks in ((False, self.plain), (True, self.moved)):
+        for is_transformed, masks in ((False, self.plain), (True, self.transformed)):
             data = b"".join(pack(mask) for mask in masks.values())
-            for fold in self.folds if masks or not is_moved else ():
-                (folder / bits_file(fold, is_moved)).write_bytes(data)
+            for fold in self.folds if masks or not is_transformed else ():
+                (folder / bits_file(fold, is_transformed)).write_bytes(data)
         document = Predictions(
             submission_sha256=SPLIT,
             split_digest=self.split,
             folds=self.folds,
             cases=_declared(self.plain),
-            moved=_declared(self.moved),
-            runtime=RUNTIME,
+            transformed=_declared(self.transformed),
+            masks={path.name: sha256_file(path) for path in folder.glob("*.bits")},
         )
         write(document, folder / "predictions.json")
         return folder
@@ -96,7 +93,7 @@ class Bench:
     def score(self, out: str = "out") -> Scores:
         self.seal()
         labels, key = self.root / "labels.age", self.root / "labels.key"
-        return stage.score(self.predict(), labels, key, self.root / out)
+        return stage.score(self.predict(), labels, key, out=self.root / out)
 
     def rows(self, out: str = "out") -> pd.DataFrame:
         return pd.read_parquet(self.root / out / stage.CASES)
@@ -146,12 +143,12 @@ def test_a_perfect_result_is_perfect_in_every_group(bench: Bench) -> None:
 # --- cases that are not there, or not what they should be ----------------------------------------
 
 
-@pytest.mark.parametrize("where", ["plain", "moved"])
+@pytest.mark.parametrize("where", ["plain", "transformed"])
 def test_a_missing_case_takes_the_worst_value_and_says_so(bench: Bench, where: str) -> None:
     del getattr(bench, where)["c03"]
     scores, rows = bench.score(), bench.rows()
     assert scores.invalid == len(bench.folds)  # the result is not complete
-    prefix = "" if where == "plain" else "moved_"
+    prefix = "" if where == "plain" else "transformed_"
     lost = rows[rows.case_id == "c03"].iloc[0]
     assert lost[f"{prefix}status"] == "missing"
     shape = int(lost[f"{prefix}height"]), int(lost[f"{prefix}width"])
@@ -163,13 +160,13 @@ def test_a_mask_of_another_size_is_never_unpacked(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.plain = {"c03": np.zeros((8192, 8192), bool)}  # claims the most that may be claimed
-    bench.moved = {}
+    bench.transformed = {}
     monkeypatch.setattr(stage, "unpack", lambda *_: pytest.fail("it was unpacked"))
     bench.score()
     assert set(bench.rows().query("case_id == 'c03'").status) == {"wrong-size"}
 
 
-@pytest.mark.parametrize("where", ["plain", "moved"])
+@pytest.mark.parametrize("where", ["plain", "transformed"])
 def test_a_case_that_is_none_of_the_test_set_is_refused(bench: Bench, where: str) -> None:
     getattr(bench, where)["stranger"] = np.ones((3, 3), bool)
     with pytest.raises(BusbenchError, match="stranger") as refused:
@@ -177,9 +174,9 @@ def test_a_case_that_is_none_of_the_test_set_is_refused(bench: Bench, where: str
     assert refused.value.code == "predictions-invalid"
 
 
-def test_moved_masks_are_refused_where_the_pass_is_off(tmp_path: Path) -> None:
+def test_transformed_masks_are_refused_where_the_pass_is_off(tmp_path: Path) -> None:
     bench = Bench(tmp_path, mixed(), seed=None)
-    bench.moved = {"c03": bench.plain["c03"]}
+    bench.transformed = {"c03": bench.plain["c03"]}
     with pytest.raises(BusbenchError) as refused:
         bench.score()
     assert refused.value.code == "predictions-invalid"
@@ -212,6 +209,9 @@ def test_means_and_deviations_are_those_that_pandas_finds(bench: Bench) -> None:
             mask ^ (rng.random(SHAPE) < 0.1 * (fold or 0) + 0.1) for mask in bench.plain.values()
         ]
         (folder / bits_file(fold)).write_bytes(b"".join(map(pack, noisy)))
+    document = read(Predictions, folder / "predictions.json", Code.PREDICTIONS_INVALID, "")
+    masks = {path.name: sha256_file(path) for path in folder.glob("*.bits")}
+    write(document.model_copy(update={"masks": masks}), folder / "predictions.json")
     bench.predict = lambda: folder  # type: ignore[method-assign]
     scores, rows = bench.score(), bench.rows()
     groups = {"all": rows, "normal": rows[rows["class"] == "normal"]}
@@ -228,22 +228,22 @@ def test_means_and_deviations_are_those_that_pandas_finds(bench: Bench) -> None:
 def held(group: GroupScores) -> tuple[int, float, float]:
     assert group.consistency is not None
     found = group.consistency
-    assert set(found.gap) == set(found.moved) == set(COMPARED)
-    return found.cases, found.moved["dice"].mean, found.gap["dice"].mean
+    assert set(found.gap) == set(found.transformed) == set(COMPARED)
+    return found.cases, found.transformed["dice"].mean, found.gap["dice"].mean
 
 
 def test_the_gap_is_what_is_lost_and_normal_images_have_none(bench: Bench) -> None:
     groups = bench.score().groups
     assert held(groups["all"]) == (12, 1.0, 0.0)
     assert groups["normal"].consistency is None
-    bench.moved = {name: np.zeros_like(mask) for name, mask in bench.moved.items()}
+    bench.transformed = {name: np.zeros_like(mask) for name, mask in bench.transformed.items()}
     groups = bench.score("again").groups
     assert held(groups["all"]) == held(groups["lesion"]) == (12, 0.0, 1.0)
     assert groups["all"].metrics["dice"].mean == 1.0  # the plain scores stay as they are
 
 
-def test_predictions_without_the_moved_masks_are_not_complete(bench: Bench) -> None:
-    bench.moved = {}
+def test_predictions_without_the_transformed_masks_are_not_complete(bench: Bench) -> None:
+    bench.transformed = {}
     scores = bench.score()
     assert scores.invalid == len(bench.folds) * len(bench.truths)
     assert held(scores.groups["all"])[2] == 1.0
@@ -253,7 +253,7 @@ def test_without_a_seed_there_is_no_gap(tmp_path: Path) -> None:
     bench = Bench(tmp_path, mixed(), seed=None)
     scores = bench.score()
     assert all(group.consistency is None for group in scores.groups.values())
-    assert scores.invalid == 0 and not [c for c in bench.rows().columns if "moved" in c]
+    assert scores.invalid == 0 and not [c for c in bench.rows().columns if "transformed" in c]
 
 
 def test_a_lesion_that_is_cut_away_says_nothing_of_the_network(tmp_path: Path) -> None:
@@ -264,9 +264,9 @@ def test_a_lesion_that_is_cut_away_says_nothing_of_the_network(tmp_path: Path) -
     edge[window.top : window.top + window.height, window.left : window.left + window.width] = False
     truths["c03"] = (truths["c03"][0], edge)
     bench = Bench(tmp_path, truths)
-    bench.moved["c03"] = ~bench.moved["c03"]
+    bench.transformed["c03"] = ~bench.transformed["c03"]
     assert held(bench.score().groups["all"]) == (11, 1.0, 0.0)
-    assert not bench.rows().query("case_id == 'c03'").moved_lesion_px.any()
+    assert not bench.rows().query("case_id == 'c03'").transformed_lesion_px.any()
 
 
 # --- the same input, the same bytes --------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_the_order_of_predictions_changes_no_score(bench: Bench) -> None:
     bench.plain["c05"] = ~bench.plain["c05"]
     one = bench.score("one")
     bench.plain = dict(reversed(bench.plain.items()))
-    bench.moved = dict(sorted(bench.moved.items(), key=lambda item: item[0][::-1]))
+    bench.transformed = dict(sorted(bench.transformed.items(), key=lambda item: item[0][::-1]))
     two = bench.score("two")
     assert one.groups == two.groups
     assert bench.rows("one").equals(bench.rows("two"))
@@ -360,4 +360,4 @@ def test_the_table_of_cases_reads_back_as_it_was(bench: Bench) -> None:
     frame = pd.read_parquet(io.BytesIO(data))
     assert list(frame.case_id) == sorted(bench.truths) * 2
     assert list(frame.fold.unique()) == list(bench.folds)
-    assert (frame.moved_dice[frame["class"] != "normal"] == 1.0).all()
+    assert (frame.transformed_dice[frame["class"] != "normal"] == 1.0).all()

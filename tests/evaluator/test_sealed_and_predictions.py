@@ -15,23 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluator.contract import (
-    MAX_CASES,
-    PredictedCase,
-    Predictions,
-    Scores,
-    SealedCase,
-    SealedIndex,
-    parse,
-    read,
-    write,
-)
+from evaluator.documents.base import MAX_CASES, parse, read, write
+from evaluator.documents.predictions import PredictedCase, Predictions
+from evaluator.documents.scores import Scores
+from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_json, sha256_bytes
 from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
 from evaluator.sealed import decode_png, open_sealed, seal_archive
 from harness.store import png_bytes
-from tests.support.factories import RUNTIME
 
 DIGEST = "0" * 64
 
@@ -90,14 +82,15 @@ def save(folder: Path, masks: dict[str, np.ndarray], /, **changes: object) -> No
     cases = [
         PredictedCase(case_id=i, height=m.shape[0], width=m.shape[1]) for i, m in masks.items()
     ]
+    packed = b"".join(pack(mask) for mask in masks.values())
     document = Predictions(
         submission_sha256=DIGEST,
         split_digest=DIGEST,
         folds=(0,),
         cases=tuple(cases),
-        runtime=RUNTIME,
+        masks={bits_file(0): sha256_bytes(packed), bits_file(0, True): sha256_bytes(packed)},
     )
-    (folder / bits_file(0)).write_bytes(b"".join(pack(mask) for mask in masks.values()))
+    (folder / bits_file(0)).write_bytes(packed)
     write(document.model_copy(update=changes), folder / "predictions.json")
 
 
@@ -141,12 +134,12 @@ MASK = {"a": np.ones((8, 8), bool)}
         {"folds": (0, 0)},
         {"folds": (0, 1)},
         {"cases": (PredictedCase(case_id="a", height=8, width=9),)},
-        {"moved": (PredictedCase(case_id="a", height=8, width=8),)},
-        {"moved": (PredictedCase(case_id="a", height=8, width=8),) * 2},
+        {"transformed": (PredictedCase(case_id="a", height=8, width=8),)},
+        {"transformed": (PredictedCase(case_id="a", height=8, width=8),) * 2},
     ],
     ids=[
         *("a case twice", "a fold twice", "a fold without a file", "a wrong size"),
-        *("moved masks without a file", "a moved case twice"),
+        *("transformed masks without a file", "a transformed case twice"),
     ],
 )
 def test_predictions_that_contradict_themselves_are_refused(tmp_path: Path, change: Any) -> None:
@@ -162,7 +155,7 @@ def refuse(folder: Path) -> None:
     assert refused.value.code == "predictions-invalid"
 
 
-@pytest.mark.parametrize("cases", ["cases", "moved"])
+@pytest.mark.parametrize("cases", ["cases", "transformed"])
 @pytest.mark.parametrize(
     "field, value",
     [
@@ -171,7 +164,7 @@ def refuse(folder: Path) -> None:
     ],
 )
 def test_hostile_fields_are_refused(tmp_path: Path, cases: str, field: str, value: object) -> None:
-    save(tmp_path, MASK, moved=(PredictedCase(case_id="a", height=8, width=8),))
+    save(tmp_path, MASK, transformed=(PredictedCase(case_id="a", height=8, width=8),))
     path = tmp_path / "predictions.json"
     document = json.loads(path.read_text())
     document[cases][0][field] = value
@@ -235,13 +228,13 @@ def test_a_document_that_is_a_trap_is_refused(
     refuse(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["fold-0.bits", "fold-0.moved.bits"])
+@pytest.mark.parametrize("name", ["fold-0.bits", "fold-0.transformed.bits"])
 @pytest.mark.parametrize("spoil", [bomb_of_bytes, pipe, folder, link, lost])
 def test_packed_masks_that_are_a_trap_are_refused(
     tmp_path: Path, name: str, spoil: Callable[[Path], None]
 ) -> None:
-    save(tmp_path, MASK, moved=(PredictedCase(case_id="a", height=8, width=8),))
-    (tmp_path / "fold-0.moved.bits").write_bytes(pack(MASK["a"]))
+    save(tmp_path, MASK, transformed=(PredictedCase(case_id="a", height=8, width=8),))
+    (tmp_path / "fold-0.transformed.bits").write_bytes(pack(MASK["a"]))
     open_predictions(tmp_path)  # sound until it is spoilt
     spoil(tmp_path / name)
     refuse(tmp_path)
@@ -268,12 +261,14 @@ def test_no_document_makes_the_parser_stumble(
 ) -> None:
     """Any field may hold anything, any byte may be another: refused in one way, or sound."""
     place = tmp_path_factory.mktemp("fuzz")
-    save(place, MASK, moved=(PredictedCase(case_id="a", height=4, width=2),))
-    (place / "fold-0.moved.bits").write_bytes(b"x")
+    save(place, MASK, transformed=(PredictedCase(case_id="a", height=4, width=2),))
+    (place / "fold-0.transformed.bits").write_bytes(b"x")
     path = place / "predictions.json"
     document = json.loads(path.read_text())
     holder = data.draw(
-        st.sampled_from([document, document["cases"][0], document["moved"][0], document["runtime"]])
+        st.sampled_from(
+            [document, document["cases"][0], document["transformed"][0], document["masks"]]
+        )
     )
     for key in data.draw(st.lists(st.sampled_from(sorted(holder)), max_size=2)):
         holder[key] = data.draw(json_values)
@@ -286,16 +281,16 @@ def test_no_document_makes_the_parser_stumble(
     except BusbenchError as error:
         assert error.code == "predictions-invalid"
         return
-    for moved, cases in ((False, found.cases), (True, found.moved)):
+    for transformed, cases in ((False, found.cases), (True, found.transformed)):
         for fold in found.folds:
-            for case, packed in read_packed(place / bits_file(fold, moved), cases):
+            for case, packed in read_packed(place / bits_file(fold, transformed), cases):
                 assert unpack(packed, case.height, case.width).shape == (case.height, case.width)
 
 
 def document_of(cases: int) -> Predictions:
     rows = tuple(PredictedCase(case_id=f"c{n:05}", height=64, width=64) for n in range(cases))
     return Predictions(
-        submission_sha256=DIGEST, split_digest=DIGEST, folds=(None,), cases=rows, runtime=RUNTIME
+        submission_sha256=DIGEST, split_digest=DIGEST, folds=(None,), cases=rows, masks={}
     )
 
 

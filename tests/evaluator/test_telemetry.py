@@ -20,6 +20,6 @@ def left_at_home(home: Path, program: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("component", ["evaluator", "reference_models", "harness.cli"])
-def test_no_room_lets_onnx_runtime_report(tmp_path: Path, component: str) -> None:
+def test_no_component_lets_onnx_runtime_report(tmp_path: Path, component: str) -> None:
     assert left_at_home(tmp_path / "alone", "import onnxruntime")
     assert not left_at_home(tmp_path / "ours", f"import {component}, onnxruntime")

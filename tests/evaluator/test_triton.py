@@ -20,9 +20,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient import grpc
 
-from evaluator.backends import InferSettings, open_model, triton_slot
-from evaluator.backends.triton_server import TritonOptions
 from evaluator.errors import BusbenchError, Fault
+from evaluator.inference.backends import InferSettings, TritonOptions, open_model
+from evaluator.triton import slot as triton_slot
 from reference_models.export import export_network
 from reference_models.networks import build
 from tests.support import ROOT, soon
@@ -194,10 +194,10 @@ def servers(owner: int | None = None) -> list[int]:
 
 
 def test_the_infer_stage_gives_the_same_bits(tritonserver: Path, tmp_path: Path) -> None:
-    pictures = speckle(11)
+    images = speckle(11)
     bits = []
     for backend in ("onnxruntime", "triton"):
-        sealed = stage(tmp_path / backend, pictures, blur(5), blur(6))
+        sealed = stage(tmp_path / backend, images, blur(5), blur(6))
         sealed.infer(
             backend=backend, threads=2, batch_size=4, triton=TritonOptions(executable=tritonserver)
         )
@@ -304,8 +304,8 @@ def test_a_killed_evaluator_leaves_no_server(tritonserver: Path, tmp_path: Path)
     (tmp_path / "model.onnx").write_bytes(echo())
     script = (
         "from pathlib import Path; import sys, time\n"
-        "from evaluator.backends import InferSettings, open_model\n"
-        "from evaluator.backends.triton_server import TritonOptions\n"
+        "from evaluator.inference.backends import InferSettings, open_model\n"
+        "from evaluator.triton.server import TritonOptions\n"
         "options = TritonOptions(executable=Path(sys.argv[1]))\n"
         "settings = InferSettings(backend='triton', triton=options)\n"
         "model = open_model(Path(sys.argv[2]), settings)\n"

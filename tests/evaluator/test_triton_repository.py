@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
-from evaluator.backends.triton_repository import (
+from evaluator.triton.repository import (
     FREE,
     Port,
     Service,
@@ -28,21 +28,23 @@ def parsed(text: str) -> pb.ModelConfig:
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_a_tensors_name_cannot_change_the_configuration(first: str, second: str) -> None:
-    config = parsed(model_config("m", Port(first, IN.shape), Port(second, OUT.shape), Service()))
+    config = parsed(
+        model_config("m", Port(first, IN.shape), Port(second, OUT.shape), service=Service())
+    )
     assert (config.input[0].name, config.output[0].name) == (first, second)
-    plain = parsed(model_config("m", IN, OUT, Service()))
+    plain = parsed(model_config("m", IN, OUT, service=Service()))
     config.input[0].name, config.output[0].name = "x", "y"
     assert config == plain
 
 
 def test_a_name_that_looks_like_configuration_stays_a_name() -> None:
     name = 'x" } ]\nbackend: "python" input [ { name: "'
-    text = model_config("m", Port(name, IN.shape), OUT, Service())
+    text = model_config("m", Port(name, IN.shape), OUT, service=Service())
     assert parsed(text).backend == "onnxruntime" and parsed(text).input[0].name == name
 
 
 def test_the_server_merges_no_requests_and_takes_no_larger_batch() -> None:
-    config = parsed(model_config("m", IN, OUT, Service("cpu", 3, 2, max_batch=16)))
+    config = parsed(model_config("m", IN, OUT, service=Service("cpu", 3, 2, max_batch=16)))
     assert config.max_batch_size == 16
     assert not config.HasField("dynamic_batching") and not config.HasField("sequence_batching")
     assert list(config.input[0].dims) == [1, 64, 64] and list(config.output[0].dims) == [2, 64, 64]
@@ -54,7 +56,7 @@ def test_the_server_merges_no_requests_and_takes_no_larger_batch() -> None:
 def test_a_model_of_one_image_is_never_given_two() -> None:
     taken, given_back = ports(onnx.load_from_string(echo(batch=1)))
     assert has_fixed_batch(taken, given_back)
-    config = parsed(model_config("m", taken, given_back, Service()))
+    config = parsed(model_config("m", taken, given_back, service=Service()))
     assert config.max_batch_size == 0 and list(config.input[0].dims) == [1, 1, FREE, FREE]
 
 

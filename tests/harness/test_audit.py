@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from evaluator.contract import read
+from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from harness.audit import AuditReport, Pair, audit, connected_groups, judge, read_splits
 from harness.audit.report import compose

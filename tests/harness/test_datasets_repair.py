@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from evaluator.contract import Label
+from evaluator.documents.base import Label
 from harness.datasets.base import RawCase, RefusedError
 from harness.datasets.pixels import Decoded, to_bytes
 from harness.datasets.repair import SPECK, grey_image, judge, lesion_map, without_specks

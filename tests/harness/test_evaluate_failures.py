@@ -10,7 +10,8 @@ import pytest
 import yaml
 from onnx import helper, numpy_helper
 
-from evaluator.contract import SealedBundle, SealedIndex, write
+from evaluator.documents.base import write
+from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from evaluator.sealed import seal_archive
@@ -20,6 +21,7 @@ from harness.execution import ExecutionEnvironment, run_job
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.sandbox.participant_error import NOTICE
 from harness.sealing.bundle import Bundles
+from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
 from harness.submission import read_submission

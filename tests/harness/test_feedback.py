@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from evaluator.contract import InputSpec, ModelFile, OutputSpec, Report, Submission
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, Phase
+from harness.ledger.report import Report
 from harness.quotas import SubmissionLog, demand_open, phase_on
 from harness.quotas.policy import Submitted, rounded, show
 from tests.support.factories import digest_of, make_report
@@ -315,6 +316,7 @@ def test_a_phase_that_was_renamed_opens_nothing(log: SubmissionLog) -> None:
 # --- the attack --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_hill_climber_learns_little_and_the_page_says_how_much() -> None:
     found = table()
     everything = 0.15

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from evaluator.contract import SplitLock, read, write
+from evaluator.documents.base import read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, pretty_json, sha256_bytes
 from harness.audit import audit
@@ -24,6 +24,7 @@ from harness.cli import app
 from harness.cli import splits as _verbs  # noqa: F401  registers them
 from harness.splits import FrozenSplit, commitment, freeze, make_secret, reveal, verify
 from harness.splits.commitments import Reveal
+from harness.splits.lock import SplitLock
 from harness.splits.manifest import complete_lock, table_bytes
 from harness.store import CaseStore, png_bytes, rows_digest, write_store
 from tests.support.samples import LABELS, SECRET, samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import itertools
 import logging
@@ -18,6 +19,7 @@ import pytest
 
 from evaluator.errors import BusbenchError
 from harness.ledger import append, sign, verify_ledger
+from harness.ledger.attestation import Statement, parse_canonical
 from harness.sealing.keys import Keys
 from tests.support.factories import make_report
 
@@ -42,6 +44,29 @@ def test_the_same_report_never_counts_twice(keys: Keys, tmp_path: Path) -> None:
     assert (first.new, again.new) == (True, False)
     assert again.entry == first.entry == verify_ledger(ledger).reports[0]
     assert ledger.read_bytes() == bytes_before
+
+
+def test_the_same_evaluation_done_again_never_counts_twice(keys: Keys, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    slow, fast = make_report(latency_ms=90.0), make_report(latency_ms=3.0)
+    assert slow.identity() == fast.identity() != make_report(dice=0.5).identity()
+    first = append(ledger, sign(slow, keys), keys)
+    again = append(ledger, sign(fast, keys), keys)
+    assert (first.new, again.new) == (True, False)
+    assert again.entry == first.entry and len(verify_ledger(ledger).reports) == 1
+    on_another_device = slow.model_copy(
+        update={"runtime": slow.runtime.model_copy(update={"device": "cuda"})}
+    )
+    assert append(ledger, sign(on_another_device, keys), keys).new
+
+
+def test_a_report_of_an_older_release_is_refused_by_name(keys: Keys) -> None:
+    signed = sign(make_report(), keys)
+    payload = base64.b64decode(signed.payload).replace(b"busbench/report/v2", b"busbench/report/v1")
+    with pytest.raises(BusbenchError) as refused:
+        parse_canonical(Statement, payload, "the ledger")
+    assert refused.value.code == "ledger-invalid"
+    assert "'busbench/report/v1', and this release reads 'busbench/report/v2'" in f"{refused.value}"
 
 
 def test_another_organiser_cannot_write_on(keys: Keys, other_keys: Keys, tmp_path: Path) -> None:

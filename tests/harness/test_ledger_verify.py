@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluator.contract import Report
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
 from harness.ledger import append, sign, verify_bytes, verify_ledger, verify_report, write_report
 from harness.ledger.attestation import SignedReport, open_bytes
 from harness.ledger.entries import Place, Reported, entry_line, genesis_line
+from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from tests.support.factories import TIME, digest_of, make_report
 
@@ -64,6 +64,7 @@ def test_a_whole_ledger_holds(keys: Keys, ledger_bytes: bytes) -> None:
     assert verdict.reports[0].report == make_report(method="first", folds=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_single_byte_of_a_ledger_changes_unnoticed(ledger_bytes: bytes, change: str) -> None:
     for at in range(len(ledger_bytes)):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.contract import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError
 from harness.ledger import sign, write_report
 from harness.ledger.provenance import (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluator.contract import Report
+from harness.ledger.report import Report
 from harness.ranking import METRICS, Board, Track, to_csv, to_latex, to_markdown
 from harness.ranking.board import rank
 from harness.ranking.names import latex, markdown, plain, spreadsheet

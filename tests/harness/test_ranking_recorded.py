@@ -217,7 +217,7 @@ def test_a_damaged_report_among_the_runs_is_passed_over(organiser: Organiser) ->
 
 
 def test_the_file_of_cases_is_the_one_that_the_score_stage_writes() -> None:
-    score = pytest.importorskip("evaluator.score")
+    score = pytest.importorskip("evaluator.scoring.score")
     assert CASES.name == score.CASES
 
 

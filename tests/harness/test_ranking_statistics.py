@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from evaluator.bootstrap import RESAMPLES, SEED, interval
+from evaluator.scoring.bootstrap import RESAMPLES, SEED, interval
 from harness.ranking import METRICS, TrackRanking
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import MAX_OPPONENTS, rank_groups

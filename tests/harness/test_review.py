@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from evaluator.contract import Report, write
+from evaluator.documents.base import write
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from harness.cli import app
 from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.evaluation.review import Evidence, rescore, review_splits, scores_differ
 from harness.ledger import append, sign, verify_ledger
+from harness.ledger.report import Report
 from harness.sandbox import ProcessRunner
 from harness.sandbox.cached import Context
 from harness.splits import FrozenSplit, Reveal, reveal

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from evaluator.contract import SplitLock
 from harness.ledger import Retraction, append, verify_ledger, verify_report
 from harness.ranking import METRICS, Board
 from harness.ranking.names import plain, xml
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
+from harness.splits.lock import SplitLock
 from harness.website import pages
 from harness.website.charts import ranking
 from harness.website.drawing import WIDE

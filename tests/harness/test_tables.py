@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluator.contract import Report
+from harness.ledger.report import Report
 from harness.ranking import FORMATS, METRICS, Board, to_csv, to_html, to_latex, to_markdown
 from harness.ranking.board import rank
 from harness.ranking.cases import CaseTable

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from evaluator.contract import GroupScores, MetricSummary, Scores
+from evaluator.documents.scores import GroupScores, MetricSummary, Scores
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge
 from harness.cli.show import print_validation

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.contract import write
+from evaluator.documents.base import write
 from evaluator.files import canonical_json, sha256_bytes
 from harness.ledger import Ranking, Retraction, append, rotate, sign, verify_ledger
 from harness.splits import FrozenSplit, reveal

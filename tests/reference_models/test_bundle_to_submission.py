@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluator.contract import Submission, read
+from evaluator.documents.base import read
+from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.gate import inspect
 from reference_models import __main__ as cli

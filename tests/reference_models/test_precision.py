@@ -13,7 +13,8 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from evaluator.contract import Submission, read
+from evaluator.documents.base import read
+from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.gate import inspect
 from evaluator.metrics import dice

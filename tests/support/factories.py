@@ -6,18 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from evaluator.contract import (
-    Consistency,
-    CountedModel,
-    GroupScores,
-    MetricSummary,
-    Provenance,
-    Report,
-    Runtime,
-    Scores,
-    TrainingBundle,
-)
+from evaluator.documents.inference import CountedModel, Measured, Runtime
+from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Scores
 from harness.ledger import RecordedReport
+from harness.ledger.report import Provenance, Report
+from harness.sealing.documents import TrainingBundle
 
 # When entries of tests are recorded that no clock is asked for.
 TIME = "2026-11-01T12:00:00Z"
@@ -28,11 +21,15 @@ RUNTIME = Runtime(
     backend_version="1.23.0",
     provider="CPUExecutionProvider",
     device="cpu",
-    device_name="Some CPU",
     threads=2,
-    batch_size=1,
-    latency_ms=1.0,
-    repeated_cases=8,
+    measured=Measured(
+        device_name="Some CPU",
+        latency_ms=1.0,
+        batch_sizes=(1,),
+        batch_dependent=(),
+        repeated_cases=8,
+        peak_memory_mb=200,
+    ),
 )
 
 
@@ -142,11 +139,12 @@ def make_report(
     predictions = digest_of(f"predictions of {team}/{method}")
     everything = make_group(dice, iou, hd95, **how)
     if gap is not None:
-        found = {"moved": dice - gap, "gap": gap}
+        found = {"transformed": dice - gap, "gap": gap}
         held = {name: {"dice": make_summary(mean, **how)} for name, mean in found.items()}
         everything = everything.model_copy(
             update={"consistency": Consistency.model_validate({"cases": 30, **held})}
         )
+    measured = RUNTIME.measured.model_copy(update={"latency_ms": latency_ms})
     return Report(
         team=team,
         method=method,
@@ -168,7 +166,7 @@ def make_report(
             predictions_sha256=predictions,
         ),
         models=models,
-        runtime=RUNTIME.model_copy(update={"latency_ms": latency_ms}),
+        runtime=RUNTIME.model_copy(update={"measured": measured}),
         provenance=Provenance(
             submission_sha256=digest_of(f"{team}/{method}"),
             models_sha256=tuple(model.sha256 for model in models),

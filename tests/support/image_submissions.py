@@ -22,7 +22,7 @@ import docker
 import requests
 import yaml
 
-from evaluator.contract import write
+from evaluator.documents.base import write
 from evaluator.files import sha256_bytes
 from tests.support import absent
 from tests.support.factories import make_training_bundle, submission_document

@@ -14,21 +14,15 @@ import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from evaluator.backends import InferSettings
-from evaluator.contract import (
-    CountedModel,
-    GateVerdict,
-    InputSpec,
-    ModelFile,
-    OutputSpec,
-    SealedCase,
-    SealedIndex,
-    Submission,
-    write,
-)
+from evaluator.documents.base import write
+from evaluator.documents.inference import CountedModel, GateVerdict
+from evaluator.documents.sealed import SealedCase, SealedIndex
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
-from evaluator.infer import infer
+from evaluator.inference.backends import InferSettings
+from evaluator.inference.infer import infer
 from evaluator.predictions import bits_file, read_packed, unpack
+from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
 from harness.store import png_bytes
 
@@ -89,7 +83,7 @@ class Stage:
     out: Path
     verdict: GateVerdict
 
-    def infer(self, **settings: Any) -> dict[str, NDArray[np.bool_]]:
+    def infer(self, progress: Progress = quiet, **settings: Any) -> dict[str, NDArray[np.bool_]]:
         """Run the stage; the masks of the first model by case id."""
         predictions = infer(
             self.folder,
@@ -98,6 +92,7 @@ class Stage:
             images=self.images,
             key=self.key,
             settings=InferSettings(**settings),
+            progress=progress,
         )
         path = self.out / bits_file(predictions.folds[0])
         return {
@@ -108,22 +103,22 @@ class Stage:
 
 def stage(
     root: Path,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     *models: bytes,
     kind: Any = "logits",
     seed: str | None = None,
     **inputs: Any,
 ) -> Stage:
-    """Seal `pictures` and hand in one model a fold, or one for all; a seed also moves them."""
+    """Seal `images`, hand in one model a fold or one for all; a seed adds the second pass."""
     root.mkdir(exist_ok=True)
     identity = pyrage.x25519.Identity.generate()
     (root / "images.key").write_text(str(identity))
     cases = tuple(
         SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.png")
-        for n, p in enumerate(pictures)
+        for n, p in enumerate(images)
     )
     index = SealedIndex(split_digest="0" * 64, consistency_seed=seed, cases=cases)
-    sealed = seal_archive(index, map(png_bytes, pictures), str(identity.to_public()))
+    sealed = seal_archive(index, map(png_bytes, images), str(identity.to_public()))
     (root / "images.age").write_bytes(sealed)
     folder, out = root / "submission", root / "out"
     folder.mkdir()
@@ -152,7 +147,7 @@ def stage(
 
 
 def speckle(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
-    """Noisy pictures of different sizes."""
+    """Noisy images of different sizes."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(40, 120, (count, 2))
     return [rng.integers(0, 256, tuple(size), np.uint8) for size in sizes]

@@ -81,13 +81,13 @@ def any_shape(rng: np.random.Generator, most: Any) -> Any:
 
 def plain_boundary(mask: NDArray[np.bool_], profile: Any = "native") -> Any:
     """The declared boundary, neighbour by neighbour."""
-    outside = profile == "seed"
+    outside = profile == "awesome-bus-2025"
     padded = np.pad(mask, 1, constant_values=outside)
     height, width = mask.shape
     inside = mask.copy()
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
-            if profile == "seed" or abs(down) + abs(right) == 1:
+            if profile == "awesome-bus-2025" or abs(down) + abs(right) == 1:
                 inside &= padded[1 + down : 1 + down + height, 1 + right : 1 + right + width]
     edge = mask & ~inside
     return edge if edge.any() else mask

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from evaluator.contract import Report, SealedCase
+from evaluator.documents.sealed import SealedCase
 from evaluator.files import write_atomically
 from evaluator.metrics import METRICS
-from evaluator.score import cases_parquet
-from evaluator.summary import CaseScore, summarise
+from evaluator.scoring.score import cases_parquet
+from evaluator.scoring.summary import CaseScore, summarise
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
 from harness.ledger import append, sign, write_report
+from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from tests.support.factories import digest_of, make_report
 
@@ -71,5 +72,7 @@ class Organiser:
 
 def report_of(rows: list[CaseScore], report: Report) -> Report:
     """The report with the scores that the rows amount to."""
-    scores = summarise(rows, [], report.provenance.predictions_sha256, in_mm=False)
+    scores = summarise(
+        rows, [], predictions_sha256=report.provenance.predictions_sha256, in_mm=False
+    )
     return report.model_copy(update={"scores": scores})

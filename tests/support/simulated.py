@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluator.contract import Report, SealedCase
+from evaluator.documents.sealed import SealedCase
 from evaluator.metrics import METRICS
-from evaluator.summary import CaseScore, summarise
+from evaluator.scoring.summary import CaseScore, summarise
 from harness.ledger import Ranking as Recorded
 from harness.ledger import append, sign
+from harness.ledger.report import Report
 from harness.ranking import METRICS as RANKED
 from harness.ranking.cases import CaseTable
 from harness.ranking.statistics import make_ranking
@@ -139,6 +140,8 @@ def _report(
         ]
         for table in (dice, moved)
     )
-    scores = summarise(rows, shifted, report.scores.predictions_sha256, in_mm=False)
+    scores = summarise(
+        rows, shifted, predictions_sha256=report.scores.predictions_sha256, in_mm=False
+    )
     invalid = 0 if entrant.complete else 3
     return report.model_copy(update={"scores": scores.model_copy(update={"invalid": invalid})})

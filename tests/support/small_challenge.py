@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from evaluator.contract import InputSpec, ModelFile, OutputSpec, Submission, write
+from evaluator.documents.base import write
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
 from harness.audit import audit
 from harness.challenge import Challenge, Track

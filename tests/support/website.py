@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from evaluator.contract import Report, SplitLock
 from harness.ledger import append, sign, verify_ledger
+from harness.ledger.report import Report
 from harness.sealing.keys import Keys
+from harness.splits.lock import SplitLock
 from harness.website.edition import Edition
 
 VOID = {"meta", "link", "br", "img", "source", "input", "mspace"}

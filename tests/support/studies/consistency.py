@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.backends import InferSettings
-from evaluator.contract import CountedModel, MetricSummary, Scores, Submission, write
+from evaluator.documents.base import write
+from evaluator.documents.inference import CountedModel
+from evaluator.documents.scores import MetricSummary, Scores
+from evaluator.documents.submission import Submission
 from evaluator.gate import GateLimits, inspect
-from evaluator.infer import infer
+from evaluator.inference.backends import InferSettings
+from evaluator.inference.infer import infer
 from evaluator.progress import Progress, quiet
-from evaluator.score import score
+from evaluator.scoring.score import score
 from harness.audit import audit
 from harness.challenge import Challenge
 from harness.cli.progress import bars
@@ -112,7 +115,7 @@ def evaluate(
         settings=InferSettings(threads=2),
         progress=progress,
     )
-    scores = score(out, arena.bundles.labels, arena.keys.labels.secret, out, progress)
+    scores = score(out, arena.bundles.labels, arena.keys.labels.secret, out=out, progress=progress)
     size = (folder / declared.models[0].file).stat().st_size
     return Result(declared.method, verdict.models[0], size / 1e6, scores)
 
@@ -151,9 +154,16 @@ def cells(dataset: str, result: Result) -> Sequence[str]:
     everything = result.scores.groups["all"]
     held = everything.consistency
     assert held is not None  # the arena is sealed with the pass on
-    plain = held.moved["dice"].mean + held.gap["dice"].mean
+    transformed = held.transformed["dice"]
+    plain = transformed.mean + held.gap["dice"].mean
     return (
-        *(dataset, result.method, str(held.cases), f"{plain:.3f}", number(held.moved["dice"])),
+        *(
+            dataset,
+            result.method,
+            str(held.cases),
+            f"{plain:.3f}",
+            number(transformed),
+        ),
         *(interval(held.gap["dice"]), f"{result.model.parameters:,}", f"{result.megabytes:.1f}"),
     )
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from evaluator.consistency import draw, move
-from evaluator.contract import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.consistency import draw, transform_pixels
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
-from evaluator.preprocessing import to_input
+from evaluator.inference.preprocessing import to_input
 
 OPSET, IR = 17, 8
 SIZE = 128  # of a network's input, a square
@@ -73,7 +73,7 @@ def moved(examples: Sequence[Example], copies: int) -> list[Example]:
 def _moved_once(examples: Sequence[Example], number: int) -> Iterator[Example]:
     for place, (image, mask) in enumerate(examples):
         transform = draw(sha256_bytes(f"guess {number}".encode()), str(place), *image.shape)
-        yield Example(move(image, transform), move(mask, transform))
+        yield Example(transform_pixels(image, transform), transform_pixels(mask, transform))
 
 
 # --- the two networks -------------------------------------------------------------------------

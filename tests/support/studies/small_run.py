@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.hardware import device_name
+from evaluator.inference.hardware import device_name
 from evaluator.progress import quiet
 from harness.audit import audit
 from harness.datasets import phantom

@@ -1,0 +1,59 @@
+"""What the gate and the infer stage state of a submission's models."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Title
+
+Backend = Literal["onnxruntime", "triton"]
+Device = Literal["cpu", "cuda", "tensorrt"]  # tensorrt: a CUDA device through TensorRT's engine
+
+
+class CountedModel(Contract):
+    """What the gate read off one ONNX graph."""
+
+    fold: int | None
+    sha256: Digest
+    opset: int
+    nodes: int
+    parameters: int
+    gmacs: float | None  # conv and matmul at batch 1; null where shapes cannot be inferred
+
+
+class GateVerdict(Contract):
+    """`gate.json`: every model passed; refusals are errors and leave no verdict."""
+
+    schema_: Literal["busbench/gate/v1"] = Field(default="busbench/gate/v1", alias="schema")
+    submission_sha256: Digest
+    models: tuple[CountedModel, ...]
+
+
+class Measured(Contract):
+    """What differs between two runs of one submission: times, the machine, and what follows."""
+
+    device_name: Title  # of the processor or the GPU; `unknown` where it has no name
+    latency_ms: float  # median of one image at batch 1, after a warm-up, the network alone
+    batch_sizes: tuple[int, ...] = Field(max_length=MAX_FOLDS)  # images a run, model by model
+    batch_dependent: tuple[FileName, ...] = Field(max_length=MAX_FOLDS)
+    # ^ models run at batch 1 because a larger batch changes their maps
+    repeated_cases: int  # of each model, run a second time: every mask came out the same
+    peak_memory_mb: int  # of the process that ran the models
+
+
+class Runtime(Contract):
+    """`runtime.json`: what inference ran on. It lies beside the predictions.
+
+    What a digest names must be the same when the same thing is run twice, so every digest leaves
+    `measured` out.
+    """
+
+    schema_: Literal["busbench/runtime/v1"] = Field(default="busbench/runtime/v1", alias="schema")
+    backend: Backend
+    backend_version: Title
+    provider: Title
+    device: Device
+    threads: int
+    measured: Measured

@@ -1,0 +1,44 @@
+"""The index inside a sealed archive: harness -> infer, score."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from evaluator.documents.base import MAX_SIDE, ROW, CaseId, Contract, Digest, FileName, Label
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ROW)
+class SealedCase:
+    """One row of the index inside a sealed archive; what the component may not know stays null."""
+
+    case_id: CaseId
+    height: int = Field(ge=1, le=MAX_SIDE)
+    width: int = Field(ge=1, le=MAX_SIDE)
+    file: FileName
+    label: Label | None = None
+    device: str | None = None  # the scanner
+    patient_group: str | None = None
+    spacing_mm: tuple[float, float] | None = None  # (row, column)
+
+
+class SealedIndex(Contract):
+    """`index.json`, the first member of a sealed archive.
+
+    The seed of the consistency pass is the same in both archives and is kept nowhere else; null
+    where the pass is off.
+    """
+
+    schema_: Literal["busbench/sealed-index/v1"] = Field(
+        default="busbench/sealed-index/v1", alias="schema"
+    )
+    split_digest: Digest
+    consistency_seed: Digest | None = None  # 256 random bits
+    cases: tuple[SealedCase, ...]
+
+    @classmethod
+    def compact(cls, fields: dict[str, Any]) -> Any:
+        """A row at once as a `SealedCase`, in a third of the memory."""
+        return SealedCase(**fields) if "file" in fields else fields

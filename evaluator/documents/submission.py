@@ -1,0 +1,104 @@
+"""`submission.yaml`: what a participant hands in, and what it says of the network."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Fold, Name, Title
+from evaluator.files import canonical_json, sha256_bytes
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class InputSpec(Contract):
+    """How a participant's network wants its input.
+
+    `mean` and `std` apply after division by 255; each is one number, or one a channel.
+    """
+
+    height: int = Field(ge=16, le=2048)
+    width: int = Field(ge=16, le=2048)
+    resize: Literal["letterbox", "stretch"] = "letterbox"
+    channels: Literal["grey", "rgb"] = "grey"
+    mean: float | tuple[float, ...] = 0.0
+    std: Positive | tuple[Positive, ...] = 1.0
+
+    @property
+    def depth(self) -> int:
+        """How many channels the network takes; `rgb` repeats the grey image."""
+        return 3 if self.channels == "rgb" else 1
+
+    @model_validator(mode="after")
+    def _one_a_channel(self) -> Self:
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, tuple) and len(value) != self.depth:
+                raise ValueError(
+                    f"{name}: give one number, or {self.depth} for {self.channels} images"
+                )
+        return self
+
+
+OutputKind = Literal["logits", "probabilities", "softmax", "mask"]
+
+
+class OutputSpec(Contract):
+    """What a participant's network gives: the lesion is where its probability is above `threshold`.
+
+    `logits` and `probabilities` are one map an image. `softmax` is two maps of logits, background
+    and lesion; the softmax itself is taken here. `mask` is one map of zeros and ones, cut at one
+    half like any other once it is resampled.
+    """
+
+    kind: OutputKind = "logits"
+    threshold: float = Field(default=0.5, gt=0, lt=1)  # on probabilities, strictly above
+
+    @property
+    def maps(self) -> int:
+        """How many maps the network gives an image."""
+        return 2 if self.kind == "softmax" else 1
+
+    @model_validator(mode="after")
+    def _a_mask_is_cut_already(self) -> Self:
+        if self.kind == "mask" and self.threshold != 0.5:
+            raise ValueError("threshold: a mask has been cut already; leave it out")
+        return self
+
+
+class ModelFile(Contract):
+    """One ONNX file: the model of one fold, or of all folds where `fold` is null."""
+
+    fold: Fold | None = None
+    file: FileName
+    sha256: Digest
+
+
+class Submission(Contract):
+    """`submission.yaml`: what a participant hands in, beside the ONNX files it names."""
+
+    schema_: Literal["busbench/submission/v1"] = Field(
+        default="busbench/submission/v1", alias="schema"
+    )
+    team: Title
+    method: Title
+    track: Name
+    input: InputSpec
+    output: OutputSpec
+    models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
+    opset: int = Field(ge=11, le=26)
+    parameters: int | None = Field(default=None, ge=0)  # claimed; the report counts for itself
+
+    @property
+    def digest(self) -> Digest:
+        """What the submission is called from the gate on; it covers every file's digest too."""
+        return sha256_bytes(canonical_json(self.document()))
+
+    @model_validator(mode="after")
+    def _folds_once(self) -> Self:
+        folds = [model.fold for model in self.models]
+        if len(set(folds)) != len(folds) or (None in folds and len(folds) > 1):
+            raise ValueError("models: name each fold once, or one model with fold null for all")
+        if len({model.file for model in self.models}) != len(folds):
+            raise ValueError("models: each file may be named once")
+        return self

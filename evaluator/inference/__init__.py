@@ -1,0 +1,1 @@
+"""The stages infer and ready: from a gated model and sealed images to packed masks."""

@@ -1,0 +1,245 @@
+"""ONNX Runtime, on the CPU or a CUDA device; the device asked for is the device used, or an error.
+
+Not yet run on a GPU: what is decided there is tested, and binding is tested in the CPU's memory.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from evaluator.documents.inference import Backend, Device
+from evaluator.errors import BusbenchError, Code
+from evaluator.inference.backends import (
+    InferSettings,
+    device_unavailable,
+    first_line,
+    model_failed,
+)
+from evaluator.inference.backends.pinned import PinnedMemory
+
+# Precision is never lowered unasked, and the same run gives the same masks: no TF32, and no search
+# for the fastest algorithm, which may end differently each time.
+_CUDA = {
+    "device_id": "0",
+    "use_tf32": "0",
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "arena_extend_strategy": "kSameAsRequested",
+}
+_TENSORRT = {"device_id": "0", "trt_fp16_enable": "0", "trt_int8_enable": "0"}
+# In order: the first must run the network; a later one takes what the first cannot.
+PROVIDERS: Mapping[Device, Sequence[tuple[str, dict[str, str]]]] = {
+    "cpu": (("CPUExecutionProvider", {}),),
+    "cuda": (("CUDAExecutionProvider", _CUDA),),
+    "tensorrt": (("TensorrtExecutionProvider", _TENSORRT), ("CUDAExecutionProvider", _CUDA)),
+}
+# Arithmetic on shapes belongs on the CPU, so `session.disable_cpu_ep_fallback` would refuse honest
+# exports; what makes a network slow must not be there.
+_HEAVY = """
+Attention BatchNormalization Conv ConvInteger ConvTranspose Einsum Gemm LayerNormalization MatMul
+MatMulInteger QLinearConv QLinearMatMul Resize
+"""
+# They install one and the same module: the one written last wins, and pip does not see it.
+_SAME_MODULE = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+_STATE = onnxruntime.capi.onnxruntime_pybind11_state
+_FAILURES = (
+    _STATE.Fail,
+    _STATE.InvalidArgument,
+    _STATE.InvalidGraph,
+    _STATE.InvalidProtobuf,
+    _STATE.NotImplemented,
+    _STATE.RuntimeException,
+    _STATE.EPFail,
+    RuntimeError,
+    ValueError,
+    MemoryError,
+)
+
+
+class OnnxRuntimeModel:
+    """One ONNX file in a session of its own; see `evaluator.inference.backends.Model`.
+
+    Raises:
+        BusbenchError: `device-unavailable` where the device did not come or would not run all of
+            the network; `model-failed` where the file cannot be loaded; `extra-conflict`.
+    """
+
+    backend: Backend = "onnxruntime"
+    version: str = onnxruntime.__version__
+    in_flight: int = 1
+
+    def __init__(self, path: Path, settings: InferSettings) -> None:
+        refuse_conflict([name for name in _SAME_MODULE if _is_installed(name)])
+        self._name, self._closing = path.name, ExitStack()
+        session = _open(path, settings)
+        self.provider: str = session.get_providers()[0]
+        self._fixed_batch = session.get_inputs()[0].shape[0] == 1
+        self._run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+        if settings.device == "cpu":
+            given, result = session.get_inputs()[0].name, session.get_outputs()[0].name
+            self._run = lambda batch: session.run([result], {given: batch})[0]
+        else:
+            refuse_cpu(settings.device, self.provider, _placed(session), file=path.name)
+            try:
+                pinned = PinnedMemory()
+            except MemoryError as error:
+                raise _unavailable(settings.device, str(error)) from error
+            self._closing.callback(pinned.close)
+            self._run = Bound(session, "cuda", pinned.empty).run
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps (N, K, H, W) for inputs (N, C, H, W); both float32."""
+        if self._fixed_batch and len(batch) > 1:
+            return np.concatenate([self.run(image[None]) for image in batch])
+        try:
+            return self._run(batch)
+        except _FAILURES as error:
+            raise _failed(self._name, "run", error) from error
+
+    def close(self) -> None:
+        """Release the session and its memory."""
+        del self._run
+        self._closing.close()
+
+
+class _Binding(NamedTuple):
+    """What one batch shape is bound to."""
+
+    binding: Any
+    staged: NDArray[np.float32]  # of the host, (N, C, H, W)
+    given: Any  # the same on the device
+    result: NDArray[np.float32]  # of the host, (N, K, H, W): the output itself
+
+
+class Bound:
+    """A session whose input stays on the device, bound once for each batch shape.
+
+    Only pixels and maps travel, between the device and memory of the host that is made for it. Runs
+    take turns, since they share their buffers.
+
+    Args:
+        device: `cuda`, or `cpu` in tests.
+        empty: from a shape to an array of the host, float32, that the device copies from and to.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        device: str,
+        empty: Callable[[tuple[int, ...]], NDArray[np.float32]],
+    ) -> None:
+        self._session, self._device, self._empty = session, device, empty
+        self._lock = threading.Lock()
+        self._shapes: dict[tuple[int, ...], _Binding] = {}
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps (N, K, H, W) of a batch (N, C, H, W), in memory of the caller's own."""
+        with self._lock:
+            bound = self._shapes.get(batch.shape)
+            if bound is None:
+                bound = self._shapes[batch.shape] = self._bind(batch)
+            bound.staged[:] = batch
+            bound.given.update_inplace(bound.staged)
+            self._session.run_with_iobinding(bound.binding)
+            return bound.result.copy()
+
+    def _bind(self, batch: NDArray[np.float32]) -> _Binding:
+        """Buffers for batches of this one's shape; a first run gives that of their maps."""
+        name = self._session.get_outputs()[0].name
+        given = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+            batch.shape, np.float32, self._device, 0
+        )
+        given.update_inplace(batch)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._session.get_inputs()[0].name, given)
+        binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        shape = tuple(binding.get_outputs()[0].shape())
+        result = self._empty(shape)
+        binding.bind_output(name, "cpu", 0, np.float32, shape, result.ctypes.data)
+        return _Binding(binding, self._empty(batch.shape), given, result)
+
+
+def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.log_severity_level = 4  # failures are raised; the rest is noise on stderr
+    # bytes with the ORT-format magic would reach another, less hardened parser
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    on_device = settings.device != "cpu"
+    if on_device:
+        options.use_deterministic_compute = True
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT has no option for it
+        onnxruntime.preload_dlls()
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=list(PROVIDERS[settings.device]), enable_fallback=0
+        )
+    except _FAILURES as error:
+        if on_device:  # the gate has loaded this very file on the CPU
+            raise _unavailable(settings.device, f"it failed: {first_line(str(error))}") from error
+        raise _failed(path.name, "loaded", error) from error
+
+
+def _placed(session: onnxruntime.InferenceSession) -> dict[str, set[str]]:
+    placed: dict[str, set[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        placed.setdefault(part.ep_name, set()).update(node.op_type for node in part.get_nodes())
+    return placed
+
+
+def refuse_cpu(device: Device, provider: str, placed: Mapping[str, set[str]], *, file: str) -> None:
+    """Refuse a session that is not on the device that was asked for.
+
+    Args:
+        provider: the session's first.
+        placed: provider -> the operators that it runs.
+
+    Raises:
+        BusbenchError: `device-unavailable` where it would run elsewhere, wholly or in part.
+    """
+    wanted = PROVIDERS[device][0][0]
+    if provider != wanted:
+        raise _unavailable(device, f"ONNX Runtime fell back to {provider}")
+    strays = sorted(placed.get(PROVIDERS["cpu"][0][0], set()) & {*_HEAVY.split()})
+    if strays:
+        raise _unavailable(device, f"it cannot run {', '.join(strays)} of {file}")
+    if wanted not in placed:
+        raise _unavailable(device, f"it runs nothing of {file}")
+
+
+def refuse_conflict(installed: Sequence[str]) -> None:
+    """Raise `extra-conflict` where two of the packages in `installed` are one module."""
+    if len(installed) > 1:
+        names = " and ".join(installed)
+        raise BusbenchError(
+            Code.EXTRA_CONFLICT,
+            f"{names} are both installed and overwrite each other.",
+            f"Run `pip uninstall {' '.join(installed)}`, then install the one you need.",
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def _unavailable(device: Device, reason: str) -> BusbenchError:
+    return device_unavailable(device, reason, "Install busbench[gpu]")
+
+
+def _failed(file: str, verb: str, error: BaseException) -> BusbenchError:
+    runtime = f"ONNX Runtime {onnxruntime.__version__}"
+    return model_failed(file, verb, runtime, reason=first_line(str(error)))

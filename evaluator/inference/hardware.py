@@ -1,0 +1,63 @@
+"""Names of this machine's processor and GPU, and how much memory a process may take."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from pathlib import Path
+
+_CPU_INFO = Path("/proc/cpuinfo")
+# The control group's limit (version 2, then 1), where there is one; `max` means none.
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_NAME_BYTES = 100
+
+
+def device_name(device: str) -> str:
+    """The model of the processor, or of the first CUDA device where `device` is another than cpu.
+
+    A machine without a name is called `unknown`.
+    """
+    name = _processor() if device == "cpu" else _gpu()
+    return "".join(c if c.isprintable() else " " for c in name).strip()[:_NAME_BYTES] or "unknown"
+
+
+def _processor() -> str:
+    lines = _CPU_INFO.read_text().splitlines() if _CPU_INFO.exists() else []
+    models = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    """By the driver's own library, which is there wherever CUDA works."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ""
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(_NAME_BYTES)
+    failed = (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(device), 0)
+        or driver.cuDeviceGetName(name, _NAME_BYTES, device)
+    )
+    return "" if failed else name.value.decode(errors="replace")
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had, in bytes.
+
+    `getrusage` would count the memory of its parent when it started this process.
+    """
+    return _kibibytes(Path("/proc/self/status"), "VmHWM")
+
+
+def memory_limit() -> int:
+    """Bytes that this process may take: its control group's limit, or the machine's memory."""
+    texts = (path.read_text().strip() for path in _LIMITS if path.exists())
+    known = [int(text) for text in texts if text.isdigit()]
+    return min([_kibibytes(Path("/proc/meminfo"), "MemTotal"), *known])
+
+
+def _kibibytes(path: Path, name: str) -> int:
+    """A field of a file of the kernel's, in bytes."""
+    line = next(line for line in path.read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,92 @@
+"""The kinds of output: what a network may give, and the probability of lesion that it means.
+
+The gate checks it on two images of its own, inference on every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluator.documents.submission import OutputKind, OutputSpec
+
+Maps = NDArray[np.float32]
+_LOGIT_LIMIT = 80.0  # exp(80) is finite in float32, and sigmoid is 0 or 1 long before
+_OUTSIDE = 0.05  # a quantised sigmoid may pass 0 and 1 by a step
+_SUM = 0.01  # of two fp16 probabilities, around 1
+
+
+class Trouble(NamedTuple):
+    """What is wrong with a result: its class, and a sentence."""
+
+    what: Literal["TYPE", "SHAPE", "NON-FINITE", "RANGE"]
+    detail: str
+
+
+def _sigmoid(logits: NDArray[np.floating[Any]]) -> Maps:
+    limited = np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT).astype(np.float32, copy=False)
+    probability: Maps = 1 / (1 + np.exp(-limited))
+    return probability
+
+
+def _may_pass_as_probabilities(output: Maps) -> bool:
+    return bool(-_OUTSIDE <= output.min() <= output.max() <= 1 + _OUTSIDE)
+
+
+def _takes_the_softmax_twice(output: Maps) -> bool:
+    return _may_pass_as_probabilities(output) and bool((abs(output.sum(axis=1) - 1) < _SUM).all())
+
+
+class _Kind(NamedTuple):
+    foreground: Callable[[Maps], Maps]  # (K, H, W) -> probability (H, W)
+    is_sound: Callable[[Maps], bool]  # of finite maps (N, K, H, W)
+    otherwise: str
+
+
+_KINDS: Mapping[OutputKind, _Kind] = {
+    "logits": _Kind(lambda maps: _sigmoid(maps[0]), lambda _: True, ""),
+    "probabilities": _Kind(
+        lambda maps: maps[0],
+        _may_pass_as_probabilities,
+        "It gives {low:.3g} to {high:.3g} as probabilities.",
+    ),
+    "softmax": _Kind(
+        # the softmax of two is the sigmoid of their difference, which may overflow float32
+        lambda maps: _sigmoid(np.subtract(maps[1], maps[0], dtype=np.float64)),
+        lambda maps: not _takes_the_softmax_twice(maps),
+        "Its two maps add up to 1: leave the softmax out of the export.",
+    ),
+    "mask": _Kind(
+        lambda maps: maps[0],
+        lambda maps: bool(((maps == 0) | (maps == 1)).all()),
+        "It gives {low:.3g} to {high:.3g} as a mask, which has zeros and ones alone.",
+    ),
+}
+
+
+def foreground(maps: Maps, kind: OutputKind) -> Maps:
+    """The probability of lesion (H, W) that one image's maps (K, H, W) mean."""
+    return _KINDS[kind].foreground(maps)
+
+
+def find_trouble(output: object, batch: tuple[int, ...], spec: OutputSpec) -> Trouble | None:
+    """What is wrong with the result of a batch of shape (N, C, H, W), or None.
+
+    Args:
+        output: (N, K, H, W) float32 if all is well; of any type and shape otherwise.
+    """
+    if not isinstance(output, np.ndarray) or output.dtype != np.float32:
+        return Trouble("TYPE", f"It gives {getattr(output, 'dtype', type(output).__name__)}.")
+    wanted = (batch[0], spec.maps, *batch[2:])
+    if output.shape != wanted:
+        return Trouble("SHAPE", f"It gives {output.shape} for {wanted}.")
+    if not np.isfinite(output).all():
+        return Trouble("NON-FINITE", "It gives NaN or infinite values.")
+    kind = _KINDS[spec.kind]
+    if not kind.is_sound(output):
+        span = {"low": float(output.min()), "high": float(output.max())}
+        return Trouble("RANGE", kind.otherwise.format(**span))
+    return None

@@ -1,0 +1,70 @@
+"""The stage ready: key, images and device tried without a model to blame.
+
+The harness runs it where a participant's model failed, in a container that has none: what a stage
+reports of itself is not believed once a participant's work has run in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from evaluator.errors import BusbenchError, Code
+from evaluator.inference.backends import InferSettings, add_settings, open_model, settings_of
+from evaluator.sealed import open_sealed
+
+SIDE = 32
+
+
+def ready(out: Path, *, images: Path, key: Path, settings: InferSettings) -> None:
+    """Read every sealed image, and run a network of one layer on the device.
+
+    Args:
+        out: an existing folder, where the network's file goes.
+
+    Raises:
+        BusbenchError: `keys-invalid`, `bundle-invalid`, `device-unavailable`,
+            `triton-unavailable`, `extra-missing`; `stage-crashed` where not even this network runs.
+    """
+    with open_sealed(images, key) as (_, cases):
+        for _ in cases:
+            pass
+    file = out / "ready.onnx"
+    file.write_bytes(_network())
+    try:
+        with closing(open_model(file, settings)) as model:
+            model.run(np.zeros((1, 1, SIDE, SIDE), np.float32))
+    except BusbenchError as error:
+        if error.code != Code.MODEL_FAILED:
+            raise
+        message = f"Not even a network of one layer runs on {settings.device}: {error.message}"
+        raise BusbenchError(Code.STAGE_CRASHED, message, "Run another model to see.") from error
+
+
+def _network() -> bytes:
+    """A rectifier: every provider has it, and it gives back what it gets."""
+    shape: list[str | int | None] = ["n", 1, SIDE, SIDE]
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "ready",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    opset = helper.make_opsetid("", 17)
+    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command line of the stage."""
+    for name in ("images", "key", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+    add_settings(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Try whether inference could run here, without a submission."""
+    ready(args.out, images=args.images, key=args.key, settings=settings_of(args))

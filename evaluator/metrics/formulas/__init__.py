@@ -1,1 +1,0 @@
-"""One file a metric: its formula on an examined case, and where the formula comes from."""

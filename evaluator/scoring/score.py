@@ -1,0 +1,193 @@
+"""The score stage: packed masks and sealed labels in, scores out. It never sees a model."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from evaluator.consistency import transform_case
+from evaluator.documents.base import write
+from evaluator.documents.predictions import PredictedCase, Predictions
+from evaluator.documents.scores import Scores
+from evaluator.documents.sealed import SealedCase
+from evaluator.errors import BusbenchError, Code
+from evaluator.files import sha256_file, write_atomically
+from evaluator.metrics import METRICS, case_metrics, worst
+from evaluator.predictions import (
+    DOCUMENT,
+    REMEDY,
+    bits_file,
+    open_predictions,
+    read_packed,
+    unpack,
+)
+from evaluator.progress import Progress, print_line, quiet
+from evaluator.scoring.summary import PROFILE, CaseScore, summarise
+from evaluator.sealed import decode_png, open_sealed
+
+CASES = "cases.parquet"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A test case as the organiser knows it."""
+
+    case: SealedCase
+    mask: NDArray[np.bool_]  # (H, W)
+
+
+Truths = Mapping[str, Truth]  # by case id, in its order
+
+
+def score(
+    predictions: Path, labels: Path, key: Path, *, out: Path, progress: Progress = quiet
+) -> Scores:
+    """Score a submission's predictions against the sealed labels.
+
+    Writes `cases.parquet` (every case of every fold: for the organiser alone) and, last,
+    `scores.json` into `out`: the same bytes for the same input.
+
+    Raises:
+        BusbenchError: `predictions-invalid`, `bundle-invalid`, `keys-invalid`.
+    """
+    document = open_predictions(predictions)
+    with open_sealed(labels, key) as (index, stream):
+        if index.split_digest != document.split_digest:
+            raise BusbenchError(
+                Code.PREDICTIONS_INVALID, f"{predictions} belongs to another split.", REMEDY
+            )
+        found = (Truth(case, decode_png(data, case, labels) > 0) for case, data in stream)
+        truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
+    seed = index.consistency_seed
+    transformed = {} if seed is None else {i: _transformed(seed, t) for i, t in truths.items()}
+    _refuse_unknown(predictions, document.cases, truths)
+    _refuse_unknown(predictions, document.transformed, transformed)
+    in_mm = all(truth.case.spacing_mm is not None for truth in truths.values())
+    rows: list[CaseScore] = []
+    transformed_rows: list[CaseScore] = []
+    for number, fold in enumerate(document.folds, start=1):
+        rows += score_fold(predictions, document, fold, truths=truths, in_mm=in_mm)
+        if transformed:
+            transformed_rows += score_fold(
+                predictions,
+                document,
+                fold,
+                truths=transformed,
+                in_mm=in_mm,
+                is_transformed=True,
+            )
+        progress("scoring", number, len(document.folds))
+    scores = summarise(
+        rows, transformed_rows, predictions_sha256=sha256_file(predictions / DOCUMENT), in_mm=in_mm
+    )
+    write_atomically(out / CASES, cases_parquet(rows, transformed_rows))
+    write(scores, out / "scores.json")
+    return scores
+
+
+def _transformed(seed: str, truth: Truth) -> Truth:
+    return Truth(*transform_case(seed, truth.case, truth.mask))
+
+
+def _refuse_unknown(where: Path, cases: Sequence[PredictedCase], truths: Truths) -> None:
+    for case in cases:
+        if case.case_id not in truths:
+            raise BusbenchError(
+                Code.PREDICTIONS_INVALID, f"{where} names {case.case_id}, not a test case.", REMEDY
+            )
+
+
+def score_fold(
+    folder: Path,
+    document: Predictions,
+    fold: int | None,
+    *,
+    truths: Truths,
+    in_mm: bool,
+    is_transformed: bool = False,
+) -> Iterator[CaseScore]:
+    """Every test case of one fold's model, in the order of `truths`; a missing one is the worst.
+
+    Args:
+        is_transformed: whether `truths` are those of the transformed images.
+    """
+    cases = document.transformed if is_transformed else document.cases
+    packed = read_packed(folder / bits_file(fold, is_transformed), cases) if cases else ()
+    found = {
+        c.case_id: _score_case(fold, c, data, truth=truths[c.case_id], in_mm=in_mm)
+        for c, data in packed
+    }
+    for case_id, truth in truths.items():
+        yield found.get(case_id) or _worst(fold, truth, "missing", in_mm=in_mm)
+
+
+def _score_case(
+    fold: int | None, predicted: PredictedCase, packed: bytes, *, truth: Truth, in_mm: bool
+) -> CaseScore:
+    if (predicted.height, predicted.width) != truth.mask.shape:
+        return _worst(fold, truth, "wrong-size", in_mm=in_mm)
+    mask = unpack(packed, predicted.height, predicted.width)
+    spacing = truth.case.spacing_mm if in_mm else None
+    values = case_metrics(mask, truth.mask, spacing=spacing, profile=PROFILE)
+    lesion = int(truth.mask.sum())
+    return CaseScore(
+        fold, truth.case, lesion, "ok" if lesion or mask.any() else "true-negative", values
+    )
+
+
+def _worst(fold: int | None, truth: Truth, status: str, *, in_mm: bool) -> CaseScore:
+    spacing = truth.case.spacing_mm if in_mm else None
+    values = {name: worst(name, truth.mask.shape, spacing) for name in METRICS}
+    return CaseScore(fold, truth.case, int(truth.mask.sum()), status, values)
+
+
+def cases_parquet(rows: Sequence[CaseScore], transformed: Sequence[CaseScore]) -> bytes:
+    """Every case of every fold as Parquet, one row each.
+
+    Columns `transformed_…` are those of the consistency pass, where there was one.
+    """
+    cases = [row.case for row in rows]
+    columns: dict[str, pa.Array] = {
+        "case_id": pa.array([case.case_id for case in cases], pa.string()),
+        "fold": pa.array([row.fold for row in rows], pa.int8()),  # null: one model for all folds
+        "class": pa.array([case.label for case in cases], pa.string()),
+        "patient_group": pa.array([case.patient_group for case in cases], pa.string()),
+        "device": pa.array([case.device for case in cases], pa.string()),
+        **_columns("", rows),
+        **(_columns("transformed_", transformed) if transformed else {}),
+    }
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _columns(prefix: str, rows: Sequence[CaseScore]) -> dict[str, pa.Array]:
+    whole = {
+        "height": [row.case.height for row in rows],
+        "width": [row.case.width for row in rows],
+        "lesion_px": [row.lesion for row in rows],
+    }
+    return {
+        f"{prefix}status": pa.array([row.status for row in rows], pa.string()),
+        **{f"{prefix}{name}": pa.array(column, pa.int32()) for name, column in whole.items()},
+        **{f"{prefix}{m}": pa.array([r.values[m] for r in rows], pa.float64()) for m in METRICS},
+    }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command line of the stage."""
+    for name in ("predictions", "labels", "key", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score the predictions against the sealed labels."""
+    score(args.predictions, args.labels, args.key, out=args.out, progress=print_line)

@@ -1,0 +1,119 @@
+"""From every case's metrics to the scores of a submission: pure functions of the rows.
+
+Per case first, then the mean over cases, then mean and standard deviation over the fold models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluator.consistency import KEPT_LESION
+from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Ranked, Scores
+from evaluator.documents.sealed import SealedCase
+from evaluator.metrics import METRICS, Profile, mean
+from evaluator.scoring.bootstrap import interval
+from evaluator.scoring.groups import groups_of, patient_of
+
+PROFILE: Profile = "native"
+COMPARED: tuple[Ranked, ...] = get_args(Ranked)  # the metrics of the consistency gap
+VALID = ("ok", "true-negative")
+Tables = Mapping[str, NDArray[np.float64]]  # metric -> values (folds, cases)
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """One model's metrics on one case, on its plain or transformed image."""
+
+    fold: int | None
+    case: SealedCase
+    lesion: int  # pixels of the reference
+    status: str  # ok, true-negative, or why it took the worst value
+    values: dict[str, float]
+
+
+def summarise(
+    rows: Sequence[CaseScore],
+    transformed: Sequence[CaseScore],
+    *,
+    predictions_sha256: str,
+    in_mm: bool,
+) -> Scores:
+    """Scores of all groups that have cases.
+
+    Args:
+        rows: every case of every fold, fold by fold, the cases of each in one order.
+        transformed: the same on the transformed images, in the same order; none where that pass is
+            off.
+        in_mm: whether distances are in millimetres, else in pixels.
+
+    Raises:
+        ValueError: where a metric is NaN or infinite, which would be a bug.
+    """
+    first = [row for row in rows if row.fold == rows[0].fold]
+    groups = groups_of([row.case for row in first], {r.case.case_id: r.lesion for r in first})
+    plain, changed = _tables(rows), _tables(transformed)
+    kept = [
+        after.lesion >= KEPT_LESION * before.lesion > 0
+        # of the first fold; none where the pass is off
+        for before, after in zip(first, transformed, strict=False)
+    ]
+    everyone = [patient_of(row.case) for row in first]
+    spacing = (1.0, 1.0) if in_mm else None
+    scores = {}
+    for name, places in groups.items():
+        patients = [everyone[place] for place in places]
+        compared = [place for place in places if kept and kept[place]]
+        scores[name] = GroupScores(
+            cases=len(places),
+            patients=len(set(patients)),
+            metrics={m: _summary(plain[m][:, places], patients) for m in METRICS},
+            consistency=(
+                _consistency(plain, changed, compared, patients=everyone) if compared else None
+            ),
+        )
+    return Scores(
+        metric_profile=PROFILE,
+        units={name: metric.unit(spacing) for name, metric in METRICS.items()},
+        groups=scores,
+        true_negatives=sum(row.status == "true-negative" for row in rows),
+        invalid=sum(row.status not in VALID for row in (*rows, *transformed)),
+        predictions_sha256=predictions_sha256,
+    )
+
+
+def _tables(rows: Sequence[CaseScore]) -> Tables:
+    folds = max(1, len({row.fold for row in rows}))
+    return {
+        name: np.array([row.values[name] for row in rows]).reshape(folds, -1) for name in METRICS
+    }
+
+
+def _consistency(
+    plain: Tables, transformed: Tables, places: list[int], *, patients: Sequence[str]
+) -> Consistency:
+    """The gap over the cases at `places`; `patients` are those of all cases."""
+    chosen = [patients[place] for place in places]
+    gap = {m: (plain[m] - transformed[m])[:, places] for m in COMPARED}
+    return Consistency(
+        cases=len(places),
+        transformed={m: _summary(transformed[m][:, places], chosen) for m in COMPARED},
+        gap={m: _summary(gap[m], chosen) for m in COMPARED},
+    )
+
+
+def _summary(table: NDArray[np.float64], patients: Sequence[str]) -> MetricSummary:
+    """One metric from its values (folds, cases)."""
+    means = [mean(fold, PROFILE) for fold in table]
+    low, high = interval(table.mean(axis=0), patients) or (None, None)
+    return MetricSummary(
+        mean=mean(means),
+        std=float(np.std(means, ddof=1)) if len(means) > 1 else None,
+        ci_low=low,
+        ci_high=high,
+        folds=tuple(means),
+    )

@@ -1,0 +1,66 @@
+"""The report of an evaluation, and its identity: what is signed and recorded."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from evaluator.documents.base import Contract, Digest, Name, Title
+from evaluator.documents.inference import CountedModel, Runtime
+from evaluator.documents.scores import Scores
+from evaluator.files import canonical_json, sha256_bytes
+from harness.sealing.documents import LabelAccess
+
+RunnerName = Literal["docker", "process"]
+Status = Literal["complete", "incomplete"]
+
+
+class Provenance(Contract):
+    """What produced a report, by digest."""
+
+    submission_sha256: Digest
+    models_sha256: tuple[Digest, ...]
+    split_digest: Digest
+    sealed_images_sha256: Digest
+    sealed_labels_sha256: Digest
+    predictions_sha256: Digest
+    evaluator: dict[str, str]  # stage -> image id, or `process` and the version
+    runner: RunnerName
+    busbench: str
+    trained_here: str | None  # image id of the training container, else null
+
+
+class Report(Contract):
+    """The predicate of a signed report."""
+
+    schema_: Literal["busbench/report/v2"] = Field(default="busbench/report/v2", alias="schema")
+    team: Title
+    method: Title
+    track: Name
+    dataset: Name
+    split_version: Name
+    labels: LabelAccess
+    status: Status
+    scores: Scores
+    models: tuple[CountedModel, ...]
+    runtime: Runtime
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if {model.sha256 for model in self.models} != set(self.provenance.models_sha256):
+            raise ValueError("models and provenance name different model files")
+        if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
+            raise ValueError("scores and provenance name different predictions")
+        return self
+
+    def identity(self) -> Digest:
+        """A digest that two runs of the same evaluation share.
+
+        It covers all but `runtime.measured`: with times in it, an evaluation that is repeated
+        would enter a ledger a second time.
+        """
+        document = self.document()
+        del document["runtime"]["measured"]
+        return sha256_bytes(canonical_json(document))

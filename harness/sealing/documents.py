@@ -1,0 +1,46 @@
+"""`bundle.json` of the two bundles that a sealed split is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from evaluator.documents.base import Contract, Digest, Name
+
+LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
+
+
+class TrainingBundle(Contract):
+    """`bundle.json` of the public training bundle; its cases are in `cases.csv` beside it."""
+
+    schema_: Literal["busbench/training-bundle/v1"] = Field(
+        default="busbench/training-bundle/v1", alias="schema"
+    )
+    dataset: Name
+    track: Name
+    split_version: Name
+    split_digest: Digest
+    folds: int
+    cases: int
+    cases_sha256: Digest
+
+
+class SealedBundle(Contract):
+    """`bundle.json` of the sealed bundle: two age files, each to a key of its own."""
+
+    schema_: Literal["busbench/sealed-bundle/v1"] = Field(
+        default="busbench/sealed-bundle/v1", alias="schema"
+    )
+    dataset: Name
+    track: Name
+    split_version: Name
+    split_digest: Digest
+    labels: LabelAccess
+    folds: int
+    cases: int
+    images_sha256: Digest
+    labels_sha256: Digest
+    consistency: bool  # whether the archives contain a seed for the consistency pass
+    image_recipient: str
+    label_recipient: str

@@ -1,0 +1,71 @@
+"""`lock.json` of a frozen split: what it is, and a digest over everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from evaluator.documents.base import CaseId, Contract, Digest, Name
+from evaluator.errors import BusbenchError, Code
+
+Policy = Literal["patient", "image"]
+
+
+class SplitRule(Contract):
+    """What was asked of a draw."""
+
+    dataset: Name
+    version: Name
+    policy: Policy
+    seed: int = Field(ge=0, lt=2**32)
+    test_fraction: float = Field(gt=0, lt=1)
+    folds: int = Field(ge=2, le=20)
+
+
+class SplitAudit(Contract):
+    """The audit's verdict on a split: counts alone, since pairs disclose withheld labels."""
+
+    near: bool  # whether near-duplicates were looked for
+    leaking: int = Field(ge=0)  # test cases with their patient, or a twin, in training
+    share: float = Field(ge=0, le=1)  # of the test cases
+    by_kind: dict[str, int]  # leaking cases by why; one case may count under several
+    groups: int = Field(ge=0)  # groups that are on both sides
+
+
+class SplitLock(SplitRule):
+    """`lock.json` of a frozen split: what it is, and a digest over everything.
+
+    Parts are called `all`, `train`, `test` and `fold-0`, `fold-1`, ... of the training part.
+    """
+
+    schema_: Literal["busbench/split-lock/v1"] = Field(
+        default="busbench/split-lock/v1", alias="schema"
+    )
+    counts: dict[str, dict[str, int]]  # part -> class -> cases
+    quartiles: dict[str, dict[str, int]]  # part -> none, Q1, ..., Q4 of lesion area -> cases
+    leaks: bool  # a mark for readers: results on it are no evidence of generalisation
+    audit: SplitAudit
+    tool_version: str  # of the rules that drew it; changes only when a draw would
+    store_digest: Digest
+    split_sha256: Digest  # of split.csv
+    rows: dict[CaseId, Digest]  # case -> SHA-256 of its line in split.csv
+    masks: dict[CaseId, Digest]  # training case -> SHA-256 of its mask's pixels
+    commitments: dict[CaseId, Digest]  # test case -> SHA-256 over salt, case id, class and mask
+    field_digests: dict[str, Digest]  # field above -> SHA-256 of its value, to name what changed
+    digest: Digest  # over all fields above
+
+    @model_validator(mode="after")
+    def _marked(self) -> Self:
+        if self.leaks != (self.audit.leaking > 0):
+            raise ValueError("leaks: contradicts the audit")
+        return self
+
+
+def read_bytes(path: Path, code: Code, remedy: str) -> bytes:
+    """The bytes of a file that lies beside a document; raises the error `code`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BusbenchError(code, f"{path} cannot be read ({error.strerror}).", remedy) from error
