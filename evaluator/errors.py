@@ -47,7 +47,11 @@ class Code(StrEnum):
     SPLIT_IMPOSSIBLE = "split-impossible", _OR, "The cases cannot be split as asked."
     KEYS_INVALID = "keys-invalid", _OR, "A key is missing, unreadable or not the right one."
     BUNDLE_INVALID = "bundle-invalid", _OR, "A bundle is missing, incomplete or was changed."
-    CHALLENGE_INVALID = "challenge-invalid", _OR, "challenge.yaml is missing or contradicts itself."
+    CHALLENGE_INVALID = (
+        "challenge-invalid",
+        _OR,
+        "challenge.yaml is wrong, or contradicted.",
+    )
     LIMITS_TOO_LOW = "limits-too-low", _OR, "A stage of ours met the limits of challenge.yaml."
     PROVENANCE_INVALID = (
         "provenance-invalid",

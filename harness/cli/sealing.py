@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
+from evaluator.documents.base import Name
 from evaluator.errors import BusbenchError, Code
+from harness.challenge import StatedTrack, load_challenge, require_track
 from harness.cli.app import app, out, print_json
-from harness.cli.options import JsonOption, KeysOption, LedgerArgument, StoreArgument
+from harness.cli.options import (
+    ChallengeOption,
+    JsonOption,
+    KeysOption,
+    LedgerArgument,
+    StoreArgument,
+)
 from harness.cli.progress import bars
 from harness.ledger import rotate as rotate_ledger
 from harness.sealing.bundle import Recipients
@@ -73,27 +82,44 @@ def seal(
     ],
     keys: KeysOption,
     out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.", file_okay=False)],
+    track: Annotated[
+        str | None, typer.Option(help="The track of challenge.yaml; default: the dataset's name.")
+    ] = None,
     private_labels: Annotated[
-        bool, typer.Option("--private-labels", help="The test labels were never published.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--private-labels/--public-labels",
+            help="Whether the test labels were never published; default: as the track declares.",
+        ),
+    ] = None,
     consistency: Annotated[
         bool, typer.Option(help="Run submissions on secretly transformed test images, too.")
     ] = True,
+    challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the public training bundle and the sealed test bundle of a frozen split.
 
+    Where challenge.yaml declares tracks, the split has to be what it declares of this one.
+
     Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
     """
-    opened = Keys.open(keys)
-    recipients = Recipients(opened.images.recipient, opened.labels.recipient)
+    declared, frozen, opened = load_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
+    name = _track_name(track or frozen.lock.dataset)
+    labels: Literal["public", "private"] = "private" if private_labels else "public"
+    if private_labels is None and name in declared.tracks:
+        labels = declared.tracks[name].labels
+    lock = frozen.lock
+    stated = StatedTrack(name, lock.dataset, lock.version, lock.folds, labels=labels)
+    require_track(declared, stated, split)
     with bars() as progress:
         bundles = seal_split(
             CaseStore.open(store),
-            FrozenSplit.open(split),
-            recipients,
+            frozen,
+            Recipients(opened.images.recipient, opened.labels.recipient),
             out_dir,
-            labels="private" if private_labels else "public",
+            track=name,
+            labels=labels,
             consistency=consistency,
             progress=progress,
         )
@@ -104,3 +130,12 @@ def seal(
     out.print(f"training bundle  {out_dir / 'training'}  {bundles.training.cases} cases, public")
     out.print(f"sealed bundle    {out_dir / 'sealed'}  {bundles.sealed.cases} cases, two keys")
     return None
+
+
+def _track_name(text: str) -> Name:
+    try:
+        return TypeAdapter(Name).validate_python(text)
+    except ValidationError as error:
+        message = f"--track {text!a} is no name for a track."
+        remedy = "Use small letters, digits, points, hyphens and underscores."
+        raise BusbenchError(Code.USAGE, message, remedy) from error

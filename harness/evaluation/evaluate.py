@@ -24,6 +24,7 @@ from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.files import disk_errors
 from evaluator.progress import Progress
+from harness.challenge import require_track
 from harness.evaluation.report import build_report
 from harness.evaluation.stages import (
     EvaluateSettings,
@@ -69,6 +70,11 @@ class EvaluateSubmission:
     environment: ExecutionEnvironment  # with the organiser's keys
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
     kind = "evaluate"
+
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = self.sealed.stated_track
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @classmethod
     def of(

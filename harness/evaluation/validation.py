@@ -30,6 +30,7 @@ from evaluator.errors import Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
+from harness.challenge import require_track
 from harness.evaluation.evaluate import submission_input
 from harness.evaluation.stages import (
     EvaluateSettings,
@@ -78,6 +79,11 @@ class ValidateSubmission:
     environment: ExecutionEnvironment
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
     kind = "validate"
+
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = self.training.stated_track
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @classmethod
     def of(

@@ -404,8 +404,8 @@ def attempt(function: Callable[[Limits], Finding], limits: Limits) -> dict[str, 
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
-        global _report  # noqa: PLW0603  the child's only way to speak
-        _report = write_end
+        global _report_end  # noqa: PLW0603  the child's only way to speak
+        _report_end = write_end
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
         signal.alarm(ATTEMPT_SECONDS)
@@ -432,12 +432,12 @@ def attempt(function: Callable[[Limits], Finding], limits: Limits) -> dict[str, 
     }
 
 
-_report = -1
+_report_end = -1
 
 
 def _say(detail: str) -> None:
     """Say how far an attempt has come, in case that it is killed."""
-    os.write(_report, f"0{detail}\n".encode())
+    os.write(_report_end, f"0{detail}\n".encode())
 
 
 def _text(path: str, default: str = "") -> str:

@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.documents.base import read, write
+from evaluator.documents.base import Name, read, write
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
@@ -82,6 +82,7 @@ def seal(
     recipients: Recipients,
     out: Path,
     *,
+    track: Name | None = None,
     labels: LabelAccess = "public",
     consistency: bool = True,
     progress: Progress = quiet,
@@ -91,6 +92,7 @@ def seal(
     A bundle that is there already, of this split, to these keys and with these settings, is kept.
 
     Args:
+        track: the track that both are for; null: it is called as its dataset.
         labels: whether the test labels can be found in public; the board shows it.
         consistency: whether submissions are also run on transformed test images. The seed is drawn
             here and is in the two sealed archives alone.
@@ -105,32 +107,53 @@ def seal(
             f"{split.path} was not frozen from {store.path}.",
             "Name the store that the split was frozen from.",
         )
+    track = track or split.lock.dataset
     training, sealed = out / "training", out / "sealed"
     made = [folder for folder in (training, sealed) if (folder / "bundle.json").exists()]
     if training in made:
         first = read(TrainingBundle, training / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
-        require_same(training, {"--split": first.split_digest != split.lock.digest})
+        require_same(
+            training,
+            {"--split": first.split_digest != split.lock.digest, "--track": first.track != track},
+        )
     if sealed in made:
         other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
-        require_same(sealed, _differing(other, split.lock, recipients, labels, consistency))
+        require_same(
+            sealed,
+            _differing(
+                other,
+                split.lock,
+                recipients,
+                track=track,
+                labels=labels,
+                consistency=consistency,
+            ),
+        )
     if training not in made:
         with whole_folder(training, last="bundle.json") as folder:
-            _write_training(folder, store, split, progress)
+            _write_training(folder, store, split, track, progress)
             let_all_read(folder)
     if sealed not in made:
         with whole_folder(sealed, last="bundle.json") as folder:
-            _write_sealed(folder, store, split, recipients, labels, consistency)
+            _write_sealed(folder, store, split, recipients, track, labels, consistency)
             let_all_read(folder)
     return Bundles.open(out)
 
 
 def _differing(
-    bundle: SealedBundle, lock: SplitLock, recipients: Recipients, labels: str, consistency: bool
+    bundle: SealedBundle,
+    lock: SplitLock,
+    recipients: Recipients,
+    *,
+    track: str,
+    labels: str,
+    consistency: bool,
 ) -> dict[str, bool]:
     """Whether a sealed bundle was made with another setting, by its name on the command line."""
     found = (bundle.image_recipient, bundle.label_recipient)
     return {
         "--split": bundle.split_digest != lock.digest,
+        "--track": bundle.track != track,
         "--keys": found != (recipients.images, recipients.labels),
         "--private-labels": bundle.labels != labels,
         "--consistency": bundle.consistency != consistency,
@@ -141,6 +164,7 @@ def _write_training(
     folder: Path,
     store: CaseStore,
     split: FrozenSplit,
+    track: Name,
     progress: Progress,
 ) -> None:
     by_id = {case.case_id: case for case in store.cases}
@@ -175,7 +199,7 @@ def _write_training(
     lock = split.lock
     bundle = TrainingBundle(
         dataset=lock.dataset,
-        track=lock.dataset,
+        track=track,
         split_version=lock.version,
         split_digest=lock.digest,
         folds=lock.folds,
@@ -190,6 +214,7 @@ def _write_sealed(
     store: CaseStore,
     split: FrozenSplit,
     recipients: Recipients,
+    track: Name,
     labels: LabelAccess,
     consistency: bool,
 ) -> None:
@@ -226,7 +251,7 @@ def _write_sealed(
     write_atomically(folder / "labels.age", masks)
     bundle = SealedBundle(
         dataset=lock.dataset,
-        track=lock.dataset,
+        track=track,
         split_version=lock.version,
         split_digest=lock.digest,
         labels=labels,

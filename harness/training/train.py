@@ -21,6 +21,7 @@ from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
 from evaluator.progress import Progress
+from harness.challenge import require_track
 from harness.execution.inputs import Input
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
@@ -61,6 +62,11 @@ class TrainImage:
     environment: ExecutionEnvironment  # its keys, where there are any, sign that it trained here
     gpu: bool = False
     kind = "train"
+
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = self.facts.stated_track
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @property
     def label(self) -> str:
