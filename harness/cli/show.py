@@ -1,4 +1,4 @@
-"""How results look in a terminal."""
+"""Tables of results for a terminal."""
 
 from __future__ import annotations
 

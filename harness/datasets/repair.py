@@ -29,7 +29,7 @@ PROPORTION = 0.01  # that a mask's proportions may differ from the image's by ro
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
-Mends = tuple[str, ...]
+Repairs = tuple[str, ...]
 
 
 def judge(case: RawCase, raw: Path, image: Decoded, masks: tuple[Decoded, ...]) -> Sample:
@@ -58,13 +58,16 @@ def judge(case: RawCase, raw: Path, image: Decoded, masks: tuple[Decoded, ...]) 
         device=case.device,
         birads=case.birads,
         repairs=(
-            *(*case.repairs, *image_repairs, *mask_repairs, *speck_repairs),
+            *case.repairs,
+            *image_repairs,
+            *mask_repairs,
+            *speck_repairs,
             *_misstated(case, image, lesion),
         ),
     )
 
 
-def grey_image(decoded: Decoded) -> tuple[Grey, Mends]:
+def grey_image(decoded: Decoded) -> tuple[Grey, Repairs]:
     """The image as (H, W) luma (ITU-R BT.601), and what was lost on the way.
 
     Three equal channels are grey already: nothing is lost and nothing is said.
@@ -79,7 +82,7 @@ def grey_image(decoded: Decoded) -> tuple[Grey, Mends]:
     return pixels, repairs
 
 
-def _without_alpha(decoded: Decoded) -> tuple[Grey, Mends]:
+def _without_alpha(decoded: Decoded) -> tuple[Grey, Repairs]:
     """Colour over black where alpha lets it through."""
     if decoded.pixels.ndim < 3 or decoded.pixels.shape[2] < 4:
         return decoded.pixels, decoded.notes
@@ -90,7 +93,7 @@ def _without_alpha(decoded: Decoded) -> tuple[Grey, Mends]:
     return blended, (*decoded.notes, "transparent pixels laid over black")
 
 
-def lesion_map(path: Path, decoded: Decoded) -> tuple[Mask, Mends]:
+def lesion_map(path: Path, decoded: Decoded) -> tuple[Mask, Repairs]:
     """The mask as (H, W): what is more than half as bright as its brightest, in any channel.
 
     Raises:
@@ -110,7 +113,7 @@ def lesion_map(path: Path, decoded: Decoded) -> tuple[Mask, Mends]:
     return bright > top // 2, (*repairs, f"{soft} grey pixels of soft borders cut at half")
 
 
-def without_specks(lesion: Mask) -> tuple[Mask, Mends]:
+def without_specks(lesion: Mask) -> tuple[Mask, Repairs]:
     """The lesion map without islands of fewer than `SPECK` pixels (8 neighbours joined)."""
     islands, count = components(lesion, np.ones((3, 3)))
     sizes = np.bincount(islands.ravel(), minlength=count + 1)
@@ -121,7 +124,7 @@ def without_specks(lesion: Mask) -> tuple[Mask, Mends]:
     return lesion & ~np.isin(islands, small), (f"specks removed: {small.size} ({lost} pixels)",)
 
 
-def _union(case: RawCase, shape: tuple[int, ...], masks: tuple[Decoded, ...]) -> tuple[Mask, Mends]:
+def _union(case: RawCase, shape: tuple[int, ...], masks: tuple[Decoded, ...]) -> tuple[Mask, Repairs]:
     """All lesions of the case in one map of the image's shape."""
     if not masks and not (case.label == "normal" and case.mask_optional):
         raise RefusedError(Code.MASK_MISSING, case.image, "has no mask")
@@ -135,7 +138,7 @@ def _union(case: RawCase, shape: tuple[int, ...], masks: tuple[Decoded, ...]) ->
     return union, tuple(repairs)
 
 
-def _fit(case: RawCase, path: Path, lesion: Mask, shape: tuple[int, ...]) -> tuple[Mask, Mends]:
+def _fit(case: RawCase, path: Path, lesion: Mask, shape: tuple[int, ...]) -> tuple[Mask, Repairs]:
     """The lesion at the image's shape, where its place there is certain.
 
     It is where the mask has the image's proportions, where it marks nothing, and where it has the
@@ -154,7 +157,7 @@ def _fit(case: RawCase, path: Path, lesion: Mask, shape: tuple[int, ...]) -> tup
     return lesion[np.ix_(rows, columns)], (f"{_size(lesion.shape)} scaled to {_size(shape)}",)
 
 
-def _miscoloured(case: RawCase, decoded: Decoded, lesion: Mask) -> Mends:
+def _miscoloured(case: RawCase, decoded: Decoded, lesion: Mask) -> Repairs:
     """Where a mask's colours mean another class than the metadata; the metadata are taken."""
     if not case.mask_colours or decoded.pixels.ndim < 3 or not lesion.any():
         return ()
@@ -189,7 +192,7 @@ def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]}"
 
 
-def _misstated(case: RawCase, image: Decoded, lesion: Mask) -> Mends:
+def _misstated(case: RawCase, image: Decoded, lesion: Mask) -> Repairs:
     """Where the metadata disagree with the pixels; the pixels are right."""
     repairs = []
     if case.stated_size is not None and case.stated_size != lesion.shape:

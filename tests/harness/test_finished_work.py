@@ -78,6 +78,7 @@ VERBS = {
             "--consistency": "--no-consistency",
             "--keys": "{w}/keys=>{w}/keys-2",
             "--split": "splits/v1=>splits/v2",
+            "--track": "--track other",
         },
     ),
 }
