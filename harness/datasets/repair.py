@@ -124,7 +124,9 @@ def without_specks(lesion: Mask) -> tuple[Mask, Repairs]:
     return lesion & ~np.isin(islands, small), (f"specks removed: {small.size} ({lost} pixels)",)
 
 
-def _union(case: RawCase, shape: tuple[int, ...], masks: tuple[Decoded, ...]) -> tuple[Mask, Repairs]:
+def _union(
+    case: RawCase, shape: tuple[int, ...], masks: tuple[Decoded, ...]
+) -> tuple[Mask, Repairs]:
     """All lesions of the case in one map of the image's shape."""
     if not masks and not (case.label == "normal" and case.mask_optional):
         raise RefusedError(Code.MASK_MISSING, case.image, "has no mask")
