@@ -84,7 +84,7 @@ def main() -> None:
                 report = audit(store, progress=progress)
                 lines += study(dataset, store, report, args.seeds)
                 folds += official(dataset, raw, store, report)
-    print("\n".join([*lines, "", *folds]))
+    print("\n".join([*lines, "", *(folds if len(folds) > 1 else ())]))
 
 
 if __name__ == "__main__":

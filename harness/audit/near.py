@@ -147,7 +147,7 @@ def _pair(store: CaseStore, one: Case, other: Case, match: Match) -> Pair:
 def _each(
     what: str, task: Callable[[Item], Result], items: Sequence[Item], progress: Progress
 ) -> list[Result]:
-    """`task` of every item, in order, on all cores: OpenCV and NumPy let go of Python's lock."""
+    """`task` of every item, in order, on all cores: OpenCV and NumPy release Python's lock."""
     results = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for result in pool.map(task, items):

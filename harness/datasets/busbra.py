@@ -71,7 +71,7 @@ ADAPTER = Adapter(
         patients=1064,
         paper="doi:10.1002/mp.16812",
         download="doi:10.5281/zenodo.8231412",
-        terms="CC BY 4.0 (the archive adds an MIT-like notice): keep the notice, cite the paper",
+        terms="CC BY 4.0 (the archive adds MIT-like terms): keep them, cite the paper",
     ),
     read=read,
 )

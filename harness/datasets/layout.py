@@ -66,7 +66,7 @@ class Table:
     """A table of metadata as text, found by one of its columns."""
 
     path: Path
-    rows: tuple[dict[str, str], ...]  # in file order; blanks around values removed
+    rows: tuple[dict[str, str], ...]  # in file order; spaces around values removed
 
     def row(self, column: str, value: str, image: Path) -> dict[str, str] | Refusal:
         """The row of an image; a refusal where it has none, or several that disagree."""

@@ -1,4 +1,4 @@
-"""What a decoded file consists of."""
+"""Decoded pixels of a file, with what the file says of them."""
 
 from __future__ import annotations
 

@@ -42,9 +42,9 @@ def judge(case: RawCase, raw: Path, image: Decoded, masks: tuple[Decoded, ...]) 
     Raises:
         RefusedError: where the case contradicts itself.
     """
-    pixels, image_mends = grey_image(image)
-    lesion, mask_mends = _union(case, pixels.shape, masks)
-    lesion, speck_mends = without_specks(lesion)
+    pixels, image_repairs = grey_image(image)
+    lesion, mask_repairs = _union(case, pixels.shape, masks)
+    lesion, speck_repairs = without_specks(lesion)
     _check_class(case, lesion)
     return Sample(
         case_id=case.case_id,
@@ -58,7 +58,7 @@ def judge(case: RawCase, raw: Path, image: Decoded, masks: tuple[Decoded, ...]) 
         device=case.device,
         birads=case.birads,
         repairs=(
-            *(*case.repairs, *image_mends, *mask_mends, *speck_mends),
+            *(*case.repairs, *image_repairs, *mask_repairs, *speck_repairs),
             *_misstated(case, image, lesion),
         ),
     )

@@ -1,4 +1,4 @@
-"""What is looked at: one small function a line, in the order in which a person would ask."""
+"""The checks: one small function a line, in the order in which a person would ask."""
 
 from __future__ import annotations
 

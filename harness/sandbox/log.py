@@ -1,4 +1,4 @@
-"""What a stage prints: progress goes on, the end is kept, and no amount of it fills anything."""
+"""Bounded log reader: forwards progress lines, keeps the end, and fills nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a stage writes: a volume that ends where its limit ends, and is gone after the run.
+"""Output volumes: a stage writes to memory of limited size, which is gone after the run.
 
 The volume is a file system in memory with a size and a number of files, which any Docker engine
 makes without further rights; the kernel refuses what goes beyond. What lies in it counts as memory

@@ -177,7 +177,7 @@ def memory(limits: Limits) -> Finding:
     held = []
     for done in range(wanted):
         held.append(bytearray(os.urandom(1024) * 1024))
-        _report(f"{done} MB were kept")
+        _say(f"{done} MB were kept")
     return True, f"{wanted} MB were kept"
 
 
@@ -435,7 +435,7 @@ def attempt(function: Callable[[Limits], Finding], limits: Limits) -> dict[str, 
 _report_end = -1
 
 
-def _report(detail: str) -> None:
+def _say(detail: str) -> None:
     """Say how far an attempt has come, in case that it is killed."""
     os.write(_report_end, f"0{detail}\n".encode())
 

@@ -96,7 +96,7 @@ def container_settings(
         "ulimits": [
             Ulimit(name="nofile", soft=1024, hard=1024),
             Ulimit(name="core", soft=0, hard=0),
-            Ulimit(  # a file with holes takes no memory, but would fill a host's disk
+            Ulimit(  # a sparse file takes no memory, but would fill a host's disk
                 name="fsize",
                 soft=limits.output_mb * MEBIBYTE,
                 hard=limits.output_mb * MEBIBYTE,

@@ -1,4 +1,4 @@
-"""What a stage is: a command, what it may read, where it may write, and how much it may take."""
+"""Stages: a command, what it may read, where it may write, and how much it may take."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class _Task:
 
 
 @dataclass(frozen=True)
-class Place:
+class Assignment:
     """Part and fold of a case."""
 
     part: Part
@@ -68,7 +68,7 @@ def draw(
     test_fraction: float = 0.2,
     folds: int = 5,
     seed: int = 42,
-) -> dict[str, Place]:
+) -> dict[str, Assignment]:
     """Give every case a part, and every training case a fold.
 
     The held-out part is drawn first and alone, so that another number of folds leaves it as it is.
@@ -84,7 +84,7 @@ def draw(
     cases = tuple(sorted(subjects, key=lambda subject: subject.case_id))
     whole = whole_groups([case.case_id for case in cases], groups)
     places = POLICIES[policy](_Task(cases, whole, test_fraction, folds, seed))
-    wanted = {Place("test", None), *(Place("train", fold) for fold in range(folds))}
+    wanted = {Assignment("test", None), *(Assignment("train", fold) for fold in range(folds))}
     if wanted - set(places.values()):
         raise _impossible(f"{len(cases)} cases in {len(whole)} groups leave a part or a fold empty")
     return places
@@ -110,7 +110,7 @@ def quartiles(subjects: Sequence[Subject]) -> dict[str, int]:
     return size_quartiles({subject.case_id: subject.area for subject in subjects})
 
 
-def _by_patient(task: _Task) -> dict[str, Place]:
+def _by_patient(task: _Task) -> dict[str, Assignment]:
     """Groups stay whole; cases, groups, classes and lesion-size quartiles are balanced."""
     share = Fraction(str(task.test_fraction)).limit_denominator(1000)
     if share in (0, 1):
@@ -118,9 +118,9 @@ def _by_patient(task: _Task) -> dict[str, Place]:
     traits = _traits(task.subjects)
     shares = (share.numerator, share.denominator - share.numerator)
     test, train = _split(task.groups, traits, shares, task.seed)
-    places = {case_id: Place("test", None) for group in test for case_id in group}
+    places = {case_id: Assignment("test", None) for group in test for case_id in group}
     for fold, members in enumerate(_split(train, traits, (1,) * task.folds, task.seed)):
-        places |= {case_id: Place("train", fold) for group in members for case_id in group}
+        places |= {case_id: Assignment("train", fold) for group in members for case_id in group}
     return places
 
 
@@ -162,7 +162,7 @@ def _order(groups: Sequence[Group], seed: int, start: int) -> list[int]:
     return sorted(range(len(groups)), key=chance)
 
 
-def _by_image(task: _Task) -> dict[str, Place]:
+def _by_image(task: _Task) -> dict[str, Assignment]:
     """The Awesome-BUS benchmark's rule: classes are balanced, and patients are divided."""
     listed = sorted(task.subjects, key=lambda subject: (subject.source, subject.case_id))
     labels = [subject.label for subject in listed]
@@ -171,7 +171,7 @@ def _by_image(task: _Task) -> dict[str, Place]:
     except ValueError as error:
         raise _impossible(str(error)) from error
     return {
-        subject.case_id: Place("test" if fold is None else "train", fold)
+        subject.case_id: Assignment("test" if fold is None else "train", fold)
         for subject, fold in zip(listed, drawn, strict=True)
     }
 
@@ -181,7 +181,7 @@ def _impossible(why: str) -> BusbenchError:
     return BusbenchError(Code.SPLIT_IMPOSSIBLE, f"The split cannot be drawn: {why}.", remedy)
 
 
-POLICIES: dict[Policy, Callable[[_Task], dict[str, Place]]] = {
+POLICIES: dict[Policy, Callable[[_Task], dict[str, Assignment]]] = {
     "patient": _by_patient,
     "image": _by_image,
 }

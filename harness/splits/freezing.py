@@ -15,7 +15,7 @@ from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, judge
 from harness.folders import whole_folder
 from harness.splits.commitments import commit
-from harness.splits.drawing import RULES, Group, Place, Subject, draw, whole_groups
+from harness.splits.drawing import RULES, Assignment, Group, Subject, draw, whole_groups
 from harness.splits.lock import Policy, SplitAudit, SplitLock, SplitRule
 from harness.splits.manifest import FrozenSplit, SplitRow, complete_lock, table_bytes
 from harness.splits.proportions import tally
@@ -152,7 +152,7 @@ def subjects_of(store: CaseStore, progress: Progress = quiet) -> tuple[Subject, 
 
 
 def _rows(
-    store: CaseStore, groups: tuple[Group, ...], places: Mapping[str, Place]
+    store: CaseStore, groups: tuple[Group, ...], places: Mapping[str, Assignment]
 ) -> tuple[SplitRow, ...]:
     """Groups are numbered by their smallest case id, so that a name reveals nothing."""
     group_of = {

@@ -13,7 +13,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport
 from harness.splits.commitments import Reveal, commit, unopened
-from harness.splits.drawing import RULES, Place, Subject, draw
+from harness.splits.drawing import RULES, Assignment, Subject, draw
 from harness.splits.freezing import verdict
 from harness.splits.manifest import REMEDY, FrozenSplit, inspect
 from harness.splits.proportions import tally
@@ -143,7 +143,7 @@ def _drawn_otherwise(split: FrozenSplit, subjects: Sequence[Subject]) -> Iterato
         folds=lock.folds,
         seed=lock.seed,
     )
-    elsewhere = [r.case_id for r in split.rows if places[r.case_id] != Place(r.part, r.fold)]
+    elsewhere = [r.case_id for r in split.rows if places[r.case_id] != Assignment(r.part, r.fold)]
     if elsewhere:
         yield f"split.csv: drawing again moves {len(elsewhere)} cases, first {elsewhere[0]}"
     if (lock.counts, lock.quartiles) != tally(subjects, places):

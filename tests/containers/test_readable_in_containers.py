@@ -1,4 +1,4 @@
-"""Whose fault it is that a container cannot read its input: never the team's.
+"""Readability: a container that cannot read its input is never the fault of a team.
 
 A user's umask must decide nothing, and where a machine denies an input, a container of ours finds
 that out before a submission is blamed.

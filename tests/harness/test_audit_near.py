@@ -64,7 +64,7 @@ def test_a_copy_does_not_pass_for_another_image(
     assert not report.conflicts  # the copies' masks moved with their images
 
 
-def test_what_was_done_to_a_copy_is_told(originals: list[Sample], tmp_path: Path) -> None:
+def test_what_was_done_to_a_copy_is_described(originals: list[Sample], tmp_path: Path) -> None:
     source = originals[0]
     height, width = source.image.shape
     size = round(width * 0.8), round(height * 0.8)
@@ -77,7 +77,7 @@ def test_what_was_done_to_a_copy_is_told(originals: list[Sample], tmp_path: Path
     assert not pair.conflict
 
 
-def test_a_crop_is_told_from_both_sides(originals: list[Sample], tmp_path: Path) -> None:
+def test_a_crop_is_described_from_both_sides(originals: list[Sample], tmp_path: Path) -> None:
     source = originals[0]
     height, width = source.image.shape
     window = np.s_[: round(height * 0.8), : round(width * 0.9)]
@@ -133,11 +133,11 @@ def test_blank_images_are_no_copies_of_each_other(
     grey: int, originals: list[Sample], tmp_path: Path
 ) -> None:
     shapes = [(40, 50), (60, 50), (1, 1), (200, 200)]
-    blanks = [
+    blank = [
         Sample(f"b{n}", "normal", None, np.full(s, grey, np.uint8), np.zeros(s, bool), "b", "")
         for n, s in enumerate(shapes)
     ]
-    assert audited(tmp_path, [*blanks, originals[0]]).pairs == ()
+    assert audited(tmp_path, [*blank, originals[0]]).pairs == ()
 
 
 def test_a_single_image_is_no_error(originals: list[Sample], tmp_path: Path) -> None:

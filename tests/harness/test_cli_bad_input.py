@@ -125,7 +125,7 @@ def test_a_killed_prepare_leaves_nothing_that_looks_finished(store: Path, tmp_pa
 
 
 class DyingRunner:
-    """Writes something, then dies as often as it is told."""
+    """Writes something, then dies as often as it is asked to."""
 
     name = "process"
 

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -65,9 +65,9 @@ def test_a_start_imports_no_library_that_it_does_not_need(start: str) -> None:
 def test_the_table_of_verbs_is_what_their_modules_say() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert list(commands) == list(VERBS)
-    for name, (_, told) in VERBS.items():
-        first = inspect.cleandoc(commands[name].help).split("\n\n")[0]
-        assert " ".join(first.split()) == told
+    for name, (_, listed) in VERBS.items():
+        first = inspect.cleandoc(str(commands[name].help)).split("\n\n")[0]
+        assert " ".join(first.split()) == listed
 
 
 def test_no_verb_is_left_out_of_the_table() -> None:
@@ -113,7 +113,7 @@ class Parameter:
     """One parameter of a verb."""
 
     name: str
-    info: Any  # what Typer is told of it
+    info: Any  # what Typer is given
     is_path: bool
     is_required: bool
 
@@ -122,8 +122,8 @@ class Parameter:
         """Its option; empty for an argument."""
         if not isinstance(self.info, typer.models.OptionInfo):
             return ""
-        declared = (self.info.default, *(self.info.param_decls or ()))  # see typer.Option
-        named = [word for word in declared if str(word).startswith("--")]
+        declared = map(str, (self.info.default, *(self.info.param_decls or ())))  # see typer.Option
+        named = [word for word in declared if word.startswith("--")]
         return named[0].split("/")[0] if named else f"--{self.name.replace('_', '-')}"
 
     def words(self, value: object) -> list[str]:
@@ -131,29 +131,35 @@ class Parameter:
         return [self.flag, str(value)] if self.flag else [str(value)]
 
 
-def parameters() -> Iterator[tuple[str, list[Parameter]]]:
-    """(verb, its parameters) of the whole command line."""
+def registered_verbs() -> Iterator[tuple[str, Callable[..., None]]]:
+    """(verb, function) of the whole command line."""
     for name in VERBS:
         import_module(f"harness.cli.{VERBS[name][0]}")
-    groups = [(f"{g.name} ", g.typer_instance) for g in registered.registered_groups]
-    for prefix, group in [("", registered), *groups]:
-        for command in group.registered_commands:
-            verb = prefix + (command.name or command.callback.__name__)
-            hints = get_type_hints(command.callback, include_extras=True)
-            signature = inspect.signature(command.callback).parameters
-            yield (
-                verb,
-                [
-                    Parameter(
-                        name,
-                        hint.__metadata__[0],
-                        "Path" in str(hint.__origin__),
-                        signature[name].default is inspect.Parameter.empty,
-                    )
-                    for name, hint in hints.items()
-                    if hasattr(hint, "__metadata__")
-                ],
-            )
+    groups = [(f"{group.name} ", group.typer_instance) for group in registered.registered_groups]
+    for prefix, typer_instance in [("", registered), *groups]:
+        assert typer_instance is not None
+        for command in typer_instance.registered_commands:
+            assert command.callback is not None
+            yield prefix + (command.name or command.callback.__name__), command.callback
+
+
+def parameters() -> Iterator[tuple[str, list[Parameter]]]:
+    """(verb, its parameters) of the whole command line."""
+    for verb, function in registered_verbs():
+        signature = inspect.signature(function).parameters
+        yield (
+            verb,
+            [
+                Parameter(
+                    name,
+                    hint.__metadata__[0],
+                    "Path" in str(hint.__origin__),
+                    signature[name].default is inspect.Parameter.empty,
+                )
+                for name, hint in get_type_hints(function, include_extras=True).items()
+                if hasattr(hint, "__metadata__")
+            ],
+        )
 
 
 def is_made(verb: str, parameter: Parameter) -> bool:

@@ -58,7 +58,7 @@ def test_every_lossless_format_gives_its_very_pixels(tmp_path: Path, suffix: str
     assert case.spacing == (pytest.approx((0.1, 0.2)) if medical else None)
 
 
-def test_a_jpeg_mask_is_mended_to_a_sharp_one(tmp_path: Path) -> None:
+def test_a_jpeg_mask_is_repaired_to_a_sharp_one(tmp_path: Path) -> None:
     save(tmp_path / "raw" / "i.jpg", GREY)
     save(tmp_path / "raw" / "m.jpg", MASK)
     table(tmp_path / "raw", "i.jpg,benign,m.jpg,")
@@ -203,7 +203,7 @@ def test_a_file_outside_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_table_without_its_columns_or_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    table(tmp_path / "raw", header="picture,class")
+    table(tmp_path / "raw", header="file,class")
     with pytest.raises(BusbenchError, match="has no column image"):
         prepare("generic", tmp_path / "raw", tmp_path / "store")
     table(tmp_path / "raw")

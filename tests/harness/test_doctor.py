@@ -92,9 +92,9 @@ def test_the_command_line_gives_json_and_the_status(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    told = json.loads(done.stdout)
-    assert done.returncode == told["status"] in (20, 30)
-    keys = next(finding for finding in told["findings"] if finding["name"] == "keys")
+    report = json.loads(done.stdout)
+    assert done.returncode == report["status"] in (20, 30)
+    keys = next(finding for finding in report["findings"] if finding["name"] == "keys")
     assert keys["level"] == "fail" and keys["fault"] == "organiser"
 
 

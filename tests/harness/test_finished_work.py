@@ -109,7 +109,7 @@ CASES = [(name, setting) for name, verb in VERBS.items() for setting in verb.oth
 
 
 @pytest.mark.parametrize(("name", "setting"), CASES)
-def test_other_settings_are_never_told_that_all_is_done(
+def test_other_settings_never_read_that_all_is_done(
     name: str, setting: str, inputs: Path, tmp_path: Path
 ) -> None:
     verb = VERBS[name]

@@ -1,4 +1,4 @@
-"""Holds frozen splits to their word: same bytes, nothing withheld told, every change named."""
+"""Frozen splits: the same bytes each time, nothing withheld revealed, every change named."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_twin_under_another_patient_joins_their_groups(root: Path) -> None:
     assert joined == {"g0001"}
 
 
-def test_nothing_withheld_stands_in_the_split(root: Path) -> None:
+def test_nothing_withheld_is_in_the_split(root: Path) -> None:
     split = FrozenSplit.open(root / "v1")
     store = CaseStore.open(root / "store")
     published = b"".join(file.read_bytes() for file in (root / "v1").iterdir())
@@ -88,9 +88,9 @@ def test_the_audit_beside_the_split_tells_no_conflict_of_a_test_case(tmp_path: P
     for seed in range(8):
         out = tmp_path / f"v{seed}"
         split = freeze(store, report, out, version=out.name, seed=seed, secret=SECRET)
-        told = json.loads((out / "audit.json").read_text())
+        published = json.loads((out / "audit.json").read_text())
         hidden = {row.case_id for row in split.rows if row.part == "test"}
-        for pair in told["pairs"] + told["conflicts"]:
+        for pair in published["pairs"] + published["conflicts"]:
             assert not (pair["conflict"] and {pair["first"], pair["second"]} & hidden)
         assert verify(out, store, secret=SECRET) == []
 
@@ -386,8 +386,8 @@ def test_the_check_in_the_documents_opens_every_commitment(
     monkeypatch.chdir(root)
     exec(compile(check, "docs", "exec"), {})
     case_id = min(document.cases)
-    told = document.cases[case_id].model_copy(update={"salt": "0" * 64})
-    write(document.model_copy(update={"cases": {case_id: told}}), root / "reveal.json")
+    wrong = document.cases[case_id].model_copy(update={"salt": "0" * 64})
+    write(document.model_copy(update={"cases": {case_id: wrong}}), root / "reveal.json")
     with pytest.raises(AssertionError, match=case_id):
         exec(compile(check, "docs", "exec"), {})
 

@@ -1,4 +1,4 @@
-"""Where a verb writes: folders that are there keep their mode, and `.` is as good as any."""
+"""Output places: folders that are there keep their mode, and `.` is as good as any."""
 
 from __future__ import annotations
 

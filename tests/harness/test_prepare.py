@@ -138,7 +138,7 @@ def test_a_damaged_file_is_refused_by_name(
     assert not list(tmp_path.glob(".store*"))
 
 
-def test_all_refusals_are_told_at_once(raw: Path, tmp_path: Path) -> None:
+def test_all_refusals_are_given_at_once(raw: Path, tmp_path: Path) -> None:
     masks = sorted((raw / "masks").iterdir())
     first, gone = truncate(raw), masks[1]
     gone.unlink()
@@ -208,7 +208,7 @@ def test_how_deep_a_release_was_unpacked_makes_no_other_store(tmp_path: Path) ->
     assert deep.info.digest == flat.info.digest
 
 
-def test_metadata_that_disagree_with_the_pixels_are_mended_or_refused(tmp_path: Path) -> None:
+def test_metadata_that_disagree_with_the_pixels_are_repaired_or_refused(tmp_path: Path) -> None:
     table = make_busbra(tmp_path / "raw") / "bus_data.csv"
     table.write_text(table.read_text().replace("60,40", "60,44").replace("[21,", "[31,"))
     (case,) = prepare("busbra", tmp_path / "raw", tmp_path / "store").store.cases
@@ -236,7 +236,7 @@ def test_a_busbra_row_that_contradicts_its_image_is_refused(
     assert "bus_0007-l.png" in caught.value.message
 
 
-def test_mends_are_told_beside_refusals(tmp_path: Path) -> None:
+def test_repairs_are_given_beside_refusals(tmp_path: Path) -> None:
     root = make_busbra(tmp_path / "raw")
     table = root / "bus_data.csv"
     table.write_text(table.read_text().replace("60,40", "60,44"))
