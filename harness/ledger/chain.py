@@ -27,7 +27,7 @@ from harness.ledger.attestation import CODE, SignedReport, invalid, open_report
 from harness.ledger.entries import (
     Body,
     Instant,
-    Place,
+    Position,
     Ranking,
     Reported,
     Retraction,
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 Find = Callable[[LedgerVerdict], Recorded | None]
-Write = Callable[[Place], bytes]
+Write = Callable[[Position], bytes]
 Clock = Callable[[], Instant]
 
 
@@ -153,7 +153,9 @@ def _record(ledger: Path, keys: Keys, find: Find, write: Write, clock: Clock) ->
         if keys.report.keyid != before.key:
             message = f"{ledger} was handed over to another key ({before.key[:16]}…)."
             raise BusbenchError(CODE, message, "Name the key folder that signs it now.")
-        line = write(Place(before.entries, before.head, _not_before(before.time, clock(), ledger)))
+        line = write(
+            Position(before.entries, before.head, _not_before(before.time, clock(), ledger))
+        )
         entry = follower.follow(line[:-1])
         _write(handle, line)
     return Appended(entry, new=True, torn=torn)

@@ -23,7 +23,7 @@ from harness.ledger.attestation import SignatureText, SignedReport
 from harness.sealing.keys import Keys, public_pem
 
 SCHEMA: Literal["busbench/ledger-entry/v2"] = "busbench/ledger-entry/v2"
-SCHEMA_OF_0_1 = "busbench/ledger-entry/v1"  # its rankings were of kind `standings`
+SCHEMA_OF_0_1 = "busbench/ledger-entry/v1"
 ENTRY_TYPE = "application/vnd.busbench.ledger-entry+json"
 ROTATION_TYPE = "application/vnd.busbench.key-rotation+json"
 NOTHING_BEFORE = "0" * 64
@@ -143,7 +143,7 @@ ENTRIES: dict[str, type[Entry]] = {
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where and when an entry is recorded."""
 
     number: int
@@ -158,15 +158,15 @@ class Place:
 def genesis_line(recorded: Instant, keys: Keys) -> bytes:
     """The first line of a new ledger."""
     body = {"kind": "genesis", "public_key": public_pem(keys.report)}
-    return _line(body, Place(0, NOTHING_BEFORE, recorded), keys)
+    return _line(body, Position(0, NOTHING_BEFORE, recorded), keys)
 
 
-def entry_line(body: Body, place: Place, keys: Keys) -> bytes:
+def entry_line(body: Body, place: Position, keys: Keys) -> bytes:
     """The line that records `body` at `place`."""
     return _line(body.document(), place, keys)
 
 
-def rotation_line(new: Keys, place: Place, keys: Keys) -> bytes:
+def rotation_line(new: Keys, place: Position, keys: Keys) -> bytes:
     """The line with which `keys` hand over to `new`, signed by both."""
     body = {"kind": "rotation", "public_key": public_pem(new.report)}
     countersignature = _signature(canonical_json(place.around(body)), ROTATION_TYPE, new)
@@ -180,7 +180,7 @@ def signed_part(line: bytes, *also_without: str) -> bytes:
     return canonical_json({name: fields[name] for name in fields.keys() - left_out})
 
 
-def _line(body: dict[str, Any], place: Place, keys: Keys) -> bytes:
+def _line(body: dict[str, Any], place: Position, keys: Keys) -> bytes:
     fields = place.around(body)
     data = canonical_json(fields)
     seal = {"digest": sha256_bytes(data), "signature": _signature(data, ENTRY_TYPE, keys)}

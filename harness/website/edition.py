@@ -1,4 +1,4 @@
-"""What a site is made from, and the names of its pages.
+"""Contents of a site, and the names of its pages.
 
 Names of files come from what was frozen (tracks, splits, entry numbers), never from a participant,
 and stay the same from one edition to the next, so that links keep.

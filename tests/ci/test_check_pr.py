@@ -59,7 +59,7 @@ def test_a_manifest_alone_may_name_files_that_were_uploaded(forge: Forge) -> Non
     checked(forge, forge.propose(work)[0])
 
 
-def test_a_lfs_pointer_stands_for_its_file(forge: Forge) -> None:
+def test_a_lfs_pointer_counts_as_its_file(forge: Forge) -> None:
     work = forge.checkout("alice")
     file = hand_in(work).parent / "bright" / "all.onnx"
     sha256 = sha256_bytes(model_bytes(-2.0))

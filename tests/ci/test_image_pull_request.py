@@ -133,7 +133,7 @@ class Organiser:
     out: Path
 
     def propose(self, name: str, reference: str, *words: str) -> tuple[str, str]:
-        """Open a pull request of alice's; its head and where it stands."""
+        """Open a pull request of alice's; its head and its reference."""
         command = ["--bundle", "{bundle}", "--out", "{out}", *words]
         image = {"reference": reference, "command": command}
         document = manifest("alpha", "learnt", onnx=None, image=image)
@@ -258,7 +258,9 @@ def test_an_image_never_speaks_for_another_team_however_often_it_is_tried(
     }
 
 
-def test_an_image_that_cannot_be_run_takes_no_quota_and_is_told_why(machine: Organiser) -> None:
+def test_an_image_that_cannot_be_run_takes_no_quota_and_the_comment_says_why(
+    machine: Organiser,
+) -> None:
     before = machine.log
     name = machine.image.partition("@")[0]
     for reference, code, why in (

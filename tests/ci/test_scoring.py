@@ -37,7 +37,7 @@ class Journey:
 
     forge: Forge
     comments: dict[str, str]
-    told: list[str]
+    texts: list[str]
 
 
 def score(forge: Forge, head: str, reference: str, author: str = "alice") -> Path:
@@ -73,9 +73,9 @@ def journey(organiser: Path, tmp_path_factory: pytest.TempPathFactory) -> Journe
         started = {who: pool.submit(score, forge, *pull, who) for who, pull in pulls.items()}
         outs = {who: one.result() for who, one in started.items()}
     assert not state.ledger.exists()  # nothing is recorded before the merge
-    told = [record_merged(forge.machine, *forge.merge(pulls[who][1])) for who in pulls]
+    texts = [record_merged(forge.machine, *forge.merge(pulls[who][1])) for who in pulls]
     comments = {who: (out / "comment.md").read_text() for who, out in outs.items()}
-    return Journey(forge, comments, told)
+    return Journey(forge, comments, texts)
 
 
 def test_two_pull_requests_at_once_both_reach_the_ledger_and_the_site(journey: Journey) -> None:
@@ -85,7 +85,7 @@ def test_two_pull_requests_at_once_both_reach_the_ledger_and_the_site(journey: J
         ("Team Alpha", "bright"),
         ("Team Beta", "bright"),
     ]
-    assert "recorded as entry 1" in journey.told[0] and "recorded as entry 2" in journey.told[1]
+    assert "recorded as entry 1" in journey.texts[0] and "recorded as entry 2" in journey.texts[1]
     table = (state.site / "board.csv").read_text()
     assert "Team Alpha" in table and "Team Beta" in table
 
@@ -257,16 +257,16 @@ def test_a_machine_without_git_lfs_is_not_the_participants_fault(
 def test_a_failure_shows_no_word_of_the_stage(journey: Journey) -> None:
     own = submissions(journey.forge)[0]
     error = BusbenchError(Code.MODEL_FAILED, "case_017 made it fail at /srv/secret.", "Look there.")
-    told = refusal(error, failure([own], own, PHASE, date(2026, 3, 1), error), "f" * 40)
-    assert "model-failed" in told and "case_017" not in told and "/srv" not in told
+    texts = refusal(error, failure([own], own, PHASE, date(2026, 3, 1), error), "f" * 40)
+    assert "model-failed" in texts and "case_017" not in texts and "/srv" not in texts
 
 
 def test_a_fault_of_ours_shows_no_path_of_ours() -> None:
     error = BusbenchError(
         Code.KEYS_INVALID, "/srv/keys/report.key is missing.", "Restore /srv/keys."
     )
-    told = refusal(error, None, "f" * 40)
-    assert "keys-invalid" in told and "/srv" not in told
+    texts = refusal(error, None, "f" * 40)
+    assert "keys-invalid" in texts and "/srv" not in texts
 
 
 def test_names_in_a_comment_call_nobody_and_mark_nothing_up() -> None:

@@ -1,4 +1,4 @@
-"""What challenge.yaml declares of a track holds in every verb: nothing else is taken."""
+"""Tracks as challenge.yaml declares them: no verb takes anything else."""
 
 from __future__ import annotations
 

@@ -149,19 +149,19 @@ def test_concurrent_writers_lose_nothing(keys: Keys, tmp_path: Path) -> None:
 
 
 def _append_and_tell(
-    ledger: Path, keys: Keys, name: str, done: Path, entries: Iterable[int], room: int | None
+    ledger: Path, keys: Keys, name: str, done: Path, entries: Iterable[int], space: int | None
 ) -> None:
     """Append entries and note each that is acknowledged.
 
     Args:
         entries: the numbers of the entries; without end for a writer that is to be killed.
-        room: bytes that the ledger may still grow by. The kernel then cuts a write short at that
+        space: bytes that the ledger may still grow by. The kernel then cuts a write short at that
             byte and kills the process at the next: a half entry, as a crash may leave it.
     """
-    if room is not None:
+    if space is not None:
         size = ledger.stat().st_size if ledger.exists() else 0
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python would turn it into an error
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + space, resource.RLIM_INFINITY))
     with done.open("ab", buffering=0) as notes:
         for n in entries:
             add(ledger, keys, f"{name}-{n}")
@@ -203,8 +203,8 @@ def _kill_by_time(ledger: Path, keys: Keys, name: str, done: Path, chance: rando
 
 def _kill_by_byte(ledger: Path, keys: Keys, name: str, done: Path, chance: random.Random) -> bool:
     """A writer that the kernel kills at a random byte of what it writes."""
-    room = chance.randrange(1, 3 * ENTRY_BYTES)
-    writer = FORK.Process(target=_append_and_tell, args=(ledger, keys, name, done, range(3), room))
+    space = chance.randrange(1, 3 * ENTRY_BYTES)
+    writer = FORK.Process(target=_append_and_tell, args=(ledger, keys, name, done, range(3), space))
     writer.start()
     writer.join()
     return writer.exitcode == -signal.SIGXFSZ

@@ -20,7 +20,7 @@ from harness.ledger import (
     verify_bytes,
     verify_ledger,
 )
-from harness.ledger.entries import Place, entry_line, genesis_line, rotation_line
+from harness.ledger.entries import Position, entry_line, genesis_line, rotation_line
 from harness.ranking import make_board
 from harness.sealing.keys import Keys
 from tests.support.factories import TIME, digest_of, make_report
@@ -84,7 +84,7 @@ def test_a_retraction_of_what_is_no_report_that_counts_is_never_written(
         with pytest.raises(BusbenchError, match="no report that counts"):
             append(ledger, Retraction(entry=digest, reason="Another reason."), keys)
     assert ledger.read_bytes() == before
-    place = Place(3, gone, verify_ledger(ledger).time)
+    place = Position(3, gone, verify_ledger(ledger).time)
     line = entry_line(Retraction(entry=digest_of("nothing"), reason="x"), place, keys)
     assert "no report that counts" in refused(before + line)
 
@@ -95,7 +95,7 @@ def test_a_reason_is_one_line_of_plain_text(reason: str) -> None:
         Retraction(entry=digest_of("entry"), reason=reason)
 
 
-def test_the_same_standings_are_recorded_once_until_others_come(keys: Keys, tmp_path: Path) -> None:
+def test_the_same_rankings_are_recorded_once_until_others_come(keys: Keys, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     one, two = Ranking(body={"b": [1.5, None], "a": "é"}), Ranking(body={})
     news = [append(ledger, body, keys).new for body in (one, one, two, one, one)]
@@ -103,7 +103,7 @@ def test_the_same_standings_are_recorded_once_until_others_come(keys: Keys, tmp_
     assert [entry.body for entry in verify_ledger(ledger).rankings] == [one.body, {}, one.body]
 
 
-def test_endless_standings_are_refused() -> None:
+def test_endless_rankings_are_refused() -> None:
     with pytest.raises(ValidationError, match="a ranking takes more than"):
         Ranking(body={"rows": ["x" * 1024] * 1024})
 
@@ -159,10 +159,10 @@ def test_a_key_that_was_given_up_never_returns(
 def test_a_rotation_needs_both_keys(keys: Keys, other_keys: Keys) -> None:
     data = genesis_line(TIME, keys)
     head = verify_bytes(data, "built").head
-    by_the_new_alone = rotation_line(other_keys, Place(1, head, TIME), other_keys)
+    by_the_new_alone = rotation_line(other_keys, Position(1, head, TIME), other_keys)
     assert "another key" in refused(data + by_the_new_alone)
-    entry = json.loads(rotation_line(other_keys, Place(1, head, TIME), keys))
-    stolen = json.loads(rotation_line(keys, Place(1, head, TIME), keys))["countersignature"]
+    entry = json.loads(rotation_line(other_keys, Position(1, head, TIME), keys))
+    stolen = json.loads(rotation_line(keys, Position(1, head, TIME), keys))["countersignature"]
     for countersignature in (stolen, {**stolen, "keyid": other_keys.report.keyid}):
         forged = _resign({**entry, "countersignature": countersignature}, keys)
         assert "is not valid" in refused(data + forged)
@@ -170,7 +170,7 @@ def test_a_rotation_needs_both_keys(keys: Keys, other_keys: Keys) -> None:
 
 def test_a_countersignature_does_not_hold_in_another_place(keys: Keys, other_keys: Keys) -> None:
     data = genesis_line(TIME, keys)
-    other_place = Place(1, digest_of("another genesis"), TIME)
+    other_place = Position(1, digest_of("another genesis"), TIME)
     elsewhere = json.loads(rotation_line(other_keys, other_place, keys))
     head = verify_bytes(data, "built").head
     assert "signature" in refused(data + _resign({**elsewhere, "previous": head}, keys))
@@ -179,7 +179,7 @@ def test_a_countersignature_does_not_hold_in_another_place(keys: Keys, other_key
 def test_an_unknown_kind_and_a_second_genesis_are_refused(keys: Keys) -> None:
     data = genesis_line(TIME, keys)
     head = verify_bytes(data, "built").head
-    line = entry_line(Ranking(body={}), Place(1, head, TIME), keys)
+    line = entry_line(Ranking(body={}), Position(1, head, TIME), keys)
     for kind in ("genesis", "deletion", None, ["report"]):
         assert "no kind" in refused(data + _resign({**json.loads(line), "kind": kind}, keys))
 
@@ -200,7 +200,7 @@ def test_no_byte_of_any_kind_of_entry_changes_unnoticed(
 
 def test_numbers_that_json_does_not_know_are_refused(keys: Keys) -> None:
     data = genesis_line(TIME, keys)
-    place = Place(1, verify_bytes(data, "built").head, TIME)
+    place = Position(1, verify_bytes(data, "built").head, TIME)
     line = entry_line(Ranking(body={"n": 1}), place, keys)
     for number in (b"NaN", b"Infinity", b"1e999", b"1.0e0"):
         refused(data + line.replace(b'"n":1}', b'"n":' + number + b"}"))
@@ -211,7 +211,7 @@ def _resign(fields: dict[str, object], keys: Keys) -> bytes:
     from harness.ledger.entries import _line  # noqa: PLC0415
 
     body = {k: v for k, v in fields.items() if k not in {"digest", "signature", "schema"}}
-    place = Place(*(body.pop(name) for name in ("number", "previous", "recorded")))  # type: ignore[arg-type]
+    place = Position(*(body.pop(name) for name in ("number", "previous", "recorded")))  # type: ignore[arg-type]
     line = _line(body, place, keys)
     assert canonical_json(json.loads(line)) + b"\n" == line
     return line

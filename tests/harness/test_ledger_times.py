@@ -19,7 +19,7 @@ from harness.ledger import (
     verify_ledger,
 )
 from harness.ledger.chain import utc_now
-from harness.ledger.entries import Place, entry_line, genesis_line
+from harness.ledger.entries import Position, entry_line, genesis_line
 from harness.sealing.keys import Keys
 from tests.support.factories import TIME, make_report
 
@@ -78,7 +78,7 @@ def test_a_clock_that_was_set_back_loses_no_result_and_says_so(
 def test_an_entry_signed_for_a_time_before_the_last_is_refused(keys: Keys) -> None:
     data = genesis_line(LATER, keys)
     head = verify_bytes(data, "built").head
-    line = entry_line(Ranking(body={}), Place(1, head, TIME), keys)
+    line = entry_line(Ranking(body={}), Position(1, head, TIME), keys)
     with pytest.raises(BusbenchError, match="before the entry before it"):
         verify_bytes(data + line, "ledger.jsonl")
 

@@ -17,7 +17,7 @@ from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json
 from harness.ledger import append, sign, verify_bytes, verify_ledger, verify_report, write_report
 from harness.ledger.attestation import SignedReport, open_bytes
-from harness.ledger.entries import Place, Reported, entry_line, genesis_line
+from harness.ledger.entries import Position, Reported, entry_line, genesis_line
 from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from tests.support.factories import TIME, digest_of, make_report
@@ -47,7 +47,7 @@ def build(keys: Keys, *methods: str) -> bytes:
 
 
 def report_line(signed: SignedReport, number: int, previous: str, keys: Keys) -> bytes:
-    return entry_line(Reported(envelope=signed), Place(number, previous, TIME), keys)
+    return entry_line(Reported(envelope=signed), Position(number, previous, TIME), keys)
 
 
 def refused(data: bytes, **how: object) -> str:

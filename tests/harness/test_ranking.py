@@ -114,7 +114,7 @@ def test_what_cannot_be_compared_never_shares_a_table(other: dict[str, str]) -> 
     assert [len(track.rows) for track in tracks] == [1, 1]
 
 
-def test_a_method_evaluated_again_stands_with_its_latest_result_alone() -> None:
+def test_a_method_evaluated_again_counts_with_its_latest_result_alone() -> None:
     track = only_track(
         make_report(method="a", dice=0.9),
         make_report(method="b"),

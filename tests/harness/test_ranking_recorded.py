@@ -51,7 +51,7 @@ def rows(track: Track) -> dict[str, Row]:
     return {row.method: row for row in track.rows}
 
 
-def test_the_board_is_ordered_by_mean_rank_once_standings_are_there(organiser: Organiser) -> None:
+def test_the_board_is_ordered_by_mean_rank_once_rankings_are_there(organiser: Organiser) -> None:
     before = only_track(organiser)
     assert (before.order, before.statistics) == ("aggregate", None)
     assert "no ranking" in order_note(before)
@@ -64,7 +64,7 @@ def test_the_board_is_ordered_by_mean_rank_once_standings_are_there(organiser: O
     assert Board.model_validate(board(organiser).document()) == board(organiser)
 
 
-def test_intervals_of_standings_are_those_of_the_reports(organiser: Organiser) -> None:
+def test_intervals_of_rankings_are_those_of_the_reports(organiser: Organiser) -> None:
     record(organiser)
     for row in only_track(organiser).rows:
         for metric in METRICS:
@@ -82,7 +82,7 @@ def test_the_same_inputs_are_not_recorded_twice(organiser: Organiser) -> None:
     assert organiser.ledger.read_bytes() == data
 
 
-def test_two_organisers_with_the_same_cases_record_the_same_standings(
+def test_two_organisers_with_the_same_cases_record_the_same_rankings(
     organiser: Organiser, tmp_path: Path
 ) -> None:
     record(organiser)
@@ -95,7 +95,7 @@ def test_two_organisers_with_the_same_cases_record_the_same_standings(
     assert again.read_bytes() == organiser.ledger.read_bytes()
 
 
-def test_standings_are_stale_once_a_report_comes(organiser: Organiser) -> None:
+def test_rankings_are_stale_once_a_report_comes(organiser: Organiser) -> None:
     record(organiser)
     organiser.submit("newcomer", 0.7)
     track = only_track(organiser)
@@ -106,7 +106,7 @@ def test_standings_are_stale_once_a_report_comes(organiser: Organiser) -> None:
     assert rows(only_track(organiser))["newcomer"].rank == 2
 
 
-def test_standings_are_stale_once_a_report_is_retracted(organiser: Organiser) -> None:
+def test_rankings_are_stale_once_a_report_is_retracted(organiser: Organiser) -> None:
     record(organiser)
     gone = verify_ledger(organiser.ledger).reports[0].digest
     append(organiser.ledger, Retraction(entry=gone, reason="wrong weights"), organiser.keys)
@@ -115,7 +115,7 @@ def test_standings_are_stale_once_a_report_is_retracted(organiser: Organiser) ->
     assert [row.method for row in only_track(organiser).rows] == ["middling", "weak"]
 
 
-def test_standings_do_not_outlive_a_better_result_of_the_same_method(
+def test_rankings_do_not_outlive_a_better_result_of_the_same_method(
     organiser: Organiser,
 ) -> None:
     record(organiser)
@@ -125,7 +125,7 @@ def test_standings_do_not_outlive_a_better_result_of_the_same_method(
     assert rows(only_track(organiser))["weak"].rank == 1
 
 
-def test_an_incomplete_result_is_in_no_standings_however_good(organiser: Organiser) -> None:
+def test_an_incomplete_result_is_in_no_ranking_however_good(organiser: Organiser) -> None:
     organiser.submit("partial", 0.99, status="incomplete")
     record(organiser)
     track = only_track(organiser)
@@ -136,7 +136,7 @@ def test_an_incomplete_result_is_in_no_standings_however_good(organiser: Organis
     assert len(found.submissions) == len(SKILLS)
 
 
-def test_tracks_have_standings_of_their_own(organiser: Organiser) -> None:
+def test_tracks_have_rankings_of_their_own(organiser: Organiser) -> None:
     organiser.submit("strong", 0.8, track="busi", folds=1)
     assert record(organiser, "busi") == ["recorded"]
     assert [track.order for track in board(organiser).tracks] == ["aggregate", "mean-rank"]
@@ -145,7 +145,7 @@ def test_tracks_have_standings_of_their_own(organiser: Organiser) -> None:
     assert [track.order for track in board(organiser).tracks] == ["aggregate", "mean-rank"]
 
 
-def test_few_patients_give_no_standings(keys: Keys, tmp_path: Path) -> None:
+def test_few_patients_give_no_ranking(keys: Keys, tmp_path: Path) -> None:
     organiser = Organiser(tmp_path, keys, patients=4)
     organiser.submit("strong", 0.8)
     assert record(organiser) == ["too few patients"]
@@ -221,7 +221,7 @@ def test_the_file_of_cases_is_the_one_that_the_score_stage_writes() -> None:
     assert CASES.name == score.CASES
 
 
-def test_standings_of_another_schema_are_passed_over_and_broken_ones_named(
+def test_rankings_of_another_schema_are_passed_over_and_broken_ones_named(
     organiser: Organiser,
 ) -> None:
     append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v9"}), organiser.keys)

@@ -120,7 +120,7 @@ def test_no_terminal_is_too_narrow_for_names_and_metrics(
     assert max(map(len, shown.splitlines())) <= width
 
 
-def test_rank_computes_standings_and_says_what_it_did(
+def test_rank_computes_rankings_and_says_what_it_did(
     busbench: Busbench, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("evaluator.metrics")

@@ -281,7 +281,7 @@ def test_public_labels_are_said_where_they_are_and_only_there(keys: Keys, tmp_pa
         assert (note in page.all_text) == (labels == "public")
 
 
-def test_missing_standings_are_said_and_present_ones_shown(
+def test_missing_rankings_are_said_and_present_ones_shown(
     edition: Edition, simulated: Edition
 ) -> None:
     note = "No ranking has been computed"
@@ -294,7 +294,7 @@ def test_missing_standings_are_said_and_present_ones_shown(
     assert first.ranked.group in page.text
 
 
-def test_plots_that_need_standings_are_left_out_without_them(edition: Edition, drawn: None) -> None:
+def test_plots_that_need_rankings_are_left_out_without_them(edition: Edition, drawn: None) -> None:
     titles = page_of(edition).text
     assert {"Dots and intervals", "Accuracy against cost"} <= set(titles)
     assert {"How sure is the rank?", "Who is better than whom?"}.isdisjoint(titles)
@@ -303,17 +303,17 @@ def test_plots_that_need_standings_are_left_out_without_them(edition: Edition, d
 def test_a_track_says_how_far_the_orders_agree(simulated: Edition, drawn: None) -> None:
     statistics = simulated.board.tracks[0].statistics
     assert statistics is not None
-    told = page_of(simulated).all_text
+    text = page_of(simulated).all_text
     for one, words in zip(
         statistics.agreement,
         ("mean rank and means", "mean rank and tests", "means and tests"),
         strict=True,
     ):
-        assert f"{words} {one.tau:.2f}" in told
+        assert f"{words} {one.tau:.2f}" in text
     for scheme, words in zip(statistics.stability, ("mean rank", "means"), strict=True):
         assert scheme.interval is not None
         low, high = scheme.interval
-        assert f"{words} {scheme.tau:.2f} ({low:.2f} to {high:.2f})" in told
+        assert f"{words} {scheme.tau:.2f} ({low:.2f} to {high:.2f})" in text
 
 
 def test_a_lone_result_has_axes_that_are_true(keys: Keys, tmp_path: Path, drawn: None) -> None:
@@ -388,9 +388,9 @@ def test_a_track_without_any_complete_result_has_a_page(
 def test_published_numbers_stand_apart_and_never_in_a_ranking(edition: Edition) -> None:
     files = render(edition)
     for name, page in html_pages(files):
-        told = "Not measured here, and not comparable." in page.all_text
-        assert told == ("0.8789" in page.text)
-        assert told == (name in {"index.html", "method.html"} or "tracks/" in name), name
+        published = "Not measured here, and not comparable." in page.all_text
+        assert published == ("0.8789" in page.text)
+        assert published == (name in {"index.html", "method.html"} or "tracks/" in name), name
     assert b"0.8789" not in files["board.json"] + files["board.csv"]
 
 

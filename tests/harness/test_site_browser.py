@@ -159,9 +159,9 @@ def test_it_works_from_a_folder(served: Path, tab: Tab) -> None:
         assert (
             tab.page.evaluate("getComputedStyle(document.querySelector('.bar')).display") == "flex"
         )
-        for picture in tab.page.locator("img").all():
-            picture.scroll_into_view_if_needed()
-            picture.evaluate("image => image.decode()")
+        for image in tab.page.locator("img").all():
+            image.scroll_into_view_if_needed()
+            image.evaluate("shown => shown.decode()")
     tab.page.goto((site / pages_of(served)[0]).as_uri())
     assert tab.page.locator(".tools input").is_visible()  # so the script ran
     assert tab.said == []
@@ -310,8 +310,8 @@ def test_axe_finds_nothing_serious(
         found = Axe().run(page).response
         assert {"color-contrast", "region"} <= {rule["id"] for rule in found["passes"]}
         serious = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
-        told = [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in serious]
-        assert told == [], name
+        found = [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in serious]
+        assert found == [], name
     context.close()
 
 
@@ -338,10 +338,10 @@ def test_plots_are_readable_by_day_and_by_night(home: str, served: Path, browser
         context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
         page = context.new_page()
         page.goto(track_of(served, home))
-        picture = page.locator("figure img").first
-        picture.scroll_into_view_if_needed()
-        picture.evaluate("image => image.decode()")
-        grey = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("L"), dtype=int)
+        image = page.locator("figure img").first
+        image.scroll_into_view_if_needed()
+        image.evaluate("shown => shown.decode()")
+        grey = np.asarray(Image.open(io.BytesIO(image.screenshot())).convert("L"), dtype=int)
         assert abs(int(np.median(grey)) - ground) <= 2
         assert np.abs(grey - ground).max() > 150  # the rank_groups
         context.close()

@@ -80,7 +80,7 @@ def test_a_site_is_replaced_whole_and_nothing_is_left_beside_it(
 def test_a_kill_at_any_moment_leaves_a_whole_site(
     ledger: Path, keys: Keys, tmp_path: Path, quick: None
 ) -> None:
-    """Publishes of two ledgers in turn, each killed: what stands is the whole site of one."""
+    """Publishes of two ledgers in turn, each killed: what is left is the whole site of one."""
     site = tmp_path / "site"
     other = tmp_path / "other.jsonl"
     add(other, keys, "second")

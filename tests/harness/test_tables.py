@@ -50,13 +50,13 @@ def make_board(*reports: Report, ranking: bool = True) -> Board:
         tuple(f"p{n}" for n in range(12)),
         {"dice": steps, "iou": steps, "hd95": 100 * (1 - steps)},
     )
-    told = [make_ranking(reports[0], table)] if ranking else []
+    rankings = [make_ranking(reports[0], table)] if ranking else []
     return Board(
         ledger_key=digest_of("key"),
         ledger_head=digest_of("head"),
         ledger_updated=TIME,
         ledger_reports=len(reports),
-        tracks=rank(found, told),
+        tracks=rank(found, rankings),
     )
 
 
@@ -207,7 +207,7 @@ def test_the_best_is_bold_the_second_underlined_and_the_unranked_neither() -> No
     assert "<u>20.00" in to_html(make_board(*four()))
 
 
-def test_groups_and_rank_intervals_are_marked_where_there_are_standings() -> None:
+def test_groups_and_rank_intervals_are_marked_where_there_are_rankings() -> None:
     rows = markdown_rows(to_markdown(make_board(*four())))
     assert rows[0][:3] == ["Rank", "95 %", "Group"]
     assert [row[:3] for row in rows[2:]] == [
@@ -219,7 +219,7 @@ def test_groups_and_rank_intervals_are_marked_where_there_are_standings() -> Non
     assert records[3]["rank_low"] == ""
 
 
-def test_without_standings_no_table_pretends_to_groups_and_each_says_why() -> None:
+def test_without_rankings_no_table_pretends_to_groups_and_each_says_why() -> None:
     board = make_board(*four(), ranking=False)
     for text in (to_markdown(board), to_latex(board), to_html(board)):
         assert "no ranking" in text
