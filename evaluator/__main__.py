@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from evaluator.errors import BusbenchError
 from evaluator.files import pretty_json, write_atomically
 
 ERROR = "error.json"
-# Each module has `add_options(parser)` and `run(args)`.
+# Each module has `PATHS`, the names of its required paths, and `run(args)`; perhaps `add_options`.
 STAGES = {
     "gate": "evaluator.gate.inspection",
     "infer": "evaluator.inference.infer",
@@ -35,7 +36,10 @@ def main() -> int:
         parser.error(f"this image does not contain the stage {words.stage} ({error.name})")
     options = argparse.ArgumentParser(prog=f"{parser.prog} {words.stage}")
     options.description = stage.run.__doc__
-    stage.add_options(options)
+    for name in stage.PATHS:
+        options.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+    if hasattr(stage, "add_options"):
+        stage.add_options(options)
     args = options.parse_args(words.options)
     try:
         stage.run(args)

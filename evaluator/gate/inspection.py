@@ -78,10 +78,7 @@ def _inspect_one(
     )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The command line of the stage."""
-    for name in ("submission", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+PATHS = ("submission", "out")
 
 
 def run(args: argparse.Namespace) -> None:

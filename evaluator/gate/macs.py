@@ -12,15 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import onnx
-from onnx import (
-    AttributeProto,
-    GraphProto,
-    ModelProto,
-    NodeProto,
-    TensorProto,
-    inliner,
-    shape_inference,
-)
+from onnx import ModelProto, NodeProto, TensorProto, inliner, shape_inference
 from pydantic import Field
 
 from evaluator.documents.base import Contract
@@ -103,7 +95,7 @@ def _value(name: str, element_type: int, shape: Shape | None) -> onnx.ValueInfoP
 
 
 def _nodes(
-    graph: GraphProto, outer: Mapping[str, Shape | None]
+    graph: onnx.GraphProto, outer: Mapping[str, Shape | None]
 ) -> Iterator[tuple[NodeProto, Mapping[str, Shape | None]]]:
     """Every node with the shapes that it sees."""
     shapes = dict(outer)
@@ -113,7 +105,7 @@ def _nodes(
     for node in graph.node:
         yield node, shapes
         for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
+            if attribute.type == onnx.AttributeProto.GRAPH:
                 yield from _nodes(attribute.g, shapes)
 
 

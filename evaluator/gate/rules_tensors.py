@@ -7,17 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from onnx import TensorProto, TypeProto
 
+from evaluator.gate import tensors
 from evaluator.gate.subject import Hit, Subject
 from evaluator.gate.survey import Placed
-from evaluator.gate.tensors import (
-    ELEMENT_TYPES,
-    FLOATS,
-    elements,
-    infinities,
-    small_values,
-    storage_trouble,
-    type_name,
-)
+from evaluator.gate.tensors import ELEMENT_TYPES, FLOATS, elements, small_values, type_name
 
 
 def _all_tensors(subject: Subject) -> Iterator[tuple[TensorProto, str]]:
@@ -108,7 +101,7 @@ def storage(subject: Subject) -> Iterator[Hit]:
     """The bytes of every tensor against its shape and type."""
     for tensor, where in _all_tensors(subject):
         if tensor.data_type in ELEMENT_TYPES and not _is_external(tensor):
-            trouble = storage_trouble(tensor)
+            trouble = tensors.storage_trouble(tensor)
             if trouble:
                 yield Hit(where, f"In this one, {trouble}.")
 
@@ -116,9 +109,9 @@ def storage(subject: Subject) -> Iterator[Hit]:
 def finite(subject: Subject) -> Iterator[Hit]:
     """No NaN anywhere; infinity only as a single number, as attention masks use it."""
     for tensor, where in _all_tensors(subject):
-        sound = not _is_external(tensor) and storage_trouble(tensor) is None
+        sound = not _is_external(tensor) and tensors.storage_trouble(tensor) is None
         if tensor.data_type in FLOATS and sound:
-            infinite, nan = infinities(tensor)
+            infinite, nan = tensors.infinities(tensor)
             if nan or (infinite and elements(tensor) > 1):
                 yield Hit(where, f"It contains {'NaN' if nan else 'an infinite value'}.")
     for placed in subject.survey.nodes:

@@ -12,16 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
-from onnx import (
-    AttributeProto,
-    FunctionProto,
-    GraphProto,
-    ModelProto,
-    NodeProto,
-    SparseTensorProto,
-    TensorProto,
-    TypeProto,
-)
+import onnx
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
 _LONGEST = 80
@@ -39,12 +30,12 @@ class Scope:
     """One graph, subgraph or function body, with the names it sees."""
 
     name: str  # for people; empty for the main graph
-    body: GraphProto | FunctionProto
+    body: onnx.GraphProto | onnx.FunctionProto
     parent: Scope | None = None
     owner: FunctionKey | None = None  # the function it belongs to
-    constants: dict[str, TensorProto] = field(default_factory=dict)
+    constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
 
-    def constant(self, name: str) -> TensorProto | None:
+    def constant(self, name: str) -> onnx.TensorProto | None:
         """The constant tensor called `name`, here or in an enclosing graph."""
         scope: Scope | None = self
         while scope is not None:
@@ -58,7 +49,7 @@ class Scope:
 class Placed:
     """A node and its place."""
 
-    node: NodeProto
+    node: onnx.NodeProto
     scope: Scope
     index: int
 
@@ -72,7 +63,7 @@ class Placed:
         """Whether the node's operator is one of the default domain."""
         return self.node.domain in DEFAULT_DOMAINS
 
-    def attribute(self, name: str) -> AttributeProto | None:
+    def attribute(self, name: str) -> onnx.AttributeProto | None:
         """The node's attribute called `name`."""
         return next((item for item in self.node.attribute if item.name == name), None)
 
@@ -81,7 +72,7 @@ class Placed:
 class StoredTensor:
     """A tensor and its holder: a node's attribute, or a graph's initialiser."""
 
-    tensor: TensorProto
+    tensor: onnx.TensorProto
     holder: str
 
     def __str__(self) -> str:
@@ -92,7 +83,7 @@ class StoredTensor:
 class Typed:
     """A declared type and whose it is."""
 
-    type: TypeProto
+    type: onnx.TypeProto
     holder: str
 
 
@@ -101,9 +92,9 @@ def qualified(domain: str, name: str) -> str:
     return name if domain in DEFAULT_DOMAINS else f"{domain}::{name}"
 
 
-def function_key(item: NodeProto | FunctionProto) -> FunctionKey:
+def function_key(item: onnx.NodeProto | onnx.FunctionProto) -> FunctionKey:
     """What a call and a definition have in common."""
-    name = item.op_type if isinstance(item, NodeProto) else item.name
+    name = item.op_type if isinstance(item, onnx.NodeProto) else item.name
     domain = "" if item.domain in DEFAULT_DOMAINS else item.domain
     return domain, name, item.overload
 
@@ -112,15 +103,15 @@ def function_key(item: NodeProto | FunctionProto) -> FunctionKey:
 class Survey:
     """Everything in a model, flat."""
 
-    model: ModelProto
+    model: onnx.ModelProto
     scopes: list[Scope] = field(default_factory=list)
     nodes: list[Placed] = field(default_factory=list)
     tensors: list[StoredTensor] = field(default_factory=list)
-    sparse: list[tuple[SparseTensorProto, str]] = field(default_factory=list)
+    sparse: list[tuple[onnx.SparseTensorProto, str]] = field(default_factory=list)
     types: list[Typed] = field(default_factory=list)
 
     @cached_property
-    def functions(self) -> dict[FunctionKey, FunctionProto]:
+    def functions(self) -> dict[FunctionKey, onnx.FunctionProto]:
         """Local functions by the key that calls name them with."""
         return {function_key(function): function for function in self.model.functions}
 
@@ -176,7 +167,7 @@ class Survey:
         return {key: set(self._callees(key)) for key in self.functions}
 
 
-def survey(model: ModelProto) -> Survey:
+def survey(model: onnx.ModelProto) -> Survey:
     """Walk a parsed model once.
 
     Complexity: linear in the number of messages, whatever nests in what.
@@ -201,7 +192,7 @@ def _enter(scope: Scope, result: Survey) -> Iterator[Scope]:
     holder = scope.name or "the graph"
     body = scope.body
     result.types.extend(Typed(info.type, _value(info.name)) for info in body.value_info)
-    if isinstance(body, GraphProto):
+    if isinstance(body, onnx.GraphProto):
         for info in (*body.input, *body.output):
             result.types.append(Typed(info.type, _value(info.name)))
         result.tensors.extend(StoredTensor(tensor, holder) for tensor in body.initializer)
@@ -222,7 +213,7 @@ def _enter(scope: Scope, result: Survey) -> Iterator[Scope]:
 
 
 def _attribute(
-    attribute: AttributeProto, scope: Scope, holder: str, result: Survey
+    attribute: onnx.AttributeProto, scope: Scope, holder: str, result: Survey
 ) -> Iterator[Scope]:
     tensors = [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
     result.tensors.extend(StoredTensor(tensor, holder) for tensor in tensors)

@@ -10,7 +10,7 @@ import argparse
 import random
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -76,7 +76,7 @@ def infer(
             `bundle-invalid`, `keys-invalid`.
     """
     submission = _gated(folder, verdict)
-    run = _Run(submission, out, images=images, key=key, settings=settings)
+    run = _Run(submission, out, images, key, settings)
     for number, declared in enumerate(submission.models, start=1):
         with closing(open_model(folder / declared.file, settings)) as model:
             what = f"inference {number} of {len(submission.models)}"
@@ -87,83 +87,80 @@ def infer(
     return predictions
 
 
+@dataclass
 class _Run:
     """One submission on the sealed images, model by model."""
 
-    def __init__(
-        self,
-        submission: Submission,
-        out: Path,
-        *,
-        images: Path,
-        key: Path,
-        settings: InferSettings,
-    ) -> None:
-        self._submission, self._out = submission, out
-        self._images, self._key, self._settings = images, key, settings
-        self._archive = _look_into(images, key)
-        self._probes = probe_inputs(submission.input, self._archive.first)
-        self._timing: BatchTiming | None = None  # of the first model
-        self._batch_sizes: dict[str, int] = {}
-        self._batch_dependent: list[str] = []
-        self._repeated: list[int] = []
-        self._masks: dict[str, str] = {}
+    submission: Submission
+    out: Path
+    images: Path
+    key: Path
+    settings: InferSettings
+    timing: BatchTiming | None = None  # of the first model
+    batch_sizes: dict[str, int] = field(default_factory=dict)  # by the model's file
+    batch_dependent: list[str] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
+    masks: dict[str, str] = field(default_factory=dict)  # file -> digest
+
+    def __post_init__(self) -> None:
+        self.archive = _look_into(self.images, self.key)
+        self.probes = probe_inputs(self.submission.input, self.archive.first)
 
     def sweep(self, model: Model, declared: ModelFile, what: str, *, progress: Progress) -> None:
         """Write a model's masks, of every pass."""
-        size = self._settings.batch_size
-        self._timing = self._timing or measure(model, self._submission.input, size)
+        size = self.settings.batch_size
+        self.timing = self.timing or measure(model, self.submission.input, size)
         plain = Sweep(
             model=model,
             file=declared.file,
-            submission=self._submission,
-            images=self._images,
-            batch_size=self._timing.batch_size,
-            helpers=_helpers(self._settings),
+            submission=self.submission,
+            images=self.images,
+            batch_size=self.timing.batch_size,
+            helpers=_helpers(self.settings),
         )
-        if plain.depends_on_batch(self._probes, self._archive.cases):
+        if plain.depends_on_batch(self.probes, self.archive.cases):
             progress(f"{declared.file} runs at batch 1: a larger batch changes its maps", 0, 1)
             plain = replace(plain, batch_size=1)
-            self._batch_dependent.append(declared.file)
-        self._batch_sizes[declared.file] = plain.batch_size
+            self.batch_dependent.append(declared.file)
+        self.batch_sizes[declared.file] = plain.batch_size
         repeated = 0
-        for seed in self._archive.seeds:
-            bits = self._out / bits_file(declared.fold, transformed=seed is not None)
+        for seed in self.archive.seeds:
+            bits = self.out / bits_file(declared.fold, transformed=seed is not None)
             report = partial(progress, what)
-            repeated += _write_masks(replace(plain, seed=seed), self._key, bits, report=report)
-            self._masks[bits.name] = sha256_file(bits)
-        self._repeated.append(repeated)
+            repeated += _write_masks(replace(plain, seed=seed), self.key, bits, report=report)
+            self.masks[bits.name] = sha256_file(bits)
+        self.repeated.append(repeated)
 
     def runtime(self, model: Model) -> Runtime:
         """What it ran on, once all models are done; `model` is any of them."""
-        assert self._timing is not None  # a submission names at least one model
+        assert self.timing is not None  # a submission names at least one model
         return Runtime(
             backend=model.backend,
             backend_version=model.version,
             provider=model.provider,
-            device=self._settings.device,
-            threads=self._settings.threads,
+            device=self.settings.device,
+            threads=self.settings.threads,
             measured=Measured(
-                device_name=device_name(self._settings.device),
-                latency_ms=self._timing.latency_ms,
-                batch_sizes=tuple(self._batch_sizes.values()),
-                batch_dependent=tuple(self._batch_dependent),
-                repeated_cases=min(self._repeated),
+                device_name=device_name(self.settings.device),
+                latency_ms=self.timing.latency_ms,
+                batch_sizes=tuple(self.batch_sizes.values()),
+                batch_dependent=tuple(self.batch_dependent),
+                repeated_cases=min(self.repeated),
                 peak_memory_mb=peak_memory() >> 20,
             ),
         )
 
     def predictions(self) -> Predictions:
         """The document on the masks that were written."""
-        with open_sealed(self._images, self._key) as (index, _):
+        with open_sealed(self.images, self.key) as (index, _):
             seed = index.consistency_seed
             return Predictions(
-                submission_sha256=self._submission.digest,
+                submission_sha256=self.submission.digest,
                 split_digest=index.split_digest,
-                folds=tuple(model.fold for model in self._submission.models),
+                folds=tuple(model.fold for model in self.submission.models),
                 cases=_predicted(index, None),
                 transformed=() if seed is None else _predicted(index, seed),
-                masks=self._masks,
+                masks=self.masks,
             )
 
 
@@ -246,11 +243,8 @@ def batches_to_repeat(total: int, batch_size: int) -> set[int]:
     return drawn
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The command line of the stage."""
-    for name in ("submission", "gate", "images", "key", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
-    add_settings(parser)
+PATHS = ("submission", "gate", "images", "key", "out")
+add_options = add_settings
 
 
 def run(args: argparse.Namespace) -> None:

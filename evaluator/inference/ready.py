@@ -58,11 +58,8 @@ def _network() -> bytes:
     return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The command line of the stage."""
-    for name in ("images", "key", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
-    add_settings(parser)
+PATHS = ("images", "key", "out")
+add_options = add_settings
 
 
 def run(args: argparse.Namespace) -> None:

@@ -182,10 +182,7 @@ def _columns(prefix: str, rows: Sequence[CaseScore]) -> dict[str, pa.Array]:
     }
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The command line of the stage."""
-    for name in ("predictions", "labels", "key", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+PATHS = ("predictions", "labels", "key", "out")
 
 
 def run(args: argparse.Namespace) -> None:
