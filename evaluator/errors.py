@@ -82,7 +82,7 @@ class Code(StrEnum):
     IMAGE_MISSING = "image-missing", _SU, "A participant's image is not where its name says."
     # ledger
     RESULTS_CLOSED = "results-closed", _OR, "Exact results of a phase may not be published yet."
-    FEEDBACK_INVALID = "feedback-invalid", _OR, "The book of submissions is unreadable."
+    FEEDBACK_INVALID = "feedback-invalid", _OR, "The submission log is unreadable."
     LEDGER_INVALID = "ledger-invalid", _OR, "The ledger, a report or a signature is not valid."
     CASES_INVALID = (
         "cases-invalid",
