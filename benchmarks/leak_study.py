@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.timing import head, row
-from harness.audit import AuditReport, Kind, Verdict, audit, connected_groups, judge, read_splits
+from harness.audit import AuditReport, Kind, Verdict, audit, connected_groups, judge
+from harness.audit.parts import read_splits
 from harness.cli.progress import bars
 from harness.prepare import prepare
 from harness.splits import draw, subjects_of
@@ -83,7 +84,7 @@ def main() -> None:
                 report = audit(store, progress=progress)
                 lines += study(dataset, store, report, args.seeds)
                 folds += official(dataset, raw, store, report)
-    print("\n".join([*lines, "", *folds]))
+    print("\n".join([*lines, "", *(folds if len(folds) > 1 else ())]))
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def record(machine: Machine, manifest: Change, merged: str) -> str:
     accepted = score(machine, checked, record=True, day=scored.day)
     assert accepted.appended is not None
     entry = accepted.appended.entry.number
-    told = "recorded as" if accepted.appended.new else "stands already as"
-    return f"{manifest.path} {told} entry {entry}"
+    state = "recorded as" if accepted.appended.new else "is already"
+    return f"{manifest.path} {state} entry {entry}"
 
 
 def _scored(machine: Machine, checked: Checked) -> Submitted | None:
@@ -84,7 +84,7 @@ def publish_open(machine: Machine) -> str:
         if error.code != Code.RESULTS_CLOSED:
             raise
         return f"no new site: {error.message}"
-    publish(ledger, machine.state.site)
+    publish(ledger, machine.state.site, challenge=machine.challenge)
     return f"the site is at {machine.state.site}"
 
 

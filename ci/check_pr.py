@@ -1,4 +1,4 @@
-"""Check whether a pull request may be taken: its scope, its names, its sizes, its schema.
+"""Check of a pull request: its scope, its names, its sizes, its schema, its track.
 
     python -m ci.check_pr --base main --head SHA --author ACCOUNT
 
@@ -13,18 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci.git import REGULAR, Change, Repository, refused
-from ci.lfs import Pointer, parse_pointer
+from ci.git import REGULAR, Change, Pointer, Repository, parse_pointer, refused
 from ci.proposal import FILE, MANIFEST, TEAMS, Proposal, Team, Teams
-from evaluator.documents.base import parse
+from evaluator.documents.base import MAX_YAML_CHARACTERS, parse
+from evaluator.documents.submission import MAX_MODEL_BYTES
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
-from harness.challenge import Challenge, load_challenge
+from harness.challenge import Challenge, StatedTrack, check_track, load_challenge
 
-MAX_MANIFEST_BYTES = 65_536
-MAX_MODEL_BYTES = 500_000_000  # as the gate's
 MAX_FILES = 64
-GUIDE = "docs/pull-requests.md shows what a pull request holds."
+GUIDE = "docs/pull-requests.md shows what a pull request contains."
 
 
 @dataclass(frozen=True)
@@ -100,14 +98,23 @@ def read_teams(repository: Repository, base: str) -> Teams:
 
 
 def read_proposal(repository: Repository, manifest: Change, challenge: Challenge) -> Proposal:
-    """The manifest, for a track that there is."""
-    if repository.size(manifest.blob) > MAX_MANIFEST_BYTES:
-        raise refused(f"{manifest.path} is larger than {MAX_MANIFEST_BYTES} bytes", GUIDE)
+    """The manifest, for a track that challenge.yaml declares.
+
+    Raises:
+        BusbenchError: `pull-request-refused` or `submission-invalid`; `challenge-invalid` where
+            no track is declared, for then no pull request can be taken.
+    """
+    if repository.size(manifest.blob) > MAX_YAML_CHARACTERS:
+        raise refused(f"{manifest.path} is larger than {MAX_YAML_CHARACTERS} bytes", GUIDE)
     data = repository.read(manifest.blob)
     proposal = parse(Proposal, data, manifest.path, Code.SUBMISSION_INVALID, GUIDE)
-    if proposal.track not in challenge.tracks:
-        names = ", ".join(challenge.tracks) or "none"
-        raise refused(f"There is no track {proposal.track}", f"Name one of these: {names}.")
+    if not challenge.tracks:
+        message = "challenge.yaml declares no tracks, so there is none to hand in for."
+        remedy = "Declare them; docs/organiser.md shows how."
+        raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
+    problem = check_track(challenge, StatedTrack(proposal.track))
+    if problem is not None:
+        raise refused(f"{manifest.path}: {problem}", "Name a track that is declared.")
     return proposal
 
 

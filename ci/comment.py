@@ -36,9 +36,9 @@ def result(feedback: Feedback, commit: str) -> str:
 def refusal(error: BusbenchError, feedback: Feedback | None, commit: str) -> str:
     """The comment on a refusal or a failure.
 
-    What was refused before anything ran is told in full, where the participant has to act. Else
-    what the run's notice tells: a stage's own words could carry what it saw, and the organiser's
-    paths are nobody's business.
+    What was refused before anything ran is shown in full, where the participant has to act. Else
+    what the run's participant-facing error says: a stage's own words could carry what it saw, and
+    the organiser's paths are nobody's business.
     """
     lines = ["### Not scored", ""]
     if feedback is None and error.fault is Fault.SUBMISSION:
@@ -53,11 +53,11 @@ def refusal(error: BusbenchError, feedback: Feedback | None, commit: str) -> str
     return "\n".join([*lines, "", f"Tried at {commit}."]) + "\n"
 
 
-def _stage(notice: ParticipantError) -> list[str]:
-    if not notice.stage:
+def _stage(error: ParticipantError) -> list[str]:
+    if not error.stage:
         return []
-    line = f" It ends with: {_text(notice.last_line)}" if notice.last_line else ""
-    return ["", f"The stage {notice.stage} failed.{line}"]
+    line = f" It ends with: {_text(error.last_line)}" if error.last_line else ""
+    return ["", f"The stage {error.stage} failed.{line}"]
 
 
 def _quota(feedback: Feedback) -> str:

@@ -1,4 +1,4 @@
-"""Changes of a commit and contents of its files, read from objects alone.
+"""Commits and their files, read from Git's objects alone.
 
 Nothing of a participant's is ever checked out, so no attribute, filter, hook or link of theirs can
 act. Every path and every size is judged before a byte of a file is read.
@@ -50,7 +50,7 @@ class Repository:
         return bool(self._ask("status", "--porcelain", "--untracked-files=no"))
 
     def fetch(self, remote: str, reference: str) -> str:
-        """Fetch a reference and tell what it points to now.
+        """Fetch a reference; the commit that it points to now.
 
         Into a name of its own: several fetches at once would share FETCH_HEAD.
         """
@@ -84,7 +84,7 @@ class Repository:
         return blob if (mode, kind) == (REGULAR, "blob") else None
 
     def size(self, blob: str) -> int:
-        """How many bytes a blob holds."""
+        """The size of a blob in bytes."""
         return int(self._ask("cat-file", "-s", blob))
 
     def read(self, blob: str) -> bytes:
@@ -98,7 +98,7 @@ class Repository:
 
         Raises:
             BusbenchError: `extra-missing` where this machine has no Git LFS, `pull-request-refused`
-                where the remote does not hold the object.
+                where the remote lacks the object.
         """
         if shutil.which("git-lfs") is None:
             message = f"{name} lies in Git LFS, which is not installed on this machine."
@@ -143,3 +143,31 @@ def _change(what: list[str], path: str) -> Change:
 def refused(why: str, remedy: str) -> BusbenchError:
     """The error of a pull request that is not taken."""
     return BusbenchError(Code.PULL_REQUEST_REFUSED, f"{why}.", remedy)
+
+
+# --- Git LFS: three lines stand for a file, whose object is named by its SHA-256
+# (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)
+
+POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\n"
+    rb"oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,12})\n"
+)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What a file is: its SHA-256 and how many bytes it has."""
+
+    sha256: str
+    size: int
+
+
+def parse_pointer(data: bytes) -> Pointer | None:
+    """The pointer that `data` is, or None where it is the file itself."""
+    found = POINTER.fullmatch(data)
+    return None if found is None else Pointer(found[1].decode(), int(found[2]))
+
+
+def stored_object(git_folder: Path, sha256: str) -> Path:
+    """Where Git LFS keeps the object after `git lfs fetch`."""
+    return git_folder / "lfs" / "objects" / sha256[:2] / sha256[2:4] / sha256

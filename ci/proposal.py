@@ -1,8 +1,8 @@
-"""The declaration in `submissions/<team>/<method>.yaml`, and the teams' registry.
+"""Documents of a pull request: what a participant declares, and who may speak for which team.
 
-The file names either an image, by digest, that trains on the organiser's machine, or ONNX files, by
-SHA-256, that lie in the pull request (also through Git LFS) or with the organiser's uploads.
-`submissions/teams.yaml`, which the organiser keeps, says who may speak for which team.
+`submissions/<team>/<method>.yaml` names either an image, by digest, that trains on the organiser's
+machine, or ONNX files, by SHA-256, that are in the pull request (also through Git LFS) or among the
+organiser's uploads. The organiser keeps `submissions/teams.yaml`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from evaluator.documents.base import MAX_FOLDS, Contract, Name, Title
+from evaluator.documents.base import FILE_NAME, MAX_FOLDS, NAME, Contract, Name, Title
 from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from harness.quotas.policy import one_spelling
 
 TEAMS = "submissions/teams.yaml"
-NAME = r"[a-z0-9][a-z0-9_.-]{0,63}"
 MANIFEST = re.compile(rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})\.yaml")
-FILE = re.compile(
-    rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})/(?P<file>[A-Za-z0-9][\w.-]{{0,99}})"
-)
-# registry/name@sha256:digest; a tag may stand before the digest and means nothing
+FILE = re.compile(rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})/(?P<file>{FILE_NAME})")
+# registry/name@sha256:digest; a tag may come before the digest and means nothing
 ImageReference = Annotated[
     str,
     StringConstraints(
@@ -48,7 +45,7 @@ class Image(Contract):
     """An image that trains, leaving `submission.yaml` and ONNX files in its output."""
 
     reference: ImageReference
-    command: tuple[Word, ...] = Field(default=(), max_length=32)  # may hold {bundle} and {out}
+    command: tuple[Word, ...] = Field(default=(), max_length=32)  # may contain {bundle} and {out}
 
 
 class Proposal(Contract):
@@ -65,6 +62,10 @@ class Proposal(Contract):
     def _one_way(self) -> Self:
         if (self.onnx is None) == (self.image is None):
             raise ValueError("name either onnx files or an image")
+        try:
+            self.submission(self.team)
+        except ValidationError as error:  # what the harness would refuse later
+            raise ValueError(f"onnx: {error.errors()[0]['msg']}") from error
         return self
 
     def submission(self, team: Title) -> Submission | None:

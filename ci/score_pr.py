@@ -35,7 +35,7 @@ def score_approved(
     """Check, score and write the comment; the one line that sums it up.
 
     Raises:
-        BusbenchError: whatever is to blame; the comment tells it, too.
+        BusbenchError: whatever is to blame; the comment says it, too.
     """
     try:
         demand_base_code(machine.repository, base)
@@ -60,7 +60,7 @@ def demand_base_code(repository: Repository, base: str) -> None:
 
 
 def demand_unmoved(repository: Repository, approved: str, reference: str, remote: str) -> None:
-    """Refuse a pull request that holds another commit than the approved one by now."""
+    """Refuse a pull request that is at another commit than the approved one by now."""
     if not COMMIT.fullmatch(approved):
         message = f"--head {approved} is no full commit digest."
         raise BusbenchError(Code.USAGE, message, "Name the approved commit with all 40 digits.")
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     machine_options(parser)
     parser.add_argument("--base", required=True, help="the branch to merge into")
     parser.add_argument("--head", required=True, help="the approved commit, 40 digits")
-    parser.add_argument("--reference", required=True, help="where the pull request's head stands")
+    parser.add_argument("--reference", required=True, help="of the pull request's head")
     parser.add_argument("--remote", default="origin")
     parser.add_argument("--author", required=True, help="the account that opened it")
     parser.add_argument("--out", type=Path, required=True, help="where the comment goes")

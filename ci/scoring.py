@@ -6,21 +6,19 @@ SHA-256; or its image trains here. Then the harness evaluates it, under the chal
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from ci.check_pr import Checked
-from ci.git import Repository, refused
-from ci.lfs import parse_pointer, stored_object
-from ci.proposal import Image, Onnx, Proposal
+from ci.git import Repository, parse_pointer, refused, stored_object
+from ci.proposal import Image, Proposal
 from ci.state import State
-from evaluator.documents.base import Digest, Name, Title, write
+from evaluator.documents.base import Digest, Name, Title
 from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, disk_errors, sha256_bytes
+from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import quiet
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import EvaluateSubmission
@@ -31,7 +29,8 @@ from harness.quotas import HandedIn
 from harness.quotas.recording import Accepted, LedgerRecorder
 from harness.sandbox import DockerRunner
 from harness.sandbox.references import ImageRequest, resolve
-from harness.submission import read_submission
+from harness.submission import DOCUMENT, read_submission
+from harness.submission import assemble as assemble_submission
 from harness.training.train import TrainImage
 
 
@@ -66,7 +65,7 @@ def score(machine: Machine, checked: Checked, *, record: bool, day: date | None 
 
     Args:
         record: whether the ledger gets the report now.
-        day: the UTC day of handing in; today unless told.
+        day: the UTC day of handing in; today unless given.
     """
     state, place = machine.state, place_of(machine, checked)
     bundles = state.bundles(checked.proposal.track)
@@ -105,7 +104,7 @@ def handed_in(machine: Machine, checked: Checked) -> HandedIn:
 
 
 def _decides(checked: Checked) -> Digest:
-    """A digest of all that decides a submission's files, wherever they stand."""
+    """A digest of all that decides a submission's files, wherever they are stored."""
     return sha256_bytes(canonical_json([checked.proposal.document(), checked.team.name]))
 
 
@@ -116,7 +115,7 @@ def place_of(machine: Machine, checked: Checked) -> Path:
 
 def is_assembled(place: Path) -> bool:
     """Whether a submission's folder is there, whole."""
-    return (place / "submission.yaml").exists()
+    return (place / DOCUMENT).exists()
 
 
 def assemble(machine: Machine, checked: Checked) -> str | None:
@@ -128,37 +127,26 @@ def assemble(machine: Machine, checked: Checked) -> str | None:
     Raises:
         BusbenchError: where a file is nowhere to be found, or the image is refused.
     """
-    onnx, image = checked.proposal.onnx, checked.proposal.image
-    if onnx is not None:
-        _write_files(machine, checked, onnx, place_of(machine, checked))
+    image, submission = checked.proposal.image, checked.proposal.submission(checked.team.name)
+    if submission is not None:
+        assemble_submission(
+            submission, partial(_find, machine, checked), place_of(machine, checked)
+        )
     return None if image is None else _inspect(machine, image)
 
 
-def _write_files(machine: Machine, checked: Checked, onnx: Onnx, place: Path) -> None:
-    submission = checked.proposal.submission(checked.team.name)
-    assert submission is not None
-    with disk_errors(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".partial-") as name:
-            partial = Path(name) / "submission"
-            partial.mkdir()
-            for model in onnx.models:
-                blob = checked.blobs.get(model.file)
-                data = None if blob is None else machine.repository.read(blob)
-                if data is None or parse_pointer(data) is not None:
-                    shutil.copyfile(_stored(machine, model, data), partial / model.file)
-                else:
-                    (partial / model.file).write_bytes(data)
-            write(submission, partial / "submission.yaml")
-            shutil.rmtree(place, ignore_errors=True)  # left by a killed run
-            partial.rename(place)
+def _find(machine: Machine, checked: Checked, model: ModelFile) -> Path | bytes:
+    """A declared file, from the pull request itself or from where its digest says it is stored."""
+    blob = checked.blobs.get(model.file)
+    data = None if blob is None else machine.repository.read(blob)
+    return _stored(machine, model, data) if data is None or parse_pointer(data) else data
 
 
 def _stored(machine: Machine, model: ModelFile, pointer: bytes | None) -> Path:
-    """A file by its digest; that it is the right one is checked when it is taken in.
+    """A stored file by its digest; whether it is that file, the intake checks.
 
     Args:
-        pointer: to its object in Git LFS; None where the pull request does not hold the file.
+        pointer: to its object in Git LFS; None where the pull request lacks the file.
     """
     uploaded = machine.state.path / "uploads" / model.sha256
     stored = stored_object(machine.repository.git_folder(), model.sha256)

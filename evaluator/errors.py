@@ -47,7 +47,11 @@ class Code(StrEnum):
     SPLIT_IMPOSSIBLE = "split-impossible", _OR, "The cases cannot be split as asked."
     KEYS_INVALID = "keys-invalid", _OR, "A key is missing, unreadable or not the right one."
     BUNDLE_INVALID = "bundle-invalid", _OR, "A bundle is missing, incomplete or was changed."
-    CHALLENGE_INVALID = "challenge-invalid", _OR, "challenge.yaml is missing or contradicts itself."
+    CHALLENGE_INVALID = (
+        "challenge-invalid",
+        _OR,
+        "challenge.yaml is wrong, or contradicted.",
+    )
     LIMITS_TOO_LOW = "limits-too-low", _OR, "A stage of ours met the limits of challenge.yaml."
     PROVENANCE_INVALID = (
         "provenance-invalid",
@@ -92,7 +96,12 @@ class Code(StrEnum):
     INPUT_UNAVAILABLE = "input-unavailable", _IN, "A job's input cannot be fetched whole."
     CLUSTER_UNAVAILABLE = "cluster-unavailable", _IN, "No Dask scheduler answers, or no Slurm."
     TRITON_UNAVAILABLE = "triton-unavailable", _IN, "No Triton server answers, or none is there."
-    DISK_FULL = "disk-full", _IN, "The disk is full or not writable."
+    DISK_FULL = "disk-full", _IN, "The disk, or the user's share of it, is full."
+    PERMISSION_DENIED = (
+        "permission-denied",
+        _IN,
+        "A file or folder may not be read or written, or its disk is read-only.",
+    )
     STAGE_STOPPED = "stage-stopped", _IN, "Somebody stopped a stage through the engine."
     STAGE_CRASHED = "stage-crashed", _IN, "A stage of ours ended without a result."
     EXTRA_MISSING = "extra-missing", _IN, "A component's packages are not installed."

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from evaluator.errors import BusbenchError, Code
+from evaluator.errors import BusbenchError, Code, Fault
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -55,26 +55,57 @@ def pretty_json(value: Any) -> bytes:
     return text.getvalue()
 
 
+# What the operating system says of a place, whose matter it is, and what to do.
+_DISK_ERRORS: tuple[tuple[frozenset[int], Code, str], ...] = (
+    (
+        frozenset({errno.ENOSPC, errno.EDQUOT}),
+        Code.DISK_FULL,
+        "Free some space or name another folder, then run the same command again.",
+    ),
+    (
+        frozenset({errno.EACCES, errno.EPERM, errno.EROFS}),
+        Code.PERMISSION_DENIED,
+        "Let this user read and write there, or name another folder.",
+    ),
+    (
+        frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}),
+        Code.USAGE,
+        "Name another place.",
+    ),
+)
+
+
+def disk_error(error: OSError, path: Path) -> BusbenchError | None:
+    """What `error` means for whoever named `path`; None where that is not known."""
+    for numbers, code, remedy in _DISK_ERRORS:
+        if error.errno in numbers:
+            message = f"{path} cannot be used ({error.strerror})."
+            return BusbenchError(code, message, remedy)
+    return None
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors about `path` into one sentence with a remedy."""
+    """Turn a disk that is full or may not be written into one sentence with a remedy.
+
+    Raises:
+        BusbenchError: `disk-full`, `permission-denied`. What may also be a fault of ours, such as
+            a file where a folder should be, stays an `OSError`.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise BusbenchError(
-                Code.DISK_FULL,
-                f"{path} cannot be written ({error.strerror}).",
-                "Free some space or choose another folder, then run the same command again.",
-            ) from error
-        raise
+        known = disk_error(error, path)
+        if known is None or known.fault is Fault.USAGE:
+            raise
+        raise known from error
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
     """Write `data`, or its pieces, to `path` so that a reader sees the whole file or none of it.
 
     Raises:
-        BusbenchError: `disk-full` where the disk refuses.
+        BusbenchError: `disk-full`, `permission-denied`.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The harness: the organiser's host.
 
-Datasets, audit, splits, sealing, the sandbox, evaluation lanes, ledger, ranking, site and command
-line. It runs no model itself: models run in containers of the other rooms.
+Datasets, audit, splits, sealing, the sandbox, evaluation, training, ledger, ranking, website and
+command line. It runs no model itself: models run in containers of the other components.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,21 +1,37 @@
-"""`challenge.yaml`: what the organiser declares: tracks, limits, images and phases."""
+"""`challenge.yaml`: what the organiser declares, and the one check that nothing contradicts it.
+
+Tracks, limits, images and phases, and the words about the challenge that readers see. A bundle or
+a report says of which track it is and what that track is; `require_track` compares this with the
+declaration wherever one is taken in. A field that no code reads has no place here.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from evaluator.documents.base import Contract, Name, Title, read
 from evaluator.documents.scores import Ranked
-from evaluator.errors import Code
+from evaluator.errors import BusbenchError, Code
 
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
 BASE_IMAGE = "python:3.11-slim-bookworm"
+# Paragraphs for people: of the characters that steer a terminal, the line feed alone.
+Prose = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        min_length=1,
+        max_length=4000,
+        pattern=r"^[^\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]+$",
+    ),
+]
 
 
 class Limits(Contract):
@@ -40,8 +56,9 @@ class StageLimits(Contract):
 
 
 class Track(Contract):
-    """One dataset with one frozen split and one way of scoring."""
+    """One dataset with one frozen split and one way of scoring, under a name of its own."""
 
+    title: Title | None = None  # for readers; null: the track's name
     dataset: Name
     split_version: Name
     folds: int = Field(default=5, ge=2, le=20)
@@ -91,17 +108,41 @@ class Images(Contract):
     max_mb: int = Field(default=20_480, ge=1)  # of a participant's image
 
 
-class Challenge(Contract):
+class About(Contract):
+    """What readers of the board learn about the challenge."""
+
+    title: Title = "BUSBench"
+    organiser: Title | None = None
+    contact: Title | None = None  # an address for mail, a URL, or words
+    description: Prose | None = None
+    rules: Prose | None = None  # the text, or its URL
+
+    @property
+    def says_more(self) -> bool:
+        """Whether there is anything beside the title."""
+        return any((self.organiser, self.contact, self.description, self.rules))
+
+
+class Challenge(About):
     """A whole challenge."""
 
     schema_: Literal["busbench/challenge/v1"] = Field(
         default="busbench/challenge/v1", alias="schema"
     )
-    title: Title = "BUSBench"
     tracks: dict[Name, Track] = Field(default_factory=dict)
     limits: StageLimits = StageLimits()
     images: Images = Images()
     phases: tuple[Phase, ...] = ()  # none: always open, nothing hidden
+
+    @property
+    def about(self) -> About:
+        """What readers learn, without the rest."""
+        return About(**{name: getattr(self, name) for name in About.model_fields})
+
+    def title_of(self, track: Name) -> Title:
+        """A track's title, or its name where it has none."""
+        declared = self.tracks.get(track)
+        return track if declared is None or declared.title is None else declared.title
 
     @model_validator(mode="after")
     def _phases_apart(self) -> Self:
@@ -126,3 +167,47 @@ def load_challenge(path: Path | None) -> Challenge:
     return read(
         Challenge, path, Code.CHALLENGE_INVALID, "Compare it with challenge.yaml of the project."
     )
+
+
+@dataclass(frozen=True)
+class StatedTrack:
+    """What a document says of its track; null where it says nothing."""
+
+    track: str
+    dataset: str | None = None
+    split_version: str | None = None
+    folds: int | None = None
+    metric_profile: str | None = None
+    labels: str | None = None
+
+
+def check_track(challenge: Challenge, stated: StatedTrack) -> str | None:
+    """How `stated` contradicts challenge.yaml, in half a sentence; None where it does not.
+
+    A challenge that declares no tracks leaves nothing to contradict.
+    """
+    if not challenge.tracks:
+        return None
+    declared = challenge.tracks.get(stated.track)
+    if declared is None:
+        return f"challenge.yaml declares no track {stated.track}, but {', '.join(challenge.tracks)}"
+    for field, value in vars(stated).items():
+        if field != "track" and value not in (None, expected := getattr(declared, field)):
+            what = f"the {field} of track {stated.track}"
+            return f"{what} is {value}, and challenge.yaml declares {expected}"
+    return None
+
+
+def require_track(challenge: Challenge, stated: StatedTrack, where: str | Path) -> None:
+    """Refuse what challenge.yaml does not declare.
+
+    Args:
+        where: the file or entry that says so, for the error.
+
+    Raises:
+        BusbenchError: `challenge-invalid`, naming the first field that differs and both values.
+    """
+    problem = check_track(challenge, stated)
+    if problem is not None:
+        remedy = "Correct challenge.yaml, or name the challenge that this belongs to."
+        raise BusbenchError(Code.CHALLENGE_INVALID, f"{where}: {problem}.", remedy)

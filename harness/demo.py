@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluator.documents.inference import GateVerdict
+from evaluator.documents.scores import RANKED
 from evaluator.documents.submission import Submission
 from evaluator.progress import Progress
 from harness.audit import audit
+from harness.challenge import Track
 from harness.datasets import phantom
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import check
@@ -69,7 +71,7 @@ def run_demo(
     progress: Progress,
     tell: Tell,
 ) -> Demo:
-    """Do every step once, from raw images to the site.
+    """Do every step once, on a track of its own: the dataset's name, split `demo`.
 
     Args:
         environment: how stages are run; the demo makes keys of its own.
@@ -79,15 +81,19 @@ def run_demo(
         BusbenchError: the first one of any step.
     """
     store, split = _freeze_data(settings, out, progress, tell)
+    track = Track(dataset=settings.dataset, split_version=DEMO_VERSION, folds=split.lock.folds)
+    challenge = environment.challenge.model_copy(update={"tracks": {settings.dataset: track}})
     keys = Keys.open(out / "keys") if (out / "keys").exists() else Keys.new(out / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
     bundles = seal(store, split, recipients, out / "bundles", progress=progress)
     tell("seal", f"{bundles.training.cases} cases to train on, {bundles.sealed.cases} sealed")
     demo = Demo(out)
-    _participate(demo, bundles, replace(environment, keys=keys.path), progress, tell)
-    for ranked in record_ranking(demo.ledger, [out / "runs"], keys, progress=progress):
+    environment = replace(environment, challenge=challenge, keys=keys.path)
+    _participate(demo, bundles, environment, progress, tell)
+    runs = [out / "runs"]
+    for ranked in record_ranking(demo.ledger, runs, keys, challenge=challenge, progress=progress):
         tell("rank", f"ranking of {ranked.track}: {ranked.state}")
-    publish(demo.ledger, out / "site", [out / "split"])
+    publish(demo.ledger, out / "site", [out / "split"], challenge=challenge)
     tell("publish", str(demo.site))
     return demo
 
@@ -155,4 +161,4 @@ def _checked(submission: Submission, verdict: GateVerdict) -> str:
 
 def _scored(result: Evaluation) -> str:
     metrics = result.report.scores.groups["all"].metrics
-    return ", ".join(f"{name} {metrics[name].mean:.4f}" for name in ("dice", "iou", "hd95"))
+    return ", ".join(f"{name} {metrics[name].mean:.4f}" for name in RANKED)

@@ -1,7 +1,7 @@
-"""How does a raw folder become a case store? Read, repair or refuse every case, then write.
+"""From a raw folder to a case store: read, repair or refuse every case, then write.
 
-All cases are looked at before a refusal ends the run, so that one run tells everything. The
-record of a run, `prepare.json`, stands in the store: the same raw files need no second run.
+All cases are looked at before a refusal ends the run, so that one run reports everything. The
+record of a run, `prepare.json`, is in the store: the same raw files need no second run.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from harness.datasets.base import RefusedError
 from harness.datasets.decode import decode
 from harness.datasets.layout import is_litter
 from harness.datasets.repair import judge
+from harness.folders import require_same
 from harness.store import REMEDY, CaseStore, Sample, write_store
 
 CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
@@ -49,9 +50,15 @@ class PrepareRecord(Contract):
     skip_refused: bool
     refused: tuple[RefusedCase, ...] = ()
 
-    def same_run(self, other: PrepareRecord) -> bool:
-        """Whether both come of the same files by the same rules."""
-        return self.model_copy(update={"refused": ()}) == other.model_copy(update={"refused": ()})
+    def differing(self, other: PrepareRecord) -> dict[str, bool]:
+        """Whether each setting of another run differs, by its name on the command line."""
+        return {
+            "dataset": self.dataset != other.dataset,
+            "content of --raw": self.raw_sha256 != other.raw_sha256,
+            "--strict": self.strict != other.strict,
+            "--skip-refused": self.skip_refused != other.skip_refused,
+            "version of busbench": self.busbench != other.busbench,
+        }
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ def prepare(
     Raises:
         CasesRefusedError: where a case was refused, after all were looked at.
         BusbenchError: `raw-missing` for a folder without the layout, `output-exists` where `out`
-            holds something else, `disk-full` where the disk refuses.
+            contains something else, or a store made with other settings; see also `whole_folder`.
     """
     chosen = adapter(dataset)
     record = PrepareRecord(
@@ -117,7 +124,8 @@ def prepare(
         skip_refused=skip_refused,
     )
     before = _earlier(out)
-    if before is not None and before.same_run(record):
+    if before is not None:
+        require_same(out, before.differing(record))
         return PrepareResult(CaseStore.open(out), chosen.release, before.refused, resumed=True)
     run = _Run(chosen, raw, strict, skip_refused, progress)
     store = write_store(
@@ -146,7 +154,7 @@ def folder_digest(raw: Path, chosen: Adapter) -> str:
     if not names:
         raise BusbenchError(
             Code.RAW_MISSING,
-            f"{raw} is missing or holds no file.",
+            f"{raw} is missing or contains no file.",
             f"Get {chosen.title} ({chosen.release.download}) and name its folder with --raw.",
         )
     try:
@@ -180,7 +188,7 @@ class _Run:
         """Yield each good case; at the end raise where bad ones were among them."""
         listed, what, seen = list(self._adapter.read(self._raw)), "prepare cases", set[str]()
         if not listed:
-            message = f"{self._raw} holds no case of {self._adapter.title}."
+            message = f"{self._raw} contains no case of {self._adapter.title}."
             raise BusbenchError(Code.RAW_MISSING, message, "Unpack the release there again.")
         for done, case in enumerate(listed):
             self._progress(what, done, len(listed))

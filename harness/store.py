@@ -9,38 +9,28 @@ STORE/store.json         written last: its presence means the store is complete
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
 from evaluator.documents.base import CaseId, Contract, Digest, Label, Name, read, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import (
-    canonical_json,
-    disk_errors,
-    sha256_bytes,
-    write_atomically,
-)
+from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from harness.folders import whole_folder
 
 REMEDY = "Run `busbench prepare` again into a new folder."
-COLUMNS = (
-    *("case_id", "label", "patient", "height", "width", "spacing_row_mm", "spacing_col_mm"),
-    *("image_sha256", "mask_sha256", "source_image", "source_mask", "device", "birads", "repairs"),
-)
 ORIGIN = ("source_image", "source_mask", "repairs")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image with its lesion mask, as the store's table holds it."""
+    """One image with its lesion mask, as the store's table has it."""
 
     case_id: CaseId
     label: Label
@@ -63,6 +53,9 @@ class Case:
         if self.spacing_row_mm is None or self.spacing_col_mm is None:
             return None
         return self.spacing_row_mm, self.spacing_col_mm
+
+
+COLUMNS = tuple(field.name for field in fields(Case))
 
 
 @dataclass(frozen=True)
@@ -99,8 +92,8 @@ def rows_digest(cases: Iterable[Case]) -> str:
     Not over where it came from: the same release, unpacked one folder deeper, is the same store.
     """
     ordered = sorted(cases, key=lambda case: case.case_id)
-    fields = [{k: v for k, v in asdict(case).items() if k not in ORIGIN} for case in ordered]
-    return sha256_bytes(canonical_json(fields))
+    rows = [{k: v for k, v in asdict(case).items() if k not in ORIGIN} for case in ordered]
+    return sha256_bytes(canonical_json(rows))
 
 
 def png_bytes(array: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
@@ -125,6 +118,8 @@ class CaseStore:
         Raises:
             BusbenchError: `store-invalid` where it is missing, unfinished or was changed.
         """
+        import pandas as pd  # noqa: PLC0415  takes a second to import
+
         info = read(StoreInfo, path / "store.json", Code.STORE_INVALID, REMEDY)
         try:
             frame = pd.read_parquet(path / "cases.parquet").astype(object)
@@ -173,9 +168,10 @@ def write_store(
     path: Path,
     dataset: str,
     samples: Iterable[Sample],
+    *,
     beside: Callable[[], Mapping[str, Contract]] = dict,
 ) -> CaseStore:
-    """Write a complete store, beside its place first, then moved there in one step.
+    """Write a complete store; see `whole_folder`.
 
     Args:
         beside: asked after the last sample for further documents to put into the store, by name.
@@ -183,24 +179,16 @@ def write_store(
     Raises:
         BusbenchError: `output-exists` where `path` is taken, `disk-full` where the disk refuses.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise BusbenchError(Code.OUTPUT_EXISTS, f"{path} is not empty.", "Name another folder.")
-    partial = path.with_name(f".{path.name}.partial")
-    with disk_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-        try:
-            cases = tuple(sorted((_add(partial, s) for s in samples), key=lambda c: c.case_id))
-            info = _describe(dataset, cases)
-            frame = pd.DataFrame([asdict(case) for case in cases], columns=list(COLUMNS))
-            frame.to_parquet(partial / "cases.parquet", index=False)
-            for name, document in beside().items():
-                write(document, partial / name)
-            write(info, partial / "store.json")
-            if path.exists():
-                path.rmdir()
-            partial.replace(path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)  # nothing is left of a failed run
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
+    with whole_folder(path, last="store.json") as partial:
+        cases = tuple(sorted((_add(partial, s) for s in samples), key=lambda c: c.case_id))
+        info = _describe(dataset, cases)
+        frame = pd.DataFrame([asdict(case) for case in cases], columns=list(COLUMNS))
+        frame.to_parquet(partial / "cases.parquet", index=False)
+        for name, document in beside().items():
+            write(document, partial / name)
+        write(info, partial / "store.json")
     return CaseStore(path, info, cases)
 
 

@@ -1,17 +1,22 @@
-"""Taking a submission in: exactly the declared files, copied, before anything else touches them."""
+"""Intake of a submission: exactly the declared files, copied, before anything else reads them.
+
+Containers run as nobody, so the copy can be read by everybody, whatever the user's umask.
+"""
 
 from __future__ import annotations
 
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from evaluator.documents.base import read
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
+from harness.folders import let_all_read
 
 DOCUMENT = "submission.yaml"
 REMEDY = "Compare it with submission_template/submission.yaml and `busbench check` it again."
@@ -47,25 +52,44 @@ def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
             f"{folder / 'submission.yaml'} is for track {submission.track}, not {track}.",
             "Name the bundle of the submission's own track.",
         )
-    partial = copy.with_name(f".{copy.name}.partial")
+
+    def find(model: ModelFile) -> Path:
+        _regular(folder / model.file)
+        return folder / model.file
+
+    assemble(submission, find, copy)
+    return submission
+
+
+def assemble(
+    submission: Submission, find: Callable[[ModelFile], Path | bytes], place: Path
+) -> None:
+    """Write a submission's folder, which appears only when all of it is there.
+
+    Args:
+        find: gives each declared file, or its bytes.
+
+    Raises:
+        BusbenchError: `submission-invalid` where a file is not as declared.
+    """
+    partial = place.with_name(f".{place.name}.partial")
     with disk_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(copy, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)  # left by a killed run
         partial.mkdir(parents=True)
-        for name in (DOCUMENT, *(model.file for model in submission.models)):
-            _regular(folder / name)
-            shutil.copyfile(folder / name, partial / name)
         for model in submission.models:
-            if sha256_file(partial / model.file) != model.sha256:
+            found, copy = find(model), partial / model.file
+            copy.write_bytes(found) if isinstance(found, bytes) else shutil.copyfile(found, copy)
+            if sha256_file(copy) != model.sha256:
+                name = model.file if isinstance(found, bytes) else found
                 raise BusbenchError(
                     Code.SUBMISSION_INVALID,
-                    f"{folder / model.file} is not the file that submission.yaml declares.",
+                    f"{name} is not the file that submission.yaml declares.",
                     "Write its SHA-256 into submission.yaml again.",
                 )
-        if read_submission(partial) != submission:
-            raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} changed meanwhile.", REMEDY)
-        partial.replace(copy)
-    return submission
+        write_document(submission, partial / DOCUMENT)
+        let_all_read(partial)
+        partial.replace(place)
 
 
 def _regular(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What does a participant start from? A folder of `submission_template/`, with their names in it.
+"""A participant's first folder: `submission_template/`, with their names in it.
 
 The template's files are real files: those that end in `.j2` are rendered, all others copied.
 """
@@ -6,15 +6,13 @@ The template's files are real files: those that end in `.j2` are rendered, all o
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors
+from harness.folders import whole_folder
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "submission_template"
 COMMON, TORCH = "common", "torch"
@@ -50,16 +48,11 @@ def new_submission(folder: Path, kind: Kind, team: str, method: str) -> list[Pat
     Raises:
         BusbenchError: `output-exists` where the folder is taken, `disk-full`.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BusbenchError(Code.OUTPUT_EXISTS, f"{folder} is not empty.", "Name a new folder.")
     files = dict(_rendered(kind, team, method))
-    partial = folder.with_name(f".{folder.name}.partial")
-    with disk_errors(folder):
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+    with whole_folder(folder) as partial:
         for path, data in files.items():
             (partial / path).parent.mkdir(parents=True, exist_ok=True)
             (partial / path).write_bytes(data)
-        partial.replace(folder)
     return sorted(files)
 
 

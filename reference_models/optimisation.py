@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,22 +17,16 @@ from reference_models.networks import NETWORKS, Staged
 
 Groups = list[dict[str, object]]
 
-# Fused: one kernel for all weights, on the CPU too.
+
+def _settings(config: Config) -> dict[str, Any]:
+    # Fused: one kernel for all weights, on the CPU too.
+    return {"lr": config.rate, "weight_decay": config.weight_decay, "fused": True}
+
+
 OPTIMISERS: dict[str, Callable[[Groups, Config], Optimizer]] = {
-    "adamw": lambda groups, config: AdamW(
-        groups, lr=config.rate, weight_decay=config.weight_decay, fused=True
-    ),
-    "adam": lambda groups, config: Adam(
-        groups, lr=config.rate, weight_decay=config.weight_decay, fused=True
-    ),
-    "sgd": lambda groups, config: SGD(
-        groups,
-        lr=config.rate,
-        weight_decay=config.weight_decay,
-        momentum=0.9,
-        nesterov=True,
-        fused=True,
-    ),
+    "adamw": lambda groups, config: AdamW(groups, **_settings(config)),
+    "adam": lambda groups, config: Adam(groups, **_settings(config)),
+    "sgd": lambda groups, config: SGD(groups, momentum=0.9, nesterov=True, **_settings(config)),
 }
 
 

@@ -19,7 +19,8 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_pieces, write_atomically
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+NAME, FILE_NAME = r"[a-z0-9][a-z0-9_.-]{0,63}", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME}$")]
 CaseId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
 # A line for people: no control characters (they steer terminals), no line or paragraph breaks.
 Title = Annotated[
@@ -28,7 +29,7 @@ Title = Annotated[
         min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
     ),
 ]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+FileName = Annotated[str, StringConstraints(pattern=rf"^{FILE_NAME}$")]
 Label = Literal["benign", "malignant", "normal"]
 MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb would pass it
 MAX_CASES = 100_000

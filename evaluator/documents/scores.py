@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest
 
 Ranked = Literal["dice", "iou", "hd95"]  # the metrics that rank; all others are shown
+RANKED: tuple[Ranked, ...] = get_args(Ranked)
 
 
 class MetricSummary(Contract):

@@ -10,6 +10,7 @@ from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Fold
 from evaluator.files import canonical_json, sha256_bytes
 
 Positive = Annotated[float, Field(gt=0)]
+MAX_MODEL_BYTES = 500_000_000  # of one ONNX file
 
 
 class InputSpec(Contract):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import MAX_MODEL_BYTES, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.survey import Survey
 
@@ -23,7 +23,7 @@ class GateLimits:
     network of this kind needs.
     """
 
-    max_model_bytes: int = 500_000_000
+    max_model_bytes: int = MAX_MODEL_BYTES
     max_fields: int = 1_000_000  # protobuf fields: what a parser would have to build
     max_depth: int = 48  # nested protobuf messages; the parsers themselves give up at 100
     max_nodes: int = 8_000  # after every function call is expanded

@@ -14,14 +14,15 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "benign": ("benign",),
     "malignant": ("malignant",),
 }
+SIZES = ("Q1", "Q2", "Q3", "Q4")  # quarters of lesion area, from small to large
 
 
 def groups_of(cases: Sequence[SealedCase], areas: Mapping[str, int]) -> dict[str, list[int]]:
     """The groups that have cases, by name, each with its cases' places in `cases`.
 
-    `Q1` to `Q4` are the quartiles of lesion area over these cases, from small to large. A scanner
-    is a group, `device <name>`, where there are several, and it has patients enough: the mean of a
-    few would disclose single cases, which stay with the organiser.
+    The quarters of lesion area are over these cases. A scanner is a group, `device <name>`, where
+    there are several, and it has patients enough: the mean of a few would disclose single cases,
+    which stay with the organiser.
 
     Args:
         areas: case id -> pixels of its lesion.
@@ -29,7 +30,10 @@ def groups_of(cases: Sequence[SealedCase], areas: Mapping[str, int]) -> dict[str
     quartile = size_quartiles(areas)
     inside = {
         **{name: [case.label in classes for case in cases] for name, classes in CLASSES.items()},
-        **{f"Q{q}": [quartile[case.case_id] == q for case in cases] for q in range(1, 5)},
+        **{
+            name: [quartile[case.case_id] == number for case in cases]
+            for number, name in enumerate(SIZES, start=1)
+        },
         **{f"device {name}": [c.device == name for c in cases] for name in _devices(cases)},
     }
     places = {name: [n for n, is_in in enumerate(flags) if is_in] for name, flags in inside.items()}

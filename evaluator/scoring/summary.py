@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.consistency import KEPT_LESION
-from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Ranked, Scores
+from evaluator.documents.scores import RANKED, Consistency, GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedCase
 from evaluator.metrics import METRICS, Profile, mean
 from evaluator.scoring.bootstrap import interval
 from evaluator.scoring.groups import groups_of, patient_of
 
 PROFILE: Profile = "native"
-COMPARED: tuple[Ranked, ...] = get_args(Ranked)  # the metrics of the consistency gap
 VALID = ("ok", "true-negative")
 Tables = Mapping[str, NDArray[np.float64]]  # metric -> values (folds, cases)
 
@@ -98,11 +96,11 @@ def _consistency(
 ) -> Consistency:
     """The gap over the cases at `places`; `patients` are those of all cases."""
     chosen = [patients[place] for place in places]
-    gap = {m: (plain[m] - transformed[m])[:, places] for m in COMPARED}
+    gap = {m: (plain[m] - transformed[m])[:, places] for m in RANKED}
     return Consistency(
         cases=len(places),
-        transformed={m: _summary(transformed[m][:, places], chosen) for m in COMPARED},
-        gap={m: _summary(gap[m], chosen) for m in COMPARED},
+        transformed={m: _summary(transformed[m][:, places], chosen) for m in RANKED},
+        gap={m: _summary(gap[m], chosen) for m in RANKED},
     )
 
 

@@ -1,13 +1,12 @@
-"""The audit: which cases can't stand on two sides of a split, and which splits leak.
+"""The audit: which cases belong on one side of a split, and which splits leak.
 
-`audit` looks at a case store and reports pairs and groups; `judge` holds any split against that
-report; `read_splits` reads the splits of others; `sheet` shows the pairs to a person.
+`audit` looks at a case store and reports pairs and groups; `judge` compares any split with that
+report. `parts` reads the splits of others and `sheet` shows the pairs to a person; both are heavy
+to import, so that they are not imported here.
 """
 
-from harness.audit.parts import read_splits
 from harness.audit.report import AuditReport, Kind, Pair, connected_groups
 from harness.audit.run import audit
-from harness.audit.sheet import sheet
 from harness.audit.verdict import Verdict, judge
 
 __all__ = [
@@ -18,6 +17,4 @@ __all__ = [
     "audit",
     "connected_groups",
     "judge",
-    "read_splits",
-    "sheet",
 ]

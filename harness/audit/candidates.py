@@ -1,8 +1,8 @@
-"""Which few pictures could show the same as this one?
+"""Candidates: for each image, the few that could show the same.
 
 Every descriptor is replaced by the nearest of a few thousand words, drawn from the store itself;
-pictures are compared by the rare words they share (Sivic and Zisserman 2003,
-doi:10.1109/ICCV.2003.1238663). Text and rulers that a machine burns into all its pictures become
+images are compared by the rare words they share (Sivic and Zisserman 2003,
+doi:10.1109/ICCV.2003.1238663). Text and rulers that a machine burns into all its images become
 common words, and count for little.
 """
 
@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from harness.audit.features import MIRROR, Picture
+from harness.audit.features import MIRROR, DescribedImage
 
 WORDS = 4096
-NEAREST = 10  # candidates a picture, as it is and as many again mirrored
-BLOCK = 256  # pictures whose similarities are held in memory at a time
+NEAREST = 10  # candidates an image, as it is and as many again mirrored
+BLOCK = 256  # images whose similarities are kept in memory at a time
 
 
-def candidates(pictures: Sequence[Picture]) -> list[tuple[int, int, bool]]:
+def candidates(images: Sequence[DescribedImage]) -> list[tuple[int, int, bool]]:
     """Pairs worth a closer look: (first, second, whether one is mirrored), first < second."""
-    vocabulary = _vocabulary(pictures)
+    vocabulary = _vocabulary(images)
     if not len(vocabulary):
         return []
-    straight = _words(pictures, vocabulary)
-    mirrored = _words(pictures, vocabulary[:, MIRROR])  # mirroring the word mirrors the match
-    rarity = np.log(len(pictures) / np.maximum((straight > 0).sum(axis=0), 1))
+    straight = _words(images, vocabulary)
+    mirrored = _words(images, vocabulary[:, MIRROR])  # mirroring the word mirrors the match
+    rarity = np.log(len(images) / np.maximum((straight > 0).sum(axis=0), 1))
     index = _weighted(straight, rarity)
     found = {
         (min(pair), max(pair), flipped)
@@ -38,25 +38,25 @@ def candidates(pictures: Sequence[Picture]) -> list[tuple[int, int, bool]]:
     return sorted(found)
 
 
-def _vocabulary(pictures: Sequence[Picture]) -> NDArray[np.float32]:
-    """(words, 128): descriptors drawn evenly from all pictures."""
-    ends = np.cumsum([0, *(len(picture.descriptors) for picture in pictures)])
+def _vocabulary(images: Sequence[DescribedImage]) -> NDArray[np.float32]:
+    """(words, 128): descriptors drawn evenly from all images."""
+    ends = np.cumsum([0, *(len(image.descriptors) for image in images)])
     total = int(ends[-1])
     drawn = np.unique(np.linspace(0, total - 1, min(WORDS, total)).astype(np.intp))
     owner = np.searchsorted(ends, drawn, side="right") - 1
     rows = [
-        pictures[which].descriptors[place - ends[which]]
+        images[which].descriptors[place - ends[which]]
         for which, place in zip(owner, drawn, strict=True)
     ]
     return np.array(rows, dtype=np.float32).reshape(-1, 128)
 
 
-def _words(pictures: Sequence[Picture], vocabulary: NDArray[np.float32]) -> csr_array:
-    """(pictures, words): how often each word stands in each picture."""
-    columns = [np.argmax(p.descriptors @ vocabulary.T, axis=1) for p in pictures]
-    rows = np.repeat(np.arange(len(pictures)), [len(column) for column in columns])
+def _words(images: Sequence[DescribedImage], vocabulary: NDArray[np.float32]) -> csr_array:
+    """(images, words): how often each word is in each image."""
+    columns = [np.argmax(p.descriptors @ vocabulary.T, axis=1) for p in images]
+    rows = np.repeat(np.arange(len(images)), [len(column) for column in columns])
     ones = np.ones(len(rows), dtype=np.float32)
-    shape = (len(pictures), len(vocabulary))
+    shape = (len(images), len(vocabulary))
     return csr_array((ones, (rows, np.concatenate(columns))), shape=shape)
 
 
@@ -68,7 +68,7 @@ def _weighted(counts: csr_array, rarity: NDArray[np.float64]) -> csr_array:
 
 
 def _nearest(queries: csr_array, index: csr_array) -> Iterator[tuple[int, int]]:
-    keep = min(NEAREST + 1, index.shape[0])  # a picture may find itself
+    keep = min(NEAREST + 1, index.shape[0])  # an image may find itself
     for start in range(0, index.shape[0], BLOCK):
         block = (queries[start : start + BLOCK] @ index.T).toarray()
         best = np.argpartition(-block, keep - 1, axis=1)[:, :keep]

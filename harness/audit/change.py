@@ -1,4 +1,4 @@
-"""What was done to a picture to make its copy, and do their masks agree? For people to read."""
+"""Descriptions, for people, of how one image was made from another, and whether the masks agree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from harness.audit.likeness import Likeness
 from harness.audit.register import Alignment, overlap
 
-# Smaller changes than these are not told: they are within what resampling and JPEG do.
+# Smaller changes than these are not reported: they are within what resampling and JPEG do.
 SCALE, CROP, CONTRAST, BRIGHTNESS, MARKED = 0.02, 0.02, 0.06, 4.0, 0.01
 AGREE = 0.9  # Dice of two masks of one frame
 FEW = 30  # pixels of difference that two drawings of one outline may have in any case
@@ -18,16 +18,16 @@ Shape = tuple[int, int]  # height, width
 
 
 def change(alignment: Alignment, likeness: Likeness, first: Shape, second: Shape) -> str:
-    """How `second` shows the picture of `first`: "mirrored, scaled 0.80, cropped to 90% x 85%".
+    """How `second` shows the image of `first`: "mirrored, scaled 0.80, cropped to 90% x 85%".
 
-    "small changes" where none is large enough to be told: re-encoded, or a mark or two.
+    "small changes" where none is large enough to be reported: re-encoded, or a mark or two.
     """
     across = float(alignment.scale[0]) * second[1] / first[1]
     down = float(alignment.scale[1]) * second[0] / first[0]
     even = abs(across - down) < SCALE * max(across, down)
     scaled = f"scaled {np.sqrt(across * down):.2f}" if even else f"scaled {across:.2f} x {down:.2f}"
     of_first, of_second = overlap(alignment)
-    told = {
+    changes = {
         "mirrored": alignment.mirrored,
         scaled: max(abs(across - 1), abs(down - 1)) > SCALE,
         f"cropped to {_percent(of_first)}": of_first.min() < 1 - CROP,
@@ -36,7 +36,7 @@ def change(alignment: Alignment, likeness: Likeness, first: Shape, second: Shape
         f"brightness {likeness.brightness:+.0f}": abs(likeness.brightness) > BRIGHTNESS,
         f"marks on {likeness.marked:.0%}": likeness.marked > MARKED,
     }
-    return ", ".join(words for words, worth in told.items() if worth) or "small changes"
+    return ", ".join(words for words, worth in changes.items() if worth) or "small changes"
 
 
 def _percent(share: NDArray[np.float64]) -> str:
@@ -54,7 +54,7 @@ def laid_on(
 def masks_differ(
     first: NDArray[np.bool_], second: NDArray[np.bool_], matrix: NDArray[np.float64]
 ) -> bool:
-    """Whether two masks of one frame disagree, where both pictures show it.
+    """Whether two masks of one frame disagree, where both images show it.
 
     They do where their Dice is below 0.9, unless only a few pixels differ.
     """

@@ -1,4 +1,4 @@
-"""Which cases are certain twins? Those of one patient, and those with the very same pixels."""
+"""Certain pairs: cases of one patient, and cases with the very same pixels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def identical(cases: Iterable[Case]) -> list[Pair]:
 
 
 def conflicts(first: Case, second: Case, masks_differ: bool) -> str:
-    """What two descriptions of one picture contradict each other in, joined by ", "."""
+    """What two descriptions of one image contradict each other in, joined by ", "."""
     patients = (first.patient, second.patient)
     differs = {
         "class": first.label != second.label,

@@ -1,8 +1,8 @@
-"""Is it the very same frame? Two aligned pictures, compared window by window.
+"""Likeness of two aligned images, compared window by window.
 
-Two things tell a copy from another frame of the same lesion, or from another lesion of similar
-texture. A copy's windows correlate almost perfectly, wherever no mark was burnt in; and none of
-them wants to move. Tissue moves between two frames, and speckle changes.
+Two things distinguish a copy from another frame of the same lesion, or from another lesion of
+similar texture. A copy's windows correlate almost perfectly, wherever no mark was burnt in; and
+none of them fits better elsewhere. Tissue moves between two frames, and speckle changes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ Flags = NDArray[np.bool_]  # (H, W)
 
 WINDOW, WIDE = 15, 25  # sides of the windows, in pixels: for likeness, for movement
 SMOOTH = 1.0  # sigma of a Gaussian, in pixels: one copy may be sharper than the other
-CLIPPED = (4, 250)  # grey levels up to and from which nothing is told: background, saturated, marks
-TEXTURE = 6.0  # grey levels squared: the variance from which a window tells something
+CLIPPED = (
+    4,
+    250,
+)  # grey levels up to and from which nothing can be read: background, saturated, marks
+TEXTURE = 6.0  # grey levels squared: the variance from which a window shows something
 FILLED, HALF_FILLED = 0.6, 0.4  # share of a window that must be useful
 DIFFERENT = 0.5  # correlation below which a window shows something else: a mark, for instance
 
@@ -34,13 +37,13 @@ class Field:
     move_y: Plane
     textured: Flags  # whether likeness counts
     trusted: Flags  # whether movement counts
-    shared: Flags  # what both pictures show
+    shared: Flags  # what both images show
     contrast: Plane  # of the second, as a multiple of the first's
     brightness: Plane  # of the second, less the first's, in grey levels
 
 
 def compare(first: Plane, second: Plane) -> Field:
-    """Compare two aligned pictures; `second` is negative where it shows nothing.
+    """Compare two aligned images; `second` is negative where it shows nothing.
 
     Likeness is the normalised cross-correlation of windows of `WINDOW` pixels, clipped pixels left
     out (Lewis 1995, "Fast normalized cross-correlation"). Movement is that of Lucas and Kanade
@@ -72,7 +75,7 @@ def compare(first: Plane, second: Plane) -> Field:
 
 
 def _useful(first: Plane, second: Plane, shared: Flags) -> Plane:
-    """1 where both pictures tell something, 0 elsewhere and one pixel around it."""
+    """1 where both images show something, 0 elsewhere and one pixel around it."""
     darkest, brightest = np.minimum(first, second), np.maximum(first, second)
     inside = shared & (darkest > CLIPPED[0]) & (brightest < CLIPPED[1])
     kernel = np.ones((3, 3), dtype=np.uint8)
@@ -110,7 +113,7 @@ def _movement(first: Plane, second: Plane, weight: Plane) -> tuple[Plane, Plane,
 
 @dataclass(frozen=True)
 class Likeness:
-    """What a field says of the two pictures as a whole."""
+    """What a field says of the two images as a whole."""
 
     similarity: float  # in [0, 1]: median correlation of the textured windows
     drift: float  # pixels: median movement of the trusted windows; infinite where there is none
@@ -120,7 +123,7 @@ class Likeness:
     brightness: float  # median, second - first, in grey levels
 
     def inverted(self) -> Likeness:
-        """The same, seen from the second picture."""
+        """The same, seen from the second image."""
         return replace(self, contrast=1 / self.contrast, brightness=-self.brightness)
 
 

@@ -1,4 +1,4 @@
-"""Which cases show the same frame, though their pixels differ?
+"""Near-duplicates: cases that show the same frame, though their pixels differ.
 
 Cheap signatures name candidates; registration and the pixels confirm every pair. See
 `candidates.py`, `register.py` and `likeness.py`.
@@ -19,18 +19,18 @@ from evaluator.progress import Progress
 from harness.audit.candidates import candidates
 from harness.audit.change import change, masks_differ
 from harness.audit.exact import conflicts
-from harness.audit.features import SIDE, Picture, describe
+from harness.audit.features import SIDE, DescribedImage, describe
 from harness.audit.likeness import Likeness
 from harness.audit.register import Alignment, align, overlap, propose
 from harness.audit.report import Pair, connected_groups
 from harness.store import Case, CaseStore
 
-# What two pictures must show to be one frame. Measured on planted copies and on neighbouring
+# What two images must show to be one frame. Measured on planted copies and on neighbouring
 # frames of real images: docs/audit.md has the numbers.
 SIMILAR = 0.9
 DRIFT = SIDE / 800  # tissue and speckle move between two frames; in a copy nothing does
 EVIDENCE = 0.03
-OVERLAP = 0.4  # of the smaller picture: two crops of one picture, each by a fifth, share more
+OVERLAP = 0.4  # of the smaller image: two crops of one image, each by a fifth, share more
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,13 +38,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Match:
-    """Two pictures that show the same frame, and how."""
+    """Two images that show the same frame, and how."""
 
     alignment: Alignment
     likeness: Likeness
 
     def inverted(self) -> Match:
-        """The same, seen from the second picture."""
+        """The same, seen from the second image."""
         return Match(self.alignment.inverted(), self.likeness.inverted())
 
 
@@ -57,15 +57,15 @@ def near_duplicates(store: CaseStore, progress: Progress) -> list[Pair]:
     twins: dict[str, list[Case]] = {}
     for case in store.cases:
         twins.setdefault(case.image_sha256, []).append(case)
-    shown = tuple(twins.values())  # each picture once, with all cases that show it
+    shown = tuple(twins.values())  # each image once, with all cases that show it
 
-    def look(cases: Sequence[Case]) -> Picture:
+    def look(cases: Sequence[Case]) -> DescribedImage:
         return describe(store.image(cases[0].case_id))
 
     # Threads of ours share the cores; a library's own threads below them would only fight.
     with threadpool_limits(limits=1):
-        pictures = _each("read pictures", look, shown, progress)
-        matches = find_matches(pictures, progress)
+        images = _each("read images", look, shown, progress)
+        matches = find_matches(images, progress)
     return [
         _pair(store, one, other, match)
         for (first, second), match in sorted(matches.items())
@@ -74,11 +74,13 @@ def near_duplicates(store: CaseStore, progress: Progress) -> list[Pair]:
     ]
 
 
-def find_matches(pictures: Sequence[Picture], progress: Progress) -> dict[tuple[int, int], Match]:
-    """All pairs of pictures that show the same frame, by their places, the smaller first."""
-    likely = candidates(pictures)
-    found = _confirmed(pictures, likely, "compare pictures", progress)
-    # Many copies of one picture crowd each other out of the candidates; they find one another here.
+def find_matches(
+    images: Sequence[DescribedImage], progress: Progress
+) -> dict[tuple[int, int], Match]:
+    """All pairs of images that show the same frame, by their places, the smaller first."""
+    likely = candidates(images)
+    found = _confirmed(images, likely, "compare images", progress)
+    # Many copies of one image crowd each other out of the candidates; they find one another here.
     names = connected_groups((str(first), str(second)) for first, second in found)
     groups = [sorted(int(name) for name in group) for group in names]
     inside = {
@@ -89,18 +91,18 @@ def find_matches(pictures: Sequence[Picture], progress: Progress) -> dict[tuple[
         if pair not in found
     }
     rest = sorted(inside.difference(likely))
-    return found | _confirmed(pictures, rest, "compare within groups", progress)
+    return found | _confirmed(images, rest, "compare within groups", progress)
 
 
 def _confirmed(
-    pictures: Sequence[Picture],
+    images: Sequence[DescribedImage],
     likely: Sequence[tuple[int, int, bool]],
     what: str,
     progress: Progress,
 ) -> dict[tuple[int, int], Match]:
     def confirm(pair: tuple[int, int, bool]) -> Match | None:
         first, second, mirrored = pair
-        return same_frame(pictures[first], pictures[second], mirrored)
+        return same_frame(images[first], images[second], mirrored)
 
     best: dict[tuple[int, int], Match] = {}
     answers = _each(what, confirm, likely, progress)
@@ -111,7 +113,7 @@ def _confirmed(
     return best
 
 
-def same_frame(first: Picture, second: Picture, mirrored: bool) -> Match | None:
+def same_frame(first: DescribedImage, second: DescribedImage, mirrored: bool) -> Match | None:
     """How `second` lies on `first`, mirrored or not; None unless both show one frame."""
     start = propose(first, second, mirrored)
     if start is None:
@@ -145,7 +147,7 @@ def _pair(store: CaseStore, one: Case, other: Case, match: Match) -> Pair:
 def _each(
     what: str, task: Callable[[Item], Result], items: Sequence[Item], progress: Progress
 ) -> list[Result]:
-    """`task` of every item, in order, on all cores: OpenCV and NumPy let go of Python's lock."""
+    """`task` of every item, in order, on all cores: OpenCV and NumPy release Python's lock."""
     results = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for result in pool.map(task, items):

@@ -1,4 +1,4 @@
-"""Which splits does a file describe? Ours, a user's, or BUS-BRA's official folds.
+"""Readers of the splits in a file: ours, a user's, or BUS-BRA's official folds.
 
 Every reader turns a table into named splits, each a mapping from case id to part, where part
 "test" is what is held out.
@@ -73,7 +73,7 @@ def _held_out(ids: pd.Series[str], held_out: pd.Series[bool]) -> dict[str, str]:
     }
 
 
-# The columns that tell a kind of file, the one with the case id first, and its reader.
+# The columns that mark a kind of file, the one with the case id first, and its reader.
 READERS: tuple[tuple[tuple[str, ...], Callable[[pd.DataFrame], Splits]], ...] = (
     (("case_id", "part"), _parts),
     (("ID", "kFold"), _official_folds),

@@ -1,4 +1,4 @@
-"""How does one picture lie on another, and do they then show the same?
+"""Registration of two images: the transform between them, and how alike they then are.
 
 Matched points propose a transform (RANSAC over pairs of matches, Fischler and Bolles 1981,
 doi:10.1145/358669.358692): a scale and a shift along each axis, which is all that resizing,
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.audit.features import SIDE, Picture
+from harness.audit.features import SIDE, DescribedImage
 from harness.audit.likeness import WIDE, Field, Likeness, Plane, compare, summarise
 
 Points = NDArray[np.float64]  # (n, 2): x, y
@@ -21,8 +21,8 @@ Points = NDArray[np.float64]  # (n, 2): x, y
 MATCHES = 100  # the best mutual matches, which are looked at
 TRIALS = 300
 TOLERANCE = 2.5  # pixels of the square within which a match obeys a transform
-SCALES = (0.55, 1.8)  # what two crops and a change of aspect can make of a picture
-APART = 15  # pixels between two matches, along both axes, to tell a scale from them
+SCALES = (0.55, 1.8)  # what two crops and a change of aspect can make of an image
+APART = 15  # pixels between two matches, along both axes, to compute a scale from them
 INLIERS = 8  # fewer matches than this obey some transform by chance
 ROUNDS = 4  # of refinement: each at least halves what is left
 
@@ -58,7 +58,7 @@ def _to_square(shape: tuple[int, int]) -> NDArray[np.float64]:
     return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])
 
 
-def propose(first: Picture, second: Picture, mirrored: bool) -> Alignment | None:
+def propose(first: DescribedImage, second: DescribedImage, mirrored: bool) -> Alignment | None:
     """The transform that most matched points agree on, or None where too few agree."""
     source, target = _matches(first.mirrored() if mirrored else first, second)
     if len(source) < INLIERS:
@@ -72,7 +72,7 @@ def propose(first: Picture, second: Picture, mirrored: bool) -> Alignment | None
     return Alignment(scale, shift, mirrored) if agreed.sum() >= INLIERS else None
 
 
-def _matches(first: Picture, second: Picture) -> tuple[Points, Points]:
+def _matches(first: DescribedImage, second: DescribedImage) -> tuple[Points, Points]:
     """Points that are each other's nearest by descriptor, the most similar first."""
     if not len(first.points) or not len(second.points):
         return np.zeros((0, 2)), np.zeros((0, 2))
@@ -107,8 +107,10 @@ def _lines(x: Points, y: Points) -> tuple[NDArray[np.float64], NDArray[np.float6
     return slope, y.mean(axis=0) - slope * x.mean(axis=0)
 
 
-def align(first: Picture, second: Picture, start: Alignment) -> tuple[Alignment, Likeness]:
-    """Refine a transform on the pixels; and how alike the two pictures then are."""
+def align(
+    first: DescribedImage, second: DescribedImage, start: Alignment
+) -> tuple[Alignment, Likeness]:
+    """Refine a transform on the pixels; and how alike the two images then are."""
     source = (first.mirrored() if start.mirrored else first).square.astype(np.float32)
     alignment, field = start, compare(source, _laid(second, start))
     for _ in range(ROUNDS):
@@ -127,7 +129,7 @@ def overlap(alignment: Alignment) -> tuple[NDArray[np.float64], NDArray[np.float
     return seen, np.minimum(seen * alignment.scale, 1)
 
 
-def _laid(second: Picture, alignment: Alignment) -> Plane:
+def _laid(second: DescribedImage, alignment: Alignment) -> Plane:
     """The second square laid on the first (mirrored, where it is); -1 where it shows nothing."""
     (across, down), (right, below) = alignment.scale, alignment.shift
     matrix = np.array([[across, 0, right], [0, down, below]])

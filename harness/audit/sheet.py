@@ -1,7 +1,7 @@
-"""Would a person agree? The pairs that an audit found, as pictures in one HTML page.
+"""The pairs that an audit found, as images in one HTML page, for a person to judge.
 
-The page holds everything it shows. It holds pixels and masks of the dataset, test cases included:
-it is for the organiser alone.
+The page needs no other file. It contains pixels and masks of the dataset, test cases included: it
+is for the organiser alone.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from harness.audit.near import same_frame
 from harness.audit.report import AuditReport, Pair
 from harness.store import Case, CaseStore
 
-HEIGHT = 240  # of the pictures shown, in pixels
+HEIGHT = 240  # of the images shown, in pixels
 MOST = 500  # pairs on one page
 OUTLINE = (0, 215, 255)  # BGR
-ALIKE = 128  # grey of the last picture where both agree
+ALIKE = 128  # grey of the last image where both agree
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Row:
     pair: Pair
     first: Case
     second: Case
-    pictures: tuple[str, ...]  # data URIs: first, second, second laid on first, second - first
+    images: tuple[str, ...]  # data URIs: first, second, second laid on first, second - first
 
 
 def sheet(store: CaseStore, report: AuditReport) -> bytes:
@@ -56,13 +56,13 @@ def _row(store: CaseStore, pair: Pair, first: Case, second: Case) -> Row:
     onto = _onto(one, other)
     laid = laid_on(other, onto, one.shape)
     seen = laid_on(np.full(other.shape, 255, np.uint8), onto, one.shape) > 127
-    pictures = (
+    images = (
         _outlined(one, store.mask(pair.first)),
         _outlined(other, store.mask(pair.second)),
         cv2.cvtColor(laid, cv2.COLOR_GRAY2BGR),
         cv2.cvtColor(_difference(one, laid, seen), cv2.COLOR_GRAY2BGR),
     )
-    return Row(pair, first, second, tuple(_uri(picture.astype(np.uint8)) for picture in pictures))
+    return Row(pair, first, second, tuple(_uri(image.astype(np.uint8)) for image in images))
 
 
 def _onto(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -96,8 +96,8 @@ def _difference(
     return np.asarray(np.clip(ALIKE + off, 0, 255), dtype=np.uint8)
 
 
-def _uri(picture: NDArray[np.uint8]) -> str:
-    width = max(1, round(picture.shape[1] * HEIGHT / picture.shape[0]))
-    small = cv2.resize(picture, (width, HEIGHT), interpolation=cv2.INTER_AREA)
+def _uri(image: NDArray[np.uint8]) -> str:
+    width = max(1, round(image.shape[1] * HEIGHT / image.shape[0]))
+    small = cv2.resize(image, (width, HEIGHT), interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, 85))
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

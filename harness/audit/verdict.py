@@ -1,4 +1,4 @@
-"""Does a split leak? How many test cases have a twin, or their patient, in training."""
+"""The verdict on a split: how many test cases have a twin, or their patient, in training."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Verdict(Contract):
     leaking: int  # of those, how many are paired with a case that is not held out
     share: float  # leaking / test; 0 where nothing is held out
     by_kind: dict[Kind, int]  # leaking cases by why; one case may count under several
-    groups: int  # groups that stand on both sides
+    groups: int  # groups that are on both sides
     pairs: tuple[Pair, ...]  # the pairs with one case on each side
 
 
 def judge(report: AuditReport, part_of: Mapping[str, str]) -> Verdict:
-    """Hold a split against an audit.
+    """Compare a split with an audit.
 
     Args:
         part_of: case id -> part. Part "test" is held out; every other part counts as training,
-            since validation cases steer it too. Cases without a part stand on neither side.
+            since validation cases steer it too. Cases without a part are on neither side.
     """
     held_out = {case_id for case_id, part in part_of.items() if part == TEST}
     training = part_of.keys() - held_out

@@ -19,6 +19,7 @@ from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError
 from evaluator.files import disk_errors, write_atomically
 from evaluator.progress import Progress
+from harness.challenge import require_track
 from harness.execution.inputs import Input
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.sandbox.stage import StageName
@@ -51,6 +52,11 @@ class TrainFold:
     environment: ExecutionEnvironment  # its keys sign that it was trained here
     gpu: bool = False
     kind = "train"
+
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = self.facts.stated_track
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @property
     def label(self) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Name
+from evaluator.documents.scores import Ranked
 from evaluator.documents.submission import InputSpec
 from harness.ledger.report import Report
 from harness.ranking import METRICS
@@ -37,7 +38,7 @@ class Seed(Contract):
     """The published numbers."""
 
     networks: dict[str, SeedNetwork]
-    tracks: dict[str, dict[Literal["dice", "iou", "hd95"], tuple[float, str]]]
+    tracks: dict[str, dict[Ranked, tuple[float, str]]]
 
 
 class Line(Contract):

@@ -1,5 +1,5 @@
-"""The command line: one thin verb a function, grouped by the room it opens."""
+"""The command line: one thin verb a function; `app` is the whole of it."""
 
-from harness.cli.app import app, main
+from harness.cli.main import app, main
 
 __all__ = ["app", "main"]

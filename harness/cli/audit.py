@@ -1,4 +1,4 @@
-"""`busbench audit`: what belongs together in a store, and whether a split tears it apart."""
+"""`busbench audit`: the cases of a store that belong together, and the splits that part them."""
 
 from __future__ import annotations
 
@@ -8,35 +8,45 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from evaluator.documents.base import write
+from evaluator.documents.base import read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
-from harness.audit import AuditReport, Pair, Verdict, audit, judge, read_splits, sheet
+from harness.audit import AuditReport, Pair, Verdict, audit, judge
 from harness.cli.app import app, out, print_json
+from harness.cli.options import StoreArgument
 from harness.cli.progress import bars
+from harness.folders import require_same
 from harness.splits import draw, subjects_of
 from harness.splits.lock import Policy
 from harness.store import CaseStore
 
+REPORT = "audit.json"
+
 
 @app.command("audit")
 def audit_verb(
-    store: Annotated[Path, typer.Argument(help="A case store that prepare wrote.")],
-    split: Annotated[Path | None, typer.Option(help="A split to judge, as CSV.")] = None,
+    store: StoreArgument,
+    split: Annotated[
+        Path | None, typer.Option(help="A split to judge, as CSV.", exists=True, dir_okay=False)
+    ] = None,
     policy: Annotated[
         Policy | None, typer.Option(help="Judge the split that freeze would draw by this rule.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of that draw.", min=0)] = 42,
-    to: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the report.", file_okay=False)
+    ] = None,
     near: Annotated[bool, typer.Option(help="Look for near-duplicates too.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Find the cases that can't stand on two sides of a split.
+    """Find the cases that belong on one side of a split.
 
     Example: busbench audit stores/busbra --split BUSBRA/5-fold-cv.csv --out audits/busbra
     Example: busbench audit stores/busbra --policy image
     """
     opened = CaseStore.open(store)
+    if to:
+        _require_same_audit(to, opened, near)
     splits = known_splits(split, opened) if split else {}
     with bars() as progress:
         report = audit(opened, near=near, progress=progress)
@@ -45,8 +55,10 @@ def audit_verb(
         splits[f"policy {policy}, seed {seed}"] = {name: at.part for name, at in places.items()}
     verdicts = {name: judge(report, part_of) for name, part_of in splits.items()}
     if to:
+        from harness.audit.sheet import sheet  # noqa: PLC0415  takes a second to import
+
         write_atomically(to / "pairs.html", sheet(opened, report))
-        write(report, to / "audit.json")  # last: where it is, the page is
+        write(report, to / REPORT)  # last: where it is, the page is
     if json:
         judged = {name: verdict.document() for name, verdict in verdicts.items()}
         print_json({**report.document(), "verdicts": judged})
@@ -54,13 +66,23 @@ def audit_verb(
         show(report, verdicts)
 
 
+def _require_same_audit(folder: Path, store: CaseStore, near: bool) -> None:
+    if (folder / REPORT).is_file():
+        remedy = "Name another folder with --out."
+        before = read(AuditReport, folder / REPORT, Code.OUTPUT_EXISTS, remedy)
+        other_store = before.store_digest != store.info.digest
+        require_same(folder, {"store": other_store, "--near": before.near != near})
+
+
 def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
     """The splits in a file, once it is sure that they are of this store."""
+    from harness.audit.parts import read_splits  # noqa: PLC0415  takes a second to import
+
     splits = read_splits(path)
     known = {case.case_id for case in store.cases}
     unknown = sorted({case_id for part_of in splits.values() for case_id in part_of} - known)
     if unknown:
-        message = f"{path} names {unknown[0]}, which {store.path} does not hold"
+        message = f"{path} names {unknown[0]}, which is not in {store.path}"
         more = f", and {len(unknown) - 1} more." if unknown[1:] else "."
         raise BusbenchError(
             Code.SPLIT_INVALID, message + more, "Name the split of this very store."
@@ -68,13 +90,13 @@ def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
     return splits
 
 
-SHOWN = 10  # lines of each sort; the report written to --out holds them all
+SHOWN = 10  # lines of each sort; the report written to --out has them all
 
 
 def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
     """Print a report for people: the first pairs and groups, counts, the verdicts on splits."""
     # pairs of a patient are many, and the groups show them
-    lines([f"pair: {told(pair)}" for pair in report.pairs if pair.kind != "same-patient"])
+    lines([f"pair: {described(pair)}" for pair in report.pairs if pair.kind != "same-patient"])
     lines([f"group: {' '.join(group)}" for group in report.groups])
     grouped = sum(map(len, report.groups))
     out.print(
@@ -91,7 +113,7 @@ def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
         out.print(judged)
 
 
-def told(pair: Pair) -> str:
+def described(pair: Pair) -> str:
     """A pair in one line: who, what kind, how similar, how transformed, what contradicts itself."""
     parts = (f"{pair.first} {pair.second} {pair.kind}", f"{pair.similarity:.3f}", pair.transform)
     conflict = f"; conflict: {pair.conflict}" if pair.conflict else ""
@@ -103,4 +125,4 @@ def lines(texts: list[str]) -> None:
     for text in texts[:SHOWN]:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
     if texts[SHOWN:]:
-        out.print(f"... and {len(texts) - SHOWN} more: all stand in the report, see --out.")
+        out.print(f"... and {len(texts) - SHOWN} more: the report has them all, see --out.")

@@ -25,6 +25,7 @@ from harness.cli.options import (
     InputsOption,
     JsonOption,
     KeysOption,
+    LedgerOption,
     RunnerName,
     RunnerOption,
 )
@@ -45,12 +46,14 @@ def benchmark(
         str, typer.Option(help="Folders with both bundles, or TRACK=FOLDER, with commas between.")
     ],
     keys: KeysOption,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where all of it is kept; private.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Where all of it is kept; private.", file_okay=False)
+    ],
     recipe: Annotated[
         list[str] | None,
         typer.Option(help="NETWORK=FILE or NETWORK.yaml, instead of the packaged recipe."),
     ] = None,
-    ledger: Annotated[Path | None, typer.Option(help="Append each result to it, once.")] = None,
+    ledger: LedgerOption = None,
     device: Annotated[Device, typer.Option(help="What training runs on.")] = Device.CPU,
     infer_device: Annotated[
         InferDevice, typer.Option(help="What inference runs on.")
@@ -103,7 +106,7 @@ def _words(text: str, option: str) -> tuple[str, ...]:
 
 def _open_track(word: str) -> Bundles:
     name, equals, folder = word.rpartition("=")
-    bundles = Bundles.open(Path(folder))
+    bundles = Bundles.open(_existing(folder, "--tracks"))
     if equals and bundles.sealed.track != name:
         message = f"{folder} is for track {bundles.sealed.track}, not {name}."
         raise BusbenchError(Code.USAGE, message, "Name the bundles of that track.")
@@ -112,7 +115,15 @@ def _open_track(word: str) -> Bundles:
 
 def _recipe(word: str) -> tuple[str, Path]:
     name, equals, file = word.partition("=")
-    return (name, Path(file)) if equals else (Path(word).stem, Path(word))
+    path = _existing(file if equals else word, "--recipe")
+    return (name if equals else path.stem), path
+
+
+def _existing(name: str, option: str) -> Path:
+    if not Path(name).exists():
+        message = f"{option} {name} does not exist."
+        raise BusbenchError(Code.USAGE, message, "See `busbench benchmark --help`.")
+    return Path(name)
 
 
 def _run(

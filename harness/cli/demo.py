@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evaluator.errors import BusbenchError, Code
-from harness.challenge import Challenge, load_challenge
+from harness.challenge import load_challenge
 from harness.cli.app import app, err, out
 from harness.cli.options import ChallengeOption, RunnerName
 from harness.cli.progress import bars
@@ -17,14 +17,19 @@ from harness.demo import DemoSettings, run_demo
 from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
 from harness.ranking import make_board
-from harness.sandbox import DockerRunner
+from harness.sandbox.docker_runner import connect
 
 
 @app.command()
 def demo(
     dataset: Annotated[str, typer.Option(help="A dataset's name; needs --raw.")] = "phantom",
-    raw: Annotated[Path | None, typer.Option(help="The dataset's folder as downloaded.")] = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("demo"),
+    raw: Annotated[
+        Path | None,
+        typer.Option(help="The dataset's folder as downloaded.", exists=True, file_okay=False),
+    ] = None,
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Where everything goes.", file_okay=False)
+    ] = Path("demo"),
     runner: Annotated[
         RunnerName | None,
         typer.Option(help="Default: docker where an engine answers, else process."),
@@ -40,7 +45,7 @@ def demo(
     if dataset != "phantom" and raw is None:
         raise BusbenchError(Code.USAGE, f"--dataset {dataset} needs --raw.", "Name its folder.")
     settings = load_challenge(challenge)
-    chosen = runner or _available(settings)
+    chosen = runner or _available()
     environment = ExecutionEnvironment(chosen.value, settings)
     with bars() as progress:
         result = run_demo(DemoSettings(dataset, raw), out_dir, environment, progress, _tell)
@@ -54,9 +59,9 @@ def _tell(step: str, line: str) -> None:
     err.print(f"[green]✓[/] {step:<9} {line}", highlight=False, soft_wrap=True)
 
 
-def _available(settings: Challenge) -> RunnerName:
+def _available() -> RunnerName:
     try:
-        DockerRunner(settings)
+        connect()
     except BusbenchError as error:
         err.print(f"{error.message} Running without isolation (--runner process).")
         return RunnerName.PROCESS

@@ -1,4 +1,4 @@
-"""`busbench doctor` and `busbench errors`: what is wrong here, and what do the codes mean?"""
+"""`busbench doctor` and `busbench errors`: checks of this machine, and the table of error codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def doctor(
     ] = False,
     keys: OptionalKeys = None,
     out_dir: Annotated[
-        Path, typer.Option("--out", help="Where runs are kept; its disk is looked at.")
+        Path,
+        typer.Option("--out", help="Where runs are kept; its disk is looked at.", file_okay=False),
     ] = Path(),
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
@@ -47,7 +48,7 @@ def doctor(
         with bars() as progress:
             tried = probe(DockerRunner(settings, progress), settings, progress)
         found = [
-            Finding(t.name, "ok" if t.held else "fail", t.detail, "" if t.held else _OPEN)
+            Finding(t.name, "ok" if t.withstood else "fail", t.detail, "" if t.withstood else _OPEN)
             for t in tried
         ]
         what = {t.name: t.what for t in tried}
@@ -77,7 +78,7 @@ def _print_sandbox(found: list[Finding], what: dict[str, str]) -> None:
     for name in ("", "attempt", "what was tried", "what came of it"):
         table.add_column(name)
     for f in found:
-        word = "held" if f.level == "ok" else "OPEN"
+        word = "prevented" if f.level == "ok" else "OPEN"
         table.add_row(f"[{STYLES[f.level]}]{word}[/]", f.name, what[f.name], f.says)
     out.print(table)
     open_ones = [f.name for f in found if f.level == "fail"]

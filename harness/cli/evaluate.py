@@ -17,10 +17,12 @@ from harness.cli.options import (
     InferDevice,
     InputsOption,
     JsonOption,
+    LedgerOption,
     OptionalKeys,
     Part,
     RunnerName,
     RunnerOption,
+    SubmissionArgument,
     make_runner,
     read_batch_size,
 )
@@ -40,10 +42,12 @@ from harness.sealing.keys import Keys
 
 @app.command()
 def check(
-    submission: Annotated[Path, typer.Argument(help="The submission folder.")],
+    submission: SubmissionArgument,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
-    log: Annotated[Path | None, typer.Option(help="Write the gate's whole log here.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Write the gate's whole log here.", dir_okay=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell whether the evaluator would take a submission; labels are never touched.
@@ -60,20 +64,28 @@ def check(
 @app.command()
 def evaluate(
     submission: Annotated[
-        list[Path], typer.Argument(help="The submission's folder, or those of many.")
+        list[Path],
+        typer.Argument(
+            help="The submission's folder, or those of many.", exists=True, file_okay=False
+        ),
     ],
     bundle: Annotated[
-        Path, typer.Option(help="The folder with both bundles; for val, the training bundle.")
+        Path,
+        typer.Option(
+            help="The folder with both bundles; for val, the training bundle.",
+            exists=True,
+            file_okay=False,
+        ),
     ],
     keys: OptionalKeys = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where runs are kept; private.")] = Path(
-        "runs"
-    ),
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Where runs are kept; each is private.", file_okay=False)
+    ] = Path("runs"),
     part: Annotated[
         Part,
         typer.Option(help="test: the sealed test set; val: each fold's own validation cases."),
     ] = Part.TEST,
-    ledger: Annotated[Path | None, typer.Option(help="Append the result to this ledger.")] = None,
+    ledger: LedgerOption = None,
     device: InferDevice = InferDevice.CPU,
     batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
     backend: Backend = Backend.ONNXRUNTIME,

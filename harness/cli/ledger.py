@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from evaluator.errors import BusbenchError, Code
 from harness.cli.app import app, out, print_json
-from harness.cli.options import JsonOption, KeysOption
+from harness.cli.options import JsonOption, KeysOption, LedgerArgument
 from harness.ledger import (
     LedgerVerdict,
     Recorded,
@@ -27,12 +27,11 @@ from harness.sealing.keys import Keys
 
 verbs = typer.Typer(help="Look through a ledger, and retract results.", no_args_is_help=True)
 app.add_typer(verbs, name="ledger")
-LedgerPath = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger, ledger.jsonl.")]
 MIN_DIGITS = 8  # of a digest that is given short
 
 
 @verbs.command()
-def entries(ledger: LedgerPath, as_json: JsonOption = False) -> None:
+def entries(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     """List the entries of a ledger: when each was recorded, and its digest for `ledger retract`.
 
     Example: busbench ledger entries demo/ledger.jsonl
@@ -50,7 +49,7 @@ def entries(ledger: LedgerPath, as_json: JsonOption = False) -> None:
 
 @verbs.command()
 def retract(
-    ledger: LedgerPath,
+    ledger: LedgerArgument,
     entry: Annotated[
         str, typer.Argument(help="The report's number, or its digest's first digits.")
     ],

@@ -1,17 +1,23 @@
-"""Options that several verbs share, and the runner they choose."""
+"""Options that several verbs share, and the runner they choose.
+
+A path that is read is declared with `exists=True`: one that is not there is a misused command line,
+status 2, before anything is imported or begun.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from evaluator.errors import BusbenchError, Code
-from evaluator.progress import Progress
-from harness.challenge import Challenge
-from harness.sandbox import Runner, open_runner
+
+if TYPE_CHECKING:
+    from evaluator.progress import Progress
+    from harness.challenge import Challenge
+    from harness.sandbox import Runner
 
 
 class RunnerName(StrEnum):
@@ -55,15 +61,38 @@ RunnerOption = Annotated[
     typer.Option(help="docker isolates; process is for development, and the report says so."),
 ]
 ChallengeOption = Annotated[
-    Path | None, typer.Option(help="The organiser's declaration; default: ./challenge.yaml.")
+    Path | None,
+    typer.Option(
+        help="The organiser's declaration; default: ./challenge.yaml.", exists=True, dir_okay=False
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 OptionalKeys = Annotated[
     Path | None,
-    typer.Option("--keys", help="The organiser's folder that `busbench keys new` made."),
+    typer.Option(
+        "--keys",
+        help="The organiser's folder that `busbench keys new` made.",
+        exists=True,
+        file_okay=False,
+    ),
 ]
-KeysOption = Annotated[Path, typer.Option(help="The folder that `busbench keys new` made.")]
-
+KeysOption = Annotated[
+    Path,
+    typer.Option(help="The folder that `busbench keys new` made.", exists=True, file_okay=False),
+]
+LedgerArgument = Annotated[
+    Path,
+    typer.Argument(metavar="LEDGER", help="A ledger, ledger.jsonl.", exists=True, dir_okay=False),
+]
+LedgerOption = Annotated[
+    Path | None, typer.Option(help="Append each result to this ledger, once.", dir_okay=False)
+]
+SubmissionArgument = Annotated[
+    Path, typer.Argument(help="The submission folder.", exists=True, file_okay=False)
+]
+StoreArgument = Annotated[
+    Path, typer.Argument(help="A case store that prepare wrote.", exists=True, file_okay=False)
+]
 ClusterOption = Annotated[
     str | None,
     typer.Option(
@@ -96,4 +125,6 @@ def read_batch_size(text: str) -> int | Literal["auto"]:
 
 def make_runner(name: RunnerName, challenge: Challenge, progress: Progress) -> Runner:
     """The runner of that name; raises `engine-unavailable` where Docker is asked for and absent."""
+    from harness.sandbox import open_runner  # noqa: PLC0415  the engine's client takes its time
+
     return open_runner(name.value, challenge, progress)

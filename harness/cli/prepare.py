@@ -9,7 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from evaluator.errors import BusbenchError, Code
 from harness.cli.app import app, err, out, print_json
+from harness.cli.options import JsonOption
 from harness.cli.progress import bars
 from harness.datasets import ADAPTERS, phantom
 from harness.prepare import CasesRefusedError, PrepareResult, RefusedCase
@@ -22,27 +24,44 @@ NAMES = ", ".join(sorted(ADAPTERS))
 def prepare(
     *,
     dataset: Annotated[str, typer.Argument(help=f"One of {NAMES}, or an adapter's .py file.")],
-    raw: Annotated[Path, typer.Option(help="The release as unpacked.")],
-    store: Annotated[Path, typer.Option("--out", help="The store to write: a new folder.")],
+    raw: Annotated[Path, typer.Option(help="The release as unpacked.", file_okay=False)],
+    store: Annotated[
+        Path, typer.Option("--out", help="The store to write: a new folder.", file_okay=False)
+    ],
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse what would be repaired.")
     ] = False,
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="Leave refused cases out rather than fail.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: JsonOption = False,
     patients: Annotated[
-        int, typer.Option(min=1, help="Phantoms, where --raw is empty: how many.")
-    ] = 60,
-    seed: Annotated[int, typer.Option(help="Phantoms, where --raw is empty: the seed.")] = 42,
+        int | None,
+        typer.Option(
+            min=1,
+            show_default=str(phantom.PATIENTS),
+            help="Phantoms, where --raw is empty: of how many patients.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            show_default=str(phantom.SEED),
+            help="Phantoms, where --raw is empty: the random number generator's seed.",
+        ),
+    ] = None,
 ) -> None:
     """Turn a dataset as downloaded into a case store.
 
     Example: busbench prepare busbra --raw data/BUSBRA --out stores/busbra
     """
+    simulated = dataset == phantom.ADAPTER.name
+    if not simulated and not raw.is_dir():
+        message = f"--raw {raw} does not exist."
+        raise BusbenchError(Code.USAGE, message, "Name the folder of the release as unpacked.")
     try:
         with bars() as progress:
-            if dataset == phantom.ADAPTER.name and not (raw.is_dir() and any(raw.iterdir())):
+            if simulated:
                 phantom.generate(raw, patients, seed, progress)
             result = run(
                 dataset, raw, store, strict=strict, skip_refused=skip_refused, progress=progress
@@ -82,7 +101,7 @@ def _show(result: PrepareResult) -> None:
     source = f"Get it: {release.download}. Terms: {release.terms}. Cite: {release.paper}."
     out.print(source, markup=False, highlight=False)
     if result.resumed:
-        out.print("Nothing to do: the store holds these very files already.")
+        out.print("Nothing to do: the store was made of these very files already.")
 
 
 def _or_dash(value: int | None) -> str:

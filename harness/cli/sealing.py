@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
+from evaluator.documents.base import Name
 from evaluator.errors import BusbenchError, Code
+from harness.challenge import StatedTrack, load_challenge, require_track
 from harness.cli.app import app, out, print_json
-from harness.cli.options import JsonOption, KeysOption
+from harness.cli.options import (
+    ChallengeOption,
+    JsonOption,
+    KeysOption,
+    LedgerArgument,
+    StoreArgument,
+)
 from harness.cli.progress import bars
 from harness.ledger import rotate as rotate_ledger
 from harness.sealing.bundle import Recipients
@@ -24,7 +33,9 @@ app.add_typer(keys, name="keys")
 
 @keys.command()
 def new(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the keys shall lie.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to make.", file_okay=False)
+    ],
 ) -> None:
     """Make the three key pairs of a challenge: images, labels, reports.
 
@@ -38,9 +49,11 @@ def new(
 
 @keys.command()
 def rotate(
-    ledger: Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger to hand over.")],
+    ledger: LedgerArgument,
     keys: KeysOption,
-    to: Annotated[Path, typer.Option("--out", help="The folder for the new keys.")],
+    to: Annotated[
+        Path, typer.Option("--out", help="The folder for the new keys.", file_okay=False)
+    ],
 ) -> None:
     """Give a ledger a new signing key; what was sealed stays sealed to the same two keys.
 
@@ -53,43 +66,60 @@ def rotate(
     new = Keys.open(to) if to.exists() else old.renewed(to)
     if (new.images.recipient, new.labels.recipient) != (old.images.recipient, old.labels.recipient):
         remedy = "Name a new folder with --out, or the one that a stopped rotation began."
-        raise BusbenchError(
-            Code.OUTPUT_EXISTS, f"{to} holds the keys of another challenge.", remedy
-        )
+        raise BusbenchError(Code.OUTPUT_EXISTS, f"{to} has the keys of another challenge.", remedy)
     appended = rotate_ledger(ledger, old, new)
-    told = "Entry" if appended.new else "Already done: entry"
-    out.print(f"{told} {appended.entry.number} hands {ledger} over", soft_wrap=True)
+    entry = "Entry" if appended.new else "Already done: entry"
+    out.print(f"{entry} {appended.entry.number} hands {ledger} over", soft_wrap=True)
     out.print(f"Reports are now signed by {new.report.keyid}", highlight=False, soft_wrap=True)
     out.print(f"Publish {to / 'report.pub'}, and use --keys {to} from now on.", soft_wrap=True)
 
 
 @app.command()
 def seal(
-    store: Annotated[Path, typer.Argument(help="The case store.")],
-    split: Annotated[Path, typer.Option(help="The folder of the frozen split.")],
+    store: StoreArgument,
+    split: Annotated[
+        Path, typer.Option(help="The folder of the frozen split.", exists=True, file_okay=False)
+    ],
     keys: KeysOption,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.", file_okay=False)],
+    track: Annotated[
+        str | None, typer.Option(help="The track of challenge.yaml; default: the dataset's name.")
+    ] = None,
     private_labels: Annotated[
-        bool, typer.Option("--private-labels", help="The test labels were never published.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--private-labels/--public-labels",
+            help="Whether the test labels were never published; default: as the track declares.",
+        ),
+    ] = None,
     consistency: Annotated[
         bool, typer.Option(help="Run submissions on secretly transformed test images, too.")
     ] = True,
+    challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the public training bundle and the sealed test bundle of a frozen split.
 
+    Where challenge.yaml declares tracks, the split has to be what it declares of this one.
+
     Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
     """
-    opened = Keys.open(keys)
-    recipients = Recipients(opened.images.recipient, opened.labels.recipient)
+    declared, frozen, opened = load_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
+    name = _track_name(track or frozen.lock.dataset)
+    labels: Literal["public", "private"] = "private" if private_labels else "public"
+    if private_labels is None and name in declared.tracks:
+        labels = declared.tracks[name].labels
+    lock = frozen.lock
+    stated = StatedTrack(name, lock.dataset, lock.version, lock.folds, labels=labels)
+    require_track(declared, stated, split)
     with bars() as progress:
         bundles = seal_split(
             CaseStore.open(store),
-            FrozenSplit.open(split),
-            recipients,
+            frozen,
+            Recipients(opened.images.recipient, opened.labels.recipient),
             out_dir,
-            labels="private" if private_labels else "public",
+            track=name,
+            labels=labels,
             consistency=consistency,
             progress=progress,
         )
@@ -100,3 +130,12 @@ def seal(
     out.print(f"training bundle  {out_dir / 'training'}  {bundles.training.cases} cases, public")
     out.print(f"sealed bundle    {out_dir / 'sealed'}  {bundles.sealed.cases} cases, two keys")
     return None
+
+
+def _track_name(text: str) -> Name:
+    try:
+        return TypeAdapter(Name).validate_python(text)
+    except ValidationError as error:
+        message = f"--track {text!a} is no name for a track."
+        remedy = "Use small letters, digits, points, hyphens and underscores."
+        raise BusbenchError(Code.USAGE, message, remedy) from error

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from rich.table import Table
 
 from evaluator.documents.inference import CountedModel, GateVerdict
-from evaluator.documents.scores import MetricSummary, Ranked, Scores
-from evaluator.scoring.groups import CLASSES
+from evaluator.documents.scores import RANKED, MetricSummary, Scores
+from evaluator.scoring.groups import CLASSES, SIZES
 from harness.cli.app import out
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
-
-RANKED = get_args(Ranked)  # the report has them all
 
 
 def number(summary: MetricSummary) -> str:
@@ -39,8 +35,8 @@ def _cells(model: CountedModel) -> tuple[str, ...]:
 
 
 def _rank(group: str) -> tuple[int, str]:
-    """Where a group stands: all, lesions and normals, classes, sizes, then scanners."""
-    first = (*CLASSES, "Q1", "Q2", "Q3", "Q4")
+    """The place of a group: all, lesions and normals, classes, sizes, then scanners."""
+    first = (*CLASSES, *SIZES)
     return (first.index(group), "") if group in first else (len(first), group)
 
 
@@ -61,9 +57,7 @@ def print_validation(result: Validation) -> None:
         f"{made.method} by {made.team} on {made.track}, validation folds {folds}", result.scores
     )
     if result.one_for_all:
-        out.print(
-            "One model stands for all folds: it may have trained on every one of these cases."
-        )
+        out.print("One model serves all folds: it may have trained on every one of these cases.")
     else:
         out.print("Each fold's model, on the cases that it did not train on.")
     out.print(f"scores and logs  {result.folder}")
@@ -73,8 +67,8 @@ def _print_scores(title: str, scores: Scores) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("group")
     table.add_column("cases", justify="right")
-    for name in RANKED:
-        table.add_column(f"{name} {scores.units[name]}".strip(), justify="right")
+    for metric in RANKED:
+        table.add_column(f"{metric} {scores.units[metric]}".strip(), justify="right")
     gaps = any(group.consistency for group in scores.groups.values())
     if gaps:
         table.add_column("dice gap", justify="right")

@@ -12,6 +12,7 @@ from evaluator.documents.base import read, write
 from evaluator.errors import Code
 from harness.audit import audit
 from harness.cli.app import app, out, print_json
+from harness.cli.options import JsonOption, StoreArgument
 from harness.cli.progress import bars
 from harness.splits import (
     FrozenSplit,
@@ -29,18 +30,20 @@ from harness.store import CaseStore
 
 verbs = typer.Typer(help="Check frozen splits, and open their commitments.", no_args_is_help=True)
 app.add_typer(verbs, name="splits")
-StorePath = Annotated[Path, typer.Argument(help="A case store that prepare wrote.")]
-SplitPath = Annotated[Path, typer.Argument(help="The folder of a frozen split.")]
-SecretPath = Annotated[
-    Path | None, typer.Option(help="The organiser's secret; by default the split's name + .secret.")
+SplitPath = Annotated[
+    Path, typer.Argument(help="The folder of a frozen split.", exists=True, file_okay=False)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SECRET_HELP = "The organiser's secret; by default the split's name + .secret."
+SecretPath = Annotated[Path | None, typer.Option(help=SECRET_HELP, exists=True, dir_okay=False)]
 
 
 @app.command("freeze")
 def freeze_verb(
-    store: StorePath,
-    to: Annotated[Path, typer.Option("--out", help="Folder for the split: its name is final.")],
+    store: StoreArgument,
+    to: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for the split: its name is final.", file_okay=False),
+    ],
     policy: Annotated[Policy, typer.Option(help="What stays whole: patients, or nothing.")] = (
         "patient"
     ),
@@ -48,8 +51,8 @@ def freeze_verb(
     folds: Annotated[int, typer.Option(help="Folds of the training part.")] = 5,
     seed: Annotated[int, typer.Option(help="The draw is a function of it.")] = 42,
     version: Annotated[str | None, typer.Option(help="By default the folder's name.")] = None,
-    secret: SecretPath = None,
-    json: Json = False,
+    secret: Annotated[Path | None, typer.Option(help=SECRET_HELP, dir_okay=False)] = None,
+    json: JsonOption = False,
 ) -> None:
     """Audit a store and draw its test part and folds, once and for all.
 
@@ -77,10 +80,15 @@ def freeze_verb(
 @verbs.command("verify")
 def verify_verb(
     split: SplitPath,
-    store: Annotated[Path | None, typer.Option(help="The store to hold it against.")] = None,
-    reveal: Annotated[Path | None, typer.Option(help="A reveal document to check.")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="The store to compare it with.", exists=True, file_okay=False),
+    ] = None,
+    reveal: Annotated[
+        Path | None, typer.Option(help="A reveal document to check.", exists=True, dir_okay=False)
+    ] = None,
     secret: SecretPath = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Name whatever differs from what was frozen; exit status 20 where something does.
 
@@ -98,8 +106,8 @@ def verify_verb(
     if json:
         print_json({"split": str(split), "holds": not differences, "differences": differences})
     else:
-        told = differences or [f"{split} holds", _leak(FrozenSplit.open(split).lock)]
-        for line in told:
+        report = differences or [f"{split} is unchanged", _leak(FrozenSplit.open(split).lock)]
+        for line in report:
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if differences:
         raise typer.Exit(20)
@@ -108,8 +116,10 @@ def verify_verb(
 @verbs.command("reveal")
 def reveal_verb(
     split: SplitPath,
-    store: Annotated[Path, typer.Option(help="The store that it was frozen from.")],
-    to: Annotated[Path, typer.Option("--out", help="The document to write.")],
+    store: Annotated[
+        Path, typer.Option(help="The store that it was frozen from.", exists=True, file_okay=False)
+    ],
+    to: Annotated[Path, typer.Option("--out", help="The document to write.", dir_okay=False)],
     secret: SecretPath = None,
 ) -> None:
     """Open the commitments to the test labels, when the challenge is over.
@@ -145,7 +155,7 @@ def show(split: FrozenSplit, state: str) -> None:
 
 def _leak(lock: SplitLock) -> str:
     test = sum(lock.counts["test"].values())
-    told = f"{lock.audit.leaking} of {test} test cases ({lock.audit.share:.1%})"
+    leaking = f"{lock.audit.leaking} of {test} test cases ({lock.audit.share:.1%})"
     if lock.leaks:
-        return f"It leaks: {told} have their patient or a twin in training."
-    return f"It does not leak: {told} have their patient or a twin in training."
+        return f"It leaks: {leaking} have their patient or a twin in training."
+    return f"It does not leak: {leaking} have their patient or a twin in training."

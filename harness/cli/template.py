@@ -16,7 +16,7 @@ from harness.template import Kind, new_submission
 
 @app.command(name="new-submission")
 def new_submission_verb(
-    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to make.", file_okay=False)],
     kind: Annotated[Kind, typer.Option("--like", help="What your method is like.")] = Kind.PYTORCH,
     team: Annotated[str, typer.Option(help="The team on the board.")] = "My team",
     method: Annotated[
@@ -33,7 +33,7 @@ def new_submission_verb(
             TypeAdapter(Title).validate_python(title)
         except ValidationError as error:
             remedy = "Use 1 to 100 printable characters."
-            message = f"The {name} {title[:40]!r} cannot stand on a board."
+            message = f"The {name} {title[:40]!r} cannot be shown on a board."
             raise BusbenchError(Code.USAGE, message, remedy) from error
     for path in new_submission(folder, kind, **titles):
         out.print(f"{folder / path}", markup=False, highlight=False, soft_wrap=True)

@@ -61,11 +61,20 @@ def train(
         ),
     ],
     bundle: Annotated[
-        list[Path], typer.Option(help="The public training bundle; again for another track.")
+        list[Path],
+        typer.Option(
+            help="The public training bundle; again for another track.",
+            exists=True,
+            file_okay=False,
+        ),
     ],
     out_dir: Annotated[
         Path,
-        typer.Option("--out", help="Where the submission goes; of many, OUT/TRACK/NAME each."),
+        typer.Option(
+            "--out",
+            help="Where the submission goes; of many, OUT/TRACK/NAME each.",
+            file_okay=False,
+        ),
     ],
     track: Annotated[
         str | None, typer.Option(help="Demand that the bundle is of this one.")

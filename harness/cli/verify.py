@@ -14,6 +14,7 @@ from harness.cli.app import app, out, print_json
 from harness.cli.options import (
     ChallengeOption,
     JsonOption,
+    OptionalKeys,
     RunnerName,
     RunnerOption,
     make_runner,
@@ -30,35 +31,66 @@ from harness.splits import Reveal
 from harness.store import CaseStore
 
 Key = Annotated[
-    Path | None, typer.Option(help="A public key that must have signed it, report.pub.")
+    Path | None,
+    typer.Option(
+        help="A public key that must have signed it, report.pub.", exists=True, dir_okay=False
+    ),
 ]
 Paths = list[Path] | None
 
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="LEDGER|REPORT", help="What to verify.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LEDGER|REPORT", help="What to verify.", exists=True, dir_okay=False
+        ),
+    ],
     key: Key = None,
     holds: Annotated[
         str | None, typer.Option(help="Digest of an entry that must be there, from earlier.")
     ] = None,
     splits: Annotated[
-        Path | None, typer.Option(help="Frozen splits that the reports must be scored on.")
+        Path | None,
+        typer.Option(
+            help="Frozen splits that the reports must be scored on.", exists=True, file_okay=False
+        ),
     ] = None,
     store: Annotated[
-        Paths, typer.Option(help="Case store to open the splits' commitments with, and --secret.")
+        Paths,
+        typer.Option(
+            help="Case store to open the splits' commitments with, and --secret.",
+            exists=True,
+            file_okay=False,
+        ),
     ] = None,
     secret: Annotated[
-        Path | None, typer.Option(help="The organiser's secret; default: beside each split.")
+        Path | None,
+        typer.Option(
+            help="The organiser's secret; default: beside each split.", exists=True, dir_okay=False
+        ),
     ] = None,
     reveal: Annotated[
-        Paths, typer.Option(help="Reveal document that opens commitments instead.")
+        Paths,
+        typer.Option(
+            help="Reveal document that opens commitments instead.", exists=True, dir_okay=False
+        ),
     ] = None,
     rescore_runs: Annotated[
-        Path | None, typer.Option("--rescore", metavar="RUNS", help="Score kept predictions again.")
+        Path | None,
+        typer.Option(
+            "--rescore",
+            metavar="RUNS",
+            help="Score kept predictions again.",
+            exists=True,
+            file_okay=False,
+        ),
     ] = None,
-    bundle: Annotated[Paths, typer.Option(help="Sealed bundles for --rescore.")] = None,
-    keys: Annotated[Path | None, typer.Option(help="The key folder for --rescore.")] = None,
+    bundle: Annotated[
+        Paths, typer.Option(help="Sealed bundles for --rescore.", exists=True, file_okay=False)
+    ] = None,
+    keys: OptionalKeys = None,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     json: JsonOption = False,

@@ -1,8 +1,8 @@
-"""What is a dataset to us? The one protocol that every adapter speaks.
+"""The protocol of dataset adapters: what each of them provides.
 
 An adapter is one file. It knows the layout of one release, as downloaded, and nothing about
 pixels: it lists raw cases, in sorted order, and what the release claims about them. Decoding,
-repairing and refusing are the same for all datasets and stand in `decode.py` and `repair.py`.
+repairing and refusing are the same for all datasets and are in `decode.py` and `repair.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Release:
 
     classes: Mapping[Label, int]  # images a class; empty where nothing is stated
     patients: int | None
-    paper: str  # DOI of the paper to cite, or what stands in its place
+    paper: str  # DOI of the paper to cite, or what replaces it
     download: str  # where to get it, as DOI or page
     terms: str
 
@@ -50,7 +50,7 @@ class RawCase:
     stated_size: tuple[int, int] | None = None  # (height, width) claimed by the metadata
     stated_box: tuple[int, int, int, int] | None = None  # lesion (x, y, width, height), claimed
     mask_optional: bool = False  # a normal case may come without a mask file
-    mask_colours: Mapping[Label, RGB] = field(default_factory=dict)  # where colour tells class
+    mask_colours: Mapping[Label, RGB] = field(default_factory=dict)  # where colour means class
     repairs: tuple[str, ...] = ()  # what the adapter repaired in the metadata
 
 

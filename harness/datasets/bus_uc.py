@@ -1,7 +1,7 @@
-"""How is BUS-UC laid out? `Benign/images/001.png` with `Benign/masks/001.png`, `Malignant` alike.
+"""BUS-UC: `Benign/images/001.png` with `Benign/masks/001.png`, and `Malignant` alike.
 
 Both classes use the same names, so that the folder is part of a case's name, and a case id is a
-hash of both and the image. `All` holds the same images once more and is not read.
+hash of both and the image. `All` has the same images once more and is not read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDERS: dict[str, Label] = {"Benign": "benign", "Malignant": "malignant"}
 
 
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
-    """The cases of the folder at or below `raw` that holds both classes, by case id."""
+    """The cases of the folder at or below `raw` that contains both classes, by case id."""
     root = find_root(raw, tuple(FOLDERS), "BUS-UC")
     cases = list[RawCase]()
     for folder, label in FOLDERS.items():

@@ -1,4 +1,4 @@
-"""How is BUS-UCLM laid out? `images/ALWI_000.png`, a mask of the same name, `INFO.csv`.
+"""BUS-UCLM: `images/ALWI_000.png`, a mask of the same name, and `INFO.csv`.
 
 The first four letters are the patient. Masks are coloured by class. Some images are smaller than
 the 856 x 606 that `INFO.csv` states; their masks were drawn on the image stretched to that size (in
@@ -23,7 +23,7 @@ SIZE = re.compile(r"(\d+)\s*[xX]\s*(\d+)")
 
 
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
-    """The cases of the folder at or below `raw` that holds `images` and `masks`."""
+    """The cases of the folder at or below `raw` that contains `images` and `masks`."""
     root = find_root(raw, ("images", "masks"), "BUS-UCLM")
     table = read_table(root / "INFO.csv", ("Image", "Resolution", "Label"), sep=";")
     images, masks = files_in(root / "images"), files_in(root / "masks")

@@ -1,4 +1,4 @@
-"""How is BUS-BRA laid out? `Images/bus_0001-l.png`, `Masks/mask_0001-l.png`, `bus_data.csv`.
+"""BUS-BRA: `Images/bus_0001-l.png`, `Masks/mask_0001-l.png`, and `bus_data.csv`.
 
 The suffix is the side (l, r) or s for a single image; the number is the patient.
 """
@@ -20,7 +20,7 @@ OWN_NAME = re.compile(r"bus_(\d+)-([lrs])")
 
 
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
-    """The cases of the folder at or below `raw` that holds `Images` and `Masks`."""
+    """The cases of the folder at or below `raw` that contains `Images` and `Masks`."""
     root = find_root(raw, ("Images", "Masks"), "BUS-BRA")
     table = read_table(root / "bus_data.csv", COLUMNS)
     pairs, refusals = pair_up(
@@ -71,7 +71,7 @@ ADAPTER = Adapter(
         patients=1064,
         paper="doi:10.1002/mp.16812",
         download="doi:10.5281/zenodo.8231412",
-        terms="CC BY 4.0 (the archive adds an MIT-like notice): keep the notice, cite the paper",
+        terms="CC BY 4.0 (the archive adds MIT-like terms): keep them, cite the paper",
     ),
     read=read,
 )

@@ -1,4 +1,4 @@
-"""How is BUSI laid out? `benign/benign (1).png`, `benign (1)_mask.png`, `_mask_1`, `_mask_2`.
+"""BUSI: `benign/benign (1).png`, `benign (1)_mask.png`, `_mask_1`, `_mask_2`.
 
 The same for `malignant` and `normal`. Several masks of one image are the union of one lesion map.
 Names tell the class, so that a case id is a hash of name and image; the store keeps the name.
@@ -20,7 +20,7 @@ MASK = re.compile(r"(.+)_mask(_\d+)?")
 
 
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
-    """The cases of the folder at or below `raw` that holds the three classes, by case id."""
+    """The cases of the folder at or below `raw` that contains the three classes, by case id."""
     root = find_root(raw, LABELS, "BUSI")
     cases = list[RawCase]()
     for label in LABELS:

@@ -1,4 +1,4 @@
-"""What does a file of an image or a mask really hold? Whole pixels, or a refusal.
+"""Decoding of an image or mask file: whole pixels, or a refusal.
 
 A file is read to its last byte: a truncated or damaged one must never become a half-black case.
 """
@@ -28,7 +28,7 @@ def decode(path: Path) -> Decoded:
     """Read an image or mask file completely.
 
     Raises:
-        RefusedError: where it is damaged, larger than `MAX_SIDE`, or holds several frames.
+        RefusedError: where it is damaged, larger than `MAX_SIDE`, or contains several frames.
     """
     try:
         if is_medical(path):
@@ -50,7 +50,7 @@ def _check(path: Path, image: Image.Image) -> None:
         reason = f"has {image.width} x {image.height} pixels, more than {MAX_SIDE} on a side"
         raise RefusedError(Code.DATA_REFUSED, path, reason)
     if getattr(image, "n_frames", 1) > 1:
-        raise RefusedError(Code.DATA_REFUSED, path, "holds more than one frame")
+        raise RefusedError(Code.DATA_REFUSED, path, "contains more than one frame")
 
 
 def _plain(image: Image.Image) -> Decoded:

@@ -1,4 +1,4 @@
-"""How is a dataset of one's own laid out? A folder with `cases.csv`, which names everything.
+"""A dataset of one's own: a folder with `cases.csv`, which names everything.
 
 Columns: `image`, `class` (benign, malignant, normal), and, where known, `mask` (several are
 joined by ";", none for a normal case), `patient`, `case_id` (else a hash of the image's name),

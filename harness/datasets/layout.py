@@ -1,4 +1,4 @@
-"""How is a release found on disk? Folders, files, tables and partners, for all adapters."""
+"""Folders, files, tables and partners of a release on disk, for all adapters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NESTING = 4  # folders an unpacked archive may wrap around the layout
 
 
 def find_root(raw: Path, wanted: tuple[str, ...], dataset: str) -> Path:
-    """The folder at or below `raw` that holds all `wanted` entries, however deep it was unpacked.
+    """The folder at or below `raw` with all `wanted` entries, however deep it was unpacked.
 
     Raises:
         BusbenchError: `raw-missing` where there is none, or more than one.
@@ -31,13 +31,13 @@ def find_root(raw: Path, wanted: tuple[str, ...], dataset: str) -> Path:
         level = [child for folder in level for child in _folders(folder)]
     if len(found) == 1:
         return found[0]
-    holds = " and ".join(wanted)
+    names = " and ".join(wanted)
     if found:
-        message = f"{raw} holds {len(found)} folders with {holds}: {found[0]}, {found[1]}."
+        message = f"{raw} contains {len(found)} folders with {names}: {found[0]}, {found[1]}."
         raise BusbenchError(Code.RAW_MISSING, message, "Name one of them with --raw.")
     raise BusbenchError(
         Code.RAW_MISSING,
-        f"{raw} is not the {dataset} folder: it holds no {holds}.",
+        f"{raw} is not the {dataset} folder: it contains no {names}.",
         "Unpack the release as downloaded and name its folder with --raw.",
     )
 
@@ -66,7 +66,7 @@ class Table:
     """A table of metadata as text, found by one of its columns."""
 
     path: Path
-    rows: tuple[dict[str, str], ...]  # in file order; blanks around values removed
+    rows: tuple[dict[str, str], ...]  # in file order; spaces around values removed
 
     def row(self, column: str, value: str, image: Path) -> dict[str, str] | Refusal:
         """The row of an image; a refusal where it has none, or several that disagree."""

@@ -1,7 +1,7 @@
-"""How are DICOM, NIfTI and their kin read? One plane, as 8 bits, with the spacing the file states.
+"""Reading of DICOM, NIfTI and their kin: one plane, as 8 bits, with the spacing the file states.
 
 SimpleITK does it. It is an extra (`pip install "busbench[formats]"`): it weighs more than all the
-rest of this room, and only datasets of one's own need it.
+rest of the harness, and only datasets of one's own need it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read_medical(path: Path) -> Decoded:
     """Read a file of one plane; its first axis runs across the image.
 
     Raises:
-        RefusedError: where it is damaged, too large, or holds more than one plane.
+        RefusedError: where it is damaged, too large, or contains more than one plane.
         BusbenchError: `extra-missing` where SimpleITK is not installed.
     """
     try:
@@ -49,7 +49,7 @@ def read_medical(path: Path) -> Decoded:
         line = str(error).strip().splitlines()[-1].split(": ")[-1]
         raise RefusedError(Code.IMAGE_UNREADABLE, path, f"cannot be decoded ({line})") from error
     if max(image.GetSize()[2:], default=1) > 1:
-        raise RefusedError(Code.DATA_REFUSED, path, "holds more than one plane")
+        raise RefusedError(Code.DATA_REFUSED, path, "contains more than one plane")
     if max(image.GetSize()) > MAX_SIDE:
         raise RefusedError(Code.DATA_REFUSED, path, f"has more than {MAX_SIDE} pixels on a side")
     _check_whole(path, image)
@@ -63,12 +63,12 @@ def _check_whole(path: Path, image: Any) -> None:
     keys = ("vox_offset", "bitpix", "dim[0]", *(f"dim[{axis}]" for axis in range(1, 8)))
     offset, bits, axes, *sides = (int(float(image.GetMetaData(key))) for key in keys)
     wanted = offset + math.prod(sides[:axes]) * bits // 8
-    held = path.stat().st_size
+    size = path.stat().st_size
     if path.suffix.lower() == ".gz":
         with gzip.open(path) as handle:  # raises where the archive itself is cut
-            held = sum(len(block) for block in iter(lambda: handle.read(1 << 20), b""))
-    if held < wanted:
-        reason = f"is truncated: {wanted - held} of {wanted} bytes are missing"
+            size = sum(len(block) for block in iter(lambda: handle.read(1 << 20), b""))
+    if size < wanted:
+        reason = f"is truncated: {wanted - size} of {wanted} bytes are missing"
         raise RefusedError(Code.IMAGE_UNREADABLE, path, reason)
 
 

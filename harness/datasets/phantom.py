@@ -1,7 +1,7 @@
-"""Where do pictures come from when nobody has data? Phantoms that look like breast ultrasound.
+"""Phantoms: simulated images that look like breast ultrasound, for those who have no data.
 
-`generate` writes a folder in the layout of `generic.py`: `images/`, `masks/` and `cases.csv`,
-written last. Patients have one lesion in two or three views, and some a view of the other,
+`generate` writes a folder in the layout of `generic.py`: `images/`, `masks/`, `phantoms.json` and,
+last, `cases.csv`. Patients have one lesion in two or three views, and some a view of the other,
 normal breast; others are normal on both sides. Names do not tell the class.
 """
 
@@ -10,34 +10,36 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.random import RandomState
+from pydantic import Field
 
-from evaluator.documents.base import Label
+from evaluator.documents.base import Contract, Label, read, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors, write_atomically
+from evaluator.files import write_atomically
 from evaluator.progress import Progress, quiet
 from harness.datasets import generic
 from harness.datasets.base import Adapter, Release
 from harness.datasets.speckle import Lesion, View, draw_lesion, scan
+from harness.folders import require_same, whole_folder
 from harness.store import png_bytes
 
 BLOCK: tuple[Label, ...] = ("benign",) * 4 + ("malignant",) * 4 + ("normal",) * 2
 BIRADS = {"benign": ("2", "3", "4"), "malignant": ("4", "5"), "normal": ("1",)}
-COLUMNS = (
-    *("case_id", "class", "patient", "image", "mask"),
-    *("spacing_row_mm", "spacing_col_mm", "device", "birads"),
-)
+SPACING = ["spacing_row_mm", "spacing_col_mm"]
+COLUMNS = ["case_id", "class", "patient", "image", "mask", *SPACING, "device", "birads"]
+PATIENTS, SEED = 60, 42  # where nobody says how many, and which
+GENERATED = "phantoms.json"
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture to be taken of a patient."""
+    """One image to be taken of a patient."""
 
     name: str
     label: Label
@@ -83,7 +85,7 @@ def _seen_again(rng: RandomState, lesion: Lesion) -> Lesion:
 
 
 def shots_of(patient: int, seed: int) -> Iterator[Shot]:
-    """All pictures of one patient, decided but not yet taken."""
+    """All images of one patient, decided but not yet taken."""
     rng, label, name = _rng(seed, "patient", patient), label_of(patient, seed), f"{patient + 1:04d}"
     begin = rng.uniform(1.4, 2.2), rng.uniform(5, 9), rng.uniform(21, 25)
     layers = (*begin, begin[2] + rng.uniform(2, 4))
@@ -101,23 +103,39 @@ def shots_of(patient: int, seed: int) -> Iterator[Shot]:
         yield Shot(f"phantom_{name}-{other}1", "normal", _view(rng, layers), None, "1")
 
 
-def generate(raw: Path, patients: int, seed: int, progress: Progress = quiet) -> None:
-    """Write the raw folder of `patients` phantoms, beside its place first, then moved there.
+class Generated(Contract):
+    """`phantoms.json`: what the phantoms in a raw folder were generated from."""
 
-    The same seed gives the same pictures, and the first patients of a larger set are those of a
+    schema_: Literal["busbench/phantoms/v1"] = Field(default="busbench/phantoms/v1", alias="schema")
+    patients: int
+    seed: int
+
+
+def generate(
+    raw: Path, patients: int | None = None, seed: int | None = None, progress: Progress = quiet
+) -> None:
+    """Write the raw folder of `patients` phantoms, or find it there.
+
+    The same seed gives the same images, and the first patients of a larger set are those of a
     smaller one.
 
     Raises:
-        BusbenchError: `output-exists` where `raw` is taken, `disk-full` where the disk refuses,
-            `usage` for less than one patient.
+        BusbenchError: `output-exists` where `raw` is taken, by other phantoms too; `usage` for
+            less than one patient; see also `whole_folder`.
     """
-    if patients < 1:
+    if patients is not None and patients < 1:
         raise BusbenchError(Code.USAGE, f"{patients} patients are none.", "Ask for at least one.")
-    if raw.exists() and (not raw.is_dir() or any(raw.iterdir())):
-        raise BusbenchError(Code.OUTPUT_EXISTS, f"{raw} is not empty.", "Name another folder.")
-    partial = raw.with_name(f".{raw.name}.partial")
-    with disk_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+    if (raw / GENERATED).is_file():
+        found = read(Generated, raw / GENERATED, Code.DATA_REFUSED, "Remove the folder.")
+        differing = {
+            "--patients": patients not in (None, found.patients),
+            "--seed": seed not in (None, found.seed),
+        }
+        return require_same(raw, differing)
+    if patients is seed is None and raw.is_dir() and any(raw.iterdir()):
+        return None  # somebody's own copy of phantoms
+    patients, seed = PATIENTS if patients is None else patients, SEED if seed is None else seed
+    with whole_folder(raw, last=generic.TABLE) as partial:
         rows = []
         for patient in range(patients):
             progress("generate phantoms", patient, patients)
@@ -127,14 +145,13 @@ def generate(raw: Path, patients: int, seed: int, progress: Progress = quiet) ->
         writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+        write(Generated(patients=patients, seed=seed), partial / GENERATED)
         write_atomically(partial / generic.TABLE, table.getvalue().encode())
-        if raw.exists():
-            raw.rmdir()
-        partial.replace(raw)
+    return None
 
 
 def _take(root: Path, shot: Shot, patient: int, seed: int) -> dict[str, str]:
-    """Take one picture, write it with its mask, and return its row of the table."""
+    """Take one image, write it with its mask, and return its row of the table."""
     image, mask = scan(_rng(seed, "scan", shot.name), shot.view, shot.lesion)
     files = f"images/{shot.name}.png", f"masks/{shot.name}.png"
     write_atomically(root / files[0], png_bytes(np.rint(image).astype(np.uint8)))

@@ -1,4 +1,4 @@
-"""What is left of a file once it is decoded?"""
+"""Decoded pixels of a file, with what the file says of them."""
 
 from __future__ import annotations
 

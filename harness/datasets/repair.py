@@ -1,6 +1,6 @@
-"""What may be repaired in a case, and what must be refused? Pure decisions on decoded pixels.
+"""Repairs and refusals of a case: pure decisions on decoded pixels.
 
-Each repair is a phrase that stands in the case's row of the store; each refusal names the file.
+Each repair is a phrase in the case's row of the store; each refusal names the file.
 Nothing here guesses what a radiologist meant: what contradicts the class, or leaves a lesion's
 place open, is refused.
 """
@@ -22,8 +22,8 @@ from harness.store import Sample
 
 BOX_TOLERANCE = 2  # pixels: releases count a box's sides from 0 or from 1
 SPECK = 10  # pixels: smaller islands are slips of the pen; the smallest real lesion has hundreds
-LABEL_VALUES = 16  # a mask whose brightest value is below holds numbers of lesions, not grey
-GREY_SHARE = 0.10  # of a mask's pixels well between black and white: above, it is a picture
+LABEL_VALUES = 16  # a mask whose brightest value is below has numbers of lesions, not grey
+GREY_SHARE = 0.10  # of a mask's pixels well between black and white: above, it is an image
 FULL_SHARE = 0.95  # of an image: above, a mask is inverted or a dummy
 PROPORTION = 0.01  # that a mask's proportions may differ from the image's by rounding
 
@@ -42,9 +42,9 @@ def judge(case: RawCase, raw: Path, image: Decoded, masks: tuple[Decoded, ...]) 
     Raises:
         RefusedError: where the case contradicts itself.
     """
-    pixels, image_mends = grey_image(image)
-    lesion, mask_mends = _union(case, pixels.shape, masks)
-    lesion, speck_mends = without_specks(lesion)
+    pixels, image_repairs = grey_image(image)
+    lesion, mask_repairs = _union(case, pixels.shape, masks)
+    lesion, speck_repairs = without_specks(lesion)
     _check_class(case, lesion)
     return Sample(
         case_id=case.case_id,
@@ -58,7 +58,7 @@ def judge(case: RawCase, raw: Path, image: Decoded, masks: tuple[Decoded, ...]) 
         device=case.device,
         birads=case.birads,
         repairs=(
-            *(*case.repairs, *image_mends, *mask_mends, *speck_mends),
+            *(*case.repairs, *image_repairs, *mask_repairs, *speck_repairs),
             *_misstated(case, image, lesion),
         ),
     )
@@ -94,7 +94,7 @@ def lesion_map(path: Path, decoded: Decoded) -> tuple[Mask, Mends]:
     """The mask as (H, W): what is more than half as bright as its brightest, in any channel.
 
     Raises:
-        RefusedError: where the file holds a picture rather than a mask.
+        RefusedError: where the file contains an image rather than a mask.
     """
     pixels, repairs = _without_alpha(decoded)
     bright = np.maximum.reduce(np.moveaxis(pixels, 2, 0)) if pixels.ndim == 3 else pixels
@@ -105,7 +105,7 @@ def lesion_map(path: Path, decoded: Decoded) -> tuple[Mask, Mends]:
             repairs += (f"values {', '.join(map(str, values))} taken as lesion",)
         return bright > 0, repairs
     if ((bright > top // 16) & (bright < top - top // 16)).mean() > GREY_SHARE:
-        raise RefusedError(Code.DATA_REFUSED, path, "holds a picture rather than a mask")
+        raise RefusedError(Code.DATA_REFUSED, path, "contains an image rather than a mask")
     soft = int(((bright > 0) & (bright < top)).sum())
     return bright > top // 2, (*repairs, f"{soft} grey pixels of soft borders cut at half")
 
@@ -155,7 +155,7 @@ def _fit(case: RawCase, path: Path, lesion: Mask, shape: tuple[int, ...]) -> tup
 
 
 def _miscoloured(case: RawCase, decoded: Decoded, lesion: Mask) -> Mends:
-    """Where a mask's colours tell another class than the metadata; the metadata are taken."""
+    """Where a mask's colours mean another class than the metadata; the metadata are taken."""
     if not case.mask_colours or decoded.pixels.ndim < 3 or not lesion.any():
         return ()
     labels = list(case.mask_colours)
@@ -163,10 +163,10 @@ def _miscoloured(case: RawCase, decoded: Decoded, lesion: Mask) -> Mends:
     codes = np.unique(decoded.pixels[lesion][:, :3].astype(np.int32) @ (1 << 16, 1 << 8, 1))
     lit = np.stack((codes >> 16, codes >> 8 & 255, codes & 255), axis=1)
     nearest = np.abs(lit[:, None] - palette[None]).sum(axis=2).argmin(axis=1)
-    told: list[Label] = sorted({labels[index] for index in nearest})
-    if told == [case.label]:
+    meant: list[Label] = sorted({labels[index] for index in nearest})
+    if meant == [case.label]:
         return ()
-    return (f"coloured as {' and '.join(told)}, class {case.label} taken from the metadata",)
+    return (f"coloured as {' and '.join(meant)}, class {case.label} taken from the metadata",)
 
 
 def _check_class(case: RawCase, lesion: Mask) -> None:

@@ -1,10 +1,10 @@
-"""What would a scanner show? A small model of B-mode breast ultrasound.
+"""A small model of B-mode breast ultrasound.
 
 Tissue is a map of echo strength in decibels: skin, fat with septa, gland, muscle, and maybe a
 lesion. Scatterers of that strength and random phase, blurred by the beam's point spread, add up to
 an envelope with Rayleigh statistics, which is speckle (Wagner et al. 1983,
 doi:10.1109/T-SU.1983.31404). Depth attenuates it, a lesion shadows or enhances what lies behind
-it, and log compression makes it a picture. Random numbers are of numpy's legacy `RandomState`,
+it, and log compression makes it an image. Random numbers are of numpy's legacy `RandomState`,
 whose stream is frozen for good.
 """
 
@@ -81,7 +81,7 @@ def draw_lesion(rng: RandomState, malignant: bool) -> Lesion:
 
 
 def scan(rng: RandomState, view: View, lesion: Lesion | None) -> tuple[Field, Mask]:
-    """One picture and its lesion map.
+    """One image and its lesion map.
 
     Returns:
         image: (H, W) float, 0 to 255; mask: (H, W) bool.
@@ -93,7 +93,7 @@ def scan(rng: RandomState, view: View, lesion: Lesion | None) -> tuple[Field, Ma
         mask = _inside(rng, lesion, x, y)
         echo = _with_lesion(rng, view, lesion, echo, mask)
     echo -= view.attenuation * y
-    return _picture(_envelope(rng, echo), view), mask
+    return _to_image(_envelope(rng, echo), view), mask
 
 
 def _smooth_noise(rng: RandomState, shape: tuple[int, ...], sigma: tuple[float, ...]) -> Field:
@@ -174,7 +174,7 @@ def _envelope(rng: RandomState, echo: Field) -> Field:
     return np.sqrt(power + 1e-5)
 
 
-def _picture(envelope: Field, view: View) -> Field:
+def _to_image(envelope: Field, view: View) -> Field:
     """Log compression: the brightest specks are white, `dynamic_range` below it is black."""
     decibels = 20 * np.log10(envelope)
     white = np.percentile(decibels, 99.7)

@@ -1,4 +1,4 @@
-"""How is Yap2018 (UDIAT, "Dataset B") laid out? `original/000001.png`, `GT/000001.png`, an xlsx.
+"""Yap2018 (UDIAT, "Dataset B"): `original/000001.png`, `GT/000001.png`, and an xlsx.
 
 Numbers run from 1 to 310 with gaps, one image a patient. `DatasetB.xlsx`, beside the folders or
 one above, names the class in `Type`; its `Image` is a number, as text, with or without zeros.
@@ -20,7 +20,7 @@ TABLE = "DatasetB.xlsx"
 
 
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
-    """The cases of the folder at or below `raw` that holds `original` and `GT`."""
+    """The cases of the folder at or below `raw` that contains `original` and `GT`."""
     root = find_root(raw, ("original", "GT"), "Yap2018")
     above = root.parent / TABLE
     table = _by_number(read_table(above if above.is_file() else root / TABLE, ("Image", "Type")))

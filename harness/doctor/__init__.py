@@ -1,4 +1,4 @@
-"""The doctor: is this machine fit for an evaluation, and what should be repaired?
+"""The doctor: whether this machine is fit for an evaluation, and what should be repaired.
 
 `examine` goes through a table of small checks; none of them changes anything.
 """

@@ -1,4 +1,4 @@
-"""What is looked at: one small function a line, in the order in which a person would ask."""
+"""The checks: one small function a line, in the order in which a person would ask."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from harness.sealing.keys import Keys
 
 GIGABYTE = 1024**3
 FREE_GB = (2, 20)  # below the first an evaluation fails, below the second it may
-_SECONDS = 20  # for a program that tells its version
+_SECONDS = 20  # for a program that prints its version
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Context:
 
     @cached_property
     def engine_info(self) -> dict[str, Any]:
-        """What the engine tells of itself."""
+        """What the engine reports of itself."""
         return dict(self.engine.info())
 
     @cached_property
@@ -58,7 +58,7 @@ class Context:
 
 
 def _longest(part: dict[str, Any]) -> str:
-    """A version as fully as it is told: Debian's whole number stands where a commit would."""
+    """A version as fully as it is known: Debian's whole number is where a commit would be."""
     version, commit = str(part["Version"]), str((part.get("Details") or {}).get("GitCommit", ""))
     return commit if commit.startswith(version) else version
 
@@ -68,9 +68,9 @@ Check = Callable[[Context], Finding]
 
 def check_challenge(context: Context) -> Finding:
     """The organiser's declaration."""
-    told = context.challenge
-    tracks = ", ".join(told.tracks) or "no tracks"
-    return Finding("challenge", "ok", f"{told.title}: {tracks}")
+    given = context.challenge
+    tracks = ", ".join(given.tracks) or "no tracks"
+    return Finding("challenge", "ok", f"{given.title}: {tracks}")
 
 
 def check_keys(context: Context) -> Finding:
@@ -130,18 +130,18 @@ def check_runc(context: Context) -> Finding:
 
 def check_gpu(_: Context) -> Finding:
     """A GPU of this machine."""
-    told = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
-    if told is None:
+    said = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    if said is None:
         return Finding("gpu", "ok", "none; --device cuda will be refused")
-    return Finding("gpu", "ok", "; ".join(told.splitlines()))
+    return Finding("gpu", "ok", "; ".join(said.splitlines()))
 
 
 def check_toolkit(_: Context) -> Finding:
     """What gives a container a GPU."""
-    told = _output("nvidia-ctk", "--version") or _output("nvidia-container-cli", "--version")
+    said = _output("nvidia-ctk", "--version") or _output("nvidia-container-cli", "--version")
     name = "nvidia-container-toolkit"
-    if told is not None:
-        return judge(name, told.splitlines()[0].rpartition(" ")[2])
+    if said is not None:
+        return judge(name, said.splitlines()[0].rpartition(" ")[2])
     if shutil.which("nvidia-smi") is None:
         return Finding(name, "ok", "not needed without a GPU")
     remedy = "Install it, version 1.17.8 or later, so that containers can use the GPU."
@@ -151,11 +151,11 @@ def check_toolkit(_: Context) -> Finding:
 def check_providers(_: Context) -> Finding:
     """ONNX Runtime and its providers, for `--runner process`; containers bring their own."""
     program = "import onnxruntime as o; print(o.__version__, *o.get_available_providers())"
-    told = _output(sys.executable, "-c", program)
-    if told is None:
+    said = _output(sys.executable, "-c", program)
+    if said is None:
         says = "not installed here; containers bring their own"
         return Finding("onnxruntime", "ok", says)
-    return Finding("onnxruntime", "ok", told.strip())
+    return Finding("onnxruntime", "ok", said.strip())
 
 
 def check_onnx(_: Context) -> Finding:
@@ -185,7 +185,7 @@ def check_disk(context: Context) -> Finding:
     least = min(free.values())
     if least >= FREE_GB[1]:
         return Finding("disk", "ok", says)
-    remedy = "Free some space; `docker system df` tells what images take."
+    remedy = "Free some space; `docker system df` shows what images take."
     return Finding("disk", "fail" if least < FREE_GB[0] else "warn", says, remedy)
 
 

@@ -1,4 +1,4 @@
-"""What a check says: ok, warn or fail, in one line, with a remedy where one is needed."""
+"""Findings of a check: ok, warn or fail, in one line, with a remedy where one is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a version have a vulnerability that is known? A table, and a pure comparison.
+"""Known vulnerabilities by version: a table, and a pure comparison.
 
 A distribution repairs vulnerabilities without a new version number, so a version that bears its
 mark is a warning to read its changelog, not a failure.

@@ -24,6 +24,7 @@ from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.files import disk_errors
 from evaluator.progress import Progress
+from harness.challenge import require_track
 from harness.evaluation.report import build_report
 from harness.evaluation.stages import (
     EvaluateSettings,
@@ -38,7 +39,7 @@ from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import provenance_path, trained_here
 from harness.ledger.report import Report
 from harness.sandbox.cached import AGAIN, Context, stage_key
-from harness.sandbox.participant_error import NOTICE, reported_to_participant
+from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
@@ -69,6 +70,11 @@ class EvaluateSubmission:
     environment: ExecutionEnvironment  # with the organiser's keys
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
     kind = "evaluate"
+
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = self.sealed.stated_track
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @classmethod
     def of(
@@ -165,7 +171,7 @@ class EvaluateSubmission:
         if not (folder / "submission").is_dir():
             take(submission, folder / "submission", bundles.sealed.track)
         try:
-            with reported_to_participant(folder / NOTICE):
+            with reported_to_participant(folder / ERROR_FILE):
                 context.run_once(gate_stage(folder, context.challenge))
                 files = SealedFiles(
                     images=bundles.images,

@@ -30,6 +30,7 @@ from evaluator.errors import Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
+from harness.challenge import require_track
 from harness.evaluation.evaluate import submission_input
 from harness.evaluation.stages import (
     EvaluateSettings,
@@ -41,6 +42,7 @@ from harness.evaluation.stages import (
 )
 from harness.execution.inputs import Input, offer
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
+from harness.folders import let_all_read
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import StageName
 from harness.sealing.documents import TrainingBundle
@@ -77,6 +79,11 @@ class ValidateSubmission:
     environment: ExecutionEnvironment
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
     kind = "validate"
+
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = self.training.stated_track
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @classmethod
     def of(
@@ -225,10 +232,12 @@ def _narrow(folder: Path, part: Submission, place: Path) -> None:
             partial.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / "submission" / model.file, partial / model.file)
             write_atomically(partial / "submission.yaml", canonical_json(part.document()))
+            let_all_read(partial)
             partial.replace(place / "submission")
     counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
     narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
     write(narrowed, place / "gate" / "gate.json")
+    let_all_read(place / "gate")
 
 
 def merge(folds: Sequence[Scores]) -> Scores:

@@ -24,6 +24,7 @@ from pydantic import Field
 from evaluator.documents.base import Contract, Digest, parse
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, sha256_file
+from harness.folders import let_all_read
 from harness.locking import locked
 
 if TYPE_CHECKING:
@@ -227,4 +228,5 @@ def _fetch(depot: Depot, digest: Digest, place: Path) -> None:
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             wanted = ((sha256, partial / name) for name, sha256 in listed.files.items())
             list(pool.map(lambda pair: depot.get_file(*pair), wanted))
+        let_all_read(partial)
         partial.replace(place)

@@ -1,4 +1,4 @@
-"""What does a signature on a report say, and does it hold?
+"""Signed reports: in-toto statements in DSSE envelopes, and their verification.
 
 A report is the predicate of an in-toto Statement v1 (https://in-toto.io/Statement/v1) whose
 subjects are the digests of the ONNX files it judges. The statement, as canonical JSON, is the
@@ -92,7 +92,7 @@ def sign(report: Report, keys: Keys) -> SignedReport:
 
 
 def open_report(signed: SignedReport, key: SSlibKey, where: str) -> Report:
-    """The report in an envelope, once everything about the envelope holds.
+    """The report in an envelope, once everything about the envelope is verified.
 
     Raises:
         BusbenchError: `ledger-invalid` where the base64 is not canonical, the signature is not
@@ -112,7 +112,7 @@ def check_signature(
     """Check a DSSE signature over `payload`.
 
     Raises:
-        BusbenchError: `ledger-invalid` where it is by another key, or does not hold.
+        BusbenchError: `ledger-invalid` where it is by another key, or is not valid.
     """
     if signature.keyid != key.keyid:
         raise invalid(where, f"it is signed by another key ({signature.keyid[:16]}…)")
@@ -120,7 +120,7 @@ def check_signature(
     try:
         Envelope(payload, payload_type, {raw.keyid: raw}).verify([key], 1)
     except UnverifiedSignatureError as error:
-        raise invalid(where, "its signature does not hold") from error
+        raise invalid(where, "its signature is not valid") from error
 
 
 def _decode(text: str, where: str) -> bytes:
@@ -140,10 +140,10 @@ def write_report(signed: SignedReport, path: Path) -> None:
 
 
 def verify_report(path: Path, key: SSlibKey) -> Report:
-    """The report in a file that `write_report` wrote, once its signature by `key` holds.
+    """The report in a file that `write_report` wrote, once its signature by `key` is verified.
 
     Raises:
-        BusbenchError: `ledger-invalid` where anything about the file does not hold.
+        BusbenchError: `ledger-invalid` where anything about the file is not valid.
     """
     try:
         data = path.read_bytes()
@@ -189,5 +189,5 @@ def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:
 
 
 def invalid(where: str, why: str) -> BusbenchError:
-    """The error of this room: what does not hold, and why."""
-    return BusbenchError(CODE, f"{where} does not hold: {why}.", REMEDY)
+    """The error of the ledger: what is not valid, and why."""
+    return BusbenchError(CODE, f"{where} is not valid: {why}.", REMEDY)

@@ -64,7 +64,7 @@ class Appended:
     """What an append did."""
 
     entry: Recorded
-    new: bool  # false where the ledger held this very body already
+    new: bool  # false where the ledger had this very body already
     torn: Path | None  # where a half-written entry of a killed run was set aside
 
 
@@ -74,15 +74,15 @@ def append(
     keys: Keys,
     clock: Clock = utc_now,
 ) -> Appended:
-    """Append a signed report, a retraction or ranking, making the ledger where there is none.
+    """Append a signed report, a retraction or a ranking, making the ledger where there is none.
 
     Safe under concurrent writers and a kill at any moment. The same body is recorded once, however
     often it is appended: the report of the same evaluation at all, the same retraction at all, the
-    same ranking unless others came in between. The entry says when it was recorded: by `clock`, but
-    never earlier than the entry before it.
+    same ranking unless another came in between. The entry says when it was recorded: by `clock`,
+    but never earlier than the entry before it.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the ledger does not hold, is signed by another key
+        BusbenchError: `ledger-invalid` where the ledger is not valid, is signed by another key
             now, the report is not signed by `keys`, or the retraction names no report that counts;
             `disk-full` where the disk refuses.
     """
@@ -127,7 +127,7 @@ def _same(before: LedgerVerdict, body: Retraction | Ranking) -> Recorded | None:
             pairs = (((one.retracted.digest, one.reason), one) for one in before.retractions)
             return next((one for pair, one in pairs if pair == wanted), None)
         case Ranking(body=table):
-            last = before.ranking[-1:]
+            last = before.rankings[-1:]
             return (
                 last[0] if last and canonical_json(last[0].body) == canonical_json(table) else None
             )
@@ -176,7 +176,7 @@ def verify_ledger(
         holds: the digest of an entry that must be there, written down at an earlier time.
 
     Raises:
-        BusbenchError: `ledger-invalid`, naming the first entry that does not hold.
+        BusbenchError: `ledger-invalid`, naming the first entry that is not valid.
     """
     try:
         with path.open("rb") as handle:

@@ -1,10 +1,10 @@
-"""What may stand in the ledger, and how is it written down?
+"""Entries of a ledger, and the lines that they are written as.
 
 The ledger is JSON lines, each canonical. Entry 0, the genesis, names the organiser's key; each
-further entry is of one of the kinds in `ENTRIES`. An entry's digest is SHA-256 over all its other
-fields, the digest of the entry before and the time of recording among them. Over the same bytes
-stands the organiser's signature, so that nobody else can drop, move or add an entry and compute the
-chain anew. A rotation hands over to a new key: the old one signs it, the new one countersigns it.
+further entry is of a kind in `ENTRIES`. An entry's digest is SHA-256 over all its other
+fields, the digest of the entry before and the time of recording among them. The organiser signs the
+same bytes, so that nobody else can drop, move or add an entry and compute the chain anew. A
+rotation hands over to a new key: the old one signs it, the new one countersigns it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from evaluator.files import canonical_json, sha256_bytes
 from harness.ledger.attestation import SignatureText, SignedReport
 from harness.sealing.keys import Keys, public_pem
 
-SCHEMA = "busbench/ledger-entry/v1"
+SCHEMA: Literal["busbench/ledger-entry/v2"] = "busbench/ledger-entry/v2"
+SCHEMA_OF_0_1 = "busbench/ledger-entry/v1"  # its rankings were of kind `standings`
 ENTRY_TYPE = "application/vnd.busbench.ledger-entry+json"
 ROTATION_TYPE = "application/vnd.busbench.key-rotation+json"
 NOTHING_BEFORE = "0" * 64
-MAX_STANDINGS_BYTES = 1024 * 1024
+MAX_RANKING_BYTES = 1024 * 1024
 PublicKey = Annotated[str, StringConstraints(max_length=512)]  # ed25519, PEM
 Reason = Annotated[
     str,
@@ -63,12 +64,12 @@ class Retraction(Contract):
     """An earlier report no longer counts: the board drops it, the ledger keeps it."""
 
     kind: Literal["retraction"] = "retraction"
-    entry: Digest  # of the entry that holds the report
+    entry: Digest  # of the entry of the report
     reason: Reason
 
 
 class Ranking(Contract):
-    """A table of ranking as the organiser computed it; its meaning is not the ledger's."""
+    """The ranking of a track, as the organiser computed it; its meaning is not the ledger's."""
 
     kind: Literal["ranking"] = "ranking"
     body: dict[str, JsonValue]
@@ -76,8 +77,8 @@ class Ranking(Contract):
     @field_validator("body")
     @classmethod
     def _bounded(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if len(canonical_json(body)) > MAX_STANDINGS_BYTES:
-            raise ValueError(f"ranking take more than {MAX_STANDINGS_BYTES} bytes")
+        if len(canonical_json(body)) > MAX_RANKING_BYTES:
+            raise ValueError(f"a ranking takes more than {MAX_RANKING_BYTES} bytes")
         return body
 
 
@@ -98,7 +99,7 @@ Body: TypeAlias = Reported | Retraction | Ranking
 class Entry(Contract):
     """What all entries share."""
 
-    schema_: Literal["busbench/ledger-entry/v1"] = Field(alias="schema")
+    schema_: Literal["busbench/ledger-entry/v2"] = Field(alias="schema")
     number: int = Field(ge=0)
     previous: Digest  # the digest of the entry before; zeros in the genesis
     recorded: Instant  # by the organiser's clock; never before the entry before
@@ -122,7 +123,7 @@ class RetractionEntry(Entry, Retraction):
 
 
 class RankingEntry(Entry, Ranking):
-    """Ranking in their place."""
+    """A ranking in its place."""
 
 
 class RotationEntry(Entry, Rotation):

@@ -1,8 +1,8 @@
-"""Was this submission trained here? A note beside its folder says so, signed by the organiser.
+"""Provenance attestations: signed statements, beside a submission, that it was trained here.
 
-Anyone can write a file, so the note is a DSSE envelope by the organiser's report key, over a
+Anyone can write a file, so the attestation is a DSSE envelope by the organiser's report key, over a
 payload type of its own: no signature on a report, or on a ledger entry, passes for one of these.
-It holds for one submission, one image and one split.
+It is valid for one submission, one image and one split.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ProvenanceAttestation(Contract):
 class SignedProvenance(Contract):
     """The DSSE envelope as JSON."""
 
-    payload: str  # base64 of the note
+    payload: str  # base64 of the attestation
     payload_type: Literal["application/vnd.busbench.provenance+json"] = Field(
         default=PAYLOAD_TYPE, alias="payloadType"
     )
@@ -51,13 +51,13 @@ class SignedProvenance(Contract):
 
 
 def provenance_path(submission: Path) -> Path:
-    """Where the harness notes which image trained a submission: out of its container's reach."""
+    """Where the attestation of a submission lies: out of its container's reach."""
     return submission.with_name(f"{submission.name}.{SUFFIX}")
 
 
-def write_provenance(note: ProvenanceAttestation, submission: Path, keys: Keys) -> None:
-    """Sign `note` and write it beside the submission folder."""
-    envelope = Envelope(canonical_json(note.document()), PAYLOAD_TYPE, {})
+def write_provenance(attestation: ProvenanceAttestation, submission: Path, keys: Keys) -> None:
+    """Sign `attestation` and write it beside the submission folder."""
+    envelope = Envelope(canonical_json(attestation.document()), PAYLOAD_TYPE, {})
     envelope.sign(keys.signer())
     signed = SignedProvenance.model_validate(envelope.to_dict())
     write_atomically(provenance_path(submission), canonical_json(signed.document()) + b"\n")
@@ -67,14 +67,14 @@ def trained_here(folder: Path, submission: Submission, split_digest: str, keys: 
     """The image that trained this very submission on this very split here, or None.
 
     Raises:
-        BusbenchError: `provenance-invalid` where a note is there that the organiser did not sign.
+        BusbenchError: `provenance-invalid` where one is there that the organiser did not sign.
     """
     path = provenance_path(folder)
     if not path.exists():
         return None
-    note = _open(path, keys)
-    told = (note.submission_sha256, note.split_digest)
-    return note.image if told == (submission.digest, split_digest) else None
+    found = _open(path, keys)
+    about = (found.submission_sha256, found.split_digest)
+    return found.image if about == (submission.digest, split_digest) else None
 
 
 def _open(path: Path, keys: Keys) -> ProvenanceAttestation:

@@ -10,6 +10,7 @@ from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import CountedModel, Runtime
 from evaluator.documents.scores import Scores
 from evaluator.files import canonical_json, sha256_bytes
+from harness.challenge import StatedTrack
 from harness.sealing.documents import LabelAccess
 
 RunnerName = Literal["docker", "process"]
@@ -54,6 +55,14 @@ class Report(Contract):
         if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
             raise ValueError("scores and provenance name different predictions")
         return self
+
+    @property
+    def stated_track(self) -> StatedTrack:
+        """What it says of its track; of the folds nothing, where one model is for all of them."""
+        apart = self.status == "complete" and self.models[0].fold is not None
+        folds = len(self.models) if apart else None
+        named = (self.track, self.dataset, self.split_version)
+        return StatedTrack(*named, folds, self.scores.metric_profile, self.labels)
 
     def identity(self) -> Digest:
         """A digest that two runs of the same evaluation share.

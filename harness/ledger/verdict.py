@@ -1,7 +1,7 @@
-"""Does a ledger hold, and what does it vouch for?
+"""Verification of a ledger: bytes in, and out comes what it vouches for, or an error.
 
-Pure: bytes in, a verdict out. The entries are followed one by one, each checked against what the
-earlier ones established: the digest before, the key that signs now, the reports that stand.
+The entries are followed one by one, each checked against what the earlier ones established: the
+digest before, the key that signs now, the reports that count.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from pydantic import JsonValue
 from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Digest
+from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.ledger.attestation import (
+    CODE,
     check_signature,
     invalid,
     open_report,
@@ -25,6 +27,7 @@ from harness.ledger.entries import (
     ENTRY_TYPE,
     NOTHING_BEFORE,
     ROTATION_TYPE,
+    SCHEMA_OF_0_1,
     Entry,
     Genesis,
     Instant,
@@ -67,7 +70,7 @@ class RecordedRetraction(Recorded):
 
 @dataclass(frozen=True)
 class RecordedRanking(Recorded):
-    """A table of ranking in the ledger."""
+    """The ranking of a track in the ledger."""
 
     body: dict[str, JsonValue]
 
@@ -81,7 +84,7 @@ class RecordedRotation(Recorded):
 
 @dataclass(frozen=True)
 class LedgerVerdict:
-    """A ledger of which everything holds."""
+    """A ledger in which everything was verified."""
 
     keys: tuple[Digest, ...]  # fingerprints of the keys that signed it, one after the other
     pinned: bool  # whether one of the keys was named from outside, or all taken from the ledger
@@ -111,8 +114,8 @@ class LedgerVerdict:
         )
 
     @property
-    def ranking(self) -> tuple[RecordedRanking, ...]:
-        """All ranking; the last are the ones that hold."""
+    def rankings(self) -> tuple[RecordedRanking, ...]:
+        """All rankings, the newest last."""
         return tuple(entry for entry in self.recorded if isinstance(entry, RecordedRanking))
 
 
@@ -129,7 +132,7 @@ def verify_bytes(
         holds: the digest of an entry that must be there, written down at an earlier time.
 
     Raises:
-        BusbenchError: `ledger-invalid`, naming the first entry that does not hold.
+        BusbenchError: `ledger-invalid`, naming the first entry that fails.
     """
     follower = Follower.over(data, where)
     if key is not None and key.keyid not in follower.keys:
@@ -140,7 +143,7 @@ def verify_bytes(
 
 
 class Follower:
-    """Follows a ledger from its genesis, line by line; each line must hold where it stands."""
+    """Follows a ledger from its genesis, line by line; each must be valid in its place."""
 
     def __init__(self, where: str, genesis: bytes) -> None:
         self._where = where
@@ -149,6 +152,7 @@ class Follower:
         self.keys: list[Digest] = []
         self.digests: list[Digest] = []
         self._time: Instant = ""  # of the last entry
+        _require_readable(genesis, where)
         entry = parse_canonical(Genesis, genesis, self._at)
         self._take_key(entry.public_key)
         self._check_place(entry, genesis)
@@ -234,9 +238,21 @@ class Follower:
         self.keys.append(self._key.keyid)
 
 
+def _require_readable(genesis: bytes, where: str) -> None:
+    """Refuse by name a ledger whose entries have the schema of an earlier version."""
+    try:
+        schema = json.loads(genesis)["schema"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return  # whoever reads it next says what is wrong with it
+    if schema == SCHEMA_OF_0_1:
+        message = f"{where} was written by BUSBench 0.1, whose ledgers this version cannot read."
+        remedy = "Verify it with version 0.1; to go on, evaluate its submissions into a new ledger."
+        raise BusbenchError(CODE, message, remedy)
+
+
 def _kind_of(line: bytes, where: str) -> type[Entry]:
     try:
         kind = json.loads(line)["kind"]
         return ENTRIES[kind]
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise invalid(where, "it is of no kind that a ledger holds") from error
+        raise invalid(where, "it is of no kind that a ledger knows") from error

@@ -21,7 +21,7 @@ from evaluator.errors import BusbenchError, Code, Fault
 from harness.challenge import Challenge, Phase
 from harness.ledger.report import Report
 from harness.ranking.metrics import METRICS
-from harness.sandbox.participant_error import ParticipantError, notice
+from harness.sandbox.participant_error import ParticipantError, participant_error
 
 Shown = dict[str, dict[str, float]]  # group of cases -> metric -> what is shown
 ALWAYS = Phase(name="open")
@@ -246,7 +246,7 @@ def failure(
     log: Sequence[Submitted], own: Submitted, phase: Phase, day: date, error: BusbenchError
 ) -> Feedback:
     """What the team may read of an evaluation that failed: the participant-facing error alone."""
-    return _feedback(log, own, phase, day, status="failed", notice=notice(error))
+    return _feedback(log, own, phase, day, status="failed", notice=participant_error(error))
 
 
 def _feedback(

@@ -1,12 +1,12 @@
-"""Who ranks where, and on what evidence? The board is a pure function of the ledger.
+"""The board: who ranks where, and on what evidence. A pure function of ledger and challenge.yaml.
 
 Results are comparable, and so share a table, where track, split, metric profile and units agree.
-Of a team's entries for one method the latest stands; the earlier ones stay in the ledger.
+Of a team's entries for one method the latest counts; the earlier ones stay in the ledger.
 
-Order: by mean rank over all cases and metrics, ties sharing the smallest rank. So say the ledger's
-newest ranking that cover exactly a track's complete submissions (`harness.ranking.document`).
-Where there are none, because a report came or went since, the track falls back to what reports
-alone can tell and says so: aggregate, then rank. On each metric the complete submissions are ranked
+Order: by mean rank over all cases and metrics, ties sharing the smallest rank, as the ledger's
+newest ranking of exactly a track's complete submissions has it (`harness.ranking.document`).
+Where there is none, because a report came or went since, the track falls back to what reports
+alone say, and says so: aggregate, then rank. On each metric the complete submissions are ranked
 by their mean over all test cases, ties sharing the smallest rank; they are then ordered by the mean
 of those ranks, ties again sharing the smallest. A submission without a complete result is listed,
 never ranked.
@@ -23,6 +23,7 @@ from pydantic import Field
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import Runtime
 from evaluator.documents.scores import GroupScores, MetricSummary
+from harness.challenge import About, Challenge, require_track
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ledger.report import Report, RunnerName, Status
 from harness.ranking.document import (
@@ -30,7 +31,7 @@ from harness.ranking.document import (
     Scheme,
     TrackRanking,
     TrackStatistics,
-    read_ranking,
+    read_rankings,
 )
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
@@ -67,23 +68,24 @@ class Row(Contract):
 
     @property
     def gap(self) -> MetricSummary | None:
-        """What Dice loses on transformed images (`evaluator.consistency`); None: not measured."""
+        """What Dice loses on transformed images (`evaluator.consistency`); None if not measured."""
         scores = self.groups.get("all")
-        held = None if scores is None else scores.consistency
-        return None if held is None else held.gap.get("dice")
+        found = None if scores is None else scores.consistency
+        return None if found is None else found.gap.get("dice")
 
 
 class Track(Contract):
     """One table: everything in it is comparable."""
 
     track: Name
+    title: Title  # of challenge.yaml, else the track's name
     dataset: Name
     split_version: Name
     split_digest: Digest
     metric_profile: str
     units: dict[str, str]
-    order: Scheme = "aggregate"  # `mean-rank` where there are ranking
-    statistics: TrackStatistics | None = None  # null where there are no ranking
+    order: Scheme = "aggregate"  # `mean-rank` where there is a ranking
+    statistics: TrackStatistics | None = None  # null where there is no ranking
     rows: tuple[Row, ...]  # in order of rank, the unranked last
 
     @property
@@ -101,6 +103,7 @@ class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
     schema_: Literal["busbench/board/v2"] = Field(default="busbench/board/v2", alias="schema")
+    challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
     ledger_updated: Instant  # when its last entry was recorded
@@ -108,19 +111,37 @@ class Board(Contract):
     tracks: tuple[Track, ...]
 
 
-def make_board(ledger: LedgerVerdict) -> Board:
+def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Board:
     """The board of a verified ledger.
 
     Raises:
-        BusbenchError: `ledger-invalid` where ranking in it break their schema.
+        BusbenchError: `challenge-invalid` where a report that counts is not on a track as
+            challenge.yaml declares it; `ledger-invalid` where a ranking breaks its schema.
     """
+    challenge = challenge or Challenge()
+    require_declared(ledger, challenge)
+    tracks = rank(ledger.reports, read_rankings(ledger))
     return Board(
+        challenge=challenge.about,
         ledger_key=ledger.key,
         ledger_head=ledger.head,
         ledger_updated=ledger.time,
         ledger_reports=len(ledger.reports),
-        tracks=rank(ledger.reports, read_ranking(ledger)),
+        tracks=tuple(
+            track.model_copy(update={"title": challenge.title_of(track.track)}) for track in tracks
+        ),
     )
+
+
+def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
+    """Refuse a ledger whose reports are on other tracks than challenge.yaml declares.
+
+    Raises:
+        BusbenchError: `challenge-invalid`, naming the first entry that contradicts it.
+    """
+    for entry in ledger.reports:
+        where = f"Entry {entry.number} of the ledger"
+        require_track(challenge, entry.report.stated_track, where)
 
 
 def rank(
@@ -129,23 +150,23 @@ def rank(
     """Sort reports into tracks, in order of their names, and rank each track's submissions.
 
     Args:
-        ranking: what the ledger holds of them, the newest last.
+        ranking: those in the ledger, the newest last.
     """
     newest = {found.covers: found for found in ranking}
     return tuple(_track(entries, newest) for entries in by_track(reports))
 
 
 def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
-    """The reports that stand, track by track, in order of team and method."""
+    """The reports that count, track by track, in order of team and method."""
     tracks: dict[tuple[str, ...], dict[tuple[str, str], RecordedReport]] = {}
     for recorded in sorted(reports, key=lambda entry: entry.number):
-        of_track = tracks.setdefault(_comparable(recorded.report), {})
+        of_track = tracks.setdefault(comparable(recorded.report), {})
         of_track[recorded.report.team, recorded.report.method] = recorded
     return [[found for _, found in sorted(tracks[key].items())] for key in sorted(tracks)]
 
 
-def _comparable(report: Report) -> tuple[str, ...]:
-    """What two reports must agree on to stand in one table."""
+def comparable(report: Report) -> tuple[str, ...]:
+    """What two reports must agree on to share a table."""
     split = (report.track, report.dataset, report.split_version, report.provenance.split_digest)
     units = sorted(f"{metric}={unit}" for metric, unit in report.scores.units.items())
     return (*split, report.scores.metric_profile, *units)
@@ -161,12 +182,13 @@ def _track(
         ranked = [_row(*one) for one in ranks]
     else:
         by_entry = {one.entry: one for one in found.submissions}
-        told = [(entry, by_entry[entry.digest]) for entry in complete]
-        ranked = [_row(entry, one.rank, one.mean_rank, one) for entry, one in told]
+        ranks_of = ((entry, by_entry[entry.digest]) for entry in complete)
+        ranked = [_row(entry, one.rank, one.mean_rank, one) for entry, one in ranks_of]
     listed = [_row(entry, None, None) for entry in entries if not is_complete(entry.report)]
     first = entries[0].report
     return Track(
         track=first.track,
+        title=first.track,
         dataset=first.dataset,
         split_version=first.split_version,
         split_digest=first.provenance.split_digest,

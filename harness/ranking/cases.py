@@ -1,4 +1,4 @@
-"""What did every submission of a track get on every case?"""
+"""Table of every ranked metric of every submission of a track on every case."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def average_folds(rows: pd.DataFrame, report: Report) -> pd.DataFrame:
     count = len(case_ids)
     place = folds * count + cases
     if not count or sorted(place) != [*range(count * (1 + max(folds)))]:
-        raise ValueError("it does not hold every case of every fold once")
+        raise ValueError("it does not contain every case of every fold once")
     rows = rows.iloc[np.argsort(place)]
     values = rows[KEYS].to_numpy(np.float64).reshape(-1, count, len(KEYS))  # folds, cases, metrics
     if not np.isfinite(values).all():
-        raise ValueError("it holds a metric that is no number")
+        raise ValueError("it contains a metric that is no number")
     for metric, found in zip(METRICS, values.mean(axis=1).T, strict=True):
-        told = report.scores.groups["all"].metrics[metric.key].folds
-        if len(found) != len(told) or not np.allclose(found, told, TOLERANCE, TOLERANCE):
+        signed = report.scores.groups["all"].metrics[metric.key].folds
+        if len(found) != len(signed) or not np.allclose(found, signed, TOLERANCE, TOLERANCE):
             raise ValueError(f"its {metric.label} is not the one that the report signs")
     patients = rows["patient_group"].iloc[:count].to_numpy(object)
     means = pd.DataFrame(values.mean(axis=0), index=case_ids, columns=KEYS)

@@ -1,7 +1,7 @@
-"""What did the organiser compute from every case, and how does it enter the ledger?
+"""The ranking of a track: what the organiser computed from every case, as a document.
 
 The board is a pure function of the ledger, and per-case results stay with the organiser. So the
-statistics that need them are computed once, for exactly the reports that the ledger holds, and
+statistics that need them are computed once, for exactly the reports of the ledger, and
 enter it as a signed entry of kind `ranking`: this document. All orders, probabilities and
 intervals in it are about the complete submissions of one track; see `harness.ranking.statistics`.
 """
@@ -19,7 +19,7 @@ from harness.ledger import LedgerVerdict
 
 SCHEMA: Literal["busbench/ranking/v1"] = "busbench/ranking/v1"
 CODE = Code.LEDGER_INVALID
-REMEDY = "Compute them anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
+REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
 SCHEMES: tuple[Scheme, ...] = ("mean-rank", "aggregate", "test-based")  # the first is primary
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a metric over the cases: no single extreme case
@@ -64,7 +64,7 @@ class RankedSubmission(Contract):
 
     @property
     def group(self) -> str:
-        """Its groups as rank_groups: two submissions that share one can't be told apart."""
+        """Its groups as letters: two submissions that share one cannot be distinguished."""
         return rank_groups(self.group_first, self.group_last)
 
 
@@ -110,10 +110,7 @@ class TrackStatistics(Contract):
 
 
 class TrackRanking(Contract):
-    """The body of a ledger entry of kind `ranking`: those of one track.
-
-    They hold for exactly the entries that `submissions` names.
-    """
+    """The body of a ledger entry of kind `ranking`: one track, and exactly these submissions."""
 
     schema_: Literal["busbench/ranking/v1"] = Field(default=SCHEMA, alias="schema")
     track: Name
@@ -126,7 +123,7 @@ class TrackRanking(Contract):
 
     @property
     def covers(self) -> frozenset[Digest]:
-        """The report entries that these ranking are about."""
+        """The report entries that this ranking is about."""
         return frozenset(ranked.entry for ranked in self.submissions)
 
     @model_validator(mode="after")
@@ -136,21 +133,21 @@ class TrackRanking(Contract):
         return self
 
 
-def read_ranking(ledger: LedgerVerdict) -> list[TrackRanking]:
-    """The ranking in a ledger, the newest last; what has another schema is passed over.
+def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
+    """The rankings in a ledger, the newest last; what has another schema is passed over.
 
     Raises:
         BusbenchError: `ledger-invalid` where one breaks its schema.
     """
     return [
         parse(TrackRanking, canonical_json(found.body), f"entry {found.number}", CODE, REMEDY)
-        for found in ledger.ranking
+        for found in ledger.rankings
         if found.body.get("schema") == SCHEMA
     ]
 
 
 def rank_groups(first: int, last: int) -> str:
-    """Groups `first` to `last`, from 1, in rank_groups: `A`, or `A–C`."""
+    """Groups `first` to `last`, from 1, as letters: `A`, or `A–C`."""
     return _letter(first) if first == last else f"{_letter(first)}–{_letter(last)}"
 
 

@@ -1,11 +1,10 @@
-"""The ranked metrics: direction and notation. Which they are, `evaluator.documents.scores` says."""
+"""The metrics that rank, as they are shown; what each is, the evaluator says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
 
-from evaluator.documents.scores import MetricSummary, Ranked
+from evaluator.documents.scores import RANKED, MetricSummary
 from evaluator.metrics import METRICS as DEFINED
 
 MISSING = "–"
@@ -42,9 +41,8 @@ class RankedMetric:
         return f"{self.label} [{unit}] {self.arrow}" if unit else f"{self.label} {self.arrow}"
 
 
-GAP = RankedMetric("dice_gap", "Dice gap", False, 3)  # shown, never ranked
-DIGITS: dict[Ranked, int] = {"dice": 3, "iou": 3, "hd95": 2}
+GAP = RankedMetric("dice_gap", "Dice gap", False, digits=3)  # shown, never ranked
 METRICS = tuple(
-    RankedMetric(key, DEFINED[key].title, DEFINED[key].higher_is_better, DIGITS[key])
-    for key in get_args(Ranked)
+    RankedMetric(key, DEFINED[key].title, DEFINED[key].higher_is_better, 2 if key == "hd95" else 3)
+    for key in RANKED
 )

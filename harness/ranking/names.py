@@ -1,6 +1,6 @@
-"""How do names that participants chose appear in text, without steering what is around them?
+"""Names that participants chose as literal text, which steers nothing around it.
 
-A title holds no control characters (the contract refuses them), but it may hold direction marks,
+A title has no control characters (the contract refuses them), but it may have direction marks,
 markup of any format, or what a spreadsheet takes for a formula.
 """
 
@@ -38,7 +38,7 @@ def plain(name: str) -> str:
 
 
 def xml(name: str) -> str:
-    """A name for XML, without the signs that no document of it may hold; not yet escaped."""
+    """A name for XML, without the characters that no document may contain; not yet escaped."""
     return _NOT_XML.sub("", plain(name))
 
 

@@ -1,4 +1,4 @@
-"""In what order does each scheme put the submissions?
+"""Ranking schemes: the order in which each puts the submissions.
 
 An order is an array of ranks from 1, one a submission; ties share the smallest rank. All values
 here are whole numbers in float64, see `exact`, so that sums come out the same whatever order they

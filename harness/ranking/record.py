@@ -1,8 +1,8 @@
-"""`busbench rank --cases`: compute the ranking from the organiser's runs, and record them.
+"""`busbench rank --cases`: compute the ranking from the organiser's runs, and record it.
 
-The runs hold every case, the ledger says which reports count. Each report is found among the runs
-by its identity, and its cases must add up to what it signs. Each track's ranking are
-an entry of their own; the same inputs give the same bytes, and are not recorded again.
+The runs contain every case, the ledger says which reports count. Each report is found among the
+runs by its identity, and its cases must add up to what it signs. Each track's ranking
+is an entry of its own; the same inputs give the same bytes, and are not recorded again.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.bootstrap import MIN_PATIENTS
+from harness.challenge import Challenge
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
-from harness.ledger.entries import MAX_STANDINGS_BYTES
+from harness.ledger.entries import MAX_RANKING_BYTES
 from harness.ledger.report import Report
-from harness.ranking.board import by_track, is_complete
+from harness.ranking.board import by_track, is_complete, require_declared
 from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
-from harness.ranking.document import TrackRanking, read_ranking
+from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
 
@@ -53,7 +54,9 @@ def record_ranking(
     ledger: Path,
     runs: Sequence[Path],
     keys: Keys,
+    *,
     track: Name | None = None,
+    challenge: Challenge | None = None,
     progress: Progress = quiet,
 ) -> list[Outcome]:
     """Compute the ranking of every track that has a complete submission, and record the new ones.
@@ -61,19 +64,22 @@ def record_ranking(
     Args:
         runs: the folders of the runs behind the ledger's reports.
         track: the only one to do; all where it is None.
+        challenge: whose tracks the reports must be on.
 
     Raises:
-        BusbenchError: `cases-invalid` where a report's cases are missing or contradict it, before
-            anything is recorded; `ledger-invalid`, `disk-full` as `append` does.
+        BusbenchError: `challenge-invalid` where a report is not on a track as it is declared;
+            `cases-invalid` where a report's cases are missing or contradict it, before anything is
+            recorded; `ledger-invalid`, `disk-full` as `append` does.
     """
     verdict = verify_ledger(ledger, keys.report)
+    require_declared(verdict, challenge or Challenge())
     complete = [
         [entry for entry in entries if is_complete(entry.report)]
         for entries in by_track(verdict.reports)
         if track in (None, entries[0].report.track)
     ]
     if track is not None and not any(complete):
-        message = f"{ledger} holds no complete result on the track {track}."
+        message = f"{ledger} contains no complete result on the track {track}."
         raise BusbenchError(Code.USAGE, message, "`busbench rank LEDGER` shows its tracks.")
     folders = _folders(runs)
     outcomes = []
@@ -96,13 +102,13 @@ def _record(
     report = entries[0].report
     state: State = "too few patients"
     if found is not None:
-        newest = {known.covers: known for known in read_ranking(verdict)}.get(found.covers)
+        newest = {known.covers: known for known in read_rankings(verdict)}.get(found.covers)
         state = "unchanged" if newest == found else "recorded"
     if found is not None and state == "recorded":
         body = found.document()
         size = len(canonical_json(body))
-        if size > MAX_STANDINGS_BYTES:
-            message = f"The ranking of {report.track} take {size} bytes, too many for a ledger."
+        if size > MAX_RANKING_BYTES:
+            message = f"The ranking of {report.track} takes {size} bytes, too many for a ledger."
             raise BusbenchError(Code.LEDGER_INVALID, message, "Divide its submissions into tracks.")
         append(ledger, Ranking(body=body), keys)
     return Outcome(report.track, report.split_version, len(entries), state)
@@ -141,7 +147,7 @@ def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFram
     who = f"{report.method} of {report.team} on {report.track} (entry {entry.number})"
     folder = folders.get(report.identity())
     if folder is None:
-        raise BusbenchError(Code.CASES_INVALID, f"No run holds the report on {who}.", FIND)
+        raise BusbenchError(Code.CASES_INVALID, f"No run contains the report on {who}.", FIND)
     try:
         return average_folds(_rows(folder / CASES), report)
     except (OSError, ValueError) as error:

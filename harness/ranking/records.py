@@ -1,4 +1,4 @@
-"""How does the board read as CSV, for programs? One row a submission, every number in full."""
+"""The board as CSV, for programs: one row a submission, every number in full."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from harness.ranking.metrics import METRICS
 GROUPS = ("all", "lesion", "normal")
 PARTS = ("mean", "std", "ci_low", "ci_high")
 
+FIRST = (
+    "track split_version metric_profile order rank mean_rank rank_low rank_high p_first group "
+    "rank_aggregate rank_test team method status"
+)
+LAST = (
+    "dice_gap_mean dice_gap_ci_low dice_gap_ci_high hd95_unit parameters gmacs latency_ms device "
+    "provider backend labels trained_here runner invalid entry entry_digest recorded"
+)
 CSV_COLUMNS = (
-    *("track", "split_version", "metric_profile", "order", "rank", "mean_rank"),
-    *("rank_low", "rank_high", "p_first", "group", "rank_aggregate", "rank_test"),
-    *("team", "method", "status"),
+    *FIRST.split(),
     *(
         f"{group}_{name}"
         for group in GROUPS
         for name in ("cases", *(f"{metric.key}_{part}" for metric in METRICS for part in PARTS))
     ),
-    *("dice_gap_mean", "dice_gap_ci_low", "dice_gap_ci_high"),
-    *("hd95_unit", "parameters", "gmacs", "latency_ms", "device", "provider", "backend"),
-    *("labels", "trained_here", "runner", "invalid", "entry", "entry_digest", "recorded"),
+    *LAST.split(),
 )
 
 
@@ -50,8 +54,8 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "latency_ms": row.runtime.measured.latency_ms,
     }
     if row.ranked is not None:
-        told = {"rank_low", "rank_high", "p_first", "rank_aggregate", "rank_test"}
-        record |= {**row.ranked.model_dump(include=told), "group": row.ranked.group}
+        shown = {"rank_low", "rank_high", "p_first", "rank_aggregate", "rank_test"}
+        record |= {**row.ranked.model_dump(include=shown), "group": row.ranked.group}
     for part in ("mean", "ci_low", "ci_high"):
         record[f"dice_gap_{part}"] = None if row.gap is None else getattr(row.gap, part)
     for group in GROUPS:

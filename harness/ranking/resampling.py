@@ -1,4 +1,4 @@
-"""What might the sums have been with other patients? A bootstrap over patients, paired.
+"""Bootstrap over patients, paired, and what it says of ranks: intervals, groups, histograms.
 
 All submissions get the same resamples, and each resample only weighs a patient by how often it was
 drawn: so the sums of all resamples are one product of matrices.
@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.scoring.bootstrap import RESAMPLES, SEED
+from harness.ranking.document import MAX_BINS
 
 Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+TAILS = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,47 @@ def intervals(values: Floats) -> Floats:
     return np.percentile(values, TAILS, axis=0)
 
 
-def rank_intervals(ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+def rank_intervals(ranks: Whole) -> Whole:
     """The same of ranks, whose ends are ranks that occurred."""
     return np.percentile(ranks, TAILS, axis=0, method="inverted_cdf").astype(np.int64)
 
 
-TAILS = (2.5, 97.5)
+def groups(low: Whole, high: Whole) -> tuple[Whole, Whole]:
+    """The first and the last group of each submission, from 1.
+
+    Groups are the largest sets of submissions of which any two have overlapping rank intervals,
+    numbered from the best. A submission can be in several, which are then neighbours: a compact
+    letter display (Piepho, Journal of Computational and Graphical Statistics 13, 2004), which for
+    intervals one walk over the ranks finds.
+
+    Args:
+        low: the lower ends of the rank intervals, shape (submissions,).
+        high: their upper ends.
+    """
+    starts, ends = set(low.tolist()), set(high.tolist())
+    points: list[int] = []  # one rank that all members of a group share
+    fresh = False  # whether an interval began since the last group ended
+    for rank in sorted(starts | ends):
+        fresh = fresh or rank in starts
+        if fresh and rank in ends:
+            points.append(rank)
+            fresh = False
+    return (
+        np.searchsorted(points, low, side="left") + 1,
+        np.searchsorted(points, high, side="right"),
+    )
+
+
+def rank_bins(submissions: int) -> Whole:
+    """The first rank of each bin of a histogram of ranks: one bin a rank, or `MAX_BINS` in all."""
+    count = min(submissions, MAX_BINS)
+    return 1 + np.arange(count) * submissions // count
+
+
+def rank_counts(ranks: Whole) -> Whole:
+    """How often each submission's rank fell into each bin: (resamples, n) -> (n, bins)."""
+    bins = rank_bins(ranks.shape[1])
+    places = np.searchsorted(bins, ranks, side="right") - 1
+    places += len(bins) * np.arange(ranks.shape[1])
+    counts = np.bincount(places.ravel(), minlength=len(bins) * ranks.shape[1])
+    return counts.reshape(ranks.shape[1], len(bins))

@@ -1,4 +1,4 @@
-"""Who is better than whom beyond chance? One-sided paired Wilcoxon signed-rank tests, and Holm.
+"""Significance tests: one-sided paired Wilcoxon signed-rank tests, adjusted by Holm's method.
 
 The pairs are patients, not images, which are no independent evidence: the difference of a pair is
 that of the patient's mean. Zero differences are left out, and the p-value is of the normal

@@ -1,4 +1,4 @@
-"""What do a track's cases say about the order of its submissions? All statistics, from the table.
+"""Statistics of a ranking: what a track's cases say about the order of its submissions.
 
 Pure: the same table gives the same bytes on every machine. The work grows in proportion to the
 number of submissions.
@@ -40,8 +40,14 @@ from harness.ranking.orders import (
     gains,
     mean_rank_order,
 )
-from harness.ranking.rank_groups import groups, rank_bins, rank_counts
-from harness.ranking.resampling import Patients, intervals, rank_intervals
+from harness.ranking.resampling import (
+    Patients,
+    groups,
+    intervals,
+    rank_bins,
+    rank_counts,
+    rank_intervals,
+)
 from harness.ranking.significance import LEVEL, Tests, better, opponents, test_based_order
 
 DIGITS = 6  # after the point, of every number that is written down
@@ -55,7 +61,7 @@ def make_ranking(report: Report, table: CaseTable) -> TrackRanking:
         table: at least one submission, in order of team and method.
     """
     found = _measure(table)
-    submissions = [_standing(found, place) for place in range(len(table.entries))]
+    submissions = [_ranked_submission(found, place) for place in range(len(table.entries))]
     return TrackRanking(
         track=report.track,
         split_version=report.split_version,
@@ -138,7 +144,7 @@ def _measure(table: CaseTable) -> _Found:
     )
 
 
-def _standing(found: _Found, place: int) -> RankedSubmission:
+def _ranked_submission(found: _Found, place: int) -> RankedSubmission:
     return RankedSubmission(
         entry=found.table.entries[place],
         rank=int(found.orders["mean-rank"][place]),

@@ -1,7 +1,7 @@
-"""How does the board read as Markdown, LaTeX and HTML, in a paper or on a terminal?
+"""The board as Markdown, LaTeX and HTML tables.
 
 Mean ± standard deviation over the fold models; of each metric the best is bold and the second best
-underlined; submissions that share a group letter can't be told apart.
+underlined; submissions that share a group letter cannot be distinguished.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Column:
 
 
 def columns(track: Track) -> list[Column]:
-    """The columns of a track's table: of intervals and groups only where it has ranking."""
+    """The columns of a track's table: of intervals and groups only where it has a ranking."""
     ranking = [RANK_INTERVAL, GROUP] if track.statistics else []
     parts = {name for row in track.rows for name in row.groups}
     apart = [
@@ -74,8 +74,8 @@ def columns(track: Track) -> list[Column]:
     return [
         RANK,
         *ranking,
-        *(Column("Method", lambda row, style: style.name(row.method)),),
-        *(Column("Team", lambda row, style: style.name(row.team)),),
+        Column("Method", lambda row, style: style.name(row.method)),
+        Column("Team", lambda row, style: style.name(row.team)),
         *(_metric_column(track, metric, "all") for metric in METRICS),
         *apart,
         *COSTS,
@@ -107,7 +107,7 @@ COSTS = (
 
 
 def rank_interval(row: Row) -> str:
-    """The 95 % interval of a row's rank, where there are ranking."""
+    """The 95 % interval of a row's rank, where there is a ranking."""
     return f"{row.ranked.rank_low}–{row.ranked.rank_high}" if row.ranked else MISSING
 
 
@@ -117,23 +117,25 @@ def track_cells(track: Track, style: Style) -> list[list[str]]:
     return [list(row) for row in zip(*filled, strict=True)]
 
 
-def caption(track: Track) -> str:
-    """Which table this is."""
-    return f"{track.track}, split {track.split_version}, profile {track.metric_profile}"
+def caption(track: Track, name: Callable[[str], str]) -> str:
+    """Which table this is; `name` writes the title as literal text."""
+    titled = track.title != track.track
+    which = f"{name(track.title)} ({track.track})" if titled else track.track
+    return f"{which}, split {track.split_version}, profile {track.metric_profile}"
 
 
 def order_note(track: Track) -> str:
     """By what its rows are ordered, and how sure that is."""
-    told = track.statistics
-    if told is None:
+    found = track.statistics
+    if found is None:
         return (
-            "Ordered by the means alone (aggregate, then rank): the ledger holds no ranking of "
+            "Ordered by the means alone (aggregate, then rank): the ledger has no ranking of "
             "exactly these results."
         )
     return (
-        f"Ordered by mean rank over {told.cases} cases and {len(METRICS)} metrics; 95 % intervals "
-        f"of ranks from {told.resamples} resamples of {told.patients} patients; methods that "
-        "share a group cannot be told apart."
+        f"Ordered by mean rank over {found.cases} cases and {len(METRICS)} metrics; 95 % intervals "
+        f"of ranks from {found.resamples} resamples of {found.patients} patients; methods that "
+        "share a group cannot be distinguished."
     )
 
 
@@ -151,7 +153,9 @@ def _markdown_track(track: Track) -> str:
     head, *rows = track_cells(track, MARKDOWN)
     rule = ["---" if name in NAMES else "--:" for name in head]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
-    return "\n".join([f"### {caption(track)}", "", *lines, "", order_note(track), ""])
+    return "\n".join(
+        [f"### {caption(track, names.markdown)}", "", *lines, "", order_note(track), ""]
+    )
 
 
 # --- LaTeX ---------------------------------------------------------------------------------------
@@ -182,11 +186,17 @@ def _latex_track(track: Track) -> str:
     heads = [column.metric.title(track.units) if column.metric else column.head for column in found]
     return "\n".join(
         [
-            *(f"% {caption(track)}", f"% {order_note(track)}"),
-            *(rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", *_latex_spans(found)),
-            *(_latex_row([head.replace("%", r"\%") for head in heads]), r"\midrule"),
+            f"% {caption(track, names.latex)}",
+            f"% {order_note(track)}",
+            rf"\begin{{tabular}}{{{kinds}}}",
+            r"\toprule",
+            *_latex_spans(found),
+            _latex_row([head.replace("%", r"\%") for head in heads]),
+            r"\midrule",
             *(_latex_row(row) for row in rows),
-            *(r"\bottomrule", r"\end{tabular}", ""),
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
         ]
     )
 
@@ -226,7 +236,7 @@ def _html_track(track: Track) -> str:
     head, *rows = track_cells(track, HTML)
     lines = [
         "<table>",
-        f"<caption>{escape(caption(track))}. {escape(order_note(track))}</caption>",
+        f"<caption>{caption(track, names.html)}. {escape(order_note(track))}</caption>",
         "<thead><tr>",
         *(f'<th scope="col">{escape(name)}</th>' for name in head),
         "</tr></thead>",

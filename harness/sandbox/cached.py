@@ -12,6 +12,7 @@ from pathlib import Path
 from evaluator.files import disk_errors
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
+from harness.folders import let_all_read
 from harness.sandbox import Runner, Stage
 
 AGAIN = "Remove the run's folder and run the same command again."
@@ -43,6 +44,7 @@ class Context:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             self.runner.run(replace(stage, output=partial), self.progress)
+            let_all_read(partial)  # another stage's container reads it
             partial.replace(done)
         return done
 

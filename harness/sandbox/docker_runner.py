@@ -17,16 +17,16 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
-from evaluator.errors import BusbenchError, Code
+from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.files import write_atomically
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Component, Limits
-from harness.sandbox.failure import explain, explain_engine
+from harness.sandbox.failure import explain, explain_engine, unreadable
 from harness.sandbox.images import ensure_base, ensure_image
 from harness.sandbox.log import LogReader
 from harness.sandbox.output import Output, open_output, remove
 from harness.sandbox.owner import is_gone
-from harness.sandbox.profile import OWNER_LABEL, container_settings
+from harness.sandbox.profile import OWNER_LABEL, container_settings, places
 from harness.sandbox.stage import Outcome, Stage
 
 SHORTEST_WAIT = 0.01  # seconds; none at all would be no time limit
@@ -35,10 +35,27 @@ SAVE_SHARE = 0.05  # of the time, at most
 MAX_ERROR_BYTES = 65536
 SIGNALLED = (137, 143)  # exit statuses after SIGKILL and SIGTERM
 ENGINE_ERRORS = (APIError, requests.RequestException)
+# Names the first input that a container's user cannot read; it reads no more than a byte of each.
+READ_INPUTS = """
+import os, sys
+def fail(error): sys.exit(f"{error.filename}: {error.strerror}")
+for name in sorted(sys.argv[1:]):
+    if not os.path.isdir(name):
+        files = [name]
+    else:
+        walk = os.walk(name, onerror=fail)
+        files = (os.path.join(folder, file) for folder, _, names in walk for file in names)
+    for path in files:
+        try:
+            with open(path, "rb") as handle:
+                handle.read(1)
+        except OSError as error:
+            fail(error)
+"""
 
 
 class DockerRunner:
-    """Runs each stage in a container of its own.
+    """Runs each stage in a container of its own; before the first, removes what killed runs left.
 
     Raises:
         BusbenchError: `engine-unavailable` where no engine answers.
@@ -54,19 +71,19 @@ class DockerRunner:
         self._gpu_device = gpu_device
         self.client = connect()
         self._ids: dict[Component, str] = {}
-        remove_orphans(self.client)
+        self._cleaned = False
 
     def identify(self, component: Component) -> str:
         """The id of a component's bundled image, built where it is missing."""
         if component not in self._ids:
             if component == "infer-gpu":
-                self._demand_gpu()
+                self._require_gpu()
             self._ids[component] = ensure_image(
                 self.client, component, self._images, self._progress
             )
         return self._ids[component]
 
-    def _demand_gpu(self) -> None:
+    def _require_gpu(self) -> None:
         """Raise `device-unavailable`, before a large image is built, where there is no GPU."""
         base = ensure_base(self.client, self._images)
         with tempfile.TemporaryDirectory(prefix="busbench-gpu-") as name:
@@ -75,7 +92,13 @@ class DockerRunner:
             self.run(asks, quiet)
 
     def run(self, stage: Stage, progress: Progress) -> None:
-        """Run a stage in the sandbox profile; see `Runner`."""
+        """Run a stage in the sandbox profile; see `Runner`.
+
+        Before a submission is blamed, a container of ours tries whether it could read its inputs.
+        """
+        if not self._cleaned:
+            remove_orphans(self.client)
+            self._cleaned = True
         image = stage.image or self.identify(stage.component)
         volume_holder = ensure_base(self.client, self._images)
         try:
@@ -83,8 +106,35 @@ class DockerRunner:
                 outcome = self._run(stage, image, volume_holder, output, progress)
         except ENGINE_ERRORS as error:
             raise explain_engine(stage, engine_reason(error)) from error
+        if not outcome.failed:
+            return
+        blame = explain(stage, outcome)
+        if blame.fault is Fault.SUBMISSION and stage.inputs:
+            self._require_readable(stage, volume_holder, blame)
+        raise blame
+
+    def _require_readable(self, stage: Stage, image: str, blame: BusbenchError) -> None:
+        """Raise `permission-denied` where a container cannot read an input of `stage`."""
+        inside = places(stage)
+        with tempfile.TemporaryDirectory(prefix="busbench-readable-") as name:
+            reads = Stage(
+                name="ready",
+                component=stage.component,
+                command=("python3", "-c", READ_INPUTS, *(inside[name] for name in stage.inputs)),
+                inputs=stage.inputs,
+                output=Path(name),
+                limits=Limits(),
+                image=image,
+            )
+            try:
+                with open_output(self.client, reads, image) as output:
+                    outcome = self._run(reads, image, image, output, quiet)
+            except ENGINE_ERRORS as failed:
+                raise explain_engine(reads, engine_reason(failed)) from blame
+        if outcome.exit_code == 1:
+            raise unreadable(stage, outcome.last_line) from blame
         if outcome.failed:
-            raise explain(stage, outcome)
+            raise explain(reads, outcome) from blame
 
     def _run(
         self, stage: Stage, image: str, volume_holder: str, output: Output, progress: Progress
@@ -211,7 +261,7 @@ def _wait(container: Container, stage: Stage, output: Output) -> bool:
 
 
 def _ends_by(container: Container, moment: float) -> bool:
-    """Whether the container ends before `moment` (monotonic); the engine tells at once when.
+    """Whether the container ends before `moment` (monotonic); the engine says at once when.
 
     Raises:
         requests.RequestException: where it is the engine that fails.
@@ -226,7 +276,7 @@ def _ends_by(container: Container, moment: float) -> bool:
 
 
 def _save(container: Container, output: Output) -> float:
-    """Fetch the output while the stage stands still; when to do it again."""
+    """Fetch the output while the stage is paused; when to do it again."""
     began = time.monotonic()
     with suppress(APIError):  # it may have ended meanwhile
         container.pause()

@@ -1,4 +1,4 @@
-"""Who is to blame when a stage ends badly?
+"""Classification of a stage's bad end: the code, and so whose fault it is.
 
 One exit code carries many outcomes: 137 is a memory limit, a time limit or an operator's kill. The
 engine knows which, so it is asked first; what the stage itself says comes last, because a model
@@ -26,15 +26,15 @@ MAX_TEXT = 400
 
 @dataclass(frozen=True)
 class Rule:
-    """A sign of trouble, and what it means."""
+    """A symptom, and what it means."""
 
     when: Callable[[Outcome], bool]
     code: Code
-    says: str  # may hold {stage}, {oddity} and the limits' names
+    says: str  # may contain {stage}, {oddity} and the limits' names
     remedy: str
 
 
-# What the engine or the system tells of an end.
+# What the engine or the system reports of an end.
 RULES: tuple[Rule, ...] = (
     Rule(
         lambda o: o.timed_out,
@@ -77,7 +77,7 @@ UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
     ),
     "gate": (
         Code.GATE_REFUSED,
-        "Export the model again; `busbench check` tells what the gate sees.",
+        "Export the model again; `busbench check` shows what the gate sees.",
     ),
     "infer": (Code.MODEL_FAILED, "Load the model with the same ONNX Runtime on your side first."),
     "ready": (
@@ -124,20 +124,20 @@ def explain(stage: Stage, outcome: Outcome) -> BusbenchError:
         message = _tame(said.get("message", ""))
         remedy = _tame(said.get("remedy", "")) + _whole_log(stage)
         return BusbenchError(Code(code), message, remedy, stage=stage.name, last_line=message)
-    return _by_signs(stage, outcome)
+    return _by_patterns(stage, outcome)
 
 
-def _by_signs(stage: Stage, outcome: Outcome) -> BusbenchError:
+def _by_patterns(stage: Stage, outcome: Outcome) -> BusbenchError:
     """By the exit status and the log: the least that can be trusted."""
     unexplained, remedy = UNEXPLAINED[stage.name]
     end = _ending(outcome)
     if stage.image is not None and outcome.exit_code in CANNOT_START_EXITS:
         says = f"A program of the image is missing or cannot be started ({end})."
         return _error(stage, outcome, Code.IMAGE_REFUSED, says, remedy)
-    for sign in LOG_PATTERNS:
-        if sign.pattern.search(outcome.tail):
-            says = f"{_fill(sign.says, stage, outcome)} ({end})."
-            return _error(stage, outcome, sign.code or unexplained, says, sign.remedy)
+    for known in LOG_PATTERNS:
+        if known.pattern.search(outcome.tail):
+            says = f"{_fill(known.says, stage, outcome)} ({end})."
+            return _error(stage, outcome, known.code or unexplained, says, known.remedy)
     says = f"{_named(stage)} ended with {end}."
     return _error(stage, outcome, unexplained, says, remedy)
 
@@ -149,13 +149,25 @@ def explain_engine(stage: Stage, reason: str, *, image_alone: bool = False) -> B
         reason: what it says, which may quote the image.
         image_alone: whether it starts another image in the same way.
     """
-    fits = (s for s in ENGINE_PATTERNS if not image_alone or s.code == Code.IMAGE_REFUSED)
-    sign = next(sign for sign in fits if image_alone or sign.pattern.search(reason))
-    code = sign.code or Code.ENGINE_UNAVAILABLE
+    fits = (p for p in ENGINE_PATTERNS if not image_alone or p.code == Code.IMAGE_REFUSED)
+    known = next(p for p in fits if image_alone or p.pattern.search(reason))
+    code = known.code or Code.ENGINE_UNAVAILABLE
     if code == Code.IMAGE_REFUSED and stage.image is None:
         code = Code.IMAGE_UNAVAILABLE  # one of our own
-    says = f"{sign.says.format(stage=_lower(_named(stage)))}: {_tame(reason)[:300]}."
-    return BusbenchError(code, says, sign.remedy, stage=stage.name)
+    says = f"{known.says.format(stage=_lower(_named(stage)))}: {_tame(reason)[:300]}."
+    return BusbenchError(code, says, known.remedy, stage=stage.name)
+
+
+def unreadable(stage: Stage, said: str) -> BusbenchError:
+    """The error where a container of ours, without a participant's work, cannot read an input.
+
+    Args:
+        said: `/in/NAME/FILE: why`, by that container.
+    """
+    roots = ", ".join(str(path) for path in stage.inputs.values())
+    says = f"The {stage.name} stage may not read its inputs: {_tame(said)}."
+    remedy = f"Let everybody read them, as in `chmod -R a+rX`: {roots}."
+    return BusbenchError(Code.PERMISSION_DENIED, says, remedy, stage=stage.name)
 
 
 def _error(stage: Stage, outcome: Outcome, code: Code, says: str, remedy: str) -> BusbenchError:

@@ -1,4 +1,4 @@
-"""Which words explain a failure: of a program in its log, of an engine in its refusal?
+"""Wordings that explain a failure: of a program in its log, of an engine in its refusal.
 
 Each row's wording is what a known program prints; `failure` says when which table is asked.
 """
@@ -17,7 +17,7 @@ class FailurePattern:
 
     pattern: re.Pattern[str]
     code: Code | None  # None: as if unexplained, but in better words
-    says: str  # may hold {stage} and, of a log, the limits' names
+    says: str  # may contain {stage} and, of a log, the limits' names
     remedy: str
 
 
@@ -31,7 +31,7 @@ LOG_PATTERNS: tuple[FailurePattern, ...] = (
         # Python's, the shell's and the C library's wording of ENOSPC and EFBIG
         _words(r"no space left on device|errno 28\b|disk quota exceeded|file too large"),
         Code.LIMIT_DISK,
-        "{stage} found no more space: /out holds {output_mb} MB, /tmp {tmp_mb} MB",
+        "{stage} found no more space: /out takes {output_mb} MB, /tmp {tmp_mb} MB",
         "Write less, or ask the organiser for a higher limit in challenge.yaml.",
     ),
     FailurePattern(
@@ -69,13 +69,13 @@ LOG_PATTERNS: tuple[FailurePattern, ...] = (
         _words(r"read-only file system|permission denied"),
         None,
         "{stage} wrote where it may not",
-        "Write to the output and to /tmp only, and let user 65532 read what the image holds.",
+        "Write to the output and to /tmp only, and let user 65532 read what the image contains.",
     ),
     FailurePattern(
         _words(r"shared memory|/dev/shm|bus error"),
         None,
         "{stage} ran out of shared memory",
-        "Start fewer loader workers; /dev/shm holds 1 GB, which counts as memory.",
+        "Start fewer loader workers; /dev/shm has 1 GB, which counts as memory.",
     ),
     FailurePattern(
         _words(r"exec format error"),
@@ -97,7 +97,7 @@ ENGINE_PATTERNS: tuple[FailurePattern, ...] = (
         _words(r"no space left on device|disk quota exceeded"),
         Code.DISK_FULL,
         "The engine's disk is full",
-        "Free some space (`docker system df` tells where), then run the same command again.",
+        "Free some space (`docker system df` shows where), then run the same command again.",
     ),
     FailurePattern(
         _words(

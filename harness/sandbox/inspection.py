@@ -1,7 +1,7 @@
-"""May this image run at all? What its configuration says is judged before any of it is started.
+"""Inspection of a participant's image: its configuration is judged before any of it is started.
 
 The sandbox overrides most of it, so several rules keep out what the engine, or a hook that runs
-with the host's rights before the container's own limits hold, would read: CVE-2025-23266 needed no
+with the host's rights before the container's own limits apply, would read: CVE-2025-23266 needed no
 more than an `LD_PRELOAD` in an image that NVIDIA's hook started.
 """
 
@@ -23,7 +23,7 @@ _NVSWITCH = "NVIDIA_NVSWITCH"
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """What an engine tells of an image, as far as it matters here."""
+    """What an engine reports of an image, as far as it matters here."""
 
     user: str
     environment: tuple[str, ...]  # names alone
@@ -50,7 +50,7 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class ImagePolicy:
-    """What an image is held against."""
+    """What an image must satisfy."""
 
     architecture: str  # of the engine, as images write it
     max_mb: int
@@ -66,18 +66,18 @@ class Rule:
     remedy: str
 
 
-def _root(facts: ImageConfig, _: ImagePolicy) -> str:
-    name = facts.user.partition(":")[0].strip()
+def _root(config: ImageConfig, _: ImagePolicy) -> str:
+    name = config.user.partition(":")[0].strip()
     if not name:
         return "it names no user, so it is made for root"
     number = int(name) if name.isdecimal() else None
-    return f"its user is {facts.user}, which is root" if name == "root" or number == 0 else ""
+    return f"its user is {config.user}, which is root" if name == "root" or number == 0 else ""
 
 
-def _hooks(facts: ImageConfig, _: ImagePolicy) -> str:
+def _hooks(config: ImageConfig, _: ImagePolicy) -> str:
     found = [
         name
-        for name in facts.environment
+        for name in config.environment
         if (name.startswith("LD_") and name != "LD_LIBRARY_PATH")
         or name in _LOADER
         or name.startswith((*_GRANTS, _NVSWITCH))
@@ -85,23 +85,23 @@ def _hooks(facts: ImageConfig, _: ImagePolicy) -> str:
     return f"its environment sets {', '.join(found)}" if found else ""
 
 
-def _foreign(facts: ImageConfig, ground: ImagePolicy) -> str:
-    if (facts.os, facts.architecture) == ("linux", ground.architecture):
+def _foreign(config: ImageConfig, policy: ImagePolicy) -> str:
+    if (config.os, config.architecture) == ("linux", policy.architecture):
         return ""
-    return f"it is for {facts.os}/{facts.architecture}, not linux/{ground.architecture}"
+    return f"it is for {config.os}/{config.architecture}, not linux/{policy.architecture}"
 
 
-def _large(facts: ImageConfig, ground: ImagePolicy) -> str:
-    megabytes = facts.size / 1024**2
-    return f"it has {megabytes:.0f} MB, more than {ground.max_mb}" * (megabytes > ground.max_mb)
+def _large(config: ImageConfig, policy: ImagePolicy) -> str:
+    megabytes = config.size / 1024**2
+    return f"it has {megabytes:.0f} MB, more than {policy.max_mb}" * (megabytes > policy.max_mb)
 
 
-def _volumes(facts: ImageConfig, _: ImagePolicy) -> str:
-    return f"it declares the volume {facts.volumes[0]}" if facts.volumes else ""
+def _volumes(config: ImageConfig, _: ImagePolicy) -> str:
+    return f"it declares the volume {config.volumes[0]}" if config.volumes else ""
 
 
-def _nothing_to_start(facts: ImageConfig, ground: ImagePolicy) -> str:
-    return "" if facts.entry_point or ground.command else "it has no ENTRYPOINT"
+def _nothing_to_start(config: ImageConfig, policy: ImagePolicy) -> str:
+    return "" if config.entry_point or policy.command else "it has no ENTRYPOINT"
 
 
 RULES: tuple[Rule, ...] = (
@@ -118,15 +118,15 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def judge(facts: ImageConfig, ground: ImagePolicy) -> Sequence[tuple[Rule, str]]:
+def judge(config: ImageConfig, policy: ImagePolicy) -> Sequence[tuple[Rule, str]]:
     """Every rule that the image breaks, with what was found."""
-    found = ((rule, rule.finds(facts, ground)) for rule in RULES)
+    found = ((rule, rule.finds(config, policy)) for rule in RULES)
     return [(rule, what) for rule, what in found if what]
 
 
-def demand(name: str, facts: ImageConfig, ground: ImagePolicy) -> None:
+def require_runnable(name: str, config: ImageConfig, policy: ImagePolicy) -> None:
     """Raise `image-refused`, with every reason, where the image breaks a rule."""
-    found = judge(facts, ground)
+    found = judge(config, policy)
     if found:
         raise BusbenchError(
             Code.IMAGE_REFUSED,

@@ -1,4 +1,4 @@
-"""What a stage prints: progress goes on, the end is kept, and no amount of it fills anything."""
+"""Bounded log reader: forwards progress lines, keeps the end, and fills nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LogReader:
 
     @property
     def tail(self) -> str:
-        """The last lines that tell no progress."""
+        """The last lines that report no progress."""
         return "\n".join(self._tail)
 
 

@@ -1,4 +1,4 @@
-"""Where a stage writes: a volume that ends where its limit ends, and is gone after the run.
+"""Output volumes: a stage writes to memory of limited size, which is gone after the run.
 
 The volume is a file system in memory with a size and a number of files, which any Docker engine
 makes without further rights; the kernel refuses what goes beyond. What lies in it counts as memory
@@ -133,6 +133,6 @@ def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterat
 
 
 def remove(thing: Removable) -> None:
-    """Remove it; a failure must not hide the one that is being told, and the next start cleans."""
+    """Remove it; a failure must not hide the one being reported, and the next run cleans up."""
     with suppress(APIError, requests.RequestException):
         thing.remove(force=True)

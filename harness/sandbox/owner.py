@@ -1,7 +1,7 @@
-"""Which harness process started a container or volume, and does that process still live?
+"""Owner labels: the harness process that started a container or volume, and whether it still lives.
 
 A process number alone is not enough: it is used again after a while, after a reboot at once, and
-another container's process of the same number is somebody else. So the label also holds the host,
+another container's process of the same number is somebody else. So the label also has the host,
 the boot, the process namespace and the time the process started; what cannot be judged is kept.
 """
 
@@ -16,7 +16,7 @@ _SEPARATOR = "/"
 
 
 def owner() -> str:
-    """The label that stands for this very process."""
+    """The label of this very process."""
     return _SEPARATOR.join((*_place(), str(os.getpid()), _started(os.getpid())))
 
 
@@ -28,14 +28,14 @@ def is_gone(label: str) -> bool:
     host, boot, namespace, pid, started = parts
     here = _place()
     if host != here[0] or not boot or not here[1]:
-        return False  # another machine, or one that does not tell
+        return False  # another machine, or one that does not say
     if boot != here[1]:
         return True  # before a reboot
     return namespace == here[2] and _started(int(pid)) != started
 
 
 def _place() -> tuple[str, str, str]:
-    """Host, boot and process namespace; empty where this system does not tell."""
+    """Host, boot and process namespace; empty where this system does not say."""
     try:
         return platform.node(), _BOOT.read_text().strip(), _namespace()
     except OSError:
@@ -52,4 +52,4 @@ def _started(pid: int) -> str:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return text.rpartition(")")[2].split()[19]  # the name before it may hold anything
+    return text.rpartition(")")[2].split()[19]  # the name before it may contain anything

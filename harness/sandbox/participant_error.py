@@ -1,4 +1,4 @@
-"""What may a participant read of a failure? Stage, code, and as much of the last line as is safe.
+"""Participant-facing errors: stage, code, and as much of the last line as is safe.
 
 Training and the gate see nothing that is hidden, so their last line goes out without places of this
 machine. Inference sees hidden images: names, quoted words and digits, which could carry what a
@@ -18,7 +18,7 @@ from pydantic import Field
 from evaluator.documents.base import Contract, write
 from evaluator.errors import CODES, BusbenchError
 
-NOTICE = "participant-error.json"
+ERROR_FILE = "participant-error.json"
 MAX_LINE = 200
 _PATH = re.compile(r"(?<![\w.])~?(?:/[^\s/:'\",;()]+)+/?")
 _SECRET = re.compile(r"AGE-SECRET-KEY-\S+|\b[0-9a-fA-F]{16,}\b|\b[A-Za-z0-9+/_-]{40,}={0,2}")
@@ -50,7 +50,7 @@ REDACTIONS: dict[str, Callable[[str], str]] = {
 
 
 class ParticipantError(Contract):
-    """`participant-error.json` of a run that failed: what its participant is told."""
+    """`participant-error.json` of a run that failed: what its participant may read."""
 
     schema_: Literal["busbench/participant-error/v1"] = Field(
         default="busbench/participant-error/v1", alias="schema"
@@ -62,7 +62,7 @@ class ParticipantError(Contract):
     last_line: str  # redacted
 
 
-def notice(error: BusbenchError) -> ParticipantError:
+def participant_error(error: BusbenchError) -> ParticipantError:
     """What a participant may read of `error`."""
     redact = REDACTIONS.get(error.stage, _nothing)
     fault, meaning = CODES[error.code]
@@ -79,11 +79,11 @@ def notice(error: BusbenchError) -> ParticipantError:
 
 @contextmanager
 def reported_to_participant(path: Path) -> Iterator[None]:
-    """Whatever fails in it is told in `path`, for whoever hands it on; nothing old stays there."""
+    """Write whatever fails in it to `path`, for whoever hands it on; nothing old stays there."""
     try:
         yield
     except BusbenchError as error:
         with suppress(BusbenchError):  # a full disk must not hide what it is about
-            write(notice(error), path)
+            write(participant_error(error), path)
         raise
     path.unlink(missing_ok=True)

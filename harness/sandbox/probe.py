@@ -1,4 +1,4 @@
-"""Does the sandbox hold here, on this engine and kernel? It is tried out, not read off settings.
+"""The sandbox probe: what must not be possible is tried on this engine and kernel.
 
 `probe_inside` runs as a stage like any other and tries what a hostile image would try; what can
 only be seen from outside (time, log, output, what is left behind) is tried with small stages.
@@ -41,7 +41,7 @@ class Finding:
 
     name: str
     what: str  # was tried, in a sentence
-    held: bool  # whether the sandbox withstood
+    withstood: bool  # whether the sandbox prevented it
     detail: str
 
 
@@ -84,12 +84,12 @@ def _inside(runner: DockerRunner, bare: Stage, work: Path) -> list[Finding]:
     (work / "another-run" / canary).write_text("predictions of another team")
     program = work / "probe.py"  # a copy: where the sandbox is open, it is what gets changed
     shutil.copyfile(INSIDE, program)
-    told = {**LIMITS.model_dump(), "canary": canary, "log_mb": FLOOD_MB}
+    settings = {**LIMITS.model_dump(), "canary": canary, "log_mb": FLOOD_MB}
     stage = replace(
         bare,
         command=("python", "{probe}", "{out}"),
         inputs={"probe": program},
-        environment={"BUSBENCH_PROBE": json.dumps(told)},
+        environment={"BUSBENCH_PROBE": json.dumps(settings)},
     )
     runner.run(stage, quiet)
     found = [_finding(row) for row in json.loads((stage.output / "probe.json").read_bytes())]

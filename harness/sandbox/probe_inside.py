@@ -1,7 +1,7 @@
-"""What can a program do inside the sandbox? It tries, and writes down what it achieved.
+"""The sandbox probe's inner part: tries what a hostile program would, and records what it achieved.
 
 Runs in a container, alone: nothing but Python's standard library, and no other file of ours. Each
-attempt runs in a process of its own, which may die of it. The attempts are told as a hostile
+attempt runs in a process of its own, which may die of it. The attempts are described as a hostile
 program would make them; `achieved` means that the sandbox did not hold.
 
     BUSBENCH_PROBE='{"memory_mb": …, "canary": …}' python probe_inside.py OUT
@@ -31,8 +31,12 @@ OUT = Path("/out")
 ATTEMPT_SECONDS = 15
 SCRATCH = ("/out", "/tmp", "/dev/shm", "/dev/mqueue")  # where writing is allowed, and limited
 SOCKETS = (
-    *("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock"),
-    *("/run/podman/podman.sock", "/run/crio/crio.sock", "/var/run/cri-dockerd.sock"),
+    "/var/run/docker.sock",
+    "/run/docker.sock",
+    "/run/containerd/containerd.sock",
+    "/run/podman/podman.sock",
+    "/run/crio/crio.sock",
+    "/var/run/cri-dockerd.sock",
 )
 NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 CLONE_NEWUSER, CLONE_NEWNS, MS_REMOUNT = 0x10000000, 0x00020000, 0x20
@@ -152,7 +156,7 @@ def read_other_runs(limits: Limits) -> Finding:
     for place in (OUT, Path("/tmp"), Path("/dev/shm")):
         left = [path.name for path in place.iterdir()]
         if left:
-            return True, f"{place} holds {left[0]} from before"
+            return True, f"{place} contains {left[0]} from before"
     return False, "only this run's files are there"
 
 
@@ -173,8 +177,8 @@ def memory(limits: Limits) -> Finding:
     held = []
     for done in range(wanted):
         held.append(bytearray(os.urandom(1024) * 1024))
-        _told(f"{done} MB were held")
-    return True, f"{wanted} MB were held"
+        _say(f"{done} MB were kept")
+    return True, f"{wanted} MB were kept"
 
 
 def processes(limits: Limits) -> Finding:
@@ -400,8 +404,8 @@ def attempt(function: Callable[[Limits], Finding], limits: Limits) -> dict[str, 
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
-        global _report  # noqa: PLW0603  the child's only way to speak
-        _report = write_end
+        global _report_end  # noqa: PLW0603  the child's only way to speak
+        _report_end = write_end
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
         signal.alarm(ATTEMPT_SECONDS)
@@ -428,12 +432,12 @@ def attempt(function: Callable[[Limits], Finding], limits: Limits) -> dict[str, 
     }
 
 
-_report = -1
+_report_end = -1
 
 
-def _told(detail: str) -> None:
+def _say(detail: str) -> None:
     """Say how far an attempt has come, in case that it is killed."""
-    os.write(_report, f"0{detail}\n".encode())
+    os.write(_report_end, f"0{detail}\n".encode())
 
 
 def _text(path: str, default: str = "") -> str:

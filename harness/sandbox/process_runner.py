@@ -47,7 +47,7 @@ class ProcessRunner:
         return f"process {MODULES[component]} {harness.__version__}"
 
     def environment(self, stage: Stage) -> dict[str, str]:
-        """What a stage's process is told, of which GPU it may see among others."""
+        """The environment of a stage's process, with the GPU that it may see."""
         ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         return {**os.environ, **ours, **self._gpu, **stage.environment}
 

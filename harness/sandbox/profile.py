@@ -33,7 +33,7 @@ NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
 
 
 def places(stage: Stage) -> dict[str, str]:
-    """Where the inputs and the output of a stage stand inside its container."""
+    """Where the inputs and the output of a stage are inside its container."""
     return {name: f"{INPUTS}/{name}" for name in stage.inputs} | {"out": OUTPUT}
 
 
@@ -96,7 +96,7 @@ def container_settings(
         "ulimits": [
             Ulimit(name="nofile", soft=1024, hard=1024),
             Ulimit(name="core", soft=0, hard=0),
-            Ulimit(  # a file with holes takes no memory, but would fill a host's disk
+            Ulimit(  # a sparse file takes no memory, but would fill a host's disk
                 name="fsize",
                 soft=limits.output_mb * MEBIBYTE,
                 hard=limits.output_mb * MEBIBYTE,
@@ -114,15 +114,12 @@ def _gpu_request(device: str | None) -> DeviceRequest:
 
 def volume_settings(stage: Stage) -> dict[str, Any]:
     """How the engine makes a stage's output: in memory, so large and with so many files."""
-    limits = stage.limits
-    options = (
-        *(f"size={limits.output_mb}m", f"nr_inodes={limits.output_files}"),
-        # open to all, since an engine may map users; nobody but the container's can come near
-        *("mode=0777", "nosuid", "nodev", "noexec"),
-    )
+    size = f"size={stage.limits.output_mb}m,nr_inodes={stage.limits.output_files}"
+    # open to all, since an engine may map users; nobody but the container's can come near
+    options = f"{size},mode=0777,nosuid,nodev,noexec"
     return {
         "driver": "local",
-        "driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": ",".join(options)},
+        "driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": options},
     }
 
 

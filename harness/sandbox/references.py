@@ -1,4 +1,4 @@
-"""Which image does a name mean? One id, which nobody can move while we look.
+"""Resolution of an image's name to one id, which nobody can move meanwhile.
 
     sha256:<id>, name, name:tag        an image that the engine already has
     registry/name@sha256:<digest>      the same everywhere; fetched from its registry where missing
@@ -19,7 +19,7 @@ from docker.errors import APIError, ImageNotFound
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
-from harness.sandbox.inspection import ImageConfig, ImagePolicy, demand
+from harness.sandbox.inspection import ImageConfig, ImagePolicy, require_runnable
 
 _BY_DIGEST = re.compile(r"^[^@\s]+@sha256:[0-9a-f]{64}$")
 _BY_ID = re.compile(r"^sha256:[0-9a-f]{64}$")
@@ -42,7 +42,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Code, str], ...] = (
     (
         re.compile(r"no space left on device|disk quota", re.I),
         Code.DISK_FULL,
-        "Free some space (`docker system df` tells where), then run the same command again.",
+        "Free some space (`docker system df` shows where), then run the same command again.",
     ),
     (
         re.compile(""),
@@ -62,7 +62,7 @@ class ImageRequest:
     command: bool = False  # whether the harness names the program to start
 
 
-def resolve(client: docker.DockerClient, wanted: ImageRequest, progress: Progress) -> str:
+def resolve(client: docker.DockerClient, request: ImageRequest, progress: Progress) -> str:
     """The id of an image that passed inspection, fetched first where it is missing.
 
     Raises:
@@ -70,28 +70,28 @@ def resolve(client: docker.DockerClient, wanted: ImageRequest, progress: Progres
             `disk-full` where it is not the image's fault.
     """
     try:
-        image = client.images.get(wanted.name)
+        image = client.images.get(request.name)
     except ImageNotFound:
-        fetch(client, wanted, progress)
-        image = client.images.get(wanted.name)
+        fetch(client, request, progress)
+        image = client.images.get(request.name)
     except (APIError, requests.RequestException) as error:
-        raise _refused(wanted.name, str(getattr(error, "explanation", None) or error)) from error
+        raise _refused(request.name, str(getattr(error, "explanation", None) or error)) from error
     machine = str(client.info().get("Architecture", ""))
-    ground = ImagePolicy(ARCHITECTURES.get(machine, machine), wanted.max_mb, wanted.command)
-    demand(wanted.name, ImageConfig.of(image.attrs), ground)
+    policy = ImagePolicy(ARCHITECTURES.get(machine, machine), request.max_mb, request.command)
+    require_runnable(request.name, ImageConfig.of(image.attrs), policy)
     return str(image.id)
 
 
-def fetch(client: docker.DockerClient, wanted: ImageRequest, progress: Progress) -> None:
+def fetch(client: docker.DockerClient, request: ImageRequest, progress: Progress) -> None:
     """Fetch an image by digest, and stop as soon as it proves too large."""
-    name = wanted.name
+    name = request.name
     if not _BY_DIGEST.match(name):
         if _BY_ID.match(name):
             remedy = "Name it by where it lies, too: registry/name@sha256:…"
         else:
             remedy = "Build it here, or name it by digest: registry/name@sha256:…"
         raise BusbenchError(Code.IMAGE_MISSING, f"The engine has no image {name}.", remedy)
-    if not wanted.pull:
+    if not request.pull:
         raise BusbenchError(
             Code.IMAGE_MISSING,
             f"The engine has no image {name}, and --no-pull forbids to fetch it.",
@@ -99,7 +99,7 @@ def fetch(client: docker.DockerClient, wanted: ImageRequest, progress: Progress)
         )
     try:
         steps = client.api.pull(name, stream=True, decode=True)
-        follow(name, steps, wanted.max_mb, progress)
+        follow(name, steps, request.max_mb, progress)
     except (APIError, requests.RequestException) as error:
         raise _refused(name, str(getattr(error, "explanation", None) or error)) from error
 

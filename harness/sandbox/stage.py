@@ -1,4 +1,4 @@
-"""What a stage is: a command, what it may read, where it may write, and how much it may take."""
+"""Stages: a command, what it may read, where it may write, and how much it may take."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ StageName = Literal["train", "gate", "infer", "ready", "score", "probe"]
 class Stage:
     """One container run.
 
-    `command` holds words such as `{images}`, which stand for the place of an input, and `{out}`.
+    `command` holds words such as `{images}`, which mean the place of an input, and `{out}`.
     """
 
     name: StageName
     component: Component
     command: tuple[str, ...]
     inputs: Mapping[str, Path]  # name -> file or folder on the host, read-only inside
-    output: Path  # an existing folder on the host; what it holds lies in the output from the start
+    output: Path  # an existing folder on the host; what it contains is in the output from the start
     limits: Limits
     image: str | None = None  # a participant's own image; null: the component's bundled one
     gpu: bool = False
@@ -41,7 +41,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended, as far as the engine or the system tells."""
+    """How a stage ended, as far as the engine or the system reports."""
 
     exit_code: int
     oom_killed: bool = False

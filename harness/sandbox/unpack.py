@@ -1,4 +1,4 @@
-"""What may leave a container? Regular files and folders, as many and as large as was granted.
+"""Bounded unpacking of what leaves a container: regular files and folders, within the limits.
 
 The engine hands out a folder of a container as a tar stream. Links, devices and pipes in it never
 become files here; the first of them, or a limit that is passed, ends the reading.
@@ -30,7 +30,7 @@ class Unpacked:
     """What was found in an output."""
 
     files: int = 0  # and folders
-    bytes: int = 0  # in whole pages, as memory holds them
+    bytes: int = 0  # in whole pages, as memory keeps them
     oddity: str = ""  # what may not leave a container, in words; empty: nothing of that kind
     too_much: bool = False  # more than was granted
 

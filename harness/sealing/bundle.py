@@ -9,19 +9,16 @@ Each bundle is made beside its place and moved there in one step; `bundle.json` 
 from __future__ import annotations
 
 import secrets
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
-from evaluator.documents.base import read, write
+from evaluator.documents.base import Name, read, write
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors, sha256_bytes, sha256_file, write_atomically
+from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
+from harness.folders import let_all_read, require_same, whole_folder
 from harness.sealing.documents import LabelAccess, SealedBundle, TrainingBundle
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
@@ -85,22 +82,24 @@ def seal(
     recipients: Recipients,
     out: Path,
     *,
+    track: Name | None = None,
     labels: LabelAccess = "public",
     consistency: bool = True,
     progress: Progress = quiet,
 ) -> Bundles:
     """Write the training bundle and the sealed bundle of a frozen split.
 
-    A bundle that is there already and belongs to this split and these keys is kept.
+    A bundle that is there already, of this split, to these keys and with these settings, is kept.
 
     Args:
-        labels: whether the test labels can be found in public; it stands on the board.
+        track: the track that both are for; null: it is called as its dataset.
+        labels: whether the test labels can be found in public; the board shows it.
         consistency: whether submissions are also run on transformed test images. The seed is drawn
             here and is in the two sealed archives alone.
 
     Raises:
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
-            `output-exists` where `out` holds bundles of something else.
+            `output-exists` where `out` holds bundles made with other settings.
     """
     if split.lock.store_digest != store.info.digest:
         raise BusbenchError(
@@ -108,51 +107,64 @@ def seal(
             f"{split.path} was not frozen from {store.path}.",
             "Name the store that the split was frozen from.",
         )
-    _make(
-        out / "training",
-        lambda folder: _write_training(folder, store, split, progress),
-        lambda folder: _is_training_of(folder, split.lock),
-    )
-    _make(
-        out / "sealed",
-        lambda folder: _write_sealed(folder, store, split, recipients, labels, consistency),
-        lambda folder: _is_sealed_to(folder, split.lock, recipients, consistency),
-    )
+    track = track or split.lock.dataset
+    training, sealed = out / "training", out / "sealed"
+    made = [folder for folder in (training, sealed) if (folder / "bundle.json").exists()]
+    if training in made:
+        first = read(TrainingBundle, training / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
+        require_same(
+            training,
+            {"--split": first.split_digest != split.lock.digest, "--track": first.track != track},
+        )
+    if sealed in made:
+        other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
+        require_same(
+            sealed,
+            _differing(
+                other,
+                split.lock,
+                recipients,
+                track=track,
+                labels=labels,
+                consistency=consistency,
+            ),
+        )
+    if training not in made:
+        with whole_folder(training, last="bundle.json") as folder:
+            _write_training(folder, store, split, track, progress)
+            let_all_read(folder)
+    if sealed not in made:
+        with whole_folder(sealed, last="bundle.json") as folder:
+            _write_sealed(folder, store, split, recipients, track, labels, consistency)
+            let_all_read(folder)
     return Bundles.open(out)
 
 
-def _make(place: Path, write_into: Callable[[Path], None], is_ours: Callable[[Path], bool]) -> None:
-    """Write a folder beside its place, then move it there; keep one that is ours and finished."""
-    if (place / "bundle.json").exists():
-        if is_ours(place):
-            return
-        raise BusbenchError(
-            Code.OUTPUT_EXISTS, f"{place} holds another bundle.", "Name another folder with --out."
-        )
-    partial = place.with_name(f".{place.name}.partial")
-    with disk_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-        partial.mkdir(parents=True)
-        write_into(partial)
-        partial.replace(place)
-
-
-def _is_training_of(folder: Path, lock: SplitLock) -> bool:
-    bundle = read(TrainingBundle, folder / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
-    return bundle.split_digest == lock.digest
-
-
-def _is_sealed_to(folder: Path, lock: SplitLock, recipients: Recipients, consistency: bool) -> bool:
-    bundle = read(SealedBundle, folder / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
-    found = (bundle.split_digest, bundle.image_recipient, bundle.label_recipient)
-    ours = (lock.digest, recipients.images, recipients.labels)
-    return found == ours and bundle.consistency == consistency
+def _differing(
+    bundle: SealedBundle,
+    lock: SplitLock,
+    recipients: Recipients,
+    *,
+    track: str,
+    labels: str,
+    consistency: bool,
+) -> dict[str, bool]:
+    """Whether a sealed bundle was made with another setting, by its name on the command line."""
+    found = (bundle.image_recipient, bundle.label_recipient)
+    return {
+        "--split": bundle.split_digest != lock.digest,
+        "--track": bundle.track != track,
+        "--keys": found != (recipients.images, recipients.labels),
+        "--private-labels": bundle.labels != labels,
+        "--consistency": bundle.consistency != consistency,
+    }
 
 
 def _write_training(
     folder: Path,
     store: CaseStore,
     split: FrozenSplit,
+    track: Name,
     progress: Progress,
 ) -> None:
     by_id = {case.case_id: case for case in store.cases}
@@ -180,12 +192,14 @@ def _write_training(
             }
         )
         progress("training bundle", done, len(rows))
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
     table = pd.DataFrame(records).to_csv(index=False, lineterminator="\n").encode()
     write_atomically(folder / "cases.csv", table)
     lock = split.lock
     bundle = TrainingBundle(
         dataset=lock.dataset,
-        track=lock.dataset,
+        track=track,
         split_version=lock.version,
         split_digest=lock.digest,
         folds=lock.folds,
@@ -200,6 +214,7 @@ def _write_sealed(
     store: CaseStore,
     split: FrozenSplit,
     recipients: Recipients,
+    track: Name,
     labels: LabelAccess,
     consistency: bool,
 ) -> None:
@@ -212,7 +227,7 @@ def _write_sealed(
         SealedCase(case_id=case.case_id, height=case.height, width=case.width, file=f"{n:06d}.png")
         for n, case in enumerate(cases)
     ]
-    told = [
+    labelled = [
         replace(
             sealed,
             label=case.label,
@@ -228,7 +243,7 @@ def _write_sealed(
         recipients.images,
     )
     masks = seal_archive(
-        SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(told)),
+        SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(labelled)),
         (store.mask_path(case.case_id).read_bytes() for case in cases),
         recipients.labels,
     )
@@ -236,7 +251,7 @@ def _write_sealed(
     write_atomically(folder / "labels.age", masks)
     bundle = SealedBundle(
         dataset=lock.dataset,
-        track=lock.dataset,
+        track=track,
         split_version=lock.version,
         split_digest=lock.digest,
         labels=labels,

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name
+from harness.challenge import StatedTrack
 
 LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
 
@@ -24,6 +25,11 @@ class TrainingBundle(Contract):
     folds: int
     cases: int
     cases_sha256: Digest
+
+    @property
+    def stated_track(self) -> StatedTrack:
+        """What it says of its track."""
+        return StatedTrack(self.track, self.dataset, self.split_version, self.folds)
 
 
 class SealedBundle(Contract):
@@ -44,3 +50,9 @@ class SealedBundle(Contract):
     consistency: bool  # whether the archives contain a seed for the consistency pass
     image_recipient: str
     label_recipient: str
+
+    @property
+    def stated_track(self) -> StatedTrack:
+        """What it says of its track."""
+        named = (self.track, self.dataset, self.split_version)
+        return StatedTrack(*named, self.folds, labels=self.labels)

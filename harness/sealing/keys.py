@@ -1,4 +1,4 @@
-"""Who may open the test images, who the labels, and who signs a report?
+"""The organiser's three key pairs: for the test images, the test labels, and the reports.
 
 KEYS/images.key  KEYS/images.pub   age X25519: opens the test images, given to infer alone
 KEYS/labels.key  KEYS/labels.pub   age X25519: opens the test labels, given to score alone
@@ -10,6 +10,7 @@ Each file is in the form its own public tool reads (`age -i`, `openssl pkey`). S
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import tempfile
@@ -39,7 +40,7 @@ RESTORE = "Restore the key folder from its backup, or name the right one with --
 
 @dataclass(frozen=True)
 class SealingKey:
-    """One age key pair, by where its secret lies: the secret itself is never held."""
+    """One age key pair, by the place of its secret: the secret itself is never kept."""
 
     secret: Path  # one line, AGE-SECRET-KEY-1...
     recipient: str  # age1...
@@ -63,8 +64,8 @@ class Keys:
         """Make three fresh key pairs in a folder that does not exist yet, or is empty.
 
         Raises:
-            BusbenchError: `output-exists` where the folder holds anything, `disk-full` where the
-                disk refuses.
+            BusbenchError: `output-exists` where the folder contains anything; `disk-full`,
+                `permission-denied`.
         """
         return cls._made(path, _write_all)
 
@@ -91,14 +92,21 @@ class Keys:
         )
         if _is_taken(path):
             raise taken
+        given = path.is_dir()  # and empty: it may be where the user is, so it stays the same folder
+        base = path if given else path.parent
         with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            base.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(dir=base, prefix=".keys."))
             try:
                 write(partial)
-                partial.rename(path)  # replaces an empty folder, fails on anything else
+                if given:
+                    path.chmod(0o700)
+                    for file in sorted(partial.iterdir()):
+                        (path / file.name).hardlink_to(file)
+                else:
+                    partial.rename(path)
             except OSError as error:
-                if _is_taken(path):  # another process was faster
+                if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another process was faster
                     raise taken from error
                 raise
             finally:
@@ -119,9 +127,9 @@ class Keys:
         for name in SECRETS + PUBLICS:
             if not (path / name).is_file():
                 raise BusbenchError(Code.KEYS_INVALID, f"{path / name} is missing.", RESTORE)
-        _demand_private(path, "700", forbidden=0o022)
+        _require_private(path, "700", forbidden=0o022)
         for name in SECRETS:
-            _demand_private(path / name, "600", forbidden=0o077)
+            _require_private(path / name, "600", forbidden=0o077)
         keys = cls(
             path,
             SealingKey(path / "images.key", _text(path / "images.pub")),
@@ -129,7 +137,7 @@ class Keys:
             read_public_key(path / "report.pub"),
         )
         for key in (keys.images, keys.labels):
-            _demand_pair(key.secret, _age_recipient(key) == key.recipient)
+            _require_pair(key.secret, _age_recipient(key) == key.recipient)
         keys.signer()
         return keys
 
@@ -142,7 +150,7 @@ class Keys:
             raise _damaged(path) from error
         if not isinstance(secret, Ed25519PrivateKey):
             raise _damaged(path)
-        _demand_pair(path, fingerprint(secret.public_key()) == self.report.keyid)
+        _require_pair(path, fingerprint(secret.public_key()) == self.report.keyid)
         return CryptoSigner(secret, self.report)
 
 
@@ -229,16 +237,16 @@ def _age_recipient(key: SealingKey) -> str:
 
 
 def _damaged(path: Path) -> BusbenchError:
-    return BusbenchError(Code.KEYS_INVALID, f"{path} does not hold a key of its kind.", RESTORE)
+    return BusbenchError(Code.KEYS_INVALID, f"{path} does not contain a key of its kind.", RESTORE)
 
 
-def _demand_pair(secret: Path, fits: bool) -> None:
+def _require_pair(secret: Path, fits: bool) -> None:
     if not fits:
         message = f"{secret} and {secret.with_suffix('.pub').name} beside it are not one pair."
         raise BusbenchError(Code.KEYS_INVALID, message, RESTORE)
 
 
-def _demand_private(path: Path, wanted: str, forbidden: int) -> None:
+def _require_private(path: Path, wanted: str, forbidden: int) -> None:
     if path.stat().st_mode & forbidden:
         raise BusbenchError(
             Code.KEYS_INVALID,

@@ -1,12 +1,10 @@
-"""What does a training bundle hold, and is it whole? Read on the harness's side of the wall."""
+"""Reader of a training bundle, which checks that it is whole; for the harness alone."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from evaluator.documents.base import read
 from evaluator.documents.sealed import SealedCase
@@ -62,6 +60,8 @@ class TrainingSet:
 
 
 def _cases(table: bytes) -> tuple[TrainingCase, ...]:
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
     rows = pd.read_csv(io.BytesIO(table), dtype={"case_id": str, "patient_group": str})
     return tuple(
         TrainingCase(

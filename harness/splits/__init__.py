@@ -12,15 +12,15 @@ from harness.splits.commitments import (
     reveal,
     secret_path,
 )
-from harness.splits.drawing import Place, Subject, draw, quartiles, whole_groups
+from harness.splits.drawing import Assignment, Subject, draw, quartiles, whole_groups
 from harness.splits.freezing import freeze, subjects_of
 from harness.splits.manifest import FrozenSplit, SplitRow
 from harness.splits.proportions import deviations
 from harness.splits.verification import verify
 
 __all__ = [
+    "Assignment",
     "FrozenSplit",
-    "Place",
     "Reveal",
     "SplitRow",
     "Subject",

@@ -1,7 +1,7 @@
-"""How are groups that must stay whole shared out so that every part looks like the whole?
+"""Balanced partition of groups that must stay whole, so that every part looks like the whole.
 
 Each group counts something in each column of a table (cases, classes, size quartiles, ...). A part
-should hold its share of every column; the cost of a partition is the sum of the squared distances
+should have its share of every column; the cost of a partition is the sum of the squared distances
 from that. The groups are dealt out one by one, then moved and swapped while that lowers the cost.
 Everything is an integer, so that no library and no machine can round it another way.
 """
@@ -24,7 +24,7 @@ def share_out(
 
     Args:
         counts: (G, F), what each of G groups counts in each of F columns.
-        shares: a positive integer a part; part p should hold shares[p] / sum(shares) of a column.
+        shares: a positive integer a part; part p should have shares[p] / sum(shares) of a column.
         orders: permutations of the rows; this is where chance comes in. Ties go to the earlier
             order, and within one to the earlier row.
 
@@ -89,7 +89,7 @@ def _improve(table: _Table, parts: Integers) -> Integers:
 def _best_exchange(table: _Table, parts: Integers) -> tuple[int, int, int, int] | None:
     """(giver, taker, kind given, kind returned) that lowers the cost most; None where none does.
 
-    With d(p) = whole x held(p) - share(p) x total, the cost is the sum of |d(p)|^2. Giving a
+    With d(p) = whole x has(p) - share(p) x total, the cost is the sum of |d(p)|^2. Giving a
     column vector v from p to q changes it by 2 whole (v . (d(q) - d(p)) + whole |v|^2).
     """
     whole = int(table.shares.sum())
@@ -113,7 +113,7 @@ def _best_exchange(table: _Table, parts: Integers) -> tuple[int, int, int, int] 
 
 
 def _present(table: _Table, parts: Integers) -> Integers:
-    """(P, K + 1): how many groups of each kind a part holds; nothing is always at hand."""
+    """(P, K + 1): how many groups of each kind a part has; nothing is always at hand."""
     present = np.zeros((len(table.shares), len(table.kinds)), dtype=np.int64)
     np.add.at(present, (parts, table.kind_of), 1)
     present[:, -1] = 1
@@ -133,6 +133,6 @@ def _cost(table: _Table, parts: Integers) -> int:
 
 
 def _first(table: _Table, parts: Integers, kind: int, part: int) -> int | None:
-    """The first group of a kind that stands in a part; None for the kind that is nothing."""
+    """The first group of a kind that is in a part; None for the kind that is nothing."""
     rows = np.flatnonzero((table.kind_of == kind) & (parts == part))
     return int(rows[0]) if len(rows) else None

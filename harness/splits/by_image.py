@@ -1,4 +1,4 @@
-"""Which images did the seed benchmark hold out? Its rule, by image, drawn to the last bit.
+"""The Awesome-BUS benchmark's held-out images: its rule, by image, reproduced to the last bit.
 
 The rule is scikit-learn's `train_test_split` stratified by class, then its shuffled
 `StratifiedKFold` over what that leaves, both from one seed. It is drawn here in its own right, on
@@ -23,10 +23,10 @@ def stratified(
     """The fold of every image, None where it is held out.
 
     Args:
-        labels: the class of each image; their order matters, as it did for the seed.
+        labels: the class of each image; their order matters, as it did in that benchmark.
 
     Raises:
-        ValueError: a class has one image only, or the test part is too small to hold every class.
+        ValueError: a class has one image only, or the test part is too small for every class.
     """
     places: list[int | None] = [None] * len(labels)
     classes = np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)
@@ -43,7 +43,7 @@ def _training(classes: Integers, test_fraction: float, random: RandomState) -> I
     counts = np.bincount(classes).astype(np.int64)
     held_out = math.ceil(test_fraction * len(classes))
     if counts.min() < 2 or min(held_out, len(classes) - held_out) < len(counts):
-        raise ValueError("a class is too small to stand in both parts")
+        raise ValueError("a class is too small to be in both parts")
     kept = _shares(counts, len(classes) - held_out, random)
     # What is tested is what is left, but dealing it out may take from the stream of chance.
     _shares(counts - kept, held_out, random)

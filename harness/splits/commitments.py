@@ -1,4 +1,4 @@
-"""How can an organiser prove, after the challenge, that no test label ever changed?
+"""Commitments to the withheld labels: proof, after the challenge, that no test label ever changed.
 
 At the freeze every test case gets a commitment: SHA-256 over a salt, its id, class and mask. The
 salt keeps it from being guessed: the empty mask of a normal case is no riddle. It is
@@ -53,7 +53,7 @@ def salt_of(secret: bytes, case_id: str) -> str:
 
 
 def commitment(salt: str, case_id: str, label: str, mask_sha256: str) -> str:
-    """SHA-256 of the JSON list [kind, salt, case id, class, mask digest], written without blanks.
+    """SHA-256 of the JSON list [kind, salt, case id, class, mask digest], written without spaces.
 
     A list of quoted strings can be read in one way only, so no two cases share a text.
     """
@@ -124,7 +124,7 @@ def make_secret(path: Path) -> bytes:
     """The secret in a file; where there is none, a new one, for its owner's eyes only.
 
     Raises:
-        BusbenchError: `keys-invalid` where the file holds something else.
+        BusbenchError: `keys-invalid` where the file contains something else.
     """
     if path.exists():
         return read_secret(path)
@@ -146,7 +146,7 @@ def read_secret(path: Path) -> bytes:
     if not re.fullmatch(r"[0-9a-f]{64}", text):
         raise BusbenchError(
             Code.KEYS_INVALID,
-            f"{path} is missing, or holds no secret of {SECRET_BYTES} bytes in hexadecimal.",
+            f"{path} is missing, or contains no secret of {SECRET_BYTES} bytes in hexadecimal.",
             "Name the secret that was made at the freeze, or restore it from its backup.",
         )
     return bytes.fromhex(text)

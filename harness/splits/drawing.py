@@ -1,4 +1,4 @@
-"""Which case goes to which part and fold? A pure function of the cases, the groups and a seed.
+"""The draw: part and fold of each case, a pure function of the cases, the groups and a seed.
 
 Nothing else enters: not the order of files, not the machine, not the hash seed, not a library
 that may draw another way tomorrow. `RULES` names the rules; it changes when a draw would.
@@ -26,7 +26,7 @@ from harness.splits.lock import Policy
 RULES = "splits-1"
 STARTS = 32  # orders of dealing, of which the best is kept; matters where groups are few
 Part = Literal["train", "test"]
-Group = tuple[str, ...]  # case ids that must not stand on two sides, sorted
+Group = tuple[str, ...]  # case ids that must be on one side, sorted
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Subject:
     case_id: str
     label: Label
     area: int  # of the lesion, in pixels; 0 where there is none
-    source: str = ""  # the image's place in the release, whose sorted listing the seed's rule takes
+    source: str = (
+        ""  # the image's place in the release, whose sorted listing the Awesome-BUS rule takes
+    )
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class _Task:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a case stands."""
+class Assignment:
+    """Part and fold of a case."""
 
     part: Part
     fold: int | None  # of the training part; None for a test case
@@ -66,7 +68,7 @@ def draw(
     test_fraction: float = 0.2,
     folds: int = 5,
     seed: int = 42,
-) -> dict[str, Place]:
+) -> dict[str, Assignment]:
     """Give every case a part, and every training case a fold.
 
     The held-out part is drawn first and alone, so that another number of folds leaves it as it is.
@@ -82,7 +84,7 @@ def draw(
     cases = tuple(sorted(subjects, key=lambda subject: subject.case_id))
     whole = whole_groups([case.case_id for case in cases], groups)
     places = POLICIES[policy](_Task(cases, whole, test_fraction, folds, seed))
-    wanted = {Place("test", None), *(Place("train", fold) for fold in range(folds))}
+    wanted = {Assignment("test", None), *(Assignment("train", fold) for fold in range(folds))}
     if wanted - set(places.values()):
         raise _impossible(f"{len(cases)} cases in {len(whole)} groups leave a part or a fold empty")
     return places
@@ -92,7 +94,7 @@ def whole_groups(case_ids: Iterable[str], joined: Iterable[Sequence[str]]) -> tu
     """The audit's groups, and every other case as a group of its own; by smallest case id.
 
     Raises:
-        ValueError: a case stands in two groups, or in one but not among the cases.
+        ValueError: a case is in two groups, or in one but not among the cases.
     """
     known = set(case_ids)
     groups = [tuple(sorted(group)) for group in joined if group]
@@ -108,7 +110,7 @@ def quartiles(subjects: Sequence[Subject]) -> dict[str, int]:
     return size_quartiles({subject.case_id: subject.area for subject in subjects})
 
 
-def _by_patient(task: _Task) -> dict[str, Place]:
+def _by_patient(task: _Task) -> dict[str, Assignment]:
     """Groups stay whole; cases, groups, classes and lesion-size quartiles are balanced."""
     share = Fraction(str(task.test_fraction)).limit_denominator(1000)
     if share in (0, 1):
@@ -116,9 +118,9 @@ def _by_patient(task: _Task) -> dict[str, Place]:
     traits = _traits(task.subjects)
     shares = (share.numerator, share.denominator - share.numerator)
     test, train = _split(task.groups, traits, shares, task.seed)
-    places = {case_id: Place("test", None) for group in test for case_id in group}
+    places = {case_id: Assignment("test", None) for group in test for case_id in group}
     for fold, members in enumerate(_split(train, traits, (1,) * task.folds, task.seed)):
-        places |= {case_id: Place("train", fold) for group in members for case_id in group}
+        places |= {case_id: Assignment("train", fold) for group in members for case_id in group}
     return places
 
 
@@ -160,8 +162,8 @@ def _order(groups: Sequence[Group], seed: int, start: int) -> list[int]:
     return sorted(range(len(groups)), key=chance)
 
 
-def _by_image(task: _Task) -> dict[str, Place]:
-    """The seed benchmark's rule: classes are balanced, and patients are torn apart."""
+def _by_image(task: _Task) -> dict[str, Assignment]:
+    """The Awesome-BUS benchmark's rule: classes are balanced, and patients are divided."""
     listed = sorted(task.subjects, key=lambda subject: (subject.source, subject.case_id))
     labels = [subject.label for subject in listed]
     try:
@@ -169,7 +171,7 @@ def _by_image(task: _Task) -> dict[str, Place]:
     except ValueError as error:
         raise _impossible(str(error)) from error
     return {
-        subject.case_id: Place("test" if fold is None else "train", fold)
+        subject.case_id: Assignment("test" if fold is None else "train", fold)
         for subject, fold in zip(listed, drawn, strict=True)
     }
 
@@ -179,7 +181,7 @@ def _impossible(why: str) -> BusbenchError:
     return BusbenchError(Code.SPLIT_IMPOSSIBLE, f"The split cannot be drawn: {why}.", remedy)
 
 
-POLICIES: dict[Policy, Callable[[_Task], dict[str, Place]]] = {
+POLICIES: dict[Policy, Callable[[_Task], dict[str, Assignment]]] = {
     "patient": _by_patient,
     "image": _by_image,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,12 @@ from pydantic import ValidationError
 
 from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors, pretty_json, sha256_bytes, write_atomically
+from evaluator.files import pretty_json, sha256_bytes, write_atomically
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, judge
+from harness.folders import whole_folder
 from harness.splits.commitments import commit
-from harness.splits.drawing import RULES, Group, Place, Subject, draw, whole_groups
+from harness.splits.drawing import RULES, Assignment, Group, Subject, draw, whole_groups
 from harness.splits.lock import Policy, SplitAudit, SplitLock, SplitRule
 from harness.splits.manifest import FrozenSplit, SplitRow, complete_lock, table_bytes
 from harness.splits.proportions import tally
@@ -42,8 +42,8 @@ def freeze(
         secret: the organiser's; salts the commitments to the test labels.
 
     Raises:
-        BusbenchError: `split-frozen` where `out` holds a split with other bytes, `output-exists`
-            where it holds something else, `split-impossible` where the cases cannot be split as
+        BusbenchError: `split-frozen` where `out` contains a split with other bytes, `output-exists`
+            where it contains something else, `split-impossible` where the cases cannot be split as
             asked, `store-invalid` where masks or audit are not those of the store, `usage` where
             a setting is out of its range.
     """
@@ -99,9 +99,9 @@ def verdict(report: AuditReport, rows: tuple[SplitRow, ...]) -> SplitAudit:
 
 
 def published(report: AuditReport, rows: tuple[SplitRow, ...]) -> AuditReport:
-    """The audit without what it tells of withheld labels.
+    """The audit without what it reveals of withheld labels.
 
-    That two test cases show one picture under two classes, or with two masks, tells something of
+    That two test cases show one image under two classes, or with two masks, reveals something of
     both; so does that a test case contradicts a training case, whose class is known.
     """
     hidden = {row.case_id for row in rows if row.part == "test"}
@@ -152,9 +152,9 @@ def subjects_of(store: CaseStore, progress: Progress = quiet) -> tuple[Subject, 
 
 
 def _rows(
-    store: CaseStore, groups: tuple[Group, ...], places: Mapping[str, Place]
+    store: CaseStore, groups: tuple[Group, ...], places: Mapping[str, Assignment]
 ) -> tuple[SplitRow, ...]:
-    """Groups are numbered by their smallest case id, so that a name tells nothing."""
+    """Groups are numbered by their smallest case id, so that a name reveals nothing."""
     group_of = {
         case_id: f"g{number:04d}" for number, group in enumerate(groups, 1) for case_id in group
     }
@@ -178,17 +178,10 @@ def _write_once(split: FrozenSplit, report: AuditReport) -> FrozenSplit:
     out = split.path
     if (out / "lock.json").exists():
         return _same(FrozenSplit.open(out), split)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BusbenchError(Code.OUTPUT_EXISTS, f"{out} is not empty.", "Name another folder.")
-    partial = out.with_name(f".{out.name}.partial")
-    with disk_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+    with whole_folder(out, last="lock.json") as partial:
         write_atomically(partial / "split.csv", table_bytes(split.rows))
         write_atomically(partial / "audit.json", pretty_json(report.document()))
         write(split.lock, partial / "lock.json")
-        if out.exists():
-            out.rmdir()
-        partial.replace(out)
     return split
 
 

@@ -1,4 +1,4 @@
-"""What does a frozen split look like on disk, and does it agree with itself?
+"""The frozen split on disk, and the check that it agrees with itself.
 
 DIR/split.csv    one row a case; the class of a test case is withheld
 DIR/lock.json    what was asked, counts, the audit's verdict, digests, commitments
@@ -46,7 +46,7 @@ class SplitRow(Contract):
 
     @property
     def line(self) -> str:
-        """The row as it stands in split.csv, without the line's end."""
+        """The row as it is in split.csv, without the line's end."""
         fields = [self.case_id, self.part, self.fold, self.label, self.patient_group]
         return ",".join("" if f is None else str(f) for f in [*fields, self.image_sha256])
 
@@ -57,7 +57,7 @@ class SplitRow(Contract):
 
 
 def table_bytes(rows: Iterable[SplitRow]) -> bytes:
-    """The bytes of split.csv; no field can hold a comma, a quote or a line's end."""
+    """The bytes of split.csv; no field can contain a comma, a quote or a line's end."""
     return "".join(
         f"{line}\n" for line in (",".join(COLUMNS), *(row.line for row in rows))
     ).encode()
@@ -127,7 +127,7 @@ class FrozenSplit:
 
     @classmethod
     def open(cls, path: Path) -> FrozenSplit:
-        """Open a frozen split and hold it against its lock.
+        """Open a frozen split and compare it with its lock.
 
         Raises:
             BusbenchError: `split-invalid` where it is missing, incomplete or was changed.
@@ -184,8 +184,8 @@ def _does_not_add_up(split: FrozenSplit) -> Iterator[str]:
         yield "lock.json: masks are not those of the training cases"
     for part in ("train", *(f"fold-{fold}" for fold in range(lock.folds))):
         labels = [row.label for row in split.rows if part in ("train", f"fold-{row.fold}")]
-        told = {label: n for label, n in lock.counts.get(part, {}).items() if n}
-        if told != {label: labels.count(label) for label in set(labels) - {None}}:
+        counted = {label: n for label, n in lock.counts.get(part, {}).items() if n}
+        if counted != {label: labels.count(label) for label in set(labels) - {None}}:
             yield f"lock.json: counts of {part} are not those of split.csv"
     if sum(lock.counts.get("test", {}).values()) != len(test):
         yield "lock.json: counts of test are not those of split.csv"
@@ -198,4 +198,4 @@ def _torn_groups(rows: Iterable[SplitRow]) -> Iterator[str]:
     for row in rows:
         sides.setdefault(row.patient_group, set()).add((row.part, row.fold))
     for group in sorted(group for group, where in sides.items() if len(where) > 1):
-        yield f"split.csv: the group {group} stands on two sides"
+        yield f"split.csv: the group {group} is on two sides"

@@ -1,16 +1,16 @@
-"""Does every part look like the whole? Counts by class and by lesion size."""
+"""Counts by class and by lesion size, which show whether every part looks like the whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.splits.drawing import Place, Subject, quartiles
+from harness.splits.drawing import Assignment, Subject, quartiles
 
 Counts = dict[str, dict[str, int]]  # part -> class or quartile -> cases
 SIZES = ("none", "Q1", "Q2", "Q3", "Q4")
 
 
-def tally(subjects: Sequence[Subject], places: Mapping[str, Place]) -> tuple[Counts, Counts]:
+def tally(subjects: Sequence[Subject], places: Mapping[str, Assignment]) -> tuple[Counts, Counts]:
     """(by class, by lesion-area quartile) of the whole, of each part and of each fold.
 
     Quartiles are those of the whole. Every part names the same classes and quartiles, so that a

@@ -1,4 +1,4 @@
-"""Is a frozen split still what it was, and is this store the one it was frozen from?
+"""Verification of a frozen split: against its lock, its store and a reveal document.
 
 `verify` names whatever differs: an image, a mask, a row, a field of the lock, a commitment.
 """
@@ -13,7 +13,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport
 from harness.splits.commitments import Reveal, commit, unopened
-from harness.splits.drawing import RULES, Place, Subject, draw
+from harness.splits.drawing import RULES, Assignment, Subject, draw
 from harness.splits.freezing import verdict
 from harness.splits.manifest import REMEDY, FrozenSplit, inspect
 from harness.splits.proportions import tally
@@ -28,12 +28,12 @@ def verify(
     secret: bytes | None = None,
     progress: Progress = quiet,
 ) -> list[str]:
-    """Hold a frozen split against its lock, and against whatever else is at hand.
+    """Compare a frozen split with its lock, and with whatever else is at hand.
 
     Args:
         store: is it the one that was frozen, pixels included, and does drawing again from it
             give the same parts and folds?
-        reveal: does it open every commitment, and does the store tell the same?
+        reveal: checked to open every commitment, and to agree with the store.
         secret: the organiser's; with a store, opens the commitments before they are revealed.
 
     Returns:
@@ -128,7 +128,7 @@ def _read_pixels(store: CaseStore, progress: Progress) -> tuple[list[Subject], l
 
 
 def _drawn_otherwise(split: FrozenSplit, subjects: Sequence[Subject]) -> Iterator[str]:
-    """Whether the rule that the lock names gives this split; other versions' rules are not held."""
+    """Whether the rule that the lock names gives this split; other rules are not known."""
     lock = split.lock
     if lock.tool_version != RULES:
         return
@@ -143,8 +143,8 @@ def _drawn_otherwise(split: FrozenSplit, subjects: Sequence[Subject]) -> Iterato
         folds=lock.folds,
         seed=lock.seed,
     )
-    moved = [r.case_id for r in split.rows if places[r.case_id] != Place(r.part, r.fold)]
-    if moved:
-        yield f"split.csv: drawing again puts {len(moved)} cases elsewhere, first {moved[0]}"
+    elsewhere = [r.case_id for r in split.rows if places[r.case_id] != Assignment(r.part, r.fold)]
+    if elsewhere:
+        yield f"split.csv: drawing again moves {len(elsewhere)} cases, first {elsewhere[0]}"
     if (lock.counts, lock.quartiles) != tally(subjects, places):
         yield "lock.json: counts or quartiles are not those of the store"

@@ -21,13 +21,14 @@ from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
 from evaluator.progress import Progress
+from harness.challenge import require_track
 from harness.execution.inputs import Input
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.sandbox import DockerRunner, Runner, Stage
 from harness.sandbox.cached import Context
 from harness.sandbox.images import sources_digest
-from harness.sandbox.participant_error import NOTICE, reported_to_participant
+from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
 from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import StageName
 from harness.sealing.documents import TrainingBundle
@@ -61,6 +62,11 @@ class TrainImage:
     environment: ExecutionEnvironment  # its keys, where there are any, sign that it trained here
     gpu: bool = False
     kind = "train"
+
+    def __post_init__(self) -> None:
+        """Refuse a track that challenge.yaml does not declare so."""
+        stated = self.facts.stated_track
+        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @property
     def label(self) -> str:
@@ -192,7 +198,7 @@ def train(bundle: Path, out: Path, settings: TrainSettings, context: Context) ->
         log=out.with_name(f"{out.name}.train.log"),
     )
     taken = out.with_name(f".{out.name}.taken")
-    with reported_to_participant(out.with_name(f"{out.name}.{NOTICE}")):
+    with reported_to_participant(out.with_name(f"{out.name}.{ERROR_FILE}")):
         context.runner.run(stage, context.progress)
         submission = _take(work, taken, facts.track)
     if context.keys is not None:

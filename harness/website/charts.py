@@ -1,7 +1,7 @@
-"""How is each plot of a track drawn? Functions from the results shown to a chart.
+"""Charts of a track's plots: functions from the results shown to a chart.
 
 A chart that has nothing to show is None: those that need every case's results have something only
-where the ledger holds ranking for the track.
+where the ledger has a ranking of the track.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def ranking(shown: Shown, look: Look) -> Chart:
                 for fold in found.folds[: 20 * (len(found.folds) > 1)]
             ]
         title = metric.title(shown.track.units)
-        room = _room([*records, *folds], "low", "value", "high")
-        x = _quantity("value", title, room)
+        domain = _range([*records, *folds], "low", "value", "high")
+        x = _quantity("value", title, domain)
         y = _names(shown, look, first=not panels)
         base = alt.Chart(data(records)).encode(y=y)
         layers = [
             base.mark_rule(color=ACCENT, strokeWidth=2).encode(
-                x=_quantity("low", title, room), x2="high:Q"
+                x=_quantity("low", title, domain), x2="high:Q"
             ),
             base.mark_point(color=ACCENT, filled=True, opacity=1, size=70).encode(x=x),
         ]
@@ -49,7 +49,7 @@ def ranking(shown: Shown, look: Look) -> Chart:
                 color=MUTED, opacity=0.7, size=6, thickness=1, yOffset=8
             )
             layers.append(dots.encode(x=x, y=y))
-        width = look.room if look.narrow else (look.room - 60) // len(METRICS)
+        width = look.data_width if look.narrow else (look.data_width - 60) // len(METRICS)
         panels.append(alt.layer(*layers).properties(width=width, height=_height(shown)))
     return join(panels, look.narrow)
 
@@ -87,14 +87,14 @@ def distributions(shown: Shown, look: Look) -> Chart | None:
         ]
         if not records:
             return None
-        x = _quantity("a", metric.title(shown.track.units), _room(records, "a", "e"))
+        x = _quantity("a", metric.title(shown.track.units), _range(records, "a", "e"))
         base = alt.Chart(data(records)).encode(y=_names(shown, look, first=not panels))
         layers = [
             base.mark_rule(color=MUTED).encode(x=x, x2="e:Q"),
             base.mark_bar(color=ACCENT, opacity=0.45, size=11).encode(x="b:Q", x2="d:Q"),
             base.mark_tick(color=INK, thickness=2, size=13).encode(x="c:Q"),
         ]
-        width = look.room if look.narrow else (look.room - 60) // len(METRICS)
+        width = look.data_width if look.narrow else (look.data_width - 60) // len(METRICS)
         panels.append(alt.layer(*layers).properties(width=width, height=_height(shown)))
     return join(panels, look.narrow)
 
@@ -138,7 +138,7 @@ def cost(shown: Shown, look: Look) -> Chart | None:
         .title("GFLOPs an image")
         .axis(format="~g", values=ticks, labelOverlap="greedy", labelSeparation=10),
         y=alt.Y("dice:Q")
-        .scale(zero=False, nice=True, domain=_room(records, "dice"))
+        .scale(zero=False, nice=True, domain=_range(records, "dice"))
         .title("Dice ↑")
         .axis(tickCount=6),
     )
@@ -159,12 +159,12 @@ def data(records: Sequence[Record]) -> alt.InlineData:
     return alt.InlineData(values=list(records))
 
 
-def _quantity(field: str, title: str, room: list[float]) -> alt.X:
-    scale = alt.Scale(zero=False, nice=True, domain=room)
+def _quantity(field: str, title: str, domain: list[float]) -> alt.X:
+    scale = alt.Scale(zero=False, nice=True, domain=domain)
     return alt.X(f"{field}:Q").title(title).scale(scale).axis(tickCount=5)
 
 
-def _room(records: Sequence[Record], *fields: str) -> list[float]:
+def _range(records: Sequence[Record], *fields: str) -> list[float]:
     """From the smallest to the largest value, with some air: a lone value has an axis, too."""
     found = [record.get(field) for record in records for field in fields]
     values = [value for value in found if value is not None]
@@ -192,8 +192,8 @@ def join(panels: Sequence[Any], stacked: bool) -> Chart:
 def _cells(
     records: list[Record], shown: Shown, look: Look, x: alt.X, field: str, columns: int
 ) -> Chart:
-    """A heat map; the cells' numbers are written where there is room."""
-    width = min(look.room, columns * 72)
+    """A heat map; the cells' numbers are written where they fit."""
+    width = min(look.data_width, columns * 72)
     y = (
         alt.Y("name:N")
         .sort(shown.labels)

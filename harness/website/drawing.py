@@ -1,4 +1,4 @@
-"""How does a chart become an SVG that reads on a phone and on a wall, by day and by night?
+"""Drawing of charts as SVG, for wide and for narrow pages, in light and in dark.
 
 Each chart is drawn twice, for a wide page and for a narrow one. Every colour in it is one of a
 small palette, so a style sheet inside the SVG can change them where a reader prefers dark. Text is
@@ -35,17 +35,17 @@ class Look:
     narrow: bool
     width: int
     label: int  # of a method's name, about
-    signs: int  # at most, of a name
+    characters: int  # at most, of a name
     font: int
 
     @property
-    def room(self) -> int:
+    def data_width(self) -> int:
         """What the names leave for the data."""
         return self.width - self.label - 40
 
 
-WIDE = Look(narrow=False, width=1080, label=190, signs=28, font=13)
-NARROW = Look(narrow=True, width=380, label=110, signs=16, font=12)
+WIDE = Look(narrow=False, width=1080, label=190, characters=28, font=13)
+NARROW = Look(narrow=True, width=380, label=110, characters=16, font=12)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Drawing:
 
 
 def draw(chart: alt.TopLevelMixin, look: Look) -> Drawing:
-    """The chart as an SVG that stands alone; nothing is loaded from anywhere."""
+    """The chart as an SVG of its own; nothing is loaded from anywhere."""
     spec = chart.to_dict() | {"config": _config(look), "padding": 4, "background": None}
     svg = vlc.vegalite_to_svg(spec, allowed_base_urls=[])
     head, rest = svg.split(">", 1)

@@ -1,4 +1,4 @@
-"""What is a site made from, and where does each of its pages stand?
+"""What a site is made from, and the names of its pages.
 
 Names of files come from what was frozen (tracks, splits, entry numbers), never from a participant,
 and stay the same from one edition to the next, so that links keep.
@@ -13,11 +13,12 @@ from functools import cached_property
 
 from evaluator.documents.base import Digest
 from evaluator.files import canonical_json, sha256_bytes
+from harness.challenge import Challenge
 from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.metrics import GAP
 from harness.splits.lock import SplitLock
-from harness.website.words import count
+from harness.website.rendering import count
 
 
 @dataclass(frozen=True)
@@ -117,18 +118,29 @@ class Edition:
     reports: tuple[RecordedReport, ...]  # the superseded and the retracted, too
     retracted: Mapping[int, RecordedRetraction] = field(default_factory=dict)  # by entry
     locks: Mapping[Digest, SplitLock] = field(default_factory=dict)  # of splits at hand
+    challenge: Challenge = field(default_factory=Challenge)  # whose words the pages say
 
     @classmethod
     def of(
-        cls, verdict: LedgerVerdict, ledger: bytes, locks: Mapping[Digest, SplitLock] | None = None
+        cls,
+        verdict: LedgerVerdict,
+        ledger: bytes,
+        locks: Mapping[Digest, SplitLock] | None = None,
+        *,
+        challenge: Challenge | None = None,
     ) -> Edition:
-        """The edition of a verified ledger and its bytes."""
+        """The edition of a verified ledger and its bytes.
+
+        Raises:
+            BusbenchError: see `make_board`.
+        """
         return cls(
-            board=make_board(verdict),
+            board=make_board(verdict, challenge),
             ledger=ledger,
             reports=tuple(e for e in verdict.recorded if isinstance(e, RecordedReport)),
             retracted={one.retracted.number: one for one in verdict.retractions},
             locks=locks or {},
+            challenge=challenge or Challenge(),
         )
 
     @cached_property

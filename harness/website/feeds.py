@@ -1,4 +1,4 @@
-"""What does the site offer to programs: the board as data, a feed, badges."""
+"""The site for programs: the board as data, an Atom feed, badges."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from harness.ranking.metrics import MISSING
 from harness.ranking.names import xml
 from harness.website.edition import Edition
 from harness.website.rendering import environment
+from harness.website.shown import short
 
 ENTRIES = 100  # in the feed, the last changed first
-SIGN = 6.6  # pixels a letter of a badge takes, about
+CHARACTER = 6.6  # pixels that one takes in a badge, about
+BADGE_TITLE = 30  # characters of the challenge's title in a badge, at most
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ def feeds(edition: Edition) -> Iterator[tuple[str, bytes]]:
     yield "feed.xml", _feed(edition)
     for number, envelope in edition.attestations.items():
         yield f"attestations/{number}.dsse.json", envelope
+    title = short(edition.challenge.title, BADGE_TITLE)
     badge = environment().get_template("badge.svg.j2")
     for number, text in badges(edition).items():
-        yield f"badges/{number}.svg", badge.render(_laid_out("BUSBench", text)).encode()
+        yield f"badges/{number}.svg", badge.render(_laid_out(title, text)).encode()
 
 
 def badges(edition: Edition) -> Mapping[int, str]:
@@ -58,12 +61,12 @@ def badges(edition: Edition) -> Mapping[int, str]:
 
 
 def _laid_out(left: str, right: str) -> dict[str, object]:
-    split = round(SIGN * len(left)) + 12
+    split = round(CHARACTER * len(left)) + 12
     return {
         "left": left,
         "right": right,
         "split": split,
-        "width": split + round(SIGN * len(right)) + 12,
+        "width": split + round(CHARACTER * len(right)) + 12,
     }
 
 
@@ -74,7 +77,9 @@ def _feed(edition: Edition) -> bytes:
     newest = sorted(edition.reports, key=changed, reverse=True)[:ENTRIES]
     items = [_item(edition, entry) for entry in newest]
     template = environment().get_template("feed.xml.j2")
-    return template.render(edition=edition, entries=items).encode()
+    title = xml(edition.challenge.title).strip() or MISSING
+    author = xml(edition.challenge.organiser or "").strip() or title
+    return template.render(edition=edition, title=title, author=author, entries=items).encode()
 
 
 def _item(edition: Edition, entry: RecordedReport) -> Item:
@@ -83,7 +88,7 @@ def _item(edition: Edition, entry: RecordedReport) -> Item:
     return Item(
         number=entry.number,
         digest=entry.digest,
-        title=f"{method} by {team} on {report.track}",
+        title=f"{method} by {team} on {xml(edition.challenge.title_of(report.track))}",
         team=team,
         summary=f"Retracted: {xml(gone.reason)}" if gone else _scores(report),
         published=entry.time,

@@ -9,15 +9,15 @@ from markupsafe import Markup
 
 from evaluator.metrics.formulas import TOLERANCE_MM, TOLERANCE_PX
 
-Told = tuple[Markup, str]  # the formula, and what else there is to say
+Formula = tuple[Markup, str]  # the formula, and what else there is to say
 
 
 def _i(name: str) -> str:
     return f"<mi>{name}</mi>"
 
 
-def _o(sign: str) -> str:
-    return f"<mo>{sign}</mo>"
+def _o(operator: str) -> str:
+    return f"<mo>{operator}</mo>"
 
 
 def _row(*parts: str) -> str:
@@ -70,7 +70,7 @@ def _near(start: str, place: str, end: str) -> str:
 _EDGES = _row(_size(EDGE_P), _o("+"), _size(EDGE_G))
 _OUTSIDE = f"<mover>{G}{_o('¯')}</mover>"
 
-FORMULAS: dict[str, Told] = {
+FORMULAS: dict[str, Formula] = {
     "dice": (
         _maths("Dice", _over(_row("<mn>2</mn>", BOTH), _row(_size(P), _o("+"), _size(G)))),
         "",

@@ -1,4 +1,4 @@
-"""How is it drawn who is significantly better than whom? A square of submissions a metric."""
+"""Significance matrix: who is better than whom, a square of submissions for each metric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.website.shown import MOST, Shown
 
 LEVELS = {"p < 0.001": 0.001, "p < 0.01": 0.01, "p < 0.05": 0.05, "not significant": 2.0}  # below
 STRENGTH = (0.85, 0.55, 0.3, 0.06)  # of each level's colour
-SIDE_BY_SIDE = 12  # submissions: larger squares stand one below the other
+SIDE_BY_SIDE = 12  # submissions: larger squares are one below the other
 
 
 def significance(shown: Shown, look: Look) -> Chart | None:
@@ -24,7 +24,7 @@ def significance(shown: Shown, look: Look) -> Chart | None:
     found = statistics.significance
     chosen = range(0, len(found.entries), -(-len(found.entries) // MOST))
     rows = {row.entry_digest: row for row in shown.track.ranked}
-    tested = Shown(shown.track, tuple(rows[found.entries[n]] for n in chosen), shown.signs)
+    tested = Shown(shown.track, tuple(rows[found.entries[n]] for n in chosen), shown.characters)
     numbers = {entry: str(number) for number, entry in enumerate(rows, start=1)}
     names = list(zip(chosen, tested.labels, strict=True))
     columns = [(place, numbers[found.entries[place]]) for place in chosen]
@@ -45,8 +45,8 @@ def _square(
     records: list[dict[str, Any]], title: str, names: list[str], columns: list[str], look: Look
 ) -> Any:
     stacked = _stacked(len(names), look)
-    room = look.room if stacked else look.room // len(METRICS) - 20
-    side = len(names) * min(24 if len(names) <= SIDE_BY_SIDE else 17, room // len(names))
+    width = look.data_width if stacked else look.data_width // len(METRICS) - 20
+    side = len(names) * min(24 if len(names) <= SIDE_BY_SIDE else 17, width // len(names))
     first = stacked or title == METRICS[0].label
     lines: dict[str, Any] = {"domain": False, "ticks": False, "labelOverlap": True}
     x, y = alt.X("other:N").sort(columns).title(None), alt.Y("name:N").sort(names).title(None)

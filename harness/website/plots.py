@@ -1,7 +1,7 @@
-"""What do a track's plots show, and how are they told to those who can't see them?
+"""Plots of a track: what each shows, also in words and as a table for those who cannot see it.
 
 Each plot is a row of `KINDS`: its words, the function that draws it, and the same as a table where
-the ranking does not hold its numbers already.
+the ranking table lacks its numbers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Kind:
     title: str
     caption: str
     build: Callable[[Shown, Look], charts.Chart | None]  # None where there is nothing to show
-    table: Callable[[Shown], Table] | None = None  # None where the ranking holds the numbers
-    alt: str = "The table above holds the numbers."
+    table: Callable[[Shown], Table] | None = None  # None where the ranking table has the numbers
+    alt: str = "The table above has the numbers."
     first: bool = True  # whether it shows the first of many, else some that are spread over all
     note: Callable[[Shown], str] | None = None  # what else there is to say
 
@@ -48,7 +48,7 @@ class Plot:
 def plots(track: Track) -> Iterator[Plot]:
     """The track's plots, in the order in which they are shown."""
     rows = track.ranked[:MOST]
-    wide, narrow = (Shown(track, rows, look.signs) for look in (WIDE, NARROW))
+    wide, narrow = (Shown(track, rows, look.characters) for look in (WIDE, NARROW))
     for kind in KINDS if rows else ():
         large, small = kind.build(wide, WIDE), kind.build(narrow, NARROW)
         if large and small:
@@ -111,17 +111,17 @@ SCHEME = {"mean-rank": "mean rank", "aggregate": "means", "test-based": "tests"}
 
 def _agreement(shown: Shown) -> str:
     """How far the orders agree, and each with itself on other patients; empty for one result."""
-    told = shown.track.statistics
-    if told is None or all(one.tau is None for one in told.agreement):
+    statistics = shown.track.statistics
+    if statistics is None or all(one.tau is None for one in statistics.agreement):
         return ""
     pairs = [
         f"{' and '.join(SCHEME[scheme] for scheme in one.schemes)} {_tau(one.tau)}"
-        for one in told.agreement
+        for one in statistics.agreement
     ]
     selves = [
         f"{SCHEME[one.scheme]} {_tau(one.tau)}"
         + (f" ({_tau(one.interval.low)} to {_tau(one.interval.high)})" if one.interval else "")
-        for one in told.stability
+        for one in statistics.stability
     ]
     return (
         "How far the orders agree, as Kendall's τ (1: the same order; −1: the reverse): "
@@ -158,7 +158,7 @@ KINDS = (
         "the darker, the more often.",
         charts.rank_map,
         _rank_table,
-        alt="The table below holds rank, interval and probability of rank 1.",
+        alt="The table below has rank, interval and probability of rank 1.",
         note=_agreement,
     ),
     Kind(
@@ -168,7 +168,7 @@ KINDS = (
         "75th, mark at the median.",
         charts.distributions,
         _quantile_table,
-        alt="The table below holds the percentiles.",
+        alt="The table below has the percentiles.",
     ),
     Kind(
         "significance",
@@ -186,7 +186,7 @@ KINDS = (
         "Dice on parts of the test set; Q1 to Q4 are the quarters of lesion size, smallest first.",
         charts.by_part,
         _part_table,
-        alt="The table below holds the numbers.",
+        alt="The table below has the numbers.",
     ),
     Kind(
         "cost",

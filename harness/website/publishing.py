@@ -1,7 +1,7 @@
-"""How does a new site take the old one's place, and never stand there half-written?
+"""Publishing: a new site takes the old one's place whole, or not at all.
 
-The site is built beside its place and changes places with the old one in one step. Nothing is
-published but a ledger that holds, and no folder is replaced but a site.
+The site is built beside its place and changes places with the old one in one step. Only a ledger
+that verifies is published, and only a site is ever replaced.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from evaluator.documents.base import Digest, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes
+from harness.challenge import Challenge
 from harness.ledger import verify_ledger
 from harness.ranking import Board
 from harness.splits import FrozenSplit
@@ -30,45 +31,53 @@ EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 HERE = -100  # AT_FDCWD
 
 
-def publish(ledger: Path, out: Path, splits: Sequence[Path] = ()) -> Board:
+def publish(
+    ledger: Path,
+    out: Path,
+    splits: Sequence[Path] = (),
+    *,
+    challenge: Challenge | None = None,
+) -> Board:
     """Write the site of `ledger` to the folder `out`.
 
-    The same ledger and the same splits give the same bytes.
+    The same ledger, splits and challenge give the same bytes.
 
     Args:
         splits: frozen splits, or folders of them, whose audits the site shows.
+        challenge: what the site says of the challenge, and the tracks that reports must be on.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the ledger does not hold; `split-invalid` where a
-            split that results name does not; `output-exists` where `out` holds anything but an
+        BusbenchError: `ledger-invalid` where the ledger does not verify; `challenge-invalid` where
+            a report is not on a track as it is declared; `split-invalid` where a
+            split that results name does not; `output-exists` where `out` contains anything but an
             earlier site; `disk-full` where the disk refuses.
     """
     from harness.website.pages import render  # noqa: PLC0415 - the charts' library takes a second
 
     place = out.resolve()  # a link to a served folder stays a link
-    _demand_site(place)
+    _require_site(place)
     verdict = verify_ledger(ledger)
     lines = ledger.read_bytes().splitlines(keepends=True)
     data = b"".join(lines[: verdict.entries])  # not what was appended since
     wanted = {entry.report.provenance.split_digest for entry in verdict.reports}
-    edition = Edition.of(verdict, data, find_locks(splits, wanted))
+    edition = Edition.of(verdict, data, find_locks(splits, wanted), challenge=challenge)
     files = render(edition)
     with disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent):
-            _demand_site(place)
+            _require_site(place)
             _swap_in(place, files)
     return edition.board
 
 
 def find_locks(folders: Sequence[Path], wanted: set[Digest]) -> dict[Digest, SplitLock]:
     """The locks of the frozen splits in `folders` that are among those `wanted`."""
-    remedy = "Name a folder that `busbench freeze` made, or one that holds such folders."
+    remedy = "Name a folder that `busbench freeze` made, or one that contains such folders."
     found = {}
     for folder in folders:
         paths = sorted(folder.rglob("lock.json"))
         if not paths:
-            raise BusbenchError(Code.SPLIT_INVALID, f"{folder} holds no frozen split.", remedy)
+            raise BusbenchError(Code.SPLIT_INVALID, f"{folder} contains no frozen split.", remedy)
         for path in paths:
             lock = read(SplitLock, path, Code.SPLIT_INVALID, remedy)
             if lock.digest in wanted:
@@ -106,8 +115,8 @@ def _exchange(one: Path, other: Path) -> None:
     aside.rename(one)
 
 
-def _demand_site(place: Path) -> None:
-    """Refuse to replace what is not an earlier site, or holds more than one."""
+def _require_site(place: Path) -> None:
+    """Refuse to replace what is not an earlier site, or contains more than one."""
     if not place.exists():
         return
     if place.is_dir():
@@ -118,7 +127,7 @@ def _demand_site(place: Path) -> None:
             return
     raise BusbenchError(
         Code.OUTPUT_EXISTS,
-        f"{place} holds something that is not a site of ours.",
+        f"{place} contains something that is not a site of ours.",
         "Name a folder for the site alone, and copy it from there to where it is served.",
     )
 

@@ -1,4 +1,4 @@
-"""Which results does a plot show, and how is each called in it?"""
+"""The results that a plot shows, and what each is called in it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import get_args
 from unicodedata import east_asian_width
 
+from evaluator.documents.base import Label
+from evaluator.scoring.groups import SIZES
 from harness.ranking import Row, Track
 from harness.ranking.metrics import MISSING
 from harness.ranking.names import xml
-from harness.website.words import group_title
+from harness.website.rendering import group_title
 
-TITLE = 30  # signs of a scanner
+TITLE = 30  # characters of a scanner
 MOST = 30  # results: beyond that a plot is no longer read
-PARTS = ("benign", "malignant", "normal", "Q1", "Q2", "Q3", "Q4")
+PARTS = (*get_args(Label), *SIZES)
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,13 @@ class Shown:
 
     track: Track
     rows: tuple[Row, ...]
-    signs: int  # at most, of a name
+    characters: int  # at most, of a name
 
     @property
     def labels(self) -> list[str]:
         """How each is called in a plot: its method, and where that is not enough, more."""
-        names = [short(row.method, self.signs) for row in self.rows]
-        teams = (short(row.team, self.signs) for row in self.rows)
+        names = [short(row.method, self.characters) for row in self.rows]
+        teams = (short(row.team, self.characters) for row in self.rows)
         names = _apart(names, teams)
         return _apart(names, (str(row.entry) for row in self.rows))
 
@@ -61,11 +64,11 @@ def _apart(names: list[str], more: Iterable[str]) -> list[str]:
     return [name if count[name] == 1 else f"{name} · {end}" for name, end in pairs]
 
 
-def short(name: str, signs: int) -> str:
-    """The start of a name, as wide as so many rank_groups; an emoji or an ideograph takes two.
+def short(name: str, characters: int) -> str:
+    """The start of a name, as wide as so many letters; an emoji or an ideograph takes two.
 
     Cut here, and not by the charts' library: that would cut an emoji in halves, and fail over it.
     """
     text = xml(name).strip() or MISSING
-    ends = list(accumulate(1 + (east_asian_width(sign) in "WF") for sign in text))
-    return text if ends[-1] <= signs else text[: sum(end < signs for end in ends)] + "…"
+    ends = list(accumulate(1 + (east_asian_width(character) in "WF") for character in text))
+    return text if ends[-1] <= characters else text[: sum(end < characters for end in ends)] + "…"

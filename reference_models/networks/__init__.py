@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from reference_models.errors import UsageError, chosen
-from reference_models.networks.blocks import check_size
 from reference_models.networks.cmunext import CMUNeXt, cmunet, cmunext_l, cmunext_s
 from reference_models.networks.medt import MedT
 from reference_models.networks.swin_unet import SwinUnet
@@ -30,11 +31,23 @@ class Network:
         make: from (input channels, (height, width)) to the network.
         multiple: height and width must be multiples of it.
         encoder: how the names of the encoder's weights begin.
+        fixed: whether a network once made takes images of one size alone.
     """
 
     make: Callable[[int, tuple[int, int]], nn.Module]
     multiple: int
     encoder: tuple[str, ...] = ("encoder.",)
+    fixed: bool = False
+
+    def check(self, height: int, width: int) -> None:
+        """Refuse sizes that the poolings of the network would not divide evenly."""
+        if height % self.multiple == 0 and width % self.multiple == 0 and min(height, width) > 0:
+            return
+        fit = [max(1, round(side / self.multiple)) * self.multiple for side in (height, width)]
+        raise UsageError(
+            f"This network cannot take {height} x {width} pixels.",
+            f"Height and width must be multiples of {self.multiple}: try {fit[0]} x {fit[1]}.",
+        )
 
 
 @runtime_checkable
@@ -58,9 +71,9 @@ NETWORKS: dict[str, Network] = {
     "unetpp": Network(lambda channels, _: UNetPlusPlus(channels), 32),
     "unet3plus": Network(lambda channels, _: UNet3Plus(channels), 16),
     "cmunet": Network(lambda channels, _: cmunet(channels), 16, ("encoder.", "bottom.")),
-    "transunet": Network(TransUNet, 16, _TRANSUNET),
-    "swin_unet": Network(SwinUnet, 32, _SWIN),
-    "medt": Network(MedT, 32, _MEDT),
+    "transunet": Network(TransUNet, 16, _TRANSUNET, fixed=True),
+    "swin_unet": Network(SwinUnet, 32, _SWIN, fixed=True),
+    "medt": Network(MedT, 32, _MEDT, fixed=True),
     "cmunext": Network(lambda channels, _: CMUNeXt(channels), 16, _CMUNEXT),
     "cmunext_s": Network(lambda channels, _: cmunext_s(channels), 16, _CMUNEXT),
     "cmunext_l": Network(lambda channels, _: cmunext_l(channels), 16, _CMUNEXT),
@@ -80,11 +93,28 @@ def build(name: str, in_channels: int = 1, image_size: int | tuple[int, int] = 2
         A module from (N, in_channels, H, W) float images to (N, 1, H, W) logits.
 
     Raises:
-        UsageError: unknown name, or a size or channel count that the network cannot take.
+        UsageError: unknown name, or a size or channel count that the network cannot take; the
+            network raises it for images of a wrong size.
     """
     network = chosen("network", name, NETWORKS)
     if in_channels < 1:
         raise UsageError(f"{in_channels} input channels are too few.", "Ask for 1 or more.")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    check_size(*size, network.multiple)
-    return network.make(in_channels, size)
+    network.check(*size)
+    made = network.make(in_channels, size)
+    made.register_forward_pre_hook(partial(_check_image, network, size))
+    return made
+
+
+def _check_image(row: Network, size: tuple[int, int], _: nn.Module, inputs: tuple[Tensor]) -> None:
+    """Refuse images (N, C, H, W) of a size that the network cannot take, before it fails inside."""
+    if torch.onnx.is_in_onnx_export():  # sizes are traced values there, and checked before
+        return
+    height, width = inputs[0].shape[-2:]
+    if not row.fixed:
+        row.check(height, width)
+    elif (height, width) != size:
+        raise UsageError(
+            f"This network cannot take {height} x {width} pixels.",
+            f"It was made for {size[0]} x {size[1]}: make another for another size.",
+        )

@@ -1,15 +1,12 @@
-"""Parts that several networks share: convolutions, attention, and the check of the input's size."""
+"""Parts that several networks share: convolutions, attention, and residual blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from reference_models.errors import UsageError
 
 
 def conv_bn(
@@ -118,39 +115,4 @@ def mlp(width: int, inner: int, dropout: float = 0.0) -> nn.Sequential:
         nn.Dropout(dropout),
         nn.Linear(inner, width),
         nn.Dropout(dropout),
-    )
-
-
-def check_size(height: int, width: int, multiple: int) -> None:
-    """Refuse sizes that the poolings of a network would not divide evenly.
-
-    Raises:
-        UsageError: naming the nearest sizes that fit.
-    """
-    if height % multiple == 0 and width % multiple == 0 and min(height, width) > 0:
-        return
-    fit = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
-    raise UsageError(
-        f"This network cannot take {height} x {width} pixels.",
-        f"Height and width must be multiples of {multiple}: try {fit[0]} x {fit[1]}.",
-    )
-
-
-def require_multiple(image: Tensor, multiple: int) -> None:
-    """`check_size` on a batch of images (N, C, H, W)."""
-    if not torch.onnx.is_in_onnx_export():  # sizes are traced values there, and checked before
-        check_size(image.shape[-2], image.shape[-1], multiple)
-
-
-def require_size(image: Tensor, size: tuple[int, int]) -> None:
-    """Refuse a batch of images (N, C, H, W) of another size than the network was made for.
-
-    Raises:
-        UsageError: naming both sizes.
-    """
-    if torch.onnx.is_in_onnx_export() or tuple(image.shape[-2:]) == size:
-        return
-    raise UsageError(
-        f"This network cannot take {image.shape[-2]} x {image.shape[-1]} pixels.",
-        f"It was made for {size[0]} x {size[1]}: make another for another size.",
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from reference_models.networks.blocks import conv_bn_relu, conv_gelu_bn, require_multiple
+from reference_models.networks.blocks import conv_bn_relu, conv_gelu_bn
 from reference_models.networks.unet import SKIP_WIDTHS, WIDTHS, UNet
 
 CMUNET_LAYERS, CMUNET_KERNEL = 7, 7  # of ConvMixer
@@ -90,7 +90,6 @@ class CMUNeXt(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, H, W) logits; H and W are multiples of 16."""
-        require_multiple(image, 16)
         x = self.encoder[0](self.stem(image))
         skips = []
         for level in self.encoder[1:]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reference_models.errors import UsageError
-from reference_models.networks.blocks import SelfAttention, mlp, require_size
+from reference_models.networks.blocks import SelfAttention, mlp
 
 PATCH, WIDTH, HEADS, DEPTH = 4, 96, (3, 6, 12, 24), 2
 LEVELS = len(HEADS)
@@ -228,7 +228,6 @@ class SwinUnet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images of the given size to (N, 1, H, W) logits."""
-        require_size(image, self.size)
         embedded = self.embed(image).reshape(-1, WIDTH, self.tokens)
         x = self.norm_embedded(embedded.transpose(1, 2))
         skips = []

@@ -20,7 +20,6 @@ from reference_models.networks.blocks import (
     SelfAttention,
     conv_bn_relu,
     mlp,
-    require_size,
 )
 
 STEM = 64
@@ -168,7 +167,6 @@ class TransUNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images of the given size to (N, 1, H, W) logits."""
-        require_size(image, self.size)
         x, skips = self._encode(torch.cat((image,) * self.repeats, dim=1))
         x = self.widen(self.transformer(x))
         for decode in self.decoder:

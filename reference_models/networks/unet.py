@@ -24,7 +24,6 @@ from reference_models.networks.blocks import (
     conv_bn,
     conv_bn_relu,
     double_conv,
-    require_multiple,
 )
 
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -67,7 +66,6 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, H, W) logits; H and W are multiples of 16."""
-        require_multiple(image, 16)
         *skips, deepest = self.encoder(image)
         x = self.bottom(deepest)
         for up, gate, decode in zip(self.up, self.gates, self.decoder, strict=True):

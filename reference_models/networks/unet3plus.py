@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from reference_models.networks.blocks import ContractingPath, conv_bn_relu, require_multiple
+from reference_models.networks.blocks import ContractingPath, conv_bn_relu
 from reference_models.networks.unet import WIDTHS
 
 BRANCH = 64  # channels that each of the five scales contributes
@@ -67,7 +67,6 @@ class UNet3Plus(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, H, W) logits; H and W are multiples of 16."""
-        require_multiple(image, 16)
         features = self.encoder(image)
         for level in reversed(range(len(self.nodes))):
             features[level] = self.nodes[level](features)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference_models.networks.blocks import Residual, conv_bn, conv_bn_relu, require_multiple
+from reference_models.networks.blocks import Residual, conv_bn, conv_bn_relu
 
 WIDTHS = (64, 64, 128, 256, 512)  # of the encoder, at 1/2 to 1/32 of the image
 BLOCKS = (3, 4, 6, 3)  # ResNet-34
@@ -76,7 +76,6 @@ class UNetPlusPlus(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, H, W) logits; H and W are multiples of 32."""
-        require_multiple(image, 32)
         x = image
         made: list[list[Tensor]] = []  # [i][j]
         for level in self.encoder:

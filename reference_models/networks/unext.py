@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference_models.networks.blocks import conv_bn, require_multiple
+from reference_models.networks.blocks import conv_bn
 
 CHUNKS = 5  # groups of channels, shifted by -2, -1, 0, 1 and 2 pixels
 REACH = CHUNKS // 2
@@ -123,7 +123,6 @@ class UNeXt(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, H, W) logits; H and W are multiples of 32."""
-        require_multiple(image, 32)
         skips, x = [], image
         for down in (*self.conv_down, *self.token_down):
             x = down(x)

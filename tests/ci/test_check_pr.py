@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from ci.check_pr import check
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
+from harness.challenge import Challenge
 from tests.support import ROOT
 from tests.support.forge import TEAMS, Forge, git, hand_in, manifest
 from tests.support.small_challenge import model_bytes
@@ -169,17 +171,30 @@ def bad(document: object) -> bytes:
     return yaml.safe_dump(document).encode()
 
 
-def _model(**changes: object) -> dict[str, object]:
+def _onnx(**changes: object) -> dict[str, object]:
     document = manifest()
-    onnx = dict(document["onnx"])  # type: ignore[call-overload]
-    onnx["models"] = [{"fold": None, "file": "all.onnx", "sha256": "0" * 64} | changes]
-    return document | {"onnx": onnx}
+    return document | {"onnx": dict(document["onnx"]) | changes}  # type: ignore[call-overload]
+
+
+def _model(**changes: object) -> dict[str, object]:
+    return _onnx(models=[{"fold": None, "file": "all.onnx", "sha256": "0" * 64} | changes])
 
 
 BOMB = b"a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\nschema: *c\n"
 MANIFESTS: dict[str, tuple[bytes, str]] = {
     "an unknown field": (bad(manifest(secret=1)), "submission-invalid"),
     "a track that is not": (bad(manifest(track="busbra")), "pull-request-refused"),
+    "a fold with two models": (
+        bad(
+            _onnx(
+                models=[
+                    {"fold": 0, "file": "a.onnx", "sha256": "0" * 64},
+                    {"fold": 0, "file": "b.onnx", "sha256": "1" * 64},
+                ]
+            )
+        ),
+        "submission-invalid",
+    ),
     "another team inside": (bad(manifest(team="beta")), "pull-request-refused"),
     "another method inside": (bad(manifest(method="other")), "pull-request-refused"),
     "both ways": (
@@ -215,6 +230,18 @@ def test_a_wrong_manifest_is_refused(forge: Forge, what: str) -> None:
     work = forge.checkout("alice")
     hand_in(work).write_bytes(data)
     refused(forge, forge.propose(work)[0], code)
+
+
+def test_an_undeclared_track_is_the_participants_fault_and_none_at_all_the_organisers(
+    forge: Forge,
+) -> None:
+    work = forge.checkout("alice")
+    hand_in(work).write_bytes(bad(manifest(track="moon")))
+    head, _ = forge.propose(work)
+    assert "declares no track moon, but phantom" in refused(forge, head)
+    nothing = replace(forge.machine.environment, challenge=Challenge())
+    forge.machine = replace(forge.machine, environment=nothing)
+    assert "declares no tracks" in refused(forge, head, "challenge-invalid")
 
 
 def test_an_image_by_its_digest_may_be_taken(forge: Forge) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -15,12 +15,12 @@ import pytest
 from ci import after_merge, score_pr
 from ci.after_merge import record_merged
 from ci.comment import refusal, result
-from ci.lfs import parse_pointer
+from ci.git import parse_pointer
 from ci.score_pr import score_approved
 from ci.state import State
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
-from harness.challenge import Phase
+from harness.challenge import Phase, Track
 from harness.ledger import verify_ledger
 from harness.quotas import Feedback, SubmissionLog
 from harness.quotas.policy import Submitted, failure
@@ -102,8 +102,25 @@ def test_recording_a_merge_again_changes_nothing(journey: Journey) -> None:
     forge = journey.forge
     before = forge.machine.state.ledger.read_bytes()
     first = git(forge.clone, "rev-list", "--max-parents=0", "HEAD")
-    assert "stands already as entry 1" in record_merged(forge.machine, first, forge.base)
+    assert "is already entry 1" in record_merged(forge.machine, first, forge.base)
     assert forge.machine.state.ledger.read_bytes() == before
+
+
+def test_bundles_of_another_split_than_declared_take_no_quota_and_are_not_scored(
+    organiser: Path, tmp_path: Path
+) -> None:
+    state = State(Path(shutil.copytree(organiser, tmp_path / "state")))
+    forge = make_forge(tmp_path, state, (PHASE,))
+    track = Track(dataset="phantom", split_version="v2")
+    declared = forge.machine.challenge.model_copy(update={"tracks": {"phantom": track}})
+    environment = replace(forge.machine.environment, challenge=declared)
+    forge.machine = replace(forge.machine, environment=environment)
+    work = forge.checkout("alice")
+    hand_in(work)
+    code, comment = refused(forge, *forge.propose(work))
+    assert code == "challenge-invalid"
+    assert "This is the organiser's fault; nothing was counted." in comment
+    assert not state.runs.exists() and not SubmissionLog.beside(state.ledger).submissions
 
 
 def test_a_push_after_the_approval_is_not_run(journey: Journey) -> None:
@@ -289,4 +306,4 @@ def test_the_scripts_run_from_the_shell(
     assert "0 submissions" in (tmp_path / "out" / "comment.md").read_text()
     first = git(forge.clone, "rev-list", "--max-parents=0", "HEAD")
     assert after_merge.main([*common, "--before", first, "--after", "HEAD"]) == 0
-    assert "stands already as entry 1" in capsys.readouterr().out
+    assert "is already entry 1" in capsys.readouterr().out

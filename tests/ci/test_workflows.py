@@ -64,7 +64,7 @@ def test_rights_are_given_job_by_job_and_none_to_the_machine_with_the_keys(path:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_no_token_stays_on_disk_and_no_expression_stands_in_a_script(path: Path) -> None:
+def test_no_token_stays_on_disk_and_no_expression_is_in_a_script(path: Path) -> None:
     for step in steps(read(path)):
         assert "${{" not in step.get("run", "")
         if step.get("uses", "").startswith("actions/checkout@"):
@@ -108,7 +108,7 @@ def test_all_logic_is_in_scripts_that_exist() -> None:
 @pytest.mark.parametrize("module", ["check_pr", "score_pr", "after_merge"])
 def test_scripts_take_the_options_that_workflows_give(module: str) -> None:
     command = [sys.executable, "-m", f"ci.{module}", "--help"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    usage = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for path in (*SUBMISSION, GITLAB):
         text = path.read_text().replace("\\\n", " ")
         text = re.sub(r"\n\s+(?=--)", " ", text)
@@ -116,7 +116,7 @@ def test_scripts_take_the_options_that_workflows_give(module: str) -> None:
             options = re.findall(r"--[a-z]+", call)
             assert options
             for option in options:
-                assert option in told, (path, option)
+                assert option in usage, (path, option)
 
 
 def run(name: str, *words: object) -> subprocess.CompletedProcess[str]:

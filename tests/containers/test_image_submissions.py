@@ -236,10 +236,9 @@ def test_a_harness_that_is_asked_to_stop_leaves_nothing(
     assert not ours(engine, harness.pid)
 
 
-STARTS = """
-from harness.challenge import Challenge
-from harness.sandbox import DockerRunner
-DockerRunner(Challenge())
+CLEANS = """
+from harness.sandbox.docker_runner import connect, remove_orphans
+remove_orphans(connect())
 """
 
 
@@ -249,7 +248,7 @@ def test_a_living_harness_is_not_cleaned_away(
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(attempt, image, "never-ends", bundle, tmp_path / "first")
         soon(lambda: len(ours(engine, os.getpid())) == 3 or first.done())
-        subprocess.run([sys.executable, "-c", STARTS], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-c", CLEANS], cwd=ROOT, check=True)
         ended = first.result().error
     assert ended is not None and ended.code == "limit-time"
 

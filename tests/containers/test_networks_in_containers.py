@@ -9,8 +9,7 @@ import docker
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli import verbs  # noqa: F401  registers the verbs
-from harness.cli.app import app
+from harness.cli import app
 from tests.support.training_bundle import make_bundle
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]

@@ -1,4 +1,4 @@
-"""The sandbox holds from inside, and the probe that says so would notice if it did not."""
+"""The sandbox holds from inside, and the probe that says so would find it if it did not."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def tried(engine: docker.DockerClient) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    told = json.loads(done.stdout)
-    assert done.returncode == told.get("status"), done.stderr
-    return told
+    said = json.loads(done.stdout)
+    assert done.returncode == said.get("status"), done.stderr
+    return said
 
 
 def test_nothing_that_was_tried_inside_the_sandbox_worked(tried: dict[str, Any]) -> None:
@@ -81,12 +81,12 @@ def without(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactor
         program, canary = work / "probe.py", work / "canary-of-another-run"
         program.write_bytes(INSIDE.read_bytes())  # a copy, which the probe is going to delete
         canary.write_text("predictions")
-        told = {**LIMITS.model_dump(), "canary": canary.name, "log_mb": 0}
+        said = {**LIMITS.model_dump(), "canary": canary.name, "log_mb": 0}
         folders = {str(work): "/in", "/var/run/docker.sock": "/run/docker.sock"}
         container = engine.containers.run(
             ensure_base(engine, Challenge().images),
             ["sh", "-c", "cp /in/probe.py /probe.py && python /probe.py /out; cat /out/probe.json"],
-            environment={"BUSBENCH_PROBE": json.dumps(told)},
+            environment={"BUSBENCH_PROBE": json.dumps(said)},
             volumes={source: {"bind": place} for source, place in folders.items()},
             tmpfs={"/out": "exec", "/tmp": "exec"},
             detach=True,

@@ -14,7 +14,6 @@ import pytest
 import typer
 
 from harness.cli import app
-from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from tests.support import ROOT
 
 DOCS = ROOT / "docs"

@@ -41,7 +41,7 @@ def test_no_field_is_left_out_of_the_annotated_submission() -> None:
     assert [model.fold for model in submission.models] == [0, 1]
 
 
-def test_no_default_is_told_otherwise_than_it_is() -> None:
+def test_no_default_is_written_otherwise_than_it_is() -> None:
     """Every field that has a default is written with it, below or beside the word `Default`."""
     submission = read(Submission, ANNOTATED, Code.SUBMISSION_INVALID, "")
     lines = ANNOTATED.read_text().splitlines()

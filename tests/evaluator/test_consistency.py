@@ -120,6 +120,7 @@ def consistency(result: Result) -> Consistency:
     return found
 
 
+@pytest.mark.slow
 def test_a_network_that_remembers_is_given_away_by_its_gap(arena: Arena, honest: Result) -> None:
     """It passes the gate (a refusal would raise) and its plain scores are nearly perfect."""
     found = enter(arena, "memoriser", memoriser(arena.test))
@@ -134,11 +135,13 @@ def test_a_network_that_remembers_is_given_away_by_its_gap(arena: Arena, honest:
     assert held.gap["dice"].ci_low > fair.gap["dice"].ci_high
 
 
+@pytest.mark.slow
 def test_storing_mirrored_copies_does_not_close_the_gap(arena: Arena, honest: Result) -> None:
     found = consistency(enter(arena, "mirrored", memoriser(mirrored(arena.test))))
     assert found.gap["dice"].mean > consistency(honest).gap["dice"].mean + 0.15
 
 
+@pytest.mark.slow
 def test_storing_many_transformed_copies_narrows_the_gap_and_costs_size(arena: Arena) -> None:
     """The pass has this limit, docs/consistency.md says so, and it must stay true of both."""
     few, many = (
@@ -160,6 +163,7 @@ def plaintexts(arena: Arena) -> list[bytes]:
     ]
 
 
+@pytest.mark.slow
 def test_the_seed_is_in_the_sealed_archives_and_nowhere_else(arena: Arena, honest: Result) -> None:
     assert all(SEED.encode() in data for data in plaintexts(arena))
     files = [path for path in arena.root.rglob("*") if path.is_file()]
@@ -167,6 +171,7 @@ def test_the_seed_is_in_the_sealed_archives_and_nowhere_else(arena: Arena, hones
     assert not [path for path in files if SEED.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_no_image_archive_names_the_scanner(arena: Arena) -> None:
     images, labels = plaintexts(arena)
     assert b'"device"' not in images

@@ -11,6 +11,8 @@ from evaluator.gate import GateLimits, GateRefused, inspect
 from tests.support.corpus.honest import submission, tiny
 from tests.support.corpus.hostile import HOSTILE, Hostile
 
+pytestmark = pytest.mark.slow
+
 # Shorter than the defaults, so that the suite is quick; the code that stops a bomb is the same.
 LIMITS = GateLimits(load_seconds=5.0)
 

@@ -15,6 +15,8 @@ import pytest
 
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 LOOP = """
 from evaluator.metrics.compiled import compiled
 

@@ -124,6 +124,7 @@ def test_every_pair_of_degenerate_masks_agrees_with_monai(ours: Any, theirs: Any
         )
 
 
+@pytest.mark.slow
 def test_a_thousand_random_masks_agree_with_monai() -> None:
     rng = np.random.default_rng(20240604)
     for number in range(1500):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from evaluator.consistency import draw, transform_pixels
 from evaluator.documents.base import read, write
 from evaluator.documents.predictions import PredictedCase, Predictions
-from evaluator.documents.scores import GroupScores, Scores
+from evaluator.documents.scores import RANKED, GroupScores, Scores
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
@@ -30,7 +30,6 @@ from evaluator.metrics import METRICS, worst
 from evaluator.predictions import bits_file, pack
 from evaluator.scoring import score as stage
 from evaluator.scoring.groups import groups_of, size_quartiles
-from evaluator.scoring.summary import COMPARED
 from evaluator.sealed import seal_archive
 from harness.store import png_bytes
 
@@ -228,7 +227,7 @@ def test_means_and_deviations_are_those_that_pandas_finds(bench: Bench) -> None:
 def held(group: GroupScores) -> tuple[int, float, float]:
     assert group.consistency is not None
     found = group.consistency
-    assert set(found.gap) == set(found.transformed) == set(COMPARED)
+    assert set(found.gap) == set(found.transformed) == set(RANKED)
     return found.cases, found.transformed["dice"].mean, found.gap["dice"].mean
 
 

@@ -16,17 +16,17 @@ from typer.testing import CliRunner
 
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
-from harness.audit import AuditReport, Pair, audit, connected_groups, judge, read_splits
+from harness.audit import AuditReport, Pair, audit, connected_groups, judge
+from harness.audit.parts import read_splits
 from harness.audit.report import compose
 from harness.cli import app
-from harness.cli import audit as _verb  # noqa: F401  registers it
 from harness.store import CaseStore, Sample, write_store
 
 NAMES = st.sampled_from([f"c{number}" for number in range(12)])
 LINKS = st.lists(st.tuples(NAMES, NAMES).filter(lambda link: link[0] < link[1]), max_size=20)
 
 
-def picture(seed: int) -> np.ndarray:
+def noise_image(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (24, 32), dtype=np.uint8)
 
 
@@ -34,7 +34,7 @@ def sample(case_id: str, seed: int, patient: str | None = None, label: str = "be
     mask = np.zeros((24, 32), dtype=bool)
     mask[4:9, 4:9] = label != "normal"
     name = f"{case_id}.png"
-    return Sample(case_id, label, patient, picture(seed), mask, name, name)  # type: ignore[arg-type]
+    return Sample(case_id, label, patient, noise_image(seed), mask, name, name)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> CaseStore:
         sample("a", 1, "p1"),
         sample("b", 2, "p1"),
         sample("c", 3, "p2"),
-        sample("d", 3, "p3", "malignant"),  # c's picture, under another patient and class
+        sample("d", 3, "p3", "malignant"),  # c's image, under another patient and class
         sample("e", 4),
         sample("f", 5),
     ]
@@ -62,13 +62,13 @@ def test_a_patient_and_equal_pixels_are_found(store: CaseStore) -> None:
     assert report.cases == 6
 
 
-def test_one_picture_under_two_classes_is_no_silence(store: CaseStore) -> None:
+def test_one_image_under_two_classes_is_no_silence(store: CaseStore) -> None:
     (conflict,) = audit(store, near=False).conflicts
     assert (conflict.first, conflict.second) == ("c", "d")
     assert conflict.conflict == "class, patient"
 
 
-def test_one_picture_with_two_masks_is_no_silence(tmp_path: Path) -> None:
+def test_one_image_with_two_masks_is_no_silence(tmp_path: Path) -> None:
     first, second = sample("a", 1), sample("b", 1)
     second.mask[10:14, 10:14] = True
     store = write_store(tmp_path / "store", "phantom", [first, second])

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.files import pretty_json
-from harness.audit import AuditReport, Pair, audit, sheet
+from harness.audit import AuditReport, Pair, audit
 from harness.audit.features import MIRROR, SIDE, describe
 from harness.audit.near import same_frame
 from harness.audit.register import Alignment, overlap
+from harness.audit.sheet import sheet
 from harness.datasets import phantom
 from harness.prepare import prepare
 from harness.store import CaseStore, Sample, write_store
@@ -25,7 +26,7 @@ from tests.support.studies.audit_plants import KINDS
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    """The pictures of nine phantoms: views of one lesion, and of different ones."""
+    """The images of nine phantoms: views of one lesion, and of different ones."""
     folder = tmp_path_factory.mktemp("phantoms")
     phantom.generate(folder / "raw", patients=9, seed=3)
     store = prepare("phantom", folder / "raw", folder / "store").store
@@ -52,7 +53,7 @@ def linked(report: AuditReport) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_a_copy_does_not_pass_for_another_picture(
+def test_a_copy_does_not_pass_for_another_image(
     kind: str, originals: list[Sample], tmp_path: Path
 ) -> None:
     """Nor do two views of one lesion, or two lesions of similar texture, pass for one frame."""
@@ -60,10 +61,10 @@ def test_a_copy_does_not_pass_for_another_picture(
     report = audited(tmp_path, originals + copies)
     assert linked(report) == {(s.case_id, f"{s.case_id}.copy") for s in originals}
     assert {pair.kind for pair in report.pairs} == {"near-duplicate"}
-    assert not report.conflicts  # the copies' masks moved with their pictures
+    assert not report.conflicts  # the copies' masks moved with their images
 
 
-def test_what_was_done_to_a_copy_is_told(originals: list[Sample], tmp_path: Path) -> None:
+def test_what_was_done_to_a_copy_is_described(originals: list[Sample], tmp_path: Path) -> None:
     source = originals[0]
     height, width = source.image.shape
     size = round(width * 0.8), round(height * 0.8)
@@ -76,7 +77,7 @@ def test_what_was_done_to_a_copy_is_told(originals: list[Sample], tmp_path: Path
     assert not pair.conflict
 
 
-def test_a_crop_is_told_from_both_sides(originals: list[Sample], tmp_path: Path) -> None:
+def test_a_crop_is_described_from_both_sides(originals: list[Sample], tmp_path: Path) -> None:
     source = originals[0]
     height, width = source.image.shape
     window = np.s_[: round(height * 0.8), : round(width * 0.9)]
@@ -128,18 +129,18 @@ def test_order_and_repetition_change_no_byte(originals: list[Sample], tmp_path: 
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
-def test_blank_pictures_are_no_copies_of_each_other(
+def test_blank_images_are_no_copies_of_each_other(
     grey: int, originals: list[Sample], tmp_path: Path
 ) -> None:
     shapes = [(40, 50), (60, 50), (1, 1), (200, 200)]
-    blanks = [
+    blank = [
         Sample(f"b{n}", "normal", None, np.full(s, grey, np.uint8), np.zeros(s, bool), "b", "")
         for n, s in enumerate(shapes)
     ]
-    assert audited(tmp_path, [*blanks, originals[0]]).pairs == ()
+    assert audited(tmp_path, [*blank, originals[0]]).pairs == ()
 
 
-def test_a_single_picture_is_no_error(originals: list[Sample], tmp_path: Path) -> None:
+def test_a_single_image_is_no_error(originals: list[Sample], tmp_path: Path) -> None:
     assert audited(tmp_path, originals[:1]).pairs == ()
 
 
@@ -157,7 +158,7 @@ def test_a_shared_text_makes_no_copies(tmp_path: Path) -> None:
     assert audited(tmp_path, samples).pairs == ()
 
 
-def test_mirrored_descriptors_are_those_of_the_mirrored_picture(originals: list[Sample]) -> None:
+def test_mirrored_descriptors_are_those_of_the_mirrored_image(originals: list[Sample]) -> None:
     """The oracle is the detector itself, on the mirrored pixels."""
     image = originals[0].image
     mirrored, oracle = describe(image).mirrored(), describe(np.ascontiguousarray(image[:, ::-1]))
@@ -191,13 +192,13 @@ def test_an_alignment_and_its_inverse_undo_each_other(
 
 
 def test_the_same_square_lies_on_itself(originals: list[Sample]) -> None:
-    picture = describe(originals[0].image)
-    match = same_frame(picture, picture, mirrored=False)
+    image = describe(originals[0].image)
+    match = same_frame(image, image, mirrored=False)
     assert match is not None
     assert np.allclose(match.alignment.scale, 1, atol=1e-3)
     assert np.allclose(match.alignment.shift, 0, atol=0.05)
     assert np.allclose(overlap(match.alignment), 1, atol=1e-2)
-    assert picture.square.shape == (SIDE, SIDE)
+    assert image.square.shape == (SIDE, SIDE)
 
 
 def test_the_sheet_shows_every_pair_and_needs_nothing_else(

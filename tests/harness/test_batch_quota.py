@@ -17,6 +17,8 @@ from tests.support.inference import dice_rolling
 from tests.support.jobs import run
 from tests.support.small_challenge import Evaluated, make_submission
 
+pytestmark = pytest.mark.slow
+
 
 def evaluate(
     evaluated: Evaluated, root: Path, submissions: list[Path], *more: str, runner: str = "process"

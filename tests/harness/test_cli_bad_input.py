@@ -60,7 +60,7 @@ def test_an_empty_dataset_folder_is_the_organisers(tmp_path: Path) -> None:
 
 def test_a_store_without_a_split_cannot_be_sealed(store: Path, tmp_path: Path) -> None:
     assert busbench("keys", "new", tmp_path / "keys").returncode == 0
-    words = ("--split", tmp_path / "no", "--keys", tmp_path / "keys", "--out", tmp_path / "b")
+    words = ("--split", tmp_path, "--keys", tmp_path / "keys", "--out", tmp_path / "b")
     refused(busbench("seal", store, *words), 20, "split-invalid")
 
 
@@ -90,7 +90,7 @@ def test_a_ledger_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_errors_are_json_where_a_script_asks(tmp_path: Path) -> None:
-    done = busbench("check", tmp_path / "nowhere", "--runner", "process", "--json")
+    done = busbench("check", tmp_path, "--runner", "process", "--json")
     error = json.loads(done.stdout)["error"]
     assert error["code"] == "submission-invalid" and error["fault"] == "submission"
     assert error["remedy"].endswith(".")
@@ -125,7 +125,7 @@ def test_a_killed_prepare_leaves_nothing_that_looks_finished(store: Path, tmp_pa
 
 
 class DyingRunner:
-    """Writes something, then dies as often as it is told."""
+    """Writes something, then dies as often as it is asked to."""
 
     name = "process"
 

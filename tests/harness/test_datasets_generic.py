@@ -58,7 +58,7 @@ def test_every_lossless_format_gives_its_very_pixels(tmp_path: Path, suffix: str
     assert case.spacing == (pytest.approx((0.1, 0.2)) if medical else None)
 
 
-def test_a_jpeg_mask_is_mended_to_a_sharp_one(tmp_path: Path) -> None:
+def test_a_jpeg_mask_is_repaired_to_a_sharp_one(tmp_path: Path) -> None:
     save(tmp_path / "raw" / "i.jpg", GREY)
     save(tmp_path / "raw" / "m.jpg", MASK)
     table(tmp_path / "raw", "i.jpg,benign,m.jpg,")
@@ -150,7 +150,7 @@ def giant_volume(path: Path) -> None:
         (giant_volume, "a.nii", "more than 8192"),
     ],
 )
-def test_what_is_no_single_picture_is_refused(
+def test_what_is_no_single_image_is_refused(
     tmp_path: Path, make: Callable[[Path], None], name: str, expected: str
 ) -> None:
     make(tmp_path / name)
@@ -203,11 +203,11 @@ def test_a_file_outside_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_table_without_its_columns_or_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    table(tmp_path / "raw", header="picture,class")
+    table(tmp_path / "raw", header="file,class")
     with pytest.raises(BusbenchError, match="has no column image"):
         prepare("generic", tmp_path / "raw", tmp_path / "store")
     table(tmp_path / "raw")
-    with pytest.raises(BusbenchError, match="holds no case"):
+    with pytest.raises(BusbenchError, match="contains no case"):
         prepare("generic", tmp_path / "raw", tmp_path / "store")
     (tmp_path / "raw" / "cases.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BusbenchError, match="is not a table"):

@@ -81,7 +81,7 @@ def test_busi_masks_are_united_and_no_id_tells_the_class(tmp_path: Path) -> None
 
 
 def test_no_busi_id_can_be_guessed_from_its_780_names(tmp_path: Path) -> None:
-    """The first image of each class is one picture: name and picture both enter the id."""
+    """The first image of each class is one image: name and image both enter the id."""
     make_busi(tmp_path / "raw")
     store = prepare("busi", tmp_path / "raw", tmp_path / "store").store
     classes = ADAPTERS["busi"].release.classes
@@ -106,9 +106,9 @@ def test_busi_masks_and_images_without_partner_are_refused(tmp_path: Path) -> No
     (root / "benign" / "benign (10).png").unlink()
     with pytest.raises(CasesRefusedError) as caught:
         prepare("busi", root, tmp_path / "store")
-    told = [refused.message for refused in caught.value.refused]
-    assert any("benign (10)_mask.png is a mask without an image" in line for line in told)
-    assert any("normal (1).png has no mask" in line for line in told)
+    said = [refused.message for refused in caught.value.refused]
+    assert any("benign (10)_mask.png is a mask without an image" in line for line in said)
+    assert any("normal (1).png has no mask" in line for line in said)
 
 
 # --- BUS-UC ----------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_bus_uc_keeps_apart_what_shares_a_name(tmp_path: Path, nested: str) -> N
 def test_two_copies_of_a_release_in_one_folder_are_refused(tmp_path: Path) -> None:
     make_bus_uc(tmp_path / "raw" / "one")
     make_bus_uc(tmp_path / "raw" / "two")
-    with pytest.raises(BusbenchError, match="holds 2 folders") as caught:
+    with pytest.raises(BusbenchError, match="contains 2 folders") as caught:
         prepare("bus-uc", tmp_path / "raw", tmp_path / "store")
     assert caught.value.code == "raw-missing"
 
@@ -158,14 +158,14 @@ def make_yap(root: Path, numbers: tuple[object, ...] = ("000001", "000004", "310
         save(root / "original" / f"{file:06d}.png", np.roll(GREY, index))
         mask = MASK if index else MASK.astype(np.uint8) * 255
         save(root / "GT" / f"{file:06d}.png", mask)
-    book = openpyxl.Workbook()
-    sheet = book.active
+    workbook = openpyxl.Workbook()
+    sheet = workbook.active
     assert sheet is not None
     sheet.title = "Hoja1"
     sheet.append(["Image", "Type", "Diagnosis"])
     for number, kind in zip(numbers, ("Benign", "Malignant", "Benign "), strict=True):
         sheet.append([number, kind, "Fibroadenoma"])
-    book.save(root / "DatasetB.xlsx")
+    workbook.save(root / "DatasetB.xlsx")
     return root
 
 
@@ -262,7 +262,7 @@ def test_bus_uclm_is_read_with_its_colours_sizes_and_byte_order_mark(tmp_path: P
     ]
 
 
-def test_strict_refuses_what_would_be_mended_by_name(tmp_path: Path) -> None:
+def test_strict_refuses_what_would_be_repaired_by_name(tmp_path: Path) -> None:
     root = make_bus_uclm(tmp_path / "raw")
     with pytest.raises(
         CasesRefusedError, match=r"HESN_000\.png would have to be repaired"
@@ -284,7 +284,7 @@ def test_a_bus_uclm_mask_in_another_class_s_colour_is_on_record(tmp_path: Path) 
     assert "coloured as benign, class malignant taken" in case.repairs
 
 
-def test_a_row_that_stands_twice_is_fine_where_both_agree(tmp_path: Path) -> None:
+def test_a_row_that_is_there_twice_is_fine_where_both_agree(tmp_path: Path) -> None:
     table = make_bus_uclm(tmp_path / "raw") / "INFO.csv"
     row = "ALWI_000.png;60x40;Benign;No;No;No\n"
     table.write_text(table.read_text(encoding="utf-8") + row, "utf-8")

@@ -41,7 +41,7 @@ def decide(
     return judge(case, RAW, Decoded(image), tuple(map(Decoded, masks)))
 
 
-def test_a_clean_case_is_not_mended() -> None:
+def test_a_clean_case_is_not_repaired() -> None:
     sample = decide(CASE, GREY, box())
     assert sample.repairs == ()
     assert np.array_equal(sample.mask, box() > 0)
@@ -65,7 +65,7 @@ def test_coloured_pixels_are_counted_and_turned_to_luma(rgb: NDArray[np.uint8]) 
     assert repairs == ((f"{coloured} coloured pixels turned grey",) if coloured else ())
 
 
-def test_alpha_is_mended_opaque_or_not() -> None:
+def test_alpha_is_repaired_opaque_or_not() -> None:
     rgba = np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)])
     pixels, repairs = grey_image(Decoded(rgba))
     assert np.array_equal(pixels, GREY)
@@ -100,9 +100,9 @@ def test_numbered_lesions_are_all_lesion() -> None:
     assert sample.repairs == ("mask: values 1, 2 taken as lesion",)
 
 
-def test_a_picture_is_not_taken_for_a_mask() -> None:
+def test_a_image_is_not_taken_for_a_mask() -> None:
     noise = np.random.RandomState(0).randint(0, 256, (40, 60)).astype(np.uint8)
-    with pytest.raises(RefusedError, match=r"mask\.png holds a picture"):
+    with pytest.raises(RefusedError, match=r"mask\.png contains an image"):
         decide(CASE, GREY, noise)
 
 
@@ -218,7 +218,7 @@ def test_no_mask_is_allowed_for_normal_images_of_some_datasets_alone(label: str)
             decide(case)
 
 
-def test_a_box_counted_from_one_agrees_and_a_wrong_one_is_mended() -> None:
+def test_a_box_counted_from_one_agrees_and_a_wrong_one_is_repaired() -> None:
     assert decide(replace(CASE, stated_box=(16, 11, 15, 10)), GREY, box()).repairs == ()
     sample = decide(replace(CASE, stated_box=(20, 10, 15, 10)), GREY, box())
     assert sample.repairs == ("metadata say box [20, 10, 15, 10], the mask has [15, 10, 15, 10]",)

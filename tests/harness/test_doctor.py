@@ -86,15 +86,15 @@ def test_a_challenge_that_contradicts_itself_fails(tmp_path: Path) -> None:
 
 def test_the_command_line_gives_json_and_the_status(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "harness", "doctor", "--json", "--keys", str(tmp_path / "nowhere")],
+        [sys.executable, "-m", "harness", "doctor", "--json", "--keys", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    told = json.loads(done.stdout)
-    assert done.returncode == told["status"] in (20, 30)
-    keys = next(finding for finding in told["findings"] if finding["name"] == "keys")
+    report = json.loads(done.stdout)
+    assert done.returncode == report["status"] in (20, 30)
+    keys = next(finding for finding in report["findings"] if finding["name"] == "keys")
     assert keys["level"] == "fail" and keys["fault"] == "organiser"
 
 

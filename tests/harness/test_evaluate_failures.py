@@ -19,7 +19,7 @@ from harness.challenge import Challenge
 from harness.evaluation.evaluate import REPORT, EvaluateSubmission
 from harness.execution import ExecutionEnvironment, run_job
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
-from harness.sandbox.participant_error import NOTICE
+from harness.sandbox.participant_error import ERROR_FILE
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
@@ -106,7 +106,7 @@ def refused(submission: Path, bundles: Bundles, keys: Keys) -> BusbenchError:
 
 def participant_error_in(root: Path) -> tuple[Path, dict[str, str]]:
     """The one notice that was left there, and what it tells."""
-    (notice,) = (root / "runs").rglob(NOTICE)
+    (notice,) = (root / "runs").rglob(ERROR_FILE)
     return notice, json.loads(notice.read_text())
 
 

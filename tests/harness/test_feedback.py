@@ -316,6 +316,7 @@ def test_a_phase_that_was_renamed_opens_nothing(log: SubmissionLog) -> None:
 # --- the attack --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_hill_climber_learns_little_and_the_page_says_how_much() -> None:
     found = table()
     everything = 0.15

@@ -1,4 +1,4 @@
-"""Holds frozen splits to their word: same bytes, nothing withheld told, every change named."""
+"""Frozen splits: the same bytes each time, nothing withheld revealed, every change named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, pretty_json, sha256_bytes
 from harness.audit import audit
 from harness.cli import app
-from harness.cli import splits as _verbs  # noqa: F401  registers them
 from harness.splits import FrozenSplit, commitment, freeze, make_secret, reveal, verify
 from harness.splits.commitments import Reveal
 from harness.splits.lock import SplitLock
@@ -66,7 +65,7 @@ def test_a_twin_under_another_patient_joins_their_groups(root: Path) -> None:
     assert joined == {"g0001"}
 
 
-def test_nothing_withheld_stands_in_the_split(root: Path) -> None:
+def test_nothing_withheld_is_in_the_split(root: Path) -> None:
     split = FrozenSplit.open(root / "v1")
     store = CaseStore.open(root / "store")
     published = b"".join(file.read_bytes() for file in (root / "v1").iterdir())
@@ -80,7 +79,7 @@ def test_nothing_withheld_stands_in_the_split(root: Path) -> None:
 
 
 def test_the_audit_beside_the_split_tells_no_conflict_of_a_test_case(tmp_path: Path) -> None:
-    """One picture under two classes, of which one is withheld, would tell the other."""
+    """One image under two classes, of which one is withheld, would reveal the other."""
     made = samples()
     made[0].image[:] = made[2].image[:]  # patients 0 and 1, benign and malignant
     store = write_store(tmp_path / "store", "phantom", made)
@@ -89,9 +88,9 @@ def test_the_audit_beside_the_split_tells_no_conflict_of_a_test_case(tmp_path: P
     for seed in range(8):
         out = tmp_path / f"v{seed}"
         split = freeze(store, report, out, version=out.name, seed=seed, secret=SECRET)
-        told = json.loads((out / "audit.json").read_text())
+        published = json.loads((out / "audit.json").read_text())
         hidden = {row.case_id for row in split.rows if row.part == "test"}
-        for pair in told["pairs"] + told["conflicts"]:
+        for pair in published["pairs"] + published["conflicts"]:
             assert not (pair["conflict"] and {pair["first"], pair["second"]} & hidden)
         assert verify(out, store, secret=SECRET) == []
 
@@ -190,7 +189,7 @@ def case_of(root: Path, part: str) -> str:
 
 @pytest.mark.parametrize("part", ["train", "test"])
 @pytest.mark.parametrize("kind", ["images", "masks"])
-def test_a_changed_picture_is_named(root: Path, part: str, kind: str) -> None:
+def test_a_changed_image_is_named(root: Path, part: str, kind: str) -> None:
     path = root / "store" / kind / f"{case_of(root, part)}.png"
     with Image.open(path) as image:
         pixels = np.array(image)
@@ -349,7 +348,7 @@ def test_a_forged_row_is_found_with_the_store(root: Path) -> None:
     data = table_bytes(rows)
     (root / "v1" / "split.csv").write_bytes(data)
     forge(root, split_sha256=sha256_bytes(data), rows={row.case_id: row.digest for row in rows})
-    assert f"group {test.patient_group} stands on two sides" in "\n".join(verify(root / "v1"))
+    assert f"group {test.patient_group} is on two sides" in "\n".join(verify(root / "v1"))
 
 
 def test_an_audit_that_tells_other_groups_is_named(root: Path) -> None:
@@ -387,8 +386,8 @@ def test_the_check_in_the_documents_opens_every_commitment(
     monkeypatch.chdir(root)
     exec(compile(check, "docs", "exec"), {})
     case_id = min(document.cases)
-    told = document.cases[case_id].model_copy(update={"salt": "0" * 64})
-    write(document.model_copy(update={"cases": {case_id: told}}), root / "reveal.json")
+    wrong = document.cases[case_id].model_copy(update={"salt": "0" * 64})
+    write(document.model_copy(update={"cases": {case_id: wrong}}), root / "reveal.json")
     with pytest.raises(AssertionError, match=case_id):
         exec(compile(check, "docs", "exec"), {})
 
@@ -447,7 +446,7 @@ def test_the_verbs_freeze_verify_and_reveal(root: Path) -> None:
     assert (code, "It does not leak" in printed) == (0, True)
     assert "is frozen already" in run("freeze", store, "--out", split)[1]
     assert json.loads(run("freeze", store, "--out", split, "--json")[1])["version"] == "v1"
-    assert "holds" in run("splits", "verify", split, "--store", store)[1]
+    assert "is unchanged" in run("splits", "verify", split, "--store", store)[1]
     run("splits", "reveal", split, "--store", store, "--out", root / "reveal.json")
     assert run("splits", "verify", split, "--reveal", root / "reveal.json")[0] == 0
     (split / "split.csv").write_text("")

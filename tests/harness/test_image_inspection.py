@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evaluator.errors import BusbenchError
-from harness.sandbox.inspection import RULES, ImageConfig, ImagePolicy, demand, judge
+from harness.sandbox.inspection import RULES, ImageConfig, ImagePolicy, judge, require_runnable
 from harness.sandbox.references import follow
 
 SOUND = ImageConfig(
@@ -25,7 +25,7 @@ GROUND = ImagePolicy(architecture="amd64", max_mb=2000)
 
 def test_a_sound_image_is_not_refused() -> None:
     assert not judge(SOUND, GROUND)
-    demand("image", SOUND, GROUND)
+    require_runnable("image", SOUND, GROUND)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_an_image_that_breaks_a_rule_is_refused_with_the_reason(
     found = judge(replace(SOUND, **changes), GROUND)
     assert [broken.name for broken, _ in found] == [rule]
     with pytest.raises(BusbenchError) as refused:
-        demand("image", replace(SOUND, **changes), GROUND)
+        require_runnable("image", replace(SOUND, **changes), GROUND)
     assert refused.value.code == "image-refused"
     assert found[0][1] in refused.value.message and found[0][0].remedy in refused.value.remedy
 
 
-def test_every_reason_is_told_at_once() -> None:
+def test_every_reason_is_given_at_once() -> None:
     bare = ImageConfig.of({})
     assert {rule.name for rule, _ in judge(bare, GROUND)} == {"user", "platform", "entry point"}
 
@@ -73,7 +73,7 @@ def test_a_program_that_the_harness_names_needs_no_entry_point() -> None:
 
 
 def test_facts_are_read_off_what_the_engine_tells() -> None:
-    told = {
+    document = {
         "Os": "linux",
         "Architecture": "amd64",
         "Size": 7,
@@ -86,7 +86,7 @@ def test_facts_are_read_off_what_the_engine_tells() -> None:
         },
     }
     expected = ImageConfig("1000", ("PATH", "LD_PRELOAD"), "linux", "amd64", 7, ("/data",), False)
-    assert ImageConfig.of(told) == expected
+    assert ImageConfig.of(document) == expected
 
 
 def test_every_rule_is_tried_above() -> None:
@@ -100,14 +100,14 @@ def pulling(layer: str, current: int, total: int) -> dict[str, Any]:
 
 
 def test_a_fetch_stops_as_soon_as_the_image_proves_too_large() -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     steps = iter(
         [pulling("a", 1, 60), pulling("b", 0, 30), pulling("c", 0, 20), pulling("d", 0, 1)]
     )
     with pytest.raises(BusbenchError) as refused:
-        follow("r/x@sha256:0", steps, 100, lambda what, done, total: told.append((done, total)))
+        follow("r/x@sha256:0", steps, 100, lambda what, done, total: reported.append((done, total)))
     assert refused.value.code == "image-refused"
-    assert told == [(1, 60), (1, 90)]
+    assert reported == [(1, 60), (1, 90)]
     assert next(steps)["id"] == "d"  # not read any further
 
 

@@ -90,7 +90,7 @@ def test_a_fifo_is_refused_and_does_not_hang(folder: Path) -> None:
         ({"opset": 99}, "opset"),
         ({"team": "a\nb"}, "team"),
         ({"team": ""}, "team"),
-        ({"schema": "busbench/submission/v9"}, "schema"),
+        ({"schema": "busbench/submission/v9"}, "this release reads"),
         ({"input": {"height": 128, "width": 10**9}}, "input.width"),
     ],
 )

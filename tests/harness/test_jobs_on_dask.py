@@ -15,6 +15,8 @@ from tests.support import soon
 from tests.support.cluster import begun, get_done, meanwhile
 from tests.support.jobs import WriteWord, processes, runs
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 HERE = Path(__file__).parent
 

@@ -12,8 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
-from harness.cli import verbs  # noqa: F401  registers the verbs
-from harness.cli.app import app
+from harness.cli import app
 from harness.sealing.keys import PUBLICS, SECRETS, Keys, read_public_key
 
 

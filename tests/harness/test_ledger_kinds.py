@@ -100,11 +100,11 @@ def test_the_same_standings_are_recorded_once_until_others_come(keys: Keys, tmp_
     one, two = Ranking(body={"b": [1.5, None], "a": "é"}), Ranking(body={})
     news = [append(ledger, body, keys).new for body in (one, one, two, one, one)]
     assert news == [True, False, True, True, False]
-    assert [entry.body for entry in verify_ledger(ledger).ranking] == [one.body, {}, one.body]
+    assert [entry.body for entry in verify_ledger(ledger).rankings] == [one.body, {}, one.body]
 
 
 def test_endless_standings_are_refused() -> None:
-    with pytest.raises(ValidationError, match="ranking take more than"):
+    with pytest.raises(ValidationError, match="a ranking takes more than"):
         Ranking(body={"rows": ["x" * 1024] * 1024})
 
 
@@ -165,7 +165,7 @@ def test_a_rotation_needs_both_keys(keys: Keys, other_keys: Keys) -> None:
     stolen = json.loads(rotation_line(keys, Place(1, head, TIME), keys))["countersignature"]
     for countersignature in (stolen, {**stolen, "keyid": other_keys.report.keyid}):
         forged = _resign({**entry, "countersignature": countersignature}, keys)
-        assert "does not hold" in refused(data + forged)
+        assert "is not valid" in refused(data + forged)
 
 
 def test_a_countersignature_does_not_hold_in_another_place(keys: Keys, other_keys: Keys) -> None:
@@ -215,3 +215,17 @@ def _resign(fields: dict[str, object], keys: Keys) -> bytes:
     line = _line(body, place, keys)
     assert canonical_json(json.loads(line)) + b"\n" == line
     return line
+
+
+def test_a_ledger_of_an_earlier_version_is_refused_by_its_name(keys: Keys, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    old = genesis_line(TIME, keys).replace(b"busbench/ledger-entry/v2", b"busbench/ledger-entry/v1")
+    ledger.write_bytes(old)
+    for act in (
+        lambda: verify_ledger(ledger),
+        lambda: append(ledger, Ranking(body={}), keys),
+    ):
+        with pytest.raises(BusbenchError, match=r"was written by BUSBench 0\.1") as caught:
+            act()
+        assert caught.value.code == "ledger-invalid"
+    assert ledger.read_bytes() == old

@@ -11,7 +11,6 @@ from typer.testing import CliRunner, Result
 
 from evaluator.errors import BusbenchError
 from harness.cli import app
-from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.ledger import append, rotate, sign, verify_ledger
 from harness.sealing.keys import Keys
 from tests.support.factories import make_report

@@ -64,6 +64,7 @@ def test_a_whole_ledger_holds(keys: Keys, ledger_bytes: bytes) -> None:
     assert verdict.reports[0].report == make_report(method="first", folds=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_single_byte_of_a_ledger_changes_unnoticed(ledger_bytes: bytes, change: str) -> None:
     for at in range(len(ledger_bytes)):

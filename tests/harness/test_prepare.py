@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
 from harness.cli import app
-from harness.cli.verbs import prepare as _registered  # noqa: F401
 from harness.datasets import RawCase, adapter, phantom
 from harness.prepare import CasesRefusedError, prepare
 from harness.store import CaseStore
@@ -68,7 +67,7 @@ def test_the_store_of_other_files_is_not_taken_for_this_one(raw: Path, tmp_path:
     prepare("phantom", raw, out)
     table = raw / "cases.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(BusbenchError, match="not empty") as caught:
+    with pytest.raises(BusbenchError, match="another content of --raw") as caught:
         prepare("phantom", raw, out)
     assert caught.value.code == "output-exists"
 
@@ -139,7 +138,7 @@ def test_a_damaged_file_is_refused_by_name(
     assert not list(tmp_path.glob(".store*"))
 
 
-def test_all_refusals_are_told_at_once(raw: Path, tmp_path: Path) -> None:
+def test_all_refusals_are_given_at_once(raw: Path, tmp_path: Path) -> None:
     masks = sorted((raw / "masks").iterdir())
     first, gone = truncate(raw), masks[1]
     gone.unlink()
@@ -161,7 +160,7 @@ def test_a_refused_case_left_out_on_request_stays_on_record(raw: Path, tmp_path:
 def test_a_missing_or_empty_folder_is_refused(tmp_path: Path, make: bool) -> None:
     if make:
         (tmp_path / "raw").mkdir()
-    with pytest.raises(BusbenchError, match="missing or holds no file") as caught:
+    with pytest.raises(BusbenchError, match="missing or contains no file") as caught:
         prepare("busbra", tmp_path / "raw", tmp_path / "store")
     assert caught.value.code == "raw-missing"
 
@@ -209,7 +208,7 @@ def test_how_deep_a_release_was_unpacked_makes_no_other_store(tmp_path: Path) ->
     assert deep.info.digest == flat.info.digest
 
 
-def test_metadata_that_disagree_with_the_pixels_are_mended_or_refused(tmp_path: Path) -> None:
+def test_metadata_that_disagree_with_the_pixels_are_repaired_or_refused(tmp_path: Path) -> None:
     table = make_busbra(tmp_path / "raw") / "bus_data.csv"
     table.write_text(table.read_text().replace("60,40", "60,44").replace("[21,", "[31,"))
     (case,) = prepare("busbra", tmp_path / "raw", tmp_path / "store").store.cases
@@ -237,7 +236,7 @@ def test_a_busbra_row_that_contradicts_its_image_is_refused(
     assert "bus_0007-l.png" in caught.value.message
 
 
-def test_mends_are_told_beside_refusals(tmp_path: Path) -> None:
+def test_repairs_are_given_beside_refusals(tmp_path: Path) -> None:
     root = make_busbra(tmp_path / "raw")
     table = root / "bus_data.csv"
     table.write_text(table.read_text().replace("60,40", "60,44"))

@@ -13,7 +13,7 @@ from evaluator.errors import BusbenchError
 from harness.evaluation.stages import CASES
 from harness.ledger import Ranking, Retraction, append, verify_ledger
 from harness.ranking import METRICS, Board, Row, Track, make_board
-from harness.ranking.document import read_ranking
+from harness.ranking.document import read_rankings
 from harness.ranking.record import record_ranking
 from harness.ranking.tables import order_note
 from harness.sealing.keys import Keys
@@ -34,7 +34,7 @@ def organiser(keys: Keys, tmp_path: Path) -> Organiser:
 
 
 def record(organiser: Organiser, track: str | None = None) -> list[str]:
-    outcomes = record_ranking(organiser.ledger, [organiser.runs], organiser.keys, track)
+    outcomes = record_ranking(organiser.ledger, [organiser.runs], organiser.keys, track=track)
     return [outcome.state for outcome in outcomes]
 
 
@@ -132,7 +132,7 @@ def test_an_incomplete_result_is_in_no_standings_however_good(organiser: Organis
     assert track.order == "mean-rank"
     assert (rows(track)["partial"].rank, rows(track)["partial"].ranked) == (None, None)
     assert track.rows[-1].method == "partial"
-    ((found),) = read_ranking(verify_ledger(organiser.ledger))
+    ((found),) = read_rankings(verify_ledger(organiser.ledger))
     assert len(found.submissions) == len(SKILLS)
 
 
@@ -206,7 +206,7 @@ def test_missing_cases_are_named_and_nothing_is_recorded(organiser: Organiser, d
     with pytest.raises(BusbenchError, match="lost of reference on busbra") as refused:
         record(organiser)
     assert refused.value.code == "cases-invalid"
-    assert not verify_ledger(organiser.ledger).ranking
+    assert not verify_ledger(organiser.ledger).rankings
 
 
 def test_a_damaged_report_among_the_runs_is_passed_over(organiser: Organiser) -> None:

@@ -18,7 +18,7 @@ from harness.ranking import METRICS, TrackRanking
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import MAX_OPPONENTS, rank_groups
 from harness.ranking.orders import exact, smallest_ranks
-from harness.ranking.rank_groups import groups, rank_bins, rank_counts
+from harness.ranking.resampling import groups, rank_bins, rank_counts
 from harness.ranking.significance import LEVEL, better, holm, opponents
 from harness.ranking.statistics import make_ranking, tau
 from tests.support.factories import digest_of, make_report

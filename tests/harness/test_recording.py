@@ -17,7 +17,6 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.challenge import Phase
 from harness.cli import app
-from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.execution import run_job
 from harness.ledger import verify_ledger

@@ -105,8 +105,8 @@ def test_table_writes_each_format(busbench: Busbench, ledger: Path, format_: str
 
 def test_a_missing_ledger_is_one_sentence_in_json_too(busbench: Busbench, tmp_path: Path) -> None:
     result = busbench("rank", tmp_path / "nowhere.jsonl", "--json")
-    assert result.returncode == 20
-    assert json.loads(result.stdout)["error"]["code"] == "ledger-invalid"
+    assert result.returncode == 2
+    assert json.loads(result.stdout)["error"]["code"] == "usage"
 
 
 @pytest.mark.parametrize("width", [80, 100, 110, 120, 200])
@@ -150,8 +150,8 @@ def test_rank_computes_standings_and_says_what_it_did(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--cases", "nowhere"], "--keys"),
-        (["--keys", "nowhere"], "--cases"),
+        (["--cases", "."], "--keys"),
+        (["--keys", "."], "--cases"),
         (["--track", "busbra"], "--cases"),
     ],
 )
@@ -167,7 +167,8 @@ def test_rank_names_a_folder_that_holds_no_runs_and_a_track_that_is_not_there(
     busbench: Busbench, ledger: Path, keys: Keys, tmp_path: Path
 ) -> None:
     asked = ("rank", ledger, "--keys", keys.path, "--cases")
-    result = busbench(*asked, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    result = busbench(*asked, tmp_path / "empty")
     assert result.returncode == 20 and "cases-invalid" in result.stderr
     result = busbench(*asked, tmp_path, "--track", "moon")
     assert result.returncode == 2 and "moon" in result.stderr

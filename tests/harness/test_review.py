@@ -13,7 +13,6 @@ from evaluator.documents.base import write
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
 from harness.cli import app
-from harness.cli import verbs as _verbs  # noqa: F401  registers them
 from harness.evaluation.review import Evidence, rescore, review_splits, scores_differ
 from harness.ledger import append, sign, verify_ledger
 from harness.ledger.report import Report
@@ -215,9 +214,9 @@ def test_every_number_that_differs_is_named_and_equal_scores_are_not() -> None:
 
 def test_options_that_need_another_say_so(evaluated: Evaluated) -> None:
     for options in (
-        ("--store", evaluated.challenge.root / "store"),
+        ("--store", evaluated.challenge.root),
         ("--rescore", evaluated.runs),
-        ("--splits", evaluated.challenge.root / "splits", "--secret", evaluated.runs),
+        ("--splits", evaluated.challenge.root, "--secret", evaluated.ledger),
     ):
         error = run("verify", evaluated.ledger, *options).exception
         assert isinstance(error, BusbenchError) and error.code == "usage"

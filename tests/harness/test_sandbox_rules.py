@@ -90,7 +90,7 @@ def test_the_output_ends_where_its_limit_ends() -> None:
     assert {"size=7m", "nr_inodes=99", "noexec", "nosuid", "nodev"} <= set(options["o"].split(","))
 
 
-def test_the_keeper_is_as_confined_as_a_stage() -> None:
+def test_the_volume_holder_is_as_confined_as_a_stage() -> None:
     kept = volume_holder_settings("sha256:abc", "volume")
     ran = container_settings(stage(), "sha256:abc", "volume")
     same = ("user", "network_mode", "read_only", "cap_drop", "security_opt", "ipc_mode")

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from harness.ledger import Retraction, append, verify_ledger, verify_report
+from harness.challenge import Challenge, Track
+from harness.ledger import Retraction, append, sign, verify_ledger, verify_report
 from harness.ranking import METRICS, Board
 from harness.ranking.names import plain, xml
 from harness.sealing.keys import Keys
@@ -174,6 +175,82 @@ def test_a_name_too_long_for_a_report_would_be_harmless_too(keys: Keys, tmp_path
     assert "<b>" + "y" * 10_000 in page.text
 
 
+# --- what challenge.yaml says ------------------------------------------------------------------
+
+
+def declared(folder: Path, keys: Keys, **words: str | None) -> dict[str, bytes]:
+    """The site of one result under a challenge that says so of itself, and of its track."""
+    track_title = words.pop("track_title", None)
+    track = Track(title=track_title, dataset="busbra", split_version="v1")
+    ledger = folder / "ledger.jsonl"
+    append(ledger, sign(make_report(), keys), keys)
+    challenge = Challenge(tracks={"busbra": track}, **words)
+    verdict = verify_ledger(ledger)
+    return render(Edition.of(verdict, ledger.read_bytes(), challenge=challenge))
+
+
+def test_what_the_organiser_says_is_where_people_look(keys: Keys, tmp_path: Path) -> None:
+    files = declared(
+        tmp_path,
+        keys,
+        title="Lesions 2026",
+        organiser="Example Hospital",
+        contact="who@example.org",
+        description="One paragraph.\n\nAnother one.",
+        rules="https://example.org/rules",
+        track_title="BUS-BRA, patients",
+    )
+    for name, page in html_pages(files):
+        assert page.text[0].endswith("Lesions 2026") or name == "index.html"
+        assert page.text[2] == "Lesions 2026", name  # in the header
+        assert {"Example Hospital", "who@example.org"} <= set(page.text), name
+        assert "BUSBench" not in page.text, name
+    index = Page.of(files["index.html"])
+    assert {"One paragraph.", "Another one.", "BUS-BRA, patients"} <= set(index.text)
+    targets = {attributes.get("href") for tag, attributes in index.elements if tag == "a"}
+    assert {"https://example.org/rules", "mailto:who@example.org"} <= targets
+    track = next(Page.of(data) for name, data in files.items() if name.startswith("tracks/"))
+    assert {"BUS-BRA, patients", "busbra"} <= set(track.text)
+    feed = ET.fromstring(files["feed.xml"])
+    assert feed.findtext(f"{ATOM}title") == "Lesions 2026: new results"
+    assert feed.findtext(f"{ATOM}author/{ATOM}name") == "Example Hospital"
+    assert feed.findtext(f"{ATOM}entry/{ATOM}title") == "cmunext by reference on BUS-BRA, patients"
+    assert b"Lesions 2026: busbra" in files["badges/1.svg"]
+    board = Board.model_validate_json(files["board.json"])
+    assert (board.challenge.title, board.challenge.rules) == (
+        "Lesions 2026",
+        "https://example.org/rules",
+    )
+    assert board.tracks[0].title == "BUS-BRA, patients"
+
+
+def test_an_organiser_who_says_nothing_has_no_empty_headings(edition: Edition) -> None:
+    for name, page in html_pages(render(edition)):
+        assert {"About", "About this challenge", "Rules", "Contact"}.isdisjoint(page.text), name
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_words_of_an_organiser_stay_text(keys: Keys, tmp_path: Path, text: str) -> None:
+    fields = ("title", "organiser", "contact", "description", "rules", "track_title")
+    harmless = declared(tmp_path / "a", keys, **dict.fromkeys(fields, "words"))
+    hostile = declared(tmp_path / "b", keys, **dict.fromkeys(fields, text))
+    for name, page in html_pages(harmless):
+        found = Page.of(hostile[name])
+        assert [tag for tag, _ in found.elements] == [tag for tag, _ in page.elements], name
+        assert "\u202e" not in hostile[name].decode(), name
+    assert plain(text) in "".join(Page.of(hostile["index.html"]).text)
+    for name in ("feed.xml", "badges/1.svg"):
+        ET.fromstring(hostile[name])
+
+
+@pytest.mark.parametrize("text", ["javascript:alert(1)", "https://a b", 'https://x"><b>', "a@b"])
+def test_only_a_url_or_an_address_becomes_a_link(keys: Keys, tmp_path: Path, text: str) -> None:
+    index = Page.of(declared(tmp_path, keys, rules=text)["index.html"])
+    targets = [str(a.get("href")) for tag, a in index.elements if tag == "a"]
+    assert not any(":" in target for target in targets)
+    assert text in index.text
+
+
 # --- what the pages say ------------------------------------------------------------------------
 
 
@@ -207,7 +284,7 @@ def test_public_labels_are_said_where_they_are_and_only_there(keys: Keys, tmp_pa
 def test_missing_standings_are_said_and_present_ones_shown(
     edition: Edition, simulated: Edition
 ) -> None:
-    note = "No ranking have been computed"
+    note = "No ranking has been computed"
     assert note in page_of(edition).all_text
     page = page_of(simulated)
     assert note not in page.all_text
@@ -298,7 +375,7 @@ def test_an_empty_ledger_has_a_site_too(keys: Keys, tmp_path: Path) -> None:
     edition = edition_of(keys, tmp_path, make_report())
     board = edition.board.model_copy(update={"tracks": ()})
     page = page_of(Edition(board, edition.ledger, ()), "index")
-    assert "The ledger holds no report yet." in page.text
+    assert "The ledger has no report yet." in page.text
 
 
 def test_a_track_without_any_complete_result_has_a_page(

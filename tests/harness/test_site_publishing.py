@@ -187,7 +187,7 @@ def test_a_broken_ledger_or_a_full_disk_leaves_the_old_site(
 
 
 def test_only_splits_that_hold_are_shown(ledger: Path, tmp_path: Path, quick: None) -> None:
-    with pytest.raises(BusbenchError, match="holds no frozen split") as caught:
+    with pytest.raises(BusbenchError, match="contains no frozen split") as caught:
         publish(ledger, tmp_path / "site", [tmp_path / "nowhere"])
     assert caught.value.code == "split-invalid"
 

@@ -1,4 +1,4 @@
-"""Holds the seed benchmark's rule to scikit-learn, which it was drawn with."""
+"""The Awesome-BUS benchmark's rule agrees with scikit-learn, which it was drawn with."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def cohorts(
 
 @settings(max_examples=20, deadline=None)
 @given(cohort=cohorts(), seed=st.integers(0, 2**32 - 1), folds=st.integers(2, 5))
-def test_no_group_stands_on_two_sides(cohort: Any, seed: int, folds: int) -> None:
+def test_no_group_is_on_two_sides(cohort: Any, seed: int, folds: int) -> None:
     subjects, groups = cohort
     places = draw(subjects, groups, folds=folds, seed=seed)
     assert places.keys() == {subject.case_id for subject in subjects}

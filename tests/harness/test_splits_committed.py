@@ -47,7 +47,7 @@ def test_a_committed_split_holds_no_pixel_and_no_withheld_label(path: Path) -> N
 
 
 @pytest.mark.parametrize("path", SPLITS, ids=NAMES)
-def test_no_pair_of_the_audit_stands_on_two_sides(path: Path) -> None:
+def test_no_pair_of_the_audit_is_on_two_sides(path: Path) -> None:
     rows = FrozenSplit.open(path).rows
     report = AuditReport.model_validate_json((path / "audit.json").read_text())
     for fold in {row.fold for row in rows}:

@@ -29,6 +29,8 @@ from reference_models.submission import Titles
 from reference_models.transfer import Start, from_flax, read_start, write_weights
 from tests.support.training_bundle import make_bundle
 
+pytestmark = pytest.mark.slow
+
 SMALL = InputSettings(height=32, width=32)
 
 

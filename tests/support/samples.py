@@ -11,7 +11,7 @@ LABELS = ("benign", "malignant", "normal")
 
 
 def samples(patients: int = 24) -> list[Sample]:
-    """Two views a patient; the first picture of patient 0 stands under patient 1 too."""
+    """Two views a patient; the first image of patient 0 is patient 1's, too."""
     made = []
     for number in range(patients):
         label = LABELS[number % 3]

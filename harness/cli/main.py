@@ -1,0 +1,186 @@
+"""Composition root of the command line: the table of verbs, and the exit status of each error.
+
+A verb's module is imported when the verb is run or its own help is asked for, not before: all of
+them import pandas, scipy and the engine's client, which `--help` and completion would wait for.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import harness
+from evaluator.errors import BusbenchError, Code
+from harness.cli.app import app as registered
+from harness.cli.app import err, out, print_json
+
+# Verb -> its module in this package, and the first paragraph of its help; in the order of `--help`.
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "The whole journey, from raw images to a published leaderboard."),
+    "doctor": (
+        "doctor",
+        "Look at this machine: engine, versions with known vulnerabilities, GPU, disk, keys.",
+    ),
+    "errors": (
+        "doctor",
+        "List every error code: whose fault it is, the exit status, and what it means.",
+    ),
+    "prepare": ("prepare", "Turn a dataset as downloaded into a case store."),
+    "audit": ("audit", "Find the cases that belong on one side of a split."),
+    "freeze": ("splits", "Audit a store and draw its test part and folds, once and for all."),
+    "splits": ("splits", "Check frozen splits, and open their commitments."),
+    "keys": ("sealing", "The organiser's keys."),
+    "seal": (
+        "sealing",
+        "Write the public training bundle and the sealed test bundle of a frozen split.",
+    ),
+    "new-submission": (
+        "template",
+        "Make a submission to start from: training, export, an image, tests of its own.",
+    ),
+    "check": (
+        "evaluate",
+        "Tell whether the evaluator would take a submission; labels are never touched.",
+    ),
+    "train": (
+        "train",
+        "Train an image on the training bundle, in the sandbox, and take its submission.",
+    ),
+    "evaluate": (
+        "evaluate",
+        "Evaluate a submission on the sealed test set: gate, infer, score, sign.",
+    ),
+    "benchmark": (
+        "benchmark",
+        "Train networks on tracks fold by fold, evaluate each, and print the table as Markdown.",
+    ),
+    "ledger": ("ledger", "Look through a ledger, and retract results."),
+    "verify": (
+        "verify",
+        "Check every byte, digest and signature of a ledger or of one signed report.",
+    ),
+    "rank": ("results", "Show the board: every track's submissions in order of rank."),
+    "table": ("results", "Print the board as a table for a paper or a program."),
+    "publish": (
+        "results",
+        "Write the board as a static site, which any web server or browser can show.",
+    ),
+}
+# The base of all that Typer says of a command line; it has no public name of its own.
+UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+
+class Commands(Mapping[str, Any]):
+    """The commands of `VERBS` by name, each imported when it is taken."""
+
+    def __getitem__(self, name: str) -> Any:
+        import_module(f"harness.cli.{VERBS[name][0]}")
+        return typer.main.get_group(registered).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS)
+
+    def __len__(self) -> int:
+        return len(VERBS)
+
+
+class LazyGroup(TyperGroup):
+    """Lists its commands from `VERBS`, and imports the one that is run."""
+
+    commands: Any
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = Commands()
+
+    def list_commands(self, _: Any) -> list[str]:
+        """The verbs, in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, _: Any, cmd_name: str) -> Any:
+        """The name and the help of a verb, which is all that a list of verbs takes."""
+        found = VERBS.get(cmd_name)
+        return None if found is None else TyperCommand(cmd_name, help=found[1])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb itself, to be run."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and self.commands[str(found.name)], rest
+
+
+app = typer.Typer(
+    name="busbench",
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(f"busbench {harness.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A fair comparison of breast-ultrasound lesion segmentation."""
+
+
+def main() -> None:
+    """Run the command line; every foreseen failure is one sentence and an exit status."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        status = app(prog_name="busbench", standalone_mode=False)
+    except BusbenchError as error:
+        status = _fail(error)
+    except UsageError as error:
+        status = _misused(error)
+    except OSError as error:
+        from evaluator.files import disk_error  # noqa: PLC0415  imports numpy
+
+        known = disk_error(error, Path(error.filename or "A file or folder"))
+        if known is None:
+            raise
+        status = _fail(known)
+    if status == 130:
+        err.print("Interrupted. Run the same command again to resume.")
+    sys.exit(status)
+
+
+def _stop(number: int, _: object) -> None:
+    """End as after Ctrl-C, so that no container is left running."""
+    sys.exit(128 + number)
+
+
+def _misused(error: Any) -> int:
+    """Report what Typer refused as every other error is reported."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+        error.show()
+        return int(error.exit_code)
+    verb = error.ctx.command_path if error.ctx else "busbench"
+    message = error.format_message()
+    message += "" if message.endswith((".", "?")) else "."
+    return _fail(BusbenchError(Code.USAGE, message, f"See `{verb} --help`."))
+
+
+def _fail(error: BusbenchError) -> int:
+    if "--json" in sys.argv:
+        fields = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        print_json({"error": {**fields, "fault": error.fault.name.lower()}})
+    err.print(f"[bold red]error[/] \\[{error.code}] ", end="")
+    err.print(f"{error.message} {error.remedy}", markup=False, highlight=False)
+    return int(error.fault)
