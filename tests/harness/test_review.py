@@ -189,7 +189,7 @@ def test_masks_that_were_changed_after_the_scoring_are_named(
     document["masks"]["fold-all.bits"] = sha256_file(bits)  # repaired, so that they fit again
     (bits.parent / "predictions.json").write_text(json.dumps(document))
     (difference,) = rescored(evaluated, runs)
-    assert "does not hold its predictions" in difference
+    assert "does not contain its predictions" in difference
 
 
 def test_predictions_that_are_gone_do_not_pass_for_rescored(
@@ -197,7 +197,7 @@ def test_predictions_that_are_gone_do_not_pass_for_rescored(
 ) -> None:
     (tmp_path / "runs").mkdir()
     (difference,) = rescored(evaluated, tmp_path / "runs")
-    assert "does not hold its predictions" in difference
+    assert "does not contain its predictions" in difference
     kept = next(evaluated.runs.glob("*/infer/predictions.json"))
     report = verify_ledger(evaluated.ledger).reports[0].report
     assert sha256_file(kept) == report.provenance.predictions_sha256
