@@ -45,8 +45,8 @@ def refusal(error: BusbenchError, feedback: Feedback | None, commit: str) -> str
         lines.append(f"`{error.code}`: {_text(error.message)} {_text(error.remedy)}")
     else:
         lines.append(f"`{error.code}`: {CODES[error.code][1]}")
-    if feedback is not None and feedback.notice is not None:
-        lines += _stage(feedback.notice)
+    if feedback is not None and feedback.error is not None:
+        lines += _stage(feedback.error)
     lines += ["", WHO[error.fault]]
     if feedback is not None:
         lines += ["", _quota(feedback)]

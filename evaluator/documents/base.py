@@ -1,7 +1,7 @@
-"""What all documents share: field types, the base model, and `parse`, `read` and `write`.
+"""Base of all documents: field types, the base model, and `parse`, `read` and `write`.
 
 Every document carries `schema: busbench/<kind>/v<N>`; unknown fields are refused. Digests are
-SHA-256 in lower-case hexadecimal. `read` and `write` are the only ways in and out.
+SHA-256 in lower-case hexadecimal. `read` and `write` are the only readers and writers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the gate and the infer stage state of a submission's models."""
+"""Documents in which the gate and the infer stage describe a submission's models."""
 
 from __future__ import annotations
 

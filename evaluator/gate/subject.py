@@ -1,4 +1,4 @@
-"""What the gate judges by and how it refuses: limits, subjects, findings and their error.
+"""Basis of the gate's rules: limits, subjects, findings and their error.
 
 Names inside a model are a participant's text: they reach logs and terminals through `label` alone.
 """

@@ -1,4 +1,4 @@
-"""What all metrics of one case share: its pixel counts and its two lists of boundary distances.
+"""Shared parts of all metrics of one case: pixel counts and two lists of boundary distances.
 
 A `Case` is made once per pair of masks. Both masks are read once, for the counts; the distances
 are found when the first metric asks for them, and never twice.

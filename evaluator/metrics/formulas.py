@@ -61,7 +61,7 @@ def hd100(case: Case) -> float:
     """The Hausdorff distance between boundaries (Huttenlocher et al., IEEE TPAMI 15(9), 1993).
 
     ITK's HausdorffDistanceImageFilter gives the same for boundaries; on filled masks it does not
-    see holes.
+    see gaps in the mask.
     """
     ours, theirs = case.distances
     return float(max(ours.max(), theirs.max()))

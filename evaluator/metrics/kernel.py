@@ -205,7 +205,7 @@ def distances(
 def percentile(values: NDArray[np.float64], percent: float) -> float:
     """The linearly interpolated percentile, equal to `numpy.percentile` to the bit.
 
-    Selects (Hoare's Find, 1961) where numpy's general routine would spend more on its way in.
+    Selects (Hoare's Find, 1961) where numpy's general routine would spend more before it begins.
 
     Args:
         values: 1-D and not empty.

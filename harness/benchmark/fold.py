@@ -5,7 +5,7 @@
     FOLDER/submission.train.log the trainer's log, with the curve
     FOLDER/result.json          last: its presence, with digests that agree, means done
 
-What was trained by hand before is continued: a folder `given` contains what the trainer left,
+A training that was begun by hand is continued: a folder `given` contains what the trainer left,
 `submission/` and `work/`. Whether that is the training asked for, the trainer itself decides.
 """
 

@@ -1,6 +1,6 @@
 """Jobs of a benchmark of networks on tracks, and where each leaves its result.
 
-OUT/recipes/<network>.yaml           the recipe, as every fold is trained by it
+OUT/recipes/<network>.yaml           the recipe of every fold
 OUT/<track>/<network>/given/         yours: `submission/` and `work/` of an earlier training
 OUT/<track>/<network>/fold-<k>/      one training job, see `harness.benchmark.fold`
 OUT/<track>/<network>/submission/    the folds put together

@@ -29,7 +29,7 @@ def packaged() -> dict[str, Path]:
 def freeze_recipes(
     networks: tuple[str, ...], files: Mapping[str, Path], folder: Path
 ) -> list[Recipe]:
-    """Copy each network's recipe to `folder`, so that every fold is trained by the same bytes.
+    """Copy each network's recipe to `folder`, so that every fold has the same bytes.
 
     Args:
         files: recipes that stand in for packaged ones, by the network's name.

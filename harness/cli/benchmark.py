@@ -68,7 +68,7 @@ def benchmark(
     """Train networks on tracks fold by fold, evaluate each, and print the table as Markdown.
 
     Run it again after an interruption: what is done is kept, and a fold goes on from its last
-    checkpoint. The table is also in OUT/table.md. What was trained by hand is taken over from
+    checkpoint. The table is also in OUT/table.md. A training that was begun by hand is taken from
     OUT/TRACK/NETWORK/given, which contains the trainer's `--out` as `submission` and its `--work`
     as `work`.
 

@@ -67,9 +67,9 @@ def retract(
         remedy = "Give one line of 1 to 500 characters."
         raise BusbenchError(Code.USAGE, "--reason is no line of plain text.", remedy) from error
     appended = append(ledger, retraction, Keys.open(keys))
-    told = "Entry" if appended.new else "Already done: entry"
+    entry = "Entry" if appended.new else "Already done: entry"
     what = f"{found.report.method} by {found.report.team}, entry {found.number}"
-    line = f"{told} {appended.entry.number} retracts {what}. Publish the site again."
+    line = f"{entry} {appended.entry.number} retracts {what}. Publish the site again."
     out.print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`busbench verify`: does a ledger or a report hold, and what stands behind it?"""
+"""`busbench verify`: checks of a ledger or a report, its splits, labels and predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which GPU does a job get, on a machine that has several?
+"""GPU slots: the choice of a GPU for each job, on a machine that has several.
 
 A slot is a GPU: each job that needs one has a lock of this machine, which the kernel releases
 when the job's process dies, however it dies. So two jobs never share a GPU, whether a machine runs

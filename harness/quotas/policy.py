@@ -81,7 +81,7 @@ class Submitted(Contract):
 class Feedback(Contract):
     """What a participant may read of an evaluation."""
 
-    schema_: Literal["busbench/feedback/v1"] = Field(default="busbench/feedback/v1", alias="schema")
+    schema_: Literal["busbench/feedback/v2"] = Field(default="busbench/feedback/v2", alias="schema")
     team: Title
     method: Title
     track: Name
@@ -90,7 +90,7 @@ class Feedback(Contract):
     status: Literal["complete", "incomplete", "failed"]
     scores: Shown | None = None  # the team's best so far, where the phase has a ladder
     units: dict[str, str] = Field(default_factory=dict)
-    notice: ParticipantError | None = None  # of the failure
+    error: ParticipantError | None = None  # of the failure
     counted: bool  # towards the quota
     left_today: int | None  # null: no quota
     left: int | None
@@ -246,7 +246,7 @@ def failure(
     log: Sequence[Submitted], own: Submitted, phase: Phase, day: date, error: BusbenchError
 ) -> Feedback:
     """What the team may read of an evaluation that failed: the participant-facing error alone."""
-    return _feedback(log, own, phase, day, status="failed", notice=participant_error(error))
+    return _feedback(log, own, phase, day, status="failed", error=participant_error(error))
 
 
 def _feedback(

@@ -46,8 +46,8 @@ def test_containers_of_a_cluster_train_and_evaluate_and_blame_and_count_each_onc
         **cache,
     )
     assert done.returncode == 10, done.stderr
-    told = json.loads(done.stdout)
-    assert [(f["code"], f["fault"]) for f in told["failed"]] == [("output-refused", "submission")]
+    stated = json.loads(done.stdout)
+    assert [(f["code"], f["fault"]) for f in stated["failed"]] == [("output-refused", "submission")]
     first = trained / "phantom" / "well"
     assert not (trained / "phantom" / "link").exists()
 

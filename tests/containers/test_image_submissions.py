@@ -51,7 +51,7 @@ CHALLENGE = Challenge(limits=StageLimits(train=SHORT))
 ENDS = {
     "never-ends": ("limit-time", "6 s"),
     "fills-the-disk": ("limit-disk", "8 MB"),
-    "leaves-holes": ("limit-disk", "8 MB"),
+    "leaves-sparse-files": ("limit-disk", "8 MB"),
     "forks": ("limit-processes", "32 processes"),
     "symlink": ("output-refused", "a symbolic link (all.onnx)"),
     "hard-link": ("output-refused", "a hard link"),
@@ -130,9 +130,9 @@ def test_no_misbehaviour_becomes_a_submission_or_our_fault(
     assert error is not None and error.code == code, error
     assert words in error.message and error.fault is Fault.SUBMISSION
     assert not trained[name].out.exists()
-    told = json.loads(trained[name].out.with_name(f"{name}.participant-error.json").read_text())
-    assert (told["stage"], told["code"], told["fault"]) == ("train", code, "submission")
-    assert str(trained[name].out.parent) not in told["last_line"]
+    stated = json.loads(trained[name].out.with_name(f"{name}.participant-error.json").read_text())
+    assert (stated["stage"], stated["code"], stated["fault"]) == ("train", code, "submission")
+    assert str(trained[name].out.parent) not in stated["last_line"]
 
 
 @pytest.mark.parametrize("name", ["train", "gate", "infer"])

@@ -169,8 +169,8 @@ def test_the_report_has_the_numbers_that_monai_finds_in_the_raw_files(journey: J
             for name, value in _by_monai(mask, truth, spacing).items():
                 found[name].append(value)
         for name, values in found.items():
-            told = report.scores.groups["all"].metrics[name].folds[fold]
-            assert told == pytest.approx(np.mean(values), abs=1e-6), (name, fold)
+            stated = report.scores.groups["all"].metrics[name].folds[fold]
+            assert stated == pytest.approx(np.mean(values), abs=1e-6), (name, fold)
 
 
 def _by_monai(mask: np.ndarray, truth: np.ndarray, spacing: Any) -> dict[str, float]:

@@ -59,7 +59,7 @@ def test_no_command_of_the_guides_fails(engine: docker.DockerClient, tmp_path: P
     assert (tmp_path / "site" / "index.html").exists()
 
 
-def told() -> list[tuple[str, str]]:
+def written_commands() -> list[tuple[str, str]]:
     """(page, command) of every `busbench …` that a page or a verb's help shows."""
     pages = {page.name: page.read_text() for page in (*DOCS.glob("*.md"), ROOT / "README.md")}
     pages |= {path.name: path.read_text() for path in (ROOT / "harness" / "cli").glob("*.py")}
@@ -88,7 +88,7 @@ def unknown_words(busbench: Any, text: str) -> list[str]:
 
 
 def test_no_page_shows_a_verb_or_an_option_that_does_not_exist() -> None:
-    commands, busbench = told(), typer.main.get_command(app)
+    commands, busbench = written_commands(), typer.main.get_command(app)
     assert len(commands) > 100
     wrong = {(page, text): unknown_words(busbench, text) for page, text in commands}
     assert {place: words for place, words in wrong.items() if words} == {}

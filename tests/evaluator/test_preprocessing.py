@@ -234,6 +234,6 @@ PAIR = np.concatenate([FLAT, FLAT], axis=1)
         ("softmax", PAIR * 7, None),
     ],
 )
-def test_a_result_of_another_kind_is_told(kind: str, output: Any, what: str | None) -> None:
+def test_a_result_of_another_kind_is_refused(kind: str, output: Any, what: str | None) -> None:
     trouble = find_trouble(output, (2, 3, 16, 16), OutputSpec(kind=kind))
     assert (trouble.what if trouble else None) == what

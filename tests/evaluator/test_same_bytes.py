@@ -97,14 +97,14 @@ def test_no_batch_size_changes_a_mask_of_a_model_that_depends_on_its_batch(
 
 
 def test_a_model_that_does_not_depend_on_its_batch_keeps_it(tmp_path: Path) -> None:
-    told: list[str] = []
+    stated: list[str] = []
     for name, model in (("blur", blur()), ("scaled", scaled_by_its_batch())):
         made = stage(tmp_path / name, scenes(5), model)
-        made.infer(batch_size=4, progress=lambda what, done, total: told.append(what))
+        made.infer(batch_size=4, progress=lambda what, done, total: stated.append(what))
         expected = ((4,), ()) if name == "blur" else ((1,), ("0.onnx",))
         measured = runtime(made).measured
         assert (measured.batch_sizes, measured.batch_dependent) == expected
-    assert [line for line in told if "batch" in line] == [
+    assert [line for line in stated if "batch" in line] == [
         "0.onnx runs at batch 1: a larger batch changes its maps"
     ]
 

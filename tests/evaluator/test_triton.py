@@ -100,7 +100,7 @@ def settings(options: TritonOptions, **how: Any) -> InferSettings:
 
 
 def shared_memory(process: int | None = None) -> list[Path]:
-    """What a process, this one unless told otherwise, and its servers hold there."""
+    """What a process, this one unless another is named, and its servers hold there."""
     return list(Path("/dev/shm").glob(f"busbench*-{process or os.getpid()}-*"))
 
 
@@ -239,7 +239,7 @@ def _bytes(model: bytes | None) -> bytes:
 
 
 def _bomb() -> bytes:
-    return _bytes(hostile.memory_bomb_told_by_data(Path()))
+    return _bytes(hostile.memory_bomb_controlled_by_data(Path()))
 
 
 def _endless() -> bytes:
@@ -286,7 +286,7 @@ def test_a_loop_that_never_ends_does_not_hold_the_others_up(
     assert codes == {"limit-time"} and not servers()
 
 
-def test_a_server_that_dies_is_told_from_one_that_answers(
+def test_a_server_that_dies_is_distinguished_from_one_that_answers(
     tritonserver: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(echo())

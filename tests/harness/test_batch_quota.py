@@ -89,7 +89,7 @@ def test_the_machines_failures_take_no_quota(
         pytest.skip("this machine has a CUDA device")
     assert done.returncode == 30 and failed(done) == ["device-unavailable"] * 2, done.stderr
     assert not SubmissionLog.beside(tmp_path / "ledger.jsonl").submissions
-    (notice, _) = (
+    (error, _) = (
         json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/participant-error.json")
     )
-    assert (notice["stage"], notice["fault"]) == ("ready", "infrastructure")
+    assert (error["stage"], error["fault"]) == ("ready", "infrastructure")

@@ -105,7 +105,7 @@ def train_by_hand(track: SealedTrack, recipe: Path, folder: Path, *fold: str) ->
     )
 
 
-def test_what_was_trained_by_hand_is_taken_over_and_never_passed_off_as_another(
+def test_a_training_begun_by_hand_is_taken_over_and_never_passed_off_as_another(
     track: SealedTrack, tmp_path: Path
 ) -> None:
     recipe = write_recipe(tmp_path / "unext.yaml", steps=6)

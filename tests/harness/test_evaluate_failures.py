@@ -1,4 +1,4 @@
-"""An evaluation that fails: nothing is signed, and the participant is told no more than is safe."""
+"""An evaluation that fails: nothing is signed, and the participant reads no more than is safe."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def bundles(tmp_path: Path, keys: Keys) -> Bundles:
         ("labels.age", keys.labels, map(training.mask, cases)),
     ):
         (sealed / name).write_bytes(seal_archive(index, files, key.recipient))
-    told = SealedBundle(
+    stated = SealedBundle(
         dataset="phantom",
         track="phantom",
         split_version="v1",
@@ -59,7 +59,7 @@ def bundles(tmp_path: Path, keys: Keys) -> Bundles:
         image_recipient=keys.images.recipient,
         label_recipient=keys.labels.recipient,
     )
-    write(told, sealed / "bundle.json")
+    write(stated, sealed / "bundle.json")
     return Bundles.open(root)
 
 
@@ -105,20 +105,24 @@ def refused(submission: Path, bundles: Bundles, keys: Keys) -> BusbenchError:
 
 
 def participant_error_in(root: Path) -> tuple[Path, dict[str, str]]:
-    """The one notice that was left there, and what it tells."""
-    (notice,) = (root / "runs").rglob(ERROR_FILE)
-    return notice, json.loads(notice.read_text())
+    """The one participant-facing error that is there, and its content."""
+    (file,) = (root / "runs").rglob(ERROR_FILE)
+    return file, json.loads(file.read_text())
 
 
-def test_a_failure_leaves_a_notice_and_the_whole_log(
+def test_a_failure_leaves_a_participant_facing_error_and_the_whole_log(
     submission: Path, bundles: Bundles, keys: Keys
 ) -> None:
     error = refused(submission, bundles, keys)
     assert (error.code, error.stage) == ("gate-refused", "gate")
-    notice, told = participant_error_in(submission.parent)
-    assert (told["stage"], told["code"], told["fault"]) == ("gate", "gate-refused", "submission")
-    assert str(submission.parent) not in json.dumps(told)
-    assert (notice.parent / "gate.log").read_text()
+    file, stated = participant_error_in(submission.parent)
+    assert (stated["stage"], stated["code"], stated["fault"]) == (
+        "gate",
+        "gate-refused",
+        "submission",
+    )
+    assert str(submission.parent) not in json.dumps(stated)
+    assert (file.parent / "gate.log").read_text()
 
 
 def test_a_model_that_fails_is_blamed_after_another_one_ran(
@@ -126,9 +130,9 @@ def test_a_model_that_fails_is_blamed_after_another_one_ran(
 ) -> None:
     error = refused(hand_in(tmp_path, nan_in_the_dusk()), bundles, keys)
     assert (error.code, error.stage) == ("model-failed", "infer")
-    notice, told = participant_error_in(tmp_path)
-    assert (told["stage"], told["fault"]) == ("infer", "submission") and told["last_line"]
-    assert (notice.parent / "ready.log").exists()
+    file, stated = participant_error_in(tmp_path)
+    assert (stated["stage"], stated["fault"]) == ("infer", "submission") and stated["last_line"]
+    assert (file.parent / "ready.log").exists()
 
 
 def test_the_organisers_wrong_key_is_never_the_submissions_fault(

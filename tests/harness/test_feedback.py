@@ -107,12 +107,12 @@ def test_only_the_submissions_own_failures_take_quota(
 ) -> None:
     own = log.open(make(), STRICT, DAY)
     error = BusbenchError(code, "case_017 has a lesion of 431 pixels.", "Look at /srv/labels.")
-    told = log.fail(own, STRICT, DAY, error)
-    assert told.counted is counts
+    stated = log.fail(own, STRICT, DAY, error)
+    assert stated.counted is counts
     assert len(log.submissions) == counts
-    assert told.notice is not None
-    assert (told.status, told.notice.code, told.scores) == ("failed", code, None)
-    assert "case_017" not in told.model_dump_json() and "/srv" not in told.model_dump_json()
+    assert stated.error is not None
+    assert (stated.status, stated.error.code, stated.scores) == ("failed", code, None)
+    assert "case_017" not in stated.model_dump_json() and "/srv" not in stated.model_dump_json()
 
 
 def test_a_failure_of_ours_later_gives_back_no_place_that_was_taken_by_their_own(
@@ -159,14 +159,14 @@ def test_submissions_at_once_never_share_the_last_place(tmp_path: Path) -> None:
     assert len(SubmissionLog(path).submissions) == 4
 
 
-def test_a_damaged_book_opens_no_door(log: SubmissionLog) -> None:
+def test_a_damaged_submission_log_allows_nothing(log: SubmissionLog) -> None:
     log.path.write_text("{}x")
     with pytest.raises(BusbenchError) as caught:
         log.open(make(), STRICT, DAY)
     assert caught.value.code == "feedback-invalid"
 
 
-def test_the_book_is_for_the_organiser_alone(log: SubmissionLog) -> None:
+def test_the_submission_log_is_for_the_organiser_alone(log: SubmissionLog) -> None:
     hand_in(log, 0)
     assert log.path.stat().st_mode & 0o077 == 0
 
@@ -175,9 +175,9 @@ def test_the_book_is_for_the_organiser_alone(log: SubmissionLog) -> None:
 
 
 def test_only_declared_numbers_are_shown_and_rounded(log: SubmissionLog) -> None:
-    told = hand_in(log, 0, report=make_report(dice=0.81234, hd95=20.49))
-    assert told.scores == {"all": {"dice": 0.81, "hd95": 20.0}}
-    assert not told.cases_open
+    stated = hand_in(log, 0, report=make_report(dice=0.81234, hd95=20.49))
+    assert stated.scores == {"all": {"dice": 0.81, "hd95": 20.0}}
+    assert not stated.cases_open
 
 
 def test_the_ladder_shows_nothing_but_a_step_forward(log: SubmissionLog) -> None:
@@ -186,9 +186,9 @@ def test_the_ladder_shows_nothing_but_a_step_forward(log: SubmissionLog) -> None
     shown = []
     for number, (dice, hd95) in enumerate(steps):
         own = log.open(make(number), phase, DAY)
-        told = log.close(own, phase, DAY, make_report(dice=dice, hd95=hd95))
-        assert told.scores is not None
-        shown.append((told.scores["all"]["dice"], told.scores["all"]["hd95"]))
+        stated = log.close(own, phase, DAY, make_report(dice=dice, hd95=hd95))
+        assert stated.scores is not None
+        shown.append((stated.scores["all"]["dice"], stated.scores["all"]["hd95"]))
     assert shown == [(0.8, 20.0), (0.8, 20.0), (0.8, 20.0), (0.81, 19.0)]
 
 
@@ -227,10 +227,10 @@ def test_a_rounded_number_is_a_near_multiple_of_its_step(value: float, step: flo
 
 def test_without_a_policy_everything_is_shown(log: SubmissionLog) -> None:
     phase = phase_on(Challenge(), DAY)
-    told = log.close(log.open(make(), phase, DAY), phase, DAY, make_report(dice=0.81234))
-    assert told.scores is not None and told.cases_open
-    assert told.scores["all"]["dice"] == 0.81234 and "lesion" in told.scores
-    assert (told.left, told.left_today) == (None, None)
+    stated = log.close(log.open(make(), phase, DAY), phase, DAY, make_report(dice=0.81234))
+    assert stated.scores is not None and stated.cases_open
+    assert stated.scores["all"]["dice"] == 0.81234 and "lesion" in stated.scores
+    assert (stated.left, stated.left_today) == (None, None)
 
 
 # --- phases ------------------------------------------------------------------------------------

@@ -84,6 +84,6 @@ def test_a_process_sees_the_gpu_of_its_slot_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    told = {device: ProcessRunner(device).environment(stage(tmp_path)) for device in ("2", None)}
-    assert told["2"]["CUDA_VISIBLE_DEVICES"] == "2"
-    assert told[None]["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+    stated = {device: ProcessRunner(device).environment(stage(tmp_path)) for device in ("2", None)}
+    assert stated["2"]["CUDA_VISIBLE_DEVICES"] == "2"
+    assert stated[None]["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"

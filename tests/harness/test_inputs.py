@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    told = {
+    stated = {
         "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "organiser",
         "AWS_SECRET_ACCESS_KEY": "secret",
@@ -61,7 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         process = subprocess.Popen(command, stdout=handle, stderr=handle)
         try:
-            for name, value in told.items():
+            for name, value in stated.items():
                 patch.setenv(name, value)
             soon(lambda: answers(address))
             s3fs.S3FileSystem(skip_instance_cache=True).mkdir("busbench")

@@ -51,6 +51,6 @@ def test_no_job_is_lost_with_the_batch_job_that_was_cancelled(
     assert len(cancelled) == 1
     assert not state.failed
     assert all((tmp_path / job.word).read_text() == job.word for job in jobs)
-    assert len(runs(tmp_path)) in (3, 4)  # a worker that is told to go may end what it has
+    assert len(runs(tmp_path)) in (3, 4)  # a worker that is asked to stop may end what it has
     assert len(set(processes(tmp_path))) == 2  # the worker that was cancelled, and its successor
     soon(lambda: not batch_jobs())  # nothing is left in the queue

@@ -1,4 +1,4 @@
-"""A submission's whole way under a policy: what is recorded, what is told, what is kept back."""
+"""A submission's whole way under a policy: what is recorded, shown and withheld."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def hand_in(
 def test_a_team_gets_rounded_numbers_and_the_ledger_exact_ones(own: Evaluated) -> None:
     accepted = hand_in(own)
     exact = verify_ledger(own.ledger).reports[0].report.scores.groups["all"].metrics["dice"].mean
-    told = json.loads((accepted.folder / "feedback.json").read_bytes())
-    assert list(told["scores"]) == ["all"] and list(told["scores"]["all"]) == ["dice"]
-    assert told["scores"]["all"]["dice"] == pytest.approx(exact, abs=0.05)
-    assert told["scores"]["all"]["dice"] * 10 % 1 == 0
-    assert told["left"] == 0
+    stated = json.loads((accepted.folder / "feedback.json").read_bytes())
+    assert list(stated["scores"]) == ["all"] and list(stated["scores"]["all"]) == ["dice"]
+    assert stated["scores"]["all"]["dice"] == pytest.approx(exact, abs=0.05)
+    assert stated["scores"]["all"]["dice"] * 10 % 1 == 0
+    assert stated["left"] == 0
     assert [path.name for path in accepted.folder.iterdir()] == ["feedback.json"]
 
 

@@ -44,9 +44,9 @@ def test_an_image_that_fails_on_a_cluster_holds_up_no_other_and_nothing_is_train
     assert done.returncode == 30, done.stderr
     assert "dashboard  http://" in done.stderr and "1 of 2 done" in done.stderr
     assert "failed: 1 by the machine" in done.stderr
-    told = json.loads(done.stdout)
-    assert [failed["code"] for failed in told["failed"]] == ["engine-unavailable"]
-    (trained,) = told["trained"]
+    stated = json.loads(done.stdout)
+    assert [failed["code"] for failed in stated["failed"]] == ["engine-unavailable"]
+    (trained,) = stated["trained"]
     folder = out / "phantom" / "reference"
     submission = read_submission(folder)
     assert trained == {"folder": str(folder), "submission": submission.document()}

@@ -73,14 +73,14 @@ def test_no_model_is_scored_on_a_case_that_it_trained_on(
 def test_the_scores_are_those_of_the_masks_in_the_bundle(
     validation: Validation, bundle: Path
 ) -> None:
-    told = validation.scores.groups["all"].metrics["dice"]
+    stated = validation.scores.groups["all"].metrics["dice"]
     found = []
     for fold in range(FOLDS):
         masks = predicted_masks(validation.folder / f"fold-{fold}" / "infer")[fold]
         found.append(np.mean([_dice(m, bundle / "masks" / f"{i}.png") for i, m in masks.items()]))
-    assert told.folds == pytest.approx(found)
-    assert told.mean == pytest.approx(np.mean(found))
-    assert told.std == pytest.approx(np.std(found, ddof=1))
+    assert stated.folds == pytest.approx(found)
+    assert stated.mean == pytest.approx(np.mean(found))
+    assert stated.std == pytest.approx(np.std(found, ddof=1))
     assert validation.scores.groups["all"].cases == 16
 
 

@@ -40,7 +40,7 @@ def digest_of(text: str) -> str:
 
 def make_training_bundle(**changes: Any) -> TrainingBundle:
     """What a training bundle of one case says of itself."""
-    told: dict[str, Any] = {
+    stated: dict[str, Any] = {
         "dataset": "phantom",
         "track": "phantom",
         "split_version": "v1",
@@ -49,7 +49,7 @@ def make_training_bundle(**changes: Any) -> TrainingBundle:
         "cases": 1,
         "cases_sha256": "2" * 64,
     }
-    return TrainingBundle(**told | changes)
+    return TrainingBundle(**stated | changes)
 
 
 def submission_document(files: Mapping[str, bytes], /, **changes: object) -> dict[str, object]:

@@ -37,7 +37,7 @@ case $1 in
   fills-the-disk) i=0
     while dd if=/dev/zero of=/out/$i bs=1M count=2 2>/dev/null; do i=$((i+1)); done
     exit 1 ;;
-  leaves-holes) for i in 1 2 3 4; do dd if=/dev/zero of=/out/$i bs=1 count=1 seek=7M; done ;;
+  leaves-sparse-files) for i in 1 2 3 4; do dd if=/dev/zero of=/out/$i bs=1 count=1 seek=7M; done ;;
   forks) bomb() { bomb & bomb & }; bomb; bomb; wait; exit 1 ;;
   symlink) cp -r /cases/honest/. /out; rm /out/all.onnx; ln -s /etc/passwd /out/all.onnx ;;
   hard-link) cp -r /cases/honest/. /out; ln /out/all.onnx /out/other.onnx ;;
@@ -193,8 +193,8 @@ def serve_registry(folder: Path) -> Iterator[str]:
 
 def push(client: docker.DockerClient, name: str, tag: str) -> str:
     """Push `name:tag`, have the engine forget it, and give its name by digest."""
-    told = [json.loads(line) for line in client.images.push(name, tag).splitlines()]
-    digest = next(step["aux"]["Digest"] for step in told if "aux" in step)
+    stated = [json.loads(line) for line in client.images.push(name, tag).splitlines()]
+    digest = next(step["aux"]["Digest"] for step in stated if "aux" in step)
     forget(client, f"{name}:{tag}", f"{name}@{digest}")
     return f"{name}@{digest}"
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 
 def blobs(rng: np.random.Generator, shape: tuple[int, int]) -> Any:
-    """Several components of any form, some with holes, some at the border."""
+    """Several components of any form, some with gaps, some at the border."""
     field = ndimage.gaussian_filter(rng.random(shape), rng.uniform(0.5, 3), mode="wrap")
     return field > np.quantile(field, rng.uniform(0.3, 0.95))
 

@@ -1,4 +1,4 @@
-"""A ledger as a challenge leaves it, from simulated cases: real summaries, standings, signatures.
+"""A ledger as a challenge leaves it, from simulated cases: real summaries, rankings, signatures.
 
 Each method has a strength, each case a difficulty that all methods share; the rest is chance with a
 fixed seed. Nothing here is measured.
@@ -58,7 +58,7 @@ ENTRANTS = (
 def simulate(
     keys: Keys, ledger: Path, entrants: Sequence[Entrant] = ENTRANTS, cases: int = 120, **how: str
 ) -> tuple[Report, ...]:
-    """Write a ledger of one track with standings; `how` goes to `make_report`."""
+    """Write a ledger of one track with its ranking; `how` goes to `make_report`."""
     draw = np.random.default_rng(7)
     sealed = [_case(number, draw) for number in range(cases)]
     areas = [0 if case.label == "normal" else int(draw.integers(400, 22_000)) for case in sealed]
@@ -77,8 +77,8 @@ def simulate(
         tuple(str(case.patient_group) for case in sealed),
         {m.key: np.stack([_metric(m.key, v).mean(0) for v in tables], axis=1) for m in RANKED},
     )
-    standings = make_ranking(reports[0], table)
-    append(ledger, Recorded(body=standings.document()), keys)
+    ranking = make_ranking(reports[0], table)
+    append(ledger, Recorded(body=ranking.document()), keys)
     return tuple(reports)
 
 

@@ -1,6 +1,6 @@
 """Inference backends: each turns a batch of inputs into a batch of maps, and says where it ran.
 
-`open_model` is the way in; `BACKENDS` is the table of what there is. A backend's packages are
+`open_model` opens one; `BACKENDS` is the table of what there is. A backend's packages are
 imported only when it is asked for, and its modules need not be in an image that never asks.
 """
 

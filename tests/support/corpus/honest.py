@@ -57,7 +57,7 @@ def submission(
 def value(
     name: str, shape: list[Any] | None = None, kind: int = TensorProto.FLOAT
 ) -> onnx.ValueInfoProto:
-    """A value, float32 (n, 1, SIZE, SIZE) unless told otherwise."""
+    """A value, float32 (n, 1, SIZE, SIZE) unless the call says otherwise."""
     return helper.make_tensor_value_info(name, kind, shape or ["n", 1, SIZE, SIZE])
 
 
@@ -218,7 +218,7 @@ def quantised(**how: Any) -> onnx.ModelProto:
     """The exported network through ONNX Runtime's quantiser; `static` names its format."""
     from onnxruntime import quantization  # noqa: PLC0415 - slow to import
 
-    class Pictures(quantization.CalibrationDataReader):
+    class CalibrationImages(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             rng = np.random.default_rng(0)
             self.left = [rng.random((1, 1, SIZE, SIZE), np.float32) for _ in range(2)]
@@ -231,7 +231,9 @@ def quantised(**how: Any) -> onnx.ModelProto:
         onnx.save(exported(17, newer=False), source)
         if "static" in how:
             form = quantization.QuantFormat[how.pop("static")]
-            quantization.quantize_static(source, target, Pictures(), quant_format=form, **how)
+            quantization.quantize_static(
+                source, target, CalibrationImages(), quant_format=form, **how
+            )
         else:
             quantization.quantize_dynamic(source, target, **how)
         return onnx.load(target)

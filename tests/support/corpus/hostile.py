@@ -259,7 +259,7 @@ def dropout_in_training(folder: Path) -> ModelProto:
 
 
 @hostile("G-TRAINING-MODE")
-def dropout_told_by_data(folder: Path) -> ModelProto:
+def dropout_controlled_by_data(folder: Path) -> ModelProto:
     nodes = [
         node("ReduceMax", "x", "top", keepdims=0),
         node("Cast", "top", "train", to=TensorProto.BOOL),
@@ -353,7 +353,7 @@ def _number_constants(number: int) -> list[onnx.TensorProto]:
 
 
 @hostile("G-TIME")
-def work_bomb_told_by_data(folder: Path) -> ModelProto:
+def work_bomb_controlled_by_data(folder: Path) -> ModelProto:
     square = node("Concat", "n n", "shape", axis=0)
     nodes = [*_number_from_data(6000), square, *matmul_chain(6000, 200)]
     return model_of(nodes, _number_constants(6000))
@@ -370,7 +370,7 @@ def memory_bomb(folder: Path) -> ModelProto:
 
 
 @hostile("G-MEMORY")
-def memory_bomb_told_by_data(folder: Path) -> ModelProto:
+def memory_bomb_controlled_by_data(folder: Path) -> ModelProto:
     nodes = [
         *_number_from_data(3_000_000_000),
         node("Expand", "one n", "big"),
