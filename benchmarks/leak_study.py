@@ -33,7 +33,7 @@ RULES: dict[str, tuple[Policy, tuple[Kind, ...]]] = {
 }
 
 
-def verdict(store: CaseStore, report: AuditReport, rule: str, seed: int) -> Verdict:
+def verdict(store: CaseStore, report: AuditReport, rule: str, *, seed: int) -> Verdict:
     """The audit's verdict on the test part that a rule draws."""
     policy, kinds = RULES[rule]
     links = {(pair.first, pair.second) for pair in report.pairs if pair.kind in kinds}
@@ -42,17 +42,17 @@ def verdict(store: CaseStore, report: AuditReport, rule: str, seed: int) -> Verd
     return judge(report, {case_id: row.part for case_id, row in drawn.items()})
 
 
-def study(dataset: str, store: CaseStore, report: AuditReport, seeds: int) -> Iterator[str]:
+def study(dataset: str, store: CaseStore, report: AuditReport, *, seeds: int) -> Iterator[str]:
     """The table's lines on one dataset: seed 42, then the mean and range over other seeds."""
     for rule in RULES:
-        one = verdict(store, report, rule, 42)
-        shares = [verdict(store, report, rule, seed).share for seed in range(seeds)]
+        one = verdict(store, report, rule, seed=42)
+        shares = [verdict(store, report, rule, seed=seed).share for seed in range(seeds)]
         spread = f"{sum(shares) / seeds:.1%} ({min(shares):.1%} to {max(shares):.1%})"
         leaking = f"{one.leaking} ({one.share:.1%})"
         yield row(dataset, rule, one.test, leaking, *one.by_kind.values(), spread)
 
 
-def official(dataset: str, raw: Path, store: CaseStore, report: AuditReport) -> Iterator[str]:
+def official(dataset: str, raw: Path, store: CaseStore, *, report: AuditReport) -> Iterator[str]:
     """The table's lines on fold files that came with the release, reduced to the cases here."""
     known = {case.case_id for case in store.cases}
     for name in OFFICIAL.get(dataset, ()):
@@ -82,8 +82,8 @@ def main() -> None:
             if raw.is_dir():
                 store = prepare(dataset, raw, Path(scratch) / dataset, progress=progress).store
                 report = audit(store, progress=progress)
-                lines += study(dataset, store, report, args.seeds)
-                folds += official(dataset, raw, store, report)
+                lines += study(dataset, store, report, seeds=args.seeds)
+                folds += official(dataset, raw, store, report=report)
     print("\n".join([*lines, "", *(folds if len(folds) > 1 else ())]))
 
 

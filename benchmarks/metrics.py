@@ -63,7 +63,7 @@ def main() -> None:
     for shape, number in SIZES.items():
         count = max(5, round(number * args.share))
         columns += [f"{shape[0]}×{shape[1]}, median of {count}", "times ours"]
-        pairs = [pair(rng, shape, files, number) for number in range(count)]
+        pairs = [pair(rng, shape, files, number=number) for number in range(count)]
         medians = interleaved(CANDIDATES, pairs)
         for name, taken in medians.items():
             cells[name] += [f"{1000 * taken:.3f} ms", f"{taken / medians['ours, native']:.2f}"]
@@ -78,7 +78,7 @@ def main() -> None:
     print(f"\n{NOTE}\n\nA new process takes {first} for its first pair.")
 
 
-def pair(rng: Generator, shape: tuple[int, int], files: list[Path], number: int) -> Pair:
+def pair(rng: Generator, shape: tuple[int, int], files: list[Path], *, number: int) -> Pair:
     """A prediction and a reference of one shape, neither empty."""
     height, width = shape
     if files:

@@ -104,7 +104,7 @@ def training(args: argparse.Namespace) -> dict[str, float]:
     config = Config(network=args.networks[0], input=square, batch=args.batch, steps=STEPS)
     here = prepare_machine("cpu", args.threads, "fp32")
     batches = Batches(config, some_cases(args.size, count=2 * args.batch + 5), here)
-    Run(config, batches, 0, here, start={}).advance()
+    Run(config, batches, 0, machine=here, start={}).advance()
     return {"gigabytes": peak_gigabytes()}
 
 

@@ -163,7 +163,7 @@ def ledger() -> dict[str, float]:
     return found | {"append seconds at that length": one, "ledger bytes an entry": size}
 
 
-def _write(keys: Path, path: Path, writer: int, gate: Barrier) -> None:
+def _write(keys: Path, path: Path, writer: int, *, gate: Barrier) -> None:
     opened = Keys.open(keys)
     signed = [sign(make_report(f"{writer}-{number}"), opened) for number in range(APPENDS)]
     gate.wait()

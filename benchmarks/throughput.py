@@ -63,7 +63,7 @@ sys.exit(status)
 """
 
 
-def ways(name: str, folder: Path, pngs: list[Path], threads: int) -> dict[str, Way]:
+def ways(name: str, folder: Path, pngs: list[Path], *, threads: int) -> dict[str, Way]:
     """The three ways of one network through its images, ready to run."""
     torch.manual_seed(0)
     network = build(name, 1, SIZE).eval()
@@ -142,7 +142,7 @@ def throughput(names: list[str], rounds: int, threads: int) -> None:
         pngs = sorted((folder / "raw" / "images").glob("*.png"))
         for network in names:
             chosen = (pngs * 9)[: CASES[network]]
-            candidates = ways(network, folder / network, chosen, threads)
+            candidates = ways(network, folder / network, chosen, threads=threads)
             race(candidates, 1)
             laps = race(candidates, rounds)
             cells = [f"{len(chosen) / median(lap[w][0] for lap in laps):.2f}" for w in candidates]

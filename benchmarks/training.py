@@ -61,8 +61,8 @@ def steps(config: Config, here: Machine) -> list[tuple[str, Step]]:
     loaded = some_cases(config.input.height)
     batches = Batches(config, loaded, here)
     ready = [batches.training(0, step) for step in range(4)]
-    whole = Run(config, batches, 0, here, start={})
-    step_only = Run(config, ReadyBatches(batches, ready), 0, here, start={})
+    whole = Run(config, batches, 0, machine=here, start={})
+    step_only = Run(config, ReadyBatches(batches, ready), 0, machine=here, start={})
     style = AugmentSettings(style=AWESOME_BUS)
     by_case = Batches(config.model_copy(update={"augment": style}), loaded, here)
     found: list[tuple[str, Step]] = [

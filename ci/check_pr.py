@@ -38,9 +38,9 @@ def check(
     repository: Repository,
     base: str,
     head: str,
+    *,
     author: str,
     challenge: Challenge,
-    *,
     since_they_parted: bool = True,
 ) -> Checked:
     """Check what `head` changes against `base`.
@@ -63,7 +63,7 @@ def check(
         why = f"{manifest.path} speaks for {proposal.team}/{proposal.method}"
         raise refused(why, "Let team and method be the names of the folder and the file.")
     files = [change for change in changes if change is not manifest]
-    return Checked(proposal, team, _model_blobs(repository, proposal, files, head))
+    return Checked(proposal, team, _model_blobs(repository, proposal, files, head=head))
 
 
 def find_manifest(changes: Sequence[Change]) -> Change:
@@ -94,7 +94,7 @@ def read_teams(repository: Repository, base: str) -> Teams:
     remedy = "The organiser keeps it; docs/pull-requests.md shows one."
     if blob is None:
         raise BusbenchError(Code.CHALLENGE_INVALID, f"The base branch has no {TEAMS}.", remedy)
-    return parse(Teams, repository.read(blob), TEAMS, Code.CHALLENGE_INVALID, remedy)
+    return parse(Teams, repository.read(blob), TEAMS, code=Code.CHALLENGE_INVALID, remedy=remedy)
 
 
 def read_proposal(repository: Repository, manifest: Change, challenge: Challenge) -> Proposal:
@@ -107,7 +107,7 @@ def read_proposal(repository: Repository, manifest: Change, challenge: Challenge
     if repository.size(manifest.blob) > MAX_YAML_CHARACTERS:
         raise refused(f"{manifest.path} is larger than {MAX_YAML_CHARACTERS} bytes", GUIDE)
     data = repository.read(manifest.blob)
-    proposal = parse(Proposal, data, manifest.path, Code.SUBMISSION_INVALID, GUIDE)
+    proposal = parse(Proposal, data, manifest.path, code=Code.SUBMISSION_INVALID, remedy=GUIDE)
     if not challenge.tracks:
         message = "challenge.yaml declares no tracks, so there is none to hand in for."
         remedy = "Declare them; docs/organiser.md shows how."
@@ -119,7 +119,7 @@ def read_proposal(repository: Repository, manifest: Change, challenge: Challenge
 
 
 def _model_blobs(
-    repository: Repository, proposal: Proposal, files: Sequence[Change], head: str
+    repository: Repository, proposal: Proposal, files: Sequence[Change], *, head: str
 ) -> dict[str, str]:
     """The files that lie in the pull request; none of them undeclared."""
     declared = set() if proposal.onnx is None else {model.file for model in proposal.onnx.models}
@@ -140,12 +140,12 @@ def select_models(repository: Repository, proposal: Proposal, commit: str) -> di
     for model in () if proposal.onnx is None else proposal.onnx.models:
         blob = repository.blob_at(commit, f"{folder}/{model.file}")
         if blob is not None:
-            _check_model(repository, f"{folder}/{model.file}", blob, model.sha256)
+            _check_model(repository, f"{folder}/{model.file}", blob, sha256=model.sha256)
             blobs[model.file] = blob
     return blobs
 
 
-def _check_model(repository: Repository, path: str, blob: str, sha256: str) -> None:
+def _check_model(repository: Repository, path: str, blob: str, *, sha256: str) -> None:
     size = repository.size(blob)
     if size > MAX_MODEL_BYTES:
         raise refused(f"{path} is larger than {MAX_MODEL_BYTES} bytes", "Hand in less.")
@@ -181,8 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             repository,
             repository.commit(chosen.base),
             repository.commit(chosen.head),
-            chosen.author,
-            load_challenge(chosen.challenge),
+            author=chosen.author,
+            challenge=load_challenge(chosen.challenge),
         )
         proposal = checked.proposal
         return f"may be taken: {proposal.method} by {checked.team.name} on {proposal.track}"

@@ -30,7 +30,14 @@ from harness.quotas.recording import RefusedError
 
 
 def score_approved(
-    machine: Machine, base: str, approved: str, reference: str, remote: str, author: str, out: Path
+    machine: Machine,
+    base: str,
+    approved: str,
+    *,
+    reference: str,
+    remote: str,
+    author: str,
+    out: Path,
 ) -> str:
     """Check, score and write the comment; the one line that sums it up.
 
@@ -39,8 +46,10 @@ def score_approved(
     """
     try:
         demand_base_code(machine.repository, base)
-        demand_unmoved(machine.repository, approved, reference, remote)
-        checked = check(machine.repository, base, approved, author, machine.challenge)
+        demand_unmoved(machine.repository, approved, reference, remote=remote)
+        checked = check(
+            machine.repository, base, approved, author=author, challenge=machine.challenge
+        )
         accepted = score(machine, checked, record=False)
     except BusbenchError as error:
         feedback = error.feedback if isinstance(error, RefusedError) else None
@@ -59,7 +68,7 @@ def demand_base_code(repository: Repository, base: str) -> None:
         raise BusbenchError(Code.USAGE, message, remedy)
 
 
-def demand_unmoved(repository: Repository, approved: str, reference: str, remote: str) -> None:
+def demand_unmoved(repository: Repository, approved: str, reference: str, *, remote: str) -> None:
     """Refuse a pull request that is at another commit than the approved one by now."""
     if not COMMIT.fullmatch(approved):
         message = f"--head {approved} is no full commit digest."
@@ -98,8 +107,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run() -> str:
         machine = make_machine(chosen)
         base = machine.repository.fetch(chosen.remote, chosen.base)
-        where = (chosen.reference, chosen.remote, chosen.author, chosen.out)
-        return score_approved(machine, base, chosen.head, *where)
+        return score_approved(
+            machine,
+            base,
+            chosen.head,
+            reference=chosen.reference,
+            remote=chosen.remote,
+            author=chosen.author,
+            out=chosen.out,
+        )
 
     return report(run)
 

@@ -74,7 +74,9 @@ def score(machine: Machine, checked: Checked, *, record: bool, day: date | None 
 
         def evaluation() -> EvaluateSubmission:
             _require_same(read_submission(place), checked)
-            return EvaluateSubmission.of(place, bundles, state.runs, machine.environment)
+            return EvaluateSubmission.of(
+                place, bundles, state.runs, environment=machine.environment
+            )
 
         recorder = LedgerRecorder(
             state.keys(),
@@ -87,7 +89,9 @@ def score(machine: Machine, checked: Checked, *, record: bool, day: date | None 
         if identity is None:
             chain = Chain((evaluation(),))
         else:
-            chain = Chain((_training(machine, checked.proposal, identity, place),), evaluation)
+            chain = Chain(
+                (_training(machine, checked.proposal, identity, place=place),), evaluation
+            )
         for end in run_chains([chain], Serial(), recorder).failed:
             assert end.error is not None
             raise recorder.refused.get(end.job.key, end.error)
@@ -174,7 +178,7 @@ def _inspect(machine: Machine, image: Image) -> str:
         return resolve(context.runner.client, request, quiet)
 
 
-def _training(machine: Machine, proposal: Proposal, identity: str, place: Path) -> TrainImage:
+def _training(machine: Machine, proposal: Proposal, identity: str, *, place: Path) -> TrainImage:
     """The job that trains a proposal's image."""
     assert proposal.image is not None
     bundles = machine.state.bundles(proposal.track)

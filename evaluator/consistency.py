@@ -44,8 +44,13 @@ class Transform:
     mirrored: bool
 
 
-def draw(seed: Digest, case_id: str, height: int, width: int) -> Transform:
-    """The transform of one case: a function of secret, case id and image size (pixels) alone."""
+def draw(seed: Digest, case_id: str, shape: tuple[int, ...]) -> Transform:
+    """The transform of one case: a function of secret, case id and shape alone.
+
+    Args:
+        shape: (height, width) of the image, in pixels.
+    """
+    height, width = shape
     message = f"{case_id}:{height}x{width}".encode()
     chances = struct.unpack(">4Q", hmac.digest(bytes.fromhex(seed), message, "sha256"))
     new_height, new_width = _kept(height, chances[0]), _kept(width, chances[1])
@@ -81,6 +86,6 @@ def transform_case(
     seed: Digest, case: SealedCase, pixels: NDArray[Pixels]
 ) -> tuple[SealedCase, NDArray[Pixels]]:
     """A case and its image or mask (H, W), transformed; the case has the new size."""
-    transform = draw(seed, case.case_id, case.height, case.width)
+    transform = draw(seed, case.case_id, (case.height, case.width))
     resized = replace(case, height=transform.height, width=transform.width)
     return resized, transform_pixels(pixels, transform)

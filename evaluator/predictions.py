@@ -47,7 +47,7 @@ def open_predictions(folder: Path) -> Predictions:
     path = folder / DOCUMENT
     if not _is_regular(path):
         raise _refused(f"{path} is missing or is no regular file")
-    document = read(Predictions, path, Code.PREDICTIONS_INVALID, REMEDY)
+    document = read(Predictions, path, Code.PREDICTIONS_INVALID, remedy=REMEDY)
     for what, values in (
         ("case id", [case.case_id for case in document.cases]),
         ("transformed case id", [case.case_id for case in document.transformed]),

@@ -71,7 +71,9 @@ def open_sealed(
     """
     with _decrypted(path, read_identity(key)) as stream, _damage(path):
         archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115  closed with the stream
-        index = parse(SealedIndex, _member(archive, INDEX), str(path), Code.BUNDLE_INVALID, REMEDY)
+        index = parse(
+            SealedIndex, _member(archive, INDEX), str(path), code=Code.BUNDLE_INVALID, remedy=REMEDY
+        )
         yield index, ((case, _member(archive, case.file)) for case in index.cases)
 
 

@@ -165,7 +165,10 @@ def load_challenge(path: Path | None) -> Challenge:
         if not path.exists():
             return Challenge()
     return read(
-        Challenge, path, Code.CHALLENGE_INVALID, "Compare it with challenge.yaml of the project."
+        Challenge,
+        path,
+        Code.CHALLENGE_INVALID,
+        remedy="Compare it with challenge.yaml of the project.",
     )
 
 

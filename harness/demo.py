@@ -68,6 +68,7 @@ def run_demo(
     settings: DemoSettings,
     out: Path,
     environment: ExecutionEnvironment,
+    *,
     progress: Progress,
     tell: Tell,
 ) -> Demo:
@@ -80,16 +81,16 @@ def run_demo(
     Raises:
         BusbenchError: the first one of any step.
     """
-    store, split = _freeze_data(settings, out, progress, tell)
+    store, split = _freeze_data(settings, out, progress, tell=tell)
     track = Track(dataset=settings.dataset, split_version=DEMO_VERSION, folds=split.lock.folds)
     challenge = environment.challenge.model_copy(update={"tracks": {settings.dataset: track}})
     keys = Keys.open(out / "keys") if (out / "keys").exists() else Keys.new(out / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-    bundles = seal(store, split, recipients, out / "bundles", progress=progress)
+    bundles = seal(store, split, recipients, out=out / "bundles", progress=progress)
     tell("seal", f"{bundles.training.cases} cases to train on, {bundles.sealed.cases} sealed")
     demo = Demo(out)
     environment = replace(environment, challenge=challenge, keys=keys.path)
-    _participate(demo, bundles, environment, progress, tell)
+    _participate(demo, bundles, environment, progress=progress, tell=tell)
     runs = [out / "runs"]
     for ranked in record_ranking(demo.ledger, runs, keys, challenge=challenge, progress=progress):
         tell("rank", f"ranking of {ranked.track}: {ranked.state}")
@@ -102,6 +103,7 @@ def _participate(
     demo: Demo,
     bundles: Bundles,
     environment: ExecutionEnvironment,
+    *,
     progress: Progress,
     tell: Tell,
 ) -> None:
@@ -121,7 +123,9 @@ def _participate(
     tell("train", f"{submission.method}, {len(submission.models)} folds, exported to ONNX")
     with environment.open(progress) as context:
         tell("check", _checked(submission, check(training.out, context)))
-    evaluation = EvaluateSubmission.of(training.out, bundles, demo.out / "runs", environment)
+    evaluation = EvaluateSubmission.of(
+        training.out, bundles, demo.out / "runs", environment=environment
+    )
     recorder = LedgerRecorder(Keys.open(environment.keys), demo.ledger, environment.challenge)
     run_job(evaluation, progress, recorder)
     tell("evaluate", _scored(evaluation.finished()))
@@ -131,13 +135,13 @@ def _participate(
 
 
 def _freeze_data(
-    settings: DemoSettings, out: Path, progress: Progress, tell: Tell
+    settings: DemoSettings, out: Path, progress: Progress, *, tell: Tell
 ) -> tuple[CaseStore, FrozenSplit]:
     raw = settings.raw
     if raw is None:
         raw = out / "raw"
         if not raw.exists():  # it appears only when it is whole
-            phantom.generate(raw, PHANTOM_PATIENTS, PHANTOM_SEED, progress)
+            phantom.generate(raw, PHANTOM_PATIENTS, PHANTOM_SEED, progress=progress)
     store = prepare(settings.dataset, raw, out / "store", progress=progress).store
     tell("prepare", f"{store.info.cases} cases, {store.info.patients or 'unknown'} patients")
     report = audit(store, progress=progress)

@@ -84,6 +84,7 @@ class CasesRefusedError(BusbenchError):
         first: BusbenchError,
         refused: tuple[RefusedCase, ...],
         repaired: dict[str, str],
+        *,
         cases: int,
     ) -> None:
         others = len(refused) - 1
@@ -127,7 +128,7 @@ def prepare(
     if before is not None:
         require_same(out, before.differing(record))
         return PrepareResult(CaseStore.open(out), chosen.release, before.refused, resumed=True)
-    run = _Run(chosen, raw, strict, skip_refused, progress)
+    run = _Run(chosen, raw, strict, skip=skip_refused, progress=progress)
     store = write_store(
         out,
         chosen.name,
@@ -139,7 +140,7 @@ def prepare(
 
 def _earlier(out: Path) -> PrepareRecord | None:
     path = out / "prepare.json"
-    return read(PrepareRecord, path, Code.STORE_INVALID, REMEDY) if path.is_file() else None
+    return read(PrepareRecord, path, Code.STORE_INVALID, remedy=REMEDY) if path.is_file() else None
 
 
 def folder_digest(raw: Path, chosen: Adapter) -> str:
@@ -170,7 +171,7 @@ class _Run:
     """One pass over the raw cases; what is refused is collected on the way."""
 
     def __init__(
-        self, chosen: Adapter, raw: Path, strict: bool, skip: bool, progress: Progress
+        self, chosen: Adapter, raw: Path, strict: bool, *, skip: bool, progress: Progress
     ) -> None:
         self._adapter, self._raw, self._strict, self._skip = chosen, raw, strict, skip
         self._progress = progress
@@ -203,11 +204,11 @@ class _Run:
         self._progress(what, len(listed), len(listed))
         if self._refusals and (not self._skip or len(self._refusals) == len(listed)):
             first = self._refusals[0].error()
-            raise CasesRefusedError(first, self.refused, self._repaired, len(listed))
+            raise CasesRefusedError(first, self.refused, self._repaired, cases=len(listed))
 
     def _sample(self, case: RawCase | Refusal, seen: set[str]) -> Sample:
         if isinstance(case, Refusal):
-            raise RefusedError(case.code, case.file, case.reason, case.remedy)
+            raise RefusedError(case.code, case.file, case.reason, remedy=case.remedy)
         if not CASE_ID.fullmatch(case.case_id):
             reason = f"has the unusable case id {case.case_id!r}"
             raise RefusedError(Code.DATA_REFUSED, case.image, reason)
@@ -219,9 +220,9 @@ class _Run:
             if ".." in path.relative_to(self._raw).parts:  # its digest would not be on record
                 raise RefusedError(Code.DATA_REFUSED, path, "lies outside the raw folder")
         masks = tuple(decode(path) for path in case.masks)
-        sample = judge(case, self._raw, decode(case.image), masks)
+        sample = judge(case, self._raw, decode(case.image), masks=masks)
         if self._strict and sample.repairs:
             remedy = "Correct the file, or run without --strict."
             reason = f"would have to be repaired: {'; '.join(sample.repairs)}"
-            raise RefusedError(Code.DATA_REFUSED, case.image, reason, remedy)
+            raise RefusedError(Code.DATA_REFUSED, case.image, reason, remedy=remedy)
         return sample

@@ -120,7 +120,7 @@ class CaseStore:
         """
         import pandas as pd  # noqa: PLC0415  takes a second to import
 
-        info = read(StoreInfo, path / "store.json", Code.STORE_INVALID, REMEDY)
+        info = read(StoreInfo, path / "store.json", Code.STORE_INVALID, remedy=REMEDY)
         try:
             frame = pd.read_parquet(path / "cases.parquet").astype(object)
         except (OSError, ValueError) as error:

@@ -31,7 +31,7 @@ def read_submission(folder: Path) -> Submission:
     if not folder.is_dir():
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} is not a folder.", REMEDY)
     _regular(folder / DOCUMENT)
-    return read(Submission, folder / DOCUMENT, Code.SUBMISSION_INVALID, REMEDY)
+    return read(Submission, folder / DOCUMENT, Code.SUBMISSION_INVALID, remedy=REMEDY)
 
 
 def take(folder: Path, copy: Path, track: str | None = None) -> Submission:

@@ -39,7 +39,7 @@ PARTS = {kind: (COMMON, TORCH, kind.value) for kind in Kind} | {
 }
 
 
-def new_submission(folder: Path, kind: Kind, team: str, method: str) -> list[Path]:
+def new_submission(folder: Path, kind: Kind, team: str, *, method: str) -> list[Path]:
     """Write a new submission project, whole or not at all.
 
     Returns:

@@ -24,17 +24,17 @@ TEAM = "BUSBench reference"
 def _train(args: argparse.Namespace) -> None:
     """Train one fold or all, and export what is finished; a killed training goes on."""
     folds = None if args.all_folds else [args.fold]
-    pipeline.train(_job(args), folds, print_line, say_line)
+    pipeline.train(_job(args), folds, print_line, say=say_line)
 
 
 def _export(args: argparse.Namespace) -> None:
     """Export every finished fold again, in any precision, and write the submission."""
-    pipeline.export(_job(args), args.precision, print_line, say_line)
+    pipeline.export(_job(args), args.precision, print_line, say=say_line)
 
 
 def _run(args: argparse.Namespace) -> None:
     """Train every fold, export each, and leave a submission folder."""
-    pipeline.train(_job(args), None, print_line, say_line)
+    pipeline.train(_job(args), None, print_line, say=say_line)
 
 
 VERBS = {"train": _train, "export": _export, "run": _run}

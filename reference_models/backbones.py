@@ -64,7 +64,9 @@ def _layer(*public: str) -> Table:
     return dict(zip(_LAYER, public, strict=True))
 
 
-def _r50_vit(outer: tuple[str, ...], unit: str, units: Table, layer: str, layers: Table) -> Table:
+def _r50_vit(
+    outer: tuple[str, ...], unit: str, units: Table, *, layer: str, layers: Table
+) -> Table:
     """R50+ViT-B/16's names; `unit` is numbered by stage and block, `layer` by layer."""
     names = ("stem.0.0", "stem.0.1", *(f"transformer.{n}" for n in ("embed", "position", "norm")))
     table = dict(zip(names, outer, strict=True))
@@ -87,8 +89,8 @@ def _r50_vit_flax() -> Table:
         ("conv_root", "gn_root", "embedding", position, norm),
         "block{2}.unit{3}",
         _bottleneck("conv", "gn") | {"beside.0": "conv_proj", "beside.1": "gn_proj"},
-        "Transformer.encoderblock_{}",
-        _layer("LayerNorm_0", *projected, "LayerNorm_2", *dense),
+        layer="Transformer.encoderblock_{}",
+        layers=_layer("LayerNorm_0", *projected, "LayerNorm_2", *dense),
     )
 
 
@@ -100,13 +102,13 @@ def _r50_vit_timm() -> Table:
         (*stem, "patch_embed.proj", "pos_embed", "norm"),
         backbone + ".stages.{0}.blocks.{1}",
         _bottleneck("conv", "norm") | beside,
-        "blocks.{}",
-        _layer("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"),
+        layer="blocks.{}",
+        layers=_layer("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"),
     )
 
 
 def _swin_t(
-    embed: tuple[str, str], blocks: str, merge: str, mlp: tuple[str, str], step: int, offset: int
+    embed: tuple[str, str], blocks: str, merge: str, *, mlp: tuple[str, str], step: int, offset: int
 ) -> Table:
     """Swin-T's names; `blocks` and `merge` are numbered by `step` times the level.
 
@@ -136,13 +138,13 @@ def _swin_t(
 
 _TIMM = (("patch_embed.proj", "patch_embed.norm"), "layers.{}.blocks.{}", "layers.{}.downsample")
 _FC = ("mlp.fc1", "mlp.fc2")
-_VISION = (("features.0.0", "features.0.2"), "features.{}.{}", "features.{}", ("mlp.0", "mlp.3"))
+_VISION = (("features.0.0", "features.0.2"), "features.{}.{}", "features.{}")
 
 # Tried in this order: timm's Swin has names of the authors' file, but merges one stage later.
 _PATCHES = "patch_embed.backbone.stem.conv.weight"
 _MERGED = "layers.{}.downsample.norm.weight"
-_SWIN_AUTHORS, _SWIN_TIMM = (_swin_t(*_TIMM, _FC, step=1, offset=offset) for offset in (0, 1))
-_SWIN_VISION = _swin_t(*_VISION, step=2, offset=1)
+_SWIN_AUTHORS, _SWIN_TIMM = (_swin_t(*_TIMM, mlp=_FC, step=1, offset=offset) for offset in (0, 1))
+_SWIN_VISION = _swin_t(*_VISION, mlp=("mlp.0", "mlp.3"), step=2, offset=1)
 FORMATS = (
     Format("ResNet-34 (torchvision, timm)", "unetpp", "layer1.0.conv1.weight", _resnet_34()),
     Format("R50+ViT-B/16 (npz)", "transunet", "conv_root.weight", _r50_vit_flax()),

@@ -28,15 +28,15 @@ from reference_models.machine import Machine
 Bytes = NDArray[np.uint8]
 
 
-def batch_indices(count: int, batch: int, seed: int, fold: int, step: int) -> NDArray[np.int64]:
+def batch_indices(count: int, batch: int, seed: int, *, fold: int, step: int) -> NDArray[np.int64]:
     """Indices 0..count-1 of the cases in batch `step`, from one shuffled pass after another."""
     positions = np.arange(step * batch, (step + 1) * batch)
-    orders = np.stack([_order(count, seed, fold, int(epoch)) for epoch in positions // count])
+    orders = np.stack([_order(count, seed, fold, epoch=int(epoch)) for epoch in positions // count])
     return orders[np.arange(batch), positions % count]
 
 
 @lru_cache(maxsize=4)
-def _order(count: int, seed: int, fold: int, epoch: int) -> NDArray[np.int64]:
+def _order(count: int, seed: int, fold: int, *, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, fold, epoch)).permutation(count)
 
 
@@ -64,7 +64,7 @@ class Batches:
         """Augmented images (B, C, H, W) and masks (B, 1, H, W) of training batch `step`."""
         cases = self._loaded.training(fold)
         seed = self._config.seed
-        chosen = batch_indices(len(cases), self._config.batch, seed, fold, step)
+        chosen = batch_indices(len(cases), self._config.batch, seed, fold=fold, step=step)
         drawn = np.random.SeedSequence((seed, fold, step))
         images, masks = self._varied(cases[chosen], drawn)
         return self._normalise(images), masks
@@ -79,7 +79,7 @@ class Batches:
             return _as_floats(images, masks)
         number = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
         generator = torch.Generator().manual_seed(number)
-        return augment(*self._take(cases), self._config.augment, generator)
+        return augment(*self._take(cases), self._config.augment, generator=generator)
 
     def validation(self, fold: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Plain images and masks of the fold's validation cases, batch after batch."""
@@ -121,7 +121,7 @@ def _as_floats(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def augment(
-    images: Tensor, masks: Tensor, settings: AugmentSettings, generator: torch.Generator
+    images: Tensor, masks: Tensor, settings: AugmentSettings, *, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Mirror, shift, scale, rotate and re-light each image of a batch, its mask along with it.
 

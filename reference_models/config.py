@@ -159,7 +159,7 @@ def load_config(name: str, profile: str | None = None, changes: Sequence[str] = 
         for change in changes:
             _change(value, change, name)
         value = _with_profile(value, str(profile or value.get("profile", "default")))
-    return validated(Config, value, name, remedy)
+    return validated(Config, value, name, remedy=remedy)
 
 
 def _with_profile(recipe: dict[str, Any], name: str) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _text(name: str) -> str:
 Model = TypeVar("Model", bound=Settings)
 
 
-def validated(model: type[Model], value: object, where: str, remedy: str) -> Model:
+def validated(model: type[Model], value: object, where: str, *, remedy: str) -> Model:
     """`value` as settings of kind `model`.
 
     Raises:

@@ -121,6 +121,7 @@ def load_cases(
     bundle: Bundle,
     settings: InputSettings,
     progress: Progress = quiet,
+    *,
     resample: Literal["bilinear", "lanczos"] = "bilinear",
 ) -> LoadedCases:
     """Read, check and letterbox every case (image by `resample`, nearest mask).
@@ -171,7 +172,7 @@ def _document(path: Path) -> BundleDocument:
                 f"{path} has the schema {value.get('schema')!r}, not {SCHEMA!r}.",
                 "Name the training bundle: training reads no other.",
             )
-        return validated(BundleDocument, value, str(path), _REMEDY)
+        return validated(BundleDocument, value, str(path), remedy=_REMEDY)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is no JSON.", _REMEDY) from error
     except UsageError as error:

@@ -27,7 +27,7 @@ def bce_dice(logits: Tensor, masks: Tensor) -> Tensor:
     return 0.5 * entropy + 0.5 * soft_dice(logits, masks)
 
 
-def focal(logits: Tensor, masks: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+def focal(logits: Tensor, masks: Tensor, alpha: float = 0.25, *, gamma: float = 2.0) -> Tensor:
     """Mean of -a (1 - p)^g log p, where p is the probability of the true class.
 
     T. Lin, P. Goyal, R. Girshick, K. He, P. Dollar, "Focal Loss for Dense Object Detection", ICCV
@@ -55,7 +55,7 @@ def lovasz_hinge(logits: Tensor, masks: Tensor) -> Tensor:
     return (F.relu(errors) * steps).sum(dim=1).mean()
 
 
-def boundary(logits: Tensor, masks: Tensor, width: int = 3, reach: int = 5) -> Tensor:
+def boundary(logits: Tensor, masks: Tensor, width: int = 3, *, reach: int = 5) -> Tensor:
     """1 - F1 of the boundary pixels, mean over the images.
 
     A. Bokhovkin, E. Burnaev, "Boundary Loss for Remote Sensing Imagery Semantic Segmentation",

@@ -68,7 +68,7 @@ def fingerprint(config: Config, bundle: Bundle, start: Start) -> str:
 
 
 def train(
-    job: Job, folds: Sequence[int] | None, progress: Progress = quiet, say: Say = silent
+    job: Job, folds: Sequence[int] | None, progress: Progress = quiet, *, say: Say = silent
 ) -> None:
     """Train folds (None: all) and export every finished one; what is done is not done again.
 
@@ -91,23 +91,25 @@ def train(
         return
     say(start.report)
     machine = prepare_machine(job.device, job.threads, job.config.precision)
-    batches = _batches(job.config, bundle, machine, progress)
+    batches = _batches(job.config, bundle, machine, progress=progress)
     for fold in chosen:
         train_fold(
             job.config,
             batches,
             fold,
-            machine,
+            machine=machine,
             paths=FoldPaths.under(job.work_folder, fold, job.events),
             fingerprint=print_of,
             start=start.weights,
             progress=progress,
             say=say,
         )
-    _export(job, bundle, batches, print_of, progress, say)
+    _export(job, bundle, batches, print_of=print_of, progress=progress, say=say)
 
 
-def export(job: Job, precision: str = FULL, progress: Progress = quiet, say: Say = silent) -> None:
+def export(
+    job: Job, precision: str = FULL, progress: Progress = quiet, *, say: Say = silent
+) -> None:
     """Export every fold whose training has ended, and write the submission.
 
     Args:
@@ -127,8 +129,10 @@ def export(job: Job, precision: str = FULL, progress: Progress = quiet, say: Say
     print_of = fingerprint(job.config, bundle, _start(job))
     exported_folds(job.out, _mark(print_of, job.config, precision))
     machine = prepare_machine("cpu", job.threads, job.config.precision)
-    batches = _batches(job.config, bundle, machine, progress)
-    _export(job, bundle, batches, print_of, progress, say, precision)
+    batches = _batches(job.config, bundle, machine, progress=progress)
+    _export(
+        job, bundle, batches, print_of=print_of, progress=progress, say=say, precision=precision
+    )
 
 
 def _mark(print_of: str, config: Config, precision: str) -> str:
@@ -141,8 +145,8 @@ def _start(job: Job) -> Start:
     return read_start(job.start, job.config) if job.start else no_start()
 
 
-def _batches(config: Config, bundle: Bundle, machine: Machine, progress: Progress) -> Batches:
-    loaded = load_cases(bundle, config.input, progress, config.resample)
+def _batches(config: Config, bundle: Bundle, machine: Machine, *, progress: Progress) -> Batches:
+    loaded = load_cases(bundle, config.input, progress, resample=config.resample)
     return Batches(config, loaded, machine)
 
 
@@ -150,6 +154,7 @@ def _export(
     job: Job,
     bundle: Bundle,
     batches: Batches,
+    *,
     print_of: str,
     progress: Progress,
     say: Say,
@@ -164,11 +169,18 @@ def _export(
         if trained is None:
             continue
         mark = _mark(print_of, job.config, precision)
-        exported = _export_fold(job.config, batches, trained, mark)
+        exported = _export_fold(job.config, batches, trained, training=mark)
         say(_sentence(trained, exported))
         data = exported.data
         if precision != FULL:
-            data, cost = lower(data, precision, batches, fold, job.config.threshold, progress)
+            data, cost = lower(
+                data,
+                precision,
+                batches,
+                fold=fold,
+                threshold=job.config.threshold,
+                progress=progress,
+            )
             costs.append(cost)
             say(cost.sentence())
         models[fold] = write_model(job.out, fold, data)
@@ -189,7 +201,7 @@ def _export(
     )
     if costs:
         _tell_costs(job.out.with_name(f"{job.out.name}.precision.json"), costs, say)
-    _finish(job, bundle, dices, say)
+    _finish(job, bundle, dices, say=say)
 
 
 def _tell_costs(path: Path, costs: Sequence[Cost], say: Say) -> None:
@@ -198,7 +210,9 @@ def _tell_costs(path: Path, costs: Sequence[Cost], say: Say) -> None:
     say(f"{costs[0].precision} costs {mean:.4f} ± {spread:.4f} of Dice; see {path}")
 
 
-def _export_fold(config: Config, batches: Batches, trained: TrainedFold, training: str) -> Exported:
+def _export_fold(
+    config: Config, batches: Batches, trained: TrainedFold, *, training: str
+) -> Exported:
     network = build_network(config)
     network.load_state_dict(trained.weights)
     notes = {TRAINING: training, "network": config.network, "fold": str(trained.fold)}
@@ -219,7 +233,7 @@ def _sentence(trained: TrainedFold, exported: Exported) -> str:
     )
 
 
-def _finish(job: Job, bundle: Bundle, dices: Sequence[float], say: Say) -> None:
+def _finish(job: Job, bundle: Bundle, dices: Sequence[float], *, say: Say) -> None:
     mean, spread = _mean_and_spread(dices)
     say(
         f"{len(dices)} of {len(bundle.folds)} folds: validation Dice "

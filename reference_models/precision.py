@@ -73,6 +73,7 @@ def lower(
     data: bytes,
     precision: str,
     batches: Batches,
+    *,
     fold: int,
     threshold: float,
     progress: Progress = quiet,
@@ -105,8 +106,17 @@ def lower(
     onnx.helper.set_model_props(model, notes)
     onnx.checker.check_model(model, full_check=True)
     lowered: bytes = model.SerializeToString(deterministic=True)
-    before = _dices(data, batches, fold, threshold, f"fold {fold} in {FULL}", progress)
-    after = _dices(lowered, batches, fold, threshold, f"fold {fold} in {precision}", progress)
+    before = _dices(
+        data, batches, fold, threshold=threshold, what=f"fold {fold} in {FULL}", progress=progress
+    )
+    after = _dices(
+        lowered,
+        batches,
+        fold,
+        threshold=threshold,
+        what=f"fold {fold} in {precision}",
+        progress=progress,
+    )
     return lowered, Cost(
         fold=fold,
         precision=precision,
@@ -178,7 +188,7 @@ def _quiet_tools() -> Iterator[None]:
 
 
 def _dices(
-    data: bytes, batches: Batches, fold: int, threshold: float, what: str, progress: Progress
+    data: bytes, batches: Batches, fold: int, *, threshold: float, what: str, progress: Progress
 ) -> list[float]:
     """Dice of each validation case, by ONNX Runtime."""
     import onnxruntime  # noqa: PLC0415

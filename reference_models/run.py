@@ -53,7 +53,7 @@ class Run:
     """
 
     def __init__(
-        self, config: Config, batches: Batches, fold: int, machine: Machine, start: Weights
+        self, config: Config, batches: Batches, fold: int, *, machine: Machine, start: Weights
     ) -> None:
         self.config, self.batches, self.fold, self.machine = config, batches, fold, machine
         self.cases = batches.training_count(fold)

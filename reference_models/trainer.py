@@ -41,8 +41,8 @@ def train_fold(
     config: Config,
     batches: Batches,
     fold: int,
-    machine: Machine,
     *,
+    machine: Machine,
     paths: FoldPaths,
     fingerprint: str,
     start: Weights,
@@ -60,7 +60,7 @@ def train_fold(
         TrainingError: the loss ceased to be finite; the last good checkpoint stays.
         MachineError: the disk refuses a checkpoint.
     """
-    run = Run(config, batches, fold, machine, start)
+    run = Run(config, batches, fold, machine=machine, start=start)
     state = load_checkpoint(paths.checkpoint, say)
     if state is not None:
         run.restore(_own(state, fingerprint, paths.checkpoint))

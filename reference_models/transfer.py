@@ -67,7 +67,7 @@ def read_start(path: Path, config: Config) -> Start:
     ours = build_network(config).state_dict()
     kind, sources = _sources(found, ours, config.network)
     fitted = {
-        name: _fitted(name, found[public], ours[name], config)
+        name: _fitted(name, found[public], ours[name], config=config)
         for name, public in sources.items()
         if public in found
     }
@@ -106,7 +106,7 @@ def _public(name: str, table: Table) -> str | None:
     return f"{table[module]}.{leaf}" if module in table else None
 
 
-def _fitted(name: str, found: Tensor, ours: Tensor, config: Config) -> Tensor | None:
+def _fitted(name: str, found: Tensor, ours: Tensor, *, config: Config) -> Tensor | None:
     """A tensor in the shape of ours; None where it is another thing."""
     if found.shape == ours.shape:
         return found.to(ours.dtype)

@@ -64,7 +64,7 @@ MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 65536, 16
 _PREDICATE = ("predicateType",)  # in-toto's name for the version of what a statement contains
 
 
-def parse(model: type[Document], data: bytes, where: str, code: Code, remedy: str) -> Document:
+def parse(model: type[Document], data: bytes, where: str, *, code: Code, remedy: str) -> Document:
     """Validate a JSON or YAML document.
 
     Args:
@@ -126,14 +126,14 @@ class _OneOfEach(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read(model: type[Document], path: Path, code: Code, remedy: str) -> Document:
+def read(model: type[Document], path: Path, code: Code, *, remedy: str) -> Document:
     """Read and validate the document at `path`; see `parse` for what is raised."""
     try:
         with open(path, "rb", opener=_without_waiting) as handle:
             data = handle.read(MAX_DOCUMENT_BYTES + 1) or b""  # None: a pipe with nothing in it
     except OSError as error:
         raise BusbenchError(code, f"{path} cannot be read ({error.strerror}).", remedy) from error
-    return parse(model, data, str(path), code, remedy)
+    return parse(model, data, str(path), code=code, remedy=remedy)
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -85,5 +85,5 @@ def run(args: argparse.Namespace) -> None:
     """Check a submission's files before any runtime sees them."""
     remedy = "Compare it with submission_template/submission.yaml."
     path = args.submission / "submission.yaml"
-    submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy)
+    submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy=remedy)
     write(inspect(args.submission, submission), args.out / "gate.json")

@@ -200,7 +200,7 @@ def _enter(scope: Scope, result: Survey) -> Iterator[Scope]:
         scope.constants.update((tensor.name, tensor) for tensor in body.initializer)
     else:
         for attribute in body.attribute_proto:
-            yield from _attribute(attribute, scope, holder, result)
+            yield from _attribute(attribute, scope, holder, result=result)
     for index, node in enumerate(body.node):
         placed = Placed(node, scope, index)
         result.nodes.append(placed)
@@ -209,11 +209,11 @@ def _enter(scope: Scope, result: Survey) -> Iterator[Scope]:
                 (node.output[0], item.t) for item in node.attribute if item.HasField("t")
             )
         for attribute in node.attribute:
-            yield from _attribute(attribute, scope, str(placed), result)
+            yield from _attribute(attribute, scope, str(placed), result=result)
 
 
 def _attribute(
-    attribute: onnx.AttributeProto, scope: Scope, holder: str, result: Survey
+    attribute: onnx.AttributeProto, scope: Scope, holder: str, *, result: Survey
 ) -> Iterator[Scope]:
     tensors = [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
     result.tensors.extend(StoredTensor(tensor, holder) for tensor in tensors)

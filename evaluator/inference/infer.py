@@ -166,7 +166,9 @@ class _Run:
 
 def _gated(folder: Path, verdict: GateVerdict) -> Submission:
     """The submission in `folder`, which must be the one that the gate accepted."""
-    submission = read(Submission, folder / "submission.yaml", Code.SUBMISSION_INVALID, _HANDED_IN)
+    submission = read(
+        Submission, folder / "submission.yaml", Code.SUBMISSION_INVALID, remedy=_HANDED_IN
+    )
     if verdict.submission_sha256 != submission.digest:
         raise BusbenchError(
             Code.SUBMISSION_INVALID, f"{folder} is not what the gate saw.", _HANDED_IN
@@ -189,7 +191,7 @@ def _look_into(images: Path, key: Path) -> _Archive:
 def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...]:
     """Every case with the size of its plain or transformed image."""
     seen = (
-        (case, case if seed is None else draw(seed, case.case_id, case.height, case.width))
+        (case, case if seed is None else draw(seed, case.case_id, (case.height, case.width)))
         for case in index.cases
     )
     return tuple(
@@ -251,7 +253,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the gated models on the sealed images."""
     infer(
         args.submission,
-        read(GateVerdict, args.gate, Code.STAGE_CRASHED, "Run the evaluation again."),
+        read(GateVerdict, args.gate, Code.STAGE_CRASHED, remedy="Run the evaluation again."),
         args.out,
         images=args.images,
         key=args.key,

@@ -61,7 +61,7 @@ def _column(values: float | tuple[float, ...]) -> NDArray[np.float32]:
 
 
 def to_mask(
-    output: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, outputs: OutputSpec
+    output: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, *, outputs: OutputSpec
 ) -> NDArray[np.bool_]:
     """A network's maps (K, height, width) of one image as a mask (H, W) on the image's own grid.
 

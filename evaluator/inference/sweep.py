@@ -116,7 +116,7 @@ class Sweep:
         batch, maps = result
         inputs, outputs = self.submission.input, self.submission.output
         masks = (
-            to_mask(each, (case.height, case.width), inputs, outputs)
+            to_mask(each, (case.height, case.width), inputs, outputs=outputs)
             for each, case in zip(maps, batch.cases, strict=True)
         )
         return Masks(batch, tuple(pack(mask) for mask in masks))

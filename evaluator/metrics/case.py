@@ -120,6 +120,7 @@ def examine(
     prediction: Mask,
     reference: Mask,
     spacing: Sequence[float] | None = None,
+    *,
     profile: Profile = "native",
 ) -> Case:
     """Check the input of a metric and count its pixels.

@@ -113,7 +113,7 @@ class Metric:
         Raises:
             ValueError: for any other input, in one sentence.
         """
-        case = examine(prediction, reference, spacing, profile)
+        case = examine(prediction, reference, spacing, profile=profile)
         if profile not in self.rules:
             raise ValueError(f"The {profile} profile does not define {self.title}.")
         return self.of(case)

@@ -79,13 +79,14 @@ def case_metrics(
     prediction: Mask,
     reference: Mask,
     spacing: Sequence[float] | None = None,
+    *,
     profile: Profile = "native",
 ) -> dict[str, float]:
     """All metrics of one case, in one pass over its boundaries.
 
     Arguments, values and errors are those of `Metric.__call__`; keys are the metrics' names.
     """
-    case = examine(prediction, reference, spacing, profile)
+    case = examine(prediction, reference, spacing, profile=profile)
     return {metric.name: metric.of(case) for metric in metrics_of(profile)}
 
 

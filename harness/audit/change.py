@@ -17,7 +17,7 @@ FEW = 30  # pixels of difference that two drawings of one outline may have in an
 Shape = tuple[int, int]  # height, width
 
 
-def change(alignment: Alignment, likeness: Likeness, first: Shape, second: Shape) -> str:
+def change(alignment: Alignment, likeness: Likeness, first: Shape, *, second: Shape) -> str:
     """How `second` shows the image of `first`: "mirrored, scaled 0.80, cropped to 90% x 85%".
 
     "small changes" where none is large enough to be reported: re-encoded, or a mark or two.

@@ -64,10 +64,10 @@ def near_duplicates(store: CaseStore, progress: Progress) -> list[Pair]:
 
     # Threads of ours share the cores; a library's own threads below them would only fight.
     with threadpool_limits(limits=1):
-        images = _each("read images", look, shown, progress)
+        images = _each("read images", look, shown, progress=progress)
         matches = find_matches(images, progress)
     return [
-        _pair(store, one, other, match)
+        _pair(store, one, other, match=match)
         for (first, second), match in sorted(matches.items())
         for one in shown[first]
         for other in shown[second]
@@ -79,7 +79,7 @@ def find_matches(
 ) -> dict[tuple[int, int], Match]:
     """All pairs of images that show the same frame, by their places, the smaller first."""
     likely = candidates(images)
-    found = _confirmed(images, likely, "compare images", progress)
+    found = _confirmed(images, likely, "compare images", progress=progress)
     # Many copies of one image crowd each other out of the candidates; they find one another here.
     names = connected_groups((str(first), str(second)) for first, second in found)
     groups = [sorted(int(name) for name in group) for group in names]
@@ -91,13 +91,14 @@ def find_matches(
         if pair not in found
     }
     rest = sorted(inside.difference(likely))
-    return found | _confirmed(images, rest, "compare within groups", progress)
+    return found | _confirmed(images, rest, "compare within groups", progress=progress)
 
 
 def _confirmed(
     images: Sequence[DescribedImage],
     likely: Sequence[tuple[int, int, bool]],
     what: str,
+    *,
     progress: Progress,
 ) -> dict[tuple[int, int], Match]:
     def confirm(pair: tuple[int, int, bool]) -> Match | None:
@@ -105,7 +106,7 @@ def _confirmed(
         return same_frame(images[first], images[second], mirrored)
 
     best: dict[tuple[int, int], Match] = {}
-    answers = _each(what, confirm, likely, progress)
+    answers = _each(what, confirm, likely, progress=progress)
     for (first, second, _), match in zip(likely, answers, strict=True):
         known = best.get((first, second))
         if match and (not known or match.likeness.similarity > known.likeness.similarity):
@@ -128,7 +129,7 @@ def same_frame(first: DescribedImage, second: DescribedImage, mirrored: bool) ->
     return Match(alignment, likeness) if same else None
 
 
-def _pair(store: CaseStore, one: Case, other: Case, match: Match) -> Pair:
+def _pair(store: CaseStore, one: Case, other: Case, *, match: Match) -> Pair:
     if one.case_id > other.case_id:
         one, other, match = other, one, match.inverted()
     shapes = (one.height, one.width), (other.height, other.width)
@@ -139,13 +140,13 @@ def _pair(store: CaseStore, one: Case, other: Case, match: Match) -> Pair:
         second=other.case_id,
         kind="near-duplicate",
         similarity=round(match.likeness.similarity, 3),
-        transform=change(match.alignment, match.likeness, *shapes),
+        transform=change(match.alignment, match.likeness, shapes[0], second=shapes[1]),
         conflict=conflicts(one, other, differ),
     )
 
 
 def _each(
-    what: str, task: Callable[[Item], Result], items: Sequence[Item], progress: Progress
+    what: str, task: Callable[[Item], Result], items: Sequence[Item], *, progress: Progress
 ) -> list[Result]:
     """`task` of every item, in order, on all cores: OpenCV and NumPy release Python's lock."""
     results = []

@@ -61,7 +61,7 @@ def connected_groups(links: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...],
 
 
 def compose(
-    dataset: str, store_digest: str, cases: int, near: bool, pairs: Sequence[Pair]
+    dataset: str, store_digest: str, cases: int, *, near: bool, pairs: Sequence[Pair]
 ) -> AuditReport:
     """The report that follows from the pairs found."""
     ordered = tuple(sorted(pairs))

@@ -23,4 +23,4 @@ def audit(store: CaseStore, *, near: bool = True, progress: Progress = quiet) ->
         from harness.audit.near import near_duplicates  # noqa: PLC0415  takes a second to import
 
         pairs += near_duplicates(store, progress)
-    return compose(store.info.dataset, store.info.digest, len(store.cases), near, pairs)
+    return compose(store.info.dataset, store.info.digest, len(store.cases), near=near, pairs=pairs)

@@ -45,13 +45,13 @@ def sheet(store: CaseStore, report: AuditReport) -> bytes:
     seen = [pair for pair in report.pairs if pair.kind != "same-patient"]
     seen.sort(key=lambda pair: (not pair.conflict, pair.similarity, pair))
     cases = {case.case_id: case for case in store.cases}
-    rows = [_row(store, pair, cases[pair.first], cases[pair.second]) for pair in seen[:MOST]]
+    rows = [_row(store, pair, cases[pair.first], second=cases[pair.second]) for pair in seen[:MOST]]
     loader = PackageLoader("harness.audit", ".")
     template = Environment(loader=loader, autoescape=True).get_template("sheet.html")
     return template.render(report=report, rows=rows, found=len(seen)).encode()
 
 
-def _row(store: CaseStore, pair: Pair, first: Case, second: Case) -> Row:
+def _row(store: CaseStore, pair: Pair, first: Case, *, second: Case) -> Row:
     one, other = store.image(pair.first), store.image(pair.second)
     onto = _onto(one, other)
     laid = laid_on(other, onto, one.shape)

@@ -101,7 +101,7 @@ class TrainFold:
         bundle = self.bundle.here() / "training"
         try:
             with self.environment.open(progress, gpu=self.gpu) as context:
-                submission = train(bundle, self.submission, settings, context)
+                submission = train(bundle, self.submission, settings, context=context)
         except BusbenchError as error:
             if not self._mark.exists():
                 raise

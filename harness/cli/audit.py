@@ -69,7 +69,7 @@ def audit_verb(
 def _require_same_audit(folder: Path, store: CaseStore, near: bool) -> None:
     if (folder / REPORT).is_file():
         remedy = "Name another folder with --out."
-        before = read(AuditReport, folder / REPORT, Code.OUTPUT_EXISTS, remedy)
+        before = read(AuditReport, folder / REPORT, Code.OUTPUT_EXISTS, remedy=remedy)
         other_store = before.store_digest != store.info.digest
         require_same(folder, {"store": other_store, "--near": before.near != near})
 

@@ -85,7 +85,7 @@ def benchmark(
         inputs=inputs,
     )
     found = cells(grid)
-    state = _run(found, Keys.open(keys), ledger, cluster)
+    state = _run(found, Keys.open(keys), ledger, cluster=cluster)
     tables = _tables(found)
     text = to_markdown(tables)
     write_atomically(out_dir / "table.md", text.encode())
@@ -127,7 +127,7 @@ def _existing(name: str, option: str) -> Path:
 
 
 def _run(
-    found: Sequence[Cell], keys: Keys, ledger: Path | None, cluster: str | None
+    found: Sequence[Cell], keys: Keys, ledger: Path | None, *, cluster: str | None
 ) -> RunProgress:
     grid = found[0].grid
     challenge = grid.environment.challenge
@@ -136,7 +136,7 @@ def _run(
         run_view() as view,
         open_executor(cluster, view.progress, view.say, gpu=grid.uses_gpu) as jobs,
     ):
-        return run_chains([cell.chain for cell in found], jobs, recorder, view.watch)
+        return run_chains([cell.chain for cell in found], jobs, recorder, watch=view.watch)
 
 
 def _tables(found: Sequence[Cell]) -> list[TrackTable]:

@@ -48,7 +48,9 @@ def demo(
     chosen = runner or _available()
     environment = ExecutionEnvironment(chosen.value, settings)
     with bars() as progress:
-        result = run_demo(DemoSettings(dataset, raw), out_dir, environment, progress, _tell)
+        result = run_demo(
+            DemoSettings(dataset, raw), out_dir, environment, progress=progress, tell=_tell
+        )
     for track in make_board(verify_ledger(result.ledger)).tracks:
         out.print(board_table(track))
     out.print(f"ledger  {result.ledger}", soft_wrap=True)

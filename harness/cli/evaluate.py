@@ -115,7 +115,9 @@ def evaluate(
     if part is Part.VAL:
         _require_public(keys, ledger)
         validations = [
-            ValidateSubmission.of(each, bundle, out_dir, environment, settings=how, address=inputs)
+            ValidateSubmission.of(
+                each, bundle, out_dir, environment=environment, settings=how, address=inputs
+            )
             for each in submission
         ]
         return _validate(validations, cluster, as_json)
@@ -124,11 +126,13 @@ def evaluate(
         raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
     bundles = Bundles.open(bundle)
     jobs = [
-        EvaluateSubmission.of(each, bundles, out_dir, environment, settings=how, address=inputs)
+        EvaluateSubmission.of(
+            each, bundles, out_dir, environment=environment, settings=how, address=inputs
+        )
         for each in submission
     ]
     recorder = None if ledger is None else LedgerRecorder(Keys.open(keys), ledger, settings)
-    return _evaluate(jobs, recorder, cluster, as_json)
+    return _evaluate(jobs, recorder, cluster, as_json=as_json)
 
 
 def _require_public(keys: Path | None, ledger: Path | None) -> None:
@@ -144,6 +148,7 @@ def _evaluate(
     jobs: list[EvaluateSubmission],
     recorder: LedgerRecorder | None,
     cluster: str | None,
+    *,
     as_json: bool,
 ) -> None:
     done, state = do_jobs(jobs, cluster, recorder)

@@ -62,7 +62,7 @@ def prepare(
     try:
         with bars() as progress:
             if simulated:
-                phantom.generate(raw, patients, seed, progress)
+                phantom.generate(raw, patients, seed, progress=progress)
             result = run(
                 dataset, raw, store, strict=strict, skip_refused=skip_refused, progress=progress
             )

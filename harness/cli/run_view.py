@@ -95,7 +95,7 @@ def do_jobs(
         open_executor(cluster, view.progress, view.say, gpu=gpu) as executor,
     ):
         chains = [Chain((job,)) for job in by_key.values()]
-        state = run_chains(chains, executor, recorder, view.watch)
+        state = run_chains(chains, executor, recorder, watch=view.watch)
     for end in state.failed:
         if alone and end.error is not None:
             raise end.error

@@ -117,7 +117,7 @@ def seal(
             CaseStore.open(store),
             frozen,
             Recipients(opened.images.recipient, opened.labels.recipient),
-            out_dir,
+            out=out_dir,
             track=name,
             labels=labels,
             consistency=consistency,

@@ -95,7 +95,9 @@ def verify_verb(
     Example: busbench splits verify splits/busbra/v1 --store stores/busbra --reveal reveal.json
     """
     opened = CaseStore.open(store) if store else None
-    document = read(Reveal, reveal, Code.SPLIT_INVALID, "Fetch it again.") if reveal else None
+    document = (
+        read(Reveal, reveal, Code.SPLIT_INVALID, remedy="Fetch it again.") if reveal else None
+    )
     has_secret = secret is not None or secret_path(split.resolve()).exists()
     with bars() as progress:
         differences = verify(

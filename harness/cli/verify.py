@@ -113,10 +113,13 @@ def verify(
         evidence = Evidence(
             [CaseStore.open(each) for each in store or ()],
             secret,
-            [read(Reveal, each, Code.SPLIT_INVALID, "Fetch it again.") for each in reveal or ()],
+            [
+                read(Reveal, each, Code.SPLIT_INVALID, remedy="Fetch it again.")
+                for each in reveal or ()
+            ],
         )
         with bars() as progress:
-            differences += review_splits(reports, splits, evidence, progress)
+            differences += review_splits(reports, splits, evidence, progress=progress)
         facts["splits"] = str(splits)
         facts["labels"] = "opened" if store or reveal else "not opened: name --store or --reveal"
     if rescore_runs is not None:
@@ -126,7 +129,7 @@ def verify(
         opened = [Bundles.open(each) for each in bundle]
         with bars() as progress:
             context = Context(make_runner(runner, settings, progress), settings, progress, keys)
-            differences += rescore(reports, rescore_runs, opened, context)
+            differences += rescore(reports, rescore_runs, opened, context=context)
         facts["rescored"] = len(reports)
     _tell(facts, differences, json)
 

@@ -72,7 +72,7 @@ class Refusal:
 class RefusedError(Exception):
     """Raised inside the reading of one case; never leaves `prepare`, which collects them."""
 
-    def __init__(self, code: Code, file: Path, reason: str, remedy: str = "") -> None:
+    def __init__(self, code: Code, file: Path, reason: str, *, remedy: str = "") -> None:
         self.refusal = Refusal(code, file, reason, remedy)
         super().__init__(f"{file} {reason}")
 

@@ -112,6 +112,7 @@ def pair_up(
     images: Iterable[Path],
     masks: Iterable[Path],
     key: Callable[[Path], str],
+    *,
     several: bool = False,
 ) -> tuple[list[tuple[Path, tuple[Path, ...]]], list[Refusal]]:
     """Join images and masks by `key` of a mask's path, which must be the image's stem.

@@ -112,7 +112,7 @@ class Generated(Contract):
 
 
 def generate(
-    raw: Path, patients: int | None = None, seed: int | None = None, progress: Progress = quiet
+    raw: Path, patients: int | None = None, seed: int | None = None, *, progress: Progress = quiet
 ) -> None:
     """Write the raw folder of `patients` phantoms, or find it there.
 
@@ -126,7 +126,7 @@ def generate(
     if patients is not None and patients < 1:
         raise BusbenchError(Code.USAGE, f"{patients} patients are none.", "Ask for at least one.")
     if (raw / GENERATED).is_file():
-        found = read(Generated, raw / GENERATED, Code.DATA_REFUSED, "Remove the folder.")
+        found = read(Generated, raw / GENERATED, Code.DATA_REFUSED, remedy="Remove the folder.")
         differing = {
             "--patients": patients not in (None, found.patients),
             "--seed": seed not in (None, found.seed),
@@ -139,7 +139,7 @@ def generate(
         rows = []
         for patient in range(patients):
             progress("generate phantoms", patient, patients)
-            rows += [_take(partial, shot, patient, seed) for shot in shots_of(patient, seed)]
+            rows += [_take(partial, shot, patient, seed=seed) for shot in shots_of(patient, seed)]
         progress("generate phantoms", patients, patients)
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
@@ -150,7 +150,7 @@ def generate(
     return None
 
 
-def _take(root: Path, shot: Shot, patient: int, seed: int) -> dict[str, str]:
+def _take(root: Path, shot: Shot, patient: int, *, seed: int) -> dict[str, str]:
     """Take one image, write it with its mask, and return its row of the table."""
     image, mask = scan(_rng(seed, "scan", shot.name), shot.view, shot.lesion)
     files = f"images/{shot.name}.png", f"masks/{shot.name}.png"

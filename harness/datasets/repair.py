@@ -32,7 +32,7 @@ Grey = NDArray[np.uint8]
 Repairs = tuple[str, ...]
 
 
-def judge(case: RawCase, raw: Path, image: Decoded, masks: tuple[Decoded, ...]) -> Sample:
+def judge(case: RawCase, raw: Path, image: Decoded, *, masks: tuple[Decoded, ...]) -> Sample:
     """Make a sample of a decoded case, repairing what may be repaired.
 
     Args:
@@ -133,14 +133,16 @@ def _union(
     union, repairs = np.zeros(shape, dtype=np.bool_), list[str]()
     for path, decoded in zip(case.masks, masks, strict=True):
         lesion, notes = lesion_map(path, decoded)
-        fitted, size_notes = _fit(case, path, lesion, shape)
+        fitted, size_notes = _fit(case, path, lesion, shape=shape)
         union |= fitted
         notes = (*notes, *size_notes, *_miscoloured(case, decoded, lesion))
         repairs += [f"mask: {note}" for note in notes]
     return union, tuple(repairs)
 
 
-def _fit(case: RawCase, path: Path, lesion: Mask, shape: tuple[int, ...]) -> tuple[Mask, Repairs]:
+def _fit(
+    case: RawCase, path: Path, lesion: Mask, *, shape: tuple[int, ...]
+) -> tuple[Mask, Repairs]:
     """The lesion at the image's shape, where its place there is certain.
 
     It is where the mask has the image's proportions, where it marks nothing, and where it has the

@@ -90,8 +90,8 @@ def scan(rng: RandomState, view: View, lesion: Lesion | None) -> tuple[Field, Ma
     y, x = np.mgrid[0:rows, 0:columns] * view.spacing
     echo, mask = _tissue(rng, view, y), np.zeros(view.shape, np.bool_)
     if lesion is not None:
-        mask = _inside(rng, lesion, x, y)
-        echo = _with_lesion(rng, view, lesion, echo, mask)
+        mask = _inside(rng, lesion, x, y=y)
+        echo = _with_lesion(rng, view, lesion, echo=echo, mask=mask)
     echo -= view.attenuation * y
     return _to_image(_envelope(rng, echo), view), mask
 
@@ -131,7 +131,7 @@ def _tissue(rng: RandomState, view: View, y: Field) -> Field:
     return np.asarray(echo - 0.35 * dropout * y, dtype=np.float64)  # shadows of ligaments
 
 
-def _inside(rng: RandomState, lesion: Lesion, x: Field, y: Field) -> Mask:
+def _inside(rng: RandomState, lesion: Lesion, x: Field, *, y: Field) -> Mask:
     """Where the lesion is, (H, W), given each pixel's place in millimetres."""
     width = x[0, -1]
     dx, dy = x - width * rng.uniform(0.36, 0.64), y - lesion.depth
@@ -148,7 +148,7 @@ def _inside(rng: RandomState, lesion: Lesion, x: Field, y: Field) -> Mask:
     return np.asarray(radius < outline, dtype=np.bool_)
 
 
-def _with_lesion(rng: RandomState, view: View, lesion: Lesion, echo: Field, mask: Mask) -> Field:
+def _with_lesion(rng: RandomState, view: View, lesion: Lesion, *, echo: Field, mask: Mask) -> Field:
     """Set a lesion into the tissue: its echo, its border, and its trail behind it."""
     mm = 1 / view.spacing
     inside = gaussian_filter(mask.astype(np.float64), 0.25 * mm)

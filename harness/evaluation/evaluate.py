@@ -82,8 +82,8 @@ class EvaluateSubmission:
         folder: Path,
         bundles: Bundles,
         runs: Path,
-        environment: ExecutionEnvironment,
         *,
+        environment: ExecutionEnvironment,
         settings: EvaluateSettings | None = None,
         address: str | None = None,
     ) -> EvaluateSubmission:
@@ -150,7 +150,7 @@ class EvaluateSubmission:
         with self.environment.open(progress, gpu=self.gpu) as context:
             assert context.keys is not None
             keys = Keys.open(context.keys)
-            image = trained_here(submission, self.facts, bundles.sealed.split_digest, keys)
+            image = trained_here(submission, self.facts, bundles.sealed.split_digest, keys=keys)
             identities = self.settings.identify(context.runner)
             self._run_stages(submission, bundles, keys=keys, context=context)
             report = build_report(
@@ -179,7 +179,7 @@ class EvaluateSubmission:
                     labels=bundles.labels,
                     label_key=stage_key(keys.labels.secret, folder / "keys"),
                 )
-                infer_and_score(folder, files, self.settings, context)
+                infer_and_score(folder, files, self.settings, context=context)
         finally:
             shutil.rmtree(folder / "keys", ignore_errors=True)
 
@@ -191,7 +191,7 @@ class EvaluateSubmission:
         """
         assert self.environment.keys is not None
         path = self.folder / REPORT
-        signed = read(SignedReport, path, Code.LEDGER_INVALID, AGAIN)
+        signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
         report = verify_report(path, Keys.open(self.environment.keys).report)
         return Evaluation(self.folder, report, signed)
 

@@ -35,8 +35,8 @@ def build_report(
     """
     verdict = read_verdict(folder)
     predictions = open_predictions(folder / "infer")
-    runtime = read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, AGAIN)
-    scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, AGAIN)
+    runtime = read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, remedy=AGAIN)
+    scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
     digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
     if len(digests) > 1:
         raise BusbenchError(

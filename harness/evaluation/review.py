@@ -47,7 +47,7 @@ class Evidence:
 
 
 def review_splits(
-    reports: Reports, folder: Path, evidence: Evidence, progress: Progress = quiet
+    reports: Reports, folder: Path, evidence: Evidence, *, progress: Progress = quiet
 ) -> list[str]:
     """Hold the reports against the frozen splits under `folder`, and those against their labels.
 
@@ -78,7 +78,9 @@ def _locks(folder: Path) -> dict[str, tuple[Path, SplitLock]]:
     files = sorted(folder.rglob("lock.json"))
     if not files:
         raise BusbenchError(Code.SPLIT_INVALID, f"{folder} contains no frozen split.", REMEDY)
-    locks = [(file.parent, read(SplitLock, file, Code.SPLIT_INVALID, REMEDY)) for file in files]
+    locks = [
+        (file.parent, read(SplitLock, file, Code.SPLIT_INVALID, remedy=REMEDY)) for file in files
+    ]
     return {lock.digest: (path, lock) for path, lock in locks}
 
 
@@ -109,6 +111,7 @@ def rescore(
     reports: Reports,
     runs: Path,
     bundles: Sequence[Bundles],
+    *,
     context: Context,
 ) -> list[str]:
     """Score the kept predictions of every report again and require the same numbers.
@@ -158,7 +161,9 @@ def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Score
             predictions, folder, labels=bundles.labels, key=key, challenge=context.challenge
         )
         out = context.run_once(stage)
-        return read(Scores, out / "scores.json", Code.STAGE_CRASHED, "Run the same command again.")
+        return read(
+            Scores, out / "scores.json", Code.STAGE_CRASHED, remedy="Run the same command again."
+        )
 
 
 def scores_differ(reported: Scores, again: Scores) -> Iterator[str]:

@@ -88,7 +88,7 @@ def check(folder: Path, context: Context, log: Path | None = None) -> GateVerdic
 
 
 def infer_and_score(
-    folder: Path, files: SealedFiles, settings: EvaluateSettings, context: Context
+    folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
 ) -> None:
     """Run the model of `folder`, whose submission passed the gate, and score its masks.
 
@@ -130,7 +130,7 @@ def gate_stage(folder: Path, challenge: Challenge) -> Stage:
 def read_verdict(folder: Path) -> GateVerdict:
     """The verdict that a finished gate stage left in `folder/gate`."""
     remedy = "Run the same command again."
-    return read(GateVerdict, folder / "gate" / "gate.json", Code.STAGE_CRASHED, remedy)
+    return read(GateVerdict, folder / "gate" / "gate.json", Code.STAGE_CRASHED, remedy=remedy)
 
 
 def infer_stage(

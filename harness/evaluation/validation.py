@@ -91,8 +91,8 @@ class ValidateSubmission:
         folder: Path,
         bundle: Path,
         runs: Path,
-        environment: ExecutionEnvironment,
         *,
+        environment: ExecutionEnvironment,
         settings: EvaluateSettings | None = None,
         address: str | None = None,
     ) -> ValidateSubmission:
@@ -168,15 +168,15 @@ class ValidateSubmission:
                 place = self.folder / f"fold-{fold}"
                 files = _seal_fold(training, fold, place / "sealed")
                 _narrow(self.folder, part, place)
-                infer_and_score(place, files, self.settings, context)
+                infer_and_score(place, files, self.settings, context=context)
                 scores = place / "score" / "scores.json"
-                found.append(read(Scores, scores, Code.STAGE_CRASHED, AGAIN))
+                found.append(read(Scores, scores, Code.STAGE_CRASHED, remedy=AGAIN))
         write(merge(found), self.folder / SCORES)
         write_result(self, {SCORES: self.folder / SCORES})
 
     def finished(self) -> Validation:
         """What the finished job left."""
-        scores = read(Scores, self.folder / SCORES, Code.OUTPUT_EXISTS, AGAIN)
+        scores = read(Scores, self.folder / SCORES, Code.OUTPUT_EXISTS, remedy=AGAIN)
         folds = tuple(one_a_fold(self.facts, self.training.folds))
         return Validation(self.folder, self.facts, scores, folds)
 

@@ -84,7 +84,8 @@ def _texts(error: BusbenchError) -> Texts:
     return error.code, error.message, error.remedy, error.stage, error.last_line
 
 
-def _error(code: Code, message: str, remedy: str, stage: str, last_line: str) -> BusbenchError:
+def _error(texts: Texts) -> BusbenchError:
+    code, message, remedy, stage, last_line = texts
     return BusbenchError(code, message, remedy, stage=stage, last_line=last_line)
 
 
@@ -212,7 +213,7 @@ def _is_suspected(future: Future) -> bool:
 def _finished(job: Job, future: Future) -> Finished:
     if future.status == "finished":
         ended: Ended = future.result()
-        error = None if ended.error is None else _error(*ended.error)
+        error = None if ended.error is None else _error(ended.error)
         return Finished(job, ended.seconds, error)
     if _is_suspected(future):
         return Finished(job, 0.0, killed(job.label, job.stage, KILLS))

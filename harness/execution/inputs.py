@@ -219,7 +219,9 @@ def _first_line(error: Exception) -> str:
 
 def _fetch(depot: Depot, digest: Digest, place: Path) -> None:
     """Fetch an input to where nothing is yet; the caller has the lock."""
-    listed = parse(FileList, depot.get(digest), digest, CODE, "Run the same command again.")
+    listed = parse(
+        FileList, depot.get(digest), digest, code=CODE, remedy="Run the same command again."
+    )
     partial = place.with_name(f"{place.name}.partial")
     with disk_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)  # what a killed fetch left

@@ -50,7 +50,7 @@ class ExecutionEnvironment:
             BusbenchError: `engine-unavailable` where no engine answers.
         """
         with a_gpu(usable_gpus(os.environ, installed_gpus()) if gpu else ()) as device:
-            runner = open_runner(self.runner, self.challenge, progress, device)
+            runner = open_runner(self.runner, self.challenge, progress, gpu_device=device)
             yield Context(runner, self.challenge, progress, self.keys)
 
 
@@ -117,7 +117,7 @@ def is_done(job: Job) -> bool:
     if not job.result.exists():
         return False
     remedy = "Remove it, and run the same command again."
-    found = read(JobResult, job.result, Code.OUTPUT_EXISTS, remedy)
+    found = read(JobResult, job.result, Code.OUTPUT_EXISTS, remedy=remedy)
     if found.job != job.key:
         raise BusbenchError(
             Code.OUTPUT_EXISTS,

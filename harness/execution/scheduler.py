@@ -147,6 +147,7 @@ def run_chains(
     chains: Sequence[Chain],
     executor: Executor,
     recorder: Recorder | None = None,
+    *,
     watch: Watch | None = None,
 ) -> RunProgress:
     """Get every job done that can be; a failed job holds up its own chain alone.
@@ -154,7 +155,7 @@ def run_chains(
     Args:
         watch: called whenever something changed, with what has just ended.
     """
-    return _Run(chains, executor, recorder, watch).to_the_end()
+    return _Run(chains, executor, recorder, watch=watch).to_the_end()
 
 
 def run_job(job: Job, progress: Progress = quiet, recorder: Recorder | None = None) -> None:
@@ -174,6 +175,7 @@ class _Run:
         chains: Sequence[Chain],
         executor: Executor,
         recorder: Recorder | None,
+        *,
         watch: Watch | None,
     ) -> None:
         self.chains, self.executor = chains, executor

@@ -99,7 +99,7 @@ def open_report(signed: SignedReport, key: SSlibKey, where: str) -> Report:
             by `key`, or the statement is not about the files its report judges.
     """
     payload = _decode(signed.payload, where)
-    check_signature(payload, PAYLOAD_TYPE, signed.signatures[0], key, where)
+    check_signature(payload, PAYLOAD_TYPE, signed.signatures[0], key=key, where=where)
     statement = parse_canonical(Statement, payload, f"{where}: statement")
     if statement.subject != subjects(statement.predicate):
         raise invalid(where, "its subjects are not the files that its report judges")
@@ -107,7 +107,7 @@ def open_report(signed: SignedReport, key: SSlibKey, where: str) -> Report:
 
 
 def check_signature(
-    payload: bytes, payload_type: str, signature: SignatureText, key: SSlibKey, where: str
+    payload: bytes, payload_type: str, signature: SignatureText, *, key: SSlibKey, where: str
 ) -> None:
     """Check a DSSE signature over `payload`.
 
@@ -178,7 +178,7 @@ def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:
     Raises:
         BusbenchError: `ledger-invalid` where it is another form, or not a valid `model`.
     """
-    document = parse(model, data, where, CODE, REMEDY)
+    document = parse(model, data, where, code=CODE, remedy=REMEDY)
     try:
         canonical = canonical_json(json.loads(data))
     except (ValueError, RecursionError) as error:  # NaN, in a field that takes any JSON

@@ -72,6 +72,7 @@ def append(
     ledger: Path,
     body: SignedReport | Retraction | Ranking,
     keys: Keys,
+    *,
     clock: Clock = utc_now,
 ) -> Appended:
     """Append a signed report, a retraction or a ranking, making the ledger where there is none.
@@ -93,10 +94,12 @@ def append(
         entry, find = Reported(envelope=body), partial(_same_report, report=report)
     else:
         entry, find = body, partial(_same, body=body)
-    return _record(ledger, keys, find, lambda place: entry_line(entry, place, keys), clock)
+    return _record(
+        ledger, keys, find, write=lambda place: entry_line(entry, place, keys), clock=clock
+    )
 
 
-def rotate(ledger: Path, keys: Keys, new: Keys, clock: Clock = utc_now) -> Appended:
+def rotate(ledger: Path, keys: Keys, new: Keys, *, clock: Clock = utc_now) -> Appended:
     """Hand the ledger over to `new`, which signs all later entries; doing it again changes nothing.
 
     Raises:
@@ -109,7 +112,9 @@ def rotate(ledger: Path, keys: Keys, new: Keys, clock: Clock = utc_now) -> Appen
         rotations = [entry for entry in before.recorded if isinstance(entry, RecordedRotation)]
         return rotations[-1] if rotations else None
 
-    return _record(ledger, keys, find, lambda place: rotation_line(new, place, keys), clock)
+    return _record(
+        ledger, keys, find, write=lambda place: rotation_line(new, place, keys), clock=clock
+    )
 
 
 def _same_report(before: LedgerVerdict, report: Report) -> Recorded | None:
@@ -133,7 +138,7 @@ def _same(before: LedgerVerdict, body: Retraction | Ranking) -> Recorded | None:
             )
 
 
-def _record(ledger: Path, keys: Keys, find: Find, write: Write, clock: Clock) -> Appended:
+def _record(ledger: Path, keys: Keys, find: Find, *, write: Write, clock: Clock) -> Appended:
     """Add the line that `write` makes, unless `find` finds its entry.
 
     A line that would not verify in its place is never written.
@@ -187,7 +192,7 @@ def verify_ledger(
     except OSError as error:
         remedy = "Name the ledger that `busbench evaluate --ledger` wrote."
         raise BusbenchError(CODE, f"{path} cannot be read ({error.strerror}).", remedy) from error
-    return verify_bytes(data, str(path), key, holds)
+    return verify_bytes(data, str(path), key, holds=holds)
 
 
 @contextmanager

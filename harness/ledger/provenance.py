@@ -63,7 +63,9 @@ def write_provenance(attestation: ProvenanceAttestation, submission: Path, keys:
     write_atomically(provenance_path(submission), canonical_json(signed.document()) + b"\n")
 
 
-def trained_here(folder: Path, submission: Submission, split_digest: str, keys: Keys) -> str | None:
+def trained_here(
+    folder: Path, submission: Submission, split_digest: str, *, keys: Keys
+) -> str | None:
     """The image that trained this very submission on this very split here, or None.
 
     Raises:
@@ -78,11 +80,13 @@ def trained_here(folder: Path, submission: Submission, split_digest: str, keys: 
 
 
 def _open(path: Path, keys: Keys) -> ProvenanceAttestation:
-    signed = read(SignedProvenance, path, CODE, REMEDY)
+    signed = read(SignedProvenance, path, CODE, remedy=REMEDY)
     try:
         payload = base64.b64decode(signed.payload, validate=True)
-        check_signature(payload, PAYLOAD_TYPE, signed.signatures[0], keys.report, str(path))
+        check_signature(
+            payload, PAYLOAD_TYPE, signed.signatures[0], key=keys.report, where=str(path)
+        )
     except (BusbenchError, ValueError) as error:
         why = error.message if isinstance(error, BusbenchError) else f"{path} is damaged."
         raise BusbenchError(CODE, why, REMEDY) from error
-    return parse(ProvenanceAttestation, payload, str(path), CODE, REMEDY)
+    return parse(ProvenanceAttestation, payload, str(path), code=CODE, remedy=REMEDY)

@@ -120,7 +120,7 @@ class LedgerVerdict:
 
 
 def verify_bytes(
-    data: bytes, where: str, key: SSlibKey | None = None, holds: Digest | None = None
+    data: bytes, where: str, key: SSlibKey | None = None, *, holds: Digest | None = None
 ) -> LedgerVerdict:
     """Check a whole ledger: canonical bytes, numbers, chain, digests, signatures, reports.
 
@@ -179,7 +179,7 @@ class Follower:
         entry = parse_canonical(_kind_of(line, self._at), line, self._at)
         at, key = self._at, self._key
         self._check_place(entry, line)
-        recorded = self._read(entry, line, key, at)
+        recorded = self._read(entry, line, key, at=at)
         self._recorded.append(recorded)
         return recorded
 
@@ -203,11 +203,11 @@ class Follower:
             raise invalid(self._at, "it does not follow the entry before it")
         if entry.recorded < self._time:
             raise invalid(self._at, "it says that it was recorded before the entry before it")
-        check_signature(body, ENTRY_TYPE, entry.signature, self._key, self._at)
+        check_signature(body, ENTRY_TYPE, entry.signature, key=self._key, where=self._at)
         self.digests.append(entry.digest)
         self._time = entry.recorded
 
-    def _read(self, entry: Entry, line: bytes, key: SSlibKey, at: str) -> Recorded:
+    def _read(self, entry: Entry, line: bytes, key: SSlibKey, *, at: str) -> Recorded:
         place = (entry.number, entry.digest, entry.recorded)
         match entry:
             case ReportEntry(envelope=envelope):
@@ -222,7 +222,9 @@ class Follower:
             case RotationEntry():
                 self._take_key(entry.public_key)
                 unsigned = signed_part(line, "countersignature")
-                check_signature(unsigned, ROTATION_TYPE, entry.countersignature, self._key, at)
+                check_signature(
+                    unsigned, ROTATION_TYPE, entry.countersignature, key=self._key, where=at
+                )
                 return RecordedRotation(*place, self._key.keyid)
             case RankingEntry(body=body):
                 return RecordedRanking(*place, body)

@@ -164,7 +164,7 @@ def rounded(value: float, step: float) -> float:
     return round(round(value / step) * step, max(0, 2 - math.floor(math.log10(step))))
 
 
-def show(log: Iterable[Submitted], own: Submitted, report: Report, phase: Phase) -> Shown:
+def show(log: Iterable[Submitted], own: Submitted, report: Report, *, phase: Phase) -> Shown:
     """The numbers of a report that its team may see.
 
     Args:
@@ -185,7 +185,9 @@ def show(log: Iterable[Submitted], own: Submitted, report: Report, phase: Phase)
     ]
     return {
         group: {
-            metric: _step(groups[group][metric].mean, step, metric, _best(earlier, group, metric))
+            metric: _step(
+                groups[group][metric].mean, step, metric, best=_best(earlier, group, metric)
+            )
             if phase.ladder
             else rounded(groups[group][metric].mean, step)
             for metric, step in phase.steps.items()
@@ -205,7 +207,7 @@ def _better(metric: Ranked) -> Callable[[Iterable[float]], float]:
     return max if HIGHER_IS_BETTER[metric] else min
 
 
-def _step(value: float, step: float, metric: Ranked, best: float | None) -> float:
+def _step(value: float, step: float, metric: Ranked, *, best: float | None) -> float:
     """One step of the Ladder: the rounded score if it beats the best by a step, else the best."""
     if best is None:
         return rounded(value, step)
@@ -234,23 +236,23 @@ def demand_open(log: Iterable[Submitted], challenge: Challenge, day: date) -> No
 
 
 def feedback(
-    log: Sequence[Submitted], own: Submitted, phase: Phase, day: date, report: Report
+    log: Sequence[Submitted], own: Submitted, phase: Phase, *, day: date, report: Report
 ) -> Feedback:
     """What the team may read of a finished evaluation, on `day`."""
     return _feedback(
-        log, own, phase, day, status=report.status, scores=own.shown, units=report.scores.units
+        log, own, phase, day=day, status=report.status, scores=own.shown, units=report.scores.units
     )
 
 
 def failure(
-    log: Sequence[Submitted], own: Submitted, phase: Phase, day: date, error: BusbenchError
+    log: Sequence[Submitted], own: Submitted, phase: Phase, *, day: date, error: BusbenchError
 ) -> Feedback:
     """What the team may read of an evaluation that failed: the participant-facing error alone."""
-    return _feedback(log, own, phase, day, status="failed", error=participant_error(error))
+    return _feedback(log, own, phase, day=day, status="failed", error=participant_error(error))
 
 
 def _feedback(
-    log: Sequence[Submitted], own: Submitted, phase: Phase, day: date, **found: Any
+    log: Sequence[Submitted], own: Submitted, phase: Phase, *, day: date, **found: Any
 ) -> Feedback:
     left_today, left_in_all = left(log, own.model_copy(update={"day": day}), phase)
     return Feedback(

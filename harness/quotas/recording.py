@@ -64,7 +64,7 @@ class QuotaReservation:
 
     @classmethod
     def take(
-        cls, handed_in: HandedIn, ledger: Path, challenge: Challenge, day: date | None = None
+        cls, handed_in: HandedIn, ledger: Path, challenge: Challenge, *, day: date | None = None
     ) -> QuotaReservation:
         """Take one; the same files find theirs again.
 
@@ -78,11 +78,11 @@ class QuotaReservation:
 
     def failed(self, error: BusbenchError) -> RefusedError:
         """What `error` means to the team; only its own fault keeps the reservation."""
-        return RefusedError(error, self.log.fail(self.own, self.phase, self.day, error))
+        return RefusedError(error, self.log.fail(self.own, self.phase, self.day, error=error))
 
     def finished(self, evaluation: Evaluation, appended: Appended | None) -> Accepted:
         """What the team may read of a finished evaluation, written for it."""
-        feedback = self.log.close(self.own, self.phase, self.day, evaluation.report)
+        feedback = self.log.close(self.own, self.phase, self.day, report=evaluation.report)
         folder = evaluation.folder / "feedback"
         write(feedback, folder / "feedback.json")
         if feedback.cases_open:
@@ -126,7 +126,7 @@ class LedgerRecorder:
         handed_in = self._handed_in(job)
         if handed_in is not None and handed_in.digest not in self._reservations:
             self._reservations[handed_in.digest] = QuotaReservation.take(
-                handed_in, self._ledger, self._challenge, self._day
+                handed_in, self._ledger, self._challenge, day=self._day
             )
 
     def done(self, job: Job) -> None:

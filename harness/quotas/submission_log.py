@@ -59,7 +59,7 @@ class SubmissionLog:
         """All that counts so far; raises `feedback-invalid` where the submission log is damaged."""
         if not self.path.exists():
             return ()
-        return read(Pages, self.path, Code.FEEDBACK_INVALID, REMEDY).submissions
+        return read(Pages, self.path, Code.FEEDBACK_INVALID, remedy=REMEDY).submissions
 
     def open(self, handed_in: HandedIn, phase: Phase, day: date) -> Submitted:
         """Reserve a part of the quota, before anything is run.
@@ -75,17 +75,17 @@ class SubmissionLog:
                 self._write((*log, own))
             return own
 
-    def close(self, own: Submitted, phase: Phase, day: date, report: Report) -> Feedback:
+    def close(self, own: Submitted, phase: Phase, day: date, *, report: Report) -> Feedback:
         """Note what the team is shown of `report`, once and for all, and give it."""
         with self._locked() as before:
             log, noted = before, _noted(before, own)
             if noted.shown is None:
-                shown = show(before, own, report, phase)
+                shown = show(before, own, report, phase=phase)
                 noted = noted.model_copy(update={"shown": shown, "code": None})
                 log = self._replace(before, own, noted)
-            return feedback(log, noted, phase, day, report)
+            return feedback(log, noted, phase, day=day, report=report)
 
-    def fail(self, own: Submitted, phase: Phase, day: date, error: BusbenchError) -> Feedback:
+    def fail(self, own: Submitted, phase: Phase, day: date, *, error: BusbenchError) -> Feedback:
         """Note a failure. One that is not the submission's gives its reservation back."""
         with self._locked() as before:
             log, noted = before, _noted(before, own)
@@ -93,7 +93,7 @@ class SubmissionLog:
                 counts = consumes(error)
                 noted = noted.model_copy(update={"code": error.code}) if counts else noted
                 log = self._replace(before, own, noted if counts else None)
-            return failure(log, noted, phase, day, error)
+            return failure(log, noted, phase, day=day, error=error)
 
     def _replace(
         self, log: tuple[Submitted, ...], own: Submitted, new: Submitted | None

@@ -183,7 +183,7 @@ def _track(
     else:
         by_entry = {one.entry: one for one in found.submissions}
         ranks_of = ((entry, by_entry[entry.digest]) for entry in complete)
-        ranked = [_row(entry, one.rank, one.mean_rank, one) for entry, one in ranks_of]
+        ranked = [_row(entry, one.rank, one.mean_rank, ranked=one) for entry, one in ranks_of]
     listed = [_row(entry, None, None) for entry in entries if not is_complete(entry.report)]
     first = entries[0].report
     return Track(
@@ -221,6 +221,7 @@ def _row(
     entry: RecordedReport,
     rank_: int | None,
     mean_rank: float | None,
+    *,
     ranked: RankedSubmission | None = None,
 ) -> Row:
     report = entry.report

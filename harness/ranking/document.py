@@ -140,7 +140,13 @@ def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
         BusbenchError: `ledger-invalid` where one breaks its schema.
     """
     return [
-        parse(TrackRanking, canonical_json(found.body), f"entry {found.number}", CODE, REMEDY)
+        parse(
+            TrackRanking,
+            canonical_json(found.body),
+            f"entry {found.number}",
+            code=CODE,
+            remedy=REMEDY,
+        )
         for found in ledger.rankings
         if found.body.get("schema") == SCHEMA
     ]

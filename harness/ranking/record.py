@@ -89,13 +89,16 @@ def record_ranking(
         found = make_ranking(entries[0].report, table) if enough else None
         outcomes.append((entries, found))
         progress("ranking", number, len(complete))
-    return [_record(ledger, verdict, entries, found, keys) for entries, found in outcomes]
+    return [
+        _record(ledger, verdict, entries, found=found, keys=keys) for entries, found in outcomes
+    ]
 
 
 def _record(
     ledger: Path,
     verdict: LedgerVerdict,
     entries: Sequence[RecordedReport],
+    *,
     found: TrackRanking | None,
     keys: Keys,
 ) -> Outcome:

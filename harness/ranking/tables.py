@@ -88,7 +88,7 @@ def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
     return Column(head, partial(_mean_and_std, metric, group), metric, group)
 
 
-def _mean_and_std(metric: RankedMetric, group: str, row: Row, style: Style) -> str:  # noqa: ARG001
+def _mean_and_std(metric: RankedMetric, group: str, row: Row, *, style: Style) -> str:  # noqa: ARG001
     return metric.mean_and_std(row.summary(metric.key, group))
 
 

@@ -18,6 +18,7 @@ def open_runner(
     name: Literal["docker", "process"],
     challenge: Challenge,
     progress: Progress,
+    *,
     gpu_device: str | None = None,
 ) -> Runner:
     """The runner of that name; raises `engine-unavailable` where Docker is asked for and absent.

@@ -79,7 +79,7 @@ class DockerRunner:
             if component == "infer-gpu":
                 self._require_gpu()
             self._ids[component] = ensure_image(
-                self.client, component, self._images, self._progress
+                self.client, component, self._images, progress=self._progress
             )
         return self._ids[component]
 
@@ -103,7 +103,7 @@ class DockerRunner:
         volume_holder = ensure_base(self.client, self._images)
         try:
             with open_output(self.client, stage, volume_holder) as output:
-                outcome = self._run(stage, image, volume_holder, output, progress)
+                outcome = self._run(stage, image, volume_holder, output=output, progress=progress)
         except ENGINE_ERRORS as error:
             raise explain_engine(stage, engine_reason(error)) from error
         if not outcome.failed:
@@ -128,7 +128,7 @@ class DockerRunner:
             )
             try:
                 with open_output(self.client, reads, image) as output:
-                    outcome = self._run(reads, image, image, output, quiet)
+                    outcome = self._run(reads, image, image, output=output, progress=quiet)
             except ENGINE_ERRORS as failed:
                 raise explain_engine(reads, engine_reason(failed)) from blame
         if outcome.exit_code == 1:
@@ -137,7 +137,7 @@ class DockerRunner:
             raise explain(reads, outcome) from blame
 
     def _run(
-        self, stage: Stage, image: str, volume_holder: str, output: Output, progress: Progress
+        self, stage: Stage, image: str, volume_holder: str, *, output: Output, progress: Progress
     ) -> Outcome:
         began = int(time.time())
         with ExitStack() as stack:
@@ -148,12 +148,12 @@ class DockerRunner:
                 if lost or not self._starts(stage, volume_holder, output):
                     raise
                 raise explain_engine(stage, engine_reason(error), image_alone=True) from error
-            return self._watch(container, stage, output, progress, began)
+            return self._watch(container, stage, output, progress=progress, began=began)
 
     @contextmanager
     def _started(self, stage: Stage, image: str, output: Output) -> Iterator[Container]:
         """The stage's container, once it has started; it is removed at the end."""
-        settings = container_settings(stage, image, output.volume, self._gpu_device)
+        settings = container_settings(stage, image, output.volume, gpu_device=self._gpu_device)
         container = self.client.containers.create(**settings)
         try:
             output.fill()
@@ -171,7 +171,7 @@ class DockerRunner:
             return False
 
     def _watch(
-        self, container: Container, stage: Stage, output: Output, progress: Progress, began: int
+        self, container: Container, stage: Stage, output: Output, *, progress: Progress, began: int
     ) -> Outcome:
         log = _Follower(container, progress)
         timed_out = _wait(container, stage, output)

@@ -117,7 +117,9 @@ def explain(stage: Stage, outcome: Outcome) -> BusbenchError:
     """The error that a stage's bad end amounts to."""
     for rule in RULES:
         if rule.when(outcome):
-            return _error(stage, outcome, rule.code, _fill(rule.says, stage, outcome), rule.remedy)
+            return _error(
+                stage, outcome, rule.code, says=_fill(rule.says, stage, outcome), remedy=rule.remedy
+            )
     said = outcome.error or {}
     code = said.get("code", "")
     if code in CODES and CODES[Code(code)][0] in CREDIBLE[stage.name]:
@@ -133,13 +135,13 @@ def _by_patterns(stage: Stage, outcome: Outcome) -> BusbenchError:
     end = _ending(outcome)
     if stage.image is not None and outcome.exit_code in CANNOT_START_EXITS:
         says = f"A program of the image is missing or cannot be started ({end})."
-        return _error(stage, outcome, Code.IMAGE_REFUSED, says, remedy)
+        return _error(stage, outcome, Code.IMAGE_REFUSED, says=says, remedy=remedy)
     for known in LOG_PATTERNS:
         if known.pattern.search(outcome.tail):
             says = f"{_fill(known.says, stage, outcome)} ({end})."
-            return _error(stage, outcome, known.code or unexplained, says, known.remedy)
+            return _error(stage, outcome, known.code or unexplained, says=says, remedy=known.remedy)
     says = f"{_named(stage)} ended with {end}."
-    return _error(stage, outcome, unexplained, says, remedy)
+    return _error(stage, outcome, unexplained, says=says, remedy=remedy)
 
 
 def explain_engine(stage: Stage, reason: str, *, image_alone: bool = False) -> BusbenchError:
@@ -170,7 +172,7 @@ def unreadable(stage: Stage, said: str) -> BusbenchError:
     return BusbenchError(Code.PERMISSION_DENIED, says, remedy, stage=stage.name)
 
 
-def _error(stage: Stage, outcome: Outcome, code: Code, says: str, remedy: str) -> BusbenchError:
+def _error(stage: Stage, outcome: Outcome, code: Code, *, says: str, remedy: str) -> BusbenchError:
     if stage.name in OURS and code in _LIMITS:
         code = Code.LIMITS_TOO_LOW
         remedy = f"Raise limits.{stage.name} in challenge.yaml and run the same command again."

@@ -89,7 +89,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def ensure_image(
-    client: docker.DockerClient, component: Component, images: Images, progress: Progress
+    client: docker.DockerClient, component: Component, images: Images, *, progress: Progress
 ) -> str:
     """The id of a component's image; built where no image of these very sources is there.
 
@@ -107,7 +107,9 @@ def ensure_image(
     try:
         image = client.images.get(name)
     except ImageNotFound:
-        image = client.images.get(_build(client, component, images, context, name, progress))
+        image = client.images.get(
+            _build(client, component, images, context=context, name=name, progress=progress)
+        )
     image.tag(f"busbench/{component}", "latest")  # the name that compose.yaml uses
     return str(image.id)
 
@@ -145,6 +147,7 @@ def _build(
     client: docker.DockerClient,
     component: Component,
     images: Images,
+    *,
     context: bytes,
     name: str,
     progress: Progress,

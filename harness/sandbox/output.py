@@ -50,7 +50,7 @@ class Output:
     """The output volume of one running stage, through its output volume holder."""
 
     def __init__(
-        self, stage: Stage, volume: str, volume_holder: Container, beside: ThreadPoolExecutor
+        self, stage: Stage, volume: str, volume_holder: Container, *, beside: ThreadPoolExecutor
     ) -> None:
         self.volume = volume
         self._stage = stage
@@ -85,7 +85,9 @@ class Output:
             fresh.mkdir(parents=True)
             try:
                 chunks, _ = self._volume_holder.get_archive(OUTPUT)
-                found = unpack(chunks, fresh, limits.output_mb * MEBIBYTE, limits.output_files)
+                found = unpack(
+                    chunks, fresh, limits.output_mb * MEBIBYTE, max_files=limits.output_files
+                )
             except tarfile.TarError as error:
                 raise BusbenchError(
                     Code.ENGINE_UNAVAILABLE,
@@ -122,7 +124,7 @@ def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterat
     try:
         with ThreadPoolExecutor(1, "busbench-volume_holder") as beside:
             volume_holder = client.containers.create(**volume_holder_settings(image, name))
-            output = Output(stage, name, volume_holder, beside)
+            output = Output(stage, name, volume_holder, beside=beside)
             try:
                 yield output
             finally:

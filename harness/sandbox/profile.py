@@ -65,7 +65,7 @@ def _confinement(pids: int, memory: int, cpus: float) -> dict[str, Any]:
 
 
 def container_settings(
-    stage: Stage, image: str, volume: str, gpu_device: str | None = None
+    stage: Stage, image: str, volume: str, *, gpu_device: str | None = None
 ) -> dict[str, Any]:
     """The keyword arguments of `docker.containers.create` for a stage.
 

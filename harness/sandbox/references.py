@@ -99,12 +99,14 @@ def fetch(client: docker.DockerClient, request: ImageRequest, progress: Progress
         )
     try:
         steps = client.api.pull(name, stream=True, decode=True)
-        follow(name, steps, request.max_mb, progress)
+        follow(name, steps, request.max_mb, progress=progress)
     except (APIError, requests.RequestException) as error:
         raise _refused(name, str(getattr(error, "explanation", None) or error)) from error
 
 
-def follow(name: str, steps: Iterable[Mapping[str, Any]], max_mb: int, progress: Progress) -> None:
+def follow(
+    name: str, steps: Iterable[Mapping[str, Any]], max_mb: int, *, progress: Progress
+) -> None:
     """Read a pull's messages; leaving it early has the engine stop."""
     sizes: dict[str, tuple[int, int]] = {}  # layer -> bytes that are here, bytes in all
     for step in steps:

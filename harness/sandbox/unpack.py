@@ -35,7 +35,7 @@ class Unpacked:
     too_much: bool = False  # more than was granted
 
 
-def unpack(chunks: Iterable[bytes], folder: Path, max_bytes: int, max_files: int) -> Unpacked:
+def unpack(chunks: Iterable[bytes], folder: Path, max_bytes: int, *, max_files: int) -> Unpacked:
     """Write the files of a tar stream below `folder`, which exists, without its topmost folder.
 
     Raises:

@@ -43,9 +43,11 @@ class Bundles:
             BusbenchError: `bundle-invalid` where something is missing or was changed.
         """
         training = read(
-            TrainingBundle, path / "training" / "bundle.json", Code.BUNDLE_INVALID, REMEDY
+            TrainingBundle, path / "training" / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY
         )
-        sealed = read(SealedBundle, path / "sealed" / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
+        sealed = read(
+            SealedBundle, path / "sealed" / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY
+        )
         bundles = cls(path, training, sealed)
         for file, digest in (
             (bundles.images, sealed.images_sha256),
@@ -80,8 +82,8 @@ def seal(
     store: CaseStore,
     split: FrozenSplit,
     recipients: Recipients,
-    out: Path,
     *,
+    out: Path,
     track: Name | None = None,
     labels: LabelAccess = "public",
     consistency: bool = True,
@@ -111,13 +113,13 @@ def seal(
     training, sealed = out / "training", out / "sealed"
     made = [folder for folder in (training, sealed) if (folder / "bundle.json").exists()]
     if training in made:
-        first = read(TrainingBundle, training / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
+        first = read(TrainingBundle, training / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
         require_same(
             training,
             {"--split": first.split_digest != split.lock.digest, "--track": first.track != track},
         )
     if sealed in made:
-        other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
+        other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
         require_same(
             sealed,
             _differing(
@@ -131,11 +133,19 @@ def seal(
         )
     if training not in made:
         with whole_folder(training, last="bundle.json") as folder:
-            _write_training(folder, store, split, track, progress)
+            _write_training(folder, store, split, track=track, progress=progress)
             let_all_read(folder)
     if sealed not in made:
         with whole_folder(sealed, last="bundle.json") as folder:
-            _write_sealed(folder, store, split, recipients, track, labels, consistency)
+            _write_sealed(
+                folder,
+                store,
+                split,
+                recipients=recipients,
+                track=track,
+                labels=labels,
+                consistency=consistency,
+            )
             let_all_read(folder)
     return Bundles.open(out)
 
@@ -164,6 +174,7 @@ def _write_training(
     folder: Path,
     store: CaseStore,
     split: FrozenSplit,
+    *,
     track: Name,
     progress: Progress,
 ) -> None:
@@ -213,6 +224,7 @@ def _write_sealed(
     folder: Path,
     store: CaseStore,
     split: FrozenSplit,
+    *,
     recipients: Recipients,
     track: Name,
     labels: LabelAccess,

@@ -78,7 +78,9 @@ class Keys:
 
         def write(folder: Path) -> None:
             for key in (self.images, self.labels):
-                _write_pair(folder, key.secret.stem, key.identity() + "\n", key.recipient + "\n")
+                _write_pair(
+                    folder, key.secret.stem, key.identity() + "\n", public=key.recipient + "\n"
+                )
             _write_report_key(folder)
 
         return self._made(path, write)
@@ -203,16 +205,18 @@ def _write_all(folder: Path) -> None:
     """Write the six files; the folder itself comes from mkdtemp, so with mode 0700."""
     for name in ("images", "labels"):
         identity = pyrage.x25519.Identity.generate()
-        _write_pair(folder, name, f"{identity}\n", f"{identity.to_public()}\n")
+        _write_pair(folder, name, f"{identity}\n", public=f"{identity.to_public()}\n")
     _write_report_key(folder)
 
 
 def _write_report_key(folder: Path) -> None:
     signer = CryptoSigner.generate_ed25519()
-    _write_pair(folder, "report", signer.private_bytes.decode(), public_pem(signer.public_key))
+    _write_pair(
+        folder, "report", signer.private_bytes.decode(), public=public_pem(signer.public_key)
+    )
 
 
-def _write_pair(folder: Path, name: str, secret: str, public: str) -> None:
+def _write_pair(folder: Path, name: str, secret: str, *, public: str) -> None:
     write_atomically(folder / f"{name}.key", secret.encode(), mode=0o600)
     write_atomically(folder / f"{name}.pub", public.encode())
 

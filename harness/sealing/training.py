@@ -41,7 +41,7 @@ class TrainingSet:
         """
         if (path / "training").is_dir():
             path = path / "training"
-        bundle = read(TrainingBundle, path / "bundle.json", Code.BUNDLE_INVALID, REMEDY)
+        bundle = read(TrainingBundle, path / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
         table = read_bytes(path / "cases.csv", Code.BUNDLE_INVALID, REMEDY)
         if sha256_bytes(table) != bundle.cases_sha256:
             raise BusbenchError(Code.BUNDLE_INVALID, f"{path / 'cases.csv'} was changed.", REMEDY)

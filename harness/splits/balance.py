@@ -79,7 +79,7 @@ def _improve(table: _Table, parts: Integers) -> Integers:
         giver, taker, given, returned = exchange
         moves = ((given, giver, taker), (returned, taker, giver))
         # Both are looked up before either moves, or one could come straight back.
-        rows = [_first(table, parts, kind, part) for kind, part, _ in moves]
+        rows = [_first(table, parts, kind, part=part) for kind, part, _ in moves]
         for row, (_, _, part) in zip(rows, moves, strict=True):
             if row is not None:
                 parts[row] = part
@@ -132,7 +132,7 @@ def _cost(table: _Table, parts: Integers) -> int:
     return int((_distance(table, _present(table, parts)) ** 2).sum())
 
 
-def _first(table: _Table, parts: Integers, kind: int, part: int) -> int | None:
+def _first(table: _Table, parts: Integers, kind: int, *, part: int) -> int | None:
     """The first group of a kind that is in a part; None for the kind that is nothing."""
     rows = np.flatnonzero((table.kind_of == kind) & (parts == part))
     return int(rows[0]) if len(rows) else None

@@ -18,7 +18,7 @@ Integers = NDArray[np.int64]
 
 
 def stratified(
-    labels: Sequence[str], test_fraction: float, folds: int, seed: int
+    labels: Sequence[str], test_fraction: float, folds: int, *, seed: int
 ) -> list[int | None]:
     """The fold of every image, None where it is held out.
 

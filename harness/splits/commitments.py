@@ -52,7 +52,7 @@ def salt_of(secret: bytes, case_id: str) -> str:
     return hmac.digest(secret, case_id.encode(), "sha256").hex()
 
 
-def commitment(salt: str, case_id: str, label: str, mask_sha256: str) -> str:
+def commitment(salt: str, case_id: str, label: str, *, mask_sha256: str) -> str:
     """SHA-256 of the JSON list [kind, salt, case id, class, mask digest], written without spaces.
 
     A list of quoted strings can be read in one way only, so no two cases share a text.
@@ -64,7 +64,9 @@ def commitment(salt: str, case_id: str, label: str, mask_sha256: str) -> str:
 
 def commit(secret: bytes, case: Case) -> str:
     """The commitment to a case's class and mask."""
-    return commitment(salt_of(secret, case.case_id), case.case_id, case.label, case.mask_sha256)
+    return commitment(
+        salt_of(secret, case.case_id), case.case_id, case.label, mask_sha256=case.mask_sha256
+    )
 
 
 def reveal(split: FrozenSplit, store: CaseStore, secret: bytes) -> Reveal:
@@ -109,7 +111,7 @@ def unopened(lock: SplitLock, document: Reveal) -> Iterator[str]:
         elif case_id not in lock.commitments:
             yield f"the reveal document names {case_id}, which is no test case"
         elif (
-            commitment(case.salt, case_id, case.label, case.mask_sha256)
+            commitment(case.salt, case_id, case.label, mask_sha256=case.mask_sha256)
             != (lock.commitments[case_id])
         ):
             yield f"the class or mask of {case_id} is not the one that was committed to"

@@ -117,9 +117,9 @@ def _by_patient(task: _Task) -> dict[str, Assignment]:
         raise _impossible(f"{task.test_fraction} of the cases is nothing, or all")
     traits = _traits(task.subjects)
     shares = (share.numerator, share.denominator - share.numerator)
-    test, train = _split(task.groups, traits, shares, task.seed)
+    test, train = _split(task.groups, traits, shares, seed=task.seed)
     places = {case_id: Assignment("test", None) for group in test for case_id in group}
-    for fold, members in enumerate(_split(train, traits, (1,) * task.folds, task.seed)):
+    for fold, members in enumerate(_split(train, traits, (1,) * task.folds, seed=task.seed)):
         places |= {case_id: Assignment("train", fold) for group in members for case_id in group}
     return places
 
@@ -137,7 +137,11 @@ def _traits(subjects: Sequence[Subject]) -> dict[str, tuple[str, ...]]:
 
 
 def _split(
-    groups: Sequence[Group], traits: Mapping[str, Sequence[str]], shares: Sequence[int], seed: int
+    groups: Sequence[Group],
+    traits: Mapping[str, Sequence[str]],
+    shares: Sequence[int],
+    *,
+    seed: int,
 ) -> list[list[Group]]:
     """Share the groups out; a group counts once as a group, then with the traits of its cases."""
     if not groups:
@@ -167,7 +171,7 @@ def _by_image(task: _Task) -> dict[str, Assignment]:
     listed = sorted(task.subjects, key=lambda subject: (subject.source, subject.case_id))
     labels = [subject.label for subject in listed]
     try:
-        drawn = stratified(labels, task.test_fraction, task.folds, task.seed)
+        drawn = stratified(labels, task.test_fraction, task.folds, seed=task.seed)
     except ValueError as error:
         raise _impossible(str(error)) from error
     return {

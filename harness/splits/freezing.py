@@ -47,7 +47,7 @@ def freeze(
             asked, `store-invalid` where masks or audit are not those of the store, `usage` where
             a setting is out of its range.
     """
-    rule = _rule(store, version, policy, test_fraction, folds, seed)
+    rule = _rule(store, version, policy, test_fraction=test_fraction, folds=folds, seed=seed)
     if report.store_digest != store.info.digest:
         raise BusbenchError(
             Code.STORE_INVALID, f"The audit is not one of {store.path}.", "Audit this store again."
@@ -114,7 +114,7 @@ def published(report: AuditReport, rows: tuple[SplitRow, ...]) -> AuditReport:
 
 
 def _rule(
-    store: CaseStore, version: str, policy: Policy, test_fraction: float, folds: int, seed: int
+    store: CaseStore, version: str, policy: Policy, *, test_fraction: float, folds: int, seed: int
 ) -> SplitRule:
     try:
         return SplitRule(

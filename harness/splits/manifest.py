@@ -145,7 +145,7 @@ def inspect(path: Path) -> tuple[FrozenSplit, list[str]]:
     Raises:
         BusbenchError: `split-invalid` where it is missing or cannot be read at all.
     """
-    lock = read(SplitLock, path / "lock.json", Code.SPLIT_INVALID, REMEDY)
+    lock = read(SplitLock, path / "lock.json", Code.SPLIT_INVALID, remedy=REMEDY)
     data = read_bytes(path / "split.csv", Code.SPLIT_INVALID, REMEDY)
     split = FrozenSplit(path, lock, parse_table(data, str(path / "split.csv")))
     checks = (_lock_differs(lock), _rows_differ(split, data), _does_not_add_up(split))

@@ -49,7 +49,7 @@ def verify(
     if store is not None:
         by_id = {case.case_id: case for case in store.cases}
         differences += _cases_differ(split, by_id)
-        differences += _withheld_differ(split, by_id, reveal, secret)
+        differences += _withheld_differ(split, by_id, reveal, secret=secret)
         subjects, changed = _read_pixels(store, progress)
         differences += changed
         if store.info.digest != split.lock.store_digest:
@@ -64,7 +64,7 @@ def _audit_differs(split: FrozenSplit) -> Iterator[str]:
     file = split.path / "audit.json"
     if not file.exists():
         return
-    report = read(AuditReport, file, Code.SPLIT_INVALID, REMEDY)
+    report = read(AuditReport, file, Code.SPLIT_INVALID, remedy=REMEDY)
     if report.store_digest != split.lock.store_digest:
         yield "audit.json: it is the audit of another store"
     groups: dict[str, list[str]] = {}
@@ -96,7 +96,7 @@ def _cases_differ(split: FrozenSplit, by_id: Mapping[str, Case]) -> Iterator[str
 
 
 def _withheld_differ(
-    split: FrozenSplit, by_id: Mapping[str, Case], reveal: Reveal | None, secret: bytes | None
+    split: FrozenSplit, by_id: Mapping[str, Case], reveal: Reveal | None, *, secret: bytes | None
 ) -> Iterator[str]:
     """Classes and masks of test cases, as far as a reveal document or the secret opens them."""
     for case_id, committed in split.lock.commitments.items():

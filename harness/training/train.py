@@ -106,7 +106,7 @@ class TrainImage:
             with self.environment.open(progress, gpu=self.gpu) as context:
                 image = image_id(context.runner, self.image, progress)
                 settings = TrainSettings(image, self.command, self.gpu)
-                train(bundle, self.out, settings, context)
+                train(bundle, self.out, settings, context=context)
         submission = read_submission(self.out)
         self._require_whole(submission)
         write_result(self, submission_files(self.out, submission))
@@ -161,14 +161,14 @@ def read_facts(bundle: Path, track: str | None = None) -> TrainingBundle:
         BusbenchError: `bundle-invalid`.
     """
     remedy = "Name the `training` folder that `busbench seal` made."
-    facts = read(TrainingBundle, bundle / "bundle.json", Code.BUNDLE_INVALID, remedy)
+    facts = read(TrainingBundle, bundle / "bundle.json", Code.BUNDLE_INVALID, remedy=remedy)
     if track not in (None, facts.track):
         message = f"{bundle} is of track {facts.track}, not {track}."
         raise BusbenchError(Code.BUNDLE_INVALID, message, remedy)
     return facts
 
 
-def train(bundle: Path, out: Path, settings: TrainSettings, context: Context) -> Submission:
+def train(bundle: Path, out: Path, settings: TrainSettings, *, context: Context) -> Submission:
     """Train and take exactly the declared files as the submission `out`, which is not there yet.
 
     What the container writes is saved in `out` with the suffix `.work` while it trains, and is in

@@ -73,7 +73,7 @@ def rank_map(shown: Shown, look: Look) -> Chart | None:
         .title("Rank")
         .axis(orient="top", labelAngle=0, labelOverlap=True)
     )
-    return _cells(records, shown, look, x, "share", len(bins))
+    return _cells(records, shown, look, x=x, field="share", columns=len(bins))
 
 
 def distributions(shown: Shown, look: Look) -> Chart | None:
@@ -111,7 +111,7 @@ def by_part(shown: Shown, look: Look) -> Chart | None:
     if not records:
         return None
     x = alt.X("part:N").sort(list(parts)).title(None).axis(orient="top", labelAngle=-40)
-    return _cells(records, shown, look, x, "dice", len(parts))
+    return _cells(records, shown, look, x=x, field="dice", columns=len(parts))
 
 
 def cost(shown: Shown, look: Look) -> Chart | None:
@@ -190,7 +190,7 @@ def join(panels: Sequence[Any], stacked: bool) -> Chart:
 
 
 def _cells(
-    records: list[Record], shown: Shown, look: Look, x: alt.X, field: str, columns: int
+    records: list[Record], shown: Shown, look: Look, *, x: alt.X, field: str, columns: int
 ) -> Chart:
     """A heat map; the cells' numbers are written where they fit."""
     width = min(look.data_width, columns * 72)

@@ -37,12 +37,16 @@ def significance(shown: Shown, look: Look) -> Chart | None:
             for column, number in columns
             if row != column
         ]
-        panels.append(_square(records, metric.label, tested.labels, [n for _, n in columns], look))
+        panels.append(
+            _square(
+                records, metric.label, tested.labels, columns=[n for _, n in columns], look=look
+            )
+        )
     return join(panels, _stacked(len(chosen), look))
 
 
 def _square(
-    records: list[dict[str, Any]], title: str, names: list[str], columns: list[str], look: Look
+    records: list[dict[str, Any]], title: str, names: list[str], *, columns: list[str], look: Look
 ) -> Any:
     stacked = _stacked(len(names), look)
     width = look.data_width if stacked else look.data_width // len(METRICS) - 20

@@ -79,7 +79,7 @@ def find_locks(folders: Sequence[Path], wanted: set[Digest]) -> dict[Digest, Spl
         if not paths:
             raise BusbenchError(Code.SPLIT_INVALID, f"{folder} contains no frozen split.", remedy)
         for path in paths:
-            lock = read(SplitLock, path, Code.SPLIT_INVALID, remedy)
+            lock = read(SplitLock, path, Code.SPLIT_INVALID, remedy=remedy)
             if lock.digest in wanted:
                 found[lock.digest] = FrozenSplit.open(path.parent).lock
     return found

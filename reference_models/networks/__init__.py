@@ -106,7 +106,9 @@ def build(name: str, in_channels: int = 1, image_size: int | tuple[int, int] = 2
     return made
 
 
-def _check_image(row: Network, size: tuple[int, int], _: nn.Module, inputs: tuple[Tensor]) -> None:
+def _check_image(
+    row: Network, size: tuple[int, int], _: nn.Module, *, inputs: tuple[Tensor]
+) -> None:
     """Refuse images (N, C, H, W) of a size that the network cannot take, before it fails inside."""
     if torch.onnx.is_in_onnx_export():  # sizes are traced values there, and checked before
         return

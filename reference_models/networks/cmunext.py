@@ -72,6 +72,7 @@ class CMUNeXt(nn.Module):
         in_channels: int,
         widths: Sequence[int] = (16, 32, 128, 160, 256),
         depths: Sequence[int] = (1, 1, 1, 3, 1),
+        *,
         kernels: Sequence[int] = (3, 3, 7, 7, 7),
     ) -> None:
         super().__init__()
@@ -103,12 +104,12 @@ class CMUNeXt(nn.Module):
 
 def cmunext_s(in_channels: int) -> CMUNeXt:
     """The paper's small variant, 0.418 M parameters."""
-    return CMUNeXt(in_channels, (8, 16, 32, 64, 128), (1, 1, 1, 1, 1), (3, 3, 7, 7, 9))
+    return CMUNeXt(in_channels, (8, 16, 32, 64, 128), (1, 1, 1, 1, 1), kernels=(3, 3, 7, 7, 9))
 
 
 def cmunext_l(in_channels: int) -> CMUNeXt:
     """The paper's large variant, 8.287 M parameters."""
-    return CMUNeXt(in_channels, (32, 64, 128, 256, 512), (1, 1, 1, 6, 3), (3, 3, 7, 7, 7))
+    return CMUNeXt(in_channels, (32, 64, 128, 256, 512), (1, 1, 1, 6, 3), kernels=(3, 3, 7, 7, 7))
 
 
 class MultiScaleAttention(nn.Module):

@@ -43,7 +43,7 @@ class AxialAttention(nn.Module):
     """
 
     def __init__(
-        self, channels: int, size: Size, axis: int, terms: tuple[int, int] = (1, 1)
+        self, channels: int, size: Size, axis: int, *, terms: tuple[int, int] = (1, 1)
     ) -> None:
         super().__init__()
         self.channels, self.size, self.axis, self.terms = channels, size, axis, terms

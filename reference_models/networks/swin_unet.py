@@ -68,7 +68,7 @@ def strangers(grid: Grid, window: int, offset: int) -> Tensor:
 class WindowAttention(SelfAttention):
     """Attention in windows, with a learned bias for each offset between two tokens."""
 
-    def __init__(self, width: int, heads: int, grid: Grid, window: int, offset: int) -> None:
+    def __init__(self, width: int, heads: int, grid: Grid, *, window: int, offset: int) -> None:
         super().__init__(width, heads, (grid[0] * grid[1] // window**2, window**2))
         span = 2 * window - 1
         self.bias = nn.Parameter(nn.init.trunc_normal_(torch.empty(span**2, heads), std=0.02))
@@ -123,7 +123,7 @@ class SwinBlock(nn.Module):
         self.tokens = (order.numel(), width)
         self.windows = (*order.shape, width)
         self.norm_attention = nn.LayerNorm(width)
-        self.attention = WindowAttention(width, HEADS[level], grid, window, offset)
+        self.attention = WindowAttention(width, HEADS[level], grid, window=window, offset=offset)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = mlp(width, 4 * width)
         self.drop_path = DropPath(drop_path)
@@ -176,7 +176,7 @@ class PatchMerging(nn.Module):
 class PatchExpanding(nn.Module):
     """One token becomes factor by factor tokens of width `outputs`."""
 
-    def __init__(self, width: int, outputs: int, grid: Grid, factor: int) -> None:
+    def __init__(self, width: int, outputs: int, grid: Grid, *, factor: int) -> None:
         super().__init__()
         self.grid, self.outputs, self.factor = grid, outputs, factor
         self.expand = nn.Linear(width, factor**2 * outputs, bias=False)
@@ -216,13 +216,13 @@ class SwinUnet(nn.Module):
         self.norm_deepest = nn.LayerNorm(widths[-1])
         upward = levels[-2::-1]
         self.expand = nn.ModuleList(
-            PatchExpanding(widths[level + 1], widths[level], grids[level + 1], 2)
+            PatchExpanding(widths[level + 1], widths[level], grids[level + 1], factor=2)
             for level in upward
         )
         self.fuse = nn.ModuleList(nn.Linear(2 * widths[level], widths[level]) for level in upward)
         self.decoder = nn.ModuleList(swin_blocks(level, grid, window) for level in upward)
         self.norm_decoded = nn.LayerNorm(WIDTH)
-        self.to_pixels = PatchExpanding(WIDTH, WIDTH, grid, PATCH)
+        self.to_pixels = PatchExpanding(WIDTH, WIDTH, grid, factor=PATCH)
         self.head = nn.Conv2d(WIDTH, 1, 1, bias=False)
         self.apply(_initialise)
 

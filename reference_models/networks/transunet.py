@@ -54,14 +54,15 @@ class StandardisedConv(nn.Conv2d):
         self.folded = True
 
 
-def conv_gn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+def conv_gn(inputs: int, outputs: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
     """A weight-standardised convolution and group norm."""
     return nn.Sequential(
-        standardised_conv(inputs, outputs, kernel, stride), nn.GroupNorm(32, outputs, eps=1e-6)
+        standardised_conv(inputs, outputs, kernel, stride=stride),
+        nn.GroupNorm(32, outputs, eps=1e-6),
     )
 
 
-def standardised_conv(inputs: int, outputs: int, kernel: int, stride: int) -> StandardisedConv:
+def standardised_conv(inputs: int, outputs: int, kernel: int, *, stride: int) -> StandardisedConv:
     """Without bias, padded to keep the size but for the stride."""
     return StandardisedConv(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
@@ -72,17 +73,17 @@ def bottleneck(inputs: int, outputs: int, stride: int) -> Residual:
     convs = nn.Sequential(
         conv_gn(inputs, inner, 1),
         nn.ReLU(inplace=True),
-        conv_gn(inner, inner, 3, stride),
+        conv_gn(inner, inner, 3, stride=stride),
         nn.ReLU(inplace=True),
         conv_gn(inner, outputs, 1),
     )
     if stride == 1 and inputs == outputs:
         return Residual(convs)
-    projection = standardised_conv(inputs, outputs, 1, stride)
+    projection = standardised_conv(inputs, outputs, 1, stride=stride)
     return Residual(convs, nn.Sequential(projection, nn.GroupNorm(outputs, outputs)))
 
 
-def stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+def stage(inputs: int, outputs: int, blocks: int, *, stride: int) -> nn.Sequential:
     """Bottlenecks of one resolution, the first of which comes down to it."""
     first = bottleneck(inputs, outputs, stride)
     return nn.Sequential(first, *(bottleneck(outputs, outputs, 1) for _ in range(blocks - 1)))
@@ -151,7 +152,7 @@ class TransUNet(nn.Module):
             conv_gn(self.repeats * in_channels, STEM, 7, stride=2), nn.ReLU(inplace=True)
         )
         self.stages = nn.ModuleList(
-            stage(inputs, outputs, blocks, stride)
+            stage(inputs, outputs, blocks, stride=stride)
             for (inputs, outputs), blocks, stride in zip(
                 pairwise((STEM, *STAGES)), BLOCKS, (1, 2, 2), strict=True
             )

@@ -23,7 +23,9 @@ from tests.support.small_challenge import model_bytes
 
 def checked(forge: Forge, head: str, author: str = "alice") -> None:
     git(forge.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")
-    check(forge.machine.repository, forge.base, head, author, forge.machine.challenge)
+    check(
+        forge.machine.repository, forge.base, head, author=author, challenge=forge.machine.challenge
+    )
 
 
 def refused(
@@ -272,7 +274,13 @@ def test_a_tree_with_a_path_that_climbs_out_is_refused(forge: Forge) -> None:
     ).stdout
     git(forge.clone, "unpack-objects", "-q", stdin=pack)
     with pytest.raises(BusbenchError) as caught:
-        check(forge.machine.repository, forge.base, commit, "alice", forge.machine.challenge)
+        check(
+            forge.machine.repository,
+            forge.base,
+            commit,
+            author="alice",
+            challenge=forge.machine.challenge,
+        )
     assert caught.value.code == "pull-request-refused"
 
 

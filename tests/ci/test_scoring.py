@@ -44,7 +44,9 @@ def score(forge: Forge, head: str, reference: str, author: str = "alice") -> Pat
     """Score as the workflow does; the folder of the comment."""
     out = forge.root / f"out-{head}"
     base = git(forge.clone, "rev-parse", "HEAD")
-    score_approved(forge.machine, base, head, reference, "origin", author, out)
+    score_approved(
+        forge.machine, base, head, reference=reference, remote="origin", author=author, out=out
+    )
     return out
 
 
@@ -168,7 +170,13 @@ def test_only_the_base_branchs_code_scores(journey: Journey) -> None:
     try:
         with pytest.raises(BusbenchError, match="newest commit"):
             score_approved(
-                forge.machine, forge.base, *pull, "origin", "alice", forge.root / "out-old"
+                forge.machine,
+                forge.base,
+                pull[0],
+                reference=pull[1],
+                remote="origin",
+                author="alice",
+                out=forge.root / "out-old",
             )
     finally:
         git(forge.clone, "checkout", "-q", "main")
@@ -257,7 +265,7 @@ def test_a_machine_without_git_lfs_is_not_the_participants_fault(
 def test_a_failure_shows_no_word_of_the_stage(journey: Journey) -> None:
     own = submissions(journey.forge)[0]
     error = BusbenchError(Code.MODEL_FAILED, "case_017 made it fail at /srv/secret.", "Look there.")
-    texts = refusal(error, failure([own], own, PHASE, date(2026, 3, 1), error), "f" * 40)
+    texts = refusal(error, failure([own], own, PHASE, day=date(2026, 3, 1), error=error), "f" * 40)
     assert "model-failed" in texts and "case_017" not in texts and "/srv" not in texts
 
 

@@ -103,7 +103,7 @@ def attempt(image: str, name: str, bundle: Path, out: Path, keys: Keys | None = 
     settings = TrainSettings(image=image, command=(name,))
     try:
         path = None if keys is None else keys.path
-        train(bundle, out, settings, Context(DockerRunner(CHALLENGE), CHALLENGE, keys=path))
+        train(bundle, out, settings, context=Context(DockerRunner(CHALLENGE), CHALLENGE, keys=path))
     except BusbenchError as error:
         return Trained(out, error)
     return Trained(out, None)
@@ -169,8 +169,8 @@ def test_only_what_was_trained_here_counts_as_trained_here(
     trained: dict[str, Trained], image: str, organiser: Keys
 ) -> None:
     out = trained["honest"].out
-    assert trained_here(out, read_submission(out), SPLIT, organiser) == image
-    assert trained_here(out, read_submission(out), "3" * 64, organiser) is None
+    assert trained_here(out, read_submission(out), SPLIT, keys=organiser) == image
+    assert trained_here(out, read_submission(out), "3" * 64, keys=organiser) is None
 
 
 def test_a_truncated_network_gets_no_further_than_the_gate(trained: dict[str, Trained]) -> None:
@@ -333,7 +333,7 @@ def test_the_command_line_trains_an_image_of_a_registry(
     )
     assert done.returncode == 0, done.stderr
     out = tmp_path / "submission"
-    found = trained_here(out, read_submission(out), SPLIT, organiser)
+    found = trained_here(out, read_submission(out), SPLIT, keys=organiser)
     assert found is not None and found.startswith("sha256:")
 
 

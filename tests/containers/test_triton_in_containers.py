@@ -47,7 +47,7 @@ def test_the_harness_gets_the_same_masks_without_a_network(
             journey.out / "submission",
             Bundles.open(journey.out / "bundles"),
             tmp_path / "runs",
-            ExecutionEnvironment("docker", Challenge(), journey.out / "keys"),
+            environment=ExecutionEnvironment("docker", Challenge(), journey.out / "keys"),
             settings=EvaluateSettings(backend="triton"),
         )
         run_job(job)

@@ -35,7 +35,7 @@ def missing_fields(model: type[BaseModel], written: dict[str, Any]) -> Iterator[
 
 def test_no_field_is_left_out_of_the_annotated_submission() -> None:
     written = yaml.safe_load(ANNOTATED.read_text())
-    submission = read(Submission, ANNOTATED, Code.SUBMISSION_INVALID, "")
+    submission = read(Submission, ANNOTATED, Code.SUBMISSION_INVALID, remedy="")
     assert [*missing_fields(Submission, written)] == []
     assert fields_of(ModelFile) == written["models"][0].keys()
     assert [model.fold for model in submission.models] == [0, 1]
@@ -43,7 +43,7 @@ def test_no_field_is_left_out_of_the_annotated_submission() -> None:
 
 def test_no_default_is_written_otherwise_than_it_is() -> None:
     """Every field that has a default is written with it, below or beside the word `Default`."""
-    submission = read(Submission, ANNOTATED, Code.SUBMISSION_INVALID, "")
+    submission = read(Submission, ANNOTATED, Code.SUBMISSION_INVALID, remedy="")
     lines = ANNOTATED.read_text().splitlines()
     for document in (submission, submission.input, submission.output):
         for name, field in type(document).model_fields.items():
@@ -69,7 +69,7 @@ def test_a_field_changed_for_the_worse_is_refused(change: dict[str, Any], tmp_pa
     path = tmp_path / "submission.yaml"
     path.write_text(yaml.safe_dump(written))
     with pytest.raises(BusbenchError, match=next(iter(change))):
-        read(Submission, path, Code.SUBMISSION_INVALID, "")
+        read(Submission, path, Code.SUBMISSION_INVALID, remedy="")
 
 
 def test_no_message_points_to_a_file_of_the_template_that_does_not_exist() -> None:

@@ -37,7 +37,7 @@ ids = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,20}\Z")
 def test_a_transformed_image_contains_nothing_that_was_not_in_it(
     seed: str, case_id: str, height: int, width: int
 ) -> None:
-    transform = draw(seed, case_id, height, width)
+    transform = draw(seed, case_id, (height, width))
     place = np.arange(height * width, dtype=np.uint32).reshape(height, width)
     seen = transform_pixels(place, transform)  # type: ignore[type-var]  # where each pixel comes from
     rows, columns = np.divmod(seen.astype(np.int64), width)
@@ -52,14 +52,14 @@ def test_a_transformed_image_contains_nothing_that_was_not_in_it(
 @given(seed=seeds, other=seeds)
 def test_the_order_of_cases_changes_no_transform(seed: str, other: str) -> None:
     names = [f"case-{n}" for n in range(20)]
-    first = {name: draw(seed, name, 300, 200) for name in names}
-    draw(other, "another", 300, 200)
-    assert first == {name: draw(seed, name, 300, 200) for name in reversed(names)}
-    assert seed == other or first != {name: draw(other, name, 300, 200) for name in names}
+    first = {name: draw(seed, name, (300, 200)) for name in names}
+    draw(other, "another", (300, 200))
+    assert first == {name: draw(seed, name, (300, 200)) for name in reversed(names)}
+    assert seed == other or first != {name: draw(other, name, (300, 200)) for name in names}
 
 
 def test_every_window_and_both_sides_come_up() -> None:
-    drawn = [draw(SEED, f"case-{n}", 100, 100) for n in range(4000)]
+    drawn = [draw(SEED, f"case-{n}", (100, 100)) for n in range(4000)]
     assert 0.45 < np.mean([t.mirrored for t in drawn]) < 0.55
     assert {t.height for t in drawn} == set(range(80, 93)) == {t.width for t in drawn}
     corners = Counter((t.top == 0, t.top + t.height == 100) for t in drawn)
@@ -89,7 +89,7 @@ def phantoms(root: Path) -> CaseStore:
 def busbra(root: Path, raw: Path, cases: int = 120) -> CaseStore:
     listed = (case for case in adapter("busbra").read(raw) if isinstance(case, RawCase))
     samples = [
-        judge(case, raw, decode(case.image), tuple(decode(mask) for mask in case.masks))
+        judge(case, raw, decode(case.image), masks=tuple(decode(mask) for mask in case.masks))
         for case in islice(listed, cases)
     ]
     return write_store(root / "store", "busbra", samples)

@@ -87,13 +87,13 @@ def test_a_transformed_image_is_run_like_any_other_image(tmp_path: Path) -> None
         np.array_equal(mask, wanted[case]) for case, mask in both.infer(batch_size=4).items()
     )
     transformed = [
-        transform_pixels(image, draw(seed, case, *image.shape))
+        transform_pixels(image, draw(seed, case, image.shape))
         for case, image in zip(wanted, images, strict=True)
     ]
     alone = stage(tmp_path / "transformed", transformed, blur())
     alone.infer(batch_size=4)
     seen, single = (
-        read(Predictions, made.out / "predictions.json", Code.PREDICTIONS_INVALID, "")
+        read(Predictions, made.out / "predictions.json", Code.PREDICTIONS_INVALID, remedy="")
         for made in (both, alone)
     )
     assert seen.transformed == single.cases
@@ -106,7 +106,7 @@ def test_a_transformed_image_is_run_like_any_other_image(tmp_path: Path) -> None
 def test_what_it_ran_on_is_written_down(tmp_path: Path) -> None:
     made = stage(tmp_path, speckle(11), blur(), blur(6))
     made.infer(threads=2)
-    runtime = read(Runtime, made.out / "runtime.json", Code.PREDICTIONS_INVALID, "")
+    runtime = read(Runtime, made.out / "runtime.json", Code.PREDICTIONS_INVALID, remedy="")
     measured = runtime.measured
     assert (runtime.device, runtime.threads) == ("cpu", 2)
     assert measured.repeated_cases >= REPEATED

@@ -98,7 +98,7 @@ def test_a_mask_is_not_shifted_against_the_reference(
     inputs = spec(resize=rule, height=48, width=64)
     maps = np.random.default_rng(seed).random((1, 48, 64), np.float32)
     inner = maps[0][placed(height, width, inputs)]
-    found = to_mask(maps, (height, width), inputs, OutputSpec(kind="probabilities"))
+    found = to_mask(maps, (height, width), inputs, outputs=OutputSpec(kind="probabilities"))
     wanted = resampled(inner, height, width)
     clear = np.abs(wanted - 0.5) > 1e-5
     assert np.array_equal(found[clear], wanted[clear] > 0.5)
@@ -150,7 +150,7 @@ def test_a_perfect_network_is_not_shifted(
     inputs = spec(resize=rule)
     seen = to_input(mask.astype(np.uint8) * 255, inputs)[0]
     says, dice = PERFECT[kind]
-    back = to_mask(says(seen), mask.shape, inputs, OutputSpec(kind=kind))
+    back = to_mask(says(seen), mask.shape, inputs, outputs=OutputSpec(kind=kind))
     assert 2 * (back & mask).sum() / (back.sum() + mask.sum()) > dice
 
 
@@ -192,14 +192,14 @@ def test_a_mask_with_a_threshold_of_its_own_is_refused() -> None:
 
 def test_a_value_at_the_threshold_is_background() -> None:
     flat = np.zeros((1, 224, 224), np.float32)
-    assert not to_mask(flat, (30, 30), spec(), OutputSpec(kind="logits")).any()
-    assert to_mask(flat + 0.01, (30, 30), spec(), OutputSpec(kind="logits")).all()
+    assert not to_mask(flat, (30, 30), spec(), outputs=OutputSpec(kind="logits")).any()
+    assert to_mask(flat + 0.01, (30, 30), spec(), outputs=OutputSpec(kind="logits")).all()
 
 
 def test_the_lesion_is_not_taken_from_the_background_map() -> None:
     maps = np.zeros((2, 224, 224), np.float32)
     maps[1, :112] = 1
-    found = to_mask(maps, (224, 224), spec(), OutputSpec(kind="softmax"))
+    found = to_mask(maps, (224, 224), spec(), outputs=OutputSpec(kind="softmax"))
     assert found[:112].all() and not found[112:].any()
 
 
@@ -209,7 +209,7 @@ def test_huge_logits_do_not_overflow(kind: str) -> None:
     maps = np.full((2, 224, 224), 3e38, np.float32)
     maps[-1] = -3e38
     with np.errstate(all="raise"):
-        assert not to_mask(maps[-outputs.maps :], (30, 30), spec(), outputs).any()
+        assert not to_mask(maps[-outputs.maps :], (30, 30), spec(), outputs=outputs).any()
 
 
 FLAT = np.full((2, 1, 16, 16), 0.5, np.float32)

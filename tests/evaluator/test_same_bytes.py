@@ -70,7 +70,7 @@ def outputs(made: Stage) -> dict[str, bytes]:
 
 
 def runtime(made: Stage) -> Runtime:
-    return read(Runtime, made.out / RUNTIME, Code.PREDICTIONS_INVALID, "")
+    return read(Runtime, made.out / RUNTIME, Code.PREDICTIONS_INVALID, remedy="")
 
 
 @pytest.mark.parametrize("make", ["scaled", "quantised"])

@@ -57,7 +57,7 @@ class Bench:
             }
 
     def as_transformed(self, name: str, mask: Mask) -> Mask:
-        return transform_pixels(mask, draw(self.seed or SEED, name, *mask.shape))
+        return transform_pixels(mask, draw(self.seed or SEED, name, mask.shape))
 
     def seal(self) -> None:
         identity = pyrage.x25519.Identity.generate()
@@ -208,7 +208,7 @@ def test_means_and_deviations_are_those_that_pandas_finds(bench: Bench) -> None:
             mask ^ (rng.random(SHAPE) < 0.1 * (fold or 0) + 0.1) for mask in bench.plain.values()
         ]
         (folder / bits_file(fold)).write_bytes(b"".join(map(pack, noisy)))
-    document = read(Predictions, folder / "predictions.json", Code.PREDICTIONS_INVALID, "")
+    document = read(Predictions, folder / "predictions.json", Code.PREDICTIONS_INVALID, remedy="")
     masks = {path.name: sha256_file(path) for path in folder.glob("*.bits")}
     write(document.model_copy(update={"masks": masks}), folder / "predictions.json")
     bench.predict = lambda: folder  # type: ignore[method-assign]
@@ -257,7 +257,7 @@ def test_without_a_seed_there_is_no_gap(tmp_path: Path) -> None:
 
 def test_a_lesion_that_is_cut_away_says_nothing_of_the_network(tmp_path: Path) -> None:
     truths = mixed()
-    window = draw(SEED, "c03", *SHAPE)
+    window = draw(SEED, "c03", SHAPE)
     edge = np.zeros(SHAPE, bool)  # all that the window leaves out
     edge[:] = True
     edge[window.top : window.top + window.height, window.left : window.left + window.width] = False

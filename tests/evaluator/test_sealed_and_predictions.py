@@ -244,7 +244,7 @@ def test_any_pipe_is_an_error_and_no_wait(tmp_path: Path) -> None:
     """The harness reads other documents that containers left: gate.json, scores.json."""
     os.mkfifo(tmp_path / "scores.json")
     with pytest.raises(BusbenchError):
-        read(Scores, tmp_path / "scores.json", Code.STAGE_CRASHED, "Run it again.")
+        read(Scores, tmp_path / "scores.json", Code.STAGE_CRASHED, remedy="Run it again.")
 
 
 json_values = st.recursive(
@@ -320,5 +320,11 @@ def test_a_damaged_index_names_the_field(row: dict[str, int], field: str) -> Non
         "cases": [sound, sound | row],
     }
     with pytest.raises(BusbenchError, match=field) as refused:
-        parse(SealedIndex, json.dumps(index).encode(), "images.age", Code.BUNDLE_INVALID, "Seal.")
+        parse(
+            SealedIndex,
+            json.dumps(index).encode(),
+            "images.age",
+            code=Code.BUNDLE_INVALID,
+            remedy="Seal.",
+        )
     assert refused.value.code == "bundle-invalid"

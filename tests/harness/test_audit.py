@@ -86,7 +86,7 @@ def test_a_report_survives_the_disk_and_refuses_strangers(store: CaseStore, tmp_
     assert document["schema"] == "busbench/audit/v1"
     path = tmp_path / "audit.json"
     path.write_text(json.dumps(document))
-    assert read(AuditReport, path, Code.SPLIT_INVALID, "-") == report
+    assert read(AuditReport, path, Code.SPLIT_INVALID, remedy="-") == report
     document["pairs"][0]["surprise"] = 1
     with pytest.raises(ValidationError):
         AuditReport.model_validate(document)
@@ -102,7 +102,7 @@ def test_no_link_leaves_its_group(links: list[tuple[str, str]]) -> None:
 @given(LINKS, st.dictionaries(NAMES, st.sampled_from(["test", "train", "val"])))
 def test_no_leaking_case_is_missed(links: list[tuple[str, str]], parts: dict[str, str]) -> None:
     pairs = [Pair(*link, "near-duplicate", 0.9) for link in sorted(set(links))]
-    verdict = judge(compose("phantom", "0" * 64, 12, True, pairs), parts)
+    verdict = judge(compose("phantom", "0" * 64, 12, near=True, pairs=pairs), parts)
     graph = networkx.Graph(links)
     leaking = {
         case_id
@@ -119,7 +119,7 @@ def test_no_leaking_case_is_missed(links: list[tuple[str, str]], parts: dict[str
 
 def test_a_group_torn_through_a_third_case_is_counted() -> None:
     pairs = [Pair("a", "b", "identical", 1.0), Pair("b", "c", "same-patient", 0.0)]
-    report = compose("phantom", "0" * 64, 3, False, pairs)
+    report = compose("phantom", "0" * 64, 3, near=False, pairs=pairs)
     verdict = judge(report, {"a": "test", "b": "test", "c": "train"})
     assert (verdict.leaking, verdict.groups, verdict.by_kind["identical"]) == (1, 1, 0)
 

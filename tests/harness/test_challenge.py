@@ -326,7 +326,7 @@ def test_two_splits_of_one_dataset_are_two_tracks_from_seal_to_site(
         assert busbench(*sealed, "--track", track).status == 0
         folder = make_submission(tmp_path / f"{track}-submission")
         document = folder / "submission.yaml"
-        made = read(Submission, document, Code.SUBMISSION_INVALID, "")
+        made = read(Submission, document, Code.SUBMISSION_INVALID, remedy="")
         write(made.model_copy(update={"track": track}), document)
         words = ("--bundle", tmp_path / track, *keys, "--ledger", ledger, "--runner", "process")
         assert busbench("evaluate", folder, *words, "--out", tmp_path / "runs").status == 0

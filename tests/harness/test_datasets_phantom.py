@@ -120,7 +120,7 @@ def test_a_killed_generation_leaves_no_folder(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        phantom.generate(tmp_path / "raw", 2, 5, killed)
+        phantom.generate(tmp_path / "raw", 2, 5, progress=killed)
     assert not (tmp_path / "raw").exists()
     phantom.generate(tmp_path / "raw", 1, 5)
     assert (tmp_path / "raw" / "cases.csv").is_file()

@@ -38,7 +38,7 @@ def colour(mask: NDArray[np.uint8], rgb: tuple[int, int, int]) -> NDArray[np.uin
 def decide(
     case: RawCase = CASE, image: NDArray[np.uint8] = GREY, *masks: NDArray[np.uint8]
 ) -> Sample:
-    return judge(case, RAW, Decoded(image), tuple(map(Decoded, masks)))
+    return judge(case, RAW, Decoded(image), masks=tuple(map(Decoded, masks)))
 
 
 def test_a_clean_case_is_not_repaired() -> None:
@@ -226,9 +226,9 @@ def test_a_box_counted_from_one_agrees_and_a_wrong_one_is_repaired() -> None:
 
 def test_spacing_of_the_table_wins_and_the_files_is_on_record() -> None:
     image = Decoded(GREY, (), (0.1, 0.1))
-    sample = judge(CASE, RAW, image, (Decoded(box()),))
+    sample = judge(CASE, RAW, image, masks=(Decoded(box()),))
     assert (sample.spacing, sample.repairs) == ((0.1, 0.1), ())
-    sample = judge(replace(CASE, spacing=(0.2, 0.2)), RAW, image, (Decoded(box()),))
+    sample = judge(replace(CASE, spacing=(0.2, 0.2)), RAW, image, masks=(Decoded(box()),))
     assert sample.spacing == (0.2, 0.2)
     assert "spacing [0.1, 0.1]" in sample.repairs[0]
 

@@ -99,7 +99,7 @@ def refused(submission: Path, bundles: Bundles, keys: Keys) -> BusbenchError:
     runs = submission.parent / "runs"
     with pytest.raises(BusbenchError) as error:
         environment = ExecutionEnvironment("process", Challenge(), keys.path)
-        run_job(EvaluateSubmission.of(submission, bundles, runs, environment))
+        run_job(EvaluateSubmission.of(submission, bundles, runs, environment=environment))
     assert not list(runs.rglob(REPORT)) and not list(runs.rglob("*.key"))
     return error.value
 

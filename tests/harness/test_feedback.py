@@ -49,7 +49,7 @@ def hand_in(
     log: SubmissionLog, number: int, day: date = DAY, report: Report | None = None, **how: str
 ) -> Any:
     own = log.open(make(number, **how), STRICT, day)
-    return log.close(own, STRICT, day, report or make_report())
+    return log.close(own, STRICT, day, report=report or make_report())
 
 
 def refused(log: SubmissionLog, number: int, day: date = DAY, **how: str) -> str:
@@ -107,7 +107,7 @@ def test_only_the_submissions_own_failures_take_quota(
 ) -> None:
     own = log.open(make(), STRICT, DAY)
     error = BusbenchError(code, "case_017 has a lesion of 431 pixels.", "Look at /srv/labels.")
-    stated = log.fail(own, STRICT, DAY, error)
+    stated = log.fail(own, STRICT, DAY, error=error)
     assert stated.counted is counts
     assert len(log.submissions) == counts
     assert stated.error is not None
@@ -119,9 +119,9 @@ def test_a_failure_of_ours_later_gives_back_no_place_that_was_taken_by_their_own
     log: SubmissionLog,
 ) -> None:
     own = log.open(make(), STRICT, DAY)
-    log.fail(own, STRICT, DAY, BusbenchError(Code.MODEL_FAILED, "x", "y"))
+    log.fail(own, STRICT, DAY, error=BusbenchError(Code.MODEL_FAILED, "x", "y"))
     again = log.open(make(), STRICT, DAY)
-    assert log.fail(again, STRICT, DAY, BusbenchError(Code.DISK_FULL, "x", "y")).counted
+    assert log.fail(again, STRICT, DAY, error=BusbenchError(Code.DISK_FULL, "x", "y")).counted
     hand_in(log, 1)
     refused(log, 2)
 
@@ -186,7 +186,7 @@ def test_the_ladder_shows_nothing_but_a_step_forward(log: SubmissionLog) -> None
     shown = []
     for number, (dice, hd95) in enumerate(steps):
         own = log.open(make(number), phase, DAY)
-        stated = log.close(own, phase, DAY, make_report(dice=dice, hd95=hd95))
+        stated = log.close(own, phase, DAY, report=make_report(dice=dice, hd95=hd95))
         assert stated.scores is not None
         shown.append((stated.scores["all"]["dice"], stated.scores["all"]["hd95"]))
     assert shown == [(0.8, 20.0), (0.8, 20.0), (0.8, 20.0), (0.81, 19.0)]
@@ -208,7 +208,7 @@ def test_what_a_ladder_shows_follows_from_its_definition(scores: list[float], st
     best: float | None = None
     for number, score in enumerate(scores):
         own = Submitted.now(make(number), phase, DAY)
-        shown = show(log, own, make_report(dice=score), phase)
+        shown = show(log, own, make_report(dice=score), phase=phase)
         log.append(own.model_copy(update={"shown": shown}))
         best = rounded(score, step) if best is None or score > best + step else best
         # a score at the very edge of a step may fall on either side
@@ -227,7 +227,7 @@ def test_a_rounded_number_is_a_near_multiple_of_its_step(value: float, step: flo
 
 def test_without_a_policy_everything_is_shown(log: SubmissionLog) -> None:
     phase = phase_on(Challenge(), DAY)
-    stated = log.close(log.open(make(), phase, DAY), phase, DAY, make_report(dice=0.81234))
+    stated = log.close(log.open(make(), phase, DAY), phase, DAY, report=make_report(dice=0.81234))
     assert stated.scores is not None and stated.cases_open
     assert stated.scores["all"]["dice"] == 0.81234 and "lesion" in stated.scores
     assert (stated.left, stated.left_today) == (None, None)
@@ -291,7 +291,7 @@ def test_exact_results_stay_closed_until_their_day(
 ) -> None:
     phase = PHASES.phases[1]
     own = log.open(make(), phase, date(2026, 4, 15))
-    assert log.close(own, phase, day, make_report()).cases_open is is_open
+    assert log.close(own, phase, day, report=make_report()).cases_open is is_open
     if is_open:
         return demand_open(log.submissions, PHASES, day)
     with pytest.raises(BusbenchError, match="final") as caught:

@@ -317,7 +317,7 @@ def test_a_missing_table_is_named(root: Path) -> None:
 def forge(root: Path, **changed: object) -> None:
     """A lock whose digests over itself fit what it now says."""
     path = root / "v1" / "lock.json"
-    lock = read(SplitLock, path, Code.SPLIT_INVALID, "")
+    lock = read(SplitLock, path, Code.SPLIT_INVALID, remedy="")
     kept = {k: v for k, v in lock.document().items() if k not in ("field_digests", "digest")}
     path.write_bytes(pretty_json(complete_lock({**kept, **changed}).document()))
 
@@ -364,7 +364,9 @@ def test_an_audit_that_tells_other_groups_is_named(root: Path) -> None:
 
 def test_a_commitment_is_what_the_documents_say() -> None:
     text = '["busbench/commitment/v1","{}","case-1","benign","{}"]'.format("a" * 64, "b" * 64)
-    assert commitment("a" * 64, "case-1", "benign", "b" * 64) == sha256_bytes(text.encode())
+    assert commitment("a" * 64, "case-1", "benign", mask_sha256="b" * 64) == sha256_bytes(
+        text.encode()
+    )
 
 
 def test_revealed_labels_open_every_commitment(root: Path) -> None:

@@ -70,7 +70,9 @@ def stage(folder: Path, *, gpu: bool = True) -> Stage:
 
 def test_a_container_gets_the_gpu_of_its_slot_and_no_other(tmp_path: Path) -> None:
     def asked(*, gpu: bool, device: str | None) -> list[dict[str, Any]]:
-        settings = container_settings(stage(tmp_path, gpu=gpu), "image", "volume", device)
+        settings = container_settings(
+            stage(tmp_path, gpu=gpu), "image", "volume", gpu_device=device
+        )
         return [dict(request) for request in settings["device_requests"]]
 
     (pinned,) = asked(gpu=True, device="GPU-8f3a")

@@ -105,7 +105,12 @@ def test_a_fetch_stops_as_soon_as_the_image_proves_too_large() -> None:
         [pulling("a", 1, 60), pulling("b", 0, 30), pulling("c", 0, 20), pulling("d", 0, 1)]
     )
     with pytest.raises(BusbenchError) as refused:
-        follow("r/x@sha256:0", steps, 100, lambda what, done, total: reported.append((done, total)))
+        follow(
+            "r/x@sha256:0",
+            steps,
+            100,
+            progress=lambda what, done, total: reported.append((done, total)),
+        )
     assert refused.value.code == "image-refused"
     assert reported == [(1, 60), (1, 90)]
     assert next(steps)["id"] == "d"  # not read any further
@@ -126,5 +131,5 @@ def test_a_fetch_stops_as_soon_as_the_image_proves_too_large() -> None:
 )
 def test_no_word_of_a_registry_is_blamed_on_the_wrong_one(words: str, code: str) -> None:
     with pytest.raises(BusbenchError) as refused:
-        follow("r/x@sha256:0", [{"error": words}], 100, lambda *_: None)
+        follow("r/x@sha256:0", [{"error": words}], 100, progress=lambda *_: None)
     assert refused.value.code == code

@@ -34,10 +34,10 @@ def test_an_entry_of_each_kind_says_when_it_was_recorded(
     keys: Keys, other_keys: Keys, tmp_path: Path
 ) -> None:
     ledger = tmp_path / "ledger.jsonl"
-    report = append(ledger, sign(make_report(), keys), keys, at(TIME)).entry
-    append(ledger, Retraction(entry=report.digest, reason="A wrong split."), keys, at(LATER))
-    append(ledger, Ranking(body={}), keys, at(LATER))
-    rotate(ledger, keys, other_keys, at(LATEST))
+    report = append(ledger, sign(make_report(), keys), keys, clock=at(TIME)).entry
+    append(ledger, Retraction(entry=report.digest, reason="A wrong split."), keys, clock=at(LATER))
+    append(ledger, Ranking(body={}), keys, clock=at(LATER))
+    rotate(ledger, keys, other_keys, clock=at(LATEST))
     verdict = verify_ledger(ledger)
     assert [entry.time for entry in verdict.recorded] == [TIME, LATER, LATER, LATEST]
     assert verdict.time == LATEST
@@ -55,11 +55,14 @@ def test_the_same_report_on_another_day_counts_once_with_its_first_time(
     keys: Keys, tmp_path: Path
 ) -> None:
     ledger, signed = tmp_path / "ledger.jsonl", sign(make_report(), keys)
-    first = append(ledger, signed, keys, at(TIME))
-    again = append(ledger, signed, keys, at(LATEST))
+    first = append(ledger, signed, keys, clock=at(TIME))
+    again = append(ledger, signed, keys, clock=at(LATEST))
     assert (again.new, again.entry) == (False, first.entry)
     retraction = Retraction(entry=first.entry.digest, reason="A wrong split.")
-    assert [append(ledger, retraction, keys, at(t)).new for t in (LATER, LATEST)] == [True, False]
+    assert [append(ledger, retraction, keys, clock=at(t)).new for t in (LATER, LATEST)] == [
+        True,
+        False,
+    ]
     assert [entry.time for entry in verify_ledger(ledger).recorded] == [TIME, LATER]
 
 
@@ -67,9 +70,9 @@ def test_a_clock_that_was_set_back_loses_no_result_and_says_so(
     keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = tmp_path / "ledger.jsonl"
-    append(ledger, sign(make_report(method="first"), keys), keys, at(LATER))
+    append(ledger, sign(make_report(method="first"), keys), keys, clock=at(LATER))
     with caplog.at_level(logging.WARNING):
-        entry = append(ledger, sign(make_report(method="second"), keys), keys, at(TIME)).entry
+        entry = append(ledger, sign(make_report(method="second"), keys), keys, clock=at(TIME)).entry
     assert entry.time == LATER
     assert "clock" in caplog.text
     assert len(verify_ledger(ledger).reports) == 2

@@ -44,23 +44,23 @@ def noted(folder: Path, keys: Keys) -> Path:
 
 def refused(folder: Path, keys: Keys) -> BusbenchError:
     with pytest.raises(BusbenchError) as error:
-        trained_here(folder, make(), SPLIT, keys)
+        trained_here(folder, make(), SPLIT, keys=keys)
     assert error.value.code == "provenance-invalid" and "Remove it" in error.value.remedy
     return error.value
 
 
 def test_a_submission_without_a_note_is_not_trained_here(tmp_path: Path, keys: Keys) -> None:
-    assert trained_here(tmp_path / "submission", make(), SPLIT, keys) is None
+    assert trained_here(tmp_path / "submission", make(), SPLIT, keys=keys) is None
 
 
 def test_the_organisers_note_is_believed(tmp_path: Path, keys: Keys) -> None:
-    assert trained_here(noted(tmp_path, keys), make(), SPLIT, keys) == "sha256:abc"
+    assert trained_here(noted(tmp_path, keys), make(), SPLIT, keys=keys) == "sha256:abc"
 
 
 def test_a_note_on_another_submission_or_split_says_nothing(tmp_path: Path, keys: Keys) -> None:
     folder = noted(tmp_path, keys)
-    assert trained_here(folder, make("another"), SPLIT, keys) is None
-    assert trained_here(folder, make(), "2" * 64, keys) is None
+    assert trained_here(folder, make("another"), SPLIT, keys=keys) is None
+    assert trained_here(folder, make(), "2" * 64, keys=keys) is None
 
 
 def test_a_participants_own_note_is_refused(tmp_path: Path, keys: Keys, other_keys: Keys) -> None:

@@ -152,7 +152,7 @@ def rescored(evaluated: Evaluated, runs: Path) -> list[str]:
         reports_of(evaluated),
         runs,
         [challenge.bundles],
-        Context(ProcessRunner(), challenge.settings, keys=challenge.keys.path),
+        context=Context(ProcessRunner(), challenge.settings, keys=challenge.keys.path),
     )
 
 

@@ -235,7 +235,7 @@ def test_a_click_on_the_date_puts_the_newest_first(keys: Keys, tmp_path: Path, t
     ledger = tmp_path / "ledger.jsonl"
     for month, dice in ((1, 0.7), (2, 0.9), (3, 0.8)):
         report = make_report(method=f"month {month}", dice=dice)
-        append(ledger, sign(report, keys), keys, lambda m=month: f"2026-0{m}-01T00:00:00Z")  # type: ignore[misc]
+        append(ledger, sign(report, keys), keys, clock=lambda m=month: f"2026-0{m}-01T00:00:00Z")  # type: ignore[misc]
     publish(ledger, tmp_path / "site")
     tab.page.goto(next((tmp_path / "site" / "tracks").iterdir()).as_uri())
     assert tab.column("method") == ["month 2", "month 3", "month 1"]

@@ -31,7 +31,7 @@ def fill(ledger: Path, keys: Keys, *methods: str) -> list[str]:
     """Reports on the first days of the month; the digests of their entries."""
     return [
         append(
-            ledger, sign(make_report(f"of {name}", name), keys), keys, partial(str, day)
+            ledger, sign(make_report(f"of {name}", name), keys), keys, clock=partial(str, day)
         ).entry.digest
         for name, day in zip(methods, DAYS, strict=False)
     ]
@@ -86,7 +86,7 @@ def test_a_retraction_comes_first_and_is_an_update_of_what_it_retracts(
     ledger = tmp_path / "ledger.jsonl"
     first, _ = fill(ledger, keys, "first", "second")
     before = feedparser.parse(feed_of(ledger)).entries[-1]
-    append(ledger, Retraction(entry=first, reason="Trained on it."), keys, lambda: DAYS[9])
+    append(ledger, Retraction(entry=first, reason="Trained on it."), keys, clock=lambda: DAYS[9])
     demand_atom(feed_of(ledger))
     found = feedparser.parse(feed_of(ledger))
     assert found.feed.updated == DAYS[9]
@@ -101,13 +101,13 @@ def test_the_feed_keeps_its_id_when_the_key_changes(
     ledger = tmp_path / "ledger.jsonl"
     fill(ledger, keys, "first")
     before = feedparser.parse(feed_of(ledger)).feed.id
-    rotate(ledger, keys, other_keys, lambda: DAYS[9])
+    rotate(ledger, keys, other_keys, clock=lambda: DAYS[9])
     assert feedparser.parse(feed_of(ledger)).feed.id == before
 
 
 def test_a_long_ledger_has_a_short_feed_of_its_newest_results(keys: Keys, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
-    append(ledger, sign(make_report(), keys), keys, lambda: TIME)
+    append(ledger, sign(make_report(), keys), keys, clock=lambda: TIME)
     edition = Edition.of(verify_ledger(ledger), ledger.read_bytes())
     (one,) = edition.reports
     many = tuple(
@@ -123,6 +123,6 @@ def test_a_long_ledger_has_a_short_feed_of_its_newest_results(keys: Keys, tmp_pa
 @pytest.mark.parametrize("name", [*HOSTILE, "\ufffe\uffff", "\u202e"])
 def test_no_name_makes_the_feed_invalid(keys: Keys, tmp_path: Path, name: str) -> None:
     ledger = tmp_path / "ledger.jsonl"
-    append(ledger, sign(make_report(name, name), keys), keys, lambda: TIME)
+    append(ledger, sign(make_report(name, name), keys), keys, clock=lambda: TIME)
     demand_atom(feed_of(ledger))
     assert not feedparser.parse(feed_of(ledger)).bozo

@@ -43,7 +43,7 @@ def test_the_draw_is_scikit_learn_s(
 ) -> None:
     labels = [label for label, count in zip(LABELS, counts, strict=False) for _ in range(count)]
     chance.shuffle(labels)  # type: ignore[attr-defined]
-    assert stratified(labels, test_fraction, folds, seed) == oracle(
+    assert stratified(labels, test_fraction, folds, seed=seed) == oracle(
         labels, test_fraction, folds, seed
     )
 
@@ -52,12 +52,12 @@ def test_the_draw_is_scikit_learn_s(
 def test_ties_between_classes_fall_as_in_scikit_learn(tied: list[int]) -> None:
     labels = [label for label, count in zip(LABELS, tied, strict=False) for _ in range(count)]
     for seed in range(20):
-        assert stratified(labels, 0.2, 3, seed) == oracle(labels, 0.2, 3, seed)
+        assert stratified(labels, 0.2, 3, seed=seed) == oracle(labels, 0.2, 3, seed)
 
 
 def test_the_draw_is_the_one_that_was_stored() -> None:
     """The full BUSI release's classes; no library may draw them another way."""
-    drawn = stratified(BUSI, 0.2, 5, 42)
+    drawn = stratified(BUSI, 0.2, 5, seed=42)
     digest = hashlib.sha256(repr(drawn).encode()).hexdigest()
     assert drawn.count(None) == 156
     assert digest == "bfb4f9ad55039242f96467d47fc0b5d22e9bb1696292c5cd2df8c9908bb6dcd7"
@@ -69,7 +69,7 @@ def test_the_listing_of_the_release_decides_and_no_other_order() -> None:
         for n in range(100)
     ]
     places = draw(subjects, [], policy="image")
-    drawn = stratified([subject.label for subject in subjects], 0.2, 5, 42)
+    drawn = stratified([subject.label for subject in subjects], 0.2, 5, seed=42)
     assert [places[subject.case_id].fold for subject in subjects] == drawn
     assert draw(subjects[::-1], [], policy="image") == places
     parts = Counter(place.part for place in places.values())

@@ -18,7 +18,7 @@ from harness.template import Kind, image_name, new_submission
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", Kind)
 def test_no_template_fails_its_own_tests(kind: Kind, tmp_path: Path) -> None:
-    new_submission(tmp_path / "mine", kind, 'A "team": {odd}', "Méthode #1")
+    new_submission(tmp_path / "mine", kind, 'A "team": {odd}', method="Méthode #1")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path / "mine",
@@ -35,7 +35,7 @@ def test_no_template_fails_its_own_tests(kind: Kind, tmp_path: Path) -> None:
 def test_a_folder_that_holds_something_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(BusbenchError, match="is not empty") as caught:
-        new_submission(tmp_path, Kind.PYTORCH, "team", "method")
+        new_submission(tmp_path, Kind.PYTORCH, "team", method="method")
     assert caught.value.code == "output-exists"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -52,7 +52,7 @@ def test_no_name_makes_an_image_name_that_an_engine_refuses(method: str, name: s
 def test_the_image_of_a_template_does_not_need_more_than_its_folder(
     engine: docker.DockerClient, tmp_path: Path
 ) -> None:
-    new_submission(tmp_path / "mine", Kind.SKLEARN, "team", "method")
+    new_submission(tmp_path / "mine", Kind.SKLEARN, "team", method="method")
     image, _ = engine.images.build(
         path=str(tmp_path / "mine"), tag="busbench-test/template", rm=True
     )

@@ -51,7 +51,7 @@ def test_an_image_that_fails_on_a_cluster_holds_up_no_other_and_nothing_is_train
     submission = read_submission(folder)
     assert trained == {"folder": str(folder), "submission": submission.document()}
     split = track.bundles.sealed.split_digest
-    assert trained_here(folder, submission, split, track.keys) is not None
+    assert trained_here(folder, submission, split, keys=track.keys) is not None
     assert not (out / "phantom" / "ghost").exists()
     assert list((tmp_path / "cache").glob("busbench/inputs/*/training/bundle.json"))
 

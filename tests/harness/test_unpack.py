@@ -44,7 +44,7 @@ def test_files_and_folders_come_out_as_they_are(tmp_path: Path) -> None:
         ("out/a", tarfile.REGTYPE, b"x" * 5000),
         ("out/d/e", tarfile.REGTYPE, b"y"),
     )
-    found = unpack(chunks(data), tmp_path, 10**6, 10)
+    found = unpack(chunks(data), tmp_path, 10**6, max_files=10)
     assert (found.files, found.oddity, found.too_much) == (2, "", False)
     assert found.bytes == 3 * 4096  # whole pages
     assert (tmp_path / "a").read_bytes() == b"x" * 5000
@@ -64,31 +64,31 @@ def test_files_and_folders_come_out_as_they_are(tmp_path: Path) -> None:
 def test_what_is_no_regular_file_never_reaches_the_host(
     tmp_path: Path, kind: bytes, words: str
 ) -> None:
-    found = unpack(chunks(archive(("out/a", kind, b""))), tmp_path, 10**6, 10)
+    found = unpack(chunks(archive(("out/a", kind, b""))), tmp_path, 10**6, max_files=10)
     assert found.oddity == words and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["out/../../a", "out/a\nb", "out/\x1b[2J", "out/a\udcff"])
 def test_a_name_that_could_mislead_is_refused(tmp_path: Path, name: str) -> None:
     data = archive((name, tarfile.REGTYPE, b"x"))
-    found = unpack(chunks(data), tmp_path / "inner", 10**6, 10)
+    found = unpack(chunks(data), tmp_path / "inner", 10**6, max_files=10)
     assert "unusable name" in found.oddity and found.oddity.isprintable()
     assert not list(tmp_path.iterdir())
 
 
 def test_no_more_is_read_than_was_granted(tmp_path: Path) -> None:
     many = archive(*((f"out/{n}", tarfile.REGTYPE, b"") for n in range(50)))
-    assert unpack(chunks(many), tmp_path, 10**6, 20).too_much
+    assert unpack(chunks(many), tmp_path, 10**6, max_files=20).too_much
     assert len(list(tmp_path.iterdir())) == 20
     large = archive(("out/large", tarfile.REGTYPE, b"x" * 20000))
-    assert unpack(chunks(large), tmp_path, 10000, 20).too_much
+    assert unpack(chunks(large), tmp_path, 10000, max_files=20).too_much
     assert not (tmp_path / "large").exists()
 
 
 def test_a_stream_that_breaks_off_is_an_error(tmp_path: Path) -> None:
     data = archive(("out/a", tarfile.REGTYPE, b"x" * 5000))
     with pytest.raises(tarfile.TarError):
-        unpack(chunks(data[:3000]), tmp_path, 10**6, 10)
+        unpack(chunks(data[:3000]), tmp_path, 10**6, max_files=10)
 
 
 @given(members=st.lists(st.tuples(NAMES, KINDS), max_size=8))
@@ -99,7 +99,7 @@ def test_whatever_an_archive_holds_nothing_lands_outside(
     (root / "inner").mkdir()
     data = archive(*((f"out/{name}", kind, b"x") for name, kind in members))
     with suppress(tarfile.TarError, OSError):  # a name that is a file and a folder
-        unpack(chunks(data), root / "inner", 10**6, 100)
+        unpack(chunks(data), root / "inner", 10**6, max_files=100)
     assert [path.name for path in root.iterdir()] == ["inner"]
     assert not any(path.is_symlink() or path.is_fifo() for path in root.rglob("*"))
 

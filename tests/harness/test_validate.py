@@ -41,7 +41,7 @@ def hand_in(folder: Path, *models: bytes) -> Path:
 
 def validated(folder: Path, bundle: Path) -> Validation:
     environment = ExecutionEnvironment("process", Challenge())
-    job = ValidateSubmission.of(folder, bundle, bundle.parent / "runs", environment)
+    job = ValidateSubmission.of(folder, bundle, bundle.parent / "runs", environment=environment)
     run_job(job)
     return job.finished()
 

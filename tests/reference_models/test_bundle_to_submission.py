@@ -55,7 +55,9 @@ def test_a_training_of_all_folds_leaves_a_submission_and_nothing_else(
     assert "progress 12/12 training fold 4" in said and "progress 5/5 exporting" in said
     names = {f"fold-{fold}.onnx" for fold in range(5)} | {"submission.yaml"}
     assert contents(out).keys() == names
-    verdict = inspect(out, read(Submission, out / "submission.yaml", Code.SUBMISSION_INVALID, ""))
+    verdict = inspect(
+        out, read(Submission, out / "submission.yaml", Code.SUBMISSION_INVALID, remedy="")
+    )
     assert len(verdict.models) == 5
     before = contents(out)
     status, said, _ = call(*words)

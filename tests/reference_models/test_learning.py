@@ -40,7 +40,7 @@ def start(network: str, bundle: Path, precision: str, steps: int) -> Run:
     )
     machine = prepare_machine("cpu", 1, precision)
     batches = Batches(config, load_cases(open_bundle(bundle), config.input), machine)
-    return Run(config, batches, 0, machine, start={})
+    return Run(config, batches, 0, machine=machine, start={})
 
 
 def losses(run: Run) -> list[float]:

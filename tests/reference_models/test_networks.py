@@ -289,7 +289,7 @@ def test_the_gates_of_medt_never_move_before_their_epoch(
     machine = Machine(torch.device("cpu"), torch.float32)
     batches = Batches(config, load_cases(open_bundle(bundle_path), size), machine)
     paths = FoldPaths.under(tmp_path, 0)
-    trained = train_fold(config, batches, 0, machine, paths=paths, fingerprint="", start={})
+    trained = train_fold(config, batches, 0, machine=machine, paths=paths, fingerprint="", start={})
     keys = [value for name, value in trained.weights.items() if name.endswith("gates.key")]
     assert len(keys) == 6
     assert all((value == 0.1) == (opens == 10) for value in keys)

@@ -90,7 +90,7 @@ def test_a_lower_precision_is_smaller_and_passes_the_gate(
 ) -> None:
     precision, out, _ = exported
     assert sorted(path.name for path in out.iterdir()) == ["fold-0.onnx", "submission.yaml"]
-    declared = read(Submission, out / "submission.yaml", Code.SUBMISSION_INVALID, "")
+    declared = read(Submission, out / "submission.yaml", Code.SUBMISSION_INVALID, remedy="")
     (passed,) = inspect(out, declared).models  # float32 at both ends, any batch size
     full = (work.parent / "submission" / "fold-0.onnx").stat().st_size
     share = (out / "fold-0.onnx").stat().st_size / full
@@ -129,7 +129,9 @@ def test_a_mirrored_model_is_never_another_answer_for_the_mirror_image(
     plain = job(bundle_path, tmp_path / "mirrored", work)
     mirrored = replace(plain, config=CONFIG.model_copy(update={"mirrored": True}))
     pipeline.export(mirrored)  # the trained weights serve both
-    declared = read(Submission, mirrored.out / "submission.yaml", Code.SUBMISSION_INVALID, "")
+    declared = read(
+        Submission, mirrored.out / "submission.yaml", Code.SUBMISSION_INVALID, remedy=""
+    )
     (counted,) = inspect(mirrored.out, declared).models
     one, both = (
         onnxruntime.InferenceSession(folder / "fold-0.onnx")
@@ -151,4 +153,6 @@ def test_a_mirrored_model_is_never_another_answer_for_the_mirror_image(
 
 
 def declared_in(folder: Path) -> Submission:
-    return read(Submission, folder / "submission" / "submission.yaml", Code.SUBMISSION_INVALID, "")
+    return read(
+        Submission, folder / "submission" / "submission.yaml", Code.SUBMISSION_INVALID, remedy=""
+    )

@@ -49,7 +49,14 @@ def fit(
     paths = FoldPaths.under(work, 0)
     lines: list[str] = [] if said is None else said
     return train_fold(
-        config, batches, 0, MACHINE, paths=paths, fingerprint="f", start={}, say=lines.append
+        config,
+        batches,
+        0,
+        machine=MACHINE,
+        paths=paths,
+        fingerprint="f",
+        start={},
+        say=lines.append,
     )
 
 
@@ -226,6 +233,6 @@ def test_no_length_is_too_short_for_a_cycle() -> None:
 def test_events_are_written_where_requested(tmp_path: Path, loaded: LoadedCases) -> None:
     batches = Batches(CONFIG, loaded, MACHINE)
     paths = FoldPaths.under(tmp_path / "work", 0, events=tmp_path / "events")
-    train_fold(CONFIG, batches, 0, MACHINE, paths=paths, fingerprint="f", start={})
+    train_fold(CONFIG, batches, 0, machine=MACHINE, paths=paths, fingerprint="f", start={})
     (events,) = (tmp_path / "events" / "fold-0").iterdir()
     assert b"val_loss" in events.read_bytes()

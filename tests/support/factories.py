@@ -73,7 +73,7 @@ def submission_document(files: Mapping[str, bytes], /, **changes: object) -> dic
 
 
 def make_summary(
-    mean: float, std: float | None = 0.01, half_width: float | None = 0.02, folds: int = 5
+    mean: float, std: float | None = 0.01, half_width: float | None = 0.02, *, folds: int = 5
 ) -> MetricSummary:
     """One metric; the folds lie evenly around the mean."""
     offsets = [(k - (folds - 1) / 2) * (std or 0.0) / 2 for k in range(folds)]
@@ -86,7 +86,7 @@ def make_summary(
     )
 
 
-def make_group(dice: float, iou: float, hd95: float, cases: int = 40, **how: Any) -> GroupScores:
+def make_group(dice: float, iou: float, hd95: float, *, cases: int = 40, **how: Any) -> GroupScores:
     """All metrics over one group."""
     return GroupScores(
         cases=cases,

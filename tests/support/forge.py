@@ -108,7 +108,9 @@ def manifest(team: str = "alpha", method: str = "bright", **changes: object) -> 
     return document | changes
 
 
-def hand_in(folder: Path, team: str = "alpha", method: str = "bright", bias: float = -2.0) -> Path:
+def hand_in(
+    folder: Path, team: str = "alpha", method: str = "bright", *, bias: float = -2.0
+) -> Path:
     """Write a manifest and its ONNX file into a clone; the manifest's path."""
     data = model_bytes(bias)
     document = manifest(team, method)

@@ -124,13 +124,14 @@ def build(client: docker.DockerClient, tag: str, *lines: str) -> str:
         **{f"cases/{c}/{f}": data for c, fs in CASES.items() for f, data in fs.items()},
     }
     applets = ("sh", "cp", "dd", "ln", "mkfifo", "mknod", "mkdir", "printf", "rm", "sleep", "yes")
-    return build_from(client, tag, files, {f"bin/{applet}": "busybox" for applet in applets})
+    return build_from(client, tag, files, links={f"bin/{applet}": "busybox" for applet in applets})
 
 
 def build_from(
     client: docker.DockerClient,
     tag: str,
     files: Mapping[str, bytes],
+    *,
     links: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Build an image out of files, a Dockerfile among them, and links; its id."""

@@ -36,13 +36,13 @@ class SealedTrack:
 
 def seal_phantoms(folder: Path) -> SealedTrack:
     """Generate, freeze and seal a few phantoms."""
-    phantom.generate(folder / "raw", 10, 42, quiet)
+    phantom.generate(folder / "raw", 10, 42, progress=quiet)
     store = prepare("phantom", folder / "raw", folder / "store").store
     secret = make_secret(folder / "secret")
     split = freeze(store, audit(store), folder / "split", version="v1", folds=2, secret=secret)
     keys = Keys.new(folder / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-    return SealedTrack(seal(store, split, recipients, folder / "bundles"), keys)
+    return SealedTrack(seal(store, split, recipients, out=folder / "bundles"), keys)
 
 
 def write_recipe(path: Path, steps: int, network: str = "unext") -> Path:

@@ -94,7 +94,7 @@ def plain_boundary(mask: NDArray[np.bool_], profile: Any = "native") -> Any:
 
 
 def brute_distances(
-    prediction: Any, reference: Any, spacing: Any = None, profile: Any = "native"
+    prediction: Any, reference: Any, spacing: Any = None, *, profile: Any = "native"
 ) -> Any:
     """Every boundary point against every other: (prediction to reference, the other way)."""
     ours, theirs = (

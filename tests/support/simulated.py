@@ -56,7 +56,12 @@ ENTRANTS = (
 
 
 def simulate(
-    keys: Keys, ledger: Path, entrants: Sequence[Entrant] = ENTRANTS, cases: int = 120, **how: str
+    keys: Keys,
+    ledger: Path,
+    entrants: Sequence[Entrant] = ENTRANTS,
+    *,
+    cases: int = 120,
+    **how: str,
 ) -> tuple[Report, ...]:
     """Write a ledger of one track with its ranking; `how` goes to `make_report`."""
     draw = np.random.default_rng(7)
@@ -66,7 +71,7 @@ def simulate(
     reports, entries, tables = [], [], []
     for entrant in entrants:
         values = _values(entrant, difficulty, draw)
-        report = _report(entrant, sealed, areas, values, draw, how)
+        report = _report(entrant, sealed, areas, dice=values, draw=draw, how=how)
         entry = append(ledger, sign(report, keys), keys).entry
         reports.append(report)
         if entrant.complete:
@@ -114,6 +119,7 @@ def _report(
     entrant: Entrant,
     cases: Sequence[SealedCase],
     areas: Sequence[int],
+    *,
     dice: np.ndarray,
     draw: np.random.Generator,
     how: dict[str, str],

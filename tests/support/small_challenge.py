@@ -42,7 +42,7 @@ class SmallChallenge:
         (root / "splits" / "v1.secret").write_text(SECRET.hex() + "\n")
         keys = Keys.new(root / "keys")
         recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-        return cls(root, keys, seal(store, split, recipients, root / "bundles"))
+        return cls(root, keys, seal(store, split, recipients, out=root / "bundles"))
 
     @property
     def settings(self) -> Challenge:
@@ -55,7 +55,7 @@ class SmallChallenge:
 
     def job(self, submission: Path, runs: Path) -> EvaluateSubmission:
         environment = ExecutionEnvironment("process", self.settings, self.keys.path)
-        return EvaluateSubmission.of(submission, self.bundles, runs, environment)
+        return EvaluateSubmission.of(submission, self.bundles, runs, environment=environment)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def model_bytes(bias: float) -> bytes:
 
 
 def make_submission(
-    folder: Path, team: str = "team", method: str = "bright", bias: float = -2.0
+    folder: Path, team: str = "team", method: str = "bright", *, bias: float = -2.0
 ) -> Path:
     """A submission's folder with one model for all folds."""
     folder.mkdir(parents=True, exist_ok=True)

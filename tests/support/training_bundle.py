@@ -36,7 +36,7 @@ def ellipse(rng: np.random.Generator, empty: bool) -> tuple[NDArray[np.uint8], N
     return image.clip(0, 255).astype(np.uint8), mask
 
 
-def make_bundle(path: Path, cases: int, folds: int = 5, seed: int = 0) -> Path:
+def make_bundle(path: Path, cases: int, folds: int = 5, *, seed: int = 0) -> Path:
     """Write a sound bundle to `path`, every seventh case without a lesion."""
     rng = np.random.default_rng(seed)
     for folder in ("images", "masks"):
@@ -55,7 +55,11 @@ def make_bundle(path: Path, cases: int, folds: int = 5, seed: int = 0) -> Path:
 
 
 def write_table(
-    path: Path, rows: Sequence[tuple[object, ...]], folds: int = 5, header: tuple[str, ...] = HEADER
+    path: Path,
+    rows: Sequence[tuple[object, ...]],
+    folds: int = 5,
+    *,
+    header: tuple[str, ...] = HEADER,
 ) -> None:
     """Write `cases.csv` and a `bundle.json` that agrees with it."""
     text = io.StringIO()

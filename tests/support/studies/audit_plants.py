@@ -20,7 +20,7 @@ Plant = Callable[[Image, Mask, Generator], tuple[Image, Mask]]
 TEXTS = ("D1 12.4mm", "MAMA DIREITA QSE", "LT BREAST 3:00", "+ 21.5mm x 14.2mm", "RT UOQ RAD")
 
 
-def reencoded(image: Image, mask: Mask, rng: Generator, worst: int = 20) -> tuple[Image, Mask]:
+def reencoded(image: Image, mask: Mask, rng: Generator, *, worst: int = 20) -> tuple[Image, Mask]:
     """JPEG of quality 20 to 90."""
     quality = int(rng.integers(worst, 91))
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -29,7 +29,7 @@ def reencoded(image: Image, mask: Mask, rng: Generator, worst: int = 20) -> tupl
     return decoded.astype(np.uint8), mask
 
 
-def _to_size(image: Image, mask: Mask, width: int, height: int) -> tuple[Image, Mask]:
+def _to_size(image: Image, mask: Mask, width: int, *, height: int) -> tuple[Image, Mask]:
     smaller = width < image.shape[1]
     how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     resized_mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=0)
@@ -41,14 +41,14 @@ def resized(image: Image, mask: Mask, rng: Generator) -> tuple[Image, Mask]:
     """By 0.5 to 1.5, or to a square of 224 or 256 whatever the aspect."""
     if rng.random() < 0.3:
         side = int(rng.choice([224, 256]))
-        return _to_size(image, mask, side, side)
+        return _to_size(image, mask, side, height=side)
     scale = rng.uniform(0.5, 1.5)
     height, width = image.shape
-    return _to_size(image, mask, round(width * scale), round(height * scale))
+    return _to_size(image, mask, round(width * scale), height=round(height * scale))
 
 
 def _cut(
-    image: Image, mask: Mask, top: int, left: int, shape: tuple[int, int]
+    image: Image, mask: Mask, top: int, *, left: int, shape: tuple[int, int]
 ) -> tuple[Image, Mask]:
     window = np.s_[top : top + shape[0], left : left + shape[1]]
     return np.ascontiguousarray(image[window]), np.ascontiguousarray(mask[window])
@@ -59,8 +59,8 @@ def cropped(image: Image, mask: Mask, rng: Generator) -> tuple[Image, Mask]:
     height, width = image.shape
     shape = tuple(round(side * (1 - rng.uniform(0.05, 0.2))) for side in (height, width))
     top, left = rng.integers(0, height - shape[0] + 1), rng.integers(0, width - shape[1] + 1)
-    part = _cut(image, mask, int(top), int(left), shape)
-    return _to_size(*part, width, height) if rng.random() < 0.5 else part
+    part = _cut(image, mask, int(top), left=int(left), shape=shape)
+    return _to_size(*part, width, height=height) if rng.random() < 0.5 else part
 
 
 def cropped_most(image: Image, mask: Mask, rng: Generator) -> tuple[Image, Mask]:
@@ -68,7 +68,7 @@ def cropped_most(image: Image, mask: Mask, rng: Generator) -> tuple[Image, Mask]
     height, width = image.shape
     shape = round(height * 0.8), round(width * 0.8)
     top, left = rng.choice([0, height - shape[0]]), rng.choice([0, width - shape[1]])
-    return _cut(image, mask, int(top), int(left), shape)
+    return _cut(image, mask, int(top), left=int(left), shape=shape)
 
 
 def mirrored(image: Image, mask: Mask, rng: Generator) -> tuple[Image, Mask]:

@@ -77,7 +77,7 @@ def make_arena(store: CaseStore, root: Path, progress: Progress = quiet) -> Aren
     split = freeze(store, report, root / "split", version="v1", secret=bytes(32))
     keys = Keys.new(root / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-    bundles = seal(store, split, recipients, root / "bundles")
+    bundles = seal(store, split, recipients, out=root / "bundles")
     examples = {
         part: tuple(
             Example(store.image(row.case_id), store.mask(row.case_id))
@@ -89,18 +89,18 @@ def make_arena(store: CaseStore, root: Path, progress: Progress = quiet) -> Aren
     return Arena(root, bundles, keys, examples["train"], examples["test"])
 
 
-def enter(arena: Arena, method: str, model: bytes, progress: Progress = quiet) -> Result:
+def enter(arena: Arena, method: str, model: bytes, *, progress: Progress = quiet) -> Result:
     """Evaluate one network on the sealed test set, through gate, infer and score."""
     folder = arena.root / method.replace(" ", "-")
     folder.mkdir()
     declared = submission(model, method, arena.bundles.sealed.track)
     (folder / "model.onnx").write_bytes(model)
     write(declared, folder / "submission.yaml")  # JSON is YAML
-    return evaluate(arena, folder, declared, progress)
+    return evaluate(arena, folder, declared, progress=progress)
 
 
 def evaluate(
-    arena: Arena, folder: Path, declared: Submission, progress: Progress = quiet
+    arena: Arena, folder: Path, declared: Submission, *, progress: Progress = quiet
 ) -> Result:
     """Evaluate the submission in `folder`."""
     out = folder.with_name(f"{folder.name}.run")
@@ -142,11 +142,11 @@ def compete(arena: Arena, with_training: bool, progress: Progress) -> Iterator[R
             arena.bundles.path / "training",
             arena.root / "trained",
             TrainSettings(image=None, command=TRAIN),
-            Context(ProcessRunner(), Challenge(), progress),
+            context=Context(ProcessRunner(), Challenge(), progress),
         )
-        yield evaluate(arena, arena.root / "trained", declared, progress)
+        yield evaluate(arena, arena.root / "trained", declared, progress=progress)
     for method, make in networks(arena).items():
-        yield enter(arena, method, make(), progress)
+        yield enter(arena, method, make(), progress=progress)
 
 
 def cells(dataset: str, result: Result) -> Sequence[str]:

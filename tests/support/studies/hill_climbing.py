@@ -59,7 +59,7 @@ class Oracle:
             except BusbenchError:
                 continue
             if own.shown is None:
-                shown = show(self.log, own, make_report(dice=self.dice(choice)), self.phase)
+                shown = show(self.log, own, make_report(dice=self.dice(choice)), phase=self.phase)
                 own = own.model_copy(update={"shown": shown})
                 self.log.append(own)
             return (own.shown or {})["all"]["dice"]

@@ -72,7 +72,7 @@ def moved(examples: Sequence[Example], copies: int) -> list[Example]:
 
 def _moved_once(examples: Sequence[Example], number: int) -> Iterator[Example]:
     for place, (image, mask) in enumerate(examples):
-        transform = draw(sha256_bytes(f"guess {number}".encode()), str(place), *image.shape)
+        transform = draw(sha256_bytes(f"guess {number}".encode()), str(place), image.shape)
         yield Example(transform_pixels(image, transform), transform_pixels(mask, transform))
 
 

@@ -77,12 +77,14 @@ def size_of(path: Path) -> int:
 
 def make_challenge(root: Path) -> Path:
     """Generate, freeze, seal and train; the submission's folder."""
-    phantom.generate(root / "raw", PATIENTS, 42, quiet)
+    phantom.generate(root / "raw", PATIENTS, 42, progress=quiet)
     store = prepare("phantom", root / "raw", root / "store").store
     secret = make_secret(root / "secret")
     split = freeze(store, audit(store), root / "split", version="v1", folds=FOLDS, secret=secret)
     keys = Keys.new(root / "keys")
-    seal(store, split, Recipients(keys.images.recipient, keys.labels.recipient), root / "bundles")
+    seal(
+        store, split, Recipients(keys.images.recipient, keys.labels.recipient), out=root / "bundles"
+    )
     (root / "recipe.yaml").write_text(RECIPE)
     words = [sys.executable, "-m", "reference_models", "train", "--all-folds"]
     words += ["--config", str(root / "recipe.yaml"), "--bundle", str(root / "bundles/training")]
