@@ -163,7 +163,9 @@ def ledger() -> dict[str, float]:
     return found | {"append seconds at that length": one, "ledger bytes an entry": size}
 
 
-def _write(keys: Path, path: Path, writer: int, *, gate: Barrier) -> None:
+def _write(  # noqa: PLR0917  a process gets its arguments by position
+    keys: Path, path: Path, writer: int, gate: Barrier
+) -> None:
     opened = Keys.open(keys)
     signed = [sign(make_report(f"{writer}-{number}"), opened) for number in range(APPENDS)]
     gate.wait()

@@ -97,7 +97,9 @@ def _folded(network: nn.Module) -> nn.Module:
 
 
 @symbolic_helper.parse_args("v", "is", "s", "v")
-def _zero_padding(g: Any, x: Any, sizes: Sequence[int], *, mode: str, value: Any) -> Any:
+def _zero_padding(  # noqa: PLR0917  called by the exporter
+    g: Any, x: Any, sizes: Sequence[int], mode: str, value: Any
+) -> Any:
     """Padding by zeros as one node; the exporter's own writes a dozen to reorder the sizes."""
     if mode != "constant" or not value.node().mustBeNone():
         raise TrainingError(

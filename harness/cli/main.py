@@ -182,5 +182,6 @@ def _fail(error: BusbenchError) -> int:
         fields = {"code": error.code, "message": error.message, "remedy": error.remedy}
         print_json({"error": {**fields, "fault": error.fault.name.lower()}})
     err.print(f"[bold red]error[/] \\[{error.code}] ", end="")
-    err.print(f"{error.message} {error.remedy}", markup=False, highlight=False)
+    # An unbroken line: a terminal wraps it, and a path in it can be copied.
+    err.print(f"{error.message} {error.remedy}", markup=False, highlight=False, soft_wrap=True)
     return int(error.fault)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from html import escape
 from itertools import groupby
 
@@ -85,11 +84,12 @@ def columns(track: Track) -> list[Column]:
 def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
     title = metric.title(track.units)
     head = title if group == "all" else f"{group.capitalize()} images: {title}"
-    return Column(head, partial(_mean_and_std, metric, group), metric, group)
-
-
-def _mean_and_std(metric: RankedMetric, group: str, row: Row, *, style: Style) -> str:  # noqa: ARG001
-    return metric.mean_and_std(row.summary(metric.key, group))
+    return Column(
+        head,
+        lambda row, _: metric.mean_and_std(row.summary(metric.key, group)),
+        metric,
+        group,
+    )
 
 
 RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -102,17 +101,15 @@ def build(name: str, in_channels: int = 1, image_size: int | tuple[int, int] = 2
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     network.check(*size)
     made = network.make(in_channels, size)
-    made.register_forward_pre_hook(partial(_check_image, network, size))
+    made.register_forward_pre_hook(lambda _, inputs: _check_image(network, size, inputs[0]))
     return made
 
 
-def _check_image(
-    row: Network, size: tuple[int, int], _: nn.Module, *, inputs: tuple[Tensor]
-) -> None:
+def _check_image(row: Network, size: tuple[int, int], images: Tensor) -> None:
     """Refuse images (N, C, H, W) of a size that the network cannot take, before it fails inside."""
     if torch.onnx.is_in_onnx_export():  # sizes are traced values there, and checked before
         return
-    height, width = inputs[0].shape[-2:]
+    height, width = images.shape[-2:]
     if not row.fixed:
         row.check(height, width)
     elif (height, width) != size:
