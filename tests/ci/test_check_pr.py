@@ -20,6 +20,8 @@ from tests.support import ROOT
 from tests.support.forge import TEAMS, Forge, git, hand_in, manifest
 from tests.support.small_challenge import model_bytes
 
+pytestmark = pytest.mark.slow
+
 
 def checked(forge: Forge, head: str, author: str = "alice") -> None:
     git(forge.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")

@@ -28,6 +28,8 @@ from tests.support.forge import Forge, git, hand_in, make_forge
 from tests.support.image_submissions import debian
 from tests.support.small_challenge import model_bytes
 
+pytestmark = pytest.mark.slow
+
 PHASE = Phase(name="now", quota=2, steps={"dice": 0.1}, results_open=date(2020, 1, 1))
 
 

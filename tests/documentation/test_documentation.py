@@ -16,6 +16,8 @@ import typer
 from harness.cli import app
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The three guides are one story; the organisers' goes on when a submission has arrived.

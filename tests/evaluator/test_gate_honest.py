@@ -9,6 +9,8 @@ import pytest
 from evaluator.gate import inspect
 from tests.support.corpus.honest import HONEST, Honest, submission
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("honest", HONEST, ids=lambda honest: honest.name)
 def test_an_honest_export_passes(honest: Honest, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from harness.prepare import prepare
 from harness.store import CaseStore, Sample, write_store
 from tests.support.studies.audit_plants import KINDS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:

@@ -28,6 +28,8 @@ from tests.support.factories import make_report
 from tests.support.samples import SECRET
 from tests.support.small_challenge import SmallChallenge, make_submission
 
+pytestmark = pytest.mark.slow
+
 PUBLIC = "--public-labels"
 TRACK = {"dataset": "phantom", "split_version": "v1"}
 # What a track may contradict: the field, what is declared, what the bundles of `small` say.

@@ -17,6 +17,8 @@ from harness.sandbox import Stage
 from harness.sandbox.cached import Context
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def busbench(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

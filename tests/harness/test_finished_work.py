@@ -16,6 +16,8 @@ from evaluator.errors import BusbenchError
 from harness.cli import app
 from tests.support.small_challenge import SmallChallenge, make_submission
 
+pytestmark = pytest.mark.slow
+
 
 def busbench(*words: str | Path) -> BusbenchError | None:
     """Run a verb; the error that it ended with."""

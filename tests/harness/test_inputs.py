@@ -22,6 +22,8 @@ from tests.support import ROOT, soon
 from tests.support.cluster import get_done
 from tests.support.jobs import ReadWord, runs
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("s3fs", reason="the extra `cluster` is not installed")
 pytest.importorskip("moto.server", reason="the extra `dev` is not installed")
 BUCKET = "s3://busbench/inputs"

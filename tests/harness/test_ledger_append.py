@@ -210,6 +210,7 @@ def _kill_by_byte(ledger: Path, keys: Keys, name: str, done: Path, chance: rando
     return writer.exitcode == -signal.SIGXFSZ
 
 
+@pytest.mark.slow
 def test_hundreds_of_kills_at_any_moment_lose_no_entry_and_leave_no_half_one(
     keys: Keys, tmp_path: Path
 ) -> None:

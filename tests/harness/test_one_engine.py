@@ -14,6 +14,8 @@ from tests.support import ROOT
 from tests.support.jobs import SealedTrack, command, run, seal_phantoms, write_recipe
 from tests.support.small_challenge import Evaluated, make_submission
 
+pytestmark = pytest.mark.slow
+
 
 def words(evaluated: Evaluated, root: Path, *submissions: Path) -> tuple[str | Path, ...]:
     challenge = evaluated.challenge

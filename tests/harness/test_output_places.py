@@ -17,6 +17,8 @@ from harness.folders import let_all_read, whole_folder
 from tests.support import ROOT
 from tests.support.small_challenge import SmallChallenge, make_submission
 
+pytestmark = pytest.mark.slow
+
 PHANTOMS = ("--patients", "12")
 
 

@@ -26,6 +26,8 @@ from tests.support.factories import submission_document
 from tests.support.inference import blur
 from tests.support.training_bundle import make_bundle
 
+pytestmark = pytest.mark.slow
+
 FOLDS = 2
 
 

@@ -19,6 +19,8 @@ from reference_models import __main__ as cli
 from reference_models import pipeline
 from reference_models.networks import NETWORKS
 
+pytestmark = pytest.mark.slow
+
 Call = Callable[..., tuple[int, str, str]]
 
 

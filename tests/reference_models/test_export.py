@@ -23,6 +23,8 @@ from reference_models.networks.unext import UNeXt
 from tests.support.corpus.honest import submission
 from tests.support.training_bundle import ellipse
 
+pytestmark = pytest.mark.slow
+
 # name: side of the images it is exported for, and the most nodes that its graph may have. Sides are
 # small, for speed; at 224 the same is measured by `python -m benchmarks.networks`.
 NETWORKS = {

@@ -18,6 +18,8 @@ from reference_models.networks import NETWORKS
 from reference_models.run import Run
 from tests.support.training_bundle import make_bundle
 
+pytestmark = pytest.mark.slow
+
 STILL = AugmentSettings(flip=0, shift=0, scale=0, rotate=0, brightness=0, contrast=0)
 
 

@@ -19,6 +19,8 @@ from reference_models.networks import NETWORKS, build
 from reference_models.networks.medt import MedT
 from reference_models.trainer import FoldPaths, train_fold
 
+pytestmark = pytest.mark.slow
+
 # name, input channels, image size, trainable parameters
 COUNTS = [
     ("unet", 1, 224, 34_525_889),

@@ -27,6 +27,8 @@ from reference_models.machine import Machine
 from reference_models.precision import PRECISIONS
 from reference_models.submission import Titles
 
+pytestmark = pytest.mark.slow
+
 SIZE = InputSettings(height=64, width=64, mean=0.25, std=0.2)
 CONFIG = Config(network="unext", input=SIZE, steps=90, batch=4, rate=0.006, validate_every=30)
 

@@ -23,6 +23,8 @@ from reference_models.optimisation import OPTIMISERS, SCHEDULES, Plan
 from reference_models.run import TrainedFold
 from reference_models.trainer import FoldPaths, finished_fold, train_fold
 
+pytestmark = pytest.mark.slow
+
 INPUT = InputSettings(height=32, width=32)
 MACHINE = Machine(torch.device("cpu"), torch.float32)
 CONFIG = Config(network="unext", input=INPUT, epochs=3, batch=4, checkpoint_seconds=0)
