@@ -19,13 +19,9 @@ from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError
 from evaluator.files import disk_errors, write_atomically
 from evaluator.progress import Progress
-from harness.challenge import require_track
-from harness.execution.inputs import Input
-from harness.execution.job import ExecutionEnvironment, key_of, write_result
-from harness.sandbox.stage import StageName
-from harness.sealing.documents import TrainingBundle
+from harness.execution.job import key_of, write_result
 from harness.submission import DOCUMENT, read_submission, write_document
-from harness.training.train import TrainSettings, submission_files, train, work_folder
+from harness.training.train import TrainingJob, TrainSettings, submission_files, train, work_folder
 
 TRAINER_WORK = ".work"  # where the trainer keeps its checkpoints, in the folder that it may write
 
@@ -39,28 +35,17 @@ class Recipe:
     sha256: Digest
 
 
-@dataclass(frozen=True)
-class TrainFold:
-    """One fold of one network on one track."""
+@dataclass(frozen=True, kw_only=True)
+class TrainFold(TrainingJob):
+    """One fold of one network on one track; `bundle` is the folder with both bundles."""
 
     recipe: Recipe
-    bundle: Input  # the folder with both bundles
-    facts: TrainingBundle
     fold: int
     folder: Path
     given: Path
-    environment: ExecutionEnvironment  # its keys sign that it was trained here
-    gpu: bool = False
-    kind = "train"
-
-    def __post_init__(self) -> None:
-        """Refuse a track that challenge.yaml does not declare so."""
-        stated = self.facts.stated_track
-        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @property
     def label(self) -> str:
-        """See `Job`."""
         return f"train {self.recipe.network} on {self.facts.track}, fold {self.fold}"
 
     @property
@@ -77,19 +62,11 @@ class TrainFold:
 
     @property
     def result(self) -> Path:
-        """See `Job`."""
         return self.folder / "result.json"
 
     @property
     def submission(self) -> Path:
-        """The folder with the fold's model."""
         return self.folder / "submission"
-
-    @property
-    def stage(self) -> StageName | None:
-        """See `Job`."""
-        begun = self.environment.runner == "process" and work_folder(self.submission).exists()
-        return "train" if begun else None
 
     def run(self, progress: Progress) -> None:
         """Train the fold; a killed training goes on from its last checkpoint."""

@@ -18,7 +18,8 @@ from evaluator.errors import BusbenchError, Code
 from harness.benchmark.fold import Recipe, TrainFold
 from harness.benchmark.merging import merge, merged_submission
 from harness.benchmark.recipes import freeze_recipes
-from harness.evaluation.evaluate import EvaluateSubmission, submission_input
+from harness.evaluation.evaluate import EvaluateSubmission
+from harness.evaluation.job import submission_input
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution.inputs import Input, bundle_input
 from harness.execution.job import ExecutionEnvironment, is_done
@@ -65,13 +66,13 @@ class Cell:
         """The training jobs."""
         return tuple(
             TrainFold(
-                self.recipe,
-                self.training,
-                self.bundles.training,
-                fold,
-                self.folder / f"fold-{fold}",
-                self.folder / "given",
-                self.grid.environment,
+                recipe=self.recipe,
+                bundle=self.training,
+                facts=self.bundles.training,
+                fold=fold,
+                folder=self.folder / f"fold-{fold}",
+                given=self.folder / "given",
+                environment=self.grid.environment,
                 gpu=self.grid.train_gpu,
             )
             for fold in range(self.bundles.training.folds)

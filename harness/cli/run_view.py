@@ -43,7 +43,6 @@ class RunView:
         self._steps: dict[str, TaskID] = {}
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """See `evaluator.progress.Progress`."""
         if what not in self._steps:
             self._steps[what] = self._display.add_task(what, total=total)
         self._display.update(

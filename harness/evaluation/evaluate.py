@@ -16,31 +16,27 @@ another one never meets its files.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.documents.base import Digest, read
-from evaluator.documents.submission import Submission
+from evaluator.documents.base import read
 from evaluator.errors import Code
-from evaluator.files import disk_errors
 from evaluator.progress import Progress
-from harness.challenge import require_track
+from harness.evaluation.job import SubmissionJob, make_run_folder, submission_input
 from harness.evaluation.report import build_report
 from harness.evaluation.stages import (
     EvaluateSettings,
     SealedFiles,
-    begun_stage,
     gate_stage,
     infer_and_score,
 )
-from harness.execution.inputs import Input, bundle_input, offer
-from harness.execution.job import ExecutionEnvironment, key_of, write_result
+from harness.execution.inputs import bundle_input
+from harness.execution.job import ExecutionEnvironment, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
-from harness.ledger.provenance import provenance_path, trained_here
+from harness.ledger.provenance import trained_here
 from harness.ledger.report import Report
 from harness.sandbox.cached import AGAIN, Context, stage_key
 from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
-from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
@@ -59,22 +55,10 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class EvaluateSubmission:
-    """One submission on one track."""
+class EvaluateSubmission(SubmissionJob[SealedBundle]):
+    """One submission on one track; its environment has the organiser's keys."""
 
-    submission: Input
-    facts: Submission
-    bundle: Input  # the folder with both bundles
-    sealed: SealedBundle
-    runs: Path
-    environment: ExecutionEnvironment  # with the organiser's keys
-    settings: EvaluateSettings = field(default_factory=EvaluateSettings)
     kind = "evaluate"
-
-    def __post_init__(self) -> None:
-        """Refuse a track that challenge.yaml does not declare so."""
-        stated = self.sealed.stated_track
-        require_track(self.environment.challenge, stated, self.bundle.path)
 
     @classmethod
     def of(
@@ -93,8 +77,8 @@ class EvaluateSubmission:
             address: where the job's inputs are put for other machines; null: all see `folder`.
 
         Raises:
-            BusbenchError: `submission-invalid`; `input-unavailable` where the address takes
-                nothing.
+            BusbenchError: `submission-invalid`, `challenge-invalid`; `input-unavailable` where the
+                address takes nothing.
         """
         facts = read_submission(folder)
         return cls(
@@ -107,42 +91,12 @@ class EvaluateSubmission:
             settings or EvaluateSettings(),
         )
 
-    @property
-    def label(self) -> str:
-        """See `Job`."""
-        return f"evaluate {self.facts.method} of {self.facts.team} on {self.sealed.track}"
-
-    @property
-    def key(self) -> Digest:
-        """The submission, what it is tested on, and what tests it."""
-        return key_of(
-            kind="evaluate",
-            submission=self.facts.digest,
-            split=self.sealed.split_digest,
-            images=self.sealed.images_sha256,
-            labels=self.sealed.labels_sha256,
-            **self.settings.decides(self.environment.runner, self.environment.challenge),
-        )
-
-    @property
-    def folder(self) -> Path:
-        """Where all of it is kept."""
-        return self.runs / self.key[:16]
-
-    @property
-    def result(self) -> Path:
-        """See `Job`."""
-        return self.folder / "result.json"
-
-    @property
-    def gpu(self) -> bool:
-        """See `Job`."""
-        return self.settings.device != "cpu"
-
-    @property
-    def stage(self) -> StageName | None:
-        """See `Job`."""
-        return begun_stage(self.folder) if self.environment.runner == "process" else None
+    def tested_on(self) -> dict[str, object]:
+        return {
+            "split": self.cases.split_digest,
+            "images": self.cases.images_sha256,
+            "labels": self.cases.labels_sha256,
+        }
 
     def run(self, progress: Progress) -> None:
         """Evaluate and sign; finished stages of a killed evaluation are kept."""
@@ -194,20 +148,3 @@ class EvaluateSubmission:
         signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
         report = verify_report(path, Keys.open(self.environment.keys).report)
         return Evaluation(self.folder, report, signed)
-
-
-def make_run_folder(folder: Path) -> Path:
-    """Make a run's folder, closed to other users: it contains predictions and per-case results.
-
-    The folder of all runs stays as it is, since it may be shared or contain other things.
-    """
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-    return folder
-
-
-def submission_input(folder: Path, facts: Submission, address: str | None) -> Input:
-    """A submission's declared files, and the attestation of who trained it, for a job."""
-    declared = [folder / name for name in ("submission.yaml", *(m.file for m in facts.models))]
-    return offer(folder, [*declared, provenance_path(folder)], address)

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyrage
 
-from evaluator.documents.base import Digest, read, write
+from evaluator.documents.base import read, write
 from evaluator.documents.inference import GateVerdict
 from evaluator.documents.scores import GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedIndex
@@ -30,21 +30,18 @@ from evaluator.errors import Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
-from harness.challenge import require_track
-from harness.evaluation.evaluate import submission_input
+from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.stages import (
     EvaluateSettings,
     SealedFiles,
-    begun_stage,
     gate_stage,
     infer_and_score,
     read_verdict,
 )
-from harness.execution.inputs import Input, offer
-from harness.execution.job import ExecutionEnvironment, key_of, write_result
+from harness.execution.inputs import offer
+from harness.execution.job import ExecutionEnvironment, write_result
 from harness.folders import let_all_read
 from harness.sandbox.cached import AGAIN
-from harness.sandbox.stage import StageName
 from harness.sealing.documents import TrainingBundle
 from harness.sealing.training import TrainingSet
 from harness.submission import read_submission, take
@@ -68,22 +65,11 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class ValidateSubmission:
+class ValidateSubmission(SubmissionJob[TrainingBundle]):
     """One submission on the validation folds of one training bundle."""
 
-    submission: Input
-    facts: Submission
-    bundle: Input  # the training bundle
-    training: TrainingBundle
-    runs: Path
-    environment: ExecutionEnvironment
-    settings: EvaluateSettings = field(default_factory=EvaluateSettings)
     kind = "validate"
-
-    def __post_init__(self) -> None:
-        """Refuse a track that challenge.yaml does not declare so."""
-        stated = self.training.stated_track
-        require_track(self.environment.challenge, stated, self.bundle.path)
+    prefix = "val-"
 
     @classmethod
     def of(
@@ -117,54 +103,18 @@ class ValidateSubmission:
             settings or EvaluateSettings(),
         )
 
-    @property
-    def label(self) -> str:
-        """See `Job`."""
-        facts = self.facts
-        return f"validate {facts.method} of {facts.team} on {self.training.track}"
-
-    @property
-    def key(self) -> Digest:
-        """The submission, the cases that it is scored on, and what scores it."""
-        return key_of(
-            kind="validate",
-            submission=self.facts.digest,
-            bundle=self.training.document(),
-            **self.settings.decides(self.environment.runner, self.environment.challenge),
-        )
-
-    @property
-    def folder(self) -> Path:
-        """Where all of it is kept."""
-        return self.runs / f"val-{self.key[:16]}"
-
-    @property
-    def result(self) -> Path:
-        """See `Job`."""
-        return self.folder / "result.json"
-
-    @property
-    def gpu(self) -> bool:
-        """See `Job`."""
-        return self.settings.device != "cpu"
-
-    @property
-    def stage(self) -> StageName | None:
-        """See `Job`."""
-        if self.environment.runner != "process":
-            return None
-        folders = (self.folder, *sorted(self.folder.glob("fold-*")))
-        return next(filter(None, map(begun_stage, folders)), None)
+    def tested_on(self) -> dict[str, object]:
+        return {"bundle": self.cases.document()}
 
     def run(self, progress: Progress) -> None:
         """Score each fold's model on its own validation cases."""
         training = TrainingSet.open(self.bundle.here())
         if not (self.folder / "submission").is_dir():
-            take(self.submission.here(), self.folder / "submission", self.training.track)
+            take(self.submission.here(), self.folder / "submission", self.cases.track)
         found = []
         with self.environment.open(progress, gpu=self.gpu) as context:
             context.run_once(gate_stage(self.folder, context.challenge))
-            for fold, part in one_a_fold(self.facts, self.training.folds).items():
+            for fold, part in one_a_fold(self.facts, self.cases.folds).items():
                 place = self.folder / f"fold-{fold}"
                 files = _seal_fold(training, fold, place / "sealed")
                 _narrow(self.folder, part, place)
@@ -177,7 +127,7 @@ class ValidateSubmission:
     def finished(self) -> Validation:
         """What the finished job left."""
         scores = read(Scores, self.folder / SCORES, Code.OUTPUT_EXISTS, remedy=AGAIN)
-        folds = tuple(one_a_fold(self.facts, self.training.folds))
+        folds = tuple(one_a_fold(self.facts, self.cases.folds))
         return Validation(self.folder, self.facts, scores, folds)
 
 

@@ -123,7 +123,6 @@ class OnDask:
         return self._slots
 
     def submit(self, job: Job, *, first: bool = False) -> None:
-        """See `Executor`."""
         if job.gpu:
             self._demand_gpu()
         forget_kills(job)  # of an earlier run, which may have been killed as a whole
@@ -142,7 +141,6 @@ class OnDask:
         future.add_done_callback(self._ends.put)
 
     def running(self) -> tuple[Job, ...]:
-        """See `Executor`."""
         self._ask()
         return tuple(self._jobs[key][0] for key in self._running if key in self._jobs)
 
@@ -159,7 +157,6 @@ class OnDask:
             )
 
     def next(self) -> Finished | None:
-        """See `Executor`."""
         try:
             future = self._ends.get(timeout=TICK_SECONDS)
         except queue.Empty:

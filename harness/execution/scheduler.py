@@ -66,7 +66,6 @@ class Serial:
         self._waiting: deque[Job] = deque()
 
     def submit(self, job: Job, *, first: bool = False) -> None:
-        """See `Executor`."""
         self._waiting.appendleft(job) if first else self._waiting.append(job)
 
     def running(self) -> tuple[Job, ...]:
@@ -74,7 +73,6 @@ class Serial:
         return tuple(self._waiting)[:1]
 
     def next(self) -> Finished:
-        """See `Executor`."""
         job = self._waiting.popleft()
         begun = time.monotonic()
         try:

@@ -150,7 +150,6 @@ class LedgerRecorder:
         self.accepted[job.key] = reservation.finished(evaluation, appended)
 
     def failed(self, job: Job, error: BusbenchError) -> None:
-        """See `Recorder`."""
         reservation = self._reservation(job)
         if reservation is not None:
             self.refused[job.key] = reservation.failed(error)

@@ -12,9 +12,11 @@ OUT.result.json              last: its presence, with digests that agree, means 
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from evaluator.documents.base import Digest, read
 from evaluator.documents.submission import Submission
@@ -49,28 +51,49 @@ class TrainSettings:
     inputs: Mapping[str, Path] = field(default_factory=dict)  # what it reads beside the bundle
 
 
-@dataclass(frozen=True)
-class TrainImage:
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob(ABC):
+    """Training of one submission in a container; see `Job`.
+
+    Raises:
+        BusbenchError: `challenge-invalid` where challenge.yaml does not declare the track so.
+    """
+
+    bundle: Input
+    facts: TrainingBundle  # what `bundle` states of itself
+    environment: ExecutionEnvironment  # its keys, where there are any, sign that it trained here
+    gpu: bool = False
+    kind: ClassVar[str] = "train"
+
+    def __post_init__(self) -> None:
+        require_track(self.environment.challenge, self.facts.stated_track, self.bundle.path)
+
+    @property
+    @abstractmethod
+    def submission(self) -> Path:
+        """The folder that the trained submission is moved to."""
+
+    @property
+    def stage(self) -> StageName | None:
+        begun = self.environment.runner == "process" and work_folder(self.submission).exists()
+        return "train" if begun else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainImage(TrainingJob):
     """One image on one training bundle."""
 
     name: str  # what people call the image
     image: ImageRequest  # by digest or id, since a tag may mean another image on another machine
     command: tuple[str, ...]
-    bundle: Input  # the training bundle
-    facts: TrainingBundle
     out: Path
-    environment: ExecutionEnvironment  # its keys, where there are any, sign that it trained here
-    gpu: bool = False
-    kind = "train"
 
-    def __post_init__(self) -> None:
-        """Refuse a track that challenge.yaml does not declare so."""
-        stated = self.facts.stated_track
-        require_track(self.environment.challenge, stated, self.bundle.path)
+    @property
+    def submission(self) -> Path:
+        return self.out
 
     @property
     def label(self) -> str:
-        """See `Job`."""
         return f"train {self.name} on {self.facts.track}"
 
     @property
@@ -89,14 +112,7 @@ class TrainImage:
 
     @property
     def result(self) -> Path:
-        """See `Job`."""
         return self.out.with_name(f"{self.out.name}.result.json")
-
-    @property
-    def stage(self) -> StageName | None:
-        """See `Job`."""
-        begun = self.environment.runner == "process" and work_folder(self.out).exists()
-        return "train" if begun else None
 
     def run(self, progress: Progress) -> None:
         """Train; a killed training finds what it had saved."""
