@@ -1,6 +1,6 @@
 """Submission log beside the ledger: who submitted what, and what they were shown.
 
-`<ledger>.submissions.json` is replaced whole under a lock, so that two submissions at once cannot
+`<ledger>.log.json` is replaced whole under a lock, so that two submissions at once cannot
 both take the last of a team's quota, and a killed run leaves the log as it was before or after.
 """
 
