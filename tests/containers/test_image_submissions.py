@@ -15,7 +15,9 @@ from pathlib import Path
 
 import docker
 import pytest
+import yaml
 
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Fault
 from evaluator.inference.hardware import device_name
 from evaluator.progress import quiet
@@ -29,7 +31,7 @@ from harness.sandbox.profile import LOG_FILES, LOG_MB, MEBIBYTE, OWNER_LABEL
 from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import StageName
 from harness.sealing.keys import Keys
-from harness.submission import read_submission
+from harness.submission import DOCUMENT, read_submission
 from harness.training.train import TrainSettings, train
 from tests.support import ROOT, soon
 from tests.support.image_submissions import (
@@ -162,7 +164,10 @@ def test_only_declared_files_are_taken(trained: dict[str, Trained]) -> None:
     for name in ("honest", "undeclared"):
         assert trained[name].error is None
         taken = {path.name: path.read_bytes() for path in trained[name].out.iterdir()}
-        assert taken == CASES["honest"]
+        assert taken.keys() == CASES["honest"].keys()
+        document = Submission.model_validate(yaml.safe_load(taken.pop(DOCUMENT)))
+        assert document == Submission.model_validate(yaml.safe_load(CASES["honest"][DOCUMENT]))
+        assert taken.items() <= CASES["honest"].items()
 
 
 def test_only_what_was_trained_here_counts_as_trained_here(
@@ -200,7 +205,7 @@ from harness.training.train import TrainSettings, train
 challenge = Challenge()
 runner = docker_runner.DockerRunner(challenge)
 bundle, out = map(Path, sys.argv[1:3])
-train(bundle, out, TrainSettings(sys.argv[3], ("resumes",)), Context(runner, challenge))
+train(bundle, out, TrainSettings(sys.argv[3], ("resumes",)), context=Context(runner, challenge))
 """
 
 

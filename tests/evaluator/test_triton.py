@@ -188,7 +188,7 @@ def servers(owner: int | None = None) -> list[int]:
             words = line.read_text()
         except OSError:
             continue
-        if f"busbench-triton-{owner or os.getpid()}-" in words and "triton_guard" not in words:
+        if f"busbench-triton-{owner or os.getpid()}-" in words and "guard.py" not in words:
             found.append(int(line.parent.name))
     return found
 
@@ -304,8 +304,7 @@ def test_a_killed_evaluator_leaves_no_server(tritonserver: Path, tmp_path: Path)
     (tmp_path / "model.onnx").write_bytes(echo())
     script = (
         "from pathlib import Path; import sys, time\n"
-        "from evaluator.inference.backends import InferSettings, open_model\n"
-        "from evaluator.triton.server import TritonOptions\n"
+        "from evaluator.inference.backends import InferSettings, TritonOptions, open_model\n"
         "options = TritonOptions(executable=Path(sys.argv[1]))\n"
         "settings = InferSettings(backend='triton', triton=options)\n"
         "model = open_model(Path(sys.argv[2]), settings)\n"

@@ -113,8 +113,8 @@ def test_a_training_begun_by_hand_is_taken_over_and_never_passed_off_as_another(
     train_by_hand(track, recipe, cell / "given", "--fold", "1")
     done = run(*words(track, tmp_path / "bench", recipe))
     assert done.returncode == 0, done.stderr
-    assert "already holds" in (cell / "fold-1" / "submission.train.log").read_text()
-    assert "already holds" not in (cell / "fold-0" / "submission.train.log").read_text()
+    assert "already contains" in (cell / "fold-1" / "submission.train.log").read_text()
+    assert "already contains" not in (cell / "fold-0" / "submission.train.log").read_text()
     ours = (cell / "submission" / "fold-1.onnx").read_bytes()
     assert ours == (cell / "given" / "submission" / "fold-1.onnx").read_bytes()
     assert not (cell / "submission.provenance.json").exists()
@@ -137,8 +137,8 @@ def test_a_training_begun_by_hand_is_taken_over_and_never_passed_off_as_another(
         (("--tracks", "busbra={bundles}"), 2, "is for track phantom, not busbra"),
         (("--tracks", "{bundles},{bundles}/."), 2, "names a track twice"),
         (("--recipe", "medt={recipe}"), 2, "is for none of --networks"),
-        (("--recipe", "unext=nowhere.yaml"), 2, "nowhere.yaml cannot be read"),
-        (("--tracks", "nowhere"), 20, "nowhere/training/bundle.json cannot be read"),
+        (("--recipe", "unext=nowhere.yaml"), 2, "nowhere.yaml does not exist"),
+        (("--tracks", "nowhere"), 2, "nowhere does not exist"),
         (("--networks", ","), 2, "--networks names nothing"),
     ],
 )

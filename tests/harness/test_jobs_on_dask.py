@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import soon
+from tests.support import ROOT, soon
 from tests.support.cluster import begun, get_done, meanwhile
 from tests.support.jobs import WriteWord, processes, runs
 
 pytestmark = pytest.mark.slow
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
-HERE = Path(__file__).parent
 
 
 def test_no_job_is_lost_with_the_worker_that_was_killed_while_it_worked(tmp_path: Path) -> None:
@@ -65,7 +64,7 @@ def dask(*words: str) -> subprocess.Popen[bytes]:
     """A scheduler or a worker, as an operator starts it."""
     return subprocess.Popen(
         [sys.executable, "-m", *words],
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

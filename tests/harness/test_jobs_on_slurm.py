@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import soon
+from tests.support import ROOT, soon
 from tests.support.cluster import begun, get_done, meanwhile
 from tests.support.jobs import WriteWord, processes, runs
 
 pytest.importorskip("dask_jobqueue", reason="the extra `cluster` is not installed")
-HERE = Path(__file__).parent
-STARTER = HERE.parents[2] / "shared" / "tools" / "slurm"
+
+STARTER = ROOT.parent / "shared" / "tools" / "slurm"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def batch_jobs() -> list[str]:
 def test_no_job_is_lost_with_the_batch_job_that_was_cancelled(
     slurm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(HERE))  # sbatch hands it on
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # sbatch passes it to the workers
     monkeypatch.chdir(tmp_path)
     jobs = [WriteWord(f"word-{index}", tmp_path, seconds=3.0) for index in range(3)]
     cancelled: list[str] = []
