@@ -19,6 +19,7 @@ from evaluator.documents.base import Contract, Name, Title, read
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 
+LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
 BASE_IMAGE = "python:3.11-slim-bookworm"
@@ -63,7 +64,7 @@ class Track(Contract):
     split_version: Name
     folds: int = Field(default=5, ge=2, le=20)
     metric_profile: Literal["native"] = "native"
-    labels: Literal["public", "private"] = "public"
+    labels: LabelAccess = "public"
 
 
 class Phase(Contract):

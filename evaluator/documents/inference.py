@@ -8,6 +8,7 @@ from pydantic import Field
 
 from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Title
 
+BatchSize = int | Literal["auto"]
 Backend = Literal["onnxruntime", "triton"]
 Device = Literal["cpu", "cuda", "tensorrt"]  # tensorrt: a CUDA device through TensorRT's engine
 

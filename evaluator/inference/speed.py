@@ -8,10 +8,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from evaluator.documents.inference import BatchSize
 from evaluator.documents.submission import InputSpec
 from evaluator.errors import BusbenchError
 from evaluator.inference.backends import Model
@@ -32,7 +33,7 @@ class BatchTiming(NamedTuple):
     batch_size: int
 
 
-def measure(model: Model, spec: InputSpec, batch_size: int | Literal["auto"]) -> BatchTiming:
+def measure(model: Model, spec: InputSpec, batch_size: BatchSize) -> BatchTiming:
     """Time the model at batch 1 and, where that is asked for, at larger ones."""
     alone = latency(model, spec)
     if batch_size == "auto":

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evaluator.documents.inference import BatchSize
 from evaluator.errors import BusbenchError, Code
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ InputsOption = Annotated[
 ]
 
 
-def read_batch_size(text: str) -> int | Literal["auto"]:
+def read_batch_size(text: str) -> BatchSize:
     """`auto`, or a number from 1 to 512; anything else is a usage error."""
     if text == "auto":
         return "auto"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
 from evaluator.documents.base import Name
 from evaluator.errors import BusbenchError, Code
-from harness.challenge import StatedTrack, load_challenge, require_track
+from harness.challenge import LabelAccess, StatedTrack, load_challenge, require_track
 from harness.cli.app import app, out, print_json
 from harness.cli.options import (
     ChallengeOption,
@@ -106,7 +106,7 @@ def seal(
     """
     declared, frozen, opened = load_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
     name = _track_name(track or frozen.lock.dataset)
-    labels: Literal["public", "private"] = "private" if private_labels else "public"
+    labels: LabelAccess = "private" if private_labels else "public"
     if private_labels is None and name in declared.tracks:
         labels = declared.tracks[name].labels
     lock = frozen.lock

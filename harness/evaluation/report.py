@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import harness
 from evaluator.documents.base import read
@@ -16,6 +15,7 @@ from evaluator.predictions import RUNTIME, open_predictions
 from harness.evaluation.stages import read_verdict
 from harness.ledger.report import Provenance, Report
 from harness.sandbox.cached import AGAIN
+from harness.sandbox.stage import RunnerName
 from harness.sealing.bundle import Bundles
 
 
@@ -24,7 +24,7 @@ def build_report(
     submission: Submission,
     bundles: Bundles,
     *,
-    runner: Literal["docker", "process"],
+    runner: RunnerName,
     identities: Mapping[str, str],
     trained_here: str | None,
 ) -> Report:

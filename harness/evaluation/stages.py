@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evaluator.documents.base import read
-from evaluator.documents.inference import GateVerdict
+from evaluator.documents.inference import Backend, BatchSize, Device, GateVerdict
 from evaluator.errors import BusbenchError, Code, Fault
 from harness.challenge import Challenge, Component
 from harness.sandbox import Runner, Stage
@@ -28,9 +28,9 @@ CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` wr
 class EvaluateSettings:
     """How inference is run; the device is used or refused, never changed silently."""
 
-    device: Literal["cpu", "cuda", "tensorrt"] = "cpu"
-    batch_size: int | Literal["auto"] = "auto"
-    backend: Literal["onnxruntime", "triton"] = "onnxruntime"
+    device: Device = "cpu"
+    batch_size: BatchSize = "auto"
+    backend: Backend = "onnxruntime"
 
     @property
     def component(self) -> Component:

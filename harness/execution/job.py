@@ -25,7 +25,7 @@ from harness.execution.gpus import a_gpu, installed_gpus, usable_gpus
 from harness.locking import locked
 from harness.sandbox import open_runner
 from harness.sandbox.cached import Context
-from harness.sandbox.stage import StageName
+from harness.sandbox.stage import RunnerName, StageName
 
 Say = Callable[[str], None]  # takes a line for the user
 
@@ -38,7 +38,7 @@ def say_nothing(line: str) -> None:
 class ExecutionEnvironment:
     """How a job's stages are run, on whichever machine does the job."""
 
-    runner: Literal["docker", "process"]
+    runner: RunnerName
     challenge: Challenge
     keys: Path | None = None  # the organiser's key folder
 

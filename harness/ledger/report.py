@@ -10,10 +10,9 @@ from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import CountedModel, Runtime
 from evaluator.documents.scores import Scores
 from evaluator.files import canonical_json, sha256_bytes
-from harness.challenge import StatedTrack
-from harness.sealing.documents import LabelAccess
+from harness.challenge import LabelAccess, StatedTrack
+from harness.sandbox.stage import RunnerName
 
-RunnerName = Literal["docker", "process"]
 Status = Literal["complete", "incomplete"]
 
 

@@ -23,9 +23,9 @@ from pydantic import Field
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import Runtime
 from evaluator.documents.scores import GroupScores, MetricSummary
-from harness.challenge import About, Challenge, require_track
+from harness.challenge import About, Challenge, LabelAccess, require_track
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
-from harness.ledger.report import Report, RunnerName, Status
+from harness.ledger.report import Report, Status
 from harness.ranking.document import (
     RankedSubmission,
     Scheme,
@@ -35,7 +35,7 @@ from harness.ranking.document import (
 )
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
-from harness.sealing.documents import LabelAccess
+from harness.sandbox.stage import RunnerName
 
 
 class Row(Contract):

@@ -3,19 +3,17 @@
 `Stage` says what runs and what it may see; a runner runs it; `failure` says who is to blame.
 """
 
-from typing import Literal
-
 from evaluator.progress import Progress
 from harness.challenge import Challenge
 from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.process_runner import ProcessRunner
-from harness.sandbox.stage import Runner, Stage
+from harness.sandbox.stage import Runner, RunnerName, Stage
 
 __all__ = ["DockerRunner", "ProcessRunner", "Runner", "Stage", "open_runner"]
 
 
 def open_runner(
-    name: Literal["docker", "process"],
+    name: RunnerName,
     challenge: Challenge,
     progress: Progress,
     *,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import docker
 import requests
@@ -27,7 +27,7 @@ from harness.sandbox.log import LogReader
 from harness.sandbox.output import Output, open_output, remove
 from harness.sandbox.owner import is_gone
 from harness.sandbox.profile import OWNER_LABEL, container_settings, places
-from harness.sandbox.stage import Outcome, Stage
+from harness.sandbox.stage import Outcome, RunnerName, Stage
 
 SHORTEST_WAIT = 0.01  # seconds; none at all would be no time limit
 SAVE_SECONDS = 60.0  # how often the output of a stage that resumes is saved
@@ -61,7 +61,7 @@ class DockerRunner:
         BusbenchError: `engine-unavailable` where no engine answers.
     """
 
-    name: Literal["docker", "process"] = "docker"
+    name: RunnerName = "docker"
 
     def __init__(
         self, challenge: Challenge, progress: Progress = quiet, gpu_device: str | None = None

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 import harness
 from evaluator.errors import BusbenchError, Code
@@ -22,7 +21,7 @@ from harness.sandbox.docker_runner import read_error
 from harness.sandbox.failure import explain
 from harness.sandbox.log import LogReader
 from harness.sandbox.profile import LOG_MB, MEBIBYTE
-from harness.sandbox.stage import Outcome, Stage
+from harness.sandbox.stage import Outcome, RunnerName, Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES: dict[Component, str] = {
@@ -37,7 +36,7 @@ MODULES: dict[Component, str] = {
 class ProcessRunner:
     """Runs each stage as `python -m <component>`; reports say so."""
 
-    name: Literal["docker", "process"] = "process"
+    name: RunnerName = "process"
 
     def __init__(self, gpu_device: str | None = None) -> None:
         self._gpu = {} if gpu_device is None else {"CUDA_VISIBLE_DEVICES": gpu_device}

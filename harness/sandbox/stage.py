@@ -12,6 +12,7 @@ from evaluator.progress import Progress
 from harness.challenge import Component, Limits
 
 _PLACE = re.compile(r"\{(\w+)\}")
+RunnerName = Literal["docker", "process"]
 StageName = Literal["train", "gate", "infer", "ready", "score", "probe"]
 
 
@@ -68,7 +69,7 @@ class Outcome:
 class Runner(Protocol):
     """Runs stages; raises the `BusbenchError` of whoever is to blame."""
 
-    name: Literal["docker", "process"]
+    name: RunnerName
 
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage to its end."""

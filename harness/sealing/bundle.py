@@ -18,8 +18,9 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
+from harness.challenge import LabelAccess
 from harness.folders import let_all_read, require_same, whole_folder
-from harness.sealing.documents import LabelAccess, SealedBundle, TrainingBundle
+from harness.sealing.documents import SealedBundle, TrainingBundle
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore

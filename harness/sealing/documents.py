@@ -7,9 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name
-from harness.challenge import StatedTrack
-
-LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
+from harness.challenge import LabelAccess, StatedTrack
 
 
 class TrainingBundle(Contract):

@@ -10,12 +10,12 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.inference import Backend, Device
+from evaluator.documents.inference import Backend, BatchSize, Device
 from evaluator.errors import BusbenchError, Code
 
 
@@ -55,7 +55,7 @@ class InferSettings:
 
     device: Device = "cpu"
     threads: int = 1
-    batch_size: int | Literal["auto"] = "auto"
+    batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
     triton: TritonOptions = field(default_factory=TritonOptions)
 
@@ -77,7 +77,7 @@ def settings_of(args: argparse.Namespace) -> InferSettings:
     return InferSettings(args.device, args.threads, args.batch_size, args.backend, triton)
 
 
-def _batch_size(text: str) -> int | Literal["auto"]:
+def _batch_size(text: str) -> BatchSize:
     if text != "auto" and not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text} is neither auto nor a number above 0")
     return "auto" if text == "auto" else int(text)
