@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from evaluator.documents.base import read
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors
 from harness.benchmark.fold import TrainFold
 from harness.execution.job import JobResult
 from harness.ledger.provenance import ProvenanceAttestation, trained_here, write_provenance
 from harness.locking import locked
 from harness.sealing.keys import Keys
-from harness.submission import DOCUMENT, read_submission, write_document
+from harness.submission import DOCUMENT, assemble, read_submission
 
 AGAIN = "Remove the folds' folders and run the same command again."
 
@@ -43,26 +41,11 @@ def merge(folds: Sequence[TrainFold], out: Path) -> Submission:
     """
     merged = merged_submission(folds)
     with locked(out.with_name(f".{out.name}.lock")):
-        if not _is_written(out, merged):
-            _write(folds, merged, out)
+        if not (out / DOCUMENT).exists() or read_submission(out) != merged:
+            by_file = dict(zip((model.file for model in merged.models), folds, strict=True))
+            assemble(merged, lambda model: by_file[model.file].submission / model.file, out)
         _write_provenance(folds, merged, out)
     return merged
-
-
-def _is_written(out: Path, merged: Submission) -> bool:
-    return (out / DOCUMENT).exists() and read_submission(out) == merged
-
-
-def _write(folds: Sequence[TrainFold], merged: Submission, out: Path) -> None:
-    partial = out.with_name(f".{out.name}.partial")
-    with disk_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for fold, model in zip(folds, merged.models, strict=True):
-            shutil.copyfile(fold.submission / model.file, partial / model.file)
-        write_document(merged, partial / DOCUMENT)
-        shutil.rmtree(out, ignore_errors=True)
-        partial.replace(out)
 
 
 def _write_provenance(folds: Sequence[TrainFold], merged: Submission, out: Path) -> None:

@@ -44,7 +44,7 @@ from harness.folders import let_all_read
 from harness.sandbox.cached import AGAIN
 from harness.sealing.documents import TrainingBundle
 from harness.sealing.training import TrainingSet
-from harness.submission import read_submission, take
+from harness.submission import assemble, read_submission, take
 
 SCORES = "val.json"
 
@@ -177,13 +177,7 @@ def _narrow(folder: Path, part: Submission, place: Path) -> None:
     verdict = read_verdict(folder)
     model = part.models[0]
     if not (place / "submission").is_dir():
-        partial = place / "submission.partial"
-        with disk_errors(partial):
-            partial.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / "submission" / model.file, partial / model.file)
-            write_atomically(partial / "submission.yaml", canonical_json(part.document()))
-            let_all_read(partial)
-            partial.replace(place / "submission")
+        assemble(part, lambda model: folder / "submission" / model.file, place / "submission")
     counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
     narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
     write(narrowed, place / "gate" / "gate.json")
