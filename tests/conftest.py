@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from evaluator.inference.hardware import device_name
+from harness.locking import locked
 from tests.support import ROOT, absent
 
 REAL_DATA = ROOT.parent / "shared" / "data"
@@ -94,13 +96,14 @@ def tritonserver() -> Path:
     """A Triton server, installed once as `make triton` does; without one, tests skip or fail."""
     if named := os.environ.get("BUSBENCH_TRITONSERVER"):
         return Path(named)
-    done = subprocess.run(
-        ["make", "--no-print-directory", "triton", f"PYTHON={sys.executable}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with locked(Path(tempfile.gettempdir()) / "busbench-triton.lock"):  # one worker installs it
+        done = subprocess.run(
+            ["make", "--no-print-directory", "triton", f"PYTHON={sys.executable}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["make said nothing"])[-1]
         absent(f"no Triton server can be installed: {last}")

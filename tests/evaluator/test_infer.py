@@ -159,10 +159,11 @@ def test_a_damaged_image_ends_the_stage_once_and_leaves_no_thread(tmp_path: Path
     made = stage(tmp_path, speckle(30), blur())
     whole = made.images.read_bytes()
     made.images.write_bytes(whole[: len(whole) // 2])
+    before = set(threading.enumerate())  # other tests of this process may have left some
     with pytest.raises(BusbenchError) as refused:
         made.infer(batch_size=2)
     assert refused.value.code in ("bundle-invalid", "keys-invalid")
-    assert threading.active_count() == 1
+    assert set(threading.enumerate()) <= before
 
 
 def run_stage(made: Stage, *more: str) -> subprocess.CompletedProcess[str]:
