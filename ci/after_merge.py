@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from ci.check_pr import Checked, arguments, read_proposal, read_teams, report, select_models
 from ci.git import Change, refused
 from ci.proposal import MANIFEST
-from ci.score_pr import demand_base_code, machine_options, make_machine
+from ci.score_pr import machine_options, make_machine, require_base_code
 from ci.scoring import Machine, handed_in, is_assembled, place_of, score
 from evaluator.errors import BusbenchError, Code
-from harness.quotas import SubmissionLog, Submitted, demand_open
+from harness.quotas import SubmissionLog, Submitted, require_open
 from harness.quotas.recording import today
 from harness.website import publish
 
@@ -28,7 +28,7 @@ def record_merged(machine: Machine, before: str, after: str) -> str:
     Raises:
         BusbenchError: the first that was not recorded, after all others were.
     """
-    demand_base_code(machine.repository, after)
+    require_base_code(machine.repository, after)
     changes = machine.repository.changes(before, after, since_they_parted=False)
     manifests = [c for c in changes if MANIFEST.fullmatch(c.path) and c.status in "AM"]
     lines, errors = [], []
@@ -79,7 +79,7 @@ def publish_open(machine: Machine) -> str:
     if not ledger.exists():
         return "no site: the ledger is empty"
     try:
-        demand_open(SubmissionLog.beside(ledger).submissions, machine.challenge, today())
+        require_open(SubmissionLog.beside(ledger).submissions, machine.challenge, today())
     except BusbenchError as error:
         if error.code != Code.RESULTS_CLOSED:
             raise

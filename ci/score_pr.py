@@ -45,8 +45,8 @@ def score_approved(
         BusbenchError: whatever is to blame; the comment says it, too.
     """
     try:
-        demand_base_code(machine.repository, base)
-        demand_unmoved(machine.repository, approved, reference, remote=remote)
+        require_base_code(machine.repository, base)
+        require_unmoved(machine.repository, approved, reference, remote=remote)
         checked = check(
             machine.repository, base, approved, author=author, challenge=machine.challenge
         )
@@ -60,7 +60,7 @@ def score_approved(
     return f"scored: {accepted.feedback.method} by {accepted.feedback.team}, {out / 'comment.md'}"
 
 
-def demand_base_code(repository: Repository, base: str) -> None:
+def require_base_code(repository: Repository, base: str) -> None:
     """Refuse to run any code but the base branch's newest."""
     remedy = "Check out the tip of the base branch, without changes."
     if repository.commit("HEAD") != base or repository.is_changed():
@@ -68,7 +68,7 @@ def demand_base_code(repository: Repository, base: str) -> None:
         raise BusbenchError(Code.USAGE, message, remedy)
 
 
-def demand_unmoved(repository: Repository, approved: str, reference: str, *, remote: str) -> None:
+def require_unmoved(repository: Repository, approved: str, reference: str, *, remote: str) -> None:
     """Refuse a pull request that is at another commit than the approved one by now."""
     if not COMMIT.fullmatch(approved):
         message = f"--head {approved} is no full commit digest."

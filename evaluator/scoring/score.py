@@ -68,8 +68,8 @@ def score(
         truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
     seed = index.consistency_seed
     transformed = {} if seed is None else {i: _transformed(seed, t) for i, t in truths.items()}
-    _refuse_unknown(predictions, document.cases, truths)
-    _refuse_unknown(predictions, document.transformed, transformed)
+    _require_known_cases(predictions, document.cases, truths)
+    _require_known_cases(predictions, document.transformed, transformed)
     in_mm = all(truth.case.spacing_mm is not None for truth in truths.values())
     rows: list[CaseScore] = []
     transformed_rows: list[CaseScore] = []
@@ -97,7 +97,7 @@ def _transformed(seed: str, truth: Truth) -> Truth:
     return Truth(*transform_case(seed, truth.case, truth.mask))
 
 
-def _refuse_unknown(where: Path, cases: Sequence[PredictedCase], truths: Truths) -> None:
+def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Truths) -> None:
     for case in cases:
         if case.case_id not in truths:
             raise BusbenchError(

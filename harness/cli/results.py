@@ -18,7 +18,7 @@ from harness.cli.app import app, err, out, print_json
 from harness.cli.options import ChallengeOption, JsonOption, LedgerArgument, OptionalKeys
 from harness.cli.progress import bars
 from harness.ledger import verify_ledger
-from harness.quotas import SubmissionLog, demand_open
+from harness.quotas import SubmissionLog, require_open
 from harness.quotas.recording import today
 from harness.ranking import FORMATS, METRICS, Format, Track, make_board
 from harness.ranking.names import plain
@@ -167,7 +167,7 @@ def publish_site(
     Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
     """
     declared = load_challenge(challenge)
-    demand_open(SubmissionLog.beside(ledger).submissions, declared, today())
+    require_open(SubmissionLog.beside(ledger).submissions, declared, today())
     publish(ledger, site, splits or (), challenge=declared)
     out.print(
         f"The site is at {site / 'index.html'}", markup=False, highlight=False, soft_wrap=True

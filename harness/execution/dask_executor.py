@@ -124,7 +124,7 @@ class OnDask:
 
     def submit(self, job: Job, *, first: bool = False) -> None:
         if job.gpu:
-            self._demand_gpu()
+            self._require_gpu()
         forget_kills(job)  # of an earlier run, which may have been killed as a whole
         self._give(job, first)
 
@@ -191,7 +191,7 @@ class OnDask:
         for job, _, first in left:
             self._give(job, first)
 
-    def _demand_gpu(self) -> None:
+    def _require_gpu(self) -> None:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         if workers and not any(worker["resources"].get("GPU") for worker in workers):
             raise BusbenchError(
@@ -226,7 +226,7 @@ def connect(address: str) -> Client:
     Raises:
         BusbenchError: `extra-missing`, or `cluster-unavailable` where none answers.
     """
-    demand_dask()
+    require_dask()
     from distributed import Client  # noqa: PLC0415
 
     try:
@@ -237,7 +237,7 @@ def connect(address: str) -> Client:
         raise BusbenchError(Code.CLUSTER_UNAVAILABLE, message, remedy) from error
 
 
-def demand_dask() -> None:
+def require_dask() -> None:
     """Raise `extra-missing` where Dask is not installed."""
     if importlib.util.find_spec("distributed") is None:
         remedy = "Install them: pip install 'busbench[cluster]'."

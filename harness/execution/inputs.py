@@ -139,14 +139,14 @@ class Depot:
         """Bytes from there that have this digest."""
         with self._explained(digest):
             data = bytes(self._files.cat_file(self._place(digest)))
-        self._demand(digest, sha256_bytes(data))
+        self._require_digest(digest, sha256_bytes(data))
         return data
 
     def get_file(self, digest: Digest, path: Path) -> None:
         """Fetch a file that has this digest."""
         with self._explained(digest):
             self._files.get_file(self._place(digest), str(path))
-        self._demand(digest, sha256_file(path))
+        self._require_digest(digest, sha256_file(path))
 
     def _place(self, digest: Digest) -> str:
         return f"{self._root}/{digest}"
@@ -158,7 +158,7 @@ class Depot:
         except FileNotFoundError:
             return False
 
-    def _demand(self, digest: Digest, found: Digest) -> None:
+    def _require_digest(self, digest: Digest, found: Digest) -> None:
         if found != digest:
             raise BusbenchError(
                 CODE,

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
-from harness.execution.dask_executor import OnDask, demand_dask
+from harness.execution.dask_executor import OnDask, require_dask
 from harness.execution.job import Say
 from harness.execution.scheduler import Executor, Serial
 
@@ -43,7 +43,7 @@ def open_executor(
         if kind in ("tcp", "tls", "ucx"):
             address, renew = cluster, _nothing
         elif kind in STARTERS and re.fullmatch("[1-9][0-9]{0,3}|", number):
-            demand_dask()
+            require_dask()
             address, renew = stack.enter_context(STARTERS[kind](int(number or 1), gpu))
         else:
             message = f"--cluster {cluster} names no cluster."

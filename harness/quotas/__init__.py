@@ -4,7 +4,7 @@
 applies both to evaluation jobs.
 """
 
-from harness.quotas.policy import Feedback, HandedIn, Submitted, demand_open, phase_on, show
+from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_on, require_open, show
 from harness.quotas.submission_log import SubmissionLog
 
-__all__ = ["Feedback", "HandedIn", "SubmissionLog", "Submitted", "demand_open", "phase_on", "show"]
+__all__ = ["Feedback", "HandedIn", "SubmissionLog", "Submitted", "phase_on", "require_open", "show"]

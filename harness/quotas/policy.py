@@ -215,7 +215,7 @@ def _step(value: float, step: float, metric: Ranked, *, best: float | None) -> f
     return rounded(value, step) if gain > step else best
 
 
-def demand_open(log: Iterable[Submitted], challenge: Challenge, day: date) -> None:
+def require_open(log: Iterable[Submitted], challenge: Challenge, day: date) -> None:
     """Refuse to publish exact results of a phase that hides them still.
 
     Raises:

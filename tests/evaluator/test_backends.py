@@ -11,7 +11,11 @@ import pytest
 
 from evaluator.errors import BusbenchError, Fault
 from evaluator.inference.backends import InferSettings, open_model
-from evaluator.inference.backends.onnxruntime import Bound, refuse_conflict, refuse_cpu
+from evaluator.inference.backends.onnxruntime import (
+    Bound,
+    require_gpu_provider,
+    require_one_runtime,
+)
 from evaluator.inference.backends.pinned import PinnedMemory
 from evaluator.inference.hardware import device_name
 from evaluator.inference.speed import MAX_BATCH, choose_batch
@@ -21,9 +25,9 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 def test_two_packages_of_one_module_are_refused() -> None:
-    refuse_conflict(["onnxruntime-gpu"])
+    require_one_runtime(["onnxruntime-gpu"])
     with pytest.raises(BusbenchError) as refused:
-        refuse_conflict(["onnxruntime", "onnxruntime-gpu"])
+        require_one_runtime(["onnxruntime", "onnxruntime-gpu"])
     assert refused.value.code == "extra-conflict"
     assert "onnxruntime and onnxruntime-gpu are both installed" in refused.value.message
 
@@ -40,18 +44,22 @@ def test_two_packages_of_one_module_are_refused() -> None:
 )
 def test_a_network_is_never_run_on_the_cpu_unasked(provider: Any, placed: Any) -> None:
     with pytest.raises(BusbenchError) as refused:
-        refuse_cpu("cuda", provider, placed, file="model.onnx")
+        require_gpu_provider("cuda", provider, placed, file="model.onnx")
     assert refused.value.code == "device-unavailable"
     assert refused.value.fault is Fault.INFRASTRUCTURE
 
 
 def test_arithmetic_on_shapes_may_stay_on_the_cpu() -> None:
-    refuse_cpu("cuda", CUDA, {CUDA: {"Conv"}, CPU: {"Shape", "Gather"}}, file="model.onnx")
+    require_gpu_provider(
+        "cuda", CUDA, {CUDA: {"Conv"}, CPU: {"Shape", "Gather"}}, file="model.onnx"
+    )
 
 
 def test_tensorrt_that_runs_nothing_is_not_called_tensorrt() -> None:
     with pytest.raises(BusbenchError, match="runs nothing"):
-        refuse_cpu("tensorrt", "TensorrtExecutionProvider", {CUDA: {"Conv"}}, file="model.onnx")
+        require_gpu_provider(
+            "tensorrt", "TensorrtExecutionProvider", {CUDA: {"Conv"}}, file="model.onnx"
+        )
 
 
 def ordinary(shape: tuple[int, ...]) -> np.ndarray:

@@ -18,7 +18,7 @@ from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Sub
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, Phase
 from harness.ledger.report import Report
-from harness.quotas import SubmissionLog, demand_open, phase_on
+from harness.quotas import SubmissionLog, phase_on, require_open
 from harness.quotas.policy import Submitted, rounded, show
 from tests.support.factories import digest_of, make_report
 from tests.support.studies.hill_climbing import table
@@ -293,9 +293,9 @@ def test_exact_results_stay_closed_until_their_day(
     own = log.open(make(), phase, date(2026, 4, 15))
     assert log.close(own, phase, day, report=make_report()).cases_open is is_open
     if is_open:
-        return demand_open(log.submissions, PHASES, day)
+        return require_open(log.submissions, PHASES, day)
     with pytest.raises(BusbenchError, match="final") as caught:
-        demand_open(log.submissions, PHASES, day)
+        require_open(log.submissions, PHASES, day)
     assert caught.value.code == "results-closed"
     return None
 
@@ -310,7 +310,7 @@ def test_the_pages_own_declaration_is_valid() -> None:
 def test_a_phase_that_was_renamed_opens_nothing(log: SubmissionLog) -> None:
     hand_in(log, 0)
     with pytest.raises(BusbenchError, match="test of earlier submissions"):
-        demand_open(log.submissions, Challenge(), DAY)
+        require_open(log.submissions, Challenge(), DAY)
 
 
 # --- the attack --------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class OnnxRuntimeModel:
     in_flight: int = 1
 
     def __init__(self, path: Path, settings: InferSettings) -> None:
-        refuse_conflict([name for name in _SAME_MODULE if _is_installed(name)])
+        require_one_runtime([name for name in _SAME_MODULE if _is_installed(name)])
         self._name, self._closing = path.name, ExitStack()
         session = _open(path, settings)
         self.provider: str = session.get_providers()[0]
@@ -88,7 +88,7 @@ class OnnxRuntimeModel:
             given, result = session.get_inputs()[0].name, session.get_outputs()[0].name
             self._run = lambda batch: session.run([result], {given: batch})[0]
         else:
-            refuse_cpu(settings.device, self.provider, _placed(session), file=path.name)
+            require_gpu_provider(settings.device, self.provider, _placed(session), file=path.name)
             try:
                 pinned = PinnedMemory()
             except MemoryError as error:
@@ -198,7 +198,9 @@ def _placed(session: onnxruntime.InferenceSession) -> dict[str, set[str]]:
     return placed
 
 
-def refuse_cpu(device: Device, provider: str, placed: Mapping[str, set[str]], *, file: str) -> None:
+def require_gpu_provider(
+    device: Device, provider: str, placed: Mapping[str, set[str]], *, file: str
+) -> None:
     """Refuse a session that is not on the device that was asked for.
 
     Args:
@@ -218,7 +220,7 @@ def refuse_cpu(device: Device, provider: str, placed: Mapping[str, set[str]], *,
         raise _unavailable(device, f"it runs nothing of {file}")
 
 
-def refuse_conflict(installed: Sequence[str]) -> None:
+def require_one_runtime(installed: Sequence[str]) -> None:
     """Raise `extra-conflict` where two of the packages in `installed` are one module."""
     if len(installed) > 1:
         names = " and ".join(installed)
