@@ -28,6 +28,8 @@ from harness.splits.manifest import complete_lock, table_bytes
 from harness.store import CaseStore, png_bytes, rows_digest, write_store
 from tests.support.samples import LABELS, SECRET, samples
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def frozen_once(tmp_path_factory: pytest.TempPathFactory) -> Path:

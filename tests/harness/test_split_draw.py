@@ -18,6 +18,8 @@ from evaluator.errors import BusbenchError
 from harness.splits import Subject, draw, quartiles, whole_groups
 from tests.support.cohort import LABELS, cohort_of, drawn
 
+pytestmark = pytest.mark.slow
+
 STORED = Path(__file__).with_name("stored_draw.json")
 
 
