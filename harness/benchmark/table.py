@@ -25,7 +25,7 @@ from harness.ranking.names import markdown
 DIGITS = {"dice": 4, "iou": 4, "hd95": 2}  # as published
 
 
-class SeedNetwork(Contract):
+class PublishedNetwork(Contract):
     """A row of the published table."""
 
     title: str
@@ -34,10 +34,10 @@ class SeedNetwork(Contract):
     flaw: str | None = None  # why the counts are not the network's
 
 
-class Seed(Contract):
+class PublishedTable(Contract):
     """The published numbers."""
 
-    networks: dict[str, SeedNetwork]
+    networks: dict[str, PublishedNetwork]
     tracks: dict[str, dict[Ranked, tuple[float, str]]]
 
 
@@ -58,18 +58,19 @@ class TrackTable(Contract):
     missing: tuple[Name, ...] = Field(default=())
 
 
-def seed() -> Seed:
-    """The published numbers, as they stand in `seed.yaml`."""
-    text = (resources.files("harness.benchmark") / "seed.yaml").read_text(encoding="utf-8")
-    return Seed.model_validate(yaml.safe_load(text))
+def published_table() -> PublishedTable:
+    """The published numbers, from `awesome-bus-2025.yaml`."""
+    file = resources.files("harness.benchmark") / "awesome-bus-2025.yaml"
+    text = file.read_text(encoding="utf-8")
+    return PublishedTable.model_validate(yaml.safe_load(text))
 
 
 def to_markdown(tables: Sequence[TrackTable]) -> str:
     """One pipe table a track, with what its numbers are below it."""
-    return "\n".join(_track(table, seed()) for table in tables)
+    return "\n".join(_track(table, published_table()) for table in tables)
 
 
-def _track(table: TrackTable, published: Seed) -> str:
+def _track(table: TrackTable, published: PublishedTable) -> str:
     units = table.lines[0].report.scores.units if table.lines else {}
     heads = [
         *("Network", "Input", *(metric.title(units) for metric in METRICS)),
@@ -91,7 +92,7 @@ def _caption(table: TrackTable) -> str:
     return f"{report.track}, split {report.split_version}, {cases} test cases"
 
 
-def _line(line: Line, published: Seed) -> list[str]:
+def _line(line: Line, published: PublishedTable) -> list[str]:
     group = line.report.scores.groups["all"]
     theirs = published.networks.get(line.network)
     gmacs = [model.gmacs for model in line.report.models]
@@ -109,7 +110,7 @@ def _line(line: Line, published: Seed) -> list[str]:
     ]
 
 
-def _counts(network: SeedNetwork) -> list[str]:
+def _counts(network: PublishedNetwork) -> list[str]:
     mark = " \\*" if network.flaw else ""
     return [f"{network.gflops:.2f}{mark}", f"{network.parameters:.2f}{mark}"]
 
@@ -121,7 +122,7 @@ def _score(summary: Any, digits: int) -> str:
     return f"{summary.mean:.{digits}f}{spread}"
 
 
-def _published(track: str, published: Seed) -> list[list[str]]:
+def _published(track: str, published: PublishedTable) -> list[list[str]]:
     best = published.tracks.get(track)
     if best is None:
         return []
@@ -129,7 +130,7 @@ def _published(track: str, published: Seed) -> list[list[str]]:
     return [["*best published*", "224 × 224", *scores, *[MISSING] * 4]]
 
 
-def _notes(table: TrackTable, published: Seed) -> list[str]:
+def _notes(table: TrackTable, published: PublishedTable) -> list[str]:
     notes = [
         "Mean ± standard deviation over the fold models, each on the whole test set. GFLOPs are "
         "multiply-accumulates / 1e9; they and the parameters are counted from the ONNX files."
