@@ -6,7 +6,9 @@ that look alike (UTS #39). ICU, which carries Unicode's own tables, does the fol
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 import icu
 
@@ -24,6 +26,7 @@ _lookalikes = icu.SpoofChecker()
 _caseless = icu.Normalizer2.getNFKCCasefoldInstance()
 
 
+@lru_cache(maxsize=4096)  # a submission log is read name by name, again and again
 def one_spelling(team: str) -> str:
     """A team's name such that case, width, spaces, unseen and similar characters change nothing.
 
@@ -47,7 +50,7 @@ def find_same(team: str, others: Iterable[str]) -> str | None:
 
 def check_visible(team: str) -> str | None:
     """What is wrong with a name of which no letter or digit can be seen; None where one can."""
-    if any(character in _READABLE for character in _seen(_caseless.normalize(team))):
+    if any(character in _READABLE for character in _seen(unicodedata.normalize("NFKC", team))):
         return None
     return f"the team's name {team!a} has no letter or digit that can be seen"
 

@@ -173,6 +173,8 @@ def show(log: Iterable[Submitted], own: Submitted, report: Report, *, phase: Pha
             group: {metric: summary.mean for metric, summary in metrics.items()}
             for group, metrics in groups.items()
         }
+    if not phase.steps:
+        return {}
     earlier = [
         one.shown
         for one in log

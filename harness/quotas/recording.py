@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluator.documents.base import write
@@ -100,14 +101,21 @@ class QuotaReservation:
 
 
 def _hand_out(cases: Path, copy: Path, *, is_open: bool) -> None:
-    """Give the team its per-case results, or take away what an earlier declaration gave."""
-    with disk_errors(copy.parent):
-        if is_open:
-            sink = io.BytesIO()
-            pq.write_table(pq.read_table(cases, columns=list(COLUMNS)), sink, compression="zstd")
-            write_atomically(copy, sink.getvalue())
-        else:
-            copy.unlink(missing_ok=True)
+    """Give the team its per-case results, or take away what an earlier declaration gave.
+
+    Raises:
+        BusbenchError: `cases-invalid`, `disk-full`.
+    """
+    if not is_open:
+        with disk_errors(copy.parent):
+            return copy.unlink(missing_ok=True)
+    try:
+        table, sink = pq.read_table(cases), io.BytesIO()
+        pq.write_table(table.select([c for c in COLUMNS if c in table.column_names]), sink)
+    except (OSError, pa.ArrowException) as error:
+        remedy = f"Remove {cases.parents[1]} and run the same command again."
+        raise BusbenchError(Code.CASES_INVALID, f"{cases} cannot be read.", remedy) from error
+    return write_atomically(copy, sink.getvalue())
 
 
 class LedgerRecorder:
