@@ -31,7 +31,7 @@ PHASE = Phase(name="p", steps={"dice": 0.01}, quota=2)
 # Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt.
 IGNORABLE_RANGES = """00AD 034F 061C 115F-1160 17B4-17B5 180B-180F 200B-200F 202A-202E 2060-206F
     3164 FE00-FE0F FEFF FFA0 FFF0-FFF8 1BCA0-1BCA3 1D173-1D17A E0000-E0FFF"""
-BLANKS = "\u2800\u3000\u00a0\u1680\u2007\u202f\u205f\u303f\ufffc\U0001d159\U00013441\U00013442"
+UNDRAWN = "\u2800\u3000\u00a0\u1680\u2007\u202f\u205f\u303f\ufffc\U0001d159\U00013441\U00013442"
 LETTERS = [
     chr(code)
     for code in range(0x110000)
@@ -89,9 +89,9 @@ def test_no_ignorable_character_makes_a_new_team() -> None:
             assert one_spelling(name) == one_spelling("team")
 
 
-@pytest.mark.parametrize("blank", BLANKS, ids=ascii)
-def test_no_blank_makes_a_new_team(blank: str) -> None:
-    for name in (f"{blank}team", f"te{blank}am", f"team{blank}", f"te {blank} am"):
+@pytest.mark.parametrize("undrawn", UNDRAWN, ids=ascii)
+def test_no_undrawn_character_makes_a_new_team(undrawn: str) -> None:
+    for name in (f"{undrawn}team", f"te{undrawn}am", f"team{undrawn}", f"te {undrawn} am"):
         assert not gets_a_quota(name, "team"), ascii(name)
 
 
@@ -155,7 +155,7 @@ def test_honest_names_stay_apart(names: list[str]) -> None:
 def test_no_name_without_a_visible_letter_or_digit_is_taken(count: int) -> None:
     marks = [c for c in LETTERS if unicodedata.category(c)[0] in "MPSZ"]
     compatible = (c for c in marks if unicodedata.normalize("NFKC", c).strip() == c)
-    for character in [*IGNORABLE, *BLANKS, *compatible, "\ue000", "ʼ", "ˈ", "\U0001f98a"]:
+    for character in [*IGNORABLE, *UNDRAWN, *compatible, "\ue000", "ʼ", "ˈ", "\U0001f98a"]:
         assert check_visible(character * count), ascii(character)
         with pytest.raises(BusbenchError, match="letter or digit") as caught:
             admit([], submitted(character * count), PHASE)

@@ -25,7 +25,7 @@ CASES = 174  # lesions of the BUS-BRA subset's test part
 GOOD, BAD = 0.9, 0.6
 MIDDLE = (GOOD + BAD) / 2
 SPREAD = (GOOD - BAD) / 2 / math.sqrt(CASES)  # of the mean Dice of a random choice
-ROOM = 0.5  # of the mean Dice, for a staircase
+HEIGHT = 0.5  # of the mean Dice, for a staircase
 SUBMISSIONS = 300  # where no quota ends it before
 EMPTY = -1
 Choice = NDArray[np.int8]  # of each case: mask 0, mask 1, or none
@@ -122,7 +122,7 @@ def by_staircase(oracle: Oracle, chance: np.random.Generator) -> Choice:
     start = _start(oracle, chance)
     step = (oracle.phase.steps or {}).get("dice", 0.0)
     stride = 1.5 * step if oracle.phase.ladder else 0.0  # of the best that is shown, at a success
-    share = min(0.5, ROOM / stride / oracle.quota) if stride else 0.5  # of successes
+    share = min(0.5, HEIGHT / stride / oracle.quota) if stride else 0.5  # of successes
     edge = NormalDist().inv_cdf(1 - share)
     up, down = (NormalDist().pdf(edge) / part for part in (share, share - 1))
     votes = np.zeros(CASES)
