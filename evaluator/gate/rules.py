@@ -13,6 +13,7 @@ from itertools import islice
 
 from evaluator.gate import rules_interface as interface
 from evaluator.gate import rules_model as model
+from evaluator.gate import rules_names as names
 from evaluator.gate import rules_tensors as tensors
 from evaluator.gate.subject import Finding, Hit, Subject
 
@@ -39,7 +40,8 @@ RULES: tuple[Rule, ...] = (
     Rule("G-TRAINING-MODE", "Export the model in evaluation mode.", model.training_mode),
     Rule("G-DOMAIN", "Only operators of known domains are run.", model.domains),
     Rule("G-OPERATOR", "Only allowed operators of the declared opset are run.", model.operators),
-    Rule("G-DUPLICATE-NAME", "Every value is defined once.", model.duplicate_names),
+    Rule("G-DUPLICATE-NAME", "Every name is given once.", names.duplicate_names),
+    Rule("G-ATTRIBUTE", "An attribute has one value, of its type.", names.attribute_values),
     Rule("G-TYPE", "Values are plain tensors of numbers.", tensors.value_types),
     Rule("G-SHAPE", "Shapes must be sound and of a sensible size.", tensors.shapes),
     Rule("G-STORAGE", "A tensor has just the values its shape promises.", tensors.storage),

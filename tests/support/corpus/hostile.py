@@ -212,7 +212,7 @@ def function_that_replaces_relu(folder: Path) -> ModelProto:
     return model_of([relu()], opset_imports=IMPORTS, functions=[function])
 
 
-@hostile("G-FUNCTION")
+@hostile("G-DUPLICATE-NAME")
 def function_defined_twice(folder: Path) -> ModelProto:
     model = with_function([node("Relu", "a", "b")])
     model.functions.add().CopyFrom(model.functions[0])
@@ -478,7 +478,7 @@ def _varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-@hostile("G-SHAPE")
+@hostile("G-SHAPE", "G-FIELDS")
 def tensor_of_too_many_dimensions(folder: Path) -> ModelProto:
     model = tiny()
     model.graph.initializer[0].dims.extend([(1 << 62)] * 300_000)
@@ -579,7 +579,7 @@ def opset_not_as_declared(folder: Path) -> ModelProto:
     return tiny(18)
 
 
-@hostile("G-OPSET")
+@hostile("G-DUPLICATE-NAME")
 def opset_imported_twice(folder: Path) -> ModelProto:
     model = tiny()
     model.opset_import.append(helper.make_opsetid("ai.onnx", 18))
