@@ -47,8 +47,15 @@ _KEYS: dict[str, Key] = {
     "TensorProto": attrgetter("name"),
     "ValueInfoProto": attrgetter("name"),
 }
-_NAMES = ("DeviceConfigurationProto.device", "FunctionProto.attribute", "FunctionProto.input")
-_NAMES += ("FunctionProto.output", "NodeProto.output")
+_NAMES = frozenset(
+    [
+        "DeviceConfigurationProto.device",
+        "FunctionProto.attribute",
+        "FunctionProto.input",
+        "FunctionProto.output",
+        "NodeProto.output",
+    ]
+)
 # Lists of these kinds in which a position is all that tells members apart.
 _SEQUENCES = ("AttributeProto.tensors", "AttributeProto.sparse_tensors")
 
@@ -185,4 +192,4 @@ def _value_trouble(attribute: AttributeProto) -> str:
 def _is_filled(attribute: AttributeProto, field: str) -> bool:
     if field.endswith("s") and field != "s":
         return len(getattr(attribute, field)) > 0
-    return bool(attribute.HasField(field))  # type: ignore[arg-type]
+    return bool(attribute.HasField(field))

@@ -35,6 +35,7 @@ class Scope:
     parent: Scope | None = None
     owner: FunctionKey | None = None  # the function it belongs to
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    place: Placed | None = None  # the node that it is inside of
 
     @cached_property
     def defined(self) -> frozenset[str]:
@@ -48,14 +49,17 @@ class Scope:
             made.update(body.input)
         return frozenset(made)
 
+    def find(self, name: str) -> Scope | None:
+        """The scope that defines `name`: this one or an enclosing one."""
+        scope: Scope | None = self
+        while scope is not None and name not in scope.defined:
+            scope = scope.parent
+        return scope
+
     def constant(self, name: str) -> onnx.TensorProto | None:
         """The constant tensor called `name`, here or in an enclosing graph."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.constants:
-                return scope.constants[name]
-            scope = scope.parent
-        return None
+        scope = self.find(name)
+        return None if scope is None else scope.constants.get(name)
 
 
 @dataclass(frozen=True)
@@ -127,13 +131,14 @@ class Survey:
     @cached_property
     def imports(self) -> dict[FunctionKey | None, dict[str, int]]:
         """Domain -> version of the model (None) and each function; "" is the default domain."""
-        bodies = {None: self.model, **self.functions}
+        bodies: list[tuple[FunctionKey | None, onnx.ModelProto | onnx.FunctionProto]]
+        bodies = [(None, self.model), *self.functions.items()]
         return {
             key: {
                 "" if item.domain in DEFAULT_DOMAINS else item.domain: item.version
                 for item in body.opset_import
             }
-            for key, body in bodies.items()
+            for key, body in bodies
         }
 
     @cached_property
@@ -263,7 +268,9 @@ def _enter(scope: Scope, result: Survey) -> Iterator[Scope]:
                 (node.output[0], item.t) for item in node.attribute if item.name == "value"
             )
         for attribute in node.attribute:
-            yield from _attribute(attribute, scope, str(placed), result=result)
+            for inner in _attribute(attribute, scope, str(placed), result=result):
+                inner.place = placed
+                yield inner
 
 
 def _attribute(
