@@ -9,7 +9,7 @@ A node's own name is a note for people, and free.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -104,11 +104,11 @@ def duplicate_names(subject: Subject) -> Iterator[Hit]:
         yield from _redefined(scope)
 
 
-def _repeated(names: Any, place: str) -> Iterator[Hit]:
+def _repeated(names: Iterable[Hashable], place: str) -> Iterator[Hit]:
     for name, count in Counter(names).items():
         if count > 1 and name != "":
             yield Hit(place, f"'{_shown(name)}' is there {count} times.")
-        elif count > 1 and not place.startswith("output"):
+        elif count > 1 and place != "output of NodeProto":  # there, no name is for no output
             yield Hit(place, f"{count} have no name.")
 
 

@@ -19,7 +19,7 @@ from evaluator.documents.scores import Ranked
 from evaluator.documents.submission import InputSpec
 from harness.ledger.report import Report
 from harness.ranking import METRICS
-from harness.ranking.metrics import MISSING
+from harness.ranking.metrics import MISSING, NOT_COUNTED
 from harness.ranking.names import markdown
 
 DIGITS = {"dice": 4, "iou": 4, "hd95": 2}  # as published
@@ -104,7 +104,7 @@ def _line(line: Line, published: PublishedTable) -> list[str]:
         markdown(name) + mark,
         f"{line.input.height} × {line.input.width}",
         *(_score(group.metrics.get(metric.key), DIGITS[metric.key]) for metric in METRICS),
-        MISSING if counted is None else f"{counted:.2f}",
+        NOT_COUNTED if counted is None else f"{counted:.2f}",
         f"{parameters:.2f}",
         *([MISSING] * 2 if theirs is None else _counts(theirs)),
     ]
