@@ -6,8 +6,8 @@ attribute, table, packed bits). A constant counts once, however often it is used
 count once, however often it is called. Three things keep the number equal to PyTorch's
 `sum(p.numel() for p in parameters())` for honest networks, and none can hide weights:
 
-- Running statistics, scales, zero points and first states count only where they are more than the
-  weights beside them.
+- Running statistics, scales and zero points count only where they are more than the weights beside
+  them; first states of recurrent layers where they are not zero.
 - Single numbers in arithmetic (0.5, an epsilon) count by distinct value, and the first `FREE` are
   free. As weights of a layer they count like any other.
 - Whole numbers from which an operator takes bits apart count one for each byte.
@@ -19,7 +19,7 @@ learned, such as attention masks, cannot be distinguished from weights and count
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -32,6 +32,7 @@ from evaluator.gate.positions import (
     COMPANIONS,
     PASSES,
     SETTINGS,
+    STATES,
     UNPACKS,
     WEIGHTS,
 )
@@ -39,16 +40,19 @@ from evaluator.gate.survey import FunctionKey, Placed, Reference, Scope, Survey,
 from evaluator.gate.tensors import byte_width, elements, small_values
 
 FREE = 32  # distinct single numbers that the arithmetic of activations may have
-_WEIGHT, _PACKED = 1, 2  # what is known of a value from where it goes to
+# What is known of a value from where it goes to: whether a layer's weight, a number to unpack, and
+# whether anything but a first state of a recurrent layer.
+_WEIGHT, _PACKED, _DATA = 1, 2, 4
 
 
 class _Stored(NamedTuple):
-    """A constant: its identity, how many values, their width in bytes, and the one there is."""
+    """A constant: its identity, how many values, their width in bytes, and the one value if so."""
 
     key: int
     size: int
     width: int  # of whole numbers; else 1
     value: float | None
+    zero: bool = False  # every value
 
 
 def parameters(seen: Survey) -> int:
@@ -61,7 +65,8 @@ def parameters(seen: Survey) -> int:
 def _of_tensor(tensor: TensorProto) -> _Stored:
     values = small_values(tensor) if elements(tensor) == 1 else None
     value = values[0] if values else None
-    return _Stored(id(tensor), elements(tensor), byte_width(tensor.data_type), value)
+    zero = not any(tensor.raw_data) and tensor.HasField("raw_data")
+    return _Stored(id(tensor), elements(tensor), byte_width(tensor.data_type), value, zero)
 
 
 def _of_attribute(attribute: AttributeProto, *, constant: bool) -> Iterator[_Stored]:
@@ -130,7 +135,7 @@ class _Flow:
     def run(self) -> None:
         """Walk until nothing new is reached."""
         top = next(scope for scope in self.survey.scopes if not scope.name)
-        self._push_results(top, 0)
+        self._push_results(top, _DATA)
         while self.waiting:
             scope, name, known = self.waiting.pop()
             place = scope.find(name)
@@ -188,10 +193,10 @@ class _Flow:
         self.nodes.setdefault(id(placed), placed)
         for attribute in placed.node.attribute:
             for stored in _of_attribute(attribute, constant=constant):
-                self._count(stored, known if constant else 0)
+                self._count(stored, known if constant else _DATA)
             if attribute.ref_attr_name and placed.scope.owner is not None:
                 reference = (placed.scope.owner, attribute.ref_attr_name)
-                self.references.setdefault(known if constant else 0, set()).add(reference)
+                self.references.setdefault(known if constant else _DATA, set()).add(reference)
         for scope in self._inner.get(id(placed), ()):
             self._push_results(scope, known)
         companions = COMPANIONS.get(operator, ())
@@ -216,6 +221,8 @@ class _Flow:
         return next(chain.from_iterable(values), None)
 
     def _count(self, stored: _Stored, known: int) -> None:
+        if not known & _DATA and stored.zero:
+            return
         count = stored.size * (stored.width if known & _PACKED else 1)
         if stored.size == 1 and not known & _WEIGHT and stored.value is not None:
             self.singles.add(stored.value)
@@ -241,14 +248,26 @@ class _Flow:
             if stored.size <= room:
                 room -= stored.size
             else:
-                self._count(stored, 0)
+                self._count(stored, _DATA)
 
 
 def _knowledge(operator: str, position: int, known: int) -> int:
     """What is known of an input, from the operator and what is known of its result."""
-    by = PASSES.get(operator, ())
-    weight = known & _WEIGHT if by is None or position in by else 0
-    if position in WEIGHTS.get(operator, ()):
-        weight = _WEIGHT
-    packed = known & _PACKED if operator in CARRIES_PACKED else 0
-    return weight | (_PACKED if operator in UNPACKS else packed)
+    passes = _has(PASSES, operator, position)
+    found = known & _WEIGHT if passes else 0
+    if _has(WEIGHTS, operator, position):
+        found |= _WEIGHT
+    if not _has(STATES, operator, position):
+        found |= known & _DATA if passes else _DATA
+    if _has(UNPACKS, operator, position):
+        found |= _PACKED
+    return found | (known & _PACKED if _has(CARRIES_PACKED, operator, position) else 0)
+
+
+def _has(
+    table: Mapping[str, tuple[int, ...] | None] | Mapping[str, tuple[int, ...]],
+    operator: str,
+    position: int,
+) -> bool:
+    positions = table.get(operator, ())
+    return positions is None or position in positions

@@ -24,14 +24,12 @@ SETTINGS: dict[str, tuple[int, ...]] = {
     "Slice": (1, 2, 3, 4),
 }
 _QLINEAR = (1, 2, 4, 5, 6, 7)
-# They only say how to read the weights beside them: statistics, scales, zero points, first states.
+# They only say how to read the weights beside them: statistics, scales, zero points.
 COMPANIONS: dict[str, tuple[int, ...]] = {
     "BatchNormalization": (3, 4),
     "ConvInteger": (2, 3),
     "DequantizeLinear": (1, 2),
     "DynamicQuantizeMatMul": (2, 3),
-    "GRU": (5,),
-    "LSTM": (5, 6),
     "MatMulInteger": (2, 3),
     "MatMulIntegerToFloat": (2, 3, 4, 5),
     "QGemm": (1, 2, 4, 5, 7, 8),
@@ -40,8 +38,9 @@ COMPANIONS: dict[str, tuple[int, ...]] = {
     "QLinearMatMul": _QLINEAR,
     "QLinearMul": _QLINEAR,
     "QuantizeLinear": (1, 2),
-    "RNN": (5,),
 }
+# First states: zeros there are what an exporter writes for none.
+STATES: dict[str, tuple[int, ...]] = {"GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
 _NORMS = ("InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization")
 _LAYERS = ("Conv", "ConvTranspose", "DeformConv", "Gemm", "PRelu", "BatchNormalization", *_NORMS)
 # Where even a single number is a weight.
@@ -64,9 +63,14 @@ PASSES: dict[str, tuple[int, ...] | None] = {
     **dict.fromkeys(_FIRST.split(), (0,)),
     "Concat": None,
 }
-# They take several numbers out of one: by bits, or by division and remainder. What they are given
-# may have come through the others.
-UNPACKS = frozenset(
-    ["BitCast", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Floor", "Mod"]
-)
-CARRIES_PACKED = frozenset([*PASSES, *UNPACKS, "Add", "BitwiseNot", "Mul", "Sub", "Where"])
+# They take several numbers out of one: by bits, or by division and remainder; and where those come
+# in. What they are given may have come through the others.
+UNPACKS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("BitCast", "BitShift", "Div", "Floor", "Mod"), (0,)),
+    **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor"), (0, 1)),
+}
+CARRIES_PACKED: dict[str, tuple[int, ...] | None] = {
+    **PASSES,
+    **UNPACKS,
+    **dict.fromkeys(("Add", "BitwiseNot", "Mul", "Sub"), None),
+}

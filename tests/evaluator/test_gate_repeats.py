@@ -238,7 +238,7 @@ def _function(label: str, body: onnx.NodeProto, **changes: Any) -> onnx.Function
 
 
 def _cast(depth: int, attribute: str, operator: str, *, default: bool) -> ModelProto:
-    """`depth` functions inside each other; the outermost has its type by default or from the call."""
+    """`depth` functions inside each other; the outermost has its type by default or by a call."""
     functions = [
         _function("F0", _refers(node(operator, "a", "b"), attribute, "kind0"), attributes=["kind0"])
     ]
