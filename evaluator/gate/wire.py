@@ -27,9 +27,12 @@ _KINDS |= dict.fromkeys((9, 11, 12), _BYTES)
 _WIDTH = {_EIGHT: 8, _FOUR: 4}
 _LONGEST_VARINT = 10
 # Members of one kind of list in a whole file. An honest network of 8,000 nodes has 50,000 notes.
-_MEMBERS = 200_000
+_MEMBERS = 100_000
 _MEMBERS_OF = {
     "ModelProto.opset_import": 1_000,
+    **dict.fromkeys(
+        ("AttributeProto.graphs", "ModelProto.functions", "ModelProto.training_info"), 10_000
+    ),
     # numbers given one by one, each a field of its own
     **dict.fromkeys(("AttributeProto.floats", "AttributeProto.ints"), 1_000_000),
     # weights outside raw_data: a byte of a packed varint becomes up to eight in memory

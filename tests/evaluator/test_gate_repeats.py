@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import AttributeProto, ModelProto, TensorProto, TypeProto, helper
+from onnx import AttributeProto, ModelProto, TypeProto, helper
 
 from evaluator.gate import GateLimits, GateRefused, inspect
 from evaluator.gate.wire import oddities
+from tests.support.corpus.functions import nested_casts
 from tests.support.corpus.honest import OPSET, constant, model_of, submission, tiny, value, weights
 from tests.support.corpus.hostile import node, with_function
 from tests.support.corpus.wire import all_fields, model_with, once
@@ -224,38 +224,6 @@ def test_no_attribute_without_a_type_or_beside_a_reference_passes(
 
 # --- text through functions ------------------------------------------------------------------
 
-TEXT = int(TensorProto.STRING)
-
-
-def _refers(made: onnx.NodeProto, attribute: str, to: str) -> onnx.NodeProto:
-    made.attribute.add(name=attribute, ref_attr_name=to, type=AttributeProto.INT)
-    return made
-
-
-def _function(label: str, body: onnx.NodeProto, **changes: Any) -> onnx.FunctionProto:
-    imports = [helper.make_opsetid("", OPSET), helper.make_opsetid("evil", 1)]
-    return helper.make_function("evil", label, ["a"], ["b"], [body], imports, **changes)
-
-
-def _cast(depth: int, attribute: str, operator: str, *, default: bool) -> ModelProto:
-    """`depth` functions inside each other; the outermost has its type by default or by a call."""
-    functions = [
-        _function("F0", _refers(node(operator, "a", "b"), attribute, "kind0"), attributes=["kind0"])
-    ]
-    for level in range(1, depth):
-        call = helper.make_node(f"F{level - 1}", ["a"], ["b"], domain="evil")
-        body = _refers(call, f"kind{level - 1}", f"kind{level}")
-        functions.append(_function(f"F{level}", body, attributes=[f"kind{level}"]))
-    outer = f"kind{depth - 1}"
-    call = helper.make_node(f"F{depth - 1}", ["x"], ["y"], "call", domain="evil")
-    if default:
-        functions[-1].ClearField("attribute")
-        functions[-1].attribute_proto.append(helper.make_attribute(outer, TEXT))
-    else:
-        call.attribute.append(helper.make_attribute(outer, TEXT))
-    imports = [helper.make_opsetid("", OPSET), helper.make_opsetid("evil", 1)]
-    return model_of([call], opset_imports=imports, functions=functions)
-
 
 @pytest.mark.parametrize("default", [True, False])
 @pytest.mark.parametrize("depth", [1, 2, 5])
@@ -266,4 +234,4 @@ def _cast(depth: int, attribute: str, operator: str, *, default: bool) -> ModelP
 def test_no_function_makes_text(
     attribute: str, operator: str, depth: int, default: bool, tmp_path: Path
 ) -> None:
-    assert "G-TYPE" in codes_of(_cast(depth, attribute, operator, default=default), tmp_path)
+    assert "G-TYPE" in codes_of(nested_casts(depth, attribute, operator, default=default), tmp_path)
