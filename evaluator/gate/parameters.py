@@ -241,12 +241,12 @@ class _Flow:
             elif stored.key not in excused:
                 excused.add(stored.key)
                 weights += self.counted.get(stored.key, 0)
-        room = weights
+        hidden = weights  # as many values may lie beside them
         for stored in beside:
             if stored.key in self.counted or (weights and stored.size == 1):
                 continue
-            if stored.size <= room:
-                room -= stored.size
+            if stored.size <= hidden:
+                hidden -= stored.size
             else:
                 self._count(stored, _DATA)
 

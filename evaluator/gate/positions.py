@@ -1,4 +1,4 @@
-"""What the inputs of an operator are for, where they are not plain data: tables for the count.
+"""Tables of the inputs of operators that are not plain data, for the count of parameters.
 
 Positions are numbers of inputs. An operator that is missing takes data at all of them.
 """

@@ -156,7 +156,7 @@ ReverseSequence ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Sq
 Trilu Unsqueeze DequantizeLinear DynamicQuantizeLinear QuantizeLinear
 """
 FREE = frozenset(_FREE.split())
-# ScatterElements and ScatterND multiply only where they are told to.
+# ScatterElements and ScatterND multiply only where an attribute says so.
 _REDUCING = frozenset(["ScatterElements", "ScatterND"])
 
 

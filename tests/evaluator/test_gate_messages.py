@@ -1,4 +1,4 @@
-"""What a refusal says: demands as demands, the cure whole, and the image that showed it."""
+"""Refusals: demands read as demands, the cure is whole, and the image that showed it is named."""
 
 from __future__ import annotations
 
