@@ -17,6 +17,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.support.corpus.honest import IR, OPSET, SIZE, constant, model_of, tiny, value, weights
+from tests.support.corpus.wire import varint
 
 Built = bytes | None
 IMPORTS = [helper.make_opsetid("", OPSET), helper.make_opsetid("evil", 1)]
@@ -467,15 +468,7 @@ def subgraphs_twenty_deep(folder: Path) -> ModelProto:
 def three_million_empty_nodes(folder: Path) -> bytes:
     """Six megabytes that a parser would turn into hundreds."""
     graph = b"\x0a\x00" * 3_000_000  # field 1 of GraphProto, a node, of length 0
-    return tiny().SerializeToString() + b"\x3a" + _varint(len(graph)) + graph
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
+    return tiny().SerializeToString() + b"\x3a" + varint(len(graph)) + graph
 
 
 @hostile("G-SHAPE", "G-FIELDS")
