@@ -141,7 +141,9 @@ They are deterministic, take and give plain tensors of numbers, and end. Any oth
 of any type, a `Constant` of any kind, an attribute, a table, bits that are taken apart (one for
 each byte), in the graph, a branch or a function. One that is used twice counts once; a function's
 own count once, however often it is called. For an honest network that is PyTorch's number, but
-for batch norms that the exporter folds into convolutions. Three exceptions hide no weight: {free}
+for batch norms that the exporter folds into
+convolutions, and for tables that are not learned, such as the masks of shifted windows: nothing
+distinguishes them from weights. Three exceptions hide no weight: {free}
 different single numbers in arithmetic are free; running statistics, scales and zero points count
 only where they are more than the weights beside them; first states of recurrent layers count
 where they are not zero.
