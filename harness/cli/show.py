@@ -10,6 +10,7 @@ from evaluator.scoring.groups import CLASSES, SIZES
 from harness.cli.app import out
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
+from harness.ranking.metrics import NOT_COUNTED
 
 
 def number(summary: MetricSummary) -> str:
@@ -30,7 +31,7 @@ def print_verdict(verdict: GateVerdict) -> None:
 
 def _cells(model: CountedModel) -> tuple[str, ...]:
     fold = "all" if model.fold is None else str(model.fold)
-    gmacs = "unknown" if model.gmacs is None else f"{model.gmacs:.3f}"
+    gmacs = NOT_COUNTED if model.gmacs is None else f"{model.gmacs:.3f}"
     return fold, str(model.opset), str(model.nodes), f"{model.parameters:,}", gmacs
 
 

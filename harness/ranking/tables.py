@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
-from harness.ranking.metrics import GAP, METRICS, MISSING, RankedMetric
+from harness.ranking.metrics import GAP, METRICS, MISSING, NOT_COUNTED, RankedMetric
 from harness.ranking.orders import gains, smallest_ranks
 from harness.ranking.records import to_csv
 
@@ -98,7 +98,7 @@ GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSI
 COSTS = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
     Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
-    Column("GMACs", lambda row, _: MISSING if row.gmacs is None else f"{row.gmacs:.2f}"),
+    Column("GMACs", lambda row, _: NOT_COUNTED if row.gmacs is None else f"{row.gmacs:.2f}"),
     Column(
         "Latency [ms]",
         lambda row, _: f"{row.runtime.measured.latency_ms:.1f} ({row.runtime.device})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -31,6 +32,8 @@ MODULES: dict[Component, str] = {
     "triton": "evaluator",
     "score": "evaluator",
 }
+# Of the extra `evaluator`, where a container has it in its image.
+NEEDED: dict[Component, tuple[str, ...]] = {"infer": ("onnx", "onnxruntime"), "score": ("numba",)}
 
 
 class ProcessRunner:
@@ -58,6 +61,11 @@ class ProcessRunner:
                 "A participant's image runs in Docker only.",
                 "Start a Docker engine and use --runner docker.",
             )
+        for package in NEEDED.get(stage.component, ()):
+            if importlib.util.find_spec(package) is None:
+                says = f"The {stage.name} stage needs {package}, which is not installed."
+                remedy = "Install BUSBench with its extra `evaluator`."
+                raise BusbenchError(Code.EXTRA_MISSING, says, remedy, stage=stage.name)
         inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
         words = stage.words(inside | {"out": str(stage.output.resolve())})
         process = subprocess.Popen(

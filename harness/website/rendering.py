@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from harness.ledger import Instant
 from harness.ranking import METRICS
-from harness.ranking.metrics import GAP, MISSING
+from harness.ranking.metrics import GAP, MISSING, NOT_COUNTED
 from harness.ranking.names import plain, xml
 
 # Its own style sheet, script and images; no other host, no inline code, no form, no frame.
@@ -125,8 +125,10 @@ def millions(number: int) -> str:
     return f"{number / 1e6:.2f} M"
 
 
-def gflops(gmacs: float) -> str:
+def gflops(gmacs: float | None) -> str:
     """GFLOPs from GMACs, to three digits: a multiplication and an addition are two operations."""
+    if gmacs is None:
+        return NOT_COUNTED
     value = 2 * gmacs
     return f"{value:.{3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
 

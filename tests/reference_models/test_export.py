@@ -118,8 +118,9 @@ def test_no_network_is_exported_as_another_than_it_is(pair: Pair, tmp_path: Path
     declared = submission(tmp_path, pair.exported.data, opset=OPSET, size=pair.side)
     (passed,) = inspect(tmp_path, declared).models
     assert passed.nodes == pair.exported.nodes
-    # Batch norms are folded into convolutions, and group norms are written with constants of ones.
-    assert passed.parameters == pytest.approx(parameters, rel=0.005)
+    # Batch norms are folded into convolutions, and group norms are written with constants of ones;
+    # masks and places of shifted windows are constants, too.
+    assert 0.995 * parameters <= passed.parameters <= 1.02 * parameters
     assert passed.gmacs == pytest.approx(gmacs, rel=1e-6)
 
 
