@@ -18,8 +18,10 @@ from typer.core import TyperCommand, TyperGroup
 
 import harness
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import harmless
 from harness.cli.app import app as registered
-from harness.cli.app import err, out, print_json
+from harness.cli.app import err, out
+from harness.cli.screen import Styled, never_fail_to_print, print_json
 
 # Verb -> its module in this package, and the first paragraph of its help; in the order of `--help`.
 VERBS: dict[str, tuple[str, str]] = {
@@ -127,7 +129,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        out.print(f"busbench {harness.__version__}")
+        out.print(harmless(f"busbench {harness.__version__}"))
         raise typer.Exit
 
 
@@ -143,6 +145,7 @@ def _root(
 def main() -> None:
     """Run the command line; every foreseen failure is one sentence and an exit status."""
     signal.signal(signal.SIGTERM, _stop)
+    never_fail_to_print()
     try:
         status = app(prog_name="busbench", standalone_mode=False)
     except BusbenchError as error:
@@ -157,7 +160,7 @@ def main() -> None:
             raise
         status = _fail(known)
     if status == 130:
-        err.print("Interrupted. Run the same command again to resume.")
+        err.print(harmless("Interrupted. Run the same command again to resume."))
     sys.exit(status)
 
 
@@ -181,7 +184,5 @@ def _fail(error: BusbenchError) -> int:
     if "--json" in sys.argv:
         fields = {"code": error.code, "message": error.message, "remedy": error.remedy}
         print_json({"error": {**fields, "fault": error.fault.name.lower()}})
-    err.print(f"[bold red]error[/] \\[{error.code}] ", end="")
-    # An unbroken line: a terminal wraps it, and a path in it can be copied.
-    err.print(f"{error.message} {error.remedy}", markup=False, highlight=False, soft_wrap=True)
+    err.print(Styled(harmless("error"), "bold red"), error.shown)
     return int(error.fault)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.board import comparable
-from harness.ranking.names import plain
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
 from harness.website.feeds import badges, feeds
@@ -169,7 +169,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             else None,
             score_titles=_score_titles(report),
             evidence=_evidence(entry),
-            badge=f"{plain(edition.challenge.title)}: {texts[number]}",
+            badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
 
