@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.harmless import Harmless, harmless
+from harness.cli.screen import never_fail_to_print
 from harness.execution.job import unforeseen
 from harness.quotas.recording import RefusedError
 from harness.sandbox.participant_error import participant_error, without_places
@@ -102,9 +103,7 @@ class Desk:
 
     def report(self, run: Callable[[], Sequence[Harmless]]) -> int:
         """Print the lines that `run` gives, or its error; the status says who has to act."""
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")
+        never_fail_to_print()
         error = caught(lambda: self.print(run()))
         if error is None:
             return 0

@@ -6,6 +6,7 @@ be its markup, and end a verb with a traceback after the ledger was written.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -151,7 +152,9 @@ def _text(part: Part) -> Text:
 
 def print_json(value: object) -> None:
     """Print `value` as JSON on standard output, for scripts; in ASCII, which steers no terminal."""
-    text = json.dumps(value, indent=2, sort_keys=True).replace("\x7f", r"\u007f")
+    text = json.dumps(value, indent=2, sort_keys=True)
+    # two that JSON leaves: a control character, and what begins a command of some CI systems
+    text = text.replace("\x7f", r"\u007f").replace("##", r"#\u0023")
     sys.stdout.write(f"{text}\n")
 
 
@@ -163,4 +166,5 @@ def print_document(text: str) -> None:
 def never_fail_to_print() -> None:
     """Have characters that the terminal's encoding lacks replaced, rather than end the verb."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
