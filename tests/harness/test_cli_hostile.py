@@ -90,7 +90,8 @@ def test_no_title_steers_a_verb_that_reads_the_ledger(
     shown = busbench(name, *words)
     assert shown.status == 0 and shown.err == ""
     if "--json" in verb:  # where nothing may be lost
-        assert TITLES["bidi overrides"] in str(json.loads(shown.out))
+        stated = json.dumps(json.loads(shown.out), ensure_ascii=False)
+        assert TITLES["bidi overrides"] in stated
 
 
 def test_no_cell_of_the_csv_is_a_formula(busbench: Busbench, ledger: Path) -> None:

@@ -68,10 +68,10 @@ def test_no_name_is_markup_in_any_format(text: str) -> None:
     assert outside_of_spans(span) == "" and "|" not in span and "@" not in span
     assert not spreadsheet(text).lstrip().startswith(tuple("=+-@＝＋－＠"))
     assert "<" not in html(text).removeprefix("<bdi>").removesuffix("</bdi>")
-    shown = markdown(text)
-    outside = outside_of_spans(shown if shown[:1] == "`" else shown.replace(r"\`", ""))
+    cell = markdown(text)
+    outside = outside_of_spans(cell if cell[:1] == "`" else cell.replace(r"\`", ""))
     assert "@" not in outside and "://" not in outside
-    for shown in (span, spreadsheet(text), html(text), latex(text), markdown(text)):
+    for shown in (span, spreadsheet(text), html(text), latex(text), cell):
         assert steers(shown.replace(r"\#\#", "")) == []
 
 
