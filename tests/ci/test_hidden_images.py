@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ci.comment import refusal
@@ -46,7 +47,7 @@ FAMILY: dict[str, tuple[str, Nodes]] = {
         (*SEEN, _node("ConstantOfShape", ["seen"], ["row"]), _node("Add", ["x", "row"], ["y"])),
     ),
 }
-STORED = {
+STORED: dict[str, NDArray[np.generic]] = {
     "scale": np.array(255, np.float32),
     "one": np.array([1], np.int64),
     "nil": np.array([0], np.int64),
