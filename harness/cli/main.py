@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -152,13 +154,8 @@ def main() -> None:
         status = _fail(error)
     except UsageError as error:
         status = _misused(error)
-    except OSError as error:
-        from evaluator.files import disk_error  # noqa: PLC0415  imports numpy
-
-        known = disk_error(error, Path(error.filename or "A file or folder"))
-        if known is None:
-            raise
-        status = _fail(known)
+    except Exception as error:  # noqa: BLE001  a traceback quotes what anybody wrote
+        status = _fail(_unforeseen(error))
     if status == 130:
         err.print(harmless("Interrupted. Run the same command again to resume."))
     sys.exit(status)
@@ -178,6 +175,19 @@ def _misused(error: Any) -> int:
     message = error.format_message()
     message += "" if message.endswith((".", "?")) else "."
     return _fail(BusbenchError(Code.USAGE, message, f"See `{verb} --help`."))
+
+
+def _unforeseen(error: Exception) -> BusbenchError:
+    """The error of a fault of ours; its traceback is kept, as harmless text."""
+    from harness.execution.job import unforeseen  # noqa: PLC0415  imports numpy
+
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt", delete=False) as kept:
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            kept.write(f"{harmless(line)}\n")
+    known = unforeseen("busbench", error, f"what {kept.name} contains")
+    if known.code != Code.STAGE_CRASHED:  # the disk's, which needs no traceback
+        Path(kept.name).unlink()
+    return known
 
 
 def _fail(error: BusbenchError) -> int:

@@ -73,7 +73,9 @@ class Pulls:
         assert str(self.forge.root) not in log + text
         assert len(text) <= MAX_COMMENT + 100
         outside = outside_of_spans(text)
-        assert not re.search(r"@|://|<|&#|\]\(|^#(?!## (?:Not scored| by  on )$)", outside, re.MULTILINE)
+        assert not re.search(
+            r"@|://|<|&#|\]\(|^#(?!## (?:Not scored| by  on )$)", outside, re.MULTILINE
+        )
         return Said(status, log, text)
 
 
