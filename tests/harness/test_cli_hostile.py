@@ -228,3 +228,19 @@ def test_no_letter_that_the_terminal_lacks_ends_a_verb(
         with pytest.raises(SystemExit) as ended:
             main()
         assert not ended.value.code and b"Team" in raw.getvalue() and b"?" in raw.getvalue()
+
+
+@pytest.mark.parametrize("what", [*WORDS, *BYTES])
+def test_no_exception_that_nobody_foresaw_shows_its_traceback(
+    busbench: Busbench, ledger: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    def fails(_: Path) -> None:
+        raise RuntimeError((WORDS | BYTES)[what])
+
+    monkeypatch.setattr("harness.cli.results.verify_ledger", fails)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    shown = busbench("rank", ledger)
+    assert shown.status == 30 and "[stage-crashed]" in shown.err
+    (kept,) = tmp_path.glob("*.txt")
+    assert str(kept) in shown.err and "RuntimeError" in kept.read_text("utf-8")
+    assert steers(kept.read_text("utf-8").replace("Traceback", "")) == []
