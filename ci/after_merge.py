@@ -28,7 +28,7 @@ from harness.website import publish
 def record_merged(machine: Machine, before: str, after: str, *, desk: Desk = NOBODY) -> str:
     """Record every scored submission that was merged, then publish; one line a submission.
 
-    One that cannot be recorded holds up no other, and what was done is told all the same.
+    One that cannot be recorded holds up no other, and what was done is reported all the same.
 
     Raises:
         BusbenchError: the worst that happened, after all others were recorded.

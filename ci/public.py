@@ -1,7 +1,7 @@
-"""What leaves the organiser's machine: a code, and text that a participant may read.
+"""Public part of an error: a code, and text that a participant may read.
 
 The logs of these scripts are public, and so are comments. What else is to be said of an error, and
-its traceback, goes to a file of the organiser's, whose name is told.
+its traceback, goes to a file of the organiser's, whose name is reported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from evaluator.errors import BusbenchError, Code, Fault
-from evaluator.harmless import Harmless, harmless
+from evaluator.harmless import LIMIT, Harmless, harmless
 from harness.cli.screen import never_fail_to_print
 from harness.execution.job import unforeseen
 from harness.quotas.recording import RefusedError
 from harness.sandbox.participant_error import participant_error, without_places
-
-MAX_LINES = 100  # of one run of a script; there is no limit to what can be merged at once
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,17 @@ class Public:
     @classmethod
     def of(cls, error: BusbenchError, roots: Sequence[Path] = ()) -> Public:
         """The public part of `error`; `roots` are folders of the organiser's."""
-        told = participant_error(error)
+        reported = participant_error(error)
         ran = isinstance(error, RefusedError) or bool(error.stage)
         whole = error.fault is Fault.SUBMISSION and not ran
-        message, remedy = (error.message, error.remedy) if whole else (told.meaning, "")
+        message, remedy = (error.message, error.remedy) if whole else (reported.meaning, "")
         return cls(
-            code=Code(told.code),
+            code=Code(reported.code),
             fault=error.fault,
             meaning=without_places(message, roots),
             remedy=without_places(remedy, roots),
-            stage=told.stage,
-            last_line=without_places(told.last_line, roots),
+            stage=reported.stage,
+            last_line=without_places(reported.last_line, roots),
             about=without_places(" ".join(getattr(error, "__notes__", ())), roots),
         )
 
@@ -67,7 +65,7 @@ class Public:
         last = f'It ends with "{self.last_line}".' if self.last_line else ""
         about = f"{self.about}:" if self.about else ""
         parts = (about, f"[{self.code}]", self.meaning, self.remedy, stage, last)
-        return harmless(" ".join(filter(None, parts)))
+        return harmless(" ".join(filter(None, parts)), 3 * LIMIT)
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,10 @@ class Desk:
     private: Path | None = None
     roots: Sequence[Path] = ()
 
-    def told(self, error: BusbenchError) -> Harmless:
+    def reported(self, error: BusbenchError) -> Harmless:
         """The public line of an error, once the rest of it is kept."""
         kept = self._keep(error)
-        return harmless(f"error {Public.of(error, self.roots).line}{kept}")
+        return harmless(f"error {Public.of(error, self.roots).line}{kept}", 4 * LIMIT)
 
     def _keep(self, error: BusbenchError) -> str:
         if self.private is None:
@@ -112,15 +110,13 @@ class Desk:
 
     def complain(self, errors: Sequence[BusbenchError]) -> None:
         """Print errors on standard error."""
-        for error in errors[:MAX_LINES]:
-            print(self.told(error), file=sys.stderr)
+        for error in errors:
+            print(self.reported(error), file=sys.stderr)
 
     def print(self, lines: Sequence[Harmless]) -> None:
-        """Print lines, within bounds."""
-        for line in lines[:MAX_LINES]:
+        """Print lines."""
+        for line in lines:
             print(line)
-        if lines[MAX_LINES:]:
-            print(harmless(f"... and {len(lines) - MAX_LINES} more lines"))
 
 
 NOBODY = Desk()

@@ -11,9 +11,7 @@ import re
 import unicodedata
 
 LIMIT = 4000  # characters: a path fits, and sixteen fit into the comment of a forge
-MARKS = (
-    4  # combining characters on one letter: no language needs more, and towers cover other lines
-)
+MARKS = 4  # combining characters on a letter: languages need fewer, and towers hide other lines
 # Unicode's Default_Ignorable_Code_Point outside category Cf: invisible, but letters or marks by
 # their category (DerivedCoreProperties.txt, Unicode 16).
 _INVISIBLE = re.compile(

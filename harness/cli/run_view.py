@@ -138,7 +138,7 @@ def do_jobs(
     """Get jobs that do not depend on each other done, and show it.
 
     Args:
-        refused: what never became a job; it is told first.
+        refused: what never became a job; it is reported first.
     """
     for failure in refused:
         err.print(harmless(failure.line))

@@ -77,8 +77,8 @@ def public(error: BusbenchError, root: Path) -> list[str]:
     stage = Stage("infer", "infer", (), {}, root, Limits())
     last = Outcome(int(error.fault), tail=f"error {error}", error=said)
     raised = explain(stage, last)
-    told = participant_error(raised).document()
-    return [str(told), Public.of(raised).line, refusal(raised, None, "f" * 40)]
+    reported = participant_error(raised).document()
+    return [str(reported), Public.of(raised).line, refusal(raised, None, "f" * 40)]
 
 
 @pytest.mark.parametrize("what", FAMILY)

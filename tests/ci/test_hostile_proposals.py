@@ -206,8 +206,11 @@ def test_no_bad_merge_holds_up_another(
     words = ["--before", before, "--after", forge.base, "--state", str(state.path)]
     said = pulls._said(after_merge.main([*pulls.common(), *words, "--runner", "process"]), None)
     assert said.status == 10
-    for told in ("a-unscored.yaml: [pull-request-refused]", "b-broken.yaml: [submission-invalid]"):
-        assert told in said.log
+    for reported in (
+        "a-unscored.yaml: [pull-request-refused]",
+        "b-broken.yaml: [submission-invalid]",
+    ):
+        assert reported in said.log
     assert "good.yaml recorded as entry 1" in said.log and "the site is published" in said.log
     assert [entry.report.method for entry in verify_ledger(state.ledger).reports] == ["good"]
 
@@ -252,7 +255,7 @@ def test_no_word_of_a_stage_that_saw_hidden_data_is_public(stage: str, code: Cod
     texts = set()
     for said in ("It gives 37.3 to 37.3", "case_017 is malignant", *WORDS.values()):
         error = BusbenchError(code, said, f"Look at {said}.", stage=stage, last_line=said)
-        told = feedback_of("team", status="failed", error=participant_error(error).document())
-        for raised in (error, RefusedError(error, told)):
-            texts.add(refusal(raised, told, "f" * 40) + Desk().told(raised))
+        reported = feedback_of("team", status="failed", error=participant_error(error).document())
+        for raised in (error, RefusedError(error, reported)):
+            texts.add(refusal(raised, reported, "f" * 40) + Desk().reported(raised))
     assert len(texts) == 1 and "37" not in json.dumps(sorted(texts)).replace("f" * 40, "")
