@@ -105,6 +105,12 @@ def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
         f"{len(report.groups)} groups of {grouped} cases, {len(report.conflicts)} conflicts"
     )
     out.print(harmless(counted))
+    if report.without_patient:
+        unknown = (
+            f"Of {report.without_patient} of {report.cases} cases no patient is known: "
+            "leaks by patient cannot be seen there."
+        )
+        out.print(harmless(unknown))
     heads = ("split", "test cases", "leaking", "share", "patient", "identical", "near")
     judged = Grid(harmless(""), *map(harmless, heads))
     for name, verdict in verdicts.items():
