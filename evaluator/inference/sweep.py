@@ -81,7 +81,9 @@ class Sweep:
         maps = self.model.run(inputs)
         trouble = find_trouble(maps, inputs.shape, self.submission.output)
         if trouble is not None:
-            raise BusbenchError(Code.MODEL_FAILED, f"{self.file}: {trouble.detail}", _OUTPUT)
+            raise BusbenchError(
+                Code.MODEL_FAILED, f"{self.file}: {trouble.without_numbers}", _OUTPUT
+            )
         return maps
 
     def depends_on_batch(self, probes: NDArray[np.float32], cases: int) -> bool:

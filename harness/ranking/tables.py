@@ -29,7 +29,7 @@ NAMES = ("Method", "Team")  # the columns that participants wrote, and the only 
 class Style:
     """How one format marks a cell's text."""
 
-    name: Callable[[str], str]  # what a participant wrote, as literal text
+    name: Callable[[str], names.Markup]  # what a participant wrote, as literal text
     best: str = "{}"
     second: str = "{}"
 
@@ -117,7 +117,7 @@ def track_cells(track: Track, style: Style) -> list[list[str]]:
     return [list(row) for row in zip(*filled, strict=True)]
 
 
-def caption(track: Track, name: Callable[[str], str]) -> str:
+def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     """Which table this is; `name` writes the title as literal text."""
     titled = track.title != track.track
     which = f"{name(track.title)} ({track.track})" if titled else track.track

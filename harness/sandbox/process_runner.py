@@ -15,12 +15,11 @@ from pathlib import Path
 
 import harness
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import write_atomically
 from evaluator.progress import Progress
 from harness.challenge import Component
 from harness.sandbox.docker_runner import read_error
 from harness.sandbox.failure import explain
-from harness.sandbox.log import LogReader
+from harness.sandbox.log import LogReader, write_log
 from harness.sandbox.profile import LOG_MB, MEBIBYTE
 from harness.sandbox.stage import Outcome, RunnerName, Stage
 
@@ -87,7 +86,7 @@ class ProcessRunner:
             timer.cancel()
             _kill_tree(process)
         if stage.log is not None:
-            write_atomically(stage.log, bytes(log.kept))
+            write_log(stage.log, bytes(log.kept))
         outcome = Outcome(
             exit_code=code,
             timed_out=timed_out.is_set(),

@@ -10,8 +10,8 @@ import pytest
 from tests.support import ROOT
 
 BUDGETS = [
-    pytest.param("harness", 19_600, id="harness"),
-    pytest.param("evaluator", 7_500, id="evaluator"),
+    pytest.param("harness", 19_800, id="harness"),
+    pytest.param("evaluator", 7_600, id="evaluator"),
     pytest.param("reference_models", 4_600, id="reference_models"),
     pytest.param("benchmarks", 1_550, id="benchmarks"),
 ]

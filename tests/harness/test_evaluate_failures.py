@@ -131,7 +131,8 @@ def test_a_model_that_fails_is_blamed_after_another_one_ran(
     error = refused(hand_in(tmp_path, nan_in_the_dusk()), bundles, keys)
     assert (error.code, error.stage) == ("model-failed", "infer")
     file, stated = participant_error_in(tmp_path)
-    assert (stated["stage"], stated["fault"]) == ("infer", "submission") and stated["last_line"]
+    assert (stated["stage"], stated["fault"]) == ("infer", "submission")
+    assert stated["last_line"] == ""  # it could tell what was in the image
     assert (file.parent / "ready.log").exists()
 
 
