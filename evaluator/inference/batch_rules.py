@@ -164,7 +164,9 @@ def _transpose(call: Call) -> int | None:
 def _reshape(call: Call) -> int | None:
     """Sides before the batch's stay; its own takes up what the fixed ones after it leave."""
     data, target = call.given[0], call.numbers(1)
-    if not isinstance(data, Batched) or target is None or call.attribute("allowzero", 0):
+    if not isinstance(data, Batched) or target is None:
+        return None
+    if 0 in target and call.attribute("allowzero", 0):
         return None
     axis = data.axis
     before, after = target[:axis], target[axis + 1 :]

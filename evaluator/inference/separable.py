@@ -38,13 +38,20 @@ def is_separable(path: Path, spec: InputSpec) -> bool:
         path: an ONNX file that the gate has accepted.
     """
     try:
-        return _prove(_lighten(onnx.load(path, load_external_data=False), spec))
+        model = onnx.load(path, load_external_data=False)
+        result = follow(model, spec).get(model.graph.output[0].name)
     except Exception:  # noqa: BLE001  whatever ONNX raises: then nothing is proven
         return False
+    return isinstance(result, Batched) and (result.axis, result.block) == (0, 1)
 
 
-def _prove(light: onnx.ModelProto) -> bool:
-    model = inliner.inline_local_functions(light)
+def follow(model: onnx.ModelProto, spec: InputSpec) -> Mapping[str, State]:
+    """What is proven of each tensor by name; `model` is changed.
+
+    Raises:
+        Exception: whatever ONNX raises where it cannot infer a shape.
+    """
+    model = inliner.inline_local_functions(_lighten(model, spec))
     del model.graph.value_info[:]  # what is stated may be wrong
     model = shape_inference.infer_shapes(model, data_prop=True)
     graph = model.graph
@@ -53,8 +60,7 @@ def _prove(light: onnx.ModelProto) -> bool:
     shapes = {info.name: _shape(info) for info in (*graph.value_info, *graph.output)}
     for node in graph.node:
         states.update(_results(node, states, shapes, opset=opset))
-    result = states.get(graph.output[0].name)
-    return isinstance(result, Batched) and (result.axis, result.block) == (0, 1)
+    return states
 
 
 def _lighten(model: onnx.ModelProto, spec: InputSpec) -> onnx.ModelProto:
