@@ -208,7 +208,7 @@ def branching(condition: list[onnx.NodeProto], layers: int = 24) -> bytes:
     return network([*condition, node("If", ["fast"], ["y"], **branches)], constants)
 
 
-# What is told apart from a real image: noise by its steps from row to row, blanks by their range.
+# Noise differs from a real image by its steps from pixel to pixel, a constant one by its range.
 STEPS = [
     node("AveragePool", ["x"], ["smooth"], kernel_shape=[3, 3], pads=[1] * 4),
     node("Sub", ["x", "smooth"], ["step"]),
@@ -222,7 +222,7 @@ RANGE = [
 ]
 FAST_ON = {
     "noise": [*STEPS, node("Greater", ["rough", "little"], ["fast"])],
-    "blanks": [*RANGE, node("Less", ["range", "little"], ["fast"])],
+    "constant": [*RANGE, node("Less", ["range", "little"], ["fast"])],
 }
 
 
@@ -265,7 +265,7 @@ def test_no_fast_path_on_what_is_no_test_image_shortens_the_latency(
     shape = (1, 1, SIZE, SIZE)
     decoys = {
         "noise": np.random.default_rng(0).random(shape, np.float32),
-        "blanks": np.zeros(shape, np.float32),
+        "constant": np.zeros(shape, np.float32),
     }
     fast = seconds_of(made.folder / "0.onnx", decoys[kind])
     slow = seconds_of(made.folder / "0.onnx", as_input(discs(1)[0]))
