@@ -9,7 +9,7 @@ from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
-from harness.ranking.board import comparable
+from harness.ranking.board import comparable, entry_name
 from harness.ranking.names import plain
 from harness.ranking.published import published_table
 from harness.website.drawing import Drawing
@@ -123,7 +123,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
 
 def _contest(report: Report) -> tuple[object, ...]:
     """What two reports share of which the later one supersedes the earlier."""
-    return (report.team, report.method, comparable(report))
+    return (*entry_name(report), comparable(report))
 
 
 def _score_titles(report: Report) -> dict[str, str]:
