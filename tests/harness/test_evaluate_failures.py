@@ -37,7 +37,8 @@ def bundles(tmp_path: Path, keys: Keys) -> Bundles:
     make_bundle(root / "training", 4, folds=2)
     training = TrainingSet.open(root)
     cases = tuple(known.case for known in training.cases)
-    index = SealedIndex(split_digest=training.bundle.split_digest, cases=cases)
+    digest = training.bundle.split_digest
+    index = SealedIndex(split_digest=digest, repeat_seed=digest, cases=cases)
     sealed = root / "sealed"
     sealed.mkdir()
     for name, key, files in (

@@ -14,7 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from evaluator.documents.submission import InputSpec
 from evaluator.gate import inspect
+from evaluator.inference.separable import is_separable
 from reference_models.data import letterbox
 from reference_models.errors import TrainingError
 from reference_models.export import OPSET, TOLERANCE, Exported, export_network
@@ -102,6 +104,11 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     torch.manual_seed(0)
     network = as_if_trained(build(request.param, image_size=side))
     return Pair(request.param, side, network, export_network(network, phantoms(side), {}))
+
+
+def test_no_network_has_to_run_one_image_at_a_time(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(pair.exported.data)
+    assert is_separable(tmp_path / "model.onnx", InputSpec(height=pair.side, width=pair.side))
 
 
 def test_no_network_is_exported_as_another_than_it_is(pair: Pair, tmp_path: Path) -> None:
