@@ -23,7 +23,7 @@ def owner() -> str:
 def is_gone(label: str) -> bool:
     """Whether the process behind a label of `owner` is certainly no more."""
     parts = label.split(_SEPARATOR)
-    if len(parts) != 5:
+    if len(parts) != 5 or not parts[3].isdecimal():  # an image may bring any label
         return False
     host, boot, namespace, pid, started = parts
     here = _place()

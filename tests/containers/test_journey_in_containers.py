@@ -43,13 +43,11 @@ MOUNTS = {
         "/in/submission": "/submission",
         "/in/gate": "/gate",
         "/in/images": "sealed/images.age",
-        "/in/key": "keys/images.key",
         "/out": "_data",
     },
     "score": {
         "/in/predictions": "/infer",
         "/in/labels": "sealed/labels.age",
-        "/in/key": "keys/labels.key",
         "/out": "_data",
     },
 }
