@@ -8,10 +8,13 @@ its size and where a link leads without opening it, on the file system that a st
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import docker
 from docker.errors import APIError, NotFound
@@ -93,7 +96,7 @@ def require_openable(client: docker.DockerClient, image: str) -> None:
     """
     container = client.containers.create(**looked_at_settings(image))
     try:
-        found = list(problems(lambda path: _stated(container, path)))
+        found = list(problems(lambda path: _stated(client.api, container, path=path)))
     finally:
         remove(container)
     if found:
@@ -104,27 +107,40 @@ def require_openable(client: docker.DockerClient, image: str) -> None:
         )
 
 
-def _stated(container: Container, path: str) -> File | None:
-    try:
-        chunks, stated = container.get_archive(path)
-    except NotFound:
+def _stated(api: docker.APIClient, container: Container, *, path: str) -> File | None:
+    """What the engine states of a file: the answer to HEAD, so that it sends nothing of it."""
+    url = f"{api.base_url}/v{api.api_version}/containers/{container.id}/archive"
+    answer = api.head(url, params={"path": path}, timeout=api.timeout)
+    if answer.status_code == HTTPStatus.NOT_FOUND:
         return None
-    except APIError as error:
-        kind = next((ours for said, ours in _NOWHERE.items() if said in str(error.explanation)), "")
-        if not kind:
-            raise
-        return File(kind)
-    assert stated is not None  # it comes with every archive
+    if not answer.ok:
+        return _unseen(container, path)
+    stated = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
     return File(
         kind=next((words for bit, words in KINDS.items() if int(stated["mode"]) & bit), ""),
         size=int(stated["size"]),
         target=str(stated["linkTarget"]),
-        content=lambda: _content(chunks),
+        content=lambda: _content(container.get_archive(path)[0]),
     )
 
 
+def _unseen(container: Container, path: str) -> File | None:
+    """A file that the engine cannot state; raises its error where the image is not the reason."""
+    try:
+        container.get_archive(path)
+    except NotFound:
+        return None
+    except APIError as error:
+        said = str(error.explanation)
+        kind = next((ours for theirs, ours in _NOWHERE.items() if theirs in said), "")
+        if not kind:
+            raise
+        return File(kind)
+    raise APIError(f"the engine states nothing of {path}")
+
+
 def _content(chunks: Iterator[bytes]) -> bytes:
-    """The one file of a small archive; its size was looked at before."""
+    """The one file of a small archive, which is read to its end: until then, it is locked."""
     with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
         member = archive.next()
         content = archive.extractfile(member) if member is not None else None

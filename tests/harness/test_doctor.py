@@ -11,6 +11,7 @@ import pytest
 
 from evaluator.errors import Fault
 from harness.doctor import CHECKS, Context, Finding, examine, exit_status
+from harness.doctor.checks import check_engine
 from harness.doctor.vulnerabilities import judge
 from harness.sandbox.owner import is_gone, owner
 from harness.sealing.keys import Keys
@@ -30,6 +31,10 @@ from tests.support import ROOT
         ("runc", "1.1.5+ds1-1+deb12u1", "warn"),
         ("runc", "1.1.7-0ubuntu1~22.04.1", "warn"),
         ("runc", "", "warn"),
+        ("engine", "20.10.24+dfsg1", "warn"),
+        ("engine", "24.0.9", "warn"),
+        ("engine", "25.0.0", "ok"),
+        ("engine", "29.1.2", "ok"),
         ("nvidia-container-toolkit", "1.17.7", "fail"),
         ("nvidia-container-toolkit", "1.17.8", "ok"),
         ("nvidia-container-toolkit", "1.18.0", "ok"),
@@ -67,6 +72,31 @@ def test_an_engine_that_is_away_hides_nothing_else(
     assert len(found) == len(CHECKS)
     assert found["engine"].level == "fail" and found["engine"].fault is Fault.INFRASTRUCTURE
     assert found["disk"].level in ("ok", "warn") and found["challenge"].level == "ok"
+
+
+@pytest.mark.parametrize(
+    "version, level",
+    [
+        ("19.03.15", "fail"),
+        ("18.9.1+dfsg1", "fail"),
+        ("20.10.0", "warn"),
+        ("20.10.24+dfsg1", "warn"),
+        ("28.2.2", "ok"),
+        ("unknown", "warn"),
+        (None, "warn"),
+    ],
+)
+def test_no_engine_that_is_too_old_goes_unnamed(version: str | None, level: str) -> None:
+    context = Context()
+    context.__dict__["engine_info"] = {
+        "ServerVersion": version or "5.4.0",
+        "KernelVersion": "6.1.0",
+        "Architecture": "x86_64",
+    }
+    context.__dict__["components"] = {} if version is None else {"Engine": version}
+    found = check_engine(context)
+    assert found.level == level and (version or "5.4.0") in found.says
+    assert bool(found.remedy) is (level != "ok")
 
 
 def test_keys_that_others_can_read_fail_with_the_remedy(tmp_path: Path) -> None:

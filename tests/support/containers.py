@@ -17,7 +17,7 @@ import numpy as np
 import requests
 from docker.errors import NotFound
 
-from harness.sandbox.profile import LABEL
+from harness.sandbox.profile import LABEL, SYSTEM_CALLS
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def compose_environment(journey: Path, results: Path) -> dict[str, str]:
         "BUNDLES": journey / "bundles",
         "KEYS": keys,
         "RESULTS": results,
+        "SECCOMP": SYSTEM_CALLS,
     }
     return os.environ | {name: str(path) for name, path in places.items()}
 
