@@ -17,11 +17,12 @@ from harness.evaluation.stages import SealedFiles, infer_stage, ready_stage, sco
 from harness.quotas.recording import LedgerRecorder
 from harness.sandbox import ProcessRunner, Stage
 from harness.sandbox.profile import container_settings
+from harness.sealing.keys import PUBLICS, SECRETS, Keys
 from tests.support import ROOT
 from tests.support.small_challenge import SmallChallenge, make_submission
 
 STAGES = ("gate", "infer", "score")
-MOMENTS = (0.0, 0.4, 1.2)  # seconds after a stage's output folder is there
+MOMENTS = (0.0, 0.5)  # seconds after a stage's output folder is there
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -125,9 +126,36 @@ def test_no_stage_gets_the_other_key(small: SmallChallenge, tmp_path: Path) -> N
     assert score == small.keys.labels.identity() != infer
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["new folder", "empty folder"])
+def test_no_half_made_keys_outlive_the_next_start(tmp_path: Path, given: bool) -> None:
+    folder = tmp_path / "keys"
+    if given:
+        folder.mkdir()
+    if (child := os.fork()) == 0:
+
+        def write_and_die(partial: Path) -> None:
+            (partial / "images.key").write_text("AGE-SECRET-KEY-1KILLED")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Keys._made(folder, write_and_die)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.rglob("images.key")
+    assert left.parent.stat().st_mode & 0o077 == 0
+    Keys.new(folder)
+    assert {path.name for path in tmp_path.rglob("*")} == {"keys", *SECRETS, *PUBLICS}
+
+
+@pytest.fixture(scope="module")
+def evaluated(small: SmallChallenge, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of one evaluation of `submission`, which is beside them."""
+    work = tmp_path_factory.mktemp("evaluated")
+    small.evaluate(make_submission(work / "submission"), work / "runs")
+    return work / "runs"
+
+
 @pytest.mark.parametrize("before", [None, 0o644, 0o664, 0o600])
 def test_no_ledger_is_open_to_others_while_a_phase_hides_scores(
-    small: SmallChallenge, tmp_path: Path, before: int | None
+    small: SmallChallenge, evaluated: Path, tmp_path: Path, before: int | None
 ) -> None:
     day = date(2026, 1, 2)
     hiding = {"name": "p", "steps": {"dice": 0.01}, "results_open": day + timedelta(9)}
@@ -136,11 +164,8 @@ def test_no_ledger_is_open_to_others_while_a_phase_hides_scores(
     if before is not None:
         ledger.touch()
         ledger.chmod(before)
-    job = small.job(make_submission(tmp_path / "submission"), tmp_path / "runs")
-    recorder = LedgerRecorder(small.keys, ledger, challenge, day=day)
-    recorder.start(job)
-    job.run(lambda *_: None)
-    recorder.done(job)
+    job = small.job(evaluated.with_name("submission"), evaluated)
+    LedgerRecorder(small.keys, ledger, challenge, day=day).done(job)
     found = [ledger, *tmp_path.glob("ledger.jsonl.*")]
     assert len(found) > 1 and ledger.stat().st_size
     assert [path.name for path in found if path.stat().st_mode & 0o077] == []
