@@ -91,7 +91,7 @@ def check_engine(context: Context) -> Finding:
         remedy = "See what it denies with `busbench doctor --sandbox`, or use Docker's."
         return Finding("engine", "warn", f"not Docker's ({info['ServerVersion']}); {says}", remedy)
     if (version_of(version) or OLDEST_ENGINE) < OLDEST_ENGINE:
-        says = f"Docker {version} has no private control groups, nor answers of a filter by call"
+        says = f"Docker {version} lacks private control groups, and parts of the filter of calls"
         return Finding(
             "engine", "fail", says, "Update Docker to 25.0 or later; 20.10 is the least."
         )

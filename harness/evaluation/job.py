@@ -90,7 +90,7 @@ def make_run_folder(folder: Path) -> Path:
     """Make a run's folder, closed to other users: it contains predictions and per-case results.
 
     The folder of all runs stays as it is, since it may be shared or contain other things, but for
-    the copies of keys that a killed evaluation of version 0.1.0 left in it.
+    the copies of keys that a killed evaluation of an older version left in it.
     """
     with disk_errors(folder):
         for left in folder.parent.glob(f"{'[0-9a-f]' * 16}/keys/*.key"):
