@@ -77,10 +77,13 @@ def problems(look: Look) -> Iterator[str]:
 
 
 def _behind(target: str, look: Look) -> File:
-    """The file that a link leads to; one that cannot be seen here could be anything later."""
+    """The file that a link leads to; one that cannot be seen here could be anything later.
+
+    Where it leads is the participant's own text, so no message has it.
+    """
     if any(target == place or target.startswith(f"{place}/") for place in MOUNTED):
-        return File(f"a link to {target}, which another file takes the place of")
-    return look(target) or File(f"a link to {target}, which is not there")
+        return File("a link to where a container has another file than its image")
+    return look(target) or File("a link to nothing")
 
 
 def require_openable(client: docker.DockerClient, image: str) -> None:

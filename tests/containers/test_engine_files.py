@@ -30,7 +30,7 @@ def link(name: str, target: str) -> Member:
 
 
 def of_kind(name: str) -> dict[str, list[Member]]:
-    """Every way in which one file of an image is not what the engine takes it for."""
+    """One file of an image, wrong in every way that the engine does not expect."""
     kinds = {"pipe": tarfile.FIFOTYPE, "folder": tarfile.DIRTYPE, "device": tarfile.CHRTYPE}
     return {
         **{f"{name} {kind}": [(name, code, "")] for kind, code in kinds.items()},

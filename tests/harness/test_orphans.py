@@ -1,4 +1,4 @@
-"""What a killed harness left is removed, also beside a container on which the engine is stuck."""
+"""Removal of leftovers of a killed harness, also where the engine is stuck on a container."""
 
 from __future__ import annotations
 
