@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluator.errors import Fault
 from harness.doctor import CHECKS, Context, Finding, examine, exit_status
@@ -140,3 +142,10 @@ def test_only_a_dead_owner_of_this_machine_is_gone() -> None:
     assert not is_gone("/".join(("another-host", boot, namespace, str(dead.pid), started)))
     assert not is_gone("/".join((host, boot, "another-container", str(dead.pid), started)))
     assert not is_gone("12345") and not is_gone("")
+
+
+@given(st.lists(st.text(), min_size=1, max_size=3), st.sampled_from(["9" * 5000, "²", "x", "-1"]))
+def test_no_label_of_an_image_stops_the_cleaner(parts: list[str], pid: str) -> None:
+    place = owner().split("/")[:3]
+    for label in (parts, [*place, *parts], [*place, pid, *parts]):
+        assert is_gone("/".join(label)) in (True, False)
