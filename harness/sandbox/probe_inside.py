@@ -382,7 +382,7 @@ def keyring(_: Limits) -> Finding:
 
 
 def trace_process(_: Limits) -> Finding:
-    """Trace another process of the run, or read its memory."""
+    """Trace another process of the run, or read its memory by a system call."""
     child = os.fork()
     if child == 0:
         time.sleep(60)
