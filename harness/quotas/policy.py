@@ -49,15 +49,18 @@ class HandedIn(Protocol):
 
 
 class Submitted(Contract):
-    """A submission that counts towards its team's quota."""
+    """A submission that was received, and what it was answered."""
 
     submission_sha256: Digest  # of an image that trained here: what its pull request declared
     team: Title
     method: Title
     track: Name
     phase: Name
-    day: date  # UTC
+    day: date  # UTC, on which it was received: phase and quota go by it
+    stated: date | None = None  # when the organiser stated `day`; null: it came on that day
+    counts: bool = True  # towards the quota: not while it waits, nor after a failure of ours
     shown: Shown | None = None  # null while it is evaluated, and where it failed
+    report: Digest | None = None  # the identity of what `shown` is of; null in logs of version 1
     code: str | None = None  # of the failure
 
     @classmethod
@@ -76,6 +79,10 @@ class Submitted(Contract):
     def rival(self) -> tuple[str, str, str]:
         """Whose quota it takes: the phase, the track, the team however it is spelled."""
         return self.phase, self.track, one_spelling(self.team)
+
+    def is_same(self, other: Submitted) -> bool:
+        """Whether both are the same files of the same team in the same phase."""
+        return (self.rival, self.submission_sha256) == (other.rival, other.submission_sha256)
 
 
 class Feedback(Contract):
@@ -117,9 +124,27 @@ def phase_on(challenge: Challenge, day: date) -> Phase:
     raise BusbenchError(Code.PHASE_CLOSED, f"No phase takes submissions on {day}.", remedy)
 
 
+def phase_of(own: Submitted, challenge: Challenge) -> Phase:
+    """The phase of an entry of the submission log, as challenge.yaml declares it now.
+
+    What was answered before there were phases is shown again, and nothing more.
+
+    Raises:
+        BusbenchError: `challenge-invalid` where the phase is not declared.
+    """
+    if own.phase == ALWAYS.name:
+        return Phase(name=ALWAYS.name, steps={}) if challenge.phases else ALWAYS
+    for phase in challenge.phases:
+        if phase.name == own.phase:
+            return phase
+    message = f"The submission log contains the phase {own.phase}, which challenge.yaml lacks."
+    remedy = "Name the challenge.yaml of this ledger with --challenge, or declare the phase again."
+    raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
+
+
 def left(log: Iterable[Submitted], new: Submitted, phase: Phase) -> tuple[int | None, int | None]:
     """How many more submissions the team of `new` has on its day, and in all; null: no quota."""
-    own = [one for one in log if one.rival == new.rival]
+    own = [one for one in log if one.counts and one.rival == new.rival]
     today = sum(one.day == new.day for one in own)
     return (
         None if phase.quota_per_day is None else max(0, phase.quota_per_day - today),
@@ -127,28 +152,99 @@ def left(log: Iterable[Submitted], new: Submitted, phase: Phase) -> tuple[int | 
     )
 
 
-def admit(log: Sequence[Submitted], new: Submitted, phase: Phase) -> Submitted:
-    """The entry under which `new` is evaluated: itself, or its own from an earlier time.
+def receive(
+    log: Sequence[Submitted],
+    handed_in: HandedIn,
+    challenge: Challenge,
+    *,
+    day: date,
+    received: date | None = None,
+) -> Submitted:
+    """The entry of a submission: its own of an earlier day, or one that does not count yet.
+
+    The same files keep the phase in which they came, whatever phase it is now.
+
+    Args:
+        day: today.
+        received: the day on which it came by another way, which the organiser states.
+
+    Raises:
+        BusbenchError: `phase-closed`; `usage` where `received` is to come, or contradicts the log.
+    """
+    known = None if received else _known(log, handed_in, challenge)
+    if known is not None:
+        return known
+    came = received or day
+    if came > day:
+        message = f"--received {came} is a day to come: today is {day} (UTC)."
+        raise BusbenchError(Code.USAGE, message, "Name the day on which it was received.")
+    new = Submitted.now(handed_in, phase_on(challenge, came), came)
+    new = new.model_copy(update={"counts": False, "stated": received and day})
+    same = next((one for one in log if one.is_same(new)), None)
+    if same is None or not same.counts:
+        return new
+    if same.day != came:
+        message = f"{new.method} of {new.team} is in the submission log, received on {same.day}."
+        raise BusbenchError(Code.USAGE, message, "Leave --received out: that day is kept.")
+    return same
+
+
+def _known(
+    log: Sequence[Submitted], handed_in: HandedIn, challenge: Challenge
+) -> Submitted | None:
+    """The newest entry of the same files; one without a phase only while that says something."""
+    names = {phase.name for phase in challenge.phases}
+    own = (one_spelling(handed_in.team), handed_in.track, handed_in.digest)
+    found = [
+        one
+        for one in log
+        if (one_spelling(one.team), one.track, one.submission_sha256) == own
+        and (one.phase in names or not names or one.shown is not None)
+    ]
+    return found[-1] if found else None
+
+
+def admit(
+    log: Sequence[Submitted],
+    handed_in: HandedIn,
+    challenge: Challenge,
+    *,
+    day: date,
+    received: date | None = None,
+) -> Submitted:
+    """The entry under which a submission is evaluated, which counts from now on.
 
     The same files teach nothing new, so they take no quota again. A team keeps the spelling of its
     name that it began with, and nobody else may have one that reads like it.
 
     Raises:
         BusbenchError: `quota-exceeded`, with the day from which the team may submit again;
-            `submission-invalid` where the name reads like that of a team in `log`, or like nothing.
+            `submission-invalid` where the name reads like that of a team in `log`, or like nothing;
+            what `receive` raises.
     """
-    for one in log:
-        if (one.rival, one.submission_sha256) == (new.rival, new.submission_sha256):
-            return one
-    left_today, left_in_all = left(log, new, phase)
+    own = receive(log, handed_in, challenge, day=day, received=received)
+    if own.counts:
+        return own
+    problem = _used_up(log, own, phase_of(own, challenge))
+    if problem is not None and own.day < day and received is None:  # it waited, and may come today
+        own = Submitted.now(handed_in, phase_on(challenge, day), day)
+        problem = _used_up(log, own, phase_of(own, challenge))
+    if problem is not None:
+        raise problem
+    require_single(own.team, {one.team for one in log if one.counts})
+    return own.model_copy(update={"counts": True})
+
+
+def _used_up(log: Sequence[Submitted], own: Submitted, phase: Phase) -> BusbenchError | None:
+    """Why the team of `own` has no quota left for it; None where it has."""
+    left_today, left_in_all = left(log, own, phase)
     if left_in_all == 0:
-        message = f"{new.team} has used its {phase.quota} submissions of the phase {phase.name}."
-        raise BusbenchError(Code.QUOTA_EXCEEDED, message, "Wait for the next phase.")
+        message = f"{own.team} has used its {phase.quota} submissions of the phase {phase.name}."
+        return BusbenchError(Code.QUOTA_EXCEEDED, message, "Wait for the next phase.")
     if left_today == 0:
-        message = f"{new.team} has used its {phase.quota_per_day} submissions of {new.day}."
-        raise BusbenchError(Code.QUOTA_EXCEEDED, message, "Submit again tomorrow (UTC).")
-    require_single(new.team, {one.team for one in log})
-    return new
+        message = f"{own.team} has used its {phase.quota_per_day} submissions of {own.day}."
+        return BusbenchError(Code.QUOTA_EXCEEDED, message, "Submit again tomorrow (UTC).")
+    return None
 
 
 def consumes(error: BusbenchError) -> bool:
@@ -178,9 +274,7 @@ def show(log: Iterable[Submitted], own: Submitted, report: Report, *, phase: Pha
     earlier = [
         one.shown
         for one in log
-        if one.rival == own.rival
-        and one.submission_sha256 != own.submission_sha256
-        and one.shown is not None
+        if one.rival == own.rival and not one.is_same(own) and one.shown is not None
     ]
     return {
         group: {
@@ -272,7 +366,7 @@ def _feedback(
         track=own.track,
         phase=own.phase,
         submission_sha256=own.submission_sha256,
-        counted=own in log,
+        counted=any(one.counts and one.is_same(own) for one in log),
         left_today=left_today,
         left=left_in_all,
         cases_open=phase.shows_all(day),

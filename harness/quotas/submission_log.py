@@ -6,7 +6,7 @@ both take the last of a team's quota, and a killed run leaves the log as it was 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +17,8 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, read, write
 from evaluator.errors import BusbenchError, Code
-from harness.challenge import Phase
+from harness.challenge import Challenge, Phase
+from harness.ledger import verify_ledger
 from harness.ledger.report import Report
 from harness.locking import locked
 from harness.quotas.policy import (
@@ -28,6 +29,8 @@ from harness.quotas.policy import (
     consumes,
     failure,
     feedback,
+    phase_of,
+    receive,
     show,
 )
 
@@ -37,8 +40,8 @@ REMEDY = "Restore it from a backup: without it, teams could submit without end."
 class Pages(Contract):
     """The submission log's document."""
 
-    schema_: Literal["busbench/submission-log/v1"] = Field(
-        default="busbench/submission-log/v1", alias="schema"
+    schema_: Literal["busbench/submission-log/v1", "busbench/submission-log/v2"] = Field(
+        default="busbench/submission-log/v2", alias="schema"
     )
     submissions: tuple[Submitted, ...] = ()
 
@@ -61,18 +64,65 @@ class SubmissionLog:
             return ()
         return read(Pages, self.path, Code.FEEDBACK_INVALID, remedy=REMEDY).submissions
 
-    def open(self, handed_in: HandedIn, phase: Phase, day: date) -> Submitted:
+    def require_whole(self, ledger: Path, challenge: Challenge) -> None:
+        """Refuse a ledger without its submission log, and a log of another challenge's phases.
+
+        Raises:
+            BusbenchError: `feedback-invalid` where the log is missing or damaged;
+                `challenge-invalid` where it has phases that `challenge` lacks.
+        """
+        has_entries = ledger.exists() and ledger.stat().st_size > 0
+        if not self.path.exists() and has_entries and verify_ledger(ledger).reports:
+            message = f"{ledger} contains results, and its submission log {self.path} is missing."
+            raise BusbenchError(Code.FEEDBACK_INVALID, message, REMEDY)
+        for one in self.submissions:
+            phase_of(one, challenge)
+
+    def receive(
+        self,
+        handed_in: Iterable[HandedIn],
+        challenge: Challenge,
+        day: date,
+        *,
+        received: date | None = None,
+    ) -> None:
+        """Note that submissions came, before anything is run; they count when their turn comes.
+
+        What comes outside the phases is left out: `open` refuses it.
+        """
+        with self._locked() as before:
+            log = before
+            for one in handed_in:
+                try:
+                    own = receive(log, one, challenge, day=day, received=received)
+                except BusbenchError as error:
+                    if error.code != Code.PHASE_CLOSED:
+                        raise
+                else:
+                    log = _with(log, own)
+            if log != before:
+                self._write(log)
+
+    def open(
+        self,
+        handed_in: HandedIn,
+        challenge: Challenge,
+        day: date,
+        *,
+        received: date | None = None,
+    ) -> Submitted:
         """Reserve a part of the quota, before anything is run.
 
         A killed run keeps its reservation, and the same submission finds it again.
 
         Raises:
-            BusbenchError: `quota-exceeded` where the team has none left.
+            BusbenchError: `quota-exceeded` where the team has none left, and what
+                `harness.quotas.policy.receive` raises.
         """
         with self._locked() as log:
-            own = admit(log, Submitted.now(handed_in, phase, day), phase)
+            own = admit(log, handed_in, challenge, day=day, received=received)
             if own not in log:
-                self._write((*log, own))
+                self._write(_with(log, own))
             return own
 
     def close(self, own: Submitted, phase: Phase, day: date, *, report: Report) -> Feedback:
@@ -81,30 +131,19 @@ class SubmissionLog:
             log, noted = before, _noted(before, own)
             if noted.shown is None:
                 shown = show(before, own, report, phase=phase)
-                noted = noted.model_copy(update={"shown": shown, "code": None})
-                log = self._replace(before, own, noted)
+                answer = {"shown": shown, "code": None, "report": report.identity()}
+                noted = noted.model_copy(update=answer)
+                self._write(log := _with(before, noted))
             return feedback(log, noted, phase, day=day, report=report)
 
     def fail(self, own: Submitted, phase: Phase, day: date, *, error: BusbenchError) -> Feedback:
-        """Note a failure. One that is not the submission's gives its reservation back."""
+        """Note a failure. One that is not the submission's no longer counts; its day is kept."""
         with self._locked() as before:
             log, noted = before, _noted(before, own)
             if noted.shown is None and noted.code is None:  # else it counts since an earlier run
-                counts = consumes(error)
-                noted = noted.model_copy(update={"code": error.code}) if counts else noted
-                log = self._replace(before, own, noted if counts else None)
+                ended = {"code": error.code} if consumes(error) else {"counts": False}
+                self._write(log := _with(before, noted.model_copy(update=ended)))
             return failure(log, noted, phase, day=day, error=error)
-
-    def _replace(
-        self, log: tuple[Submitted, ...], own: Submitted, new: Submitted | None
-    ) -> tuple[Submitted, ...]:
-        changed = []
-        for one in log:
-            now = new if _is_same(one, own) else one
-            if now is not None:
-                changed.append(now)
-        self._write(tuple(changed))
-        return tuple(changed)
 
     def _write(self, submissions: tuple[Submitted, ...]) -> None:
         # failures and their reasons are the organiser's
@@ -117,10 +156,13 @@ class SubmissionLog:
             yield self.submissions
 
 
-def _is_same(one: Submitted, own: Submitted) -> bool:
-    return (one.rival, one.submission_sha256) == (own.rival, own.submission_sha256)
+def _with(log: tuple[Submitted, ...], new: Submitted) -> tuple[Submitted, ...]:
+    """The log with `new` in the place of its earlier state, or at the end."""
+    if any(one.is_same(new) for one in log):
+        return tuple(new if one.is_same(new) else one for one in log)
+    return (*log, new)
 
 
 def _noted(log: tuple[Submitted, ...], own: Submitted) -> Submitted:
     """How the submission log has `own` now; another process may have finished it meanwhile."""
-    return next((one for one in log if _is_same(one, own)), own)
+    return next((one for one in log if one.is_same(own)), own)
