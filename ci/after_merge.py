@@ -84,7 +84,8 @@ def publish_open(machine: Machine) -> str:
         if error.code != Code.RESULTS_CLOSED:
             raise
         return f"no new site: {error.message}"
-    publish(ledger, machine.state.site, challenge=machine.challenge)
+    state = machine.state
+    publish(ledger, state.site, challenge=machine.challenge, keys=state.keys())
     return f"the site is at {machine.state.site}"
 
 

@@ -18,7 +18,7 @@ from harness.challenge import Challenge, Phase
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import CASES
 from harness.execution.job import Job
-from harness.ledger import Appended, append, verify_ledger
+from harness.ledger import Appended, append, require_writable, verify_ledger
 from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_on
 from harness.quotas.submission_log import SubmissionLog
 from harness.sealing.keys import Keys
@@ -122,7 +122,11 @@ class LedgerRecorder:
         self.refused: dict[str, RefusedError] = {}
 
     def start(self, job: Job) -> None:
-        """See `Recorder`; raises `phase-closed` or `quota-exceeded`."""
+        """See `Recorder`; raises `phase-closed`, `quota-exceeded`, or `ledger-invalid`."""
+        require_writable(self._ledger, self._keys)
+        self._reserve(job)
+
+    def _reserve(self, job: Job) -> None:
         handed_in = self._handed_in(job)
         if handed_in is not None and handed_in.digest not in self._reservations:
             self._reservations[handed_in.digest] = QuotaReservation.take(
@@ -139,7 +143,7 @@ class LedgerRecorder:
             return
         evaluation = job.finished()
         try:
-            self.start(job)
+            self._reserve(job)
         except BusbenchError as error:
             if error.code in REFUSALS and self._is_recorded(evaluation):
                 return  # in an earlier phase: nothing is left to do
