@@ -2,8 +2,8 @@
 
 Run by `make lock`. For each component pip chooses the component's packages within the ranges of
 pyproject.toml, as for an empty environment, and what it chose is written down with the SHA-256 of
-the file, and that of the same release for the other architecture. `make lock-hashes` keeps the
-versions and only fetches the hashes again.
+the file, and that of the same release for the other architecture. With `--keep` the versions stay,
+and the hashes alone are fetched again.
 """
 
 from __future__ import annotations

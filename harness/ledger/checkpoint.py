@@ -21,7 +21,7 @@ from securesystemslib.signer import Signature, SSlibKey
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, write_atomically
-from harness.ledger.attestation import invalid
+from harness.ledger.attestation import decode, invalid
 from harness.ledger.chain import read_ledger
 from harness.ledger.entries import Instant
 from harness.ledger.verdict import LedgerVerdict, verify_bytes
@@ -163,7 +163,7 @@ def _parse(note: bytes, where: str) -> tuple[str, list[tuple[str, bytes]]]:
     try:
         text, end, tail = note.decode().rpartition("\n\n")
         lines = [_SIGNATURE.fullmatch(line) for line in tail.split("\n")[:-1]]
-        signatures = [(m["name"], base64.b64decode(m["sig"], validate=True)) for m in lines if m]
+        signatures = [(m["name"], decode(m["sig"], where)) for m in lines if m]
         if len(note) > MAX_BYTES or not end or not tail.endswith("\n") or not all(lines):
             raise ValueError("no signed note")
     except ValueError as error:

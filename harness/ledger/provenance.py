@@ -28,8 +28,8 @@ PAYLOAD_TYPE: Literal["application/vnd.busbench.provenance+json"] = (
 SUFFIX = "provenance.json"  # beside the submission folder, never in it
 CODE = Code.PROVENANCE_INVALID
 REMEDY = (
-    "Name the --ledger whose keys signed it, remove it to evaluate the submission as if trained"
-    " elsewhere, or train it again."
+    "Remove it to evaluate the submission as if trained elsewhere, train it again, or name the"
+    " --ledger whose keys signed it."
 )
 
 
