@@ -1,7 +1,7 @@
 """Reading of DICOM, NIfTI and their kin: one plane, as 8 bits, with the spacing the file states.
 
-SimpleITK does it. It is an extra (`pip install "busbench[formats]"`): it weighs more than all the
-rest of the harness, and only datasets of one's own need it.
+SimpleITK does it. It is an extra (`pip install -e '.[formats]'` in a checkout): it weighs more than
+all the rest of the harness, and only datasets of one's own need it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read_medical(path: Path) -> Decoded:
     try:
         sitk: Any = importlib.import_module("SimpleITK")
     except ImportError as error:
-        remedy = 'Install it: pip install "busbench[formats]".'
+        remedy = "Run pip install -e '.[formats]' in your checkout of BUSBench."
         raise BusbenchError(Code.EXTRA_MISSING, f"{path} needs SimpleITK.", remedy) from error
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:

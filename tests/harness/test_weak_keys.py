@@ -18,8 +18,7 @@ from securesystemslib.signer import SSlibKey
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, sha256_bytes
 from harness.ledger import verify_bytes
-from harness.ledger.chain import genesis_line
-from harness.ledger.entries import Position, rotation_line
+from harness.ledger.entries import Position, genesis_line, rotation_line
 from harness.sealing.keys import Keys, fingerprint, parse_public_key, read_public_key
 from tests.support.factories import TIME
 
