@@ -70,7 +70,9 @@ def ask(words: Iterable[str], *options: str) -> list[dict[str, Any]]:
     """The files that pip would install; none where there are none."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     dry = [*pip, "--dry-run", "--ignore-installed", "--report", "-", *options, *words]
-    done = subprocess.run(dry, stdout=subprocess.PIPE, check="--platform" not in options)
+    other = "--platform" in options  # for which there may be no file
+    error = subprocess.DEVNULL if other else None
+    done = subprocess.run(dry, stdout=subprocess.PIPE, stderr=error, check=not other)
     return list(json.loads(done.stdout)["install"]) if done.returncode == 0 else []
 
 

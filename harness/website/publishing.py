@@ -25,10 +25,10 @@ from harness.ranking import Board
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
-from harness.website.edition import Edition
+from harness.website.edition import CHECKPOINT, Edition
 
 SCHEMA = "busbench/site/v1"
-LEDGER, CHECKPOINT = "ledger.jsonl", "ledger.checkpoint"
+LEDGER = "ledger.jsonl"
 INDEX = "site.json"  # of all other files; what makes a folder a site
 EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 HERE = -100  # AT_FDCWD
@@ -72,10 +72,14 @@ def publish(
         raise BusbenchError(Code.LEDGER_INVALID, message, WRONG_CLOCK)
     require_successor(place, whole, data, replaces=replaces)
     wanted = {entry.report.provenance.split_digest for entry in whole.verdict.reports}
-    edition = Edition.of(whole.verdict, data, find_locks(splits, wanted), challenge=challenge)
+    edition = Edition.of(
+        whole.verdict,
+        data,
+        find_locks(splits, wanted),
+        challenge=challenge,
+        checkpoint=None if keys is None else whole.sign(keys),
+    )
     files = render(edition)
-    if keys is not None:
-        files[CHECKPOINT] = whole.sign(keys)
     with disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.cli import app
-from harness.ledger import append, sign, verify_ledger
+from harness.ledger import WholeLedger, append, sign, verify_ledger
 from harness.sealing.keys import Keys
 from harness.website import publish
 from tests.support.factories import make_report
@@ -173,6 +173,17 @@ def test_no_option_is_ignored_where_nothing_is_given_up(
     head = verify_ledger(ledger).head
     assert refused(ledger, published, replaces=head).code == "usage"
     assert refused(ledger, tmp_path / "new", replaces=head).code == "usage"
+
+
+def test_the_page_names_the_checkpoint_where_there_is_one(
+    ledger: Path, published: Path, tmp_path: Path
+) -> None:
+    whole = WholeLedger.read(ledger)
+    assert whole.require_witnessed((published / "ledger.checkpoint").read_bytes(), "site")
+    assert "ledger.checkpoint" in (published / "index.html").read_text()
+    publish(ledger, tmp_path / "site")
+    assert not (tmp_path / "site" / "ledger.checkpoint").exists()
+    assert "ledger.checkpoint" not in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_no_checkpoint_is_signed_by_another_key(
