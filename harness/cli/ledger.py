@@ -9,8 +9,10 @@ import typer
 from pydantic import ValidationError
 
 from evaluator.errors import BusbenchError, Code
-from harness.cli.app import app, out, print_json
+from evaluator.harmless import harmless
+from harness.cli.app import app, out
 from harness.cli.options import JsonOption, KeysOption, LedgerArgument
+from harness.cli.screen import print_json
 from harness.ledger import (
     LedgerVerdict,
     Recorded,
@@ -23,7 +25,6 @@ from harness.ledger import (
     verify_ledger,
     write_checkpoint,
 )
-from harness.ranking.names import plain
 from harness.sealing.keys import Keys
 
 verbs = typer.Typer(help="Look through a ledger, and retract results.", no_args_is_help=True)
@@ -44,7 +45,7 @@ def entries(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     for row in rows:
         place = f"{row['number']:>4}  {row['recorded']}  {row['digest'][:16]}"
         line = f"{place}  {row['kind']:<10}  {row['about']}"
-        out.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+        out.print(harmless(line))
     return None
 
 
@@ -71,7 +72,7 @@ def retract(
     entry = "Entry" if appended.new else "Already done: entry"
     what = f"{found.report.method} by {found.report.team}, entry {found.number}"
     line = f"{entry} {appended.entry.number} retracts {what}. Publish the site again."
-    out.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+    out.print(harmless(line))
 
 
 @verbs.command()
@@ -93,7 +94,7 @@ def checkpoint(
     Example: busbench ledger checkpoint ledger.jsonl --keys keys --out witness
     """
     path = write_checkpoint(ledger, Keys.open(keys), folder)
-    out.print(f"The checkpoint is {path}", markup=False, highlight=False, soft_wrap=True)
+    out.print(harmless(f"The checkpoint is {path}"))
 
 
 def find_report(verdict: LedgerVerdict, name: str, ledger: Path) -> RecordedReport:
