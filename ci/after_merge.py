@@ -20,9 +20,8 @@ from ci.score_pr import desk, machine_options, make_machine, require_base_code
 from ci.scoring import Machine, handed_in, is_assembled, place_of, score
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import Harmless, harmless
-from harness.ledger import verify_ledger
-from harness.quotas import SubmissionLog, Submitted, require_open
-from harness.quotas.recording import today
+from harness.quotas import SubmissionLog
+from harness.quotas.recording import require_results_open
 from harness.website import publish
 
 
@@ -60,24 +59,22 @@ def record(machine: Machine, manifest: Change, merged: str) -> Harmless:
         raise refused(f"{manifest.path} is nobody's", "Revert the merge.")
     blobs = select_models(repository, proposal, merged)
     checked = Checked(proposal, team, blobs)
-    scored = _scored(machine, checked)
-    if scored is None:
+    if not _is_scored(machine, checked):
         raise refused(f"{manifest.path} was merged, but never scored", "Score it, or revert.")
-    accepted = score(machine, checked, record=True, day=scored.day)
+    accepted = score(machine, checked, record=True)
     assert accepted.appended is not None
     entry = accepted.appended.entry.number
     state = "recorded as" if accepted.appended.new else "is already"
     return harmless(f"{manifest.path} {state} entry {entry}")
 
 
-def _scored(machine: Machine, checked: Checked) -> Submitted | None:
-    """The submission log's entry of the very submission that was scored, or None."""
+def _is_scored(machine: Machine, checked: Checked) -> bool:
+    """Whether the submission log has an answer to the very submission."""
     if not is_assembled(place_of(machine, checked)):
-        return None
+        return False
     digest = handed_in(machine, checked).digest
     log = SubmissionLog.beside(machine.state.ledger).submissions
-    found = (one for one in log if one.submission_sha256 == digest and one.shown is not None)
-    return next(found, None)
+    return any(one.submission_sha256 == digest and one.shown is not None for one in log)
 
 
 def publish_open(machine: Machine) -> Harmless:
@@ -86,9 +83,7 @@ def publish_open(machine: Machine) -> Harmless:
     if not ledger.exists():
         return harmless("no site: the ledger is empty")
     try:
-        reports = [entry.report for entry in verify_ledger(ledger).reports]
-        log = SubmissionLog.beside(ledger).submissions
-        require_open(log, machine.challenge, today(), reports=reports)
+        require_results_open(ledger, machine.challenge)
     except BusbenchError as error:
         if error.code != Code.RESULTS_CLOSED:
             raise

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from ci.check_pr import arguments, check
@@ -41,8 +42,12 @@ def score_approved(
     remote: str,
     author: str,
     out: Path,
+    received: date | None = None,
 ) -> Harmless:
     """Check, score and write the comment; the one line that sums it up.
+
+    Args:
+        received: the day on which the organiser states that it came; null: today.
 
     Raises:
         BusbenchError: whatever is to blame; the comment says it, too.
@@ -55,7 +60,7 @@ def score_approved(
         checked = check(
             machine.repository, base, approved, author=author, challenge=machine.challenge
         )
-        accepted.append(score(machine, checked, record=False))
+        accepted.append(score(machine, checked, record=False, received=received))
 
     error = caught(scoring)
     if error is not None:
@@ -118,6 +123,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--remote", default="origin")
     parser.add_argument("--author", required=True, help="the account that opened it")
     parser.add_argument("--out", type=Path, required=True, help="where the comment goes")
+    parser.add_argument(
+        "--received", type=date.fromisoformat, help="the day on which it came (UTC), if not today"
+    )
     chosen = parser.parse_args(argv)
 
     def run() -> list[Harmless]:
@@ -131,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             remote=chosen.remote,
             author=chosen.author,
             out=chosen.out,
+            received=chosen.received,
         )
         return [line]
 

@@ -63,14 +63,17 @@ class ToTrain:
     digest: Digest  # of all that the pull request declares: what it trains is not known before
 
 
-def score(machine: Machine, checked: Checked, *, record: bool, day: date | None = None) -> Accepted:
+def score(
+    machine: Machine, checked: Checked, *, record: bool, received: date | None = None
+) -> Accepted:
     """Assemble and evaluate a proposal, or find that it was; see `harness.quotas.recording`.
 
     What can be refused before anything of the participant's runs is refused before it takes quota.
 
     Args:
         record: whether the ledger gets the report now.
-        day: the UTC day of handing in; today unless given.
+        received: the UTC day on which the organiser states that it came; null: today, or the day
+            that the submission log has.
     """
     state, place = machine.state, place_of(machine, checked)
     bundles = state.bundles(checked.proposal.track)
@@ -88,7 +91,7 @@ def score(machine: Machine, checked: Checked, *, record: bool, day: date | None 
             state.ledger,
             machine.challenge,
             entrant=handed_in(machine, checked),
-            day=day,
+            received=received,
             record=record,
         )
         if identity is None:

@@ -24,6 +24,8 @@ Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
 # The finest steps that hide anything: below them, numbers are as good as exact.
 FINEST: dict[Ranked, float] = {"dice": 0.001, "iou": 0.001, "hd95": 0.1}
+WITHOUT_PHASES = "open"  # the phase of what is received while no phases are declared
+CHALLENGE = Path("challenge.yaml")  # of the working folder, where none is named
 BASE_IMAGE = "python:3.11-slim-bookworm"
 # Paragraphs for people: of the characters that steer a terminal, the line feed alone.
 Prose = Annotated[
@@ -159,8 +161,9 @@ class Challenge(About):
 
     @model_validator(mode="after")
     def _phases_apart(self) -> Self:
-        if len({phase.name for phase in self.phases}) != len(self.phases):
-            raise ValueError("phases: each name may be used once")
+        names = [phase.name for phase in self.phases]
+        if len({*names, WITHOUT_PHASES}) <= len(names):
+            raise ValueError(f"phases: each name may be used once, and {WITHOUT_PHASES} not at all")
         for before, after in pairwise(self.phases):
             if before.closes is None or after.opens is None or after.opens <= before.closes:
                 raise ValueError(f"phases: {after.name} must open after {before.name} closes")
@@ -190,7 +193,7 @@ def load_challenge(path: Path | None) -> Challenge:
         BusbenchError: `challenge-invalid`, naming the first field that is wrong.
     """
     if path is None:
-        path = Path("challenge.yaml")
+        path = CHALLENGE
         if not path.exists():
             return Challenge()
     return read(

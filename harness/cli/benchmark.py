@@ -13,7 +13,7 @@ from evaluator.files import pretty_json, write_atomically
 from harness.benchmark.grid import Cell, Grid, cells
 from harness.benchmark.recipes import network_of
 from harness.benchmark.table import Line, TrackTable, to_markdown
-from harness.challenge import load_challenge, require_hidden
+from harness.challenge import require_hidden
 from harness.cli.app import app
 from harness.cli.options import (
     Backend,
@@ -27,6 +27,7 @@ from harness.cli.options import (
     LedgerOption,
     RunnerName,
     RunnerOption,
+    read_challenge,
 )
 from harness.cli.run_view import failures, run_view
 from harness.cli.screen import print_document, print_json
@@ -80,7 +81,7 @@ def benchmark(
         tuple(_open_track(word) for word in _words(tracks, "--tracks")),
         dict(_recipe(word) for word in recipe or ()),
         out_dir,
-        ExecutionEnvironment(runner.value, load_challenge(challenge), keys, known_keys(ledger)),
+        ExecutionEnvironment(runner.value, read_challenge(challenge), keys, known_keys(ledger)),
         train_gpu=device is Device.CUDA,
         evaluate=EvaluateSettings(infer_device.value, "auto", backend.value),
         inputs=inputs,

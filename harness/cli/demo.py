@@ -9,9 +9,8 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import load_challenge
 from harness.cli.app import app, err, out
-from harness.cli.options import ChallengeOption, RunnerName
+from harness.cli.options import ChallengeOption, RunnerName, read_challenge
 from harness.cli.progress import bars
 from harness.cli.results import print_board
 from harness.cli.screen import Styled
@@ -46,7 +45,7 @@ def demo(
     """
     if dataset != "phantom" and raw is None:
         raise BusbenchError(Code.USAGE, f"--dataset {dataset} needs --raw.", "Name its folder.")
-    settings = load_challenge(challenge)
+    settings = read_challenge(challenge)
     chosen = runner or _available()
     environment = ExecutionEnvironment(chosen.value, settings)
     with bars() as progress:

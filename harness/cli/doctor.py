@@ -12,7 +12,7 @@ from evaluator.errors import CODES
 from evaluator.harmless import harmless
 from harness.challenge import load_challenge
 from harness.cli.app import app, out
-from harness.cli.options import ChallengeOption, JsonOption, OptionalKeys
+from harness.cli.options import ChallengeOption, JsonOption, OptionalKeys, say_challenge
 from harness.cli.progress import bars
 from harness.cli.screen import Grid, Style, Styled, print_json
 from harness.doctor import Context, Finding, examine, exit_status
@@ -43,6 +43,7 @@ def doctor(
 
     Example: busbench doctor --sandbox
     """
+    say_challenge(challenge)
     found = [] if sandbox else examine(Context(challenge, keys, out_dir))
     if sandbox:
         settings = load_challenge(challenge)

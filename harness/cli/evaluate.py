@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,6 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import load_challenge
 from harness.cli.app import app, out
 from harness.cli.options import (
     Backend,
@@ -26,6 +26,7 @@ from harness.cli.options import (
     SubmissionArgument,
     make_runner,
     read_batch_size,
+    read_challenge,
 )
 from harness.cli.progress import bars
 from harness.cli.run_view import Batch, Failure, do_jobs, make_jobs
@@ -57,7 +58,7 @@ def check(
 
     Example: busbench check my-submission --log gate.log
     """
-    settings = load_challenge(challenge)
+    settings = read_challenge(challenge)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
         verdict = check_submission(submission, context, log)
@@ -89,6 +90,13 @@ def evaluate(
         typer.Option(help="test: the sealed test set; val: each fold's own validation cases."),
     ] = Part.TEST,
     ledger: LedgerOption = None,
+    received: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="The day (UTC) on which it came to you, if not today: its phase goes by it.",
+        ),
+    ] = None,
     device: InferDevice = InferDevice.CPU,
     batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
@@ -101,8 +109,9 @@ def evaluate(
     """Evaluate a submission on the sealed test set: gate, infer, score, sign.
 
     With --ledger, quotas and phases of challenge.yaml apply, and what the team may read is kept
-    apart from the rest. Each submission is a job, here or on a --cluster; one that fails holds up
-    no other.
+    apart from the rest. The day on which a submission came is kept before anything is run, and its
+    phase goes by that day, whenever it is run. Each submission is a job, here or on a --cluster;
+    one that fails holds up no other.
 
     With --part val: the same gate, inference and scoring on the validation folds of the training
     bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, and
@@ -112,7 +121,10 @@ def evaluate(
 
     Example: busbench evaluate submission --bundle training --part val
     """
-    settings = load_challenge(challenge)
+    if received and ledger is None:
+        message = "--received has no effect without --ledger."
+        raise BusbenchError(Code.USAGE, message, "Name --ledger, too, or leave --received out.")
+    settings = read_challenge(challenge)
     how = EvaluateSettings(device.value, read_batch_size(batch_size), backend.value)
     environment = ExecutionEnvironment(runner.value, settings, keys, known_keys(ledger))
     if part is Part.VAL:
@@ -135,7 +147,10 @@ def evaluate(
             each, bundles, out_dir, environment=environment, settings=how, address=inputs
         )
 
-    recorder = None if ledger is None else LedgerRecorder(Keys.open(keys), ledger, settings)
+    came = received and received.date()
+    recorder = None
+    if ledger is not None:
+        recorder = LedgerRecorder(Keys.open(keys), ledger, settings, received=came)
     jobs, refused = make_jobs(evaluation, submission)
     batch = do_jobs(jobs, cluster, recorder, refused=refused)
     return _show(batch, recorder, as_json=as_json)
@@ -160,6 +175,8 @@ def _show(
         for job, result in zip(batch.done, results, strict=True):
             print_report(result)
             if recorder is not None and (accepted := recorder.accepted.get(job.key)):
+                own = accepted.own
+                out.print(harmless(f"received         {own.day}, in the phase {own.phase}"))
                 out.print(harmless(f"for the team     {accepted.folder}"))
     batch.exit()
 

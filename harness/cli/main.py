@@ -61,6 +61,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "evaluate",
         "Evaluate a submission on the sealed test set: gate, infer, score, sign.",
     ),
+    "feedback": (
+        "feedback",
+        "Write what each team may read of its runs today; nothing is run or counted.",
+    ),
     "benchmark": (
         "benchmark",
         "Train networks on tracks fold by fold, evaluate each, and print the table as Markdown.",

@@ -14,6 +14,8 @@ import typer
 
 from evaluator.documents.inference import BatchSize
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import harmless
+from harness.cli.app import err
 
 if TYPE_CHECKING:
     from evaluator.progress import Progress
@@ -109,6 +111,27 @@ InputsOption = Annotated[
         "fetches it from there by digest, once. Default: all machines see the same folders."
     ),
 ]
+
+
+def read_challenge(path: Path | None) -> Challenge:
+    """The challenge in force. Standard error says which file declares it: a phase may hang on it.
+
+    Raises:
+        BusbenchError: `challenge-invalid`.
+    """
+    from harness.challenge import load_challenge  # noqa: PLC0415  as below
+
+    say_challenge(path)
+    return load_challenge(path)
+
+
+def say_challenge(path: Path | None) -> None:
+    """Print where the challenge in force is declared."""
+    from harness.challenge import CHALLENGE  # noqa: PLC0415  as below
+
+    place = path or CHALLENGE
+    none = f"the defaults, since {Path.cwd()} contains no {CHALLENGE}"
+    err.print(harmless(f"challenge        {place.resolve() if place.exists() else none}"))
 
 
 def read_batch_size(text: str) -> BatchSize:

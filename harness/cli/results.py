@@ -9,14 +9,18 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import load_challenge
 from harness.cli.app import app, err, out
-from harness.cli.options import ChallengeOption, JsonOption, LedgerArgument, OptionalKeys
+from harness.cli.options import (
+    ChallengeOption,
+    JsonOption,
+    LedgerArgument,
+    OptionalKeys,
+    read_challenge,
+)
 from harness.cli.progress import bars
 from harness.cli.screen import Grid, print_document, print_json
 from harness.ledger import verify_ledger
-from harness.quotas import SubmissionLog, require_open
-from harness.quotas.recording import today
+from harness.quotas.recording import require_results_open
 from harness.ranking import FORMATS, METRICS, Format, Track, make_board
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
@@ -50,7 +54,7 @@ def rank(
 
     Example: busbench rank demo/ledger.jsonl --cases demo/runs --keys demo/keys
     """
-    declared = load_challenge(challenge)
+    declared = read_challenge(challenge)
     if cases:
         if keys is None:
             message = "--cases records the ranking in the ledger, which takes --keys."
@@ -133,7 +137,7 @@ def table(
 
     Example: busbench table demo/ledger.jsonl --format latex
     """
-    print_document(FORMATS[format](make_board(verify_ledger(ledger), load_challenge(challenge))))
+    print_document(FORMATS[format](make_board(verify_ledger(ledger), read_challenge(challenge))))
 
 
 @app.command(name="publish")
@@ -172,10 +176,8 @@ def publish_site(
 
     Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
     """
-    declared = load_challenge(challenge)
-    reports = [entry.report for entry in verify_ledger(ledger).reports]
-    log = SubmissionLog.beside(ledger).submissions
-    require_open(log, declared, today(), reports=reports)
+    declared = read_challenge(challenge)
+    require_results_open(ledger, declared)
     opened = None if keys is None else Keys.open(keys)
     board = publish(ledger, site, splits or (), challenge=declared, keys=opened, replaces=replaces)
     for track in board.tracks:

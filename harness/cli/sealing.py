@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from evaluator.documents.base import Name
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import LabelAccess, StatedTrack, load_challenge, require_track
+from harness.challenge import LabelAccess, StatedTrack, require_track
 from harness.cli.app import app, out
 from harness.cli.options import (
     ChallengeOption,
@@ -19,6 +19,7 @@ from harness.cli.options import (
     KeysOption,
     LedgerArgument,
     StoreArgument,
+    read_challenge,
 )
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
@@ -106,7 +107,7 @@ def seal(
 
     Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
     """
-    declared, frozen, opened = load_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
+    declared, frozen, opened = read_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
     name = _track_name(track or frozen.lock.dataset)
     labels: LabelAccess = "private" if private_labels else "public"
     if private_labels is None and name in declared.tracks:

@@ -13,7 +13,6 @@ import typer
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.harmless import harmless
 from evaluator.progress import quiet
-from harness.challenge import load_challenge
 from harness.cli.app import app, out
 from harness.cli.options import (
     ChallengeOption,
@@ -24,6 +23,7 @@ from harness.cli.options import (
     OptionalKeys,
     RunnerName,
     RunnerOption,
+    read_challenge,
 )
 from harness.cli.run_view import Failure, do_jobs
 from harness.execution import ExecutionEnvironment
@@ -111,7 +111,7 @@ def train(
     Example: busbench train a=registry/a@sha256:… b=registry/b@sha256:… --bundle bundles/training
     --out trained --cluster slurm:2
     """
-    settings = load_challenge(challenge)
+    settings = read_challenge(challenge)
     request = TrainRequest(
         images=image,
         pull=pull,

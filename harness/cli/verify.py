@@ -11,7 +11,6 @@ import typer
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import load_challenge
 from harness.cli.app import app, out
 from harness.cli.options import (
     ChallengeOption,
@@ -20,6 +19,7 @@ from harness.cli.options import (
     RunnerName,
     RunnerOption,
     make_runner,
+    read_challenge,
 )
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
@@ -149,7 +149,7 @@ def verify(
     if rescore_runs is not None:
         if keys is None or not bundle:
             raise _lacks("--rescore opens the sealed labels again.", "--bundle and --keys")
-        settings = load_challenge(challenge)
+        settings = read_challenge(challenge)
         opened = [Bundles.open(each) for each in bundle]
         with bars() as progress:
             context = Context(make_runner(runner, settings, progress), settings, progress, keys)

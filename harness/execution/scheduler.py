@@ -133,6 +133,9 @@ Watch = Callable[[RunProgress, Finished | None], None]
 class Recorder(Protocol):
     """Called about each job in this process; it may refuse one by raising a `BusbenchError`."""
 
+    def received(self, jobs: Sequence[Job]) -> None:
+        """All jobs of the run that nothing has to be done for first; called once, before any."""
+
     def start(self, job: Job) -> None:
         """It is about to be given to the executor."""
 
@@ -187,6 +190,8 @@ class _Run:
         self.under_way = 0
 
     def to_the_end(self) -> RunProgress:
+        if self.recorder is not None:
+            self.recorder.received([job for chain in self.chains for job in chain.jobs])
         for index, chain in enumerate(self.chains):
             for job in chain.jobs:
                 self.give(job, index)

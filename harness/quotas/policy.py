@@ -17,14 +17,14 @@ from pydantic import Field
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code, Fault
-from harness.challenge import Challenge, Phase, require_hidden
+from harness.challenge import WITHOUT_PHASES, Challenge, Phase, require_hidden
 from harness.ledger.report import Report
 from harness.ranking.metrics import METRICS
 from harness.sandbox.participant_error import ParticipantError, participant_error
 from harness.team_names import one_spelling, require_single
 
 Shown = dict[str, dict[str, float]]  # group of cases -> metric -> what is shown
-ALWAYS = Phase(name="open")
+ALWAYS = Phase(name=WITHOUT_PHASES)
 HIGHER_IS_BETTER: dict[str, bool] = {metric.key: metric.higher_is_better for metric in METRICS}
 
 
@@ -189,9 +189,7 @@ def receive(
     return same
 
 
-def _known(
-    log: Sequence[Submitted], handed_in: HandedIn, challenge: Challenge
-) -> Submitted | None:
+def _known(log: Sequence[Submitted], handed_in: HandedIn, challenge: Challenge) -> Submitted | None:
     """The newest entry of the same files; one without a phase only while that says something."""
     names = {phase.name for phase in challenge.phases}
     own = (one_spelling(handed_in.team), handed_in.track, handed_in.digest)
@@ -359,7 +357,8 @@ def failure(
 def _feedback(
     log: Sequence[Submitted], own: Submitted, phase: Phase, *, day: date, **found: Any
 ) -> Feedback:
-    left_today, left_in_all = left(log, own.model_copy(update={"day": day}), phase)
+    today = left(log, own.model_copy(update={"day": day}), phase)
+    left_today, left_in_all = today if phase.is_open(day) else (0, 0)
     return Feedback(
         team=own.team,
         method=own.method,

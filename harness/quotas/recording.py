@@ -2,11 +2,15 @@
 
 RUNS/<id>/feedback/feedback.json   for the participant; the rest of RUNS is the organiser's
 RUNS/<id>/feedback/cases.parquet   once per-case results are open; nothing of transformed images
+
+A submission's day is the one on which it was received, and its phase follows from that day. What
+its team may read follows from today.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -23,7 +27,7 @@ from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import CASES
 from harness.execution.job import Job
 from harness.ledger import Appended, append, require_writable, verify_ledger
-from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_on
+from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_of, require_open
 from harness.quotas.submission_log import SubmissionLog
 from harness.sealing.keys import Keys
 
@@ -34,7 +38,6 @@ COLUMNS = (
     *("status", "height", "width", "lesion_px"),
     *METRICS,
 )
-REFUSALS = (Code.PHASE_CLOSED, Code.QUOTA_EXCEEDED)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Accepted:
     appended: Appended | None  # null where it is not recorded yet
     feedback: Feedback
     folder: Path  # what the participant may have
+    own: Submitted  # its entry of the submission log, before this run ended
 
 
 class RefusedError(BusbenchError):
@@ -71,36 +75,67 @@ class QuotaReservation:
     log: SubmissionLog
     own: Submitted
     phase: Phase
-    day: date
+    day: date  # today
 
     @classmethod
     def take(
-        cls, handed_in: HandedIn, ledger: Path, challenge: Challenge, *, day: date | None = None
+        cls,
+        handed_in: HandedIn,
+        ledger: Path,
+        challenge: Challenge,
+        *,
+        day: date | None = None,
+        received: date | None = None,
     ) -> QuotaReservation:
-        """Take one; the same files find theirs again.
+        """Take one; the same files find theirs again, with the phase in which they came.
 
         Raises:
-            BusbenchError: `phase-closed` or `quota-exceeded`.
+            BusbenchError: `phase-closed` or `quota-exceeded`; `feedback-invalid` or
+                `challenge-invalid` where the submission log is not the ledger's or the challenge's.
         """
-        day = day or today()
-        phase = phase_on(challenge, day)
+        day, log = day or today(), SubmissionLog.beside(ledger)
+        log.require_whole(ledger, challenge)
+        own = log.open(handed_in, challenge, day, received=received)
+        phase = phase_of(own, challenge)
         if not phase.shows_all(day) and ledger.exists():
             with disk_errors(ledger):
                 ledger.chmod(0o600)  # a new one is private; one from elsewhere may not be
-        log = SubmissionLog.beside(ledger)
-        return cls(log, log.open(handed_in, phase, day), phase, day)
+        return cls(log, own, phase, day)
 
     def failed(self, error: BusbenchError) -> RefusedError:
-        """What `error` means to the team; only its own fault keeps the reservation."""
+        """What `error` means to the team; only its own fault takes quota."""
         return RefusedError(error, self.log.fail(self.own, self.phase, self.day, error=error))
 
     def finished(self, evaluation: Evaluation, appended: Appended | None) -> Accepted:
         """What the team may read of a finished evaluation, written for it."""
         feedback = self.log.close(self.own, self.phase, self.day, report=evaluation.report)
-        folder = evaluation.folder / "feedback"
-        write(feedback, folder / "feedback.json")
-        _hand_out(evaluation.folder / CASES, folder / CASES.name, is_open=feedback.cases_open)
-        return Accepted(evaluation, appended, feedback, folder)
+        folder = hand_out(evaluation.folder, feedback)
+        return Accepted(evaluation, appended, feedback, folder, self.own)
+
+
+def require_results_open(ledger: Path, challenge: Challenge) -> None:
+    """Refuse to publish a ledger of which a phase hides exact results today.
+
+    Raises:
+        BusbenchError: `results-closed`, `feedback-invalid`, `challenge-invalid`; see
+            `harness.quotas.policy.require_open` and `SubmissionLog.require_whole`.
+    """
+    log = SubmissionLog.beside(ledger)
+    reports = [entry.report for entry in verify_ledger(ledger).reports]
+    require_open(log.submissions, challenge, today(), reports=reports)
+    log.require_whole(ledger, challenge)
+
+
+def hand_out(run: Path, feedback: Feedback) -> Path:
+    """Write what the team may read of a finished run; the folder that it may have.
+
+    Raises:
+        BusbenchError: `cases-invalid`, `disk-full`.
+    """
+    folder = run / "feedback"
+    write(feedback, folder / "feedback.json")
+    _hand_out(run / CASES, folder / CASES.name, is_open=feedback.cases_open)
+    return folder
 
 
 def _hand_out(cases: Path, copy: Path, *, is_open: bool) -> None:
@@ -124,13 +159,14 @@ def _hand_out(cases: Path, copy: Path, *, is_open: bool) -> None:
 class LedgerRecorder:
     """Records finished evaluations under the challenge's policy; a `Recorder` of the engine.
 
-    A reservation is taken before an evaluation is run; a failure that is not the submission's
-    gives it back.
+    What comes is noted before anything is run. A reservation is taken before an evaluation is run;
+    a failure that is not the submission's gives it back.
 
     Args:
         entrant: who hands in all jobs of the run, where that is known before the submission is:
             an image that trains first. Null: each evaluation's submission.
-        day: the UTC day of handing in; today unless named.
+        day: the UTC day that is taken for today.
+        received: the day on which the organiser states that the submissions came.
         record: whether the ledger gets the reports now. Where not, the same jobs do it later:
             nothing is run or counted twice.
     """
@@ -143,13 +179,22 @@ class LedgerRecorder:
         *,
         entrant: HandedIn | None = None,
         day: date | None = None,
+        received: date | None = None,
         record: bool = True,
     ) -> None:
         self._keys, self._ledger, self._challenge = keys, ledger, challenge
-        self._entrant, self._day, self._record = entrant, day, record
+        self._entrant, self._day, self._record = entrant, day or today(), record
+        self._received = received
         self._reservations: dict[str, QuotaReservation] = {}  # by the digest of what is handed in
         self.accepted: dict[str, Accepted] = {}  # by the key of the job
         self.refused: dict[str, RefusedError] = {}
+
+    def received(self, jobs: Sequence[Job]) -> None:
+        """See `Recorder`; a job that waits past the end of a phase has come in time."""
+        log = SubmissionLog.beside(self._ledger)
+        log.require_whole(self._ledger, self._challenge)
+        found = [handed_in for job in jobs if (handed_in := self._handed_in(job)) is not None]
+        log.receive(found, self._challenge, self._day, received=self._received)
 
     def start(self, job: Job) -> None:
         """See `Recorder`; raises `challenge-invalid`, `phase-closed`, `quota-exceeded`.
@@ -169,7 +214,11 @@ class LedgerRecorder:
             require_hidden(self._challenge, StatedTrack(handed_in.track), "challenge.yaml")
         if handed_in.digest not in self._reservations:
             self._reservations[handed_in.digest] = QuotaReservation.take(
-                handed_in, self._ledger, self._challenge, day=self._day
+                handed_in,
+                self._ledger,
+                self._challenge,
+                day=self._day,
+                received=self._received,
             )
 
     def done(self, job: Job) -> None:
@@ -181,12 +230,7 @@ class LedgerRecorder:
         if not isinstance(job, EvaluateSubmission):
             return
         evaluation = job.finished()
-        try:
-            self._reserve(job)
-        except BusbenchError as error:
-            if error.code in REFUSALS and self._is_recorded(evaluation):
-                return  # in an earlier phase: nothing is left to do
-            raise
+        self._reserve(job)
         appended = append(self._ledger, evaluation.signed, self._keys) if self._record else None
         reservation = self._reservation(job)
         assert reservation is not None
@@ -205,9 +249,3 @@ class LedgerRecorder:
     def _reservation(self, job: Job) -> QuotaReservation | None:
         handed_in = self._handed_in(job)
         return None if handed_in is None else self._reservations.get(handed_in.digest)
-
-    def _is_recorded(self, evaluation: Evaluation) -> bool:
-        if not self._ledger.exists() or not self._ledger.stat().st_size:
-            return False
-        recorded = verify_ledger(self._ledger, self._keys.report).reports
-        return evaluation.report.identity() in {entry.report.identity() for entry in recorded}

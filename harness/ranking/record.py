@@ -127,12 +127,12 @@ def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
         if not folder.is_dir():
             raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)
     reports = [path for folder in runs for path in sorted(folder.glob(f"*/{REPORT}"))]
-    digests = ((_identity(path), path.parent) for path in reports)
+    digests = ((identity_of(path), path.parent) for path in reports)
     return {digest: folder for digest, folder in digests if digest is not None}
 
 
-def _identity(path: Path) -> Digest | None:
-    """None where the file is no report: if the ledger has it, it will be missed by name."""
+def identity_of(path: Path) -> Digest | None:
+    """The identity of the report in a file; None where it is none: it will be missed by name."""
     try:
         payload = base64.b64decode(json.loads(path.read_bytes())["payload"])
         return Report.model_validate(json.loads(payload)["predicate"]).identity()

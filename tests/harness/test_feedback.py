@@ -34,6 +34,7 @@ DAY, NEXT_DAY = date(2026, 3, 1), date(2026, 3, 2)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "feedback.md"
 SILENT = "nothing shown, 30 in all"
 STRICT = Phase(name="test", steps={"dice": 0.01, "hd95": 1.0}, quota_per_day=2, quota=3)
+DECLARED = Challenge(phases=(STRICT,))
 
 
 def make(number: int = 0, team: str = "team", track: str = "busbra") -> Submission:
@@ -56,13 +57,13 @@ def log(tmp_path: Path) -> SubmissionLog:
 def hand_in(
     log: SubmissionLog, number: int, day: date = DAY, report: Report | None = None, **how: str
 ) -> Any:
-    own = log.open(make(number, **how), STRICT, day)
+    own = log.open(make(number, **how), DECLARED, day)
     return log.close(own, STRICT, day, report=report or make_report())
 
 
 def refused(log: SubmissionLog, number: int, day: date = DAY, **how: str) -> str:
     with pytest.raises(BusbenchError) as caught:
-        log.open(make(number, **how), STRICT, day)
+        log.open(make(number, **how), DECLARED, day)
     assert caught.value.code == "quota-exceeded"
     return caught.value.remedy
 
@@ -113,11 +114,11 @@ def test_the_same_files_take_no_quota_again_and_teach_nothing_new(log: Submissio
 def test_only_the_submissions_own_failures_take_quota(
     log: SubmissionLog, code: Code, counts: bool
 ) -> None:
-    own = log.open(make(), STRICT, DAY)
+    own = log.open(make(), DECLARED, DAY)
     error = BusbenchError(code, "case_017 has a lesion of 431 pixels.", "Look at /srv/labels.")
     stated = log.fail(own, STRICT, DAY, error=error)
     assert stated.counted is counts
-    assert len(log.submissions) == counts
+    assert [one.counts for one in log.submissions] == [counts]
     assert stated.error is not None
     assert (stated.status, stated.error.code, stated.scores) == ("failed", code, None)
     assert "case_017" not in stated.model_dump_json() and "/srv" not in stated.model_dump_json()
@@ -126,23 +127,23 @@ def test_only_the_submissions_own_failures_take_quota(
 def test_a_failure_of_ours_later_gives_back_no_place_that_was_taken_by_their_own(
     log: SubmissionLog,
 ) -> None:
-    own = log.open(make(), STRICT, DAY)
+    own = log.open(make(), DECLARED, DAY)
     log.fail(own, STRICT, DAY, error=BusbenchError(Code.MODEL_FAILED, "x", "y"))
-    again = log.open(make(), STRICT, DAY)
+    again = log.open(make(), DECLARED, DAY)
     assert log.fail(again, STRICT, DAY, error=BusbenchError(Code.DISK_FULL, "x", "y")).counted
     hand_in(log, 1)
     refused(log, 2)
 
 
 def test_a_killed_evaluation_keeps_its_place_and_resumes_it(log: SubmissionLog) -> None:
-    first = log.open(make(), STRICT, DAY)  # and then the machine dies
-    assert log.open(make(), STRICT, NEXT_DAY) == first
+    first = log.open(make(), DECLARED, DAY)  # and then the machine dies
+    assert log.open(make(), DECLARED, NEXT_DAY) == first
     assert len(log.submissions) == 1
 
 
 def _take(path: Path, team: str, number: int, taken: object) -> None:
     try:
-        SubmissionLog(path).open(make(number, team=team), STRICT, DAY)
+        SubmissionLog(path).open(make(number, team=team), DECLARED, DAY)
     except BusbenchError:
         return
     taken.put(team)  # type: ignore[attr-defined]
@@ -170,7 +171,7 @@ def test_submissions_at_once_never_share_the_last_place(tmp_path: Path) -> None:
 def test_a_damaged_submission_log_allows_nothing(log: SubmissionLog) -> None:
     log.path.write_text("{}x")
     with pytest.raises(BusbenchError) as caught:
-        log.open(make(), STRICT, DAY)
+        log.open(make(), DECLARED, DAY)
     assert caught.value.code == "feedback-invalid"
 
 
@@ -193,7 +194,7 @@ def test_the_ladder_shows_nothing_but_a_step_forward(log: SubmissionLog) -> None
     phase = STRICT.model_copy(update={"quota": None, "quota_per_day": None})
     shown = []
     for number, (dice, hd95) in enumerate(steps):
-        own = log.open(make(number), phase, DAY)
+        own = log.open(make(number), Challenge(phases=(phase,)), DAY)
         stated = log.close(own, phase, DAY, report=make_report(dice=dice, hd95=hd95))
         assert stated.scores is not None
         shown.append((stated.scores["all"]["dice"], stated.scores["all"]["hd95"]))
@@ -235,7 +236,9 @@ def test_a_rounded_number_is_a_near_multiple_of_its_step(value: float, step: flo
 
 def test_without_a_policy_everything_is_shown(log: SubmissionLog) -> None:
     phase = phase_on(Challenge(), DAY)
-    stated = log.close(log.open(make(), phase, DAY), phase, DAY, report=make_report(dice=0.81234))
+    stated = log.close(
+        log.open(make(), Challenge(), DAY), phase, DAY, report=make_report(dice=0.81234)
+    )
     assert stated.scores is not None and stated.cases_open
     assert stated.scores["all"]["dice"] == 0.81234 and "lesion" in stated.scores
     assert (stated.left, stated.left_today) == (None, None)
@@ -298,7 +301,7 @@ def test_exact_results_stay_closed_until_their_day(
     log: SubmissionLog, day: date, is_open: bool
 ) -> None:
     phase = PHASES.phases[1]
-    own = log.open(make(), phase, date(2026, 4, 15))
+    own = log.open(make(), PHASES, date(2026, 4, 15))
     assert log.close(own, phase, day, report=make_report()).cases_open is is_open
     if is_open:
         return require_open(log.submissions, PHASES, day)
@@ -348,7 +351,12 @@ def test_no_attack_uses_more_bits_than_are_sent(policy: str) -> None:
 def test_a_phase_without_steps_for_a_number_shows_none(log: SubmissionLog) -> None:
     phase = POLICIES[SILENT]
     answers = [
-        log.close(log.open(make(n), phase, DAY), phase, DAY, report=make_report(dice=dice)).scores
+        log.close(
+            log.open(make(n), Challenge(phases=(phase,)), DAY),
+            phase,
+            DAY,
+            report=make_report(dice=dice),
+        ).scores
         for n, dice in enumerate([0.1, 0.9])
     ]
     assert answers == [{}, {}]

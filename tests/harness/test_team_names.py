@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 
 from ci.proposal import Teams
 from evaluator.errors import BusbenchError
-from harness.challenge import Phase
+from harness.challenge import Challenge, Phase
 from harness.ledger import append, sign, verify_ledger
 from harness.quotas import SubmissionLog
 from harness.quotas.policy import Submitted, admit
@@ -23,11 +22,11 @@ from harness.ranking import make_board
 from harness.sealing.keys import Keys
 from harness.submission import read_submission
 from harness.team_names import check_visible, find_same, one_spelling
-from tests.support.factories import digest_of, make_report
+from tests.support.factories import Entrant, digest_of, make_report
 from tests.support.small_challenge import make_submission
 
 DAY = date(2026, 3, 1)
-PHASE = Phase(name="p", steps={"dice": 0.01}, quota=2)
+DECLARED = Challenge(phases=(Phase(name="p", steps={"dice": 0.01}, quota=2),))
 # Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt.
 IGNORABLE_RANGES = """00AD 034F 061C 115F-1160 17B4-17B5 180B-180F 200B-200F 202A-202E 2060-206F
     3164 FE00-FE0F FEFF FFA0 FFF0-FFF8 1BCA0-1BCA3 1D173-1D17A E0000-E0FFF"""
@@ -48,16 +47,6 @@ def ignorable() -> Iterator[str]:
 IGNORABLE = list(ignorable())
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """Who hands in, as far as the submission log cares."""
-
-    team: str
-    digest: str
-    method: str = "m"
-    track: str = "busbra"
-
-
 def submitted(team: str, number: int = 0) -> Submitted:
     return Submitted(
         submission_sha256=digest_of(f"{team!a} {number}"),
@@ -73,7 +62,7 @@ def gets_a_quota(team: str, beside: str) -> bool:
     """Whether `team` may hand in, with a quota of its own, where `beside` has handed in."""
     log = [submitted(beside, 0)]
     try:
-        return admit(log, submitted(team, 1), PHASE) not in log
+        return admit(log, Entrant(team, digest_of(f"{team!a} 1")), DECLARED, day=DAY) not in log
     except BusbenchError as error:
         assert error.code == "submission-invalid"
         assert error.message.isascii()  # else the two names would look the same in it
@@ -158,24 +147,24 @@ def test_no_name_without_a_visible_letter_or_digit_is_taken(count: int) -> None:
     for character in [*IGNORABLE, *UNDRAWN, *compatible, "\ue000", "ʼ", "ˈ", "\U0001f98a"]:
         assert check_visible(character * count), ascii(character)
         with pytest.raises(BusbenchError, match="letter or digit") as caught:
-            admit([], submitted(character * count), PHASE)
+            admit([], Entrant(character * count, digest_of("1")), DECLARED, day=DAY)
         assert caught.value.code == "submission-invalid"
 
 
 def test_a_team_keeps_the_spelling_that_it_began_with(tmp_path: Path) -> None:
     log = SubmissionLog(tmp_path / "log.json")
-    log.open(Entrant("Team A", digest_of("1")), PHASE, DAY)
+    log.open(Entrant("Team A", digest_of("1")), DECLARED, DAY)
     with pytest.raises(BusbenchError, match=r"'Team A', which came first") as caught:
-        log.open(Entrant("TEAM A", digest_of("2")), PHASE, DAY)
+        log.open(Entrant("TEAM A", digest_of("2")), DECLARED, DAY)
     assert "Write 'Team A'" in caught.value.remedy
-    log.open(Entrant("Team A", digest_of("2")), PHASE, DAY)
+    log.open(Entrant("Team A", digest_of("2")), DECLARED, DAY)
     assert {one.team for one in log.submissions} == {"Team A"}
 
 
 def test_no_other_phase_or_track_registers_a_name_again() -> None:
     log = [submitted("Team A").model_copy(update={"phase": "before", "track": "busi"})]
     with pytest.raises(BusbenchError, match="came first"):
-        admit(log, submitted("ТEАM А"), PHASE)
+        admit(log, Entrant("ТEАM А", digest_of("1")), DECLARED, day=DAY)
 
 
 # --- the list of teams, the submission, the board -------------------------------------------------

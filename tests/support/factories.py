@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from evaluator.documents.inference import CountedModel, Measured, Runtime
@@ -191,3 +192,13 @@ def recorded(reports: Sequence[Report]) -> list[RecordedReport]:
         )
         for number, report in enumerate(reports, start=1)
     ]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Who hands in, as far as the submission log cares."""
+
+    team: str
+    digest: str
+    method: str = "m"
+    track: str = "busbra"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,6 +143,9 @@ class Heard:
 
     refuses: str = ""
     ended: list[str] = field(default_factory=list)
+
+    def received(self, jobs: Sequence[Job]) -> None:
+        assert not self.ended
 
     def start(self, job: Job) -> None:
         assert isinstance(job, WriteWord)

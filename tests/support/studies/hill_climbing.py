@@ -11,15 +11,16 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.errors import BusbenchError
-from harness.challenge import Phase
+from harness.challenge import Challenge, Phase
 from harness.quotas.policy import Submitted, admit, show
-from tests.support.factories import digest_of, make_report
+from tests.support.factories import Entrant, digest_of, make_report
 
 CASES = 174  # lesions of the BUS-BRA subset's test part
 GOOD, BAD = 0.9, 0.6
@@ -50,6 +51,11 @@ class Oracle:
         scores = np.where(choice == self.truth, GOOD, BAD)
         return float(np.where(choice == EMPTY, 0.0, scores).mean())
 
+    @cached_property
+    def declared(self) -> Challenge:
+        """The challenge whose only phase it is."""
+        return Challenge(phases=(self.phase,))
+
     @property
     def quota(self) -> int:
         """How often anybody may submit, as far as anybody would."""
@@ -59,16 +65,8 @@ class Oracle:
         """Hand in `choice` on the first day that the quota allows; the Dice that is shown."""
         digest = digest_of(choice.tobytes().hex())
         for day in (date(2026, 1, 1) + timedelta(n) for n in range(self.days)):
-            new = Submitted(
-                submission_sha256=digest,
-                team="climber",
-                method="m",
-                track="busbra",
-                phase=self.phase.name,
-                day=day,
-            )
             try:
-                own = admit(self.log, new, self.phase)
+                own = admit(self.log, Entrant("climber", digest), self.declared, day=day)
             except BusbenchError:
                 continue
             if own.shown is None:
