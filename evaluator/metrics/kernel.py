@@ -275,7 +275,9 @@ def _lengths(squares: Any, unit: float) -> NDArray[np.float64]:
 
 
 @inlined
-def _both(ours: Points, theirs: Points, width: int, ratio: Any, far: Any, unit: float) -> Any:
+def _both(
+    ours: Points, theirs: Points, width: int, ratio: Any, far: Any, unit: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     """Both directions' distances, in units, and the work that they took."""
     there, one = _directed(ours, theirs, width, ratio, far)
     back, other = _directed(theirs, ours, width, ratio, far)

@@ -22,7 +22,8 @@ def work(prediction: Any, reference: Any, spacing: Any = (1.0, 1.0), eight: Any 
     profile: Any = "awesome-bus-2025" if eight else "native"
     case = examine(prediction, reference, spacing, profile=profile)
     height, width = case.shape
-    *_, read = distances(case.words, case.survey, width, spacing, eight)
+    found: Any = case.survey
+    *_, read = distances(case.words, found, width, spacing, eight)
     return float(read / (2 * height * (width + 16)))
 
 
