@@ -58,10 +58,7 @@ def open_predictions(folder: Path) -> Predictions:
     ):
         if len(set(values)) != len(values):
             raise _refused(f"{path} names a {what} twice")
-    passes = (False, True) if document.transformed else (False,)
-    files = {
-        bits_file(fold, is_transformed) for fold in document.folds for is_transformed in passes
-    }
+    files = {bits_file(fold, moved) for fold in document.folds for moved in (False, True)}
     if surplus := sorted(document.masks.keys() - files):
         raise _refused(f"{path} names {surplus[0]}, which belongs to none of its folds")
     for fold in document.folds:
