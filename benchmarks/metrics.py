@@ -108,9 +108,7 @@ def worst_case(share: float) -> None:
         cells = (f"{1000 * usual:.3f} ms", f"{1000 * slowest:.3f} ms", name)
         ratios = f"{slowest / usual:.1f}", f"{1000 * scored:.2f} ms", f"{scored / whole:.1f}"
         print(row(side, *cells, *ratios))
-    print(
-        "\nScored case: the mask is unpacked, the label decoded, and all ten metrics taken. CPU times."
-    )
+    print("\nCPU times. Scored case: mask unpacked, label decoded, all ten metrics taken.")
 
 
 def _fastest(item: Pair) -> float:
