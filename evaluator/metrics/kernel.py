@@ -149,19 +149,19 @@ def _look_around(row: Steps, x: int, ratio: Any, far: Any, read: int) -> tuple[A
 
 
 @inlined
-def _spread(row: Steps, ratio: Any, far: Any, room: Any) -> tuple[Any, int]:
+def _spread(row: Steps, ratio: Any, far: Any, buffers: Any) -> tuple[Any, int]:
     """The squared distances of a row's pixels by way of columns up to `SPREAD` aside.
 
     The k-th time, each passes its own on to its neighbours with 2k - 1 more: 1 + 3 + ... = k^2.
     Once that changes nothing, nor would it later, and all distances are final.
 
     Args:
-        room: two rows and a pixel at either end, for the distances.
+        buffers: two rows and a pixel at either end, for the distances.
 
     Returns:
-        The distances, in `room`; and how often they were passed on, 0 where that was not enough.
+        The distances, in `buffers`; and how often they were passed on, 0 where that was not enough.
     """
-    now, later = room[0], room[1]
+    now, later = buffers[0], buffers[1]
     now[0] = now[-1] = later[0] = later[-1] = far
     own = now[1:-1]
     for x in range(row.size):
@@ -210,18 +210,24 @@ def _envelope(row: Steps, ratio: Any, far: Any, corners: Corners) -> tuple[int, 
 
 @inlined
 def _at_once(
-    row: Steps, points: NDArray[np.uint16], ratio: Any, room: Any, corners: Corners, found: Any
+    row: Steps, points: NDArray[np.uint16], ratio: Any, buffers: Any, corners: Corners, found: Any
 ) -> int:
     """The squared distances of many of a row's points, into `found`; and the pixels read for it.
 
-    Distances spread to all pixels at once; where those are far away, the lower envelope is drawn.
+    Distances spread to all pixels at once. Those within `SPREAD` are final; a few further points
+    look around, and for many the row's lower envelope is drawn.
     """
-    far = room[0, 0]
-    spread, times = _spread(row, ratio, far, room)
-    if times:
-        for i in range(points.size):
-            found[i] = spread[points[i]]
-        return times * row.size + points.size
+    far = buffers[0, 0]
+    spread, times = _spread(row, ratio, far, buffers)
+    final = far if times else type(far)((SPREAD + 1) ** 2)
+    read = 0
+    for i in range(points.size):
+        found[i] = spread[points[i]]
+        if found[i] > final:
+            found[i], read = _look_around(row, int(points[i]), ratio, far, read)
+    work = (times or SPREAD) * row.size + read + points.size
+    if read <= PATIENCE * row.size:
+        return work
     size, steps = _envelope(row, ratio, far, corners)
     columns, ups = corners[0], corners[1]
     k = 0
@@ -232,7 +238,7 @@ def _at_once(
             k += 1
             best = (x - columns[k]) ** 2 + ups[k]
         found[i] = best
-    return SPREAD * row.size + steps + size + points.size
+    return work + steps + size + points.size
 
 
 @inlined
@@ -250,7 +256,7 @@ def _directed(points: Points, edge: Points, width: int, ratio: Any, far: Any) ->
     first, columns = points
     steps = _steps(edge, width)
     found = np.empty(columns.size, type(far))
-    room, corners = np.full((2, width + 2), far), np.empty((3, width))
+    buffers, corners = np.full((2, width + 2), far), np.empty((3, width))
     work = 0
     for y in range(first.size - 1):
         row, start, end = steps[y], first[y], first[y + 1]
@@ -261,7 +267,7 @@ def _directed(points: Points, edge: Points, width: int, ratio: Any, far: Any) ->
         work += read
         if not few or read > PATIENCE * width:
             here, there = columns[start:end], found[start:end]
-            work += _at_once(row, here, ratio, room, corners, there)
+            work += _at_once(row, here, ratio, buffers, corners, there)
     return found, work
 
 

@@ -1,4 +1,4 @@
-"""How long a scoring job takes is for everybody to see, and tells next to nothing."""
+"""Durations of scoring jobs, which everybody can see, give next to nothing away."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_no_duration_ends_between_two_multiples(elapsed: float, quantum: float) 
 
 @pytest.mark.parametrize("works", [0.1, 3.0, 37.0, 599.9])
 @pytest.mark.parametrize("fails", [False, True])
-def test_no_success_or_failure_is_told_by_its_duration(works: float, fails: bool) -> None:
+def test_no_success_or_failure_shows_in_a_duration(works: float, fails: bool) -> None:
     clock = Clock()
     try:
         with padded(QUANTUM, clock=clock, sleep=clock.sleep):

@@ -1,4 +1,4 @@
-"""What inference reports is all that was declared, on all that was sealed, or it is refused."""
+"""Predictions of anything but every declared model on every sealed case are refused."""
 
 from __future__ import annotations
 

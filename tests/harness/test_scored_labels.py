@@ -1,4 +1,4 @@
-"""What is sealed and scored is what was frozen and committed to, pixel by pixel."""
+"""Sealed and scored labels are the frozen and committed ones, pixel by pixel."""
 
 from __future__ import annotations
 
