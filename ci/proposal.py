@@ -13,9 +13,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from evaluator.documents.base import FILE_NAME, MAX_FOLDS, NAME, Contract, Name, Title
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.submission import (
+    MAX_PARAMETERS,
+    InputSpec,
+    ModelFile,
+    OutputSpec,
+    Submission,
+)
 from evaluator.errors import BusbenchError, Code
-from harness.quotas.policy import one_spelling
+from harness.team_names import check_visible, find_same
 
 TEAMS = "submissions/teams.yaml"
 MANIFEST = re.compile(rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})\.yaml")
@@ -38,7 +44,7 @@ class Onnx(Contract):
     output: OutputSpec = OutputSpec()
     models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
     opset: int = Field(ge=11, le=26)
-    parameters: int | None = Field(default=None, ge=0)
+    parameters: int | None = Field(default=None, ge=0, le=MAX_PARAMETERS)
 
 
 class Image(Contract):
@@ -92,9 +98,13 @@ class Teams(Contract):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        names = [one_spelling(team.name) for team in self.teams.values()]
-        if len(set(names)) != len(names):
-            raise ValueError("two teams have the same name, but for its spelling")
+        names = [team.name for team in self.teams.values()]
+        for number, name in enumerate(names):
+            problem = check_visible(name)
+            if problem is not None:
+                raise ValueError(problem)
+            if (same := find_same(name, names[:number])) is not None:
+                raise ValueError(f"{same!a} and {name!a} are the same name to a reader")
         return self
 
     def of(self, slug: str, author: str) -> Team:

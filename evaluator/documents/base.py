@@ -61,6 +61,8 @@ ROW = ConfigDict(extra="forbid", allow_inf_nan=False)
 Document = TypeVar("Document", bound=Contract)
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 65536, 16
+# What the parsers raise; YAML's tags bring the last three: `!!int ""`, `!!map []`, `!!timestamp x`.
+_UNREADABLE = (ValueError, yaml.YAMLError, RecursionError, LookupError, TypeError, AttributeError)
 _PREDICATE = ("predicateType",)  # in-toto's name for the version of what a statement contains
 
 
@@ -84,7 +86,7 @@ def parse(model: type[Document], data: bytes, where: str, *, code: Code, remedy:
         return model.model_validate(value)
     except ValidationError as error:
         raise BusbenchError(code, f"{where}: {_first_problem(error)}.", remedy) from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except _UNREADABLE as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BusbenchError(code, f"{where} cannot be read: {line}.", remedy) from error
 
