@@ -6,10 +6,12 @@ The wall between them is here: the model sees images and no labels, the scorer l
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import pyrage
 
 from evaluator.documents.base import read
 from evaluator.documents.inference import Backend, BatchSize, Device, GateVerdict
@@ -24,6 +26,7 @@ from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
 from harness.submission import DOCUMENT, take
 
+KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
 
 
@@ -52,8 +55,9 @@ class EvaluateSettings:
         return {"infer": self.component, "gate": "infer", "score": "score"}
 
     def identify(self, runner: Runner) -> dict[str, str]:
-        """What each stage runs: an image id, or the process and its version."""
-        return {stage: runner.identify(image) for stage, image in self.components.items()}
+        """What each stage runs, and what that is made from; see `Runner`."""
+        found = {stage: runner.identify(image) for stage, image in self.components.items()}
+        return {**found, "base": runner.identify_base()}
 
     def decides(self, runner: str, challenge: Challenge) -> dict[str, Any]:
         """What of an evaluation's code and settings decides its result, for a job's key."""
@@ -66,12 +70,12 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class SealedFiles:
-    """Sealed cases and the two keys that open them, each readable for a container's user."""
+    """Sealed cases, readable for a container's user, and the two keys that open them."""
 
     images: Path
-    image_key: Path
+    image_key: KeyText = field(repr=False)
     labels: Path
-    label_key: Path
+    label_key: KeyText = field(repr=False)
 
 
 def check(folder: Path, context: Context, log: Path | None = None) -> GateVerdict:
@@ -129,7 +133,8 @@ def require_whole(folder: Path, files: SealedFiles) -> None:
     """
     path = folder / "submission" / DOCUMENT
     submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy="Hand it in again.")
-    with open_sealed(files.images, files.image_key) as (index, _):
+    key = pyrage.x25519.Identity.from_str(files.image_key().strip())
+    with open_sealed(files.images, key) as (index, _):
         try:
             require_bound(
                 open_predictions(folder / "infer"),
@@ -179,8 +184,8 @@ def infer_stage(
             "submission": folder / "submission",
             "gate": folder / "gate",
             "images": files.images,
-            "key": files.image_key,
         },
+        secret=files.image_key,
         output=folder / "infer",
         limits=limits,
         gpu=settings.device != "cpu",
@@ -194,7 +199,7 @@ def ready_stage(infer: Stage, settings: EvaluateSettings) -> Stage:
         infer,
         name="ready",
         command=("ready", *_on_images(settings, infer.limits.cpus)),
-        inputs={name: infer.inputs[name] for name in ("images", "key")},
+        inputs={"images": infer.inputs["images"]},
         log=infer.output.with_name("ready.log"),
     )
 
@@ -202,7 +207,7 @@ def ready_stage(infer: Stage, settings: EvaluateSettings) -> Stage:
 def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
     return _command(
         images="{images}",
-        key="{key}",
+        key="-",
         out="{out}",
         device=settings.device,
         threads=max(1, int(cpus)),
@@ -217,16 +222,17 @@ def _command(*name: str, **options: str | int) -> tuple[str, ...]:
 
 
 def score_stage(
-    predictions: Path, folder: Path, *, labels: Path, key: Path, challenge: Challenge
+    predictions: Path, folder: Path, *, labels: Path, key: KeyText, challenge: Challenge
 ) -> Stage:
     """The scorer, which sees predictions and labels and no model; it writes to `folder/score`."""
     return Stage(
         name="score",
         component="score",
         command=_command(
-            "score", predictions="{predictions}", labels="{labels}", key="{key}", out="{out}"
+            "score", predictions="{predictions}", labels="{labels}", key="-", out="{out}"
         ),
-        inputs={"predictions": predictions, "labels": labels, "key": key},
+        inputs={"predictions": predictions, "labels": labels},
+        secret=key,
         output=folder / "score",
         limits=challenge.limits.score,
         log=folder / "score.log",
