@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 import harness
-from evaluator.documents.base import Contract, Digest, Name, read
+from evaluator.documents.base import CASE_BY_CASE, Contract, Digest, Name, read
+from evaluator.documents.reading import Bounds
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, sha256_file
 from evaluator.progress import Progress, quiet
@@ -42,6 +43,7 @@ class RefusedCase(Contract):
 class PrepareRecord(Contract):
     """`prepare.json`: what a store was made from, and what was left out of it."""
 
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
     schema_: Literal["busbench/prepare/v1"] = Field(default="busbench/prepare/v1", alias="schema")
     dataset: Name
     busbench: str

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from evaluator.documents.base import Contract, Digest
+from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest
+from evaluator.documents.reading import Bounds
 
 Ranked = Literal["dice", "iou", "hd95"]  # the metrics that rank; all others are shown
 RANKED: tuple[Ranked, ...] = get_args(Ranked)
@@ -45,6 +46,7 @@ class GroupScores(Contract):
 class Scores(Contract):
     """`scores.json`: the score container's result, before the harness signs a report."""
 
+    bounds: ClassVar[Bounds] = GROUP_BY_GROUP
     schema_: Literal["busbench/scores/v2"] = Field(default="busbench/scores/v2", alias="schema")
     metric_profile: str
     units: dict[str, str]

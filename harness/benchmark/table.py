@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-import yaml
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Name
+from evaluator.documents.reading import load_yaml
 from evaluator.documents.scores import Ranked
 from evaluator.documents.submission import InputSpec
 from harness.ledger.report import Report
@@ -61,8 +61,7 @@ class TrackTable(Contract):
 def published_table() -> PublishedTable:
     """The published numbers, from `awesome-bus-2025.yaml`."""
     file = resources.files("harness.benchmark") / "awesome-bus-2025.yaml"
-    text = file.read_text(encoding="utf-8")
-    return PublishedTable.model_validate(yaml.safe_load(text))
+    return PublishedTable.model_validate(load_yaml(file.read_bytes()))
 
 
 def to_markdown(tables: Sequence[TrackTable]) -> str:

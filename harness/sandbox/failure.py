@@ -52,7 +52,7 @@ RULES: tuple[Rule, ...] = (
         lambda o: bool(o.oddity),
         Code.OUTPUT_REFUSED,
         "{stage} left {oddity} in its output.",
-        "Leave regular files and folders only, with plain names.",
+        "Leave regular files and folders only, with plain names; none begins with a dot.",
     ),
     Rule(
         lambda o: o.output_full or o.exit_code in FILE_TOO_LARGE_EXITS,

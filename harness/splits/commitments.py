@@ -13,11 +13,12 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from evaluator.documents.base import CaseId, Contract, Digest, Label, Name
+from evaluator.documents.base import CASE_BY_CASE, CaseId, Contract, Digest, Label, Name
+from evaluator.documents.reading import Bounds
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from harness.splits.lock import SplitLock
@@ -38,6 +39,7 @@ class RevealedCase(Contract):
 class Reveal(Contract):
     """The document that opens all commitments of a split."""
 
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
     schema_: Literal["busbench/split-reveal/v1"] = Field(
         default="busbench/split-reveal/v1", alias="schema"
     )

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from evaluator.documents.base import Digest, read
+from evaluator.documents.base import CASE_BY_CASE, Digest, read
+from evaluator.documents.reading import load_json, read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes
 from harness.challenge import Challenge
@@ -135,9 +135,10 @@ def _require_site(place: Path) -> None:
 def _indexed(path: Path) -> set[str]:
     """The files of the site that `path` indexes, itself among them; none where it is no index."""
     try:
-        document = json.loads(path.read_bytes())
+        data = read_bytes(path, CASE_BY_CASE.bytes, Code.OUTPUT_EXISTS, remedy="")
+        document = load_json(data, CASE_BY_CASE)
         return {INDEX, *document["files"]} if document["schema"] == SCHEMA else set()
-    except (OSError, ValueError, TypeError, KeyError):
+    except (BusbenchError, RecursionError, ValueError, TypeError, KeyError):
         return set()
 
 
