@@ -26,7 +26,7 @@ from harness.datasets.base import RefusedError
 from harness.datasets.decode import decode
 from harness.datasets.layout import is_litter
 from harness.datasets.repair import judge
-from harness.folders import require_same
+from harness.folders import one_at_a_time, require_same
 from harness.store import REMEDY, CaseStore, Sample, write_store
 
 CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
@@ -126,17 +126,18 @@ def prepare(
         strict=strict,
         skip_refused=skip_refused,
     )
-    before = _earlier(out)
-    if before is not None:
-        require_same(out, before.differing(record))
-        return PrepareResult(CaseStore.open(out), chosen.release, before.refused, resumed=True)
-    run = _Run(chosen, raw, strict, skip=skip_refused, progress=progress)
-    store = write_store(
-        out,
-        chosen.name,
-        run.samples(),
-        beside=lambda: {"prepare.json": record.model_copy(update={"refused": run.refused})},
-    )
+    with one_at_a_time(out):
+        before = _earlier(out)
+        if before is not None:
+            require_same(out, before.differing(record))
+            return PrepareResult(CaseStore.open(out), chosen.release, before.refused, resumed=True)
+        run = _Run(chosen, raw, strict, skip=skip_refused, progress=progress)
+        store = write_store(
+            out,
+            chosen.name,
+            run.samples(),
+            beside=lambda: {"prepare.json": record.model_copy(update={"refused": run.refused})},
+        )
     return PrepareResult(store, chosen.release, run.refused, resumed=False)
 
 

@@ -14,6 +14,7 @@ from harness.audit import audit
 from harness.cli.app import app, out, print_json
 from harness.cli.options import JsonOption, StoreArgument
 from harness.cli.progress import bars
+from harness.folders import one_at_a_time
 from harness.splits import (
     FrozenSplit,
     Reveal,
@@ -59,8 +60,8 @@ def freeze_verb(
     Example: busbench freeze stores/busbra --out splits/busbra/v1
     """
     opened = CaseStore.open(store)
-    known = (to / "lock.json").exists()
-    with bars() as progress:
+    with bars() as progress, one_at_a_time(to):
+        known = (to / "lock.json").exists()
         split = freeze(
             *(opened, audit(opened, progress=progress), to),
             version=version or to.resolve().name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyrage
 
 from evaluator.consistency import draw
 from evaluator.documents.base import write
@@ -42,13 +43,15 @@ def write_submission(place: Path) -> None:
     assemble(submission, lambda _: NETWORK, place)
 
 
-def write_predictions(place: Path, submission: Submission, *, images: Path, key: Path) -> None:
+def write_predictions(
+    place: Path, submission: Submission, *, images: Path, identity: pyrage.x25519.Identity
+) -> None:
     """Write the predictions that `submission` owes, each mask with a lesion in its middle.
 
     Args:
-        images: the sealed images, which `key` opens.
+        images: the sealed images, which `identity` opens.
     """
-    with open_sealed(images, key) as (index, _):
+    with open_sealed(images, identity) as (index, _):
         seed = index.consistency_seed
     plain = [(case.case_id, (case.height, case.width)) for case in index.cases]
     drawn = [] if seed is None else [(name, draw(seed, name, shape)) for name, shape in plain]

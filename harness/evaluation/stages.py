@@ -14,6 +14,7 @@ from typing import Any
 from evaluator.documents.base import read
 from evaluator.documents.inference import Backend, BatchSize, Device, GateVerdict
 from evaluator.errors import BusbenchError, Code, Fault
+from evaluator.sealed import read_identity
 from harness.challenge import Challenge, Component
 from harness.evaluation import known_good
 from harness.sandbox import Runner, Stage
@@ -159,7 +160,10 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
         with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
             submission = read_submission(folder / "submission")
             known_good.write_predictions(
-                Path(name, "infer"), submission, images=files.images, key=files.image_key
+                Path(name, "infer"),
+                submission,
+                images=files.images,
+                identity=read_identity(files.image_key),
             )
             context.run_once(stage(Path(name)))
         raise BusbenchError(

@@ -21,6 +21,7 @@ from evaluator.documents.base import CASE_BY_CASE, CaseId, Contract, Digest, Lab
 from evaluator.documents.reading import Bounds
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from harness.locking import locked
 from harness.splits.lock import SplitLock
 from harness.splits.manifest import FrozenSplit
 from harness.store import Case, CaseStore
@@ -130,11 +131,11 @@ def make_secret(path: Path) -> bytes:
     Raises:
         BusbenchError: `keys-invalid` where the file contains something else.
     """
-    if path.exists():
+    with locked(path.with_name(f".{path.name}.lock")):  # or two splits would share one's secret
+        if not path.exists():
+            secret = secrets.token_bytes(SECRET_BYTES)
+            write_atomically(path, secret.hex().encode() + b"\n", mode=0o600)
         return read_secret(path)
-    secret = secrets.token_bytes(SECRET_BYTES)
-    write_atomically(path, secret.hex().encode() + b"\n", mode=0o600)
-    return secret
 
 
 def read_secret(path: Path) -> bytes:

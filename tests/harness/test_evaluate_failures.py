@@ -187,6 +187,7 @@ def tampered(root: Path, bundles: Bundles, keys: Keys, *, runner: ProcessRunner)
     return error.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", PREDICTIONS_BOMBS)
 def test_predictions_that_cannot_be_read_are_the_submissions_fault(
     bomb: str, tmp_path: Path, bundles: Bundles, keys: Keys
@@ -199,6 +200,7 @@ def test_predictions_that_cannot_be_read_are_the_submissions_fault(
     assert consumes(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [b"[" + b"{}," * 50_000 + b"{}]", b'{"models":[]}', b"{"])
 def test_no_verdict_that_cannot_be_read_gives_a_free_try(
     text: bytes, tmp_path: Path, bundles: Bundles, keys: Keys
@@ -227,6 +229,7 @@ class Dying(ProcessRunner):
         super().run(stage, progress)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "always", "code"),
     [
