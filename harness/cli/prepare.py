@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from evaluator.errors import BusbenchError, Code
 from harness.cli.app import app, err, out, print_json
+from harness.cli.effects import Checked
 from harness.cli.options import JsonOption
 from harness.cli.progress import bars
 from harness.datasets import ADAPTERS, phantom
@@ -20,7 +21,7 @@ from harness.prepare import prepare as run
 NAMES = ", ".join(sorted(ADAPTERS))
 
 
-@app.command()
+@app.command(cls=Checked)
 def prepare(
     *,
     dataset: Annotated[str, typer.Argument(help=f"One of {NAMES}, or an adapter's .py file.")],

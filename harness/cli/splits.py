@@ -12,6 +12,7 @@ from evaluator.documents.base import read, write
 from evaluator.errors import Code
 from harness.audit import audit
 from harness.cli.app import app, out, print_json
+from harness.cli.effects import Checked
 from harness.cli.options import JsonOption, StoreArgument
 from harness.cli.progress import bars
 from harness.folders import one_at_a_time
@@ -78,7 +79,7 @@ def freeze_verb(
         show(split, "is frozen already, with the same bytes" if known else "is frozen")
 
 
-@verbs.command("verify")
+@verbs.command("verify", cls=Checked)
 def verify_verb(
     split: SplitPath,
     store: Annotated[

@@ -14,6 +14,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.progress import quiet
 from harness.challenge import load_challenge
 from harness.cli.app import app, out, print_json
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     ClusterOption,
@@ -50,7 +51,7 @@ class TrainRequest:
     gpu: bool
 
 
-@app.command()
+@app.command(cls=Checked)
 def train(
     image: Annotated[
         list[str],

@@ -11,6 +11,7 @@ from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import load_challenge
 from harness.cli.app import app, out, print_json
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     JsonOption,
@@ -39,7 +40,7 @@ Key = Annotated[
 Paths = list[Path] | None
 
 
-@app.command()
+@app.command(cls=Checked)
 def verify(
     path: Annotated[
         Path,
@@ -105,10 +106,6 @@ def verify(
     """
     facts, reports = _report(path, key) if is_report(path) else _ledger(path, key, holds)
     differences: list[str] = []
-    if splits is None and (store or reveal):
-        raise _lacks("--store and --reveal open the commitments of --splits.", "--splits")
-    if secret is not None and not store:
-        raise _lacks("--secret opens commitments to the labels of --store.", "--store")
     if splits is not None:
         evidence = Evidence(
             [CaseStore.open(each) for each in store or ()],
@@ -124,7 +121,8 @@ def verify(
         facts["labels"] = "opened" if store or reveal else "not opened: name --store or --reveal"
     if rescore_runs is not None:
         if keys is None or not bundle:
-            raise _lacks("--rescore opens the sealed labels again.", "--bundle and --keys")
+            message = "--rescore opens the sealed labels again."
+            raise BusbenchError(Code.USAGE, message, "Name --bundle and --keys, too.")
         settings = load_challenge(challenge)
         opened = [Bundles.open(each) for each in bundle]
         with bars() as progress:
@@ -147,10 +145,6 @@ def _tell(facts: dict[str, Any], differences: list[str], as_json: bool) -> None:
             out.print(plain(f"differs     {line}"), markup=False, highlight=False, soft_wrap=True)
     if differences:
         raise typer.Exit(20)
-
-
-def _lacks(why: str, option: str) -> BusbenchError:
-    return BusbenchError(Code.USAGE, why, f"Name {option}, too.")
 
 
 def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, Any], Reports]:
