@@ -11,7 +11,6 @@ import io
 import pathlib
 import pkgutil
 import resource
-import sys
 import time
 from collections.abc import Iterator
 
@@ -140,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
