@@ -93,7 +93,7 @@ def test_no_two_folders_of_keys_are_made_in_one_place(tmp_path: Path) -> None:
     assert not any("Traceback" in text for _, text in ends)
 
 
-def test_a_project_that_two_begin_is_whole_and_the_other_is_told(tmp_path: Path) -> None:
+def test_a_project_that_two_begin_is_whole_and_the_other_is_refused(tmp_path: Path) -> None:
     ends = at_once(tmp_path, "new-submission", tmp_path / "mine")
     assert sorted(status for status, _ in ends) == [0, *[20] * (AT_ONCE - 1)], ends
     assert not any("Traceback" in text for _, text in ends)

@@ -141,10 +141,10 @@ def test_no_honest_file_is_lost_whatever_the_length_of_its_path(
 
 
 def test_a_path_up_to_the_systems_limit_arrives_and_a_longer_one_is_named(tmp_path: Path) -> None:
-    room = 4095 - len(str(tmp_path)) - 1
-    parts = ["é" * 127] * (room // 255 - 1)
+    left = 4095 - len(str(tmp_path)) - 1
+    parts = ["é" * 127] * (left // 255 - 1)
     deep = "/".join(parts)
-    rest = room - len(deep.encode()) - 1
+    rest = left - len(deep.encode()) - 1
     for name in ("x" * min(rest, 255), "x" * (rest + 1)):
         data = archive((f"out/{deep}/{name}", tarfile.REGTYPE, b"deep"))
         found = unpack(chunks(data), tmp_path, 10**6, max_files=100)
