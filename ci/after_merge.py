@@ -17,6 +17,7 @@ from ci.proposal import MANIFEST
 from ci.score_pr import machine_options, make_machine, require_base_code
 from ci.scoring import Machine, handed_in, is_assembled, place_of, score
 from evaluator.errors import BusbenchError, Code
+from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog, Submitted, require_open
 from harness.quotas.recording import today
 from harness.website import publish
@@ -79,7 +80,9 @@ def publish_open(machine: Machine) -> str:
     if not ledger.exists():
         return "no site: the ledger is empty"
     try:
-        require_open(SubmissionLog.beside(ledger).submissions, machine.challenge, today())
+        reports = [entry.report for entry in verify_ledger(ledger).reports]
+        log = SubmissionLog.beside(ledger).submissions
+        require_open(log, machine.challenge, today(), reports=reports)
     except BusbenchError as error:
         if error.code != Code.RESULTS_CLOSED:
             raise

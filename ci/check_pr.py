@@ -20,7 +20,13 @@ from evaluator.documents.reading import MAX_YAML_CHARACTERS
 from evaluator.documents.submission import MAX_MODEL_BYTES
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
-from harness.challenge import Challenge, StatedTrack, check_track, load_challenge
+from harness.challenge import (
+    Challenge,
+    StatedTrack,
+    check_track,
+    load_challenge,
+    require_hidden,
+)
 
 MAX_FILES = 64
 GUIDE = "docs/pull-requests.md shows what a pull request contains."
@@ -103,7 +109,8 @@ def read_proposal(repository: Repository, manifest: Change, challenge: Challenge
 
     Raises:
         BusbenchError: `pull-request-refused` or `submission-invalid`; `challenge-invalid` where
-            no track is declared, for then no pull request can be taken.
+            no track is declared, for then no pull request can be taken, and where its labels are
+            private and a phase hides nothing.
     """
     if repository.size(manifest.blob) > MAX_YAML_CHARACTERS:
         raise refused(f"{manifest.path} is larger than {MAX_YAML_CHARACTERS} bytes", GUIDE)
@@ -116,6 +123,7 @@ def read_proposal(repository: Repository, manifest: Change, challenge: Challenge
     problem = check_track(challenge, StatedTrack(proposal.track))
     if problem is not None:
         raise refused(f"{manifest.path}: {problem}", "Name a track that is declared.")
+    require_hidden(challenge, StatedTrack(proposal.track), "challenge.yaml")
     return proposal
 
 

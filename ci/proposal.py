@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from evaluator.documents.base import FILE_NAME, MAX_FOLDS, NAME, Contract, Name, Title
 from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
-from harness.quotas.policy import one_spelling
+from harness.team_names import check_visible, find_same
 
 TEAMS = "submissions/teams.yaml"
 MANIFEST = re.compile(rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})\.yaml")
@@ -92,9 +92,13 @@ class Teams(Contract):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        names = [one_spelling(team.name) for team in self.teams.values()]
-        if len(set(names)) != len(names):
-            raise ValueError("two teams have the same name, but for its spelling")
+        names = [team.name for team in self.teams.values()]
+        for number, name in enumerate(names):
+            problem = check_visible(name)
+            if problem is not None:
+                raise ValueError(problem)
+            if (same := find_same(name, names[:number])) is not None:
+                raise ValueError(f"{same!a} and {name!a} are the same name to a reader")
         return self
 
     def of(self, slug: str, author: str) -> Team:

@@ -22,6 +22,8 @@ from evaluator.errors import BusbenchError, Code
 LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
+# The finest steps that hide anything: below them, numbers are as good as exact.
+FINEST: dict[Ranked, float] = {"dice": 0.001, "iou": 0.001, "hd95": 0.1}
 BASE_IMAGE = "python:3.11-slim-bookworm"
 # Paragraphs for people: of the characters that steer a terminal, the line feed alone.
 Prose = Annotated[
@@ -90,6 +92,13 @@ class Phase(Contract):
         """Whether submissions are taken on that day."""
         return (self.opens or day) <= day <= (self.closes or day)
 
+    @property
+    def hides(self) -> bool:
+        """Whether what it shows is coarse: of few numbers, none finer than `FINEST`."""
+        return self.steps is not None and all(
+            step >= FINEST[metric] for metric, step in self.steps.items()
+        )
+
     def shows_all(self, day: date) -> bool:
         """Whether exact and per-case results may be read on that day."""
         return self.steps is None if self.results_open is None else self.results_open <= day
@@ -152,7 +161,23 @@ class Challenge(About):
         for before, after in pairwise(self.phases):
             if before.closes is None or after.opens is None or after.opens <= before.closes:
                 raise ValueError(f"phases: {after.name} must open after {before.name} closes")
+        is_private = any(track.labels == "private" for track in self.tracks.values())
+        early = self.opens_early()
+        if early is not None and (is_private or self.phases[-1].closes is not None):
+            raise ValueError(f"phases: {early}")
         return self
+
+    def opens_early(self) -> str | None:
+        """Which phase's exact results may be read while another takes submissions, and when."""
+        last = self.phases[-1].closes or date.max if self.phases else date.min
+        for phase in self.phases:
+            if phase.results_open is not None and phase.results_open <= last:
+                closes = f"closes on {last}" if last < date.max else "never closes"
+                return (
+                    f"results_open of {phase.name} is {phase.results_open}, "
+                    f"and the last phase {closes}"
+                )
+        return None
 
 
 def load_challenge(path: Path | None) -> Challenge:
@@ -215,3 +240,40 @@ def require_track(challenge: Challenge, stated: StatedTrack, where: str | Path) 
     if problem is not None:
         remedy = "Correct challenge.yaml, or name the challenge that this belongs to."
         raise BusbenchError(Code.CHALLENGE_INVALID, f"{where}: {problem}.", remedy)
+
+
+def check_hidden(challenge: Challenge, stated: StatedTrack) -> str | None:
+    """How private labels would reach a team as feedback, in half a sentence; None where never.
+
+    Labels are private where the bundle or report says so, also if no track is declared; where it
+    says nothing, challenge.yaml decides.
+    """
+    declared = challenge.tracks.get(stated.track)
+    labels = stated.labels or (declared.labels if declared else "public")
+    if labels == "public":
+        return None
+    if not challenge.phases:
+        return "challenge.yaml has no phases, so every number and every case is shown"
+    for phase in challenge.phases:
+        if not phase.hides:
+            return f"the phase {phase.name} shows numbers exactly, or in steps too fine to hide any"
+    return challenge.opens_early()
+
+
+def require_hidden(challenge: Challenge, stated: StatedTrack, where: str | Path) -> None:
+    """Refuse feedback, or a ledger that leads to it, on private labels that nothing hides.
+
+    Args:
+        where: the bundle or entry that says so, for the error.
+
+    Raises:
+        BusbenchError: `challenge-invalid`, naming the phase that hides nothing.
+    """
+    problem = check_hidden(challenge, stated)
+    if problem is not None:
+        message = f"{where}: the labels of track {stated.track} are private, but {problem}."
+        finest = ", ".join(f"{metric} {step:g}" for metric, step in FINEST.items())
+        remedy = (
+            f"Declare phases with steps of at least {finest}, and results_open after the last one."
+        )
+        raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)

@@ -6,7 +6,6 @@ record of a run, `prepare.json`, is in the store: the same raw files need no sec
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from evaluator.progress import Progress, quiet
 from harness.datasets import Adapter, RawCase, Refusal, Release, adapter
 from harness.datasets.base import RefusedError
 from harness.datasets.decode import decode
-from harness.datasets.layout import is_litter
+from harness.datasets.layout import files_below, is_litter
+from harness.datasets.patients import require_one_spelling
 from harness.datasets.repair import judge
 from harness.folders import one_at_a_time, require_same
 from harness.store import REMEDY, CaseStore, Sample, write_store
@@ -152,8 +152,7 @@ def folder_digest(raw: Path, chosen: Adapter) -> str:
     Raises:
         BusbenchError: `raw-missing` where there is no file.
     """
-    walk = os.walk(raw, followlinks=True)
-    files = (Path(folder, name) for folder, _, names in walk for name in names)
+    files = files_below(raw)
     names = sorted(p.relative_to(raw).as_posix() for p in files if not is_litter(p))
     if not names:
         raise BusbenchError(
@@ -194,6 +193,7 @@ class _Run:
         if not listed:
             message = f"{self._raw} contains no case of {self._adapter.title}."
             raise BusbenchError(Code.RAW_MISSING, message, "Unpack the release there again.")
+        require_one_spelling(self._raw, [c.patient for c in listed if isinstance(c, RawCase)])
         for done, case in enumerate(listed):
             self._progress(what, done, len(listed))
             try:
@@ -220,7 +220,9 @@ class _Run:
             raise RefusedError(Code.DATA_REFUSED, case.image, reason)
         seen.add(case.case_id.lower())
         for path in (case.image, *case.masks):
-            if ".." in path.relative_to(self._raw).parts:  # its digest would not be on record
+            if (
+                not path.is_relative_to(self._raw) or ".." in path.relative_to(self._raw).parts
+            ):  # its digest would not be on record
                 raise RefusedError(Code.DATA_REFUSED, path, "lies outside the raw folder")
         masks = tuple(decode(path) for path in case.masks)
         sample = judge(case, self._raw, decode(case.image), masks=masks)

@@ -17,6 +17,7 @@ from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
 from harness.folders import let_all_read
+from harness.team_names import check_visible
 
 DOCUMENT = "submission.yaml"
 REMEDY = "Compare it with submission_template/submission.yaml and `busbench check` it again."
@@ -31,7 +32,10 @@ def read_submission(folder: Path) -> Submission:
     if not folder.is_dir():
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} is not a folder.", REMEDY)
     _regular(folder / DOCUMENT)
-    return read(Submission, folder / DOCUMENT, Code.SUBMISSION_INVALID, remedy=REMEDY)
+    submission = read(Submission, folder / DOCUMENT, Code.SUBMISSION_INVALID, remedy=REMEDY)
+    if (problem := check_visible(submission.team)) is not None:
+        raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder / DOCUMENT}: {problem}.", REMEDY)
+    return submission
 
 
 def take(folder: Path, copy: Path, track: str | None = None) -> Submission:

@@ -1,6 +1,6 @@
 """The audit's report: pairs of cases that belong together, and the groups they form.
 
-The report is a document (`busbench/audit/v1`): freeze keeps its groups whole, and `judge` compares
+The report is a document (`busbench/audit/v2`): freeze keeps its groups whole, and `judge` compares
 any split with its pairs.
 """
 
@@ -39,10 +39,15 @@ class AuditReport(Contract):
     """Which cases of a store belong together."""
 
     bounds: ClassVar[Bounds] = CASE_BY_CASE
-    schema_: Literal["busbench/audit/v1"] = Field(default="busbench/audit/v1", alias="schema")
+    schema_: Literal["busbench/audit/v1", "busbench/audit/v2"] = Field(
+        default="busbench/audit/v2", alias="schema"
+    )
     dataset: Name
     store_digest: Digest
     cases: int
+    without_patient: int | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )  # cases of which no patient is known; None in v1
     near: bool  # whether near-duplicates were looked for
     pairs: tuple[Pair, ...]  # sorted
     groups: tuple[tuple[CaseId, ...], ...]  # connected by pairs; sorted, singles omitted
@@ -63,7 +68,13 @@ def connected_groups(links: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...],
 
 
 def compose(
-    dataset: str, store_digest: str, cases: int, *, near: bool, pairs: Sequence[Pair]
+    dataset: str,
+    store_digest: str,
+    cases: int,
+    *,
+    near: bool,
+    pairs: Sequence[Pair],
+    without_patient: int = 0,
 ) -> AuditReport:
     """The report that follows from the pairs found."""
     ordered = tuple(sorted(pairs))
@@ -71,6 +82,7 @@ def compose(
         dataset=dataset,
         store_digest=store_digest,
         cases=cases,
+        without_patient=without_patient,
         near=near,
         pairs=ordered,
         groups=connected_groups({(pair.first, pair.second) for pair in ordered}),

@@ -23,4 +23,11 @@ def audit(store: CaseStore, *, near: bool = True, progress: Progress = quiet) ->
         from harness.audit.near import near_duplicates  # noqa: PLC0415  takes a second to import
 
         pairs += near_duplicates(store, progress)
-    return compose(store.info.dataset, store.info.digest, len(store.cases), near=near, pairs=pairs)
+    return compose(
+        store.info.dataset,
+        store.info.digest,
+        len(store.cases),
+        near=near,
+        pairs=pairs,
+        without_patient=sum(case.patient is None for case in store.cases),
+    )

@@ -8,37 +8,19 @@ parameters, both counted from the ONNX graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Name
-from evaluator.documents.reading import load_yaml
-from evaluator.documents.scores import Ranked
 from evaluator.documents.submission import InputSpec
 from harness.ledger.report import Report
 from harness.ranking import METRICS
 from harness.ranking.metrics import MISSING
 from harness.ranking.names import markdown
+from harness.ranking.published import PublishedNetwork, PublishedTable, published_table
 
 DIGITS = {"dice": 4, "iou": 4, "hd95": 2}  # as published
-
-
-class PublishedNetwork(Contract):
-    """A row of the published table."""
-
-    title: str
-    parameters: float  # millions
-    gflops: float
-    flaw: str | None = None  # why the counts are not the network's
-
-
-class PublishedTable(Contract):
-    """The published numbers."""
-
-    networks: dict[str, PublishedNetwork]
-    tracks: dict[str, dict[Ranked, tuple[float, str]]]
 
 
 class Line(Contract):
@@ -57,11 +39,10 @@ class TrackTable(Contract):
     lines: tuple[Line, ...]
     missing: tuple[Name, ...] = Field(default=())
 
-
-def published_table() -> PublishedTable:
-    """The published numbers, from `awesome-bus-2025.yaml`."""
-    file = resources.files("harness.benchmark") / "awesome-bus-2025.yaml"
-    return PublishedTable.model_validate(load_yaml(file.read_bytes()))
+    @property
+    def dataset(self) -> Name | None:
+        """The track's dataset; None without a result."""
+        return self.lines[0].report.dataset if self.lines else None
 
 
 def to_markdown(tables: Sequence[TrackTable]) -> str:
@@ -77,7 +58,7 @@ def _track(table: TrackTable, published: PublishedTable) -> str:
     ]
     rows = [_line(line, published) for line in table.lines]
     rows += [[markdown(name), *["failed"] * 4, *[MISSING] * 4] for name in table.missing]
-    rows += _published(table.track, published)
+    rows += _published(table.dataset, published)
     rule = ["---", *["--:"] * (len(heads) - 1)]
     pipes = ["| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows)]
     return "\n".join([f"### {_caption(table)}", "", *pipes, "", *_notes(table, published), ""])
@@ -121,11 +102,12 @@ def _score(summary: Any, digits: int) -> str:
     return f"{summary.mean:.{digits}f}{spread}"
 
 
-def _published(track: str, published: PublishedTable) -> list[list[str]]:
-    best = published.tracks.get(track)
+def _published(dataset: str | None, published: PublishedTable) -> list[list[str]]:
+    best = published.tracks.get(dataset or "")
     if best is None:
         return []
-    scores = [f"{best[m.key][0]:.{DIGITS[m.key]}f} ({best[m.key][1]})" for m in METRICS]  # type: ignore[index]
+    values = {m.key: getattr(best, m.key) for m in METRICS}
+    scores = [f"{value:.{DIGITS[key]}f} ({network})" for key, (value, network) in values.items()]
     return [["*best published*", "224 × 224", *scores, *[MISSING] * 4]]
 
 
@@ -134,7 +116,7 @@ def _notes(table: TrackTable, published: PublishedTable) -> list[str]:
         "Mean ± standard deviation over the fold models, each on the whole test set. GFLOPs are "
         "multiply-accumulates / 1e9; they and the parameters are counted from the ONNX files."
     ]
-    if table.track in published.tracks:
+    if table.dataset in published.tracks:
         notes.append(
             "The best published scores are of any network there, and were measured on a split by "
             "image that leaks: patients of its test images are in training, too. Their HD95 is "

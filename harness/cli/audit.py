@@ -107,6 +107,12 @@ def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
         f"{report.cases} cases, {len(report.pairs)} pairs, "
         f"{len(report.groups)} groups of {grouped} cases, {len(report.conflicts)} conflicts"
     )
+    if report.without_patient:
+        out.print(
+            f"Of {report.without_patient} of {report.cases} cases no patient is known: "
+            "leaks by patient cannot be seen there.",
+            soft_wrap=True,
+        )
     judged = Table("split", "test cases", "leaking", "share", "patient", "identical", "near")
     for name, verdict in verdicts.items():
         counts = [str(count) for count in verdict.by_kind.values()]

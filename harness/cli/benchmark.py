@@ -14,7 +14,7 @@ from evaluator.files import pretty_json, write_atomically
 from harness.benchmark.grid import Cell, Grid, cells
 from harness.benchmark.recipes import network_of
 from harness.benchmark.table import Line, TrackTable, to_markdown
-from harness.challenge import load_challenge
+from harness.challenge import load_challenge, require_hidden
 from harness.cli.app import app, print_json
 from harness.cli.options import (
     Backend,
@@ -132,6 +132,8 @@ def _run(
     grid = found[0].grid
     challenge = grid.environment.challenge
     recorder = None if ledger is None else LedgerRecorder(keys, ledger, challenge)
+    for bundles in grid.tracks if recorder else ():  # before days of training
+        require_hidden(challenge, bundles.sealed.stated_track, bundles.path)
     with (
         run_view() as view,
         open_executor(cluster, view.progress, view.say, gpu=grid.uses_gpu) as jobs,

@@ -167,7 +167,9 @@ def publish_site(
     Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
     """
     declared = load_challenge(challenge)
-    require_open(SubmissionLog.beside(ledger).submissions, declared, today())
+    reports = [entry.report for entry in verify_ledger(ledger).reports]
+    log = SubmissionLog.beside(ledger).submissions
+    require_open(log, declared, today(), reports=reports)
     publish(ledger, site, splits or (), challenge=declared)
     out.print(
         f"The site is at {site / 'index.html'}", markup=False, highlight=False, soft_wrap=True

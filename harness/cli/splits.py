@@ -27,7 +27,7 @@ from harness.splits import (
     secret_path,
     verify,
 )
-from harness.splits.lock import Policy, SplitLock
+from harness.splits.lock import Policy
 from harness.store import CaseStore
 
 verbs = typer.Typer(help="Check frozen splits, and open their commitments.", no_args_is_help=True)
@@ -110,7 +110,7 @@ def verify_verb(
     if json:
         print_json({"split": str(split), "holds": not differences, "differences": differences})
     else:
-        report = differences or [f"{split} is unchanged", _leak(FrozenSplit.open(split).lock)]
+        report = differences or [f"{split} is unchanged", FrozenSplit.open(split).lock.verdict]
         for line in report:
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if differences:
@@ -154,12 +154,4 @@ def show(split: FrozenSplit, state: str) -> None:
             cells = [f"{number} ({off[part][name]:+.1f})" for name, number in numbers.items()]
             shares.add_row(part, str(sum(numbers.values())), *cells)
         out.print(shares)
-    out.print(_leak(lock), soft_wrap=True)
-
-
-def _leak(lock: SplitLock) -> str:
-    test = sum(lock.counts["test"].values())
-    leaking = f"{lock.audit.leaking} of {test} test cases ({lock.audit.share:.1%})"
-    if lock.leaks:
-        return f"It leaks: {leaking} have their patient or a twin in training."
-    return f"It does not leak: {leaking} have their patient or a twin in training."
+    out.print(lock.verdict, soft_wrap=True)

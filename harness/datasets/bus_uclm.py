@@ -25,7 +25,7 @@ SIZE = re.compile(r"(\d+)\s*[xX]\s*(\d+)")
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
     """The cases of the folder at or below `raw` that contains `images` and `masks`."""
     root = find_root(raw, ("images", "masks"), "BUS-UCLM")
-    table = read_table(root / "INFO.csv", ("Image", "Resolution", "Label"), sep=";")
+    table = read_table(root / "INFO.csv", ("Image", "Resolution", "Label"))
     images, masks = files_in(root / "images"), files_in(root / "masks")
     pairs, refusals = pair_up(images, masks, lambda mask: mask.stem)
     yield from refusals

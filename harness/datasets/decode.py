@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from evaluator.documents.base import MAX_SIDE
 from evaluator.errors import Code
@@ -21,7 +25,8 @@ from harness.datasets.pixels import Decoded, to_bytes
 # What Pillow raises on damaged files, beside OSError, depending on the format.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 PLAIN = {"1": "L", "L": "L", "LA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
-ORIENTATION = 0x0112  # the EXIF tag
+ORIENTATION = 0x0112  # the EXIF tag, which TIFF shares
+PHOTOMETRIC = 0x0106  # the TIFF tag; 0: the least value is white
 
 
 def decode(path: Path) -> Decoded:
@@ -37,8 +42,17 @@ def decode(path: Path) -> Decoded:
             _check(path, image)
             image.verify()  # checksums of a PNG; decoding alone skips them
         with Image.open(path) as image:
+            deep = any(";16" in str(tile.args) for tile in image.tile)  # of the file, not of Pillow
+            orientation = image.getexif().get(ORIENTATION, 1)  # of a PNG, this loads it
+            if orientation != 1 and isinstance(image, TiffImageFile):
+                raise ValueError("Pillow misreads turned TIFF files: save it upright")
             image.load()
-            return _plain(image)
+            coloured = deep and not image.mode.startswith(("I", "F"))
+            decoded = _deep_colour(path, orientation) if coloured else _plain(image)
+        if orientation == 1:
+            return decoded
+        notes = ("turned upright as its EXIF orientation says", *decoded.notes)
+        return replace(decoded, notes=notes, orientation=orientation)
     except (*DAMAGED, Image.DecompressionBombError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         reason = f"cannot be decoded ({line.replace(repr(str(path)), 'the file')})"
@@ -54,12 +68,34 @@ def _check(path: Path, image: Image.Image) -> None:
 
 
 def _plain(image: Image.Image) -> Decoded:
-    notes = tuple[str, ...]()
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-        notes = ("turned upright as its EXIF orientation says",)
+    """The pixels as Pillow has them, upright."""
+    whiteness = image.tag_v2.get(PHOTOMETRIC) if isinstance(image, TiffImageFile) else None
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        pixels, note = to_bytes(np.asarray(image))
-        return Decoded(pixels, (*notes, *note))
+        values = np.asarray(image)
+        if whiteness == 0:  # which Pillow follows up to 8 bits only
+            values = values.max() - values.astype(np.float64)
+        return Decoded(*to_bytes(values))
     mode = "RGBA" if "transparency" in image.info else PLAIN.get(image.mode, "RGB")
-    return Decoded(np.asarray(image.convert(mode), dtype=np.uint8), notes)
+    pixels = np.asarray(image.convert(mode), dtype=np.uint8)
+    return Decoded(pixels, lost_colours=image.mode == "P" and _alike(image, pixels))
+
+
+def _alike(image: Image.Image, pixels: NDArray[np.uint8]) -> bool:
+    """Whether fewer colours than entries of the palette are to be seen."""
+    seen = np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)
+    return len(seen) < len(np.unique(np.asarray(image)))
+
+
+def _deep_colour(path: Path, orientation: int) -> Decoded:
+    """Colour or alpha of 16 bits, of which Pillow would drop the lower 8.
+
+    Raises:
+        ValueError: where OpenCV cannot read it, or would have to turn it.
+    """
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if orientation != 1 or values is None or values.dtype != np.uint16 or values.ndim != 3:
+        raise ValueError("its 16 bits a channel are not supported here: save it with 8")
+    colour, notes = to_bytes(values[..., 2::-1])
+    alpha = np.rint(values[..., 3:] / 257).astype(np.uint8)
+    return Decoded(np.concatenate((colour, alpha), axis=2), notes)

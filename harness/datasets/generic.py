@@ -15,16 +15,18 @@ from typing import Literal
 from evaluator.documents.base import Label
 from evaluator.errors import Code
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
-from harness.datasets.layout import find_root, hashed_id, read_table
+from harness.datasets.layout import find_root, hashed_id, named_file, read_table
 
 TABLE = "cases.csv"
+SPACING = ("spacing_row_mm", "spacing_col_mm")
+OPTIONAL = ("mask", "patient", "case_id", *SPACING, "device", "birads")
 LABELS: dict[str, Label] = {"benign": "benign", "malignant": "malignant", "normal": "normal"}
 
 
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
     """The cases that `cases.csv` at or below `raw` names, in order of case id."""
     root = find_root(raw, (TABLE,), "dataset's")
-    table = read_table(root / TABLE, ("image", "class"))
+    table = read_table(root / TABLE, ("image", "class"), OPTIONAL)
     yield from sorted((_case(root, row) for row in table.rows), key=_order)
 
 
@@ -33,9 +35,11 @@ def _order(case: RawCase | Refusal) -> tuple[int, str]:
 
 
 def _case(root: Path, row: dict[str, str]) -> RawCase | Refusal:
-    image = root / row["image"]
+    image = named_file(root, row["image"])
     label = LABELS.get(row["class"].lower())
-    masks = tuple(root / part.strip() for part in row.get("mask", "").split(";") if part.strip())
+    masks = tuple(
+        named_file(root, part.strip()) for part in row.get("mask", "").split(";") if part.strip()
+    )
     spacing = _spacing(row)
     gone = [path for path in (image, *masks) if not path.is_file()]
     if label is None:
@@ -58,7 +62,7 @@ def _case(root: Path, row: dict[str, str]) -> RawCase | Refusal:
 
 
 def _spacing(row: dict[str, str]) -> tuple[float, float] | Literal["wrong"] | None:
-    texts = row.get("spacing_row_mm", ""), row.get("spacing_col_mm", "")
+    texts = tuple(row.get(name, "") for name in SPACING)
     if texts == ("", ""):
         return None
     try:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -23,12 +28,12 @@ def find_root(raw: Path, wanted: tuple[str, ...], dataset: str) -> Path:
     Raises:
         BusbenchError: `raw-missing` where there is none, or more than one.
     """
-    level, found = [raw], list[Path]()
+    level, found, seen = [raw], list[Path](), {raw.resolve()}
     for _ in range(NESTING + 1):
         found = [folder for folder in level if all((folder / name).exists() for name in wanted)]
         if found:
             break
-        level = [child for folder in level for child in _folders(folder)]
+        level = [child for folder in level for child in _folders(folder, seen)]
     if len(found) == 1:
         return found[0]
     names = " and ".join(wanted)
@@ -42,10 +47,33 @@ def find_root(raw: Path, wanted: tuple[str, ...], dataset: str) -> Path:
     )
 
 
-def _folders(folder: Path) -> list[Path]:
+def _folders(folder: Path, seen: set[Path]) -> list[Path]:
+    """The folders in a folder that were not seen before, by whatever link."""
     if not folder.is_dir():
         return []
-    return [p for p in sorted(folder.iterdir()) if p.is_dir() and not is_litter(p)]
+    inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and not is_litter(p)]
+    fresh = [p for p in inside if p.resolve() not in seen]
+    seen |= {p.resolve() for p in fresh}
+    return fresh
+
+
+def files_below(raw: Path) -> Iterator[Path]:
+    """Every file below a folder, links to folders followed, each real folder once.
+
+    Raises:
+        BusbenchError: `data-refused` where a name is not UTF-8: no table could name it.
+    """
+    seen = {raw.resolve()}
+    for folder, inside, names in os.walk(raw, followlinks=True):
+        here = Path(folder)
+        inside[:] = sorted(n for n in inside if (here / n).resolve() not in seen)
+        seen |= {(here / name).resolve() for name in inside}
+        for name in (*inside, *names):
+            if any(0xDC80 <= ord(character) <= 0xDCFF for character in name):
+                shown = os.fsencode(here / name).decode("utf-8", "backslashreplace")
+                message = f"{shown} has a name that is not UTF-8."
+                raise BusbenchError(Code.DATA_REFUSED, message, "Rename it, then try again.")
+        yield from (here / name for name in names)
 
 
 def is_litter(path: Path) -> bool:
@@ -79,33 +107,118 @@ class Table:
         return found[0]
 
 
-def read_table(path: Path, columns: tuple[str, ...], sep: str = ",") -> Table:
-    """A CSV or Excel file (its first sheet); an empty cell is "".
+SEPARATORS = ",;\t|"
+ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+
+
+def read_table(
+    path: Path, columns: tuple[str, ...], optional: tuple[str, ...] | None = None
+) -> Table:
+    """A CSV or Excel file (its first sheet) as spreadsheets write it; an empty cell is "".
+
+    Columns may be separated by a comma, semicolon, tab or bar; the text is UTF-8 or UTF-16; the
+    case of the columns' names does not matter.
+
+    Args:
+        optional: the other columns that it may have; null for any.
 
     Raises:
-        BusbenchError: `raw-missing` where it is missing, not a table, or lacks a column.
+        BusbenchError: `raw-missing` where it is missing, not a table, lacks a column, or has one
+            twice or one that is not known.
     """
-    remedy = "Restore it from the release."
+    remedy = "Correct it, or restore it where it came with a release."
+    cells = _cells(path, columns, remedy)
+    known = {name.casefold(): name for name in (*columns, *(optional or ()))}
+    heads = [known.get(cell.strip().casefold(), cell.strip()) for cell in cells.iloc[0]]
+    used = [
+        index for index, head in enumerate(heads) if head or (cells.iloc[1:, index] != "").any()
+    ]
+    heads = [heads[index] for index in used]
+    problem = _wrong_heads(heads, columns, optional)
+    if problem is not None:
+        raise BusbenchError(Code.RAW_MISSING, f"{path} {problem}.", remedy)
+    rows = cells.iloc[1:, used].itertuples(index=False)
+    return Table(path, tuple(dict(zip(heads, map(str.strip, row), strict=True)) for row in rows))
+
+
+def _wrong_heads(
+    heads: list[str], columns: tuple[str, ...], optional: tuple[str, ...] | None
+) -> str | None:
+    """What is wrong with a table's columns, as the rest of a sentence; None where nothing is."""
+    missing = [name for name in columns if name not in heads]
+    if missing:
+        return f"has no column {', '.join(missing)}"
+    twice = [name for name, count in Counter(heads).items() if count > 1]
+    if twice:
+        return f"has the column {twice[0]} twice"
+    known = (*columns, *(optional or ()))
+    for head in heads if optional is not None else ():
+        if head not in known:
+            near = get_close_matches(head.casefold(), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else "which is not read"
+            return f"has the unknown column {head!r}, {hint}; known are {', '.join(known)}"
+    return None
+
+
+def _cells(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
+    """All cells of a table as text, its head among them."""
     try:
         if path.suffix.lower() == ".xlsx":
-            frame = pd.read_excel(path, dtype=str, keep_default_na=False, engine="openpyxl")
+            frame = pd.read_excel(path, header=None, dtype=str, na_filter=False, engine="openpyxl")
         else:
+            text = _text(path)
+            separator = _separator(text.partition("\n")[0], columns)
             frame = pd.read_csv(
-                path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+                StringIO(text), sep=separator, header=None, dtype=str, na_filter=False
             )
     except FileNotFoundError as error:
         raise BusbenchError(Code.RAW_MISSING, f"{path} is missing.", remedy) from error
+    except UnicodeDecodeError as error:
+        message = f"{path} is neither UTF-8 nor UTF-16 text (byte {error.start + 1})."
+        remedy = 'Save it as "CSV UTF-8", which spreadsheets offer beside plain CSV.'
+        raise BusbenchError(Code.RAW_MISSING, message, remedy) from error
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise BusbenchError(Code.RAW_MISSING, f"{path} is not a table.", remedy) from error
-    frame.columns = [str(name).strip() for name in frame.columns]
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        message = f"{path} has no column {', '.join(missing)}."
-        raise BusbenchError(Code.RAW_MISSING, message, remedy)
-    rows = frame.to_dict("records")
-    return Table(
-        path, tuple({str(name): str(cell).strip() for name, cell in row.items()} for row in rows)
-    )
+    return frame.fillna("")
+
+
+def _text(path: Path) -> str:
+    """The text of a CSV file, without the line in which a spreadsheet names its separator."""
+    data = path.read_bytes()
+    encoding = next((ENCODINGS[mark] for mark in ENCODINGS if data.startswith(mark)), "utf-8")
+    text = data.decode(encoding)
+    return text.partition("\n")[2] if text.casefold().startswith("sep=") else text
+
+
+def _separator(head: str, columns: tuple[str, ...]) -> str:
+    """The separator that finds most of `columns` in a table's first line."""
+    wanted = {name.casefold() for name in columns}
+
+    def found(separator: str) -> int:
+        return len(wanted & {cell.strip(' "\r').casefold() for cell in head.split(separator)})
+
+    return max(SEPARATORS, key=found)
+
+
+def named_file(root: Path, text: str) -> Path:
+    """The file that a table names, below `root`.
+
+    Backslashes separate folders, too; a name in another Unicode form or in another case is found
+    where only one file has it. A file that is not there is the path as it was named.
+    """
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+    path = root.joinpath(*parts)
+    if Path(text).is_absolute():
+        inside = Path(text).resolve().is_relative_to(root.resolve())
+        path = root / Path(text).resolve().relative_to(root.resolve()) if inside else Path(text)
+    if path.is_file() or not path.parent.is_dir():
+        return path
+    alike = [child for child in path.parent.iterdir() if _folded(child.name) == _folded(path.name)]
+    return alike[0] if len(alike) == 1 else path
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def pair_up(

@@ -1,7 +1,8 @@
 """Reading of DICOM, NIfTI and their kin: one plane, as 8 bits, with the spacing the file states.
 
-SimpleITK does it. It is an extra (`pip install "busbench[formats]"`): it weighs more than all the
-rest of the harness, and only datasets of one's own need it.
+SimpleITK reads pixels and geometry, pydicom what ultrasound adds to DICOM. They are an extra
+(`formats`): they weigh more than all the rest of the harness, and only datasets of one's own need
+them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy as np
 from evaluator.documents.base import MAX_SIDE
 from evaluator.errors import BusbenchError, Code
 from harness.datasets.base import RefusedError
-from harness.datasets.pixels import Decoded, to_bytes
+from harness.datasets.pixels import Decoded, Geometry, to_bytes
 
+REGIONS = "SequenceOfUltrasoundRegions"
 SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 
 
@@ -37,11 +39,7 @@ def read_medical(path: Path) -> Decoded:
         RefusedError: where it is damaged, too large, or contains more than one plane.
         BusbenchError: `extra-missing` where SimpleITK is not installed.
     """
-    try:
-        sitk: Any = importlib.import_module("SimpleITK")
-    except ImportError as error:
-        remedy = 'Install it: pip install "busbench[formats]".'
-        raise BusbenchError(Code.EXTRA_MISSING, f"{path} needs SimpleITK.", remedy) from error
+    sitk = _extra("SimpleITK", path)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         image = sitk.ReadImage(str(path))
@@ -53,7 +51,38 @@ def read_medical(path: Path) -> Decoded:
     if max(image.GetSize()) > MAX_SIDE:
         raise RefusedError(Code.DATA_REFUSED, path, f"has more than {MAX_SIDE} pixels on a side")
     _check_whole(path, image)
-    return _decoded(image, sitk.GetArrayFromImage(image))
+    dicom = image.HasMetaDataKey("0008|0016")  # the class of a DICOM object
+    regions = _ultrasound_spacing(path) if dicom else None
+    return _decoded(image, sitk.GetArrayFromImage(image), regions)
+
+
+def _extra(name: str, path: Path) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        remedy = "Install the extra formats of busbench (docs/add-a-dataset.md)."
+        raise BusbenchError(Code.EXTRA_MISSING, f"{path} needs {name}.", remedy) from error
+
+
+def _ultrasound_spacing(path: Path) -> tuple[float, float] | None:
+    """(row, column) in millimetres of the regions of tissue; None where no region states them.
+
+    DICOM PS3.3 C.8.5.5: data type 1 is tissue, units 3 are centimetres.
+
+    Raises:
+        RefusedError: where two regions have two spacings: no single one is the image's.
+    """
+    regions = _extra("pydicom", path).dcmread(path, stop_before_pixels=True).get(REGIONS, ())
+    stated = {
+        (10 * abs(float(region.PhysicalDeltaY)), 10 * abs(float(region.PhysicalDeltaX)))
+        for region in regions
+        if region.get("RegionDataType") == 1
+        and (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")) == (3, 3)
+    }
+    if len(stated) > 1:
+        reason = f"contains {len(stated)} regions of tissue of different spacing; cut out one"
+        raise RefusedError(Code.DATA_REFUSED, path, reason)
+    return next(iter(stated), None)
 
 
 def _check_whole(path: Path, image: Any) -> None:
@@ -72,12 +101,21 @@ def _check_whole(path: Path, image: Any) -> None:
         raise RefusedError(Code.IMAGE_UNREADABLE, path, reason)
 
 
-def _decoded(image: Any, array: Any) -> Decoded:
+def _decoded(image: Any, array: Any, regions: tuple[float, float] | None) -> Decoded:
     channels = image.GetNumberOfComponentsPerPixel()
     shape = (image.GetSize()[1], image.GetSize()[0])
     pixels, notes = to_bytes(np.asarray(array).reshape(*shape, channels))
     if channels == 1:
         pixels = pixels[..., 0]
     across, down = image.GetSpacing()[:2]
+    if regions is not None:
+        down, across = regions
     stated = (across, down) != (1.0, 1.0)  # what these formats say where they know nothing
-    return Decoded(pixels, notes, (down, across) if stated else None)
+    geometry = Geometry((across, down), image.GetOrigin(), image.GetDirection())
+    unknown = geometry.is_close(Geometry((1, 1), (0, 0), (1, 0, 0, 1)))
+    return Decoded(
+        pixels,
+        notes,
+        (down, across) if stated else None,
+        geometry=None if unknown else geometry,
+    )

@@ -17,17 +17,15 @@ from scipy.ndimage import label as components
 from evaluator.documents.base import Label
 from evaluator.errors import Code
 from harness.datasets.base import RawCase, RefusedError
-from harness.datasets.pixels import Decoded
+from harness.datasets.lesions import SPECK, Mask, colours, lesion_map, placed, require_upright
+from harness.datasets.pixels import Decoded, over_black, size_text
 from harness.store import Sample
 
 BOX_TOLERANCE = 2  # pixels: releases count a box's sides from 0 or from 1
-SPECK = 10  # pixels: smaller islands are slips of the pen; the smallest real lesion has hundreds
-LABEL_VALUES = 16  # a mask whose brightest value is below has numbers of lesions, not grey
-GREY_SHARE = 0.10  # of a mask's pixels well between black and white: above, it is an image
-FULL_SHARE = 0.95  # of an image: above, a mask is inverted or a dummy
-PROPORTION = 0.01  # that a mask's proportions may differ from the image's by rounding
+CONTRAST = 16  # grey values from darkest to brightest: an image with fewer shows nothing
+HIDDEN_SHARE = 0.5  # of an image: above, its alpha channel hides it
+SIDES_MM = (1.0, 400.0)  # of an image of a breast; the widest scanners show 200 mm
 
-Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
 Repairs = tuple[str, ...]
 
@@ -43,7 +41,8 @@ def judge(case: RawCase, raw: Path, image: Decoded, *, masks: tuple[Decoded, ...
         RefusedError: where the case contradicts itself.
     """
     pixels, image_repairs = grey_image(image)
-    lesion, mask_repairs = _union(case, pixels.shape, masks)
+    _require_visible(case.image, image, pixels)
+    lesion, mask_repairs = _union(case, image, masks)
     lesion, speck_repairs = without_specks(lesion)
     _check_class(case, lesion)
     return Sample(
@@ -54,7 +53,7 @@ def judge(case: RawCase, raw: Path, image: Decoded, *, masks: tuple[Decoded, ...
         mask=lesion,
         source_image=case.image.relative_to(raw).as_posix(),
         source_mask="; ".join(mask.relative_to(raw).as_posix() for mask in case.masks),
-        spacing=case.spacing or image.spacing,
+        spacing=_plausible(case, image),
         device=case.device,
         birads=case.birads,
         repairs=(
@@ -67,12 +66,26 @@ def judge(case: RawCase, raw: Path, image: Decoded, *, masks: tuple[Decoded, ...
     )
 
 
+def _plausible(case: RawCase, image: Decoded) -> tuple[float, float] | None:
+    """The spacing, where the image is as large as one of a breast can be."""
+    spacing = case.spacing or image.spacing
+    if spacing is None:
+        return None
+    height, width = (s * n for s, n in zip(spacing, image.pixels.shape, strict=False))
+    if not SIDES_MM[0] <= min(height, width) <= max(height, width) <= SIDES_MM[1]:
+        reason = (
+            f"would be {width:g} x {height:g} mm with its spacing of {list(spacing)} mm a pixel"
+        )
+        raise RefusedError(Code.DATA_REFUSED, case.image, reason)
+    return spacing
+
+
 def grey_image(decoded: Decoded) -> tuple[Grey, Repairs]:
     """The image as (H, W) luma (ITU-R BT.601), and what was lost on the way.
 
     Three equal channels are grey already: nothing is lost and nothing is said.
     """
-    pixels, repairs = _without_alpha(decoded)
+    pixels, repairs = over_black(decoded)
     if pixels.ndim == 3:
         red, green, blue = np.moveaxis(pixels, 2, 0)
         coloured = int(((red != green) | (red != blue)).sum())
@@ -82,35 +95,15 @@ def grey_image(decoded: Decoded) -> tuple[Grey, Repairs]:
     return pixels, repairs
 
 
-def _without_alpha(decoded: Decoded) -> tuple[Grey, Repairs]:
-    """Colour over black where alpha lets it through."""
-    if decoded.pixels.ndim < 3 or decoded.pixels.shape[2] < 4:
-        return decoded.pixels, decoded.notes
-    colour, alpha = decoded.pixels[..., :3], decoded.pixels[..., 3:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(colour), (*decoded.notes, "opaque alpha channel dropped")
-    blended = np.rint(colour * (alpha / 255.0)).astype(np.uint8)
-    return blended, (*decoded.notes, "transparent pixels laid over black")
-
-
-def lesion_map(path: Path, decoded: Decoded) -> tuple[Mask, Repairs]:
-    """The mask as (H, W): what is more than half as bright as its brightest, in any channel.
-
-    Raises:
-        RefusedError: where the file contains an image rather than a mask.
-    """
-    pixels, repairs = _without_alpha(decoded)
-    bright = np.maximum.reduce(np.moveaxis(pixels, 2, 0)) if pixels.ndim == 3 else pixels
-    values = np.flatnonzero(np.bincount(bright.ravel(), minlength=256)[1:]) + 1
-    top = int(values.max(initial=0))
-    if len(values) <= 1 or top < LABEL_VALUES:
-        if not set(values.tolist()) <= {1, 255}:
-            repairs += (f"values {', '.join(map(str, values))} taken as lesion",)
-        return bright > 0, repairs
-    if ((bright > top // 16) & (bright < top - top // 16)).mean() > GREY_SHARE:
-        raise RefusedError(Code.DATA_REFUSED, path, "contains an image rather than a mask")
-    soft = int(((bright > 0) & (bright < top)).sum())
-    return bright > top // 2, (*repairs, f"{soft} grey pixels of soft borders cut at half")
+def _require_visible(path: Path, decoded: Decoded, grey: Grey) -> None:
+    """Refuse an image in which nothing is left to see."""
+    hidden = float((decoded.pixels[..., 3:] < 128).mean()) if decoded.has_alpha else 0.0
+    if hidden > HIDDEN_SHARE:
+        reason = f"is hidden by its alpha channel in {hidden:.0%} of its pixels"
+        raise RefusedError(Code.DATA_REFUSED, path, reason)
+    if int(grey.max()) - int(grey.min()) < CONTRAST:
+        reason = f"shows nothing: its grey values are {grey.min()} to {grey.max()} of 255"
+        raise RefusedError(Code.DATA_REFUSED, path, reason)
 
 
 def without_specks(lesion: Mask) -> tuple[Mask, Repairs]:
@@ -124,41 +117,23 @@ def without_specks(lesion: Mask) -> tuple[Mask, Repairs]:
     return lesion & ~np.isin(islands, small), (f"specks removed: {small.size} ({lost} pixels)",)
 
 
-def _union(
-    case: RawCase, shape: tuple[int, ...], masks: tuple[Decoded, ...]
-) -> tuple[Mask, Repairs]:
+def _union(case: RawCase, image: Decoded, masks: tuple[Decoded, ...]) -> tuple[Mask, Repairs]:
     """All lesions of the case in one map of the image's shape."""
     if not masks and not (case.label == "normal" and case.mask_optional):
         raise RefusedError(Code.MASK_MISSING, case.image, "has no mask")
-    union, repairs = np.zeros(shape, dtype=np.bool_), list[str]()
+    union, repairs = np.zeros(image.pixels.shape[:2], dtype=np.bool_), list[str]()
     for path, decoded in zip(case.masks, masks, strict=True):
-        lesion, notes = lesion_map(path, decoded)
-        fitted, size_notes = _fit(case, path, lesion, shape=shape)
+        if decoded.orientation != image.orientation:
+            reason = f"is turned by EXIF otherwise than its image, {case.image.name}"
+            raise RefusedError(Code.DATA_REFUSED, path, reason)
+        lesion, notes = lesion_map(path, decoded, coloured=bool(case.mask_colours))
+        size = case.stated_size
+        fitted, size_notes = placed(path, lesion, image=image, mask=decoded, stated_size=size)
+        require_upright(path, fitted)
         union |= fitted
         notes = (*notes, *size_notes, *_miscoloured(case, decoded, lesion))
         repairs += [f"mask: {note}" for note in notes]
     return union, tuple(repairs)
-
-
-def _fit(
-    case: RawCase, path: Path, lesion: Mask, *, shape: tuple[int, ...]
-) -> tuple[Mask, Repairs]:
-    """The lesion at the image's shape, where its place there is certain.
-
-    It is where the mask has the image's proportions, where it marks nothing, and where it has the
-    size that the metadata give for the image: then it was drawn on the image at that size.
-    """
-    if lesion.shape == shape:
-        return lesion, ()
-    alike = abs(lesion.shape[1] * shape[0] / (lesion.shape[0] * shape[1]) - 1) <= PROPORTION
-    if lesion.any() and not alike and lesion.shape != case.stated_size:
-        reason = f"is {_size(lesion.shape)}, of other proportions than its image, {_size(shape)}"
-        raise RefusedError(Code.DATA_REFUSED, path, reason)
-    rows, columns = (
-        (2 * np.arange(new) + 1) * old // (2 * new)  # the pixel under the centre, without rounding
-        for new, old in zip(shape, lesion.shape, strict=True)
-    )
-    return lesion[np.ix_(rows, columns)], (f"{_size(lesion.shape)} scaled to {_size(shape)}",)
 
 
 def _miscoloured(case: RawCase, decoded: Decoded, lesion: Mask) -> Repairs:
@@ -167,7 +142,7 @@ def _miscoloured(case: RawCase, decoded: Decoded, lesion: Mask) -> Repairs:
         return ()
     labels = list(case.mask_colours)
     palette = np.array([case.mask_colours[label] for label in labels], dtype=np.int32)
-    codes = np.unique(decoded.pixels[lesion][:, :3].astype(np.int32) @ (1 << 16, 1 << 8, 1))
+    codes = np.unique(colours(decoded.pixels)[lesion])
     lit = np.stack((codes >> 16, codes >> 8 & 255, codes & 255), axis=1)
     nearest = np.abs(lit[:, None] - palette[None]).sum(axis=2).argmin(axis=1)
     meant: list[Label] = sorted({labels[index] for index in nearest})
@@ -186,21 +161,13 @@ def _check_class(case: RawCase, lesion: Mask) -> None:
         raise RefusedError(
             Code.DATA_REFUSED, file, f"marks no lesion in a case of class {case.label}"
         )
-    if lesion.mean() > FULL_SHARE:
-        raise RefusedError(
-            Code.DATA_REFUSED, file, "marks all of the image, as an inverted mask does"
-        )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]} x {shape[0]}"
 
 
 def _misstated(case: RawCase, image: Decoded, lesion: Mask) -> Repairs:
     """Where the metadata disagree with the pixels; the pixels are right."""
     repairs = []
     if case.stated_size is not None and case.stated_size != lesion.shape:
-        stated, found = _size(case.stated_size), _size(lesion.shape)
+        stated, found = size_text(case.stated_size), size_text(lesion.shape)
         repairs.append(f"metadata say {stated} pixels, the file has {found}")
     if case.stated_box is not None and lesion.any():
         rows, columns = np.nonzero(lesion.any(axis=1))[0], np.nonzero(lesion.any(axis=0))[0]

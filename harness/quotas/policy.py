@@ -8,7 +8,6 @@ beat its own best by a step: the Ladder of Blum & Hardt (ICML 2015). Everything 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Any, Literal, Protocol
@@ -18,10 +17,11 @@ from pydantic import Field
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code, Fault
-from harness.challenge import Challenge, Phase
+from harness.challenge import Challenge, Phase, require_hidden
 from harness.ledger.report import Report
 from harness.ranking.metrics import METRICS
 from harness.sandbox.participant_error import ParticipantError, participant_error
+from harness.team_names import one_spelling, require_single
 
 Shown = dict[str, dict[str, float]]  # group of cases -> metric -> what is shown
 ALWAYS = Phase(name="open")
@@ -97,12 +97,6 @@ class Feedback(Contract):
     cases_open: bool  # whether per-case results may be read, too
 
 
-def one_spelling(team: str) -> str:
-    """A team's name such that case, spaces, widths and invisible characters make no new team."""
-    seen = (c for c in unicodedata.normalize("NFKC", team) if c.isprintable())
-    return " ".join("".join(seen).casefold().split())
-
-
 def phase_on(challenge: Challenge, day: date) -> Phase:
     """The phase that takes submissions on `day`.
 
@@ -136,10 +130,12 @@ def left(log: Iterable[Submitted], new: Submitted, phase: Phase) -> tuple[int | 
 def admit(log: Sequence[Submitted], new: Submitted, phase: Phase) -> Submitted:
     """The entry under which `new` is evaluated: itself, or its own from an earlier time.
 
-    The same files teach nothing new, so they take no quota again.
+    The same files teach nothing new, so they take no quota again. A team keeps the spelling of its
+    name that it began with, and nobody else may have one that reads like it.
 
     Raises:
-        BusbenchError: `quota-exceeded`, with the day from which the team may submit again.
+        BusbenchError: `quota-exceeded`, with the day from which the team may submit again;
+            `submission-invalid` where the name reads like that of a team in `log`, or like nothing.
     """
     for one in log:
         if (one.rival, one.submission_sha256) == (new.rival, new.submission_sha256):
@@ -151,6 +147,7 @@ def admit(log: Sequence[Submitted], new: Submitted, phase: Phase) -> Submitted:
     if left_today == 0:
         message = f"{new.team} has used its {phase.quota_per_day} submissions of {new.day}."
         raise BusbenchError(Code.QUOTA_EXCEEDED, message, "Submit again tomorrow (UTC).")
+    require_single(new.team, {one.team for one in log})
     return new
 
 
@@ -176,6 +173,8 @@ def show(log: Iterable[Submitted], own: Submitted, report: Report, *, phase: Pha
             group: {metric: summary.mean for metric, summary in metrics.items()}
             for group, metrics in groups.items()
         }
+    if not phase.steps:
+        return {}
     earlier = [
         one.shown
         for one in log
@@ -215,14 +214,26 @@ def _step(value: float, step: float, metric: Ranked, *, best: float | None) -> f
     return rounded(value, step) if gain > step else best
 
 
-def require_open(log: Iterable[Submitted], challenge: Challenge, day: date) -> None:
-    """Refuse to publish exact results of a phase that hides them still.
+def require_open(
+    log: Iterable[Submitted], challenge: Challenge, day: date, *, reports: Iterable[Report] = ()
+) -> None:
+    """Refuse to publish exact results that a phase hides still.
+
+    Args:
+        reports: those in the ledger. Of private labels they open when those of all phases do,
+            whatever the log says: it may be of an earlier declaration, or be lost.
 
     Raises:
-        BusbenchError: `results-closed`, naming the phase.
+        BusbenchError: `results-closed`, naming the phase; `challenge-invalid` where private labels
+            are not hidden at all.
     """
     phases = {phase.name: phase for phase in (*challenge.phases, ALWAYS)}
-    for name in sorted({one.phase for one in log if one.shown is not None}):
+    names = {one.phase for one in log if one.shown is not None}
+    for report in reports:
+        require_hidden(challenge, report.stated_track, "The ledger")
+        if report.labels == "private":
+            names |= {phase.name for phase in challenge.phases}
+    for name in sorted(names):
         if name not in phases:
             message = f"The phase {name} of earlier submissions is not in challenge.yaml."
             raise BusbenchError(

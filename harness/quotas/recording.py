@@ -1,20 +1,24 @@
 """Recording of evaluations: quota, ledger, and what each team may read of its own.
 
 RUNS/<id>/feedback/feedback.json   for the participant; the rest of RUNS is the organiser's
-RUNS/<id>/feedback/cases.parquet   once per-case results are open
+RUNS/<id>/feedback/cases.parquet   once per-case results are open; nothing of transformed images
 """
 
 from __future__ import annotations
 
-import shutil
+import io
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors
-from harness.challenge import Challenge, Phase
+from evaluator.files import disk_errors, write_atomically
+from evaluator.metrics import METRICS
+from harness.challenge import Challenge, Phase, StatedTrack, require_hidden
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import CASES
 from harness.execution.job import Job
@@ -23,6 +27,13 @@ from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_on
 from harness.quotas.submission_log import SubmissionLog
 from harness.sealing.keys import Keys
 
+# Of `cases.parquet`, what a team may ever read. The rest tells of the secret transforms, which the
+# sealed bundle keeps for its whole life, so no results_open opens it.
+COLUMNS = (
+    *("case_id", "fold", "class", "patient_group", "device"),
+    *("status", "height", "width", "lesion_px"),
+    *METRICS,
+)
 REFUSALS = (Code.PHASE_CLOSED, Code.QUOTA_EXCEEDED)
 
 
@@ -85,10 +96,26 @@ class QuotaReservation:
         feedback = self.log.close(self.own, self.phase, self.day, report=evaluation.report)
         folder = evaluation.folder / "feedback"
         write(feedback, folder / "feedback.json")
-        if feedback.cases_open:
-            with disk_errors(folder):
-                shutil.copyfile(evaluation.folder / CASES, folder / CASES.name)
+        _hand_out(evaluation.folder / CASES, folder / CASES.name, is_open=feedback.cases_open)
         return Accepted(evaluation, appended, feedback, folder)
+
+
+def _hand_out(cases: Path, copy: Path, *, is_open: bool) -> None:
+    """Give the team its per-case results, or take away what an earlier declaration gave.
+
+    Raises:
+        BusbenchError: `cases-invalid`, `disk-full`.
+    """
+    if not is_open:
+        with disk_errors(copy.parent):
+            return copy.unlink(missing_ok=True)
+    try:
+        table, sink = pq.read_table(cases), io.BytesIO()
+        pq.write_table(table.select([c for c in COLUMNS if c in table.column_names]), sink)
+    except (OSError, pa.ArrowException) as error:
+        remedy = f"Remove {cases.parents[1]} and run the same command again."
+        raise BusbenchError(Code.CASES_INVALID, f"{cases} cannot be read.", remedy) from error
+    return write_atomically(copy, sink.getvalue())
 
 
 class LedgerRecorder:
@@ -122,9 +149,15 @@ class LedgerRecorder:
         self.refused: dict[str, RefusedError] = {}
 
     def start(self, job: Job) -> None:
-        """See `Recorder`; raises `phase-closed` or `quota-exceeded`."""
+        """See `Recorder`; raises `challenge-invalid`, `phase-closed` or `quota-exceeded`."""
         handed_in = self._handed_in(job)
-        if handed_in is not None and handed_in.digest not in self._reservations:
+        if handed_in is None:
+            return
+        if isinstance(job, EvaluateSubmission):
+            require_hidden(self._challenge, job.cases.stated_track, job.bundle.path)
+        else:  # of labels, a training bundle says nothing
+            require_hidden(self._challenge, StatedTrack(handed_in.track), "challenge.yaml")
+        if handed_in.digest not in self._reservations:
             self._reservations[handed_in.digest] = QuotaReservation.take(
                 handed_in, self._ledger, self._challenge, day=self._day
             )
@@ -133,7 +166,7 @@ class LedgerRecorder:
         """See `Recorder`. The same result counts once, also where it was computed again.
 
         Raises:
-            BusbenchError: `ledger-invalid`, `disk-full`, `phase-closed`, `quota-exceeded`.
+            BusbenchError: `ledger-invalid`, `disk-full`, and what `start` raises.
         """
         if not isinstance(job, EvaluateSubmission):
             return

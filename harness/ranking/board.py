@@ -36,6 +36,7 @@ from harness.ranking.document import (
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
 from harness.sandbox.stage import RunnerName
+from harness.team_names import one_spelling
 
 
 class Row(Contract):
@@ -157,12 +158,23 @@ def rank(
 
 
 def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
-    """The reports that count, track by track, in order of team and method."""
+    """The reports that count, track by track, in order of team and method.
+
+    Of a team's method the newest counts, however the team's name is spelled in it.
+    """
     tracks: dict[tuple[str, ...], dict[tuple[str, str], RecordedReport]] = {}
     for recorded in sorted(reports, key=lambda entry: entry.number):
         of_track = tracks.setdefault(comparable(recorded.report), {})
-        of_track[recorded.report.team, recorded.report.method] = recorded
-    return [[found for _, found in sorted(tracks[key].items())] for key in sorted(tracks)]
+        of_track[entry_name(recorded.report)] = recorded
+    return [
+        sorted(tracks[key].values(), key=lambda entry: (entry.report.team, entry.report.method))
+        for key in sorted(tracks)
+    ]
+
+
+def entry_name(report: Report) -> tuple[str, str]:
+    """The team, in one spelling, and the method: what two reports of one row share."""
+    return one_spelling(report.team) or report.team, report.method
 
 
 def comparable(report: Report) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.bootstrap import MIN_PATIENTS
-from harness.challenge import Challenge
+from harness.challenge import Challenge, require_hidden
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
@@ -66,12 +66,16 @@ def record_ranking(
         challenge: whose tracks the reports must be on.
 
     Raises:
-        BusbenchError: `challenge-invalid` where a report is not on a track as it is declared;
+        BusbenchError: `challenge-invalid` where a report is not on a track as it is declared, or
+            its labels are private and a phase hides nothing;
             `cases-invalid` where a report's cases are missing or contradict it, before anything is
             recorded; `ledger-invalid`, `disk-full` as `append` does.
     """
     verdict = verify_ledger(ledger, keys.report)
-    require_declared(verdict, challenge or Challenge())
+    challenge = challenge or Challenge()
+    require_declared(verdict, challenge)
+    for entry in verdict.reports:
+        require_hidden(challenge, entry.report.stated_track, f"Entry {entry.number} of the ledger")
     complete = [
         [entry for entry in entries if is_complete(entry.report)]
         for entries in by_track(verdict.reports)

@@ -95,6 +95,7 @@ def verdict(report: AuditReport, rows: tuple[SplitRow, ...]) -> SplitAudit:
         share=found.share,
         by_kind={str(kind): number for kind, number in found.by_kind.items()},
         groups=found.groups,
+        without_patient=report.without_patient,
     )
 
 

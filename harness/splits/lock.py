@@ -31,6 +31,9 @@ class SplitAudit(Contract):
     share: float = Field(ge=0, le=1)  # of the test cases
     by_kind: dict[str, int]  # leaking cases by why; one case may count under several
     groups: int = Field(ge=0)  # groups that are on both sides
+    without_patient: int | None = Field(
+        default=None, ge=0, exclude_if=lambda value: value is None
+    )  # cases of which no patient is known; None in v1
 
 
 class SplitLock(SplitRule):
@@ -40,8 +43,8 @@ class SplitLock(SplitRule):
     """
 
     bounds: ClassVar[Bounds] = CASE_BY_CASE
-    schema_: Literal["busbench/split-lock/v1"] = Field(
-        default="busbench/split-lock/v1", alias="schema"
+    schema_: Literal["busbench/split-lock/v1", "busbench/split-lock/v2"] = Field(
+        default="busbench/split-lock/v2", alias="schema"
     )
     counts: dict[str, dict[str, int]]  # part -> class -> cases
     quartiles: dict[str, dict[str, int]]  # part -> none, Q1, ..., Q4 of lesion area -> cases
@@ -55,6 +58,30 @@ class SplitLock(SplitRule):
     commitments: dict[CaseId, Digest]  # test case -> SHA-256 over salt, case id, class and mask
     field_digests: dict[str, Digest]  # field above -> SHA-256 of its value, to name what changed
     digest: Digest  # over all fields above
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether the audit could see every leak by patient."""
+        return self.audit.without_patient == 0
+
+    @property
+    def verdict(self) -> str:
+        """What the audit says of the split, in a sentence or two."""
+        test, audit = sum(self.counts["test"].values()), self.audit
+        found = f"{audit.leaking} of {test} test cases ({audit.share:.1%})"
+        if self.leaks:
+            return f"It leaks: {found} have their patient or a twin in training."
+        if self.patients_known:
+            return f"It does not leak: {found} have their patient or a twin in training."
+        cases = sum(self.counts["all"].values())
+        unknown = {
+            None: "Whether patients are known is not on record",
+            cases: "No patient is known",
+        }.get(
+            audit.without_patient,
+            f"Of {audit.without_patient} of {cases} cases no patient is known",
+        )
+        return f"{unknown}: leaks by patient cannot be seen. {found} have a twin in training."
 
     @model_validator(mode="after")
     def _marked(self) -> Self:

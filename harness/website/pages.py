@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
-from harness.ranking.board import comparable
+from harness.ranking.board import comparable, entry_name
 from harness.ranking.names import plain
+from harness.ranking.published import published_table
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
 from harness.website.feeds import badges, feeds
@@ -21,61 +21,6 @@ from harness.website.rendering import environment, source
 
 Write = Callable[..., bytes]
 ASSETS = ("style.css", "board.js", "icon.svg")
-READ = "November 2026"  # when the published values were read
-
-
-@dataclass(frozen=True)
-class Published:
-    """The best values of the Awesome-BUS table on one dataset: shown apart, never ranked.
-
-    HD95 is in pixels of a 224 x 224 grid. The leaking test images were counted on the real files by
-    drawing its split anew (20 % by image, stratified by class, seed 42).
-    """
-
-    dataset: str
-    title: str
-    dice: float
-    iou: float
-    overlap_by: str  # the network with the best Dice, and the best IoU
-    hd95: float
-    hd95_by: str
-    leak: str | None  # None where nobody has counted
-
-
-PUBLISHED = (
-    Published(
-        dataset="busi",
-        title="BUSI",
-        dice=0.7400,
-        iou=0.6631,
-        overlap_by="Attention U-Net",
-        hd95=32.34,
-        hd95_by="TransUNet",
-        leak="31.4 % (49 of 156), near-duplicates",
-    ),
-    Published(
-        dataset="busbra",
-        title="BUS-BRA",
-        dice=0.8789,
-        iou=0.8064,
-        overlap_by="U-Net++",
-        hd95=10.67,
-        hd95_by="U-Net++",
-        leak="69.6 % (261 of 375), same patient",
-    ),
-    Published(
-        dataset="bus-uclm",
-        title="BUS-UCLM",
-        dice=0.8214,
-        iou=0.7908,
-        overlap_by="U-Net++",
-        hd95=25.39,
-        hd95_by="U-Net++",
-        leak="100 % (137 of 137), same patient",
-    ),
-    Published("bus-uc", "BUS-UC", 0.9113, 0.8463, "U-Net++", 10.84, "U-Net++", leak=None),
-    Published("yap2018", "Yap2018", 0.6715, 0.5806, "TransUNet", 32.02, "U-Net 3+", leak=None),
-)
 
 
 def render(edition: Edition) -> dict[str, bytes]:
@@ -87,7 +32,8 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for name in ASSETS:
         yield name, source(name).encode()
     yield from feeds(edition)
-    yield "index.html", _page(edition, "index", "", tracks=edition.views, references=PUBLISHED)
+    published = published_table().tracks.values()
+    yield "index.html", _page(edition, "index", "", tracks=edition.views, references=published)
     yield "method.html", _method(edition)
     for view in edition.views:
         yield from _track(edition, view)
@@ -102,7 +48,7 @@ def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> b
         "board": edition.board,
         "challenge": edition.challenge,
         "root": root,
-        "reference_date": READ,
+        "reference_date": published_table().read,
         "references": (),
     }
     page = environment().get_template(f"{template}.html.j2").render(shared | facts)
@@ -121,7 +67,8 @@ def _track(edition: Edition, view: View) -> Iterator[tuple[str, bytes]]:
         yield wide, plot.wide.svg
         yield narrow, plot.narrow.svg
         shown.append(_plot_facts(plot, wide, narrow))
-    references = [row for row in PUBLISHED if row.dataset == view.track.dataset]
+    published = published_table().tracks.get(view.track.dataset)
+    references = [published] if published else []
     yield view.file, _page(edition, "track", view=view, plots=shown, references=references)
 
 
@@ -176,7 +123,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
 
 def _contest(report: Report) -> tuple[object, ...]:
     """What two reports share of which the later one supersedes the earlier."""
-    return (report.team, report.method, comparable(report))
+    return (*entry_name(report), comparable(report))
 
 
 def _score_titles(report: Report) -> dict[str, str]:
@@ -223,7 +170,7 @@ def _method(edition: Edition) -> bytes:
         root="",
         formulas=[(DEFINED[key].title, *formula) for key, formula in FORMULAS.items()],
         edge_tables=tables,
-        references=PUBLISHED,
+        references=published_table().tracks.values(),
     )
 
 

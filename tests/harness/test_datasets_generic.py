@@ -210,7 +210,7 @@ def test_a_table_without_its_columns_or_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BusbenchError, match="contains no case"):
         prepare("generic", tmp_path / "raw", tmp_path / "store")
     (tmp_path / "raw" / "cases.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BusbenchError, match="is not a table"):
+    with pytest.raises(BusbenchError, match="neither UTF-8 nor UTF-16"):
         prepare("generic", tmp_path / "raw", tmp_path / "store")
 
 

@@ -16,8 +16,9 @@ from scipy.ndimage import gaussian_filter
 
 from evaluator.documents.base import Label
 from harness.datasets.base import RawCase, RefusedError
+from harness.datasets.lesions import SPECK, lesion_map
 from harness.datasets.pixels import Decoded, to_bytes
-from harness.datasets.repair import SPECK, grey_image, judge, lesion_map, without_specks
+from harness.datasets.repair import grey_image, judge, without_specks
 from harness.store import Sample
 
 RAW = Path("raw")
@@ -138,7 +139,7 @@ def test_a_lesion_of_ten_pixels_is_no_speck() -> None:
 @given(st.integers(7, 200))
 def test_a_mask_of_the_same_proportions_is_scaled_as_pillow_does(step: int) -> None:
     size = (3 * step, 2 * step)
-    image = np.zeros((2 * step, 3 * step), np.uint8)
+    image = np.indices((2 * step, 3 * step))[1].astype(np.uint8) * 8
     sample = decide(CASE, image, box())
     expected = np.asarray(Image.fromarray(box()).resize(size, Image.Resampling.NEAREST)) > 0
     rows, columns = ((2 * np.arange(new) + 1) * 20 % (2 * step) > 0 for new in expected.shape)
@@ -149,7 +150,7 @@ def test_a_mask_of_the_same_proportions_is_scaled_as_pillow_does(step: int) -> N
 
 
 def test_a_mask_of_other_proportions_is_refused() -> None:
-    with pytest.raises(RefusedError, match=r"mask\.png is 50 x 40, of other proportions"):
+    with pytest.raises(RefusedError, match=r"mask\.png is 50 x 40, and its place in its image"):
         decide(CASE, GREY, box(40, 50))
 
 
@@ -185,8 +186,8 @@ def test_a_mask_in_the_colour_of_another_class_keeps_the_class_of_the_metadata()
     [
         ("malignant", np.zeros((40, 60), np.uint8), "marks no lesion in a case of class malignant"),
         ("normal", box(), "pixels in a case of class normal"),
-        ("benign", np.full((40, 60), 255, np.uint8), "marks all of the image"),
-        ("benign", 255 - (np.eye(40, 60) * 255).astype(np.uint8), "marks all of the image"),
+        ("benign", np.full((40, 60), 255, np.uint8), "as an inverted mask does"),
+        ("benign", 255 - (np.eye(40, 60) * 255).astype(np.uint8), "as an inverted mask does"),
     ],
 )
 def test_a_mask_that_contradicts_its_class_is_refused(

@@ -181,6 +181,7 @@ def make_busbra(root: Path) -> Path:
     for folder in ("Images", "Masks"):
         (root / folder).mkdir(parents=True)
     image, mask = np.full((40, 60), 90, np.uint8), np.zeros((40, 60), np.bool_)
+    image[30:] = 140
     mask[10:20, 20:40] = True
     Image.fromarray(image).save(root / "Images" / "bus_0007-l.png")
     Image.fromarray(mask).save(root / "Masks" / "mask_0007-l.png")

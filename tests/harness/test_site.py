@@ -389,9 +389,9 @@ def test_published_numbers_stand_apart_and_never_in_a_ranking(edition: Edition) 
     files = render(edition)
     for name, page in html_pages(files):
         published = "Not measured here, and not comparable." in page.all_text
-        assert published == ("0.8789" in page.text)
+        assert published == ("0.8797" in page.text)
         assert published == (name in {"index.html", "method.html"} or "tracks/" in name), name
-    assert b"0.8789" not in files["board.json"] + files["board.csv"]
+    assert b"0.8797" not in files["board.json"] + files["board.csv"]
 
 
 def test_the_method_page_has_a_formula_for_every_metric_and_the_edge_table(
@@ -435,7 +435,7 @@ def test_a_split_at_hand_shows_its_audit(keys: Keys, tmp_path: Path) -> None:
     without = page_of(edition_of(keys, tmp_path, report), "splits/")
     assert "was not at hand" in without.all_text
     page = page_of(edition_of(keys, tmp_path, lock=lock), "splits/")
-    assert "This split does not leak." in page.text
+    assert any("0 of 174 test cases" in text for text in page.text)
     assert {"patient", "42", "benign", "Q4", lock.digest} <= set(page.text)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -90,6 +91,14 @@ def _dice(mask: np.ndarray, path: Path) -> float:
     truth = np.asarray(Image.open(path).convert("L")) > 127
     both = mask.sum() + truth.sum()
     return 1.0 if both == 0 else float(2 * (mask & truth).sum() / both)
+
+
+def test_no_image_is_transformed_where_the_participant_can_see_it(validation: Validation) -> None:
+    assert all(group.consistency is None for group in validation.scores.groups.values())
+    tables = list(validation.folder.rglob("cases.parquet"))
+    assert tables
+    for path in tables:
+        assert not [name for name in pq.read_schema(path).names if "transformed" in name]
 
 
 def test_a_finished_run_is_not_run_again(validation: Validation, bundle: Path) -> None:
