@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import Self
 
+from evaluator.harmless import LIMIT, Harmless, harmless
+
 
 class Fault(IntEnum):
     """Who has to act; the value is the process's exit status."""
@@ -114,6 +116,8 @@ CODES: dict[Code, tuple[Fault, str]] = {code: (code.fault, code.meaning) for cod
 class BusbenchError(Exception):
     """A failure, and who has to act on it.
 
+    Its texts are harmless, since they quote names, files and messages that anybody wrote.
+
     Args:
         code: what kind of failure it is; its `fault` says who is to blame.
         message: one sentence that names the file or thing concerned.
@@ -125,13 +129,18 @@ class BusbenchError(Exception):
     def __init__(
         self, code: Code, message: str, remedy: str, *, stage: str = "", last_line: str = ""
     ) -> None:
-        super().__init__(message)
         self.code = Code(code)
-        self.message = message
-        self.remedy = remedy
+        self.message = harmless(message)
+        self.remedy = harmless(remedy)
         self.stage = stage
-        self.last_line = last_line
+        self.last_line = harmless(last_line)
         self.fault = self.code.fault
+        super().__init__(self.message)
+
+    @property
+    def shown(self) -> Harmless:
+        """All of it, for whoever it is about."""
+        return harmless(f"[{self.code}] {self.message} {self.remedy}", 3 * LIMIT)
 
     def __str__(self) -> str:
-        return f"[{self.code}] {self.message} {self.remedy}"
+        return self.shown

@@ -66,7 +66,7 @@ def open_predictions(folder: Path) -> Predictions:
 def _check_masks(path: Path, cases: Sequence[PredictedCase], digests: Mapping[str, Digest]) -> None:
     expected = sum(packed_bytes(case.height, case.width) for case in cases)
     if not _is_regular(path) or path.stat().st_size != expected:
-        raise _refused(f"{path} is not a file of {expected} bytes")
+        raise _refused(f"{path} has another size than its masks")
     if digests.get(path.name) != sha256_file(path):
         raise _refused(f"{path} is not the file that was predicted")
 

@@ -104,7 +104,11 @@ def load_yaml(data: bytes) -> Any:
     text = data[: 4 * MAX_YAML_CHARACTERS + 1].decode("utf-8")
     if len(text) > MAX_YAML_CHARACTERS:
         raise ValueError(f"it is longer than {MAX_YAML_CHARACTERS} characters")
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (LookupError, TypeError, AttributeError) as error:
+        # of a tag: `!!int ""`, `!!map []`, `!!timestamp x`
+        raise ValueError("a value is not what its tag says") from error
 
 
 class _Loader(yaml.SafeLoader):

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from evaluator.documents.base import read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
+from evaluator.harmless import harmless
 from harness.audit import AuditReport, Pair, Verdict, audit, judge
-from harness.cli.app import app, out, print_json
+from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import StoreArgument
 from harness.cli.progress import bars
+from harness.cli.screen import Grid, print_json
 from harness.folders import require_same
 from harness.splits import draw, subjects_of
 from harness.splits.lock import Policy
@@ -103,24 +104,24 @@ def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
     lines([f"pair: {described(pair)}" for pair in report.pairs if pair.kind != "same-patient"])
     lines([f"group: {' '.join(group)}" for group in report.groups])
     grouped = sum(map(len, report.groups))
-    out.print(
+    counted = (
         f"{report.cases} cases, {len(report.pairs)} pairs, "
         f"{len(report.groups)} groups of {grouped} cases, {len(report.conflicts)} conflicts"
     )
+    out.print(harmless(counted))
     if report.without_patient:
-        out.print(
+        unknown = (
             f"Of {report.without_patient} of {report.cases} cases no patient is known: "
-            "leaks by patient cannot be seen there.",
-            soft_wrap=True,
+            "leaks by patient cannot be seen there."
         )
-    judged = Table("split", "test cases", "leaking", "share", "patient", "identical", "near")
+        out.print(harmless(unknown))
+    heads = ("split", "test cases", "leaking", "share", "patient", "identical", "near")
+    judged = Grid(harmless(""), *map(harmless, heads))
     for name, verdict in verdicts.items():
-        counts = [str(count) for count in verdict.by_kind.values()]
-        judged.add_row(
-            name, str(verdict.test), str(verdict.leaking), f"{verdict.share:.1%}", *counts
-        )
+        cells = (name, verdict.test, verdict.leaking, f"{verdict.share:.1%}")
+        judged.row(*map(harmless, (*cells, *verdict.by_kind.values())))
     if verdicts:
-        out.print(judged)
+        out.draw(judged)
 
 
 def described(pair: Pair) -> str:
@@ -133,6 +134,7 @@ def described(pair: Pair) -> str:
 def lines(texts: list[str]) -> None:
     """Print the first of these as they are, however narrow the terminal: scripts look for them."""
     for text in texts[:SHOWN]:
-        out.print(text, markup=False, highlight=False, soft_wrap=True)
+        out.print(harmless(text))
     if texts[SHOWN:]:
-        out.print(f"... and {len(texts) - SHOWN} more: the report has them all, see --out.")
+        more = f"... and {len(texts) - SHOWN} more: the report has them all, see --out."
+        out.print(harmless(more))

@@ -9,8 +9,9 @@ import typer
 
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import harmless
 from harness.challenge import load_challenge
-from harness.cli.app import app, out, print_json
+from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
@@ -21,10 +22,10 @@ from harness.cli.options import (
     make_runner,
 )
 from harness.cli.progress import bars
+from harness.cli.screen import print_json
 from harness.evaluation.review import Evidence, Reports, rescore, review_splits
 from harness.ledger import is_report, verify_ledger, verify_report
 from harness.ledger.report import Report
-from harness.ranking.names import plain
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import read_public_key
@@ -139,10 +140,9 @@ def _tell(facts: dict[str, Any], differences: list[str], as_json: bool) -> None:
         print_json({**facts, "differences": differences})
     else:
         for name, value in facts.items():
-            line = f"{name:<12}{plain(str(value))}"
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+            out.print(harmless(f"{name:<12}{value}"))
         for line in differences:
-            out.print(plain(f"differs     {line}"), markup=False, highlight=False, soft_wrap=True)
+            out.print(harmless(f"differs     {line}"))
     if differences:
         raise typer.Exit(20)
 

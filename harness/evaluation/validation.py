@@ -13,6 +13,7 @@ nothing is signed, and nothing enters a ledger.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -155,7 +156,11 @@ def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
     cases = sorted(
         (c.case for c in training.cases if c.fold == fold), key=lambda case: case.case_id
     )
-    index = SealedIndex(split_digest=training.bundle.split_digest, cases=tuple(cases))
+    index = SealedIndex(
+        split_digest=training.bundle.split_digest,
+        repeat_seed=secrets.token_hex(32),
+        cases=tuple(cases),
+    )
     partial = place.with_name(f"{place.name}.partial")
     with disk_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)

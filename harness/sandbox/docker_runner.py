@@ -18,12 +18,11 @@ from docker.models.containers import Container
 
 from evaluator.documents.reading import load_json
 from evaluator.errors import BusbenchError, Code, Fault
-from evaluator.files import write_atomically
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Component, Limits
 from harness.sandbox.failure import explain, explain_engine, unreadable
 from harness.sandbox.images import ensure_base, ensure_image
-from harness.sandbox.log import LogReader
+from harness.sandbox.log import LogReader, write_log
 from harness.sandbox.output import Output, open_output, remove
 from harness.sandbox.owner import is_gone
 from harness.sandbox.profile import OWNER_LABEL, container_settings, places
@@ -178,7 +177,7 @@ class DockerRunner:
         result = container.wait(timeout=60)
         log.finish()
         if stage.log is not None:
-            write_atomically(stage.log, container.logs())
+            write_log(stage.log, container.logs())
         container.reload()
         found = output.fetch()
         code = int(result["StatusCode"])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from evaluator.errors import CODES, BusbenchError, Code, Fault
+from evaluator.harmless import harmless
 from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS
 from harness.sandbox.stage import Outcome, Stage, StageName
 
@@ -223,5 +224,5 @@ def killed(what: str, stage: StageName | None, times: int) -> BusbenchError:
 
 
 def _tame(text: str) -> str:
-    """A stage's words without control characters, and short."""
-    return "".join(c if c.isprintable() else " " for c in str(text)).strip()[:MAX_TEXT]
+    """A stage's words, harmless and short."""
+    return harmless(text, MAX_TEXT).strip()

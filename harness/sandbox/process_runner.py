@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -14,12 +15,11 @@ from pathlib import Path
 
 import harness
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import write_atomically
 from evaluator.progress import Progress
 from harness.challenge import Component
 from harness.sandbox.docker_runner import read_error
 from harness.sandbox.failure import explain
-from harness.sandbox.log import LogReader
+from harness.sandbox.log import LogReader, write_log
 from harness.sandbox.profile import LOG_MB, MEBIBYTE
 from harness.sandbox.stage import Outcome, RunnerName, Stage
 
@@ -31,6 +31,8 @@ MODULES: dict[Component, str] = {
     "triton": "evaluator",
     "score": "evaluator",
 }
+# Of the extra `evaluator`, where a container has it in its image.
+NEEDED: dict[Component, tuple[str, ...]] = {"infer": ("onnx", "onnxruntime"), "score": ("numba",)}
 
 
 class ProcessRunner:
@@ -58,6 +60,11 @@ class ProcessRunner:
                 "A participant's image runs in Docker only.",
                 "Start a Docker engine and use --runner docker.",
             )
+        for package in NEEDED.get(stage.component, ()):
+            if importlib.util.find_spec(package) is None:
+                says = f"The {stage.name} stage needs {package}, which is not installed."
+                remedy = "Install BUSBench with its extra `evaluator`."
+                raise BusbenchError(Code.EXTRA_MISSING, says, remedy, stage=stage.name)
         inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
         words = stage.words(inside | {"out": str(stage.output.resolve())})
         process = subprocess.Popen(
@@ -79,7 +86,7 @@ class ProcessRunner:
             timer.cancel()
             _kill_tree(process)
         if stage.log is not None:
-            write_atomically(stage.log, bytes(log.kept))
+            write_log(stage.log, bytes(log.kept))
         outcome = Outcome(
             exit_code=code,
             timed_out=timed_out.is_set(),

@@ -61,6 +61,12 @@ def test_no_number_is_taken_that_another_reader_would_round(number: bytes, place
         load_json((place % number.decode()).encode())
 
 
+@pytest.mark.parametrize("text", ['!!int ""', "!!map []", "!!timestamp x", "!!float y"])
+def test_no_tag_that_lies_reaches_a_user(text: str) -> None:
+    with pytest.raises((ValueError, yaml.YAMLError)):
+        load_yaml(f"a: {text}".encode())
+
+
 @pytest.mark.parametrize("name", YAML_BOMBS)
 def test_no_yaml_bomb_is_unfolded(name: str) -> None:
     if name in ("keys", "binary"):  # large, and harmless

@@ -46,7 +46,8 @@ def bundles(tmp_path: Path, keys: Keys) -> Bundles:
     make_bundle(root / "training", 4, folds=2)
     training = TrainingSet.open(root)
     cases = tuple(known.case for known in training.cases)
-    index = SealedIndex(split_digest=training.bundle.split_digest, cases=cases)
+    digest = training.bundle.split_digest
+    index = SealedIndex(split_digest=digest, repeat_seed=digest, cases=cases)
     sealed = root / "sealed"
     sealed.mkdir()
     for name, key, files in (
@@ -140,7 +141,8 @@ def test_a_model_that_fails_is_blamed_after_another_one_ran(
     error = refused(hand_in(tmp_path, nan_in_the_dusk()), bundles, keys)
     assert (error.code, error.stage) == ("model-failed", "infer")
     file, stated = participant_error_in(tmp_path)
-    assert (stated["stage"], stated["fault"]) == ("infer", "submission") and stated["last_line"]
+    assert (stated["stage"], stated["fault"]) == ("infer", "submission")
+    assert stated["last_line"] == ""  # it could tell what was in the image
     assert (file.parent / "ready.log").exists()
 
 
