@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import tarfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +28,8 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 
 INDEX = "index.json"
+MAX_KEY = 4096  # characters
+STDIN = Path("-")  # as the place of a key: it is in no file
 REMEDY = "Seal the split again with `busbench seal`."
 
 
@@ -47,14 +51,22 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(member, io.BytesIO(data))
 
 
+@cache
+def _standard_input() -> str:
+    """What standard input gave: it can be read once, and archives are opened more than once."""
+    return sys.stdin.read(MAX_KEY)
+
+
 def read_identity(path: Path) -> pyrage.x25519.Identity:
-    """The age identity in `path`; raises `keys-invalid` where there is none."""
+    """The age identity in `path`, or `-`; raises `keys-invalid` where there is none."""
     try:
-        return pyrage.x25519.Identity.from_str(path.read_text().strip())
+        text = _standard_input() if path == STDIN else path.read_text()
+        return pyrage.x25519.Identity.from_str(text.strip())
     except (OSError, ValueError, pyrage.IdentityError) as error:
+        where = "Standard input" if path == STDIN else path
         raise BusbenchError(
             Code.KEYS_INVALID,
-            f"{path} has no age identity that can be read.",
+            f"{where} has no age identity that can be read.",
             "Give the key folder that `busbench keys new` made.",
         ) from error
 

@@ -135,16 +135,19 @@ def read(model: type[Document], path: Path, code: Code, *, remedy: str) -> Docum
     return parse(model, data, str(path), code=code, remedy=remedy)
 
 
-def write(document: Contract, path: Path) -> None:
+def write(document: Contract, path: Path, *, mode: int = 0o644) -> None:
     """Write a document atomically, in the one layout used for files that people may open.
 
     Row by row: a long one is never in memory a second time.
+
+    Args:
+        mode: of the file, from its first byte on.
     """
     fields = {
         field.alias or name: getattr(document, name)
         for name, field in type(document).model_fields.items()
     }
-    write_atomically(path, pretty_pieces(fields, default=_plain))
+    write_atomically(path, pretty_pieces(fields, default=_plain), mode)
 
 
 def _plain(value: Any) -> Any:

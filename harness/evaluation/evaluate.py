@@ -15,7 +15,6 @@ another one never meets its files.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +34,7 @@ from harness.execution.job import ExecutionEnvironment, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import trained_here
 from harness.ledger.report import Report
-from harness.sandbox.cached import AGAIN, Context, stage_key
+from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
@@ -124,18 +123,15 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         folder = make_run_folder(self.folder)
         if not (folder / "submission").is_dir():
             take(submission, folder / "submission", bundles.sealed.track)
-        try:
-            with reported_to_participant(folder / ERROR_FILE):
-                pass_gate(folder, context, folder / "gate.log")
-                files = SealedFiles(
-                    images=bundles.images,
-                    image_key=stage_key(keys.images.secret, folder / "keys"),
-                    labels=bundles.labels,
-                    label_key=stage_key(keys.labels.secret, folder / "keys"),
-                )
-                infer_and_score(folder, files, self.settings, context=context)
-        finally:
-            shutil.rmtree(folder / "keys", ignore_errors=True)
+        with reported_to_participant(folder / ERROR_FILE):
+            pass_gate(folder, context, folder / "gate.log")
+            files = SealedFiles(
+                images=bundles.images,
+                image_key=keys.images.identity,
+                labels=bundles.labels,
+                label_key=keys.labels.identity,
+            )
+            infer_and_score(folder, files, self.settings, context=context)
 
     def finished(self) -> Evaluation:
         """What the finished job left.

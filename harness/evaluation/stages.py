@@ -6,15 +6,16 @@ The wall between them is here: the model sees images and no labels, the scorer l
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import pyrage
 
 from evaluator.documents.base import read
 from evaluator.documents.inference import Backend, BatchSize, Device, GateVerdict
 from evaluator.errors import BusbenchError, Code, Fault
-from evaluator.sealed import read_identity
 from harness.challenge import Challenge, Component
 from harness.evaluation import known_good
 from harness.sandbox import Runner, Stage
@@ -23,6 +24,7 @@ from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
 from harness.submission import read_submission, take
 
+KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
 
 
@@ -65,12 +67,12 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class SealedFiles:
-    """Sealed cases and the two keys that open them, each readable for a container's user."""
+    """Sealed cases, readable for a container's user, and the two keys that open them."""
 
     images: Path
-    image_key: Path
+    image_key: KeyText = field(repr=False)
     labels: Path
-    label_key: Path
+    label_key: KeyText = field(repr=False)
 
 
 def check(folder: Path, context: Context, log: Path | None = None) -> GateVerdict:
@@ -163,7 +165,7 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
                 Path(name, "infer"),
                 submission,
                 images=files.images,
-                identity=read_identity(files.image_key),
+                identity=pyrage.x25519.Identity.from_str(files.image_key()),
             )
             context.run_once(stage(Path(name)))
         raise BusbenchError(
@@ -211,8 +213,8 @@ def infer_stage(
             "submission": folder / "submission",
             "gate": folder / "gate",
             "images": files.images,
-            "key": files.image_key,
         },
+        secret=files.image_key,
         output=folder / "infer",
         limits=limits,
         gpu=settings.device != "cpu",
@@ -226,7 +228,7 @@ def ready_stage(infer: Stage, settings: EvaluateSettings) -> Stage:
         infer,
         name="ready",
         command=("ready", *_on_images(settings, infer.limits.cpus)),
-        inputs={name: infer.inputs[name] for name in ("images", "key")},
+        inputs={"images": infer.inputs["images"]},
         log=infer.output.with_name("ready.log"),
     )
 
@@ -234,7 +236,7 @@ def ready_stage(infer: Stage, settings: EvaluateSettings) -> Stage:
 def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
     return _command(
         images="{images}",
-        key="{key}",
+        key="-",
         out="{out}",
         device=settings.device,
         threads=max(1, int(cpus)),
@@ -249,16 +251,17 @@ def _command(*name: str, **options: str | int) -> tuple[str, ...]:
 
 
 def score_stage(
-    predictions: Path, folder: Path, *, labels: Path, key: Path, challenge: Challenge
+    predictions: Path, folder: Path, *, labels: Path, key: KeyText, challenge: Challenge
 ) -> Stage:
     """The scorer, which sees predictions and labels and no model; it writes to `folder/score`."""
     return Stage(
         name="score",
         component="score",
         command=_command(
-            "score", predictions="{predictions}", labels="{labels}", key="{key}", out="{out}"
+            "score", predictions="{predictions}", labels="{labels}", key="-", out="{out}"
         ),
-        inputs={"predictions": predictions, "labels": labels, "key": key},
+        inputs={"predictions": predictions, "labels": labels},
+        secret=key,
         output=folder / "score",
         limits=challenge.limits.score,
         log=folder / "score.log",

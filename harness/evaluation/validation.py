@@ -1,7 +1,7 @@
 """Validation job: the whole evaluation on public cases, as a participant runs it.
 
     RUNS/val-<id>/submission/  gate/      as in `harness.evaluation.evaluate`
-    RUNS/val-<id>/fold-<k>/sealed/        its validation cases, sealed to keys made here
+    RUNS/val-<id>/fold-<k>/sealed/        its validation cases, sealed to keys that nothing keeps
     RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
     RUNS/val-<id>/val.json                the scores
@@ -14,8 +14,7 @@ nothing is signed, and nothing enters a ledger.
 from __future__ import annotations
 
 import secrets
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +27,13 @@ from evaluator.documents.scores import GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedIndex
 from evaluator.documents.submission import Submission
 from evaluator.errors import Code
-from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
+from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
 from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.stages import (
     EvaluateSettings,
+    KeyText,
     SealedFiles,
     infer_and_score,
     pass_gate,
@@ -144,15 +144,10 @@ def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
 
 
 def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
-    """Seal a fold's validation cases as the test cases are, to keys that nobody else needs."""
-    files = SealedFiles(
-        images=place / "images.age",
-        image_key=place / "images.key",
-        labels=place / "labels.age",
-        label_key=place / "labels.key",
-    )
-    if place.is_dir():
-        return files
+    """Seal a fold's validation cases as the test cases are, to keys that are in memory alone.
+
+    A run that goes on after a kill seals them again.
+    """
     cases = sorted(
         (c.case for c in training.cases if c.fold == fold), key=lambda case: case.case_id
     )
@@ -161,20 +156,16 @@ def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
         repeat_seed=secrets.token_hex(32),
         cases=tuple(cases),
     )
-    partial = place.with_name(f"{place.name}.partial")
-    with disk_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for archive, key, content in (
-            (files.images, files.image_key, map(training.image, cases)),
-            (files.labels, files.label_key, map(training.mask, cases)),
-        ):
-            identity = pyrage.x25519.Identity.generate()
-            sealed = seal_archive(index, content, str(identity.to_public()))
-            write_atomically(partial / archive.name, sealed)
-            write_atomically(partial / key.name, f"{identity}\n".encode())
-        partial.replace(place)
-    return files
+
+    def seal(name: str, content: Iterable[bytes]) -> tuple[Path, KeyText]:
+        identity = pyrage.x25519.Identity.generate()
+        archive = place / name
+        write_atomically(archive, seal_archive(index, content, str(identity.to_public())))
+        return archive, lambda: str(identity)
+
+    images, image_key = seal("images.age", map(training.image, cases))
+    labels, label_key = seal("labels.age", map(training.mask, cases))
+    return SealedFiles(images, image_key, labels, label_key)
 
 
 def _narrow(folder: Path, part: Submission, place: Path) -> None:

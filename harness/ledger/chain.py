@@ -202,7 +202,7 @@ def _locked(path: Path) -> Iterator[FileIO]:
         raise BusbenchError(CODE, f"{path} is a folder.", "Name a file for the ledger.")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+b", buffering=0) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield handle
@@ -216,7 +216,7 @@ def _whole_lines(handle: FileIO, ledger: Path) -> tuple[bytes, Path | None]:
         return data, None
     names = (ledger.with_name(f"{ledger.name}.torn-{n}") for n in count(1))
     torn = next(path for path in names if not path.exists())
-    write_atomically(torn, data[whole:])
+    write_atomically(torn, data[whole:], mode=0o600)
     handle.truncate(whole)
     log.warning("%s ended in a half-written entry, which was set aside as %s.", ledger, torn)
     return data[:whole], torn

@@ -84,6 +84,9 @@ class QuotaReservation:
         """
         day = day or today()
         phase = phase_on(challenge, day)
+        if not phase.shows_all(day) and ledger.exists():
+            with disk_errors(ledger):
+                ledger.chmod(0o600)  # a new one is private; one from elsewhere may not be
         log = SubmissionLog.beside(ledger)
         return cls(log, log.open(handed_in, phase, day), phase, day)
 

@@ -109,8 +109,8 @@ class SubmissionLog:
         return tuple(changed)
 
     def _write(self, submissions: tuple[Submitted, ...]) -> None:
-        write(Pages(submissions=submissions), self.path)
-        self.path.chmod(0o600)  # failures and their reasons are the organiser's
+        # failures and their reasons are the organiser's
+        write(Pages(submissions=submissions), self.path, mode=0o600)
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[Submitted, ...]]:

@@ -140,8 +140,7 @@ def _link(runner: DockerRunner, bare: Stage) -> Finding:
 
 def _left_behind(client: docker.DockerClient) -> Finding:
     """Containers and volumes of the stages above."""
-    wanted: dict[str, str | list[str] | bool] = {"label": f"{LABEL}=probe"}
-    left = client.containers.list(all=True, ignore_removed=True, filters=wanted)
+    left = client.api.containers(all=True, filters={"label": f"{LABEL}=probe"})
     return Finding(
         "stay behind",
         "Leave a container after the run.",

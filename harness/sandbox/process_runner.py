@@ -67,14 +67,18 @@ class ProcessRunner:
                 raise BusbenchError(Code.EXTRA_MISSING, says, remedy, stage=stage.name)
         inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
         words = stage.words(inside | {"out": str(stage.output.resolve())})
+        secret = None if stage.secret is None else stage.secret().encode()
         process = subprocess.Popen(
             [*die_with_parent(), sys.executable, "-m", MODULES[stage.component], *words],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if secret is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=self.environment(stage),
             start_new_session=True,  # a time-out takes the whole tree
         )
+        if process.stdin is not None and secret is not None:
+            with suppress(BrokenPipeError), process.stdin as pipe:  # it may have ended already
+                pipe.write(secret)
         timed_out = threading.Event()
         timer = threading.Timer(stage.limits.seconds, _stop, (process, timed_out))
         timer.start()

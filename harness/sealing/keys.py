@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +30,12 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, write_atomically
+from harness.locking import locked
 
 SECRETS = ("images.key", "labels.key", "report.key")
 PUBLICS = ("images.pub", "labels.pub", "report.pub")
 MAX_KEY_BYTES = 4096  # no key file comes near it; a device or a disk image would pass it
+PARTIAL = ".keys.partial"
 RESTORE = "Restore the key folder from its backup, or name the right one with --keys."
 
 
@@ -96,9 +97,10 @@ class Keys:
             raise taken
         given = path.is_dir()  # and empty: it may be where the user is, so it stays the same folder
         base = path if given else path.parent
-        with disk_errors(path):
-            base.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=base, prefix=".keys."))
+        with disk_errors(path), locked(base / f"{PARTIAL}.lock"):
+            partial = base / PARTIAL
+            shutil.rmtree(partial, ignore_errors=True)  # secrets of a process that was killed here
+            partial.mkdir(mode=0o700)
             try:
                 write(partial)
                 if given:
@@ -198,11 +200,13 @@ def read_public_key(path: Path) -> SSlibKey:
 
 
 def _is_taken(path: Path) -> bool:
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    return path.exists() and (
+        not path.is_dir() or any(not found.name.startswith(PARTIAL) for found in path.iterdir())
+    )
 
 
 def _write_all(folder: Path) -> None:
-    """Write the six files; the folder itself comes from mkdtemp, so with mode 0700."""
+    """Write the six files; the folder itself has mode 0700."""
     for name in ("images", "labels"):
         identity = pyrage.x25519.Identity.generate()
         _write_pair(folder, name, f"{identity}\n", public=f"{identity.to_public()}\n")

@@ -244,8 +244,8 @@ def test_a_harness_that_is_asked_to_stop_leaves_nothing(
 
 
 CLEANS = """
-from harness.sandbox.docker_runner import connect, remove_orphans
-remove_orphans(connect())
+from harness.sandbox.docker_runner import remove_orphans
+remove_orphans()
 """
 
 
