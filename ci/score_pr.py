@@ -28,6 +28,7 @@ from evaluator.harmless import Harmless, harmless
 from harness.challenge import load_challenge
 from harness.cli.options import RunnerName
 from harness.execution import ExecutionEnvironment
+from harness.ledger import known_keys
 from harness.quotas.recording import Accepted, RefusedError
 
 
@@ -96,7 +97,8 @@ def machine_options(parser: argparse.ArgumentParser) -> None:
 def make_machine(chosen: argparse.Namespace) -> Machine:
     """What the options name."""
     challenge, state = load_challenge(chosen.challenge), State(chosen.state)
-    environment = ExecutionEnvironment(chosen.runner, challenge, state.path / "keys")
+    known = known_keys(state.ledger)
+    environment = ExecutionEnvironment(chosen.runner, challenge, state.path / "keys", known)
     return Machine(Repository(chosen.repository), state, environment)
 
 

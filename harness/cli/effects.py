@@ -47,7 +47,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         ),
     ),
     "verify": (
-        Need(("holds",), _is_ledger, "Name a ledger, not a lone report"),
+        Need(("holds", "witness"), _is_ledger, "Name a ledger, not a lone report"),
         Need(("store", "reveal"), lambda given: given["splits"], "Name --splits, too"),
         Need(("secret",), lambda given: given["store"], "Name --store, too"),
         Need(

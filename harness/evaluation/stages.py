@@ -53,8 +53,9 @@ class EvaluateSettings:
         return {"infer": self.component, "gate": "infer", "score": "score"}
 
     def identify(self, runner: Runner) -> dict[str, str]:
-        """What each stage runs: an image id, or the process and its version."""
-        return {stage: runner.identify(image) for stage, image in self.components.items()}
+        """What each stage runs, and what that is made from; see `Runner`."""
+        found = {stage: runner.identify(image) for stage, image in self.components.items()}
+        return {**found, "base": runner.identify_base()}
 
     def decides(self, runner: str, challenge: Challenge) -> dict[str, Any]:
         """What of an evaluation's code and settings decides its result, for a job's key."""

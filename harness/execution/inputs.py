@@ -202,7 +202,7 @@ def _open_address(address: str) -> tuple[AbstractFileSystem, str]:
 
 
 def _not_installed(what: str) -> BusbenchError:
-    remedy = "Install the packages of the cluster: pip install 'busbench[cluster]'."
+    remedy = "Run pip install -e '.[cluster]' in your checkout of BUSBench."
     return BusbenchError(Code.EXTRA_MISSING, f"{what}.", remedy)
 
 

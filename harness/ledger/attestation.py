@@ -8,6 +8,7 @@ payload of a DSSE envelope (https://github.com/secure-systems-lab/dsse) with one
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -97,19 +98,25 @@ def sign(report: Report, keys: Keys) -> SignedReport:
     return SignedReport.model_validate(envelope.to_dict())
 
 
-def open_report(signed: SignedReport, key: SSlibKey, where: str) -> Report:
+def open_report(signed: SignedReport, keys: Sequence[SSlibKey], where: str) -> Report:
     """The report in an envelope, once everything about the envelope is verified.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the base64 is not canonical, the signature is not
-            by `key`, or the statement is not about the files its report judges.
+        BusbenchError: `ledger-invalid` where the base64 is not canonical, the signature is by none
+            of `keys`, or the statement is not about the files its report judges.
     """
-    payload = _decode(signed.payload, where)
-    check_signature(payload, PAYLOAD_TYPE, signed.signatures[0], key=key, where=where)
+    payload, signature = decode(signed.payload, where), signed.signatures[0]
+    key = named_key(signature, keys)
+    check_signature(payload, PAYLOAD_TYPE, signature, key=key, where=where)
     statement = parse_canonical(Statement, payload, f"{where}: statement")
     if statement.subject != subjects(statement.predicate):
         raise invalid(where, "its subjects are not the files that its report judges")
     return statement.predicate
+
+
+def named_key(signature: SignatureText, keys: Sequence[SSlibKey]) -> SSlibKey:
+    """The one of `keys` that a signature names; where it names none, the first, to refuse it by."""
+    return next((key for key in keys if key.keyid == signature.keyid), keys[0])
 
 
 def check_signature(
@@ -122,14 +129,14 @@ def check_signature(
     """
     if signature.keyid != key.keyid:
         raise invalid(where, f"it is signed by another key ({signature.keyid[:16]}…)")
-    raw = Signature(signature.keyid, _decode(signature.sig, where).hex())
+    raw = Signature(signature.keyid, decode(signature.sig, where).hex())
     try:
         Envelope(payload, payload_type, {raw.keyid: raw}).verify([key], 1)
     except UnverifiedSignatureError as error:
         raise invalid(where, "its signature is not valid") from error
 
 
-def _decode(text: str, where: str) -> bytes:
+def decode(text: str, where: str) -> bytes:
     """Decode base64 of which only the one canonical spelling is taken."""
     try:
         data = base64.b64decode(text, validate=True)
@@ -145,14 +152,17 @@ def write_report(signed: SignedReport, path: Path) -> None:
     write_atomically(path, canonical_json(signed.document()) + b"\n")
 
 
-def verify_report(path: Path, key: SSlibKey) -> Report:
-    """The report in a file that `write_report` wrote, once its signature by `key` is verified.
+def verify_report(path: Path, key: SSlibKey, *earlier: SSlibKey) -> Report:
+    """The report in a file that `write_report` wrote, once its signature is verified.
+
+    Args:
+        key: the organiser's; it, or one of the earlier ones, must have signed it.
 
     Raises:
         BusbenchError: `ledger-invalid` where anything about the file is not valid.
     """
     data = read_bytes(path, SIGNED.bytes, CODE, remedy="Name the right file.")
-    return open_bytes(data, key, str(path))
+    return open_bytes(data, key, str(path), earlier=earlier)
 
 
 def is_report(path: Path) -> bool:
@@ -164,11 +174,14 @@ def is_report(path: Path) -> bool:
         return False  # who reads it next says what is wrong with it
 
 
-def open_bytes(data: bytes, key: SSlibKey, where: str) -> Report:
+def open_bytes(
+    data: bytes, key: SSlibKey, where: str, *, earlier: Sequence[SSlibKey] = ()
+) -> Report:
     """What `verify_report` does, on the file's bytes."""
     if not data.endswith(b"\n"):
         raise invalid(where, "it ends in the middle")
-    return open_report(parse_canonical(SignedReport, data[:-1], where), key, where)
+    signed = parse_canonical(SignedReport, data[:-1], where)
+    return open_report(signed, (key, *earlier), where)
 
 
 def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:

@@ -10,7 +10,7 @@ rotation hands over to a new key: the old one signs it, the new one countersigns
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, field_validator
@@ -48,6 +48,14 @@ Instant = Annotated[
     StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"),
     AfterValidator(_is_a_time),
 ]
+
+
+CLOCKS_DIFFER = timedelta(minutes=5)  # as much as two machines' clocks may
+
+
+def is_ahead(recorded: Instant, now: Instant) -> bool:
+    """Whether an entry says that it was recorded at a time that is still to come."""
+    return datetime.fromisoformat(recorded) - datetime.fromisoformat(now) > CLOCKS_DIFFER
 
 
 # --- bodies: what an entry says ----------------------------------------------------------------

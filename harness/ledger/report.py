@@ -26,7 +26,7 @@ class Provenance(Contract):
     sealed_images_sha256: Digest
     sealed_labels_sha256: Digest
     predictions_sha256: Digest
-    evaluator: dict[str, str]  # stage -> image id, or `process` and the version
+    evaluator: dict[str, str]  # stage -> image id, or `process` and the version; `base`
     runner: RunnerName
     busbench: str
     trained_here: str | None  # image id of the training container, else null

@@ -87,7 +87,7 @@ class RecordedRotation(Recorded):
 class LedgerVerdict:
     """A ledger in which everything was verified."""
 
-    keys: tuple[Digest, ...]  # fingerprints of the keys that signed it, one after the other
+    signers: tuple[SSlibKey, ...]  # the keys that signed it, one after the other
     pinned: bool  # whether one of the keys was named from outside, or all taken from the ledger
     head: Digest  # of the last entry; kept elsewhere, it proves later that nothing was dropped
     entries: int  # the genesis among them: the number of the next entry
@@ -95,9 +95,19 @@ class LedgerVerdict:
     recorded: tuple[Recorded, ...]  # all but the genesis, in order
 
     @property
+    def keys(self) -> tuple[Digest, ...]:
+        """Fingerprints of the keys that signed it."""
+        return tuple(key.keyid for key in self.signers)
+
+    @property
     def key(self) -> Digest:
         """Fingerprint of the key that signs now."""
         return self.keys[-1]
+
+    def signer_after(self, entries: int) -> SSlibKey:
+        """The key that signed next when the ledger had so many entries."""
+        rotations = [entry for entry in self.recorded if isinstance(entry, RecordedRotation)]
+        return self.signers[sum(entry.number < entries for entry in rotations)]
 
     @property
     def retractions(self) -> tuple[RecordedRetraction, ...]:
@@ -136,11 +146,12 @@ def verify_bytes(
         BusbenchError: `ledger-invalid`, naming the first entry that fails.
     """
     follower = Follower.over(data, where)
-    if key is not None and key.keyid not in follower.keys:
-        raise invalid(where, f"it belongs to another key ({follower.keys[-1][:16]}…)")
+    verdict = follower.verdict(pinned=key is not None)
+    if key is not None and key.keyid not in verdict.keys:
+        raise invalid(where, f"it belongs to another key ({verdict.key[:16]}…)")
     if holds is not None and holds not in follower.digests:
         raise invalid(where, f"it has no entry with the digest {holds}")
-    return follower.verdict(pinned=key is not None)
+    return verdict
 
 
 class Follower:
@@ -150,7 +161,7 @@ class Follower:
         self._where = where
         self._recorded: list[Recorded] = []
         self._reports: dict[Digest, RecordedReport] = {}  # those that count, by entry
-        self.keys: list[Digest] = []
+        self._signers: list[SSlibKey] = []
         self.digests: list[Digest] = []
         self._time: Instant = ""  # of the last entry
         _require_readable(genesis, where)
@@ -178,7 +189,7 @@ class Follower:
     def follow(self, line: bytes) -> Recorded:
         """Take the next line, without its newline; raises `ledger-invalid` where it fails."""
         entry = parse_canonical(_kind_of(line, self._at), line, self._at)
-        at, key = self._at, self._key
+        at, key = self._at, self._signers[-1]
         self._check_place(entry, line)
         recorded = self._read(entry, line, key, at=at)
         self._recorded.append(recorded)
@@ -187,7 +198,7 @@ class Follower:
     def verdict(self, pinned: bool) -> LedgerVerdict:
         """What the lines so far amount to."""
         return LedgerVerdict(
-            keys=tuple(self.keys),
+            signers=tuple(self._signers),
             pinned=pinned,
             head=self.digests[-1],
             entries=len(self.digests),
@@ -204,7 +215,7 @@ class Follower:
             raise invalid(self._at, "it does not follow the entry before it")
         if entry.recorded < self._time:
             raise invalid(self._at, "it says that it was recorded before the entry before it")
-        check_signature(body, ENTRY_TYPE, entry.signature, key=self._key, where=self._at)
+        check_signature(body, ENTRY_TYPE, entry.signature, key=self._signers[-1], where=self._at)
         self.digests.append(entry.digest)
         self._time = entry.recorded
 
@@ -212,7 +223,7 @@ class Follower:
         place = (entry.number, entry.digest, entry.recorded)
         match entry:
             case ReportEntry(envelope=envelope):
-                report = open_report(envelope, key, at)
+                report = open_report(envelope, (key,), at)
                 recorded = RecordedReport(*place, envelope.payload_sha256, report)
                 self._reports[entry.digest] = recorded
                 return recorded
@@ -222,23 +233,21 @@ class Follower:
                 return RecordedRetraction(*place, self._reports.pop(digest), reason)
             case RotationEntry():
                 self._take_key(entry.public_key)
-                unsigned = signed_part(line, "countersignature")
-                check_signature(
-                    unsigned, ROTATION_TYPE, entry.countersignature, key=self._key, where=at
-                )
-                return RecordedRotation(*place, self._key.keyid)
+                new, unsigned = self._signers[-1], signed_part(line, "countersignature")
+                check_signature(unsigned, ROTATION_TYPE, entry.countersignature, key=new, where=at)
+                return RecordedRotation(*place, new.keyid)
             case RankingEntry(body=body):
                 return RecordedRanking(*place, body)
         raise AssertionError(entry)
 
     def _take_key(self, pem: str) -> None:
         try:
-            self._key = parse_public_key(pem)
+            key = parse_public_key(pem)
         except ValueError as error:
-            raise invalid(self._at, "its public key is damaged") from error
-        if self._key.keyid in self.keys:  # it was given up, perhaps because it was stolen
+            raise invalid(self._at, "its public key is damaged, or weak") from error
+        if key in self._signers:  # it was given up, perhaps because it was stolen
             raise invalid(self._at, "it hands over to a key that was given up before")
-        self.keys.append(self._key.keyid)
+        self._signers.append(key)
 
 
 def _require_readable(genesis: bytes, where: str) -> None:

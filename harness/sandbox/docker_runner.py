@@ -89,6 +89,10 @@ class DockerRunner:
             )
         return self._ids[component]
 
+    def identify_base(self) -> str:
+        """See `Runner`."""
+        return f"{self._images.base} {ensure_base(self.client, self._images)}"
+
     def _require_gpu(self) -> None:
         """Raise `device-unavailable`, before a large image is built, where there is no GPU."""
         base = ensure_base(self.client, self._images)

@@ -182,7 +182,7 @@ class Given(ExecutionEnvironment):
 
 def tampered(root: Path, bundles: Bundles, keys: Keys, *, runner: ProcessRunner) -> BusbenchError:
     """The error of an evaluation under `runner`."""
-    environment = Given("process", Challenge(), keys.path, runner)
+    environment = Given("process", Challenge(), keys.path, given=runner)
     folder = hand_in(root, blur())
     with pytest.raises(BusbenchError) as error:
         run_job(EvaluateSubmission.of(folder, bundles, root / "runs", environment=environment))

@@ -31,7 +31,7 @@ ALWAYS = {
     "ledger entries": {"as_json"},
     "new-submission": {"kind", "team", "method"},
     "prepare": {"strict", "skip_refused", "as_json"},
-    "publish": {"splits", "challenge"},
+    "publish": {"splits", "challenge", "keys", "replaces"},  # the verb refuses an idle --replaces
     "rank": {"cases", "keys", "track", "challenge", "json"},  # the verb refuses keys without cases
     "seal": {"track", "private_labels", "consistency", "challenge", "as_json"},
     "splits reveal": {"secret"},
