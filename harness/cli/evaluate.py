@@ -11,6 +11,7 @@ import typer
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     Backend,
     ChallengeOption,
@@ -65,7 +66,7 @@ def check(
     print_json(verdict.document()) if as_json else print_verdict(verdict)
 
 
-@app.command()
+@app.command(cls=Checked)
 def evaluate(
     submission: Annotated[
         list[Path],
@@ -121,9 +122,6 @@ def evaluate(
 
     Example: busbench evaluate submission --bundle training --part val
     """
-    if received and ledger is None:
-        message = "--received has no effect without --ledger."
-        raise BusbenchError(Code.USAGE, message, "Name --ledger, too, or leave --received out.")
     settings = read_challenge(challenge)
     how = EvaluateSettings(device.value, read_batch_size(batch_size), backend.value)
     environment = ExecutionEnvironment(runner.value, settings, keys, known_keys(ledger))

@@ -14,6 +14,7 @@ from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.harmless import harmless
 from evaluator.progress import quiet
 from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     ClusterOption,
@@ -51,7 +52,7 @@ class TrainRequest:
     gpu: bool
 
 
-@app.command()
+@app.command(cls=Checked)
 def train(
     image: Annotated[
         list[str],

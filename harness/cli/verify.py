@@ -12,6 +12,7 @@ from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     JsonOption,
@@ -50,7 +51,7 @@ Key = Annotated[
 Paths = list[Path] | None
 
 
-@app.command()
+@app.command(cls=Checked)
 def verify(
     path: Annotated[
         Path,
@@ -123,16 +124,9 @@ def verify(
     Example: busbench verify demo/ledger.jsonl --key demo/keys/report.pub --splits splits
     """
     differences: list[str] = []
-    if is_report(path) and (holds or witness):
-        message = f"--holds and --witness are about a ledger, and {path} is a report."
-        raise BusbenchError(Code.USAGE, message, "Name the ledger.")
     facts, reports = _report(path, key) if is_report(path) else _ledger(path, key, holds)
     if not is_report(path):
         differences += _times_to_come(facts) + _unwitnessed(path, witness or (), facts)
-    if splits is None and (store or reveal):
-        raise _lacks("--store and --reveal open the commitments of --splits.", "--splits")
-    if secret is not None and not store:
-        raise _lacks("--secret opens commitments to the labels of --store.", "--store")
     if splits is not None:
         evidence = Evidence(
             [CaseStore.open(each) for each in store or ()],
@@ -148,7 +142,8 @@ def verify(
         facts["labels"] = "opened" if store or reveal else "not opened: name --store or --reveal"
     if rescore_runs is not None:
         if keys is None or not bundle:
-            raise _lacks("--rescore opens the sealed labels again.", "--bundle and --keys")
+            message = "--rescore opens the sealed labels again."
+            raise BusbenchError(Code.USAGE, message, "Name --bundle and --keys, too.")
         settings = read_challenge(challenge)
         opened = [Bundles.open(each) for each in bundle]
         with bars() as progress:
@@ -170,10 +165,6 @@ def _tell(facts: dict[str, Any], differences: list[str], as_json: bool) -> None:
             out.print(harmless(f"differs     {line}"))
     if differences:
         raise typer.Exit(20)
-
-
-def _lacks(why: str, option: str) -> BusbenchError:
-    return BusbenchError(Code.USAGE, why, f"Name {option}, too.")
 
 
 def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, Any], Reports]:

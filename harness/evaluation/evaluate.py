@@ -26,8 +26,8 @@ from harness.evaluation.report import build_report
 from harness.evaluation.stages import (
     EvaluateSettings,
     SealedFiles,
-    gate_stage,
     infer_and_score,
+    pass_gate,
 )
 from harness.execution.inputs import bundle_input
 from harness.execution.job import ExecutionEnvironment, write_result
@@ -126,7 +126,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         if not (folder / "submission").is_dir():
             take(submission, folder / "submission", bundles.sealed.track)
         with reported_to_participant(folder / ERROR_FILE):
-            context.run_once(gate_stage(folder, context.challenge))
+            pass_gate(folder, context, folder / "gate.log")
             files = SealedFiles(
                 images=bundles.images,
                 image_key=keys.images.identity,

@@ -8,17 +8,17 @@ payload of a DSSE envelope (https://github.com/secure-systems-lab/dsse) with one
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature, SSlibKey
 
-from evaluator.documents.base import Contract, Digest, Document, FileName, parse
+from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Document, FileName, parse
+from evaluator.documents.reading import MEBIBYTE, Bounds, load_json, read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from harness.ledger.report import Report
@@ -28,6 +28,10 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _FIRST_BYTES = b'{"payload":'
 CODE = Code.LEDGER_INVALID
 REMEDY = "Do not trust it: get it again from the organiser, or restore it from a backup."
+
+
+# A report in base64 is one long string; so is the one in an entry of a ledger.
+SIGNED = Bounds(8 * MEBIBYTE, values=200_000, keys=2000, text=6 * MEBIBYTE)
 
 
 class Subject(Contract):
@@ -40,12 +44,13 @@ class Subject(Contract):
 class Statement(Contract):
     """An in-toto statement: these files got this report."""
 
+    bounds: ClassVar[Bounds] = GROUP_BY_GROUP
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(
         default="https://in-toto.io/Statement/v1", alias="_type"
     )
     subject: tuple[Subject, ...] = Field(min_length=1)
-    predicate_type: Literal["https://busbench.org/report/v2"] = Field(
-        default="https://busbench.org/report/v2", alias="predicateType"
+    predicate_type: Literal["https://busbench.org/report/v3"] = Field(
+        default="https://busbench.org/report/v3", alias="predicateType"
     )
     predicate: Report
 
@@ -60,6 +65,7 @@ class SignatureText(Contract):
 class SignedReport(Contract):
     """A DSSE envelope as JSON; `open_report` gives the report inside."""
 
+    bounds: ClassVar[Bounds] = SIGNED
     payload: str  # base64 of the statement
     payload_type: Literal["application/vnd.in-toto+json"] = Field(
         default="application/vnd.in-toto+json", alias="payloadType"
@@ -155,11 +161,7 @@ def verify_report(path: Path, key: SSlibKey, *earlier: SSlibKey) -> Report:
     Raises:
         BusbenchError: `ledger-invalid` where anything about the file is not valid.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"{path} cannot be read ({error.strerror})."
-        raise BusbenchError(CODE, message, "Name the right file.") from error
+    data = read_bytes(path, SIGNED.bytes, CODE, remedy="Name the right file.")
     return open_bytes(data, key, str(path), earlier=earlier)
 
 
@@ -192,11 +194,7 @@ def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:
         BusbenchError: `ledger-invalid` where it is another form, or not a valid `model`.
     """
     document = parse(model, data, where, code=CODE, remedy=REMEDY)
-    try:
-        canonical = canonical_json(json.loads(data))
-    except (ValueError, RecursionError) as error:  # NaN, in a field that takes any JSON
-        raise invalid(where, "it is no strict JSON") from error
-    if canonical != data:
+    if canonical_json(load_json(data, model.bounds)) != data:
         raise invalid(where, "it is not in canonical form")
     return document
 

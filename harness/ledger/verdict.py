@@ -6,13 +6,14 @@ digest before, the key that signs now, the reports that count.
 
 from __future__ import annotations
 
-import json
+import io
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Digest
+from evaluator.documents.reading import load_json
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.ledger.attestation import (
@@ -173,12 +174,12 @@ class Follower:
         """A follower at the end of a whole ledger."""
         if not data:
             raise invalid(where, "it is empty")
-        *lines, tail = data.split(b"\n")
-        if tail:
+        if not data.endswith(b"\n"):
             raise invalid(where, TORN)
-        follower = cls(where, lines[0])
-        for line in lines[1:]:
-            follower.follow(line)
+        lines = io.BytesIO(data)  # one after the other: a list of them could fill the memory
+        follower = cls(where, lines.readline()[:-1])
+        for line in lines:
+            follower.follow(line[:-1])
         return follower
 
     @property
@@ -252,7 +253,7 @@ class Follower:
 def _require_readable(genesis: bytes, where: str) -> None:
     """Refuse by name a ledger whose entries have the schema of an earlier version."""
     try:
-        schema = json.loads(genesis)["schema"]
+        schema = load_json(genesis, Genesis.bounds)["schema"]
     except (ValueError, TypeError, LookupError, RecursionError):
         return  # whoever reads it next says what is wrong with it
     if schema == SCHEMA_OF_0_1:
@@ -263,7 +264,7 @@ def _require_readable(genesis: bytes, where: str) -> None:
 
 def _kind_of(line: bytes, where: str) -> type[Entry]:
     try:
-        kind = json.loads(line)["kind"]
+        kind = load_json(line, Entry.bounds)["kind"]
         return ENTRIES[kind]
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise invalid(where, "it is of no kind that a ledger knows") from error

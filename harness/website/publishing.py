@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from evaluator.documents.base import Digest, read
+from evaluator.documents.base import CASE_BY_CASE, Digest, read
+from evaluator.documents.reading import load_json, read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes
 from harness.challenge import Challenge
 from harness.ledger import WholeLedger, is_ahead, read_ledger, read_note, utc_now
 from harness.ledger.chain import WRONG_CLOCK
+from harness.ledger.entries import Entry
 from harness.ranking import Board
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
@@ -105,7 +106,7 @@ def require_successor(
         if (note := place / CHECKPOINT).exists():
             whole.require_witnessed(read_note(note), str(note))
         return
-    head = str(json.loads(published.splitlines()[-1])["digest"])
+    head = str(load_json(published.splitlines()[-1], Entry.bounds)["digest"])
     if replaces is None:
         why = _difference(published, data)
         message = f"{whole.where} does not go on from the ledger that {place} publishes: {why}."
@@ -133,9 +134,9 @@ def _published(place: Path) -> bytes | None:
     if not (place / INDEX).exists():
         return None
     try:
-        stated = json.loads((place / INDEX).read_bytes())["files"][LEDGER]
+        stated = load_json((place / INDEX).read_bytes(), CASE_BY_CASE)["files"][LEDGER]
         data = (place / LEDGER).read_bytes()
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise _changed_copy(place) from error
     if sha256_bytes(data) != stated:
         raise _changed_copy(place)
@@ -212,9 +213,10 @@ def _require_site(place: Path) -> None:
 def _indexed(path: Path) -> set[str]:
     """The files of the site that `path` indexes, itself among them; none where it is no index."""
     try:
-        document = json.loads(path.read_bytes())
+        data = read_bytes(path, CASE_BY_CASE.bytes, Code.OUTPUT_EXISTS, remedy="")
+        document = load_json(data, CASE_BY_CASE)
         return {INDEX, *document["files"]} if document["schema"] == SCHEMA else set()
-    except (OSError, ValueError, TypeError, KeyError):
+    except (BusbenchError, RecursionError, ValueError, TypeError, KeyError):
         return set()
 
 
