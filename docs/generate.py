@@ -70,9 +70,16 @@ def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
                 importlib.import_module(module.name)
     for model in _subclasses(Contract):
         schema = model.model_json_schema(by_alias=True)
-        name = schema["properties"].get("schema", {}).get("const")
+        name = _schema_name(schema)
         if name is not None and not _subclasses(model):
             yield name.split("/")[1] + _suffix(schema), schema
+
+
+def _schema_name(schema: dict[str, Any]) -> str | None:
+    """The name of a document's schema; where older ones are read, too, the newest."""
+    field = schema["properties"].get("schema", {})
+    name = field.get("const", field.get("default"))
+    return None if name is None else str(name)
 
 
 def _suffix(schema: dict[str, Any]) -> str:
@@ -110,7 +117,7 @@ def _formats(kinds: dict[str, dict[str, Any]]) -> str:
     )
     for kind, schema in kinds.items():
         about = str(schema.get("description", "")).strip()
-        name = schema["properties"]["schema"]["const"]
+        name = _schema_name(schema)
         lines += [f"## {kind}\n", f"{about}\n", f"`{name}`, [JSON Schema](schemas/{kind}.json)\n"]
         lines += ["| field | is | |", "| --- | --- | --- |"]
         needed = set(schema.get("required", ()))

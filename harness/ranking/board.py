@@ -1,10 +1,12 @@
 """The board: who ranks where, and on what evidence. A pure function of ledger and challenge.yaml.
 
-Results are comparable, and so share a table, where track, split, metric profile and units agree.
+Results are comparable, and so share a table, where track, split, metric profile, units and the
+sealing of the test set agree: another sealing may have other labels, and has other secret seeds.
 Of a team's entries for one method the latest counts; the earlier ones stay in the ledger.
 
 Order: by mean rank over all cases and metrics, ties sharing the smallest rank, as the ledger's
-newest ranking of exactly a track's complete submissions has it (`harness.ranking.document`).
+newest ranking of exactly a track's complete submissions has it (`harness.ranking.document`); one
+whose cases were lost by then is listed, not ranked.
 Where there is none, because a report came or went since, the track falls back to what reports
 alone say, and says so: aggregate, then rank. On each metric the complete submissions are ranked
 by their mean over all test cases, ties sharing the smallest rank; they are then ordered by the mean
@@ -14,6 +16,7 @@ never ranked.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -23,6 +26,7 @@ from pydantic import Field
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import Runtime
 from evaluator.documents.scores import GroupScores, MetricSummary
+from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import About, Challenge, LabelAccess, require_track
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ledger.report import Report, Status
@@ -85,6 +89,9 @@ class Track(Contract):
     split_digest: Digest
     metric_profile: str
     units: dict[str, str]
+    sealing: Digest  # of the sealed test set, see `sealing_of`
+    sealings: int = 1  # tables on this track and split version: one for each sealing and split
+    lost: int = 0  # complete results that are not ranked, since no run with their cases was left
     order: Scheme = "aggregate"  # `mean-rank` where there is a ranking
     statistics: TrackStatistics | None = None  # null where there is no ranking
     rows: tuple[Row, ...]  # in order of rank, the unranked last
@@ -103,7 +110,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v2"] = Field(default="busbench/board/v2", alias="schema")
+    schema_: Literal["busbench/board/v3"] = Field(default="busbench/board/v3", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -154,7 +161,12 @@ def rank(
         ranking: those in the ledger, the newest last.
     """
     newest = {found.covers: found for found in ranking}
-    return tuple(_track(entries, newest) for entries in by_track(reports))
+    tracks = [_track(entries, newest) for entries in by_track(reports)]
+    tables = Counter((track.track, track.split_version) for track in tracks)
+    return tuple(
+        track.model_copy(update={"sealings": tables[track.track, track.split_version]})
+        for track in tracks
+    )
 
 
 def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
@@ -181,7 +193,17 @@ def comparable(report: Report) -> tuple[str, ...]:
     """What two reports must agree on to share a table."""
     split = (report.track, report.dataset, report.split_version, report.provenance.split_digest)
     units = sorted(f"{metric}={unit}" for metric, unit in report.scores.units.items())
-    return (*split, report.scores.metric_profile, *units)
+    return (*split, report.scores.metric_profile, *units, sealing_of(report))
+
+
+def sealing_of(report: Report) -> Digest:
+    """What a report's test set was sealed as: its images with all seeds, its labels, who has them.
+
+    Sealing the same split again gives another one.
+    """
+    made = report.provenance
+    sealed = [made.sealed_images_sha256, made.sealed_labels_sha256, report.labels]
+    return sha256_bytes(canonical_json(sealed))
 
 
 def _track(
@@ -194,9 +216,10 @@ def _track(
         ranked = [_row(*one) for one in ranks]
     else:
         by_entry = {one.entry: one for one in found.submissions}
-        ranks_of = ((entry, by_entry[entry.digest]) for entry in complete)
-        ranked = [_row(entry, one.rank, one.mean_rank, ranked=one) for entry, one in ranks_of]
-    listed = [_row(entry, None, None) for entry in entries if not is_complete(entry.report)]
+        here = [(entry, by_entry[entry.digest]) for entry in complete if entry.digest in by_entry]
+        ranked = [_row(entry, one.rank, one.mean_rank, ranked=one) for entry, one in here]
+    shown = {row.entry for row in ranked}
+    listed = [_row(entry, None, None) for entry in entries if entry.number not in shown]
     first = entries[0].report
     return Track(
         track=first.track,
@@ -206,6 +229,8 @@ def _track(
         split_digest=first.provenance.split_digest,
         metric_profile=first.scores.metric_profile,
         units=first.scores.units,
+        sealing=sealing_of(first),
+        lost=0 if found is None else len(found.lost),
         order="aggregate" if found is None else "mean-rank",
         statistics=None if found is None else found.statistics,
         rows=(*sorted(ranked, key=lambda row: row.rank or 0), *listed),

@@ -8,7 +8,7 @@ intervals in it are about the complete submissions of one track; see `harness.ra
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -18,7 +18,8 @@ from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.ledger import LedgerVerdict
 
-SCHEMA: Literal["busbench/ranking/v1"] = "busbench/ranking/v1"
+Schema = Literal["busbench/ranking/v1", "busbench/ranking/v2"]
+SCHEMAS: tuple[Schema, ...] = get_args(Schema)
 CODE = Code.LEDGER_INVALID
 REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
@@ -114,7 +115,7 @@ class TrackRanking(Contract):
     """The body of a ledger entry of kind `ranking`: one track, and exactly these submissions."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/ranking/v1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Schema = Field(default="busbench/ranking/v2", alias="schema")
     track: Name
     split_version: Name
     metric_profile: str
@@ -122,15 +123,16 @@ class TrackRanking(Contract):
     submissions: tuple[RankedSubmission, ...] = Field(
         min_length=1
     )  # in order of rank, team and method
+    lost: tuple[Digest, ...] = ()  # complete, but left out: no run with their cases was found
 
     @property
     def covers(self) -> frozenset[Digest]:
-        """The report entries that this ranking is about."""
-        return frozenset(ranked.entry for ranked in self.submissions)
+        """The complete report entries at the time: those ranked, and those left out."""
+        return frozenset((*(ranked.entry for ranked in self.submissions), *self.lost))
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
-        if len(self.covers) != len(self.submissions):
+        if len(self.covers) != len(self.submissions) + len(self.lost):
             raise ValueError("submissions: an entry is named twice")
         return self
 
@@ -150,7 +152,7 @@ def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
             remedy=REMEDY,
         )
         for found in ledger.rankings
-        if found.body.get("schema") == SCHEMA
+        if found.body.get("schema") in SCHEMAS
     ]
 
 

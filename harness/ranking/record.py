@@ -1,8 +1,9 @@
 """`busbench rank --cases`: compute the ranking from the organiser's runs, and record it.
 
 The runs contain every case, the ledger says which reports count. Each report is found among the
-runs by its identity, and its cases must add up to what it signs. Each track's ranking
-is an entry of its own; the same inputs give the same bytes, and are not recorded again.
+runs by its identity, and its cases must add up to what it signs. One that no run contains is left
+out of the ranking, which says so. Each track's ranking is an entry of its own; the same inputs give
+the same bytes, and are not recorded again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from harness.sealing.keys import Keys
 
 FIND = "Name the folder that `busbench evaluate --out` wrote, or evaluate the submission again."
 
-State = Literal["recorded", "unchanged", "too few patients"]
+State = Literal["recorded", "unchanged", "too few patients", "no run is left"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Outcome:
     split_version: Name
     submissions: int
     state: State
+    lost: tuple[str, ...] = ()  # who was left out, since no run contains their cases
 
 
 def record_ranking(
@@ -68,8 +70,8 @@ def record_ranking(
     Raises:
         BusbenchError: `challenge-invalid` where a report is not on a track as it is declared, or
             its labels are private and a phase hides nothing;
-            `cases-invalid` where a report's cases are missing or contradict it, before anything is
-            recorded; `ledger-invalid`, `disk-full` as `append` does.
+            `cases-invalid` where a report's cases contradict it, or no run of a track is there,
+            before anything is recorded; `ledger-invalid`, `disk-full` as `append` does.
     """
     verdict = verify_ledger(ledger, keys.report)
     challenge = challenge or Challenge()
@@ -87,14 +89,30 @@ def record_ranking(
     folders = _folders(runs)
     outcomes = []
     for number, entries in enumerate(filter(None, complete), start=1):
-        table = _read(entries, folders)
-        enough = len(set(table.patients)) >= MIN_PATIENTS
-        found = make_ranking(entries[0].report, table) if enough else None
-        outcomes.append((entries, found))
+        here = [entry for entry in entries if entry.report.identity() in folders]
+        lost = [entry for entry in entries if entry not in here]
+        outcomes.append((entries, lost, _rank(here, lost, folders) if here else None))
         progress("ranking", number, len(complete))
+    if outcomes and all(entries == lost for entries, lost, _ in outcomes):
+        message = f"No run contains the report on {_who(outcomes[0][0][0])}, nor any other."
+        raise BusbenchError(Code.CASES_INVALID, message, FIND)
     return [
-        _record(ledger, verdict, entries, found=found, keys=keys) for entries, found in outcomes
+        _record(ledger, verdict, entries, lost=lost, found=found, keys=keys)
+        for entries, lost, found in outcomes
     ]
+
+
+def _rank(
+    here: Sequence[RecordedReport],
+    lost: Sequence[RecordedReport],
+    folders: Mapping[Digest, Path],
+) -> TrackRanking | None:
+    """The ranking of one track; None where its cases are of too few patients."""
+    table = _read(here, folders)
+    if len(set(table.patients)) < MIN_PATIENTS:
+        return None
+    ranking = make_ranking(here[0].report, table)
+    return ranking.model_copy(update={"lost": tuple(entry.digest for entry in lost)})
 
 
 def _record(
@@ -102,11 +120,12 @@ def _record(
     verdict: LedgerVerdict,
     entries: Sequence[RecordedReport],
     *,
+    lost: Sequence[RecordedReport],
     found: TrackRanking | None,
     keys: Keys,
 ) -> Outcome:
-    report = entries[0].report
-    state: State = "too few patients"
+    report, ranked = entries[0].report, len(entries) - len(lost)
+    state: State = "too few patients" if ranked else "no run is left"
     if found is not None:
         newest = {known.covers: known for known in read_rankings(verdict)}.get(found.covers)
         state = "unchanged" if newest == found else "recorded"
@@ -117,7 +136,7 @@ def _record(
             message = f"The ranking of {report.track} takes {size} bytes, too many for a ledger."
             raise BusbenchError(Code.LEDGER_INVALID, message, "Divide its submissions into tracks.")
         append(ledger, Ranking(body=body), keys)
-    return Outcome(report.track, report.split_version, len(entries), state)
+    return Outcome(report.track, report.split_version, ranked, state, tuple(map(_who, lost)))
 
 
 def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
@@ -126,7 +145,7 @@ def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
         if not folder.is_dir():
             raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)
     reports = [path for folder in runs for path in sorted(folder.glob(f"*/{REPORT}"))]
-    digests = ((identity_of(path), path.parent) for path in reports)
+    digests = ((identity_of(p), p.parent) for p in reports if (p.parent / CASES).exists())
     return {digest: folder for digest, folder in digests if digest is not None}
 
 
@@ -150,9 +169,14 @@ def _read(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> 
         raise BusbenchError(Code.CASES_INVALID, f"The runs on {track}: {error}.", FIND) from error
 
 
+def _who(entry: RecordedReport) -> str:
+    report = entry.report
+    return f"{report.method} of {report.team} on {report.track} (entry {entry.number})"
+
+
 def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFrame:
     report = entry.report
-    who = f"{report.method} of {report.team} on {report.track} (entry {entry.number})"
+    who = _who(entry)
     folder = folders.get(report.identity())
     if folder is None:
         raise BusbenchError(Code.CASES_INVALID, f"No run contains the report on {who}.", FIND)

@@ -13,8 +13,8 @@ GROUPS = ("all", "lesion", "normal")
 PARTS = ("mean", "std", "ci_low", "ci_high")
 
 FIRST = (
-    "track split_version metric_profile order rank mean_rank rank_low rank_high p_first group "
-    "rank_aggregate rank_test team method status"
+    "track split_version sealing metric_profile order rank mean_rank rank_low rank_high p_first "
+    "group rank_aggregate rank_test team method status"
 )
 LAST = (
     "dice_gap_mean dice_gap_ci_low dice_gap_ci_high hd95_unit parameters gmacs latency_ms device "
@@ -51,6 +51,7 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         **row.model_dump(exclude={"groups", "runtime", "ranked"}),
         "track": track.track,
         "split_version": track.split_version,
+        "sealing": track.sealing,
         "metric_profile": track.metric_profile,
         "order": track.order,
         "hd95_unit": track.units.get("hd95", ""),

@@ -121,11 +121,23 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     """Which table this is; `name` writes the title as literal text."""
     titled = track.title != track.track
     which = f"{name(track.title)} ({track.track})" if titled else track.track
-    return f"{which}, split {track.split_version}, profile {track.metric_profile}"
+    sealed = f", sealing {track.sealing[:8]}" if track.sealings > 1 else ""
+    return f"{which}, split {track.split_version}, profile {track.metric_profile}{sealed}"
 
 
 def order_note(track: Track) -> str:
-    """By what its rows are ordered, and how sure that is."""
+    """By what its rows are ordered, how sure that is, and what it is not compared with."""
+    apart = (
+        f" One of {track.sealings} test sets of this track that were sealed apart: results on "
+        "different ones are not ranked together."
+        if track.sealings > 1
+        else ""
+    )
+    lost = f" Not ranked, since their cases are lost: {track.lost}." if track.lost else ""
+    return _order(track) + lost + apart
+
+
+def _order(track: Track) -> str:
     found = track.statistics
     if found is None:
         return (

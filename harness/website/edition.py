@@ -44,7 +44,8 @@ class View:
     def name(self) -> str:
         """Readable, and different for any two tables that cannot be compared."""
         track = self.track
-        key = (track.dataset, track.split_digest, track.metric_profile, sorted(track.units.items()))
+        units = sorted(track.units.items())
+        key = (track.dataset, track.split_digest, track.metric_profile, units, track.sealing)
         return f"{track.track}-{track.split_version}-{sha256_bytes(canonical_json(key))[:8]}"
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,9 +15,12 @@ from harness.evaluation.stages import CASES
 from harness.ledger import Ranking, Retraction, append, verify_ledger
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.document import read_rankings
+from harness.ranking.names import plain
 from harness.ranking.record import record_ranking
-from harness.ranking.tables import order_note
+from harness.ranking.records import to_csv
+from harness.ranking.tables import caption, order_note
 from harness.sealing.keys import Keys
+from harness.website.edition import View
 
 pytest.importorskip("evaluator.metrics")  # whose component may not be installed
 
@@ -92,7 +96,8 @@ def test_two_organisers_with_the_same_cases_record_the_same_rankings(
     lines = organiser.ledger.read_bytes().splitlines(keepends=True)
     again.write_bytes(b"".join(lines[:-1]))
     record_ranking(again, [organiser.runs], organiser.keys)
-    assert again.read_bytes() == organiser.ledger.read_bytes()
+    (one,), (other_one,) = (verify_ledger(path).rankings for path in (again, organiser.ledger))
+    assert one.body == other_one.body  # the entries also say when they were recorded
 
 
 def test_rankings_are_stale_once_a_report_comes(organiser: Organiser) -> None:
@@ -194,19 +199,72 @@ def test_cases_that_contradict_a_report_are_refused(organiser: Organiser, change
     assert organiser.ledger.read_bytes() == data
 
 
-@pytest.mark.parametrize("damage", ["no file", "no Parquet", "no run"])
-def test_missing_cases_are_named_and_nothing_is_recorded(organiser: Organiser, damage: str) -> None:
-    folder = organiser.submit("lost", 0.4)
-    if damage == "no run":
-        shutil.rmtree(folder)
-    elif damage == "no file":
-        (folder / CASES).unlink()
-    else:
-        (folder / CASES).write_bytes(b"PAR1 no more")
+def test_cases_that_cannot_be_read_are_named_and_nothing_is_recorded(organiser: Organiser) -> None:
+    (organiser.submit("lost", 0.4) / CASES).write_bytes(b"PAR1 no more")
     with pytest.raises(BusbenchError, match="lost of reference on busbra") as refused:
         record(organiser)
     assert refused.value.code == "cases-invalid"
     assert not verify_ledger(organiser.ledger).rankings
+
+
+def lose(folder: Path, damage: str) -> None:
+    shutil.rmtree(folder) if damage == "no run" else (folder / CASES).unlink()
+
+
+@pytest.mark.parametrize("damage", ["no file", "no run"])
+@pytest.mark.parametrize("skill", [0.9, 0.5, 0.1])
+def test_no_lost_run_stops_the_ranking_of_the_others(
+    organiser: Organiser, skill: float, damage: str
+) -> None:
+    record(organiser)
+    without = {name: row.rank for name, row in rows(only_track(organiser)).items()}
+    folder = organiser.submit("lost", skill)
+    shutil.copytree(folder, organiser.root / "kept" / "lost")
+    lose(folder, damage)
+    (outcome,) = record_ranking(organiser.ledger, [organiser.runs], organiser.keys)
+    assert (outcome.state, outcome.submissions) == ("recorded", 3)
+    assert outcome.lost == ("lost of reference on busbra (entry 5)",)
+    track = only_track(organiser)
+    assert (track.order, track.lost) == ("mean-rank", 1)
+    assert {name: row.rank for name, row in rows(track).items()} == {**without, "lost": None}
+    assert "their cases are lost: 1." in order_note(track)
+    runs = [organiser.runs, organiser.root / "kept"]  # it is found again
+    assert record_ranking(organiser.ledger, runs, organiser.keys)[0].state == "recorded"
+    track = only_track(organiser)
+    assert track.lost == 0 and rows(track)["lost"].rank
+
+
+def test_no_track_without_runs_stops_another_track(organiser: Organiser) -> None:
+    shutil.rmtree(organiser.submit("alone", 0.4, track="busi"))
+    outcomes = record_ranking(organiser.ledger, [organiser.runs], organiser.keys)
+    assert {one.track: one.state for one in outcomes} == {
+        "busbra": "recorded",
+        "busi": "no run is left",
+    }
+    shutil.rmtree(organiser.runs)
+    organiser.runs.mkdir()
+    with pytest.raises(BusbenchError, match="nor any other") as refused:
+        record(organiser)
+    assert refused.value.code == "cases-invalid"
+
+
+# --- what is compared ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", ["sealed_images", "sealed_labels", "labels"])
+def test_no_results_of_two_sealings_share_a_table(organiser: Organiser, other: str) -> None:
+    sealed: dict[str, Any] = {other: "private"}
+    organiser.submit("elsewhere", 0.95, **sealed)
+    tracks = board(organiser).tracks
+    assert [sorted(rows(track)) for track in tracks if len(track.rows) == 1] == [["elsewhere"]]
+    assert {track.sealings for track in tracks} == {2}
+    assert len({track.sealing for track in tracks}) == 2
+    assert all(row.rank for track in tracks for row in track.rows)
+    for track in tracks:
+        assert "not ranked together" in order_note(track)
+        assert f"sealing {track.sealing[:8]}" in caption(track, plain)
+        assert track.sealing in to_csv(board(organiser))
+    assert len({View(track, leaks=False).file for track in tracks}) == 2
 
 
 def test_a_damaged_report_among_the_runs_is_passed_over(organiser: Organiser) -> None:

@@ -123,6 +123,8 @@ def make_report(
     half_width: float | None = 0.02,
     gap: float | None = None,
     split_digest: str | None = None,
+    sealed_images: str = "images",
+    sealed_labels: str = "labels",
 ) -> Report:
     """A report of one submission on one track; `gap` is the consistency gap of its Dice."""
     iou = dice / (2 - dice) if iou is None else iou
@@ -166,7 +168,7 @@ def make_report(
             true_negatives=45,
             invalid=0 if status == "complete" else 3,
             predictions_sha256=predictions,
-            labels_sha256=digest_of("labels"),
+            labels_sha256=digest_of(sealed_labels),
         ),
         models=models,
         runtime=RUNTIME.model_copy(update={"measured": measured}),
@@ -174,8 +176,8 @@ def make_report(
             submission_sha256=digest_of(f"{team}/{method}"),
             models_sha256=tuple(model.sha256 for model in models),
             split_digest=split_digest or digest_of(f"{track}/{split_version}"),
-            sealed_images_sha256=digest_of("images"),
-            sealed_labels_sha256=digest_of("labels"),
+            sealed_images_sha256=digest_of(sealed_images),
+            sealed_labels_sha256=digest_of(sealed_labels),
             predictions_sha256=predictions,
             evaluator={"infer": "sha256:" + "a" * 64, "score": "sha256:" + "b" * 64},
             runner=runner,
