@@ -10,8 +10,8 @@ import typer
 from evaluator.documents.base import read, write
 from evaluator.errors import Code
 from evaluator.harmless import harmless
-from harness.audit import audit
-from harness.cli.app import app, out
+from harness.audit import AuditReport, audit
+from harness.cli.app import app, err, out
 from harness.cli.effects import Checked
 from harness.cli.options import JsonOption, StoreArgument
 from harness.cli.progress import bars
@@ -29,6 +29,7 @@ from harness.splits import (
     verify,
 )
 from harness.splits.lock import Policy
+from harness.splits.stated import contradictions, read_excluded, read_pairs, with_stated
 from harness.store import CaseStore
 
 verbs = typer.Typer(help="Check frozen splits, and open their commitments.", no_args_is_help=True)
@@ -54,30 +55,66 @@ def freeze_verb(
     folds: Annotated[int, typer.Option(help="Folds of the training part.")] = 5,
     seed: Annotated[int, typer.Option(help="The draw is a function of it.")] = 42,
     version: Annotated[str | None, typer.Option(help="By default the folder's name.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of known pairs: first, second, and kind if not same-patient.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of cases to leave out: case, reason.", exists=True, dir_okay=False
+        ),
+    ] = None,
     secret: Annotated[Path | None, typer.Option(help=SECRET_HELP, dir_okay=False)] = None,
     json: JsonOption = False,
 ) -> None:
     """Audit a store and draw its test part and folds, once and for all.
 
+    A table names a case by its id or by its file in the release, as CSV or Excel. Known pairs stay
+    on one side; what is left out is in no part, and the lock says why.
+
     Example: busbench freeze stores/busbra --out splits/busbra/v1
+
+    Example: busbench freeze stores/busi --pairs known.csv --exclude wrong.csv --out splits/busi/v1
     """
     opened = CaseStore.open(store)
+    stated = read_pairs(pairs, opened) if pairs else ()
+    excluded = read_excluded(exclude, opened) if exclude else {}
     with bars() as progress, one_at_a_time(to):
         known = (to / "lock.json").exists()
+        report = audit(opened, progress=progress)
         split = freeze(
-            *(opened, audit(opened, progress=progress), to),
+            *(opened, report, to),
             version=version or to.resolve().name,
             policy=policy,
             test_fraction=test_fraction,
             folds=folds,
             seed=seed,
             secret=_secret(to, secret, make=not known),
+            pairs=stated,
+            excluded=excluded,
             progress=progress,
         )
     if json:
         print_json(split.lock.document())
     else:
         show(split, "is frozen already, with the same bytes" if known else "is frozen")
+    _say_contradictions(*with_stated(report, opened, pairs=stated, excluded=excluded))
+
+
+def _say_contradictions(store: CaseStore, report: AuditReport) -> None:
+    """Tell the organiser which images are there twice, with two truths."""
+    file = {case.case_id: case.source_image for case in store.cases}
+    found = contradictions(report)
+    for pair in found:
+        ends = " and ".join(f"{end} ({file[end]})" for end in (pair.first, pair.second))
+        err.print(harmless(f"{ends} are one image with two truths: {pair.conflict}."))
+    if found:
+        err.print(harmless("No truth is known of them. Leave the wrong ones out with --exclude."))
 
 
 @verbs.command("verify", cls=Checked)

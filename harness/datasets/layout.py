@@ -82,11 +82,16 @@ def is_litter(path: Path) -> bool:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """All image files directly in a folder, sorted by name."""
-    if not folder.is_dir():
-        return []
-    files = (p for p in folder.iterdir() if p.is_file() and not is_litter(p))
-    return sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
+    """All image files of a folder, sorted by name.
+
+    Where it contains nothing but one folder, as mirrors of a release have it, those of that folder.
+    """
+    for _ in range(NESTING + 1):
+        inside = [p for p in folder.iterdir() if not is_litter(p)] if folder.is_dir() else []
+        if len(inside) != 1 or not inside[0].is_dir():
+            break
+        folder = inside[0]
+    return sorted(p for p in inside if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from evaluator.documents.base import write
+from evaluator.documents.base import CaseId, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_json, sha256_bytes, sha256_pixels, write_atomically
 from evaluator.progress import Progress, quiet
-from harness.audit import AuditReport, judge
+from harness.audit import AuditReport, Pair, judge
 from harness.folders import whole_folder
 from harness.splits.commitments import commit
 from harness.splits.drawing import RULES, Assignment, Group, Subject, draw, whole_groups
 from harness.splits.lock import Policy, SplitAudit, SplitLock, SplitRule
 from harness.splits.manifest import FrozenSplit, SplitRow, complete_lock, table_bytes
 from harness.splits.proportions import tally
+from harness.splits.stated import contradictions, with_stated
 from harness.store import CaseStore
 
 
@@ -33,6 +34,8 @@ def freeze(
     folds: int = 5,
     seed: int = 42,
     secret: bytes,
+    pairs: Sequence[Pair] = (),
+    excluded: Mapping[CaseId, str] | None = None,
     progress: Progress = quiet,
 ) -> FrozenSplit:
     """Draw a split and freeze it in `out`; the same input gives the same bytes.
@@ -40,6 +43,8 @@ def freeze(
     Args:
         report: the audit of this very store.
         secret: the organiser's; salts the commitments to the test labels.
+        pairs: those that the organiser knows of, beside the audit's.
+        excluded: case -> why it is in no part.
 
     Raises:
         BusbenchError: `split-frozen` where `out` contains a split with other bytes, `output-exists`
@@ -52,6 +57,7 @@ def freeze(
         raise BusbenchError(
             Code.STORE_INVALID, f"The audit is not one of {store.path}.", "Audit this store again."
         )
+    store, report = with_stated(report, store, pairs=pairs, excluded=excluded or {})
     subjects = subjects_of(store, progress)
     groups = whole_groups((case.case_id for case in store.cases), report.groups)
     places = draw(
@@ -67,6 +73,9 @@ def freeze(
             "quartiles": quartiles,
             "leaks": audit.leaking > 0,
             "audit": audit,
+            "excluded": dict(excluded or {}),
+            "stated_pairs": sorted({(pair.first, pair.second) for pair in pairs}),
+            "contradicting": _contradicting(report, places),
             "tool_version": RULES,
             "store_digest": store.info.digest,
             "split_sha256": sha256_bytes(table_bytes(rows)),
@@ -84,6 +93,12 @@ def freeze(
         }
     )
     return _write_once(FrozenSplit(out, lock, rows), published(report, rows))
+
+
+def _contradicting(report: AuditReport, places: Mapping[str, Assignment]) -> int:
+    """The test cases that contradict a twin."""
+    found = {end for pair in contradictions(report) for end in (pair.first, pair.second)}
+    return sum(places[case_id].part == "test" for case_id in found)
 
 
 def verdict(report: AuditReport, rows: tuple[SplitRow, ...]) -> SplitAudit:
@@ -191,8 +206,12 @@ def _same(frozen: FrozenSplit, drawn: FrozenSplit) -> FrozenSplit:
     if frozen.lock == drawn.lock:
         return frozen
     differing = [
-        name for name in _FIELDS if getattr(frozen.lock, name) != getattr(drawn.lock, name)
+        name
+        for name in _FIELDS
+        if getattr(frozen.lock, name) not in (None, getattr(drawn.lock, name))
     ]
+    if not differing and not (drawn.lock.excluded or drawn.lock.stated_pairs):
+        return frozen  # by an older version, which did not say all that is said now
     raise BusbenchError(
         Code.SPLIT_FROZEN,
         f"{frozen.path} is frozen, and would now differ in: {', '.join(differing)}.",

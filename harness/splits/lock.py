@@ -43,13 +43,24 @@ class SplitLock(SplitRule):
     """
 
     bounds: ClassVar[Bounds] = CASE_BY_CASE
-    schema_: Literal["busbench/split-lock/v1", "busbench/split-lock/v2"] = Field(
-        default="busbench/split-lock/v2", alias="schema"
-    )
+    schema_: Literal[
+        "busbench/split-lock/v1", "busbench/split-lock/v2", "busbench/split-lock/v3"
+    ] = Field(default="busbench/split-lock/v3", alias="schema")
     counts: dict[str, dict[str, int]]  # part -> class -> cases
     quartiles: dict[str, dict[str, int]]  # part -> none, Q1, ..., Q4 of lesion area -> cases
     leaks: bool  # a mark for readers: results on it are no evidence of generalisation
     audit: SplitAudit
+    # The next three are null before v3. Whether a test case contradicts its twin is counted, since
+    # naming it would tell of its class.
+    excluded: dict[CaseId, str] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )  # case of the store that is in no part -> why
+    stated_pairs: tuple[tuple[CaseId, CaseId], ...] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )  # pairs that the organiser knew of
+    contradicting: int | None = Field(
+        default=None, ge=0, exclude_if=lambda value: value is None
+    )  # test cases whose image is there again, under another class or with another mask
     tool_version: str  # of the rules that drew it; changes only when a draw would
     store_digest: Digest
     split_sha256: Digest  # of split.csv
@@ -67,6 +78,12 @@ class SplitLock(SplitRule):
     @property
     def verdict(self) -> str:
         """What the audit says of the split, in a sentence or two."""
+        if self.contradicting:
+            return f"{self._leaks} {self.contradicting} test cases contradict a twin."
+        return self._leaks
+
+    @property
+    def _leaks(self) -> str:
         test, audit = sum(self.counts["test"].values()), self.audit
         found = f"{audit.leaking} of {test} test cases ({audit.share:.1%})"
         if self.leaks:
@@ -87,4 +104,6 @@ class SplitLock(SplitRule):
     def _marked(self) -> Self:
         if self.leaks != (self.audit.leaking > 0):
             raise ValueError("leaks: contradicts the audit")
+        if self.rows.keys() & (self.excluded or {}).keys():
+            raise ValueError("excluded: names a case that has a row")
         return self

@@ -56,7 +56,9 @@ def verify(
         if store.info.digest != split.lock.store_digest:
             differences.append(f"{store.path}: its table is not the one that was frozen")
         if not differences:  # else drawing again would only repeat them in other words
-            differences += _drawn_otherwise(split, subjects)
+            left_out = split.lock.excluded or {}
+            taken = [subject for subject in subjects if subject.case_id not in left_out]
+            differences += _drawn_otherwise(split, taken)
     return differences
 
 
@@ -80,7 +82,8 @@ def _audit_differs(split: FrozenSplit) -> Iterator[str]:
 def cases_differ(split: FrozenSplit, by_id: Mapping[str, Case]) -> Iterator[str]:
     """What everybody may compare: images, and the classes and masks of training cases."""
     rows = {row.case_id: row for row in split.rows}
-    for case_id in sorted(rows.keys() | by_id.keys()):
+    left_out = (split.lock.excluded or {}).keys()
+    for case_id in sorted(rows.keys() | by_id.keys() - left_out):
         if case_id not in by_id:
             yield f"store: the case {case_id} is missing"
             continue

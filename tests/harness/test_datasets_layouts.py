@@ -141,6 +141,21 @@ def test_bus_uc_keeps_apart_what_shares_a_name(tmp_path: Path, nested: str) -> N
     assert {case.case_id for case in again.cases} == {case.case_id for case in store.cases}
 
 
+@pytest.mark.parametrize("deep", range(4))
+@pytest.mark.parametrize("within", [(), ("benign",), ("benign", "malignant", "normal")])
+def test_no_mirror_with_folders_in_folders_loses_images(
+    tmp_path: Path, deep: int, within: tuple[str, ...]
+) -> None:
+    plain = prepare("busi", make_busi(tmp_path / "plain"), tmp_path / "store").store
+    root = make_busi(tmp_path / "raw" / "/".join(["Dataset_BUSI_with_GT"] * deep))
+    for label in within:  # as an archive of each class leaves it
+        (root / label).rename(root / "moved")
+        (root / label).mkdir()
+        (root / "moved").rename(root / label / label)
+    found = prepare("busi", tmp_path / "raw", tmp_path / "mirror").store
+    assert found.info.digest == plain.info.digest
+
+
 def test_two_copies_of_a_release_in_one_folder_are_refused(tmp_path: Path) -> None:
     make_bus_uc(tmp_path / "raw" / "one")
     make_bus_uc(tmp_path / "raw" / "two")

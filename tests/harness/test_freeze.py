@@ -256,7 +256,8 @@ CHANGES: dict[type, Callable[[object], object]] = {
     str: lambda value: ("f" if str(value)[0] != "f" else "0") + str(value)[1:],
     int: lambda value: value + 1,  # type: ignore[operator]
     float: lambda value: value / 2,  # type: ignore[operator]
-    dict: lambda value: dict(list(value.items())[1:]),  # type: ignore[attr-defined]
+    dict: lambda value: dict([*value.items()][1:]) or {"nobody": "unclear"},  # type: ignore[attr-defined]
+    list: lambda value: [*value, ["a", "b"]],  # type: ignore[misc]
 }
 
 

@@ -1,0 +1,179 @@
+"""What an organiser states before a freeze: known pairs, and cases to leave out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from evaluator.errors import BusbenchError
+from harness.audit import audit
+from harness.cli import app
+from harness.sealing.bundle import Recipients, seal
+from harness.sealing.keys import Keys
+from harness.splits import FrozenSplit, freeze, reveal, verify
+from harness.splits.manifest import complete_lock, table_bytes
+from harness.splits.stated import read_excluded, read_pairs
+from harness.store import Case, CaseStore, Sample, write_store
+from tests.support.samples import SECRET, samples
+
+
+def without_patients() -> list[Sample]:
+    """Two views of each patient, whom nobody knows, in files with names of their own."""
+    return [
+        dataclasses.replace(one, patient=None, source_image=f"raw/image ({number}).png")
+        for number, one in enumerate(samples())
+    ]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
+    return write_store(tmp_path_factory.mktemp("stated") / "store", "phantom", without_patients())
+
+
+def table(path: Path, head: str, *rows: str) -> Path:
+    path.write_text("\n".join([head, *rows]) + "\n")
+    return path
+
+
+def names_of(case: Case) -> tuple[str, ...]:
+    """What the organiser may call a case."""
+    file = case.source_image.rpartition("/")[2]
+    return case.case_id, case.source_image, file, file.removesuffix(".png")
+
+
+def test_no_known_pair_is_on_two_sides(store: CaseStore, tmp_path: Path) -> None:
+    chance = random.Random(0)
+    names = [names_of(case) for case in store.cases]
+    for round_ in range(8):
+        linked = [chance.sample(range(len(store.cases)), 2) for _ in range(12)]
+        rows = [",".join(chance.choice(names[n]) for n in pair) for pair in linked]
+        pairs = read_pairs(table(tmp_path / "pairs.csv", "first,second", *rows), store)
+        out = tmp_path / f"v{round_}"
+        report = audit(store, near=False)
+        split = freeze(store, report, out, version="v1", secret=SECRET, pairs=pairs)
+        place = {row.case_id: (row.part, row.fold) for row in split.rows}
+        for one, other in linked:
+            assert place[store.cases[one].case_id] == place[store.cases[other].case_id]
+        stated = {tuple(sorted(store.cases[n].case_id for n in pair)) for pair in linked}
+        assert set(split.lock.stated_pairs or ()) == stated
+        assert not verify(out, store)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_left_out_is_in_no_part_and_on_record(
+    store: CaseStore, keys: Keys, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    left_out = chance.sample(store.cases, 5)
+    rows = [f"{chance.choice([c.case_id, c.source_image])},unclear" for c in left_out]
+    excluded = read_excluded(table(tmp_path / "exclude.csv", "case,reason", *rows), store)
+    out = tmp_path / "v1"
+    report = audit(store, near=False)
+    split = freeze(store, report, out, version="v1", secret=SECRET, excluded=excluded)
+    names = {case.case_id for case in left_out}
+    assert split.lock.excluded == dict.fromkeys(names, "unclear")
+    assert {row.case_id for row in split.rows} == {c.case_id for c in store.cases} - names
+    assert not verify(out, store, secret=SECRET)
+    assert not reveal(split, store, SECRET).cases.keys() & names
+    to = Recipients(keys.images.recipient, keys.labels.recipient)
+    bundles = seal(store, split, to, out=tmp_path / "bundles")
+    assert bundles.training.cases + bundles.sealed.cases == len(store.cases) - 5
+    with pytest.raises(BusbenchError) as changed:
+        freeze(store, report, out, version="v1", secret=SECRET)
+    assert changed.value.code == "split-frozen" and "excluded" in changed.value.message
+
+
+def test_no_group_falls_apart_because_its_middle_is_left_out(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    for number in range(0, 30, 3):
+        one, middle, other = (case.case_id for case in store.cases[number : number + 3])
+        rows = (f"{one},{middle}", f"{middle},{other}")
+        pairs = read_pairs(table(tmp_path / "pairs.csv", "first,second", *rows), store)
+        split = freeze(
+            *(store, audit(store, near=False), tmp_path / f"v{number}"),
+            version="v1",
+            secret=SECRET,
+            pairs=pairs,
+            excluded={middle: "unclear"},
+        )
+        group = {row.case_id: row.patient_group for row in split.rows}
+        assert group[one] == group[other] and middle not in group
+
+
+@pytest.mark.parametrize(
+    "head, rows, tells",
+    [
+        ("first,second", ["case_001-l,nobody"], "'nobody', which is no case"),
+        ("first,second", ["case_001-l,case_001-l"], "with itself"),
+        ("first,second,kind", ["case_001-l,case_001-r,alike"], "kind of pair 'alike'"),
+        ("first,third", ["case_001-l,case_001-r"], "no column second"),
+        ("first,second,patient", ["case_001-l,case_001-r,p"], "unknown column 'patient'"),
+        ("case,reason", ["nobody,unclear"], "'nobody', which is no case"),
+        ("case,reason", ["case_001-l,"], "no reason"),
+        ("case,reason", ["case_001-l,a", "case_001-l,b"], "twice"),
+        ("case", ["case_001-l"], "no column reason"),
+    ],
+)
+def test_a_table_that_names_something_else_is_refused(
+    store: CaseStore, tmp_path: Path, head: str, rows: list[str], tells: str
+) -> None:
+    path = table(tmp_path / "table.csv", head, *rows)
+    option = "--exclude" if head.startswith("case") else "--pairs"
+    command = ["freeze", str(store.path), "--out", str(tmp_path / "v1"), option, str(path)]
+    error = CliRunner().invoke(app, command).exception
+    assert isinstance(error, BusbenchError) and tells in error.message
+    assert error.code in ("split-invalid", "raw-missing") and not (tmp_path / "v1").exists()
+
+
+def test_no_image_with_two_truths_goes_unsaid(tmp_path: Path) -> None:
+    """Every image is there again: in other classes, with another mask, and as it was."""
+    made = without_patients()
+    for number, one in enumerate(made[6:15]):
+        other = {
+            0: {"label": "benign" if one.label != "benign" else "malignant"},
+            1: {"mask": ~one.mask},
+            2: {},
+        }[number % 3]
+        file = f"raw/again ({number}).png"
+        made.append(
+            dataclasses.replace(one, case_id=f"again_{number}", source_image=file, **other)  # type: ignore[arg-type]
+        )
+    doubled = write_store(tmp_path / "store", "phantom", made)
+    first = ["freeze", str(doubled.path), "--out", str(tmp_path / "v1"), "--json"]
+    done = CliRunner().invoke(app, first)
+    said = " ".join(done.stderr.split())
+    for number in range(9):
+        assert (f"(raw/again ({number}).png)" in said) is (number % 3 != 2), number
+    rows = FrozenSplit.open(tmp_path / "v1").rows
+    test = {row.case_id for row in rows if row.part == "test"}
+    twins = [{made[6 + n].case_id, f"again_{n}"} for n in range(9) if n % 3 != 2]
+    lock = json.loads(done.stdout)
+    assert lock["contradicting"] == len(test & set().union(*twins))
+    out_of_it = [f"{case_id},unclear" for twin in twins for case_id in sorted(twin)]
+    exclude = table(tmp_path / "exclude.csv", "case,reason", *out_of_it)
+    again = [*first[:2], "--out", str(tmp_path / "v2"), "--json", "--exclude", str(exclude)]
+    done = CliRunner().invoke(app, again)
+    assert json.loads(done.stdout)["contradicting"] == 0 and "two truths" not in done.stderr
+
+
+def test_a_split_frozen_by_an_older_version_stays_as_it_is(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    out, report = tmp_path / "v1", audit(store, near=False)
+    lock = freeze(store, report, out, version="v1", secret=SECRET).lock.document()
+    for name in ("excluded", "stated_pairs", "contradicting", "field_digests", "digest"):
+        del lock[name]
+    old = complete_lock({**lock, "schema": "busbench/split-lock/v2"})
+    (out / "lock.json").write_text(json.dumps(old.document()))
+    assert not verify(out, store)
+    assert freeze(store, report, out, version="v1", secret=SECRET).lock == old
+    excluded = {store.cases[0].case_id: "unclear"}
+    with pytest.raises(BusbenchError):
+        freeze(store, report, out, version="v1", secret=SECRET, excluded=excluded)
+    assert table_bytes(FrozenSplit.open(out).rows) == (out / "split.csv").read_bytes()
