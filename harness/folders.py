@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -96,6 +97,18 @@ def require_same(place: Path, differing: Mapping[str, bool]) -> None:
         message = f"{place} is there already, made with another {' and another '.join(names)}."
         remedy = "Name a new folder, or run the command with the settings of the first run."
         raise BusbenchError(Code.OUTPUT_EXISTS, message, remedy)
+
+
+def keep_from_git(secret: Path) -> None:
+    """Have git leave out a file with a secret, where it lies in a working tree that takes it."""
+    asked = ["git", "-C", str(secret.parent), "check-ignore", "-q", secret.name]
+    try:
+        status = subprocess.run(asked, capture_output=True, check=False).returncode
+    except OSError:
+        return  # without git, nothing is added to it here
+    if status == 1:  # it would be taken; 128 is no working tree
+        with (secret.parent / ".gitignore").open("a+", encoding="utf-8") as listed:
+            listed.write(f"\n/{secret.name}\n")
 
 
 def let_all_read(folder: Path) -> None:

@@ -31,6 +31,7 @@ from harness.cli.options import (
 )
 from harness.cli.run_view import failures, run_view
 from harness.cli.screen import print_document, print_json
+from harness.evaluation.evaluate import require_keys_of
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, RunProgress, open_executor, run_chains
 from harness.ledger import known_keys
@@ -134,8 +135,12 @@ def _run(
     grid = found[0].grid
     challenge = grid.environment.challenge
     recorder = None if ledger is None else LedgerRecorder(keys, ledger, challenge)
-    for bundles in grid.tracks if recorder else ():  # before days of training
-        require_hidden(challenge, bundles.sealed.stated_track, bundles.path)
+    for bundles in grid.tracks:  # before days of training
+        require_keys_of(bundles, keys)
+        if recorder:
+            require_hidden(challenge, bundles.sealed.stated_track, bundles.path)
+    if recorder:
+        recorder.received(())
     with (
         run_view() as view,
         open_executor(cluster, view.progress, view.say, gpu=grid.uses_gpu) as jobs,

@@ -59,6 +59,9 @@ def check(
 
     Example: busbench check my-submission --log gate.log
     """
+    if log is not None and log.resolve().is_relative_to(submission.resolve()):
+        message = f"--log {log} would lie in the submission."
+        raise BusbenchError(Code.USAGE, message, "Name a file outside of it.")
     settings = read_challenge(challenge)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)

@@ -168,6 +168,8 @@ def reveal_verb(
 
     Example: busbench splits reveal splits/busbra/v1 --store stores/busbra --out reveal.json
     """
+    if to.exists():  # a document that was written before, and no secret, table or lock
+        read(Reveal, to, Code.OUTPUT_EXISTS, remedy="Name a new file with --out.")
     frozen = FrozenSplit.open(split)
     document = reveal(frozen, CaseStore.open(store), _secret(split, secret, make=False))
     write(document, to)

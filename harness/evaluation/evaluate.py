@@ -76,9 +76,12 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             address: where the job's inputs are put for other machines; null: all see `folder`.
 
         Raises:
-            BusbenchError: `submission-invalid`, `challenge-invalid`; `input-unavailable` where the
-                address takes nothing.
+            BusbenchError: `submission-invalid`, `challenge-invalid`; `keys-invalid` where the
+                environment's keys cannot open the bundles; `input-unavailable` where the address
+                takes nothing.
         """
+        if environment.keys is not None:
+            require_keys_of(bundles, Keys.open(environment.keys))
         facts = read_submission(folder)
         return cls(
             submission_input(folder, facts, address),
@@ -103,7 +106,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         with self.environment.open(progress, gpu=self.gpu) as context:
             assert context.keys is not None
             keys = Keys.open(context.keys)
-            _require_keys_of(bundles, keys)
+            require_keys_of(bundles, keys)
             split, known = bundles.sealed.split_digest, self.environment.known_keys
             image = trained_here(submission, self.facts, split, keys=keys, known_keys=known)
             identities = self.settings.identify(context.runner)
@@ -149,8 +152,12 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         return Evaluation(self.folder, report, sign(report, keys) if is_old else signed)
 
 
-def _require_keys_of(bundles: Bundles, keys: Keys) -> None:
-    """Refuse keys that the bundle is not sealed to, which scoring would find out last."""
+def require_keys_of(bundles: Bundles, keys: Keys) -> None:
+    """Refuse keys that the bundle is not sealed to, which scoring would find out last.
+
+    Raises:
+        BusbenchError: `keys-invalid`.
+    """
     sealed = bundles.sealed
     if (keys.images.recipient, keys.labels.recipient) != (
         sealed.image_recipient,

@@ -72,8 +72,17 @@ class Input:
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps what it fetched; it may be removed while no job runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Where this machine keeps what it fetched; it may be removed while no job runs.
+
+    Raises:
+        BusbenchError: `input-unavailable` where the user has no home folder.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        message = "There is no home folder to keep inputs in."
+        remedy = "Set XDG_CACHE_HOME to a folder of your own, on each machine."
+        raise BusbenchError(CODE, message, remedy) from error
     return Path(base) / "busbench" / "inputs"
 
 

@@ -230,6 +230,9 @@ def _start(container: Container, secret: Callable[[], str] | None) -> None:
             pipe.shutdown(socket.SHUT_WR)
 
 
+JOIN = "Have the machine's owner run `sudo usermod -aG docker NAME`, then log in again."
+
+
 def connect(seconds: int = DEFAULT_TIMEOUT_SECONDS) -> docker.DockerClient:
     """The engine that the environment names; raises `engine-unavailable` where none answers.
 
@@ -240,6 +243,9 @@ def connect(seconds: int = DEFAULT_TIMEOUT_SECONDS) -> docker.DockerClient:
         client = docker.from_env(timeout=seconds)
         client.ping()
     except (DockerException, requests.RequestException) as error:
+        if "permission denied" in str(error).lower():
+            message = "This user may not use the Docker engine: its socket denies permission."
+            raise BusbenchError(Code.ENGINE_UNAVAILABLE, message, JOIN) from error
         raise BusbenchError(
             Code.ENGINE_UNAVAILABLE,
             "No Docker engine answers.",

@@ -104,6 +104,7 @@ class Keys:
             partial.mkdir(mode=0o700)
             try:
                 write(partial)
+                (partial / ".gitignore").write_text("*.key\n")  # `git add` of the folder takes none
                 if given:
                     path.chmod(0o700)
                     for file in sorted(partial.iterdir()):

@@ -22,6 +22,7 @@ from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import labels_digest
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from harness.folders import keep_from_git
 from harness.locking import locked
 from harness.splits.lock import SplitLock
 from harness.splits.manifest import FrozenSplit
@@ -148,6 +149,7 @@ def make_secret(path: Path) -> bytes:
     with locked(path.with_name(f".{path.name}.lock")):  # or two splits would share one's secret
         if not path.exists():
             secret = secrets.token_bytes(SECRET_BYTES)
+            keep_from_git(path)
             write_atomically(path, secret.hex().encode() + b"\n", mode=0o600)
         return read_secret(path)
 

@@ -133,8 +133,8 @@ def test_a_table_that_names_something_else_is_refused(
 
 def test_no_image_with_two_truths_goes_unsaid(tmp_path: Path) -> None:
     """Every image is there again: in other classes, with another mask, and as it was."""
-    made = without_patients()
-    for number, one in enumerate(made[6:15]):
+    made = without_patients()[6:]  # the first ones have twins among each other
+    for number, one in enumerate(made[:9]):
         other = {
             0: {"label": "benign" if one.label != "benign" else "malignant"},
             1: {"mask": ~one.mask},
@@ -152,7 +152,7 @@ def test_no_image_with_two_truths_goes_unsaid(tmp_path: Path) -> None:
         assert (f"(raw/again ({number}).png)" in said) is (number % 3 != 2), number
     rows = FrozenSplit.open(tmp_path / "v1").rows
     test = {row.case_id for row in rows if row.part == "test"}
-    twins = [{made[6 + n].case_id, f"again_{n}"} for n in range(9) if n % 3 != 2]
+    twins = [{made[n].case_id, f"again_{n}"} for n in range(9) if n % 3 != 2]
     lock = json.loads(done.stdout)
     assert lock["contradicting"] == len(test & set().union(*twins))
     out_of_it = [f"{case_id},unclear" for twin in twins for case_id in sorted(twin)]
