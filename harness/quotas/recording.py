@@ -190,7 +190,13 @@ class LedgerRecorder:
         self.refused: dict[str, RefusedError] = {}
 
     def received(self, jobs: Sequence[Job]) -> None:
-        """See `Recorder`; a job that waits past the end of a phase has come in time."""
+        """See `Recorder`; a job that waits past the end of a phase has come in time.
+
+        Raises:
+            BusbenchError: `ledger-invalid`, `feedback-invalid` or `challenge-invalid` where ledger,
+                keys, submission log and challenge do not belong together.
+        """
+        require_writable(self._ledger, self._keys)
         log = SubmissionLog.beside(self._ledger)
         log.require_whole(self._ledger, self._challenge)
         found = [handed_in for job in jobs if (handed_in := self._handed_in(job)) is not None]

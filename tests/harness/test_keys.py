@@ -30,7 +30,7 @@ def refused(path: Path) -> str:
 
 def test_secrets_are_for_the_owner_alone(folder: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert {p.name for p in folder.iterdir()} == {*SECRETS, *PUBLICS}
+    assert {p.name for p in folder.iterdir()} == {*SECRETS, *PUBLICS, ".gitignore"}
     assert all((folder / name).stat().st_mode & 0o777 == 0o600 for name in SECRETS)
 
 

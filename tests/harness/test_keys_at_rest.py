@@ -142,7 +142,7 @@ def test_no_half_made_keys_outlive_the_next_start(tmp_path: Path, given: bool) -
     (left,) = tmp_path.rglob("images.key")
     assert left.parent.stat().st_mode & 0o077 == 0
     Keys.new(folder)
-    assert {path.name for path in tmp_path.rglob("*")} == {"keys", *SECRETS, *PUBLICS}
+    assert {path.name for path in tmp_path.rglob("*")} == {"keys", ".gitignore", *SECRETS, *PUBLICS}
 
 
 @pytest.fixture(scope="module")

@@ -125,9 +125,8 @@ def test_no_stage_runs_with_keys_that_cannot_open_the_bundle(
     own: Evaluated, other_keys: Keys, tmp_path: Path, which: str
 ) -> None:
     wrong = stranger(own, which, other_keys, tmp_path)
-    found = job(own, wrong, None, tmp_path / "none")
     with pytest.raises(BusbenchError) as caught:
-        run_job(found)
+        run_job(job(own, wrong, None, tmp_path / "none"))
     assert caught.value.code == "keys-invalid" and str(wrong.path) in caught.value.message
     assert not any((tmp_path / "none").rglob("gate"))
 
