@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from evaluator.documents.base import write
 from harness.evaluation.evaluate import REPORT
 from harness.ledger import append
+from harness.quotas.submission_log import Pages, SubmissionLog
 from harness.sealing.keys import Keys
 from tests.support import absent
 from tests.support.small_challenge import Evaluated, SmallChallenge, make_submission
@@ -59,4 +61,5 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     challenge = SmallChallenge.make(root)
     result = challenge.evaluate(make_submission(root / "submission"), root / "runs")
     append(root / "ledger.jsonl", result.signed, challenge.keys)
+    write(Pages(), SubmissionLog.beside(root / "ledger.jsonl").path)
     return Evaluated(challenge, root / "runs", root / "ledger.jsonl", result.folder / REPORT)

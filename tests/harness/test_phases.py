@@ -294,9 +294,10 @@ def test_no_ledger_without_its_submission_log_starts_quotas_again(
     for attempt in (
         lambda: evaluated_here(copied),
         lambda: code_of("feedback", own.runs, "--ledger", copied.ledger),
-        lambda: code_of("publish", copied.ledger, "--out", here / "site"),
     ):
         assert attempt()[0] == "feedback-invalid"
+    site = code_of("publish", copied.ledger, "--out", here / "site")[0]
+    assert site == ("feedback-invalid" if with_phases else None)  # which a reviewer may do
     assert not SubmissionLog.beside(copied.ledger).path.exists()
 
 

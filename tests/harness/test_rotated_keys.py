@@ -29,7 +29,7 @@ from tests.support.small_challenge import Evaluated, SmallChallenge, make_submis
 def own(evaluated: Evaluated, tmp_path: Path) -> Evaluated:
     """The small challenge, whose ledger has one result by the first key."""
     runs = Path(shutil.copytree(evaluated.runs, tmp_path / "runs"))
-    ledger = Path(shutil.copy(evaluated.ledger, tmp_path / "ledger.jsonl"))
+    ledger = evaluated.copied_ledger(tmp_path)
     return Evaluated(evaluated.challenge, runs, ledger, evaluated.report)
 
 

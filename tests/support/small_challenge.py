@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from harness.audit import audit
 from harness.challenge import Challenge, Track
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.execution import ExecutionEnvironment, run_job
+from harness.quotas import SubmissionLog
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import freeze
@@ -66,6 +68,12 @@ class Evaluated:
     runs: Path
     ledger: Path
     report: Path
+
+    def copied_ledger(self, folder: Path) -> Path:
+        """A copy of the ledger, with its submission log."""
+        log = SubmissionLog.beside(self.ledger).path
+        shutil.copy(log, folder / log.name)
+        return Path(shutil.copy(self.ledger, folder / self.ledger.name))
 
 
 def model_bytes(bias: float) -> bytes:
