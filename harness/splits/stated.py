@@ -1,4 +1,4 @@
-"""What the organiser states of a store before a freeze: pairs that are known, cases to leave out.
+"""Known pairs and cases to leave out: statements of the organiser on a store, before a freeze.
 
 Where a release names no patient, its curators may still know which images are of one; and of
 images that are there twice under two classes, no truth is known. Both are handed in as tables and

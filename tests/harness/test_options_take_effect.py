@@ -27,7 +27,9 @@ ALWAYS = {
     # `--part val` with --keys or --ledger is refused by the verb
     "evaluate": {"keys", "out_dir", "part", "ledger", "device", "batch_size", "backend", "cluster"}
     | {"inputs", "runner", "challenge", "as_json"},
-    "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"},
+    "feedback": {"challenge", "as_json"},
+    "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
+    | {"pairs", "exclude"},
     "ledger entries": {"as_json"},
     "new-submission": {"kind", "team", "method"},
     "prepare": {"strict", "skip_refused", "as_json"},
@@ -44,12 +46,14 @@ ALWAYS = {
 # A command line in which none of the options of NEEDS has an effect.
 IDLE = {
     "audit": "audit {store}",
+    "evaluate": "evaluate {store} --bundle {store}",
     "prepare": "prepare busi --raw {store} --out {new}",
     "splits verify": "splits verify {store}",
     "train": "train reference --bundle {store} --out {new}",
     "verify": "verify {report}",
 }
 VALUES = {"bundle": "{store}", "holds": "aa", "keys": "{store}", "patients": "3"} | {
+    "received": "2026-01-01",
     "runner": "process",
     "seed": "3",
     "store": "{store}",

@@ -1,4 +1,4 @@
-"""What an organiser states before a freeze: known pairs, and cases to leave out."""
+"""Known pairs, cases to leave out, and images with two truths, as an organiser freezes."""
 
 from __future__ import annotations
 
