@@ -17,7 +17,10 @@ from harness.quotas.due import hand_out_due
 @app.command()
 def feedback(
     runs: Annotated[
-        Path, typer.Argument(metavar="RUNS", help="The folder of the runs.", exists=True)
+        Path,
+        typer.Argument(
+            metavar="RUNS", help="The folder of the runs.", exists=True, file_okay=False
+        ),
     ],
     ledger: Annotated[
         Path, typer.Option(help="The ledger of these runs.", exists=True, dir_okay=False)
