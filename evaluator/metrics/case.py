@@ -149,15 +149,16 @@ def examine(
 def percentile(values: Distances, percent: float) -> float:
     """`numpy.percentile(values, percent)` of a 1-D array, the same to the bit but sooner.
 
-    By selection, whose time is linear in the values, however they are ordered.
+    In time linear in the values, however they are ordered or repeated.
+
+    Args:
+        values: float64, none negative or NaN.
     """
     position = (values.size - 1) * (percent / 100)
     rank = int(position)
-    ordered = np.partition(values, rank)
-    below = float(ordered[rank])
+    below, above = _kernel().selected(values, rank)
     if rank + 1 == values.size:
-        return below
-    above = float(ordered[rank + 1 :].min())
+        return float(below)
     share, gap = position - rank, above - below
     return above - gap * (1 - share) if share >= 0.5 else below + gap * share
 
