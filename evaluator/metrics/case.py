@@ -23,6 +23,7 @@ Profile = Literal["native", "awesome-bus-2025"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 RENAMED: dict[str, Profile] = {"seed": "awesome-bus-2025"}  # a profile's name until 0.1
 MAX_SIDE = 16000  # pixels; keeps every sum of squares in the compiled loops within 32 bits
+MOST_STRETCHED = 1_000_000  # rows to columns; squares of it are far from any limit of a float
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
 
@@ -164,7 +165,7 @@ def percentile(values: Distances, percent: float) -> float:
 
 
 def check_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None:
-    """(row, column) spacing as two floats; ValueError unless both are positive and finite."""
+    """(row, column) spacing as two floats; ValueError unless positive, finite and of one kind."""
     if spacing is None:
         return None
     try:
@@ -175,6 +176,10 @@ def check_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None
         ) from error
     if not (row > 0 and column > 0 and math.isfinite(row) and math.isfinite(column)):
         raise ValueError(f"The spacing must be positive and finite, not {spacing!r}.")
+    if not 1 / MOST_STRETCHED <= row / column <= MOST_STRETCHED:
+        raise ValueError(
+            f"A step down and a step aside may not differ {MOST_STRETCHED:,}-fold as in {spacing!r}."
+        )
     return row, column
 
 

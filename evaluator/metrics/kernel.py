@@ -35,8 +35,8 @@ Buffers = tuple[Floats, Floats, NDArray[np.int64], NDArray[np.bool_]]
 
 NONE = np.uint16(lanes.NONE)
 BLOCK = lanes.LANES  # pixels of a row that are searched together
-PATIENCE = 4  # how often a row may be read for its few points
-SPREAD = 4  # pixels aside
+PATIENCE = 2  # how often a row may be read for its few points
+SPREAD = 16  # pixels aside
 
 _STEP = numba.types.UniTuple(numba.float64, 2)
 _FLOATS = numba.float64[::1]
@@ -144,7 +144,8 @@ def _look_around(row: Steps, x: int, ratio: float, read: int) -> tuple[float, in
 def _nearest(row: Steps, x: int, first: int, last: int, ratio: float) -> int:
     """The column, from first to last or a few more, by way of which pixel x is the nearest."""
     best, notes = lanes.far(), lanes.far()
-    for start in range(first // BLOCK * BLOCK, last + 1, BLOCK):
+    for k in range(first, last + 1, BLOCK):
+        start = min(k, row.size - BLOCK)
         ways = lanes.around(row, start, np.float64(start - x), ratio)
         notes = lanes.noted(ways, best, np.float64(start), notes)
         best = lanes.lesser(ways, best)
@@ -161,11 +162,12 @@ def _bounds(row: Steps, ratio: float, nearest: NDArray[np.int64]) -> int:
     them too.
 
     Args:
-        nearest: where they are put, with the row's last column behind them.
+        nearest: where they are put, with that of the row's last pixel behind them.
     """
-    blocks = row.size // BLOCK
-    nearest[0], nearest[blocks] = _nearest(row, 0, 0, row.size - 1, ratio), row.size - 1
-    width, read = 1, row.size
+    blocks, end = row.size // BLOCK, row.size - 1
+    nearest[0] = _nearest(row, 0, 0, end, ratio)
+    nearest[blocks] = _nearest(row, end, nearest[0], end, ratio)
+    width, read = 1, 2 * row.size
     while width < blocks:
         width *= 2
     up = np.sqrt(ratio)
@@ -219,9 +221,10 @@ def _at_once(row: Steps, points: Columns, ratio: float, buffers: Buffers, found:
     work, bounded = row.size, False
     for b in range(needed.size):
         if needed[b]:
-            x = b * BLOCK
-            aside = _close(ups, x, squares)
-            work += (2 * aside + 1) * BLOCK
+            x, aside = b * BLOCK, SPREAD + 1
+            if not bounded or own[nearest[b]] + np.float64(nearest[b] - x) ** 2 <= SPREAD:
+                aside = _close(ups, x, squares)
+                work += (2 * aside + 1) * BLOCK
             if aside > SPREAD:
                 if not bounded:
                     work += _bounds(row, ratio, nearest)
