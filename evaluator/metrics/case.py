@@ -161,7 +161,7 @@ def percentile(values: Distances, percent: float) -> float:
     if rank + 1 == values.size:
         return float(below)
     share, gap = position - rank, above - below
-    return above - gap * (1 - share) if share >= 0.5 else below + gap * share
+    return float(above - gap * (1 - share) if share >= 0.5 else below + gap * share)
 
 
 def check_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None:
@@ -178,7 +178,7 @@ def check_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None
         raise ValueError(f"The spacing must be positive and finite, not {spacing!r}.")
     if not 1 / MOST_STRETCHED <= row / column <= MOST_STRETCHED:
         raise ValueError(
-            f"A step down and a step aside may not differ {MOST_STRETCHED:,}-fold as in {spacing!r}."
+            f"The steps of a spacing may not differ {MOST_STRETCHED:,}-fold, as in {spacing!r}."
         )
     return row, column
 

@@ -1,18 +1,17 @@
 """The distances between the boundaries of two masks, point by point.
 
-Boundaries are drawn by operations on words, 64 pixels at once, and their points listed. For each
-point the nearest of the other boundary is found in two phases: the steps from every pixel straight
-up or down (as in Meijster, Roerdink and Hesselink's exact distance transform, 2000), and along the
-point's row the smallest sum of squares, block by block until the way aside alone is longer than the
-best. A row in which that would take long is done at once, by its lower envelope: whatever the
-masks are, the time is linear in the pixels, so nobody can choose masks that outlast the scorer.
-Loops over pixels are written so that the compiler turns them into vector instructions.
-Isotropic distances are exact, being square roots of whole numbers.
+For each point the nearest of the other boundary is found in two phases: the steps from every pixel
+straight up or down (as in Meijster, Roerdink and Hesselink's exact distance transform, 2000), and
+along the point's row the smallest sum of squares. Few points of a row look around, until the way
+aside alone is longer than the best. Many are found at once, a block of pixels at a time: its
+distances spread a few columns aside; where that is not enough, the nearest columns of the pixels
+before and behind bound those of the block (a row is halved until all its blocks are bounded).
+Whatever the masks are, a row is read a bounded number of times, one more for each doubling of its
+width, so nobody can choose masks that outlast the scorer. Isotropic distances are exact, being
+square roots of whole numbers.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numba
 import numpy as np
@@ -20,15 +19,13 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from evaluator.metrics import lanes
+from evaluator.metrics.boundaries import Columns, Points, outline
 from evaluator.metrics.compiled import compiled, inlined
-from evaluator.metrics.packing import SURVEY, WORD, WORDS, Survey, Words, survey
+from evaluator.metrics.packing import SURVEY, WORDS, Survey, Words, survey
 from evaluator.metrics.selection import selected
 
 __all__ = ["distances", "selected", "survey"]
 
-Box = tuple[int, int, int, int]
-Columns = NDArray[np.uint16]
-Points = tuple[NDArray[np.int64], Columns]
 Steps = NDArray[np.uint16]
 Floats = NDArray[np.float64]
 Buffers = tuple[Floats, Floats, NDArray[np.int64], NDArray[np.bool_]]
@@ -37,62 +34,11 @@ NONE = np.uint16(lanes.NONE)
 BLOCK = lanes.LANES  # pixels of a row that are searched together
 PATIENCE = 2  # how often a row may be read for its few points
 SPREAD = 16  # pixels aside
+LIKELY = 4**2  # the square of a distance
 
 _STEP = numba.types.UniTuple(numba.float64, 2)
 _FLOATS = numba.float64[::1]
 _RESULT = numba.types.Tuple((_FLOATS, _FLOATS, numba.int64))
-
-
-@inlined
-def _level(row: Words, k: int, rim: Any) -> Any:
-    """The foreground of a row's word k between foreground.
-
-    Args:
-        rim: for the image's last pixel, whether the one beyond it is foreground.
-    """
-    one, far = np.uint64(1), np.uint64(WORD - 1)
-    left = row[k] << one | row[k - 1] >> far
-    right = row[k] >> one | row[k + 1] << far
-    if k == row.size - 2:
-        right |= rim
-    return row[k] & left & right
-
-
-@inlined
-def _outline(words: Words, width: int, most: int, box: Box, eight: bool) -> Points:
-    """The points of a mask's boundary, in raster order.
-
-    Args:
-        most: the mask's pixels.
-        eight: as for `distances`.
-
-    Returns:
-        Where the points of each of the box's rows begin, with their number behind the last; and
-        the points' columns, counted from the left of the box.
-    """
-    top, bottom, left, _ = box
-    first = np.empty(bottom - top + 1, np.int64)
-    columns = np.empty(most, np.uint16)
-    rim = words[0, 0] & np.uint64(1) << np.uint64((width - 1) % WORD)
-    solid = eight and most == (words.shape[0] - 2) * width
-    count = 0
-    for y in range(top, bottom):
-        first[y - top] = count
-        above, row, below = words[y], words[y + 1], words[y + 2]
-        for k in range(1, row.size - 1):
-            if row[k]:
-                inside = _level(row, k, rim)
-                if eight:
-                    inside &= _level(above, k, rim) & _level(below, k, rim)
-                else:
-                    inside &= above[k] & below[k]
-                edge = row[k] if solid else row[k] & ~inside
-                while edge:
-                    columns[count] = WORD * (k - 1) - left + trailing_zeros(edge)
-                    count += 1
-                    edge &= edge - np.uint64(1)
-    first[bottom - top] = count
-    return first, columns[:count]
 
 
 @inlined
@@ -222,7 +168,8 @@ def _at_once(row: Steps, points: Columns, ratio: float, buffers: Buffers, found:
     for b in range(needed.size):
         if needed[b]:
             x, aside = b * BLOCK, SPREAD + 1
-            if not bounded or own[nearest[b]] + np.float64(nearest[b] - x) ** 2 <= SPREAD:
+            # Once bounds are known, only a block whose first pixel is close is likely to be.
+            if not bounded or own[nearest[b]] + np.float64(nearest[b] - x) ** 2 <= LIKELY:
                 aside = _close(ups, x, squares)
                 work += (2 * aside + 1) * BLOCK
             if aside > SPREAD:
@@ -293,8 +240,8 @@ def distances(
     """
     predicted, lesion = found[:2]
     box = found[3:]
-    ours = _outline(words[0], width, predicted, box, eight)
-    theirs = _outline(words[1], width, lesion, box, eight)
+    ours = outline(words[0], width, predicted, box, eight)
+    theirs = outline(words[1], width, lesion, box, eight)
     padded = (box[3] - box[2] + BLOCK - 1) // BLOCK * BLOCK
     there, one = _directed(ours, theirs, padded, step)
     back, other = _directed(theirs, ours, padded, step)

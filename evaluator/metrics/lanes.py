@@ -26,15 +26,15 @@ _FAR = ir.Constant(_VECTOR, [float("inf")] * LANES)
 Typed = tuple[Any, Callable[..., Any]]
 
 
-class Lanes(types.Type):  # type: ignore[misc]  # numba carries no types
+class Lanes(types.Type):
     """The vector, as numba's type."""
 
     def __init__(self) -> None:
         super().__init__("Lanes")
 
 
-@register_model(Lanes)  # type: ignore[untyped-decorator]
-class LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+@register_model(Lanes)
+class LanesModel(models.PrimitiveModel):  # type: ignore[misc]  # numba carries no types
     """The vector, as LLVM's type."""
 
     def __init__(self, manager: Any, of: Any) -> None:
@@ -149,8 +149,8 @@ def noted(_: Any, one: Any, other: Any, number: Any, notes: Any) -> Typed:
 @intrinsic  # type: ignore[untyped-decorator]
 def pick(_: Any, lanes: Any, k: Any) -> Typed:
     """Lane k."""
-    return types.float64(lanes, types.uint32), lambda _c, builder, _s, at: (
-        builder.extract_element(*at)
+    return types.float64(lanes, types.uint32), lambda _c, builder, _s, at: builder.extract_element(
+        *at
     )
 
 
