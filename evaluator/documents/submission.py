@@ -88,7 +88,9 @@ class Submission(Contract):
     output: OutputSpec
     models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
     opset: int = Field(ge=11, le=26)
-    parameters: int | None = Field(default=None, ge=0)  # claimed; the report counts for itself
+    parameters: int | None = Field(
+        default=None, ge=0, le=10**12
+    )  # claimed; the report counts for itself
 
     @property
     def digest(self) -> Digest:

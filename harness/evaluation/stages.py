@@ -13,13 +13,16 @@ from typing import Any
 
 from evaluator.documents.base import read
 from evaluator.documents.inference import Backend, BatchSize, Device, GateVerdict
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code, Fault
+from evaluator.predictions import open_predictions, require_bound
+from evaluator.sealed import open_sealed
 from harness.challenge import Challenge, Component
 from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import Context
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
-from harness.submission import take
+from harness.submission import DOCUMENT, take
 
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
 
@@ -104,6 +107,7 @@ def infer_and_score(
                 ready = replace(ready_stage(infer, settings), output=Path(name))
                 context.runner.run(ready, context.progress)
         raise
+    require_whole(folder, files)
     score = score_stage(
         folder / "infer",
         folder,
@@ -112,6 +116,30 @@ def infer_and_score(
         challenge=context.challenge,
     )
     context.run_once(score)
+
+
+def require_whole(folder: Path, files: SealedFiles) -> None:
+    """Refuse what inference left unless it is every declared model on every sealed case.
+
+    Here, because the scorer does not know what was declared, and inference may have been taken
+    over.
+
+    Raises:
+        BusbenchError: `predictions-invalid`.
+    """
+    path = folder / "submission" / DOCUMENT
+    submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy="Hand it in again.")
+    with open_sealed(files.images, files.image_key) as (index, _):
+        try:
+            require_bound(
+                open_predictions(folder / "infer"),
+                submission.digest,
+                [model.fold for model in submission.models],
+                index=index,
+            )
+        except BusbenchError as error:
+            error.stage = "infer"
+            raise
 
 
 def gate_stage(folder: Path, challenge: Challenge) -> Stage:

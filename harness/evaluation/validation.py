@@ -14,7 +14,7 @@ nothing is signed, and nothing enters a ledger.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,10 +200,13 @@ def merge(folds: Sequence[Scores]) -> Scores:
         },
         true_negatives=sum(scores.true_negatives for scores in folds),
         invalid=sum(scores.invalid for scores in folds),
-        predictions_sha256=sha256_bytes(
-            canonical_json([scores.predictions_sha256 for scores in folds])
-        ),
+        predictions_sha256=_joined(scores.predictions_sha256 for scores in folds),
+        labels_sha256=_joined(scores.labels_sha256 for scores in folds),
     )
+
+
+def _joined(digests: Iterable[str]) -> str:
+    return sha256_bytes(canonical_json([*digests]))
 
 
 def _merged(groups: Sequence[GroupScores]) -> GroupScores:

@@ -34,7 +34,7 @@ class Provenance(Contract):
 class Report(Contract):
     """The predicate of a signed report."""
 
-    schema_: Literal["busbench/report/v2"] = Field(default="busbench/report/v2", alias="schema")
+    schema_: Literal["busbench/report/v3"] = Field(default="busbench/report/v3", alias="schema")
     team: Title
     method: Title
     track: Name
@@ -53,6 +53,9 @@ class Report(Contract):
             raise ValueError("models and provenance name different model files")
         if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
             raise ValueError("scores and provenance name different predictions")
+        for group in self.scores.groups.values():
+            if any(len(m.folds) != len(self.models) for m in group.metrics.values()):
+                raise ValueError("scores and models are of different numbers of folds")
         return self
 
     @property

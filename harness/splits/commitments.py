@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.documents.base import CaseId, Contract, Digest, Label, Name
+from evaluator.documents.scores import labels_digest
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from harness.splits.lock import SplitLock
@@ -115,6 +116,19 @@ def unopened(lock: SplitLock, document: Reveal) -> Iterator[str]:
             != (lock.commitments[case_id])
         ):
             yield f"the class or mask of {case_id} is not the one that was committed to"
+
+
+def opened_labels(lock: SplitLock, source: Reveal | CaseStore | None) -> Digest | None:
+    """The digest that a report scored on these labels carries; None where nothing opens them.
+
+    Whether they are those that were committed to is for `unopened` and `commit` to say.
+    """
+    if source is None:
+        return None
+    if isinstance(source, Reveal):
+        return labels_digest((i, case.label, case.mask_sha256) for i, case in source.cases.items())
+    cases = (case for case in source.cases if case.case_id in lock.commitments)
+    return labels_digest((case.case_id, case.label, case.mask_sha256) for case in cases)
 
 
 def secret_path(split: Path) -> Path:
