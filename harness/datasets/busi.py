@@ -32,7 +32,8 @@ def read(raw: Path) -> Iterator[RawCase | Refusal]:
         for image, own_masks in pairs:
             if image.stem.startswith(label):
                 case_id = hashed_id("busi", image.stem, image)
-                cases.append(RawCase(case_id, label, None, image, own_masks))
+                case = RawCase(case_id, label, None, image, own_masks, one_lesion_a_mask=True)
+                cases.append(case)
             else:
                 yield Refusal(Code.DATA_REFUSED, image, f"lies in {label} but is named otherwise")
     yield from sorted(cases, key=lambda case: case.case_id)
