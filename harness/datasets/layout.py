@@ -114,10 +114,10 @@ ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf
 def read_table(
     path: Path, columns: tuple[str, ...], optional: tuple[str, ...] | None = None
 ) -> Table:
-    """A CSV or Excel file (its first sheet) as spreadsheets write it; an empty cell is "", an empty row none.
+    """A CSV or Excel file (its first sheet) as spreadsheets write it; an empty cell is "".
 
     Columns may be separated by a comma, semicolon, tab or bar; the text is UTF-8 or UTF-16; the
-    case of the columns' names does not matter.
+    case of the columns' names does not matter. Empty rows are none.
 
     Args:
         optional: the other columns that it may have; null for any.

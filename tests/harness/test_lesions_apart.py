@@ -199,7 +199,7 @@ def test_no_pixel_belongs_to_a_larger_lesion_where_a_smaller_marks_it(
     union = np.logical_or.reduce(areas)
     numbers = told_apart(areas, union)
     assert np.array_equal(numbers > 0, union)
-    owners = {}
+    owners = dict[int, set[int]]()
     for place in zip(*np.nonzero(union), strict=True):
         smallest = min(area.sum() for area in areas if area[place])
         holder = {n for n, area in enumerate(areas) if area[place] and area.sum() == smallest}
