@@ -151,7 +151,7 @@ def seal_images(
         SealedCase(case_id=f"c{n:05}", height=i.shape[0], width=i.shape[1], file=f"{n}.png")
         for n, i in enumerate(images)
     )
-    index = SealedIndex(split_digest=DIGEST, consistency_seed=seed, cases=cases)
+    index = SealedIndex(split_digest=DIGEST, consistency_seed=seed, repeat_seed=DIGEST, cases=cases)
     made = ModelFile(file="0.onnx", sha256=sha256_bytes(model))
     submission = Submission(
         team="Benchmark",

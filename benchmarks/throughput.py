@@ -40,7 +40,7 @@ from benchmarks.timing import head, machine, row, seconds
 from evaluator.documents.submission import OutputSpec
 from evaluator.inference.backends import InferSettings, open_model
 from evaluator.inference.preprocessing import to_input
-from evaluator.inference.speed import measure
+from evaluator.inference.speed import measure_batch
 from evaluator.inference.sweep import Sweep
 from evaluator.sealed import open_sealed
 from harness.datasets import phantom
@@ -71,8 +71,8 @@ def ways(name: str, folder: Path, pngs: list[Path], *, threads: int) -> dict[str
     exported = export_network(network, torch.rand(5, 1, SIZE, SIZE), {}).data
     made = seal_images(folder, images, exported, side=SIZE, output=OutputSpec())
     model = open_model(made.submission_folder / "0.onnx", InferSettings(threads=threads))
-    batch_size = measure(model, made.submission.input, "auto").batch_size
     inputs = np.stack([to_input(image, made.submission.input) for image in images])
+    batch_size = measure_batch(model, inputs)
     sweep = Sweep(
         model=model,
         file="0.onnx",
@@ -93,7 +93,7 @@ def ways(name: str, folder: Path, pngs: list[Path], *, threads: int) -> dict[str
             closing(sweep.masks(cases)) as results,
         ):
             for masks in results:
-                sink.writelines(masks.packed)
+                sink.writelines(packed for _, packed in masks)
 
     return {"bare": bare, "ours": ours, "monai": monai(network, pngs).run}
 

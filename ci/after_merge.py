@@ -10,42 +10,48 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
-from ci.check_pr import Checked, arguments, read_proposal, read_teams, report, select_models
+from ci.check_pr import Checked, arguments, read_proposal, read_teams, select_models
 from ci.git import Change, refused
 from ci.proposal import MANIFEST
-from ci.score_pr import machine_options, make_machine, require_base_code
+from ci.public import NOBODY, Desk, Public, caught
+from ci.score_pr import desk, machine_options, make_machine, require_base_code
 from ci.scoring import Machine, handed_in, is_assembled, place_of, score
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import Harmless, harmless
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog, Submitted, require_open
 from harness.quotas.recording import today
 from harness.website import publish
 
 
-def record_merged(machine: Machine, before: str, after: str) -> str:
+def record_merged(machine: Machine, before: str, after: str, *, desk: Desk = NOBODY) -> str:
     """Record every scored submission that was merged, then publish; one line a submission.
 
+    One that cannot be recorded holds up no other, and what was done is reported all the same.
+
     Raises:
-        BusbenchError: the first that was not recorded, after all others were.
+        BusbenchError: the worst that happened, after all others were recorded.
     """
     require_base_code(machine.repository, after)
     changes = machine.repository.changes(before, after, since_they_parted=False)
     manifests = [c for c in changes if MANIFEST.fullmatch(c.path) and c.status in "AM"]
-    lines, errors = [], []
-    for manifest in manifests:
-        try:
-            lines.append(record(machine, manifest, after))
-        except BusbenchError as error:
-            errors.append(error)
-    lines.append(publish_open(machine))
+    steps = {each.path: partial(record, machine, each, after) for each in manifests}
+    lines: list[Harmless] = []
+    errors: list[BusbenchError] = []
+    for what, step in {**steps, "the site": partial(publish_open, machine)}.items():
+        error = caught(lambda step=step: lines.append(step()), what)  # type: ignore[misc]
+        errors += [] if error is None else [error]
     if errors:
-        print("\n".join(lines))
-        raise errors[0]
+        worst = max(errors, key=lambda error: error.fault)
+        desk.print(lines)
+        desk.complain([error for error in errors if error is not worst])
+        raise worst
     return "\n".join(lines)
 
 
-def record(machine: Machine, manifest: Change, merged: str) -> str:
+def record(machine: Machine, manifest: Change, merged: str) -> Harmless:
     """Put one merged submission into the ledger, if it is the one that was scored."""
     repository = machine.repository
     proposal = read_proposal(repository, manifest, machine.challenge)
@@ -61,7 +67,7 @@ def record(machine: Machine, manifest: Change, merged: str) -> str:
     assert accepted.appended is not None
     entry = accepted.appended.entry.number
     state = "recorded as" if accepted.appended.new else "is already"
-    return f"{manifest.path} {state} entry {entry}"
+    return harmless(f"{manifest.path} {state} entry {entry}")
 
 
 def _scored(machine: Machine, checked: Checked) -> Submitted | None:
@@ -74,11 +80,11 @@ def _scored(machine: Machine, checked: Checked) -> Submitted | None:
     return next(found, None)
 
 
-def publish_open(machine: Machine) -> str:
+def publish_open(machine: Machine) -> Harmless:
     """Publish the site, unless a phase hides exact results still."""
     ledger = machine.state.ledger
     if not ledger.exists():
-        return "no site: the ledger is empty"
+        return harmless("no site: the ledger is empty")
     try:
         reports = [entry.report for entry in verify_ledger(ledger).reports]
         log = SubmissionLog.beside(ledger).submissions
@@ -86,9 +92,10 @@ def publish_open(machine: Machine) -> str:
     except BusbenchError as error:
         if error.code != Code.RESULTS_CLOSED:
             raise
-        return f"no new site: {error.message}"
-    publish(ledger, machine.state.site, challenge=machine.challenge)
-    return f"the site is at {machine.state.site}"
+        return harmless(f"no new site: {Public.of(error).line}")
+    state = machine.state
+    publish(ledger, state.site, challenge=machine.challenge, keys=state.keys())
+    return harmless("the site is published")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,13 +105,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--before", required=True, help="the base branch before the merge")
     parser.add_argument("--after", required=True, help="the base branch after the merge")
     chosen = parser.parse_args(argv)
+    ours = desk(chosen)
 
-    def run() -> str:
+    def run() -> list[Harmless]:
         machine = make_machine(chosen)
         commit = machine.repository.commit
-        return record_merged(machine, commit(chosen.before), commit(chosen.after))
+        before, after = commit(chosen.before), commit(chosen.after)
+        done = record_merged(machine, before, after, desk=ours)
+        return [harmless(line) for line in done.splitlines()]
 
-    return report(run)
+    return ours.report(run)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ci.git import REGULAR, Change, Pointer, Repository, parse_pointer, refused
 from ci.proposal import FILE, MANIFEST, TEAMS, Proposal, Team, Teams
-from evaluator.documents.base import MAX_YAML_CHARACTERS, parse
+from ci.public import Desk
+from evaluator.documents.base import parse
+from evaluator.documents.reading import MAX_YAML_CHARACTERS
 from evaluator.documents.submission import MAX_MODEL_BYTES
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
+from evaluator.harmless import Harmless, harmless
 from harness.challenge import (
     Challenge,
     StatedTrack,
@@ -172,11 +175,12 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--repository", type=Path, default=Path(), help="a clone; default: here")
     parser.add_argument("--challenge", type=Path, help="default: challenge.yaml")
+    parser.add_argument("--private", type=Path, help="a folder for what may not be public")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the check and print one line."""
+    """Run the check and print one line; the organiser's part of an error goes to --private."""
     parser = arguments(__doc__)
     parser.add_argument("--base", required=True, help="the branch to merge into")
     parser.add_argument("--head", required=True, help="the pull request's newest commit")
@@ -184,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     repository = Repository(chosen.repository)
 
-    def run() -> str:
+    def run() -> list[Harmless]:
         checked = check(
             repository,
             repository.commit(chosen.base),
@@ -193,19 +197,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             challenge=load_challenge(chosen.challenge),
         )
         proposal = checked.proposal
-        return f"may be taken: {proposal.method} by {checked.team.name} on {proposal.track}"
+        who = f"{proposal.method} by {checked.team.name} on {proposal.track}"
+        return [harmless(f"may be taken: {who}")]
 
-    return report(run)
-
-
-def report(run: Callable[[], str]) -> int:
-    """Print what `run` says, or its error; the exit status says whose fault it is."""
-    try:
-        print(run())
-    except BusbenchError as error:
-        print(f"error {error}", file=sys.stderr)
-        return int(error.fault)
-    return 0
+    return Desk(chosen.private, [chosen.repository]).report(run)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,9 @@ class Repository:
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [""]
             remedy = "Compare with the base branch's newest commit, and push again."
-            raise refused(f"git {arguments[0]} failed: {said[0][:200]}", remedy)
+            why = f"git {arguments[0]} failed."  # what git says may contain the remote's address
+            code = Code.PULL_REQUEST_REFUSED
+            raise BusbenchError(code, why, remedy, last_line=said[0])
         return done.stdout
 
     def _start(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -13,7 +13,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from evaluator.documents.base import FILE_NAME, MAX_FOLDS, NAME, Contract, Name, Title
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.submission import (
+    MAX_PARAMETERS,
+    InputSpec,
+    ModelFile,
+    OutputSpec,
+    Submission,
+)
 from evaluator.errors import BusbenchError, Code
 from harness.team_names import check_visible, find_same
 
@@ -38,7 +44,7 @@ class Onnx(Contract):
     output: OutputSpec = OutputSpec()
     models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
     opset: int = Field(ge=11, le=26)
-    parameters: int | None = Field(default=None, ge=0)
+    parameters: int | None = Field(default=None, ge=0, le=MAX_PARAMETERS)
 
 
 class Image(Contract):

@@ -15,19 +15,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ci.check_pr import arguments, check, report
+from ci.check_pr import arguments, check
 from ci.comment import refusal, result
 from ci.duration import padded
 from ci.git import COMMIT, Repository, refused
+from ci.public import Desk, caught
 from ci.scoring import Machine, score
 from ci.state import State
 from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
+from evaluator.harmless import Harmless, harmless
 from harness.challenge import load_challenge
 from harness.cli.options import RunnerName
 from harness.execution import ExecutionEnvironment
-from harness.quotas.recording import RefusedError
+from harness.ledger import known_keys
+from harness.quotas.recording import Accepted, RefusedError
 
 
 def score_approved(
@@ -39,26 +42,32 @@ def score_approved(
     remote: str,
     author: str,
     out: Path,
-) -> str:
+) -> Harmless:
     """Check, score and write the comment; the one line that sums it up.
 
     Raises:
         BusbenchError: whatever is to blame; the comment says it, too.
     """
-    try:
+    accepted: list[Accepted] = []
+
+    def scoring() -> None:
         require_base_code(machine.repository, base)
         require_unmoved(machine.repository, approved, reference, remote=remote)
         checked = check(
             machine.repository, base, approved, author=author, challenge=machine.challenge
         )
-        accepted = score(machine, checked, record=False)
-    except BusbenchError as error:
+        accepted.append(score(machine, checked, record=False))
+
+    error = caught(scoring)
+    if error is not None:
         feedback = error.feedback if isinstance(error, RefusedError) else None
-        write_atomically(out / "comment.md", refusal(error, feedback, approved).encode())
-        raise
-    write(accepted.feedback, out / "feedback.json")
-    write_atomically(out / "comment.md", result(accepted.feedback, approved).encode())
-    return f"scored: {accepted.feedback.method} by {accepted.feedback.team}, {out / 'comment.md'}"
+        text = refusal(error, feedback, approved, roots=machine.roots)
+        write_atomically(out / "comment.md", text.encode())
+        raise error
+    feedback = accepted[0].feedback
+    write(feedback, out / "feedback.json")
+    write_atomically(out / "comment.md", result(feedback, approved).encode())
+    return harmless(f"scored: {feedback.method} by {feedback.team}, see comment.md")
 
 
 def require_base_code(repository: Repository, base: str) -> None:
@@ -89,8 +98,15 @@ def machine_options(parser: argparse.ArgumentParser) -> None:
 def make_machine(chosen: argparse.Namespace) -> Machine:
     """What the options name."""
     challenge, state = load_challenge(chosen.challenge), State(chosen.state)
-    environment = ExecutionEnvironment(chosen.runner, challenge, state.path / "keys")
+    known = known_keys(state.ledger)
+    environment = ExecutionEnvironment(chosen.runner, challenge, state.path / "keys", known)
     return Machine(Repository(chosen.repository), state, environment)
+
+
+def desk(chosen: argparse.Namespace) -> Desk:
+    """Where the words of what the options name go."""
+    private = chosen.private or chosen.state / "errors"
+    return Desk(private, [chosen.state, chosen.repository])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,11 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(argv)
 
-    def run() -> str:
+    def run() -> list[Harmless]:
         with padded(60 * chosen.pad_minutes):
             machine = make_machine(chosen)
             base = machine.repository.fetch(chosen.remote, chosen.base)
-            return score_approved(
+            line = score_approved(
                 machine,
                 base,
                 chosen.head,
@@ -126,8 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 author=chosen.author,
                 out=chosen.out,
             )
+        return [line]
 
-    return report(run)
+    return desk(chosen).report(run)
 
 
 if __name__ == "__main__":

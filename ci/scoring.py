@@ -47,6 +47,11 @@ class Machine:
         """The organiser's declaration."""
         return self.environment.challenge
 
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Folders that no public word names."""
+        return self.state.path, self.repository.path
+
 
 @dataclass(frozen=True)
 class ToTrain:

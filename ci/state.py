@@ -7,6 +7,7 @@ STATE/submissions/<id>/     what was assembled from a pull request
 STATE/runs/                 evaluations
 STATE/ledger.jsonl          the ledger, and the submission log beside it
 STATE/site/                 the site, as it was published last
+STATE/errors/               what no public log may say of errors
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Pages that follow from the code: file formats and error codes. Run it after changing either.
+"""Pages that follow from the code: formats, error codes, the gate. Run it after changing one.
 
-python docs/generate.py            write docs/formats.md, docs/errors.md and docs/schemas/
+python docs/generate.py            write formats.md, errors.md, gate.md and schemas/
 python docs/generate.py --check    say which of them are out of date, and fail
 """
 
@@ -10,12 +10,16 @@ import importlib
 import json
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from evaluator.documents.base import Contract
 from evaluator.errors import CODES, Fault
+from evaluator.gate import RULES, GateLimits, first_load, intake
+from evaluator.gate.operators import ALLOWED
+from evaluator.gate.parameters import FREE as FREE_NUMBERS
+from evaluator.gate.work import ELEMENTWISE, FREE, PRODUCTS
 
 DOCS = Path(__file__).resolve().parent
 sys.path.append(str(DOCS.parent))  # `ci` is not installed with the other packages
@@ -53,7 +57,8 @@ def pages() -> dict[Path, str]:
         DOCS / "schemas" / f"{kind}.json": json.dumps(schema, indent=2, sort_keys=True) + "\n"
         for kind, schema in kinds.items()
     }
-    return {DOCS / "errors.md": _errors(), DOCS / "formats.md": _formats(kinds), **schemas}
+    written = {"errors.md": _errors(), "formats.md": _formats(kinds), "gate.md": _gate()}
+    return {DOCS / name: text for name, text in written.items()} | schemas
 
 
 def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -86,7 +91,8 @@ def _errors() -> str:
     lines.append(
         "Every error is one sentence that names the thing concerned and one that says what to do. "
         "The code in brackets is stable; its group is the exit status and says who has to act. "
-        "With `--json` the error is an object with `code`, `message`, `remedy` and `fault`.\n"
+        "With `--json` the error is an object with `code`, `message`, `remedy` and `fault`; of "
+        "`evaluate` and `train`, each is in the list `failed`.\n"
     )
     for fault, who in ACTS.items():
         lines += [f"## {fault.value}: {who}\n", "| code | meaning |", "| --- | --- |"]
@@ -115,6 +121,76 @@ def _formats(kinds: dict[str, dict[str, Any]]) -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+GATE = """# The gate
+
+What an ONNX file must be before the evaluator runs it, and what is counted off it. `busbench
+check` applies all of this on your machine. A refusal names the code, the node and what it found
+there.
+
+## Operators that may run
+
+They are deterministic, take and give plain tensors of numbers, and end. Any other is refused
+(`G-OPERATOR`), and so is any other domain (`G-DOMAIN`); local functions of ONNX are read through.
+
+{operators}
+
+## What is counted
+
+**Parameters** are the constants that flow into the result, in whatever they come: an initialiser
+of any type, a `Constant` of any kind, an attribute, a table, bits that are taken apart (one for
+each byte), in the graph, a branch or a function. One that is used twice counts once; a function's
+own count once, however often it is called. For an honest network that is PyTorch's number, but
+for batch norms that the exporter folds into
+convolutions, and for tables that are not learned, such as the masks of shifted windows: nothing
+distinguishes them from weights. Three exceptions hide no weight: {free}
+different single numbers in arithmetic are free; running statistics, scales and zero points count
+only where they are more than the weights beside them; first states of recurrent layers count
+where they are not zero.
+
+**GMACs** are multiply-accumulates / 10⁹ for one image of the declared size. By the usual
+formulas: {products}. Elementwise products ({elementwise}) are left out as papers do, up to a
+fifth of that; beyond, all of them count, since a layer can be written in them. These count
+nothing: {nothing}. An operator that is in no list, or a shape that stays unknown, makes the
+number *not counted*, on the board and in every table, and never smaller. Both branches of an `If`
+count. The number is worked out by the process that first loads the model; one that a model takes
+over could report another.
+
+## Rules
+
+| code | demand |
+| --- | --- |
+{rules}
+
+A file may have {fields} protobuf fields, {nodes} nodes with its functions expanded, {values}
+values, and {gmacs} GMACs. Lists of any other kind end at 100,000 members. A node's name is free:
+no runtime reads it.
+"""
+
+
+def _gate() -> str:
+    def words(names: Iterable[str]) -> str:
+        return ", ".join(f"`{name}`" for name in sorted(names))
+
+    limits = GateLimits()
+    rules = {**intake.SENTENCES, **{rule.code: rule.sentence for rule in RULES}}
+    rules |= first_load.SENTENCES
+    operators = [
+        f"- {f'`{name}`' if name else 'ONNX'}: {words(each)}" for name, each in ALLOWED.items()
+    ]
+    return NOTE + GATE.format(
+        operators="\n".join(operators),
+        free=FREE_NUMBERS,
+        products=words(PRODUCTS),
+        elementwise=words(ELEMENTWISE),
+        nothing=words(FREE),
+        rules="\n".join(f"| `{code}` | {sentence} |" for code, sentence in rules.items()),
+        fields=f"{limits.max_fields:,}",
+        nodes=f"{limits.max_nodes:,}",
+        values=f"{limits.max_parameters:,}",
+        gmacs=f"{limits.max_gmacs:,.0f}",
+    )
 
 
 def _is(value: dict[str, Any]) -> str:

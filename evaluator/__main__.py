@@ -46,7 +46,7 @@ def main() -> int:
     except BusbenchError as error:
         fields = {"code": error.code, "message": error.message, "remedy": error.remedy}
         write_atomically(args.out / ERROR, pretty_json(fields))
-        print(f"error {error}", file=sys.stderr)
+        print(f"error {error.shown}", file=sys.stderr)
         return int(error.fault)
     return 0
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import Self
 
+from evaluator.harmless import LIMIT, Harmless, harmless
+
 
 class Fault(IntEnum):
     """Who has to act; the value is the process's exit status."""
@@ -77,7 +79,7 @@ class Code(StrEnum):
     QUOTA_EXCEEDED = "quota-exceeded", _SU, "The team has used up its submissions."
     PHASE_CLOSED = "phase-closed", _SU, "The challenge takes no submissions now."
     LIMIT_PROCESSES = "limit-processes", _SU, "A stage started more processes than it may."
-    OUTPUT_REFUSED = "output-refused", _SU, "A stage left a link, device or pipe in its output."
+    OUTPUT_REFUSED = "output-refused", _SU, "A stage left what may not leave a container."
     IMAGE_REFUSED = "image-refused", _SU, "A participant's image breaks its rules or cannot start."
     IMAGE_MISSING = "image-missing", _SU, "A participant's image is not where its name says."
     # ledger
@@ -115,6 +117,8 @@ CODES: dict[Code, tuple[Fault, str]] = {code: (code.fault, code.meaning) for cod
 class BusbenchError(Exception):
     """A failure, and who has to act on it.
 
+    Its texts are harmless, since they quote names, files and messages that anybody wrote.
+
     Args:
         code: what kind of failure it is; its `fault` says who is to blame.
         message: one sentence that names the file or thing concerned.
@@ -126,13 +130,18 @@ class BusbenchError(Exception):
     def __init__(
         self, code: Code, message: str, remedy: str, *, stage: str = "", last_line: str = ""
     ) -> None:
-        super().__init__(message)
         self.code = Code(code)
-        self.message = message
-        self.remedy = remedy
+        self.message = harmless(message)
+        self.remedy = harmless(remedy)
         self.stage = stage
-        self.last_line = last_line
+        self.last_line = harmless(last_line)
         self.fault = self.code.fault
+        super().__init__(self.message)
+
+    @property
+    def shown(self) -> Harmless:
+        """All of it, for whoever it is about."""
+        return harmless(f"[{self.code}] {self.message} {self.remedy}", 3 * LIMIT)
 
     def __str__(self) -> str:
-        return f"[{self.code}] {self.message} {self.remedy}"
+        return self.shown

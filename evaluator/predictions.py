@@ -124,14 +124,14 @@ def _require_same(what: str, found: Sequence[object], expected: Sequence[object]
 
 def _named(item: object) -> str:
     if isinstance(item, PredictedCase):
-        return f"{item.case_id} of {item.height} x {item.width}"
+        return item.case_id  # its size would tell of the secret transform
     return "of all folds" if item is None else str(item)
 
 
 def _check_masks(path: Path, cases: Sequence[PredictedCase], digests: Mapping[str, Digest]) -> None:
     expected = sum(packed_bytes(case.height, case.width) for case in cases)
     if not _is_regular(path) or path.stat().st_size != expected:
-        raise _refused(f"{path} is not a file of {expected} bytes")
+        raise _refused(f"{path} has another size than its masks")
     if digests.get(path.name) != sha256_file(path):
         raise _refused(f"{path} is not the file that was predicted")
 

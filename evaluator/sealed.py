@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import tarfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +28,8 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 
 INDEX = "index.json"
+MAX_KEY = 4096  # characters
+STDIN = Path("-")  # as the place of a key: it is in no file
 REMEDY = "Seal the split again with `busbench seal`."
 
 
@@ -47,29 +51,41 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(member, io.BytesIO(data))
 
 
+@cache
+def _standard_input() -> str:
+    """What standard input gave: it can be read once, and archives are opened more than once."""
+    return sys.stdin.read(MAX_KEY)
+
+
 def read_identity(path: Path) -> pyrage.x25519.Identity:
-    """The age identity in `path`; raises `keys-invalid` where there is none."""
+    """The age identity in `path`, or `-`; raises `keys-invalid` where there is none."""
     try:
-        return pyrage.x25519.Identity.from_str(path.read_text().strip())
+        text = _standard_input() if path == STDIN else path.read_text()
+        return pyrage.x25519.Identity.from_str(text.strip())
     except (OSError, ValueError, pyrage.IdentityError) as error:
+        where = "Standard input" if path == STDIN else path
         raise BusbenchError(
             Code.KEYS_INVALID,
-            f"{path} has no age identity that can be read.",
+            f"{where} has no age identity that can be read.",
             "Give the key folder that `busbench keys new` made.",
         ) from error
 
 
 @contextmanager
 def open_sealed(
-    path: Path, key: Path
+    path: Path, key: Path | pyrage.x25519.Identity
 ) -> Iterator[tuple[SealedIndex, Iterator[tuple[SealedCase, bytes]]]]:
     """Open a sealed archive: its index, and its cases one after the other.
+
+    Args:
+        key: the age identity that opens it, or the file that contains it.
 
     Raises:
         BusbenchError: `keys-invalid` where the key does not open it, `bundle-invalid` where the
             archive is missing or damaged.
     """
-    with _decrypted(path, read_identity(key)) as stream, _damage(path):
+    identity = read_identity(key) if isinstance(key, Path) else key
+    with _decrypted(path, identity) as stream, _damage(path):
         archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115  closed with the stream
         index = parse(
             SealedIndex, _member(archive, INDEX), str(path), code=Code.BUNDLE_INVALID, remedy=REMEDY

@@ -49,13 +49,14 @@ class Measured(Contract):
     """What differs between two runs of one submission: times, the machine, and what follows."""
 
     device_name: Title  # of the processor or the GPU; `unknown` where it has no name
-    latency_ms: Amount  # median of one image at batch 1, after a warm-up, the network alone
+    latency_ms: Amount
+    # ^ of one test image alone, the network without the rest: the slowest model's mean over the
+    # repeated cases
     batch_sizes: tuple[Small, ...] = Field(max_length=MAX_FOLDS)  # images a run, model by model
     batch_dependent: tuple[FileName, ...] = Field(max_length=MAX_FOLDS)
-    # ^ models run at batch 1 because a larger batch changes their maps
-    repeated_cases: int = Field(
-        ge=0, le=MAX_CASES
-    )  # of each model, run a second time: every mask came out the same
+    # ^ models run at batch 1 because a larger batch may change their maps
+    repeated_cases: int = Field(ge=0, le=MAX_CASES)
+    # ^ of each model, run again: every mask came out the same
     peak_memory_mb: Large  # of the process that ran the models
 
 
@@ -66,7 +67,7 @@ class Runtime(Contract):
     `measured` out.
     """
 
-    schema_: Literal["busbench/runtime/v1"] = Field(default="busbench/runtime/v1", alias="schema")
+    schema_: Literal["busbench/runtime/v2"] = Field(default="busbench/runtime/v2", alias="schema")
     backend: Backend
     backend_version: Title
     provider: Title

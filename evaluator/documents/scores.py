@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from evaluator.documents.base import MAX_CASES, MAX_FOLDS, CaseId, Contract, Digest, Label
+from evaluator.documents.base import (
+    GROUP_BY_GROUP,
+    MAX_CASES,
+    MAX_FOLDS,
+    CaseId,
+    Contract,
+    Digest,
+    Label,
+)
+from evaluator.documents.reading import Bounds
 from evaluator.files import canonical_json, sha256_bytes
 
 Ranked = Literal["dice", "iou", "hd95"]  # the metrics that rank; all others are shown
@@ -59,6 +68,7 @@ class GroupScores(Contract):
 class Scores(Contract):
     """`scores.json`: the score container's result, before the harness signs a report."""
 
+    bounds: ClassVar[Bounds] = GROUP_BY_GROUP
     schema_: Literal["busbench/scores/v3"] = Field(default="busbench/scores/v3", alias="schema")
     metric_profile: str
     units: dict[str, str]

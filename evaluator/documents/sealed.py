@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from evaluator.documents.base import MAX_SIDE, ROW, CaseId, Contract, Digest, FileName, Label
+from evaluator.documents.base import (
+    CASE_BY_CASE,
+    MAX_SIDE,
+    ROW,
+    CaseId,
+    Contract,
+    Digest,
+    FileName,
+    Label,
+)
+from evaluator.documents.reading import Bounds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ROW)
@@ -28,15 +38,17 @@ class SealedIndex(Contract):
     """`index.json`, the first member of a sealed archive.
 
     The seed of the consistency pass is the same in both archives and is kept nowhere else; null
-    where the pass is off.
+    where the pass is off. The other seed is in the archive of the images alone.
     """
 
-    schema_: Literal["busbench/sealed-index/v1"] = Field(
-        default="busbench/sealed-index/v1", alias="schema"
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
+    schema_: Literal["busbench/sealed-index/v2"] = Field(
+        default="busbench/sealed-index/v2", alias="schema"
     )
     split_digest: Digest
     consistency_seed: Digest | None = None  # 256 random bits
-    cases: tuple[SealedCase, ...]
+    repeat_seed: Digest | None = None  # as many: which cases inference runs again
+    cases: tuple[SealedCase, ...]  # of the test part: in a random order
 
     @classmethod
     def compact(cls, fields: dict[str, Any]) -> Any:

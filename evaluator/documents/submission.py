@@ -11,6 +11,7 @@ from evaluator.files import canonical_json, sha256_bytes
 
 Positive = Annotated[float, Field(gt=0)]
 MAX_MODEL_BYTES = 500_000_000  # of one ONNX file
+MAX_PARAMETERS = 8 * MAX_MODEL_BYTES  # none is smaller than a bit
 
 
 class InputSpec(Contract):
@@ -88,9 +89,8 @@ class Submission(Contract):
     output: OutputSpec
     models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
     opset: int = Field(ge=11, le=26)
-    parameters: int | None = Field(
-        default=None, ge=0, le=10**12
-    )  # claimed; the report counts for itself
+    # claimed; the report counts for itself
+    parameters: int | None = Field(default=None, ge=0, le=MAX_PARAMETERS)
 
     @property
     def digest(self) -> Digest:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onnx import ModelProto
-from pydantic import ValidationError
 
+from evaluator.documents.base import parse
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
@@ -23,17 +23,17 @@ from evaluator.gate.survey import label
 
 # What a contained process may be refused for: code, what was demanded.
 SENTENCES: dict[str, str] = {
-    "G-TIME": "The model ends within its time.",
-    "G-MEMORY": "The model fits into its memory.",
-    "G-CRASH": "The model leaves the process alive.",
-    "G-COST": "The network stays below the limits on work and tensor size.",
-    "G-LOAD": "ONNX Runtime loads the model.",
-    "G-RUN": "ONNX Runtime runs the model on what it declares to take.",
-    "G-RESULT-TYPE": "The result is float32.",
-    "G-RESULT-SHAPE": "The result is (N, 1, H, W), or (N, 2, H, W) of kind softmax, for every N.",
-    "G-RESULT-NON-FINITE": "The result is finite.",
-    "G-RESULT-RANGE": "The result is of the declared kind.",
-    "G-BATCH": "The map of an image does not depend on the other images of its batch.",
+    "G-TIME": "The model must end within its time.",
+    "G-MEMORY": "The model must fit into its memory.",
+    "G-CRASH": "The model must leave its process alive.",
+    "G-COST": "The network must stay below the limits on work and tensor size.",
+    "G-LOAD": "ONNX Runtime must load the model.",
+    "G-RUN": "ONNX Runtime must run the model on what it declares to take.",
+    "G-RESULT-TYPE": "The result must be float32.",
+    "G-RESULT-SHAPE": "For all N it must give (N, 1, H, W), or (N, 2, H, W) of kind softmax.",
+    "G-RESULT-NON-FINITE": "The result must be finite.",
+    "G-RESULT-RANGE": "The result must be of the declared kind.",
+    "G-BATCH": "The map of an image must not depend on the other images of its batch.",
 }
 _REPORTED = frozenset(
     code for code in SENTENCES if code.startswith("G-RESULT") or code == "G-BATCH"
@@ -113,8 +113,9 @@ def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Co
     if verdict is not None:
         return verdict
     try:
-        cost = Cost.model_validate_json(outcome.said["done"])
-    except ValidationError:
+        said = outcome.said["done"].encode()
+        cost = parse(Cost, said, "cost", code=Code.GATE_REFUSED, remedy="")
+    except BusbenchError:
         return Verdict("G-CRASH", "It reported nonsense while its shapes were inferred.")
     if cost.gmacs is not None and cost.gmacs > limits.max_gmacs:
         taken = f"{limits.max_gmacs:.0f} are taken"

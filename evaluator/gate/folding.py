@@ -58,8 +58,11 @@ def fold(light: ModelProto) -> ModelProto:
         providers = ["CPUExecutionProvider"]
         onnxruntime.InferenceSession(light.SerializeToString(), options, providers=providers)
         folded = onnx.load(path)
-    for node in folded.graph.node:
-        _make_plain(node)
+    graphs = [folded.graph]
+    while graphs:
+        for node in graphs.pop().node:
+            graphs.extend(item.g for item in node.attribute if item.HasField("g"))
+            _make_plain(node)
     return folded
 
 

@@ -19,16 +19,16 @@ _ORT_MAGIC = slice(4, 8), b"ORTM"  # the flatbuffer identifier of ONNX Runtime's
 
 # The same table as for the rules: code, what it demands.
 SENTENCES: dict[str, str] = {
-    "G-FILE": "A declared file is a readable regular file, not a link.",
-    "G-FILE-SIZE": "A model file stays below the size limit.",
-    "G-DIGEST": "A file's SHA-256 is the declared one.",
-    "G-ORT-FORMAT": "Hand in ONNX, not ONNX Runtime's own format.",
-    "G-FORMAT": "The file is a whole ONNX protobuf.",
-    "G-FIELDS": "The file is too finely divided for a network.",
-    "G-NESTING": "The file nests too deeply for a network.",
-    "G-UNKNOWN-FIELD": "The file has only fields that this ONNX release knows.",
-    "G-REPEATED-FIELD": "Every single-valued field is given once.",
-    "G-TEXT": "Every name is UTF-8.",
+    "G-FILE": "A declared file must be a readable regular file, not a link.",
+    "G-FILE-SIZE": "A model file must stay below the size limit.",
+    "G-DIGEST": "A file's SHA-256 must be the declared one.",
+    "G-ORT-FORMAT": "The format must be ONNX, not ONNX Runtime's own.",
+    "G-FORMAT": "The file must be a whole ONNX protobuf.",
+    "G-FIELDS": "The file must not be divided more finely than a network is.",
+    "G-NESTING": "The file must not nest more deeply than a network does.",
+    "G-UNKNOWN-FIELD": "The file must have only fields that this ONNX release knows.",
+    "G-REPEATED-FIELD": "Every single-valued field must be given once.",
+    "G-TEXT": "Every name must be UTF-8.",
 }
 
 

@@ -1,6 +1,8 @@
 """The cost of a network at batch 1: multiply-accumulates, and the largest tensor.
 
-Convolutions and matrix products are counted, at the declared input size; branches of `If` both.
+Layers are counted, at the declared input size; branches of `If` both. Elementwise products count as
+soon as they are more than a fifth of that, so that no network looks cheap by writing its layers in
+them. An operator without a counting rule makes the number null.
 Shapes come from ONNX Runtime and ONNX's shape inference, so this runs only on models that passed
 the static rules, and on a participant's only in a process that can be killed.
 """
@@ -8,8 +10,7 @@ the static rules, and on a participant's only in a process that can be killed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, inliner, shape_inference
@@ -19,16 +20,18 @@ from evaluator.documents.base import Contract
 from evaluator.gate.folding import fold
 from evaluator.gate.survey import DEFAULT_DOMAINS
 from evaluator.gate.tensors import elements
+from evaluator.gate.work import Shape, Work, work_of
 
 _FOLDABLE = 4096  # elements: shape inference needs the small constants, and only those
-
-Shape = Sequence[int]
+_USUAL = 0.2  # elementwise products beside one of a layer
 
 
 class Cost(Contract):
     """What one image at the declared size takes."""
 
-    gmacs: float | None = Field(ge=0, allow_inf_nan=False)  # null where a shape stays unknown
+    gmacs: float | None = Field(
+        ge=0, allow_inf_nan=False
+    )  # null where an operator cannot be counted
     largest: int = Field(ge=0)  # elements of the largest tensor whose shape is known
 
 
@@ -40,14 +43,25 @@ def cost(light: ModelProto) -> Cost:
     """
     folded = fold(inliner.inline_local_functions(light))
     inferred = shape_inference.infer_shapes(folded, data_prop=True)
-    macs: list[int | None] = []
+    work: list[Work] = []
     largest = 0
     for node, shapes in _nodes(inferred.graph, {}):
-        macs.append(_node_macs(node, shapes))
+        known = node.domain in (*DEFAULT_DOMAINS, "ai.onnx.ml")
+        work.append(work_of(node, shapes) if known else Work(None, None))
         made = (shapes.get(name) for name in node.output)
         largest = max(largest, *(math.prod(shape) for shape in made if shape is not None), 0)
-    known = [value for value in macs if value is not None]
-    return Cost(gmacs=sum(known) / 1e9 if len(known) == len(macs) else None, largest=largest)
+    macs = _sum(work)
+    return Cost(gmacs=None if macs is None else macs / 1e9, largest=largest)
+
+
+def _sum(work: list[Work]) -> int | None:
+    """The products of all nodes, or None where those of one are unknown."""
+    layers = elementwise = 0
+    for item in work:
+        if item.layers is None or item.elementwise is None:
+            return None
+        layers, elementwise = layers + item.layers, elementwise + item.elementwise
+    return layers + (elementwise if elementwise > _USUAL * layers else 0)
 
 
 def lighten(model: ModelProto, height: int, width: int) -> ModelProto:
@@ -114,64 +128,3 @@ def _dims(info: onnx.ValueInfoProto) -> Shape | None:
         return None
     dims = info.type.tensor_type.shape.dim
     return [dim.dim_value for dim in dims] if all(d.HasField("dim_value") for d in dims) else None
-
-
-def _node_macs(node: NodeProto, shapes: Mapping[str, Shape | None]) -> int | None:
-    """Multiply-accumulates of one node; 0 where it is none of the table, None where unknown."""
-    measure = _MACS.get(node.op_type) if node.domain in DEFAULT_DOMAINS else None
-    if measure is None:
-        return 0
-    names = (*node.input[:2], *node.output[:1])
-    operands = [shape for name in names if (shape := shapes.get(name)) is not None]
-    return measure(_Product(node, *operands)) if len(operands) == 3 else None
-
-
-class _Product(NamedTuple):
-    """A node with the shapes of its two operands and its result."""
-
-    node: NodeProto
-    left: Shape
-    right: Shape
-    result: Shape
-
-
-def _conv(product: _Product) -> int:
-    """Each output value sums over the kernel and the channels of its group."""
-    return math.prod(product.result) * math.prod(product.right[1:])
-
-
-def _conv_transpose(product: _Product) -> int:
-    """Each input value is spread over the kernel and the output channels of its group."""
-    return math.prod(product.left) * math.prod(product.right[1:])
-
-
-def _matmul(product: _Product) -> int:
-    return math.prod(product.result) * product.left[-1]
-
-
-def _gemm(product: _Product) -> int:
-    transposed = any(item.name == "transA" and item.i for item in product.node.attribute)
-    return math.prod(product.result) * product.left[0 if transposed else -1]
-
-
-def _einsum(product: _Product) -> int | None:
-    """Every index of the equation once; only plain equations of two operands."""
-    text = next((item.s for item in product.node.attribute if item.name == "equation"), b"")
-    equation = text.decode("ascii", "replace").replace(" ", "")
-    terms = equation.split("->")[0].split(",")
-    ranks = [len(product.left), len(product.right)]
-    if "." in equation or [len(term) for term in terms] != ranks:
-        return None
-    sizes = dict(zip("".join(terms), (*product.left, *product.right), strict=True))
-    return math.prod(sizes.values())
-
-
-_Measure = Callable[[_Product], int | None]
-# Operator -> how it is counted; the quantiser's have been made plain.
-_MACS: dict[str, _Measure] = {
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Einsum": _einsum,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-}

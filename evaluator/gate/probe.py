@@ -1,8 +1,9 @@
 """The process in which a model is really opened, and which may die.
 
-Started by `evaluator.gate.contained`, never imported. It puts limits on itself before it touches
-the model, then prints one line for each step it takes: `stage WHAT`, `refused CODE DETAIL`, `failed
-WHY` or `done JSON`. Nothing is caught here: whatever ends this process is for the parent to judge.
+Started by `evaluator.gate.contained`, never imported. It puts limits on itself and gives up every
+change outside its empty folder before it touches the model, then prints one line for each step it
+takes: `stage WHAT`, `refused CODE DETAIL`, `failed WHY` or `done JSON`. Nothing is caught here:
+whatever ends this process is for the parent to judge.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import os
 import resource
 import sys
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -20,12 +22,14 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from evaluator.documents.submission import InputSpec, OutputSpec
+from evaluator.gate.confinement import confine
 from evaluator.gate.contained import LOADING, SHAPING, STARTED
 from evaluator.gate.macs import cost
 from evaluator.inference.outputs import find_trouble
 from evaluator.inference.preprocessing import to_input
 
 _MAX_FILE_BYTES = 64 << 20  # a folded graph without its large weights, or a report
+_SHOWN = ("speckle", "a black image")
 _MIXED = 0.1  # of the map's spread: what integer arithmetic over a whole batch may move it
 
 
@@ -64,7 +68,7 @@ def _cost() -> None:
 
 
 def _images(args: argparse.Namespace) -> NDArray[np.float32]:
-    """Two inputs (2, C, H, W), prepared as declared: speckle, and black."""
+    """Two inputs (2, C, H, W), prepared as declared, in the order of `_SHOWN`."""
     spec = args.input
     speckle = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width), np.uint8)
     return np.stack([to_input(image, spec) for image in (speckle, np.zeros_like(speckle))])
@@ -90,13 +94,26 @@ def _load(args: argparse.Namespace) -> None:
         (output,) = session.run(None, {name: batch})
         trouble = find_trouble(output, batch.shape, args.output)
         if trouble is not None:
-            _say("refused", f"G-RESULT-{trouble.what} {trouble.detail}")
+            _say(
+                "refused", f"G-RESULT-{trouble.what} {_where(output, args.output)}{trouble.detail}"
+            )
             return
         maps.append(output)
     if len(maps) == 2 and _differ(maps[0][0], maps[1][0]):
         _say("refused", "G-BATCH Its map of one image depends on the batch that it comes in.")
         return
     _say("done", "{}")
+
+
+def _where(output: NDArray[np.float32], spec: OutputSpec) -> str:
+    """The first image whose map alone is unsound, where one is: black after speckle."""
+    for shown, single in zip(_SHOWN, output, strict=False):
+        batch = single[None]
+        shape = (1, 1, *batch.shape[2:]) if batch.ndim == 4 else batch.shape
+        trouble = find_trouble(batch, shape, spec)
+        if trouble is not None and trouble.what in ("NON-FINITE", "RANGE"):
+            return f"For {shown}: "
+    return ""
 
 
 def _differ(alone: NDArray[np.float32], together: NDArray[np.float32]) -> bool:
@@ -121,6 +138,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Limit this process, then do the one task it was started for."""
     args = _arguments()
+    confine(Path.cwd())
     _limit(args.seconds, args.bytes)
     sys.excepthook = _report_failure
     _say("stage", STARTED)

@@ -13,6 +13,7 @@ from itertools import islice
 
 from evaluator.gate import rules_interface as interface
 from evaluator.gate import rules_model as model
+from evaluator.gate import rules_names as names
 from evaluator.gate import rules_tensors as tensors
 from evaluator.gate.subject import Finding, Hit, Subject
 
@@ -27,31 +28,42 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("G-EXTERNAL-DATA", "All weights lie inside the one ONNX file.", tensors.external_data),
-    Rule("G-SPARSE", "Sparse tensors are not taken: store them dense.", tensors.sparse),
+    Rule(
+        "G-EXTERNAL-DATA", "All weights must lie inside the one ONNX file.", tensors.external_data
+    ),
+    Rule("G-SPARSE", "Sparse tensors must be stored dense.", tensors.sparse),
     Rule("G-IR", "The file's IR version must be one that ONNX Runtime reads.", model.ir_version),
     Rule("G-OPSET", "The opset must be in range, imported once, and as declared.", model.opsets),
-    Rule("G-TRAINING-INFO", "A submission has no training graph.", model.training_info),
+    Rule("G-TRAINING-INFO", "A submission must have no training graph.", model.training_info),
     Rule("G-FUNCTION", "Local functions must be plain, unique and not recursive.", model.functions),
-    Rule("G-NODES", "The graph is too large once its functions are expanded.", model.node_count),
-    Rule("G-RANDOM", "Operators that draw random numbers are refused.", model.randomness),
-    Rule("G-LOOP", "Loops are refused: unroll them before the export.", model.loops),
-    Rule("G-TRAINING-MODE", "Export the model in evaluation mode.", model.training_mode),
-    Rule("G-DOMAIN", "Only operators of known domains are run.", model.domains),
-    Rule("G-OPERATOR", "Only allowed operators of the declared opset are run.", model.operators),
-    Rule("G-DUPLICATE-NAME", "Every value is defined once.", model.duplicate_names),
-    Rule("G-TYPE", "Values are plain tensors of numbers.", tensors.value_types),
+    Rule("G-NODES", "The graph must stay below the limit on nodes.", model.node_count),
+    Rule("G-RANDOM", "No operator may draw random numbers.", model.randomness),
+    Rule("G-LOOP", "Loops must be unrolled before the export.", model.loops),
+    Rule("G-TRAINING-MODE", "The model must be exported in evaluation mode.", model.training_mode),
+    Rule("G-DOMAIN", "Every operator must be of a known domain.", model.domains),
+    Rule(
+        "G-OPERATOR",
+        "Every operator must be an allowed one of the declared opset.",
+        model.operators,
+    ),
+    Rule("G-DUPLICATE-NAME", "Every name must be given once.", names.duplicate_names),
+    Rule("G-ATTRIBUTE", "An attribute must have one value, of its type.", names.attribute_values),
+    Rule("G-TYPE", "Values must be plain tensors of numbers.", tensors.value_types),
     Rule("G-SHAPE", "Shapes must be sound and of a sensible size.", tensors.shapes),
-    Rule("G-STORAGE", "A tensor has just the values its shape promises.", tensors.storage),
+    Rule("G-STORAGE", "A tensor must have just the values its shape promises.", tensors.storage),
     Rule("G-NON-FINITE", "Constants must be finite.", tensors.finite),
-    Rule("G-CONSTANT-SIZE", "The graph builds a tensor of an absurd size.", tensors.constant_sizes),
-    Rule("G-PARAMETERS", "The model has too many values.", tensors.parameter_count),
-    Rule("G-INPUTS", "A network has one float32 input.", interface.inputs),
-    Rule("G-INPUT-SHAPE", "The input is (N, C, H, W) as declared.", interface.input_shape),
-    Rule("G-OUTPUTS", "A network has one float32 output.", interface.outputs),
+    Rule(
+        "G-CONSTANT-SIZE",
+        "The graph must build no tensor of an absurd size.",
+        tensors.constant_sizes,
+    ),
+    Rule("G-PARAMETERS", "The model must stay below the limit on values.", tensors.parameter_count),
+    Rule("G-INPUTS", "A network must have one float32 input.", interface.inputs),
+    Rule("G-INPUT-SHAPE", "The input must be (N, C, H, W) as declared.", interface.input_shape),
+    Rule("G-OUTPUTS", "A network must have one float32 output.", interface.outputs),
     Rule(
         "G-OUTPUT-SHAPE",
-        "The output is (N, 1, H, W), or (N, 2, H, W) of kind softmax.",
+        "The output must be (N, 1, H, W), or (N, 2, H, W) of kind softmax.",
         interface.output_shape,
     ),
 )

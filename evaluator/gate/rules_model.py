@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import onnx
-from onnx import AttributeProto, FunctionProto, GraphProto
+from onnx import AttributeProto
 
 from evaluator.gate.operators import ALLOWED, LOOPS, RANDOM, reserved
 from evaluator.gate.subject import Hit, Subject
-from evaluator.gate.survey import DEFAULT_DOMAINS, Placed, Scope, function_key, label, qualified
+from evaluator.gate.survey import Placed, function_key, label, qualified
 from evaluator.gate.tensors import small_values
+
+_CURE = " Export again with `opset_version=17` (torch.onnx.export) or the like."
 
 
 def ir_version(subject: Subject) -> Iterator[Hit]:
@@ -27,20 +28,21 @@ def ir_version(subject: Subject) -> Iterator[Hit]:
 
 def opsets(subject: Subject) -> Iterator[Hit]:
     """The default domain's opset, in the model and in every local function."""
-    model, limits, declared = subject.survey.model, subject.limits, subject.submission.opset
-    for body, name in ((model, None), *((f, f"function {label(f.name)}") for f in model.functions)):
-        versions = [item.version for item in body.opset_import if item.domain in DEFAULT_DOMAINS]
-        if len(versions) != 1:
-            if versions or body is model:
-                yield Hit(name, f"The default domain is imported {len(versions)} times.")
-        elif not limits.min_opset <= versions[0] <= limits.max_opset:
+    survey, limits, declared = subject.survey, subject.limits, subject.submission.opset
+    for key, imported in survey.imports.items():
+        name = None if key is None else f"function {label(key[1])}"
+        version = imported.get("")
+        if version is None:
+            if key is None:
+                yield Hit(None, "The default domain is not imported.")
+        elif not limits.min_opset <= version <= limits.max_opset:
             taken = f"{limits.min_opset} to {limits.max_opset}"
-            yield Hit(name, f"It is {versions[0]}, and {taken} are taken.")
-        elif body is model and versions[0] != declared:
-            yield Hit(None, f"submission.yaml declares {declared}, the file says {versions[0]}.")
-    imported = {item.domain for item in model.opset_import} | set(DEFAULT_DOMAINS)
-    for placed in subject.survey.nodes:
-        if placed.scope.owner is None and placed.node.domain not in imported:
+            yield Hit(name, f"It is {version}, and {taken} are taken.{_CURE}")
+        elif key is None and version != declared:
+            yield Hit(None, f"submission.yaml declares {declared}, the file says {version}.")
+    for placed in survey.nodes:
+        domain = "" if placed.standard else placed.node.domain
+        if domain not in survey.imports.get(placed.scope.owner, {}):
             yield Hit(str(placed), "Its domain is not imported.")
 
 
@@ -51,14 +53,11 @@ def training_info(subject: Subject) -> Iterator[Hit]:
 
 
 def functions(subject: Subject) -> Iterator[Hit]:
-    """Local functions: each defined once, in a domain of their own, without cycles or macros."""
+    """Local functions: each in a domain of their own, without cycles or macros."""
     survey = subject.survey
-    counts = Counter(function_key(function) for function in survey.model.functions)
-    for key, count in counts.items():
-        name = f"function {label(qualified(*key[:2]))}"
-        if count > 1:
-            yield Hit(name, f"It is defined {count} times.")
+    for key in survey.functions:
         if reserved(key[0]):
+            name = f"function {label(qualified(*key[:2]))}"
             yield Hit(name, "Its domain belongs to the runtime.")
     if survey.recursion is not None:
         yield Hit(f"function {label(survey.recursion[1])}", "It calls itself.")
@@ -154,40 +153,13 @@ def operators(subject: Subject) -> Iterator[Hit]:
 
 
 def _exists(placed: Placed, subject: Subject) -> Iterator[Hit]:
-    key = placed.scope.owner
-    body = subject.survey.model if key is None else subject.survey.functions[key]
-    versions = [item.version for item in body.opset_import if item.domain in DEFAULT_DOMAINS]
-    if len(versions) != 1 or not 1 <= versions[0] <= subject.limits.max_opset:
+    version = subject.survey.imports.get(placed.scope.owner, {}).get("")
+    if version is None or not 1 <= version <= subject.limits.max_opset:
         return  # G-OPSET has said so
     try:
-        schema = onnx.defs.get_schema(placed.node.op_type, versions[0], "")
+        schema = onnx.defs.get_schema(placed.node.op_type, version, "")
     except onnx.defs.SchemaError:
-        yield Hit(str(placed), f"It does not exist in opset {versions[0]}.")
+        yield Hit(str(placed), f"It does not exist in opset {version}.")
         return
     if schema.deprecated:
-        yield Hit(str(placed), f"It is withdrawn in opset {versions[0]}.")
-
-
-def duplicate_names(subject: Subject) -> Iterator[Hit]:
-    """Two definitions of one name: runtimes differ in which of them they take."""
-    for scope in subject.survey.scopes:
-        counts = Counter(_definitions(scope))
-        for name, count in counts.items():
-            if count > 1:
-                place = scope.name or None
-                yield Hit(place, f"'{label(name)}' is defined {count} times.")
-
-
-def _definitions(scope: Scope) -> Iterator[str]:
-    body = scope.body
-    if isinstance(body, GraphProto):
-        inputs = {info.name for info in body.input}
-        yield from (info.name for info in body.input)
-        # an initialiser may give an input its default
-        yield from (t.name for t in body.initializer if t.name not in inputs)
-        stored = Counter(tensor.name for tensor in body.initializer)
-        yield from (name for name, count in stored.items() if count > 1 and name in inputs)
-    elif isinstance(body, FunctionProto):
-        yield from body.input
-    for node in body.node:
-        yield from (name for name in node.output if name)
+        yield Hit(str(placed), f"It is withdrawn in opset {version}.")

@@ -9,7 +9,7 @@ from onnx import TensorProto, TypeProto
 
 from evaluator.gate import tensors
 from evaluator.gate.subject import Hit, Subject
-from evaluator.gate.survey import Placed
+from evaluator.gate.survey import Placed, Reference, function_key, label
 from evaluator.gate.tensors import ELEMENT_TYPES, FLOATS, elements, small_values, type_name
 
 
@@ -49,24 +49,25 @@ def value_types(subject: Subject) -> Iterator[Hit]:
     for stored in subject.survey.tensors:
         if stored.tensor.data_type not in ELEMENT_TYPES:
             yield Hit(str(stored), f"It contains {type_name(stored.tensor.data_type)}.")
+    references = set[Reference]()
     for placed in subject.survey.nodes:
-        detail = _makes_other_type(placed)
-        if detail:
-            yield Hit(str(placed), detail)
+        for attribute in (
+            () if function_key(placed.node) in subject.survey.functions else placed.node.attribute
+        ):
+            if attribute.name in ("value_string", "value_strings"):
+                yield Hit(str(placed), "It contains text.")
+            elif attribute.name in _TYPE_ATTRIBUTES and attribute.i not in (0, *ELEMENT_TYPES):
+                yield Hit(str(placed), f"It makes {type_name(attribute.i)}.")
+            elif attribute.name in _TYPE_ATTRIBUTES and placed.scope.owner is not None:
+                references.add((placed.scope.owner, attribute.ref_attr_name))
+    for given in subject.survey.values_of(references):
+        if given.i not in (0, *ELEMENT_TYPES):
+            name = label(given.name)
+            yield Hit(None, f"Attribute '{name}' of a function makes {type_name(given.i)}.")
 
 
-def _makes_other_type(placed: Placed) -> str:
-    if not placed.standard:
-        return ""
-    if placed.node.op_type == "Cast":
-        to = placed.attribute("to")
-        if to is not None and not to.ref_attr_name and to.i not in ELEMENT_TYPES:
-            return f"It casts to {type_name(to.i)}."
-    if placed.node.op_type == "Constant" and any(
-        item.name in ("value_string", "value_strings") for item in placed.node.attribute
-    ):
-        return "It contains text."
-    return ""
+# Attributes that name the type of a result, whatever the operator.
+_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type", "softmax_precision", "precision")
 
 
 def shapes(subject: Subject) -> Iterator[Hit]:
@@ -114,12 +115,10 @@ def finite(subject: Subject) -> Iterator[Hit]:
             infinite, nan = tensors.infinities(tensor)
             if nan or (infinite and elements(tensor) > 1):
                 yield Hit(where, f"It contains {'NaN' if nan else 'an infinite value'}.")
-    for placed in subject.survey.nodes:
-        for attribute in placed.node.attribute:
-            numbers = (attribute.f, *attribute.floats)
-            bad_list = any(math.isinf(number) for number in attribute.floats)
-            if any(math.isnan(number) for number in numbers) or bad_list:
-                yield Hit(str(placed), f"Its attribute {attribute.name[:40]!a} is not finite.")
+    for attribute, holder in subject.survey.attributes:
+        sound = all(map(math.isfinite, attribute.floats)) and not math.isnan(attribute.f)
+        if not sound:
+            yield Hit(holder, f"Its attribute {attribute.name[:40]!a} is not finite.")
 
 
 def _product(position: int) -> Callable[[Placed], float]:
@@ -179,5 +178,7 @@ def constant_sizes(subject: Subject) -> Iterator[Hit]:
 def parameter_count(subject: Subject) -> Iterator[Hit]:
     """Values stored in the file, whatever they are for."""
     limit = subject.limits.max_parameters
-    if sum(elements(stored.tensor) for stored in subject.survey.tensors) > limit:
+    stored = sum(elements(stored.tensor) for stored in subject.survey.tensors)
+    listed = sum(len(item.floats) + len(item.ints) for item, _ in subject.survey.attributes)
+    if stored + listed > limit:
         yield Hit(None, f"More than {limit}.")

@@ -12,7 +12,7 @@ from evaluator.documents.submission import MAX_MODEL_BYTES, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.survey import Survey
 
-_SHOWN = 3  # findings in the message; the rest travel on the error
+_SHOWN = 330  # characters of findings in the message, which whoever passes it on cuts at 400
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,23 @@ class GateRefused(BusbenchError):  # noqa: N818 - named after its code, gate-ref
     """`gate-refused`, with every finding of the file or files concerned."""
 
     def __init__(self, findings: tuple[Finding, ...]) -> None:
-        first = findings[0]
-        shown = " ".join(str(finding) for finding in findings[:_SHOWN])
-        more = f" And {len(findings) - _SHOWN} more." if len(findings) > _SHOWN else ""
         super().__init__(
             Code.GATE_REFUSED,
-            f"{first.file} was refused: {shown}{more}",
+            f"{findings[0].file} was refused by {_summary(findings)}",
             "Export the model again as the participants' guide describes.",
         )
         self.findings = findings
+
+
+def _summary(findings: tuple[Finding, ...]) -> str:
+    """One finding of each code, as many as fit whole, and how many are left out."""
+    first = {finding.code: finding for finding in reversed(findings)}
+    ordered = sorted(first.values(), key=findings.index)
+    shown = [str(ordered[0])]
+    for finding in ordered[1:]:
+        if sum(map(len, shown)) + len(str(finding)) <= _SHOWN:
+            shown.append(str(finding))
+    left = len(findings) - len(shown)
+    if len(shown[0]) > _SHOWN:  # it quotes a runtime, at length
+        shown[0] = shown[0][:_SHOWN].rpartition(" ")[0] + " ..."
+    return " ".join(shown) + (f" And {left} more." if left else "")

@@ -7,7 +7,7 @@ are counted, never expanded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -17,6 +17,7 @@ import onnx
 DEFAULT_DOMAINS = ("", "ai.onnx")
 _LONGEST = 80
 FunctionKey = tuple[str, str, str]  # domain, name, overload
+Reference = tuple[FunctionKey, str]  # an attribute of a function
 
 
 def label(text: str, longest: int = _LONGEST) -> str:
@@ -34,15 +35,31 @@ class Scope:
     parent: Scope | None = None
     owner: FunctionKey | None = None  # the function it belongs to
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    place: Placed | None = None  # the node that it is inside of
+
+    @cached_property
+    def defined(self) -> frozenset[str]:
+        """The values that this scope defines itself."""
+        body = self.body
+        made = {name for node in body.node for name in node.output if name}
+        if isinstance(body, onnx.GraphProto):
+            made.update(info.name for info in body.input)
+            made.update(tensor.name for tensor in body.initializer)
+        else:
+            made.update(body.input)
+        return frozenset(made)
+
+    def find(self, name: str) -> Scope | None:
+        """The scope that defines `name`: this one or an enclosing one."""
+        scope: Scope | None = self
+        while scope is not None and name not in scope.defined:
+            scope = scope.parent
+        return scope
 
     def constant(self, name: str) -> onnx.TensorProto | None:
         """The constant tensor called `name`, here or in an enclosing graph."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.constants:
-                return scope.constants[name]
-            scope = scope.parent
-        return None
+        scope = self.find(name)
+        return None if scope is None else scope.constants.get(name)
 
 
 @dataclass(frozen=True)
@@ -109,11 +126,53 @@ class Survey:
     tensors: list[StoredTensor] = field(default_factory=list)
     sparse: list[tuple[onnx.SparseTensorProto, str]] = field(default_factory=list)
     types: list[Typed] = field(default_factory=list)
+    attributes: list[tuple[onnx.AttributeProto, str]] = field(default_factory=list)
+
+    @cached_property
+    def imports(self) -> dict[FunctionKey | None, dict[str, int]]:
+        """Domain -> version of the model (None) and each function; "" is the default domain."""
+        bodies: list[tuple[FunctionKey | None, onnx.ModelProto | onnx.FunctionProto]]
+        bodies = [(None, self.model), *self.functions.items()]
+        return {
+            key: {
+                "" if item.domain in DEFAULT_DOMAINS else item.domain: item.version
+                for item in body.opset_import
+            }
+            for key, body in bodies
+        }
 
     @cached_property
     def functions(self) -> dict[FunctionKey, onnx.FunctionProto]:
         """Local functions by the key that calls name them with."""
         return {function_key(function): function for function in self.model.functions}
+
+    @cached_property
+    def handed(self) -> dict[Reference, list[tuple[FunctionKey | None, onnx.AttributeProto]]]:
+        """What defaults and calls give to the attributes of functions, and who calls."""
+        table: dict[Reference, list[tuple[FunctionKey | None, onnx.AttributeProto]]] = {}
+        for key, function in self.functions.items():
+            for default in function.attribute_proto:
+                table.setdefault((key, default.name), []).append((key, default))
+        for placed in self.nodes:
+            key = function_key(placed.node)
+            for given in placed.node.attribute if key in self.functions else ():
+                table.setdefault((key, given.name), []).append((placed.scope.owner, given))
+        return table
+
+    def values_of(self, references: Iterable[Reference]) -> Iterator[onnx.AttributeProto]:
+        """Every value that may arrive at one of these attributes of functions.
+
+        Complexity: linear in the attributes, however functions hand on what they were handed.
+        """
+        waiting = list(references)
+        known = set(waiting)
+        while waiting:
+            for owner, given in self.handed.get(waiting.pop(), ()):
+                if not given.ref_attr_name:
+                    yield given
+                elif owner is not None and (owner, given.ref_attr_name) not in known:
+                    known.add((owner, given.ref_attr_name))
+                    waiting.append((owner, given.ref_attr_name))
 
     @cached_property
     def recursion(self) -> FunctionKey | None:
@@ -206,15 +265,18 @@ def _enter(scope: Scope, result: Survey) -> Iterator[Scope]:
         result.nodes.append(placed)
         if node.op_type == "Constant" and placed.standard and len(node.output) == 1:
             scope.constants.update(
-                (node.output[0], item.t) for item in node.attribute if item.HasField("t")
+                (node.output[0], item.t) for item in node.attribute if item.name == "value"
             )
         for attribute in node.attribute:
-            yield from _attribute(attribute, scope, str(placed), result=result)
+            for inner in _attribute(attribute, scope, str(placed), result=result):
+                inner.place = placed
+                yield inner
 
 
 def _attribute(
     attribute: onnx.AttributeProto, scope: Scope, holder: str, *, result: Survey
 ) -> Iterator[Scope]:
+    result.attributes.append((attribute, holder))
     tensors = [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
     result.tensors.extend(StoredTensor(tensor, holder) for tensor in tensors)
     sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []

@@ -64,6 +64,12 @@ def elements(tensor: TensorProto) -> int:
     return total
 
 
+def byte_width(code: int) -> int:
+    """Bytes of a whole number of this type; 1 for floats and what has no layout."""
+    layout = _LAYOUTS.get(code)
+    return 1 if layout is None or code in FLOATS else max(1, layout.bits // 8)
+
+
 def type_name(code: int) -> str:
     """The name of an element type, also of one that does not exist."""
     return str(_T.DataType.Name(code)) if code in _T.DataType.values() else f"type {code}"

@@ -7,8 +7,7 @@ memory. What may differ when the same is run again goes to `runtime.json`, besid
 from __future__ import annotations
 
 import argparse
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +23,7 @@ from evaluator.documents.inference import GateVerdict, Measured, Runtime
 from evaluator.documents.predictions import Predictions
 from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import disk_errors, sha256_file
+from evaluator.files import disk_errors, sha256_bytes, sha256_file
 from evaluator.inference.backends import (
     InferSettings,
     Model,
@@ -33,13 +32,14 @@ from evaluator.inference.backends import (
     settings_of,
 )
 from evaluator.inference.hardware import device_name, peak_memory
-from evaluator.inference.speed import BatchTiming, measure
-from evaluator.inference.sweep import Masks, Sweep, probe_inputs
+from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, run_again
+from evaluator.inference.separable import is_separable
+from evaluator.inference.speed import measure_batch
+from evaluator.inference.sweep import Sweep, probe_inputs
 from evaluator.predictions import DOCUMENT, RUNTIME, bits_file, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
 from evaluator.sealed import decode_png, open_sealed
 
-REPEATED, REPEAT_SEED = 8, 20  # cases that are run a second time, at least, and how they are drawn
 _HANDED_IN = "Hand in the folder again as `busbench check` accepted it."
 
 
@@ -47,6 +47,7 @@ class _Archive(NamedTuple):
     """What inference has to know of the sealed images before it runs over them."""
 
     seeds: tuple[str | None, ...]  # of each pass: None for the plain images
+    repeat_seed: str
     cases: int
     first: tuple[NDArray[np.uint8], ...]  # the first two images
 
@@ -74,7 +75,7 @@ def infer(
             `bundle-invalid`, `keys-invalid`.
     """
     submission = _gated(folder, verdict)
-    run = _Run(submission, out, images, key, settings)
+    run = _Run(folder, submission, out, images, key, settings)
     for number, declared in enumerate(submission.models, start=1):
         with closing(open_model(folder / declared.file, settings)) as model:
             what = f"inference {number} of {len(submission.models)}"
@@ -89,15 +90,16 @@ def infer(
 class _Run:
     """One submission on the sealed images, model by model."""
 
+    folder: Path
     submission: Submission
     out: Path
     images: Path
     key: Path
     settings: InferSettings
-    timing: BatchTiming | None = None  # of the first model
+    batch_size: int | None = None  # that suits the first model
     batch_sizes: dict[str, int] = field(default_factory=dict)  # by the model's file
     batch_dependent: list[str] = field(default_factory=list)
-    repeated: list[int] = field(default_factory=list)
+    seconds: list[list[float]] = field(default_factory=list)  # of repeated cases, by model
     masks: dict[str, str] = field(default_factory=dict)  # file -> digest
 
     def __post_init__(self) -> None:
@@ -107,31 +109,41 @@ class _Run:
     def sweep(self, model: Model, declared: ModelFile, what: str, *, progress: Progress) -> None:
         """Write a model's masks, of every pass."""
         size = self.settings.batch_size
-        self.timing = self.timing or measure(model, self.submission.input, size)
+        if self.batch_size is None:
+            self.batch_size = measure_batch(model, self.probes[2:]) if size == "auto" else size
         plain = Sweep(
             model=model,
             file=declared.file,
             submission=self.submission,
             images=self.images,
-            batch_size=self.timing.batch_size,
+            batch_size=self.batch_size,
             helpers=_helpers(self.settings),
         )
-        if plain.depends_on_batch(self.probes, self.archive.cases):
-            progress(f"{declared.file} runs at batch 1: a larger batch changes its maps", 0, 1)
+        if self.may_depend_on_batch(plain):
+            progress(f"{declared.file} runs at batch 1: a larger batch may change its maps", 0, 1)
             plain = replace(plain, batch_size=1)
             self.batch_dependent.append(declared.file)
         self.batch_sizes[declared.file] = plain.batch_size
-        repeated = 0
+        seconds: list[float] = []
         for seed in self.archive.seeds:
             bits = self.out / bits_file(declared.fold, transformed=seed is not None)
-            report = partial(progress, what)
-            repeated += _write_masks(replace(plain, seed=seed), self.key, bits, report=report)
+            one, report = replace(plain, seed=seed), partial(progress, what)
+            seen = f"{self.submission.digest}:{bits.name}"
+            draw_some = partial(draw_repeated, self.archive.repeat_seed, seen)
+            first = _write_masks(one, self.key, bits, draw_some=draw_some, report=report)
+            seconds += run_again(one, self.key, first)
             self.masks[bits.name] = sha256_file(bits)
-        self.repeated.append(repeated)
+        self.seconds.append(seconds)
+
+    def may_depend_on_batch(self, sweep: Sweep) -> bool:
+        """Whether it is not certain that an image's maps are the same in every batch."""
+        if min(sweep.batch_size, self.archive.cases) < 2:
+            return False
+        apart = is_separable(self.folder / sweep.file, self.submission.input)
+        return not apart or sweep.depends_on_batch(self.probes, self.archive.cases)
 
     def runtime(self, model: Model) -> Runtime:
         """What it ran on, once all models are done; `model` is any of them."""
-        assert self.timing is not None  # a submission names at least one model
         return Runtime(
             backend=model.backend,
             backend_version=model.version,
@@ -140,10 +152,10 @@ class _Run:
             threads=self.settings.threads,
             measured=Measured(
                 device_name=device_name(self.settings.device),
-                latency_ms=self.timing.latency_ms,
+                latency_ms=max(map(latency_ms, self.seconds)),
                 batch_sizes=tuple(self.batch_sizes.values()),
                 batch_dependent=tuple(self.batch_dependent),
-                repeated_cases=min(self.repeated),
+                repeated_cases=min(map(len, self.seconds)),
                 peak_memory_mb=peak_memory() >> 20,
             ),
         )
@@ -183,7 +195,7 @@ def _look_into(images: Path, key: Path) -> _Archive:
         seed = index.consistency_seed
         seeds = (None,) if seed is None else (None, seed)
         first = tuple(decode_png(data, case, images) for case, data in islice(cases, 2))
-        return _Archive(seeds, len(index.cases), first)
+        return _Archive(seeds, require_seed(index, images), len(index.cases), first)
 
 
 def _helpers(settings: InferSettings) -> int:
@@ -191,13 +203,23 @@ def _helpers(settings: InferSettings) -> int:
     return settings.threads if settings.device != "cpu" else max(1, settings.threads // 2)
 
 
-def _write_masks(sweep: Sweep, key: Path, bits: Path, *, report: Callable[[int, int], None]) -> int:
-    """Write every case's mask to `bits`, then run some of the batches a second time.
+def _write_masks(
+    sweep: Sweep,
+    key: Path,
+    bits: Path,
+    *,
+    draw_some: Callable[[Collection[str]], Collection[str]],
+    report: Callable[[int, int], None],
+) -> Mapping[str, str]:
+    """Write every case's mask to `bits`.
+
+    Args:
+        draw_some: from all case ids to those that are wanted.
 
     Returns:
-        How many cases were run a second time, each with the same mask as before.
+        The digests of wanted packed masks, by case id.
     """
-    kept: list[Masks] = []
+    digests: dict[str, str] = {}
     done = 0
     with (
         open_sealed(sweep.images, key) as (index, cases),
@@ -206,29 +228,13 @@ def _write_masks(sweep: Sweep, key: Path, bits: Path, *, report: Callable[[int, 
         closing(sweep.masks(cases)) as results,
     ):
         total = len(index.cases)
-        drawn = batches_to_repeat(total, sweep.batch_size)
+        wanted = draw_some([case.case_id for case in index.cases])
         for masks in results:
-            sink.writelines(masks.packed)
-            done += len(masks.packed)
-            if masks.batch.number in drawn:
-                kept.append(masks)
+            sink.writelines(packed for _, packed in masks)
+            digests |= {name: sha256_bytes(packed) for name, packed in masks if name in wanted}
+            done += len(masks)
             report(done, total)
-    for masks in kept:
-        sweep.repeat(masks)
-    return sum(len(masks.packed) for masks in kept)
-
-
-def batches_to_repeat(total: int, batch_size: int) -> set[int]:
-    """Numbers of drawn batches that contain `REPEATED` cases or more, or all that there are.
-
-    Whole batches, because arithmetic may depend on a batch's size.
-    """
-    sizes = [min(batch_size, total - start) for start in range(0, total, batch_size)]
-    drawn: set[int] = set()
-    for number in random.Random(REPEAT_SEED).sample(range(len(sizes)), len(sizes)):
-        if sum(sizes[taken] for taken in drawn) < REPEATED:
-            drawn.add(number)
-    return drawn
+    return digests
 
 
 PATHS = ("submission", "gate", "images", "key", "out")

@@ -20,10 +20,23 @@ _SUM = 0.01  # of two fp16 probabilities, around 1
 
 
 class Trouble(NamedTuple):
-    """What is wrong with a result: its class, and a sentence."""
+    """What is wrong with a result: its class, and a sentence with numbers."""
 
     what: Literal["TYPE", "SHAPE", "NON-FINITE", "RANGE"]
     detail: str
+
+    @property
+    def without_numbers(self) -> str:
+        """A sentence for results on hidden images, whose numbers would tell of them."""
+        return _IN_GENERAL[self.what]
+
+
+_IN_GENERAL = {
+    "TYPE": "It gives another type than float32.",
+    "SHAPE": "It gives another shape than declared.",
+    "NON-FINITE": "It gives NaN or infinite values.",
+    "RANGE": "It gives values that are none of the declared kind.",
+}
 
 
 def _sigmoid(logits: NDArray[np.floating[Any]]) -> Maps:

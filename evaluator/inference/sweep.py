@@ -27,7 +27,6 @@ from evaluator.sealed import decode_png
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _OUTPUT = "Compare the model's output with `output` in submission.yaml, on images of your own."
-_SAME = "Take out of the model what draws random numbers or depends on the order of threads."
 
 
 class Prepared(NamedTuple):
@@ -40,16 +39,16 @@ class Prepared(NamedTuple):
 class Batch(NamedTuple):
     """Cases that go through the network together."""
 
-    number: int
     cases: tuple[SealedCase, ...]
     inputs: NDArray[np.float32]  # (N, C, height, width)
 
+    @classmethod
+    def of(cls, group: Sequence[Prepared]) -> Batch:
+        """The cases of `group`, which are of one shape as inputs."""
+        return cls(tuple(each.case for each in group), np.stack([each.input for each in group]))
 
-class Masks(NamedTuple):
-    """What came of a batch."""
 
-    batch: Batch
-    packed: tuple[bytes, ...]  # one a case
+Masks = list[tuple[str, bytes]]  # case id and packed mask of each case of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,22 +72,27 @@ class Sweep:
         return Prepared(case, to_input(image, self.submission.input))
 
     def maps(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps (N, K, height, width) of inputs (N, C, height, width), as they were declared.
+        """Maps (N, K, height, width) of inputs (N, C, height, width), as they were declared."""
+        return self.sound(self.model.run(inputs), inputs.shape)
+
+    def sound(self, maps: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """The maps of inputs of `shape`.
 
         Raises:
             BusbenchError: `model-failed` where they are of another shape, type or range.
         """
-        maps = self.model.run(inputs)
-        trouble = find_trouble(maps, inputs.shape, self.submission.output)
+        trouble = find_trouble(maps, shape, self.submission.output)
         if trouble is not None:
-            raise BusbenchError(Code.MODEL_FAILED, f"{self.file}: {trouble.detail}", _OUTPUT)
+            raise BusbenchError(
+                Code.MODEL_FAILED, f"{self.file}: {trouble.without_numbers}", _OUTPUT
+            )
         return maps
 
     def depends_on_batch(self, probes: NDArray[np.float32], cases: int) -> bool:
         """Whether some bit of a map differs when its image is run in a batch, not alone.
 
-        Else the batch size, which `auto` takes from measured time, would decide on masks: a network
-        that scales by the range of its whole batch sees another image in each batch.
+        Else the batch size, which `auto` takes from measured time, would decide on masks: of a
+        network that keeps images apart, too, a runtime may round the sums of a batch otherwise.
 
         Args:
             probes: inputs (P, C, height, width) of different contrast.
@@ -119,7 +123,7 @@ class Sweep:
             to_mask(each, (case.height, case.width), inputs, outputs=outputs)
             for each, case in zip(maps, batch.cases, strict=True)
         )
-        return Masks(batch, tuple(pack(mask) for mask in masks))
+        return [(case.case_id, pack(m)) for case, m in zip(batch.cases, masks, strict=True)]
 
     def masks(self, cases: Iterator[tuple[SealedCase, bytes]]) -> Generator[Masks]:
         """Every batch's masks; decoding, network and packing overlap."""
@@ -130,24 +134,8 @@ class Sweep:
 
     def _batches(self, prepared: Generator[Prepared]) -> Generator[Batch]:
         with closing(prepared):
-            number = 0
             while group := tuple(islice(prepared, self.batch_size)):
-                cases = tuple(each.case for each in group)
-                yield Batch(number, cases, np.stack([each.input for each in group]))
-                number += 1
-
-    def repeat(self, first: Masks) -> None:
-        """Run a batch a second time.
-
-        Raises:
-            BusbenchError: `model-nondeterministic` where a mask comes out otherwise.
-        """
-        if self.pack(self.run(first.batch)).packed != first.packed:
-            raise BusbenchError(
-                Code.MODEL_NONDETERMINISTIC,
-                f"{self.file} gave another mask when it saw the same images a second time.",
-                _SAME,
-            )
+                yield Batch.of(group)
 
 
 def probe_inputs(spec: InputSpec, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

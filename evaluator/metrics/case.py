@@ -205,6 +205,6 @@ def _kernel() -> ModuleType:
         raise BusbenchError(
             Code.EXTRA_MISSING,
             f"Metrics cannot be computed without {error.name}.",
-            "Install the evaluator's packages: pip install 'busbench[evaluator]'.",
+            "Run pip install -e '.[evaluator]' in your checkout of BUSBench.",
         ) from error
     return kernel

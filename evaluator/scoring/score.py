@@ -106,7 +106,7 @@ def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Tr
     for case in cases:
         if case.case_id not in truths:
             raise BusbenchError(
-                Code.PREDICTIONS_INVALID, f"{where} names {case.case_id}, not a test case.", REMEDY
+                Code.PREDICTIONS_INVALID, f"{where} names what is no test case.", REMEDY
             )
 
 

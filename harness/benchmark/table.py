@@ -16,7 +16,7 @@ from evaluator.documents.base import Contract, Name
 from evaluator.documents.submission import InputSpec
 from harness.ledger.report import Report
 from harness.ranking import METRICS
-from harness.ranking.metrics import MISSING
+from harness.ranking.metrics import MISSING, NOT_COUNTED
 from harness.ranking.names import markdown
 from harness.ranking.published import PublishedNetwork, PublishedTable, published_table
 
@@ -84,7 +84,7 @@ def _line(line: Line, published: PublishedTable) -> list[str]:
         markdown(name) + mark,
         f"{line.input.height} × {line.input.width}",
         *(_score(group.metrics.get(metric.key), DIGITS[metric.key]) for metric in METRICS),
-        MISSING if counted is None else f"{counted:.2f}",
+        NOT_COUNTED if counted is None else f"{counted:.2f}",
         f"{parameters:.2f}",
         *([MISSING] * 2 if theirs is None else _counts(theirs)),
     ]

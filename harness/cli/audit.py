@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from evaluator.documents.base import read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
+from evaluator.harmless import harmless
 from harness.audit import AuditReport, Pair, Verdict, audit, judge
-from harness.cli.app import app, out, print_json
+from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import StoreArgument
 from harness.cli.progress import bars
+from harness.cli.screen import Grid, print_json
 from harness.folders import require_same
 from harness.splits import draw, subjects_of
 from harness.splits.lock import Policy
@@ -23,7 +25,7 @@ from harness.store import CaseStore
 REPORT = "audit.json"
 
 
-@app.command("audit")
+@app.command("audit", cls=Checked)
 def audit_verb(
     store: StoreArgument,
     split: Annotated[
@@ -80,13 +82,16 @@ def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
 
     splits = read_splits(path)
     known = {case.case_id for case in store.cases}
-    unknown = sorted({case_id for part_of in splits.values() for case_id in part_of} - known)
-    if unknown:
-        message = f"{path} names {unknown[0]}, which is not in {store.path}"
-        more = f", and {len(unknown) - 1} more." if unknown[1:] else "."
-        raise BusbenchError(
-            Code.SPLIT_INVALID, message + more, "Name the split of this very store."
-        )
+    named = {case_id for part_of in splits.values() for case_id in part_of}
+    checks = (
+        (sorted(named - known), f"{path} names {{}}, which is not in {store.path}"),
+        (sorted(known - named), f"{path} lacks {{}}, which is in {store.path}"),
+    )
+    for cases, message in checks:
+        if cases:
+            more = f", and {len(cases) - 1} more." if cases[1:] else "."
+            remedy = "Name the split of this very store."
+            raise BusbenchError(Code.SPLIT_INVALID, message.format(cases[0]) + more, remedy)
     return splits
 
 
@@ -99,24 +104,24 @@ def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
     lines([f"pair: {described(pair)}" for pair in report.pairs if pair.kind != "same-patient"])
     lines([f"group: {' '.join(group)}" for group in report.groups])
     grouped = sum(map(len, report.groups))
-    out.print(
+    counted = (
         f"{report.cases} cases, {len(report.pairs)} pairs, "
         f"{len(report.groups)} groups of {grouped} cases, {len(report.conflicts)} conflicts"
     )
+    out.print(harmless(counted))
     if report.without_patient:
-        out.print(
+        unknown = (
             f"Of {report.without_patient} of {report.cases} cases no patient is known: "
-            "leaks by patient cannot be seen there.",
-            soft_wrap=True,
+            "leaks by patient cannot be seen there."
         )
-    judged = Table("split", "test cases", "leaking", "share", "patient", "identical", "near")
+        out.print(harmless(unknown))
+    heads = ("split", "test cases", "leaking", "share", "patient", "identical", "near")
+    judged = Grid(harmless(""), *map(harmless, heads))
     for name, verdict in verdicts.items():
-        counts = [str(count) for count in verdict.by_kind.values()]
-        judged.add_row(
-            name, str(verdict.test), str(verdict.leaking), f"{verdict.share:.1%}", *counts
-        )
+        cells = (name, verdict.test, verdict.leaking, f"{verdict.share:.1%}")
+        judged.row(*map(harmless, (*cells, *verdict.by_kind.values())))
     if verdicts:
-        out.print(judged)
+        out.draw(judged)
 
 
 def described(pair: Pair) -> str:
@@ -129,6 +134,7 @@ def described(pair: Pair) -> str:
 def lines(texts: list[str]) -> None:
     """Print the first of these as they are, however narrow the terminal: scripts look for them."""
     for text in texts[:SHOWN]:
-        out.print(text, markup=False, highlight=False, soft_wrap=True)
+        out.print(harmless(text))
     if texts[SHOWN:]:
-        out.print(f"... and {len(texts) - SHOWN} more: the report has them all, see --out.")
+        more = f"... and {len(texts) - SHOWN} more: the report has them all, see --out."
+        out.print(harmless(more))

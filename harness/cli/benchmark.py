@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from harness.benchmark.grid import Cell, Grid, cells
 from harness.benchmark.recipes import network_of
 from harness.benchmark.table import Line, TrackTable, to_markdown
 from harness.challenge import load_challenge, require_hidden
-from harness.cli.app import app, print_json
+from harness.cli.app import app
 from harness.cli.options import (
     Backend,
     ChallengeOption,
@@ -30,8 +29,10 @@ from harness.cli.options import (
     RunnerOption,
 )
 from harness.cli.run_view import failures, run_view
+from harness.cli.screen import print_document, print_json
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, RunProgress, open_executor, run_chains
+from harness.ledger import known_keys
 from harness.quotas.recording import LedgerRecorder
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
@@ -79,7 +80,7 @@ def benchmark(
         tuple(_open_track(word) for word in _words(tracks, "--tracks")),
         dict(_recipe(word) for word in recipe or ()),
         out_dir,
-        ExecutionEnvironment(runner.value, load_challenge(challenge), keys),
+        ExecutionEnvironment(runner.value, load_challenge(challenge), keys, known_keys(ledger)),
         train_gpu=device is Device.CUDA,
         evaluate=EvaluateSettings(infer_device.value, "auto", backend.value),
         inputs=inputs,
@@ -90,7 +91,7 @@ def benchmark(
     text = to_markdown(tables)
     write_atomically(out_dir / "table.md", text.encode())
     write_atomically(out_dir / "table.json", pretty_json([table.document() for table in tables]))
-    print_json(_document(state, tables)) if as_json else sys.stdout.write(text)
+    print_json(_document(state, tables)) if as_json else print_document(text)
     if state.failed:
         raise typer.Exit(state.status)
 
@@ -169,7 +170,7 @@ def _table(track: str, found: Sequence[Cell]) -> TrackTable:
 def _document(state: RunProgress, tables: Sequence[TrackTable]) -> dict[str, Any]:
     return {
         "done": len(state.finished) - len(state.failed),
-        "failed": failures(state),
+        "failed": [failure.document() for failure in failures(state)],
         "skipped": state.skipped,
         "tracks": [table.document() for table in tables],
     }

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import harmless
 from harness.challenge import load_challenge
 from harness.cli.app import app, err, out
 from harness.cli.options import ChallengeOption, RunnerName
 from harness.cli.progress import bars
-from harness.cli.results import board_table
+from harness.cli.results import print_board
+from harness.cli.screen import Styled
 from harness.demo import DemoSettings, run_demo
 from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
@@ -52,19 +54,19 @@ def demo(
             DemoSettings(dataset, raw), out_dir, environment, progress=progress, tell=_tell
         )
     for track in make_board(verify_ledger(result.ledger)).tracks:
-        out.print(board_table(track))
-    out.print(f"ledger  {result.ledger}", soft_wrap=True)
-    out.print(f"site    {result.site}", soft_wrap=True)
+        print_board(track)
+    out.print(harmless(f"ledger  {result.ledger}"))
+    out.print(harmless(f"site    {result.site}"))
 
 
 def _tell(step: str, line: str) -> None:
-    err.print(f"[green]✓[/] {step:<9} {line}", highlight=False, soft_wrap=True)
+    err.print(Styled(harmless("✓"), "green"), harmless(f"{step:<9} {line}"))
 
 
 def _available() -> RunnerName:
     try:
         connect()
     except BusbenchError as error:
-        err.print(f"{error.message} Running without isolation (--runner process).")
+        err.print(error.message, harmless("Running without isolation (--runner process)."))
         return RunnerName.PROCESS
     return RunnerName.DOCKER

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from evaluator.errors import CODES
+from evaluator.harmless import harmless
 from harness.challenge import load_challenge
-from harness.cli.app import app, out, print_json
+from harness.cli.app import app, out
 from harness.cli.options import ChallengeOption, JsonOption, OptionalKeys
 from harness.cli.progress import bars
+from harness.cli.screen import Grid, Style, Styled, print_json
 from harness.doctor import Context, Finding, examine, exit_status
 from harness.sandbox import DockerRunner
 from harness.sandbox.probe import probe
 
-STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+STYLES: dict[str, Style] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 @app.command()
@@ -66,25 +67,28 @@ _OPEN = "Run no stranger's work here: look at `busbench doctor`, and at the engi
 
 
 def _print(found: list[Finding]) -> None:
-    table = Table(box=None, show_header=False, title="This machine", title_justify="left")
+    table = Grid(harmless("This machine"), *[harmless("")] * 3, frame="none")
     for f in found:
-        remedy = f"\n[italic]{f.remedy}[/]" if f.remedy else ""
-        table.add_row(f"[{STYLES[f.level]}]{f.level}[/]", f.name, f"{f.says}{remedy}")
-    out.print(table)
+        table.row(Styled(harmless(f.level), STYLES[f.level]), harmless(f.name), harmless(f.says))
+        if f.remedy:
+            table.row(harmless(""), harmless(""), Styled(harmless(f.remedy), "italic"))
+    out.draw(table)
 
 
 def _print_sandbox(found: list[Finding], what: dict[str, str]) -> None:
-    table = Table(title="Tried from inside the sandbox", title_justify="left")
-    for name in ("", "attempt", "what was tried", "what came of it"):
-        table.add_column(name)
+    heads = ("", "attempt", "what was tried", "what came of it")
+    table = Grid(harmless("Tried from inside the sandbox"), *map(harmless, heads))
     for f in found:
         word = "prevented" if f.level == "ok" else "OPEN"
-        table.add_row(f"[{STYLES[f.level]}]{word}[/]", f.name, what[f.name], f.says)
-    out.print(table)
+        cells = map(harmless, (f.name, what[f.name], f.says))
+        table.row(Styled(harmless(word), STYLES[f.level]), *cells)
+    out.draw(table)
     open_ones = [f.name for f in found if f.level == "fail"]
-    out.print(f"{len(found) - len(open_ones)} of {len(found)} attempts failed, as they should.")
+    failed = f"{len(found) - len(open_ones)} of {len(found)} attempts failed, as they should."
+    out.print(harmless(failed))
     if open_ones:
-        out.print(f"[bold red]open:[/] {', '.join(open_ones)}. {_OPEN}")
+        names = harmless(f"{', '.join(open_ones)}. {_OPEN}")
+        out.print(Styled(harmless("open:"), "bold red"), names)
 
 
 @app.command()
@@ -99,9 +103,7 @@ def errors(
         return print_json(
             {c: {"fault": f.name.lower(), "status": f, "meaning": m} for c, (f, m) in CODES.items()}
         )
-    table = Table(title="Error codes", title_justify="left")
-    for name in ("code", "fault", "exit", "meaning"):
-        table.add_column(name)
+    table = Grid(harmless("Error codes"), *map(harmless, ("code", "fault", "exit", "meaning")))
     for code, (fault, meaning) in CODES.items():
-        table.add_row(code, fault.name.lower(), str(int(fault)), meaning)
-    return out.print(table)
+        table.row(*map(harmless, (code, fault.name.lower(), int(fault), meaning)))
+    return out.draw(table)

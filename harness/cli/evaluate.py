@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import harmless
 from harness.challenge import load_challenge
-from harness.cli.app import app, out, print_json
+from harness.cli.app import app, out
 from harness.cli.options import (
     Backend,
     ChallengeOption,
@@ -27,13 +28,15 @@ from harness.cli.options import (
     read_batch_size,
 )
 from harness.cli.progress import bars
-from harness.cli.run_view import do_jobs, failures
+from harness.cli.run_view import Batch, Failure, do_jobs, make_jobs
+from harness.cli.screen import print_json
 from harness.cli.show import print_report, print_validation, print_verdict
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.stages import EvaluateSettings
 from harness.evaluation.stages import check as check_submission
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
+from harness.ledger import known_keys
 from harness.quotas.recording import LedgerRecorder
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
@@ -111,28 +114,31 @@ def evaluate(
     """
     settings = load_challenge(challenge)
     how = EvaluateSettings(device.value, read_batch_size(batch_size), backend.value)
-    environment = ExecutionEnvironment(runner.value, settings, keys)
+    environment = ExecutionEnvironment(runner.value, settings, keys, known_keys(ledger))
     if part is Part.VAL:
         _require_public(keys, ledger)
-        validations = [
-            ValidateSubmission.of(
+
+        def validation(each: Path) -> ValidateSubmission:
+            return ValidateSubmission.of(
                 each, bundle, out_dir, environment=environment, settings=how, address=inputs
             )
-            for each in submission
-        ]
-        return _validate(validations, cluster, as_json)
+
+        made = make_jobs(validation, submission)
+        return _validate(*made, cluster=cluster, as_json=as_json)
     if keys is None:
         message = "The sealed test set is opened with --keys."
         raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
     bundles = Bundles.open(bundle)
-    jobs = [
-        EvaluateSubmission.of(
+
+    def evaluation(each: Path) -> EvaluateSubmission:
+        return EvaluateSubmission.of(
             each, bundles, out_dir, environment=environment, settings=how, address=inputs
         )
-        for each in submission
-    ]
+
     recorder = None if ledger is None else LedgerRecorder(Keys.open(keys), ledger, settings)
-    return _evaluate(jobs, recorder, cluster, as_json=as_json)
+    jobs, refused = make_jobs(evaluation, submission)
+    batch = do_jobs(jobs, cluster, recorder, refused=refused)
+    return _show(batch, recorder, as_json=as_json)
 
 
 def _require_public(keys: Path | None, ledger: Path | None) -> None:
@@ -144,42 +150,32 @@ def _require_public(keys: Path | None, ledger: Path | None) -> None:
         raise BusbenchError(Code.USAGE, message, remedy)
 
 
-def _evaluate(
-    jobs: list[EvaluateSubmission],
-    recorder: LedgerRecorder | None,
-    cluster: str | None,
-    *,
-    as_json: bool,
+def _show(
+    batch: Batch[EvaluateSubmission], recorder: LedgerRecorder | None, *, as_json: bool
 ) -> None:
-    done, state = do_jobs(jobs, cluster, recorder)
-    results = [job.finished() for job in done]
-    if as_json and len(jobs) == 1:
-        print_json(results[0].report.document())
-    elif as_json:
-        reports = [result.report.document() for result in results]
-        print_json({"reports": reports, "failed": failures(state)})
+    results = [job.finished() for job in batch.done]
+    if as_json:
+        batch.print_json("reports", [result.report.document() for result in results])
     else:
-        for job, result in zip(done, results, strict=True):
+        for job, result in zip(batch.done, results, strict=True):
             print_report(result)
             if recorder is not None and (accepted := recorder.accepted.get(job.key)):
-                out.print(f"for the team     {accepted.folder}", soft_wrap=True)
-    if state.failed:
-        raise typer.Exit(state.status)
+                out.print(harmless(f"for the team     {accepted.folder}"))
+    batch.exit()
 
 
-def _validate(jobs: list[ValidateSubmission], cluster: str | None, as_json: bool) -> None:
-    done, state = do_jobs(jobs, cluster)
-    results = [job.finished() for job in done]
-    if as_json and len(jobs) == 1:
-        print_json(results[0].scores.document())
-    elif as_json:
+def _validate(
+    jobs: list[ValidateSubmission], refused: list[Failure], *, cluster: str | None, as_json: bool
+) -> None:
+    batch = do_jobs(jobs, cluster, refused=refused)
+    results = [job.finished() for job in batch.done]
+    if as_json:
         scores = [
             {"submission": result.submission.document(), "scores": result.scores.document()}
             for result in results
         ]
-        print_json({"validations": scores, "failed": failures(state)})
+        batch.print_json("validations", scores)
     else:
         for result in results:
             print_validation(result)
-    if state.failed:
-        raise typer.Exit(state.status)
+    batch.exit()

@@ -9,8 +9,10 @@ import typer
 from pydantic import ValidationError
 
 from evaluator.errors import BusbenchError, Code
-from harness.cli.app import app, out, print_json
+from evaluator.harmless import harmless
+from harness.cli.app import app, out
 from harness.cli.options import JsonOption, KeysOption, LedgerArgument
+from harness.cli.screen import print_json
 from harness.ledger import (
     LedgerVerdict,
     Recorded,
@@ -21,8 +23,8 @@ from harness.ledger import (
     Retraction,
     append,
     verify_ledger,
+    write_checkpoint,
 )
-from harness.ranking.names import plain
 from harness.sealing.keys import Keys
 
 verbs = typer.Typer(help="Look through a ledger, and retract results.", no_args_is_help=True)
@@ -43,7 +45,7 @@ def entries(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     for row in rows:
         place = f"{row['number']:>4}  {row['recorded']}  {row['digest'][:16]}"
         line = f"{place}  {row['kind']:<10}  {row['about']}"
-        out.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+        out.print(harmless(line))
     return None
 
 
@@ -70,7 +72,29 @@ def retract(
     entry = "Entry" if appended.new else "Already done: entry"
     what = f"{found.report.method} by {found.report.team}, entry {found.number}"
     line = f"{entry} {appended.entry.number} retracts {what}. Publish the site again."
-    out.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+    out.print(harmless(line))
+
+
+@verbs.command()
+def checkpoint(
+    ledger: LedgerArgument,
+    keys: KeysOption,
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="A folder of checkpoints, in a repository of others.", file_okay=False
+        ),
+    ],
+) -> None:
+    """Sign how long the ledger is and what it says, as a small file for others to keep.
+
+    Commit it to a public repository: `busbench verify --witness` then finds what was dropped or
+    exchanged since. Refused where an earlier checkpoint of the folder has seen another ledger.
+
+    Example: busbench ledger checkpoint ledger.jsonl --keys keys --out witness
+    """
+    path = write_checkpoint(ledger, Keys.open(keys), folder)
+    out.print(harmless(f"The checkpoint is {path}"))
 
 
 def find_report(verdict: LedgerVerdict, name: str, ledger: Path) -> RecordedReport:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -18,8 +20,10 @@ from typer.core import TyperCommand, TyperGroup
 
 import harness
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import harmless
 from harness.cli.app import app as registered
-from harness.cli.app import err, out, print_json
+from harness.cli.app import err, out
+from harness.cli.screen import Styled, never_fail_to_print, print_json
 
 # Verb -> its module in this package, and the first paragraph of its help; in the order of `--help`.
 VERBS: dict[str, tuple[str, str]] = {
@@ -131,7 +135,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        out.print(f"busbench {harness.__version__}")
+        out.print(harmless(f"busbench {harness.__version__}"))
         raise typer.Exit
 
 
@@ -147,21 +151,17 @@ def _root(
 def main() -> None:
     """Run the command line; every foreseen failure is one sentence and an exit status."""
     signal.signal(signal.SIGTERM, _stop)
+    never_fail_to_print()
     try:
         status = app(prog_name="busbench", standalone_mode=False)
     except BusbenchError as error:
         status = _fail(error)
     except UsageError as error:
         status = _misused(error)
-    except OSError as error:
-        from evaluator.files import disk_error  # noqa: PLC0415  imports numpy
-
-        known = disk_error(error, Path(error.filename or "A file or folder"))
-        if known is None:
-            raise
-        status = _fail(known)
+    except Exception as error:  # noqa: BLE001  a traceback quotes what anybody wrote
+        status = _fail(_unforeseen(error))
     if status == 130:
-        err.print("Interrupted. Run the same command again to resume.")
+        err.print(harmless("Interrupted. Run the same command again to resume."))
     sys.exit(status)
 
 
@@ -181,11 +181,22 @@ def _misused(error: Any) -> int:
     return _fail(BusbenchError(Code.USAGE, message, f"See `{verb} --help`."))
 
 
+def _unforeseen(error: Exception) -> BusbenchError:
+    """The error of a fault of ours; its traceback is kept, as harmless text."""
+    from harness.execution.job import unforeseen  # noqa: PLC0415  imports numpy
+
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt", delete=False) as kept:
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            kept.write(f"{harmless(line)}\n")
+    known = unforeseen("busbench", error, f"what {kept.name} contains")
+    if known.code != Code.STAGE_CRASHED:  # the disk's, which needs no traceback
+        Path(kept.name).unlink()
+    return known
+
+
 def _fail(error: BusbenchError) -> int:
     if "--json" in sys.argv:
         fields = {"code": error.code, "message": error.message, "remedy": error.remedy}
         print_json({"error": {**fields, "fault": error.fault.name.lower()}})
-    err.print(f"[bold red]error[/] \\[{error.code}] ", end="")
-    # An unbroken line: a terminal wraps it, and a path in it can be copied.
-    err.print(f"{error.message} {error.remedy}", markup=False, highlight=False, soft_wrap=True)
+    err.print(Styled(harmless("error"), "bold red"), error.shown)
     return int(error.fault)

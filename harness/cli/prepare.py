@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Column, Table
 
 from evaluator.errors import BusbenchError, Code
-from harness.cli.app import app, err, out, print_json
+from evaluator.harmless import harmless
+from harness.cli.app import app, err, out
+from harness.cli.effects import Checked
 from harness.cli.options import JsonOption
 from harness.cli.progress import bars
+from harness.cli.screen import Grid, print_json
 from harness.datasets import ADAPTERS, phantom
 from harness.prepare import CasesRefusedError, PrepareResult, RefusedCase
 from harness.prepare import prepare as run
@@ -20,7 +21,7 @@ from harness.prepare import prepare as run
 NAMES = ", ".join(sorted(ADAPTERS))
 
 
-@app.command()
+@app.command(cls=Checked)
 def prepare(
     *,
     dataset: Annotated[str, typer.Argument(help=f"One of {NAMES}, or an adapter's .py file.")],
@@ -68,7 +69,7 @@ def prepare(
             )
     except CasesRefusedError as error:
         for table in _tables(error.repaired, error.refused):
-            err.print(table)
+            err.draw(table)
         raise
     if as_json:
         print_json(_document(result))
@@ -89,35 +90,39 @@ def _document(result: PrepareResult) -> dict[str, object]:
 
 def _show(result: PrepareResult) -> None:
     info, release = result.store.info, result.release
-    counts = Table("", "found", "release", title=info.dataset)
+    counts = Grid(harmless(info.dataset), *map(harmless, ("", "found", "release")))
     for label in sorted(set(info.classes) | set(release.classes)):
         stated = release.classes.get(label)  # type: ignore[call-overload]
-        counts.add_row(label, str(info.classes.get(label, 0)), _or_dash(stated))
-    counts.add_row("patients", _or_dash(info.patients), _or_dash(release.patients))
-    out.print(counts)
-    out.print(f"Store: {result.store.path}", markup=False, highlight=False)
+        counts.row(*map(harmless, (label, info.classes.get(label, 0), _or_dash(stated))))
+    patients = ("patients", _or_dash(info.patients), _or_dash(release.patients))
+    counts.row(*map(harmless, patients))
+    out.draw(counts)
+    out.print(harmless(f"Store: {result.store.path}"))
     for table in _tables(result.repaired, result.refused):
-        out.print(table)
+        out.draw(table)
     source = f"Get it: {release.download}. Terms: {release.terms}. Cite: {release.paper}."
-    out.print(source, markup=False, highlight=False)
+    out.print(harmless(source))
     if result.resumed:
-        out.print("Nothing to do: the store was made of these very files already.")
+        out.print(harmless("Nothing to do: the store was made of these very files already."))
 
 
 def _or_dash(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _tables(repaired: dict[str, str], refused: tuple[RefusedCase, ...]) -> list[Table]:
+def _tables(repaired: dict[str, str], refused: tuple[RefusedCase, ...]) -> list[Grid]:
     """What was repaired and what was refused, each where there is any."""
     tables = []
     if repaired:
-        tables.append(Table("case", "repaired", title=f"{len(repaired)} repaired"))
+        tables.append(Grid(harmless(f"{len(repaired)} repaired")))
+        tables[-1].column(harmless("case"))
+        tables[-1].column(harmless("repaired"))
         for case_id, repair in repaired.items():
-            tables[-1].add_row(case_id, escape(repair))
+            tables[-1].row(harmless(case_id), harmless(repair))
     if refused:
-        columns = Column("code", no_wrap=True), Column("refused", overflow="fold")
-        tables.append(Table(*columns, title=f"{len(refused)} refused"))
+        tables.append(Grid(harmless(f"{len(refused)} refused")))
+        tables[-1].column(harmless("code"), whole=True)
+        tables[-1].column(harmless("refused"))
         for case in refused:
-            tables[-1].add_row(case.code, escape(case.message))
+            tables[-1].row(harmless(case.code), harmless(case.message))
     return tables

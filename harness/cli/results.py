@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import harmless
 from harness.challenge import load_challenge
-from harness.cli.app import app, err, out, print_json
+from harness.cli.app import app, err, out
 from harness.cli.options import ChallengeOption, JsonOption, LedgerArgument, OptionalKeys
 from harness.cli.progress import bars
+from harness.cli.screen import Grid, print_document, print_json
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog, require_open
 from harness.quotas.recording import today
 from harness.ranking import FORMATS, METRICS, Format, Track, make_board
-from harness.ranking.names import plain
+from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
 from harness.ranking.tables import NAMES, Style, caption, order_note, track_cells
 from harness.sealing.keys import Keys
@@ -71,7 +68,7 @@ def rank(
             )
         for one in outcomes:
             count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
-            err.print(f"{one.track} {one.split_version}: {count}, {one.state}.", highlight=False)
+            err.print(harmless(f"{one.track} {one.split_version}: {count}, {one.state}."))
     elif keys or track:
         raise BusbenchError(
             Code.USAGE, "--keys and --track belong to --cases.", "Name --cases, too."
@@ -81,32 +78,28 @@ def rank(
         print_json(board.document())
         return
     for found in board.tracks:
-        out.print(board_table(found))
+        print_board(found)
     if not board.tracks:
-        out.print("The ledger has no report yet.")
+        out.print(harmless("The ledger has no report yet."))
 
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken
 COLUMN_GAP = 3  # characters that a column takes beside its text
 
 
-def board_table(track: Track) -> RenderableType:
-    """A track's board for the terminal; columns that do not fit are left out."""
+def print_board(track: Track) -> None:
+    """Print a track's board; columns that do not fit are left out."""
     columns = _fitting(list(zip(*track_cells(track, Style(_short)), strict=True)), track)
-    grid = Table(title=Text(caption(track, plain)), title_justify="left", box=SIMPLE_HEAD)
-    for head, *cells in columns:
-        is_name = head in NAMES  # the only ones that may be broken
-        grid.add_column(
-            Text(head),
-            justify="left" if is_name else "right",
-            no_wrap=not is_name,
-            overflow="fold",
-            min_width=_least_width((head, *cells)),
-        )
+    grid = Grid(harmless(caption(track, plain)), frame="head")
+    for column in columns:
+        is_name = column[0] in NAMES  # the only ones that may be broken
+        width = _least_width(column)
+        grid.column(harmless(column[0]), right=not is_name, whole=not is_name, width=width)
     for row in list(zip(*columns, strict=True))[1:]:  # the first are the heads
-        grid.add_row(*map(Text, row))
+        grid.row(*map(harmless, row))
+    out.draw(grid)
     note = "Mean ± standard deviation over the fold models; – is incomplete, not ranked."
-    return Group(grid, Text(f"{order_note(track)} {note}", style="italic dim"))
+    out.note(harmless(f"{order_note(track)} {note}"))
 
 
 def _fitting(columns: list[tuple[str, ...]], track: Track) -> list[tuple[str, ...]]:
@@ -126,10 +119,8 @@ def _least_width(column: tuple[str, ...]) -> int:
     return min(width, NAME_WIDTH) if column[0] in NAMES else width
 
 
-def _short(name: str) -> str:
-    text = Text(plain(name))
-    text.truncate(32, overflow="ellipsis")
-    return text.plain
+def _short(name: str) -> Markup:
+    return plain(harmless(name, 32))
 
 
 @app.command()
@@ -142,7 +133,7 @@ def table(
 
     Example: busbench table demo/ledger.jsonl --format latex
     """
-    sys.stdout.write(FORMATS[format](make_board(verify_ledger(ledger), load_challenge(challenge))))
+    print_document(FORMATS[format](make_board(verify_ledger(ledger), load_challenge(challenge))))
 
 
 @app.command(name="publish")
@@ -157,12 +148,27 @@ def publish_site(
             file_okay=False,
         ),
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your key folder: sign a checkpoint of the ledger for the site.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    replaces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEAD", help="Give up the published ledger, which ends in this digest."
+        ),
+    ] = None,
     challenge: ChallengeOption = None,
 ) -> None:
     """Write the board as a static site, which any web server or browser can show.
 
     It says what challenge.yaml says of the challenge and its tracks. Refused where a report is not
-    on a track as declared, and while a phase hides exact results.
+    on a track as declared, while a phase hides exact results, and where the ledger does not go on
+    from the one that the site publishes.
 
     Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
     """
@@ -170,7 +176,10 @@ def publish_site(
     reports = [entry.report for entry in verify_ledger(ledger).reports]
     log = SubmissionLog.beside(ledger).submissions
     require_open(log, declared, today(), reports=reports)
-    publish(ledger, site, splits or (), challenge=declared)
-    out.print(
-        f"The site is at {site / 'index.html'}", markup=False, highlight=False, soft_wrap=True
-    )
+    opened = None if keys is None else Keys.open(keys)
+    board = publish(ledger, site, splits or (), challenge=declared, keys=opened, replaces=replaces)
+    for track in board.tracks:
+        if track.statistics is None and track.ranked:
+            message = f"{track.track} {track.split_version} has no ranking of its results:"
+            err.print(harmless(f"{message} run `busbench rank --cases`, and publish again."))
+    out.print(harmless(f"The site is at {site / 'index.html'}"))

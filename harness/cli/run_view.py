@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from rich.progress import BarColumn, TaskID, TextColumn
-from rich.progress import Progress as RichProgress
+import typer
 
-from evaluator.errors import Fault
+from evaluator.errors import BusbenchError, Fault
+from evaluator.harmless import harmless
 from harness.cli.app import err
+from harness.cli.screen import Bars, print_json
 from harness.execution import (
     Chain,
     Finished,
@@ -34,72 +37,121 @@ BLAME = {
 }
 
 
+ALL = "jobs"  # the bar of all jobs; no step is called so
+
+
 class RunView:
     """Draws one line about all jobs, and a bar for each step of what runs in this process."""
 
-    def __init__(self, display: RichProgress, *, failures_here: bool = True) -> None:
-        self._display, self._failures_here = display, failures_here
-        self._all = display.add_task("jobs", total=None)
-        self._steps: dict[str, TaskID] = {}
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        bars.update(ALL, 0, None)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        if what not in self._steps:
-            self._steps[what] = self._display.add_task(what, total=total)
-        self._display.update(
-            self._steps[what], description=f"{what} {done}/{total}", completed=done, total=total
-        )
+        self._bars.update(f"step {what}", done, total, shown=harmless(f"{what} {done}/{total}"))
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        err.print(line, markup=False, highlight=False, soft_wrap=True)
+        err.print(harmless(line))
 
     def watch(self, state: RunProgress, end: Finished | None) -> None:
         """Show the state of the run; a job that has ended gets a line that stays."""
         if end is not None:
-            if end.error is None or self._failures_here:
-                self.say(job_line(end))
-            for task in self._steps.values():
-                self._display.remove_task(task)
-            self._steps = {}
+            self.say(job_line(end))
+            self._bars.clear(but=ALL)
         done = len(state.finished) - len(state.failed)
-        self._display.update(
-            self._all, description=summary(state), completed=done, total=state.total
-        )
+        self._bars.update(ALL, done, state.total, shown=harmless(summary(state)))
 
 
 @contextmanager
-def run_view(*, failures_here: bool = True) -> Iterator[RunView]:
-    """The view of one run, on standard error.
+def run_view() -> Iterator[RunView]:
+    """The view of one run, on standard error."""
+    with err.bars(timed=False) as bars:
+        yield RunView(bars)
 
-    Args:
-        failures_here: whether it says why a job failed; otherwise the caller does.
+
+class Failure(NamedTuple):
+    """Something of a batch that could not be done, and why."""
+
+    job: str  # what people call it
+    error: BusbenchError
+
+    @property
+    def line(self) -> str:
+        return f"✗ {self.job}: {self.error.shown} (by {BLAME[self.error.fault]})"
+
+    def document(self) -> dict[str, str]:
+        """The failure, for scripts."""
+        error = self.error
+        return {
+            "job": self.job,
+            "code": error.code,
+            "fault": error.fault.name.lower(),
+            "message": error.message,
+            "remedy": error.remedy,
+        }
+
+
+@dataclass(frozen=True)
+class Batch(Generic[SomeJob]):
+    """What came of a batch: one shape, however many there were and however they ended."""
+
+    done: list[SomeJob]  # in the order in which they were given
+    failed: list[Failure]
+
+    def print_json(self, name: str, done: list[Any]) -> None:
+        """Print what was made, under a name, beside what failed."""
+        print_json({name: done, "failed": [failure.document() for failure in self.failed]})
+
+    def exit(self) -> None:
+        """End the verb with the highest status of the failures, where there is one."""
+        if self.failed:
+            raise typer.Exit(max(int(failure.error.fault) for failure in self.failed))
+
+
+def make_jobs(
+    make: Callable[[Path], SomeJob], folders: Sequence[Path]
+) -> tuple[list[SomeJob], list[Failure]]:
+    """A job for each submission's folder; one that breaks its contract holds up no other.
+
+    Raises:
+        BusbenchError: what is not a submission's fault, and so true of all.
     """
-    with RichProgress(TextColumn("{task.description}"), BarColumn(), console=err) as display:
-        yield RunView(display, failures_here=failures_here)
+    jobs, refused = [], []
+    for folder in folders:
+        try:
+            jobs.append(make(folder))
+        except BusbenchError as error:
+            if error.fault is not Fault.SUBMISSION:
+                raise
+            refused.append(Failure(str(folder), error))
+    return jobs, refused
 
 
 def do_jobs(
-    jobs: Sequence[SomeJob], cluster: str | None, recorder: Recorder | None = None
-) -> tuple[list[SomeJob], RunProgress]:
-    """Get jobs that do not depend on each other done, and show it; those done, in their order.
+    jobs: Sequence[SomeJob],
+    cluster: str | None,
+    recorder: Recorder | None = None,
+    *,
+    refused: Sequence[Failure] = (),
+) -> Batch[SomeJob]:
+    """Get jobs that do not depend on each other done, and show it.
 
-    Raises:
-        BusbenchError: the error of a lone job; of many jobs, the state has them.
+    Args:
+        refused: what never became a job; it is reported first.
     """
+    for failure in refused:
+        err.print(harmless(failure.line))
     by_key = {job.key: job for job in jobs}
-    alone = len(by_key) == 1
+    if not by_key:
+        return Batch([], [*refused])
     gpu = any(job.gpu for job in jobs)
-    with (
-        run_view(failures_here=not alone) as view,
-        open_executor(cluster, view.progress, view.say, gpu=gpu) as executor,
-    ):
+    with run_view() as view, open_executor(cluster, view.progress, view.say, gpu=gpu) as executor:
         chains = [Chain((job,)) for job in by_key.values()]
         state = run_chains(chains, executor, recorder, watch=view.watch)
-    for end in state.failed:
-        if alone and end.error is not None:
-            raise end.error
     done = {end.job.key for end in state.finished if end.error is None}
-    return [job for key, job in by_key.items() if key in done], state
+    kept = [job for key, job in by_key.items() if key in done]
+    return Batch(kept, [*refused, *failures(state)])
 
 
 def summary(state: RunProgress) -> str:
@@ -119,20 +171,14 @@ def summary(state: RunProgress) -> str:
     return " · ".join(parts)
 
 
-def failures(state: RunProgress) -> list[dict[str, str]]:
-    """The failed jobs, for scripts."""
-    return [
-        {"job": end.job.label, "code": end.error.code, "fault": end.error.fault.name.lower()}
-        | {"message": end.error.message, "remedy": end.error.remedy}
-        for end in state.failed
-        if end.error is not None
-    ]
+def failures(state: RunProgress) -> list[Failure]:
+    """The failed jobs."""
+    return [Failure(end.job.label, end.error) for end in state.failed if end.error is not None]
 
 
 def job_line(end: Finished) -> str:
     """One line on how a job ended."""
     if end.error is not None:
-        blame = BLAME[end.error.fault]
-        return f"✗ {end.job.label}: {end.error} (by {blame})"
+        return Failure(end.job.label, end.error).line
     took = "done before" if end.kept else str(timedelta(seconds=round(end.seconds)))
     return f"✓ {end.job.label}  {took}"

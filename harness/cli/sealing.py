@@ -10,8 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from evaluator.documents.base import Name
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import harmless
 from harness.challenge import LabelAccess, StatedTrack, load_challenge, require_track
-from harness.cli.app import app, out, print_json
+from harness.cli.app import app, out
 from harness.cli.options import (
     ChallengeOption,
     JsonOption,
@@ -20,6 +21,8 @@ from harness.cli.options import (
     StoreArgument,
 )
 from harness.cli.progress import bars
+from harness.cli.screen import print_json
+from harness.folders import one_at_a_time
 from harness.ledger import rotate as rotate_ledger
 from harness.sealing.bundle import Recipients
 from harness.sealing.bundle import seal as seal_split
@@ -42,9 +45,9 @@ def new(
     Example: busbench keys new keys
     """
     made = Keys.new(folder)
-    out.print(f"Secret, for the organiser alone: {', '.join(SECRETS)}", highlight=False)
-    out.print(f"Public, for everyone: {', '.join(PUBLICS)}", highlight=False)
-    out.print(f"Reports will be signed by {made.report.keyid}", highlight=False, soft_wrap=True)
+    out.print(harmless(f"Secret, for the organiser alone: {', '.join(SECRETS)}"))
+    out.print(harmless(f"Public, for everyone: {', '.join(PUBLICS)}"))
+    out.print(harmless(f"Reports will be signed by {made.report.keyid}"))
 
 
 @keys.command()
@@ -69,9 +72,9 @@ def rotate(
         raise BusbenchError(Code.OUTPUT_EXISTS, f"{to} has the keys of another challenge.", remedy)
     appended = rotate_ledger(ledger, old, new)
     entry = "Entry" if appended.new else "Already done: entry"
-    out.print(f"{entry} {appended.entry.number} hands {ledger} over", soft_wrap=True)
-    out.print(f"Reports are now signed by {new.report.keyid}", highlight=False, soft_wrap=True)
-    out.print(f"Publish {to / 'report.pub'}, and use --keys {to} from now on.", soft_wrap=True)
+    out.print(harmless(f"{entry} {appended.entry.number} hands {ledger} over"))
+    out.print(harmless(f"Reports are now signed by {new.report.keyid}"))
+    out.print(harmless(f"Publish {to / 'report.pub'}, and use --keys {to} from now on."))
 
 
 @app.command()
@@ -112,7 +115,7 @@ def seal(
     lock = frozen.lock
     stated = StatedTrack(name, lock.dataset, lock.version, lock.folds, labels=labels)
     require_track(declared, stated, split)
-    with bars() as progress:
+    with bars() as progress, one_at_a_time(out_dir):
         bundles = seal_split(
             CaseStore.open(store),
             frozen,
@@ -127,8 +130,9 @@ def seal(
         return print_json(
             {"training": bundles.training.document(), "sealed": bundles.sealed.document()}
         )
-    out.print(f"training bundle  {out_dir / 'training'}  {bundles.training.cases} cases, public")
-    out.print(f"sealed bundle    {out_dir / 'sealed'}  {bundles.sealed.cases} cases, two keys")
+    training, sealed = bundles.training.cases, bundles.sealed.cases
+    out.print(harmless(f"training bundle  {out_dir / 'training'}  {training} cases, public"))
+    out.print(harmless(f"sealed bundle    {out_dir / 'sealed'}  {sealed} cases, two keys"))
     return None
 
 

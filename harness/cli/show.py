@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.scores import RANKED, MetricSummary, Scores
+from evaluator.harmless import harmless
 from evaluator.scoring.groups import CLASSES, SIZES
 from harness.cli.app import out
+from harness.cli.screen import Grid
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
+from harness.ranking.metrics import NOT_COUNTED
 
 
 def number(summary: MetricSummary) -> str:
@@ -20,17 +21,17 @@ def number(summary: MetricSummary) -> str:
 
 def print_verdict(verdict: GateVerdict) -> None:
     """What the gate read off each model."""
-    table = Table(title="The gate accepts this submission", title_justify="left")
+    table = Grid(harmless("The gate accepts this submission"))
     for name in ("fold", "opset", "nodes", "parameters", "GMACs"):
-        table.add_column(name, justify="right")
+        table.column(harmless(name), right=True)
     for model in verdict.models:
-        table.add_row(*_cells(model))
-    out.print(table)
+        table.row(*map(harmless, _cells(model)))
+    out.draw(table)
 
 
 def _cells(model: CountedModel) -> tuple[str, ...]:
     fold = "all" if model.fold is None else str(model.fold)
-    gmacs = "unknown" if model.gmacs is None else f"{model.gmacs:.3f}"
+    gmacs = NOT_COUNTED if model.gmacs is None else f"{model.gmacs:.3f}"
     return fold, str(model.opset), str(model.nodes), f"{model.parameters:,}", gmacs
 
 
@@ -46,8 +47,8 @@ def print_report(result: Evaluation) -> None:
     _print_scores(
         f"{report.method} by {report.team} on {report.track} ({report.status})", report.scores
     )
-    out.print("dice gap: what the lesion cases lose on secretly transformed images")
-    out.print(f"report           {result.folder / REPORT}")
+    out.print(harmless("dice gap: what the lesion cases lose on secretly transformed images"))
+    out.print(harmless(f"report           {result.folder / REPORT}"))
 
 
 def print_validation(result: Validation) -> None:
@@ -56,22 +57,23 @@ def print_validation(result: Validation) -> None:
     _print_scores(
         f"{made.method} by {made.team} on {made.track}, validation folds {folds}", result.scores
     )
-    if result.one_for_all:
-        out.print("One model serves all folds: it may have trained on every one of these cases.")
-    else:
-        out.print("Each fold's model, on the cases that it did not train on.")
-    out.print(f"scores and logs  {result.folder}")
+    worth = (
+        "One model serves all folds: it may have trained on every one of these cases."
+        if result.one_for_all
+        else "Each fold's model, on the cases that it did not train on."
+    )
+    out.print(harmless(worth))
+    out.print(harmless(f"scores and logs  {result.folder}"))
 
 
 def _print_scores(title: str, scores: Scores) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("group")
-    table.add_column("cases", justify="right")
+    table = Grid(harmless(title), harmless("group"))
+    table.column(harmless("cases"), right=True)
     for metric in RANKED:
-        table.add_column(f"{metric} {scores.units[metric]}".strip(), justify="right")
+        table.column(harmless(f"{metric} {scores.units[metric]}".strip()), right=True)
     gaps = any(group.consistency for group in scores.groups.values())
     if gaps:
-        table.add_column("dice gap", justify="right")
+        table.column(harmless("dice gap"), right=True)
     for name in sorted(scores.groups, key=_rank):
         group = scores.groups[name]
         cells = [number(group.metrics[ranked]) for ranked in RANKED]
@@ -79,5 +81,5 @@ def _print_scores(title: str, scores: Scores) -> None:
             cells.append(
                 "–" if group.consistency is None else number(group.consistency.gap["dice"])
             )
-        table.add_row(name, str(group.cases), *cells)
-    out.print(table)
+        table.row(*map(harmless, (name, group.cases, *cells)))
+    out.draw(table)

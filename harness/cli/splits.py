@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from evaluator.documents.base import read, write
 from evaluator.errors import Code
+from evaluator.harmless import harmless
 from harness.audit import audit
-from harness.cli.app import app, out, print_json
+from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import JsonOption, StoreArgument
 from harness.cli.progress import bars
+from harness.cli.screen import Grid, print_json
+from harness.folders import one_at_a_time
 from harness.splits import (
     FrozenSplit,
     Reveal,
@@ -59,8 +62,8 @@ def freeze_verb(
     Example: busbench freeze stores/busbra --out splits/busbra/v1
     """
     opened = CaseStore.open(store)
-    known = (to / "lock.json").exists()
-    with bars() as progress:
+    with bars() as progress, one_at_a_time(to):
+        known = (to / "lock.json").exists()
         split = freeze(
             *(opened, audit(opened, progress=progress), to),
             version=version or to.resolve().name,
@@ -77,7 +80,7 @@ def freeze_verb(
         show(split, "is frozen already, with the same bytes" if known else "is frozen")
 
 
-@verbs.command("verify")
+@verbs.command("verify", cls=Checked)
 def verify_verb(
     split: SplitPath,
     store: Annotated[
@@ -110,7 +113,7 @@ def verify_verb(
     else:
         report = differences or [f"{split} is unchanged", FrozenSplit.open(split).lock.verdict]
         for line in report:
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+            out.print(harmless(line))
     if differences:
         raise typer.Exit(20)
 
@@ -131,7 +134,7 @@ def reveal_verb(
     frozen = FrozenSplit.open(split)
     document = reveal(frozen, CaseStore.open(store), _secret(split, secret, make=False))
     write(document, to)
-    out.print(f"{to} opens the labels of {len(document.cases)} test cases", soft_wrap=True)
+    out.print(harmless(f"{to} opens the labels of {len(document.cases)} test cases"))
 
 
 def _secret(split: Path, named: Path | None, *, make: bool) -> bytes:
@@ -144,12 +147,13 @@ def show(split: FrozenSplit, state: str) -> None:
     """Print how every part compares with the whole, and whether the split leaks."""
     lock = split.lock
     what = f"{lock.dataset} {lock.version}, policy {lock.policy}"
-    out.print(f"{split.path} {state}: {what}", soft_wrap=True)
+    out.print(harmless(f"{split.path} {state}: {what}"))
     for title, counts in (("class", lock.counts), ("quartile of lesion area", lock.quartiles)):
         off = deviations(counts)
-        shares = Table("part", "cases", *counts["all"], title=f"Cases by {title} (points off)")
+        heads = map(harmless, ("part", "cases", *counts["all"]))
+        shares = Grid(harmless(f"Cases by {title} (points off)"), *heads)
         for part, numbers in counts.items():
             cells = [f"{number} ({off[part][name]:+.1f})" for name, number in numbers.items()]
-            shares.add_row(part, str(sum(numbers.values())), *cells)
-        out.print(shares)
-    out.print(lock.verdict, soft_wrap=True)
+            shares.row(*map(harmless, (part, sum(numbers.values()), *cells)))
+        out.draw(shares)
+    out.print(harmless(lock.verdict))

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from evaluator.documents.base import Title
 from evaluator.errors import BusbenchError, Code
+from evaluator.harmless import harmless
 from harness.cli.app import app, out
 from harness.template import Kind, new_submission
 
@@ -36,5 +37,5 @@ def new_submission_verb(
             message = f"The {name} {title[:40]!r} cannot be shown on a board."
             raise BusbenchError(Code.USAGE, message, remedy) from error
     for path in new_submission(folder, kind, **titles):
-        out.print(f"{folder / path}", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"Read {folder / 'README.md'} next.", markup=False, highlight=False, soft_wrap=True)
+        out.print(harmless(folder / path))
+    out.print(harmless(f"Read {folder / 'README.md'} next."))

@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
-from evaluator.errors import BusbenchError, Code
+from evaluator.errors import BusbenchError, Code, Fault
+from evaluator.harmless import harmless
 from evaluator.progress import quiet
 from harness.challenge import load_challenge
-from harness.cli.app import app, out, print_json
+from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     ClusterOption,
@@ -24,7 +26,7 @@ from harness.cli.options import (
     RunnerName,
     RunnerOption,
 )
-from harness.cli.run_view import do_jobs, failures
+from harness.cli.run_view import Failure, do_jobs
 from harness.execution import ExecutionEnvironment
 from harness.execution.inputs import offer
 from harness.sandbox.references import ImageRequest
@@ -50,7 +52,7 @@ class TrainRequest:
     gpu: bool
 
 
-@app.command()
+@app.command(cls=Checked)
 def train(
     image: Annotated[
         list[str],
@@ -122,32 +124,41 @@ def train(
         inputs=inputs,
         gpu=device is Device.CUDA,
     )
-    jobs = make_jobs(request, ExecutionEnvironment(runner.value, settings, keys))
-    done, state = do_jobs(jobs, cluster)
-    trained = [(job, read_submission(job.out)) for job in done]
+    jobs, refused = make_jobs(request, ExecutionEnvironment(runner.value, settings, keys))
+    batch = do_jobs(jobs, cluster, refused=refused)
+    trained = [(job, read_submission(job.out)) for job in batch.done]
     if as_json:
         folders = [{"folder": str(job.out), "submission": s.document()} for job, s in trained]
-        print_json({"trained": folders, "failed": failures(state)})
+        batch.print_json("trained", folders)
     else:
         for job, submission in trained:
             line = f"{job.out}  {len(submission.models)} models, {submission.method}"
-            out.print(f"submission       {line}", soft_wrap=True)
-    if state.failed:
-        raise typer.Exit(state.status)
+            out.print(harmless(f"submission       {line}"))
+    batch.exit()
 
 
-def make_jobs(request: TrainRequest, environment: ExecutionEnvironment) -> list[TrainImage]:
-    """One job for each image on each bundle.
+def make_jobs(
+    request: TrainRequest, environment: ExecutionEnvironment
+) -> tuple[list[TrainImage], list[Failure]]:
+    """One job for each image on each bundle, and the images that were refused before.
 
     Raises:
         BusbenchError: `usage` where an image or a track is named twice; `bundle-invalid`, and what
-            `resolve` raises of a local image.
+            `resolve` raises of a local image that isn't the image's fault.
     """
     images = named_images(request.images)
     facts = [read_facts(bundle, request.track) for bundle in request.bundles]
     if len({each.track for each in facts}) != len(facts):
         raise BusbenchError(Code.USAGE, "--bundle names a track twice.", "Name each once.")
-    pinned = {name: _pin(image, request, environment) for name, image in images.items()}
+    pinned: dict[str, ImageRequest] = {}
+    refused = []
+    for name, word in images.items():
+        try:
+            pinned[name] = _pin(word, request, environment)
+        except BusbenchError as error:
+            if error.fault is not Fault.SUBMISSION:
+                raise
+            refused.append(Failure(name, error))
     if len({image.name for image in pinned.values()}) != len(pinned):
         raise BusbenchError(Code.USAGE, "Two of the images are the same.", "Name each once.")
     alone = len(images) * len(facts) == 1
@@ -168,7 +179,7 @@ def make_jobs(request: TrainRequest, environment: ExecutionEnvironment) -> list[
                     gpu=request.gpu,
                 )
             )
-    return jobs
+    return jobs, refused
 
 
 def named_images(words: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ import docker
 from evaluator.errors import BusbenchError, Fault
 from harness.challenge import Challenge, load_challenge
 from harness.doctor.finding import Finding
-from harness.doctor.vulnerabilities import judge
+from harness.doctor.vulnerabilities import judge, version_of
 from harness.sandbox.docker_runner import ENGINE_ERRORS, connect, engine_reason
 from harness.sealing.keys import Keys
 
 GIGABYTE = 1024**3
+OLDEST_ENGINE = (20, 10, 0)
 FREE_GB = (2, 20)  # below the first an evaluation fails, below the second it may
 _SECONDS = 20  # for a program that prints its version
 
@@ -83,10 +84,19 @@ def check_keys(context: Context) -> Finding:
 
 
 def check_engine(context: Context) -> Finding:
-    """Whether an engine answers, and which."""
-    info = context.engine_info
-    version, kernel = info["ServerVersion"], info["KernelVersion"]
-    return Finding("engine", "ok", f"Docker {version}, kernel {kernel}, {info['Architecture']}")
+    """Whether an engine answers, and whether it is new enough for the profile."""
+    info, version = context.engine_info, context.components.get("Engine")
+    says = f"kernel {info['KernelVersion']}, {info['Architecture']}"
+    if version is None:
+        remedy = "See what it denies with `busbench doctor --sandbox`, or use Docker's."
+        return Finding("engine", "warn", f"not Docker's ({info['ServerVersion']}); {says}", remedy)
+    if (version_of(version) or OLDEST_ENGINE) < OLDEST_ENGINE:
+        says = f"Docker {version} lacks private control groups, and parts of the filter of calls"
+        return Finding(
+            "engine", "fail", says, "Update Docker to 25.0 or later; 20.10 is the least."
+        )
+    found = judge("engine", version)
+    return replace(found, says=f"Docker {found.says}; {says}")
 
 
 # What the profile needs of the engine: the field, what it would lack.

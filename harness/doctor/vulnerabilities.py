@@ -29,6 +29,13 @@ class Vulnerability:
 
 _KNOWN = (
     Vulnerability(
+        "engine",
+        ((25, 0, 0),),
+        "it gets no repairs any more; without BUSBench's filter, containers may use io_uring",
+        "Update Docker to a release that is maintained, 25.0 or later.",
+        fatal=False,
+    ),
+    Vulnerability(
         "runc",
         ((1, 2, 8), (1, 3, 3), (1, 4, 0)),
         "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881: a container can write to the host",

@@ -99,9 +99,12 @@ class SubmissionJob(ABC, Generic[Cases]):
 def make_run_folder(folder: Path) -> Path:
     """Make a run's folder, closed to other users: it contains predictions and per-case results.
 
-    The folder of all runs stays as it is, since it may be shared or contain other things.
+    The folder of all runs stays as it is, since it may be shared or contain other things, but for
+    the copies of keys that a killed evaluation of an older version left in it.
     """
     with disk_errors(folder):
+        for left in folder.parent.glob(f"{'[0-9a-f]' * 16}/keys/*.key"):
+            left.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
     return folder

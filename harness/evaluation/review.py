@@ -18,7 +18,7 @@ from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
 from harness.evaluation.stages import score_stage
 from harness.ledger.report import Report
-from harness.sandbox.cached import Context, stage_key
+from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.splits import Reveal, read_secret, secret_path, verify
@@ -164,9 +164,12 @@ def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Score
     assert context.keys is not None
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
-        key = stage_key(Keys.open(context.keys).labels.secret, folder / "keys")
         stage = score_stage(
-            predictions, folder, labels=bundles.labels, key=key, challenge=context.challenge
+            predictions,
+            folder,
+            labels=bundles.labels,
+            key=Keys.open(context.keys).labels.identity,
+            challenge=context.challenge,
         )
         out = context.run_once(stage)
         return read(

@@ -1,7 +1,7 @@
 """Validation job: the whole evaluation on public cases, as a participant runs it.
 
     RUNS/val-<id>/submission/  gate/      as in `harness.evaluation.evaluate`
-    RUNS/val-<id>/fold-<k>/sealed/        its validation cases, sealed to keys made here
+    RUNS/val-<id>/fold-<k>/sealed/        its validation cases, sealed to keys that nothing keeps
     RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
     RUNS/val-<id>/val.json                the scores
@@ -13,7 +13,7 @@ nothing is signed, and nothing enters a ledger.
 
 from __future__ import annotations
 
-import shutil
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +27,16 @@ from evaluator.documents.scores import GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedIndex
 from evaluator.documents.submission import Submission
 from evaluator.errors import Code
-from evaluator.files import canonical_json, disk_errors, sha256_bytes, write_atomically
+from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
 from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.stages import (
     EvaluateSettings,
+    KeyText,
     SealedFiles,
-    gate_stage,
     infer_and_score,
+    pass_gate,
     read_verdict,
 )
 from harness.execution.inputs import offer
@@ -113,7 +114,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             take(self.submission.here(), self.folder / "submission", self.cases.track)
         found = []
         with self.environment.open(progress, gpu=self.gpu) as context:
-            context.run_once(gate_stage(self.folder, context.challenge))
+            pass_gate(self.folder, context, self.folder / "gate.log")
             for fold, part in one_a_fold(self.facts, self.cases.folds).items():
                 place = self.folder / f"fold-{fold}"
                 files = _seal_fold(training, fold, place / "sealed")
@@ -143,33 +144,28 @@ def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
 
 
 def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
-    """Seal a fold's validation cases as the test cases are, to keys that nobody else needs."""
-    files = SealedFiles(
-        images=place / "images.age",
-        image_key=place / "images.key",
-        labels=place / "labels.age",
-        label_key=place / "labels.key",
-    )
-    if place.is_dir():
-        return files
+    """Seal a fold's validation cases as the test cases are, to keys that are in memory alone.
+
+    A run that goes on after a kill seals them again.
+    """
     cases = sorted(
         (c.case for c in training.cases if c.fold == fold), key=lambda case: case.case_id
     )
-    index = SealedIndex(split_digest=training.bundle.split_digest, cases=tuple(cases))
-    partial = place.with_name(f"{place.name}.partial")
-    with disk_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for archive, key, content in (
-            (files.images, files.image_key, map(training.image, cases)),
-            (files.labels, files.label_key, map(training.mask, cases)),
-        ):
-            identity = pyrage.x25519.Identity.generate()
-            sealed = seal_archive(index, content, str(identity.to_public()))
-            write_atomically(partial / archive.name, sealed)
-            write_atomically(partial / key.name, f"{identity}\n".encode())
-        partial.replace(place)
-    return files
+    index = SealedIndex(
+        split_digest=training.bundle.split_digest,
+        repeat_seed=secrets.token_hex(32),
+        cases=tuple(cases),
+    )
+
+    def seal(name: str, content: Iterable[bytes]) -> tuple[Path, KeyText]:
+        identity = pyrage.x25519.Identity.generate()
+        archive = place / name
+        write_atomically(archive, seal_archive(index, content, str(identity.to_public())))
+        return archive, lambda: str(identity)
+
+    images, image_key = seal("images.age", map(training.image, cases))
+    labels, label_key = seal("labels.age", map(training.mask, cases))
+    return SealedFiles(images, image_key, labels, label_key)
 
 
 def _narrow(folder: Path, part: Submission, place: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import quiet
-from harness.execution.job import Job, run_once
+from harness.execution.job import Job, run_once, unforeseen
 from harness.execution.scheduler import Finished
 from harness.sandbox.failure import killed
 
@@ -214,10 +214,7 @@ def _finished(job: Job, future: Future) -> Finished:
         return Finished(job, ended.seconds, error)
     if _is_suspected(future):
         return Finished(job, 0.0, killed(job.label, job.stage, KILLS))
-    reason = future.exception()
-    message = f"{job.label} ended with {type(reason).__name__}: {str(reason)[:300]}."
-    remedy = "Run the same command again; if it stays, report it with the worker's log."
-    return Finished(job, 0.0, BusbenchError(Code.STAGE_CRASHED, message, remedy))
+    return Finished(job, 0.0, unforeseen(job.label, future.exception(), "the worker's log"))
 
 
 def connect(address: str) -> Client:
@@ -240,5 +237,5 @@ def connect(address: str) -> Client:
 def require_dask() -> None:
     """Raise `extra-missing` where Dask is not installed."""
     if importlib.util.find_spec("distributed") is None:
-        remedy = "Install them: pip install 'busbench[cluster]'."
+        remedy = "Run pip install -e '.[cluster]' in your checkout of BUSBench."
         raise BusbenchError(Code.EXTRA_MISSING, "Dask is not installed.", remedy)

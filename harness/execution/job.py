@@ -18,7 +18,8 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, read, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, sha256_bytes, sha256_file
+from evaluator.files import canonical_json, disk_error, sha256_bytes, sha256_file
+from evaluator.harmless import harmless
 from evaluator.progress import Progress
 from harness.challenge import Challenge
 from harness.execution.gpus import a_gpu, installed_gpus, usable_gpus
@@ -41,6 +42,7 @@ class ExecutionEnvironment:
     runner: RunnerName
     challenge: Challenge
     keys: Path | None = None  # the organiser's key folder
+    known_keys: tuple[str, ...] = ()  # PEM: the report keys, old and new, that a ledger names
 
     @contextmanager
     def open(self, progress: Progress, *, gpu: bool = False) -> Iterator[Context]:
@@ -143,6 +145,24 @@ def run_once(job: Job, progress: Progress, say: Say = say_nothing) -> None:
     with locked(job.result.with_name(f".{job.result.name}.lock"), waiting):
         if not is_done(job):
             job.run(progress)
+
+
+def unforeseen(what: str, reason: BaseException, log: str = "its traceback") -> BusbenchError:
+    """The error of work that ended with an exception which nobody foresaw: a fault of ours.
+
+    Args:
+        what: whose end it was.
+        log: what to report it with.
+    """
+    if isinstance(reason, OSError):
+        known = disk_error(reason, Path(reason.filename or "A file or folder"))
+        if known is not None:
+            return known
+    message = f"{what} ended with {type(reason).__name__}: {harmless(reason, 300)}."
+    remedy = f"Run the same command again; if it stays, report it with {log}."
+    error = BusbenchError(Code.STAGE_CRASHED, message, remedy)
+    error.__cause__ = reason
+    return error
 
 
 def write_result(job: Job, files: dict[str, Path], *, given: bool = False) -> None:

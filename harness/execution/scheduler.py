@@ -14,7 +14,7 @@ from typing import Protocol
 
 from evaluator.errors import BusbenchError
 from evaluator.progress import Progress, quiet
-from harness.execution.job import Job, Say, is_done, run_once, say_nothing
+from harness.execution.job import Job, Say, is_done, run_once, say_nothing, unforeseen
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class Serial:
             run_once(job, self._progress, self._say)
         except BusbenchError as error:
             return Finished(job, time.monotonic() - begun, error)
+        except Exception as error:  # noqa: BLE001  it must not hold up the jobs that wait
+            return Finished(job, time.monotonic() - begun, unforeseen(job.label, error))
         return Finished(job, time.monotonic() - begun)
 
 

@@ -8,6 +8,7 @@ from evaluator.documents.scores import RANKED, MetricSummary
 from evaluator.metrics import METRICS as DEFINED
 
 MISSING = "–"
+NOT_COUNTED = "not counted"  # work of a network with an operator that has no counting rule
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,24 @@
-"""Names that participants chose as literal text, which steers nothing around it.
+"""Names that participants chose, in the formats with markup: literal text, which steers nothing.
 
-A title has no control characters (the contract refuses them), but it may have direction marks,
-markup of any format, or what a spreadsheet takes for a formula.
+Each begins with `harmless`, and marks the text up or escapes what the format takes for markup.
 """
 
 from __future__ import annotations
 
 import re
 from html import escape
+from typing import NewType
 
-# They reorder the text that follows, so that a row could seem to say something else.
-_DIRECTION_MARKS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from evaluator.harmless import Harmless, harmless
+
+# Text in a format with markup of our own. An f-string is none: only what is written out as such is.
+Markup = NewType("Markup", str)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~&#!])")
+# What forges make a mention or a link of in text that they have unescaped already.
+_LINKED = re.compile(r"@|:/|www\.|\bgh-\d|\b[0-9a-f]{7,}", re.IGNORECASE)
+# The first would end a code span, the second a table's cell. The others mean nothing in a span, but
+# a comment is sent by mail, too.
+_CODE = str.maketrans({"`": "'", "|": "¦", "<": "‹", ">": "›", "@": "＠"})
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -32,24 +38,21 @@ _LATEX_LETTERS = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛ
 LATEX_MACRO = "boardchar"
 
 
-def plain(name: str) -> str:
-    """A name for the terminal: without direction marks."""
-    return _DIRECTION_MARKS.sub("", name)
+def code(text: object, limit: int = 1000) -> Markup:
+    """Any text as a code span of Markdown, where nobody is called and nothing is linked."""
+    shown = harmless(text, limit).translate(_CODE).replace("://", ": //").strip()
+    return Markup(f"`{shown or '–'}`")
 
 
-def xml(name: str) -> str:
-    """A name for XML, without the characters that no document may contain; not yet escaped."""
-    return _NOT_XML.sub("", plain(name))
+def markdown(name: str) -> Markup:
+    """A name as literal text in a Markdown table; one that no escape keeps literal as a span."""
+    text = harmless(name)
+    return code(text) if _LINKED.search(text) else Markup(_MARKDOWN.sub(r"\\\1", text))
 
 
-def markdown(name: str) -> str:
-    """A name as literal text in a Markdown table."""
-    return _MARKDOWN.sub(r"\\\1", plain(name))
-
-
-def latex(name: str) -> str:
+def latex(name: str) -> Markup:
     r"""A name as literal text in LaTeX; what it may not know becomes `\boardchar{<code point>}`."""
-    return "".join(map(_latex_character, plain(name)))
+    return Markup("".join(map(_latex_character, harmless(name))))
 
 
 def _latex_character(character: str) -> str:
@@ -60,15 +63,20 @@ def _latex_character(character: str) -> str:
     return rf"\{LATEX_MACRO}{{{ord(character):X}}}"
 
 
-def html(name: str) -> str:
+def html(name: str) -> Markup:
     """A name as literal text in HTML, in a direction of its own."""
-    return f"<bdi>{escape(plain(name))}</bdi>"
+    return Markup(f"<bdi>{escape(harmless(name))}</bdi>")
 
 
-def spreadsheet(name: str) -> str:
+def plain(name: str) -> Markup:
+    """A name for a terminal, which has no markup."""
+    return Markup(harmless(name))
+
+
+def spreadsheet(name: str) -> Harmless:
     """A name that no spreadsheet takes for a formula."""
-    text = plain(name)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    text = harmless(name)
+    return harmless(f"'{text}") if text.lstrip().startswith(_FORMULA) else text
 
 
 _FORMULA = tuple("=+-@＝＋－＠")

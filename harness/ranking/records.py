@@ -36,15 +36,19 @@ def to_csv(board: Board) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_record(track, row) for track in board.tracks for row in track.rows)
+    records = (_record(track, row) for track in board.tracks for row in track.rows)
+    writer.writerows({name: _cell(value) for name, value in each.items()} for each in records)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Whatever words a column has, a participant may have had a part in them."""
+    return names.spreadsheet(value) if isinstance(value, str) else value
 
 
 def _record(track: Track, row: Row) -> dict[str, object]:
     record: dict[str, object] = {
         **row.model_dump(exclude={"groups", "runtime", "ranked"}),
-        "team": names.spreadsheet(row.team),
-        "method": names.spreadsheet(row.method),
         "track": track.track,
         "split_version": track.split_version,
         "metric_profile": track.metric_profile,

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
-from harness.ranking.metrics import GAP, METRICS, MISSING, RankedMetric
+from harness.ranking.metrics import GAP, METRICS, MISSING, NOT_COUNTED, RankedMetric
 from harness.ranking.orders import gains, smallest_ranks
 from harness.ranking.records import to_csv
 
@@ -29,7 +29,7 @@ NAMES = ("Method", "Team")  # the columns that participants wrote, and the only 
 class Style:
     """How one format marks a cell's text."""
 
-    name: Callable[[str], str]  # what a participant wrote, as literal text
+    name: Callable[[str], names.Markup]  # what a participant wrote, as literal text
     best: str = "{}"
     second: str = "{}"
 
@@ -98,7 +98,7 @@ GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSI
 COSTS = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
     Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
-    Column("GMACs", lambda row, _: MISSING if row.gmacs is None else f"{row.gmacs:.2f}"),
+    Column("GMACs", lambda row, _: NOT_COUNTED if row.gmacs is None else f"{row.gmacs:.2f}"),
     Column(
         "Latency [ms]",
         lambda row, _: f"{row.runtime.measured.latency_ms:.1f} ({row.runtime.device})",
@@ -117,7 +117,7 @@ def track_cells(track: Track, style: Style) -> list[list[str]]:
     return [list(row) for row in zip(*filled, strict=True)]
 
 
-def caption(track: Track, name: Callable[[str], str]) -> str:
+def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     """Which table this is; `name` writes the title as literal text."""
     titled = track.title != track.track
     which = f"{name(track.title)} ({track.track})" if titled else track.track

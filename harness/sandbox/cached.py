@@ -47,18 +47,3 @@ class Context:
             let_all_read(partial)  # another stage's container reads it
             partial.replace(done)
         return done
-
-
-def stage_key(key: Path, folder: Path) -> Path:
-    """A copy of a key that a container's user can read, in a folder that others cannot enter.
-
-    Containers run as nobody, and the organiser's own key files are closed to nobody.
-    """
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        copy = folder / key.name
-        copy.unlink(missing_ok=True)
-        copy.write_bytes(key.read_bytes())
-        copy.chmod(0o444)
-    return copy

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import docker
 import requests
+from docker.constants import DEFAULT_TIMEOUT_SECONDS
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
+from evaluator.documents.reading import load_json
 from evaluator.errors import BusbenchError, Code, Fault
-from evaluator.files import write_atomically
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Component, Limits
+from harness.sandbox.engine_files import require_openable
 from harness.sandbox.failure import explain, explain_engine, unreadable
 from harness.sandbox.images import ensure_base, ensure_image
-from harness.sandbox.log import LogReader
-from harness.sandbox.output import Output, open_output, remove
+from harness.sandbox.log import LogReader, write_log
+from harness.sandbox.output import Output, Removable, open_output, remove
 from harness.sandbox.owner import is_gone
 from harness.sandbox.profile import OWNER_LABEL, container_settings, places
 from harness.sandbox.stage import Outcome, RunnerName, Stage
@@ -33,6 +36,8 @@ SHORTEST_WAIT = 0.01  # seconds; none at all would be no time limit
 SAVE_SECONDS = 60.0  # how often the output of a stage that resumes is saved
 SAVE_SHARE = 0.05  # of the time, at most
 MAX_ERROR_BYTES = 65536
+REMOVERS = 32  # orphans that are removed at the same time
+ORPHAN_SECONDS = 10  # for the engine to remove what a killed run left
 SIGNALLED = (137, 143)  # exit statuses after SIGKILL and SIGTERM
 ENGINE_ERRORS = (APIError, requests.RequestException)
 # Names the first input that a container's user cannot read; it reads no more than a byte of each.
@@ -72,6 +77,7 @@ class DockerRunner:
         self.client = connect()
         self._ids: dict[Component, str] = {}
         self._cleaned = False
+        self._openable: set[str] = set()  # images whose files a start may open
 
     def identify(self, component: Component) -> str:
         """The id of a component's bundled image, built where it is missing."""
@@ -82,6 +88,10 @@ class DockerRunner:
                 self.client, component, self._images, progress=self._progress
             )
         return self._ids[component]
+
+    def identify_base(self) -> str:
+        """See `Runner`."""
+        return f"{self._images.base} {ensure_base(self.client, self._images)}"
 
     def _require_gpu(self) -> None:
         """Raise `device-unavailable`, before a large image is built, where there is no GPU."""
@@ -97,11 +107,14 @@ class DockerRunner:
         Before a submission is blamed, a container of ours tries whether it could read its inputs.
         """
         if not self._cleaned:
-            remove_orphans(self.client)
+            remove_orphans()
             self._cleaned = True
         image = stage.image or self.identify(stage.component)
         volume_holder = ensure_base(self.client, self._images)
         try:
+            if stage.image is not None and image not in self._openable:
+                require_openable(self.client, image)
+                self._openable.add(image)
             with open_output(self.client, stage, volume_holder) as output:
                 outcome = self._run(stage, image, volume_holder, output=output, progress=progress)
         except ENGINE_ERRORS as error:
@@ -157,7 +170,7 @@ class DockerRunner:
         container = self.client.containers.create(**settings)
         try:
             output.fill()
-            container.start()
+            _start(container, stage.secret)
             yield container
         finally:
             output.remove_user(container)
@@ -165,7 +178,7 @@ class DockerRunner:
     def _starts(self, stage: Stage, image: str, output: Output) -> bool:
         """Whether an image of ours starts as `stage` should have."""
         try:
-            with self._started(replace(stage, command=("true",)), image, output):
+            with self._started(replace(stage, command=("true",), secret=None), image, output):
                 return True
         except ENGINE_ERRORS:
             return False
@@ -178,7 +191,7 @@ class DockerRunner:
         result = container.wait(timeout=60)
         log.finish()
         if stage.log is not None:
-            write_atomically(stage.log, container.logs())
+            write_log(stage.log, container.logs())
         container.reload()
         found = output.fetch()
         code = int(result["StatusCode"])
@@ -202,10 +215,29 @@ class DockerRunner:
         return any(True for _ in events)
 
 
-def connect() -> docker.DockerClient:
-    """The engine that the environment names; raises `engine-unavailable` where none answers."""
+def _start(container: Container, secret: Callable[[], str] | None) -> None:
+    """Start a container and give it `secret`, through the engine's memory, as all of its input."""
+    if secret is None:
+        container.start()
+        return
+    text = secret().encode()
+    stream: Any = container.attach_socket(params={"stdin": 1, "stream": 1})
+    with closing(stream):
+        container.start()
+        pipe = getattr(stream, "_sock", stream)  # of a local engine, the stream can only be read
+        with suppress(OSError):  # one that has ended already says itself why
+            pipe.sendall(text)
+            pipe.shutdown(socket.SHUT_WR)
+
+
+def connect(seconds: int = DEFAULT_TIMEOUT_SECONDS) -> docker.DockerClient:
+    """The engine that the environment names; raises `engine-unavailable` where none answers.
+
+    Args:
+        seconds: how long it may take to answer.
+    """
     try:
-        client = docker.from_env()
+        client = docker.from_env(timeout=seconds)
         client.ping()
     except (DockerException, requests.RequestException) as error:
         raise BusbenchError(
@@ -216,26 +248,34 @@ def connect() -> docker.DockerClient:
     return client
 
 
-def remove_orphans(client: docker.DockerClient) -> int:
-    """Remove the containers and volumes of harnesses that were killed; how many there were."""
+def remove_orphans() -> None:
+    """Remove the containers and volumes of harnesses that were killed.
+
+    None of them is inspected, and all are removed at the same time: one whose start blocks keeps
+    the engine from answering on it, and on nothing else.
+    """
+    client = connect(ORPHAN_SECONDS)
+    wanted = {"label": OWNER_LABEL}
     try:
-        containers = client.containers.list(
-            all=True, ignore_removed=True, filters={"label": OWNER_LABEL}
-        )
-        lost = [c for c in containers if is_gone(c.labels.get(OWNER_LABEL, ""))]
-        for container in lost:
-            remove(container)
-        volumes = client.volumes.list(filters={"label": OWNER_LABEL})
-        left = [v for v in volumes if is_gone((v.attrs["Labels"] or {}).get(OWNER_LABEL, ""))]
-        for volume in left:
-            remove(volume)
+        listed = client.api.containers(all=True, filters=wanted)
+        lost = [client.containers.prepare_model(c) for c in listed if _is_orphan(c)]
+        _remove_all(lost)
+        _remove_all([v for v in client.volumes.list(filters=wanted) if _is_orphan(v.attrs)])
     except ENGINE_ERRORS as error:
         raise BusbenchError(
             Code.ENGINE_UNAVAILABLE,
             f"The engine does not list its containers: {engine_reason(error)}.",
             "Look at the engine's log, then run the same command again.",
         ) from error
-    return len(lost) + len(left)
+
+
+def _is_orphan(listed: Mapping[str, Any]) -> bool:
+    return is_gone((listed["Labels"] or {}).get(OWNER_LABEL, ""))
+
+
+def _remove_all(things: Sequence[Removable]) -> None:
+    with ThreadPoolExecutor(REMOVERS, "busbench-orphans") as pool:
+        list(pool.map(remove, things))
 
 
 def engine_reason(error: Exception) -> str:
@@ -281,7 +321,7 @@ def _save(container: Container, output: Output) -> float:
     with suppress(APIError):  # it may have ended meanwhile
         container.pause()
         try:
-            output.fetch()
+            output.fetch(ended=False)
         finally:
             container.unpause()
     now = time.monotonic()
@@ -311,7 +351,7 @@ def read_error(output: Path) -> dict[str, str] | None:
     try:
         if path.is_symlink() or path.stat().st_size > MAX_ERROR_BYTES:
             return None
-        value: Any = json.loads(path.read_bytes())
+        value: Any = load_json(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(value, dict):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from evaluator.errors import CODES, BusbenchError, Code, Fault
+from evaluator.harmless import harmless
 from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS
 from harness.sandbox.stage import Outcome, Stage, StageName
 
@@ -52,7 +53,7 @@ RULES: tuple[Rule, ...] = (
         lambda o: bool(o.oddity),
         Code.OUTPUT_REFUSED,
         "{stage} left {oddity} in its output.",
-        "Leave regular files and folders only, with plain names.",
+        "Leave regular files and folders only, with plain names; none begins with a dot.",
     ),
     Rule(
         lambda o: o.output_full or o.exit_code in FILE_TOO_LARGE_EXITS,
@@ -104,6 +105,8 @@ CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
 }
 # Stages that run no participant's work: where they meet a limit, the limit is wrong.
 OURS: tuple[StageName, ...] = ("ready", "score", "probe")
+# The command of a stage that tries an input of ours -> whose limits it has in challenge.yaml.
+_LIMITED_AS: Mapping[str, StageName] = {"gate": "gate", "ready": "infer"}
 _LIMITS = (
     Code.LIMIT_TIME,
     Code.LIMIT_MEMORY,
@@ -175,7 +178,8 @@ def unreadable(stage: Stage, said: str) -> BusbenchError:
 def _error(stage: Stage, outcome: Outcome, code: Code, *, says: str, remedy: str) -> BusbenchError:
     if stage.name in OURS and code in _LIMITS:
         code = Code.LIMITS_TOO_LOW
-        remedy = f"Raise limits.{stage.name} in challenge.yaml and run the same command again."
+        name = _LIMITED_AS.get(stage.command[0], stage.name)
+        remedy = f"Raise limits.{name} in challenge.yaml and run the same command again."
     line = _tame(outcome.last_line)
     if line:
         says = f'{says} It ends with "{line}".'
@@ -220,5 +224,5 @@ def killed(what: str, stage: StageName | None, times: int) -> BusbenchError:
 
 
 def _tame(text: str) -> str:
-    """A stage's words without control characters, and short."""
-    return "".join(c if c.isprintable() else " " for c in str(text)).strip()[:MAX_TEXT]
+    """A stage's words, harmless and short."""
+    return harmless(text, MAX_TEXT).strip()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+from evaluator.files import write_atomically
+from evaluator.harmless import harmless
 from evaluator.progress import Progress, parse_line
 
 MAX_LINE = 4096  # bytes; the rest of a longer one is dropped
@@ -34,6 +37,12 @@ class LogReader:
     def tail(self) -> str:
         """The last lines that report no progress."""
         return "\n".join(self._tail)
+
+
+def write_log(path: Path, log: bytes) -> None:
+    """Keep a whole log such that a terminal can show it: line by line, as harmless text."""
+    shown = (f"{harmless(line)}\n".encode() for line in lines([log]))
+    write_atomically(path, shown)
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[str]:

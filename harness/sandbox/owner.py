@@ -17,13 +17,14 @@ _SEPARATOR = "/"
 
 def owner() -> str:
     """The label of this very process."""
-    return _SEPARATOR.join((*_place(), str(os.getpid()), _started(os.getpid())))
+    pid = str(os.getpid())
+    return _SEPARATOR.join((*_place(), pid, _started(pid)))
 
 
 def is_gone(label: str) -> bool:
     """Whether the process behind a label of `owner` is certainly no more."""
     parts = label.split(_SEPARATOR)
-    if len(parts) != 5:
+    if len(parts) != 5 or not parts[3].isdecimal():  # an image may bring any label
         return False
     host, boot, namespace, pid, started = parts
     here = _place()
@@ -31,7 +32,7 @@ def is_gone(label: str) -> bool:
         return False  # another machine, or one that does not say
     if boot != here[1]:
         return True  # before a reboot
-    return namespace == here[2] and _started(int(pid)) != started
+    return namespace == here[2] and _started(pid) != started
 
 
 def _place() -> tuple[str, str, str]:
@@ -46,7 +47,7 @@ def _namespace() -> str:
     return str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
 
 
-def _started(pid: int) -> str:
+def _started(pid: str) -> str:
     """When a process started, in clock ticks since the boot; empty where there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

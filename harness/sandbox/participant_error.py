@@ -1,14 +1,16 @@
 """Participant-facing errors: stage, code, and as much of the last line as is safe.
 
 Training and the gate see nothing that is hidden, so their last line goes out without places of this
-machine. Inference sees hidden images: names, quoted words and digits, which could carry what a
-model saw, are blotted out. Scoring sees the labels: nothing of what it says goes out.
+machine. Inference sees hidden images and scoring the labels: not a word of what they say goes out,
+and of inference no code but those that it ends with by itself. A model that fails on some images
+could choose its words, digits, lengths and codes by what it sees; the public text is the same
+whatever that was.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -16,37 +18,52 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.documents.base import Contract, write
-from evaluator.errors import CODES, BusbenchError
+from evaluator.errors import CODES, BusbenchError, Code, Fault
+from evaluator.harmless import Harmless, harmless
 
 ERROR_FILE = "participant-error.json"
 MAX_LINE = 200
 _PATH = re.compile(r"(?<![\w.])~?(?:/[^\s/:'\",;()]+)+/?")
 _SECRET = re.compile(r"AGE-SECRET-KEY-\S+|\b[0-9a-fA-F]{16,}\b|\b[A-Za-z0-9+/_-]{40,}={0,2}")
-_TELLING = re.compile(r"'[^']*'?|\"[^\"]*\"?|`[^`]*`?|\S*[\d_=]\S*")
 _BLOT = "…"
 
 
-def _places(line: str) -> str:
-    """Without this machine's places: a path keeps its last part."""
-    bare = _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], line)
-    return _SECRET.sub(_BLOT, bare)
+def without_places(text: str, roots: Sequence[Path] = ()) -> Harmless:
+    """A text without this machine's places: a path keeps its last part.
+
+    Args:
+        roots: folders that are cut off, also where their names have spaces.
+    """
+    ours = {f"{path}/" for each in roots for path in (each, each.resolve())} - {"./", "//"}
+    for root in sorted(ours, key=len, reverse=True):
+        text = text.replace(root, "")
+    return harmless(_PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], text))
 
 
-def _words_alone(line: str) -> str:
-    return re.sub(r"(…\s*)+", f"{_BLOT} ", _TELLING.sub(_BLOT, _places(line))).strip()
+def _safe(line: str) -> str:
+    return _SECRET.sub(_BLOT, without_places(line))
 
 
 def _nothing(line: str) -> str:  # noqa: ARG001
     return ""
 
 
-# What is left of the last line of each stage; of an unknown stage, nothing.
-REDACTIONS: dict[str, Callable[[str], str]] = {
-    "train": _places,
-    "gate": _places,
-    "infer": _words_alone,
-    "score": _nothing,
-}
+# What is left of the last line of each stage; of every other stage, nothing.
+REDACTIONS: dict[str, Callable[[str], str]] = {"train": _safe, "gate": _safe}
+# What a failed inference may be called in public; everything else is the first.
+OF_INFERENCE = (
+    Code.MODEL_FAILED,
+    Code.MODEL_NONDETERMINISTIC,
+    Code.LIMIT_TIME,
+    Code.LIMIT_MEMORY,
+    Code.LIMIT_DISK,
+)
+
+
+def public_code(error: BusbenchError) -> Code:
+    """The code that a participant may read: one that a taken-over inference chose is none."""
+    chosen = error.stage == "infer" and error.fault is Fault.SUBMISSION
+    return OF_INFERENCE[0] if chosen and error.code not in OF_INFERENCE else error.code
 
 
 class ParticipantError(Contract):
@@ -65,11 +82,12 @@ class ParticipantError(Contract):
 def participant_error(error: BusbenchError) -> ParticipantError:
     """What a participant may read of `error`."""
     redact = REDACTIONS.get(error.stage, _nothing)
-    fault, meaning = CODES[error.code]
+    code = public_code(error)
+    fault, meaning = CODES[code]
     return ParticipantError.model_validate(
         {
             "stage": error.stage,
-            "code": error.code,
+            "code": code,
             "fault": fault.name.lower(),
             "meaning": meaning,
             "last_line": redact(error.last_line)[:MAX_LINE],

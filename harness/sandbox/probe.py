@@ -16,6 +16,7 @@ from typing import Any
 
 import docker
 
+from evaluator.documents.reading import load_json
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Limits
@@ -92,7 +93,7 @@ def _inside(runner: DockerRunner, bare: Stage, work: Path) -> list[Finding]:
         environment={"BUSBENCH_PROBE": json.dumps(settings)},
     )
     runner.run(stage, quiet)
-    found = [_finding(row) for row in json.loads((stage.output / "probe.json").read_bytes())]
+    found = [_finding(row) for row in load_json((stage.output / "probe.json").read_bytes())]
     assert stage.log is not None  # `bare` has one
     kept = stage.log.stat().st_size / MEBIBYTE
     return [
@@ -139,8 +140,7 @@ def _link(runner: DockerRunner, bare: Stage) -> Finding:
 
 def _left_behind(client: docker.DockerClient) -> Finding:
     """Containers and volumes of the stages above."""
-    wanted: dict[str, str | list[str] | bool] = {"label": f"{LABEL}=probe"}
-    left = client.containers.list(all=True, ignore_removed=True, filters=wanted)
+    left = client.api.containers(all=True, filters={"label": f"{LABEL}=probe"})
     return Finding(
         "stay behind",
         "Leave a container after the run.",

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import errno
 import json
+import mmap as memory_map
 import os
 import resource
 import signal
@@ -336,7 +337,113 @@ def make_device(_: Limits) -> Finding:
 def filter_calls(_: Limits) -> Finding:
     """Make system calls that no training needs."""
     mode = _status("Seccomp")
-    return mode != "2", f"seccomp mode {mode}" if mode != "2" else "the default filter is on"
+    return mode != "2", f"seccomp mode {mode}" if mode != "2" else "a filter is on"
+
+
+def vsock(_: Limits) -> Finding:
+    """Open a socket to the machine that the host itself runs on."""
+    return _socket(40, socket.SOCK_STREAM)
+
+
+def crypto_socket(_: Limits) -> Finding:
+    """Open a socket to the kernel's cipher modules."""
+    return _socket(38, socket.SOCK_SEQPACKET)
+
+
+def rare_protocol(_: Limits) -> Finding:
+    """Have the kernel load a module for a rare protocol of the internet."""
+    return _socket(socket.AF_INET, socket.SOCK_STREAM, 132)
+
+
+def io_uring(_: Limits) -> Finding:
+    """Set up io_uring, whose calls no filter sees."""
+    return _call((425, 425), 1, ctypes.create_string_buffer(120))
+
+
+def handle_faults(_: Limits) -> Finding:
+    """Hold the kernel up in a page fault, which makes its races easy to win."""
+    return _call((323, 282), 1)
+
+
+def load_program(_: Limits) -> Finding:
+    """Load a program into the kernel (bpf), or ask what is there."""
+    return _call((321, 280), 11, ctypes.create_string_buffer(128), 128)
+
+
+def count_events(_: Limits) -> Finding:
+    """Count events of the processor (perf_event_open)."""
+    attributes = ctypes.create_string_buffer(b"\1\0\0\0\x70", 112)
+    return _call((298, 241), attributes, 0, -1, -1, 0)
+
+
+def keyring(_: Limits) -> Finding:
+    """Use the kernel's keyring, which no namespace separates."""
+    return _call((250, 219), 0, -3, 1)
+
+
+def trace_process(_: Limits) -> Finding:
+    """Trace another process of the run, or read its memory by a system call."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        place = ctypes.create_string_buffer(8)
+        here, size = ctypes.c_uint64(ctypes.addressof(place)), ctypes.c_uint64(8)
+        part = (ctypes.c_uint64 * 2)(here.value, size.value)
+        traced = _call((101, 117), 16, child, 0, 0)  # PTRACE_ATTACH
+        return traced if traced[0] else _call((310, 270), child, part, 1, part, 1, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def run_from_memory(_: Limits) -> Finding:
+    """Run a program that is in no file system, so that no mount option forbids it."""
+    memory = os.memfd_create("program")
+    os.write(memory, Path("/bin/true").read_bytes())
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(OSError):
+            os.execve(memory, ["true"], {})
+        os._exit(1)
+    ran = os.waitpid(child, 0)[1] == 0
+    return ran, "it ran" if ran else "it did not run"
+
+
+def call_as_32_bit(_: Limits) -> Finding:
+    """Make calls by the numbers of 32-bit programs, past a filter of this processor's own."""
+    if os.uname().machine != "x86_64":
+        return False, "no such calls on this processor"
+    rights = memory_map.PROT_READ | memory_map.PROT_WRITE | memory_map.PROT_EXEC
+    page = memory_map.mmap(-1, 4096, prot=rights)
+    page.write(b"\xb8\x14\0\0\0\xcd\x80\xc3")  # getpid through interrupt 0x80
+    place = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    got = ctypes.CFUNCTYPE(ctypes.c_int)(place)()
+    return got == os.getpid(), f"it gave {got}"
+
+
+def see_cgroup(_: Limits) -> Finding:
+    """See where in the host's tree of control groups the container is."""
+    paths = {line.split(":", 2)[2] for line in _text("/proc/self/cgroup").splitlines()} - {"/"}
+    return bool(paths), f"{min(paths)}" if paths else "its own root is all there is"
+
+
+def _socket(*kind: int) -> Finding:
+    try:
+        socket.socket(*kind).close()
+    except OSError as error:
+        return False, error.strerror or str(error)
+    return True, "the socket is there"
+
+
+def _call(numbers: tuple[int, int], *words: object) -> Finding:
+    """Make a system call by its number: on x86_64, and elsewhere."""
+    number = numbers[os.uname().machine != "x86_64"]
+    long = [ctypes.c_long(w) if isinstance(w, int) else w for w in words]
+    if LIBC.syscall(ctypes.c_long(number), *long) >= 0:
+        return True, "the kernel did it"
+    failed = ctypes.get_errno()
+    return failed not in (errno.EPERM, errno.ENOSYS), os.strerror(failed)
 
 
 def kernel_settings(_: Limits) -> Finding:
@@ -396,6 +503,8 @@ ATTEMPTS: tuple[Callable[[Limits], Finding], ...] = (
     *(memory, processes, open_files, fill_output, many_files, fill_scratch, dump_core),
     *(engine_socket, become_root, run_setuid_program, capabilities, new_namespace),
     *(mount, make_device, filter_calls, kernel_settings, other_processes, gpu),
+    *(vsock, crypto_socket, rare_protocol, io_uring, handle_faults, load_program, count_events),
+    *(keyring, trace_process, run_from_memory, call_as_32_bit, see_cgroup),
 )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -14,12 +16,11 @@ from pathlib import Path
 
 import harness
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import write_atomically
 from evaluator.progress import Progress
 from harness.challenge import Component
 from harness.sandbox.docker_runner import read_error
 from harness.sandbox.failure import explain
-from harness.sandbox.log import LogReader
+from harness.sandbox.log import LogReader, write_log
 from harness.sandbox.profile import LOG_MB, MEBIBYTE
 from harness.sandbox.stage import Outcome, RunnerName, Stage
 
@@ -31,6 +32,8 @@ MODULES: dict[Component, str] = {
     "triton": "evaluator",
     "score": "evaluator",
 }
+# Of the extra `evaluator`, where a container has it in its image.
+NEEDED: dict[Component, tuple[str, ...]] = {"infer": ("onnx", "onnxruntime"), "score": ("numba",)}
 
 
 class ProcessRunner:
@@ -45,6 +48,10 @@ class ProcessRunner:
         """The process and its version."""
         return f"process {MODULES[component]} {harness.__version__}"
 
+    def identify_base(self) -> str:
+        """See `Runner`."""
+        return f"python {platform.python_version()}"
+
     def environment(self, stage: Stage) -> dict[str, str]:
         """The environment of a stage's process, with the GPU that it may see."""
         ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -58,16 +65,25 @@ class ProcessRunner:
                 "A participant's image runs in Docker only.",
                 "Start a Docker engine and use --runner docker.",
             )
+        for package in NEEDED.get(stage.component, ()):
+            if importlib.util.find_spec(package) is None:
+                says = f"The {stage.name} stage needs {package}, which is not installed."
+                remedy = "Install BUSBench with its extra `evaluator`."
+                raise BusbenchError(Code.EXTRA_MISSING, says, remedy, stage=stage.name)
         inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
         words = stage.words(inside | {"out": str(stage.output.resolve())})
+        secret = None if stage.secret is None else stage.secret().encode()
         process = subprocess.Popen(
             [*die_with_parent(), sys.executable, "-m", MODULES[stage.component], *words],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if secret is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=self.environment(stage),
             start_new_session=True,  # a time-out takes the whole tree
         )
+        if process.stdin is not None and secret is not None:
+            with suppress(BrokenPipeError), process.stdin as pipe:  # it may have ended already
+                pipe.write(secret)
         timed_out = threading.Event()
         timer = threading.Timer(stage.limits.seconds, _stop, (process, timed_out))
         timer.start()
@@ -79,7 +95,7 @@ class ProcessRunner:
             timer.cancel()
             _kill_tree(process)
         if stage.log is not None:
-            write_atomically(stage.log, bytes(log.kept))
+            write_log(stage.log, bytes(log.kept))
         outcome = Outcome(
             exit_code=code,
             timed_out=timed_out.is_set(),

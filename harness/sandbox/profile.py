@@ -5,6 +5,8 @@ Docker's defaults are generous; each line here takes one thing away.
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
@@ -18,6 +20,7 @@ USER = f"{USER_ID}:{USER_ID}"
 LABEL = "org.busbench.stage"
 OWNER_LABEL = "org.busbench.owner"  # the harness process that started it, for the cleaner
 MEBIBYTE = 1024 * 1024
+SYSTEM_CALLS = Path(__file__).with_name("seccomp.json")  # those that are let through; no others are
 LOG_MB, LOG_FILES = 8, 2  # of a container's log; with two files the last 8 MB are always there
 TMP_FILES = 65536
 
@@ -42,6 +45,11 @@ def owner_labels(name: str) -> dict[str, str]:
     return {LABEL: name, OWNER_LABEL: owner()}
 
 
+@cache
+def _system_calls() -> str:
+    return SYSTEM_CALLS.read_text()
+
+
 def _confinement(pids: int, memory: int, cpus: float) -> dict[str, Any]:
     """What every container of ours is denied."""
     return {
@@ -50,7 +58,8 @@ def _confinement(pids: int, memory: int, cpus: float) -> dict[str, Any]:
         "network_mode": "none",
         "read_only": True,
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
+        "security_opt": ["no-new-privileges", f"seccomp={_system_calls()}"],
+        "cgroupns": "private",
         "pids_limit": pids,
         "mem_limit": memory,
         "memswap_limit": memory,
@@ -104,6 +113,7 @@ def container_settings(
         ],
         "labels": owner_labels(stage.name),
         "device_requests": [_gpu_request(gpu_device)] if stage.gpu else [],
+        "stdin_open": stage.secret is not None,
     }
 
 
@@ -126,11 +136,23 @@ def volume_settings(stage: Stage) -> dict[str, Any]:
 def volume_holder_settings(image: str, volume: str) -> dict[str, Any]:
     """The keyword arguments of `docker.containers.create` for an output volume holder."""
     return {
+        **_idle(image, "volume_holder"),
+        "mounts": [Mount(OUTPUT, volume, type="volume", no_copy=True)],
+    }
+
+
+def looked_at_settings(image: str) -> dict[str, Any]:
+    """The keyword arguments of `docker.containers.create` for one that is never started."""
+    return {**_idle(image, "looked_at"), "working_dir": "/"}  # where the engine makes no folder
+
+
+def _idle(image: str, name: str) -> dict[str, Any]:
+    """A container that does nothing."""
+    return {
         **_confinement(pids=16, memory=64 * MEBIBYTE, cpus=0.5),
         "init": False,  # it has no children; so it starts sooner
         "image": image,
         "entrypoint": ["sleep"],
         "command": ["infinity"],
-        "mounts": [Mount(OUTPUT, volume, type="volume", no_copy=True)],
-        "labels": owner_labels("volume_holder"),
+        "labels": owner_labels(name),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -33,6 +33,8 @@ class Stage:
     gpu: bool = False
     log: Path | None = None  # where the whole log goes
     environment: Mapping[str, str] = field(default_factory=dict)
+    # what its standard input gives, asked for when it starts: a key is in no file and in no `repr`
+    secret: Callable[[], str] | None = field(default=None, repr=False)
     resumes: bool = False  # its output is saved while it runs, and a second run finds it
 
     def words(self, places: Mapping[str, str]) -> list[str]:
@@ -76,3 +78,6 @@ class Runner(Protocol):
 
     def identify(self, component: Component) -> str:
         """What the component's stages run: an image id, or the process and its version."""
+
+    def identify_base(self) -> str:
+        """What that is made from: the base image's name and id, or the version of Python."""

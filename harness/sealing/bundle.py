@@ -100,7 +100,8 @@ def seal(
         track: the track that both are for; null: it is called as its dataset.
         labels: whether the test labels can be found in public; the board shows it.
         consistency: whether submissions are also run on transformed test images. The seed is drawn
-            here and is in the two sealed archives alone.
+            here and is in the two sealed archives alone. So are the order of the cases, in which
+            models see them, and the seed of those that are run again.
 
     Raises:
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
@@ -236,7 +237,8 @@ def _write_sealed(
 ) -> None:
     lock = split.lock
     seed = secrets.token_hex(32) if consistency else None
-    rows = sorted((row for row in split.rows if row.part == "test"), key=lambda row: row.case_id)
+    rows = [row for row in split.rows if row.part == "test"]
+    secrets.SystemRandom().shuffle(rows)  # or who knows a case's place could prepare for it
     by_id = {case.case_id: case for case in store.cases}
     cases = [by_id[row.case_id] for row in rows]
     blind = [
@@ -253,13 +255,15 @@ def _write_sealed(
         )
         for sealed, case, row in zip(blind, cases, rows, strict=True)
     ]
+    index = SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(labelled))
+    seen = {"repeat_seed": secrets.token_hex(32), "cases": tuple(blind)}
     images = seal_archive(
-        SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(blind)),
+        index.model_copy(update=seen),
         map(store.image_file, cases),
         recipients.images,
     )
     masks = seal_archive(
-        SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(labelled)),
+        index,
         map(store.mask_file, cases),
         recipients.labels,
     )

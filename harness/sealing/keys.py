@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +26,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from nacl.bindings import crypto_core_ed25519_is_valid_point
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, write_atomically
+from harness.locking import locked
 
 SECRETS = ("images.key", "labels.key", "report.key")
 PUBLICS = ("images.pub", "labels.pub", "report.pub")
 MAX_KEY_BYTES = 4096  # no key file comes near it; a device or a disk image would pass it
+PARTIAL = ".keys.partial"
 RESTORE = "Restore the key folder from its backup, or name the right one with --keys."
 
 
@@ -96,9 +98,10 @@ class Keys:
             raise taken
         given = path.is_dir()  # and empty: it may be where the user is, so it stays the same folder
         base = path if given else path.parent
-        with disk_errors(path):
-            base.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=base, prefix=".keys."))
+        with disk_errors(path), locked(base / f"{PARTIAL}.lock"):
+            partial = base / PARTIAL
+            shutil.rmtree(partial, ignore_errors=True)  # secrets of a process that was killed here
+            partial.mkdir(mode=0o700)
             try:
                 write(partial)
                 if given:
@@ -171,8 +174,11 @@ def public_pem(key: SSlibKey) -> str:
 def parse_public_key(pem: str) -> SSlibKey:
     """An ed25519 public key from its PEM text, with its fingerprint as key id.
 
+    A key whose point has a small order verifies signatures that nobody made, and one with a part of
+    small order verifies in one tool and not in the next, so only the main group's points are taken.
+
     Raises:
-        ValueError: where it is no such key, or not in the one form `public_pem` writes.
+        ValueError: where it is no such key, is weak, or not in the one form `public_pem` writes.
     """
     try:
         raw = load_pem_public_key(pem.encode())
@@ -180,6 +186,8 @@ def parse_public_key(pem: str) -> SSlibKey:
         raise ValueError("an unknown kind of key") from error
     if not isinstance(raw, Ed25519PublicKey):
         raise ValueError("another kind of key")
+    if not crypto_core_ed25519_is_valid_point(raw.public_bytes_raw()):
+        raise ValueError("a weak key")
     key = SSlibKey.from_crypto(raw, keyid=fingerprint(raw))
     if public_pem(key) != pem:
         raise ValueError("not in canonical form")
@@ -198,11 +206,13 @@ def read_public_key(path: Path) -> SSlibKey:
 
 
 def _is_taken(path: Path) -> bool:
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    return path.exists() and (
+        not path.is_dir() or any(not found.name.startswith(PARTIAL) for found in path.iterdir())
+    )
 
 
 def _write_all(folder: Path) -> None:
-    """Write the six files; the folder itself comes from mkdtemp, so with mode 0700."""
+    """Write the six files; the folder itself has mode 0700."""
     for name in ("images", "labels"):
         identity = pyrage.x25519.Identity.generate()
         _write_pair(folder, name, f"{identity}\n", public=f"{identity.to_public()}\n")

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from evaluator.files import pretty_json
+from evaluator.harmless import harmless
 from harness.ledger import Instant, RecordedReport
 from harness.ledger.report import Report
 from harness.ranking import METRICS, to_csv
 from harness.ranking.metrics import MISSING
-from harness.ranking.names import xml
-from harness.website.edition import Edition
+from harness.website.edition import CHECKPOINT, Edition
 from harness.website.rendering import environment
 from harness.website.shown import short
 
@@ -38,6 +38,8 @@ def feeds(edition: Edition) -> Iterator[tuple[str, bytes]]:
     yield "board.json", pretty_json(edition.board.document())
     yield "board.csv", to_csv(edition.board).encode()
     yield "ledger.jsonl", edition.ledger
+    if edition.checkpoint is not None:
+        yield CHECKPOINT, edition.checkpoint
     yield "feed.xml", _feed(edition)
     for number, envelope in edition.attestations.items():
         yield f"attestations/{number}.dsse.json", envelope
@@ -77,20 +79,20 @@ def _feed(edition: Edition) -> bytes:
     newest = sorted(edition.reports, key=changed, reverse=True)[:ENTRIES]
     items = [_item(edition, entry) for entry in newest]
     template = environment().get_template("feed.xml.j2")
-    title = xml(edition.challenge.title).strip() or MISSING
-    author = xml(edition.challenge.organiser or "").strip() or title
+    title = harmless(edition.challenge.title).strip() or MISSING
+    author = harmless(edition.challenge.organiser or "").strip() or title
     return template.render(edition=edition, title=title, author=author, entries=items).encode()
 
 
 def _item(edition: Edition, entry: RecordedReport) -> Item:
     report, gone = entry.report, edition.retracted.get(entry.number)
-    method, team = (xml(name).strip() or MISSING for name in (report.method, report.team))
+    method, team = (harmless(name).strip() or MISSING for name in (report.method, report.team))
     return Item(
         number=entry.number,
         digest=entry.digest,
-        title=f"{method} by {team} on {xml(edition.challenge.title_of(report.track))}",
+        title=f"{method} by {team} on {harmless(edition.challenge.title_of(report.track))}",
         team=team,
-        summary=f"Retracted: {xml(gone.reason)}" if gone else _scores(report),
+        summary=f"Retracted: {harmless(gone.reason)}" if gone else _scores(report),
         published=entry.time,
         updated=gone.time if gone else entry.time,
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.board import comparable, entry_name
-from harness.ranking.names import plain
 from harness.ranking.published import published_table
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
@@ -47,6 +47,7 @@ def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> b
     shared = {
         "board": edition.board,
         "challenge": edition.challenge,
+        "checkpoint": edition.checkpoint is not None,
         "root": root,
         "reference_date": published_table().read,
         "references": (),
@@ -116,7 +117,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             else None,
             score_titles=_score_titles(report),
             evidence=_evidence(entry),
-            badge=f"{plain(edition.challenge.title)}: {texts[number]}",
+            badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
 

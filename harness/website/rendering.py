@@ -10,10 +10,10 @@ from typing import TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from evaluator.harmless import harmless
 from harness.ledger import Instant
 from harness.ranking import METRICS
-from harness.ranking.metrics import GAP, MISSING
-from harness.ranking.names import plain, xml
+from harness.ranking.metrics import GAP, MISSING, NOT_COUNTED
 
 # Its own style sheet, script and images; no other host, no inline code, no form, no frame.
 POLICY = (
@@ -36,7 +36,7 @@ def environment() -> Environment:
     made.filters.update(
         count=count,
         day=day,
-        plain=plain,
+        plain=harmless,
         short=short,
         millions=millions,
         gflops=gflops,
@@ -45,7 +45,7 @@ def environment() -> Environment:
         in_order=in_order,
         data=_data,
         link=link,
-        xml=xml,
+        xml=harmless,
     )
     made.globals.update(metrics=METRICS, gap=GAP, missing=MISSING, policy=POLICY)
     return made
@@ -125,8 +125,10 @@ def millions(number: int) -> str:
     return f"{number / 1e6:.2f} M"
 
 
-def gflops(gmacs: float) -> str:
+def gflops(gmacs: float | None) -> str:
     """GFLOPs from GMACs, to three digits: a multiplication and an addition are two operations."""
+    if gmacs is None:
+        return NOT_COUNTED
     value = 2 * gmacs
     return f"{value:.{3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
 

@@ -10,10 +10,10 @@ from typing import get_args
 from unicodedata import east_asian_width
 
 from evaluator.documents.base import Label
+from evaluator.harmless import harmless
 from evaluator.scoring.groups import SIZES
 from harness.ranking import Row, Track
 from harness.ranking.metrics import MISSING
-from harness.ranking.names import xml
 from harness.website.rendering import group_title
 
 TITLE = 30  # characters of a scanner
@@ -69,6 +69,6 @@ def short(name: str, characters: int) -> str:
 
     Cut here, and not by the charts' library: that would cut an emoji in halves, and fail over it.
     """
-    text = xml(name).strip() or MISSING
+    text = harmless(name).strip() or MISSING
     ends = list(accumulate(1 + (east_asian_width(character) in "WF") for character in text))
     return text if ends[-1] <= characters else text[: sum(end < characters for end in ends)] + "…"

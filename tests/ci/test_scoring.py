@@ -295,7 +295,7 @@ def test_names_in_a_comment_call_nobody_and_mark_nothing_up() -> None:
     )
     text = result(feedback, "f" * 40)
     assert "@" not in text and "<img" not in text.replace("\\<img", "") and "://" not in text
-    assert "\\*\\*m\\*\\*" in text
+    assert "`**m**`" in text
 
 
 def test_the_scripts_run_from_the_shell(

@@ -20,14 +20,15 @@ def journey(
     out = tmp_path_factory.mktemp("journey") / "demo"
     watcher = Watcher(engine)
     try:
-        done = subprocess.run(
+        demo = subprocess.Popen(
             [sys.executable, "-m", "harness", "demo", "--out", str(out), "--runner", "docker"],
             cwd=ROOT,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
+        printed, errors = demo.communicate()
     finally:
         watcher.stop()
-    assert done.returncode == 0, done.stderr[-3000:]
-    yield Journey(out, done.stdout, watcher.seen)
+    assert demo.returncode == 0, errors[-3000:]
+    yield Journey(out, printed, watcher.seen(demo.pid))

@@ -34,6 +34,7 @@ from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_submission
 from harness.training.train import TrainSettings, train
 from tests.support import ROOT, soon
+from tests.support.hostile import steers
 from tests.support.image_submissions import (
     CASES,
     ENTRY_POINT,
@@ -43,6 +44,7 @@ from tests.support.image_submissions import (
     push,
     serve_registry,
 )
+from tests.support.jobs import run
 
 pytestmark = pytest.mark.docker
 SPLIT = "1" * 64
@@ -242,8 +244,8 @@ def test_a_harness_that_is_asked_to_stop_leaves_nothing(
 
 
 CLEANS = """
-from harness.sandbox.docker_runner import connect, remove_orphans
-remove_orphans(connect())
+from harness.sandbox.docker_runner import remove_orphans
+remove_orphans()
 """
 
 
@@ -397,3 +399,21 @@ def test_a_gpu_that_is_not_there_is_the_machines_fault(
         DockerRunner(CHALLENGE).run(wants, quiet)
     assert refused.value.code == "device-unavailable"
     assert refused.value.fault is Fault.INFRASTRUCTURE and "--device cpu" in refused.value.remedy
+
+
+def test_no_line_of_an_image_steers_the_organisers_terminal(
+    engine: docker.DockerClient, bundle: Path, tmp_path: Path
+) -> None:
+    words = r"progress 1/2 [/x]\nprogress 2/2 [link=x]y\n::error::x\n\033]8;;http://x\033\\z\033c\n"
+    entry_point = ["/bin/sh", "-c", f"printf '{words}'; exit 1", "-"]
+    tag = f"busbench-test/steers:{uuid.uuid4().hex[:8]}"
+    build(engine, tag, f"LABEL title='[/b]\x9b2J'\nENTRYPOINT {json.dumps(entry_point)}")
+    try:
+        more = ("--bundle", bundle, "--out", tmp_path / "out", "--command", "x")
+        done = run("train", f"[/b]={tag}", *more)
+    finally:
+        forget(engine, tag)
+    assert done.returncode == 10 and "[training-failed]" in done.stderr
+    assert steers(done.stdout + done.stderr) == []
+    (log,) = tmp_path.rglob("*.log")
+    assert steers(log.read_text("utf-8")) == [] and "progress 1/2 [/x]" in log.read_text("utf-8")

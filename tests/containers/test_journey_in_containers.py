@@ -43,13 +43,11 @@ MOUNTS = {
         "/in/submission": "/submission",
         "/in/gate": "/gate",
         "/in/images": "sealed/images.age",
-        "/in/key": "keys/images.key",
         "/out": "_data",
     },
     "score": {
         "/in/predictions": "/infer",
         "/in/labels": "sealed/labels.age",
-        "/in/key": "keys/labels.key",
         "/out": "_data",
     },
 }
@@ -89,6 +87,15 @@ def test_no_container_sees_a_mount_that_is_not_its_own(journey: Journey, stage: 
         assert mounts[destination]["RW"] is (destination == "/out")
         assert mounts[destination]["Type"] == ("volume" if destination == "/out" else "bind")
     assert set(journey.containers[stage]["HostConfig"]["Tmpfs"]) == {"/tmp"}
+
+
+def test_no_key_is_in_what_the_engine_keeps_of_a_container_or_a_run(journey: Journey) -> None:
+    kept = [path for path in (journey.out / "runs").rglob("*") if path.is_file()]
+    assert kept
+    for name in ("images", "labels"):
+        key = (journey.out / "keys" / f"{name}.key").read_text().strip()
+        assert key not in json.dumps(journey.containers)
+        assert [path for path in kept if key.encode() in path.read_bytes()] == []
 
 
 def test_the_image_key_does_not_open_the_labels(journey: Journey) -> None:

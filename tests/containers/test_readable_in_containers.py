@@ -57,7 +57,8 @@ def test_a_hardened_umask_blames_no_team(engine: docker.DockerClient, tmp_path: 
         ):
             done = busbench(mask, place, *words)
             assert done.returncode == 0, (mask, words, done.stderr)
-        scores.append(json.loads(done.stdout)["scores"]["groups"]["all"]["metrics"])
+        (report,) = json.loads(done.stdout)["reports"]
+        scores.append(report["scores"]["groups"]["all"]["metrics"])
     assert scores[0] == scores[1] == scores[2]
 
 

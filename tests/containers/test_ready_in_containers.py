@@ -24,8 +24,7 @@ CHALLENGE, SETTINGS = Challenge(), EvaluateSettings()
 def ready(tmp_path: Path) -> Stage:
     """The stage, over a sealed test set."""
     made = stage(tmp_path / "made", speckle(2), blur())
-    made.key.chmod(0o444)
-    files = SealedFiles(made.images, made.key, made.images, made.key)
+    files = SealedFiles(made.images, made.key.read_text, made.images, made.key.read_text)
     out = tmp_path / "out"
     out.mkdir()
     infer = infer_stage(tmp_path, files, settings=SETTINGS, challenge=CHALLENGE)
@@ -35,15 +34,13 @@ def ready(tmp_path: Path) -> Stage:
 def test_it_sees_nothing_of_a_submission_and_runs_a_network(
     engine: docker.DockerClient, ready: Stage
 ) -> None:
-    assert set(ready.inputs) == {"images", "key"} and "{submission}" not in ready.command
+    assert set(ready.inputs) == {"images"} and "{submission}" not in ready.command
     DockerRunner(CHALLENGE).run(ready, quiet)
     assert (ready.output / "ready.onnx").exists()
 
 
 def test_the_organisers_wrong_key_is_found_out(engine: docker.DockerClient, ready: Stage) -> None:
-    wrong = ready.inputs["key"].with_name("wrong.key")
-    wrong.write_text(str(pyrage.x25519.Identity.generate()))
-    wrong.chmod(0o444)
+    wrong = str(pyrage.x25519.Identity.generate())
     with pytest.raises(BusbenchError) as blamed:
-        DockerRunner(CHALLENGE).run(replace(ready, inputs={**ready.inputs, "key": wrong}), quiet)
+        DockerRunner(CHALLENGE).run(replace(ready, secret=lambda: wrong), quiet)
     assert (blamed.value.code, blamed.value.stage) == ("keys-invalid", "ready")

@@ -108,8 +108,12 @@ OPEN = {
         *("change input", "run from scratch", "memory", "processes", "open files"),
         *("fill output", "many files", "fill scratch", "dump core", "engine socket"),
         *("become root", "run setuid program", "capabilities", "make device"),
+        *("vsock", "io uring", "trace process", "run from memory", "see cgroup"),
     ),
-    "administrator": ("new namespace", "mount", "filter calls"),
+    "administrator": (
+        *("new namespace", "mount", "filter calls", "handle faults", "load program"),
+        *("count events", "keyring"),
+    ),
 }
 
 

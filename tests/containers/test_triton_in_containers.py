@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def test_the_harness_gets_the_same_masks_without_a_network(
     assert done.report.runtime.backend == "triton"
     assert bits(done.folder / "infer") == expected
     assert any(mask.any() for mask in predicted_masks(done.folder / "infer")[0].values())
-    seen = watcher.seen["infer"]
+    seen = watcher.seen(os.getpid())["infer"]
     assert seen["Image"] == done.report.provenance.evaluator["infer"]
     assert seen["Image"] != journey.containers["infer"]["Image"]
     assert set(seen["NetworkSettings"]["Networks"]) == {"none"}

@@ -16,7 +16,8 @@ import torch
 from evaluator.documents.inference import Device
 from evaluator.inference.backends import InferSettings, open_model
 from evaluator.inference.backends.pinned import DRIVER, PinnedMemory
-from evaluator.inference.speed import measure
+from evaluator.inference.speed import measure_batch
+from evaluator.inference.sweep import probe_inputs
 from reference_models.export import export_network
 from reference_models.networks import build
 from tests.support.inference import speckle, stage
@@ -84,7 +85,7 @@ def test_throughput_is_printed_beside_torch_compile(
     (tmp_path / "model.onnx").write_bytes(exported)
     made = stage(tmp_path / "stage", speckle(1), exported, height=SIZE, width=SIZE)
     model = open_model(tmp_path / "model.onnx", InferSettings(device="cuda"))
-    batch_size = measure(model, made.submission.input, "auto").batch_size
+    batch_size = measure_batch(model, probe_inputs(made.submission.input, []))
     batch = np.random.default_rng(0).random((batch_size, 1, SIZE, SIZE), np.float32)
     print(f"\n{gpu}, batch {batch_size}, images/s:")
     print(f"ONNX Runtime {model.provider} fp32: {rate(lambda: model.run(batch), batch_size):.0f}")

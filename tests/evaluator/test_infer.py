@@ -20,7 +20,7 @@ from evaluator.documents.base import read
 from evaluator.documents.inference import Runtime
 from evaluator.documents.predictions import Predictions
 from evaluator.errors import BusbenchError, Code
-from evaluator.inference.infer import REPEATED, batches_to_repeat
+from evaluator.inference.repeat import REPEATED
 from tests.support import ROOT
 from tests.support.inference import (
     Stage,
@@ -104,7 +104,7 @@ def test_a_transformed_image_is_run_like_any_other_image(tmp_path: Path) -> None
 
 
 def test_what_it_ran_on_is_written_down(tmp_path: Path) -> None:
-    made = stage(tmp_path, speckle(11), blur(), blur(6))
+    made = stage(tmp_path, speckle(REPEATED + 3), blur(), blur(6))
     made.infer(threads=2)
     runtime = read(Runtime, made.out / "runtime.json", Code.PREDICTIONS_INVALID, remedy="")
     measured = runtime.measured
@@ -122,17 +122,6 @@ def test_a_model_that_rolls_dice_is_refused(tmp_path: Path) -> None:
     assert refused.value.code == "model-nondeterministic"
     assert "0.onnx" in refused.value.message
     assert not (made.out / "predictions.json").exists()
-
-
-@pytest.mark.parametrize(
-    "total, size", [(0, 4), (1, 8), (7, 2), (8, 1), (100, 1), (100, 7), (65, 64)]
-)
-def test_no_sample_that_is_run_twice_is_too_small(total: int, size: int) -> None:
-    drawn = batches_to_repeat(total, size)
-    sizes = [min(size, total - start) for start in range(0, total, size)]
-    cases = sum(sizes[number] for number in drawn)
-    assert min(total, REPEATED) <= cases < REPEATED + size
-    assert drawn == batches_to_repeat(total, size)
 
 
 @pytest.mark.parametrize(

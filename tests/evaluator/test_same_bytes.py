@@ -16,7 +16,6 @@ from evaluator.documents.base import read
 from evaluator.documents.inference import Runtime
 from evaluator.errors import Code
 from evaluator.inference import infer as stage_module
-from evaluator.inference.speed import BatchTiming
 from evaluator.predictions import DOCUMENT, RUNTIME
 from tests.support.inference import Stage, blur, network, stage
 
@@ -80,9 +79,7 @@ def test_no_batch_size_changes_a_mask_of_a_model_that_depends_on_its_batch(
     model = scaled_by_its_batch() if make == "scaled" else quantised_as_it_runs(tmp_path)
     images, wanted = scenes(10), None
     # what `auto` measures is up to the machine: here it would take 4
-    monkeypatch.setattr(
-        stage_module, "measure", lambda *a: BatchTiming(1.0, 4 if a[2] == "auto" else a[2])
-    )
+    monkeypatch.setattr(stage_module, "measure_batch", lambda *a: 4)
     for size in (1, 2, 4, 8, "auto"):
         made = stage(tmp_path / str(size), images, model, seed=SEED)
         made.infer(batch_size=size)
@@ -105,12 +102,18 @@ def test_a_model_that_does_not_depend_on_its_batch_keeps_it(tmp_path: Path) -> N
         measured = runtime(made).measured
         assert (measured.batch_sizes, measured.batch_dependent) == expected
     assert [line for line in stated if "batch" in line] == [
-        "0.onnx runs at batch 1: a larger batch changes its maps"
+        "0.onnx runs at batch 1: a larger batch may change its maps"
     ]
 
 
-def test_a_last_batch_that_is_smaller_is_tried_too(tmp_path: Path) -> None:
-    """A map that depends on N alone is equal in batches of 4 and another in the last, of 3."""
+def test_a_last_batch_that_is_smaller_is_tried_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map that depends on N alone is equal in batches of 4 and another in the last, of 3.
+
+    A runtime's rounding may; the graph that is written here would not come so far.
+    """
+    monkeypatch.setattr(stage_module, "is_separable", lambda *a: True)
     nodes = [
         helper.make_node("Shape", ["x"], ["shape"], start=0, end=1),
         helper.make_node("Mod", ["shape", "four"], ["rest"]),

@@ -318,7 +318,7 @@ def test_a_long_document_is_not_held_a_second_time_to_be_written(tmp_path: Path)
 def test_a_damaged_index_names_the_field(row: dict[str, int], field: str) -> None:
     sound = {"case_id": "a", "height": 4, "width": 5, "file": "a.png"}
     index = {
-        "schema": "busbench/sealed-index/v1",
+        "schema": "busbench/sealed-index/v2",
         "split_digest": DIGEST,
         "cases": [sound, sound | row],
     }

@@ -74,7 +74,7 @@ def test_an_engine_without_a_gpu_says_so_before_anything_is_built_or_counted(
     done = evaluate(evaluated, tmp_path, one, "--device", "cuda", runner="docker")
     if done.returncode == 0:
         pytest.skip("this machine has a CUDA device")
-    error = json.loads(done.stdout)["error"]
+    (error,) = json.loads(done.stdout)["failed"]
     assert (done.returncode, error["code"]) == (30, "device-unavailable"), done.stderr
     assert "--device cpu" in error["remedy"] and "Traceback" not in done.stderr
     assert "building" not in done.stderr

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluator.errors import Fault
 from harness.doctor import CHECKS, Context, Finding, examine, exit_status
+from harness.doctor.checks import check_engine
 from harness.doctor.vulnerabilities import judge
 from harness.sandbox.owner import is_gone, owner
 from harness.sealing.keys import Keys
@@ -30,6 +33,10 @@ from tests.support import ROOT
         ("runc", "1.1.5+ds1-1+deb12u1", "warn"),
         ("runc", "1.1.7-0ubuntu1~22.04.1", "warn"),
         ("runc", "", "warn"),
+        ("engine", "20.10.24+dfsg1", "warn"),
+        ("engine", "24.0.9", "warn"),
+        ("engine", "25.0.0", "ok"),
+        ("engine", "29.1.2", "ok"),
         ("nvidia-container-toolkit", "1.17.7", "fail"),
         ("nvidia-container-toolkit", "1.17.8", "ok"),
         ("nvidia-container-toolkit", "1.18.0", "ok"),
@@ -67,6 +74,31 @@ def test_an_engine_that_is_away_hides_nothing_else(
     assert len(found) == len(CHECKS)
     assert found["engine"].level == "fail" and found["engine"].fault is Fault.INFRASTRUCTURE
     assert found["disk"].level in ("ok", "warn") and found["challenge"].level == "ok"
+
+
+@pytest.mark.parametrize(
+    "version, level",
+    [
+        ("19.03.15", "fail"),
+        ("18.9.1+dfsg1", "fail"),
+        ("20.10.0", "warn"),
+        ("20.10.24+dfsg1", "warn"),
+        ("28.2.2", "ok"),
+        ("unknown", "warn"),
+        (None, "warn"),
+    ],
+)
+def test_no_engine_that_is_too_old_goes_unnamed(version: str | None, level: str) -> None:
+    context = Context()
+    context.__dict__["engine_info"] = {
+        "ServerVersion": version or "5.4.0",
+        "KernelVersion": "6.1.0",
+        "Architecture": "x86_64",
+    }
+    context.__dict__["components"] = {} if version is None else {"Engine": version}
+    found = check_engine(context)
+    assert found.level == level and (version or "5.4.0") in found.says
+    assert bool(found.remedy) is (level != "ok")
 
 
 def test_keys_that_others_can_read_fail_with_the_remedy(tmp_path: Path) -> None:
@@ -110,3 +142,10 @@ def test_only_a_dead_owner_of_this_machine_is_gone() -> None:
     assert not is_gone("/".join(("another-host", boot, namespace, str(dead.pid), started)))
     assert not is_gone("/".join((host, boot, "another-container", str(dead.pid), started)))
     assert not is_gone("12345") and not is_gone("")
+
+
+@given(st.lists(st.text(), min_size=1, max_size=3), st.sampled_from(["9" * 5000, "²", "x", "-1"]))
+def test_no_label_of_an_image_stops_the_cleaner(parts: list[str], pid: str) -> None:
+    place = owner().split("/")[:3]
+    for label in (parts, [*place, *parts], [*place, pid, *parts]):
+        assert is_gone("/".join(label)) in (True, False)

@@ -208,7 +208,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def expected(name: str) -> dict[str, bytes]:
     """What of a release lies in OUT/release: files, and what its archives contain."""
-    found = {}
+    found = dict[str, bytes]()
     for path, data in RELEASES[name].items():
         if path.endswith(".zip"):
             with zipfile.ZipFile(io.BytesIO(data)) as packed:

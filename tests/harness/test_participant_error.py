@@ -9,8 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluator.errors import CODES, BusbenchError, Code
-from harness.sandbox.participant_error import REDACTIONS, participant_error, reported_to_participant
+from evaluator.errors import CODES, BusbenchError, Code, Fault
+from harness.sandbox.participant_error import (
+    OF_INFERENCE,
+    REDACTIONS,
+    participant_error,
+    reported_to_participant,
+)
 
 
 def line(stage: str, text: str) -> str:
@@ -31,22 +36,17 @@ def test_no_secret_is_given() -> None:
         assert secret not in line("train", f"key {secret} here")
 
 
-def test_what_a_model_saw_is_not_given() -> None:
-    text = "node 'bus_0001-l_malignant' gave Dice 0.93 at x=17 in \"case 4\" for `id`"
-    said = line("infer", text)
-    for hidden in ("bus_0001", "malignant", "0.93", "17", "case 4", "`id`"):
-        assert hidden not in said
-    assert said.startswith("node") and "gave Dice" in said
+@pytest.mark.parametrize("stage", ["infer", "score", "ready", "", "unheard-of"])
+@given(text=st.text(min_size=1))
+def test_no_word_of_a_stage_that_sees_hidden_data_is_given(stage: str, text: str) -> None:
+    assert line(stage, text) == ""
 
 
-@pytest.mark.parametrize("stage", ["score", "", "unheard-of"])
-def test_nothing_of_the_scorer_is_given(stage: str) -> None:
-    assert line(stage, "names bus_0001, not a test case") == ""
-
-
-@given(text=st.text())
-def test_no_digit_leaves_inference(text: str) -> None:
-    assert not any(c.isdecimal() and c.isascii() for c in line("infer", text))
+@pytest.mark.parametrize("code", [code for code in Code if code.fault is Fault.SUBMISSION])
+def test_no_code_that_a_taken_over_inference_chose_is_given(code: Code) -> None:
+    said = participant_error(BusbenchError(code, "m", "r", stage="infer", last_line="x"))
+    assert said.code == (code if code in OF_INFERENCE else "model-failed")
+    assert said.meaning == CODES[Code(said.code)][1]
 
 
 @given(text=st.text(), stage=st.sampled_from(sorted(REDACTIONS)))

@@ -67,7 +67,7 @@ def run(evaluated: Evaluated, tmp_path: Path) -> Path:
 
 def scored(evaluated: Evaluated, folder: Path) -> None:
     bundles, keys = evaluated.challenge.bundles, evaluated.challenge.keys
-    files = SealedFiles(bundles.images, keys.images.secret, bundles.labels, keys.labels.secret)
+    files = SealedFiles(bundles.images, keys.images.identity, bundles.labels, keys.labels.identity)
     context: Any = Tampered(evaluated.challenge.settings)
     infer_and_score(folder, files, EvaluateSettings(), context=context)
 

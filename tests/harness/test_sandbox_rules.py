@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import get_args
 
@@ -19,8 +20,26 @@ from harness.sandbox.failure import (
     explain_engine,
 )
 from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS
-from harness.sandbox.profile import container_settings, volume_holder_settings, volume_settings
+from harness.sandbox.profile import (
+    SYSTEM_CALLS,
+    container_settings,
+    volume_holder_settings,
+    volume_settings,
+)
 from harness.sandbox.stage import Outcome, Stage, StageName
+
+FILTER = json.loads(SYSTEM_CALLS.read_text())
+FORBIDDEN = (
+    *("io_uring_setup", "io_uring_enter", "io_uring_register", "memfd_create", "memfd_secret"),
+    *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd"),
+    *("userfaultfd", "bpf", "perf_event_open", "keyctl", "add_key", "request_key"),
+    *("unshare", "setns", "clone3", "chroot", "pivot_root", "mount", "umount2", "mount_setattr"),
+    *("fsopen", "fsconfig", "fsmount", "fspick", "open_tree", "move_mount", "swapon", "quotactl"),
+    *("open_by_handle_at", "name_to_handle_at", "fanotify_init", "init_module", "finit_module"),
+    *("delete_module", "kexec_load", "kexec_file_load", "reboot", "syslog", "acct", "ioperm"),
+    *("iopl", "modify_ldt", "socketcall", "settimeofday", "clock_settime", "clock_adjtime"),
+    *("sethostname", "setdomainname", "move_pages", "migrate_pages", "mbind", "vhangup"),
+)
 
 
 def stage(name: str = "infer", **changes: object) -> Stage:
@@ -38,13 +57,63 @@ def stage(name: str = "infer", **changes: object) -> Stage:
 def test_the_profile_leaves_nothing_open() -> None:
     found = container_settings(stage(), "sha256:abc", "volume")
     assert found["network_mode"] == "none" and found["read_only"] is True
-    assert found["cap_drop"] == ["ALL"] and found["security_opt"] == ["no-new-privileges"]
+    assert found["cap_drop"] == ["ALL"] and found["cgroupns"] == "private"
+    privileges, calls = found["security_opt"]
+    assert privileges == "no-new-privileges" and calls == f"seccomp={SYSTEM_CALLS.read_text()}"
     assert found["user"] == "65532:65532"
     assert found["mem_limit"] == found["memswap_limit"] == 256 * 1024**2
     assert found["pids_limit"] == 256 and found["init"] is True
     assert "noexec" in found["tmpfs"]["/tmp"]
     assert {"nofile", "core", "fsize"} == {limit.name for limit in found["ulimits"]}
     assert "privileged" not in found and "cap_add" not in found and "volumes" not in found
+
+
+def lets_through(name: str, *words: int) -> bool:
+    """Whether the filter lets a system call through, by reading it as the engine does."""
+    compare = {
+        "SCMP_CMP_EQ": lambda word, rule: word == rule["value"],
+        "SCMP_CMP_MASKED_EQ": lambda word, rule: word & rule["value"] == rule["valueTwo"],
+    }
+    rules = (rule for rule in FILTER["syscalls"] if name in rule["names"])
+    return any(
+        rule["action"] == "SCMP_ACT_ALLOW"
+        and all(compare[a["op"]](words[a["index"]], a) for a in rule.get("args", ()))
+        for rule in rules
+    )
+
+
+def test_no_call_is_let_through_that_is_not_listed() -> None:
+    assert FILTER["defaultAction"] == "SCMP_ACT_ERRNO"
+    assert not {"architectures", "archMap"} & set(FILTER)  # else 32-bit calls, which show no socket
+    assert {rule["action"] for rule in FILTER["syscalls"]} == {"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_no_call_that_reaches_beyond_the_process_is_let_through(name: str) -> None:
+    assert not lets_through(name)
+
+
+@given(
+    domain=st.integers(0, 64) | st.integers(0, 2**64 - 1),
+    kind=st.integers(0, 10),
+    protocol=st.sampled_from([0, 1, 6, 17, 132, 255, 262]) | st.integers(0, 2**64 - 1),
+)
+def test_no_socket_but_the_common_ones_is_let_through(
+    domain: int, kind: int, protocol: int
+) -> None:
+    common = domain == 1 or (domain in (2, 10) and protocol in (0, 6, 17))
+    expected = common or (domain, protocol) == (16, 0)
+    assert lets_through("socket", domain, kind, protocol) is expected
+    assert lets_through("socketpair", domain, kind, protocol) is (domain == 1)
+
+
+@given(flags=st.integers(0, 2**64 - 1), namespace=st.sampled_from([17, *range(25, 31)]))
+def test_no_thread_starts_in_a_new_namespace(flags: int, namespace: int) -> None:
+    assert not lets_through("clone", flags | 1 << namespace)
+
+
+def test_threads_and_processes_are_let_through() -> None:
+    assert lets_through("clone", 0x3D0F00) and lets_through("clone", 0x1200011)
 
 
 def test_only_the_output_is_mounted_writable() -> None:
@@ -93,7 +162,7 @@ def test_the_output_ends_where_its_limit_ends() -> None:
 def test_the_volume_holder_is_as_confined_as_a_stage() -> None:
     kept = volume_holder_settings("sha256:abc", "volume")
     ran = container_settings(stage(), "sha256:abc", "volume")
-    same = ("user", "network_mode", "read_only", "cap_drop", "security_opt", "ipc_mode")
+    same = ("user", "network_mode", "read_only", "cap_drop", "security_opt", "ipc_mode", "cgroupns")
     assert {name: kept[name] for name in same} == {name: ran[name] for name in same}
 
 

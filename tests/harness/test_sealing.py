@@ -47,6 +47,50 @@ def test_both_archives_hold_one_seed_and_the_next_sealing_another(
     assert again[0] == again[1] != first[0]
 
 
+def orders(bundles: Bundles, keys: Keys) -> tuple[list[str], str]:
+    """The cases in the order in which models see them, and the seed of those that are repeated."""
+    with open_sealed(bundles.images, keys.images.secret) as (index, cases):
+        assert index.repeat_seed is not None
+        return [case.case_id for case, _ in cases], index.repeat_seed
+
+
+def test_no_order_of_cases_can_be_known(
+    frozen: tuple[CaseStore, FrozenSplit], keys: Keys, tmp_path: Path
+) -> None:
+    found = [orders(sealed(frozen, keys, tmp_path / str(n)), keys) for n in range(4)]
+    names = sorted(found[0][0])
+    assert len(names) > 3 and all(sorted(order) == names for order, _ in found)
+    assert any(order != names for order, _ in found)  # one in some thousand is sorted by chance
+    assert len({tuple(order) for order, _ in found}) > 1
+    assert len({seed for _, seed in found}) == 4
+    assert orders(sealed(frozen, keys, tmp_path / "0"), keys) == found[0]
+
+
+def test_the_seed_of_repeated_cases_is_in_no_other_file(
+    frozen: tuple[CaseStore, FrozenSplit], keys: Keys, tmp_path: Path
+) -> None:
+    bundles = sealed(frozen, keys, tmp_path / "a")
+    _, seed = orders(bundles, keys)
+    with open_sealed(bundles.labels, keys.labels.secret) as (index, _):
+        assert index.repeat_seed is None
+    assert not [p for p in tmp_path.rglob("*.*") if p.is_file() and seed.encode() in p.read_bytes()]
+
+
+@pytest.mark.parametrize("act", ["open", "seal"])
+def test_an_older_bundle_is_refused_by_name(
+    frozen: tuple[CaseStore, FrozenSplit], keys: Keys, tmp_path: Path, act: str
+) -> None:
+    bundles = sealed(frozen, keys, tmp_path / "a")
+    path = bundles.path / "sealed" / "bundle.json"
+    path.chmod(0o644)
+    path.write_text(path.read_text().replace("sealed-bundle/v2", "sealed-bundle/v1"))
+    with pytest.raises(BusbenchError) as refused:
+        Bundles.open(bundles.path) if act == "open" else sealed(frozen, keys, bundles.path)
+    assert refused.value.code == "bundle-invalid"
+    assert "busbench/sealed-bundle/v1" in refused.value.message
+    assert "busbench seal" in refused.value.remedy
+
+
 def test_sealing_again_keeps_the_seed(
     frozen: tuple[CaseStore, FrozenSplit], keys: Keys, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import requests
 from docker.errors import NotFound
 
-from harness.sandbox.profile import LABEL
+from harness.sandbox.profile import LABEL, OWNER_LABEL, SYSTEM_CALLS
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def compose_environment(journey: Path, results: Path) -> dict[str, str]:
         "BUNDLES": journey / "bundles",
         "KEYS": keys,
         "RESULTS": results,
+        "SECCOMP": SYSTEM_CALLS,
     }
     return os.environ | {name: str(path) for name, path in places.items()}
 
@@ -91,7 +92,7 @@ class Watcher:
     """Inspects every container of ours as it starts, through the engine's own events."""
 
     def __init__(self, client: docker.DockerClient) -> None:
-        self.seen: dict[str, dict[str, Any]] = {}
+        self._seen: list[dict[str, Any]] = []
         self._client = client
         self._events = client.events(decode=True, filters={"event": "start", "label": LABEL})
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -100,13 +101,21 @@ class Watcher:
     def _watch(self) -> None:
         try:
             for event in self._events:
-                stage = event["Actor"]["Attributes"][LABEL]
                 try:
-                    self.seen[stage] = self._client.api.inspect_container(event["id"])
+                    self._seen.append(self._client.api.inspect_container(event["id"]))
                 except NotFound:
                     continue  # so short that it is gone; the tests name the stages they need
         except requests.RequestException:
             return
+
+    def seen(self, pid: int) -> dict[str, dict[str, Any]]:
+        """By stage, those of one harness process: others may use the engine at the same time."""
+        labelled = ((found["Config"]["Labels"], found) for found in self._seen)
+        return {
+            labels[LABEL]: found
+            for labels, found in labelled
+            if labels[OWNER_LABEL].split("/")[3] == str(pid)
+        }
 
     def stop(self) -> None:
         self._events.close()

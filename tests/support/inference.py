@@ -117,7 +117,9 @@ def stage(
         SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.png")
         for n, p in enumerate(images)
     )
-    index = SealedIndex(split_digest="0" * 64, consistency_seed=seed, cases=cases)
+    index = SealedIndex(
+        split_digest="0" * 64, consistency_seed=seed, repeat_seed="7" * 64, cases=cases
+    )
     sealed = seal_archive(index, map(png_bytes, images), str(identity.to_public()))
     (root / "images.age").write_bytes(sealed)
     folder, out = root / "submission", root / "out"

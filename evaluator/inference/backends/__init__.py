@@ -7,6 +7,7 @@ imported only when it is asked for, and its modules need not be in an image that
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from evaluator.documents.inference import Backend, BatchSize, Device
 from evaluator.errors import BusbenchError, Code
+
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def _triton(path: Path, settings: InferSettings) -> Model:
         raise BusbenchError(
             Code.EXTRA_MISSING,
             "The backend triton needs tritonclient.",
-            "Install busbench[triton].",
+            "Run pip install -e '.[triton]' in your checkout of BUSBench.",
         ) from error
     return TritonModel(path, settings)
 
@@ -142,10 +145,13 @@ def model_failed(file: str, verb: str, runtime: str, *, reason: str) -> Busbench
     Args:
         verb: `loaded` or `run`.
         runtime: its name and version.
+        reason: its message. Of a run it loses its numbers: indices and shapes can be values of a
+            hidden image.
     """
+    shown = _NUMBER.sub("…", reason) if verb == "run" else reason
     return BusbenchError(
         Code.MODEL_FAILED,
-        f"{file} cannot be {verb} by {runtime}: {reason}.",
+        f"{file} cannot be {verb} by {runtime}: {shown}.",
         "Load it with the same ONNX Runtime version on your side first.",
     )
 

@@ -17,6 +17,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.support.corpus.honest import IR, OPSET, SIZE, constant, model_of, tiny, value, weights
+from tests.support.corpus.wire import varint
 
 Built = bytes | None
 IMPORTS = [helper.make_opsetid("", OPSET), helper.make_opsetid("evil", 1)]
@@ -212,7 +213,7 @@ def function_that_replaces_relu(folder: Path) -> ModelProto:
     return model_of([relu()], opset_imports=IMPORTS, functions=[function])
 
 
-@hostile("G-FUNCTION")
+@hostile("G-DUPLICATE-NAME")
 def function_defined_twice(folder: Path) -> ModelProto:
     model = with_function([node("Relu", "a", "b")])
     model.functions.add().CopyFrom(model.functions[0])
@@ -467,18 +468,10 @@ def subgraphs_twenty_deep(folder: Path) -> ModelProto:
 def three_million_empty_nodes(folder: Path) -> bytes:
     """Six megabytes that a parser would turn into hundreds."""
     graph = b"\x0a\x00" * 3_000_000  # field 1 of GraphProto, a node, of length 0
-    return tiny().SerializeToString() + b"\x3a" + _varint(len(graph)) + graph
+    return tiny().SerializeToString() + b"\x3a" + varint(len(graph)) + graph
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-@hostile("G-SHAPE")
+@hostile("G-SHAPE", "G-FIELDS")
 def tensor_of_too_many_dimensions(folder: Path) -> ModelProto:
     model = tiny()
     model.graph.initializer[0].dims.extend([(1 << 62)] * 300_000)
@@ -579,7 +572,7 @@ def opset_not_as_declared(folder: Path) -> ModelProto:
     return tiny(18)
 
 
-@hostile("G-OPSET")
+@hostile("G-DUPLICATE-NAME")
 def opset_imported_twice(folder: Path) -> ModelProto:
     model = tiny()
     model.opset_import.append(helper.make_opsetid("ai.onnx", 18))
