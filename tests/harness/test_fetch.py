@@ -407,7 +407,7 @@ def served(serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str) -> Remote:
     from dataclasses import replace  # noqa: PLC0415
 
     remote = serve(RELEASES[name])
-    monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], server=remote.url))  # type: ignore[arg-type]
+    monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], server=remote.url))
     return remote
 
 
