@@ -105,9 +105,9 @@ def rows_digest(cases: Iterable[Case]) -> str:
 
 
 def lesions_digest(cases: Iterable[Case]) -> str:
-    """Digest over how the lesions of every case are told apart.
+    """Digest over which pixels every lesion of every case has.
 
-    Apart from `rows_digest`, so that splits frozen before lesions were told apart fit their stores.
+    Apart from `rows_digest`, so that splits frozen before lesions were kept fit their stores.
     """
     rows = sorted((case.case_id, case.lesions, case.lesions_sha256) for case in cases)
     return sha256_bytes(canonical_json(rows))

@@ -93,9 +93,9 @@ def fetch(
         transfer.unpack(files, work)
         shutil.rmtree(out / RELEASE, ignore_errors=True)  # of a run that was killed here
         (work / RELEASE).replace(out / RELEASE)
-        told = adapter.release
+        release = adapter.release
         fetched = Fetched(
-            dataset=adapter.name, source=told.download, terms=told.terms, files=tuple(done)
+            dataset=adapter.name, source=release.download, terms=release.terms, files=tuple(done)
         )
         write(fetched, out / DOCUMENT)
         shutil.rmtree(work)

@@ -164,7 +164,7 @@ def _resampled(
     return fitted.reshape(shape), ("placed by its direction, origin and spacing",)
 
 
-def told_apart(areas: Sequence[Mask], union: Mask) -> Numbers:
+def numbered(areas: Sequence[Mask], union: Mask) -> Numbers:
     """Lesions by number, in the order of `areas`; a pixel of several belongs to the smallest.
 
     So a lesion drawn inside another is still one, and no pixel is outside `union`.

@@ -1,4 +1,4 @@
-"""What a repository's record says of a release: its files, where they are, and their digests.
+"""The files of a release, as its repository's record lists them: addresses, sizes and digests.
 
 No digest is written down here: a record is asked for each time, and its digests are what the
 download is compared with. A plain page states none.

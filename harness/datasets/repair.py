@@ -22,9 +22,9 @@ from harness.datasets.lesions import (
     Numbers,
     colours,
     lesion_map,
+    numbered,
     placed,
     require_upright,
-    told_apart,
 )
 from harness.datasets.pixels import Decoded, over_black, size_text
 from harness.store import MAX_LESIONS, Sample, connected
@@ -151,7 +151,7 @@ def _areas(case: RawCase, image: Decoded, masks: tuple[Decoded, ...]) -> tuple[l
 def _lesions(case: RawCase, areas: list[Mask], lesion: Mask) -> tuple[Numbers, Repairs]:
     """The lesions by number: as the release tells them apart, else as they are connected."""
     apart = case.one_lesion_a_mask or len(areas) > 1
-    numbers = told_apart(areas, lesion) if apart else connected(lesion)
+    numbers = numbered(areas, lesion) if apart else connected(lesion)
     count = int(numbers.max(initial=0))
     if count > MAX_LESIONS:
         reason = f"marks {count} lesions, more than {MAX_LESIONS}"

@@ -369,7 +369,7 @@ def test_the_table_of_cases_reads_back_as_it_was(bench: Bench) -> None:
 def test_no_mean_mixes_pixels_and_millimetres(tmp_path: Path, spaced: int) -> None:
     truths = mixed()
     for number, (name, (case, mask)) in enumerate(truths.items()):
-        side = 0.05 + number / 100  # a mean of both units could not be told from either
+        side = 0.05 + number / 100  # a mean of both units would equal neither
         known = (side, side) if number < spaced else None
         truths[name] = (replace(case, spacing_mm=known), mask)
     bench = Bench(tmp_path, truths)

@@ -65,12 +65,12 @@ def rows() -> list[Row]:
 
 
 def write_table(path: Path, made: list[Row], heads: Mapping[str, str] | None = None) -> None:
-    book = openpyxl.Workbook()
-    book.active.title = SHEET
-    book.active.append([(heads or {}).get(head, head) for head in HEADS])
+    workbook = openpyxl.Workbook()
+    workbook.active.title = SHEET
+    workbook.active.append([(heads or {}).get(head, head) for head in HEADS])
     for row in made:
-        book.active.append([row[head] for head in HEADS])
-    book.save(path)
+        workbook.active.append([row[head] for head in HEADS])
+    workbook.save(path)
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_no_row_that_contradicts_the_files_is_taken(
 
 
 @pytest.mark.parametrize("name", ["case045_tumor.png", "case007.png", "scan.png"])
-def test_no_picture_without_a_row_is_passed_over(raw: Path, name: str) -> None:
+def test_no_image_without_a_row_is_passed_over(raw: Path, name: str) -> None:
     Image.fromarray(MASKS["case001_tumor"]).save(raw / FOLDER / name)
     assert f"{name} has no row in {TABLE}" in refusals(raw)
 

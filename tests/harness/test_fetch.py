@@ -463,9 +463,7 @@ def test_no_answer_but_yes_accepts_the_terms(
 
 
 @pytest.mark.parametrize("extra", [[], ["--json"]])
-def test_yap2018_is_never_downloaded_but_told_how_to_ask_for(
-    tmp_path: Path, extra: list[str]
-) -> None:
+def test_yap2018_is_never_downloaded_but_says_how_to_ask(tmp_path: Path, extra: list[str]) -> None:
     result = CliRunner().invoke(app, ["fetch", "yap2018", "--out", str(tmp_path / "out"), *extra])
     assert result.exit_code == 0
     shown = json.loads(result.stdout)["how"] if extra else result.stdout.rstrip("\n")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.errors import BusbenchError
-from harness.datasets.lesions import told_apart
+from harness.datasets.lesions import numbered
 from harness.prepare import CasesRefusedError, prepare
 from harness.store import CaseStore, Sample, png_bytes, write_store
 
@@ -197,7 +197,7 @@ def test_no_pixel_belongs_to_a_larger_lesion_where_a_smaller_marks_it(
 ) -> None:
     areas = [np.array(area).reshape(4, 4) for area in flat]
     union = np.logical_or.reduce(areas)
-    numbers = told_apart(areas, union)
+    numbers = numbered(areas, union)
     assert np.array_equal(numbers > 0, union)
     owners = dict[int, set[int]]()
     for place in zip(*np.nonzero(union), strict=True):
