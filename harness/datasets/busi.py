@@ -46,7 +46,7 @@ ADAPTER = Adapter(
         classes={"benign": 437, "malignant": 210, "normal": 133},
         patients=600,
         paper="doi:10.1016/j.dib.2019.104863",
-        download="doi:10.1016/j.dib.2019.104863 (the paper names the page)",
+        download="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
         terms="CC BY 4.0, or CC0, by secondary records: cite the paper",
     ),
     read=read,

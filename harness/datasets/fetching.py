@@ -75,6 +75,9 @@ def fetch(
     if (out / DOCUMENT).is_file():
         found = read(Fetched, out / DOCUMENT, Code.OUTPUT_EXISTS, remedy="Name a new folder.")
         require_same(out, {"dataset": found.dataset != adapter.name})
+        if not (out / RELEASE).is_dir():
+            message = f"{out / DOCUMENT} is there, but {out / RELEASE} is not."
+            raise BusbenchError(Code.OUTPUT_EXISTS, message, f"Remove {out}, or name a new folder.")
         return found
     work, source, transfer = (
         out / f".fetching-{adapter.name}",

@@ -42,7 +42,7 @@ def zenodo(record: str) -> Source:
     def files(server: str, get_json: GetJson) -> list[RemoteFile]:
         found = get_json(f"{server}/api/records/{record}")["files"]
         return [
-            RemoteFile(f["key"], f["links"]["self"], int(f["size"]), f["checksum"]) for f in found
+            RemoteFile(f["key"], f["links"]["self"], f.get("size"), f["checksum"]) for f in found
         ]
 
     return Source("https://zenodo.org", files)
@@ -61,7 +61,7 @@ def mendeley(dataset: str, version: int) -> Source:
                 details = entry["content_details"]
                 name = "/".join((*_folder_names(folder, folders), entry["filename"]))
                 digest = f"sha256:{details['sha256_hash']}"
-                size = int(details["size"])
+                size = details.get("size")
                 found.append(RemoteFile(name, details["download_url"], size, digest))
         return found
 

@@ -327,6 +327,28 @@ def test_no_kill_loses_what_was_downloaded(serve: Serve, tmp_path: Path) -> None
     assert contents(tmp_path / "out" / "release") == {"BUSBRA/BUSBRA/a": NOISE * 4}
 
 
+@pytest.mark.parametrize("left", ["release/old", ".fetching-busbra/release/old"])
+def test_no_file_of_a_run_that_was_killed_while_unpacking_is_kept(
+    serve: Serve, tmp_path: Path, left: str
+) -> None:
+    remote = serve(RELEASES["busbra"])
+    whole = tmp_path / "out" / ".fetching-busbra" / "files" / "BUSBRA.zip"
+    for path, data in ((whole, RELEASES["busbra"]["BUSBRA.zip"]), (tmp_path / "out" / left, b"")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    fetch(ADAPTERS["busbra"], tmp_path / "out", server=remote.url)
+    assert contents(tmp_path / "out" / "release") == expected("busbra")
+    assert [path for path, _ in remote.asked] == ["/api/records/8231412"]
+
+
+def test_no_release_that_is_gone_is_said_to_be_there(serve: Serve, tmp_path: Path) -> None:
+    remote = serve(RELEASES["busi"])
+    fetch(ADAPTERS["busi"], tmp_path / "out", server=remote.url)
+    (tmp_path / "out" / "release").rename(tmp_path / "elsewhere")
+    with pytest.raises(BusbenchError, match="release is not"):
+        fetch(ADAPTERS["busi"], tmp_path / "out", server=remote.url)
+
+
 def first_file(change: dict[str, object]) -> Callable[[object], object]:
     def changed(document: object) -> object:
         assert isinstance(document, dict)
