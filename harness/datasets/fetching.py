@@ -79,11 +79,8 @@ def fetch(
             message = f"{out / DOCUMENT} is there, but {out / RELEASE} is not."
             raise BusbenchError(Code.OUTPUT_EXISTS, message, f"Remove {out}, or name a new folder.")
         return found
-    work, source, transfer = (
-        out / f".fetching-{adapter.name}",
-        SOURCES[adapter.name],
-        _Transfer(adapter, progress),
-    )
+    work, source = out / f".fetching-{adapter.name}", SOURCES[adapter.name]
+    transfer = _Transfer(adapter, progress)
     with disk_errors(out):
         _require_own(out, work)
         work.mkdir(parents=True, exist_ok=True)
