@@ -1,4 +1,4 @@
-"""The boundary of a mask: drawn by operations on words, 64 pixels at once, and its points listed."""
+"""The boundary of a mask, drawn by operations on words of 64 pixels; and the list of its points."""
 
 from __future__ import annotations
 
