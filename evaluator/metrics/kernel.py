@@ -18,7 +18,7 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-from evaluator.metrics import lanes
+from evaluator.metrics import vector
 from evaluator.metrics.boundaries import Columns, Points, outline
 from evaluator.metrics.compiled import compiled, inlined
 from evaluator.metrics.packing import SURVEY, WORDS, Survey, Words, survey
@@ -30,8 +30,8 @@ Steps = NDArray[np.uint16]
 Floats = NDArray[np.float64]
 Buffers = tuple[Floats, Floats, NDArray[np.int64], NDArray[np.bool_]]
 
-NONE = np.uint16(lanes.NONE)
-BLOCK = lanes.LANES  # pixels of a row that are searched together
+NONE = np.uint16(vector.NONE)
+BLOCK = vector.SIZE  # pixels of a row that are searched together
 PATIENCE = 2  # how often a row may be read for its few points
 SPREAD = 16  # pixels aside
 LIKELY = 4**2  # the square of a distance
@@ -78,9 +78,9 @@ def _look_around(row: Steps, x: int, ratio: float, read: int) -> tuple[float, in
     reach = 0
     while reach < row.size and reach * reach < best and read <= PATIENCE * row.size:
         left, right = max(x - reach - BLOCK, 0), min(x + reach, row.size - BLOCK)
-        before = lanes.around(row, left, np.float64(left - x), ratio)
-        after = lanes.around(row, right, np.float64(right - x), ratio)
-        best = min(best, lanes.least(lanes.lesser(before, after)))
+        before = vector.around(row, left, np.float64(left - x), ratio)
+        after = vector.around(row, right, np.float64(right - x), ratio)
+        best = min(best, vector.least(vector.lesser(before, after)))
         reach += BLOCK
         read += 2 * BLOCK
     return best, read
@@ -89,14 +89,14 @@ def _look_around(row: Steps, x: int, ratio: float, read: int) -> tuple[float, in
 @inlined
 def _nearest(row: Steps, x: int, first: int, last: int, ratio: float) -> int:
     """The column, from first to last or a few more, by way of which pixel x is the nearest."""
-    best, notes = lanes.far(), lanes.far()
+    best, notes = vector.far(), vector.far()
     for k in range(first, last + 1, BLOCK):
         start = min(k, row.size - BLOCK)
-        ways = lanes.around(row, start, np.float64(start - x), ratio)
-        notes = lanes.noted(ways, best, np.float64(start), notes)
-        best = lanes.lesser(ways, best)
-    lane = trailing_zeros(lanes.equal(best, lanes.least(best)))
-    return int(lanes.pick(notes, np.uint32(lane))) + int(lane)
+        ways = vector.around(row, start, np.float64(start - x), ratio)
+        notes = vector.noted(ways, best, np.float64(start), notes)
+        best = vector.lesser(ways, best)
+    element = trailing_zeros(vector.equal(best, vector.least(best)))
+    return int(vector.pick(notes, np.uint32(element))) + int(element)
 
 
 @inlined
@@ -141,15 +141,15 @@ def _close(ups: Floats, x: int, squares: Floats) -> int:
     Returns:
         How many columns aside all distances were final; more than `SPREAD` where they are not.
     """
-    best = lanes.load(ups, SPREAD + x, 0.0)
+    best = vector.load(ups, SPREAD + x, 0.0)
     aside = 1
-    while aside <= SPREAD and lanes.above(best, np.float64(aside * aside)):
+    while aside <= SPREAD and vector.above(best, np.float64(aside * aside)):
         square = np.float64(aside * aside)
-        left = lanes.load(ups, SPREAD + x - aside, square)
-        right = lanes.load(ups, SPREAD + x + aside, square)
-        best = lanes.lesser(best, lanes.lesser(left, right))
+        left = vector.load(ups, SPREAD + x - aside, square)
+        right = vector.load(ups, SPREAD + x + aside, square)
+        best = vector.lesser(best, vector.lesser(left, right))
         aside += 1
-    lanes.store(best, squares, x)
+    vector.store(best, squares, x)
     return aside
 
 
@@ -176,10 +176,10 @@ def _at_once(row: Steps, points: Columns, ratio: float, buffers: Buffers, found:
                 if not bounded:
                     work += _bounds(row, ratio, nearest)
                     bounded = True
-                best = lanes.far()
+                best = vector.far()
                 for column in range(nearest[b], nearest[b + 1] + 1):
-                    best = lanes.meet(best, own[column], np.float64(x - column))
-                lanes.store(best, squares, x)
+                    best = vector.meet(best, own[column], np.float64(x - column))
+                vector.store(best, squares, x)
                 work += nearest[b + 1] + 1 - nearest[b]
     for i in range(points.size):
         found[i] = squares[points[i]]
