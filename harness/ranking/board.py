@@ -92,9 +92,21 @@ class Track(Contract):
     sealing: Digest  # of the sealed test set, see `sealing_of`
     sealings: int = 1  # tables on this track and split version: one for each sealing and split
     lost: int = 0  # complete results that are not ranked, since no run with their cases was left
+    cases: int  # of the test set
+    spaced: int  # of them, with a known pixel size
     order: Scheme = "aggregate"  # `mean-rank` where there is a ranking
     statistics: TrackStatistics | None = None  # null where there is no ranking
     rows: tuple[Row, ...]  # in order of rank, the unranked last
+
+    @property
+    def in_pixels(self) -> str:
+        """Why distances are in pixels where the size of some is known; empty elsewhere."""
+        if not 0 < self.spaced < self.cases:
+            return ""
+        return (
+            f"Distances of all {self.cases} test cases are in pixels, of none in millimetres: the "
+            f"pixel size is known for {self.spaced} of them, and one mean has one unit."
+        )
 
     @property
     def ranked(self) -> tuple[Row, ...]:
@@ -231,6 +243,8 @@ def _track(
         units=first.scores.units,
         sealing=sealing_of(first),
         lost=0 if found is None else len(found.lost),
+        cases=max((group.cases for group in first.scores.groups.values()), default=0),
+        spaced=first.scores.spaced,
         order="aggregate" if found is None else "mean-rank",
         statistics=None if found is None else found.statistics,
         rows=(*sorted(ranked, key=lambda row: row.rank or 0), *listed),

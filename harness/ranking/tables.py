@@ -139,16 +139,15 @@ def order_note(track: Track) -> str:
 
 def _order(track: Track) -> str:
     found = track.statistics
-    if found is None:
-        return (
-            "Ordered by the means alone (aggregate, then rank): the ledger has no ranking of "
-            "exactly these results."
-        )
-    return (
-        f"Ordered by mean rank over {found.cases} cases and {len(METRICS)} metrics; 95 % intervals "
-        f"of ranks from {found.resamples} resamples of {found.patients} patients; methods that "
-        "share a group cannot be distinguished."
+    order = (
+        "Ordered by the means alone (aggregate, then rank): the ledger has no ranking of "
+        "exactly these results."
+        if found is None
+        else f"Ordered by mean rank over {found.cases} cases and {len(METRICS)} metrics; 95 % "
+        f"intervals of ranks from {found.resamples} resamples of {found.patients} patients; "
+        "methods that share a group cannot be distinguished."
     )
+    return f"{order} {track.in_pixels}".strip()
 
 
 # --- Markdown ------------------------------------------------------------------------------------
