@@ -27,6 +27,7 @@ ALWAYS = {
     # `--part val` with --keys or --ledger is refused by the verb
     "evaluate": {"keys", "out_dir", "part", "ledger", "device", "batch_size", "backend", "cluster"}
     | {"inputs", "runner", "challenge", "as_json"},
+    "fetch": {"folder", "accept_terms", "as_json"},
     "feedback": {"challenge", "as_json"},
     "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
     | {"pairs", "exclude"},
