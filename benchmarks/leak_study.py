@@ -21,6 +21,7 @@ from benchmarks.timing import head, row
 from evaluator.documents.base import write
 from evaluator.files import write_atomically
 from harness.audit import AuditReport, Kind, Verdict, audit, connected_groups, judge
+from harness.audit.across import JoinedStores, audit_across
 from harness.audit.certificate import LeakCertificate, certificate_page, certify
 from harness.audit.published import read_published
 from harness.cli.progress import bars
@@ -61,50 +62,52 @@ def study(dataset: str, store: CaseStore, report: AuditReport, *, seeds: int) ->
         yield row(dataset, rule, one.test, leaking, *one.by_kind.values(), spread)
 
 
-def published(dataset: str, raw: Path, store: CaseStore, *, folder: Path) -> Iterator[Path]:
-    """The usual splits of a release as files, and those that came with it."""
+def published(
+    dataset: str, raw: Path, store: CaseStore, *, folder: Path
+) -> Iterator[tuple[str, Path]]:
+    """The usual splits of a release, and those that came with it, by name."""
     cases = sorted(store.cases, key=lambda case: case.source_image)
     names = [Path(case.source_image).stem for case in cases]
     parts = draw(subjects_of(store), (), policy="image", seed=SEED)
-    lists = folder / f"20 % by image, seed {SEED} (Awesome-BUS)"
+    lists = folder / "lists"
     lists.mkdir(parents=True)
     for part in ("train", "test"):
         named = [n for n, c in zip(names, cases, strict=True) if parts[c.case_id].part == part]
         (lists / f"{part}.txt").write_text("\n".join(named) + "\n")
-    yield lists
+    yield f"20 % by image, seed {SEED} (Awesome-BUS)", lists
     for rule, folds in {
         "KFold": KFold(FOLDS, shuffle=True, random_state=SEED),
         "StratifiedKFold": StratifiedKFold(FOLDS, shuffle=True, random_state=SEED),
     }.items():
         drawn = folds.split(names, [case.label for case in cases])
-        path = folder / f"{rule} by image, seed {SEED} (scikit-learn).json"
+        path = folder / f"{rule}.json"
         path.write_text(
             json.dumps(
                 [{"train": [names[n] for n in t], "val": [names[n] for n in v]} for t, v in drawn]
             )
         )
-        yield path
-    yield from (raw / name for name in OFFICIAL.get(dataset, ()))
-    yield from sorted((ROOT / "splits" / dataset).glob("*/"))
+        yield f"{rule} by image, seed {SEED} (scikit-learn)", path
+    yield from ((f"{name} of the release", raw / name) for name in OFFICIAL.get(dataset, ()))
+    for frozen in sorted((ROOT / "splits" / dataset).glob("*/")):
+        yield f"{frozen.name}, by audited group (ours)", frozen
 
 
-def certificate_lines(dataset: str, certificate: LeakCertificate) -> Iterator[str]:
+def certificate_lines(name: str, certificate: LeakCertificate) -> Iterator[str]:
     """A certificate in lines of the table: its test parts and its validation parts, each summed."""
     for side in ("test", "validation"):
-        found = [v for name, v in certificate.verdicts.items() if name.endswith(side)]
+        found = [v for at, v in certificate.verdicts.items() if at.endswith(side)]
         if not found:
             continue
         held_out, leaking = (sum(getattr(v, key) for v in found) for key in ("test", "leaking"))
         kinds = [sum(v.by_kind[kind] for v in found) for kind in found[0].by_kind]
         folds = f"{side}, {len(found)} folds" if len(found) > 1 else side
-        shown = certificate.split.removesuffix(".json")
         share = f"{leaking} ({leaking / held_out:.1%})"
         unseen = certificate.without_patient
-        yield row(dataset, shown, folds, held_out, share, *kinds, unseen)
+        yield row(certificate.dataset, name, folds, held_out, share, *kinds, unseen)
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the three tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with the raw releases")
     parser.add_argument("--seeds", type=int, default=20, help="other seeds to draw with")
@@ -115,24 +118,29 @@ def main() -> None:
     rules = [head("dataset", "rule", "test cases", "leaking", *kinds, spread, text=8)]
     unseen = "cases without a known patient"
     wall = [head("dataset", "split", "held out", "cases", "leaking", *kinds, unseen, text=9)]
+    stores: list[CaseStore] = []
     with tempfile.TemporaryDirectory() as scratch, bars() as progress:
         for dataset, folder in FOLDERS.items():
             raw = args.data / folder
             if not raw.is_dir():
                 continue
             store = prepare(dataset, raw, Path(scratch) / dataset, progress=progress).store
+            stores.append(store)
             report = audit(store, progress=progress)
             rules += study(dataset, store, report, seeds=args.seeds)
             written = Path(scratch) / "splits" / dataset
-            for split in published(dataset, raw, store, folder=written):
+            for name, split in published(dataset, raw, store, folder=written):
                 certificate = certify(report, read_published([str(split)], store))
-                wall += certificate_lines(dataset, certificate)
+                wall += certificate_lines(name, certificate)
                 if args.out:
-                    place = args.out / dataset / split.stem
+                    place = args.out / dataset / name
                     write(certificate, place / "certificate.json")
                     page = certificate_page(store, certificate)
                     write_atomically(place / "certificate.html", page)
-    print("\n".join([*wall, "", *rules]))
+        across, _ = audit_across(JoinedStores(stores), progress=progress)
+    shared = [head("trained on", "tested on", "cases", "with a twin in training", text=3)]
+    shared += [row(one.trained_on, one.tested_on, one.cases, one.twins) for one in across.shared]
+    print("\n".join([*wall, "", *rules, "", *shared]))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ have them. The document contains names and numbers alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
@@ -105,17 +105,6 @@ def certify(report: AuditReport, split: Published) -> LeakCertificate:
     )
 
 
-def sentence(name: str, verdict: Verdict) -> str:
-    """What a verdict found, and no more than was looked for."""
-    side = "validation" if name.endswith("validation") else "test"
-    if not verdict.leaking:
-        return f"{name}: of {verdict.test} {side} cases, no known patient or twin is in training."
-    return (
-        f"{name}: {verdict.leaking} of {verdict.test} {side} cases ({verdict.share:.1%}) have "
-        "their patient or a twin in training."
-    )
-
-
 def worst(verdicts: Iterable[Verdict]) -> list[Pair]:
     """The pairs to show, each once: twins first, with a conflict, then the most alike."""
     crossing = {pair for verdict in verdicts for pair in verdict.pairs}
@@ -135,12 +124,12 @@ def certificate_page(store: CaseStore, certificate: LeakCertificate) -> bytes:
     from harness.audit.sheet import row  # noqa: PLC0415  imports OpenCV
 
     cases = {case.case_id: case for case in store.cases}
-    verdicts: Mapping[str, Verdict] = certificate.verdicts
-    shown = worst(verdicts.values())
-    return page(
-        "certificate.html",
-        certificate=certificate,
-        sentences=[sentence(*item) for item in verdicts.items()],
-        crossing=len({pair for verdict in verdicts.values() for pair in verdict.pairs}),
-        rows=[row(store, p, cases[p.first], second=cases[p.second]) for p in shown],
-    )
+    apart: dict[Pair, list[str]] = {}
+    for name, verdict in certificate.verdicts.items():
+        for pair in verdict.pairs:
+            apart.setdefault(pair, []).append(name)
+    rows = [
+        row(store, pair, cases[pair.first], second=cases[pair.second])
+        for pair in worst(certificate.verdicts.values())
+    ]
+    return page("certificate.html", certificate=certificate, apart=apart, rows=rows)

@@ -32,10 +32,8 @@ class Row:
     """One pair on the page."""
 
     pair: Pair
-    first: Case
-    second: Case
-    first_name: str
-    second_name: str
+    names: tuple[str, str]
+    about: tuple[str, str]  # class, patient and file of each
     # data URIs: first, second and, where both show one frame, second laid on first, second - first
     images: tuple[str, ...]
 
@@ -93,7 +91,12 @@ def row(
             for grey in (laid, _difference(one, laid, seen))
         ]
     names = name(pair.first), name(pair.second)
-    return Row(pair, first, second, *names, tuple(map(_uri, images)))
+    return Row(pair, names, (_about(first), _about(second)), tuple(map(_uri, images)))
+
+
+def _about(case: Case) -> str:
+    patient = f", patient {case.patient}" if case.patient else ""
+    return f"{case.label}{patient}, {case.source_image}"
 
 
 def _onto(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -236,9 +236,9 @@ def test_folds_of_a_tree_are_apart(store: CaseStore, tmp_path: Path) -> None:
     assert comparisons(split) == {"fold0, test": (even, odd), "fold1, test": (odd, even)}
 
 
-def refusal(given: list[str], store: CaseStore, **options: bool) -> BusbenchError:
+def refusal(given: list[str], store: CaseStore, *, skip_unmatched: bool = False) -> BusbenchError:
     with pytest.raises(BusbenchError) as refused:
-        read_published(given, store, **options)
+        read_published(given, store, skip_unmatched=skip_unmatched)
     return refused.value
 
 
@@ -442,8 +442,8 @@ def test_a_name_that_fits_two_cases_is_never_guessed(tmp_path: Path) -> None:
     ]
     samples = [sample(f"c{n}", source, n) for n, source in enumerate(sources)]
     store = write_store(tmp_path / "store", "bus-uc", samples)
-    rows = ("case_id,part", "001.png,train", "002.png,test")
-    error = refusal([write_text(tmp_path / "a.csv", "\n".join(rows))], store)
+    text = "case_id,part\n001.png,train\n002.png,test\n"
+    error = refusal([write_text(tmp_path / "a.csv", text)], store)
     assert "2 names fit several" in error.message and "c0 and c2" in error.message
     rows = ("case_id,part", "Benign/1,train", "Malignant/001,test", "malignant\\images\\2.PNG,val")
     split = read_published([write_text(tmp_path / "b.csv", "\n".join(rows))], store)
