@@ -104,7 +104,8 @@ def compare(samples: Sequence[Sample], seed: int, folder: Path) -> Iterator[tupl
         limit = best_threshold(apart, right)
         first, second = np.nonzero(np.triu(apart <= limit, 1))
         links = {(names[a], names[b]) for a, b in zip(first, second, strict=True)}
-        yield method, _found(f"{limit} bits", links, expected, group_of=group_of)
+        threshold = f"{limit} bits" if limit >= 0 else "none"
+        yield method, _found(threshold, links, expected, group_of=group_of)
     report = audit(write_store(folder / f"hashes-{seed}", "planted", everything))
     links = {(pair.first, pair.second) for pair in report.pairs}
     yield OURS, _found("–", links, expected, group_of=group_of)
