@@ -37,6 +37,7 @@ class Source:
     kind: str
     splits: NamedSplits
     files: Files = field(default_factory=dict)  # image files by name, where it has them
+    whole: bool = True  # whether it is of a form that names test cases, too
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,15 @@ def read_published(
     given: Sequence[str],
     store: CaseStore,
     *,
-    skip_unmatched: bool = False,
+    partial: bool = False,
     progress: Progress = quiet,
 ) -> Published:
     """Read a split and match it to a store.
 
     Args:
         given: a file or folder, or for each part a list or folder, as `train=PATH`.
-        skip_unmatched: leave out names that are no case of the store, instead of refusing them.
+        partial: leave out names that are no case of the store, and cases that it does not name,
+            instead of refusing them.
 
     Raises:
         BusbenchError: `usage` where a path is missing, `split-invalid` where it is no split, names
@@ -108,7 +110,7 @@ def read_published(
         by_name_alone=match.by_name_alone,
         renamed=match.renamed,
     )
-    _require_matched(published, match.ambiguous, store, skip_unmatched=skip_unmatched)
+    _require_matched(published, match.ambiguous, store, partial=partial, whole=source.whole)
     return published
 
 
@@ -176,23 +178,36 @@ def _require_matched(
     ambiguous: Mapping[str, tuple[str, ...]],
     store: CaseStore,
     *,
-    skip_unmatched: bool,
+    partial: bool,
+    whole: bool,
 ) -> None:
     if ambiguous:
         name, cases = min(ambiguous.items())
         message = f"{split.name}: {len(ambiguous)} names fit several cases, as {name!r} fits "
         remedy = "Name them with the folders of the release, or by case id."
         raise BusbenchError(Code.SPLIT_INVALID, message + " and ".join(cases[:3]) + ".", remedy)
-    if split.unmatched and (not split.named or not skip_unmatched):
-        shown = ", ".join(map(repr, split.unmatched[:EXAMPLES]))
-        message = f"{split.name}: {len(split.unmatched)} names are no case of {store.path}: {shown}"
-        remedy = "Name the split of this very store"
-        remedy += ", or leave them out with --skip-unmatched." if split.named else "."
-        more = ", ..." if split.unmatched[EXAMPLES:] else ""
-        raise BusbenchError(Code.SPLIT_INVALID, message + more + ".", remedy)
+    allowed = partial and bool(split.named)
+    if split.unmatched and not allowed:
+        what = f"names {_some(split.unmatched)} that are not in {store.path}"
+        raise _misfit(split, what)
+    lacking = sorted({case.case_id for case in store.cases} - split.named)
+    if lacking and whole and not allowed:
+        raise _misfit(split, f"lacks {_some(lacking)} of {store.path}")
     if not any(True for _ in split.comparisons()):
         message = f"{split.name} has no cases to train on beside cases held out."
         raise BusbenchError(Code.SPLIT_INVALID, message, REMEDY)
+
+
+def _some(names: Sequence[str]) -> str:
+    """How many, and the first of them."""
+    shown = ", ".join(map(repr, names[:EXAMPLES])) + (", ..." if names[EXAMPLES:] else "")
+    return f"{len(names)} cases ({shown})"
+
+
+def _misfit(split: Published, what: str) -> BusbenchError:
+    remedy = "Name the split of this very store"
+    remedy += ", or judge what both share with --partial." if split.named else "."
+    return BusbenchError(Code.SPLIT_INVALID, f"{split.name} {what}.", remedy)
 
 
 def _source(given: Sequence[str]) -> Source:
@@ -224,7 +239,9 @@ def _existing(text: str) -> Path:
 def _file(path: Path) -> Source:
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return Source(path.name, "JSON", read_json(path))
+        splits = read_json(path)
+        folds = "" not in splits  # nnU-Net's, which names no test case
+        return Source(path.name, "folds" if folds else "datalist", splits, whole=not folds)
     if suffix in TABLES:
         return Source(path.name, "table", read_csv(path))
     what = "the list of one part" if suffix in TEXTS else "no split"

@@ -13,6 +13,7 @@ from evaluator.files import write_atomically
 from evaluator.harmless import harmless
 from harness.audit import AuditReport, Pair, Verdict, audit
 from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import JsonOption
 from harness.cli.progress import bars
 from harness.cli.screen import Grid, print_json
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
 REPORT, CERTIFICATE, ACROSS = "audit.json", "certificate.json", "cross-audit.json"
 PAIRS, CERTIFICATE_PAGE = "pairs.html", "certificate.html"
 LEAKS = 21  # exit status, with --fail-on-leak; no error has it
-SEED = 42
 
 
-@app.command("audit")
+@app.command("audit", cls=Checked)
 def audit_verb(
     stores: Annotated[
         list[Path],
@@ -51,17 +51,19 @@ def audit_verb(
     policy: Annotated[
         Policy | None, typer.Option(help="Judge the split that freeze would draw by this rule.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help=f"Of that draw; default {SEED}.", min=0)] = None,
+    seed: Annotated[int, typer.Option(help="Of that draw.", min=0)] = 42,
     to: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for report, pairs and certificate.", file_okay=False),
     ] = None,
     near: Annotated[bool, typer.Option(help="Look for near-duplicates too.")] = True,
-    skip_unmatched: Annotated[
-        bool, typer.Option(help="Leave out names of the split that are no case of the store.")
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Judge what split and store share, and report the rest."),
     ] = False,
     fail_on_leak: Annotated[
-        bool, typer.Option(help=f"Exit with status {LEAKS} where the split leaks, for CI.")
+        bool,
+        typer.Option("--fail-on-leak", help=f"Exit with status {LEAKS} where it leaks, for CI."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -74,33 +76,25 @@ def audit_verb(
     Example: busbench audit stores/busbra --policy image
     Example: busbench audit stores/busi stores/bus-uc --out audits/both
     """
-    judged = bool(split or policy)
-    without = "without --split"
-    useless = {
-        f"--split and --policy with {len(stores)} stores": judged and len(stores) > 1,
-        "--split with --policy": bool(split and policy),
-        "--seed without --policy": seed is not None and not policy,
-        f"--skip-unmatched {without}": skip_unmatched and not split,
-        f"--fail-on-leak {without} or --policy": fail_on_leak and not judged and len(stores) == 1,
-    }
-    for what in (what for what, given in useless.items() if given):
-        raise BusbenchError(Code.USAGE, f"{what} has no effect.", "See `busbench audit --help`.")
+    if (policy or split) and (len(stores) > 1 or (policy and split)):
+        message = "Several stores, or --split with --policy, are not judged at once."
+        raise BusbenchError(Code.USAGE, message, "Judge one split of one store.")
     if len(stores) > 1:
         leaks = _across(stores, to, near=near, json=json)
     else:
         opened = CaseStore.open(stores[0])
-        published = _published(opened, split, skip_unmatched) if split else None
-        rule = (policy, SEED if seed is None else seed) if policy else None
+        published = _published(opened, split, partial) if split else None
+        rule = (policy, seed) if policy else None
         leaks = _one(opened, published, rule, to=to, near=near, json=json)
     if leaks and fail_on_leak:
         raise typer.Exit(LEAKS)
 
 
-def _published(store: CaseStore, split: list[str], skip_unmatched: bool) -> Published:
+def _published(store: CaseStore, split: list[str], partial: bool) -> Published:
     from harness.audit.published import read_published  # noqa: PLC0415  takes a second to import
 
     with bars() as progress:
-        return read_published(split, store, skip_unmatched=skip_unmatched, progress=progress)
+        return read_published(split, store, partial=partial, progress=progress)
 
 
 def _one(

@@ -148,12 +148,27 @@ def publish_site(
             file_okay=False,
         ),
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your key folder: sign a checkpoint of the ledger for the site.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    replaces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEAD", help="Give up the published ledger, which ends in this digest."
+        ),
+    ] = None,
     challenge: ChallengeOption = None,
 ) -> None:
     """Write the board as a static site, which any web server or browser can show.
 
     It says what challenge.yaml says of the challenge and its tracks. Refused where a report is not
-    on a track as declared, and while a phase hides exact results.
+    on a track as declared, while a phase hides exact results, and where the ledger does not go on
+    from the one that the site publishes.
 
     Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
     """
@@ -161,5 +176,10 @@ def publish_site(
     reports = [entry.report for entry in verify_ledger(ledger).reports]
     log = SubmissionLog.beside(ledger).submissions
     require_open(log, declared, today(), reports=reports)
-    publish(ledger, site, splits or (), challenge=declared)
+    opened = None if keys is None else Keys.open(keys)
+    board = publish(ledger, site, splits or (), challenge=declared, keys=opened, replaces=replaces)
+    for track in board.tracks:
+        if track.statistics is None and track.ranked:
+            message = f"{track.track} {track.split_version} has no ranking of its results:"
+            err.print(harmless(f"{message} run `busbench rank --cases`, and publish again."))
     out.print(harmless(f"The site is at {site / 'index.html'}"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
+from evaluator.files import sha256_pixels
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport
 from harness.splits.commitments import Reveal, commit, unopened
@@ -17,7 +18,7 @@ from harness.splits.drawing import RULES, Assignment, Subject, draw
 from harness.splits.freezing import verdict
 from harness.splits.manifest import REMEDY, FrozenSplit, inspect
 from harness.splits.proportions import tally
-from harness.store import Case, CaseStore, sha256_pixels
+from harness.store import Case, CaseStore
 
 
 def verify(
@@ -48,7 +49,7 @@ def verify(
         differences += unopened(split.lock, reveal)
     if store is not None:
         by_id = {case.case_id: case for case in store.cases}
-        differences += _cases_differ(split, by_id)
+        differences += cases_differ(split, by_id)
         differences += _withheld_differ(split, by_id, reveal, secret=secret)
         subjects, changed = _read_pixels(store, progress)
         differences += changed
@@ -76,7 +77,7 @@ def _audit_differs(split: FrozenSplit) -> Iterator[str]:
         yield "audit.json: its verdict is not that of lock.json"
 
 
-def _cases_differ(split: FrozenSplit, by_id: Mapping[str, Case]) -> Iterator[str]:
+def cases_differ(split: FrozenSplit, by_id: Mapping[str, Case]) -> Iterator[str]:
     """What everybody may compare: images, and the classes and masks of training cases."""
     rows = {row.case_id: row for row in split.rows}
     for case_id in sorted(rows.keys() | by_id.keys()):

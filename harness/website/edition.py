@@ -29,6 +29,7 @@ class Part:
     label: str
 
 
+CHECKPOINT = "ledger.checkpoint"  # its file in the site
 PARTS = (Part("lesion", "Lesions, Dice ↑"), Part("normal", "Normals, Dice ↑"))
 
 
@@ -119,6 +120,7 @@ class Edition:
     retracted: Mapping[int, RecordedRetraction] = field(default_factory=dict)  # by entry
     locks: Mapping[Digest, SplitLock] = field(default_factory=dict)  # of splits at hand
     challenge: Challenge = field(default_factory=Challenge)  # whose words the pages say
+    checkpoint: bytes | None = None  # of the ledger, where there was a key to sign it
 
     @classmethod
     def of(
@@ -128,6 +130,7 @@ class Edition:
         locks: Mapping[Digest, SplitLock] | None = None,
         *,
         challenge: Challenge | None = None,
+        checkpoint: bytes | None = None,
     ) -> Edition:
         """The edition of a verified ledger and its bytes.
 
@@ -141,6 +144,7 @@ class Edition:
             retracted={one.retracted.number: one for one in verdict.retractions},
             locks=locks or {},
             challenge=challenge or Challenge(),
+            checkpoint=checkpoint,
         )
 
     @cached_property

@@ -236,9 +236,9 @@ def test_folds_of_a_tree_are_apart(store: CaseStore, tmp_path: Path) -> None:
     assert comparisons(split) == {"fold0, test": (even, odd), "fold1, test": (odd, even)}
 
 
-def refusal(given: list[str], store: CaseStore, *, skip_unmatched: bool = False) -> BusbenchError:
+def refusal(given: list[str], store: CaseStore, *, partial: bool = False) -> BusbenchError:
     with pytest.raises(BusbenchError) as refused:
-        read_published(given, store, skip_unmatched=skip_unmatched)
+        read_published(given, store, partial=partial)
     return refused.value
 
 
@@ -284,7 +284,8 @@ def test_inner_validation_flags_are_not_forgotten(store: CaseStore, tmp_path: Pa
     for n, case_id in enumerate(IDS[:6]):
         flags = ("NaN", str(n % 2)) if n < 3 else (str(n % 2), "NaN")
         rows.append(f"{case_id},benign,{1 if n < 3 else 2},{','.join(flags)}")
-    found = comparisons(read_published([write_text(tmp_path / "cv.csv", "\n".join(rows))], store))
+    path = write_text(tmp_path / "cv.csv", "\n".join(rows))
+    found = comparisons(read_published([path], store, partial=True))
     one, two = frozenset(IDS[:3]), frozenset(IDS[3:6])
     assert found == {
         "fold 1, test": (one, two),
@@ -302,7 +303,7 @@ def test_a_row_for_each_case_and_fold_is_read(store: CaseStore, tmp_path: Path) 
     ]
     path = write_text(tmp_path / "long.csv", "\n".join(("fold;image;subset", *rows)))
     even, odd = frozenset(IDS[:4:2]), frozenset(IDS[1:4:2])
-    assert comparisons(read_published([path], store)) == {
+    assert comparisons(read_published([path], store, partial=True)) == {
         "fold 0, validation": (even, odd),
         "fold 1, validation": (odd, even),
     }
@@ -417,14 +418,29 @@ def test_two_lists_of_one_part_are_refused(store: CaseStore, tmp_path: Path) -> 
     assert "two lists" in refusal([str(tmp_path)], store).message
 
 
+def test_only_a_form_without_test_cases_may_lack_some(store: CaseStore, tmp_path: Path) -> None:
+    """nnU-Net's folds name the training part alone; of any other form, a part is no split."""
+    folds = [{"train": IDS[:4], "val": IDS[4:8]}, {"train": IDS[4:8], "val": IDS[:4]}]
+    path = write_text(tmp_path / "splits_final.json", json.dumps(folds))
+    assert read_published([path], store).named == frozenset(IDS[:8])
+    named: Names = {"train": IDS[:4], "test": IDS[4:8]}
+    for number, form in enumerate(FORMS.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        split = form(named, folder)
+        error = refusal(split, store)
+        assert "lacks 4 cases" in error.message and "--partial" in error.remedy
+        assert read_published(split, store, partial=True).named == frozenset(IDS[:8])
+
+
 def test_names_of_no_case_are_counted_with_examples(store: CaseStore, tmp_path: Path) -> None:
     rows = [f"{i},train" for i in IDS[:6]] + [f"{i},test" for i in IDS[6:]]
     rows += [f"alien {n},test" for n in range(20)]
     path = write_text(tmp_path / "split.csv", "\n".join(("case_id,part", *rows)))
     error = refusal([path], store)
-    assert "20 names" in error.message and "'alien 0', 'alien 1'" in error.message
-    assert "--skip-unmatched" in error.remedy
-    split = read_published([path], store, skip_unmatched=True)
+    assert "names 20 cases" in error.message and "'alien 0', 'alien 1'" in error.message
+    assert "--partial" in error.remedy
+    split = read_published([path], store, partial=True)
     assert len(split.unmatched) == 20 and split.named == frozenset(IDS)
 
 
@@ -432,7 +448,8 @@ def test_a_split_of_another_store_is_refused_even_where_names_may_be_skipped(
     store: CaseStore, tmp_path: Path
 ) -> None:
     path = write_text(tmp_path / "split.csv", "case_id,part\nzz,test\nyy,train\n")
-    assert "2 names" in refusal([path], store, skip_unmatched=True).message
+    error = refusal([path], store, partial=True)
+    assert "names 2 cases" in error.message and "--partial" not in error.remedy
 
 
 def test_a_name_that_fits_two_cases_is_never_guessed(tmp_path: Path) -> None:
@@ -446,7 +463,7 @@ def test_a_name_that_fits_two_cases_is_never_guessed(tmp_path: Path) -> None:
     error = refusal([write_text(tmp_path / "a.csv", text)], store)
     assert "2 names fit several" in error.message and "c0 and c2" in error.message
     rows = ("case_id,part", "Benign/1,train", "Malignant/001,test", "malignant\\images\\2.PNG,val")
-    split = read_published([write_text(tmp_path / "b.csv", "\n".join(rows))], store)
+    split = read_published([write_text(tmp_path / "b.csv", "\n".join(rows))], store, partial=True)
     assert split.splits == {"": {"train": {"c0"}, "test": {"c2"}, "val": {"c3"}}}
 
 
@@ -480,6 +497,6 @@ def test_the_digest_follows_what_is_said_and_not_how(store: CaseStore, parts: li
         for part in {*parts} - {""}:
             named = [Path(SOURCES[n]).name for n in range(11, -1, -1) if parts[n] == part]
             write_text(lists / f"{part}.txt", "\n".join(named))
-        one, other = (read_published([given], store) for given in (table, str(lists)))
+        one, other = (read_published([place], store, partial=True) for place in (table, str(lists)))
         assert one.digest == other.digest
         assert one.named == {i for i, part in zip(IDS, parts, strict=True) if part}
