@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, sha256_bytes
+from evaluator.files import canonical_json, sha256_bytes, sha256_pixels
 from evaluator.progress import Progress, quiet
 from harness.audit.folders import Files, lists_below, part_files, read_lists, tree
 from harness.audit.lists import TABLES, TEXTS, names_in, read_json
@@ -17,10 +17,12 @@ from harness.audit.tables import NamedSplits, read_csv
 from harness.audit.words import Part, part_of
 from harness.datasets.base import RefusedError
 from harness.datasets.decode import decode
+from harness.datasets.layout import files_below
 from harness.datasets.repair import grey_image
-from harness.store import CaseStore, sha256_pixels
+from harness.store import CaseStore
 
 OURS, NNUNET = "split.csv", "splits_final.json"
+FOLDS = "folds"
 EXAMPLES = 3
 REMEDY = (
     "Give a table, nnU-Net's splits_final.json, a folder of name lists or of images by part, or a "
@@ -232,7 +234,7 @@ def _source(given: Sequence[str]) -> Source:
 def _existing(text: str) -> Path:
     path = Path(text)
     if not path.exists():
-        raise BusbenchError(Code.USAGE, f"--split {text} is not there.", REMEDY)
+        raise BusbenchError(Code.USAGE, f"--split {text} does not exist.", REMEDY)
     return path
 
 
@@ -241,7 +243,7 @@ def _file(path: Path) -> Source:
     if suffix == ".json":
         splits = read_json(path)
         folds = "" not in splits  # nnU-Net's, which names no test case
-        return Source(path.name, "folds" if folds else "datalist", splits, whole=not folds)
+        return Source(path.name, FOLDS if folds else "datalist", splits, whole=not folds)
     if suffix in TABLES:
         return Source(path.name, "table", read_csv(path))
     what = "the list of one part" if suffix in TEXTS else "no split"
@@ -250,16 +252,26 @@ def _file(path: Path) -> Source:
 
 def _folder(folder: Path) -> Source:
     """A folder's split, where it contains one and no other."""
-    whole = [folder / name for name in (OURS, NNUNET) if (folder / name).is_file()]
-    found = [replace(_file(path), name=folder.name) for path in whole]
+    found = [replace(_file(path), name=folder.name) for path in (folder / OURS,) if path.is_file()]
+    found += [_file(path) for path in files_below(folder) if path.name == NNUNET]
     lists = lists_below(folder)
     if lists:
         found.append(Source(folder.name, "lists of names", read_lists(folder, lists)))
     splits, files = tree(folder)
     if any(splits.values()):
-        found.append(Source(folder.name, "folders of images", splits, files))
+        images = Source(folder.name, "folders of images", splits, files)
+        folds = [source for source in found if source.kind == FOLDS]
+        # nnU-Net's dataset has both: the folds of its training part, and a test part's images.
+        found = [_joined(images, folds[0])] if found == folds != [] else [*found, images]
     if len(found) == 1:
         return found[0]
     kinds = " and ".join(source.kind for source in found)
     what = f"several splits ({kinds})" if found else "no split"
     raise BusbenchError(Code.SPLIT_INVALID, f"{folder} contains {what}.", REMEDY)
+
+
+def _joined(images: Source, folds: Source) -> Source:
+    whole = any("test" in parts for parts in images.splits.values())
+    kind = "folds and folders of images"
+    splits = {**images.splits, **folds.splits}
+    return replace(images, kind=kind, splits=splits, whole=whole)

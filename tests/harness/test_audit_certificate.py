@@ -181,8 +181,8 @@ def test_no_certificate_needs_another_file_or_runs_a_script(
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
     certificate = read(LeakCertificate, out / "certificate.json", Code.SPLIT_INVALID, remedy="-")
     crossing = {pair for verdict in certificate.verdicts.values() for pair in verdict.pairs}
-    pictures = sum(2 if pair.kind == "same-patient" else 4 for pair in crossing)
-    assert page.tags.count("img") == pictures
+    drawn = sum(2 if pair.kind == "same-patient" else 4 for pair in crossing)
+    assert page.tags.count("img") == drawn
     assert all(f"{pair.first} and {pair.second}" in text for pair in crossing)
     assert certificate.leaks == ("This split leaks." in text)
 

@@ -258,6 +258,21 @@ def test_nnunets_folds_are_each_judged(store: CaseStore, tmp_path: Path) -> None
         }
 
 
+def test_nnunets_dataset_has_folds_and_a_test_part(store: CaseStore, tmp_path: Path) -> None:
+    raw, preprocessed = (
+        tmp_path / f"nnUNet_{kind}" / "Dataset007" for kind in ("raw", "preprocessed")
+    )
+    plant_tree(raw, store, "nnU-Net", lambda n: f"{IDS[n]}_0000.png")
+    inner = sorted(truth()["train"])
+    folds = [{"train": inner[:3], "val": inner[3:]}, {"train": inner[3:], "val": inner[:3]}]
+    write_text(preprocessed / "splits_final.json", json.dumps(folds))
+    write_text(raw / "dataset.json", json.dumps({"numTraining": 8}))
+    split = read_published([str(tmp_path)], store)
+    assert split.splits[""] == truth()
+    assert comparisons(split)["fold 1, validation"] == (frozenset(inner[:3]), frozenset(inner[3:]))
+    assert len(comparisons(split)) == 4
+
+
 def test_monais_folds_are_each_judged(store: CaseStore, tmp_path: Path) -> None:
     entries = [{"image": f"./{i}.png", "fold": n % 2} for n, i in enumerate(IDS[:8])]
     said = {"training": entries, "test": [f"./{i}.png" for i in IDS[8:]]}
@@ -408,7 +423,11 @@ def test_a_folder_without_a_split_or_with_several_is_refused(
     assert "no split" in refusal([str(tmp_path)], store).message
     write_text(tmp_path / "train.txt", IDS[0])
     write_text(tmp_path / "test.txt", IDS[1])
-    write_text(tmp_path / "splits_final.json", json.dumps([{"train": IDS[:1], "val": IDS[1:2]}]))
+    folds = json.dumps([{"train": IDS[:1], "val": IDS[1:2]}])
+    write_text(tmp_path / "splits_final.json", folds)
+    assert "several splits" in refusal([str(tmp_path)], store).message
+    write_text(tmp_path / "a" / "splits_final.json", folds)
+    write_text(tmp_path / "b" / "splits_final.json", folds)
     assert "several splits" in refusal([str(tmp_path)], store).message
 
 
