@@ -492,7 +492,7 @@ def test_no_name_is_matched_against_the_class_that_it_states(tmp_path: Path) -> 
     assert CaseNames(store.cases).find("001.png") == {"c0"}
 
 
-def test_identical_files_are_told_apart_by_name_or_refused(tmp_path: Path) -> None:
+def test_identical_files_are_separated_by_name_or_refused(tmp_path: Path) -> None:
     store = write_store(
         tmp_path / "store", "phantom", [sample("a", "a.png", 0), sample("b", "b.png", 0)]
     )
