@@ -49,7 +49,7 @@ def _first(line: str) -> str:
 
 
 def read_json(path: Path) -> NamedSplits:
-    """The splits of a JSON file: a list of folds, or one mapping from parts to names.
+    """The splits of a JSON file: a list or mapping of folds, or one mapping from parts to names.
 
     Raises:
         BusbenchError: `split-invalid` where it is neither.
@@ -57,6 +57,9 @@ def read_json(path: Path) -> NamedSplits:
     data = _json(path)
     if isinstance(data, list) and data and all(isinstance(fold, dict) for fold in data):
         return {f"fold {number}": _parts(path, fold) for number, fold in enumerate(data)}
+    folds = data.items() if isinstance(data, dict) else ()
+    if folds and all(isinstance(fold, dict) for _, fold in folds):
+        return {name: _parts(path, fold) for name, fold in folds}
     if isinstance(data, dict):
         return {"": _parts(path, data), **_inner_folds(path, data)}
     raise _refuse(path, "is no split")

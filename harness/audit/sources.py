@@ -69,7 +69,8 @@ def _file(path: Path) -> Source:
     suffix = path.suffix.lower()
     if suffix == ".json":
         splits = read_json(path)
-        folds = "" not in splits  # nnU-Net's, which names no test case
+        # nnU-Net's folds are of the training part: they name no test case.
+        folds = "" not in splits and not any("test" in parts for parts in splits.values())
         return Source(path.name, FOLDS if folds else "datalist", splits, whole=not folds)
     if suffix in TABLES:
         return Source(path.name, "table", read_csv(path))

@@ -17,8 +17,14 @@ NamedSplits = dict[str, Named]  # name of the split, "" where it is the only one
 REMEDY = (
     "Give a table with a column case_id or image, and a column part (train, val, test) or fold."
 )
-NAMES = "caseid imageid imagename imagefilename filename image imagepath img file id name case path"
-PART_HEADS = {"part", "split", "set", "subset", "partition", "phase", "usage"}
+NAMES = (
+    "caseid imageid imagename imagefilename filename image images imagepath imgname imgpath img "
+    "file id name case path"
+)
+PART_HEADS = {
+    *("part", "split", "set", "subset", "partition", "phase", "usage", "datasplit"),
+    *("datasetsplit", "trainvaltest", "traintestsplit"),
+}
 FOLD_HEADS = {"fold", "kfold", "foldid", "cvfold", "foldnumber", "foldno"}
 VALIDATION, TRAINING = "0", "1"  # BUS-BRA's flags: 0 marks the smaller share, about a fifth
 EMPTY = {"", "nan", "none", "na"}
@@ -46,11 +52,7 @@ def read_csv(path: Path) -> NamedSplits:
     Raises:
         BusbenchError: `split-invalid` where it is no such table, or contradicts itself.
     """
-    try:
-        rows = read_table(path, ()).rows
-    except BusbenchError as error:
-        message = error.message if path.is_file() else f"{path} cannot be read."
-        raise BusbenchError(Code.SPLIT_INVALID, message, REMEDY) from error
+    rows = _rows(path)
     heads = {head: re.sub(r"[\W_]", "", head.casefold()) for head in (rows[0] if rows else ())}
     lists = {head: part for head in heads if (part := part_of(head))}
     found = [head for name in NAMES.split() for head in heads if heads[head] == name]
@@ -71,13 +73,20 @@ def read_csv(path: Path) -> NamedSplits:
 
 
 def names_in_table(path: Path) -> list[str]:
-    """All names in a table that is one part's own."""
-    rows = read_table(path, ()).rows
+    """All names in a table that is one part's own; raises as `read_csv`."""
+    rows = _rows(path)
     heads = {re.sub(r"[\W_]", "", head.casefold()): head for head in (rows[0] if rows else ())}
     column = next((heads[name] for name in NAMES.split() if name in heads), None)
     if column is None:
         raise BusbenchError(Code.SPLIT_INVALID, f"{path} has no column of names.", REMEDY)
     return [row[column] for row in rows if row[column]]
+
+
+def _rows(path: Path) -> Sequence[Row]:
+    try:
+        return read_table(path, ()).rows
+    except BusbenchError as error:
+        raise BusbenchError(Code.SPLIT_INVALID, error.message, REMEDY) from error
 
 
 def _columns(path: Path, rows: Sequence[Row], lists: dict[str, Part]) -> Named:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.audit.published import Published
 
 REPORT, CERTIFICATE, ACROSS = "audit.json", "certificate.json", "cross-audit.json"
-PAIRS, CERTIFICATE_PAGE = "pairs.html", "certificate.html"
+PAIRS, CERTIFICATE_PAGE, ACROSS_PAGE = "pairs.html", "certificate.html", "cross-pairs.html"
 LEAKS = 21  # exit status, with --fail-on-leak; no error has it
 
 
@@ -191,7 +191,7 @@ def _across(stores: list[Path], to: Path | None, *, near: bool, json: bool) -> b
         what = " and ".join(joined.names)
         digests = [dataset.store_digest for dataset in report.datasets]
         sheet = pairs_page(joined, pairs, what, digests=", ".join(digests), name=joined.shown)
-        write_atomically(to / PAIRS, sheet)
+        write_atomically(to / ACROSS_PAGE, sheet)
         write(report, to / ACROSS)  # last: where it is, the page is
     if json:
         print_json(report.document())

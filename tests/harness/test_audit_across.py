@@ -139,7 +139,7 @@ def test_the_verb_names_dataset_and_case_of_each_twin(
     assert done.exit_code == LEAKS
     said = json.loads(done.stdout)
     assert said == json.loads((out / "cross-audit.json").read_text())
-    page = (out / "pairs.html").read_text()
+    page = (out / "cross-pairs.html").read_text()
     assert all(f"busi {p['first']} and bus-uc {p['second']}" in page for p in said["pairs"])
     assert "<script" not in page and page.count("<img") == 4 * len(said["pairs"])
     shown = " ".join(run(*paths).stdout.split())

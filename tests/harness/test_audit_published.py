@@ -284,6 +284,14 @@ def test_monais_folds_are_each_judged(store: CaseStore, tmp_path: Path) -> None:
     }
 
 
+def test_folds_by_name_are_each_judged(store: CaseStore, tmp_path: Path) -> None:
+    folds = {f"fold_{n}": {"train": IDS[:6], "val": IDS[6:9], "test": IDS[9:]} for n in range(2)}
+    path = write_text(tmp_path / "folds.json", json.dumps(folds))
+    found = comparisons(read_published([path], store))
+    assert len(found) == 4
+    assert found["fold_1, test"] == (frozenset(IDS[9:]), frozenset(IDS[:9]))
+
+
 def test_our_own_split_and_its_folds_are_read(store: CaseStore, tmp_path: Path) -> None:
     rows = [f"{i},test," if n >= 8 else f"{i},train,{n % 2}" for n, i in enumerate(IDS)]
     write_text(tmp_path / "split.csv", "\n".join(("case_id,part,fold", *rows)))
@@ -400,6 +408,15 @@ JSONS = [
 def test_json_that_is_no_split_is_refused(text: str, store: CaseStore, tmp_path: Path) -> None:
     error = refusal([write_text(tmp_path / "splits_final.json", text)], store)
     assert error.code == Code.SPLIT_INVALID
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".txt", ".json", ".xlsx", ".lst"])
+def test_garbage_is_refused_as_no_split(suffix: str, store: CaseStore, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / f"{part}{suffix}").write_bytes(bytes(range(128, 256)))
+    lists = [f"{part}={tmp_path / part}{suffix}" for part in ("train", "test")]
+    for paths in ([str(tmp_path)], [str(tmp_path / f"test{suffix}")], lists):
+        assert refusal(paths, store).code == Code.SPLIT_INVALID
 
 
 @pytest.mark.parametrize("name", ["train.txt", "splits_final.pkl", "split.yaml"])

@@ -61,7 +61,7 @@ class Found:
     """What a method found of the planted copies."""
 
     threshold: str
-    precision: float  # of all pairs it names
+    precision: float  # of all pairs it names; 1 where it names none
     recall: Mapping[str, float]  # by kind of copy, and "all"
 
 
@@ -132,7 +132,8 @@ def table(found: Iterable[tuple[str, Found]]) -> Iterator[str]:
     yield f"| --- | ---: | ---: | ---: |{' ---: |' * len(KINDS)}"
     for method, one in found:
         shares = (f"{one.recall[kind]:.2f}" for kind in KINDS if kind in one.recall)
-        known = f"{one.threshold} | {one.precision:.3f} | {one.recall['all']:.3f}"
+        precision = "–" if one.threshold == "none" else f"{one.precision:.3f}"
+        known = f"{one.threshold} | {precision} | {one.recall['all']:.3f}"
         yield f"| {method} | {known} | {' | '.join(shares)} |"
 
 
