@@ -2,7 +2,7 @@
 
 `audit` looks at a case store and reports pairs and groups; `judge` compares any split with that
 report. `published` reads the splits of others, `certificate` judges them, `across` compares stores,
-and `sheet` shows the pairs to a person; they are heavy to import, so that they are not imported here.
+and `sheet` shows the pairs to a person; they are heavy to import, and so not imported here.
 """
 
 from harness.audit.report import AuditReport, Kind, Pair, connected_groups

@@ -22,6 +22,7 @@ from harness.audit.published import Published, read_published
 from harness.audit.report import compose
 from harness.cli import app
 from harness.cli.audit import LEAKS
+from harness.prepare import prepare
 from harness.store import CaseStore, Sample, write_store
 
 NAMES = [f"c{number}" for number in range(10)]
@@ -272,3 +273,20 @@ def test_no_patient_on_two_sides_is_missed(
         )
         verdict = found.verdicts.get(name)
         assert list(verdict.cases if verdict else ()) == (expected if training else [])
+
+
+@pytest.mark.slow
+def test_the_inner_flags_of_a_releases_own_folds_are_not_called_clean(
+    real_data: Path, tmp_path: Path
+) -> None:
+    """BUS-BRA's outer folds keep patients whole, its inner validation flags do not."""
+    raw = real_data / "BUSBRA"
+    store = prepare("busbra", raw, tmp_path / "store", skip_refused=True).store
+    split = read_published([str(raw / "5-fold-cv.csv")], store)
+    verdicts = certify(audit(store, near=False), split).verdicts
+    sums = {
+        side: [sum(v.test for v in found), sum(v.leaking for v in found)]
+        for side in ("test", "validation")
+        if (found := [v for name, v in verdicts.items() if name.endswith(side)])
+    }
+    assert sums == {"test": [872, 0], "validation": [707, 502]}
