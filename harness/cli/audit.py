@@ -36,7 +36,7 @@ def audit_verb(
     stores: Annotated[
         list[Path],
         typer.Argument(
-            metavar="STORE...", help="Case stores that prepare wrote.", exists=True, file_okay=False
+            metavar="STORE", help="Case stores that prepare wrote.", exists=True, file_okay=False
         ),
     ],
     split: Annotated[

@@ -56,7 +56,16 @@ def show_certificate(certificate: LeakCertificate) -> None:
 def leaks_of(name: str, verdict: Verdict) -> list[str]:
     """Each leak of a split in one line."""
     twice = [f"{name}: {case_id} is in training too" for case_id in verdict.both]
-    return twice + [f"{name}: {described(pair)}" for pair in verdict.pairs]
+    ends = ((pair, *ends) for pair in verdict.pairs for ends in _both_ways(pair))
+    return twice + [
+        f"{name}: {case_id} {pair.kind} {other} in training"
+        for pair, case_id, other in ends
+        if case_id in verdict.cases
+    ]
+
+
+def _both_ways(pair: Pair) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (pair.first, pair.second), (pair.second, pair.first)
 
 
 def show_across(report: CrossAudit) -> None:
