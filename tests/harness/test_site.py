@@ -15,6 +15,7 @@ from harness.challenge import Challenge, Track
 from harness.ledger import Retraction, append, sign, verify_ledger, verify_report
 from harness.ranking import METRICS, Board
 from harness.ranking.names import plain
+from harness.ranking.tables import to_html, to_latex, to_markdown
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
@@ -268,7 +269,7 @@ def test_the_table_shows_what_the_report_says(edition: Edition) -> None:
     start = text.index("winner", text.index("Evidence,"))
     row = text[start : text.index("attestation 2", start) + 2]
     assert {"0.812", "± 0.010", "0.792–0.832", "12.35", "8.35–16.35", "0.123"} <= set(row)
-    assert {"trained here", "labels: public", "0.42 M", "2.84", "12.5 ms", "split v1"} <= set(row)
+    assert {"trained here", "labels: public", "0.42 M", "1.42", "12.5 ms", "split v1"} <= set(row)
     assert {"0.762", "0.900", edition.reports[1].time[:10]} <= set(
         row
     )  # lesion images and normal images apart
@@ -319,7 +320,7 @@ def test_a_track_says_how_far_the_orders_agree(simulated: Edition, drawn: None) 
 def test_a_lone_result_has_axes_that_are_true(keys: Keys, tmp_path: Path, drawn: None) -> None:
     report = make_report(folds=1, half_width=None, dice=0.8, gmacs=1.42)
     files = render(edition_of(keys, tmp_path, report))
-    for end, around in (("ranking.svg", 0.8), ("cost.svg", 2 * 1.42)):
+    for end, around in (("ranking.svg", 0.8), ("cost.svg", 1.42)):
         (data,) = (data for name, data in files.items() if name.endswith(end))
         texts = [str(element.text) for element in ET.fromstring(data).iter(f"{SVG}text")]
         numbers = [float(text) for text in texts if re.fullmatch(r"[0-9.]+", text)]
@@ -484,3 +485,18 @@ def test_a_page_of_a_hundred_results_is_light(keys: Keys, tmp_path: Path) -> Non
     files = render(Edition(board, edition.ledger, edition.reports))
     loaded = [n for n in files if n.startswith("tracks/")] + ["style.css", "board.js", "icon.svg"]
     assert sum(len(files[name]) for name in loaded) < 500_000
+
+
+@pytest.mark.parametrize("spaced", [0, 1, 25, 39, 40])
+def test_no_board_is_silent_on_pixel_sizes_that_some_cases_have(
+    keys: Keys, tmp_path: Path, spaced: int
+) -> None:
+    units = {"dice": "", "iou": "", "hd95": "mm" if spaced == 40 else "px"}
+    edition = edition_of(keys, tmp_path, make_report(spaced=spaced, units=units))
+    (track,) = edition.board.tracks
+    assert (track.cases, track.spaced) == (40, spaced)
+    note = f"of none in millimetres: the pixel size is known for {spaced} of them"
+    page = page_of(edition).all_text
+    tables = (to_markdown(edition.board), to_latex(edition.board), to_html(edition.board))
+    for text in (" ".join(page.split()), *tables):
+        assert (note in text) == (0 < spaced < 40)
