@@ -123,8 +123,9 @@ class _Matching:
         for name in names:
             if name not in self._known:
                 self._known[name] = self._case(name)
-                if self._files:
-                    progress("compare files", len(self._known), len(self._files))
+                if name in self._files:
+                    done = len(self._known.keys() & self._files.keys())
+                    progress("compare files", done, len(self._files))
             case_id = self._known[name]
             if case_id is not None:
                 yield case_id
