@@ -11,7 +11,7 @@ from tests.support import ROOT
 
 BUDGETS = [
     pytest.param("harness", 23_300, id="harness"),
-    pytest.param("evaluator", 8_600, id="evaluator"),
+    pytest.param("evaluator", 8_900, id="evaluator"),
     pytest.param("reference_models", 4_600, id="reference_models"),
     pytest.param("benchmarks", 1_650, id="benchmarks"),
 ]
