@@ -105,12 +105,7 @@ def seal(
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
             `output-exists` where `out` holds bundles made with other settings.
     """
-    if split.lock.store_digest != store.info.digest:
-        raise BusbenchError(
-            Code.SPLIT_INVALID,
-            f"{split.path} was not frozen from {store.path}.",
-            "Name the store that the split was frozen from.",
-        )
+    split.require(store)
     track = track or split.lock.dataset
     training, sealed = out / "training", out / "sealed"
     made = [folder for folder in (training, sealed) if (folder / "bundle.json").exists()]

@@ -3,6 +3,7 @@
 DIR/split.csv    one row a case; the class of a test case is withheld
 DIR/lock.json    what was asked, counts, the audit's verdict, digests, commitments
 DIR/audit.json   where the groups come from: an explanation, not covered by the lock
+DIR/croissant.json  the same for machines, see `croissant`; not covered by the lock either
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from evaluator.documents.base import CaseId, Contract, Digest, Label, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from harness.splits.lock import SplitLock, read_bytes
+from harness.store import CaseStore
 
 REMEDY = "Fetch the published split again, or freeze a new version."
 COLUMNS = ("case_id", "part", "fold", "class", "patient_group", "image_sha256")
@@ -137,6 +139,15 @@ class FrozenSplit:
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             raise BusbenchError(Code.SPLIT_INVALID, f"{path}: {differences[0]}{more}.", REMEDY)
         return split
+
+    def require(self, store: CaseStore) -> None:
+        """Raise `split-invalid` unless this split was frozen from `store`."""
+        if self.lock.store_digest != store.info.digest:
+            raise BusbenchError(
+                Code.SPLIT_INVALID,
+                f"{self.path} was not frozen from {store.path}.",
+                "Name the store that the split was frozen from.",
+            )
 
 
 def inspect(path: Path) -> tuple[FrozenSplit, list[str]]:

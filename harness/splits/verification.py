@@ -13,6 +13,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport
 from harness.splits.commitments import Reveal, commit, unopened
+from harness.splits.croissant import croissant_differs
 from harness.splits.drawing import RULES, Assignment, Subject, draw
 from harness.splits.freezing import verdict
 from harness.splits.manifest import REMEDY, FrozenSplit, inspect
@@ -41,7 +42,7 @@ def verify(
     """
     try:
         split, differences = inspect(path)
-        differences += _audit_differs(split)
+        differences += (*_audit_differs(split), *croissant_differs(split))
     except BusbenchError as error:
         return [error.message]
     if reveal is not None:
