@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.datasets import ADAPTERS, Release
-from harness.splits.lock import SplitLock
-from harness.store import CaseStore
+from harness.export.cases import Cases
 
 LICENCES = Path(__file__).parent / "licences"  # texts that have to be in every copy, as published
 UNKNOWN = Release(
@@ -23,10 +22,11 @@ def release_of(dataset: str) -> Release:
     return ADAPTERS[dataset].release if dataset in ADAPTERS else UNKNOWN
 
 
-def citation(store: CaseStore, lock: SplitLock) -> str:
-    """The text of `CITATION`."""
+def citation(cases: Cases) -> str:
+    """The text of `CITATION`; a repair of a test case may tell of its mask, so none is counted."""
+    lock, training = cases.lock, cases.training
     release = release_of(lock.dataset)
-    repaired = sum(bool(case.repairs) for case in store.cases)
+    repaired = sum(bool(item.known and item.known.repairs) for item in training)
     licence = LICENCES / f"{lock.dataset}.txt"
     lines = [
         f"Images: {lock.dataset}",
@@ -39,7 +39,7 @@ def citation(store: CaseStore, lock: SplitLock) -> str:
         lock.verdict,
         "",
         "What differs from the release: images are 8-bit grey PNG, and masks are PNG of the same "
-        f"size. {repaired} of {len(store.cases)} cases were repaired when the release was read.",
+        f"size. {repaired} of {len(training)} training cases were repaired when they were read.",
     ]
     if licence.exists():
         lines += ["", "The licence of the release, word for word:", "", licence.read_text("utf-8")]

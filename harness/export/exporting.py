@@ -111,7 +111,7 @@ def _write_files(
         progress("images and masks", done, len(cases.items))
     for name, data in layout.lists():
         put(name, data)
-    put("CITATION", citation(cases.store, cases.lock).encode())
+    put("CITATION", citation(cases).encode())
     return files
 
 
