@@ -73,6 +73,7 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
             true_negatives=45,
             invalid=0,
             predictions_sha256=DIGEST,
+            labels_sha256=DIGEST,
         ),
         models=tuple(models),
         runtime=Runtime(

@@ -9,7 +9,10 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from statistics import median
+from time import process_time
 from typing import Any
 
 import cv2
@@ -23,13 +26,19 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.timing import head, interleaved, machine, row
+from benchmarks.timing import head, interleaved, machine, row, seconds
+from evaluator.documents.sealed import SealedCase
 from evaluator.metrics import PROFILES, case_metrics, hd95
+from evaluator.predictions import pack, unpack
+from evaluator.sealed import decode_png
+from harness.store import png_bytes
+from tests.support.masks import HOSTILE
 
 itk: Any = SimpleITK  # typed in part
 Mask = NDArray[np.bool_]
 Pair = tuple[Mask, Mask]
 SIZES = {(256, 256): 500, (768, 1024): 200}  # (height, width) -> pairs
+SIDES = (256, 1024)
 PACKAGES = ("medpy", "monai", "surface-distance", "SimpleITK", "numba", "numpy", "torch")
 # A new process and its first pair.
 FIRST = """
@@ -73,9 +82,51 @@ def main() -> None:
     print(head("tool", *columns, "largest difference"))
     for name, found in cells.items():
         print(row(name, *found, f"{differences[name]:.1g} px" if name in OTHERS else "–"))
+    worst_case(args.share)
     command = [sys.executable, "-c", FIRST]
     first = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     print(f"\n{NOTE}\n\nA new process takes {first} for its first pair.")
+
+
+def worst_case(share: float) -> None:
+    """Print what masks that are made to keep the scorer busy cost, against drawn ones."""
+    rng = np.random.default_rng(0)
+    print("\n### Masks made to keep the scorer busy\n\nEvery pair of")
+    print(f"{', '.join(HOSTILE)}; the slowest of {len(HOSTILE) ** 2} pairs.\n")
+    print(head("side", "HD95, ordinary", "slowest", "pair", "ratio", "scored case", "ratio"))
+    for side in SIDES[: max(1, round(share * len(SIDES)))]:
+        made = {name: make(side) for name, make in HOSTILE.items()}
+        ordinary = [pair(rng, (side, side), [], number=number) for number in range(5)]
+        usual, whole = median(map(_fastest, ordinary)), median(map(_scored, ordinary))
+        times = {
+            f"{one}, {other}": (_fastest((made[one], made[other])), (made[one], made[other]))
+            for one, other in product(made, made)
+        }
+        name = max(times, key=lambda each: times[each][0])
+        slowest, item = times[name]
+        scored = _scored(item)
+        cells = (f"{1000 * usual:.3f} ms", f"{1000 * slowest:.3f} ms", name)
+        ratios = f"{slowest / usual:.1f}", f"{1000 * scored:.2f} ms", f"{scored / whole:.1f}"
+        print(row(side, *cells, *ratios))
+    print("\nCPU times. Scored case: mask unpacked, label decoded, all ten metrics taken.")
+
+
+def _fastest(item: Pair) -> float:
+    return min(seconds(lambda: hd95(*item), clock=process_time) for _ in range(5))
+
+
+def _scored(item: Pair) -> float:
+    """Seconds for all that the scorer does for one case."""
+    prediction, label = item
+    height, width = label.shape
+    case = SealedCase(case_id="case", height=height, width=width, file="case.png")
+    packed, png = pack(prediction), png_bytes(label)
+
+    def scored() -> None:
+        reference = decode_png(png, case, Path("labels")) > 0
+        case_metrics(unpack(packed, height, width), reference)
+
+    return min(seconds(scored, clock=process_time) for _ in range(5))
 
 
 def pair(rng: Generator, shape: tuple[int, int], files: list[Path], *, number: int) -> Pair:

@@ -93,7 +93,8 @@ def publish_open(machine: Machine) -> Harmless:
         if error.code != Code.RESULTS_CLOSED:
             raise
         return harmless(f"no new site: {Public.of(error).line}")
-    publish(ledger, machine.state.site, challenge=machine.challenge)
+    state = machine.state
+    publish(ledger, state.site, challenge=machine.challenge, keys=state.keys())
     return harmless("the site is published")
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from ci.git import REGULAR, Change, Pointer, Repository, parse_pointer, refused
 from ci.proposal import FILE, MANIFEST, TEAMS, Proposal, Team, Teams
 from ci.public import Desk
-from evaluator.documents.base import MAX_YAML_CHARACTERS, parse
+from evaluator.documents.base import parse
+from evaluator.documents.reading import MAX_YAML_CHARACTERS
 from evaluator.documents.submission import MAX_MODEL_BYTES
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ci.check_pr import arguments, check
 from ci.comment import refusal, result
+from ci.duration import padded
 from ci.git import COMMIT, Repository, refused
 from ci.public import Desk, caught
 from ci.scoring import Machine, score
@@ -28,6 +29,7 @@ from evaluator.harmless import Harmless, harmless
 from harness.challenge import load_challenge
 from harness.cli.options import RunnerName
 from harness.execution import ExecutionEnvironment
+from harness.ledger import known_keys
 from harness.quotas.recording import Accepted, RefusedError
 
 
@@ -96,7 +98,8 @@ def machine_options(parser: argparse.ArgumentParser) -> None:
 def make_machine(chosen: argparse.Namespace) -> Machine:
     """What the options name."""
     challenge, state = load_challenge(chosen.challenge), State(chosen.state)
-    environment = ExecutionEnvironment(chosen.runner, challenge, state.path / "keys")
+    known = known_keys(state.ledger)
+    environment = ExecutionEnvironment(chosen.runner, challenge, state.path / "keys", known)
     return Machine(Repository(chosen.repository), state, environment)
 
 
@@ -116,20 +119,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--remote", default="origin")
     parser.add_argument("--author", required=True, help="the account that opened it")
     parser.add_argument("--out", type=Path, required=True, help="where the comment goes")
+    parser.add_argument(
+        "--pad-minutes",
+        type=int,
+        choices=range(1441),
+        default=10,
+        metavar="N",
+        help="last whole multiples of it, whatever the submission does; 0: as long as it takes",
+    )
     chosen = parser.parse_args(argv)
 
     def run() -> list[Harmless]:
-        machine = make_machine(chosen)
-        base = machine.repository.fetch(chosen.remote, chosen.base)
-        line = score_approved(
-            machine,
-            base,
-            chosen.head,
-            reference=chosen.reference,
-            remote=chosen.remote,
-            author=chosen.author,
-            out=chosen.out,
-        )
+        with padded(60 * chosen.pad_minutes):
+            machine = make_machine(chosen)
+            base = machine.repository.fetch(chosen.remote, chosen.base)
+            line = score_approved(
+                machine,
+                base,
+                chosen.head,
+                reference=chosen.reference,
+                remote=chosen.remote,
+                author=chosen.author,
+                out=chosen.out,
+            )
         return [line]
 
     return desk(chosen).report(run)

@@ -1,6 +1,8 @@
 # The evaluator's images: COMPONENT is `infer` (gate and inference: ONNX, no labels), `infer-gpu`
 # (inference with CUDA and cuDNN) or `score` (metrics, no ONNX). Build from the project's root:
 #   docker build -f containers/evaluator.Dockerfile --build-arg COMPONENT=score -t busbench/score .
+# BASE_IMAGE takes a digest, NAME@sha256:…: a tag can move. What is installed is listed in
+# /usr/share/busbench/sbom.cdx.json.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 # Only the component's own modules go on to the image.
 FROM ${BASE_IMAGE} AS sources
@@ -12,8 +14,9 @@ RUN sh /build/containers/select.sh "${COMPONENT}" /build /app
 FROM ${BASE_IMAGE}
 ARG COMPONENT
 COPY containers/wheelhouse /build/wheelhouse
-COPY containers/install.sh containers/locks/${COMPONENT}.txt /build/
-RUN sh /build/install.sh /build/${COMPONENT}.txt && rm -rf /build
+COPY containers/install.sh containers/sbom.py containers/locks/${COMPONENT}.txt /build/
+RUN sh /build/install.sh /build/${COMPONENT}.txt && \
+    python /build/sbom.py "busbench/${COMPONENT}" /usr/share/busbench/sbom.cdx.json && rm -rf /build
 COPY --from=sources /app /app
 # The metrics' compiled loops are cached now, since the container cannot write them later, and for
 # any processor, since the image may move.

@@ -4,8 +4,9 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}
 COPY containers/wheelhouse /build/wheelhouse
-COPY containers/install.sh containers/locks/participant.txt /build/
-RUN sh /build/install.sh /build/participant.txt && rm -rf /build
+COPY containers/install.sh containers/sbom.py containers/locks/participant.txt /build/
+RUN sh /build/install.sh /build/participant.txt && \
+    python /build/sbom.py busbench/participant /usr/share/busbench/sbom.cdx.json && rm -rf /build
 COPY reference_models /app/reference_models
 ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532

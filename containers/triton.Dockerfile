@@ -12,7 +12,7 @@ FROM ${BASE_IMAGE}
 COPY containers/wheelhouse /build/wheelhouse
 COPY containers/triton /build/triton
 COPY containers/locks/triton.txt containers/locks/triton-server.txt /build/locks/
-COPY containers/install.sh /build/
+COPY containers/install.sh containers/sbom.py /build/
 RUN sh /build/install.sh /build/locks/triton.txt
 # The server's Python backend needs the shared libpython, which Debian's own Python leaves out.
 RUN python -c "import ctypes, sysconfig; ctypes.CDLL(sysconfig.get_config_var('INSTSONAME'))" || \
@@ -22,7 +22,9 @@ RUN if ls /build/wheelhouse/*.whl >/dev/null 2>&1; then \
         export PIP_NO_INDEX=1 PIP_FIND_LINKS=/build/wheelhouse; \
     fi && \
     PYTHON=python sh /build/triton/install.sh /opt/triton && \
-    ln -s /opt/triton/bin/tritonserver /usr/local/bin/ && rm -rf /build
+    ln -s /opt/triton/bin/tritonserver /usr/local/bin/ && \
+    python /build/sbom.py busbench/triton /usr/share/busbench/sbom.cdx.json \
+        /opt/triton/lib/python3.*/site-packages && rm -rf /build
 COPY --from=sources /app /app
 ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532

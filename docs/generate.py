@@ -31,6 +31,7 @@ DECLARE = {
         "audit",
         "challenge",
         "execution",
+        "export",
         "ledger",
         "quotas",
         "ranking",

@@ -79,7 +79,7 @@ class Code(StrEnum):
     QUOTA_EXCEEDED = "quota-exceeded", _SU, "The team has used up its submissions."
     PHASE_CLOSED = "phase-closed", _SU, "The challenge takes no submissions now."
     LIMIT_PROCESSES = "limit-processes", _SU, "A stage started more processes than it may."
-    OUTPUT_REFUSED = "output-refused", _SU, "A stage left a link, device or pipe in its output."
+    OUTPUT_REFUSED = "output-refused", _SU, "A stage left what may not leave a container."
     IMAGE_REFUSED = "image-refused", _SU, "A participant's image breaks its rules or cannot start."
     IMAGE_MISSING = "image-missing", _SU, "A participant's image is not where its name says."
     # ledger

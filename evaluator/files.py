@@ -11,9 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluator.errors import BusbenchError, Code, Fault
+
+if TYPE_CHECKING:  # numpy takes longer to import than this module's users may take
+    from numpy.typing import NDArray
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -25,6 +28,15 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_pixels(image: NDArray[Any]) -> str:
+    """SHA-256 of a 2-D image's shape and pixels (uint8, or bool taken as 0/1).
+
+    Independent of how the file was encoded, so that two encodings of one image agree.
+    """
+    height, width = image.shape
+    return sha256_bytes(f"{height}x{width}:".encode() + image.astype("uint8").tobytes())
 
 
 def canonical_json(value: Any) -> bytes:

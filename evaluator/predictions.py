@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluator.consistency import draw
 from evaluator.documents.base import Digest, read
 from evaluator.documents.predictions import PredictedCase, Predictions
+from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 
@@ -42,7 +44,8 @@ def open_predictions(folder: Path) -> Predictions:
 
     Raises:
         BusbenchError: `predictions-invalid` where an id or a fold is given twice, a file is
-            missing, a link, not of the size that its cases need, or of another digest.
+            missing, a link, not of the size that its cases need, or of another digest, or where it
+            names a file that no fold has.
     """
     path = folder / DOCUMENT
     if not _is_regular(path):
@@ -55,12 +58,74 @@ def open_predictions(folder: Path) -> Predictions:
     ):
         if len(set(values)) != len(values):
             raise _refused(f"{path} names a {what} twice")
+    files = {bits_file(fold, moved) for fold in document.folds for moved in (False, True)}
+    if surplus := sorted(document.masks.keys() - files):
+        raise _refused(f"{path} names {surplus[0]}, which belongs to none of its folds")
     for fold in document.folds:
         _check_masks(folder / bits_file(fold), document.cases, document.masks)
         if document.transformed:
             path = folder / bits_file(fold, transformed=True)
             _check_masks(path, document.transformed, document.masks)
     return document
+
+
+def predicted_cases(index: SealedIndex, seed: Digest | None) -> tuple[PredictedCase, ...]:
+    """Every sealed case with the size of its plain image, or of the one transformed by `seed`."""
+    seen = (
+        (case, case if seed is None else draw(seed, case.case_id, (case.height, case.width)))
+        for case in index.cases
+    )
+    return tuple(
+        PredictedCase(case_id=case.case_id, height=shape.height, width=shape.width)
+        for case, shape in seen
+    )
+
+
+def require_bound(
+    document: Predictions, submission: Digest, folds: Sequence[int | None], *, index: SealedIndex
+) -> None:
+    """Refuse predictions of anything but all declared models on all sealed cases, once each.
+
+    A hostile model may have taken over the process that wrote them, and would report the best of
+    its folds, or the cases that it is good at, alone.
+
+    Args:
+        document: from `open_predictions`.
+        submission: digest of the submission, which declares `folds`.
+        index: of the sealed images.
+
+    Raises:
+        BusbenchError: `predictions-invalid`, naming the first that is missing or too many.
+    """
+    seed = index.consistency_seed
+    if document.submission_sha256 != submission:
+        raise _refused(f"{DOCUMENT} is of another submission")
+    if document.split_digest != index.split_digest:
+        raise _refused(f"{DOCUMENT} is of another split")
+    for what, found, expected in (
+        ("fold", document.folds, folds),
+        ("case", document.cases, predicted_cases(index, None)),
+        (
+            "transformed case",
+            document.transformed,
+            () if seed is None else predicted_cases(index, seed),
+        ),
+    ):
+        _require_same(what, found, expected)
+
+
+def _require_same(what: str, found: Sequence[object], expected: Sequence[object]) -> None:
+    for said, missing in (("lacks", {*expected} - {*found}), ("adds", {*found} - {*expected})):
+        for each in sorted(map(_named, missing)):
+            raise _refused(f"{DOCUMENT} {said} the {what} {each}")
+    if len(found) != len(expected):
+        raise _refused(f"{DOCUMENT} names a {what} twice")
+
+
+def _named(item: object) -> str:
+    if isinstance(item, PredictedCase):
+        return item.case_id  # its size would tell of the secret transform
+    return "of all folds" if item is None else str(item)
 
 
 def _check_masks(path: Path, cases: Sequence[PredictedCase], digests: Mapping[str, Digest]) -> None:

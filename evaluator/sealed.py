@@ -73,15 +73,19 @@ def read_identity(path: Path) -> pyrage.x25519.Identity:
 
 @contextmanager
 def open_sealed(
-    path: Path, key: Path
+    path: Path, key: Path | pyrage.x25519.Identity
 ) -> Iterator[tuple[SealedIndex, Iterator[tuple[SealedCase, bytes]]]]:
     """Open a sealed archive: its index, and its cases one after the other.
+
+    Args:
+        key: the age identity that opens it, or the file that contains it.
 
     Raises:
         BusbenchError: `keys-invalid` where the key does not open it, `bundle-invalid` where the
             archive is missing or damaged.
     """
-    with _decrypted(path, read_identity(key)) as stream, _damage(path):
+    identity = read_identity(key) if isinstance(key, Path) else key
+    with _decrypted(path, identity) as stream, _damage(path):
         archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115  closed with the stream
         index = parse(
             SealedIndex, _member(archive, INDEX), str(path), code=Code.BUNDLE_INVALID, remedy=REMEDY

@@ -110,10 +110,13 @@ class Phase(Contract):
         return self
 
 
+ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$")]
+
+
 class Images(Contract):
     """How the containers' images are made."""
 
-    base: str = BASE_IMAGE
+    base: ImageName = BASE_IMAGE  # a tag can move: NAME@sha256:… cannot
     wheelhouse: Path | None = None  # a folder of wheels, for sites without a package index
     max_mb: int = Field(default=20_480, ge=1)  # of a participant's image
 

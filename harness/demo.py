@@ -94,7 +94,7 @@ def run_demo(
     runs = [out / "runs"]
     for ranked in record_ranking(demo.ledger, runs, keys, challenge=challenge, progress=progress):
         tell("rank", f"ranking of {ranked.track}: {ranked.state}")
-    publish(demo.ledger, out / "site", [out / "split"], challenge=challenge)
+    publish(demo.ledger, out / "site", [out / "split"], challenge=challenge, keys=keys)
     tell("publish", str(demo.site))
     return demo
 

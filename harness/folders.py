@@ -5,23 +5,52 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
+from harness.locking import locked
 
-_PARTIAL = ".busbench.partial"  # in a folder that is there and empty
+_OURS = ".busbench."  # begins names in a folder that is there and empty
+
+
+def is_free(place: Path) -> bool:
+    """Whether `place` is new, or a folder that is empty but for what the harness has there now."""
+    if not place.is_dir():
+        return not place.exists()
+    return all(path.name.startswith(_OURS) for path in place.iterdir())
 
 
 def require_free(place: Path) -> None:
     """Raise `output-exists` where `place` is anything but a new or an empty folder."""
     with disk_errors(place):
-        taken = place.exists() and (
-            not place.is_dir() or any(path.name != _PARTIAL for path in place.iterdir())
-        )
-    if taken:
+        free = is_free(place)
+    if not free:
         raise BusbenchError(Code.OUTPUT_EXISTS, f"{place} is not empty.", "Name a new folder.")
+
+
+def _beside(place: Path, suffix: str) -> Path:
+    """A name for what is needed while `place` is made, on the same disk."""
+    return (
+        place / f"{_OURS}{suffix}" if place.is_dir() else place.with_name(f".{place.name}.{suffix}")
+    )
+
+
+@contextmanager
+def one_at_a_time(place: Path) -> Iterator[None]:
+    """Let others who would make `place` wait here, and then find it made.
+
+    Raises:
+        BusbenchError: `disk-full`, `permission-denied`.
+    """
+    place = place.absolute()
+    others = place.with_name(f".{place.name}.lock")  # who began when nothing was there yet
+    lock = others if others.exists() else _beside(place, "lock")
+    with disk_errors(place):
+        found = not is_free(place) and not lock.exists()  # it may be on a disk for reading alone
+    with nullcontext() if found else locked(lock):
+        yield
 
 
 @contextmanager
@@ -39,9 +68,10 @@ def whole_folder(place: Path, last: str | None = None) -> Iterator[Path]:
     """
     require_free(place)
     place = place.absolute()
-    given = place.is_dir()
-    partial = place / _PARTIAL if given else place.with_name(f".{place.name}.partial")
-    with disk_errors(place):
+    with locked(_beside(place, "partial.lock")), disk_errors(place):
+        require_free(place)  # another process may have been faster
+        given = place.is_dir()
+        partial = _beside(place, "partial")
         shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
         try:
             partial.mkdir(parents=True)

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 import harness
-from evaluator.documents.base import Contract, Digest, Name, read
+from evaluator.documents.base import CASE_BY_CASE, Contract, Digest, Name, read
+from evaluator.documents.reading import Bounds
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, sha256_file
 from evaluator.progress import Progress, quiet
@@ -25,7 +26,7 @@ from harness.datasets.decode import decode
 from harness.datasets.layout import files_below, is_litter
 from harness.datasets.patients import require_one_spelling
 from harness.datasets.repair import judge
-from harness.folders import require_same
+from harness.folders import one_at_a_time, require_same
 from harness.store import REMEDY, CaseStore, Sample, write_store
 
 CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
@@ -42,6 +43,7 @@ class RefusedCase(Contract):
 class PrepareRecord(Contract):
     """`prepare.json`: what a store was made from, and what was left out of it."""
 
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
     schema_: Literal["busbench/prepare/v1"] = Field(default="busbench/prepare/v1", alias="schema")
     dataset: Name
     busbench: str
@@ -124,17 +126,18 @@ def prepare(
         strict=strict,
         skip_refused=skip_refused,
     )
-    before = _earlier(out)
-    if before is not None:
-        require_same(out, before.differing(record))
-        return PrepareResult(CaseStore.open(out), chosen.release, before.refused, resumed=True)
-    run = _Run(chosen, raw, strict, skip=skip_refused, progress=progress)
-    store = write_store(
-        out,
-        chosen.name,
-        run.samples(),
-        beside=lambda: {"prepare.json": record.model_copy(update={"refused": run.refused})},
-    )
+    with one_at_a_time(out):
+        before = _earlier(out)
+        if before is not None:
+            require_same(out, before.differing(record))
+            return PrepareResult(CaseStore.open(out), chosen.release, before.refused, resumed=True)
+        run = _Run(chosen, raw, strict, skip=skip_refused, progress=progress)
+        store = write_store(
+            out,
+            chosen.name,
+            run.samples(),
+            beside=lambda: {"prepare.json": record.model_copy(update={"refused": run.refused})},
+        )
     return PrepareResult(store, chosen.release, run.refused, resumed=False)
 
 

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from evaluator.documents.base import CaseId, Contract, Digest, Label, Name, read, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from evaluator.files import canonical_json, sha256_bytes, sha256_pixels, write_atomically
 from harness.folders import whole_folder
 
 REMEDY = "Run `busbench prepare` again into a new folder."
@@ -39,7 +39,7 @@ class Case:
     width: int
     spacing_row_mm: float | None
     spacing_col_mm: float | None
-    image_sha256: Digest  # over shape and pixels, see `sha256_pixels`
+    image_sha256: Digest  # over shape and pixels, see `evaluator.files.sha256_pixels`
     mask_sha256: Digest
     source_image: str  # relative to the raw folder
     source_mask: str  # several lesion masks are joined by "; "
@@ -149,19 +149,42 @@ class CaseStore:
 
     def image(self, case_id: str) -> NDArray[np.uint8]:
         """The image of a case, (H, W) uint8; raises `store-invalid` where it is gone."""
-        return _decode(self.image_path(case_id), "L").astype(np.uint8)
+        return _decode(self.image_path(case_id), "L")[1].astype(np.uint8)
 
     def mask(self, case_id: str) -> NDArray[np.bool_]:
         """The mask of a case, (H, W) bool; raises `store-invalid` where it is gone."""
-        return _decode(self.mask_path(case_id), "1").astype(np.bool_)
+        return _decode(self.mask_path(case_id), "1")[1].astype(np.bool_)
+
+    def image_file(self, case: Case) -> bytes:
+        """The PNG of a case's image; raises `store-invalid` unless it is the table's."""
+        return _unchanged(self.image_path(case.case_id), "L", case.image_sha256)
+
+    def mask_file(self, case: Case) -> bytes:
+        """The PNG of a case's mask; raises `store-invalid` unless it is the table's."""
+        return _unchanged(self.mask_path(case.case_id), "1", case.mask_sha256)
 
 
-def _decode(path: Path, mode: str) -> NDArray[np.generic]:
+def _unchanged(path: Path, mode: str, digest: Digest) -> bytes:
+    """A file's bytes, of which the same are decoded and compared: it may be changed meanwhile."""
+    data, pixels = _decode(path, mode)
+    if sha256_pixels(pixels) != digest:
+        message = f"{path} was changed: the pixels of {path.stem} are not those of cases.parquet."
+        raise BusbenchError(Code.STORE_INVALID, message, REMEDY)
+    return data
+
+
+def _decode(path: Path, mode: str) -> tuple[bytes, NDArray[Any]]:
+    """A file's bytes and pixels. In another mode, two decoders may see two masks in it."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert(mode))
-    except OSError as error:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            found, pixels = image.mode, np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BusbenchError(Code.STORE_INVALID, f"{path} cannot be read.", REMEDY) from error
+    if found != mode:
+        message = f"{path} is a PNG of mode {found}, and the store's are of mode {mode}."
+        raise BusbenchError(Code.STORE_INVALID, message, REMEDY)
+    return data, pixels
 
 
 def write_store(
@@ -225,13 +248,3 @@ def _describe(dataset: str, cases: tuple[Case, ...]) -> StoreInfo:
         patients=len(patients) or None,
         digest=rows_digest(cases),
     )
-
-
-def sha256_pixels(array: NDArray[Any]) -> str:
-    """SHA-256 of a 2-D image's shape and pixels (uint8, or bool taken as 0/1).
-
-    Independent of how the file was encoded, so that two encodings of one image agree.
-    """
-    height, width = array.shape
-    header = f"{height}x{width}:".encode()
-    return sha256_bytes(header + np.ascontiguousarray(array, dtype=np.uint8).tobytes())

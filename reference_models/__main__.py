@@ -103,7 +103,7 @@ def _add_options(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--bundle", type=Path, required=True, help="the training bundle")
     verb.add_argument("--out", type=Path, help="the submission folder; default: runs/RECIPE")
-    verb.add_argument("--work", type=Path, help="checkpoints and logs; default: OUT/.work")
+    verb.add_argument("--work", type=Path, help="checkpoints and logs; default: OUT/work")
     verb.add_argument("--init", type=Path, help="weights to start from, see docs/train.md")
     verb.add_argument("--tensorboard", type=Path, help="a folder for TensorBoard's events")
     verb.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")

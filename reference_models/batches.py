@@ -177,7 +177,8 @@ class AwesomeBusAugment:
         except ImportError as error:
             raise UsageError(
                 "The Awesome-BUS augmentation needs the package albumentations.",
-                'Run pip install "busbench[awesome-bus]", or set augment: {style: plain}.',
+                "Run pip install -e '.[awesome-bus]' in your checkout of BUSBench, or set "
+                "augment: {style: plain}.",
             ) from error
         bent = [A.ElasticTransform(p=1), A.GridDistortion(p=1), A.OpticalDistortion(p=1)]
         grain = [A.MultiplicativeNoise(elementwise=True, p=1), A.MotionBlur(p=1), A.Sharpen(p=1)]

@@ -71,7 +71,7 @@ class Events:
         except ImportError as error:
             raise UsageError(
                 "--tensorboard needs the package tensorboardX.",
-                'Install it with pip install "busbench[tensorboard]", or leave the option out.',
+                "Run pip install -e '.[tensorboard]' in your checkout of BUSBench, or drop it.",
             ) from error
         with disk_errors(folder):
             self._writer = SummaryWriter(str(folder / f"fold-{fold}"), purge_step=step + 1)

@@ -97,7 +97,7 @@ def lower(
     except ImportError as error:
         raise UsageError(
             f"An export in {precision} needs ONNX Runtime.",
-            'Install it with pip install "busbench[evaluator]", or export in fp32.',
+            "Run pip install -e '.[evaluator]' in your checkout of BUSBench, or export in fp32.",
         ) from error
     source = onnx.load_model_from_string(data)
     notes = {item.key: item.value for item in source.metadata_props}

@@ -1,6 +1,6 @@
 """The submission folder: `submission.yaml` and one ONNX file a fold.
 
-Nothing else may be in it in the end: while training goes on, its checkpoints are in `.work`.
+Nothing else may be in it in the end: while training goes on, its checkpoints are in `work`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reference_models.export import OPSET
 from reference_models.files import disk_errors, sha256_bytes, write_atomically
 
 DOCUMENT = "submission.yaml"
-WORK = ".work"
+WORK = "work"
 TRAINING = "busbench_training"  # the metadata key under which an ONNX file says what trained it
 _MODEL = re.compile(r"^fold-(\d+)\.onnx$")
 _LEFTOVER = re.compile(r"^\.(submission\.yaml|fold-\d+\.onnx)\.")  # of an interrupted write

@@ -12,7 +12,7 @@ mkdir -p "$1" && to=$(cd "$1" && pwd) && shift
 "${PYTHON:-python3.11}" -m venv "$to"
 # without dependencies: the wheel's own ask for a whole client, and for what its Python part needs
 "$to/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps \
-    --requirement "$here/../locks/triton-server.txt" "$@"
+    --require-hashes --only-binary :all: --requirement "$here/../locks/triton-server.txt" "$@"
 
 eval "$("$to/bin/python" -c '
 import sys, sysconfig

@@ -6,15 +6,21 @@ SHA-256 in lower-case hexadecimal. `read` and `write` are the only readers and w
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, to_jsonable_python
 
+from evaluator.documents.reading import MEBIBYTE, Bounds, load_json, load_yaml, read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_pieces, write_atomically
 
@@ -35,6 +41,23 @@ MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb wo
 MAX_CASES = 100_000
 MAX_FOLDS = 20
 Fold = Annotated[int, Field(ge=0, lt=MAX_FOLDS)]
+# Of documents with something for each case, and of those with numbers for each group of cases.
+CASE_BY_CASE = Bounds(32 * MEBIBYTE, values=12 * MAX_CASES, keys=MAX_CASES)
+GROUP_BY_GROUP = Bounds(4 * MEBIBYTE, values=200_000, keys=2000)
+
+
+def _fail_fast(schema: Any) -> Any:
+    """A part of a schema in which each collection is left at its first error."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(map(_fail_fast, schema))
+    if not isinstance(schema, dict):
+        return schema
+    parts = {
+        name: part if name in ("default", "expected", "metadata") else _fail_fast(part)
+        for name, part in schema.items()
+    }
+    collects = parts.get("type") in ("dict", "frozenset", "list", "set", "tuple")
+    return {**parts, "fail_fast": True} if collects else parts
 
 
 class Contract(BaseModel):
@@ -43,6 +66,15 @@ class Contract(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
     )
+    bounds: ClassVar[Bounds] = Bounds()
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler, /
+    ) -> CoreSchema:
+        """Validate to the first element that is wrong: a list of all would fill the memory."""
+        schema: CoreSchema = _fail_fast(handler(source))
+        return schema
 
     def document(self) -> dict[str, Any]:
         """The document as plain JSON values, with `schema` under its own name."""
@@ -59,15 +91,12 @@ ROW = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 Document = TypeVar("Document", bound=Contract)
-MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
-MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 65536, 16
-# What the parsers raise; YAML's tags bring the last three: `!!int ""`, `!!map []`, `!!timestamp x`.
-_UNREADABLE = (ValueError, yaml.YAMLError, RecursionError, LookupError, TypeError, AttributeError)
 _PREDICATE = ("predicateType",)  # in-toto's name for the version of what a statement contains
+_MAX_REASON = 200  # characters of an error that the document itself may have written
 
 
 def parse(model: type[Document], data: bytes, where: str, *, code: Code, remedy: str) -> Document:
-    """Validate a JSON or YAML document.
+    """Validate a JSON or YAML document, within the model's `bounds`.
 
     Args:
         where: the file's name, for the error.
@@ -77,17 +106,14 @@ def parse(model: type[Document], data: bytes, where: str, *, code: Code, remedy:
     Raises:
         BusbenchError: with `code`, naming the first field that is wrong.
     """
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise BusbenchError(code, f"{where} is larger than {MAX_DOCUMENT_BYTES} bytes.", remedy)
     try:
-        text = data.decode("utf-8")
         is_yaml = where.endswith((".yaml", ".yml"))
-        value = _safe_yaml(text) if is_yaml else json.loads(text, object_hook=model.compact)
+        value = load_yaml(data) if is_yaml else load_json(data, model.bounds, model.compact)
         return model.model_validate(value)
     except ValidationError as error:
         raise BusbenchError(code, f"{where}: {_first_problem(error)}.", remedy) from error
-    except _UNREADABLE as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        line = str(error).splitlines()[0][:_MAX_REASON] if str(error) else type(error).__name__
         raise BusbenchError(code, f"{where} cannot be read: {line}.", remedy) from error
 
 
@@ -96,51 +122,17 @@ def _first_problem(error: ValidationError) -> str:
     problems = error.errors()
     for problem in problems:
         if problem["type"] == "literal_error" and problem["loc"][-1:] in (("schema",), _PREDICATE):
-            found = str(problem["input"])[:100]
-            return f"it is {found!a}, and this release reads {problem['ctx']['expected']}"
-    field = ".".join(str(part) for part in problems[0]["loc"]) or "the document"
+            found = problem["input"]
+            named = f"{found[:100]!a}" if isinstance(found, str) else f"a {type(found).__name__}"
+            return f"it is {named}, and this release reads {problem['ctx']['expected']}"
+    field = ".".join(str(part) for part in problems[0]["loc"])[:_MAX_REASON] or "the document"
     return f"{field}: {problems[0]['msg']}"
-
-
-def _safe_yaml(text: str) -> Any:
-    """Load YAML without aliases or deep nesting: no document needs them, and both are bombs."""
-    if len(text) > MAX_YAML_CHARACTERS:
-        raise ValueError(f"longer than {MAX_YAML_CHARACTERS} characters")
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError("YAML aliases are not allowed")
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_YAML_DEPTH:
-            raise ValueError(f"nested deeper than {MAX_YAML_DEPTH} levels")
-    return yaml.load(text, Loader=_OneOfEach)
-
-
-class _OneOfEach(yaml.SafeLoader):
-    """Refuses a key that is given twice in a mapping: the loader would drop the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
-        if twice is not None:
-            raise ValueError(f"{twice} is given twice")
-        return super().construct_mapping(node, deep)
 
 
 def read(model: type[Document], path: Path, code: Code, *, remedy: str) -> Document:
     """Read and validate the document at `path`; see `parse` for what is raised."""
-    try:
-        with open(path, "rb", opener=_without_waiting) as handle:
-            data = handle.read(MAX_DOCUMENT_BYTES + 1) or b""  # None: a pipe with nothing in it
-    except OSError as error:
-        raise BusbenchError(code, f"{path} cannot be read ({error.strerror}).", remedy) from error
+    data = read_bytes(path, model.bounds.bytes, code, remedy=remedy)
     return parse(model, data, str(path), code=code, remedy=remedy)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open what may be a pipe that nobody writes to, or nobody stops writing to."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def write(document: Contract, path: Path, *, mode: int = 0o644) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -18,6 +18,7 @@ from evaluator.documents.base import (
     FileName,
     Fold,
 )
+from evaluator.documents.reading import MEBIBYTE, Bounds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ROW)
@@ -40,6 +41,7 @@ class Predictions(Contract):
     transformed images in the same way, in the order and with the sizes of `transformed`.
     """
 
+    bounds: ClassVar[Bounds] = Bounds(32 * MEBIBYTE, values=9 * MAX_CASES, keys=100)
     schema_: Literal["busbench/predictions/v2"] = Field(
         default="busbench/predictions/v2", alias="schema"
     )

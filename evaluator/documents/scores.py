@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from evaluator.documents.base import Contract, Digest
+from evaluator.documents.base import (
+    GROUP_BY_GROUP,
+    MAX_CASES,
+    MAX_FOLDS,
+    CaseId,
+    Contract,
+    Digest,
+    Label,
+)
+from evaluator.documents.reading import Bounds
+from evaluator.files import canonical_json, sha256_bytes
 
 Ranked = Literal["dice", "iou", "hd95"]  # the metrics that rank; all others are shown
 RANKED: tuple[Ranked, ...] = get_args(Ranked)
+Value = Annotated[float, Field(ge=-1e12, le=1e12)]  # no area of an image is larger
+Cases = Annotated[int, Field(ge=0, le=MAX_CASES)]
+Masks = Annotated[int, Field(ge=0, le=2 * MAX_CASES * MAX_FOLDS)]  # of both passes
+
+
+def labels_digest(labels: Iterable[tuple[CaseId, Label | None, Digest]]) -> Digest:
+    """What the labels of a test set are called, in whatever order they come.
+
+    Args:
+        labels: id, class and the digest of the mask's pixels, of every case.
+    """
+    return sha256_bytes(canonical_json(["busbench/labels/v1", *sorted(labels)]))
 
 
 class MetricSummary(Contract):
     """One metric over the cases of one group, fold by fold."""
 
-    mean: float
-    std: float | None  # over folds, ddof 1; null with a single model
-    ci_low: float | None = None  # 95 %, bootstrap over patients; null for small groups
-    ci_high: float | None = None
-    folds: tuple[float, ...]
+    mean: Value
+    std: Value | None  # over folds, ddof 1; null with a single model
+    ci_low: Value | None = None  # 95 %, bootstrap over patients; null for small groups
+    ci_high: Value | None = None
+    folds: tuple[Value, ...] = Field(max_length=MAX_FOLDS)
 
 
 class Consistency(Contract):
@@ -28,7 +51,7 @@ class Consistency(Contract):
     Over those of its lesion cases that keep at least half of their lesion.
     """
 
-    cases: int
+    cases: Cases
     transformed: dict[str, MetricSummary]  # on the transformed images
     gap: dict[str, MetricSummary]  # plain minus transformed, case by case
 
@@ -36,8 +59,8 @@ class Consistency(Contract):
 class GroupScores(Contract):
     """All metrics over one group of test cases."""
 
-    cases: int
-    patients: int
+    cases: Cases
+    patients: Cases
     metrics: dict[str, MetricSummary]
     consistency: Consistency | None = None  # null where the pass is off, or no case qualifies
 
@@ -45,10 +68,12 @@ class GroupScores(Contract):
 class Scores(Contract):
     """`scores.json`: the score container's result, before the harness signs a report."""
 
-    schema_: Literal["busbench/scores/v2"] = Field(default="busbench/scores/v2", alias="schema")
+    bounds: ClassVar[Bounds] = GROUP_BY_GROUP
+    schema_: Literal["busbench/scores/v3"] = Field(default="busbench/scores/v3", alias="schema")
     metric_profile: str
     units: dict[str, str]
     groups: dict[str, GroupScores]  # by the names of `evaluator.scoring.groups`
-    true_negatives: int  # both masks empty, over all folds
-    invalid: int  # masks that took the worst value, over all folds and both passes
+    true_negatives: Masks  # both masks empty, over all folds
+    invalid: Masks  # masks that took the worst value, over all folds and both passes
     predictions_sha256: Digest
+    labels_sha256: Digest  # of the classes and masks that it was scored with, see `labels_digest`

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from evaluator.documents.base import MAX_SIDE, ROW, CaseId, Contract, Digest, FileName, Label
+from evaluator.documents.base import (
+    CASE_BY_CASE,
+    MAX_SIDE,
+    ROW,
+    CaseId,
+    Contract,
+    Digest,
+    FileName,
+    Label,
+)
+from evaluator.documents.reading import Bounds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ROW)
@@ -31,6 +41,7 @@ class SealedIndex(Contract):
     where the pass is off. The other seed is in the archive of the images alone.
     """
 
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
     schema_: Literal["busbench/sealed-index/v2"] = Field(
         default="busbench/sealed-index/v2", alias="schema"
     )

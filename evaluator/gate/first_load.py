@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onnx import ModelProto
-from pydantic import ValidationError
 
+from evaluator.documents.base import parse
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
@@ -113,8 +113,9 @@ def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Co
     if verdict is not None:
         return verdict
     try:
-        cost = Cost.model_validate_json(outcome.said["done"])
-    except ValidationError:
+        said = outcome.said["done"].encode()
+        cost = parse(Cost, said, "cost", code=Code.GATE_REFUSED, remedy="")
+    except BusbenchError:
         return Verdict("G-CRASH", "It reported nonsense while its shapes were inferred.")
     if cost.gmacs is not None and cost.gmacs > limits.max_gmacs:
         taken = f"{limits.max_gmacs:.0f} are taken"

@@ -18,11 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.consistency import draw
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import GateVerdict, Measured, Runtime
-from evaluator.documents.predictions import PredictedCase, Predictions
-from evaluator.documents.sealed import SealedIndex
+from evaluator.documents.predictions import Predictions
 from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_bytes, sha256_file
@@ -38,7 +36,7 @@ from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, 
 from evaluator.inference.separable import is_separable
 from evaluator.inference.speed import measure_batch
 from evaluator.inference.sweep import Sweep, probe_inputs
-from evaluator.predictions import DOCUMENT, RUNTIME, bits_file
+from evaluator.predictions import DOCUMENT, RUNTIME, bits_file, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
 from evaluator.sealed import decode_png, open_sealed
 
@@ -170,8 +168,8 @@ class _Run:
                 submission_sha256=self.submission.digest,
                 split_digest=index.split_digest,
                 folds=tuple(model.fold for model in self.submission.models),
-                cases=_predicted(index, None),
-                transformed=() if seed is None else _predicted(index, seed),
+                cases=predicted_cases(index, None),
+                transformed=() if seed is None else predicted_cases(index, seed),
                 masks=self.masks,
             )
 
@@ -198,18 +196,6 @@ def _look_into(images: Path, key: Path) -> _Archive:
         seeds = (None,) if seed is None else (None, seed)
         first = tuple(decode_png(data, case, images) for case, data in islice(cases, 2))
         return _Archive(seeds, require_seed(index, images), len(index.cases), first)
-
-
-def _predicted(index: SealedIndex, seed: str | None) -> tuple[PredictedCase, ...]:
-    """Every case with the size of its plain or transformed image."""
-    seen = (
-        (case, case if seed is None else draw(seed, case.case_id, (case.height, case.width)))
-        for case in index.cases
-    )
-    return tuple(
-        PredictedCase(case_id=case.case_id, height=shape.height, width=shape.width)
-        for case, shape in seen
-    )
 
 
 def _helpers(settings: InferSettings) -> int:

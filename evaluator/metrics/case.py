@@ -106,14 +106,14 @@ class Case:
 
         (prediction to reference, reference to prediction): 1-D, in millimetres or pixels.
         """
-        found: tuple[Distances, Distances] = _kernel().distances(
+        ours, theirs, _ = _kernel().distances(
             self.words,
             self.survey,
             self.shape[1],
             self.spacing or (1.0, 1.0),
             self.profile == "awesome-bus-2025",
         )
-        return found
+        return ours, theirs
 
 
 def examine(
@@ -147,9 +147,19 @@ def examine(
 
 
 def percentile(values: Distances, percent: float) -> float:
-    """`numpy.percentile(values, percent)` of a 1-D array, the same to the bit but sooner."""
-    found: float = _kernel().percentile(values, percent)
-    return found
+    """`numpy.percentile(values, percent)` of a 1-D array, the same to the bit but sooner.
+
+    By selection, whose time is linear in the values, however they are ordered.
+    """
+    position = (values.size - 1) * (percent / 100)
+    rank = int(position)
+    ordered = np.partition(values, rank)
+    below = float(ordered[rank])
+    if rank + 1 == values.size:
+        return below
+    above = float(ordered[rank + 1 :].min())
+    share, gap = position - rank, above - below
+    return above - gap * (1 - share) if share >= 0.5 else below + gap * share
 
 
 def check_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None:
@@ -195,6 +205,6 @@ def _kernel() -> ModuleType:
         raise BusbenchError(
             Code.EXTRA_MISSING,
             f"Metrics cannot be computed without {error.name}.",
-            "Install the evaluator's packages: pip install 'busbench[evaluator]'.",
+            "Run pip install -e '.[evaluator]' in your checkout of BUSBench.",
         ) from error
     return kernel

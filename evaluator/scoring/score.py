@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from evaluator.consistency import transform_case
 from evaluator.documents.base import write
 from evaluator.documents.predictions import PredictedCase, Predictions
-from evaluator.documents.scores import Scores
+from evaluator.documents.scores import Scores, labels_digest
 from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import sha256_file, write_atomically
+from evaluator.files import sha256_file, sha256_pixels, write_atomically
 from evaluator.metrics import METRICS, case_metrics, worst
 from evaluator.predictions import (
     DOCUMENT,
@@ -85,10 +85,15 @@ def score(
                 is_transformed=True,
             )
         progress("scoring", number, len(document.folds))
+    masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in truths.items()}
     scores = summarise(
-        rows, transformed_rows, predictions_sha256=sha256_file(predictions / DOCUMENT), in_mm=in_mm
+        rows,
+        transformed_rows,
+        predictions_sha256=sha256_file(predictions / DOCUMENT),
+        labels_sha256=labels_digest((i, truths[i].case.label, mask) for i, mask in masks.items()),
+        in_mm=in_mm,
     )
-    write_atomically(out / CASES, cases_parquet(rows, transformed_rows))
+    write_atomically(out / CASES, cases_parquet(rows, transformed_rows, masks))
     write(scores, out / "scores.json")
     return scores
 
@@ -149,16 +154,22 @@ def _worst(fold: int | None, truth: Truth, status: str, *, in_mm: bool) -> CaseS
     return CaseScore(fold, truth.case, int(truth.mask.sum()), status, values)
 
 
-def cases_parquet(rows: Sequence[CaseScore], transformed: Sequence[CaseScore]) -> bytes:
+def cases_parquet(
+    rows: Sequence[CaseScore], transformed: Sequence[CaseScore], masks: Mapping[str, str]
+) -> bytes:
     """Every case of every fold as Parquet, one row each.
 
     Columns `transformed_…` are those of the consistency pass, where there was one.
+
+    Args:
+        masks: case id -> digest of the reference's pixels.
     """
     cases = [row.case for row in rows]
     columns: dict[str, pa.Array] = {
         "case_id": pa.array([case.case_id for case in cases], pa.string()),
         "fold": pa.array([row.fold for row in rows], pa.int8()),  # null: one model for all folds
         "class": pa.array([case.label for case in cases], pa.string()),
+        "mask_sha256": pa.array([masks[case.case_id] for case in cases], pa.string()),
         "patient_group": pa.array([case.patient_group for case in cases], pa.string()),
         "device": pa.array([case.device for case in cases], pa.string()),
         **_columns("", rows),

@@ -39,6 +39,7 @@ def summarise(
     transformed: Sequence[CaseScore],
     *,
     predictions_sha256: str,
+    labels_sha256: str,
     in_mm: bool,
 ) -> Scores:
     """Scores of all groups that have cases.
@@ -81,6 +82,7 @@ def summarise(
         true_negatives=sum(row.status == "true-negative" for row in rows),
         invalid=sum(row.status not in VALID for row in (*rows, *transformed)),
         predictions_sha256=predictions_sha256,
+        labels_sha256=labels_sha256,
     )
 
 

@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from evaluator.documents.base import CaseId, Contract, Digest, Name
+from evaluator.documents.base import CASE_BY_CASE, CaseId, Contract, Digest, Name
+from evaluator.documents.reading import Bounds
 
 Kind = Literal["same-patient", "identical", "near-duplicate"]
 
@@ -37,6 +38,7 @@ class Pair:
 class AuditReport(Contract):
     """Which cases of a store belong together."""
 
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
     schema_: Literal["busbench/audit/v1", "busbench/audit/v2"] = Field(
         default="busbench/audit/v2", alias="schema"
     )

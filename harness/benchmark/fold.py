@@ -23,7 +23,7 @@ from harness.execution.job import key_of, write_result
 from harness.submission import DOCUMENT, read_submission, write_document
 from harness.training.train import TrainingJob, TrainSettings, submission_files, train, work_folder
 
-TRAINER_WORK = ".work"  # where the trainer keeps its checkpoints, in the folder that it may write
+TRAINER_WORK = "work"  # where the trainer keeps its checkpoints, in the folder that it may write
 
 
 @dataclass(frozen=True)

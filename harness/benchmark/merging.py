@@ -53,11 +53,14 @@ def _write_provenance(folds: Sequence[TrainFold], merged: Submission, out: Path)
     path, split = folds[0].environment.keys, folds[0].facts.split_digest
     assert path is not None
     keys = Keys.open(path)
+    known = folds[0].environment.known_keys
     given = any(
         read(JobResult, fold.result, Code.OUTPUT_EXISTS, remedy=AGAIN).given for fold in folds
     )
     images = {
-        trained_here(fold.submission, read_submission(fold.submission), split, keys=keys)
+        trained_here(
+            fold.submission, read_submission(fold.submission), split, keys=keys, known_keys=known
+        )
         for fold in folds
     }
     if not given and len(images) == 1 and (image := images.pop()) is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from evaluator.documents.reading import load_yaml
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, write_atomically
 from harness.benchmark.fold import Recipe
@@ -80,8 +81,8 @@ def network_of(recipe: Recipe) -> str:
 
 def _mapping(text: bytes, source: Path) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = load_yaml(text)
+    except (ValueError, yaml.YAMLError) as error:
         message = f"{source} is no YAML: {str(error).splitlines()[0]}."
         raise BusbenchError(Code.USAGE, message, "Correct the recipe.") from error
     if not isinstance(value, dict):

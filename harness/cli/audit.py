@@ -13,6 +13,7 @@ from evaluator.files import write_atomically
 from evaluator.harmless import harmless
 from harness.audit import AuditReport, Pair, Verdict, audit, judge
 from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import StoreArgument
 from harness.cli.progress import bars
 from harness.cli.screen import Grid, print_json
@@ -24,7 +25,7 @@ from harness.store import CaseStore
 REPORT = "audit.json"
 
 
-@app.command("audit")
+@app.command("audit", cls=Checked)
 def audit_verb(
     store: StoreArgument,
     split: Annotated[
@@ -81,13 +82,16 @@ def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
 
     splits = read_splits(path)
     known = {case.case_id for case in store.cases}
-    unknown = sorted({case_id for part_of in splits.values() for case_id in part_of} - known)
-    if unknown:
-        message = f"{path} names {unknown[0]}, which is not in {store.path}"
-        more = f", and {len(unknown) - 1} more." if unknown[1:] else "."
-        raise BusbenchError(
-            Code.SPLIT_INVALID, message + more, "Name the split of this very store."
-        )
+    named = {case_id for part_of in splits.values() for case_id in part_of}
+    checks = (
+        (sorted(named - known), f"{path} names {{}}, which is not in {store.path}"),
+        (sorted(known - named), f"{path} lacks {{}}, which is in {store.path}"),
+    )
+    for cases, message in checks:
+        if cases:
+            more = f", and {len(cases) - 1} more." if cases[1:] else "."
+            remedy = "Name the split of this very store."
+            raise BusbenchError(Code.SPLIT_INVALID, message.format(cases[0]) + more, remedy)
     return splits
 
 

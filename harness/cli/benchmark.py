@@ -32,6 +32,7 @@ from harness.cli.run_view import failures, run_view
 from harness.cli.screen import print_document, print_json
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, RunProgress, open_executor, run_chains
+from harness.ledger import known_keys
 from harness.quotas.recording import LedgerRecorder
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
@@ -79,7 +80,7 @@ def benchmark(
         tuple(_open_track(word) for word in _words(tracks, "--tracks")),
         dict(_recipe(word) for word in recipe or ()),
         out_dir,
-        ExecutionEnvironment(runner.value, load_challenge(challenge), keys),
+        ExecutionEnvironment(runner.value, load_challenge(challenge), keys, known_keys(ledger)),
         train_gpu=device is Device.CUDA,
         evaluate=EvaluateSettings(infer_device.value, "auto", backend.value),
         inputs=inputs,

@@ -36,6 +36,7 @@ from harness.evaluation.stages import EvaluateSettings
 from harness.evaluation.stages import check as check_submission
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
+from harness.ledger import known_keys
 from harness.quotas.recording import LedgerRecorder
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
@@ -113,7 +114,7 @@ def evaluate(
     """
     settings = load_challenge(challenge)
     how = EvaluateSettings(device.value, read_batch_size(batch_size), backend.value)
-    environment = ExecutionEnvironment(runner.value, settings, keys)
+    environment = ExecutionEnvironment(runner.value, settings, keys, known_keys(ledger))
     if part is Part.VAL:
         _require_public(keys, ledger)
 

@@ -23,6 +23,7 @@ from harness.ledger import (
     Retraction,
     append,
     verify_ledger,
+    write_checkpoint,
 )
 from harness.sealing.keys import Keys
 
@@ -72,6 +73,28 @@ def retract(
     what = f"{found.report.method} by {found.report.team}, entry {found.number}"
     line = f"{entry} {appended.entry.number} retracts {what}. Publish the site again."
     out.print(harmless(line))
+
+
+@verbs.command()
+def checkpoint(
+    ledger: LedgerArgument,
+    keys: KeysOption,
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="A folder of checkpoints, in a repository of others.", file_okay=False
+        ),
+    ],
+) -> None:
+    """Sign how long the ledger is and what it says, as a small file for others to keep.
+
+    Commit it to a public repository: `busbench verify --witness` then finds what was dropped or
+    exchanged since. Refused where an earlier checkpoint of the folder has seen another ledger.
+
+    Example: busbench ledger checkpoint ledger.jsonl --keys keys --out witness
+    """
+    path = write_checkpoint(ledger, Keys.open(keys), folder)
+    out.print(harmless(f"The checkpoint is {path}"))
 
 
 def find_report(verdict: LedgerVerdict, name: str, ledger: Path) -> RecordedReport:

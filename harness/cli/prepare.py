@@ -10,6 +10,7 @@ import typer
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.cli.app import app, err, out
+from harness.cli.effects import Checked
 from harness.cli.options import JsonOption
 from harness.cli.progress import bars
 from harness.cli.screen import Grid, print_json
@@ -20,7 +21,7 @@ from harness.prepare import prepare as run
 NAMES = ", ".join(sorted(ADAPTERS))
 
 
-@app.command()
+@app.command(cls=Checked)
 def prepare(
     *,
     dataset: Annotated[str, typer.Argument(help=f"One of {NAMES}, or an adapter's .py file.")],

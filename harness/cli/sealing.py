@@ -22,6 +22,7 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
+from harness.folders import one_at_a_time
 from harness.ledger import rotate as rotate_ledger
 from harness.sealing.bundle import Recipients
 from harness.sealing.bundle import seal as seal_split
@@ -114,7 +115,7 @@ def seal(
     lock = frozen.lock
     stated = StatedTrack(name, lock.dataset, lock.version, lock.folds, labels=labels)
     require_track(declared, stated, split)
-    with bars() as progress:
+    with bars() as progress, one_at_a_time(out_dir):
         bundles = seal_split(
             CaseStore.open(store),
             frozen,

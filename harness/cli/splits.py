@@ -12,9 +12,11 @@ from evaluator.errors import Code
 from evaluator.harmless import harmless
 from harness.audit import audit
 from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import JsonOption, StoreArgument
 from harness.cli.progress import bars
 from harness.cli.screen import Grid, print_json
+from harness.folders import one_at_a_time
 from harness.splits import (
     FrozenSplit,
     Reveal,
@@ -60,8 +62,8 @@ def freeze_verb(
     Example: busbench freeze stores/busbra --out splits/busbra/v1
     """
     opened = CaseStore.open(store)
-    known = (to / "lock.json").exists()
-    with bars() as progress:
+    with bars() as progress, one_at_a_time(to):
+        known = (to / "lock.json").exists()
         split = freeze(
             *(opened, audit(opened, progress=progress), to),
             version=version or to.resolve().name,
@@ -78,7 +80,7 @@ def freeze_verb(
         show(split, "is frozen already, with the same bytes" if known else "is frozen")
 
 
-@verbs.command("verify")
+@verbs.command("verify", cls=Checked)
 def verify_verb(
     split: SplitPath,
     store: Annotated[

@@ -15,6 +15,7 @@ from evaluator.harmless import harmless
 from evaluator.progress import quiet
 from harness.challenge import load_challenge
 from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     ClusterOption,
@@ -51,7 +52,7 @@ class TrainRequest:
     gpu: bool
 
 
-@app.command()
+@app.command(cls=Checked)
 def train(
     image: Annotated[
         list[str],

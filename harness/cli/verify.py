@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.challenge import load_challenge
 from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     JsonOption,
@@ -23,7 +25,16 @@ from harness.cli.options import (
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.evaluation.review import Evidence, Reports, rescore, review_splits
-from harness.ledger import is_report, verify_ledger, verify_report
+from harness.ledger import (
+    WholeLedger,
+    find_checkpoints,
+    is_ahead,
+    is_report,
+    read_note,
+    utc_now,
+    verify_ledger,
+    verify_report,
+)
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
@@ -40,7 +51,7 @@ Key = Annotated[
 Paths = list[Path] | None
 
 
-@app.command()
+@app.command(cls=Checked)
 def verify(
     path: Annotated[
         Path,
@@ -51,6 +62,13 @@ def verify(
     key: Key = None,
     holds: Annotated[
         str | None, typer.Option(help="Digest of an entry that must be there, from earlier.")
+    ] = None,
+    witness: Annotated[
+        Paths,
+        typer.Option(
+            help="A checkpoint, or a folder of them, whose entries must all be there; repeatable.",
+            exists=True,
+        ),
     ] = None,
     splits: Annotated[
         Path | None,
@@ -100,16 +118,15 @@ def verify(
 
     With --splits, also that its reports were scored on frozen splits; with --store or --reveal,
     that the test labels are those that were committed to; with --rescore, that the kept
-    predictions give the same numbers again. Exit status 20 where something differs.
+    predictions give the same numbers again; with --witness, that no entry is gone which a
+    checkpoint has seen. Exit status 20 where something differs.
 
     Example: busbench verify demo/ledger.jsonl --key demo/keys/report.pub --splits splits
     """
-    facts, reports = _report(path, key) if is_report(path) else _ledger(path, key, holds)
     differences: list[str] = []
-    if splits is None and (store or reveal):
-        raise _lacks("--store and --reveal open the commitments of --splits.", "--splits")
-    if secret is not None and not store:
-        raise _lacks("--secret opens commitments to the labels of --store.", "--store")
+    facts, reports = _report(path, key) if is_report(path) else _ledger(path, key, holds)
+    if not is_report(path):
+        differences += _times_to_come(facts) + _unwitnessed(path, witness or (), facts)
     if splits is not None:
         evidence = Evidence(
             [CaseStore.open(each) for each in store or ()],
@@ -125,7 +142,8 @@ def verify(
         facts["labels"] = "opened" if store or reveal else "not opened: name --store or --reveal"
     if rescore_runs is not None:
         if keys is None or not bundle:
-            raise _lacks("--rescore opens the sealed labels again.", "--bundle and --keys")
+            message = "--rescore opens the sealed labels again."
+            raise BusbenchError(Code.USAGE, message, "Name --bundle and --keys, too.")
         settings = load_challenge(challenge)
         opened = [Bundles.open(each) for each in bundle]
         with bars() as progress:
@@ -149,10 +167,6 @@ def _tell(facts: dict[str, Any], differences: list[str], as_json: bool) -> None:
         raise typer.Exit(20)
 
 
-def _lacks(why: str, option: str) -> BusbenchError:
-    return BusbenchError(Code.USAGE, why, f"Name {option}, too.")
-
-
 def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, Any], Reports]:
     verdict = verify_ledger(path, None if key is None else read_public_key(key), holds)
     origin = "as you named it" if verdict.pinned else "as the ledger says: compare it, or use --key"
@@ -168,6 +182,30 @@ def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, 
         "trust": f"key {origin}",
     }
     return facts, {f"entry {entry.number}": entry.report for entry in verdict.reports}
+
+
+def _times_to_come(facts: dict[str, Any]) -> list[str]:
+    now = utc_now()
+    if not is_ahead(facts["recorded"], now):
+        return []
+    return [f"the last entry is of {facts['recorded']}, and by this machine's clock it is {now}"]
+
+
+def _unwitnessed(path: Path, witnesses: Sequence[Path], facts: dict[str, Any]) -> list[str]:
+    """What checkpoints have seen that the ledger does not say; what they have is a fact."""
+    if not witnesses:
+        return []
+    whole, seen = WholeLedger.read(path), []
+    differences: list[str] = []
+    for file in (file for each in witnesses for file in find_checkpoints(each)):
+        try:
+            seen.append(whole.require_witnessed(read_note(file), str(file)))
+        except BusbenchError as error:
+            differences.append(error.message)
+    last = max(seen, key=lambda one: one.entries, default=None)
+    longest = "" if last is None else f", the longest of {last.entries} entries, {last.time}"
+    facts["witnessed"] = f"{len(seen)} checkpoints{longest}"
+    return differences
 
 
 def _report(path: Path, key: Path | None) -> tuple[dict[str, Any], dict[str, Report]]:

@@ -26,7 +26,7 @@ from evaluator.progress import Progress, quiet
 from harness.datasets import generic
 from harness.datasets.base import Adapter, Release
 from harness.datasets.speckle import Lesion, View, draw_lesion, scan
-from harness.folders import require_same, whole_folder
+from harness.folders import is_free, one_at_a_time, require_same, whole_folder
 from harness.store import png_bytes
 
 BLOCK: tuple[Label, ...] = ("benign",) * 4 + ("malignant",) * 4 + ("normal",) * 2
@@ -125,6 +125,11 @@ def generate(
     """
     if patients is not None and patients < 1:
         raise BusbenchError(Code.USAGE, f"{patients} patients are none.", "Ask for at least one.")
+    with one_at_a_time(raw):
+        _generate(raw, patients, seed, progress=progress)
+
+
+def _generate(raw: Path, patients: int | None, seed: int | None, *, progress: Progress) -> None:
     if (raw / GENERATED).is_file():
         found = read(Generated, raw / GENERATED, Code.DATA_REFUSED, remedy="Remove the folder.")
         differing = {
@@ -132,7 +137,7 @@ def generate(
             "--seed": seed not in (None, found.seed),
         }
         return require_same(raw, differing)
-    if patients is seed is None and raw.is_dir() and any(raw.iterdir()):
+    if patients is seed is None and not is_free(raw):
         return None  # somebody's own copy of phantoms
     patients, seed = PATIENTS if patients is None else patients, SEED if seed is None else seed
     with whole_folder(raw, last=generic.TABLE) as partial:

@@ -19,20 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.documents.base import read
-from evaluator.errors import Code
+from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.evaluation.job import SubmissionJob, make_run_folder, submission_input
 from harness.evaluation.report import build_report
 from harness.evaluation.stages import (
     EvaluateSettings,
     SealedFiles,
-    gate_stage,
     infer_and_score,
+    pass_gate,
 )
 from harness.execution.inputs import bundle_input
 from harness.execution.job import ExecutionEnvironment, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
-from harness.ledger.provenance import trained_here
+from harness.ledger.provenance import signers, trained_here
 from harness.ledger.report import Report
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
@@ -103,7 +103,9 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         with self.environment.open(progress, gpu=self.gpu) as context:
             assert context.keys is not None
             keys = Keys.open(context.keys)
-            image = trained_here(submission, self.facts, bundles.sealed.split_digest, keys=keys)
+            _require_keys_of(bundles, keys)
+            split, known = bundles.sealed.split_digest, self.environment.known_keys
+            image = trained_here(submission, self.facts, split, keys=keys, known_keys=known)
             identities = self.settings.identify(context.runner)
             self._run_stages(submission, bundles, keys=keys, context=context)
             report = build_report(
@@ -124,7 +126,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         if not (folder / "submission").is_dir():
             take(submission, folder / "submission", bundles.sealed.track)
         with reported_to_participant(folder / ERROR_FILE):
-            context.run_once(gate_stage(folder, context.challenge))
+            pass_gate(folder, context, folder / "gate.log")
             files = SealedFiles(
                 images=bundles.images,
                 image_key=keys.images.identity,
@@ -134,13 +136,25 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             infer_and_score(folder, files, self.settings, context=context)
 
     def finished(self) -> Evaluation:
-        """What the finished job left.
+        """What the finished job left; what an earlier key of the ledger signed is signed anew.
 
         Raises:
             BusbenchError: `ledger-invalid` where its report is not what the organiser signed.
         """
         assert self.environment.keys is not None
-        path = self.folder / REPORT
+        path, keys = self.folder / REPORT, Keys.open(self.environment.keys)
         signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
-        report = verify_report(path, Keys.open(self.environment.keys).report)
-        return Evaluation(self.folder, report, signed)
+        report = verify_report(path, *signers(keys, self.environment.known_keys))
+        is_old = signed.signatures[0].keyid != keys.report.keyid
+        return Evaluation(self.folder, report, sign(report, keys) if is_old else signed)
+
+
+def _require_keys_of(bundles: Bundles, keys: Keys) -> None:
+    """Refuse keys that the bundle is not sealed to, which scoring would find out last."""
+    sealed = bundles.sealed
+    if (keys.images.recipient, keys.labels.recipient) != (
+        sealed.image_recipient,
+        sealed.label_recipient,
+    ):
+        message = f"{keys.path} cannot open {bundles.path}, which is sealed to other keys."
+        raise BusbenchError(Code.KEYS_INVALID, message, "Name the keys that it was sealed with.")

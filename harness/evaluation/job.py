@@ -9,6 +9,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from evaluator.documents.base import Digest
 from evaluator.documents.submission import Submission
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from evaluator.progress import Progress
 from harness.challenge import require_track
@@ -28,7 +29,8 @@ class SubmissionJob(ABC, Generic[Cases]):
     """One submission on the cases of one bundle; see `Job`.
 
     Raises:
-        BusbenchError: `challenge-invalid` where challenge.yaml does not declare the track so.
+        BusbenchError: `challenge-invalid` where challenge.yaml does not declare the track so,
+            `submission-invalid` where a model is of a fold that the track does not have.
     """
 
     submission: Input
@@ -43,6 +45,14 @@ class SubmissionJob(ABC, Generic[Cases]):
 
     def __post_init__(self) -> None:
         require_track(self.environment.challenge, self.cases.stated_track, self.bundle.path)
+        for model in self.facts.models:
+            if model.fold is not None and model.fold >= self.cases.folds:
+                raise BusbenchError(
+                    Code.SUBMISSION_INVALID,
+                    f"{model.file} is of fold {model.fold}, and the track {self.cases.track} has "
+                    f"folds 0 to {self.cases.folds - 1}.",
+                    "Name the folds of the training bundle, or one model with fold null for all.",
+                )
 
     @abstractmethod
     def tested_on(self) -> dict[str, object]:

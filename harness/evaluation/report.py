@@ -38,7 +38,8 @@ def build_report(
     runtime = read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, remedy=AGAIN)
     scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
     digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
-    if len(digests) > 1:
+    declared = {(model.fold, model.sha256) for model in submission.models}
+    if len(digests) > 1 or declared != {(model.fold, model.sha256) for model in verdict.models}:
         raise BusbenchError(
             Code.PREDICTIONS_INVALID, f"{folder} contains files of two submissions.", AGAIN
         )

@@ -22,6 +22,7 @@ from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.splits import Reveal, read_secret, secret_path, verify
+from harness.splits.commitments import opened_labels
 from harness.splits.lock import SplitLock
 from harness.splits.manifest import REMEDY
 from harness.store import CaseStore
@@ -69,6 +70,13 @@ def review_splits(
             secret = read_secret(evidence.secret or secret_path(path.resolve()))
         differences = verify(path, store, reveal, secret=secret, progress=progress)
         found += [f"{path}: {difference}" for difference in differences]
+        opened = opened_labels(lock, reveal or store)
+        found += [
+            f"{name}: the classes or masks that it was scored with are not those of {path}"
+            for name, report in reports.items()
+            if opened and report.provenance.split_digest == digest
+            if report.scores.labels_sha256 != opened
+        ]
     locks = [splits[digest][1] for digest in used & splits.keys()]
     found += _unused(evidence, locks)
     return found

@@ -11,15 +11,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyrage
+
 from evaluator.documents.base import read
 from evaluator.documents.inference import Backend, BatchSize, Device, GateVerdict
 from evaluator.errors import BusbenchError, Code, Fault
+from evaluator.predictions import open_predictions, require_bound
+from evaluator.sealed import open_sealed
 from harness.challenge import Challenge, Component
+from harness.evaluation import known_good
 from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import Context
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
-from harness.submission import take
+from harness.submission import read_submission, take
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
@@ -50,8 +55,9 @@ class EvaluateSettings:
         return {"infer": self.component, "gate": "infer", "score": "score"}
 
     def identify(self, runner: Runner) -> dict[str, str]:
-        """What each stage runs: an image id, or the process and its version."""
-        return {stage: runner.identify(image) for stage, image in self.components.items()}
+        """What each stage runs, and what that is made from; see `Runner`."""
+        found = {stage: runner.identify(image) for stage, image in self.components.items()}
+        return {**found, "base": runner.identify_base()}
 
     def decides(self, runner: str, challenge: Challenge) -> dict[str, Any]:
         """What of an evaluation's code and settings decides its result, for a job's key."""
@@ -84,8 +90,34 @@ def check(folder: Path, context: Context, log: Path | None = None) -> GateVerdic
     with tempfile.TemporaryDirectory(prefix="busbench-check-") as name:
         work = Path(name)
         take(folder, work / "submission")
-        context.run_once(replace(gate_stage(work, context.challenge), log=log))
-        return read_verdict(work)
+        return pass_gate(work, context, log)
+
+
+def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
+    """Run the gate on the submission in `folder`, or find that it ran.
+
+    Where it ends without a verdict that can be read, a submission of ours is tried: the gate opens
+    hostile files, so what becomes of it is theirs unless ours fares no better.
+
+    Args:
+        log: where the whole log goes.
+
+    Raises:
+        BusbenchError: `gate-refused`, or the limit that was met; whatever the machine is to blame
+            for, where our own submission does not pass.
+    """
+    try:
+        context.run_once(replace(gate_stage(folder, context.challenge), log=log))
+        return read_verdict(folder)
+    except BusbenchError as error:
+        explained = (folder / "gate.partial" / "error.json").exists()
+        if error.fault is Fault.SUBMISSION and not explained:
+            with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
+                known_good.write_submission(Path(name, "submission"))
+                ours = replace(gate_stage(Path(name), context.challenge), name="ready")
+                context.run_once(ours)
+                read_verdict(Path(name), Code.STAGE_CRASHED)
+        raise
 
 
 def infer_and_score(
@@ -105,14 +137,71 @@ def infer_and_score(
                 ready = replace(ready_stage(infer, settings), output=Path(name))
                 context.runner.run(ready, context.progress)
         raise
-    score = score_stage(
-        folder / "infer",
-        folder,
-        labels=files.labels,
-        key=files.label_key,
-        challenge=context.challenge,
-    )
-    context.run_once(score)
+    require_whole(folder, files)
+    _score(folder, files, context)
+
+
+def _score(folder: Path, files: SealedFiles, context: Context) -> None:
+    """Score what inference left in `folder`.
+
+    Raises:
+        BusbenchError: `predictions-invalid`, also where the stage ends without a result but scores
+            masks of ours for the same cases; else whatever it ends with.
+    """
+
+    def stage(place: Path) -> Stage:
+        return score_stage(
+            place / "infer",
+            place,
+            labels=files.labels,
+            key=files.label_key,
+            challenge=context.challenge,
+        )
+
+    try:
+        context.run_once(stage(folder))
+    except BusbenchError as error:
+        if error.code not in (Code.STAGE_CRASHED, Code.LIMITS_TOO_LOW):
+            raise
+        with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
+            submission = read_submission(folder / "submission")
+            known_good.write_predictions(
+                Path(name, "infer"),
+                submission,
+                images=files.images,
+                identity=pyrage.x25519.Identity.from_str(files.image_key()),
+            )
+            context.run_once(stage(Path(name)))
+        raise BusbenchError(
+            Code.PREDICTIONS_INVALID,
+            "The score stage ends without a result on these masks, and scores masks of ours.",
+            f"Look at the masks and at the whole log, {stage(folder).log}.",
+            stage=error.stage,
+        ) from error
+
+
+def require_whole(folder: Path, files: SealedFiles) -> None:
+    """Refuse what inference left unless it is every declared model on every sealed case.
+
+    Here, because the scorer does not know what was declared, and inference may have been taken
+    over.
+
+    Raises:
+        BusbenchError: `predictions-invalid`.
+    """
+    submission = read_submission(folder / "submission")
+    key = pyrage.x25519.Identity.from_str(files.image_key().strip())
+    with open_sealed(files.images, key) as (index, _):
+        try:
+            require_bound(
+                open_predictions(folder / "infer"),
+                submission.digest,
+                [model.fold for model in submission.models],
+                index=index,
+            )
+        except BusbenchError as error:
+            error.stage = "infer"
+            raise
 
 
 def gate_stage(folder: Path, challenge: Challenge) -> Stage:
@@ -128,10 +217,10 @@ def gate_stage(folder: Path, challenge: Challenge) -> Stage:
     )
 
 
-def read_verdict(folder: Path) -> GateVerdict:
+def read_verdict(folder: Path, code: Code = Code.GATE_REFUSED) -> GateVerdict:
     """The verdict that a finished gate stage left in `folder/gate`."""
-    remedy = "Run the same command again."
-    return read(GateVerdict, folder / "gate" / "gate.json", Code.STAGE_CRASHED, remedy=remedy)
+    remedy = "Export the model again; `busbench check` shows what the gate sees."
+    return read(GateVerdict, folder / "gate" / "gate.json", code, remedy=remedy)
 
 
 def infer_stage(

@@ -35,8 +35,8 @@ from harness.evaluation.stages import (
     EvaluateSettings,
     KeyText,
     SealedFiles,
-    gate_stage,
     infer_and_score,
+    pass_gate,
     read_verdict,
 )
 from harness.execution.inputs import offer
@@ -114,7 +114,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             take(self.submission.here(), self.folder / "submission", self.cases.track)
         found = []
         with self.environment.open(progress, gpu=self.gpu) as context:
-            context.run_once(gate_stage(self.folder, context.challenge))
+            pass_gate(self.folder, context, self.folder / "gate.log")
             for fold, part in one_a_fold(self.facts, self.cases.folds).items():
                 place = self.folder / f"fold-{fold}"
                 files = _seal_fold(training, fold, place / "sealed")
@@ -196,10 +196,13 @@ def merge(folds: Sequence[Scores]) -> Scores:
         },
         true_negatives=sum(scores.true_negatives for scores in folds),
         invalid=sum(scores.invalid for scores in folds),
-        predictions_sha256=sha256_bytes(
-            canonical_json([scores.predictions_sha256 for scores in folds])
-        ),
+        predictions_sha256=_joined(scores.predictions_sha256 for scores in folds),
+        labels_sha256=_joined(scores.labels_sha256 for scores in folds),
     )
+
+
+def _joined(digests: Iterable[str]) -> str:
+    return sha256_bytes(canonical_json([*digests]))
 
 
 def _merged(groups: Sequence[GroupScores]) -> GroupScores:

@@ -237,5 +237,5 @@ def connect(address: str) -> Client:
 def require_dask() -> None:
     """Raise `extra-missing` where Dask is not installed."""
     if importlib.util.find_spec("distributed") is None:
-        remedy = "Install them: pip install 'busbench[cluster]'."
+        remedy = "Run pip install -e '.[cluster]' in your checkout of BUSBench."
         raise BusbenchError(Code.EXTRA_MISSING, "Dask is not installed.", remedy)

@@ -17,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from evaluator.documents.base import Contract, Digest, parse
+from evaluator.documents.base import CASE_BY_CASE, Contract, Digest, parse
+from evaluator.documents.reading import Bounds
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, disk_errors, sha256_bytes, sha256_file
 from harness.folders import let_all_read
@@ -41,6 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}}
 class FileList(Contract):
     """The files of an input."""
 
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
     schema_: Literal["busbench/input/v1"] = Field(default="busbench/input/v1", alias="schema")
     files: dict[str, Digest]  # relative to the folder that contains the input
 
@@ -200,7 +202,7 @@ def _open_address(address: str) -> tuple[AbstractFileSystem, str]:
 
 
 def _not_installed(what: str) -> BusbenchError:
-    remedy = "Install the packages of the cluster: pip install 'busbench[cluster]'."
+    remedy = "Run pip install -e '.[cluster]' in your checkout of BUSBench."
     return BusbenchError(Code.EXTRA_MISSING, f"{what}.", remedy)
 
 

@@ -42,6 +42,7 @@ class ExecutionEnvironment:
     runner: RunnerName
     challenge: Challenge
     keys: Path | None = None  # the organiser's key folder
+    known_keys: tuple[str, ...] = ()  # PEM: the report keys, old and new, that a ledger names
 
     @contextmanager
     def open(self, progress: Progress, *, gpu: bool = False) -> Iterator[Context]:

@@ -6,19 +6,20 @@ raw files, so that no format can write them by mistake.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.documents.base import CaseId, Digest, Label
 from evaluator.errors import BusbenchError, Code
+from evaluator.files import sha256_pixels
 from harness.challenge import Challenge
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
-from harness.store import REMEDY, Case, CaseStore, sha256_pixels
+from harness.store import REMEDY, Case, CaseStore
 
 TestPart = Literal["none", "images", "images and labels"]
 
@@ -85,6 +86,7 @@ class Cases:
     store: CaseStore
     lock: SplitLock
     items: tuple[Item, ...]
+    by_id: Mapping[CaseId, Case]
 
     @classmethod
     def of(cls, store: CaseStore, split: FrozenSplit, test: TestPart) -> Cases:
@@ -104,7 +106,7 @@ class Cases:
             for row in split.rows
             if row.part == "train" or test != "none"
         )
-        return cls(store, split.lock, items)
+        return cls(store, split.lock, items, by_id)
 
     @property
     def training(self) -> tuple[Item, ...]:
@@ -124,21 +126,16 @@ class Cases:
         )
         return next(sides), next(sides)
 
-    def image(self, item: Item) -> NDArray[np.uint8]:
-        """A case's image, (H, W) uint8; raises `store-invalid` unless it is the frozen one."""
-        image = self.store.image(item.case_id)
-        _require(image, item.image_sha256, self.store.image_path(item.case_id))
-        return image
+    def image(self, item: Item) -> bytes:
+        """The PNG of a case's image; raises `store-invalid` unless it is the table's."""
+        return self.store.image_file(self.by_id[item.case_id])
 
     def mask(self, item: Item) -> NDArray[np.bool_]:
         """A case's mask, (H, W) bool; raises `store-invalid` unless it is the table's."""
         if item.known is None:
             raise ValueError(f"the mask of {item.case_id} is withheld")
         mask = self.store.mask(item.case_id)
-        _require(mask, item.known.mask_sha256, self.store.mask_path(item.case_id))
+        if sha256_pixels(mask) != item.known.mask_sha256:
+            message = f"{self.store.mask_path(item.case_id)} was changed."
+            raise BusbenchError(Code.STORE_INVALID, message, REMEDY)
         return mask
-
-
-def _require(pixels: NDArray[Any], digest: str, path: Path) -> None:
-    if sha256_pixels(pixels) != digest:
-        raise BusbenchError(Code.STORE_INVALID, f"{path} was changed.", REMEDY)

@@ -16,7 +16,7 @@ from harness.export.cases import Cases, TestPart
 from harness.export.citation import citation
 from harness.export.formats import FORMATS, Format
 from harness.folders import require_same, whole_folder
-from harness.splits import FrozenSplit
+from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import Policy, SplitLock
 from harness.store import CaseStore, png_bytes
 
@@ -65,7 +65,7 @@ def export_split(
             `store-invalid` where pixels are not the store's, `output-exists` where `out` has
             something else, an export with other settings, or one that was changed.
     """
-    split.require(store)
+    require_store(split, store)
     number = dataset_id if layout is Format.NNUNET else None
     if (out / MANIFEST).exists():
         return _same(out, split.lock, layout, test=test, dataset_id=number)
@@ -104,7 +104,7 @@ def _write_files(
         files[name] = sha256_bytes(data)
 
     for done, item in enumerate(cases.items, 1):
-        put(layout.image(item), png_bytes(cases.image(item)))
+        put(layout.image(item), cases.image(item))
         if layout.mask and item.known:
             mask = cases.mask(item).astype(np.uint8) * np.uint8(layout.lesion)
             put(layout.mask(item), png_bytes(mask))

@@ -4,8 +4,18 @@
 """
 
 from harness.ledger.attestation import SignedReport, is_report, sign, verify_report, write_report
-from harness.ledger.chain import Appended, append, rotate, verify_ledger
-from harness.ledger.entries import Instant, Ranking, Retraction
+from harness.ledger.chain import (
+    Appended,
+    append,
+    known_keys,
+    read_ledger,
+    require_writable,
+    rotate,
+    utc_now,
+    verify_ledger,
+)
+from harness.ledger.checkpoint import WholeLedger, find_checkpoints, read_note, write_checkpoint
+from harness.ledger.entries import Instant, Ranking, Retraction, is_ahead
 from harness.ledger.verdict import (
     LedgerVerdict,
     Recorded,
@@ -28,12 +38,21 @@ __all__ = [
     "RecordedRotation",
     "Retraction",
     "SignedReport",
+    "WholeLedger",
     "append",
+    "find_checkpoints",
+    "is_ahead",
     "is_report",
+    "known_keys",
+    "read_ledger",
+    "read_note",
+    "require_writable",
     "rotate",
     "sign",
+    "utc_now",
     "verify_bytes",
     "verify_ledger",
     "verify_report",
+    "write_checkpoint",
     "write_report",
 ]

@@ -8,16 +8,17 @@ payload of a DSSE envelope (https://github.com/secure-systems-lab/dsse) with one
 from __future__ import annotations
 
 import base64
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature, SSlibKey
 
-from evaluator.documents.base import Contract, Digest, Document, FileName, parse
+from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Document, FileName, parse
+from evaluator.documents.reading import MEBIBYTE, Bounds, load_json, read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from harness.ledger.report import Report
@@ -27,6 +28,10 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _FIRST_BYTES = b'{"payload":'
 CODE = Code.LEDGER_INVALID
 REMEDY = "Do not trust it: get it again from the organiser, or restore it from a backup."
+
+
+# A report in base64 is one long string; so is the one in an entry of a ledger.
+SIGNED = Bounds(8 * MEBIBYTE, values=200_000, keys=2000, text=6 * MEBIBYTE)
 
 
 class Subject(Contract):
@@ -39,12 +44,13 @@ class Subject(Contract):
 class Statement(Contract):
     """An in-toto statement: these files got this report."""
 
+    bounds: ClassVar[Bounds] = GROUP_BY_GROUP
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(
         default="https://in-toto.io/Statement/v1", alias="_type"
     )
     subject: tuple[Subject, ...] = Field(min_length=1)
-    predicate_type: Literal["https://busbench.org/report/v2"] = Field(
-        default="https://busbench.org/report/v2", alias="predicateType"
+    predicate_type: Literal["https://busbench.org/report/v3"] = Field(
+        default="https://busbench.org/report/v3", alias="predicateType"
     )
     predicate: Report
 
@@ -59,6 +65,7 @@ class SignatureText(Contract):
 class SignedReport(Contract):
     """A DSSE envelope as JSON; `open_report` gives the report inside."""
 
+    bounds: ClassVar[Bounds] = SIGNED
     payload: str  # base64 of the statement
     payload_type: Literal["application/vnd.in-toto+json"] = Field(
         default="application/vnd.in-toto+json", alias="payloadType"
@@ -91,19 +98,25 @@ def sign(report: Report, keys: Keys) -> SignedReport:
     return SignedReport.model_validate(envelope.to_dict())
 
 
-def open_report(signed: SignedReport, key: SSlibKey, where: str) -> Report:
+def open_report(signed: SignedReport, keys: Sequence[SSlibKey], where: str) -> Report:
     """The report in an envelope, once everything about the envelope is verified.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the base64 is not canonical, the signature is not
-            by `key`, or the statement is not about the files its report judges.
+        BusbenchError: `ledger-invalid` where the base64 is not canonical, the signature is by none
+            of `keys`, or the statement is not about the files its report judges.
     """
-    payload = _decode(signed.payload, where)
-    check_signature(payload, PAYLOAD_TYPE, signed.signatures[0], key=key, where=where)
+    payload, signature = decode(signed.payload, where), signed.signatures[0]
+    key = named_key(signature, keys)
+    check_signature(payload, PAYLOAD_TYPE, signature, key=key, where=where)
     statement = parse_canonical(Statement, payload, f"{where}: statement")
     if statement.subject != subjects(statement.predicate):
         raise invalid(where, "its subjects are not the files that its report judges")
     return statement.predicate
+
+
+def named_key(signature: SignatureText, keys: Sequence[SSlibKey]) -> SSlibKey:
+    """The one of `keys` that a signature names; where it names none, the first, to refuse it by."""
+    return next((key for key in keys if key.keyid == signature.keyid), keys[0])
 
 
 def check_signature(
@@ -116,14 +129,14 @@ def check_signature(
     """
     if signature.keyid != key.keyid:
         raise invalid(where, f"it is signed by another key ({signature.keyid[:16]}…)")
-    raw = Signature(signature.keyid, _decode(signature.sig, where).hex())
+    raw = Signature(signature.keyid, decode(signature.sig, where).hex())
     try:
         Envelope(payload, payload_type, {raw.keyid: raw}).verify([key], 1)
     except UnverifiedSignatureError as error:
         raise invalid(where, "its signature is not valid") from error
 
 
-def _decode(text: str, where: str) -> bytes:
+def decode(text: str, where: str) -> bytes:
     """Decode base64 of which only the one canonical spelling is taken."""
     try:
         data = base64.b64decode(text, validate=True)
@@ -139,18 +152,17 @@ def write_report(signed: SignedReport, path: Path) -> None:
     write_atomically(path, canonical_json(signed.document()) + b"\n")
 
 
-def verify_report(path: Path, key: SSlibKey) -> Report:
-    """The report in a file that `write_report` wrote, once its signature by `key` is verified.
+def verify_report(path: Path, key: SSlibKey, *earlier: SSlibKey) -> Report:
+    """The report in a file that `write_report` wrote, once its signature is verified.
+
+    Args:
+        key: the organiser's; it, or one of the earlier ones, must have signed it.
 
     Raises:
         BusbenchError: `ledger-invalid` where anything about the file is not valid.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"{path} cannot be read ({error.strerror})."
-        raise BusbenchError(CODE, message, "Name the right file.") from error
-    return open_bytes(data, key, str(path))
+    data = read_bytes(path, SIGNED.bytes, CODE, remedy="Name the right file.")
+    return open_bytes(data, key, str(path), earlier=earlier)
 
 
 def is_report(path: Path) -> bool:
@@ -162,11 +174,14 @@ def is_report(path: Path) -> bool:
         return False  # who reads it next says what is wrong with it
 
 
-def open_bytes(data: bytes, key: SSlibKey, where: str) -> Report:
+def open_bytes(
+    data: bytes, key: SSlibKey, where: str, *, earlier: Sequence[SSlibKey] = ()
+) -> Report:
     """What `verify_report` does, on the file's bytes."""
     if not data.endswith(b"\n"):
         raise invalid(where, "it ends in the middle")
-    return open_report(parse_canonical(SignedReport, data[:-1], where), key, where)
+    signed = parse_canonical(SignedReport, data[:-1], where)
+    return open_report(signed, (key, *earlier), where)
 
 
 def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:
@@ -179,11 +194,7 @@ def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:
         BusbenchError: `ledger-invalid` where it is another form, or not a valid `model`.
     """
     document = parse(model, data, where, code=CODE, remedy=REMEDY)
-    try:
-        canonical = canonical_json(json.loads(data))
-    except (ValueError, RecursionError) as error:  # NaN, in a field that takes any JSON
-        raise invalid(where, "it is no strict JSON") from error
-    if canonical != data:
+    if canonical_json(load_json(data, model.bounds)) != data:
         raise invalid(where, "it is not in canonical form")
     return document
 

@@ -33,6 +33,7 @@ from harness.ledger.entries import (
     Retraction,
     entry_line,
     genesis_line,
+    is_ahead,
     rotation_line,
 )
 from harness.ledger.report import Report
@@ -44,11 +45,15 @@ from harness.ledger.verdict import (
     RecordedRotation,
     verify_bytes,
 )
-from harness.sealing.keys import Keys
+from harness.sealing.keys import Keys, public_pem
 
 log = logging.getLogger(__name__)
 
 
+WRONG_CLOCK = (
+    "Set the clock right; if the entry is what is wrong, go on from a backup that lacks it, and"
+    " publish that with --replaces."
+)
 Find = Callable[[LedgerVerdict], Recorded | None]
 Write = Callable[[Position], bytes]
 Clock = Callable[[], Instant]
@@ -90,7 +95,7 @@ def append(
     entry: Body
     find: Find
     if isinstance(body, SignedReport):
-        report = open_report(body, keys.report, "the new report")
+        report = open_report(body, (keys.report,), "the new report")
         entry, find = Reported(envelope=body), partial(_same_report, report=report)
     else:
         entry, find = body, partial(_same, body=body)
@@ -152,22 +157,54 @@ def _record(ledger: Path, keys: Keys, find: Find, *, write: Write, clock: Clock)
         follower = Follower.over(data, str(ledger))
         before = follower.verdict(pinned=True)
         if keys.report.keyid not in before.keys:
-            raise invalid(str(ledger), f"it belongs to another key ({before.key[:16]}…)")
+            raise _of_another_key(before, ledger)
         if (entry := find(before)) is not None:
+            _warn_of_retracted(entry, before, ledger)
             return Appended(entry, new=False, torn=torn)
-        if keys.report.keyid != before.key:
-            message = f"{ledger} was handed over to another key ({before.key[:16]}…)."
-            raise BusbenchError(CODE, message, "Name the key folder that signs it now.")
-        line = write(
-            Position(before.entries, before.head, _not_before(before.time, clock(), ledger))
-        )
+        now = clock()
+        _require_writable(before, keys, now, ledger=ledger)
+        line = write(Position(before.entries, before.head, _not_before(before.time, now, ledger)))
         entry = follower.follow(line[:-1])
         _write(handle, line)
     return Appended(entry, new=True, torn=torn)
 
 
+def require_writable(ledger: Path, keys: Keys, *, clock: Clock = utc_now) -> None:
+    """Refuse, before anything is run for it, a ledger that would take no entry by `keys` now.
+
+    Raises:
+        BusbenchError: `ledger-invalid`; see `append`.
+    """
+    data = b"" if not ledger.exists() else read_ledger(ledger)
+    whole = data[: data.rfind(b"\n") + 1]  # the next append sets aside what is half-written
+    if whole:
+        _require_writable(verify_bytes(whole, str(ledger)), keys, clock(), ledger=ledger)
+
+
+def _require_writable(before: LedgerVerdict, keys: Keys, now: Instant, *, ledger: Path) -> None:
+    if keys.report.keyid not in before.keys:
+        raise _of_another_key(before, ledger)
+    if keys.report.keyid != before.key:
+        message = f"{ledger} was handed over to another key ({before.key[:16]}…)."
+        raise BusbenchError(CODE, message, "Name the key folder that signs it now.")
+    if is_ahead(before.time, now):
+        message = f"The last entry of {ledger} is of {before.time}, and the clock says {now}."
+        raise BusbenchError(CODE, message, WRONG_CLOCK)
+
+
+def _of_another_key(before: LedgerVerdict, ledger: Path) -> BusbenchError:
+    return invalid(str(ledger), f"it belongs to another key ({before.key[:16]}…)")
+
+
+def _warn_of_retracted(entry: Recorded, before: LedgerVerdict, ledger: Path) -> None:
+    gone = next((one for one in before.retractions if one.retracted == entry), None)
+    if gone is not None:
+        said = (entry.number, ledger, gone.number, gone.reason)
+        log.warning("The result is entry %s of %s, which entry %s retracts: %s", *said)
+
+
 def _not_before(last: Instant, now: Instant, ledger: Path) -> Instant:
-    """The time to record now; a clock that was set back loses no result."""
+    """The time to record now; a clock that was set back a little loses no result."""
     if now < last:
         log.warning("The clock says %s, before the last entry of %s (%s).", now, ledger, last)
     return max(now, last)
@@ -176,7 +213,7 @@ def _not_before(last: Instant, now: Instant, ledger: Path) -> Instant:
 def verify_ledger(
     path: Path, key: SSlibKey | None = None, holds: Digest | None = None
 ) -> LedgerVerdict:
-    """Read a ledger, the only way there is: with everything about it checked.
+    """The verdict on a ledger's file, with everything about it checked.
 
     Args:
         key: the key that must have signed it; without one, the ledger's own genesis is believed.
@@ -185,14 +222,33 @@ def verify_ledger(
     Raises:
         BusbenchError: `ledger-invalid`, naming the first entry that is not valid.
     """
+    return verify_bytes(read_ledger(path), str(path), key, holds=holds)
+
+
+def read_ledger(path: Path) -> bytes:
+    """A ledger's bytes, which are worth nothing until `verify_bytes` has checked them.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where it cannot be read.
+    """
     try:
         with path.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH)  # not while an append is half done
-            data = handle.read()
+            return handle.read()
     except OSError as error:
         remedy = "Name the ledger that `busbench evaluate --ledger` wrote."
         raise BusbenchError(CODE, f"{path} cannot be read ({error.strerror}).", remedy) from error
-    return verify_bytes(data, str(path), key, holds=holds)
+
+
+def known_keys(ledger: Path | None) -> tuple[str, ...]:
+    """The keys that sign or signed a ledger, as PEM; none where there is no ledger yet.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where it is not valid.
+    """
+    data = b"" if ledger is None or not ledger.exists() else read_ledger(ledger)
+    whole = data[: data.rfind(b"\n") + 1]
+    return tuple(map(public_pem, verify_bytes(whole, str(ledger)).signers)) if whole else ()
 
 
 @contextmanager

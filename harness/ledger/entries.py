@@ -9,17 +9,17 @@ rotation hands over to a new key: the old one signs it, the new one countersigns
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, field_validator
 from securesystemslib.dsse import Envelope
 
 from evaluator.documents.base import Contract, Digest
+from evaluator.documents.reading import Bounds, load_json
 from evaluator.files import canonical_json, sha256_bytes
-from harness.ledger.attestation import SignatureText, SignedReport
+from harness.ledger.attestation import SIGNED, SignatureText, SignedReport
 from harness.sealing.keys import Keys, public_pem
 
 SCHEMA: Literal["busbench/ledger-entry/v2"] = "busbench/ledger-entry/v2"
@@ -48,6 +48,14 @@ Instant = Annotated[
     StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"),
     AfterValidator(_is_a_time),
 ]
+
+
+CLOCKS_DIFFER = timedelta(minutes=5)  # as much as two machines' clocks may
+
+
+def is_ahead(recorded: Instant, now: Instant) -> bool:
+    """Whether an entry says that it was recorded at a time that is still to come."""
+    return datetime.fromisoformat(recorded) - datetime.fromisoformat(now) > CLOCKS_DIFFER
 
 
 # --- bodies: what an entry says ----------------------------------------------------------------
@@ -99,6 +107,7 @@ Body: TypeAlias = Reported | Retraction | Ranking
 class Entry(Contract):
     """What all entries share."""
 
+    bounds: ClassVar[Bounds] = SIGNED
     schema_: Literal["busbench/ledger-entry/v2"] = Field(alias="schema")
     number: int = Field(ge=0)
     previous: Digest  # the digest of the entry before; zeros in the genesis
@@ -175,7 +184,7 @@ def rotation_line(new: Keys, place: Position, keys: Keys) -> bytes:
 
 def signed_part(line: bytes, *also_without: str) -> bytes:
     """The part of a line that is hashed and signed."""
-    fields = json.loads(line)
+    fields = load_json(line, SIGNED)
     left_out = {"digest", "signature", *also_without}
     return canonical_json({name: fields[name] for name in fields.keys() - left_out})
 

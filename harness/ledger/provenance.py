@@ -7,26 +7,30 @@ It is valid for one submission, one image and one split.
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Contract, Digest, Title, parse, read
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, write_atomically
-from harness.ledger.attestation import SignatureText, check_signature
-from harness.sealing.keys import Keys
+from harness.ledger.attestation import SignatureText, check_signature, decode, named_key
+from harness.sealing.keys import Keys, parse_public_key
 
 PAYLOAD_TYPE: Literal["application/vnd.busbench.provenance+json"] = (
     "application/vnd.busbench.provenance+json"
 )
 SUFFIX = "provenance.json"  # beside the submission folder, never in it
 CODE = Code.PROVENANCE_INVALID
-REMEDY = "Remove it to evaluate the submission as if trained elsewhere, or train it again."
+REMEDY = (
+    "Remove it to evaluate the submission as if trained elsewhere, train it again, or name the"
+    " --ledger whose keys signed it."
+)
 
 
 class ProvenanceAttestation(Contract):
@@ -64,9 +68,17 @@ def write_provenance(attestation: ProvenanceAttestation, submission: Path, keys:
 
 
 def trained_here(
-    folder: Path, submission: Submission, split_digest: str, *, keys: Keys
+    folder: Path,
+    submission: Submission,
+    split_digest: str,
+    *,
+    keys: Keys,
+    known_keys: Iterable[str] = (),
 ) -> str | None:
     """The image that trained this very submission on this very split here, or None.
+
+    Args:
+        known_keys: those (PEM) that the ledger names; what any of them signed counts, too.
 
     Raises:
         BusbenchError: `provenance-invalid` where one is there that the organiser did not sign.
@@ -74,19 +86,22 @@ def trained_here(
     path = provenance_path(folder)
     if not path.exists():
         return None
-    found = _open(path, keys)
+    found = _open(path, signers(keys, known_keys))
     about = (found.submission_sha256, found.split_digest)
     return found.image if about == (submission.digest, split_digest) else None
 
 
-def _open(path: Path, keys: Keys) -> ProvenanceAttestation:
-    signed = read(SignedProvenance, path, CODE, remedy=REMEDY)
+def signers(keys: Keys, known_keys: Iterable[str]) -> tuple[SSlibKey, ...]:
+    """The organiser's report key, and those (PEM) that a ledger names."""
+    return (keys.report, *map(parse_public_key, known_keys))
+
+
+def _open(path: Path, keys: Sequence[SSlibKey]) -> ProvenanceAttestation:
+    signed, where = read(SignedProvenance, path, CODE, remedy=REMEDY), str(path)
+    (signature,) = signed.signatures
     try:
-        payload = base64.b64decode(signed.payload, validate=True)
-        check_signature(
-            payload, PAYLOAD_TYPE, signed.signatures[0], key=keys.report, where=str(path)
-        )
-    except (BusbenchError, ValueError) as error:
-        why = error.message if isinstance(error, BusbenchError) else f"{path} is damaged."
-        raise BusbenchError(CODE, why, REMEDY) from error
+        payload, key = decode(signed.payload, where), named_key(signature, keys)
+        check_signature(payload, PAYLOAD_TYPE, signature, key=key, where=where)
+    except BusbenchError as error:
+        raise BusbenchError(CODE, error.message, REMEDY) from error
     return parse(ProvenanceAttestation, payload, str(path), code=CODE, remedy=REMEDY)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evaluator.documents.base import Contract, Digest, Name, Title
+from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, Title
 from evaluator.documents.inference import CountedModel, Runtime
+from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import Scores
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import LabelAccess, StatedTrack
@@ -25,7 +26,7 @@ class Provenance(Contract):
     sealed_images_sha256: Digest
     sealed_labels_sha256: Digest
     predictions_sha256: Digest
-    evaluator: dict[str, str]  # stage -> image id, or `process` and the version
+    evaluator: dict[str, str]  # stage -> image id, or `process` and the version; `base`
     runner: RunnerName
     busbench: str
     trained_here: str | None  # image id of the training container, else null
@@ -34,7 +35,8 @@ class Provenance(Contract):
 class Report(Contract):
     """The predicate of a signed report."""
 
-    schema_: Literal["busbench/report/v2"] = Field(default="busbench/report/v2", alias="schema")
+    bounds: ClassVar[Bounds] = GROUP_BY_GROUP
+    schema_: Literal["busbench/report/v3"] = Field(default="busbench/report/v3", alias="schema")
     team: Title
     method: Title
     track: Name
@@ -53,6 +55,9 @@ class Report(Contract):
             raise ValueError("models and provenance name different model files")
         if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
             raise ValueError("scores and provenance name different predictions")
+        for group in self.scores.groups.values():
+            if any(len(m.folds) != len(self.models) for m in group.metrics.values()):
+                raise ValueError("scores and models are of different numbers of folds")
         return self
 
     @property

@@ -6,13 +6,14 @@ digest before, the key that signs now, the reports that count.
 
 from __future__ import annotations
 
-import json
+import io
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Digest
+from evaluator.documents.reading import load_json
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.ledger.attestation import (
@@ -86,7 +87,7 @@ class RecordedRotation(Recorded):
 class LedgerVerdict:
     """A ledger in which everything was verified."""
 
-    keys: tuple[Digest, ...]  # fingerprints of the keys that signed it, one after the other
+    signers: tuple[SSlibKey, ...]  # the keys that signed it, one after the other
     pinned: bool  # whether one of the keys was named from outside, or all taken from the ledger
     head: Digest  # of the last entry; kept elsewhere, it proves later that nothing was dropped
     entries: int  # the genesis among them: the number of the next entry
@@ -94,9 +95,19 @@ class LedgerVerdict:
     recorded: tuple[Recorded, ...]  # all but the genesis, in order
 
     @property
+    def keys(self) -> tuple[Digest, ...]:
+        """Fingerprints of the keys that signed it."""
+        return tuple(key.keyid for key in self.signers)
+
+    @property
     def key(self) -> Digest:
         """Fingerprint of the key that signs now."""
         return self.keys[-1]
+
+    def signer_after(self, entries: int) -> SSlibKey:
+        """The key that signed next when the ledger had so many entries."""
+        rotations = [entry for entry in self.recorded if isinstance(entry, RecordedRotation)]
+        return self.signers[sum(entry.number < entries for entry in rotations)]
 
     @property
     def retractions(self) -> tuple[RecordedRetraction, ...]:
@@ -135,11 +146,12 @@ def verify_bytes(
         BusbenchError: `ledger-invalid`, naming the first entry that fails.
     """
     follower = Follower.over(data, where)
-    if key is not None and key.keyid not in follower.keys:
-        raise invalid(where, f"it belongs to another key ({follower.keys[-1][:16]}…)")
+    verdict = follower.verdict(pinned=key is not None)
+    if key is not None and key.keyid not in verdict.keys:
+        raise invalid(where, f"it belongs to another key ({verdict.key[:16]}…)")
     if holds is not None and holds not in follower.digests:
         raise invalid(where, f"it has no entry with the digest {holds}")
-    return follower.verdict(pinned=key is not None)
+    return verdict
 
 
 class Follower:
@@ -149,7 +161,7 @@ class Follower:
         self._where = where
         self._recorded: list[Recorded] = []
         self._reports: dict[Digest, RecordedReport] = {}  # those that count, by entry
-        self.keys: list[Digest] = []
+        self._signers: list[SSlibKey] = []
         self.digests: list[Digest] = []
         self._time: Instant = ""  # of the last entry
         _require_readable(genesis, where)
@@ -162,12 +174,12 @@ class Follower:
         """A follower at the end of a whole ledger."""
         if not data:
             raise invalid(where, "it is empty")
-        *lines, tail = data.split(b"\n")
-        if tail:
+        if not data.endswith(b"\n"):
             raise invalid(where, TORN)
-        follower = cls(where, lines[0])
-        for line in lines[1:]:
-            follower.follow(line)
+        lines = io.BytesIO(data)  # one after the other: a list of them could fill the memory
+        follower = cls(where, lines.readline()[:-1])
+        for line in lines:
+            follower.follow(line[:-1])
         return follower
 
     @property
@@ -177,7 +189,7 @@ class Follower:
     def follow(self, line: bytes) -> Recorded:
         """Take the next line, without its newline; raises `ledger-invalid` where it fails."""
         entry = parse_canonical(_kind_of(line, self._at), line, self._at)
-        at, key = self._at, self._key
+        at, key = self._at, self._signers[-1]
         self._check_place(entry, line)
         recorded = self._read(entry, line, key, at=at)
         self._recorded.append(recorded)
@@ -186,7 +198,7 @@ class Follower:
     def verdict(self, pinned: bool) -> LedgerVerdict:
         """What the lines so far amount to."""
         return LedgerVerdict(
-            keys=tuple(self.keys),
+            signers=tuple(self._signers),
             pinned=pinned,
             head=self.digests[-1],
             entries=len(self.digests),
@@ -203,7 +215,7 @@ class Follower:
             raise invalid(self._at, "it does not follow the entry before it")
         if entry.recorded < self._time:
             raise invalid(self._at, "it says that it was recorded before the entry before it")
-        check_signature(body, ENTRY_TYPE, entry.signature, key=self._key, where=self._at)
+        check_signature(body, ENTRY_TYPE, entry.signature, key=self._signers[-1], where=self._at)
         self.digests.append(entry.digest)
         self._time = entry.recorded
 
@@ -211,7 +223,7 @@ class Follower:
         place = (entry.number, entry.digest, entry.recorded)
         match entry:
             case ReportEntry(envelope=envelope):
-                report = open_report(envelope, key, at)
+                report = open_report(envelope, (key,), at)
                 recorded = RecordedReport(*place, envelope.payload_sha256, report)
                 self._reports[entry.digest] = recorded
                 return recorded
@@ -221,29 +233,27 @@ class Follower:
                 return RecordedRetraction(*place, self._reports.pop(digest), reason)
             case RotationEntry():
                 self._take_key(entry.public_key)
-                unsigned = signed_part(line, "countersignature")
-                check_signature(
-                    unsigned, ROTATION_TYPE, entry.countersignature, key=self._key, where=at
-                )
-                return RecordedRotation(*place, self._key.keyid)
+                new, unsigned = self._signers[-1], signed_part(line, "countersignature")
+                check_signature(unsigned, ROTATION_TYPE, entry.countersignature, key=new, where=at)
+                return RecordedRotation(*place, new.keyid)
             case RankingEntry(body=body):
                 return RecordedRanking(*place, body)
         raise AssertionError(entry)
 
     def _take_key(self, pem: str) -> None:
         try:
-            self._key = parse_public_key(pem)
+            key = parse_public_key(pem)
         except ValueError as error:
-            raise invalid(self._at, "its public key is damaged") from error
-        if self._key.keyid in self.keys:  # it was given up, perhaps because it was stolen
+            raise invalid(self._at, "its public key is damaged, or weak") from error
+        if key in self._signers:  # it was given up, perhaps because it was stolen
             raise invalid(self._at, "it hands over to a key that was given up before")
-        self.keys.append(self._key.keyid)
+        self._signers.append(key)
 
 
 def _require_readable(genesis: bytes, where: str) -> None:
     """Refuse by name a ledger whose entries have the schema of an earlier version."""
     try:
-        schema = json.loads(genesis)["schema"]
+        schema = load_json(genesis, Genesis.bounds)["schema"]
     except (ValueError, TypeError, LookupError, RecursionError):
         return  # whoever reads it next says what is wrong with it
     if schema == SCHEMA_OF_0_1:
@@ -254,7 +264,7 @@ def _require_readable(genesis: bytes, where: str) -> None:
 
 def _kind_of(line: bytes, where: str) -> type[Entry]:
     try:
-        kind = json.loads(line)["kind"]
+        kind = load_json(line, Entry.bounds)["kind"]
         return ENTRIES[kind]
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise invalid(where, "it is of no kind that a ledger knows") from error

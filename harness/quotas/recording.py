@@ -22,7 +22,7 @@ from harness.challenge import Challenge, Phase, StatedTrack, require_hidden
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import CASES
 from harness.execution.job import Job
-from harness.ledger import Appended, append, verify_ledger
+from harness.ledger import Appended, append, require_writable, verify_ledger
 from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_on
 from harness.quotas.submission_log import SubmissionLog
 from harness.sealing.keys import Keys
@@ -152,7 +152,14 @@ class LedgerRecorder:
         self.refused: dict[str, RefusedError] = {}
 
     def start(self, job: Job) -> None:
-        """See `Recorder`; raises `challenge-invalid`, `phase-closed` or `quota-exceeded`."""
+        """See `Recorder`; raises `challenge-invalid`, `phase-closed`, `quota-exceeded`.
+
+        Raises also `ledger-invalid`, where the ledger would not take the result.
+        """
+        require_writable(self._ledger, self._keys)
+        self._reserve(job)
+
+    def _reserve(self, job: Job) -> None:
         handed_in = self._handed_in(job)
         if handed_in is None:
             return
@@ -175,7 +182,7 @@ class LedgerRecorder:
             return
         evaluation = job.finished()
         try:
-            self.start(job)
+            self._reserve(job)
         except BusbenchError as error:
             if error.code in REFUSALS and self._is_recorded(evaluation):
                 return  # in an earlier phase: nothing is left to do

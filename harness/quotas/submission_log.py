@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from evaluator.documents.base import Contract, read, write
+from evaluator.documents.base import CASE_BY_CASE, Contract, read, write
+from evaluator.documents.reading import Bounds
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Phase
 from harness.ledger.report import Report
@@ -37,6 +38,7 @@ REMEDY = "Restore it from a backup: without it, teams could submit without end."
 class Pages(Contract):
     """The submission log's document."""
 
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
     schema_: Literal["busbench/submission-log/v1"] = Field(
         default="busbench/submission-log/v1", alias="schema"
     )

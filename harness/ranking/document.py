@@ -8,11 +8,12 @@ intervals in it are about the complete submissions of one track; see `harness.ra
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from evaluator.documents.base import Contract, Digest, Name, parse
+from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, parse
+from evaluator.documents.reading import Bounds
 from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.ledger import LedgerVerdict
@@ -112,6 +113,7 @@ class TrackStatistics(Contract):
 class TrackRanking(Contract):
     """The body of a ledger entry of kind `ranking`: one track, and exactly these submissions."""
 
+    bounds: ClassVar[Bounds] = GROUP_BY_GROUP
     schema_: Literal["busbench/ranking/v1"] = Field(default=SCHEMA, alias="schema")
     track: Name
     split_version: Name

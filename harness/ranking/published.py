@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-import yaml
-
 from evaluator.documents.base import Contract
+from evaluator.documents.reading import load_yaml
 
 
 class PublishedNetwork(Contract):
@@ -43,5 +42,5 @@ class PublishedTable(Contract):
 @cache
 def published_table() -> PublishedTable:
     """The published numbers, from `awesome-bus-2025.yaml`."""
-    text = (resources.files("harness.ranking") / "awesome-bus-2025.yaml").read_text("utf-8")
-    return PublishedTable.model_validate(yaml.safe_load(text))
+    text = (resources.files("harness.ranking") / "awesome-bus-2025.yaml").read_bytes()
+    return PublishedTable.model_validate(load_yaml(text))

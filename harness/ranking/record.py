@@ -8,7 +8,6 @@ is an entry of its own; the same inputs give the same bytes, and are not recorde
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluator.documents.base import Digest, Name
+from evaluator.documents.base import Digest, Name, parse, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 from evaluator.progress import Progress, quiet
@@ -27,8 +26,8 @@ from harness.challenge import Challenge, require_hidden
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
+from harness.ledger.attestation import SignedReport, Statement
 from harness.ledger.entries import MAX_RANKING_BYTES
-from harness.ledger.report import Report
 from harness.ranking.board import by_track, is_complete, require_declared
 from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
 from harness.ranking.document import TrackRanking, read_rankings
@@ -134,9 +133,11 @@ def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
 def _identity(path: Path) -> Digest | None:
     """None where the file is no report: if the ledger has it, it will be missed by name."""
     try:
-        payload = base64.b64decode(json.loads(path.read_bytes())["payload"])
-        return Report.model_validate(json.loads(payload)["predicate"]).identity()
-    except (OSError, ValueError, LookupError, TypeError):
+        signed = read(SignedReport, path, Code.CASES_INVALID, remedy=FIND)
+        payload = base64.b64decode(signed.payload)
+        statement = parse(Statement, payload, str(path), code=Code.CASES_INVALID, remedy=FIND)
+        return statement.predicate.identity()
+    except (BusbenchError, ValueError):
         return None
 
 

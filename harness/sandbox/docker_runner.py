@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from docker.constants import DEFAULT_TIMEOUT_SECONDS
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
+from evaluator.documents.reading import load_json
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Component, Limits
@@ -88,6 +88,10 @@ class DockerRunner:
                 self.client, component, self._images, progress=self._progress
             )
         return self._ids[component]
+
+    def identify_base(self) -> str:
+        """See `Runner`."""
+        return f"{self._images.base} {ensure_base(self.client, self._images)}"
 
     def _require_gpu(self) -> None:
         """Raise `device-unavailable`, before a large image is built, where there is no GPU."""
@@ -317,7 +321,7 @@ def _save(container: Container, output: Output) -> float:
     with suppress(APIError):  # it may have ended meanwhile
         container.pause()
         try:
-            output.fetch()
+            output.fetch(ended=False)
         finally:
             container.unpause()
     now = time.monotonic()
@@ -347,7 +351,7 @@ def read_error(output: Path) -> dict[str, str] | None:
     try:
         if path.is_symlink() or path.stat().st_size > MAX_ERROR_BYTES:
             return None
-        value: Any = json.loads(path.read_bytes())
+        value: Any = load_json(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(value, dict):

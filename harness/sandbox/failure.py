@@ -53,7 +53,7 @@ RULES: tuple[Rule, ...] = (
         lambda o: bool(o.oddity),
         Code.OUTPUT_REFUSED,
         "{stage} left {oddity} in its output.",
-        "Leave regular files and folders only, with plain names.",
+        "Leave regular files and folders only, with plain names; none begins with a dot.",
     ),
     Rule(
         lambda o: o.output_full or o.exit_code in FILE_TOO_LARGE_EXITS,
@@ -105,6 +105,8 @@ CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
 }
 # Stages that run no participant's work: where they meet a limit, the limit is wrong.
 OURS: tuple[StageName, ...] = ("ready", "score", "probe")
+# The command of a stage that tries an input of ours -> whose limits it has in challenge.yaml.
+_LIMITED_AS: Mapping[str, StageName] = {"gate": "gate", "ready": "infer"}
 _LIMITS = (
     Code.LIMIT_TIME,
     Code.LIMIT_MEMORY,
@@ -176,7 +178,8 @@ def unreadable(stage: Stage, said: str) -> BusbenchError:
 def _error(stage: Stage, outcome: Outcome, code: Code, *, says: str, remedy: str) -> BusbenchError:
     if stage.name in OURS and code in _LIMITS:
         code = Code.LIMITS_TOO_LOW
-        remedy = f"Raise limits.{stage.name} in challenge.yaml and run the same command again."
+        name = _LIMITED_AS.get(stage.command[0], stage.name)
+        remedy = f"Raise limits.{name} in challenge.yaml and run the same command again."
     line = _tame(outcome.last_line)
     if line:
         says = f'{says} It ends with "{line}".'

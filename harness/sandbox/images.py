@@ -30,12 +30,12 @@ class Recipe:
 
 
 _TABLE = "containers/sources.txt"
-_INSTALL = "containers/install.sh"
-_EVALUATOR = Recipe("containers/evaluator.Dockerfile", ("containers/select.sh", _INSTALL))
+_INSTALL = ("containers/install.sh", "containers/sbom.py")
+_EVALUATOR = Recipe("containers/evaluator.Dockerfile", ("containers/select.sh", *_INSTALL))
 # What else each image is built from: the lock of its packages, and for the evaluator's the modules
 # that `containers/sources.txt` lists, so that an image is named after what it runs.
 _RECIPES: dict[Component, Recipe] = {
-    "participant": Recipe("containers/participant.Dockerfile", (_INSTALL, "reference_models")),
+    "participant": Recipe("containers/participant.Dockerfile", (*_INSTALL, "reference_models")),
     "infer": _EVALUATOR,
     "infer-gpu": _EVALUATOR,
     "score": _EVALUATOR,
@@ -102,13 +102,14 @@ def ensure_image(
             f"The sources of the {component} image are not in {ROOT}.",
             "Run busbench from a checkout of the project, or use --runner process.",
         )
+    base = ensure_base(client, images)  # what its name means now: a tag can move
     context = build_context(component, images)
-    name = f"busbench/{component}:{_digest(context, images)[:12]}"
+    name = f"busbench/{component}:{sha256_bytes(context + base.encode())[:12]}"
     try:
         image = client.images.get(name)
     except ImageNotFound:
         image = client.images.get(
-            _build(client, component, images, context=context, name=name, progress=progress)
+            _build(client, component, base, context=context, name=name, progress=progress)
         )
     image.tag(f"busbench/{component}", "latest")  # the name that compose.yaml uses
     return str(image.id)
@@ -136,17 +137,13 @@ def ensure_base(client: docker.DockerClient, images: Images) -> str:
 @cache
 def sources_digest(component: Component, images: Images) -> str:
     """A digest of what an image is built from: the same on every machine, as ids are not."""
-    return _digest(build_context(component, images), images)
-
-
-def _digest(context: bytes, images: Images) -> str:
-    return sha256_bytes(context + images.base.encode())
+    return sha256_bytes(build_context(component, images) + images.base.encode())
 
 
 def _build(
     client: docker.DockerClient,
     component: Component,
-    images: Images,
+    base: str,
     *,
     context: bytes,
     name: str,
@@ -159,7 +156,7 @@ def _build(
             fileobj=io.BytesIO(context),
             custom_context=True,
             dockerfile=_RECIPES[component].dockerfile,
-            buildargs={"BASE_IMAGE": images.base, "COMPONENT": component},
+            buildargs={"BASE_IMAGE": base, "COMPONENT": component},
             tag=name,
             rm=True,
             decode=True,
@@ -171,8 +168,8 @@ def _build(
     except (APIError, BuildError) as error:
         raise BusbenchError(
             Code.IMAGE_UNAVAILABLE,
-            f"The {component} image cannot be built from {images.base}: {_first_line(error)}.",
-            "Name a base image that the engine can reach under `images:` in challenge.yaml.",
+            f"The {component} image cannot be built from {base}: {_first_line(error)}.",
+            "Name a base image that fits under `images:` in challenge.yaml, and see containers/.",
         ) from error
     progress(what, max(step, BUILD_STEPS), max(step, BUILD_STEPS))
     return name

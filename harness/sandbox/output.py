@@ -71,8 +71,12 @@ class Output:
             archive.seek(0)
             self._volume_holder.put_archive(OUTPUT, archive)
 
-    def fetch(self) -> Unpacked:
+    def fetch(self, *, ended: bool = True) -> Unpacked:
         """Replace the stage's output folder by what lies in the volume now.
+
+        Args:
+            ended: whether the stage is done; else what may not leave, such as a file that is
+                half written under another name, is no fault yet and is left out.
 
         Raises:
             BusbenchError: `disk-full`, `engine-unavailable`.
@@ -86,7 +90,11 @@ class Output:
             try:
                 chunks, _ = self._volume_holder.get_archive(OUTPUT)
                 found = unpack(
-                    chunks, fresh, limits.output_mb * MEBIBYTE, max_files=limits.output_files
+                    chunks,
+                    fresh,
+                    limits.output_mb * MEBIBYTE,
+                    max_files=limits.output_files,
+                    pass_over=not ended,
                 )
             except tarfile.TarError as error:
                 raise BusbenchError(

@@ -16,6 +16,7 @@ from typing import Any
 
 import docker
 
+from evaluator.documents.reading import load_json
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Limits
@@ -92,7 +93,7 @@ def _inside(runner: DockerRunner, bare: Stage, work: Path) -> list[Finding]:
         environment={"BUSBENCH_PROBE": json.dumps(settings)},
     )
     runner.run(stage, quiet)
-    found = [_finding(row) for row in json.loads((stage.output / "probe.json").read_bytes())]
+    found = [_finding(row) for row in load_json((stage.output / "probe.json").read_bytes())]
     assert stage.log is not None  # `bare` has one
     kept = stage.log.stat().st_size / MEBIBYTE
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,10 @@ class ProcessRunner:
     def identify(self, component: Component) -> str:
         """The process and its version."""
         return f"process {MODULES[component]} {harness.__version__}"
+
+    def identify_base(self) -> str:
+        """See `Runner`."""
+        return f"python {platform.python_version()}"
 
     def environment(self, stage: Stage) -> dict[str, str]:
         """The environment of a stage's process, with the GPU that it may see."""

@@ -78,3 +78,6 @@ class Runner(Protocol):
 
     def identify(self, component: Component) -> str:
         """What the component's stages run: an image id, or the process and its version."""
+
+    def identify_base(self) -> str:
+        """What that is made from: the base image's name and id, or the version of Python."""

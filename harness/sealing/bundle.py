@@ -21,7 +21,7 @@ from evaluator.sealed import seal_archive
 from harness.challenge import LabelAccess
 from harness.folders import let_all_read, require_same, whole_folder
 from harness.sealing.documents import SealedBundle, TrainingBundle
-from harness.splits import FrozenSplit
+from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
 
@@ -93,6 +93,7 @@ def seal(
     """Write the training bundle and the sealed bundle of a frozen split.
 
     A bundle that is there already, of this split, to these keys and with these settings, is kept.
+    Every image and mask that is put into one is decoded before and compared with what was frozen.
 
     Args:
         track: the track that both are for; null: it is called as its dataset.
@@ -103,9 +104,10 @@ def seal(
 
     Raises:
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
-            `output-exists` where `out` holds bundles made with other settings.
+            `store-invalid` where an image or a mask is not the table's, `output-exists` where
+            `out` holds bundles made with other settings.
     """
-    split.require(store)
+    require_store(split, store)
     track = track or split.lock.dataset
     training, sealed = out / "training", out / "sealed"
     made = [folder for folder in (training, sealed) if (folder / "bundle.json").exists()]
@@ -180,11 +182,8 @@ def _write_training(
     records = []
     for done, row in enumerate(rows, start=1):
         case = by_id[row.case_id]
-        for kind, source in (
-            ("images", store.image_path(case.case_id)),
-            ("masks", store.mask_path(case.case_id)),
-        ):
-            write_atomically(folder / kind / source.name, source.read_bytes())
+        write_atomically(folder / "images" / f"{case.case_id}.png", store.image_file(case))
+        write_atomically(folder / "masks" / f"{case.case_id}.png", store.mask_file(case))
         records.append(
             {
                 "case_id": case.case_id,
@@ -251,12 +250,12 @@ def _write_sealed(
     seen = {"repeat_seed": secrets.token_hex(32), "cases": tuple(blind)}
     images = seal_archive(
         index.model_copy(update=seen),
-        (store.image_path(case.case_id).read_bytes() for case in cases),
+        map(store.image_file, cases),
         recipients.images,
     )
     masks = seal_archive(
         index,
-        (store.mask_path(case.case_id).read_bytes() for case in cases),
+        map(store.mask_file, cases),
         recipients.labels,
     )
     write_atomically(folder / "images.age", images)

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from nacl.bindings import crypto_core_ed25519_is_valid_point
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from evaluator.errors import BusbenchError, Code
@@ -173,8 +174,11 @@ def public_pem(key: SSlibKey) -> str:
 def parse_public_key(pem: str) -> SSlibKey:
     """An ed25519 public key from its PEM text, with its fingerprint as key id.
 
+    A key whose point has a small order verifies signatures that nobody made, and one with a part of
+    small order verifies in one tool and not in the next, so only the main group's points are taken.
+
     Raises:
-        ValueError: where it is no such key, or not in the one form `public_pem` writes.
+        ValueError: where it is no such key, is weak, or not in the one form `public_pem` writes.
     """
     try:
         raw = load_pem_public_key(pem.encode())
@@ -182,6 +186,8 @@ def parse_public_key(pem: str) -> SSlibKey:
         raise ValueError("an unknown kind of key") from error
     if not isinstance(raw, Ed25519PublicKey):
         raise ValueError("another kind of key")
+    if not crypto_core_ed25519_is_valid_point(raw.public_bytes_raw()):
+        raise ValueError("a weak key")
     key = SSlibKey.from_crypto(raw, keyid=fingerprint(raw))
     if public_pem(key) != pem:
         raise ValueError("not in canonical form")

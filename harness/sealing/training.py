@@ -6,12 +6,12 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.documents.base import read
+from evaluator.documents.base import CASE_BY_CASE, MAX_SIDE, read
+from evaluator.documents.reading import read_bytes
 from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from harness.sealing.documents import TrainingBundle
-from harness.splits.lock import read_bytes
 
 REMEDY = "Get the training bundle again, and name its folder."
 
@@ -42,7 +42,9 @@ class TrainingSet:
         if (path / "training").is_dir():
             path = path / "training"
         bundle = read(TrainingBundle, path / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
-        table = read_bytes(path / "cases.csv", Code.BUNDLE_INVALID, REMEDY)
+        table = read_bytes(
+            path / "cases.csv", CASE_BY_CASE.bytes, Code.BUNDLE_INVALID, remedy=REMEDY
+        )
         if sha256_bytes(table) != bundle.cases_sha256:
             raise BusbenchError(Code.BUNDLE_INVALID, f"{path / 'cases.csv'} was changed.", REMEDY)
         return cls(path, bundle, _cases(table))
@@ -56,7 +58,8 @@ class TrainingSet:
         return self._file("masks", case)
 
     def _file(self, kind: str, case: SealedCase) -> bytes:
-        return read_bytes(self.path / kind / case.file, Code.BUNDLE_INVALID, REMEDY)
+        path = self.path / kind / case.file
+        return read_bytes(path, MAX_SIDE**2, Code.BUNDLE_INVALID, remedy=REMEDY)
 
 
 def _cases(table: bytes) -> tuple[TrainingCase, ...]:

@@ -13,13 +13,16 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from evaluator.documents.base import CaseId, Contract, Digest, Label, Name
+from evaluator.documents.base import CASE_BY_CASE, CaseId, Contract, Digest, Label, Name
+from evaluator.documents.reading import Bounds
+from evaluator.documents.scores import labels_digest
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from harness.locking import locked
 from harness.splits.lock import SplitLock
 from harness.splits.manifest import FrozenSplit
 from harness.store import Case, CaseStore
@@ -38,6 +41,7 @@ class RevealedCase(Contract):
 class Reveal(Contract):
     """The document that opens all commitments of a split."""
 
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
     schema_: Literal["busbench/split-reveal/v1"] = Field(
         default="busbench/split-reveal/v1", alias="schema"
     )
@@ -117,6 +121,19 @@ def unopened(lock: SplitLock, document: Reveal) -> Iterator[str]:
             yield f"the class or mask of {case_id} is not the one that was committed to"
 
 
+def opened_labels(lock: SplitLock, source: Reveal | CaseStore | None) -> Digest | None:
+    """The digest that a report scored on these labels carries; None where nothing opens them.
+
+    Whether they are those that were committed to is for `unopened` and `commit` to say.
+    """
+    if source is None:
+        return None
+    if isinstance(source, Reveal):
+        return labels_digest((i, case.label, case.mask_sha256) for i, case in source.cases.items())
+    cases = (case for case in source.cases if case.case_id in lock.commitments)
+    return labels_digest((case.case_id, case.label, case.mask_sha256) for case in cases)
+
+
 def secret_path(split: Path) -> Path:
     """Where the organiser's secret of a split lies unless another place is named: beside it."""
     return split.with_name(f"{split.name}.secret")
@@ -128,11 +145,11 @@ def make_secret(path: Path) -> bytes:
     Raises:
         BusbenchError: `keys-invalid` where the file contains something else.
     """
-    if path.exists():
+    with locked(path.with_name(f".{path.name}.lock")):  # or two splits would share one's secret
+        if not path.exists():
+            secret = secrets.token_bytes(SECRET_BYTES)
+            write_atomically(path, secret.hex().encode() + b"\n", mode=0o600)
         return read_secret(path)
-    secret = secrets.token_bytes(SECRET_BYTES)
-    write_atomically(path, secret.hex().encode() + b"\n", mode=0o600)
-    return secret
 
 
 def read_secret(path: Path) -> bytes:

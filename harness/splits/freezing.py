@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import pretty_json, sha256_bytes, write_atomically
+from evaluator.files import pretty_json, sha256_bytes, sha256_pixels, write_atomically
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, judge
 from harness.folders import whole_folder
@@ -20,7 +20,7 @@ from harness.splits.drawing import RULES, Assignment, Group, Subject, draw, whol
 from harness.splits.lock import Policy, SplitAudit, SplitLock, SplitRule
 from harness.splits.manifest import FrozenSplit, SplitRow, complete_lock, table_bytes
 from harness.splits.proportions import tally
-from harness.store import CaseStore, sha256_pixels
+from harness.store import CaseStore
 
 
 def freeze(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evaluator.documents.base import CaseId, Contract, Digest, Name
-from evaluator.errors import BusbenchError, Code
+from evaluator.documents.base import CASE_BY_CASE, CaseId, Contract, Digest, Name
+from evaluator.documents.reading import Bounds
 
 Policy = Literal["patient", "image"]
 
@@ -43,6 +42,7 @@ class SplitLock(SplitRule):
     Parts are called `all`, `train`, `test` and `fold-0`, `fold-1`, ... of the training part.
     """
 
+    bounds: ClassVar[Bounds] = CASE_BY_CASE
     schema_: Literal["busbench/split-lock/v1", "busbench/split-lock/v2"] = Field(
         default="busbench/split-lock/v2", alias="schema"
     )
@@ -88,11 +88,3 @@ class SplitLock(SplitRule):
         if self.leaks != (self.audit.leaking > 0):
             raise ValueError("leaks: contradicts the audit")
         return self
-
-
-def read_bytes(path: Path, code: Code, remedy: str) -> bytes:
-    """The bytes of a file that lies beside a document; raises the error `code`."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BusbenchError(code, f"{path} cannot be read ({error.strerror}).", remedy) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
+from evaluator.files import sha256_pixels
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport
 from harness.splits.commitments import Reveal, commit, unopened
@@ -18,7 +19,7 @@ from harness.splits.drawing import RULES, Assignment, Subject, draw
 from harness.splits.freezing import verdict
 from harness.splits.manifest import REMEDY, FrozenSplit, inspect
 from harness.splits.proportions import tally
-from harness.store import Case, CaseStore, sha256_pixels
+from harness.store import Case, CaseStore
 
 
 def verify(
@@ -58,6 +59,23 @@ def verify(
         if not differences:  # else drawing again would only repeat them in other words
             differences += _drawn_otherwise(split, subjects)
     return differences
+
+
+def require_store(split: FrozenSplit, store: CaseStore) -> None:
+    """Refuse a store that is not the one that was frozen, or of which the split says otherwise.
+
+    Raises:
+        BusbenchError: `split-invalid`.
+    """
+    if split.lock.store_digest != store.info.digest:
+        raise BusbenchError(
+            Code.SPLIT_INVALID,
+            f"{split.path} was not frozen from {store.path}.",
+            "Name the store that the split was frozen from.",
+        )
+    for difference in _cases_differ(split, {case.case_id: case for case in store.cases}):
+        remedy = "Restore the split and the store from their backups."
+        raise BusbenchError(Code.SPLIT_INVALID, f"{split.path}: {difference}.", remedy)
 
 
 def _audit_differs(split: FrozenSplit) -> Iterator[str]:

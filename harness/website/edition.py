@@ -29,6 +29,7 @@ class Part:
     label: str
 
 
+CHECKPOINT = "ledger.checkpoint"  # its file in the site
 PARTS = (Part("lesion", "Lesions, Dice ↑"), Part("normal", "Normals, Dice ↑"))
 
 
@@ -85,7 +86,7 @@ class View:
             **{key: None if one is None else round(one.mean, 6) for key, one in found.items()},
             "gap": None if gap is None else round(gap.mean, GAP.digits + 3),
             "parameters": row.parameters,
-            "gflops": None if row.gmacs is None else round(2 * row.gmacs, 6),
+            "gmacs": None if row.gmacs is None else round(row.gmacs, 6),
             "latency": round(row.runtime.measured.latency_ms, 4),
             "origin": "trained here" if row.trained_here else "supplied",
             "labels": row.labels,
@@ -119,6 +120,7 @@ class Edition:
     retracted: Mapping[int, RecordedRetraction] = field(default_factory=dict)  # by entry
     locks: Mapping[Digest, SplitLock] = field(default_factory=dict)  # of splits at hand
     challenge: Challenge = field(default_factory=Challenge)  # whose words the pages say
+    checkpoint: bytes | None = None  # of the ledger, where there was a key to sign it
 
     @classmethod
     def of(
@@ -128,6 +130,7 @@ class Edition:
         locks: Mapping[Digest, SplitLock] | None = None,
         *,
         challenge: Challenge | None = None,
+        checkpoint: bytes | None = None,
     ) -> Edition:
         """The edition of a verified ledger and its bytes.
 
@@ -141,6 +144,7 @@ class Edition:
             retracted={one.retracted.number: one for one in verdict.retractions},
             locks=locks or {},
             challenge=challenge or Challenge(),
+            checkpoint=checkpoint,
         )
 
     @cached_property

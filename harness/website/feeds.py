@@ -11,7 +11,7 @@ from harness.ledger import Instant, RecordedReport
 from harness.ledger.report import Report
 from harness.ranking import METRICS, to_csv
 from harness.ranking.metrics import MISSING
-from harness.website.edition import Edition
+from harness.website.edition import CHECKPOINT, Edition
 from harness.website.rendering import environment
 from harness.website.shown import short
 
@@ -38,6 +38,8 @@ def feeds(edition: Edition) -> Iterator[tuple[str, bytes]]:
     yield "board.json", pretty_json(edition.board.document())
     yield "board.csv", to_csv(edition.board).encode()
     yield "ledger.jsonl", edition.ledger
+    if edition.checkpoint is not None:
+        yield CHECKPOINT, edition.checkpoint
     yield "feed.xml", _feed(edition)
     for number, envelope in edition.attestations.items():
         yield f"attestations/{number}.dsse.json", envelope

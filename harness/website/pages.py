@@ -47,6 +47,7 @@ def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> b
     shared = {
         "board": edition.board,
         "challenge": edition.challenge,
+        "checkpoint": edition.checkpoint is not None,
         "root": root,
         "reference_date": published_table().read,
         "references": (),

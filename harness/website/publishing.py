@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from evaluator.documents.base import Digest, read
+from evaluator.documents.base import CASE_BY_CASE, Digest, read
+from evaluator.documents.reading import load_json, read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes
 from harness.challenge import Challenge
-from harness.ledger import verify_ledger
+from harness.ledger import WholeLedger, is_ahead, read_ledger, read_note, utc_now
+from harness.ledger.chain import WRONG_CLOCK
+from harness.ledger.entries import Entry
 from harness.ranking import Board
+from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
-from harness.website.edition import Edition
+from harness.website.edition import CHECKPOINT, Edition
 
 SCHEMA = "busbench/site/v1"
+LEDGER = "ledger.jsonl"
 INDEX = "site.json"  # of all other files; what makes a folder a site
 EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 HERE = -100  # AT_FDCWD
@@ -37,37 +41,111 @@ def publish(
     splits: Sequence[Path] = (),
     *,
     challenge: Challenge | None = None,
+    keys: Keys | None = None,
+    replaces: Digest | None = None,
 ) -> Board:
     """Write the site of `ledger` to the folder `out`.
 
-    The same ledger, splits and challenge give the same bytes.
+    The same ledger, splits, challenge and keys give the same bytes. What is published goes on where
+    the site's own copy of the ledger ends: no older ledger, and none that forked, takes its place.
 
     Args:
         splits: frozen splits, or folders of them, whose audits the site shows.
         challenge: what the site says of the challenge, and the tracks that reports must be on.
+        keys: the organiser's, to sign a checkpoint of the ledger for the site.
+        replaces: the head of the published ledger that is given up for another one.
 
     Raises:
-        BusbenchError: `ledger-invalid` where the ledger does not verify; `challenge-invalid` where
-            a report is not on a track as it is declared; `split-invalid` where a
-            split that results name does not; `output-exists` where `out` contains anything but an
-            earlier site; `disk-full` where the disk refuses.
+        BusbenchError: `ledger-invalid` where the ledger does not verify, does not go on from the
+            published one, is another key's or is of a time to come; `challenge-invalid` where a
+            report is not on a track as it is declared; `split-invalid` where a split that results
+            name does not; `output-exists` where `out` contains anything but an earlier site;
+            `usage` where `replaces` names another head; `disk-full` where the disk refuses.
     """
     from harness.website.pages import render  # noqa: PLC0415 - the charts' library takes a second
 
     place = out.resolve()  # a link to a served folder stays a link
     _require_site(place)
-    verdict = verify_ledger(ledger)
-    lines = ledger.read_bytes().splitlines(keepends=True)
-    data = b"".join(lines[: verdict.entries])  # not what was appended since
-    wanted = {entry.report.provenance.split_digest for entry in verdict.reports}
-    edition = Edition.of(verdict, data, find_locks(splits, wanted), challenge=challenge)
+    data = read_ledger(ledger)
+    whole = WholeLedger.of(data, str(ledger))
+    if is_ahead(whole.verdict.time, now := utc_now()):
+        message = f"The last entry of {ledger} is of {whole.verdict.time}, and it is {now} here."
+        raise BusbenchError(Code.LEDGER_INVALID, message, WRONG_CLOCK)
+    require_successor(place, whole, data, replaces=replaces)
+    wanted = {entry.report.provenance.split_digest for entry in whole.verdict.reports}
+    edition = Edition.of(
+        whole.verdict,
+        data,
+        find_locks(splits, wanted),
+        challenge=challenge,
+        checkpoint=None if keys is None else whole.sign(keys),
+    )
     files = render(edition)
     with disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent):
             _require_site(place)
+            require_successor(place, whole, data, replaces=replaces)
             _swap_in(place, files)
     return edition.board
+
+
+def require_successor(
+    place: Path, whole: WholeLedger, data: bytes, *, replaces: Digest | None = None
+) -> None:
+    """Refuse a ledger that does not go on from the one that the site at `place` publishes.
+
+    Raises:
+        BusbenchError: `ledger-invalid`; `usage` where `replaces` has nothing to replace.
+    """
+    published = _published(place)
+    if published is None or data.startswith(published):
+        if replaces is not None:
+            message = f"--replaces gives up a ledger, and {whole.where} goes on from what is there."
+            raise BusbenchError(Code.USAGE, message, "Leave it out.")
+        if (note := place / CHECKPOINT).exists():
+            whole.require_witnessed(read_note(note), str(note))
+        return
+    head = str(load_json(published.splitlines()[-1], Entry.bounds)["digest"])
+    if replaces is None:
+        why = _difference(published, data)
+        message = f"{whole.where} does not go on from the ledger that {place} publishes: {why}."
+        remedy = f"Name the ledger that does. To give up the published one, add --replaces {head}."
+        raise BusbenchError(Code.LEDGER_INVALID, message, remedy)
+    if replaces != head:
+        message = f"The ledger that {place} publishes ends in {head}, not in {replaces}."
+        raise BusbenchError(Code.USAGE, message, "Name this head with --replaces.")
+
+
+def _difference(published: bytes, data: bytes) -> str:
+    old, new = published.splitlines(), data.splitlines()
+    if published.startswith(data):
+        return f"it has {len(new)} of {len(old)} entries"
+    first = next(n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+    return f"entry {first} is another"
+
+
+def _published(place: Path) -> bytes | None:
+    """The ledger that the site at `place` publishes, as it was written; None without a site.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where it was changed, removed or cut.
+    """
+    if not (place / INDEX).exists():
+        return None
+    try:
+        stated = load_json((place / INDEX).read_bytes(), CASE_BY_CASE)["files"][LEDGER]
+        data = (place / LEDGER).read_bytes()
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _changed_copy(place) from error
+    if sha256_bytes(data) != stated:
+        raise _changed_copy(place)
+    return data
+
+
+def _changed_copy(place: Path) -> BusbenchError:
+    message = f"{place / LEDGER} is not as it was published: nothing shows what must go on."
+    return BusbenchError(Code.LEDGER_INVALID, message, "Restore it, or publish to a new folder.")
 
 
 def find_locks(folders: Sequence[Path], wanted: set[Digest]) -> dict[Digest, SplitLock]:
@@ -135,9 +213,10 @@ def _require_site(place: Path) -> None:
 def _indexed(path: Path) -> set[str]:
     """The files of the site that `path` indexes, itself among them; none where it is no index."""
     try:
-        document = json.loads(path.read_bytes())
+        data = read_bytes(path, CASE_BY_CASE.bytes, Code.OUTPUT_EXISTS, remedy="")
+        document = load_json(data, CASE_BY_CASE)
         return {INDEX, *document["files"]} if document["schema"] == SCHEMA else set()
-    except (OSError, ValueError, TypeError, KeyError):
+    except (BusbenchError, RecursionError, ValueError, TypeError, KeyError):
         return set()
 
 

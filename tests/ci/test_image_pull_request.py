@@ -158,7 +158,18 @@ class Organiser:
 
     def score(self, head: str, reference: str) -> tuple[int, str]:
         """As the privileged workflow does: the exit status and the comment."""
-        what = ["--base", "main", "--head", head, "--reference", reference, "--author", "alice"]
+        what = [
+            "--base",
+            "main",
+            "--head",
+            head,
+            "--reference",
+            reference,
+            "--author",
+            "alice",
+            "--pad-minutes",
+            "0",
+        ]
         status = score_pr.main([*self._common(), *self._state(), *what, "--out", str(self.out)])
         return status, (self.out / "comment.md").read_text()
 

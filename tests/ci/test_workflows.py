@@ -124,7 +124,7 @@ def run(name: str, *words: object) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     tool = shutil.which(name, path=path)
     if tool is None:
-        absent(f"{name} is not installed; it comes with busbench[dev]")
+        absent(f"{name} is not installed; it comes with the extra `dev`")
     return subprocess.run(
         [tool, *map(str, words)],
         cwd=ROOT,

@@ -103,6 +103,9 @@ def test_masks_of_another_digest_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BusbenchError, match="not the file that was predicted"):
         open_predictions(tmp_path)
     save(tmp_path, masks, masks={"fold-9.bits": digest})
+    with pytest.raises(BusbenchError, match="which belongs to none of its folds"):
+        open_predictions(tmp_path)
+    save(tmp_path, masks, masks={})
     with pytest.raises(BusbenchError, match="not the file that was predicted"):
         open_predictions(tmp_path)
 

@@ -161,7 +161,10 @@ def test_a_missing_split_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_verb_prints_pairs_groups_and_verdicts(store: CaseStore, tmp_path: Path) -> None:
-    split = write_text(tmp_path / "split.csv", "case_id,part\na,test\nb,train\nc,train\nd,train\n")
+    split = write_text(
+        tmp_path / "split.csv",
+        "case_id,part\na,test\nb,train\nc,train\nd,train\ne,train\nf,train\n",
+    )
     arguments = ["audit", str(store.path), "--split", str(split), "--no-near"]
     done = CliRunner().invoke(app, [*arguments, "--json", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0

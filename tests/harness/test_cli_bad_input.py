@@ -144,6 +144,9 @@ class DyingRunner:
     def identify(self, component: str) -> str:
         return "dying"
 
+    def identify_base(self) -> str:
+        return "dying"
+
 
 def test_a_half_written_stage_is_run_again_and_a_whole_one_is_not(tmp_path: Path) -> None:
     stage = Stage("infer", "infer", (), {}, tmp_path / "infer", Limits())

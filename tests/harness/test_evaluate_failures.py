@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +17,18 @@ from evaluator.documents.base import write
 from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
+from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import REPORT, EvaluateSubmission
 from harness.execution import ExecutionEnvironment, run_job
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
+from harness.quotas.policy import consumes
+from harness.sandbox.cached import Context
+from harness.sandbox.failure import explain
 from harness.sandbox.participant_error import ERROR_FILE
+from harness.sandbox.process_runner import ProcessRunner
+from harness.sandbox.stage import Outcome, Stage
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
@@ -137,12 +146,116 @@ def test_a_model_that_fails_is_blamed_after_another_one_ran(
     assert (file.parent / "ready.log").exists()
 
 
+PREDICTIONS_BOMBS = {
+    "objects": b'{"cases":[' + b"{}," * 200_000 + b"{}]}",
+    "masks that are gone": b"{}",
+    "no JSON": b"\xff",
+}
+
+
+class Tampering(ProcessRunner):
+    """Does to a stage's output what a model could that took the stage over; ours stay whole."""
+
+    def __init__(self, stage: str, tamper: Callable[[Path], None]) -> None:
+        super().__init__()
+        self.stage, self.tamper = stage, tamper
+        self.ran: list[str] = []
+
+    def run(self, stage: Stage, progress: Progress) -> None:
+        self.ran.append(stage.name)
+        super().run(stage, progress)
+        if stage.name == self.stage:
+            self.tamper(stage.output)
+
+
+@dataclass(frozen=True)
+class Given(ExecutionEnvironment):
+    """An execution environment with a runner of the test's."""
+
+    given: ProcessRunner = field(default_factory=ProcessRunner)
+
+    @contextmanager
+    def open(self, progress: Progress, *, gpu: bool = False) -> Iterator[Context]:
+        with super().open(progress, gpu=gpu) as context:
+            yield replace(context, runner=self.given)
+
+
+def tampered(root: Path, bundles: Bundles, keys: Keys, *, runner: ProcessRunner) -> BusbenchError:
+    """The error of an evaluation under `runner`."""
+    environment = Given("process", Challenge(), keys.path, given=runner)
+    folder = hand_in(root, blur())
+    with pytest.raises(BusbenchError) as error:
+        run_job(EvaluateSubmission.of(folder, bundles, root / "runs", environment=environment))
+    return error.value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bomb", PREDICTIONS_BOMBS)
+def test_predictions_that_cannot_be_read_are_the_submissions_fault(
+    bomb: str, tmp_path: Path, bundles: Bundles, keys: Keys
+) -> None:
+    def tamper(out: Path) -> None:
+        (out / "predictions.json").write_bytes(PREDICTIONS_BOMBS[bomb])
+
+    error = tampered(tmp_path, bundles, keys, runner=Tampering("infer", tamper))
+    assert (error.code, int(error.fault)) == ("predictions-invalid", 10)
+    assert consumes(error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [b"[" + b"{}," * 50_000 + b"{}]", b'{"models":[]}', b"{"])
+def test_no_verdict_that_cannot_be_read_gives_a_free_try(
+    text: bytes, tmp_path: Path, bundles: Bundles, keys: Keys
+) -> None:
+    def tamper(out: Path) -> None:
+        (out / "gate.json").write_bytes(text)
+
+    runner = Tampering("gate", tamper)
+    error = tampered(tmp_path, bundles, keys, runner=runner)
+    assert error.code == "gate-refused" and consumes(error)
+    assert runner.ran == ["gate", "ready"]
+
+
+class Dying(ProcessRunner):
+    """Lets a stage die, on every input or on the submission's alone."""
+
+    def __init__(self, stage: str, *, always: bool) -> None:
+        super().__init__()
+        self.stage, self.always = stage, always
+        self.died = 0
+
+    def run(self, stage: Stage, progress: Progress) -> None:
+        if stage.command[0] == self.stage and (self.always or not self.died):
+            self.died += 1
+            raise explain(stage, Outcome(exit_code=137, oom_killed=True))
+        super().run(stage, progress)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "always", "code"),
+    [
+        ("score", False, "predictions-invalid"),
+        ("score", True, "limits-too-low"),
+        ("gate", False, "limit-memory"),
+        ("gate", True, "limits-too-low"),
+    ],
+)
+def test_a_stage_that_dies_is_the_submissions_fault_until_it_dies_on_ours(
+    *, stage: str, always: bool, code: str, tmp_path: Path, bundles: Bundles, keys: Keys
+) -> None:
+    error = tampered(tmp_path, bundles, keys, runner=Dying(stage, always=always))
+    assert error.code == code
+    assert consumes(error) is not always
+    assert stage in error.remedy or not always  # whose limits to raise
+
+
 def test_the_organisers_wrong_key_is_never_the_submissions_fault(
     tmp_path: Path, bundles: Bundles, other_keys: Keys
 ) -> None:
     error = refused(hand_in(tmp_path, blur()), bundles, other_keys)
-    assert (error.code, error.stage) == ("keys-invalid", "ready")
-    assert participant_error_in(tmp_path)[1]["fault"] == "organiser"
+    assert error.code == "keys-invalid"
+    assert not list((tmp_path / "runs").rglob("gate.json"))  # found before anything was run
 
 
 def test_a_forged_note_ends_the_evaluation_before_it_begins(

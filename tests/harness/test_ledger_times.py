@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
+from harness.cli import app
 from harness.ledger import (
     Ranking,
     Retraction,
     append,
+    require_writable,
     rotate,
     sign,
     verify_bytes,
@@ -21,6 +24,7 @@ from harness.ledger import (
 from harness.ledger.chain import utc_now
 from harness.ledger.entries import Position, entry_line, genesis_line
 from harness.sealing.keys import Keys
+from harness.website import publish
 from tests.support.factories import TIME, make_report
 
 LATER, LATEST = "2026-11-01T12:00:01Z", "2027-01-01T00:00:00Z"
@@ -84,6 +88,51 @@ def test_an_entry_signed_for_a_time_before_the_last_is_refused(keys: Keys) -> No
     line = entry_line(Ranking(body={}), Position(1, head, TIME), keys)
     with pytest.raises(BusbenchError, match="before the entry before it"):
         verify_bytes(data + line, "ledger.jsonl")
+
+
+FUTURES = ("2026-11-01T12:05:02Z", "2027-11-01T00:00:00Z", "2099-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("future", FUTURES)
+def test_no_entry_follows_one_from_the_future(
+    keys: Keys, other_keys: Keys, tmp_path: Path, future: str
+) -> None:
+    """One entry by a wrong clock must not date all that follow."""
+    ledger = tmp_path / "ledger.jsonl"
+    first = append(ledger, sign(make_report(), keys), keys, clock=at(future)).entry
+    before = ledger.read_bytes()
+    attempts: tuple[Callable[[], object], ...] = (
+        lambda: append(ledger, sign(make_report(method="b"), keys), keys, clock=at(TIME)),
+        lambda: append(ledger, Ranking(body={}), keys, clock=at(TIME)),
+        lambda: append(ledger, Retraction(entry=first.digest, reason="x"), keys, clock=at(TIME)),
+        lambda: rotate(ledger, keys, other_keys, clock=at(TIME)),
+        lambda: require_writable(ledger, keys, clock=at(TIME)),
+    )
+    for attempt in attempts:
+        with pytest.raises(BusbenchError, match=future) as caught:
+            attempt()
+        assert caught.value.code == "ledger-invalid" and "clock" in caught.value.remedy
+    assert ledger.read_bytes() == before
+    again = append(ledger, sign(make_report(), keys), keys, clock=at(TIME))
+    assert not again.new  # what is there already is still found
+
+
+def test_no_honest_clock_is_taken_for_a_wrong_one(keys: Keys, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    append(ledger, sign(make_report(), keys), keys, clock=at("2026-11-01T12:05:00Z"))
+    append(ledger, Ranking(body={}), keys, clock=at(TIME))  # two machines, five minutes apart
+    require_writable(ledger, keys, clock=at(TIME))
+    require_writable(tmp_path / "none.jsonl", keys)
+
+
+def test_no_time_to_come_is_published_or_verified_unsaid(keys: Keys, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    append(ledger, sign(make_report(), keys), keys, clock=at("2999-01-01T00:00:00Z"))
+    with pytest.raises(BusbenchError, match="2999") as caught:
+        publish(ledger, tmp_path / "site")
+    assert caught.value.code == "ledger-invalid" and not (tmp_path / "site").exists()
+    done = CliRunner().invoke(app, ["verify", str(ledger)])
+    assert done.exit_code == 20 and "2999-01-01" in done.output and "clock" in done.output
 
 
 @pytest.mark.parametrize(

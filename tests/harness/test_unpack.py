@@ -8,12 +8,23 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.sandbox.unpack import pack, unpack
 
 NAMES = st.text("abc./-", min_size=1, max_size=12)
+# Any name that shows on paper, in one byte to the 255 that a file system takes.
+COMPONENT = (
+    st.text(st.characters(categories=["L", "M", "N", "P", "S"], exclude_characters="/"), min_size=1)
+    .flatmap(lambda name: st.sampled_from((name, name * (255 // len(name.encode())) or name)))
+    .filter(lambda name: len(name.encode()) <= 255 and name[0] != "." and name.isprintable())
+    .filter(lambda name: name.casefold() != "head")
+)
+TREE = st.dictionaries(
+    st.lists(COMPONENT, min_size=1, max_size=12).map(tuple), st.binary(max_size=600), max_size=5
+)
+ACTED_ON = (".git", ".envrc", ".vscode", ".hg", ".GIT", "...", ".x" * 100)
 KINDS = st.sampled_from(
     (
         *(tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE),
@@ -32,6 +43,11 @@ def archive(*members: tuple[str, bytes, bytes]) -> bytes:
             member.linkname = "/etc/passwd"
             tar.addfile(member, io.BytesIO(content) if member.size else None)
     return buffer.getvalue()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def chunks(data: bytes, size: int = 700) -> list[bytes]:
@@ -74,6 +90,87 @@ def test_a_name_that_could_mislead_is_refused(tmp_path: Path, name: str) -> None
     found = unpack(chunks(data), tmp_path / "inner", 10**6, max_files=10)
     assert "unusable name" in found.oddity and found.oddity.isprintable()
     assert not list(tmp_path.iterdir())
+
+
+@given(
+    parts=st.lists(COMPONENT, max_size=3),
+    hidden=COMPONENT.map(lambda name: f".{name}"[:80]) | st.sampled_from(ACTED_ON),
+    below=st.lists(COMPONENT, max_size=2),
+)
+def test_no_name_that_a_tool_of_the_host_acts_on_is_written(
+    parts: list[str], hidden: str, below: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("host")
+    name = "/".join(("out", *parts, hidden, *below))
+    for kind in (tarfile.REGTYPE, tarfile.DIRTYPE):
+        found = unpack(chunks(archive((name, kind, b"x"))), folder, 10**6, max_files=10)
+        assert "begins with a dot" in found.oddity
+        assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("head", ["HEAD", "a/HEAD", "b.git/HEAD", "Head"])
+def test_no_bare_repository_is_written(tmp_path: Path, head: str) -> None:
+    data = archive((f"out/{head}", tarfile.REGTYPE, b"ref: refs/heads/main"))
+    found = unpack(chunks(data), tmp_path, 10**6, max_files=10)
+    assert "Git would act on" in found.oddity and not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_that_name_is_no_repository(tmp_path: Path) -> None:
+    data = archive(("out/head/weights", tarfile.REGTYPE, b"x"))
+    assert unpack(chunks(data), tmp_path, 10**6, max_files=10).oddity == ""
+
+
+@settings(max_examples=60, deadline=None)
+@given(tree=TREE, form=st.sampled_from((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)))
+def test_no_honest_file_is_lost_whatever_the_length_of_its_path(
+    tree: dict[tuple[str, ...], bytes], form: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    there = tmp_path_factory.mktemp("there")
+    for parts, content in tree.items():
+        with suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
+            path = there.joinpath(*parts)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
+        tar.add(there, "out")
+    here = tmp_path_factory.mktemp("here")
+    found = unpack(chunks(buffer.getvalue(), 9000), here, 10**7, max_files=1000)
+    assert (found.oddity, found.too_much) == ("", False)
+    assert contents(here) == contents(there)
+
+
+def test_a_path_up_to_the_systems_limit_arrives_and_a_longer_one_is_named(tmp_path: Path) -> None:
+    left = 4095 - len(str(tmp_path)) - 1
+    parts = ["é" * 127] * (left // 255 - 1)
+    deep = "/".join(parts)
+    rest = left - len(deep.encode()) - 1
+    for name in ("x" * min(rest, 255), "x" * (rest + 1)):
+        data = archive((f"out/{deep}/{name}", tarfile.REGTYPE, b"deep"))
+        found = unpack(chunks(data), tmp_path, 10**6, max_files=100)
+        if len(name) <= min(rest, 255):
+            assert found.oddity == "" and (tmp_path / deep / name).read_bytes() == b"deep"
+        else:
+            assert "too long" in found.oddity and len(found.oddity) < 200
+    long = archive(("out/" + "é" * 128, tarfile.REGTYPE, b"x"))
+    assert "too long" in unpack(chunks(long), tmp_path, 10**6, max_files=10).oddity
+
+
+@pytest.mark.parametrize("kinds", [(0, 0), (0, 5), (5, 0)])
+def test_two_things_of_one_name_are_named(tmp_path: Path, kinds: tuple[int, int]) -> None:
+    members = ((f"out/a{'/b' if kind else ''}", tarfile.REGTYPE, b"x") for kind in kinds)
+    found = unpack(chunks(archive(*members)), tmp_path, 10**6, max_files=10)
+    assert found.oddity.startswith("two things of one name")
+
+
+def test_what_may_not_leave_is_left_out_while_a_stage_runs(tmp_path: Path) -> None:
+    data = archive(
+        ("out/.half-written", tarfile.REGTYPE, b"x" * 5000),
+        ("out/link", tarfile.SYMTYPE, b""),
+        ("out/checkpoint", tarfile.REGTYPE, b"whole"),
+    )
+    found = unpack(chunks(data), tmp_path, 10**6, max_files=10, pass_over=True)
+    assert found.oddity == "" and contents(tmp_path) == {"checkpoint": b"whole"}
 
 
 def test_no_more_is_read_than_was_granted(tmp_path: Path) -> None:

@@ -177,6 +177,7 @@ def scores(mean: float, group: str, cases: int) -> Scores:
         true_negatives=1,
         invalid=0,
         predictions_sha256="0" * 64,
+        labels_sha256="1" * 64,
     )
 
 

@@ -15,7 +15,16 @@ import pytest
 
 from evaluator.documents.base import write
 from evaluator.files import canonical_json, sha256_bytes
-from harness.ledger import Ranking, Retraction, append, rotate, sign, verify_ledger
+from harness.ledger import (
+    Ranking,
+    Retraction,
+    append,
+    rotate,
+    sign,
+    verify_ledger,
+    write_checkpoint,
+)
+from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, reveal
 from harness.store import CaseStore
 from tests.support import absent
@@ -47,6 +56,7 @@ def published(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) ->
     new = keys.renewed(folder / "keys-2")
     rotate(ledger, keys, new)
     append(ledger, sign(make_report(method="later"), new), new)
+    write_checkpoint(ledger, new, folder / "checkpoints").rename(folder / "witness.checkpoint")
     shutil.copy(keys.path / "report.pub", folder)
     shutil.copytree(root / "splits" / "v1", folder / "split")
     split = FrozenSplit.open(folder / "split")
@@ -82,6 +92,7 @@ def test_the_page_accepts_what_is_true(published: Path, evaluated: Evaluated) ->
     assert evaluated.challenge.keys.report.keyid in done.stdout
     assert "Signature Verified Successfully" in done.stdout
     assert f"{verdict.entries} entries are valid; head {verdict.head}" in done.stdout
+    assert f"all {verdict.entries} entries that were seen are there" in done.stdout
     assert "phantom: bright by team: Dice" in done.stdout and "later by" in done.stdout
     assert "Müller: Dice" not in done.stdout  # retracted
     assert "the lock is unchanged" in done.stdout and "commitments match" in done.stdout
@@ -120,6 +131,13 @@ def _forge_entry(folder: Path) -> None:
     (folder / "ledger.jsonl").write_bytes(b"\n".join([*lines[:3], canonical_json(entry)]) + b"\n")
 
 
+def _date_ahead(folder: Path) -> None:
+    """An entry by a clock that is years ahead, with a checkpoint of its own."""
+    keys, ledger = Keys.open(folder / "keys-2"), folder / "ledger.jsonl"
+    append(ledger, Ranking(body={"later": 1}), keys, clock=lambda: "2999-01-01T00:00:00Z")
+    write_checkpoint(ledger, keys, folder / "checkpoints").rename(folder / "witness.checkpoint")
+
+
 def _another_key(folder: Path) -> None:
     shutil.copy(folder / "keys-2" / "report.pub", folder / "report.pub")
 
@@ -140,6 +158,11 @@ LIES: dict[str, Callable[[Path], object]] = {
     "a dropped rotation": _drop_line(5),
     "an entry forged with a digest that fits": _forge_entry,
     "another key than the report's": _another_key,
+    "a dropped last entry": _drop_line(-1),
+    "a time to come": _date_ahead,
+    "a checkpoint of a longer ledger": _change("witness.checkpoint", b"\n7\n", b"\n8\n"),
+    "a checkpoint of another head": _change("witness.checkpoint", b"head ", b"head 0"),
+    "an unsigned checkpoint": _change("witness.checkpoint", b" busbench.org/", b" busbench,org/ x"),
     "a changed lock": _change("split/lock.json", b'"seed": 42', b'"seed": 43'),
     "a lock that was repaired": _repair_lock,
     "a changed split": _change("split/split.csv", b",train,", b",test,"),

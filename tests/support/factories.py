@@ -165,6 +165,7 @@ def make_report(
             true_negatives=45,
             invalid=0 if status == "complete" else 3,
             predictions_sha256=predictions,
+            labels_sha256=digest_of("labels"),
         ),
         models=models,
         runtime=RUNTIME.model_copy(update={"measured": measured}),

@@ -116,3 +116,48 @@ def transform_distances(prediction: Any, reference: Any, spacing: Any = None) ->
 
 def larger_percentile(directed: Any, percent: Any = 95) -> Any:
     return max(np.percentile(distances, percent) for distances in directed)
+
+
+def _spiral(side: int) -> Any:
+    """One line that winds inwards with three pixels between its turns."""
+    y, x = np.indices((side, side)) - (side - 1) / 2
+    turn = np.arctan2(y, x) / (2 * np.pi)
+    return (np.hypot(y, x) / 4 - turn) % 1 < 0.3
+
+
+def _placed(side: int, rows: Any, columns: Any) -> Any:
+    mask = np.zeros((side, side), dtype=bool)
+    mask[rows, columns] = True
+    return mask
+
+
+def _chosen(side: int, share: float) -> Any:
+    return np.random.default_rng(side).random((side, side)) < share
+
+
+# What a participant might hand in to keep the scorer busy, by side length; none is empty.
+HOSTILE: dict[str, Any] = {
+    "checkerboard": lambda side: np.indices((side, side)).sum(0) % 2 == 0,
+    "dots": lambda side: _placed(side, slice(None, None, 2), slice(None, None, 2)),
+    "far dots": lambda side: _placed(side, slice(None, None, 16), slice(None, None, 16)),
+    "stripes": lambda side: np.indices((side, side))[0] % 2 == 0,
+    "columns": lambda side: np.indices((side, side))[1] % 2 == 0,
+    "full": lambda side: np.ones((side, side), dtype=bool),
+    "spiral": _spiral,
+    "noise": lambda side: _chosen(side, 0.5),
+    "thin noise": lambda side: _chosen(side, 0.02) | _placed(side, 0, 0),
+    "half noise": lambda side: _chosen(side, 0.5) & (np.indices((side, side))[1] * 2 >= side),
+    "one a column": lambda side: _placed(
+        side, np.random.default_rng(0).permutation(side), np.arange(side)
+    ),
+    "diagonal": lambda side: np.eye(side, dtype=bool),
+    "bowl": lambda side: _placed(
+        side, (np.linspace(-1, 1, side) ** 2 * (side - 1)).astype(int), np.arange(side)
+    ),
+    "top row": lambda side: _placed(side, 0, slice(None)),
+    "left half": lambda side: np.indices((side, side))[1] * 2 < side,
+    "pixel": lambda side: _placed(side, 0, 0),
+    "lesion": lambda side: _placed(
+        side, slice(side // 2, side * 5 // 8 + 1), slice(side // 2, side * 5 // 8 + 1)
+    ),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Organiser:
         report = report_of(rows, make_report(method=method, folds=folds, **how))
         signed = sign(report, self.keys)
         folder = self.runs / digest_of(repr((method, skill, how)))[:16]
-        write_atomically(folder / CASES, cases_parquet(rows, []))
+        write_atomically(folder / CASES, cases_parquet(rows, [], defaultdict(str)))
         write_report(signed, folder / REPORT)
         append(self.ledger, signed, self.keys)
         return folder
@@ -73,6 +74,10 @@ class Organiser:
 def report_of(rows: list[CaseScore], report: Report) -> Report:
     """The report with the scores that the rows amount to."""
     scores = summarise(
-        rows, [], predictions_sha256=report.provenance.predictions_sha256, in_mm=False
+        rows,
+        [],
+        predictions_sha256=report.provenance.predictions_sha256,
+        labels_sha256=report.scores.labels_sha256,
+        in_mm=False,
     )
     return report.model_copy(update={"scores": scores})

@@ -147,7 +147,11 @@ def _report(
         for table in (dice, moved)
     )
     scores = summarise(
-        rows, shifted, predictions_sha256=report.scores.predictions_sha256, in_mm=False
+        rows,
+        shifted,
+        predictions_sha256=report.scores.predictions_sha256,
+        labels_sha256=report.scores.labels_sha256,
+        in_mm=False,
     )
     invalid = 0 if entrant.complete else 3
     return report.model_copy(update={"scores": scores.model_copy(update={"invalid": invalid})})

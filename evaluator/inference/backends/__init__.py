@@ -118,7 +118,7 @@ def _triton(path: Path, settings: InferSettings) -> Model:
         raise BusbenchError(
             Code.EXTRA_MISSING,
             "The backend triton needs tritonclient.",
-            "Install busbench[triton].",
+            "Run pip install -e '.[triton]' in your checkout of BUSBench.",
         ) from error
     return TritonModel(path, settings)
 

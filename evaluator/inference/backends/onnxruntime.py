@@ -239,7 +239,9 @@ def _is_installed(name: str) -> bool:
 
 
 def _unavailable(device: Device, reason: str) -> BusbenchError:
-    return device_unavailable(device, reason, "Install busbench[gpu]")
+    return device_unavailable(
+        device, reason, "Run pip install -e '.[gpu]' in your checkout of BUSBench"
+    )
 
 
 def _failed(file: str, verb: str, error: BaseException) -> BusbenchError:

@@ -1,0 +1,87 @@
+"""Inputs of our own, on which every stage ends well where the machine and the limits are right.
+
+A stage that dies on a submission's data is the submission's fault until it dies on one of these,
+too: else a submission that crashes our parser would get a free try, and another, and another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyrage
+
+from evaluator.consistency import draw
+from evaluator.documents.base import write
+from evaluator.documents.predictions import PredictedCase, Predictions
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.files import disk_errors, sha256_bytes, sha256_file
+from evaluator.predictions import DOCUMENT, bits_file, pack
+from evaluator.sealed import open_sealed
+from harness.folders import let_all_read
+from harness.submission import assemble
+
+# A rectifier of 32 × 32 logits, as ONNX: the harness has no library to write one with.
+NETWORK = bytes.fromhex(
+    "08083a510a0c0a0178120179220452656c75120572656164795a1c0a017812170a15080112110a0312016e"
+    "0a0208010a0208200a020820621c0a017912170a15080112110a0312016e0a0208010a0208200a02082042"
+    "040a001011"
+)
+
+
+def write_submission(place: Path) -> None:
+    """Write a submission that the gate accepts."""
+    submission = Submission(
+        team="busbench",
+        method="rectifier",
+        track="any",
+        input=InputSpec(height=32, width=32),
+        output=OutputSpec(),
+        models=(ModelFile(file="all.onnx", sha256=sha256_bytes(NETWORK)),),
+        opset=17,
+    )
+    assemble(submission, lambda _: NETWORK, place)
+
+
+def write_predictions(
+    place: Path, submission: Submission, *, images: Path, identity: pyrage.x25519.Identity
+) -> None:
+    """Write the predictions that `submission` owes, each mask with a lesion in its middle.
+
+    Args:
+        images: the sealed images, which `identity` opens.
+    """
+    with open_sealed(images, identity) as (index, _):
+        seed = index.consistency_seed
+    plain = [(case.case_id, (case.height, case.width)) for case in index.cases]
+    drawn = [] if seed is None else [(name, draw(seed, name, shape)) for name, shape in plain]
+    cases = tuple(PredictedCase(case_id=n, height=h, width=w) for n, (h, w) in plain)
+    transformed = tuple(PredictedCase(case_id=n, height=t.height, width=t.width) for n, t in drawn)
+    folds = tuple(model.fold for model in submission.models)
+    digests = {}
+    with disk_errors(place):
+        place.mkdir(parents=True)
+        for fold in folds:
+            for is_transformed, shown in ((False, cases), (True, transformed)):
+                if shown or not is_transformed:
+                    path = place / bits_file(fold, is_transformed)
+                    with path.open("wb") as sink:
+                        sink.writelines(map(_lesion, shown))
+                    digests[path.name] = sha256_file(path)
+    document = Predictions(
+        submission_sha256=submission.digest,
+        split_digest=index.split_digest,
+        folds=folds,
+        cases=cases,
+        transformed=transformed,
+        masks=digests,
+    )
+    write(document, place / DOCUMENT)
+    let_all_read(place)
+
+
+def _lesion(case: PredictedCase) -> bytes:
+    """The packed mask of an ellipse, half as wide and high as the image."""
+    rows = np.linspace(-1, 1, case.height)[:, None]
+    columns = np.linspace(-1, 1, case.width)
+    return pack(rows**2 + columns**2 <= 0.25)

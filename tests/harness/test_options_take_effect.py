@@ -1,0 +1,118 @@
+"""Every option takes effect or is refused: a check that is not made must not read as passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from evaluator.errors import BusbenchError
+from harness.cli.effects import NEEDS
+from harness.cli.main import VERBS, Commands, app
+from harness.store import CaseStore, write_store
+from tests.support.samples import samples
+
+# What changes the outcome of its verb, whatever else is given.
+ALWAYS = {
+    "audit": {"split", "policy", "to", "near", "json"},
+    "benchmark": {"recipe", "ledger", "device", "infer_device", "backend", "runner", "cluster"}
+    | {"inputs", "challenge", "as_json"},
+    "check": {"runner", "challenge", "log", "as_json"},
+    "demo": {"dataset", "raw", "out_dir", "runner", "challenge"},
+    "doctor": {"sandbox", "keys", "out_dir", "challenge", "as_json"},
+    "errors": {"as_json"},
+    # `--part val` with --keys or --ledger is refused by the verb
+    "evaluate": {"keys", "out_dir", "part", "ledger", "device", "batch_size", "backend", "cluster"}
+    | {"inputs", "runner", "challenge", "as_json"},
+    "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"},
+    "ledger entries": {"as_json"},
+    "new-submission": {"kind", "team", "method"},
+    "prepare": {"strict", "skip_refused", "as_json"},
+    "publish": {"splits", "challenge", "keys", "replaces"},  # the verb refuses an idle --replaces
+    "rank": {"cases", "keys", "track", "challenge", "json"},  # the verb refuses keys without cases
+    "seal": {"track", "private_labels", "consistency", "challenge", "as_json"},
+    "splits reveal": {"secret"},
+    "splits verify": {"store", "reveal", "json"},
+    "table": {"format", "challenge"},
+    "train": {"track", "command", "keys", "device", "cluster", "inputs", "runner", "challenge"}
+    | {"as_json"},
+    "verify": {"key", "splits", "rescore_runs", "json"},
+}
+# A command line in which none of the options of NEEDS has an effect.
+IDLE = {
+    "audit": "audit {store}",
+    "prepare": "prepare busi --raw {store} --out {new}",
+    "splits verify": "splits verify {store}",
+    "train": "train reference --bundle {store} --out {new}",
+    "verify": "verify {report}",
+}
+VALUES = {"bundle": "{store}", "holds": "aa", "keys": "{store}", "patients": "3"} | {
+    "runner": "process",
+    "seed": "3",
+    "store": "{store}",
+}  # of others: a file
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command by its words; a group's commands one by one."""
+    for verb in VERBS:
+        command = Commands()[verb]
+        for name, inner in getattr(command, "commands", {"": command}).items():
+            yield f"{verb} {name}".strip(), inner
+
+
+def optional(command: Any) -> set[str]:
+    return {p.name for p in command.params if p.param_type_name == "option" and not p.required}
+
+
+@pytest.mark.parametrize("verb", [name for name, _ in commands()])
+def test_no_option_is_without_a_word_on_when_it_takes_effect(verb: str) -> None:
+    needed = {name for need in NEEDS.get(verb, ()) for name in need.options}
+    always = ALWAYS.get(verb, set())
+    assert optional(dict(commands())[verb]) - {"help"} == needed | always
+    assert not needed & always
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("idle")
+    write_store(root / "store", "phantom", samples())
+    (root / "report").write_bytes(b'{"payload":"x"}\n')
+    return {"store": root / "store", "new": root / "new", "report": root / "report"}
+
+
+IDLE_OPTIONS = [(v, name) for v, needs in NEEDS.items() for need in needs for name in need.options]
+
+
+@pytest.mark.parametrize(("verb", "name"), IDLE_OPTIONS)
+def test_an_option_without_effect_is_refused(verb: str, name: str, places: dict[str, Path]) -> None:
+    parameter = next(p for p in dict(commands())[verb].params if p.name == name)
+    words = IDLE[verb].format(**places).split()
+    value = VALUES.get(name, "{report}").format(**places)
+    words += [parameter.opts[0], value] if name != "pull" else ["--pull"]
+    error = CliRunner().invoke(app, words).exception
+    assert isinstance(error, BusbenchError) and error.code == "usage", (words, error)
+    assert parameter.opts[0] in error.message and "leave" in error.remedy
+    assert not places["new"].exists()
+
+
+def test_a_split_that_names_few_cases_is_not_judged(
+    places: dict[str, Path], tmp_path: Path
+) -> None:
+    cases = [case.case_id for case in CaseStore.open(places["store"]).cases]
+    for given in (cases[:-1], cases[:1]):
+        split = tmp_path / "split.csv"
+        rows = "".join(f"{name},{'test' if n else 'train'}\n" for n, name in enumerate(given))
+        split.write_text(f"case_id,part\n{rows}")
+        words = ["audit", str(places["store"]), "--split", str(split), "--no-near"]
+        error = CliRunner().invoke(app, words).exception
+        assert isinstance(error, BusbenchError) and error.code == "split-invalid"
+        assert "lacks" in error.message
+
+
+def test_what_has_an_effect_is_not_refused(places: dict[str, Path]) -> None:
+    words = ["audit", str(places["store"]), "--policy", "image", "--seed", "3", "--no-near"]
+    assert CliRunner().invoke(app, words).exit_code == 0
