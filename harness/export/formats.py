@@ -64,7 +64,7 @@ def _nnunet(cases: Cases, dataset_id: int) -> Layout:
         yield f"nnUNet_raw/{name}/dataset.json", pretty_json(document)
         folds = [
             {"train": _ids(training), "val": _ids(validation)}
-            for training, validation in map(cases.of_fold, range(cases.lock.folds))
+            for training, validation in map(cases.of_fold, _folds(cases))
         ]
         yield f"nnUNet_preprocessed/{name}/splits_final.json", pretty_json(folds)
 
@@ -86,14 +86,13 @@ def _monai(cases: Cases, _: int) -> Layout:
         return shown
 
     def lists() -> Iterator[File]:
-        test = [entry(item) for item in cases.test]
+        test = {key: [entry(item) for item in cases.test] for key in ("test", "testing")}
         folded = [entry(item) | {"fold": item.fold} for item in cases.training]
-        whole = {"training": folded} | ({"test": test, "testing": test} if test else {})
-        yield "datalist.json", pretty_json(whole)
-        for fold in range(cases.lock.folds):
+        yield "datalist.json", pretty_json({"training": folded} | (test if cases.test else {}))
+        for fold in _folds(cases):
             sides = zip(("training", "validation"), cases.of_fold(fold), strict=True)
             document = {side: [entry(item) for item in items] for side, items in sides}
-            yield f"fold-{fold}.json", pretty_json(document | ({"test": test} if test else {}))
+            yield f"fold-{fold}.json", pretty_json(document | (test if cases.test else {}))
 
     return Layout(_in("images"), _in("labels"), lists)
 
@@ -102,14 +101,12 @@ def _names(cases: Cases, _: int) -> Layout:
     """Names without a suffix, one a line. `train.txt` and `val.txt`, the defaults, are fold 0."""
 
     def lists() -> Iterator[File]:
-        for fold in range(cases.lock.folds):
-            for side, items in zip(("train", "val"), cases.of_fold(fold), strict=True):
-                names = "".join(f"{name}\n" for name in _ids(items)).encode()
-                yield f"fold{fold}_{side}.txt", names
-                if fold == 0:
-                    yield f"{side}.txt", names
-        if cases.test:
-            yield "test.txt", "".join(f"{name}\n" for name in _ids(cases.test)).encode()
+        sides = [zip(("train", "val"), cases.of_fold(n), strict=True) for n in _folds(cases)]
+        named = {f"fold{n}_{side}": items for n, each in enumerate(sides) for side, items in each}
+        named |= {"train": named["fold0_train"], "val": named["fold0_val"], "test": cases.test}
+        for name, items in named.items():
+            if items:
+                yield f"{name}.txt", "".join(f"{item.case_id}\n" for item in items).encode()
 
     return Layout(_in("images"), _in("masks/0"), lists, lesion=255)
 
@@ -148,6 +145,10 @@ def _row(item: Item) -> dict[str, Any]:
         "source_image": known and known.source_image,
         "source_mask": known and known.source_mask,
     }
+
+
+def _folds(cases: Cases) -> range:
+    return range(cases.lock.folds)
 
 
 def _ids(items: Iterable[Item]) -> list[str]:
