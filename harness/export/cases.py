@@ -139,3 +139,11 @@ class Cases:
             message = f"{self.store.mask_path(item.case_id)} was changed."
             raise BusbenchError(Code.STORE_INVALID, message, REMEDY)
         return mask
+
+    def lesions(self, item: Item) -> NDArray[np.uint8]:
+        """A case's lesions by number, see `CaseStore.lesions`; their union is the mask."""
+        lesions = self.store.lesions(item.case_id)
+        if not np.array_equal(lesions > 0, self.mask(item)):
+            message = f"{self.store.path}: the lesions of {item.case_id} are not those of its mask."
+            raise BusbenchError(Code.STORE_INVALID, message, REMEDY)
+        return lesions

@@ -52,6 +52,7 @@ def samples(relabelled: Mapping[int, int] | None = None, patients: int = 18) -> 
         pixels = np.random.default_rng(number)
         height, width = (int(side) for side in pixels.integers(9, 40, 2))
         mask = any_mask(np.random.default_rng([number, turn]), (height, width))
+        mask &= label != "normal"
         name = f"{label}/{label} ({number}).png"
         made.append(
             Sample(
@@ -59,7 +60,8 @@ def samples(relabelled: Mapping[int, int] | None = None, patients: int = 18) -> 
                 label=label,
                 patient=f"p{number}",
                 image=pixels.integers(0, 256, (height, width)).astype(np.uint8),
-                mask=mask & (label != "normal"),
+                mask=mask,
+                lesions=halves(mask) if number % 2 else None,
                 source_image=name,
                 source_mask=f"mask of {name}",
                 spacing=(0.1, 0.2) if number % 2 else None,
@@ -68,6 +70,13 @@ def samples(relabelled: Mapping[int, int] | None = None, patients: int = 18) -> 
             )
         )
     return made
+
+
+def halves(mask: Any) -> Any:
+    """Two lesions that touch, or one where the mask is all on one side."""
+    right = np.arange(mask.shape[1]) >= mask.shape[1] // 2
+    apart = (mask & ~right).any() and (mask & right).any()
+    return (mask * np.where(right & apart, 2, 1)).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -331,10 +340,13 @@ def test_no_lesion_is_lost_or_joined_in_coco(frozen: Frozen, tmp_path: Path) -> 
         assert list(run_lengths_of.toBbox(packed)) == lesion["bbox"]
         assert run_lengths_of.area(packed) == lesion["area"] > 0
     for number, image in coco.imgs.items():
-        mask = frozen.store.mask(Path(image["file_name"]).stem).astype(np.uint8)
-        assert len(coco.imgToAnns[number]) == cv2.connectedComponents(mask, connectivity=8)[0] - 1
+        lesions = frozen.store.lesions(Path(image["file_name"]).stem)
+        found = [coco.annToMask(lesion) for lesion in coco.imgToAnns[number]]
+        assert len(found) == lesions.max()
+        for each, mask in enumerate(found, 1):
+            np.testing.assert_array_equal(mask, lesions == each)
         classes = {coco.cats[lesion["category_id"]]["name"] for lesion in coco.imgToAnns[number]}
-        assert classes == ({image["class"]} if mask.any() else set())
+        assert classes == ({image["class"]} if lesions.any() else set())
     detected = coco.loadRes([lesion | {"score": 1.0} for lesion in coco.anns.values()])
     evaluation = COCOeval(coco, detected, "segm")
     evaluation.params.maxDets = [1, 10, 10_000]  # the random masks have hundreds of lesions
@@ -456,6 +468,16 @@ def test_pixels_that_were_changed_in_the_store_are_refused(
         frozen.export(tmp_path / "out", layout)
     assert raised.value.code == "store-invalid"
     assert not (tmp_path / "out").exists()
+
+
+def test_lesions_that_are_not_the_masks_are_refused(tmp_path: Path) -> None:
+    made = samples()
+    shifted = [replace(each, lesions=np.roll(each.mask, 1).astype(np.uint8)) for each in made]
+    store = write_store(tmp_path / "store", "phantom", shifted)
+    options: dict[str, Any] = {"version": "v1", "folds": 3, "secret": SECRET}
+    split = freeze(store, audit(store, near=False), tmp_path / "v1", **options)
+    with pytest.raises(BusbenchError, match="not those of its mask"):
+        Frozen(tmp_path, store, split).export(tmp_path / "out", Format.COCO)
 
 
 @EACH

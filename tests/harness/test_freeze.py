@@ -101,7 +101,7 @@ def test_the_audit_beside_the_split_tells_no_conflict_of_a_test_case(tmp_path: P
 def test_the_same_input_gives_the_same_bytes(root: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "other", "phantom", reversed(samples()))
     freeze(store, audit(store, near=False), tmp_path / "v1", version="v1", secret=SECRET)
-    for name in ("split.csv", "lock.json", "audit.json"):
+    for name in ("split.csv", "lock.json", "audit.json", "croissant.json"):
         assert (tmp_path / "v1" / name).read_bytes() == (root / "v1" / name).read_bytes()
 
 
