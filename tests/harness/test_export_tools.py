@@ -121,6 +121,7 @@ def records(dataset: mlcroissant.Dataset) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_no_committed_split_lacks_valid_croissant_metadata(path: Path) -> None:
+    """The last assertion fails where a release's terms changed: `write_croissant(frozen)`."""
     frozen, dataset = FrozenSplit.open(path), read_croissant(path)
     assert records(dataset) == [row.document() for row in frozen.rows]
     assert lacks(dataset) == {"datePublished"}  # a split has no times
