@@ -87,10 +87,12 @@ def _release(dataset: str) -> dict[str, Any]:
         return {}
     release = ADAPTERS[dataset].release
     work: dict[str, Any] = {"@type": "sc:CreativeWork", "name": release.terms}
-    if release.download.startswith("doi:"):
-        url = release.download.replace("doi:", "https://doi.org/", 1)
-        return {"license": work | {"url": url}, "url": url, "citeAs": release.paper}
-    return {"license": work, "citeAs": release.paper}
+    known: dict[str, Any] = {"citeAs": release.paper}
+    for found in re.findall(r"(?:doi:|https://)[^\s,;)]+", f"{release.download} {release.paper}")[
+        :1
+    ]:
+        known["url"] = work["url"] = found.replace("doi:", "https://doi.org/", 1)
+    return known | {"license": work}
 
 
 def _parts() -> dict[str, Any]:

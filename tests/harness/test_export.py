@@ -476,7 +476,7 @@ def test_lesions_that_are_not_the_masks_are_refused(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", "phantom", shifted)
     options: dict[str, Any] = {"version": "v1", "folds": 3, "secret": SECRET}
     split = freeze(store, audit(store, near=False), tmp_path / "v1", **options)
-    with pytest.raises(BusbenchError, match="not those of its mask|was changed"):
+    with pytest.raises(BusbenchError, match=r"not those of its mask|was changed"):
         Frozen(tmp_path, store, split).export(tmp_path / "out", Format.COCO)
 
 
