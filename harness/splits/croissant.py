@@ -88,10 +88,9 @@ def _release(dataset: str) -> dict[str, Any]:
     release = ADAPTERS[dataset].release
     work: dict[str, Any] = {"@type": "sc:CreativeWork", "name": release.terms}
     known: dict[str, Any] = {"citeAs": release.paper}
-    for found in re.findall(r"(?:doi:|https://)[^\s,;)]+", f"{release.download} {release.paper}")[
-        :1
-    ]:
-        known["url"] = work["url"] = found.replace("doi:", "https://doi.org/", 1)
+    found = re.search(r"(?:doi:|https://)[^\s,;)]+", f"{release.download} {release.paper}")
+    if found:
+        known["url"] = work["url"] = found[0].replace("doi:", "https://doi.org/", 1)
     return known | {"license": work}
 
 
