@@ -10,13 +10,8 @@ import pytest
 from tests.support import ROOT
 
 BUDGETS = [
-<<<<<<< HEAD
     pytest.param("harness", 22_700, id="harness"),
-    pytest.param("evaluator", 8_600, id="evaluator"),
-=======
-    pytest.param("harness", 21_900, id="harness"),
     pytest.param("evaluator", 8_900, id="evaluator"),
->>>>>>> main
     pytest.param("reference_models", 4_600, id="reference_models"),
     pytest.param("benchmarks", 1_600, id="benchmarks"),
 ]
