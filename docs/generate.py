@@ -32,6 +32,7 @@ DECLARE = {
         "challenge",
         "datasets",
         "execution",
+        "export",
         "ledger",
         "quotas",
         "ranking",
