@@ -29,6 +29,7 @@ from harness.challenge import (
     load_challenge,
     require_hidden,
 )
+from harness.submission import require_folds
 
 MAX_FILES = 64
 GUIDE = "docs/pull-requests.md shows what a pull request contains."
@@ -126,6 +127,9 @@ def read_proposal(repository: Repository, manifest: Change, challenge: Challenge
     if problem is not None:
         raise refused(f"{manifest.path}: {problem}", "Name a track that is declared.")
     require_hidden(challenge, StatedTrack(proposal.track), "challenge.yaml")
+    submission = proposal.submission(proposal.team)
+    if submission is not None:
+        require_folds(submission, challenge.tracks[proposal.track].folds, manifest.path)
     return proposal
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -36,6 +36,49 @@ def read_submission(folder: Path) -> Submission:
     if (problem := check_visible(submission.team)) is not None:
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder / DOCUMENT}: {problem}.", REMEDY)
     return submission
+
+
+def check_folds(submission: Submission, folds: int | None) -> str | None:
+    """How the models' folds differ from the track's, in half a sentence; None where they do not.
+
+    The mean over some folds would be compared with means over all, and a model of another split's
+    fold k would be scored on cases that it trained on.
+
+    Args:
+        folds: how many the track has; null where that is not known, and then at least two.
+    """
+    named = {model.fold for model in submission.models}
+    if named == {None}:
+        return None
+    found = sorted(fold for fold in named if fold is not None)
+    owed = set(range(folds or max(2, found[-1] + 1)))
+    if (missing := sorted(owed - named)) or (foreign := sorted(set(found) - owed)):
+        which = f"lacks {_listed(missing)}" if missing else f"has {_listed(foreign)}"
+        has = "folds from 0 on" if folds is None else f"folds 0 to {folds - 1}"
+        return f"it names the models of {_listed(found)}, {which}, and the track has {has}"
+    return None
+
+
+def _listed(folds: Sequence[int]) -> str:
+    return f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
+
+
+def require_folds(submission: Submission, folds: int | None, where: str | Path) -> None:
+    """Refuse a submission whose models are neither one a fold of the track, nor one for all.
+
+    Args:
+        folds: as in `check_folds`.
+        where: its document, for the error.
+
+    Raises:
+        BusbenchError: `submission-invalid`.
+    """
+    if (problem := check_folds(submission, folds)) is not None:
+        remedy = (
+            "Name the folds of the training bundle's cases.csv, which begin at 0, one model each; "
+            "or one model with fold null for all."
+        )
+        raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
 
 
 def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
