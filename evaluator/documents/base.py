@@ -39,10 +39,10 @@ Title = Annotated[
 FileName = Annotated[str, StringConstraints(pattern=rf"^{FILE_NAME}$")]
 _WORDS = {  # what a pattern demands, for people
     DIGEST: "a SHA-256 has 64 hexadecimal digits, as `sha256sum FILE` prints them",
-    rf"^{NAME}$": "take lower-case letters, digits, `_`, `.` and `-`, 64 at most, and begin with a "
-    "letter or digit",
-    rf"^{FILE_NAME}$": "take letters, digits, `_`, `.` and `-`, 100 at most, begin with a letter or "
-    "digit, and rename the file so",
+    rf"^{NAME}$": "take lower-case letters, digits, `_`, `.` and `-`, 64 at most, and begin with "
+    "a letter or digit",
+    rf"^{FILE_NAME}$": "take letters, digits, `_`, `.` and `-`, 100 at most, begin with a letter "
+    "or digit, and rename the file so",
 }
 Label = Literal["benign", "malignant", "normal"]
 MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb would pass it

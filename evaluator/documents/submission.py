@@ -99,8 +99,8 @@ class OutputSpec(Contract):
     def _of_a_probability(cls, value: float) -> float:
         if not 0 < value < 1:
             raise ValueError(
-                f"{value:g} cuts no probability: give a number above 0 and below 1; a cut of logits "
-                "at 0 is 0.5 here, and so is one of grey levels at 127"
+                f"{value:g} cuts no probability: give a number above 0 and below 1; a cut of "
+                "logits at 0 is 0.5 here, and so is one of grey levels at 127"
             )
         return value
 
