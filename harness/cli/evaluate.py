@@ -181,7 +181,12 @@ def _validate(
     results = [job.finished() for job in batch.done]
     if as_json:
         scores = [
-            {"submission": result.submission.document(), "scores": result.scores.document()}
+            {
+                "submission": result.submission.document(),
+                "scores": result.scores.document(),
+                "mean_of_cases": result.cases.mean,
+                "hints": result.cases.hints,
+            }
             for result in results
         ]
         batch.print_json("validations", scores)

@@ -30,8 +30,8 @@ ENDS: dict[str, list[onnx.NodeProto]] = {
     "sigmoid by hand": [
         node("Neg", "l", "n"),
         node("Exp", "n", "e"),
-        node("Add", "e one", "d"),
-        node("Reciprocal", "d", "y"),
+        node("Add", "e one", "f"),
+        node("Reciprocal", "f", "y"),
     ],
     "half of tanh": [
         node("Tanh", "l", "t"),
