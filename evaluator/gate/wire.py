@@ -28,12 +28,12 @@ _WIDTH = {_EIGHT: 8, _FOUR: 4}
 _LONGEST_VARINT = 10
 # Members of one kind of list in a whole file. An honest network of 8,000 nodes has 50,000 notes.
 _MEMBERS = 100_000
-# Given one by one, each a field of its own, in the tables of a forest of up to 400,000 nodes. They
+# Given one by one, each a field of its own, in the tables of a forest of up to 200,000 nodes. They
 # make no messages, so they have these limits and do not count as fields.
 _TABLES = {
     "AttributeProto.floats": 2_000_000,
     "AttributeProto.ints": 4_000_000,
-    "AttributeProto.strings": 400_000,
+    "AttributeProto.strings": 200_000,
 }
 _MEMBERS_OF = {
     **_TABLES,

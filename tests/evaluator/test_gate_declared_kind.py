@@ -79,7 +79,7 @@ def ended(end: list[onnx.NodeProto]) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_no_end_escapes_notice(end: str) -> None:
+def test_no_end_is_overlooked(end: str) -> None:
     assert is_bent(survey(ended(ENDS[end])))
 
 
