@@ -12,7 +12,7 @@ from evaluator.gate.tensors import type_name
 
 _AXES = "NCHW"
 # What people do who hand in another type, and what to do about it.
-_TYPES = {
+_TYPES: dict[str, dict[int, str]] = {
     "input": {
         TensorProto.FLOAT16: "keep float32 at both ends of an fp16 network (keep_io_types)",
         TensorProto.UINT8: "leave the conversion from bytes out of the export, and declare the "

@@ -50,7 +50,7 @@ MODELS: dict[str, Callable[[], Any]] = {
 }
 
 
-def on_pixels(fitted: Any, options: dict[str, Any] | None = None) -> onnx.ModelProto:
+def on_pixels(fitted: Any, options: Any = None) -> onnx.ModelProto:
     """A fitted model on each pixel and its two neighbours: maps (N, 1, SIZE, SIZE)."""
     made = convert_sklearn(
         fitted,
