@@ -25,7 +25,7 @@ from harness.website.edition import Edition
 from harness.website.pages import render
 
 SIZES = (100, 1000)
-KEYS = ("dice", "hd95", "method", "gflops", "rank")
+KEYS = ("dice", "hd95", "method", "gmacs", "rank")
 CLICK = """(key) => {
   document.querySelector(`[data-key=${key}] button`).click();
   document.body.offsetHeight;

@@ -14,8 +14,8 @@ count once, however often it is called. Three things keep the number equal to Py
 
 An exporter in evaluation mode folds BatchNormalization into the convolution before it, so its two
 values a channel vanish (and a convolution without bias gains one a channel). Tables that are not
-learned, such as attention masks, cannot be distinguished from weights and count. Of trees count what
-each node asks and each leaf answers; the links between nodes do not.
+learned, such as attention masks, cannot be distinguished from weights and count. Of trees count
+what each node asks and each leaf answers; the links between nodes do not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Table of a finished benchmark, beside the published one.
 
 The table is in the published format: Dice, IoU and HD95 as mean ± standard deviation (ddof 1) over
-the fold models, each scored on the whole test set; GFLOPs as multiply-accumulates / 1e9, and
+the fold models, each scored on the whole test set; GMACs (multiply-accumulates / 1e9), and
 parameters, both counted from the ONNX graph.
 """
 
@@ -54,7 +54,7 @@ def _track(table: TrackTable, published: PublishedTable) -> str:
     units = table.lines[0].report.scores.units if table.lines else {}
     heads = [
         *("Network", "Input", *(metric.title(units) for metric in METRICS)),
-        *("GFLOPs", "Params [M]", "published GFLOPs", "published Params [M]"),
+        *("GMACs", "Params [M]", "GFLOPs as published", "Params as published [M]"),
     ]
     rows = [_line(line, published) for line in table.lines]
     rows += [[markdown(name), *["failed"] * 4, *[MISSING] * 4] for name in table.missing]
@@ -113,7 +113,7 @@ def _published(dataset: str | None, published: PublishedTable) -> list[list[str]
 
 def _notes(table: TrackTable, published: PublishedTable) -> list[str]:
     notes = [
-        "Mean ± standard deviation over the fold models, each on the whole test set. GFLOPs are "
+        "Mean ± standard deviation over the fold models, each on the whole test set. GMACs are "
         "multiply-accumulates / 1e9; they and the parameters are counted from the ONNX files."
     ]
     if table.dataset in published.tracks:

@@ -13,11 +13,11 @@ from harness.challenge import load_challenge
 from harness.cli.app import app, err, out
 from harness.cli.options import ChallengeOption, JsonOption, LedgerArgument, OptionalKeys
 from harness.cli.progress import bars
-from harness.cli.screen import Grid, print_document, print_json
+from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog, require_open
 from harness.quotas.recording import today
-from harness.ranking import FORMATS, METRICS, Format, Track, make_board
+from harness.ranking import FORMATS, Format, Track, make_board
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
 from harness.ranking.tables import NAMES, Style, caption, order_note, track_cells
@@ -84,12 +84,15 @@ def rank(
 
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken
-COLUMN_GAP = 3  # characters that a column takes beside its text
+# What stays longest where a terminal is narrow; the first of them always.
+IMPORTANT = ("Rank", "Method", "Dice", "HD95", "Group", "95 %", "Team", "IoU", "Gap")
+ALWAYS = 2
 
 
 def print_board(track: Track) -> None:
-    """Print a track's board; columns that do not fit are left out."""
-    columns = _fitting(list(zip(*track_cells(track, Style(_short)), strict=True)), track)
+    """Print a track's board; columns that do not fit are left out, and named."""
+    every = list(zip(*track_cells(track, Style(_short)), strict=True))
+    columns = _fitting(every, out.width)
     grid = Grid(harmless(caption(track, plain)), frame="head")
     for column in columns:
         is_name = column[0] in NAMES  # the only ones that may be broken
@@ -100,18 +103,28 @@ def print_board(track: Track) -> None:
     out.draw(grid)
     note = "Mean ± standard deviation over the fold models; – is incomplete, not ranked."
     out.note(harmless(f"{order_note(track)} {note}"))
+    left_out = ", ".join(column[0] for column in every if column not in columns)
+    if left_out:
+        out.note(harmless(f"Left out for want of width: {left_out}. A file or a pipe has all."))
 
 
-def _fitting(columns: list[tuple[str, ...]], track: Track) -> list[tuple[str, ...]]:
-    """The columns that must be shown, and of the others, from the left, those that fit."""
-    needed = {"Rank", *NAMES, *(metric.title(track.units) for metric in METRICS)}
-    left = out.width - sum(_least_width(c) + COLUMN_GAP for c in columns if c[0] in needed)
-    for column in columns:
-        width = _least_width(column) + COLUMN_GAP
-        if column[0] not in needed and width <= left:
-            needed.add(column[0])
-            left -= width
-    return [column for column in columns if column[0] in needed]
+def _fitting(columns: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
+    """The columns that fit, the most important first; as many as that, in their own order."""
+    ordered = sorted(columns, key=_importance)
+    chosen = ordered[:ALWAYS]
+    left = width - 1 - sum(_least_width(column) + COLUMN_GAP for column in chosen)
+    for column in ordered[ALWAYS:]:
+        left -= _least_width(column) + COLUMN_GAP
+        if left < 0:
+            break
+        chosen.append(column)
+    return [column for column in columns if column in chosen]
+
+
+def _importance(column: tuple[str, ...]) -> int:
+    """Its place among the important columns; behind them for all others."""
+    starts = [column[0].startswith(name) for name in IMPORTANT]
+    return starts.index(True) if True in starts else len(IMPORTANT)
 
 
 def _least_width(column: tuple[str, ...]) -> int:

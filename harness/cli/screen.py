@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -43,6 +45,8 @@ class Styled(NamedTuple):
 
 
 Part = Harmless | Styled
+COLUMN_GAP = 3  # characters that a column takes beside its text
+UNLIMITED = 10_000  # characters: nobody looks at a file or a pipe through a window
 
 
 class Grid:
@@ -84,6 +88,17 @@ class Grid:
         """Add a row."""
         self.drawn.add_row(*map(_text, cells))
 
+    @property
+    def least_width(self) -> int:
+        """In characters: of cells that are never broken, and of the least of the others."""
+        least = sum(
+            max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+            if column.no_wrap
+            else column.min_width or 1
+            for column in self.drawn.columns
+        )
+        return least + COLUMN_GAP * len(self.drawn.columns) + 1
+
 
 class Bars:
     """Bars of what is going on: one for each thing that is being done."""
@@ -113,6 +128,8 @@ class Screen:
 
     def __init__(self, *, stderr: bool = False) -> None:
         self._console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+        if not self._console.is_terminal and "COLUMNS" not in os.environ:
+            self._console.width = UNLIMITED
 
     @property
     def width(self) -> int:
@@ -128,8 +145,9 @@ class Screen:
         self._console.print(Text(" ").join(map(_text, parts)), soft_wrap=True)
 
     def draw(self, grid: Grid) -> None:
-        """Print a table, as wide as the terminal."""
-        self._console.print(grid.drawn)
+        """Print a table, as wide as the terminal or as what must not be broken."""
+        width = max(self.width, grid.least_width)
+        self._console.print(grid.drawn, width=width, crop=False, no_wrap=True, overflow="ignore")
 
     def note(self, text: Harmless) -> None:
         """Print what is below a table, wrapped like it."""

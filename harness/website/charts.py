@@ -120,7 +120,7 @@ def cost(shown: Shown, look: Look) -> Chart | None:
     records = [
         {
             "name": label if few else str(row.rank),
-            "gflops": 2 * row.gmacs,
+            "gmacs": row.gmacs,
             "dice": row.groups["all"].metrics["dice"].mean,
             "origin": "trained here" if row.trained_here else "supplied",
         }
@@ -130,12 +130,12 @@ def cost(shown: Shown, look: Look) -> Chart | None:
     if not records:
         return None
     origins = ["trained here", "supplied"]
-    work = [2 * row.gmacs for row in shown.rows if row.gmacs]
+    work = [row.gmacs for row in shown.rows if row.gmacs]
     ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
     base = alt.Chart(data(records)).encode(
-        x=alt.X("gflops:Q")
+        x=alt.X("gmacs:Q")
         .scale(type="log", nice=False, padding=60, domain=[min(work) / 2, max(work) * 2])
-        .title("GFLOPs an image")
+        .title("GMACs an image")
         .axis(format="~g", values=ticks, labelOverlap="greedy", labelSeparation=10),
         y=alt.Y("dice:Q")
         .scale(zero=False, nice=True, domain=_range(records, "dice"))

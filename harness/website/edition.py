@@ -86,7 +86,7 @@ class View:
             **{key: None if one is None else round(one.mean, 6) for key, one in found.items()},
             "gap": None if gap is None else round(gap.mean, GAP.digits + 3),
             "parameters": row.parameters,
-            "gflops": None if row.gmacs is None else round(2 * row.gmacs, 6),
+            "gmacs": None if row.gmacs is None else round(row.gmacs, 6),
             "latency": round(row.runtime.measured.latency_ms, 4),
             "origin": "trained here" if row.trained_here else "supplied",
             "labels": row.labels,

@@ -39,7 +39,7 @@ def environment() -> Environment:
         plain=harmless,
         short=short,
         millions=millions,
-        gflops=gflops,
+        gmacs=gmacs,
         group_title=group_title,
         heading=heading,
         in_order=in_order,
@@ -125,11 +125,10 @@ def millions(number: int) -> str:
     return f"{number / 1e6:.2f} M"
 
 
-def gflops(gmacs: float | None) -> str:
-    """GFLOPs from GMACs, to three digits: a multiplication and an addition are two operations."""
-    if gmacs is None:
+def gmacs(value: float | None) -> str:
+    """GMACs, to three digits."""
+    if value is None:
         return NOT_COUNTED
-    value = 2 * gmacs
     return f"{value:.{3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
 
 

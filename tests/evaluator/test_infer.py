@@ -127,9 +127,9 @@ def test_a_model_that_rolls_dice_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind, operator, sentence",
     [
-        ("probabilities", "Exp", "as probabilities"),
-        ("mask", "Identity", "as a mask"),
-        ("softmax", "Identity", "(1, 1, 64, 64) for (1, 2, 64, 64)"),
+        ("probabilities", "Exp", "none of the declared kind"),
+        ("mask", "Identity", "none of the declared kind"),
+        ("softmax", "Identity", "another shape than declared"),
         ("logits", "Log", "NaN or infinite"),
     ],
 )

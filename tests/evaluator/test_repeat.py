@@ -270,7 +270,7 @@ def test_no_fast_path_on_what_is_no_test_image_shortens_the_latency(
     fast = seconds_of(made.folder / "0.onnx", decoys[kind])
     slow = seconds_of(made.folder / "0.onnx", as_input(discs(1)[0]))
     assert slow > 8 * fast  # or there were no fast path
-    assert latency(made) > slow / 2
+    assert latency(made) > 4 * fast
 
 
 def test_no_fast_path_for_most_test_images_hides_the_others(tmp_path: Path) -> None:
@@ -278,18 +278,19 @@ def test_no_fast_path_for_most_test_images_hides_the_others(tmp_path: Path) -> N
         node("ReduceMean", ["x"], ["mean"], keepdims=0),
         node("Greater", ["mean", "half"], ["fast"]),
     ]
-    made = stage(tmp_path, discs(10, bright=6), branching(bright))
+    images = discs(10, bright=6)
+    made = stage(tmp_path, images, branching(bright))
     made.infer()
-    slow = seconds_of(made.folder / "0.onnx", as_input(discs(1)[0]))
-    assert latency(made) > 0.4 * slow / 2
+    fast = min(seconds_of(made.folder / "0.onnx", as_input(image)) for image in images)
+    assert latency(made) > 2 * fast
 
 
 def test_no_fast_model_of_one_fold_hides_a_slow_one_of_another(tmp_path: Path) -> None:
     never = [*RANGE, node("Less", ["range", "range"], ["fast"])]
     made = stage(tmp_path, discs(4), blur(), branching(never), blur())
     made.infer()
-    slow = seconds_of(made.folder / "1.onnx", as_input(discs(1)[0]))
-    assert latency(made) > slow / 2
+    fast = seconds_of(made.folder / "0.onnx", as_input(discs(1)[0]))
+    assert latency(made) > 4 * fast
 
 
 # --- bundles without a seed ----------------------------------------------------------------------
