@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -47,20 +47,16 @@ def check_folds(submission: Submission, folds: int | None) -> str | None:
     Args:
         folds: how many the track has; null where that is not known, and then at least two.
     """
-    named = {model.fold for model in submission.models}
-    if named == {None}:
+    files = {model.fold: model.file for model in submission.models}
+    if None in files:
         return None
-    found = sorted(fold for fold in named if fold is not None)
-    owed = set(range(folds or max(2, found[-1] + 1)))
-    if (missing := sorted(owed - named)) or (foreign := sorted(set(found) - owed)):
-        which = f"lacks {_listed(missing)}" if missing else f"has {_listed(foreign)}"
-        has = "folds from 0 on" if folds is None else f"folds 0 to {folds - 1}"
-        return f"it names the models of {_listed(found)}, {which}, and the track has {has}"
-    return None
-
-
-def _listed(folds: Sequence[int]) -> str:
-    return f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
+    named = sorted(fold for fold in files if fold is not None)
+    owed = range(folds or max(2, named[-1] + 1))
+    wrong = [f"{files[fold]} is of fold {fold}" for fold in named if fold not in owed]
+    if missing := [str(fold) for fold in owed if fold not in files]:
+        wrong.append(f"no model is of fold {' or '.join(missing)}")
+    has = "folds from 0 on" if folds is None else f"folds 0 to {folds - 1}"
+    return f"{', '.join(wrong)}, and the track has {has}" if wrong else None
 
 
 def require_folds(submission: Submission, folds: int | None, where: str | Path) -> None:

@@ -168,7 +168,7 @@ def test_a_team_that_is_registered_twice_is_the_organisers_mistake(forge: Forge)
     work = forge.checkout("eve")
     hand_in(work)
     head, _ = forge.propose(work)
-    assert "alpha is given twice" in refused(forge, head, "challenge-invalid", author="eve")
+    assert "'alpha' is given twice" in refused(forge, head, "challenge-invalid", author="eve")
 
 
 def bad(document: object) -> bytes:

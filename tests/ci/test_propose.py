@@ -11,7 +11,8 @@ from ci.check_pr import check
 from ci.propose import main, propose
 from evaluator.errors import BusbenchError
 from tests.support.factories import submission_document
-from tests.support.forge import Forge, git, model_bytes
+from tests.support.forge import Forge, git
+from tests.support.small_challenge import model_bytes
 
 DATA = model_bytes(-2.0)
 
