@@ -72,6 +72,7 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
             },
             true_negatives=45,
             invalid=0,
+            spaced=0,
             predictions_sha256=DIGEST,
             labels_sha256=DIGEST,
         ),

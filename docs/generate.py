@@ -30,6 +30,7 @@ DECLARE = {
     "harness": {
         "audit",
         "challenge",
+        "datasets",
         "execution",
         "ledger",
         "quotas",

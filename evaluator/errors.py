@@ -96,6 +96,7 @@ class Code(StrEnum):
     IMAGE_UNAVAILABLE = "image-unavailable", _IN, "A container image cannot be built or found."
     DEVICE_UNAVAILABLE = "device-unavailable", _IN, "The device asked for is not there."
     INPUT_UNAVAILABLE = "input-unavailable", _IN, "A job's input cannot be fetched whole."
+    DOWNLOAD_FAILED = "download-failed", _IN, "A dataset's release cannot be downloaded whole."
     CLUSTER_UNAVAILABLE = "cluster-unavailable", _IN, "No Dask scheduler answers, or no Slurm."
     TRITON_UNAVAILABLE = "triton-unavailable", _IN, "No Triton server answers, or none is there."
     DISK_FULL = "disk-full", _IN, "The disk, or the user's share of it, is full."

@@ -2,7 +2,8 @@
 
 STORE/cases.parquet      one row a case
 STORE/images/<id>.png    grey, 8 bits, lossless
-STORE/masks/<id>.png     1 bit, at the image's size
+STORE/masks/<id>.png     1 bit, at the image's size: all lesions
+STORE/lesions/<id>.png   grey, 8 bits: lesions by number from 1, where there are several
 STORE/store.json         written last: its presence means the store is complete
 """
 
@@ -26,6 +27,8 @@ from harness.folders import whole_folder
 
 REMEDY = "Run `busbench prepare` again into a new folder."
 ORIGIN = ("source_image", "source_mask", "repairs")
+APART = ("lesions", "lesions_sha256")  # columns with a digest of their own
+MAX_LESIONS = 255  # of one case: what 8 bits can number
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Case:
     spacing_col_mm: float | None
     image_sha256: Digest  # over shape and pixels, see `evaluator.files.sha256_pixels`
     mask_sha256: Digest
+    lesions: int  # how many, apart from each other
+    lesions_sha256: Digest  # over shape and numbers of the lesion map
     source_image: str  # relative to the raw folder
     source_mask: str  # several lesion masks are joined by "; "
     device: str | None
@@ -73,17 +78,19 @@ class Sample:
     device: str | None = None
     birads: str | None = None
     repairs: tuple[str, ...] = ()
+    lesions: NDArray[np.uint8] | None = None  # (H, W), by number from 1; None: connected areas
 
 
 class StoreInfo(Contract):
     """`store.json`."""
 
-    schema_: Literal["busbench/store/v1"] = Field(default="busbench/store/v1", alias="schema")
+    schema_: Literal["busbench/store/v2"] = Field(default="busbench/store/v2", alias="schema")
     dataset: Name
     cases: int
     classes: dict[str, int]
     patients: int | None  # null where the release names none
     digest: Digest  # over the rows of the table, see `rows_digest`
+    lesions_digest: Digest  # over the lesions of every case, see `lesions_digest`
 
 
 def rows_digest(cases: Iterable[Case]) -> str:
@@ -92,8 +99,26 @@ def rows_digest(cases: Iterable[Case]) -> str:
     Not over where it came from: the same release, unpacked one folder deeper, is the same store.
     """
     ordered = sorted(cases, key=lambda case: case.case_id)
-    rows = [{k: v for k, v in asdict(case).items() if k not in ORIGIN} for case in ordered]
+    left_out = (*ORIGIN, *APART)
+    rows = [{k: v for k, v in asdict(case).items() if k not in left_out} for case in ordered]
     return sha256_bytes(canonical_json(rows))
+
+
+def lesions_digest(cases: Iterable[Case]) -> str:
+    """Digest over which pixels every lesion of every case has.
+
+    Apart from `rows_digest`, so that splits frozen before lesions were kept fit their stores.
+    """
+    rows = sorted((case.case_id, case.lesions, case.lesions_sha256) for case in cases)
+    return sha256_bytes(canonical_json(rows))
+
+
+def connected(mask: NDArray[np.bool_]) -> NDArray[np.integer[Any]]:
+    """The connected areas (8 neighbours) of a (H, W) mask, by number from 1 in raster order."""
+    from scipy.ndimage import label  # noqa: PLC0415  takes half a second to import
+
+    areas: NDArray[np.integer[Any]] = label(mask, np.ones((3, 3)))[0]
+    return areas
 
 
 def png_bytes(array: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
@@ -133,7 +158,7 @@ class CaseStore:
             )
         rows = frame.where(frame.notna(), None).to_dict("records")
         cases = tuple(Case(**{str(key): value for key, value in row.items()}) for row in rows)
-        if rows_digest(cases) != info.digest:
+        if (rows_digest(cases), lesions_digest(cases)) != (info.digest, info.lesions_digest):
             raise BusbenchError(
                 Code.STORE_INVALID, f"{path / 'cases.parquet'} does not match store.json.", REMEDY
             )
@@ -154,6 +179,21 @@ class CaseStore:
     def mask(self, case_id: str) -> NDArray[np.bool_]:
         """The mask of a case, (H, W) bool; raises `store-invalid` where it is gone."""
         return _decode(self.mask_path(case_id), "1")[1].astype(np.bool_)
+
+    def lesions(self, case_id: str) -> NDArray[np.uint8]:
+        """The lesion map of a case: (H, W) uint8, 0 where none is, else a lesion's number from 1.
+
+        Raises:
+            BusbenchError: `store-invalid` where it is gone, or is not the table's.
+        """
+        path = self.path / "lesions" / f"{case_id}.png"
+        case = next(case for case in self.cases if case.case_id == case_id)
+        several = case.lesions > 1
+        found = _decode(path, "L")[1] if several else self.mask(case_id).astype(np.uint8)
+        if sha256_pixels(found) != case.lesions_sha256:
+            message = f"{path if several else self.mask_path(case_id)} was changed."
+            raise BusbenchError(Code.STORE_INVALID, message, REMEDY)
+        return found
 
     def image_file(self, case: Case) -> bytes:
         """The PNG of a case's image; raises `store-invalid` unless it is the table's."""
@@ -218,6 +258,13 @@ def write_store(
 def _add(root: Path, sample: Sample) -> Case:
     write_atomically(root / "images" / f"{sample.case_id}.png", png_bytes(sample.image))
     write_atomically(root / "masks" / f"{sample.case_id}.png", png_bytes(sample.mask))
+    lesions = connected(sample.mask) if sample.lesions is None else sample.lesions
+    count = int(lesions.max(initial=0))
+    if count > MAX_LESIONS:
+        raise ValueError(f"{sample.case_id} has {count} lesions")
+    if count > 1:
+        numbers = png_bytes(lesions.astype(np.uint8))
+        write_atomically(root / "lesions" / f"{sample.case_id}.png", numbers)
     height, width = sample.image.shape
     spacing = sample.spacing or (None, None)
     return Case(
@@ -230,6 +277,8 @@ def _add(root: Path, sample: Sample) -> Case:
         spacing_col_mm=spacing[1],
         image_sha256=sha256_pixels(sample.image),
         mask_sha256=sha256_pixels(sample.mask),
+        lesions=count,
+        lesions_sha256=sha256_pixels(lesions),
         source_image=sample.source_image,
         source_mask=sample.source_mask,
         device=sample.device,
@@ -247,4 +296,5 @@ def _describe(dataset: str, cases: tuple[Case, ...]) -> StoreInfo:
         classes={label: labels.count(label) for label in sorted(set(labels))},
         patients=len(patients) or None,
         digest=rows_digest(cases),
+        lesions_digest=lesions_digest(cases),
     )

@@ -75,5 +75,6 @@ class Scores(Contract):
     groups: dict[str, GroupScores]  # by the names of `evaluator.scoring.groups`
     true_negatives: Masks  # both masks empty, over all folds
     invalid: Masks  # masks that took the worst value, over all folds and both passes
+    spaced: Cases  # with a known pixel size; only where all have one, distances are in millimetres
     predictions_sha256: Digest
     labels_sha256: Digest  # of the classes and masks that it was scored with, see `labels_digest`

@@ -81,6 +81,7 @@ def summarise(
         groups=scores,
         true_negatives=sum(row.status == "true-negative" for row in rows),
         invalid=sum(row.status not in VALID for row in (*rows, *transformed)),
+        spaced=sum(row.case.spacing_mm is not None for row in first),
         predictions_sha256=predictions_sha256,
         labels_sha256=labels_sha256,
     )

@@ -36,6 +36,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "doctor",
         "List every error code: whose fault it is, the exit status, and what it means.",
     ),
+    "fetch": (
+        "fetch",
+        "Download a dataset from where it is published, or say how to ask for it.",
+    ),
     "prepare": ("prepare", "Turn a dataset as downloaded into a case store."),
     "audit": ("audit", "Find the cases that belong on one side of a split."),
     "freeze": ("splits", "Audit a store and draw its test part and folds, once and for all."),

@@ -96,6 +96,8 @@ def _show(result: PrepareResult) -> None:
         counts.row(*map(harmless, (label, info.classes.get(label, 0), _or_dash(stated))))
     patients = ("patients", _or_dash(info.patients), _or_dash(release.patients))
     counts.row(*map(harmless, patients))
+    spaced = sum(case.spacing is not None for case in result.store.cases)
+    counts.row(*map(harmless, ("with pixel size", spaced, "-")))
     out.draw(counts)
     out.print(harmless(f"Store: {result.store.path}"))
     for table in _tables(result.repaired, result.refused):

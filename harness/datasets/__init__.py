@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from evaluator.errors import BusbenchError, Code
-from harness.datasets import bus_uc, bus_uclm, busbra, busi, generic, phantom, yap2018
+from harness.datasets import breast, bus_uc, bus_uclm, busbra, busi, generic, phantom, yap2018
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
 
-MODULES = (busi, busbra, bus_uc, bus_uclm, yap2018, phantom, generic)
+MODULES = (busi, busbra, bus_uc, bus_uclm, yap2018, breast, phantom, generic)
 ADAPTERS: dict[str, Adapter] = {module.ADAPTER.name: module.ADAPTER for module in MODULES}
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 

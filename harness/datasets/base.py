@@ -43,13 +43,14 @@ class RawCase:
     label: Label
     patient: str | None
     image: Path
-    masks: tuple[Path, ...]  # their union is the lesion map; empty only where none belongs to it
+    masks: tuple[Path, ...]  # their union is the mask; empty only where none belongs to it
     spacing: tuple[float, float] | None = None  # (row, column) in millimetres
     device: str | None = None
     birads: str | None = None
     stated_size: tuple[int, int] | None = None  # (height, width) claimed by the metadata
     stated_box: tuple[int, int, int, int] | None = None  # lesion (x, y, width, height), claimed
     mask_optional: bool = False  # a normal case may come without a mask file
+    one_lesion_a_mask: bool = False  # else a mask file's values or connected areas are its lesions
     mask_colours: Mapping[Label, RGB] = field(default_factory=dict)  # where colour means class
     repairs: tuple[str, ...] = ()  # what the adapter repaired in the metadata
 

@@ -32,7 +32,8 @@ def read(raw: Path) -> Iterator[RawCase | Refusal]:
         for image, own_masks in pairs:
             if image.stem.startswith(label):
                 case_id = hashed_id("busi", image.stem, image)
-                cases.append(RawCase(case_id, label, None, image, own_masks))
+                case = RawCase(case_id, label, None, image, own_masks, one_lesion_a_mask=True)
+                cases.append(case)
             else:
                 yield Refusal(Code.DATA_REFUSED, image, f"lies in {label} but is named otherwise")
     yield from sorted(cases, key=lambda case: case.case_id)
@@ -45,7 +46,7 @@ ADAPTER = Adapter(
         classes={"benign": 437, "malignant": 210, "normal": 133},
         patients=600,
         paper="doi:10.1016/j.dib.2019.104863",
-        download="doi:10.1016/j.dib.2019.104863 (the paper names the page)",
+        download="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
         terms="CC BY 4.0, or CC0, by secondary records: cite the paper",
     ),
     read=read,

@@ -117,7 +117,7 @@ def read_table(
     """A CSV or Excel file (its first sheet) as spreadsheets write it; an empty cell is "".
 
     Columns may be separated by a comma, semicolon, tab or bar; the text is UTF-8 or UTF-16; the
-    case of the columns' names does not matter.
+    case of the columns' names does not matter. Empty rows are none.
 
     Args:
         optional: the other columns that it may have; null for any.
@@ -137,8 +137,8 @@ def read_table(
     problem = _wrong_heads(heads, columns, optional)
     if problem is not None:
         raise BusbenchError(Code.RAW_MISSING, f"{path} {problem}.", remedy)
-    rows = cells.iloc[1:, used].itertuples(index=False)
-    return Table(path, tuple(dict(zip(heads, map(str.strip, row), strict=True)) for row in rows))
+    texts = (tuple(map(str.strip, row)) for row in cells.iloc[1:, used].itertuples(index=False))
+    return Table(path, tuple(dict(zip(heads, row, strict=True)) for row in texts if any(row)))
 
 
 def _wrong_heads(

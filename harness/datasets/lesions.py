@@ -1,4 +1,4 @@
-"""Lesion maps: which pixels of a mask file are lesion, and where they lie in the image.
+"""Lesion maps: which pixels of a mask file are which lesion, and where they lie in the image.
 
 A mask that can be read in two ways is refused.
 """
@@ -27,17 +27,18 @@ LOST_SHARE = 0.1  # of a lesion, in its area: above, it lies outside the image
 TWO_VALUES = "Save lesions as 255 and all else as 0, or leave such cases out with --skip-refused."
 
 Mask = NDArray[np.bool_]
+Numbers = NDArray[np.uint8]  # of lesions; 0 where none is
 Repairs = tuple[str, ...]
 
 
-def lesion_map(path: Path, decoded: Decoded, *, coloured: bool = False) -> tuple[Mask, Repairs]:
-    """The mask as (H, W): all lesions that it marks, by grey value or by colour.
+def lesion_map(path: Path, decoded: Decoded, *, coloured: bool = False) -> tuple[Numbers, Repairs]:
+    """The mask as (H, W): 0 where nothing is marked, else the number of a value, from 1.
 
     A few flat values apart from each other are several lesions. Of other values, what is more than
     half as bright as the brightest is lesion, in any channel: the rest are soft borders.
 
     Args:
-        coloured: whether the release says what its colours mean.
+        coloured: whether the release says what its colours mean; they number no lesions then.
 
     Raises:
         RefusedError: where the file contains an image rather than a mask, or where two values may
@@ -59,7 +60,8 @@ def lesion_map(path: Path, decoded: Decoded, *, coloured: bool = False) -> tuple
         values = sorted(int(bright[labels == code][0]) for code in codes)
         if not set(values) <= {1, 255}:
             repairs += (f"values {', '.join(map(str, values))} taken as lesion",)
-        return bright > 0, repairs
+        numbers = 1 + np.searchsorted(codes, labels) if len(codes) > 1 and not coloured else 1
+        return np.where(bright > 0, numbers, 0).astype(np.uint8), repairs
     if ((bright > top // 16) & (bright < top - top // 16)).mean() > GREY_SHARE:
         raise RefusedError(Code.DATA_REFUSED, path, "contains an image rather than a mask")
     lesion = bright > top // 2
@@ -71,7 +73,7 @@ def lesion_map(path: Path, decoded: Decoded, *, coloured: bool = False) -> tuple
         reason = f"marks areas of different brightness, {top} at most: which of them are lesion?"
         raise RefusedError(Code.DATA_REFUSED, path, reason, remedy=TWO_VALUES)
     soft = int(((bright > 0) & (bright < top)).sum())
-    return lesion, (*repairs, f"{soft} grey pixels of soft borders cut at half")
+    return lesion.astype(np.uint8), (*repairs, f"{soft} grey pixels of soft borders cut at half")
 
 
 def colours(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -103,12 +105,12 @@ def require_upright(path: Path, lesion: Mask) -> None:
 
 def placed(
     path: Path,
-    lesion: Mask,
+    lesion: Numbers,
     *,
     image: Decoded,
     mask: Decoded,
     stated_size: tuple[int, int] | None,
-) -> tuple[Mask, Repairs]:
+) -> tuple[Numbers, Repairs]:
     """The lesion at the image's shape, where its place there is certain.
 
     It is where both files state a geometry, where the mask has the image's proportions, where it
@@ -134,7 +136,9 @@ def placed(
     return lesion[np.ix_(rows, columns)], (note,)
 
 
-def _resampled(path: Path, lesion: Mask, *, image: Decoded, mask: Decoded) -> tuple[Mask, Repairs]:
+def _resampled(
+    path: Path, lesion: Numbers, *, image: Decoded, mask: Decoded
+) -> tuple[Numbers, Repairs]:
     """The lesion on the image's grid: each pixel has the nearest one of the mask, none outside it.
 
     Raises:
@@ -151,9 +155,26 @@ def _resampled(path: Path, lesion: Mask, *, image: Decoded, mask: Decoded) -> tu
         raise RefusedError(Code.DATA_REFUSED, path, reason)
     column, row = np.rint(found).astype(np.int64)
     inside = (row >= 0) & (row < lesion.shape[0]) & (column >= 0) & (column < lesion.shape[1])
-    fitted = np.zeros(row.shape, np.bool_)
+    fitted = np.zeros(row.shape, np.uint8)
     fitted[inside] = lesion[row[inside], column[inside]]
     pixel, mask_pixel = (np.prod(np.linalg.norm(one, axis=0)) for one in (axes, mask_axes))
-    if fitted.sum() * pixel < (1 - LOST_SHARE) * lesion.sum() * mask_pixel:
+    marked, wanted = np.count_nonzero(fitted), np.count_nonzero(lesion)
+    if marked * pixel < (1 - LOST_SHARE) * wanted * mask_pixel:
         raise RefusedError(Code.DATA_REFUSED, path, "marks a lesion partly outside its image")
     return fitted.reshape(shape), ("placed by its direction, origin and spacing",)
+
+
+def numbered(areas: Sequence[Mask], union: Mask) -> Numbers:
+    """Lesions by number, in the order of `areas`; a pixel of several belongs to the smallest.
+
+    So a lesion drawn inside another is still one, and no pixel is outside `union`.
+
+    Args:
+        areas: of one lesion each, (H, W).
+        union: what is left of them all.
+    """
+    numbers = np.zeros(union.shape, np.int64)
+    for place in sorted(range(len(areas)), key=lambda place: -np.count_nonzero(areas[place])):
+        numbers[areas[place] & union] = place + 1
+    left = np.unique(numbers[numbers > 0])
+    return np.where(numbers > 0, 1 + np.searchsorted(left, numbers), 0)

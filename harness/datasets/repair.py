@@ -12,14 +12,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import label as components
 
 from evaluator.documents.base import Label
 from evaluator.errors import Code
 from harness.datasets.base import RawCase, RefusedError
-from harness.datasets.lesions import SPECK, Mask, colours, lesion_map, placed, require_upright
+from harness.datasets.lesions import (
+    SPECK,
+    Mask,
+    Numbers,
+    colours,
+    lesion_map,
+    numbered,
+    placed,
+    require_upright,
+)
 from harness.datasets.pixels import Decoded, over_black, size_text
-from harness.store import Sample
+from harness.store import MAX_LESIONS, Sample, connected
 
 BOX_TOLERANCE = 2  # pixels: releases count a box's sides from 0 or from 1
 CONTRAST = 16  # grey values from darkest to brightest: an image with fewer shows nothing
@@ -42,15 +50,18 @@ def judge(case: RawCase, raw: Path, image: Decoded, *, masks: tuple[Decoded, ...
     """
     pixels, image_repairs = grey_image(image)
     _require_visible(case.image, image, pixels)
-    lesion, mask_repairs = _union(case, image, masks)
-    lesion, speck_repairs = without_specks(lesion)
+    areas, mask_repairs = _areas(case, image, masks)
+    whole = np.logical_or.reduce([np.zeros(pixels.shape, np.bool_), *areas])
+    lesion, speck_repairs = without_specks(whole)
     _check_class(case, lesion)
+    lesions, lesion_repairs = _lesions(case, areas, lesion)
     return Sample(
         case_id=case.case_id,
         label=case.label,
         patient=case.patient,
         image=pixels,
         mask=lesion,
+        lesions=lesions,
         source_image=case.image.relative_to(raw).as_posix(),
         source_mask="; ".join(mask.relative_to(raw).as_posix() for mask in case.masks),
         spacing=_plausible(case, image),
@@ -61,6 +72,7 @@ def judge(case: RawCase, raw: Path, image: Decoded, *, masks: tuple[Decoded, ...
             *image_repairs,
             *mask_repairs,
             *speck_repairs,
+            *lesion_repairs,
             *_misstated(case, image, lesion),
         ),
     )
@@ -108,8 +120,8 @@ def _require_visible(path: Path, decoded: Decoded, grey: Grey) -> None:
 
 def without_specks(lesion: Mask) -> tuple[Mask, Repairs]:
     """The lesion map without islands of fewer than `SPECK` pixels (8 neighbours joined)."""
-    islands, count = components(lesion, np.ones((3, 3)))
-    sizes = np.bincount(islands.ravel(), minlength=count + 1)
+    islands = connected(lesion)
+    sizes = np.bincount(islands.ravel())
     small = np.flatnonzero(sizes[1:] < SPECK) + 1
     if not small.size:
         return lesion, ()
@@ -117,11 +129,11 @@ def without_specks(lesion: Mask) -> tuple[Mask, Repairs]:
     return lesion & ~np.isin(islands, small), (f"specks removed: {small.size} ({lost} pixels)",)
 
 
-def _union(case: RawCase, image: Decoded, masks: tuple[Decoded, ...]) -> tuple[Mask, Repairs]:
-    """All lesions of the case in one map of the image's shape."""
+def _areas(case: RawCase, image: Decoded, masks: tuple[Decoded, ...]) -> tuple[list[Mask], Repairs]:
+    """What each value of each mask file marks, in the image's shape."""
     if not masks and not (case.label == "normal" and case.mask_optional):
         raise RefusedError(Code.MASK_MISSING, case.image, "has no mask")
-    union, repairs = np.zeros(image.pixels.shape[:2], dtype=np.bool_), list[str]()
+    areas, repairs = list[Mask](), list[str]()
     for path, decoded in zip(case.masks, masks, strict=True):
         if decoded.orientation != image.orientation:
             reason = f"is turned by EXIF otherwise than its image, {case.image.name}"
@@ -129,11 +141,24 @@ def _union(case: RawCase, image: Decoded, masks: tuple[Decoded, ...]) -> tuple[M
         lesion, notes = lesion_map(path, decoded, coloured=bool(case.mask_colours))
         size = case.stated_size
         fitted, size_notes = placed(path, lesion, image=image, mask=decoded, stated_size=size)
-        require_upright(path, fitted)
-        union |= fitted
-        notes = (*notes, *size_notes, *_miscoloured(case, decoded, lesion))
+        require_upright(path, fitted > 0)
+        areas += [fitted == number for number in np.unique(lesion[lesion > 0])]
+        notes = (*notes, *size_notes, *_miscoloured(case, decoded, lesion > 0))
         repairs += [f"mask: {note}" for note in notes]
-    return union, tuple(repairs)
+    return areas, tuple(repairs)
+
+
+def _lesions(case: RawCase, areas: list[Mask], lesion: Mask) -> tuple[Numbers, Repairs]:
+    """The lesions by number: as the release tells them apart, else as they are connected."""
+    apart = case.one_lesion_a_mask or len(areas) > 1
+    numbers = numbered(areas, lesion) if apart else connected(lesion)
+    count = int(numbers.max(initial=0))
+    if count > MAX_LESIONS:
+        reason = f"marks {count} lesions, more than {MAX_LESIONS}"
+        raise RefusedError(Code.DATA_REFUSED, case.masks[0], reason)
+    lost = len(areas) - count if apart else 0
+    notes = (f"lesions hidden by others or too small: {lost} of {len(areas)}",) if lost else ()
+    return numbers.astype(np.uint8), notes
 
 
 def _miscoloured(case: RawCase, decoded: Decoded, lesion: Mask) -> Repairs:

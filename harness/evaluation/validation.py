@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -149,10 +149,17 @@ def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
 def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
     """Seal a fold's validation cases as the test cases are, to keys that are in memory alone.
 
-    A run that goes on after a kill seals them again.
+    They have a spacing only where those of all folds have one: all folds are scored in one unit. A
+    run that goes on after a kill seals them again.
     """
+    in_mm = all(c.case.spacing_mm is not None for c in training.cases)
     cases = sorted(
-        (c.case for c in training.cases if c.fold == fold), key=lambda case: case.case_id
+        (
+            c.case if in_mm else replace(c.case, spacing_mm=None)
+            for c in training.cases
+            if c.fold == fold
+        ),
+        key=lambda case: case.case_id,
     )
     index = SealedIndex(
         split_digest=training.bundle.split_digest,
@@ -190,6 +197,8 @@ def merge(folds: Sequence[Scores]) -> Scores:
     group that a fold lacks is taken over the others. Intervals are left out: they would mix
     patients with models.
     """
+    if any(scores.units != folds[0].units for scores in folds):
+        raise ValueError("the folds' scores have different units")
     names = dict.fromkeys(name for scores in folds for name in scores.groups)
     return Scores(
         metric_profile=folds[0].metric_profile,
@@ -199,6 +208,7 @@ def merge(folds: Sequence[Scores]) -> Scores:
         },
         true_negatives=sum(scores.true_negatives for scores in folds),
         invalid=sum(scores.invalid for scores in folds),
+        spaced=sum(scores.spaced for scores in folds),
         predictions_sha256=_joined(scores.predictions_sha256 for scores in folds),
         labels_sha256=_joined(scores.labels_sha256 for scores in folds),
     )

@@ -85,9 +85,21 @@ class Track(Contract):
     split_digest: Digest
     metric_profile: str
     units: dict[str, str]
+    cases: int  # of the test set
+    spaced: int  # of them, with a known pixel size
     order: Scheme = "aggregate"  # `mean-rank` where there is a ranking
     statistics: TrackStatistics | None = None  # null where there is no ranking
     rows: tuple[Row, ...]  # in order of rank, the unranked last
+
+    @property
+    def in_pixels(self) -> str:
+        """Why distances are in pixels where the size of some is known; empty elsewhere."""
+        if not 0 < self.spaced < self.cases:
+            return ""
+        return (
+            f"Distances of all {self.cases} test cases are in pixels, of none in millimetres: the "
+            f"pixel size is known for {self.spaced} of them, and one mean has one unit."
+        )
 
     @property
     def ranked(self) -> tuple[Row, ...]:
@@ -103,7 +115,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v2"] = Field(default="busbench/board/v2", alias="schema")
+    schema_: Literal["busbench/board/v3"] = Field(default="busbench/board/v3", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -206,6 +218,8 @@ def _track(
         split_digest=first.provenance.split_digest,
         metric_profile=first.scores.metric_profile,
         units=first.scores.units,
+        cases=max((group.cases for group in first.scores.groups.values()), default=0),
+        spaced=first.scores.spaced,
         order="aggregate" if found is None else "mean-rank",
         statistics=None if found is None else found.statistics,
         rows=(*sorted(ranked, key=lambda row: row.rank or 0), *listed),

@@ -125,18 +125,17 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
 
 
 def order_note(track: Track) -> str:
-    """By what its rows are ordered, and how sure that is."""
+    """By what its rows are ordered, how sure that is, and where distances may surprise."""
     found = track.statistics
-    if found is None:
-        return (
-            "Ordered by the means alone (aggregate, then rank): the ledger has no ranking of "
-            "exactly these results."
-        )
-    return (
-        f"Ordered by mean rank over {found.cases} cases and {len(METRICS)} metrics; 95 % intervals "
-        f"of ranks from {found.resamples} resamples of {found.patients} patients; methods that "
-        "share a group cannot be distinguished."
+    order = (
+        "Ordered by the means alone (aggregate, then rank): the ledger has no ranking of "
+        "exactly these results."
+        if found is None
+        else f"Ordered by mean rank over {found.cases} cases and {len(METRICS)} metrics; 95 % "
+        f"intervals of ranks from {found.resamples} resamples of {found.patients} patients; "
+        "methods that share a group cannot be distinguished."
     )
+    return f"{order} {track.in_pixels}".strip()
 
 
 # --- Markdown ------------------------------------------------------------------------------------

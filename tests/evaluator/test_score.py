@@ -26,7 +26,7 @@ from evaluator.documents.scores import RANKED, GroupScores, Scores
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
-from evaluator.metrics import METRICS, worst
+from evaluator.metrics import METRICS, hd95, worst
 from evaluator.predictions import bits_file, pack
 from evaluator.scoring import score as stage
 from evaluator.scoring.groups import groups_of, size_quartiles
@@ -360,3 +360,27 @@ def test_the_table_of_cases_reads_back_as_it_was(bench: Bench) -> None:
     assert list(frame.case_id) == sorted(bench.truths) * 2
     assert list(frame.fold.unique()) == list(bench.folds)
     assert (frame.transformed_dice[frame["class"] != "normal"] == 1.0).all()
+
+
+# --- millimetres ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spaced", [0, 1, 7, 15, 16])
+def test_no_mean_mixes_pixels_and_millimetres(tmp_path: Path, spaced: int) -> None:
+    truths = mixed()
+    for number, (name, (case, mask)) in enumerate(truths.items()):
+        side = 0.05 + number / 100  # a mean of both units would equal neither
+        known = (side, side) if number < spaced else None
+        truths[name] = (replace(case, spacing_mm=known), mask)
+    bench = Bench(tmp_path, truths)
+    bench.plain = {name: np.roll(mask, 3, axis=1) for name, mask in bench.plain.items()}
+    scores, rows = bench.score(), bench.rows()
+    assert scores.spaced == spaced
+    in_mm = spaced == len(truths)
+    assert scores.units["hd95"] == ("mm" if in_mm else "px")
+    for row in rows.to_dict("records"):
+        case, mask = truths[row["case_id"]]
+        side = case.spacing_mm[0] if in_mm and case.spacing_mm else 1.0
+        shifted = np.roll(mask, 3, axis=1)
+        if mask.any():
+            assert row["hd95"] == pytest.approx(side * hd95(shifted, mask))

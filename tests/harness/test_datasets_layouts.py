@@ -1,4 +1,4 @@
-"""The five releases: each layout with its quirks, on faithful copies and on the real subsets."""
+"""The releases: each layout with its quirks, on faithful copies and on the real subsets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.store import Case, CaseStore
 GREY = np.random.RandomState(0).randint(1, 256, (40, 60)).astype(np.uint8)
 MASK = np.zeros((40, 60), np.bool_)
 MASK[10:20, 20:40] = True
-NAMES = ("busi", "busbra", "bus-uc", "bus-uclm", "yap2018", "phantom", "generic")
+NAMES = ("busi", "busbra", "bus-uc", "bus-uclm", "yap2018", "breast", "phantom", "generic")
 
 
 def save(path: Path, pixels: NDArray[np.generic]) -> Path:
@@ -39,10 +39,10 @@ def test_the_names_are_fixed_and_every_release_is_described() -> None:
     for name, adapter in ADAPTERS.items():
         assert adapter.name == name
         assert all((adapter.title, adapter.release.terms, adapter.release.download))
-    stated = {name: sum(ADAPTERS[name].release.classes.values()) for name in NAMES[:5]}
+    stated = {name: sum(ADAPTERS[name].release.classes.values()) for name in NAMES[:6]}
     assert stated == {
         **{"busi": 780, "busbra": 1875, "bus-uc": 811},
-        **{"bus-uclm": 683, "yap2018": 163},
+        **{"bus-uclm": 683, "yap2018": 163, "breast": 256},
     }
 
 

@@ -15,6 +15,7 @@ from harness.challenge import Challenge, Track
 from harness.ledger import Retraction, append, sign, verify_ledger, verify_report
 from harness.ranking import METRICS, Board
 from harness.ranking.names import plain
+from harness.ranking.tables import to_html, to_latex, to_markdown
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
@@ -484,3 +485,18 @@ def test_a_page_of_a_hundred_results_is_light(keys: Keys, tmp_path: Path) -> Non
     files = render(Edition(board, edition.ledger, edition.reports))
     loaded = [n for n in files if n.startswith("tracks/")] + ["style.css", "board.js", "icon.svg"]
     assert sum(len(files[name]) for name in loaded) < 500_000
+
+
+@pytest.mark.parametrize("spaced", [0, 1, 25, 39, 40])
+def test_no_board_is_silent_on_pixel_sizes_that_some_cases_have(
+    keys: Keys, tmp_path: Path, spaced: int
+) -> None:
+    units = {"dice": "", "iou": "", "hd95": "mm" if spaced == 40 else "px"}
+    edition = edition_of(keys, tmp_path, make_report(spaced=spaced, units=units))
+    (track,) = edition.board.tracks
+    assert (track.cases, track.spaced) == (40, spaced)
+    note = f"of none in millimetres: the pixel size is known for {spaced} of them"
+    page = page_of(edition).all_text
+    tables = (to_markdown(edition.board), to_latex(edition.board), to_html(edition.board))
+    for text in (" ".join(page.split()), *tables):
+        assert (note in text) == (0 < spaced < 40)

@@ -16,9 +16,16 @@ from PIL import Image
 
 from evaluator.documents.scores import GroupScores, MetricSummary, Scores
 from evaluator.errors import BusbenchError
+from evaluator.sealed import open_sealed
 from harness.challenge import Challenge
 from harness.cli.show import print_validation
-from harness.evaluation.validation import ValidateSubmission, Validation, merge, one_a_fold
+from harness.evaluation.validation import (
+    ValidateSubmission,
+    Validation,
+    _seal_fold,
+    merge,
+    one_a_fold,
+)
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.training import TrainingSet
 from tests.support import ROOT
@@ -168,6 +175,29 @@ def test_a_bundle_with_other_folds_than_it_declares_is_refused(tmp_path: Path) -
     assert "was changed" in refused.value.message
 
 
+@pytest.mark.parametrize("spaced", [0, 1, 5, 6])
+def test_no_fold_is_scored_in_another_unit_than_the_others(tmp_path: Path, spaced: int) -> None:
+    bundle = make_bundle(tmp_path / "training", 6, folds=FOLDS)
+    training = TrainingSet.open(bundle)
+    known = {c.case.case_id for c in training.cases[:spaced]}
+    cases = tuple(
+        replace(c, case=replace(c.case, spacing_mm=(0.1, 0.2))) if c.case.case_id in known else c
+        for c in training.cases
+    )
+    for fold in range(FOLDS):
+        files = _seal_fold(replace(training, cases=cases), fold, tmp_path / str(fold))
+        (tmp_path / "key").write_text(files.label_key())
+        with open_sealed(files.labels, tmp_path / "key") as (index, _):
+            found = {case.spacing_mm for case in index.cases}
+        assert found == {(0.1, 0.2) if spaced == len(cases) else None}
+
+
+def test_no_mean_over_folds_mixes_units() -> None:
+    one, other = (scores(0.5, "all", 3).model_copy(update={"units": {"hd95": u}}) for u in "ab")
+    with pytest.raises(ValueError, match="different units"):
+        merge([one, other])
+
+
 def scores(mean: float, group: str, cases: int) -> Scores:
     summary = MetricSummary(mean=mean, std=None, folds=(mean,))
     return Scores(
@@ -176,6 +206,7 @@ def scores(mean: float, group: str, cases: int) -> Scores:
         groups={group: GroupScores(cases=cases, patients=cases, metrics={"dice": summary})},
         true_negatives=1,
         invalid=0,
+        spaced=0,
         predictions_sha256="0" * 64,
         labels_sha256="1" * 64,
     )
