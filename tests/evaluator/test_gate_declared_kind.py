@@ -15,7 +15,7 @@ from evaluator.gate import GateRefused, inspect
 from evaluator.gate.ending import is_bent
 from evaluator.gate.survey import survey
 from evaluator.inference.outputs import find_bent
-from tests.support.corpus.honest import constant, model_of, submission, weights
+from tests.support.corpus.honest import constant, model_of, submission, value, weights
 from tests.support.corpus.hostile import node
 
 F = np.float32
@@ -81,6 +81,25 @@ def ended(end: list[onnx.NodeProto]) -> onnx.ModelProto:
 @pytest.mark.parametrize("end", ENDS)
 def test_no_end_is_overlooked(end: str) -> None:
     assert is_bent(survey(ended(ENDS[end])))
+
+
+@pytest.mark.parametrize("inside", ["function", "branch"])
+@pytest.mark.parametrize("operator", ["Sigmoid", "Relu"])
+def test_no_end_inside_a_function_or_branch_is_overlooked(inside: str, operator: str) -> None:
+    if inside == "function":
+        body = [node(operator, "a", "b")]
+        imports = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+        function = helper.make_function("mine", "End", ["a"], ["b"], body, imports[:1])
+        model = ended([helper.make_node("End", ["l"], ["y"], domain="mine")])
+        model.functions.append(function)
+        model.opset_import.append(imports[1])
+    else:
+        branches = {
+            name: helper.make_graph([node(operator, "l", name)], name, [], [value(name)])
+            for name in ("then_branch", "else_branch")
+        }
+        model = ended([helper.make_node("If", ["zero"], ["y"], **branches)])
+    assert is_bent(survey(model)) == (operator == "Sigmoid")
 
 
 @pytest.mark.slow
