@@ -23,6 +23,7 @@ Profile = Literal["native", "awesome-bus-2025"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 RENAMED: dict[str, Profile] = {"seed": "awesome-bus-2025"}  # a profile's name until 0.1
 MAX_SIDE = 16000  # pixels; keeps every sum of squares in the compiled loops within 32 bits
+MOST_STRETCHED = 1_000_000  # rows to columns; squares of it are far from any limit of a float
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
 
@@ -149,21 +150,22 @@ def examine(
 def percentile(values: Distances, percent: float) -> float:
     """`numpy.percentile(values, percent)` of a 1-D array, the same to the bit but sooner.
 
-    By selection, whose time is linear in the values, however they are ordered.
+    In time linear in the values, however they are ordered or repeated.
+
+    Args:
+        values: float64, none negative or NaN.
     """
     position = (values.size - 1) * (percent / 100)
     rank = int(position)
-    ordered = np.partition(values, rank)
-    below = float(ordered[rank])
+    below, above = _kernel().selected(values, rank)
     if rank + 1 == values.size:
-        return below
-    above = float(ordered[rank + 1 :].min())
+        return float(below)
     share, gap = position - rank, above - below
-    return above - gap * (1 - share) if share >= 0.5 else below + gap * share
+    return float(above - gap * (1 - share) if share >= 0.5 else below + gap * share)
 
 
 def check_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None:
-    """(row, column) spacing as two floats; ValueError unless both are positive and finite."""
+    """(row, column) spacing as two floats; ValueError unless positive, finite and of one kind."""
     if spacing is None:
         return None
     try:
@@ -174,6 +176,10 @@ def check_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None
         ) from error
     if not (row > 0 and column > 0 and math.isfinite(row) and math.isfinite(column)):
         raise ValueError(f"The spacing must be positive and finite, not {spacing!r}.")
+    if not 1 / MOST_STRETCHED <= row / column <= MOST_STRETCHED:
+        raise ValueError(
+            f"The steps of a spacing may not differ {MOST_STRETCHED:,}-fold, as in {spacing!r}."
+        )
     return row, column
 
 

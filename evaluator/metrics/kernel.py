@@ -1,96 +1,44 @@
 """The distances between the boundaries of two masks, point by point.
 
-Boundaries are drawn by operations on words, 64 pixels at once, and their points listed. For each
-point the nearest of the other boundary is found in two phases: the steps from every pixel straight
-up or down (as in Meijster, Roerdink and Hesselink's exact distance transform, 2000), and along the
-point's row the smallest sum of squares, block by block until the way aside alone is longer than the
-best. A row in which that would take long is done at once, by its lower envelope: whatever the
-masks are, the time is linear in the pixels, so nobody can choose masks that outlast the scorer.
-Loops over pixels are written so that the compiler turns them into vector instructions.
-Isotropic distances are exact, being square roots of whole numbers.
+For each point the nearest of the other boundary is found in two phases: the steps from every pixel
+straight up or down (as in Meijster, Roerdink and Hesselink's exact distance transform, 2000), and
+along the point's row the smallest sum of squares. Few points of a row look around, until the way
+aside alone is longer than the best. Many are found at once, a block of pixels at a time: its
+distances spread a few columns aside; where that is not enough, the nearest columns of the pixels
+before and behind bound those of the block (a row is halved until all its blocks are bounded).
+Whatever the masks are, a row is read a bounded number of times, one more for each doubling of its
+width, so nobody can choose masks that outlast the scorer. Isotropic distances are exact, being
+square roots of whole numbers.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numba
 import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
+from evaluator.metrics import vector
+from evaluator.metrics.boundaries import Columns, Points, outline
 from evaluator.metrics.compiled import compiled, inlined
-from evaluator.metrics.packing import SURVEY, WORD, WORDS, Survey, Words, survey
+from evaluator.metrics.packing import SURVEY, WORDS, Survey, Words, survey
+from evaluator.metrics.selection import selected
 
-__all__ = ["distances", "survey"]
+__all__ = ["distances", "selected", "survey"]
 
-Box = tuple[int, int, int, int]
-Points = tuple[NDArray[np.int64], NDArray[np.uint16]]
 Steps = NDArray[np.uint16]
-Corners = NDArray[np.float64]
+Floats = NDArray[np.float64]
+Buffers = tuple[Floats, Floats, NDArray[np.int64], NDArray[np.bool_]]
 
-# Both are valid for images of up to 16,000 pixels a side.
-NONE = np.uint16(23000)  # steps, where a column has no boundary: beyond the diagonal
-FAR = np.int32(2**30)  # beyond its square
-BLOCK = 16  # pixels of a row that are searched together
-PATIENCE = 4  # how often a row may be read for its few points
-SPREAD = 8  # pixels aside
+NONE = np.uint16(vector.NONE)
+BLOCK = vector.SIZE  # pixels of a row that are searched together
+PATIENCE = 2  # how often a row may be read for its few points
+SPREAD = 16  # pixels aside
+LIKELY = 4**2  # the square of a distance
 
 _STEP = numba.types.UniTuple(numba.float64, 2)
 _FLOATS = numba.float64[::1]
 _RESULT = numba.types.Tuple((_FLOATS, _FLOATS, numba.int64))
-
-
-@inlined
-def _level(row: Words, k: int, rim: Any) -> Any:
-    """The foreground of a row's word k between foreground.
-
-    Args:
-        rim: for the image's last pixel, whether the one beyond it is foreground.
-    """
-    one, far = np.uint64(1), np.uint64(WORD - 1)
-    left = row[k] << one | row[k - 1] >> far
-    right = row[k] >> one | row[k + 1] << far
-    if k == row.size - 2:
-        right |= rim
-    return row[k] & left & right
-
-
-@inlined
-def _outline(words: Words, width: int, most: int, box: Box, eight: bool) -> Points:
-    """The points of a mask's boundary, in raster order.
-
-    Args:
-        most: the mask's pixels.
-        eight: as for `distances`.
-
-    Returns:
-        Where the points of each of the box's rows begin, with their number behind the last; and
-        the points' columns, counted from the left of the box.
-    """
-    top, bottom, left, _ = box
-    first = np.empty(bottom - top + 1, np.int64)
-    columns = np.empty(most, np.uint16)
-    rim = words[0, 0] & np.uint64(1) << np.uint64((width - 1) % WORD)
-    solid = eight and most == (words.shape[0] - 2) * width
-    count = 0
-    for y in range(top, bottom):
-        first[y - top] = count
-        above, row, below = words[y], words[y + 1], words[y + 2]
-        for k in range(1, row.size - 1):
-            if row[k]:
-                inside = _level(row, k, rim)
-                if eight:
-                    inside &= _level(above, k, rim) & _level(below, k, rim)
-                else:
-                    inside &= above[k] & below[k]
-                edge = row[k] if solid else row[k] & ~inside
-                while edge:
-                    columns[count] = WORD * (k - 1) - left + trailing_zeros(edge)
-                    count += 1
-                    edge &= edge - np.uint64(1)
-    first[bottom - top] = count
-    return first, columns[:count]
 
 
 @inlined
@@ -116,15 +64,7 @@ def _steps(edge: Points, width: int) -> Steps:
 
 
 @inlined
-def _squared(up: Any, aside: int, ratio: Any, far: Any) -> Any:
-    """The squared distance by way of a column `aside`, whose nearest edge point is `up` rows on."""
-    number = type(far)
-    rows, across = np.int32(up), np.int32(aside)
-    return number((ratio * number(rows * rows) if up < NONE else far) + number(across * across))
-
-
-@inlined
-def _look_around(row: Steps, x: int, ratio: Any, far: Any, read: int) -> tuple[Any, int]:
+def _look_around(row: Steps, x: int, ratio: float, read: int) -> tuple[float, int]:
     """The squared distance from a row's pixel x to the nearest edge point of any row.
 
     Args:
@@ -134,166 +74,157 @@ def _look_around(row: Steps, x: int, ratio: Any, far: Any, read: int) -> tuple[A
         The distance, and how many pixels were read by then: more than `PATIENCE` rows where it was
         given up, and the distance may be too large.
     """
-    best = far
+    best = np.inf
     reach = 0
     while reach < row.size and reach * reach < best and read <= PATIENCE * row.size:
         left, right = max(x - reach - BLOCK, 0), min(x + reach, row.size - BLOCK)
-        before, after = row[left : left + BLOCK], row[right : right + BLOCK]
-        for i in range(BLOCK):
-            one = _squared(before[i], left - x + i, ratio, far)
-            other = _squared(after[i], right - x + i, ratio, far)
-            best = min(best, one, other)
+        before = vector.around(row, left, np.float64(left - x), ratio)
+        after = vector.around(row, right, np.float64(right - x), ratio)
+        best = min(best, vector.least(vector.lesser(before, after)))
         reach += BLOCK
         read += 2 * BLOCK
     return best, read
 
 
 @inlined
-def _spread(row: Steps, ratio: Any, far: Any, buffers: Any) -> tuple[Any, int]:
-    """The squared distances of a row's pixels by way of columns up to `SPREAD` aside.
+def _nearest(row: Steps, x: int, first: int, last: int, ratio: float) -> int:
+    """The column, from first to last or a few more, by way of which pixel x is the nearest."""
+    best, notes = vector.far(), vector.far()
+    for k in range(first, last + 1, BLOCK):
+        start = min(k, row.size - BLOCK)
+        ways = vector.around(row, start, np.float64(start - x), ratio)
+        notes = vector.noted(ways, best, np.float64(start), notes)
+        best = vector.lesser(ways, best)
+    element = trailing_zeros(vector.equal(best, vector.least(best)))
+    return int(vector.pick(notes, np.uint32(element))) + int(element)
 
-    The k-th time, each passes its own on to its neighbours with 2k - 1 more: 1 + 3 + ... = k^2.
-    Once that changes nothing, nor would it later, and all distances are final.
+
+@inlined
+def _bounds(row: Steps, ratio: float, nearest: NDArray[np.int64]) -> int:
+    """The nearest columns of every block's first pixel, and the pixels read for it.
+
+    The nearest column never moves left where a pixel moves right. So those of two pixels bound
+    those of all between: blocks are halved until each is bounded. The column straight up bounds
+    them too.
 
     Args:
-        buffers: two rows and a pixel at either end, for the distances.
-
-    Returns:
-        The distances, in `buffers`; and how often they were passed on, 0 where that was not enough.
+        nearest: where they are put, with that of the row's last pixel behind them.
     """
-    now, later = buffers[0], buffers[1]
-    now[0] = now[-1] = later[0] = later[-1] = far
-    own = now[1:-1]
-    for x in range(row.size):
-        own[x] = _squared(row[x], 0, ratio, far)
-    for k in range(1, SPREAD + 1):
-        left, own, right, new = now[:-2], now[1:-1], now[2:], later[1:-1]
-        more, changed = type(far)(2 * k - 1), 0
-        for x in range(row.size):
-            new[x] = min(own[x], left[x] + more, right[x] + more)
-            changed += new[x] != own[x]
-        now, later = later, now
-        if changed == 0:
-            return new, k
-    return new, 0
+    blocks, end = row.size // BLOCK, row.size - 1
+    nearest[0] = _nearest(row, 0, 0, end, ratio)
+    nearest[blocks] = _nearest(row, end, nearest[0], end, ratio)
+    width, read = 1, 2 * row.size
+    while width < blocks:
+        width *= 2
+    up = np.sqrt(ratio)
+    while width > 1:
+        half = width // 2
+        for b in range(half, blocks, width):
+            x = b * BLOCK
+            aside = int(min(up * row[x], row.size)) + 1
+            first = max(nearest[b - half], x - aside)
+            last = min(nearest[min(b + half, blocks)], x + aside)
+            nearest[b] = _nearest(row, x, first, last, ratio)
+            read += last - first + BLOCK
+        width = half
+    return read
 
 
 @inlined
-def _envelope(row: Steps, ratio: Any, far: Any, corners: Corners) -> tuple[int, int]:
-    """The columns that are the nearest of some place in the row (Felzenszwalb, Huttenlocher 2012).
-
-    From x, column c is at (x - c)^2 + up^2 = x^2 - 2cx + (c^2 + up^2): columns that are the nearest
-    somewhere are corners of the lower convex hull of the points (c, c^2 + up^2).
+def _close(ups: Floats, x: int, squares: Floats) -> int:
+    """The squared distances of a block by way of columns up to `SPREAD` aside.
 
     Args:
-        corners: where they are put: column, square of the rows up, sum of both squares.
+        ups: the squared steps up of the row's columns, between `SPREAD` infinite ones.
+        squares: where they are put, at the row's pixel x.
 
     Returns:
-        How many there are, and in how many steps they were found.
+        How many columns aside all distances were final; more than `SPREAD` where they are not.
     """
-    columns, ups, heights = corners[0], corners[1], corners[2]
-    size, steps = 0, row.size
+    best = vector.load(ups, SPREAD + x, 0.0)
+    aside = 1
+    while aside <= SPREAD and vector.above(best, np.float64(aside * aside)):
+        square = np.float64(aside * aside)
+        left = vector.load(ups, SPREAD + x - aside, square)
+        right = vector.load(ups, SPREAD + x + aside, square)
+        best = vector.lesser(best, vector.lesser(left, right))
+        aside += 1
+    vector.store(best, squares, x)
+    return aside
+
+
+@inlined
+def _at_once(row: Steps, points: Columns, ratio: float, buffers: Buffers, found: Floats) -> int:
+    """The squared distances of many of a row's points, into `found`; and the pixels read for it."""
+    ups, squares, nearest, needed = buffers
+    own = ups[SPREAD:-SPREAD]
     for x in range(row.size):
-        up = _squared(row[x], 0, ratio, far)
-        if row[x] < NONE:
-            column = np.float64(x)
-            height = column * column + up
-            while size > 1 and (heights[size - 1] - heights[size - 2]) * (
-                column - columns[size - 1]
-            ) >= (height - heights[size - 1]) * (columns[size - 1] - columns[size - 2]):
-                size -= 1
-                steps += 1
-            columns[size], ups[size], heights[size] = column, up, height
-            size += 1
-    return size, steps
+        up = np.float64(row[x])
+        own[x] = ratio * (up * up) if row[x] < NONE else np.inf
+    needed[:] = False
+    for i in range(points.size):
+        needed[points[i] // BLOCK] = True
+    work, bounded = row.size, False
+    for b in range(needed.size):
+        if needed[b]:
+            x, aside = b * BLOCK, SPREAD + 1
+            # Once bounds are known, only a block whose first pixel is close is likely to be.
+            if not bounded or own[nearest[b]] + np.float64(nearest[b] - x) ** 2 <= LIKELY:
+                aside = _close(ups, x, squares)
+                work += (2 * aside + 1) * BLOCK
+            if aside > SPREAD:
+                if not bounded:
+                    work += _bounds(row, ratio, nearest)
+                    bounded = True
+                best = vector.far()
+                for column in range(nearest[b], nearest[b + 1] + 1):
+                    best = vector.meet(best, own[column], np.float64(x - column))
+                vector.store(best, squares, x)
+                work += nearest[b + 1] + 1 - nearest[b]
+    for i in range(points.size):
+        found[i] = squares[points[i]]
+    return work
 
 
 @inlined
-def _at_once(
-    row: Steps, points: NDArray[np.uint16], ratio: Any, buffers: Any, corners: Corners, found: Any
-) -> int:
-    """The squared distances of many of a row's points, into `found`; and the pixels read for it.
-
-    Distances spread to all pixels at once. Those within `SPREAD` are final; a few further points
-    look around, and for many the row's lower envelope is drawn.
-    """
-    far = buffers[0, 0]
-    spread, times = _spread(row, ratio, far, buffers)
-    final = far if times else type(far)((SPREAD + 1) ** 2)
-    read = 0
-    for i in range(points.size):
-        found[i] = spread[points[i]]
-        if found[i] > final:
-            found[i], read = _look_around(row, int(points[i]), ratio, far, read)
-    work = (times or SPREAD) * row.size + read + points.size
-    if read <= PATIENCE * row.size:
-        return work
-    size, steps = _envelope(row, ratio, far, corners)
-    columns, ups = corners[0], corners[1]
-    k = 0
-    for i in range(points.size):
-        x = np.float64(points[i])
-        best = (x - columns[k]) ** 2 + ups[k]
-        while k + 1 < size and (x - columns[k + 1]) ** 2 + ups[k + 1] <= best:
-            k += 1
-            best = (x - columns[k]) ** 2 + ups[k]
-        found[i] = best
-    return work + steps + size + points.size
-
-
-@inlined
-def _directed(points: Points, edge: Points, width: int, ratio: Any, far: Any) -> tuple[Any, int]:
-    """The squared distance of each point to the nearest edge point, and the pixels read for it.
+def _directed(
+    points: Points, edge: Points, width: int, step: tuple[float, float]
+) -> tuple[Floats, int]:
+    """The distance of each point to the nearest edge point, and the pixels read for it.
 
     Few points of a row look around; where that would read the row more than `PATIENCE` times, all
-    of its points are found at once, in time linear in the row.
+    of its points are found at once.
 
     Args:
         width: of the box, in whole blocks.
-        ratio: what a squared step up counts in squared steps aside; int32 or float64.
-        far: more than any squared distance, of the same type.
+        step: as for `distances`.
     """
     first, columns = points
     steps = _steps(edge, width)
-    found = np.empty(columns.size, type(far))
-    buffers, corners = np.full((2, width + 2), far), np.empty((3, width))
+    ratio = (step[0] / step[1]) ** 2
+    found = np.empty(columns.size)
+    ups = np.full(width + 2 * SPREAD, np.inf)
+    blocks = width // BLOCK
+    buffers = ups, np.empty(width), np.empty(blocks + 1, np.int64), np.empty(blocks, np.bool_)
     work = 0
     for y in range(first.size - 1):
         row, start, end = steps[y], first[y], first[y + 1]
         few, read = BLOCK * (end - start) <= PATIENCE * width, 0
         if few:
             for i in range(start, end):
-                found[i], read = _look_around(row, int(columns[i]), ratio, far, read)
+                found[i], read = _look_around(row, int(columns[i]), ratio, read)
         work += read
         if not few or read > PATIENCE * width:
-            here, there = columns[start:end], found[start:end]
-            work += _at_once(row, here, ratio, buffers, corners, there)
+            work += _at_once(row, columns[start:end], ratio, buffers, found[start:end])
+    for i in range(found.size):
+        found[i] = step[1] * np.sqrt(found[i])
     return found, work
-
-
-@inlined
-def _lengths(squares: Any, unit: float) -> NDArray[np.float64]:
-    """Square roots, in units."""
-    lengths = np.empty(squares.size, np.float64)
-    for i in range(squares.size):
-        lengths[i] = unit * np.sqrt(np.float64(squares[i]))
-    return lengths
-
-
-@inlined
-def _both(
-    ours: Points, theirs: Points, width: int, ratio: Any, far: Any, unit: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Both directions' distances, in units, and the work that they took."""
-    there, one = _directed(ours, theirs, width, ratio, far)
-    back, other = _directed(theirs, ours, width, ratio, far)
-    return _lengths(there, unit), _lengths(back, unit), one + other
 
 
 @compiled(_RESULT(WORDS, SURVEY, numba.int64, _STEP, numba.boolean))
 def distances(
     words: Words, found: Survey, width: int, step: tuple[float, float], eight: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+) -> tuple[Floats, Floats, int]:
     """For each boundary point of one mask the distance to the other's boundary, both ways.
 
     Args:
@@ -309,10 +240,9 @@ def distances(
     """
     predicted, lesion = found[:2]
     box = found[3:]
-    ours = _outline(words[0], width, predicted, box, eight)
-    theirs = _outline(words[1], width, lesion, box, eight)
+    ours = outline(words[0], width, predicted, box, eight)
+    theirs = outline(words[1], width, lesion, box, eight)
     padded = (box[3] - box[2] + BLOCK - 1) // BLOCK * BLOCK
-    row, column = step
-    if row == column:
-        return _both(ours, theirs, padded, np.int32(1), FAR, column)
-    return _both(ours, theirs, padded, (row / column) ** 2, np.inf, column)
+    there, one = _directed(ours, theirs, padded, step)
+    back, other = _directed(theirs, ours, padded, step)
+    return there, back, one + other

@@ -10,8 +10,8 @@ import pytest
 from tests.support import ROOT
 
 BUDGETS = [
-    pytest.param("harness", 22_100, id="harness"),
-    pytest.param("evaluator", 8_800, id="evaluator"),
+    pytest.param("harness", 22_200, id="harness"),
+    pytest.param("evaluator", 9_050, id="evaluator"),
     pytest.param("reference_models", 4_600, id="reference_models"),
     pytest.param("benchmarks", 1_600, id="benchmarks"),
 ]

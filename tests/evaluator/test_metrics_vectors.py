@@ -94,6 +94,8 @@ def test_a_missing_output_gets_no_better_than_the_worst_value() -> None:
         (np.zeros((3, 3), bool), np.zeros((3, 3), bool), (1, 0), "positive"),
         (np.zeros((3, 3), bool), np.zeros((3, 3), bool), (1, math.inf), "positive"),
         (np.zeros((3, 3), bool), np.zeros((3, 3), bool), (1, math.nan), "positive"),
+        (np.zeros((3, 3), bool), np.zeros((3, 3), bool), (1e-3, 1e4), "differ"),
+        (np.zeros((3, 3), bool), np.zeros((3, 3), bool), (1e300, 1e-300), "differ"),
         (np.zeros((3, 3), bool), np.zeros((3, 3), bool), (1, 1, 1), "two numbers"),
         (np.zeros((3, 3), bool), np.zeros((3, 3), bool), 1, "two numbers"),
     ],
