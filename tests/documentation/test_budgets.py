@@ -11,7 +11,7 @@ from tests.support import ROOT
 
 BUDGETS = [
     pytest.param("harness", 22_200, id="harness"),
-    pytest.param("evaluator", 9_050, id="evaluator"),
+    pytest.param("evaluator", 9_150, id="evaluator"),
     pytest.param("reference_models", 4_600, id="reference_models"),
     pytest.param("benchmarks", 1_600, id="benchmarks"),
 ]
