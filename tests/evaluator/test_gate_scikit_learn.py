@@ -116,7 +116,7 @@ def test_no_table_of_a_forest_escapes_the_count(tmp_path: Path) -> None:
         nodes = sum(each.tree_.node_count for each in forest.estimators_)
         leaves = sum(each.tree_.n_leaves for each in forest.estimators_)
         data = on_pixels(forest, {id(forest): {"zipmap": False}}).SerializeToString()
-        (counted,) = inspect(tmp_path, submission(tmp_path, data)).models
+        (counted,) = inspect(tmp_path, submission(tmp_path, data, kind="probabilities")).models
         assert 2 * nodes + 2 * leaves <= counted.parameters <= 2 * nodes + 4 * leaves + 50
 
 
