@@ -10,8 +10,8 @@ import pytest
 from tests.support import ROOT
 
 BUDGETS = [
-    pytest.param("harness", 24_100, id="harness"),
-    pytest.param("evaluator", 8_900, id="evaluator"),
+    pytest.param("harness", 24_300, id="harness"),
+    pytest.param("evaluator", 9_100, id="evaluator"),
     pytest.param("reference_models", 4_600, id="reference_models"),
     pytest.param("benchmarks", 1_650, id="benchmarks"),
 ]

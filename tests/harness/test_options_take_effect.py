@@ -20,7 +20,7 @@ ALWAYS = {
     "audit": {"split", "policy", "to", "near", "json"},
     "benchmark": {"recipe", "ledger", "device", "infer_device", "backend", "runner", "cluster"}
     | {"inputs", "challenge", "as_json"},
-    "check": {"runner", "challenge", "log", "as_json"},
+    "check": {"bundle", "runner", "challenge", "log", "as_json"},
     "demo": {"dataset", "raw", "out_dir", "runner", "challenge"},
     "doctor": {"sandbox", "keys", "out_dir", "challenge", "as_json"},
     "errors": {"as_json"},
