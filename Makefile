@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-gpu check docs bench lock triton clean
+.PHONY: demo test test-fast test-gpu check docs bench lock triton nnunet clean
 
 demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 	$(BIN)/busbench demo --out demo $(ARGS)
@@ -54,6 +54,18 @@ triton: $(TRITON)/bin/tritonserver  ## a Triton server without an image registry
 $(TRITON)/bin/tritonserver: containers/triton/install.sh containers/triton/model.py \
 		containers/locks/triton-server.txt
 	PYTHON=$(PYTHON) sh containers/triton/install.sh $(TRITON)
+
+# nnU-Net, which the tests of `busbench export-split` load its export in. It finds what PYTHON has,
+# torch above all, and is apart because it brings a torchvision that fits another torch.
+nnunet: build/nnunet/done
+	@echo build/nnunet/bin/python
+
+build/nnunet/done:
+	$(PYTHON) -m venv --clear build/nnunet
+	$(PYTHON) -c "import site; print(site.getsitepackages()[0])" > \
+		"$$(echo build/nnunet/lib/python3*/site-packages)/dev.pth"
+	build/nnunet/bin/python -m pip install --quiet "$(TORCH)" "nnunetv2>=2.8,<2.9"
+	touch $@
 
 clean:  ## remove what the other targets made
 	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -29,6 +29,7 @@ from harness.challenge import (
     load_challenge,
     require_hidden,
 )
+from harness.submission import require_folds
 
 MAX_FILES = 64
 GUIDE = "docs/pull-requests.md shows what a pull request contains."
@@ -118,15 +119,27 @@ def read_proposal(repository: Repository, manifest: Change, challenge: Challenge
         raise refused(f"{manifest.path} is larger than {MAX_YAML_CHARACTERS} bytes", GUIDE)
     data = repository.read(manifest.blob)
     proposal = parse(Proposal, data, manifest.path, code=Code.SUBMISSION_INVALID, remedy=GUIDE)
+    require_suited(proposal, challenge, manifest.path)
+    return proposal
+
+
+def require_suited(proposal: Proposal, challenge: Challenge, where: str) -> None:
+    """Refuse a proposal for a track or folds that challenge.yaml does not declare.
+
+    Raises:
+        BusbenchError: as `read_proposal`.
+    """
     if not challenge.tracks:
         message = "challenge.yaml declares no tracks, so there is none to hand in for."
         remedy = "Declare them; docs/organiser.md shows how."
         raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
     problem = check_track(challenge, StatedTrack(proposal.track))
     if problem is not None:
-        raise refused(f"{manifest.path}: {problem}", "Name a track that is declared.")
+        raise refused(f"{where}: {problem}", "Name a track that is declared.")
     require_hidden(challenge, StatedTrack(proposal.track), "challenge.yaml")
-    return proposal
+    submission = proposal.submission(proposal.team)
+    if submission is not None:
+        require_folds(submission, challenge.tracks[proposal.track].folds, where)
 
 
 def _model_blobs(

@@ -32,6 +32,7 @@ DECLARE = {
         "challenge",
         "datasets",
         "execution",
+        "export",
         "ledger",
         "quotas",
         "ranking",
@@ -152,7 +153,8 @@ each byte), in the graph, a branch or a function. One that is used twice counts 
 own count once, however often it is called. For an honest network that is PyTorch's number, but
 for batch norms that the exporter folds into
 convolutions, and for tables that are not learned, such as the masks of shifted windows: nothing
-distinguishes them from weights. Three exceptions hide no weight: {free}
+distinguishes them from weights. Of trees, each node's threshold and feature and each leaf's weight
+and class count, and no link between nodes. Three exceptions hide no weight: {free}
 different single numbers in arithmetic are free; running statistics, scales and zero points count
 only where they are more than the weights beside them; first states of recurrent layers count
 where they are not zero.

@@ -38,6 +38,45 @@ def read_submission(folder: Path) -> Submission:
     return submission
 
 
+def check_folds(submission: Submission, folds: int | None) -> str | None:
+    """How the models' folds differ from the track's, in half a sentence; None where they do not.
+
+    The mean over some folds would be compared with means over all, and a model of another split's
+    fold k would be scored on cases that it trained on.
+
+    Args:
+        folds: how many the track has; null where that is not known, and then at least two.
+    """
+    files = {model.fold: model.file for model in submission.models}
+    if None in files:
+        return None
+    named = sorted(fold for fold in files if fold is not None)
+    owed = range(folds or max(2, named[-1] + 1))
+    wrong = [f"{files[fold]} is of fold {fold}" for fold in named if fold not in owed]
+    if missing := [str(fold) for fold in owed if fold not in files]:
+        wrong.append(f"no model is of fold {' or '.join(missing)}")
+    has = "folds from 0 on" if folds is None else f"folds 0 to {folds - 1}"
+    return f"{', '.join(wrong)}, and the track has {has}" if wrong else None
+
+
+def require_folds(submission: Submission, folds: int | None, where: str | Path) -> None:
+    """Refuse a submission whose models are neither one a fold of the track, nor one for all.
+
+    Args:
+        folds: as in `check_folds`.
+        where: its document, for the error.
+
+    Raises:
+        BusbenchError: `submission-invalid`.
+    """
+    if (problem := check_folds(submission, folds)) is not None:
+        remedy = (
+            "Name the folds of the training bundle's cases.csv, which begin at 0, one model each; "
+            "or one model with fold null for all."
+        )
+        raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
+
+
 def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
     """Copy a submission's declared files to `copy` and check their digests there.
 

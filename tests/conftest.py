@@ -96,9 +96,20 @@ def tritonserver() -> Path:
     """A Triton server, installed once as `make triton` does; without one, tests skip or fail."""
     if named := os.environ.get("BUSBENCH_TRITONSERVER"):
         return Path(named)
-    with locked(Path(tempfile.gettempdir()) / "busbench-triton.lock"):  # one worker installs it
+    return Path(installed("triton", "Triton server").rpartition("=")[2])
+
+
+@pytest.fixture(scope="session")
+def nnunet() -> Path:
+    """A Python that has nnU-Net, installed once as `make nnunet` does; else tests skip or fail."""
+    return ROOT / installed("nnunet", "nnU-Net")
+
+
+def installed(target: str, what: str) -> str:
+    """The last line of a target that installs what only some tests need."""
+    with locked(Path(tempfile.gettempdir()) / f"busbench-{target}.lock"):  # one worker installs it
         done = subprocess.run(
-            ["make", "--no-print-directory", "triton", f"PYTHON={sys.executable}"],
+            ["make", "--no-print-directory", target, f"PYTHON={sys.executable}"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -106,5 +117,5 @@ def tritonserver() -> Path:
         )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["make said nothing"])[-1]
-        absent(f"no Triton server can be installed: {last}")
-    return Path(done.stdout.rstrip().rpartition("=")[2])
+        absent(f"no {what} can be installed: {last}")
+    return done.stdout.strip().splitlines()[-1]

@@ -18,13 +18,14 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
-from pydantic_core import CoreSchema, to_jsonable_python
+from pydantic_core import CoreSchema, ErrorDetails, to_jsonable_python
 
 from evaluator.documents.reading import MEBIBYTE, Bounds, load_json, load_yaml, read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_pieces, write_atomically
 
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+DIGEST = r"^[0-9a-f]{64}$"
+Digest = Annotated[str, StringConstraints(pattern=DIGEST)]
 NAME, FILE_NAME = r"[a-z0-9][a-z0-9_.-]{0,63}", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME}$")]
 CaseId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
@@ -36,6 +37,13 @@ Title = Annotated[
     ),
 ]
 FileName = Annotated[str, StringConstraints(pattern=rf"^{FILE_NAME}$")]
+_WORDS = {  # what a pattern demands, for people
+    DIGEST: "a SHA-256 has 64 hexadecimal digits, as `sha256sum FILE` prints them",
+    rf"^{NAME}$": "take lower-case letters, digits, `_`, `.` and `-`, 64 at most, and begin with "
+    "a letter or digit",
+    rf"^{FILE_NAME}$": "take letters, digits, `_`, `.` and `-`, 100 at most, begin with a letter "
+    "or digit, and rename the file so",
+}
 Label = Literal["benign", "malignant", "normal"]
 MAX_SIDE = 8192  # pixels: no image of the datasets comes near it, and a bomb would pass it
 MAX_CASES = 100_000
@@ -126,7 +134,14 @@ def _first_problem(error: ValidationError) -> str:
             named = f"{found[:100]!a}" if isinstance(found, str) else f"a {type(found).__name__}"
             return f"it is {named}, and this release reads {problem['ctx']['expected']}"
     field = ".".join(str(part) for part in problems[0]["loc"])[:_MAX_REASON] or "the document"
-    return f"{field}: {problems[0]['msg']}"
+    return f"{field}: {_reason(problems[0])}"
+
+
+def _reason(problem: ErrorDetails) -> str:
+    """What is wrong with one field, without a regular expression."""
+    if problem["type"] != "string_pattern_mismatch":
+        return problem["msg"].removeprefix("Value error, ")
+    return _WORDS.get(problem["ctx"]["pattern"], "it has characters that do not belong there")
 
 
 def read(model: type[Document], path: Path, code: Code, *, remedy: str) -> Document:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Fold, Name, Title
 from evaluator.files import canonical_json, sha256_bytes
@@ -14,15 +14,20 @@ MAX_MODEL_BYTES = 500_000_000  # of one ONNX file
 MAX_PARAMETERS = 8 * MAX_MODEL_BYTES  # none is smaller than a bit
 
 
+Resize = Literal["letterbox", "stretch"]
+LARGEST = 1.0  # of mean and std: pixels are 0 to 1 when they apply
+
+
 class InputSpec(Contract):
     """How a participant's network wants its input.
 
-    `mean` and `std` apply after division by 255; each is one number, or one a channel.
+    `mean` and `std` apply after division by 255; each is one number, or one a channel. `resize` has
+    no default: an image that is resized otherwise than in training is scored, and scores less.
     """
 
     height: int = Field(ge=16, le=2048)
     width: int = Field(ge=16, le=2048)
-    resize: Literal["letterbox", "stretch"] = "letterbox"
+    resize: Resize
     channels: Literal["grey", "rgb"] = "grey"
     mean: float | tuple[float, ...] = 0.0
     std: Positive | tuple[Positive, ...] = 1.0
@@ -31,6 +36,31 @@ class InputSpec(Contract):
     def depth(self) -> int:
         """How many channels the network takes; `rgb` repeats the grey image."""
         return 3 if self.channels == "rgb" else 1
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _of_pixels_from_0_to_1(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        numbers = value if isinstance(value, tuple) else (value,)
+        for number in numbers:
+            if number > LARGEST:
+                raise ValueError(
+                    f"{number:g} is on the scale of 0 to 255, and this applies after the division "
+                    f"by 255: divide it by 255, which gives {number / 255:.4g}"
+                )
+            if number < 0:
+                raise ValueError(f"{number:g} is below 0, and no pixel is")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_how_it_is_resized(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("resize") not in get_args(Resize):
+            found = "is missing" if "resize" not in fields else "is neither"
+            raise ValueError(
+                f"resize {found}: it is `stretch` where training scaled both sides to the input's "
+                "size, or `letterbox` where it kept the aspect ratio and filled up with black"
+            )
+        return fields
 
     @model_validator(mode="after")
     def _one_a_channel(self) -> Self:
@@ -54,12 +84,25 @@ class OutputSpec(Contract):
     """
 
     kind: OutputKind = "logits"
-    threshold: float = Field(default=0.5, gt=0, lt=1)  # on probabilities, strictly above
+    # on probabilities, strictly above
+    threshold: float = Field(
+        default=0.5, json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1}
+    )
 
     @property
     def maps(self) -> int:
         """How many maps the network gives an image."""
         return 2 if self.kind == "softmax" else 1
+
+    @field_validator("threshold")
+    @classmethod
+    def _of_a_probability(cls, value: float) -> float:
+        if not 0 < value < 1:
+            raise ValueError(
+                f"{value:g} cuts no probability: give a number above 0 and below 1; a cut of "
+                "logits at 0 is 0.5 here, and so is one of grey levels at 127"
+            )
+        return value
 
     @model_validator(mode="after")
     def _a_mask_is_cut_already(self) -> Self:
@@ -68,12 +111,16 @@ class OutputSpec(Contract):
         return self
 
 
+def _lower(text: object) -> object:
+    return text.lower() if isinstance(text, str) else text
+
+
 class ModelFile(Contract):
     """One ONNX file: the model of one fold, or of all folds where `fold` is null."""
 
     fold: Fold | None = None
     file: FileName
-    sha256: Digest
+    sha256: Annotated[Digest, BeforeValidator(_lower)]  # PowerShell writes it in upper case
 
 
 class Submission(Contract):

@@ -126,20 +126,23 @@ def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Co
 
 
 def first_load(
-    path: Path, submission: Submission, limits: GateLimits, *, gmacs: float | None
+    path: Path, submission: Submission, limits: GateLimits, *, gmacs: float | None, bent: bool
 ) -> Verdict | None:
     """Load and run the model once, contained; None where it behaves.
 
     Args:
         gmacs: its cost at batch 1, which gives an honest large network the time it needs.
+        bent: whether something bends its values after the last layer.
     """
-    seconds = limits.load_seconds + 3 * (gmacs or 0) / limits.pace  # batch 1, then batch 2
+    # batch 1, then twice batch 2
+    seconds = limits.load_seconds + 5 * (gmacs or 0) / limits.pace
     options = {
         "folder": str(path.parent.resolve()),
         "model": path.name,
         "threads": str(limits.load_threads),
         "input": submission.input.model_dump_json(),
         "output": submission.output.model_dump_json(),
+        "bent": str(int(bent)),
     }
     outcome = _contained("load", limits, seconds, options=options)
     return explain(outcome, {LOADING: "G-LOAD", "*": "G-RUN"})

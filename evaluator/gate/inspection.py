@@ -11,6 +11,7 @@ from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import Code
+from evaluator.gate.ending import is_bent
 from evaluator.gate.first_load import Verdict, finding, first_load, measure
 from evaluator.gate.intake import load
 from evaluator.gate.parameters import parameters
@@ -61,11 +62,11 @@ def _inspect_one(
         return findings
     opset = next(item.version for item in model.opset_import if item.domain in DEFAULT_DOMAINS)
     nodes, values = seen.expanded(None, limits.max_nodes), parameters(seen)
-    cost = measure(model, submission, limits)
+    cost, bent = measure(model, submission, limits), is_bent(seen)
     del model, seen  # the next process needs the memory
     if isinstance(cost, Verdict):
         return [finding(cost, declared.file)]
-    verdict = first_load(folder / declared.file, submission, limits, gmacs=cost.gmacs)
+    verdict = first_load(folder / declared.file, submission, limits, gmacs=cost.gmacs, bent=bent)
     if verdict is not None:
         return [finding(verdict, declared.file)]
     return CountedModel(

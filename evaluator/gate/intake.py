@@ -17,6 +17,18 @@ from evaluator.gate.wire import Oddity, oddities
 
 _ORT_MAGIC = slice(4, 8), b"ORTM"  # the flatbuffer identifier of ONNX Runtime's own format
 
+# How files begin that are handed in instead of an ONNX file, and what to do.
+_FOREIGN = {
+    b"version https://git-lfs": "It is a pointer of Git LFS: run `git lfs pull`.",
+    b"PK\x03\x04": "It is a ZIP archive, as torch.save and Keras write them: export it to ONNX.",
+    b"\x80\x02": "It is a Python pickle: export the model to ONNX.",
+    b"\x89HDF\r\n\x1a\n": "It is HDF5, as Keras writes it: convert it with tf2onnx.",
+    b"<!DOCTYPE": "It is a web page: the download went wrong.",
+    b"<html": "It is a web page: the download went wrong.",
+    b"\x1f\x8b": "It is compressed: unpack it with gunzip.",
+}
+_TFLITE = b"TFL3"  # at the same place as ONNX Runtime's mark
+
 # The same table as for the rules: code, what it demands.
 SENTENCES: dict[str, str] = {
     "G-FILE": "A declared file must be a readable regular file, not a link.",
@@ -60,6 +72,11 @@ class _Refusal(Exception):  # noqa: N818 - it never leaves this file
 def _parse(data: bytes, limits: GateLimits) -> ModelProto:
     if data[_ORT_MAGIC[0]] == _ORT_MAGIC[1]:
         raise _Refusal("G-ORT-FORMAT", "")
+    if data[_ORT_MAGIC[0]] == _TFLITE:
+        raise _Refusal("G-FORMAT", "It is TensorFlow Lite: convert it with tf2onnx --tflite.")
+    for start, advice in _FOREIGN.items():
+        if data.startswith(start):
+            raise _Refusal("G-FORMAT", advice)
     found = oddities(data, limits)
     if found:
         raise _Refusal(*found[0], *found[1:])

@@ -45,13 +45,25 @@ BiasGelu DequantizeLinear DynamicQuantizeMatMul FastGelu Gelu MatMulIntegerToFlo
 QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
 QLinearSigmoid QLinearSoftmax QLinearWhere QuantizeLinear QuickGelu
 """
-# What scikit-learn's converter writes before a network; the rest of the domain is no network.
-_CLASSIC = frozenset(["Scaler"])
+# What scikit-learn's converter writes for models on rows of numbers. ONNX Runtime checks their
+# tables: no row is read past its end, and no tree has a cycle. The rest of the domain takes text,
+# or gives maps.
+_CLASSIC = """
+ArrayFeatureExtractor Binarizer LinearClassifier LinearRegressor Normalizer SVMClassifier
+SVMRegressor Scaler TreeEnsembleClassifier TreeEnsembleRegressor
+"""
 
 ALLOWED: dict[str, frozenset[str]] = {
     "": frozenset((_ARITHMETIC + _ACTIVATION + _LAYER + _REDUCTION + _SHAPE + _QUANTISED).split()),
-    "ai.onnx.ml": _CLASSIC,
+    "ai.onnx.ml": frozenset(_CLASSIC.split()),
     "com.microsoft": frozenset(_MICROSOFT.split()),
+}
+
+# What to do about an operator that is refused.
+ADVICE = {
+    "ZipMap": "Convert with options={'zipmap': False}, which gives a table of probabilities.",
+    "SequenceConstruct": "Give one tensor instead of a list.",
+    "Upsample": "Export with opset 11 or later, which writes Resize.",
 }
 
 RANDOM = frozenset(

@@ -14,7 +14,8 @@ count once, however often it is called. Three things keep the number equal to Py
 
 An exporter in evaluation mode folds BatchNormalization into the convolution before it, so its two
 values a channel vanish (and a convolution without bias gains one a channel). Tables that are not
-learned, such as attention masks, cannot be distinguished from weights and count.
+learned, such as attention masks, cannot be distinguished from weights and count. Of trees count
+what each node asks and each leaf answers; the links between nodes do not.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from onnx import AttributeProto, GraphProto, TensorProto
 
 from evaluator.gate.positions import (
     CARRIES_PACKED,
+    CHOICES,
     COMPANIONS,
     PASSES,
     SETTINGS,
     STATES,
     UNPACKS,
+    UNUSED,
     WEIGHTS,
 )
 from evaluator.gate.survey import FunctionKey, Placed, Reference, Scope, Survey, function_key
@@ -70,11 +73,16 @@ def _of_tensor(tensor: TensorProto) -> _Stored:
 
 
 def _of_attribute(attribute: AttributeProto, *, constant: bool) -> Iterator[_Stored]:
-    """The constants in an attribute; whole numbers are settings, but for those of Constant."""
+    """The constants in an attribute; whole numbers are settings, but for those of Constant.
+
+    Of a tree, what it asks for and what it answers count, and no links between its nodes.
+    """
     tensors = [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
     yield from map(_of_tensor, tensors)
     numbers: list[float] = [attribute.f] if attribute.HasField("f") else list(attribute.floats)
     width = 1
+    if attribute.name in CHOICES:
+        numbers = [*numbers, *attribute.ints]
     if constant and not numbers:
         numbers = [attribute.i] if attribute.HasField("i") else list(attribute.ints)
         width = 8
@@ -191,7 +199,10 @@ class _Flow:
         operator = placed.node.op_type
         constant = operator == "Constant" and placed.standard
         self.nodes.setdefault(id(placed), placed)
+        is_tree = operator.startswith("TreeEnsemble") and placed.node.domain == "ai.onnx.ml"
         for attribute in placed.node.attribute:
+            if is_tree and attribute.name in UNUSED:
+                continue
             for stored in _of_attribute(attribute, constant=constant):
                 self._count(stored, known if constant else _DATA)
             if attribute.ref_attr_name and placed.scope.owner is not None:

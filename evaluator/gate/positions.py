@@ -39,6 +39,10 @@ COMPANIONS: dict[str, tuple[int, ...]] = {
     "QLinearMul": _QLINEAR,
     "QuantizeLinear": (1, 2),
 }
+# Attributes of trees: whole numbers that say which feature is asked for and which class is meant,
+# and how often training came by, which no result depends on.
+CHOICES = frozenset(["class_ids", "nodes_featureids", "target_ids"])
+UNUSED = frozenset(["nodes_hitrates", "nodes_hitrates_as_tensor"])
 # First states: zeros there are what an exporter writes for none.
 STATES: dict[str, tuple[int, ...]] = {"GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
 _NORMS = ("InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization")

@@ -13,6 +13,7 @@ import math
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -25,11 +26,12 @@ from evaluator.documents.submission import InputSpec, OutputSpec
 from evaluator.gate.confinement import confine
 from evaluator.gate.contained import LOADING, SHAPING, STARTED
 from evaluator.gate.macs import cost
-from evaluator.inference.outputs import find_trouble
+from evaluator.inference.outputs import find_bent, find_trouble
 from evaluator.inference.preprocessing import to_input
 
 _MAX_FILE_BYTES = 64 << 20  # a folded graph without its large weights, or a report
-_SHOWN = ("speckle", "a black image")
+_SHOWN = ("speckle", "a black image", "a drawn lesion", "an image of low contrast")
+_BATCHES = ((0,), (0, 1), (2, 3))  # of those; a network of batch 1 takes each alone
 _MIXED = 0.1  # of the map's spread: what integer arithmetic over a whole batch may move it
 
 
@@ -68,10 +70,23 @@ def _cost() -> None:
 
 
 def _images(args: argparse.Namespace) -> NDArray[np.float32]:
-    """Two inputs (2, C, H, W), prepared as declared, in the order of `_SHOWN`."""
-    spec = args.input
-    speckle = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width), np.uint8)
-    return np.stack([to_input(image, spec) for image in (speckle, np.zeros_like(speckle))])
+    """Four inputs (4, C, H, W), prepared as declared, in the order of `_SHOWN`."""
+    spec, rng = args.input, np.random.default_rng(0)
+    speckle = rng.integers(0, 256, (spec.height, spec.width), np.uint8)
+    drawn = _draw_lesion(spec.height, spec.width, rng)
+    faint = (100 + drawn // 16).astype(np.uint8)
+    shown = (speckle, np.zeros_like(speckle), drawn, faint)
+    return np.stack([to_input(image, spec) for image in shown])
+
+
+def _draw_lesion(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Multiplicative speckle on tissue that darkens with depth, and a dark ellipse (H, W)."""
+    down, right = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    tissue = 150 - 40 * down - 95 * ((down / 0.35) ** 2 + (right / 0.45) ** 2 < 1)
+    image: NDArray[np.uint8] = np.clip(tissue * rng.gamma(12, 1 / 12, tissue.shape), 0, 255).astype(
+        np.uint8
+    )
+    return image
 
 
 def _load(args: argparse.Namespace) -> None:
@@ -89,25 +104,29 @@ def _load(args: argparse.Namespace) -> None:
     fixed = session.get_inputs()[0].shape[0] == 1
     images = _images(args)
     maps = []
-    for batch in (images[:1],) if fixed else (images[:1], images):
+    for chosen in [(n,) for n in range(len(images))] if fixed else _BATCHES:
+        batch = images[list(chosen)]
         _say("stage", f"while it ran at batch {len(batch)}")
         (output,) = session.run(None, {name: batch})
         trouble = find_trouble(output, batch.shape, args.output)
         if trouble is not None:
-            _say(
-                "refused", f"G-RESULT-{trouble.what} {_where(output, args.output)}{trouble.detail}"
-            )
+            where = _where(output, args.output, [_SHOWN[n] for n in chosen])
+            _say("refused", f"G-RESULT-{trouble.what} {where}{trouble.detail}")
             return
         maps.append(output)
-    if len(maps) == 2 and _differ(maps[0][0], maps[1][0]):
+    if not fixed and _differ(maps[0][0], maps[1][0]):
         _say("refused", "G-BATCH Its map of one image depends on the batch that it comes in.")
+        return
+    cure = find_bent(np.concatenate(maps), args.output) if args.bent else None
+    if cure is not None:
+        _say("refused", f"G-RESULT-RANGE {cure}")
         return
     _say("done", "{}")
 
 
-def _where(output: NDArray[np.float32], spec: OutputSpec) -> str:
-    """The first image whose map alone is unsound, where one is: black after speckle."""
-    for shown, single in zip(_SHOWN, output, strict=False):
+def _where(output: NDArray[np.float32], spec: OutputSpec, names: Sequence[str]) -> str:
+    """The first image whose map alone is unsound, where one is."""
+    for shown, single in zip(names, output, strict=False):
         batch = single[None]
         shape = (1, 1, *batch.shape[2:]) if batch.ndim == 4 else batch.shape
         trouble = find_trouble(batch, shape, spec)
@@ -131,6 +150,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--input", type=InputSpec.model_validate_json)
+    parser.add_argument("--bent", type=int)
     parser.add_argument("--output", type=OutputSpec.model_validate_json)
     return parser.parse_args()
 

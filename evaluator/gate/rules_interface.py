@@ -11,6 +11,23 @@ from evaluator.gate.survey import label
 from evaluator.gate.tensors import type_name
 
 _AXES = "NCHW"
+# What people do who hand in another type, and what to do about it.
+_TYPES: dict[str, dict[int, str]] = {
+    "input": {
+        TensorProto.FLOAT16: "keep float32 at both ends of an fp16 network (keep_io_types)",
+        TensorProto.UINT8: "leave the conversion from bytes out of the export, and declare the "
+        "scaling as mean and std, which apply after the division by 255",
+    },
+    "output": {
+        TensorProto.FLOAT16: "keep float32 at both ends of an fp16 network (keep_io_types)",
+        TensorProto.INT64: "leave ArgMax out of the export and declare kind softmax for two "
+        "maps of logits, or cast the mask to float32 and declare kind mask",
+    },
+}
+_OTHERWISE = {
+    "input": "cast it inside the graph, and take float32",
+    "output": "cast it to float32, and declare kind mask where it is 0 and 1 alone",
+}
 
 
 def _inputs(subject: Subject) -> list[ValueInfoProto]:
@@ -39,8 +56,7 @@ def _one_float(values: Sequence[ValueInfoProto], what: str) -> Iterator[Hit]:
     if kind != TensorProto.FLOAT:
         yield Hit(
             f"{what} '{label(values[0].name)}'",
-            f"This one is {type_name(kind)}: an fp16 network keeps float32 at both ends "
-            "(keep_io_types).",
+            f"This one is {type_name(kind)}: {_TYPES[what].get(kind, _OTHERWISE[what])}.",
         )
 
 
@@ -63,6 +79,14 @@ def _shape(value: ValueInfoProto, wanted: tuple[int, ...], what: str) -> Iterato
     shape = value.type.tensor_type.shape
     if not value.type.tensor_type.HasField("shape") or len(shape.dim) != len(wanted):
         yield Hit(name, f"This one declares {len(shape.dim)} dimensions.")
+        return
+    given = [dimension.dim_value for dimension in shape.dim]
+    if given[1:] == [*wanted[2:], wanted[1]] and wanted[1] != wanted[3]:
+        yield Hit(
+            name,
+            "This one is (N, H, W, C), as Keras writes it: convert with tf2onnx's --inputs-as-nchw "
+            "and --outputs-as-nchw, or transpose inside the graph.",
+        )
         return
     for axis, dimension, size in zip(_AXES, shape.dim, wanted, strict=True):
         may_be_free = axis != "C" or what == "output"  # the first load shows what it really is

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import AttributeProto
 
-from evaluator.gate.operators import ALLOWED, LOOPS, RANDOM, reserved
+from evaluator.gate.operators import ADVICE, ALLOWED, LOOPS, RANDOM, reserved
 from evaluator.gate.subject import Hit, Subject
 from evaluator.gate.survey import Placed, function_key, label, qualified
 from evaluator.gate.tensors import small_values
@@ -147,7 +147,9 @@ def operators(subject: Subject) -> Iterator[Hit]:
         if node.op_type in RANDOM | LOOPS and placed.standard:
             continue  # those have codes of their own
         if node.op_type not in allowed:
-            yield Hit(str(placed), "")
+            yield Hit(str(placed), ADVICE.get(node.op_type, ""))
+        elif placed.attribute("classlabels_strings") is not None:
+            yield Hit(str(placed), "Its classes are text: fit it on the whole numbers 0 and 1.")
         elif placed.standard:
             yield from _exists(placed, subject)
 

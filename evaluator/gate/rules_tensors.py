@@ -25,11 +25,17 @@ def _is_external(tensor: TensorProto) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
 
 
+_INLINE = (
+    "It points outside: export with torch.onnx.export(..., external_data=False), or join the files "
+    "with onnx.save(onnx.load(FILE), NEW)."
+)
+
+
 def external_data(subject: Subject) -> Iterator[Hit]:
     """Tensors whose values lie in another file, wherever in the model they hide."""
     for tensor, where in _all_tensors(subject):
         if _is_external(tensor):
-            yield Hit(where, "It points outside: save with save_as_external_data=False.")
+            yield Hit(where, _INLINE)
 
 
 def sparse(subject: Subject) -> Iterator[Hit]:

@@ -28,19 +28,28 @@ _WIDTH = {_EIGHT: 8, _FOUR: 4}
 _LONGEST_VARINT = 10
 # Members of one kind of list in a whole file. An honest network of 8,000 nodes has 50,000 notes.
 _MEMBERS = 100_000
+# Given one by one, each a field of its own, in the tables of a forest of up to 200,000 nodes. They
+# make no messages, so they have these limits and do not count as fields.
+_TABLES = {
+    "AttributeProto.floats": 2_000_000,
+    "AttributeProto.ints": 4_000_000,
+    "AttributeProto.strings": 200_000,
+}
 _MEMBERS_OF = {
+    **_TABLES,
     "ModelProto.opset_import": 1_000,
     **dict.fromkeys(
         ("AttributeProto.graphs", "ModelProto.functions", "ModelProto.training_info"), 10_000
     ),
-    # numbers given one by one, each a field of its own
-    **dict.fromkeys(("AttributeProto.floats", "AttributeProto.ints"), 1_000_000),
     # weights outside raw_data: a byte of a packed varint becomes up to eight in memory
     **dict.fromkeys(("TensorProto.int64_data", "TensorProto.uint64_data"), 1 << 24),
     "TensorProto.int32_data": 1 << 25,  # converters keep fp16 there
     # as wide in memory as in the file
     **dict.fromkeys(("TensorProto.float_data", "TensorProto.double_data"), 1 << 30),
 }
+
+
+_FOREST = " Of a forest, limit max_leaf_nodes, max_depth or the number of trees."
 
 
 class Oddity(NamedTuple):
@@ -100,7 +109,8 @@ def _walk(data: bytes, limits: GateLimits) -> Iterator[Oddity]:
     outer: list[tuple[dict[int, _Field], int, set[str | int]]] = []
     members: dict[str, int] = {}
     position = 0
-    for _ in range(limits.max_fields):
+    left = limits.max_fields
+    while left > 0:
         while position == end and outer:
             fields, end, seen = outer.pop()
         if position == end:
@@ -117,13 +127,15 @@ def _walk(data: bytes, limits: GateLimits) -> Iterator[Oddity]:
             if field.once in seen:
                 yield Oddity("G-REPEATED-FIELD", f"{field.name} is given more than once.")
             seen.add(field.once)
+        left -= field is None or field.name not in _TABLES
         start, after = _payload(data, position, end, kind=tag & 7)
         if field is not None and field.repeated:
             packed = tag & 7 == _BYTES and field.packable
             added = _packed(data, start, after, width=field.width) if packed else 1
             members[field.name] = members.get(field.name, 0) + added
             if members[field.name] > field.most:
-                yield Oddity("G-FIELDS", f"It has more than {field.most} of {field.name}.")
+                few = _FOREST if field.name in _TABLES else ""
+                yield Oddity("G-FIELDS", f"It has more than {field.most} of {field.name}.{few}")
                 return
         if field is None or field.message is None:
             if field and field.text and not _is_text(data[start:after]):

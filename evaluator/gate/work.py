@@ -109,6 +109,13 @@ def _attention(item: _Node) -> int:
     return math.prod(query[:3]) * key[2] * (query[3] + content[3])
 
 
+def _linear(item: _Node) -> int:
+    """Each row by every coefficient; of a support vector machine, by every support vector."""
+    names = ("coefficients", "support_vectors")
+    tables = (len(item_.floats) for item_ in item.node.attribute if item_.name in names)
+    return math.prod(item.known(1)[0][:-1]) * max(tables)
+
+
 def _per_result(item: _Node) -> int:
     return math.prod(item.result)
 
@@ -128,13 +135,17 @@ PRODUCTS: dict[str, _Measure] = {
     "GRU": _recurrent,
     "Gemm": _gemm,
     "LSTM": _recurrent,
+    "LinearClassifier": _linear,
+    "LinearRegressor": _linear,
     "MatMul": _matmul,
     "RNN": _recurrent,
+    "SVMClassifier": _linear,
+    "SVMRegressor": _linear,
 }
 _BY_RESULT = """
 AffineGrid BatchNormalization Div Exp GridSample GroupNormalization HardSigmoid
-InstanceNormalization LayerNormalization LeakyRelu Log Mul PRelu Pow RMSNormalization Reciprocal
-Resize RoiAlign RotaryEmbedding Scaler
+InstanceNormalization LayerNormalization LeakyRelu Log Mul Normalizer PRelu Pow RMSNormalization
+Reciprocal Resize RoiAlign RotaryEmbedding Scaler
 """
 _BY_INPUT = "ReduceL2 ReduceLogSum ReduceLogSumExp ReduceProd ReduceSumSquare"
 ELEMENTWISE: dict[str, _Measure] = {
@@ -149,7 +160,7 @@ Celu Elu Gelu HardSwish Hardmax LogSoftmax Mish Relu Selu Shrink Sigmoid Softmax
 SwiGLU Swish ThresholdedRelu
 AveragePool Dropout GlobalAveragePool GlobalLpPool GlobalMaxPool LRN LpNormalization LpPool MaxPool
 MaxRoiPool MaxUnpool MeanVarianceNormalization
-ArgMax ArgMin ReduceL1 ReduceMax ReduceMean ReduceMin ReduceSum TopK
+ArgMax ArgMin ArrayFeatureExtractor Binarizer ReduceL1 ReduceMax ReduceMean ReduceMin ReduceSum TopK
 BitCast Cast CastLike CenterCropPad Col2Im Compress Concat Constant ConstantOfShape DepthToSpace
 Expand EyeLike Flatten Gather GatherElements GatherND Identity If NonZero OneHot Pad Range Reshape
 ReverseSequence ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose

@@ -1,6 +1,6 @@
 """The kinds of output: what a network may give, and the probability of lesion that it means.
 
-The gate checks it on two images of its own, inference on every batch.
+The gate checks it on four images of its own, inference on every batch.
 """
 
 from __future__ import annotations
@@ -78,6 +78,21 @@ _KINDS: Mapping[OutputKind, _Kind] = {
         "It gives {low:.3g} to {high:.3g} as a mask, which has zeros and ones alone.",
     ),
 }
+
+
+def find_bent(output: Maps, spec: OutputSpec) -> str | None:
+    """How a network gives probabilities or masks as logits, in two sentences; None where not.
+
+    Args:
+        output: maps of several unlike images by a network that bends its values at the end; logits
+            would be below 0 somewhere.
+    """
+    if spec.kind not in ("logits", "softmax") or not _may_pass_as_probabilities(output):
+        return None
+    given = f"It gives {output.min():.3g} to {output.max():.3g} as logits"
+    if ((output == 0) | (output == 1)).all():
+        return f"{given}, zeros and ones alone: declare `kind: mask`, or export the logits."
+    return f"{given}, so its sigmoid is in it: declare `kind: probabilities`, or leave that out."
 
 
 def foreground(maps: Maps, kind: OutputKind) -> Maps:

@@ -21,8 +21,14 @@ NEAREST = 10  # candidates an image, as it is and as many again mirrored
 BLOCK = 256  # images whose similarities are kept in memory at a time
 
 
-def candidates(images: Sequence[DescribedImage]) -> list[tuple[int, int, bool]]:
-    """Pairs worth a closer look: (first, second, whether one is mirrored), first < second."""
+def candidates(
+    images: Sequence[DescribedImage], sides: NDArray[np.intp] | None = None
+) -> list[tuple[int, int, bool]]:
+    """Pairs worth a closer look: (first, second, whether one is mirrored), first < second.
+
+    Args:
+        sides: of each image, (images,); given it, only pairs of different sides.
+    """
     vocabulary = _vocabulary(images)
     if not len(vocabulary):
         return []
@@ -33,7 +39,7 @@ def candidates(images: Sequence[DescribedImage]) -> list[tuple[int, int, bool]]:
     found = {
         (min(pair), max(pair), flipped)
         for flipped, queries in ((False, index), (True, _weighted(mirrored, rarity)))
-        for pair in _nearest(queries, index)
+        for pair in _nearest(queries, index, sides)
     }
     return sorted(found)
 
@@ -67,10 +73,14 @@ def _weighted(counts: csr_array, rarity: NDArray[np.float64]) -> csr_array:
     return csr_array(weighted.multiply(1 / np.maximum(length, 1e-9)[:, None]))
 
 
-def _nearest(queries: csr_array, index: csr_array) -> Iterator[tuple[int, int]]:
-    keep = min(NEAREST + 1, index.shape[0])  # an image may find itself
+def _nearest(
+    queries: csr_array, index: csr_array, sides: NDArray[np.intp] | None
+) -> Iterator[tuple[int, int]]:
+    apart = np.arange(index.shape[0]) if sides is None else sides  # an image finds not itself
+    keep = min(NEAREST, index.shape[0])
     for start in range(0, index.shape[0], BLOCK):
         block = (queries[start : start + BLOCK] @ index.T).toarray()
+        block[apart[start : start + BLOCK, None] == apart] = -1
         best = np.argpartition(-block, keep - 1, axis=1)[:, :keep]
-        for row, others in enumerate(best, start):
-            yield from ((row, int(other)) for other in others if other != row)
+        for row, others in enumerate(best):
+            yield from ((start + row, int(o)) for o in others if block[row, o] >= 0)

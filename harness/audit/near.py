@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from evaluator.progress import Progress
@@ -23,7 +25,7 @@ from harness.audit.features import SIDE, DescribedImage, describe
 from harness.audit.likeness import Likeness
 from harness.audit.register import Alignment, align, overlap, propose
 from harness.audit.report import Pair, connected_groups
-from harness.store import Case, CaseStore
+from harness.store import Case
 
 # What two images must show to be one frame. Measured on planted copies and on neighbouring
 # frames of real images: docs/audit.md has the numbers.
@@ -48,8 +50,24 @@ class Match:
         return Match(self.alignment.inverted(), self.likeness.inverted())
 
 
-def near_duplicates(store: CaseStore, progress: Progress) -> list[Pair]:
+class CaseImages(Protocol):
+    """Cases with their pixels: a store, or several together."""
+
+    @property
+    def cases(self) -> tuple[Case, ...]: ...
+
+    def image(self, case_id: str, /) -> NDArray[np.uint8]: ...
+
+    def mask(self, case_id: str, /) -> NDArray[np.bool_]: ...
+
+
+def near_duplicates(
+    store: CaseImages, progress: Progress, side: Callable[[Case], int] | None = None
+) -> list[Pair]:
     """All pairs of cases that show the same frame in different pixels.
+
+    Args:
+        side: which side a case is on, from 0; given it, only pairs on two sides are looked for.
 
     Raises:
         BusbenchError: `store-invalid` where an image or mask of the store is gone.
@@ -58,6 +76,7 @@ def near_duplicates(store: CaseStore, progress: Progress) -> list[Pair]:
     for case in store.cases:
         twins.setdefault(case.image_sha256, []).append(case)
     shown = tuple(twins.values())  # each image once, with all cases that show it
+    sides = None if side is None else _sides(shown, side)
 
     def look(cases: Sequence[Case]) -> DescribedImage:
         return describe(store.image(cases[0].case_id))
@@ -65,20 +84,32 @@ def near_duplicates(store: CaseStore, progress: Progress) -> list[Pair]:
     # Threads of ours share the cores; a library's own threads below them would only fight.
     with threadpool_limits(limits=1):
         images = _each("read images", look, shown, progress=progress)
-        matches = find_matches(images, progress)
+        matches = find_matches(images, progress, sides)
     return [
         _pair(store, one, other, match=match)
         for (first, second), match in sorted(matches.items())
         for one in shown[first]
         for other in shown[second]
+        if side is None or side(one) != side(other)
     ]
 
 
+def _sides(shown: Sequence[Sequence[Case]], side: Callable[[Case], int]) -> NDArray[np.intp]:
+    """The side of each image; one that is on several gets a negative number of its own."""
+    found = [{side(case) for case in cases} for cases in shown]
+    codes = (min(on) if len(on) == 1 else -1 - place for place, on in enumerate(found))
+    return np.fromiter(codes, dtype=np.intp, count=len(found))
+
+
 def find_matches(
-    images: Sequence[DescribedImage], progress: Progress
+    images: Sequence[DescribedImage], progress: Progress, sides: NDArray[np.intp] | None = None
 ) -> dict[tuple[int, int], Match]:
-    """All pairs of images that show the same frame, by their places, the smaller first."""
-    likely = candidates(images)
+    """All pairs of images that show the same frame, by their places, the smaller first.
+
+    Args:
+        sides: of each image; given it, only pairs of different sides.
+    """
+    likely = candidates(images, sides)
     found = _confirmed(images, likely, "compare images", progress=progress)
     # Many copies of one image crowd each other out of the candidates; they find one another here.
     names = connected_groups((str(first), str(second)) for first, second in found)
@@ -88,7 +119,7 @@ def find_matches(
         for group in groups
         for pair in combinations(group, 2)
         for mirrored in (False, True)
-        if pair not in found
+        if pair not in found and (sides is None or sides[pair[0]] != sides[pair[1]])
     }
     rest = sorted(inside.difference(likely))
     return found | _confirmed(images, rest, "compare within groups", progress=progress)
@@ -129,7 +160,7 @@ def same_frame(first: DescribedImage, second: DescribedImage, mirrored: bool) ->
     return Match(alignment, likeness) if same else None
 
 
-def _pair(store: CaseStore, one: Case, other: Case, *, match: Match) -> Pair:
+def _pair(store: CaseImages, one: Case, other: Case, *, match: Match) -> Pair:
     if one.case_id > other.case_id:
         one, other, match = other, one, match.inverted()
     shapes = (one.height, one.width), (other.height, other.width)

@@ -7,18 +7,19 @@ is for the organiser alone.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 
 from harness.audit.change import laid_on
 from harness.audit.features import describe
-from harness.audit.near import same_frame
+from harness.audit.near import CaseImages, same_frame
+from harness.audit.pages import page
 from harness.audit.report import AuditReport, Pair
-from harness.store import Case, CaseStore
+from harness.store import Case
 
 HEIGHT = 240  # of the images shown, in pixels
 MOST = 500  # pairs on one page
@@ -31,38 +32,71 @@ class Row:
     """One pair on the page."""
 
     pair: Pair
-    first: Case
-    second: Case
-    images: tuple[str, ...]  # data URIs: first, second, second laid on first, second - first
+    names: tuple[str, str]
+    about: tuple[str, str]  # class, patient and file of each
+    # data URIs: first, second and, where both show one frame, second laid on first, second - first
+    images: tuple[str, ...]
 
 
-def sheet(store: CaseStore, report: AuditReport) -> bytes:
+def sheet(store: CaseImages, report: AuditReport) -> bytes:
     """The page, as UTF-8 HTML: conflicts first, then the least alike; of one patient, nothing.
 
     Raises:
         BusbenchError: `store-invalid` where an image or mask of the store is gone.
     """
-    seen = [pair for pair in report.pairs if pair.kind != "same-patient"]
-    seen.sort(key=lambda pair: (not pair.conflict, pair.similarity, pair))
+    twins = [pair for pair in report.pairs if pair.kind != "same-patient"]
+    return pairs_page(store, twins, report.dataset, digests=report.store_digest)
+
+
+def pairs_page(
+    store: CaseImages,
+    pairs: Sequence[Pair],
+    what: str,
+    *,
+    digests: str,
+    name: Callable[[str], str] = str,
+) -> bytes:
+    """The page of any pairs of twins; `name` is how a case id is shown."""
+    seen = sorted(pairs, key=lambda pair: (not pair.conflict, pair.similarity, pair))
     cases = {case.case_id: case for case in store.cases}
-    rows = [_row(store, pair, cases[pair.first], second=cases[pair.second]) for pair in seen[:MOST]]
-    loader = PackageLoader("harness.audit", ".")
-    template = Environment(loader=loader, autoescape=True).get_template("sheet.html")
-    return template.render(report=report, rows=rows, found=len(seen)).encode()
+    rows = [
+        row(store, pair, cases[pair.first], second=cases[pair.second], name=name)
+        for pair in seen[:MOST]
+    ]
+    about = {"cases": len(cases), "found": len(seen), "digests": digests}
+    return page("sheet.html", what=what, rows=rows, **about)
 
 
-def _row(store: CaseStore, pair: Pair, first: Case, *, second: Case) -> Row:
+def row(
+    store: CaseImages,
+    pair: Pair,
+    first: Case,
+    *,
+    second: Case,
+    name: Callable[[str], str] = str,
+) -> Row:
+    """A pair with its images; of one patient, they are not laid on each other.
+
+    Raises:
+        BusbenchError: `store-invalid` where an image or mask of the store is gone.
+    """
     one, other = store.image(pair.first), store.image(pair.second)
-    onto = _onto(one, other)
-    laid = laid_on(other, onto, one.shape)
-    seen = laid_on(np.full(other.shape, 255, np.uint8), onto, one.shape) > 127
-    images = (
-        _outlined(one, store.mask(pair.first)),
-        _outlined(other, store.mask(pair.second)),
-        cv2.cvtColor(laid, cv2.COLOR_GRAY2BGR),
-        cv2.cvtColor(_difference(one, laid, seen), cv2.COLOR_GRAY2BGR),
-    )
-    return Row(pair, first, second, tuple(_uri(image.astype(np.uint8)) for image in images))
+    images = [_outlined(one, store.mask(pair.first)), _outlined(other, store.mask(pair.second))]
+    if pair.kind != "same-patient":
+        onto = _onto(one, other)
+        laid = laid_on(other, onto, one.shape)
+        seen = laid_on(np.full(other.shape, 255, np.uint8), onto, one.shape) > 127
+        images += [
+            cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR).astype(np.uint8)
+            for grey in (laid, _difference(one, laid, seen))
+        ]
+    names = name(pair.first), name(pair.second)
+    return Row(pair, names, (_about(first), _about(second)), tuple(map(_uri, images)))
+
+
+def _about(case: Case) -> str:
+    patient = f", patient {case.patient}" if case.patient else ""
+    return f"{case.label}{patient}, {case.source_image}"
 
 
 def _onto(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:

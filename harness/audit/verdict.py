@@ -1,10 +1,10 @@
-"""The verdict on a split: how many test cases have a twin, or their patient, in training."""
+"""The verdict on a split: how many held-out cases have a twin, or their patient, in training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
-from evaluator.documents.base import Contract
+from evaluator.documents.base import CaseId, Contract
 from harness.audit.report import AuditReport, Kind, Pair
 
 TEST = "test"
@@ -15,10 +15,12 @@ class Verdict(Contract):
     """What an audit says about one split."""
 
     test: int  # cases held out
-    leaking: int  # of those, how many are paired with a case that is not held out
+    leaking: int  # of those, how many are in training too, or paired with a case that is
     share: float  # leaking / test; 0 where nothing is held out
     by_kind: dict[Kind, int]  # leaking cases by why; one case may count under several
     groups: int  # groups that are on both sides
+    both: tuple[CaseId, ...]  # cases that are on both sides themselves; sorted
+    cases: tuple[CaseId, ...]  # the leaking cases; sorted
     pairs: tuple[Pair, ...]  # the pairs with one case on each side
 
 
@@ -30,30 +32,35 @@ def judge(report: AuditReport, part_of: Mapping[str, str]) -> Verdict:
             since validation cases steer it too. Cases without a part are on neither side.
     """
     held_out = {case_id for case_id, part in part_of.items() if part == TEST}
-    training = part_of.keys() - held_out
-    crossing = tuple(
-        pair
-        for pair in report.pairs
-        if (pair.first in held_out and pair.second in training)
-        or (pair.first in training and pair.second in held_out)
-    )
-    by_kind = {
-        kind: len(_ends([pair for pair in crossing if pair.kind == kind]) & held_out)
-        for kind in KINDS
+    return compare(report, held_out, part_of.keys() - held_out)
+
+
+def compare(report: AuditReport, held_out: Set[str], training: Set[str]) -> Verdict:
+    """Compare two sides, given as case ids, with an audit; a case may be on both."""
+    crossing = {
+        pair: ends for pair in report.pairs if (ends := _held_out_ends(pair, held_out, training))
     }
-    leaking = len(_ends(crossing) & held_out)
+    both = held_out & training
+    leaking = set(both).union(*crossing.values())
     return Verdict(
         test=len(held_out),
-        leaking=leaking,
-        share=leaking / len(held_out) if held_out else 0.0,
-        by_kind=by_kind,
+        leaking=len(leaking),
+        share=len(leaking) / len(held_out) if held_out else 0.0,
+        by_kind={
+            kind: len(set[str]().union(*(e for p, e in crossing.items() if p.kind == kind)))
+            for kind in KINDS
+        },
         groups=sum(
             not held_out.isdisjoint(group) and not training.isdisjoint(group)
             for group in report.groups
         ),
-        pairs=crossing,
+        both=tuple(sorted(both)),
+        cases=tuple(sorted(leaking)),
+        pairs=tuple(crossing),
     )
 
 
-def _ends(pairs: list[Pair] | tuple[Pair, ...]) -> set[str]:
-    return {case_id for pair in pairs for case_id in (pair.first, pair.second)}
+def _held_out_ends(pair: Pair, held_out: Set[str], training: Set[str]) -> set[str]:
+    """Which of a pair are held out while the other is in training."""
+    both_ways = ((pair.first, pair.second), (pair.second, pair.first))
+    return {one for one, other in both_ways if one in held_out and other in training}

@@ -1,140 +1,200 @@
-"""`busbench audit`: the cases of a store that belong together, and the splits that part them."""
+"""`busbench audit`: what belongs together in a store or in several, and the splits that part it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evaluator.documents.base import read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import write_atomically
-from evaluator.harmless import harmless
-from harness.audit import AuditReport, Pair, Verdict, audit, judge
-from harness.cli.app import app, out
+from harness.audit import AuditReport, audit
+from harness.cli.app import app
+from harness.cli.audit_view import show, show_across
 from harness.cli.effects import Checked
-from harness.cli.options import StoreArgument
+from harness.cli.options import JsonOption
 from harness.cli.progress import bars
-from harness.cli.screen import Grid, print_json
+from harness.cli.screen import print_json
 from harness.folders import require_same
 from harness.splits import draw, subjects_of
 from harness.splits.lock import Policy
 from harness.store import CaseStore
 
-REPORT = "audit.json"
+if TYPE_CHECKING:
+    from harness.audit.certificate import LeakCertificate
+    from harness.audit.published import Published
+
+REPORT, CERTIFICATE, ACROSS = "audit.json", "certificate.json", "cross-audit.json"
+PAIRS, CERTIFICATE_PAGE, ACROSS_PAGE = "pairs.html", "certificate.html", "cross-pairs.html"
+LEAKS = 21  # exit status, with --fail-on-leak; no error has it
 
 
 @app.command("audit", cls=Checked)
 def audit_verb(
-    store: StoreArgument,
+    stores: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="STORE", help="Case stores that prepare wrote.", exists=True, file_okay=False
+        ),
+    ],
     split: Annotated[
-        Path | None, typer.Option(help="A split to judge, as CSV.", exists=True, dir_okay=False)
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="A split to judge: a table, nnU-Net's splits file, a datalist, a folder of name "
+            "lists or of images by part; or once for each part, train=PATH and test=PATH.",
+        ),
     ] = None,
     policy: Annotated[
         Policy | None, typer.Option(help="Judge the split that freeze would draw by this rule.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of that draw.", min=0)] = 42,
     to: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the report.", file_okay=False)
+        Path | None,
+        typer.Option("--out", help="Folder for report, pairs and certificate.", file_okay=False),
     ] = None,
     near: Annotated[bool, typer.Option(help="Look for near-duplicates too.")] = True,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Judge what split and store share, and report the rest."),
+    ] = False,
+    fail_on_leak: Annotated[
+        bool,
+        typer.Option("--fail-on-leak", help=f"Exit with status {LEAKS} where it leaks, for CI."),
+    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Find the cases that belong on one side of a split.
 
+    Of several stores: the images that two datasets share.
+
     Example: busbench audit stores/busbra --split BUSBRA/5-fold-cv.csv --out audits/busbra
+    Example: busbench audit stores/busi --split train=train.txt --split test=test.txt --fail-on-leak
     Example: busbench audit stores/busbra --policy image
+    Example: busbench audit stores/busi stores/bus-uc --out audits/both
     """
-    opened = CaseStore.open(store)
-    if to:
-        _require_same_audit(to, opened, near)
-    splits = known_splits(split, opened) if split else {}
+    if (policy or split) and (len(stores) > 1 or (policy and split)):
+        message = "Several stores, or --split with --policy, are not judged at once."
+        raise BusbenchError(Code.USAGE, message, "Judge one split of one store.")
+    if len(stores) > 1:
+        leaks = _across(stores, to, near=near, json=json)
+    else:
+        opened = CaseStore.open(stores[0])
+        published = _published(opened, split, partial) if split else None
+        rule = (policy, seed) if policy else None
+        leaks = _one(opened, published, rule, to=to, near=near, json=json)
+    if leaks and fail_on_leak:
+        raise typer.Exit(LEAKS)
+
+
+def _published(store: CaseStore, split: list[str], partial: bool) -> Published:
+    from harness.audit.published import read_published  # noqa: PLC0415  takes a second to import
+
     with bars() as progress:
-        report = audit(opened, near=near, progress=progress)
-    if policy:
-        places = draw(subjects_of(opened), report.groups, policy=policy, seed=seed)
-        splits[f"policy {policy}, seed {seed}"] = {name: at.part for name, at in places.items()}
-    verdicts = {name: judge(report, part_of) for name, part_of in splits.items()}
+        return read_published(split, store, partial=partial, progress=progress)
+
+
+def _one(
+    store: CaseStore,
+    split: Published | None,
+    rule: tuple[Policy, int] | None,
+    *,
+    to: Path | None,
+    near: bool,
+    json: bool,
+) -> bool:
+    """Audit one store; whether the split that was asked about leaks."""
+    if to:
+        _require_same_audit(to, store, near, split=split)
+    with bars() as progress:
+        report = audit(store, near=near, progress=progress)
+    certificate = _certificate(store, report, split, rule=rule)
     if to:
         from harness.audit.sheet import sheet  # noqa: PLC0415  takes a second to import
 
-        write_atomically(to / "pairs.html", sheet(opened, report))
-        write(report, to / REPORT)  # last: where it is, the page is
+        if certificate:
+            from harness.audit.certificate import certificate_page  # noqa: PLC0415  as above
+
+            write_atomically(to / CERTIFICATE_PAGE, certificate_page(store, certificate))
+            write(certificate, to / CERTIFICATE)
+        write_atomically(to / PAIRS, sheet(store, report))
+        write(report, to / REPORT)  # last: where it is, the pages are
     if json:
-        judged = {name: verdict.document() for name, verdict in verdicts.items()}
-        print_json({**report.document(), "verdicts": judged})
+        said = certificate.document() if certificate else {}
+        verdicts = said.pop("verdicts", {})
+        print_json({**report.document(), "verdicts": verdicts, "certificate": said or None})
     else:
-        show(report, verdicts)
+        show(report, certificate)
+    return certificate is not None and certificate.leaks
 
 
-def _require_same_audit(folder: Path, store: CaseStore, near: bool) -> None:
+def _certificate(
+    store: CaseStore,
+    report: AuditReport,
+    split: Published | None,
+    *,
+    rule: tuple[Policy, int] | None,
+) -> LeakCertificate | None:
+    if not split and not rule:
+        return None
+    from harness.audit.certificate import certify  # noqa: PLC0415  takes a second to import
+    from harness.audit.published import drawn  # noqa: PLC0415  as above
+
+    if split:
+        return certify(report, split)
+    assert rule
+    policy, seed = rule
+    places = draw(subjects_of(store), report.groups, policy=policy, seed=seed)
+    name = f"policy {policy}, seed {seed}"
+    certificate = certify(report, drawn(name, {case: at.part for case, at in places.items()}))
+    return certificate.model_copy(update={"verdicts": {name: certificate.verdicts["test"]}})
+
+
+def _require_same_audit(
+    folder: Path, store: CaseStore, near: bool, *, split: Published | None
+) -> None:
+    remedy = "Name another folder with --out."
     if (folder / REPORT).is_file():
-        remedy = "Name another folder with --out."
         before = read(AuditReport, folder / REPORT, Code.OUTPUT_EXISTS, remedy=remedy)
         other_store = before.store_digest != store.info.digest
         require_same(folder, {"store": other_store, "--near": before.near != near})
+    if (folder / CERTIFICATE).is_file():
+        from harness.audit.certificate import LeakCertificate  # noqa: PLC0415  as below
+
+        certified = read(LeakCertificate, folder / CERTIFICATE, Code.OUTPUT_EXISTS, remedy=remedy)
+        other_split = split is None or certified.split_digest != split.digest
+        require_same(folder, {"--split": other_split})
 
 
-def known_splits(path: Path, store: CaseStore) -> dict[str, dict[str, str]]:
-    """The splits in a file, once it is sure that they are of this store."""
-    from harness.audit.parts import read_splits  # noqa: PLC0415  takes a second to import
-
-    splits = read_splits(path)
-    known = {case.case_id for case in store.cases}
-    named = {case_id for part_of in splits.values() for case_id in part_of}
-    checks = (
-        (sorted(named - known), f"{path} names {{}}, which is not in {store.path}"),
-        (sorted(known - named), f"{path} lacks {{}}, which is in {store.path}"),
+def _across(stores: list[Path], to: Path | None, *, near: bool, json: bool) -> bool:
+    """Audit several stores together; whether two of them share an image."""
+    from harness.audit.across import (  # noqa: PLC0415  takes a second to import
+        CrossAudit,
+        JoinedStores,
+        audit_across,
     )
-    for cases, message in checks:
-        if cases:
-            more = f", and {len(cases) - 1} more." if cases[1:] else "."
-            remedy = "Name the split of this very store."
-            raise BusbenchError(Code.SPLIT_INVALID, message.format(cases[0]) + more, remedy)
-    return splits
 
+    joined = JoinedStores([CaseStore.open(store) for store in stores])
+    if to and (to / ACROSS).is_file():
+        remedy = "Name another folder with --out."
+        before = read(CrossAudit, to / ACROSS, Code.OUTPUT_EXISTS, remedy=remedy)
+        digests = [dataset.store_digest for dataset in before.datasets]
+        others = digests != [store.info.digest for store in joined.stores]
+        require_same(to, {"store": others, "--near": before.near != near})
+    with bars() as progress:
+        report, pairs = audit_across(joined, near=near, progress=progress)
+    if to:
+        from harness.audit.sheet import pairs_page  # noqa: PLC0415  takes a second to import
 
-SHOWN = 10  # lines of each sort; the report written to --out has them all
-
-
-def show(report: AuditReport, verdicts: dict[str, Verdict]) -> None:
-    """Print a report for people: the first pairs and groups, counts, the verdicts on splits."""
-    # pairs of a patient are many, and the groups show them
-    lines([f"pair: {described(pair)}" for pair in report.pairs if pair.kind != "same-patient"])
-    lines([f"group: {' '.join(group)}" for group in report.groups])
-    grouped = sum(map(len, report.groups))
-    counted = (
-        f"{report.cases} cases, {len(report.pairs)} pairs, "
-        f"{len(report.groups)} groups of {grouped} cases, {len(report.conflicts)} conflicts"
-    )
-    out.print(harmless(counted))
-    if report.without_patient:
-        unknown = (
-            f"Of {report.without_patient} of {report.cases} cases no patient is known: "
-            "leaks by patient cannot be seen there."
-        )
-        out.print(harmless(unknown))
-    heads = ("split", "test cases", "leaking", "share", "patient", "identical", "near")
-    judged = Grid(harmless(""), *map(harmless, heads))
-    for name, verdict in verdicts.items():
-        cells = (name, verdict.test, verdict.leaking, f"{verdict.share:.1%}")
-        judged.row(*map(harmless, (*cells, *verdict.by_kind.values())))
-    if verdicts:
-        out.draw(judged)
-
-
-def described(pair: Pair) -> str:
-    """A pair in one line: who, what kind, how similar, how transformed, what contradicts itself."""
-    parts = (f"{pair.first} {pair.second} {pair.kind}", f"{pair.similarity:.3f}", pair.transform)
-    conflict = f"; conflict: {pair.conflict}" if pair.conflict else ""
-    return ", ".join(part for part in parts if part) + conflict
-
-
-def lines(texts: list[str]) -> None:
-    """Print the first of these as they are, however narrow the terminal: scripts look for them."""
-    for text in texts[:SHOWN]:
-        out.print(harmless(text))
-    if texts[SHOWN:]:
-        more = f"... and {len(texts) - SHOWN} more: the report has them all, see --out."
-        out.print(harmless(more))
+        what = " and ".join(joined.names)
+        digests = [dataset.store_digest for dataset in report.datasets]
+        sheet = pairs_page(joined, pairs, what, digests=", ".join(digests), name=joined.shown)
+        write_atomically(to / ACROSS_PAGE, sheet)
+        write(report, to / ACROSS)  # last: where it is, the page is
+    if json:
+        print_json(report.document())
+    else:
+        show_across(report)
+    return bool(pairs)

@@ -30,7 +30,15 @@ def _is_ledger(parameters: Mapping[str, Any]) -> bool:
 
 
 NEEDS: dict[str, tuple[Need, ...]] = {
-    "audit": (Need(("seed",), lambda given: given["policy"], "Name --policy, too"),),
+    "audit": (
+        Need(("seed",), lambda given: given["policy"], "Name --policy, too"),
+        Need(("partial",), lambda given: given["split"], "Name --split, too"),
+        Need(
+            ("fail_on_leak",),
+            lambda given: given["split"] or given["policy"] or len(given["stores"]) > 1,
+            "Name --split or --policy, too",
+        ),
+    ),
     "evaluate": (Need(("received",), lambda given: given["ledger"], "Name --ledger, too"),),
     "prepare": (
         Need(

@@ -43,11 +43,20 @@ from harness.quotas.recording import LedgerRecorder
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
+from harness.sealing.training import TrainingSet
 
 
 @app.command()
 def check(
     submission: SubmissionArgument,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="The track's training bundle, to check track and folds too.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     log: Annotated[
@@ -57,15 +66,16 @@ def check(
 ) -> None:
     """Tell whether the evaluator would take a submission; labels are never touched.
 
-    Example: busbench check my-submission --log gate.log
+    Example: busbench check my-submission --bundle bundles/training --log gate.log
     """
     if log is not None and log.resolve().is_relative_to(submission.resolve()):
         message = f"--log {log} would lie in the submission."
         raise BusbenchError(Code.USAGE, message, "Name a file outside of it.")
     settings = read_challenge(challenge)
+    training = None if bundle is None else TrainingSet.open(bundle).bundle
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(submission, context, log)
+        verdict = check_submission(submission, context, log, bundle=training)
     print_json(verdict.document()) if as_json else print_verdict(verdict)
 
 
@@ -189,7 +199,12 @@ def _validate(
     results = [job.finished() for job in batch.done]
     if as_json:
         scores = [
-            {"submission": result.submission.document(), "scores": result.scores.document()}
+            {
+                "submission": result.submission.document(),
+                "scores": result.scores.document(),
+                "mean_of_cases": result.cases.mean,
+                "hints": result.cases.hints,
+            }
             for result in results
         ]
         batch.print_json("validations", scores)

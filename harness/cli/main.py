@@ -44,6 +44,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Find the cases that belong on one side of a split."),
     "freeze": ("splits", "Audit a store and draw its test part and folds, once and for all."),
     "splits": ("splits", "Check frozen splits, and open their commitments."),
+    "export-split": (
+        "export",
+        "Write a frozen split's images, masks and folds as other people's code reads them.",
+    ),
     "keys": ("sealing", "The organiser's keys."),
     "seal": (
         "sealing",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.scores import RANKED, MetricSummary, Scores
 from evaluator.harmless import harmless
 from evaluator.scoring.groups import CLASSES, SIZES
 from harness.cli.app import out
 from harness.cli.screen import Grid
+from harness.evaluation.case_table import TABLE
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
 from harness.ranking.metrics import NOT_COUNTED
@@ -55,8 +58,15 @@ def print_validation(result: Validation) -> None:
     """The scores of an evaluation on the validation folds, and what they are worth."""
     made, folds = result.submission, ", ".join(map(str, result.folds))
     _print_scores(
-        f"{made.method} by {made.team} on {made.track}, validation folds {folds}", result.scores
+        f"{made.method} by {made.team} on {made.track}, validation folds {folds}: "
+        "mean ± std of the folds' means",
+        result.scores,
+        (*RANKED, "recall"),
     )
+    means = ", ".join(f"{metric} {mean:.4f}" for metric, mean in result.cases.mean.items())
+    out.print(harmless(f"mean of all cases, each once: {means}"))
+    for hint in result.cases.hints:
+        out.print(harmless(f"look here: {hint}"))
     worth = (
         "One model serves all folds: it may have trained on every one of these cases."
         if result.one_for_all
@@ -64,19 +74,20 @@ def print_validation(result: Validation) -> None:
     )
     out.print(harmless(worth))
     out.print(harmless(f"scores and logs  {result.folder}"))
+    out.print(harmless(f"case by case     {result.folder / TABLE}"))
 
 
-def _print_scores(title: str, scores: Scores) -> None:
+def _print_scores(title: str, scores: Scores, shown: Sequence[str] = RANKED) -> None:
     table = Grid(harmless(title), harmless("group"))
     table.column(harmless("cases"), right=True)
-    for metric in RANKED:
+    for metric in shown:
         table.column(harmless(f"{metric} {scores.units[metric]}".strip()), right=True)
     gaps = any(group.consistency for group in scores.groups.values())
     if gaps:
         table.column(harmless("dice gap"), right=True)
     for name in sorted(scores.groups, key=_rank):
         group = scores.groups[name]
-        cells = [number(group.metrics[ranked]) for ranked in RANKED]
+        cells = [number(group.metrics[metric]) for metric in shown]
         if gaps:
             cells.append(
                 "–" if group.consistency is None else number(group.consistency.gap["dice"])

@@ -171,7 +171,7 @@ def _cells(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
         if path.suffix.lower() == ".xlsx":
             frame = pd.read_excel(path, header=None, dtype=str, na_filter=False, engine="openpyxl")
         else:
-            text = _text(path)
+            text = read_text(path)
             separator = _separator(text.partition("\n")[0], columns)
             frame = pd.read_csv(
                 StringIO(text), sep=separator, header=None, dtype=str, na_filter=False
@@ -187,8 +187,8 @@ def _cells(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
     return frame.fillna("")
 
 
-def _text(path: Path) -> str:
-    """The text of a CSV file, without the line in which a spreadsheet names its separator."""
+def read_text(path: Path) -> str:
+    """The text of a table or list, without the line in which a spreadsheet names its separator."""
     data = path.read_bytes()
     encoding = next((ENCODINGS[mark] for mark in ENCODINGS if data.startswith(mark)), "utf-8")
     text = data.decode(encoding)
@@ -196,11 +196,12 @@ def _text(path: Path) -> str:
 
 
 def _separator(head: str, columns: tuple[str, ...]) -> str:
-    """The separator that finds most of `columns` in a table's first line."""
+    """The separator that finds most of `columns` in a table's first line, else the commonest."""
     wanted = {name.casefold() for name in columns}
 
-    def found(separator: str) -> int:
-        return len(wanted & {cell.strip(' "\r').casefold() for cell in head.split(separator)})
+    def found(separator: str) -> tuple[int, int]:
+        cells = {cell.strip(' "\r').casefold() for cell in head.split(separator)}
+        return len(wanted & cells), head.count(separator)
 
     return max(SEPARATORS, key=found)
 

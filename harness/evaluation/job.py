@@ -9,7 +9,6 @@ from typing import ClassVar, Generic, TypeVar
 
 from evaluator.documents.base import Digest
 from evaluator.documents.submission import Submission
-from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from evaluator.progress import Progress
 from harness.challenge import require_track
@@ -19,7 +18,7 @@ from harness.execution.job import ExecutionEnvironment, key_of
 from harness.ledger.provenance import provenance_path
 from harness.sandbox.stage import StageName
 from harness.sealing.documents import SealedBundle, TrainingBundle
-from harness.submission import DOCUMENT
+from harness.submission import DOCUMENT, require_folds
 
 Cases = TypeVar("Cases", SealedBundle, TrainingBundle)
 
@@ -30,7 +29,7 @@ class SubmissionJob(ABC, Generic[Cases]):
 
     Raises:
         BusbenchError: `challenge-invalid` where challenge.yaml does not declare the track so,
-            `submission-invalid` where a model is of a fold that the track does not have.
+            `submission-invalid` where the models are neither one a fold nor one for all.
     """
 
     submission: Input
@@ -45,14 +44,7 @@ class SubmissionJob(ABC, Generic[Cases]):
 
     def __post_init__(self) -> None:
         require_track(self.environment.challenge, self.cases.stated_track, self.bundle.path)
-        for model in self.facts.models:
-            if model.fold is not None and model.fold >= self.cases.folds:
-                raise BusbenchError(
-                    Code.SUBMISSION_INVALID,
-                    f"{model.file} is of fold {model.fold}, and the track {self.cases.track} has "
-                    f"folds 0 to {self.cases.folds - 1}.",
-                    "Name the folds of the training bundle, or one model with fold null for all.",
-                )
+        require_folds(self.facts, self.cases.folds, DOCUMENT)
 
     @abstractmethod
     def tested_on(self) -> dict[str, object]:

@@ -35,7 +35,7 @@ def write_submission(place: Path) -> None:
         team="busbench",
         method="rectifier",
         track="any",
-        input=InputSpec(height=32, width=32),
+        input=InputSpec(height=32, width=32, resize="letterbox"),
         output=OutputSpec(),
         models=(ModelFile(file="all.onnx", sha256=sha256_bytes(NETWORK)),),
         opset=17,

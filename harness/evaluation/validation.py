@@ -4,6 +4,7 @@
     RUNS/val-<id>/fold-<k>/sealed/        its validation cases, sealed to keys that nothing keeps
     RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
+    RUNS/val-<id>/cases.csv               every case, with the fold that validated it
     RUNS/val-<id>/val.json                the scores
     RUNS/val-<id>/result.json             last: its presence, with the scores' digest, means done
 
@@ -30,6 +31,7 @@ from evaluator.errors import Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
+from harness.evaluation.case_table import Cases, read_cases, summarise, write_cases
 from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.stages import (
     EvaluateSettings,
@@ -57,7 +59,8 @@ class Validation:
     folder: Path
     submission: Submission
     scores: Scores
-    folds: tuple[int, ...]  # those that had a model
+    folds: tuple[int, ...]
+    cases: Cases
 
     @property
     def one_for_all(self) -> bool:
@@ -122,6 +125,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                 infer_and_score(place, files, self.settings, context=context)
                 scores = place / "score" / "scores.json"
                 found.append(read(Scores, scores, Code.STAGE_CRASHED, remedy=AGAIN))
+        write_cases(read_cases(self.folder, tuple(range(self.cases.folds))), self.folder)
         write(merge(found), self.folder / SCORES)
         write_result(self, {SCORES: self.folder / SCORES})
 
@@ -129,17 +133,16 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
         """What the finished job left."""
         scores = read(Scores, self.folder / SCORES, Code.OUTPUT_EXISTS, remedy=AGAIN)
         folds = tuple(one_a_fold(self.facts, self.cases.folds))
-        return Validation(self.folder, self.facts, scores, folds)
+        cases = summarise(read_cases(self.folder, folds))
+        return Validation(self.folder, self.facts, scores, folds, cases)
 
 
 def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
-    """For each fold that has a model, the submission with that model alone."""
+    """For each fold, the submission with the model of that fold, or of all folds, alone."""
     by_fold = {model.fold: model for model in submission.models}
-    chosen = {fold: by_fold.get(fold) or by_fold.get(None) for fold in range(folds)}
     return {
-        fold: submission.model_copy(update={"models": (model,)})
-        for fold, model in chosen.items()
-        if model is not None
+        fold: submission.model_copy(update={"models": (by_fold.get(fold) or by_fold[None],)})
+        for fold in range(folds)
     }
 
 

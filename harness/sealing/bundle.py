@@ -21,9 +21,8 @@ from evaluator.sealed import seal_archive
 from harness.challenge import LabelAccess
 from harness.folders import let_all_read, require_same, whole_folder
 from harness.sealing.documents import SealedBundle, TrainingBundle
-from harness.splits import FrozenSplit
+from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import SplitLock
-from harness.splits.verification import cases_differ
 from harness.store import CaseStore
 
 REMEDY = "Seal the split again with `busbench seal` into a new folder."
@@ -108,15 +107,7 @@ def seal(
             `store-invalid` where an image or a mask is not the table's, `output-exists` where
             `out` holds bundles made with other settings.
     """
-    if split.lock.store_digest != store.info.digest:
-        raise BusbenchError(
-            Code.SPLIT_INVALID,
-            f"{split.path} was not frozen from {store.path}.",
-            "Name the store that the split was frozen from.",
-        )
-    for difference in cases_differ(split, {case.case_id: case for case in store.cases}):
-        remedy = "Restore the split and the store from their backups."
-        raise BusbenchError(Code.SPLIT_INVALID, f"{split.path}: {difference}.", remedy)
+    require_store(split, store)
     track = track or split.lock.dataset
     training, sealed = out / "training", out / "sealed"
     made = [folder for folder in (training, sealed) if (folder / "bundle.json").exists()]

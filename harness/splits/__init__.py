@@ -16,7 +16,7 @@ from harness.splits.drawing import Assignment, Subject, draw, quartiles, whole_g
 from harness.splits.freezing import freeze, subjects_of
 from harness.splits.manifest import FrozenSplit, SplitRow
 from harness.splits.proportions import deviations
-from harness.splits.verification import verify
+from harness.splits.verification import require_store, verify
 
 __all__ = [
     "Assignment",
@@ -31,6 +31,7 @@ __all__ = [
     "make_secret",
     "quartiles",
     "read_secret",
+    "require_store",
     "reveal",
     "secret_path",
     "subjects_of",

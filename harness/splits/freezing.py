@@ -15,6 +15,7 @@ from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, Pair, judge
 from harness.folders import whole_folder
 from harness.splits.commitments import commit
+from harness.splits.croissant import write_croissant
 from harness.splits.drawing import RULES, Assignment, Group, Subject, draw, whole_groups
 from harness.splits.lock import Policy, SplitAudit, SplitLock, SplitRule
 from harness.splits.manifest import FrozenSplit, SplitRow, complete_lock, table_bytes
@@ -198,6 +199,7 @@ def _write_once(split: FrozenSplit, report: AuditReport) -> FrozenSplit:
         write_atomically(partial / "split.csv", table_bytes(split.rows))
         write_atomically(partial / "audit.json", pretty_json(report.document()))
         write(split.lock, partial / "lock.json")
+        write_croissant(replace(split, path=partial))
     return split
 
 

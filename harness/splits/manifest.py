@@ -3,6 +3,7 @@
 DIR/split.csv    one row a case; the class of a test case is withheld
 DIR/lock.json    what was asked, counts, the audit's verdict, digests, commitments
 DIR/audit.json   where the groups come from: an explanation, not covered by the lock
+DIR/croissant.json  the same for machines, see `croissant`; not covered by the lock either
 """
 
 from __future__ import annotations

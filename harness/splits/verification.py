@@ -14,6 +14,7 @@ from evaluator.files import sha256_pixels
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport
 from harness.splits.commitments import Reveal, commit, unopened
+from harness.splits.croissant import croissant_differs
 from harness.splits.drawing import RULES, Assignment, Subject, draw
 from harness.splits.freezing import verdict
 from harness.splits.manifest import REMEDY, FrozenSplit, inspect
@@ -49,7 +50,7 @@ def verify(
         differences += unopened(split.lock, reveal)
     if store is not None:
         by_id = {case.case_id: case for case in store.cases}
-        differences += cases_differ(split, by_id)
+        differences += _cases_differ(split, by_id)
         differences += _withheld_differ(split, by_id, reveal, secret=secret)
         subjects, changed = _read_pixels(store, progress)
         differences += changed
@@ -59,7 +60,25 @@ def verify(
             left_out = split.lock.excluded or {}
             taken = [subject for subject in subjects if subject.case_id not in left_out]
             differences += _drawn_otherwise(split, taken)
+    differences += croissant_differs(split)
     return differences
+
+
+def require_store(split: FrozenSplit, store: CaseStore) -> None:
+    """Refuse a store that is not the one that was frozen, or of which the split says otherwise.
+
+    Raises:
+        BusbenchError: `split-invalid`.
+    """
+    if split.lock.store_digest != store.info.digest:
+        raise BusbenchError(
+            Code.SPLIT_INVALID,
+            f"{split.path} was not frozen from {store.path}.",
+            "Name the store that the split was frozen from.",
+        )
+    for difference in _cases_differ(split, {case.case_id: case for case in store.cases}):
+        remedy = "Restore the split and the store from their backups."
+        raise BusbenchError(Code.SPLIT_INVALID, f"{split.path}: {difference}.", remedy)
 
 
 def _audit_differs(split: FrozenSplit) -> Iterator[str]:
@@ -79,7 +98,7 @@ def _audit_differs(split: FrozenSplit) -> Iterator[str]:
         yield "audit.json: its verdict is not that of lock.json"
 
 
-def cases_differ(split: FrozenSplit, by_id: Mapping[str, Case]) -> Iterator[str]:
+def _cases_differ(split: FrozenSplit, by_id: Mapping[str, Case]) -> Iterator[str]:
     """What everybody may compare: images, and the classes and masks of training cases."""
     rows = {row.case_id: row for row in split.rows}
     left_out = (split.lock.excluded or {}).keys()

@@ -168,7 +168,7 @@ def test_a_team_that_is_registered_twice_is_the_organisers_mistake(forge: Forge)
     work = forge.checkout("eve")
     hand_in(work)
     head, _ = forge.propose(work)
-    assert "alpha is given twice" in refused(forge, head, "challenge-invalid", author="eve")
+    assert "'alpha' is given twice" in refused(forge, head, "challenge-invalid", author="eve")
 
 
 def bad(document: object) -> bytes:
@@ -199,6 +199,20 @@ MANIFESTS: dict[str, tuple[bytes, str]] = {
         ),
         "submission-invalid",
     ),
+    **{
+        f"folds {folds}": (
+            bad(
+                _onnx(
+                    models=[
+                        {"fold": fold, "file": f"{fold}.onnx", "sha256": f"{fold}" * 64}
+                        for fold in folds
+                    ]
+                )
+            ),
+            "submission-invalid",
+        )
+        for folds in [(0,), (1,), (1, 2), (1, 2, 3, 4, 5), (0, 1, 2, 3, 4, 5, 6)]
+    },
     "another team inside": (bad(manifest(team="beta")), "pull-request-refused"),
     "another method inside": (bad(manifest(method="other")), "pull-request-refused"),
     "both ways": (

@@ -52,7 +52,7 @@ def test_a_device_gives_the_masks_of_the_cpu(
 ) -> None:
     skip_without(device)
     images = speckle(20)
-    size: dict[str, Any] = {"height": SIZE, "width": SIZE}
+    size: dict[str, Any] = {"height": SIZE, "width": SIZE, "resize": "letterbox"}
     wanted = stage(tmp_path / "cpu", images, exported, **size).infer()
     found = stage(tmp_path / device, images, exported, **size).infer(
         device=device, batch_size=batch_size

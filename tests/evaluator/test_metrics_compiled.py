@@ -144,4 +144,4 @@ try:
 except BusbenchError as error:
     print(error.code, error.remedy)
 """
-    assert run(script, ROOT).startswith("extra-missing Install the evaluator's packages")
+    assert run(script, ROOT).startswith("extra-missing Run pip install")

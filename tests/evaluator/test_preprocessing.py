@@ -21,7 +21,7 @@ RULES = pytest.mark.parametrize("rule", ["letterbox", "stretch"])
 
 
 def spec(**changes: object) -> InputSpec:
-    return InputSpec.model_validate({"height": 224, "width": 224} | changes)
+    return InputSpec.model_validate({"height": 224, "width": 224, "resize": "letterbox"} | changes)
 
 
 @given(height=SIDES, width=SIDES)

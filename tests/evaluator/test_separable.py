@@ -192,7 +192,10 @@ def test_no_network_that_looks_at_its_company_has_a_mask_from_it(tmp_path: Path,
 )
 def test_no_network_that_keeps_its_images_apart_loses_its_batch(tmp_path: Path, make: Any) -> None:
     onnx.save(make(), tmp_path / "model.onnx")
-    assert is_separable(tmp_path / "model.onnx", InputSpec(height=honest.SIZE, width=honest.SIZE))
+    assert is_separable(
+        tmp_path / "model.onnx",
+        InputSpec(height=honest.SIZE, width=honest.SIZE, resize="letterbox"),
+    )
 
 
 # --- the proof against a runtime -----------------------------------------------------------------
@@ -343,7 +346,7 @@ def run(model: bytes, images: Array) -> list[Array]:
 
 
 PIXELS = np.random.default_rng(1).normal(0, 1, (3, CHANNELS, SIDE, SIDE)).astype(np.float32)
-SPEC = InputSpec(height=SIDE, width=SIDE, channels="rgb")
+SPEC = InputSpec(height=SIDE, width=SIDE, resize="letterbox", channels="rgb")
 
 
 @pytest.mark.parametrize("seed", range(60))

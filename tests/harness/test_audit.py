@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from harness.audit import AuditReport, Pair, audit, connected_groups, judge
-from harness.audit.parts import read_splits
 from harness.audit.report import compose
 from harness.cli import app
 from harness.store import CaseStore, Sample, write_store
@@ -129,37 +128,6 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_users_split_and_its_folds_are_read(tmp_path: Path) -> None:
-    path = write_text(tmp_path / "split.csv", "case_id,part,fold\na,test,\nb,train,0\nc,train,1\n")
-    assert read_splits(path) == {
-        "test": {"a": "test", "b": "train", "c": "train"},
-        "fold 0, validation": {"b": "test", "c": "train"},
-        "fold 1, validation": {"b": "train", "c": "test"},
-    }
-
-
-def test_inner_validation_flags_are_not_forgotten(tmp_path: Path) -> None:
-    lines = ("ID,Pathology,kFold,valid_1,valid_2", "a,benign,1,NaN,1", "b,benign,2,0,NaN")
-    path = write_text(tmp_path / "cv.csv", "\n".join((*lines, "c,benign,2,1,NaN", "")))
-    assert read_splits(path) == {
-        "fold 1, test": {"a": "test", "b": "train", "c": "train"},
-        "fold 1, validation": {"b": "test", "c": "train"},
-        "fold 2, test": {"a": "train", "b": "test", "c": "test"},
-        "fold 2, validation": {"a": "train"},
-    }
-
-
-@pytest.mark.parametrize("text", ["", "x,y\n1,2\n", "case_id,part\na,test\na,train\n"])
-def test_a_table_that_is_no_split_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(BusbenchError, match="split-invalid"):
-        read_splits(write_text(tmp_path / "split.csv", text))
-
-
-def test_a_missing_split_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BusbenchError, match="cannot be read"):
-        read_splits(tmp_path / "none.csv")
-
-
 def test_the_verb_prints_pairs_groups_and_verdicts(store: CaseStore, tmp_path: Path) -> None:
     split = write_text(
         tmp_path / "split.csv",
@@ -172,7 +140,7 @@ def test_the_verb_prints_pairs_groups_and_verdicts(store: CaseStore, tmp_path: P
     assert said["groups"] == [["a", "b"], ["c", "d"]]
     assert said["verdicts"]["test"]["leaking"] == 1
     kept = json.loads((tmp_path / "out" / "audit.json").read_text())
-    assert {**kept, "verdicts": said["verdicts"]} == said
+    assert {**kept, "verdicts": said["verdicts"], "certificate": said["certificate"]} == said
     shown = CliRunner().invoke(app, arguments).stdout
     assert "group: c d" in shown and "100.0%" in shown
 

@@ -42,7 +42,7 @@ def make(number: int = 0, team: str = "team", track: str = "busbra") -> Submissi
         team=team,
         method="m",
         track=track,
-        input=InputSpec(height=32, width=32),
+        input=InputSpec(height=32, width=32, resize="letterbox"),
         output=OutputSpec(),
         opset=17,
         models=(ModelFile(file="a.onnx", sha256=digest_of(f"{team} {number}")),),

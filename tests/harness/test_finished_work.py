@@ -83,6 +83,15 @@ VERBS = {
             "--track": "--track other",
         },
     ),
+    "export-split": Verb(
+        "export-split {w}/store --split {w}/splits/v1 --format nnunet --out {o}/out",
+        {
+            "--split": "splits/v1=>splits/v2",
+            "--format": "nnunet=>names",
+            "--dataset-id": "--dataset-id 7",
+            "--with-test-labels": "--with-test-labels --challenge {w}/challenge.yaml",
+        },
+    ),
 }
 # What never resumes, and what is derived anew each time, so that there is nothing to skip.
 NEVER_RESUMES = ("keys new {o}/keys", "new-submission {o}/mine")
@@ -99,6 +108,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, digit in (("secret", "a"), ("secret-2", "b")):
         (root / name).write_text(digit * 64 + "\n")
     assert busbench("keys", "new", root / "keys-2") is None
+    tracks = "{phantom: {dataset: phantom, split_version: v1}}"
+    (root / "challenge.yaml").write_text(f"schema: busbench/challenge/v1\ntracks: {tracks}\n")
     store = challenge.root / "store"
     assert busbench("freeze", store, "--out", root / "splits" / "v2", "--seed", "3") is None
     return root

@@ -23,8 +23,9 @@ from harness.audit import audit
 from harness.cli import app
 from harness.splits import FrozenSplit, commitment, freeze, make_secret, reveal, verify
 from harness.splits.commitments import Reveal
+from harness.splits.croissant import write_croissant
 from harness.splits.lock import SplitLock
-from harness.splits.manifest import complete_lock, table_bytes
+from harness.splits.manifest import complete_lock, inspect, table_bytes
 from harness.store import CaseStore, png_bytes, rows_digest, write_store
 from tests.support.samples import LABELS, SECRET, samples
 
@@ -100,7 +101,7 @@ def test_the_audit_beside_the_split_tells_no_conflict_of_a_test_case(tmp_path: P
 def test_the_same_input_gives_the_same_bytes(root: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "other", "phantom", reversed(samples()))
     freeze(store, audit(store, near=False), tmp_path / "v1", version="v1", secret=SECRET)
-    for name in ("split.csv", "lock.json", "audit.json"):
+    for name in ("split.csv", "lock.json", "audit.json", "croissant.json"):
         assert (tmp_path / "v1" / name).read_bytes() == (root / "v1" / name).read_bytes()
 
 
@@ -318,11 +319,12 @@ def test_a_missing_table_is_named(root: Path) -> None:
 
 
 def forge(root: Path, **changed: object) -> None:
-    """A lock whose digests over itself fit what it now says."""
+    """A lock whose digests over itself fit what it now says, as do those of croissant.json."""
     path = root / "v1" / "lock.json"
     lock = read(SplitLock, path, Code.SPLIT_INVALID, remedy="")
     kept = {k: v for k, v in lock.document().items() if k not in ("field_digests", "digest")}
     path.write_bytes(pretty_json(complete_lock({**kept, **changed}).document()))
+    write_croissant(inspect(root / "v1")[0])
 
 
 @pytest.mark.parametrize("changed", [{"seed": 7}, {"test_fraction": 0.5}, {"folds": 4}])

@@ -91,7 +91,7 @@ def test_a_fifo_is_refused_and_does_not_hang(folder: Path) -> None:
         ({"team": "a\nb"}, "team"),
         ({"team": ""}, "team"),
         ({"schema": "busbench/submission/v9"}, "this release reads"),
-        ({"input": {"height": 128, "width": 10**9}}, "input.width"),
+        ({"input": {"height": 128, "width": 10**9, "resize": "stretch"}}, "input.width"),
     ],
 )
 def test_a_wrong_field_is_named(folder: Path, changes: dict[str, object], field: str) -> None:

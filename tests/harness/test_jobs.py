@@ -147,7 +147,7 @@ def test_a_job_that_another_process_does_is_waited_for_and_never_done_twice(tmp_
 
 def line(network: str, recipe: str | None = None, **how: Any) -> Line:
     report = make_report(method=network, **how)
-    input_ = InputSpec(height=224, width=224)
+    input_ = InputSpec(height=224, width=224, resize="letterbox")
     return Line(recipe=recipe or network, network=network, input=input_, report=report)
 
 

@@ -34,7 +34,10 @@ def board(report: Report) -> Board:
 
 def benchmark(report: Report) -> str:
     line = Line(
-        recipe="unext", network="unext", input=InputSpec(height=256, width=256), report=report
+        recipe="unext",
+        network="unext",
+        input=InputSpec(height=256, width=256, resize="letterbox"),
+        report=report,
     )
     return benchmark_markdown([TrackTable(track="busbra", lines=(line,))])
 

@@ -20,7 +20,7 @@ ALWAYS = {
     "audit": {"split", "policy", "to", "near", "json"},
     "benchmark": {"recipe", "ledger", "device", "infer_device", "backend", "runner", "cluster"}
     | {"inputs", "challenge", "as_json"},
-    "check": {"runner", "challenge", "log", "as_json"},
+    "check": {"bundle", "runner", "challenge", "log", "as_json"},
     "demo": {"dataset", "raw", "out_dir", "runner", "challenge"},
     "doctor": {"sandbox", "keys", "out_dir", "challenge", "as_json"},
     "errors": {"as_json"},
@@ -97,7 +97,7 @@ def test_an_option_without_effect_is_refused(verb: str, name: str, places: dict[
     parameter = next(p for p in dict(commands())[verb].params if p.name == name)
     words = IDLE[verb].format(**places).split()
     value = VALUES.get(name, "{report}").format(**places)
-    words += [parameter.opts[0], value] if name != "pull" else ["--pull"]
+    words += [parameter.opts[0]] if parameter.is_flag else [parameter.opts[0], value]
     error = CliRunner().invoke(app, words).exception
     assert isinstance(error, BusbenchError) and error.code == "usage", (words, error)
     assert parameter.opts[0] in error.message and "leave" in error.remedy

@@ -19,7 +19,7 @@ from tests.support.small_challenge import SmallChallenge, make_submission
 
 pytestmark = pytest.mark.slow
 
-PHANTOMS = ("--patients", "12")
+PHANTOMS, CSV = ("--patients", "12"), ("--format", "csv")
 
 
 def busbench(*words: str | Path, here: Path, status: int = 0) -> str:
@@ -69,6 +69,7 @@ def test_the_current_folder_may_be_the_output_where_it_is_empty(
         (("keys", "new", "."), "report.pub"),
         (("seal", store, "--split", split, "--keys", keys, "--out", "."), "sealed/bundle.json"),
         (("audit", store, "--no-near", "--out", "."), "audit.json"),
+        (("export-split", store, "--split", split, *CSV, "--out", "."), "cases.csv"),
         (("new-submission", "."), "README.md"),
     ):
         here = tmp_path / f"here-{words[0]}-{whole.replace('/', '-')}"
@@ -118,6 +119,7 @@ def test_a_place_that_may_not_be_written_is_no_full_disk(
         ("keys", "new", read_only / "keys"),
         ("freeze", store, "--out", read_only / "v1", "--secret", tmp_path / "secret"),
         ("seal", store, *split, "--keys", keys, "--out", read_only / "bundles"),
+        ("export-split", store, *split, *CSV, "--out", read_only / "out"),
         ("audit", store, "--no-near", "--out", read_only / "audit"),
         ("new-submission", read_only / "mine"),
     ):

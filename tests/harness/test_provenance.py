@@ -27,7 +27,7 @@ def make(method: str = "net") -> Submission:
         team="team",
         method=method,
         track="phantom",
-        input=InputSpec(height=64, width=64),
+        input=InputSpec(height=64, width=64, resize="letterbox"),
         output=OutputSpec(),
         models=(ModelFile(file="all.onnx", sha256="0" * 64),),
         opset=17,

@@ -11,6 +11,7 @@ import pytest
 from harness.audit import AuditReport, judge
 from harness.prepare import prepare
 from harness.splits import FrozenSplit, verify
+from harness.splits.croissant import ABOUT
 from tests.support import ROOT
 
 RAW = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA", "bus-uclm": "BUS-UCLM"}
@@ -32,7 +33,8 @@ def test_a_committed_split_agrees_with_its_lock_and_its_audit(path: Path) -> Non
 
 @pytest.mark.parametrize("path", SPLITS, ids=NAMES)
 def test_a_committed_split_holds_no_pixel_and_no_withheld_label(path: Path) -> None:
-    assert {file.name for file in path.iterdir()} == {"audit.json", "lock.json", "split.csv"}
+    names = {"audit.json", "croissant.json", "lock.json", "split.csv"}
+    assert {file.name for file in path.iterdir()} == names
     with (path / "split.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
     hidden = {row["case_id"] for row in rows if row["part"] == "test"}
@@ -44,6 +46,7 @@ def test_a_committed_split_holds_no_pixel_and_no_withheld_label(path: Path) -> N
     for word in ("benign", "malignant", "normal"):
         assert not any(word in row["case_id"].lower() for row in rows)
         assert word not in (path / "audit.json").read_text()
+        assert word not in (path / "croissant.json").read_text().replace(ABOUT["class"][1], "")
 
 
 @pytest.mark.parametrize("path", SPLITS, ids=NAMES)

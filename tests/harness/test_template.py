@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -32,6 +33,17 @@ def test_no_template_fails_its_own_tests(kind: Kind, tmp_path: Path) -> None:
     assert titles == {"team": 'A "team": {odd}', "method": "Méthode #1"}
 
 
+@pytest.mark.parametrize("kind", Kind)
+def test_no_template_needs_another_working_folder_or_ships_data(kind: Kind, tmp_path: Path) -> None:
+    """The sandbox starts an image in /tmp, so its program is named by an absolute path."""
+    new_submission(tmp_path / "mine", kind, "team", method="method")
+    lines = (tmp_path / "mine" / "Dockerfile").read_text().splitlines()
+    (entry,) = (line for line in lines if line.startswith("ENTRYPOINT"))
+    program = json.loads(entry.removeprefix("ENTRYPOINT"))[-1]
+    assert program.startswith("/app/") and (tmp_path / "mine" / Path(program).name).is_file()
+    assert "*" in (tmp_path / "mine" / ".dockerignore").read_text().splitlines()
+
+
 def test_a_folder_that_holds_something_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(BusbenchError, match="is not empty") as caught:
@@ -59,7 +71,12 @@ def test_the_image_of_a_template_does_not_need_more_than_its_folder(
     assert image.id is not None
     try:
         shown = engine.containers.run(
-            image.id, ["--help"], remove=True, network_disabled=True, read_only=True
+            image.id,
+            ["--help"],
+            remove=True,
+            network_disabled=True,
+            read_only=True,
+            working_dir="/tmp",
         )
         assert b"--bundle" in shown
         assert image.attrs["Config"]["User"] == "65532:65532"

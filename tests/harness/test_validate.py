@@ -218,3 +218,19 @@ def test_a_group_that_a_fold_lacks_is_taken_over_the_others() -> None:
     assert merged.groups["all"].metrics["dice"].mean == pytest.approx(0.6)
     assert merged.groups["all"].cases == 8 and merged.true_negatives == 3
     assert merged.groups["normal"].metrics["dice"].std is None
+
+
+def test_no_case_is_missing_from_the_table_or_its_mean(
+    validation: Validation, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (validation.folder / "cases.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["case_id"]: int(row["fold"]) for row in rows} == {
+        name: fold for fold in range(FOLDS) for name in of_fold(bundle, fold)
+    }
+    mean = np.mean([float(row["dice"]) for row in rows])
+    assert validation.cases.mean["dice"] == pytest.approx(mean)
+    print_validation(validation)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"mean of all cases, each once: dice {mean:.4f}" in shown
+    assert "folds' means" in shown and "recall" in shown and "cases.csv" in shown

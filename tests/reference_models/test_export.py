@@ -108,7 +108,9 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 def test_no_network_has_to_run_one_image_at_a_time(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(pair.exported.data)
-    assert is_separable(tmp_path / "model.onnx", InputSpec(height=pair.side, width=pair.side))
+    assert is_separable(
+        tmp_path / "model.onnx", InputSpec(height=pair.side, width=pair.side, resize="letterbox")
+    )
 
 
 def test_no_network_is_exported_as_another_than_it_is(pair: Pair, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def submission_document(files: Mapping[str, bytes], /, **changes: object) -> dic
         "team": "team",
         "method": "method",
         "track": "phantom",
-        "input": {"height": 64, "width": 64},
+        "input": {"height": 64, "width": 64, "resize": "letterbox"},
         "output": {},
         "models": named,
         "opset": 17,

@@ -99,7 +99,7 @@ def manifest(team: str = "alpha", method: str = "bright", **changes: object) -> 
         "method": method,
         "track": "phantom",
         "onnx": {
-            "input": {"height": SIDE, "width": SIDE},
+            "input": {"height": SIDE, "width": SIDE, "resize": "letterbox"},
             "output": {"kind": "logits"},
             "opset": 17,
             "models": [{"fold": None, "file": "all.onnx", "sha256": sha256_bytes(data)}],

@@ -137,7 +137,9 @@ def stage(
         team="Team",
         method="net",
         track="phantom",
-        input=InputSpec.model_validate({"height": SIZE, "width": SIZE} | inputs),
+        input=InputSpec.model_validate(
+            {"height": SIZE, "width": SIZE, "resize": "letterbox"} | inputs
+        ),
         output=OutputSpec(kind=kind),
         models=tuple(declared),
         opset=17,

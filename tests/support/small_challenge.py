@@ -106,7 +106,7 @@ def make_submission(
         team=team,
         method=method,
         track="phantom",
-        input=InputSpec(height=SIDE, width=SIDE),
+        input=InputSpec(height=SIDE, width=SIDE, resize="letterbox"),
         output=OutputSpec(),
         opset=17,
         models=(ModelFile(file="all.onnx", sha256=sha256_bytes(data)),),

@@ -44,7 +44,7 @@ def submission(
         team="Honest",
         method="net",
         track="phantom",
-        input=InputSpec(height=size, width=size, channels=channels),
+        input=InputSpec(height=size, width=size, resize="letterbox", channels=channels),
         output=OutputSpec(kind=kind),
         opset=opset,
         models=(ModelFile(file="model.onnx", sha256=sha256_bytes(data or b"")),),
