@@ -9,9 +9,8 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import load_challenge
 from harness.cli.app import app, out
-from harness.cli.options import ChallengeOption, JsonOption, StoreArgument
+from harness.cli.options import ChallengeOption, JsonOption, StoreArgument, read_challenge
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.export import DATASET_ID, Format, SplitExport, choose_test_part, export_split
@@ -52,7 +51,7 @@ def export_split_verb(
         remedy = "Leave --dataset-id out, or choose --format nnunet."
         raise BusbenchError(Code.USAGE, f"The format {layout} has no number of a dataset.", remedy)
     frozen = FrozenSplit.open(split)
-    test = choose_test_part(load_challenge(challenge), frozen.lock, with_labels=with_test_labels)
+    test = choose_test_part(read_challenge(challenge), frozen.lock, with_labels=with_test_labels)
     with bars() as progress:
         export = export_split(
             *(CaseStore.open(store), frozen, to),

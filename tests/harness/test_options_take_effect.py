@@ -28,6 +28,7 @@ ALWAYS = {
     "evaluate": {"keys", "out_dir", "part", "ledger", "device", "batch_size", "backend", "cluster"}
     | {"inputs", "runner", "challenge", "as_json"},
     "fetch": {"folder", "accept_terms", "as_json"},
+    "export-split": {"challenge", "dataset_id", "with_test_labels", "as_json"},
     "feedback": {"challenge", "as_json"},
     "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
     | {"pairs", "exclude"},

@@ -171,6 +171,7 @@ def test_a_split_frozen_by_an_older_version_stays_as_it_is(
         del lock[name]
     old = complete_lock({**lock, "schema": "busbench/split-lock/v2"})
     (out / "lock.json").write_text(json.dumps(old.document()))
+    (out / "croissant.json").unlink()  # which it did not write
     assert not verify(out, store)
     assert freeze(store, report, out, version="v1", secret=SECRET).lock == old
     excluded = {store.cases[0].case_id: "unclear"}
