@@ -64,6 +64,7 @@ class Pulls:
         state = self.forge.machine.state.path
         words = ["--base", "main", "--head", head, "--reference", reference, "--author", author]
         words += ["--state", str(state), "--out", str(out), "--runner", "process"]
+        words += ["--pad-minutes", "0"]
         return self._said(score_pr.main([*self.common(), *words]), out / "comment.md")
 
     def _said(self, status: int, comment: Path | None) -> Said:
