@@ -103,6 +103,12 @@ def freeze_verb(
         print_json(split.lock.document())
     else:
         show(split, "is frozen already, with the same bytes" if known else "is frozen")
+    if not known:
+        place = secret or secret_path(to.resolve())
+        message = f"{place} is the secret of this split. Keep it, and a copy elsewhere: without it"
+        err.print(
+            harmless(f"{message} the test labels can never be proven, and nobody can mend that.")
+        )
     _say_contradictions(*with_stated(report, opened, pairs=stated, excluded=excluded))
 
 

@@ -62,7 +62,7 @@ ENDS = {
     "fifo": ("output-refused", "a named pipe (all.onnx)"),
     "device": ("training-failed", "mknod"),
     "very-many-files": ("limit-disk", "200 files"),
-    "nests": ("output-refused", "too long"),
+    "nests": ("training-failed", "left no submission.yaml"),
     "strange-names": ("output-refused", "an unusable name"),
     "prints-gigabytes": ("limit-time", "6 s"),
     "ends-well-without-a-model": ("training-failed", "no submission.yaml"),

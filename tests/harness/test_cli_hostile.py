@@ -88,7 +88,7 @@ def test_no_title_steers_a_verb_that_reads_the_ledger(
     name, *more = verb
     words = ["entries", ledger, *more[1:]] if name == "ledger" else [ledger, *more]
     shown = busbench(name, *words)
-    assert shown.status == 0 and shown.err == ""
+    assert shown.status == 0 and shown.err.splitlines()[1:] == []  # the challenge in force
     if "--json" in verb:  # where nothing may be lost
         stated = json.dumps(json.loads(shown.out), ensure_ascii=False)
         assert TITLES["bidi overrides"] in stated

@@ -448,6 +448,14 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.stdout
 
 
+def test_no_secret_is_made_without_a_word(root: Path) -> None:
+    """Whoever loses it can prove no label, and nothing can make it again."""
+    arguments = ["freeze", str(root / "store"), "--out", str(root / "said" / "v1")]
+    first, again = (CliRunner().invoke(app, arguments) for _ in range(2))
+    assert f"{root / 'said' / 'v1.secret'} is the secret of this split" in first.stderr
+    assert "is the secret" not in again.stderr
+
+
 def test_the_verbs_freeze_verify_and_reveal(root: Path) -> None:
     store, split = root / "store", root / "new" / "v1"
     code, printed = run("freeze", store, "--out", split)
