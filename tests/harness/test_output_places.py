@@ -79,7 +79,7 @@ def test_the_current_folder_may_be_the_output_where_it_is_empty(
         assert here.stat().st_ino == inode  # else a shell would be in a folder that is gone
         assert (here / whole).is_file()
         hidden = {path.name for path in here.iterdir() if path.name.startswith(".")}
-    assert hidden <= {".gitignore"}  # which keeps keys from Git
+    assert hidden <= {".gitignore", ".dockerignore"}  # of keys, and of a template
 
 
 def test_a_folder_is_no_place_for_a_file(challenge: SmallChallenge, tmp_path: Path) -> None:
