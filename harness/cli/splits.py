@@ -107,7 +107,9 @@ def freeze_verb(
         place = secret or secret_path(to.resolve())
         message = f"{place} is the secret of this split. Keep it, and a copy elsewhere: without it"
         err.print(
-            harmless(f"{message} the test labels can never be proven, and nobody can mend that.")
+            harmless(
+                f"{message} the test labels can never be proven, and nothing can make it again."
+            )
         )
     _say_contradictions(*with_stated(report, opened, pairs=stated, excluded=excluded))
 
