@@ -217,7 +217,7 @@ def test_an_image_goes_from_a_pull_request_to_the_board(
     state = machine.forge.machine.state
     assert not state.ledger.exists()  # nothing is recorded before the merge
     assert "| cases | dice |" in comment and "Submissions left: 3 in this phase." in comment
-    assert f"Scored at {pull[0]}" in comment
+    assert f"Scored at `{pull[0]}`" in comment
     assert machine.record(*machine.forge.merge(pull[1])) == 0
     (entry,) = verify_ledger(state.ledger).reports
     report = entry.report
@@ -250,7 +250,8 @@ def test_a_training_that_fails_takes_quota_and_tells_stage_code_and_last_line(
     before = len(machine.log)
     status, comment = machine.score(*machine.propose("failing", machine.image, "--fail"))
     assert status == 10 and "`training-failed`" in comment
-    assert "The stage train failed. It ends with: ValueError: the loss is NaN in images" in comment
+    assert "The stage `train` failed. It ends with" in comment
+    assert "ValueError: the loss is NaN in images" in comment
     assert "/in/bundle" not in comment and str(machine.forge.root) not in comment
     assert len(machine.log) == before + 1 and machine.log[-1].code == "training-failed"
 
