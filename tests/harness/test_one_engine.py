@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -43,11 +44,18 @@ def test_two_evaluations_of_one_submission_at_once_never_collide(
     while not list(tmp_path.glob("runs/*/gate.partial")):
         assert first.poll() is None, first.communicate()
         time.sleep(0.01)
-    second = run(*asked, "--json")
-    assert first.wait() == 0 and second.returncode == 0, second.stderr
-    assert "another process does this now; waiting for its result" in second.stderr
+    first.send_signal(signal.SIGSTOP)  # or it might be done before the second has begun
+    pipe = subprocess.PIPE
+    again = command(*asked, "--json")
+    second = subprocess.Popen(again, cwd=ROOT, text=True, stdout=pipe, stderr=pipe)
+    assert second.stderr is not None
+    waiting = "another process does this now; waiting for its result"
+    assert any(waiting in line for line in second.stderr)
+    first.send_signal(signal.SIGCONT)
+    printed, _ = second.communicate()
+    assert first.wait() == 0 and second.returncode == 0
     (recorded,) = verify_ledger(tmp_path / "ledger.jsonl").reports
-    assert json.loads(second.stdout)["reports"] == [recorded.report.document()]
+    assert json.loads(printed)["reports"] == [recorded.report.document()]
     (folder,) = (tmp_path / "runs").iterdir()
     assert not [path.name for path in folder.iterdir() if ".lock" in path.name]
 
