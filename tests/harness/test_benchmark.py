@@ -56,7 +56,7 @@ def test_a_killed_benchmark_does_nothing_twice_and_counts_nothing_twice(
     asked = words(track, out, recipe, "--ledger", ledger)
     first, second = (out / "phantom" / "unext" / f"fold-{fold}" for fold in (0, 1))
     process = subprocess.Popen(command(*asked), cwd=ROOT, stderr=subprocess.DEVNULL)
-    wait_for((second / "submission.work/work/fold-1.checkpoint").exists, process)
+    wait_for((second / "submission.work" / "work" / "fold-1.checkpoint").exists, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     soon(lambda: not is_alive(out))  # else a stage outlives the benchmark that was killed

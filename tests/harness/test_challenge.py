@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,12 @@ from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from harness.audit import audit
 from harness.challenge import Challenge, Track, load_challenge
-from harness.cli import main
 from harness.ledger import Retraction, append, sign, verify_ledger
 from harness.sealing.keys import Keys
 from harness.splits import freeze
 from harness.store import CaseStore
 from tests.support import ROOT
+from tests.support.command_line import Busbench, Shown, busbench_in
 from tests.support.factories import make_report
 from tests.support.samples import SECRET
 from tests.support.small_challenge import SmallChallenge, make_submission
@@ -41,31 +39,16 @@ WRONG = [
 ]
 
 
-@dataclass(frozen=True)
-class Result:
-    """How a verb ended."""
-
-    status: int
-    out: str
-    error: str
-
-
-Busbench = Callable[..., Result]
-
-
 @pytest.fixture
 def busbench(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Busbench:
-    """The command line, in this process and in a folder of its own."""
+    """The command line, in a folder of its own; what it says of errors on one line."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["busbench", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        streams = capsys.readouterr()
-        return Result(int(ended.value.code or 0), streams.out, " ".join(streams.err.split()))
+    def run(*words: object) -> Shown:
+        shown = busbench_in(capsys, *words)
+        return replace(shown, err=" ".join(shown.err.split()))
 
     return run
 
@@ -85,10 +68,10 @@ def declare(folder: Path, **tracks: dict[str, Any]) -> Path:
     return path
 
 
-def says(result: Result, field: str, declared: object, stated: object) -> bool:
+def says(result: Shown, field: str, declared: object, stated: object) -> bool:
     """Whether the refusal is the organiser's and names field, both values and the declaration."""
     words = (field, str(declared), str(stated), "challenge.yaml")
-    return result.status == 20 and all(word in result.error for word in words)
+    return result.status == 20 and all(word in result.err for word in words)
 
 
 def words_of(verb: str, small: SmallChallenge, out: Path) -> tuple[object, ...]:
@@ -134,7 +117,7 @@ def test_no_verb_takes_what_the_track_does_not_declare(
     out = tmp_path / "out"
     result = busbench(*words_of(verb, small, out))
     assert says(result, f"the {field} of track phantom", declared, stated)
-    assert "challenge-invalid" in result.error
+    assert "challenge-invalid" in result.err
     assert not list(out.glob("**/*.*"))  # nothing was run, written or sealed
 
 
@@ -145,7 +128,7 @@ def test_no_verb_takes_an_undeclared_track(
     declare(tmp_path, moon=TRACK, sun=TRACK)
     result = busbench(*words_of(verb, small, tmp_path / "out"))
     assert result.status == 20
-    assert "declares no track phantom, but moon, sun" in result.error
+    assert "declares no track phantom, but moon, sun" in result.err
 
 
 @pytest.mark.parametrize("verb", ["seal", "evaluate"])
@@ -207,14 +190,14 @@ def test_a_second_seal_for_another_track_does_not_pass_for_done(
     assert busbench(*words, "--track", "one").status == 0
     assert busbench(*words, "--track", "one").status == 0
     other = busbench(*words, "--track", "two")
-    assert other.status == 20 and "output-exists" in other.error
+    assert other.status == 20 and "output-exists" in other.err
 
 
 def test_a_name_that_no_track_can_have_is_a_usage_error(
     busbench: Busbench, small: SmallChallenge, tmp_path: Path
 ) -> None:
     result = busbench(*words_of("seal", small, tmp_path / "out"), "--track", "No Name")
-    assert result.status == 2 and "Traceback" not in result.error
+    assert result.status == 2 and "Traceback" not in result.err
 
 
 # --- the board ---------------------------------------------------------------------------------
@@ -260,7 +243,7 @@ def test_no_board_is_made_of_results_on_another_track_than_declared(
     for words in board_verbs(ledger, keys):
         result = busbench(*words)
         assert says(result, f"the {field} of track busbra", declared, stated), words
-        assert "Entry 1 of the ledger" in result.error
+        assert "Entry 1 of the ledger" in result.err
     assert not (tmp_path / "site").exists()
 
 
@@ -280,7 +263,7 @@ def test_an_undeclared_track_is_on_no_board_until_it_is_retracted(
     declare(tmp_path, busbra=BUSBRA)
     for words in board_verbs(ledger, keys):
         result = busbench(*words)
-        assert result.status == 20 and "declares no track moon, but busbra" in result.error
+        assert result.status == 20 and "declares no track moon, but busbra" in result.err
     append(ledger, Retraction(entry=undeclared.entry.digest, reason="A trial."), keys)
     assert busbench("publish", ledger, "--out", tmp_path / "site").status == 0
 
@@ -322,7 +305,7 @@ def test_two_splits_of_one_dataset_are_two_tracks_from_seal_to_site(
     keys, ledger = ("--keys", small.root / "keys"), tmp_path / "ledger.jsonl"
     for track, split in splits.items():
         sealed = ("seal", store.path, "--split", split, *keys, "--out", tmp_path / track)
-        assert "declares no track phantom" in busbench(*sealed).error
+        assert "declares no track phantom" in busbench(*sealed).err
         other = "second" if track == "first" else "first"
         assert busbench(*sealed, "--track", other).status == 20
         assert busbench(*sealed, "--track", track).status == 0
@@ -355,7 +338,7 @@ def test_a_submission_to_one_track_is_not_evaluated_on_the_other_of_its_dataset(
     assert busbench(*sealed, *keys, "--out", tmp_path / "other", "--track", "other").status == 0
     words = ("--bundle", tmp_path / "other", *keys, "--runner", "process", "--out", tmp_path / "r")
     result = busbench("evaluate", small.root / "submission", *words)
-    assert result.status == 10 and "is for track phantom, not other" in result.error
+    assert result.status == 10 and "is for track phantom, not other" in result.err
 
 
 # --- the declaration itself --------------------------------------------------------------------

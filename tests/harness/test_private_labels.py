@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from pydantic import ValidationError
 from ci.check_pr import find_manifest, read_proposal
 from evaluator.errors import BusbenchError
 from harness.challenge import FINEST, Challenge, Phase, StatedTrack, Track, check_hidden
-from harness.cli import main
 from harness.ledger import append, sign
 from harness.quotas import require_open
 from harness.sealing.bundle import Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.store import CaseStore
+from tests.support.command_line import busbench_in
 from tests.support.factories import make_report
 from tests.support.forge import hand_in, make_forge
 from tests.support.small_challenge import SmallChallenge, make_submission
@@ -170,14 +169,11 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> SmallChallenge:
     return small
 
 
-def run(capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch, *words: object) -> str:
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """What `busbench` says as it refuses in the organiser's name."""
-    patch.setattr(sys, "argv", ["busbench", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    streams = capsys.readouterr()
-    said = " ".join((streams.out + streams.err).split())
-    assert ended.value.code == 20, said
+    shown = busbench_in(capsys, *words)
+    said = " ".join((shown.out + shown.err).split())
+    assert shown.status == 20, said
     return said
 
 
@@ -204,7 +200,7 @@ def test_no_verb_with_a_ledger_runs_on_private_labels_that_nothing_hides(
     if verb == "benchmark":
         words = ("benchmark", "--networks", "unext", "--tracks", bundles)
     common = ("--keys", sealed.keys.path, "--ledger", ledger, "--runner", "process")
-    said = run(capsys, monkeypatch, *words, *common, "--out", tmp_path / "out")
+    said = run(capsys, *words, *common, "--out", tmp_path / "out")
     assert "challenge-invalid" in said and "private" in said
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     received = "ledger.jsonl.log.json"  # on which day it came: that stays, nothing is counted
@@ -226,7 +222,7 @@ def test_no_board_is_recorded_or_published_of_private_labels_that_nothing_hides(
     append(ledger, sign(make_report(labels="private"), keys), keys)
     before = ledger.read_bytes()
     options = ("--cases", runs, "--keys", keys.path) if verb == "rank" else ("--out", "site")
-    said = run(capsys, monkeypatch, verb, ledger, *options)
+    said = run(capsys, verb, ledger, *options)
     assert "challenge-invalid" in said and "private" in said
     assert ledger.read_bytes() == before and not Path("site").exists()
 

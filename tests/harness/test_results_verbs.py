@@ -7,16 +7,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from harness.cli import main
 from harness.cli.app import out
 from harness.ledger import append, sign, verify_ledger, write_report
 from harness.sealing.keys import Keys
+from tests.support.command_line import Busbench, busbench_in
 from tests.support.factories import make_report
 
 
@@ -28,38 +27,20 @@ def ledger(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Result:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Busbench = Callable[..., Result]
-
-
 @pytest.fixture
-def busbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Busbench:
-    """The command line, in this process: starting Python anew takes longer than all the rest."""
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["busbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        streams = capsys.readouterr()
-        return Result(int(ended.value.code or 0), streams.out, streams.err)
-
-    return run
+def busbench(capsys: pytest.CaptureFixture[str]) -> Busbench:
+    """The command line."""
+    return partial(busbench_in, capsys)
 
 
 def test_verify_accepts_the_ledger_and_says_whose_key_it_believed(
     busbench: Busbench, ledger: Path, public_key: Path, keys: Keys
 ) -> None:
     unpinned, pinned = busbench("verify", ledger), busbench("verify", ledger, "--key", public_key)
-    assert (unpinned.returncode, pinned.returncode) == (0, 0)
-    assert keys.report.keyid in unpinned.stdout
-    assert "compare it" in unpinned.stdout
-    assert "as you named it" in pinned.stdout
+    assert (unpinned.status, pinned.status) == (0, 0)
+    assert keys.report.keyid in unpinned.out
+    assert "compare it" in unpinned.out
+    assert "as you named it" in pinned.out
 
 
 def test_verify_refuses_a_changed_byte_with_one_sentence(
@@ -69,15 +50,15 @@ def test_verify_refuses_a_changed_byte_with_one_sentence(
     data[data.index(b"payload") + 400] ^= 1
     (tmp_path / "ledger.jsonl").write_bytes(data)
     result = busbench("verify", tmp_path / "ledger.jsonl")
-    assert result.returncode == 20
-    assert "ledger-invalid" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.status == 20
+    assert "ledger-invalid" in result.err
+    assert "Traceback" not in result.err
 
 
 def test_verify_finds_an_entry_noted_earlier(busbench: Busbench, ledger: Path) -> None:
     head = verify_ledger(ledger).head
-    assert busbench("verify", ledger, "--holds", head).returncode == 0
-    assert busbench("verify", ledger, "--holds", "0" * 64).returncode == 20
+    assert busbench("verify", ledger, "--holds", head).status == 0
+    assert busbench("verify", ledger, "--holds", "0" * 64).status == 20
 
 
 def test_verify_of_a_lone_report_needs_the_key(
@@ -85,31 +66,31 @@ def test_verify_of_a_lone_report_needs_the_key(
 ) -> None:
     path = tmp_path / "report.json"
     write_report(sign(make_report(), keys), path)
-    assert busbench("verify", path).returncode == 2
+    assert busbench("verify", path).status == 2
     found = busbench("verify", path, "--key", public_key, "--json")
-    assert json.loads(found.stdout)["method"] == "cmunext"
-    assert busbench("verify", path, "--key", other_keys.path / "report.pub").returncode == 20
+    assert json.loads(found.out)["method"] == "cmunext"
+    assert busbench("verify", path, "--key", other_keys.path / "report.pub").status == 20
 
 
 def test_rank_prints_names_as_text_and_json_for_scripts(busbench: Busbench, ledger: Path) -> None:
-    shown = busbench("rank", ledger).stdout
+    shown = busbench("rank", ledger).out
     assert "[red]b[/]" in shown
     assert "\u202e" not in shown
-    rows = json.loads(busbench("rank", ledger, "--json").stdout)["tracks"][0]["rows"]
+    rows = json.loads(busbench("rank", ledger, "--json").out)["tracks"][0]["rows"]
     assert [row["rank"] for row in rows] == [1, 2]
 
 
 @pytest.mark.parametrize("format_", ["markdown", "latex", "csv"])
 def test_table_writes_each_format(busbench: Busbench, ledger: Path, format_: str) -> None:
     result = busbench("table", ledger, "--format", format_)
-    assert result.returncode == 0
-    assert "cmunext" in result.stdout
+    assert result.status == 0
+    assert "cmunext" in result.out
 
 
 def test_a_missing_ledger_is_one_sentence_in_json_too(busbench: Busbench, tmp_path: Path) -> None:
     result = busbench("rank", tmp_path / "nowhere.jsonl", "--json")
-    assert result.returncode == 2
-    assert json.loads(result.stdout)["error"]["code"] == "usage"
+    assert result.status == 2
+    assert json.loads(result.out)["error"]["code"] == "usage"
 
 
 def numbers_of(shown: str) -> set[str]:
@@ -134,11 +115,9 @@ def test_no_number_is_cropped(
     organiser = Organiser(tmp_path, keys)
     organiser.submit("method-a", 0.8)
     organiser.submit("method-b", 0.03)
-    whole = busbench(
-        "rank", organiser.ledger, "--cases", organiser.runs, "--keys", keys.path
-    ).stdout
+    whole = busbench("rank", organiser.ledger, "--cases", organiser.runs, "--keys", keys.path).out
     monkeypatch.setattr(out, "width", width or 10_000)
-    shown = busbench("rank", organiser.ledger).stdout
+    shown = busbench("rank", organiser.ledger).out
     assert numbers_of(shown) <= numbers_of(whole)
     heads = {
         "Rank",
@@ -176,19 +155,19 @@ def test_rank_computes_rankings_and_says_what_it_did(
     organiser = Organiser(tmp_path, keys)
     organiser.submit("strong", 0.8)
     organiser.submit("weak", 0.3)
-    assert "no ranking" in busbench("rank", organiser.ledger).stdout.replace("\n", " ")
+    assert "no ranking" in busbench("rank", organiser.ledger).out.replace("\n", " ")
     asked = ("rank", organiser.ledger, "--cases", organiser.runs, "--keys", keys.path)
     first, second = busbench(*asked), busbench(*asked)
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert "busbra v1: 2 submissions, recorded." in first.stderr
-    assert "busbra v1: 2 submissions, unchanged." in second.stderr
-    assert first.stdout == second.stdout == busbench("rank", organiser.ledger).stdout
-    assert "1–1" in first.stdout and "Group" in first.stdout
+    assert (first.status, second.status) == (0, 0)
+    assert "busbra v1: 2 submissions, recorded." in first.err
+    assert "busbra v1: 2 submissions, unchanged." in second.err
+    assert first.out == second.out == busbench("rank", organiser.ledger).out
+    assert "1–1" in first.out and "Group" in first.out
     monkeypatch.setattr(out, "width", 80)
-    narrow = busbench("rank", organiser.ledger).stdout
+    narrow = busbench("rank", organiser.ledger).out
     assert all(head in narrow for head in ("Rank", "Method", "Group", "Dice ↑", "HD95"))
     assert max(map(len, narrow.splitlines())) <= 80
-    (track,) = json.loads(busbench("rank", organiser.ledger, "--json").stdout)["tracks"]
+    (track,) = json.loads(busbench("rank", organiser.ledger, "--json").out)["tracks"]
     assert track["order"] == "mean-rank"
     assert track["rows"][0]["ranked"]["p_first"] == 1.0
 
@@ -205,8 +184,8 @@ def test_rank_wants_cases_and_keys_together(
     busbench: Busbench, ledger: Path, options: list[str], said: str
 ) -> None:
     result = busbench("rank", ledger, *options)
-    assert result.returncode == 2
-    assert said in result.stderr
+    assert result.status == 2
+    assert said in result.err
 
 
 def test_rank_names_a_folder_that_holds_no_runs_and_a_track_that_is_not_there(
@@ -215,6 +194,6 @@ def test_rank_names_a_folder_that_holds_no_runs_and_a_track_that_is_not_there(
     asked = ("rank", ledger, "--keys", keys.path, "--cases")
     (tmp_path / "empty").mkdir()
     result = busbench(*asked, tmp_path / "empty")
-    assert result.returncode == 20 and "cases-invalid" in result.stderr
+    assert result.status == 20 and "cases-invalid" in result.err
     result = busbench(*asked, tmp_path, "--track", "moon")
-    assert result.returncode == 2 and "moon" in result.stderr
+    assert result.status == 2 and "moon" in result.err
