@@ -69,15 +69,21 @@ def open_predictions(folder: Path) -> Predictions:
     return document
 
 
-def predicted_cases(index: SealedIndex, seed: Digest | None) -> tuple[PredictedCase, ...]:
-    """Every sealed case with the size of its plain image, or of the one transformed by `seed`."""
-    seen = (
-        (case, case if seed is None else draw(seed, case.case_id, (case.height, case.width)))
+def predicted_cases(
+    index: SealedIndex,
+) -> tuple[tuple[PredictedCase, ...], tuple[PredictedCase, ...]]:
+    """Every sealed case with the size of its plain image, and those of the transformed ones."""
+    plain = tuple(
+        PredictedCase(case_id=case.case_id, height=case.height, width=case.width)
         for case in index.cases
     )
-    return tuple(
-        PredictedCase(case_id=case.case_id, height=shape.height, width=shape.width)
-        for case, shape in seen
+    seed = index.consistency_seed
+    if seed is None:
+        return plain, ()
+    drawn = ((case.case_id, draw(seed, case.case_id, (case.height, case.width))) for case in plain)
+    return plain, tuple(
+        PredictedCase(case_id=case_id, height=shape.height, width=shape.width)
+        for case_id, shape in drawn
     )
 
 
@@ -97,19 +103,15 @@ def require_bound(
     Raises:
         BusbenchError: `predictions-invalid`, naming the first that is missing or too many.
     """
-    seed = index.consistency_seed
+    plain, transformed = predicted_cases(index)
     if document.submission_sha256 != submission:
         raise _refused(f"{DOCUMENT} is of another submission")
     if document.split_digest != index.split_digest:
         raise _refused(f"{DOCUMENT} is of another split")
     for what, found, expected in (
         ("fold", document.folds, folds),
-        ("case", document.cases, predicted_cases(index, None)),
-        (
-            "transformed case",
-            document.transformed,
-            () if seed is None else predicted_cases(index, seed),
-        ),
+        ("case", document.cases, plain),
+        ("transformed case", document.transformed, transformed),
     ):
         _require_same(what, found, expected)
 

@@ -17,7 +17,7 @@ from evaluator.gate.intake import load
 from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
 from evaluator.gate.subject import Finding, GateLimits, GateRefused, Subject
-from evaluator.gate.survey import DEFAULT_DOMAINS, survey
+from evaluator.gate.survey import survey
 
 
 def inspect(
@@ -60,7 +60,7 @@ def _inspect_one(
     findings = apply_rules(Subject(seen, submission, limits), declared.file)
     if findings:
         return findings
-    opset = next(item.version for item in model.opset_import if item.domain in DEFAULT_DOMAINS)
+    opset = seen.imports[None][""]
     nodes, values = seen.expanded(None, limits.max_nodes), parameters(seen)
     cost, bent = measure(model, submission, limits), is_bent(seen)
     del model, seen  # the next process needs the memory

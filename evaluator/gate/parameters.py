@@ -55,7 +55,7 @@ class _Stored(NamedTuple):
     size: int
     width: int  # of whole numbers; else 1
     value: float | None
-    zero: bool = False  # every value
+    tensor: TensorProto | None = None  # where it is one
 
 
 def parameters(seen: Survey) -> int:
@@ -68,8 +68,12 @@ def parameters(seen: Survey) -> int:
 def _of_tensor(tensor: TensorProto) -> _Stored:
     values = small_values(tensor) if elements(tensor) == 1 else None
     value = values[0] if values else None
-    zero = not any(tensor.raw_data) and tensor.HasField("raw_data")
-    return _Stored(id(tensor), elements(tensor), byte_width(tensor.data_type), value, zero)
+    return _Stored(id(tensor), elements(tensor), byte_width(tensor.data_type), value, tensor)
+
+
+def _is_zero(tensor: TensorProto | None) -> bool:
+    """Whether every value is 0; looks at all bytes of the tensor."""
+    return tensor is not None and tensor.HasField("raw_data") and not any(tensor.raw_data)
 
 
 def _of_attribute(attribute: AttributeProto, *, constant: bool) -> Iterator[_Stored]:
@@ -232,7 +236,7 @@ class _Flow:
         return next(chain.from_iterable(values), None)
 
     def _count(self, stored: _Stored, known: int) -> None:
-        if not known & _DATA and stored.zero:
+        if not known & _DATA and _is_zero(stored.tensor):
             return
         count = stored.size * (stored.width if known & _PACKED else 1)
         if stored.size == 1 and not known & _WEIGHT and stored.value is not None:
@@ -275,10 +279,6 @@ def _knowledge(operator: str, position: int, known: int) -> int:
     return found | (known & _PACKED if _has(CARRIES_PACKED, operator, position) else 0)
 
 
-def _has(
-    table: Mapping[str, tuple[int, ...] | None] | Mapping[str, tuple[int, ...]],
-    operator: str,
-    position: int,
-) -> bool:
+def _has(table: Mapping[str, tuple[int, ...] | None], operator: str, position: int) -> bool:
     positions = table.get(operator, ())
     return positions is None or position in positions

@@ -9,7 +9,7 @@ from onnx import AttributeProto
 
 from evaluator.gate.operators import ADVICE, ALLOWED, LOOPS, RANDOM, reserved
 from evaluator.gate.subject import Hit, Subject
-from evaluator.gate.survey import Placed, function_key, label, qualified
+from evaluator.gate.survey import Placed, function_key, label, plain_domain, qualified
 from evaluator.gate.tensors import small_values
 
 _CURE = " Export again with `opset_version=17` (torch.onnx.export) or the like."
@@ -41,8 +41,7 @@ def opsets(subject: Subject) -> Iterator[Hit]:
         elif key is None and version != declared:
             yield Hit(None, f"submission.yaml declares {declared}, the file says {version}.")
     for placed in survey.nodes:
-        domain = "" if placed.standard else placed.node.domain
-        if domain not in survey.imports.get(placed.scope.owner, {}):
+        if plain_domain(placed.node.domain) not in survey.imports.get(placed.scope.owner, {}):
             yield Hit(str(placed), "Its domain is not imported.")
 
 

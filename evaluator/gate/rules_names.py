@@ -18,17 +18,13 @@ from google.protobuf.message import Message
 from onnx import AttributeProto, GraphProto
 
 from evaluator.gate.subject import Hit, Subject
-from evaluator.gate.survey import DEFAULT_DOMAINS, Scope, function_key, label
+from evaluator.gate.survey import Scope, function_key, label, plain_domain
 
 Key = Callable[[Any], Hashable]
 
 
 def _itself(text: str) -> str:
     return text
-
-
-def _domain(item: Any) -> str:
-    return "" if item.domain in DEFAULT_DOMAINS else str(item.domain)
 
 
 # Kind of message -> what tells two members of a list apart.
@@ -38,7 +34,7 @@ _KEYS: dict[str, Key] = {
     "FunctionProto": function_key,
     "IntIntListEntryProto": attrgetter("key"),
     "NodeDeviceConfigurationProto": attrgetter("configuration_id"),
-    "OperatorSetIdProto": _domain,
+    "OperatorSetIdProto": lambda item: plain_domain(item.domain),
     "ShardedDimProto": attrgetter("axis"),
     "ShardingSpecProto": attrgetter("tensor_name"),
     "SparseTensorProto": attrgetter("values.name"),

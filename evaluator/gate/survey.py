@@ -109,11 +109,15 @@ def qualified(domain: str, name: str) -> str:
     return name if domain in DEFAULT_DOMAINS else f"{domain}::{name}"
 
 
+def plain_domain(domain: str) -> str:
+    """`domain`, with both names of the default domain as ""."""
+    return "" if domain in DEFAULT_DOMAINS else domain
+
+
 def function_key(item: onnx.NodeProto | onnx.FunctionProto) -> FunctionKey:
     """What a call and a definition have in common."""
     name = item.op_type if isinstance(item, onnx.NodeProto) else item.name
-    domain = "" if item.domain in DEFAULT_DOMAINS else item.domain
-    return domain, name, item.overload
+    return plain_domain(item.domain), name, item.overload
 
 
 @dataclass
@@ -134,10 +138,7 @@ class Survey:
         bodies: list[tuple[FunctionKey | None, onnx.ModelProto | onnx.FunctionProto]]
         bodies = [(None, self.model), *self.functions.items()]
         return {
-            key: {
-                "" if item.domain in DEFAULT_DOMAINS else item.domain: item.version
-                for item in body.opset_import
-            }
+            key: {plain_domain(item.domain): item.version for item in body.opset_import}
             for key, body in bodies
         }
 

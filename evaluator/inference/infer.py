@@ -163,13 +163,13 @@ class _Run:
     def predictions(self) -> Predictions:
         """The document on the masks that were written."""
         with open_sealed(self.images, self.key) as (index, _):
-            seed = index.consistency_seed
+            plain, transformed = predicted_cases(index)
             return Predictions(
                 submission_sha256=self.submission.digest,
                 split_digest=index.split_digest,
                 folds=tuple(model.fold for model in self.submission.models),
-                cases=predicted_cases(index, None),
-                transformed=() if seed is None else predicted_cases(index, seed),
+                cases=plain,
+                transformed=transformed,
                 masks=self.masks,
             )
 

@@ -90,7 +90,7 @@ def find_bent(output: Maps, spec: OutputSpec) -> str | None:
     if spec.kind not in ("logits", "softmax") or not _may_pass_as_probabilities(output):
         return None
     given = f"It gives {output.min():.3g} to {output.max():.3g} as logits"
-    if ((output == 0) | (output == 1)).all():
+    if _KINDS["mask"].is_sound(output):
         return f"{given}, zeros and ones alone: declare `kind: mask`, or export the logits."
     return f"{given}, so its sigmoid is in it: declare `kind: probabilities`, or leave that out."
 

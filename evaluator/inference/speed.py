@@ -29,7 +29,7 @@ def measure_batch(model: Model, inputs: Inputs) -> int:
         inputs: some images (N, C, height, width).
     """
     peaks = [peak_memory()]
-    alone = min(_seconds(model, inputs[:1])[1:])
+    alone = _fastest(model, inputs[:1])
     return choose_batch(alone, lambda size: _try(model, inputs, peaks, batch_size=size))
 
 
@@ -57,18 +57,18 @@ def _try(model: Model, inputs: Inputs, peaks: list[int], *, batch_size: int) -> 
     if peaks[-1] + 2 * growth > SHARE * memory_limit():
         return None
     try:
-        seconds = min(_seconds(model, np.resize(inputs, (batch_size, *inputs.shape[1:])))[1:])
+        seconds = _fastest(model, np.resize(inputs, (batch_size, *inputs.shape[1:])))
     except BusbenchError:  # a device out of memory: what ran before still does
         return None
     peaks.append(peak_memory())
     return seconds
 
 
-def _seconds(model: Model, batch: Inputs) -> list[float]:
-    """Wall-clock seconds of each of `RUNS` runs."""
+def _fastest(model: Model, batch: Inputs) -> float:
+    """Wall-clock seconds of the fastest of `RUNS` runs, the first of which warms up."""
     times = []
     for _ in range(RUNS):
         start = time.perf_counter()
         model.run(batch)
         times.append(time.perf_counter() - start)
-    return times
+    return min(times[1:])

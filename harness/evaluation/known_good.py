@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyrage
 
-from evaluator.consistency import draw
 from evaluator.documents.base import write
 from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.files import disk_errors, sha256_bytes, sha256_file
-from evaluator.predictions import DOCUMENT, bits_file, pack
+from evaluator.predictions import DOCUMENT, bits_file, pack, predicted_cases
 from evaluator.sealed import open_sealed
 from harness.folders import let_all_read
 from harness.submission import assemble
@@ -52,11 +51,7 @@ def write_predictions(
         images: the sealed images, which `identity` opens.
     """
     with open_sealed(images, identity) as (index, _):
-        seed = index.consistency_seed
-    plain = [(case.case_id, (case.height, case.width)) for case in index.cases]
-    drawn = [] if seed is None else [(name, draw(seed, name, shape)) for name, shape in plain]
-    cases = tuple(PredictedCase(case_id=n, height=h, width=w) for n, (h, w) in plain)
-    transformed = tuple(PredictedCase(case_id=n, height=t.height, width=t.width) for n, t in drawn)
+        cases, transformed = predicted_cases(index)
     folds = tuple(model.fold for model in submission.models)
     digests = {}
     with disk_errors(place):

@@ -266,6 +266,21 @@ def test_no_single_numbers_hide_a_network() -> None:
     assert gmacs(model_of(nodes, stored)) == pytest.approx(100 * SIZE * SIZE / 1e9)
 
 
+@pytest.mark.parametrize("times", [2, 40])
+def test_no_weight_is_looked_through_for_each_node_that_has_it(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a shared weight of 500 MB would keep the gate busy for hours."""
+    looked = list[TensorProto | None]()
+    monkeypatch.setattr("evaluator.gate.parameters._is_zero", looked.append)
+    plain = numpy_helper.from_array(np.zeros(SHAPE, np.int8), "w8")
+    scale = constant("scale", 1.0, np.float32)
+    shared = [node("DequantizeLinear", "w8 scale", f"d{n}") for n in range(times)]
+    total = [node("Sum", " ".join(f"d{n}" for n in range(times)), "w")]
+    assert counted(network(*shared, *total, stored=(plain, scale))) >= COUNT
+    assert looked == []
+
+
 def test_what_flows_nowhere_is_no_parameter() -> None:
     stored = (numpy_helper.from_array(WEIGHT, "w"), weights("idle", 7, 7))
     assert counted(network(node("Mul", "idle idle", "lost"), stored=stored)) == COUNT
