@@ -34,7 +34,6 @@ class Public:
     """
 
     code: Code
-    fault: Fault
     meaning: Harmless  # of the code, or the whole message
     remedy: Harmless
     stage: str
@@ -50,7 +49,6 @@ class Public:
         message, remedy = (error.message, error.remedy) if whole else (reported.meaning, "")
         return cls(
             code=Code(reported.code),
-            fault=error.fault,
             meaning=without_places(message, roots),
             remedy=without_places(remedy, roots),
             stage=reported.stage,

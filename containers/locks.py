@@ -40,7 +40,6 @@ COMPONENTS = {
     ),
 }
 TORCH = "torch==2.13.0+cpu"  # the build for CPUs: the other needs 3 GB of CUDA
-BUILD = ("build", "setuptools")  # what makes the release
 SERVER = "triton-server"  # written by hand, without dependencies: see triton/install.sh
 # Wheels of the other architecture, newest first: pip takes the names literally.
 OTHER = [f"manylinux{tag}_aarch64" for tag in ("_2_28", "_2_27", "_2_26", "_2_17", "2014")]
@@ -53,7 +52,7 @@ def wanted(component: str) -> list[str]:
     if component == "harness":  # on the machine with the keys; the last builds the project itself
         return [*project["dependencies"], *build]
     if component == "release":
-        return [*BUILD[:1], *build]
+        return ["build", *build]
     extras = project["optional-dependencies"]
     of_extras = ("evaluator", "gpu", "triton", "models")
     lines = project["dependencies"] + [line for extra in of_extras for line in extras[extra]]

@@ -10,7 +10,7 @@ from evaluator.harmless import harmless
 from evaluator.scoring.groups import CLASSES, SIZES
 from harness.cli.app import out
 from harness.cli.screen import Grid
-from harness.evaluation.case_table import TABLE
+from harness.evaluation.case_table import SHOWN, TABLE
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
 from harness.ranking.metrics import NOT_COUNTED
@@ -61,7 +61,7 @@ def print_validation(result: Validation) -> None:
         f"{made.method} by {made.team} on {made.track}, validation folds {folds}: "
         "mean ± std of the folds' means",
         result.scores,
-        (*RANKED, "recall"),
+        SHOWN,
     )
     means = ", ".join(f"{metric} {mean:.4f}" for metric, mean in result.cases.mean.items())
     out.print(harmless(f"mean of all cases, each once: {means}"))

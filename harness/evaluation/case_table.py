@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluator.documents.scores import RANKED
 from evaluator.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TABLE = "cases.csv"
-SHOWN = ("dice", "iou", "hd95", "recall")
+SHOWN = (*RANKED, "recall")
 _EMPTY, _WHOLE, _BETTER = 0.5, 0.98, 0.1  # share of cases, share of pixels, gain in Dice
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyrage
 
 from evaluator.documents.base import write
 from evaluator.documents.predictions import PredictedCase, Predictions
+from evaluator.documents.sealed import SealedIndex
 from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.files import disk_errors, sha256_bytes, sha256_file
 from evaluator.predictions import DOCUMENT, bits_file, pack, predicted_cases
-from evaluator.sealed import open_sealed
 from harness.folders import let_all_read
 from harness.submission import assemble
 
@@ -42,16 +41,13 @@ def write_submission(place: Path) -> None:
     assemble(submission, lambda _: NETWORK, place)
 
 
-def write_predictions(
-    place: Path, submission: Submission, *, images: Path, identity: pyrage.x25519.Identity
-) -> None:
+def write_predictions(place: Path, submission: Submission, index: SealedIndex) -> None:
     """Write the predictions that `submission` owes, each mask with a lesion in its middle.
 
     Args:
-        images: the sealed images, which `identity` opens.
+        index: of the sealed images.
     """
-    with open_sealed(images, identity) as (index, _):
-        cases, transformed = predicted_cases(index)
+    cases, transformed = predicted_cases(index)
     folds = tuple(model.fold for model in submission.models)
     digests = {}
     with disk_errors(place):

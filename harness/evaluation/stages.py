@@ -15,6 +15,7 @@ import pyrage
 
 from evaluator.documents.base import read
 from evaluator.documents.inference import Backend, BatchSize, Device, GateVerdict
+from evaluator.documents.sealed import SealedIndex
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.predictions import open_predictions, require_bound
@@ -78,6 +79,12 @@ class SealedFiles:
     image_key: KeyText = field(repr=False)
     labels: Path
     label_key: KeyText = field(repr=False)
+
+    def index(self) -> SealedIndex:
+        """What the images' archive says of its cases."""
+        key = pyrage.x25519.Identity.from_str(self.image_key().strip())
+        with open_sealed(self.images, key) as (index, _):
+            return index
 
 
 def check(
@@ -193,12 +200,7 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
             raise
         with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
             submission = read_submission(folder / "submission")
-            known_good.write_predictions(
-                Path(name, "infer"),
-                submission,
-                images=files.images,
-                identity=pyrage.x25519.Identity.from_str(files.image_key()),
-            )
+            known_good.write_predictions(Path(name, "infer"), submission, files.index())
             context.run_once(stage(Path(name)))
         raise BusbenchError(
             Code.PREDICTIONS_INVALID,
@@ -218,18 +220,17 @@ def require_whole(folder: Path, files: SealedFiles) -> None:
         BusbenchError: `predictions-invalid`.
     """
     submission = read_submission(folder / "submission")
-    key = pyrage.x25519.Identity.from_str(files.image_key().strip())
-    with open_sealed(files.images, key) as (index, _):
-        try:
-            require_bound(
-                open_predictions(folder / "infer"),
-                submission.digest,
-                [model.fold for model in submission.models],
-                index=index,
-            )
-        except BusbenchError as error:
-            error.stage = "infer"
-            raise
+    index = files.index()
+    try:
+        require_bound(
+            open_predictions(folder / "infer"),
+            submission.digest,
+            [model.fold for model in submission.models],
+            index=index,
+        )
+    except BusbenchError as error:
+        error.stage = "infer"
+        raise
 
 
 def gate_stage(folder: Path, challenge: Challenge) -> Stage:

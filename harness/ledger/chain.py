@@ -175,10 +175,16 @@ def require_writable(ledger: Path, keys: Keys, *, clock: Clock = utc_now) -> Non
     Raises:
         BusbenchError: `ledger-invalid`; see `append`.
     """
+    before = _so_far(ledger)
+    if before is not None:
+        _require_writable(before, keys, clock(), ledger=ledger)
+
+
+def _so_far(ledger: Path) -> LedgerVerdict | None:
+    """The ledger's whole entries, verified; None where there is none yet."""
     data = b"" if not ledger.exists() else read_ledger(ledger)
     whole = data[: data.rfind(b"\n") + 1]  # the next append sets aside what is half-written
-    if whole:
-        _require_writable(verify_bytes(whole, str(ledger)), keys, clock(), ledger=ledger)
+    return verify_bytes(whole, str(ledger)) if whole else None
 
 
 def _require_writable(before: LedgerVerdict, keys: Keys, now: Instant, *, ledger: Path) -> None:
@@ -246,9 +252,8 @@ def known_keys(ledger: Path | None) -> tuple[str, ...]:
     Raises:
         BusbenchError: `ledger-invalid` where it is not valid.
     """
-    data = b"" if ledger is None or not ledger.exists() else read_ledger(ledger)
-    whole = data[: data.rfind(b"\n") + 1]
-    return tuple(map(public_pem, verify_bytes(whole, str(ledger)).signers)) if whole else ()
+    before = None if ledger is None else _so_far(ledger)
+    return () if before is None else tuple(map(public_pem, before.signers))
 
 
 @contextmanager

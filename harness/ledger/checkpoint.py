@@ -51,9 +51,9 @@ class WholeLedger:
     verdict: LedgerVerdict
 
     @classmethod
-    def of(cls, data: bytes, where: str, key: SSlibKey | None = None) -> WholeLedger:
+    def of(cls, data: bytes, where: str) -> WholeLedger:
         """The ledger of these bytes; raises `ledger-invalid`, see `verify_bytes`."""
-        return cls(where, tuple(data.splitlines()), verify_bytes(data, where, key))
+        return cls(where, tuple(data.splitlines()), verify_bytes(data, where))
 
     @classmethod
     def read(cls, path: Path) -> WholeLedger:

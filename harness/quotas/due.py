@@ -42,17 +42,18 @@ def hand_out_due(runs: Path, ledger: Path, challenge: Challenge) -> list[Due]:
     recorded = {one.report.identity(): one for one in verify_ledger(ledger).reports}
     log = SubmissionLog.beside(ledger)
     log.require_whole(ledger, challenge)
+    submissions = log.submissions
     found = []
     for path in sorted(runs.glob(f"*/{REPORT}")):
         entry = recorded.get(identity_of(path) or "")
-        own = entry and _answered(log.submissions, entry.report)
+        own = entry and _answered(submissions, entry.report)
         if entry and own:
             found.append((path.parent, entry, own))
     if not found:
         message = f"{runs} contains no run that {ledger} and its submission log know."
         remedy = "Name the folder that `busbench evaluate --out` wrote."
         raise BusbenchError(Code.USAGE, message, remedy)
-    return [_hand_out(*one, log=log.submissions, challenge=challenge) for one in found]
+    return [_hand_out(*one, log=submissions, challenge=challenge) for one in found]
 
 
 def _hand_out(

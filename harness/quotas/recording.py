@@ -84,7 +84,7 @@ class QuotaReservation:
         ledger: Path,
         challenge: Challenge,
         *,
-        day: date | None = None,
+        day: date,
         received: date | None = None,
     ) -> QuotaReservation:
         """Take one; the same files find theirs again, with the phase in which they came.
@@ -93,7 +93,7 @@ class QuotaReservation:
             BusbenchError: `phase-closed` or `quota-exceeded`; `feedback-invalid` or
                 `challenge-invalid` where the submission log is not the ledger's or the challenge's.
         """
-        day, log = day or today(), SubmissionLog.beside(ledger)
+        log = SubmissionLog.beside(ledger)
         log.require_whole(ledger, challenge)
         own = log.open(handed_in, challenge, day, received=received)
         phase = phase_of(own, challenge)

@@ -10,7 +10,7 @@ whatever that was.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -44,12 +44,7 @@ def _safe(line: str) -> str:
     return _SECRET.sub(_BLOT, without_places(line))
 
 
-def _nothing(line: str) -> str:  # noqa: ARG001
-    return ""
-
-
-# What is left of the last line of each stage; of every other stage, nothing.
-REDACTIONS: dict[str, Callable[[str], str]] = {"train": _safe, "gate": _safe}
+QUOTED = ("train", "gate")  # stages whose last line is shown, redacted; of all others, nothing
 # What a failed inference may be called in public; everything else is the first.
 OF_INFERENCE = (
     Code.MODEL_FAILED,
@@ -81,7 +76,6 @@ class ParticipantError(Contract):
 
 def participant_error(error: BusbenchError) -> ParticipantError:
     """What a participant may read of `error`."""
-    redact = REDACTIONS.get(error.stage, _nothing)
     code = public_code(error)
     fault, meaning = CODES[code]
     return ParticipantError.model_validate(
@@ -90,7 +84,7 @@ def participant_error(error: BusbenchError) -> ParticipantError:
             "code": code,
             "fault": fault.name.lower(),
             "meaning": meaning,
-            "last_line": redact(error.last_line)[:MAX_LINE],
+            "last_line": _safe(error.last_line)[:MAX_LINE] if error.stage in QUOTED else "",
         }
     )
 
