@@ -197,20 +197,24 @@ class CaseStore:
 
     def image_file(self, case: Case) -> bytes:
         """The PNG of a case's image; raises `store-invalid` unless it is the table's."""
-        return _unchanged(self.image_path(case.case_id), "L", case.image_sha256)
+        return _unchanged(self.image_path(case.case_id), "L", case.image_sha256)[0]
 
     def mask_file(self, case: Case) -> bytes:
         """The PNG of a case's mask; raises `store-invalid` unless it is the table's."""
-        return _unchanged(self.mask_path(case.case_id), "1", case.mask_sha256)
+        return _unchanged(self.mask_path(case.case_id), "1", case.mask_sha256)[0]
+
+    def checked_mask(self, case: Case) -> NDArray[np.bool_]:
+        """A case's mask, (H, W) bool; raises `store-invalid` unless it is the table's."""
+        return _unchanged(self.mask_path(case.case_id), "1", case.mask_sha256)[1]
 
 
-def _unchanged(path: Path, mode: str, digest: Digest) -> bytes:
-    """A file's bytes, of which the same are decoded and compared: it may be changed meanwhile."""
+def _unchanged(path: Path, mode: str, digest: Digest) -> tuple[bytes, NDArray[Any]]:
+    """A file's bytes and pixels, which are compared, and read once: it may be changed meanwhile."""
     data, pixels = _decode(path, mode)
     if sha256_pixels(pixels) != digest:
         message = f"{path} was changed: the pixels of {path.stem} are not those of cases.parquet."
         raise BusbenchError(Code.STORE_INVALID, message, REMEDY)
-    return data
+    return data, pixels
 
 
 def _decode(path: Path, mode: str) -> tuple[bytes, NDArray[Any]]:

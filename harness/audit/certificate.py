@@ -13,7 +13,7 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name
 from harness.audit.published import Published
-from harness.audit.report import AuditReport, Pair
+from harness.audit.report import AuditReport, Pair, unknown_patients
 from harness.audit.verdict import Verdict, compare
 from harness.store import CaseStore
 
@@ -71,11 +71,7 @@ class LeakCertificate(Contract):
                 f"{self.renamed} files have the pixels of one case and the name of another: they "
                 "were matched by pixels.",
             ),
-            (
-                self.without_patient,
-                f"Of {self.without_patient} of {self.cases} cases no patient is known: leaks by "
-                "patient cannot be seen there.",
-            ),
+            (self.without_patient, unknown_patients(self.without_patient, self.cases)),
             (not self.near, "Near-duplicates were not looked for."),
         )
         return tuple(sentence for true, sentence in facts if true)

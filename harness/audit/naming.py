@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import get_args
 
 from evaluator.documents.base import Label
+from harness.datasets.layout import IMAGE_SUFFIXES
+from harness.datasets.medical import SUFFIXES as MEDICAL
 from harness.datasets.patients import spelling
 from harness.store import Case
 
-SUFFIXES = (
-    *(".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"),
-    *(".dcm", ".mha", ".npy", ".npz", ".webp"),
-)
+SUFFIXES = (*MEDICAL, *IMAGE_SUFFIXES, ".npy", ".npz", ".webp")
 LABELS = frozenset(get_args(Label))
 # From the strictest reading of a name to the loosest: the first that finds a case counts. The
 # last take `001`, `1` and `1.0` for one, and `P1` and `p1`.

@@ -54,6 +54,13 @@ class AuditReport(Contract):
     conflicts: tuple[Pair, ...]  # the pairs that show one image under two descriptions
 
 
+def unknown_patients(without: int, cases: int) -> str:
+    """What an audit cannot see where `without` of `cases` name no patient."""
+    return (
+        f"Of {without} of {cases} cases no patient is known: leaks by patient cannot be seen there."
+    )
+
+
 def connected_groups(links: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
     """The groups of names that are linked, directly or through others; each and all sorted."""
     group_of: dict[str, list[str]] = {}

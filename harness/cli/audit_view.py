@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from evaluator.harmless import harmless
 from harness.audit import AuditReport, Pair, Verdict
+from harness.audit.report import unknown_patients
 from harness.cli.app import out
 from harness.cli.screen import Grid
 
@@ -30,11 +31,7 @@ def show(report: AuditReport, certificate: LeakCertificate | None) -> None:
     if certificate:
         return show_certificate(certificate)
     if report.without_patient:
-        unknown = (
-            f"Of {report.without_patient} of {report.cases} cases no patient is known: "
-            "leaks by patient cannot be seen there."
-        )
-        out.print(harmless(unknown))
+        out.print(harmless(unknown_patients(report.without_patient, report.cases)))
     return None
 
 

@@ -10,7 +10,13 @@ import typer
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.cli.app import app, out
-from harness.cli.options import ChallengeOption, JsonOption, StoreArgument, read_challenge
+from harness.cli.options import (
+    ChallengeOption,
+    JsonOption,
+    SplitOption,
+    StoreArgument,
+    read_challenge,
+)
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.export import DATASET_ID, Format, SplitExport, choose_test_part, export_split
@@ -21,9 +27,7 @@ from harness.store import CaseStore
 @app.command("export-split")
 def export_split_verb(
     store: StoreArgument,
-    split: Annotated[
-        Path, typer.Option(help="The folder of the frozen split.", exists=True, file_okay=False)
-    ],
+    split: SplitOption,
     layout: Annotated[Format, typer.Option("--format", help="Whose code it is for.")],
     to: Annotated[Path, typer.Option("--out", help="The folder to make.", file_okay=False)],
     with_test_labels: Annotated[

@@ -96,6 +96,9 @@ SubmissionArgument = Annotated[
 StoreArgument = Annotated[
     Path, typer.Argument(help="A case store that prepare wrote.", exists=True, file_okay=False)
 ]
+SplitOption = Annotated[
+    Path, typer.Option(help="The folder of the frozen split.", exists=True, file_okay=False)
+]
 ClusterOption = Annotated[
     str | None,
     typer.Option(

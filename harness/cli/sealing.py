@@ -18,6 +18,7 @@ from harness.cli.options import (
     JsonOption,
     KeysOption,
     LedgerArgument,
+    SplitOption,
     StoreArgument,
     read_challenge,
 )
@@ -81,9 +82,7 @@ def rotate(
 @app.command()
 def seal(
     store: StoreArgument,
-    split: Annotated[
-        Path, typer.Option(help="The folder of the frozen split.", exists=True, file_okay=False)
-    ],
+    split: SplitOption,
     keys: KeysOption,
     out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.", file_okay=False)],
     track: Annotated[

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from evaluator.documents.base import CaseId, Digest, Label
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import sha256_pixels
 from harness.challenge import Challenge
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
@@ -120,11 +119,8 @@ class Cases:
 
     def of_fold(self, fold: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
         """(training, validation) cases of one fold."""
-        sides = (
-            tuple(item for item in self.training if (item.fold == fold) is validates)
-            for validates in (False, True)
-        )
-        return next(sides), next(sides)
+        trains = tuple(item for item in self.training if item.fold != fold)
+        return trains, tuple(item for item in self.training if item.fold == fold)
 
     def image(self, item: Item) -> bytes:
         """The PNG of a case's image; raises `store-invalid` unless it is the table's."""
@@ -134,11 +130,7 @@ class Cases:
         """A case's mask, (H, W) bool; raises `store-invalid` unless it is the table's."""
         if item.known is None:
             raise ValueError(f"the mask of {item.case_id} is withheld")
-        mask = self.store.mask(item.case_id)
-        if sha256_pixels(mask) != item.known.mask_sha256:
-            message = f"{self.store.mask_path(item.case_id)} was changed."
-            raise BusbenchError(Code.STORE_INVALID, message, REMEDY)
-        return mask
+        return self.store.checked_mask(item.known)
 
     def lesions(self, item: Item) -> NDArray[np.uint8]:
         """A case's lesions by number, see `CaseStore.lesions`; their union is the mask."""

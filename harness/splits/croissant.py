@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from evaluator.files import pretty_json, sha256_file, write_atomically
-from harness.datasets import ADAPTERS
 from harness.splits.manifest import FrozenSplit
 
 CROISSANT = "croissant.json"
@@ -83,6 +82,8 @@ def describe(split: FrozenSplit) -> dict[str, Any]:
 
 def _release(dataset: str) -> dict[str, Any]:
     """What the publishers state; of a dataset with an adapter of its own, nothing is known."""
+    from harness.datasets import ADAPTERS  # noqa: PLC0415  takes half a second to import
+
     if dataset not in ADAPTERS:
         return {}
     release = ADAPTERS[dataset].release

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from evaluator.documents.base import CaseId, write
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import pretty_json, sha256_bytes, sha256_pixels, write_atomically
+from evaluator.files import pretty_json, sha256_bytes, write_atomically
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, Pair, judge
 from harness.folders import whole_folder
@@ -156,14 +156,8 @@ def subjects_of(store: CaseStore, progress: Progress = quiet) -> tuple[Subject, 
     """
     subjects = []
     for done, case in enumerate(store.cases, start=1):
-        mask = store.mask(case.case_id)
-        if sha256_pixels(mask) != case.mask_sha256:
-            raise BusbenchError(
-                Code.STORE_INVALID,
-                f"{store.mask_path(case.case_id)} was changed.",
-                "Run `busbench prepare` again into a new folder.",
-            )
-        subjects.append(Subject(case.case_id, case.label, int(mask.sum()), case.source_image))
+        area = int(store.checked_mask(case).sum())
+        subjects.append(Subject(case.case_id, case.label, area, case.source_image))
         progress("lesion areas", done, len(store.cases))
     return tuple(subjects)
 

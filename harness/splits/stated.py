@@ -17,7 +17,6 @@ from evaluator.errors import BusbenchError, Code
 from harness.audit import AuditReport, Pair
 from harness.audit.exact import conflicts
 from harness.audit.report import Kind, compose
-from harness.datasets.layout import read_table
 from harness.store import Case, CaseStore
 
 STATED = "stated"  # in the place of a transform: nobody compared the pixels
@@ -34,7 +33,7 @@ def read_pairs(path: Path, store: CaseStore) -> tuple[Pair, ...]:
             `raw-missing` where it is no such table.
     """
     names, found = _names(store), []
-    for row in read_table(path, ("first", "second"), ("kind",)).rows:
+    for row in _rows(path, ("first", "second"), ("kind",)):
         one, other = sorted(
             (_case(names, row[end], path) for end in ("first", "second")),
             key=lambda case: case.case_id,
@@ -52,6 +51,14 @@ def read_pairs(path: Path, store: CaseStore) -> tuple[Pair, ...]:
     return tuple(found)
 
 
+def _rows(
+    path: Path, columns: tuple[str, ...], optional: tuple[str, ...]
+) -> tuple[dict[str, str], ...]:
+    from harness.datasets.layout import read_table  # noqa: PLC0415  takes half a second to import
+
+    return read_table(path, columns, optional).rows
+
+
 def read_excluded(path: Path, store: CaseStore) -> dict[CaseId, str]:
     """Case -> why it is left out, of a table with the columns `case` and `reason`.
 
@@ -59,7 +66,7 @@ def read_excluded(path: Path, store: CaseStore) -> dict[CaseId, str]:
         BusbenchError: as `read_pairs`; also where a case is named twice, or without a reason.
     """
     names, found = _names(store), dict[CaseId, str]()
-    for row in read_table(path, ("case", "reason"), ()).rows:
+    for row in _rows(path, ("case", "reason"), ()):
         case_id, reason = _case(names, row["case"], path).case_id, row["reason"]
         if not reason or len(reason) > LONGEST:
             raise _wrong(f"{path} gives no reason of 1 to {LONGEST} characters for {row['case']!a}")

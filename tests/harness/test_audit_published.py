@@ -56,6 +56,7 @@ SPELLINGS: dict[str, Callable[[int], str]] = {
     "backslashes": lambda n: SOURCES[n].replace("/", "\\"),
     "other folders": lambda n: f"/data/train/images/{Path(SOURCES[n]).name}",
     "other suffix": lambda n: f"{Path(SOURCES[n]).stem}.JPG",
+    "medical suffix": lambda n: f"{Path(SOURCES[n]).stem}.nrrd",
     "capitals": lambda n: Path(SOURCES[n]).name.upper(),
     "underscores": lambda n: Path(SOURCES[n]).stem.replace(" (", "_").rstrip(")"),
     "channel of nnU-Net": lambda n: f"{Path(SOURCES[n]).stem}_0000.nii.gz",
