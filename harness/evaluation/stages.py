@@ -14,7 +14,14 @@ from typing import Any
 import pyrage
 
 from evaluator.documents.base import read
-from evaluator.documents.inference import Backend, BatchSize, Device, GateVerdict
+from evaluator.documents.inference import (
+    Backend,
+    BatchSize,
+    Device,
+    GateVerdict,
+    Precision,
+    require_precision,
+)
 from evaluator.documents.sealed import SealedIndex
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code, Fault
@@ -40,6 +47,10 @@ class EvaluateSettings:
     device: Device = "cpu"
     batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        require_precision(self.device, self.precision)
 
     @property
     def component(self) -> Component:
@@ -299,6 +310,7 @@ def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
         threads=max(1, int(cpus)),
         batch_size=settings.batch_size,
         backend=settings.backend,
+        precision=settings.precision,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.inference import Backend, BatchSize, Device
+from evaluator.documents.inference import Backend, BatchSize, Device, Precision, require_precision
 from evaluator.errors import BusbenchError, Code
 
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -54,6 +54,10 @@ class InferSettings:
         threads: of the CPU, for one model.
         batch_size: images a run; `auto` measures what is fastest.
         triton: where the server is; the other backend ignores it.
+        precision: of the device's arithmetic.
+
+    Raises:
+        BusbenchError: `usage` for a precision that the device does not have.
     """
 
     device: Device = "cpu"
@@ -61,12 +65,17 @@ class InferSettings:
     batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
     triton: TritonOptions = field(default_factory=TritonOptions)
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        require_precision(self.device, self.precision)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """The options of every stage that runs models; `settings_of` reads them."""
     parser.add_argument("--device", choices=get_args(Device), default="cpu")
     parser.add_argument("--backend", choices=get_args(Backend), default="onnxruntime")
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-size", type=_batch_size, default="auto", metavar="N|auto")
     parser.add_argument("--triton", metavar="HOST:PORT", help="a server that runs already")
@@ -77,7 +86,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 def settings_of(args: argparse.Namespace) -> InferSettings:
     """The settings on a command line."""
     triton = TritonOptions(args.triton, args.triton_repository, args.tritonserver)
-    return InferSettings(args.device, args.threads, args.batch_size, args.backend, triton)
+    return InferSettings(
+        args.device, args.threads, args.batch_size, args.backend, triton, args.precision
+    )
 
 
 def _batch_size(text: str) -> BatchSize:
