@@ -82,6 +82,9 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
             backend_version="1.23.0",
             provider="CPUExecutionProvider",
             device="cpu",
+            precision="fp32",
+            fixed_batches=(),
+            repeatable=True,
             threads=2,
             measured=Measured(
                 device_name="Some CPU",

@@ -83,10 +83,15 @@ class Runtime(Contract):
     `measured` out.
     """
 
-    schema_: Literal["busbench/runtime/v2"] = Field(default="busbench/runtime/v2", alias="schema")
+    schema_: Literal["busbench/runtime/v3"] = Field(default="busbench/runtime/v3", alias="schema")
     backend: Backend
     backend_version: Title
     provider: Title
     device: Device
+    precision: Precision
+    fixed_batches: tuple[Small, ...] = Field(max_length=MAX_FOLDS)
+    # ^ images of every run, model by model, on a device, whose bits depend on it; empty on a CPU
+    repeatable: bool
+    # ^ whether each run gives the same masks: TensorRT chooses its kernels by measured time
     threads: Small
     measured: Measured

@@ -55,6 +55,7 @@ class InferSettings:
         batch_size: images a run; `auto` measures what is fastest.
         triton: where the server is; the other backend ignores it.
         precision: of the device's arithmetic.
+        engines: where TensorRT keeps what it has compiled; None: nowhere.
 
     Raises:
         BusbenchError: `usage` for a precision that the device does not have.
@@ -66,6 +67,7 @@ class InferSettings:
     backend: Backend = "onnxruntime"
     triton: TritonOptions = field(default_factory=TritonOptions)
     precision: Precision = "fp32"
+    engines: Path | None = None
 
     def __post_init__(self) -> None:
         require_precision(self.device, self.precision)
@@ -87,7 +89,13 @@ def settings_of(args: argparse.Namespace) -> InferSettings:
     """The settings on a command line."""
     triton = TritonOptions(args.triton, args.triton_repository, args.tritonserver)
     return InferSettings(
-        args.device, args.threads, args.batch_size, args.backend, triton, args.precision
+        args.device,
+        args.threads,
+        args.batch_size,
+        args.backend,
+        triton,
+        args.precision,
+        args.out / "engines" if args.device == "tensorrt" else None,
     )
 
 
@@ -104,6 +112,7 @@ class Model(Protocol):
     version: str  # of the backend
     provider: str  # what really runs it, in the backend's words
     in_flight: int  # how many `run` calls may be under way at once
+    one_by_one: bool  # whether the file takes one image a run, however many `run` is given
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, H, W) of inputs (N, C, H, W), both float32; from any thread.
