@@ -29,7 +29,11 @@ RUNTIME = Runtime(
         batch_sizes=(1,),
         batch_dependent=(),
         repeated_cases=8,
-        peak_memory_mb=200,
+        seconds=20.0,
+        host_memory_mb=200,
+        gpu_memory_mb=None,
+        gpu_memory_of=None,
+        energy_j=None,
     ),
 )
 
