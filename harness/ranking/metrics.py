@@ -56,6 +56,10 @@ class Cost:
         value: float | None = getattr(measured, self.key)
         return value
 
+    def is_told(self, measured: Measured) -> bool:
+        """Whether it was measured."""
+        return self.value(measured) is not None
+
     def number(self, measured: Measured) -> str:
         """The value as people read it, to three digits or whole."""
         value = self.value(measured)
