@@ -84,7 +84,8 @@ class SubmissionJob(ABC, Generic[Cases]):
     def stage(self) -> StageName | None:
         if self.environment.runner != "process":
             return None
-        folders = (self.folder, *sorted(self.folder.glob("fold-*")))
+        folds = sorted([*self.folder.glob("fold-*"), *self.folder.glob("fold-*/fp32")])
+        folders = (self.folder, *folds)
         return next(filter(None, map(begun_stage, folders)), None)
 
 
