@@ -104,10 +104,8 @@ class Cell:
     def _evaluation(self, merged: Submission, submission: Input) -> EvaluateSubmission:
         grid, facts = self.grid, self.bundles.sealed
         precision = grid.environment.challenge.precision_of(facts.track)
-        how, where = (
-            replace(grid.evaluate, precision=precision),
-            (grid.out / "runs", grid.environment),
-        )
+        how = replace(grid.evaluate, precision=precision)
+        where = (grid.out / "runs", grid.environment)
         compared = None
         if precision != "fp32":
             public = (self.training, self.bundles.training)

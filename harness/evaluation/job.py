@@ -84,8 +84,8 @@ class SubmissionJob(ABC, Generic[Cases]):
     def stage(self) -> StageName | None:
         if self.environment.runner != "process":
             return None
-        folds = sorted([*self.folder.glob("fold-*"), *self.folder.glob("fold-*/fp32")])
-        folders = (self.folder, *folds)
+        parts = (self.folder.glob(pattern) for pattern in ("fold-*", "fold-*/fp32"))
+        folders = (self.folder, *(folder for part in parts for folder in sorted(part)))
         return next(filter(None, map(begun_stage, folders)), None)
 
 
