@@ -84,8 +84,9 @@ class SubmissionJob(ABC, Generic[Cases]):
     def stage(self) -> StageName | None:
         if self.environment.runner != "process":
             return None
-        parts = (self.folder.glob(pattern) for pattern in ("fold-*", "fold-*/fp32"))
-        folders = (self.folder, *(folder for part in parts for folder in sorted(part)))
+        folders: list[Path] = [self.folder]
+        for pattern in ("fold-*", "fold-*/fp32"):
+            folders += sorted(self.folder.glob(pattern))
         return next(filter(None, map(begun_stage, folders)), None)
 
 

@@ -105,7 +105,8 @@ def _run_on_cpu(
 
 
 def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:
-    onnxruntime.set_default_logger_severity(4)  # of what is logged for no session
+    # it warns of a plugin that it does without; why a device does not come is an error, and shown
+    onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.log_severity_level = 4  # failures are raised; the rest is noise on stderr
