@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from evaluator.metrics import vector
 from evaluator.metrics.boundaries import Columns, Points, outline
-from evaluator.metrics.compiled import compiled, inlined
+from evaluator.compiled import compiled, inlined
 from evaluator.metrics.packing import SURVEY, WORDS, Survey, Words, survey
 from evaluator.metrics.selection import selected
 
