@@ -82,6 +82,9 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
             backend_version="1.23.0",
             provider="CPUExecutionProvider",
             device="cpu",
+            precision="fp32",
+            fixed_batches=(),
+            repeatable=True,
             threads=2,
             measured=Measured(
                 device_name="Some CPU",
@@ -89,7 +92,11 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
                 batch_sizes=(1,) * 5,
                 batch_dependent=(),
                 repeated_cases=8,
-                peak_memory_mb=200,
+                seconds=20.0,
+                host_memory_mb=200,
+                gpu_memory_mb=None,
+                gpu_memory_of=None,
+                energy_j=None,
             ),
         ),
         provenance=Provenance(

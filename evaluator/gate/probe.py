@@ -100,9 +100,9 @@ def _load(args: argparse.Namespace) -> None:
     os.chdir(args.folder)  # so that complaints name the file alone
     _say("stage", LOADING)
     session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    name, kind = session.get_inputs()[0].name, session.get_inputs()[0].type
     fixed = session.get_inputs()[0].shape[0] == 1
-    images = _images(args)
+    images = _images(args).astype(np.float16 if kind == "tensor(float16)" else np.float32)
     maps = []
     for chosen in [(n,) for n in range(len(images))] if fixed else _BATCHES:
         batch = images[list(chosen)]
@@ -113,7 +113,7 @@ def _load(args: argparse.Namespace) -> None:
             where = _where(output, args.output, [_SHOWN[n] for n in chosen])
             _say("refused", f"G-RESULT-{trouble.what} {where}{trouble.detail}")
             return
-        maps.append(output)
+        maps.append(output.astype(np.float32))
     if not fixed and _differ(maps[0][0], maps[1][0]):
         _say("refused", "G-BATCH Its map of one image depends on the batch that it comes in.")
         return

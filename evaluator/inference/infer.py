@@ -31,11 +31,13 @@ from evaluator.inference.backends import (
     open_model,
     settings_of,
 )
-from evaluator.inference.hardware import device_name, peak_memory
+from evaluator.inference.batches import depends_on_batch, depends_on_company, device_batch
+from evaluator.inference.hardware import device_name
 from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, run_again
 from evaluator.inference.separable import is_separable
 from evaluator.inference.speed import measure_batch
 from evaluator.inference.sweep import Sweep, probe_inputs
+from evaluator.inference.usage import Usage, measured_usage
 from evaluator.predictions import DOCUMENT, RUNTIME, bits_file, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
 from evaluator.sealed import decode_png, open_sealed
@@ -75,11 +77,12 @@ def infer(
             `bundle-invalid`, `keys-invalid`.
     """
     submission = _gated(folder, verdict)
-    run = _Run(folder, submission, out, images, key, settings)
-    for number, declared in enumerate(submission.models, start=1):
-        with closing(open_model(folder / declared.file, settings)) as model:
-            what = f"inference {number} of {len(submission.models)}"
-            run.sweep(model, declared, what, progress=progress)
+    with measured_usage(settings) as usage:
+        run = _Run(folder, submission, out, images, key, settings, usage)
+        for number, declared in enumerate(submission.models, start=1):
+            with closing(open_model(folder / declared.file, settings)) as model:
+                what = f"inference {number} of {len(submission.models)}"
+                run.sweep(model, declared, what, progress=progress)
     write(run.runtime(model), out / RUNTIME)
     predictions = run.predictions()
     write(predictions, out / DOCUMENT)
@@ -96,10 +99,12 @@ class _Run:
     images: Path
     key: Path
     settings: InferSettings
-    batch_size: int | None = None  # that suits the first model
+    usage: Usage
+    measured: int | None = None  # the batch size that suits the first model on a CPU
     batch_sizes: dict[str, int] = field(default_factory=dict)  # by the model's file
     batch_dependent: list[str] = field(default_factory=list)
-    seconds: list[list[float]] = field(default_factory=list)  # of repeated cases, by model
+    seconds: list[list[float]] = field(default_factory=list)  # of single images, by model
+    repeated: list[int] = field(default_factory=list)  # cases that were run again, by model
     masks: dict[str, str] = field(default_factory=dict)  # file -> digest
 
     def __post_init__(self) -> None:
@@ -108,16 +113,14 @@ class _Run:
 
     def sweep(self, model: Model, declared: ModelFile, what: str, *, progress: Progress) -> None:
         """Write a model's masks, of every pass."""
-        size = self.settings.batch_size
-        if self.batch_size is None:
-            self.batch_size = measure_batch(model, self.probes[2:]) if size == "auto" else size
         plain = Sweep(
             model=model,
             file=declared.file,
             submission=self.submission,
             images=self.images,
-            batch_size=self.batch_size,
+            batch_size=self.suited_batch(model),
             helpers=_helpers(self.settings),
+            fixed=self.on_device,
         )
         if self.may_depend_on_batch(plain):
             progress(f"{declared.file} runs at batch 1: a larger batch may change its maps", 0, 1)
@@ -125,22 +128,44 @@ class _Run:
             self.batch_dependent.append(declared.file)
         self.batch_sizes[declared.file] = plain.batch_size
         seconds: list[float] = []
+        repeated = 0
         for seed in self.archive.seeds:
             bits = self.out / bits_file(declared.fold, transformed=seed is not None)
             one, report = replace(plain, seed=seed), partial(progress, what)
             seen = f"{self.submission.digest}:{bits.name}"
             draw_some = partial(draw_repeated, self.archive.repeat_seed, seen)
-            first = _write_masks(one, self.key, bits, draw_some=draw_some, report=report)
+            with self.usage.timed():
+                first = _write_masks(one, self.key, bits, draw_some=draw_some, report=report)
             seconds += run_again(one, self.key, first)
+            repeated += len(first)
             self.masks[bits.name] = sha256_file(bits)
         self.seconds.append(seconds)
+        self.repeated.append(repeated)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether something else than the CPU computes."""
+        return self.settings.device != "cpu"
+
+    def suited_batch(self, model: Model) -> int:
+        """Images a run, if no image changes another's maps."""
+        if self.on_device:
+            return device_batch(model, self.settings, self.probes)
+        if self.measured is None:
+            size = self.settings.batch_size
+            self.measured = measure_batch(model, self.probes[2:]) if size == "auto" else size
+        return self.measured
 
     def may_depend_on_batch(self, sweep: Sweep) -> bool:
         """Whether it is not certain that an image's maps are the same in every batch."""
-        if min(sweep.batch_size, self.archive.cases) < 2:
+        size, cases = sweep.batch_size, self.archive.cases
+        if (size if self.on_device else min(size, cases)) < 2:
             return False
-        apart = is_separable(self.folder / sweep.file, self.submission.input)
-        return not apart or sweep.depends_on_batch(self.probes, self.archive.cases)
+        if not is_separable(self.folder / sweep.file, self.submission.input):
+            return True
+        if self.on_device:
+            return depends_on_company(sweep.maps, self.probes, size)
+        return depends_on_batch(sweep.maps, self.probes, {min(size, cases), cases % size} - {0, 1})
 
     def runtime(self, model: Model) -> Runtime:
         """What it ran on, once all models are done; `model` is any of them."""
@@ -149,14 +174,17 @@ class _Run:
             backend_version=model.version,
             provider=model.provider,
             device=self.settings.device,
+            precision=self.settings.precision,
+            fixed_batches=tuple(self.batch_sizes.values()) if self.on_device else (),
+            repeatable=self.settings.device != "tensorrt",
             threads=self.settings.threads,
             measured=Measured(
                 device_name=device_name(self.settings.device),
                 latency_ms=max(map(latency_ms, self.seconds)),
                 batch_sizes=tuple(self.batch_sizes.values()),
                 batch_dependent=tuple(self.batch_dependent),
-                repeated_cases=min(map(len, self.seconds)),
-                peak_memory_mb=peak_memory() >> 20,
+                repeated_cases=min(self.repeated),
+                **self.usage.fields(),
             ),
         )
 

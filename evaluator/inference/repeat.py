@@ -28,6 +28,7 @@ from evaluator.sealed import REMEDY, open_sealed
 
 REPEATED, SHARE = 16, 20  # cases of a sweep, at least; one in so many where that is more
 RUNS = 2  # of each alone; the faster one counts, for the other may have been interrupted
+WARM_UP = 3  # runs of a new shape on a device, which plans in the first
 _SAME = "Take out of the model what draws random numbers or depends on the order of threads."
 
 
@@ -58,15 +59,20 @@ def draw_repeated(seed: str, sweep: str, case_ids: Collection[str]) -> frozenset
 def run_again(sweep: Sweep, key: Path, first: Mapping[str, str]) -> list[float]:
     """Run drawn cases again: each alone and, where batches are larger, in another batch.
 
+    Where all runs have one shape, a case runs once more, in its place and in other company;
+    latency is then taken apart, of `REPEATED` cases at batch 1.
+
     Args:
         first: case id -> digest of the packed mask of the first run.
 
     Returns:
-        Seconds of the network for each case, alone.
+        Seconds of the network for single images.
 
     Raises:
         BusbenchError: `model-nondeterministic` where a mask comes out otherwise.
     """
+    if sweep.fixed:
+        return _run_in_place(sweep, key, first)
     seconds: list[float] = []
     with open_sealed(sweep.images, key) as (index, cases):
         size = min(sweep.batch_size, len(index.cases))
@@ -82,6 +88,39 @@ def run_again(sweep: Sweep, key: Path, first: Mapping[str, str]) -> list[float]:
     return seconds
 
 
+def _run_in_place(sweep: Sweep, key: Path, first: Mapping[str, str]) -> list[float]:
+    """`run_again` of a device, whose arithmetic may depend on an image's place in its batch."""
+    size, timed = sweep.batch_size, list[Prepared]()
+    with open_sealed(sweep.images, key) as (_, cases):
+        drawn = (
+            (number % size, sweep.prepare(item))
+            for number, item in enumerate(cases)
+            if item[0].case_id in first
+        )
+        for placed in _places(drawn, size):
+            timed += list(placed.values())[: REPEATED - len(timed)]
+            others = cycle(reversed(placed.values()))
+            row = [placed.get(place) or next(others) for place in range(size)]
+            batch, maps = sweep.run(Batch.of(row))
+            kept = sorted(placed)
+            compared = Batch(tuple(batch.cases[place] for place in kept), batch.inputs[kept])
+            _require_same(sweep, (compared, maps[kept]), first)
+    for _ in range(WARM_UP if timed else 0):
+        sweep.model.run(timed[0].input[None])
+    return [min(_timed(sweep, each)[0] for _ in range(RUNS)) for each in timed]
+
+
+def _places(drawn: Iterator[tuple[int, Prepared]], size: int) -> Iterator[dict[int, Prepared]]:
+    """Batches of cases by their places, of which at most `size` cases wait for another batch."""
+    waiting: list[tuple[int, Prepared]] = []
+    while group := list(islice(drawn, size)):
+        waiting += group
+        while waiting:
+            taken = dict(reversed(waiting))
+            yield taken
+            waiting = [(place, case) for place, case in waiting if taken[place] is not case]
+
+
 def _groups(drawn: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
     """Groups of `size`; a smaller one first, or where all are drawn, company would be the same."""
     for count in chain([max(1, size // 2)], repeat(size)):
@@ -92,13 +131,18 @@ def _groups(drawn: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
 
 
 def _alone(sweep: Sweep, case: Prepared, first: Mapping[str, str]) -> float:
-    """Seconds that the network takes for one image."""
+    """Seconds that the network takes for one image, whose mask is compared."""
+    seconds, maps = _timed(sweep, case)
     batch = Batch.of([case])
-    start = time.perf_counter()
-    maps = sweep.model.run(batch.inputs)
-    seconds = time.perf_counter() - start
     _require_same(sweep, (batch, sweep.sound(maps, batch.inputs.shape)), first)
     return seconds
+
+
+def _timed(sweep: Sweep, case: Prepared) -> tuple[float, NDArray[np.float32]]:
+    """Seconds that the network takes for one image, and its maps (1, K, H, W)."""
+    start = time.perf_counter()
+    maps = sweep.model.run(case.input[None])
+    return time.perf_counter() - start, maps
 
 
 def _require_same(

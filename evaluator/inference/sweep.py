@@ -19,6 +19,7 @@ from evaluator.documents.sealed import SealedCase
 from evaluator.documents.submission import InputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import Model
+from evaluator.inference.batches import fill
 from evaluator.inference.outputs import find_trouble
 from evaluator.inference.preprocessing import to_input, to_mask
 from evaluator.predictions import pack
@@ -62,6 +63,7 @@ class Sweep:
     batch_size: int
     helpers: int  # threads that decode, and threads that pack
     seed: str | None = None  # of the consistency pass, which transforms every image
+    fixed: bool = False  # whether all runs have `batch_size` images, as a device's do
 
     def prepare(self, item: tuple[SealedCase, bytes]) -> Prepared:
         """A sealed PNG as the network's input."""
@@ -73,7 +75,8 @@ class Sweep:
 
     def maps(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, height, width) of inputs (N, C, height, width), as they were declared."""
-        return self.sound(self.model.run(inputs), inputs.shape)
+        given = fill(inputs, self.batch_size) if self.fixed else inputs
+        return self.sound(self.model.run(given), given.shape)[: len(inputs)]
 
     def sound(self, maps: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
         """The maps of inputs of `shape`.
@@ -87,29 +90,6 @@ class Sweep:
                 Code.MODEL_FAILED, f"{self.file}: {trouble.without_numbers}", _OUTPUT
             )
         return maps
-
-    def depends_on_batch(self, probes: NDArray[np.float32], cases: int) -> bool:
-        """Whether some bit of a map differs when its image is run in a batch, not alone.
-
-        Else the batch size, which `auto` takes from measured time, would decide on masks: of a
-        network that keeps images apart, too, a runtime may round the sums of a batch otherwise.
-
-        Args:
-            probes: inputs (P, C, height, width) of different contrast.
-            cases: how many there are in a sweep, whose last batch may be a smaller one.
-        """
-        sizes = {min(self.batch_size, cases), cases % self.batch_size} - {0, 1}
-        alone = [self.maps(probe[None])[0].tobytes() for probe in probes] if sizes else []
-        for size in sizes:
-            for start in range(0, len(probes), size):
-                places = [(start + number) % len(probes) for number in range(size)]
-                together = self.maps(probes[places])
-                if any(
-                    each.tobytes() != alone[place]
-                    for each, place in zip(together, places, strict=True)
-                ):
-                    return True
-        return False
 
     def run(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
         """A batch with its maps."""

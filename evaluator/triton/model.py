@@ -71,7 +71,7 @@ class TritonModel:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, H, W) for inputs (N, C, H, W); both float32."""
-        if self._fixed_batch and len(batch) > 1:
+        if self.one_by_one and len(batch) > 1:
             return np.concatenate([self.run(image[None]) for image in batch])
         slot = self._slots.get()
         try:
@@ -117,7 +117,7 @@ class TritonModel:
         """Load the model, and make the slots in which it runs."""
         given, result = ports(onnx.load(path, load_external_data=False))
         service = Service.on(self._settings.device, self._settings.threads)
-        self._fixed_batch = has_fixed_batch(given, result)
+        self.one_by_one = has_fixed_batch(given, result)
         self.in_flight = service.instances + 1  # one is on its way while the others run
         config = model_config(self._name, given, result, service=service)
         if self._own is None:
