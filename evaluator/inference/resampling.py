@@ -70,7 +70,7 @@ def _pixel(total: Any) -> Any:
     raise NotImplementedError  # compiled code alone calls it
 
 
-@overload(_pixel, strict=False)
+@overload(_pixel, strict=False)  # type: ignore[untyped-decorator]
 def _pixel_of(total: Any) -> Any:
     if isinstance(total, numba.types.Integer):
         return lambda total: min(total >> _BITS, 255)
