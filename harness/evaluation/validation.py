@@ -199,20 +199,21 @@ def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
         ),
         key=lambda case: case.case_id,
     )
-    index = SealedIndex(
-        split_digest=training.bundle.split_digest,
-        repeat_seed=secrets.token_hex(32),
-        cases=tuple(cases),
-    )
 
-    def seal(name: str, content: Iterable[bytes]) -> tuple[Path, KeyText]:
+    def seal(name: str, suffix: str, content: Iterable[bytes]) -> tuple[Path, KeyText]:
         identity = pyrage.x25519.Identity.generate()
         archive = place / name
+        index = SealedIndex(
+            split_digest=training.bundle.split_digest,
+            repeat_seed=seed,
+            cases=tuple(replace(case, file=case.case_id + suffix) for case in cases),
+        )
         write_atomically(archive, seal_archive(index, content, str(identity.to_public())))
         return archive, lambda: str(identity)
 
-    images, image_key = seal("images.age", map(training.image, cases))
-    labels, label_key = seal("labels.age", map(training.mask, cases))
+    seed = secrets.token_hex(32)
+    images, image_key = seal("images.age", ".grey", map(training.image, cases))
+    labels, label_key = seal("labels.age", ".png", map(training.mask, cases))
     return SealedFiles(images, image_key, labels, label_key)
 
 
