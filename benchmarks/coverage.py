@@ -1,4 +1,4 @@
-"""How often the ranking's intervals and groups keep their promise, on simulated challenges.
+"""Coverage of the ranking's confidence sets and intervals, on simulated challenges.
 
 Methods differ by a constant step of Dice; patients differ in difficulty, methods and patients
 interact, images of one patient resemble each other, and one image in fifty fails. A challenge is
@@ -32,8 +32,8 @@ COLUMNS = (
     "patients",
     "best in its set",
     "all in their joint sets",
-    "a pair told apart wrongly",
-    "pairs told apart rightly",
+    "a pair separated wrongly",
+    "pairs separated rightly",
     "mean in its interval",
 )
 Floats = NDArray[np.float64]

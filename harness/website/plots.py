@@ -167,7 +167,7 @@ KINDS = (
         "How stable is the order?",
         "How often each result had each rank when the patients were drawn anew, with replacement: "
         "the darker, the more often. It shows what moves; which ranks the patients do not exclude "
-        "stands below the rank in the table.",
+        "is below the rank in the table.",
         charts.rank_map,
         _rank_table,
         alt="The table below has rank, confidence set and resamples at rank 1.",
