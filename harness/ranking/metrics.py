@@ -52,11 +52,11 @@ class Cost:
     unit: str
 
     def value(self, measured: Measured) -> float | None:
-        """What was measured; None where the device does not tell."""
+        """What was measured; None where the device does not report it."""
         value: float | None = getattr(measured, self.key)
         return value
 
-    def is_told(self, measured: Measured) -> bool:
+    def is_known(self, measured: Measured) -> bool:
         """Whether it was measured."""
         return self.value(measured) is not None
 
