@@ -55,7 +55,7 @@ def print_report(result: Evaluation) -> None:
     taken = [
         f"{c.label.lower()} {c.number(measured)} {c.unit}" for c in COSTS if c.is_known(measured)
     ]
-    shown = (f"latency {measured.latency_ms:.1f} ms", *taken)
+    shown = (f"latency {measured.latency_ms:.2f} ms", *taken)
     out.print(harmless(f"on {measured.device_name}: {', '.join(shown)}"))
     out.print(harmless(f"report           {result.folder / REPORT}"))
 

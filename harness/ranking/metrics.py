@@ -61,9 +61,12 @@ class Cost:
         return self.value(measured) is not None
 
     def number(self, measured: Measured) -> str:
-        """The value as people read it, to three digits or whole."""
+        """The value as people read it: whole numbers as they are, others to three digits."""
         value = self.value(measured)
-        return MISSING if value is None else f"{value:.{1 if value < 100 else 0}f}"
+        if value is None:
+            return MISSING
+        whole = isinstance(value, int) or value >= 100
+        return f"{value:.{0 if whole else 1 if value >= 10 else 2}f}"
 
     @property
     def title(self) -> str:
