@@ -104,7 +104,7 @@ class Track(Contract):
     def costs(self) -> tuple[Cost, ...]:
         """What any of its rows was measured to take."""
         measured = [row.runtime.measured for row in self.rows]
-        return tuple(cost for cost in COSTS if any(map(cost.is_told, measured)))
+        return tuple(cost for cost in COSTS if any(map(cost.is_known, measured)))
 
     @property
     def in_pixels(self) -> str:

@@ -57,18 +57,21 @@ class Cost:
     unit: str
 
     def value(self, measured: Measured) -> float | None:
-        """What was measured; None where the device does not tell."""
+        """What was measured; None where the device does not report it."""
         value: float | None = getattr(measured, self.key)
         return value
 
-    def is_told(self, measured: Measured) -> bool:
+    def is_known(self, measured: Measured) -> bool:
         """Whether it was measured."""
         return self.value(measured) is not None
 
     def number(self, measured: Measured) -> str:
-        """The value as people read it, to three digits or whole."""
+        """The value as people read it: whole numbers as they are, others to three digits."""
         value = self.value(measured)
-        return MISSING if value is None else f"{value:.{1 if value < 100 else 0}f}"
+        if value is None:
+            return MISSING
+        whole = isinstance(value, int) or value >= 100
+        return f"{value:.{0 if whole else 1 if value >= 10 else 2}f}"
 
     @property
     def title(self) -> str:

@@ -159,7 +159,7 @@ def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
         *(
             (cost.title, cost.number(runtime.measured))
             for cost in COSTS
-            if cost.is_told(runtime.measured)
+            if cost.is_known(runtime.measured)
         ),
     ]
 
