@@ -1,4 +1,4 @@
-"""What a precision other than fp32 costs: the same models on the same public cases, in both.
+"""The cost of a precision other than fp32: the same models on the same public cases, in both.
 
 RUNS/val-<id>/fold-<k>/        validation cases of fold k, in the precision
 RUNS/val-<id>/fold-<k>/fp32/   the same in fp32

@@ -119,7 +119,7 @@ def test_what_is_not_proven_is_not_tried_in_a_batch(
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 16])
-def test_company_is_told_from_place(size: int) -> None:
+def test_company_is_not_mistaken_for_place(size: int) -> None:
     probes = np.random.default_rng(0).random((4, 1, 8, 8), np.float32)
 
     def placed(batch: Maps) -> Maps:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from evaluator.documents.inference import Precision
@@ -19,12 +19,13 @@ from evaluator.documents.submission import InputSpec
 from evaluator.errors import BusbenchError
 from evaluator.gate import inspect
 from evaluator.inference.backends import InferSettings, open_model
+from evaluator.inference.backends import onnxruntime as runtime
 from evaluator.inference.backends.binding import Bound
 from evaluator.inference.backends.cuda import TF32, cuda_options, provider_options, require_tf32
 from evaluator.inference.backends.half import in_half
 from evaluator.inference.separable import is_separable
 from tests.support.corpus import honest
-from tests.support.inference import blur, speckle, stage
+from tests.support.inference import blur, half_ends, speckle, stage
 from tests.support.null_device import NullDevice
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -41,24 +42,6 @@ def saved(folder: Path, data: bytes | ModelProto) -> Path:
     path = folder / "model.onnx"
     path.write_bytes(data if isinstance(data, bytes) else data.SerializeToString())
     return path
-
-
-def half_ends(result: int = HALF, *, size: int | str = "side") -> bytes:
-    """A convolution in float16 that takes float16."""
-    weight = np.random.default_rng(0).normal(0, 1, (1, 1, 3, 3)).astype(np.float16)
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
-        helper.make_node("Cast", ["c"], ["y"], "cast", to=result),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "half",
-        [helper.make_tensor_value_info("x", HALF, ["n", 1, size, size])],
-        [helper.make_tensor_value_info("y", result, ["n", 1, size, size])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    opset = helper.make_opsetid("", 17)
-    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
 
 
 # --- the conversion ------------------------------------------------------------------------------
@@ -89,9 +72,22 @@ def test_no_weight_stays_float32_and_no_end_becomes_float16(tmp_path: Path, make
     assert 0 < np.abs(whole - half).max() < 0.01 * spread and half.dtype == np.float32
 
 
-def test_a_network_that_was_exported_in_float16_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_network_that_was_reduced_already_is_left_as_it_is(tmp_path: Path) -> None:
     for data in (half_ends(), half_ends(FLOAT), honest.halved().SerializeToString()):
         assert in_half(saved(tmp_path, data)) == data
+    for how in ({}, {"static": "QDQ"}, {"static": "QOperator"}):
+        data = honest.quantised(**how).SerializeToString()
+        assert in_half(saved(tmp_path, data)) == data
+
+
+def test_a_conversion_that_fails_is_not_the_devices_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, how = saved(tmp_path, blur()), InferSettings(device="cuda", precision="fp16")
+    monkeypatch.setattr(runtime, "in_half", lambda path: b"nonsense")
+    with pytest.raises(BusbenchError) as refused:
+        open_model(path, how)
+    assert refused.value.code == "model-failed"
 
 
 def test_a_network_does_not_lose_its_batch_by_the_conversion(tmp_path: Path) -> None:
@@ -162,7 +158,7 @@ def test_fp32_never_rounds_to_tf32_and_fp16_has_its_tensor_cores(
     require_tf32("tf32")
 
 
-def test_tensorrt_keeps_its_engines_where_it_is_told_and_lowers_nothing_unasked(
+def test_tensorrt_keeps_its_engines_in_their_folder_and_lowers_nothing_unasked(
     tmp_path: Path,
 ) -> None:
     plain = dict(provider_options(InferSettings(device="tensorrt")))["TensorrtExecutionProvider"]

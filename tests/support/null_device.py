@@ -1,6 +1,6 @@
 """A device that is none: the CPU computes, and it has the habits that are asked of it.
 
-`python -m tests.support.null_device infer ...` is the infer stage on one that raises logits in
+`python -m tests.support.null_device infer ...` is the infer stage on one that lowers logits in
 float16; `plug_into_stages` lets the process runner start it.
 """
 
@@ -81,5 +81,5 @@ def plug_into_stages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 if __name__ == "__main__":
-    stage.open_model = NullDevice(half=-0.2).open  # type: ignore[attr-defined]
+    stage.open_model = NullDevice(half=1.9).open  # type: ignore[attr-defined]
     sys.exit(main())
