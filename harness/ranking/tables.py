@@ -150,8 +150,8 @@ def order_note(track: Track) -> str:
 def _order(track: Track) -> str:
     found = track.statistics
     order = (
-        f"Ordered by the means of {labels(track.ranked_by)} alone (aggregate, then rank): the ledger "
-        "has no ranking of exactly these results by them."
+        f"Ordered by the means of {labels(track.ranked_by)} alone (aggregate, then rank): the "
+        "ledger has no ranking of exactly these results by them."
         if found is None
         else f"Ordered by mean rank over {found.cases} cases and {labels(track.ranked_by)}; 95 % "
         f"confidence sets of ranks and intervals of means over {found.patients} patients; "
