@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from evaluator.documents.base import Contract, Name, Title, read
+from evaluator.documents.inference import EfficiencyLimits
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 
@@ -70,6 +71,7 @@ class Track(Contract):
     folds: int = Field(default=5, ge=2, le=20)
     metric_profile: Literal["native"] = "native"
     labels: LabelAccess = "public"
+    efficiency: EfficiencyLimits | None = None  # what a model may take; null: no limits
 
 
 class Phase(Contract):
@@ -173,6 +175,11 @@ class Challenge(About):
         """A track's title, or its name where it has none."""
         declared = self.tracks.get(track)
         return track if declared is None or declared.title is None else declared.title
+
+    def efficiency_of(self, track: Name) -> EfficiencyLimits | None:
+        """The limits on what a model may take on a track; None where there are none."""
+        declared = self.tracks.get(track)
+        return None if declared is None else declared.efficiency
 
     @model_validator(mode="after")
     def _phases_apart(self) -> Self:
