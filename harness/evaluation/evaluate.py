@@ -140,7 +140,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
     def max_dice_loss(self) -> float | None:
         """The most that the track's precision may lose; None in fp32."""
         declared = self.environment.challenge.tracks.get(self.cases.track)
-        return declared and declared.max_dice_loss
+        return None if declared is None else declared.max_dice_loss
 
     @property
     def stage(self) -> StageName | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from evaluator.documents.inference import Measured
@@ -90,3 +91,9 @@ METRICS = tuple(
     RankedMetric(key, DEFINED[key].title, DEFINED[key].higher_is_better, 2 if key == "hd95" else 3)
     for key in RANKED
 )
+
+
+def labels(keys: Collection[str]) -> str:
+    """The metrics `keys`, in a sentence."""
+    *first, last = (metric.label for metric in METRICS if metric.key in keys)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -16,7 +16,15 @@ import numpy as np
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
-from harness.ranking.metrics import GAP, METRICS, MISSING, NOT_COUNTED, Cost, RankedMetric
+from harness.ranking.metrics import (
+    GAP,
+    METRICS,
+    MISSING,
+    NOT_COUNTED,
+    Cost,
+    RankedMetric,
+    labels,
+)
 from harness.ranking.orders import gains, smallest_ranks
 from harness.ranking.records import to_csv
 
@@ -155,10 +163,10 @@ def order_note(track: Track) -> str:
 def _order(track: Track) -> str:
     found = track.statistics
     order = (
-        "Ordered by the means alone (aggregate, then rank): the ledger has no ranking of "
-        "exactly these results."
+        f"Ordered by the means of {labels(track.ranked_by)} alone (aggregate, then rank): the "
+        "ledger has no ranking of exactly these results by them."
         if found is None
-        else f"Ordered by mean rank over {found.cases} cases and {len(METRICS)} metrics; 95 % "
+        else f"Ordered by mean rank over {found.cases} cases and {labels(track.ranked_by)}; 95 % "
         f"confidence sets of ranks and intervals of means over {found.patients} patients; "
         "methods that share a group cannot be distinguished."
     )
