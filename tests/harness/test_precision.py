@@ -13,7 +13,7 @@ import pytest
 from evaluator.documents.inference import Precision
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, StatedTrack, Track, check_track
-from harness.cli.show import print_validation
+from harness.cli.show import print_report, print_validation
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, run_job
@@ -91,13 +91,14 @@ def dice_in(path: Path) -> float:
     return float(scores["groups"]["all"]["metrics"]["dice"]["mean"])
 
 
-def test_the_loss_is_printed_with_the_validation(
+def test_no_result_is_printed_without_its_loss(
     half: Half, evaluation: Evaluation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     comparison = half.job().comparison
     assert comparison is not None
     print_validation(comparison.finished())
-    assert "fp16 against fp32: mean Dice" in capsys.readouterr().out
+    print_report(evaluation)
+    assert capsys.readouterr().out.count("fp16 against fp32: mean Dice") == 2
 
 
 def test_no_test_image_is_read_for_masks_that_lose_too_much(
