@@ -227,7 +227,9 @@ def host(rounds: int, threads: int) -> None:
     for name in candidates:
         spent = [f"{1000 * median(lap[name][n] for lap in laps) / HOST_CASES:.3f}" for n in (0, 1)]
         ratios = [
-            " / ".join(f"{median(lap[other][n] / lap[name][n] for lap in laps):.2f}" for n in (0, 1))
+            " / ".join(
+                f"{median(lap[other][n] / lap[name][n] for lap in laps):.2f}" for n in (0, 1)
+            )
             for other in (peer, one)
         ]
         print(row(name, *spent, *ratios), flush=True)

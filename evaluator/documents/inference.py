@@ -156,3 +156,8 @@ class Runtime(Contract):
     # ^ whether each run gives the same masks: TensorRT chooses its kernels by measured time
     threads: Small
     measured: Measured
+
+    @property
+    def computed_on(self) -> str:
+        """The device, with its precision where that is not fp32."""
+        return self.device if self.precision == "fp32" else f"{self.device} {self.precision}"
