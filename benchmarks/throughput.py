@@ -224,13 +224,15 @@ def host(rounds: int, threads: int) -> None:
         race(candidates, 1)
         laps = race(candidates, rounds)
     peer, one, _ = candidates
-    for way in candidates:
-        spent = [f"{1000 * median(lap[way][n] for lap in laps) / HOST_CASES:.3f}" for n in (0, 1)]
+    for name in candidates:
+        spent = [f"{1000 * median(lap[name][n] for lap in laps) / HOST_CASES:.3f}" for n in (0, 1)]
         ratios = [
-            " / ".join(f"{median(lap[other][n] / lap[way][n] for lap in laps):.2f}" for n in (0, 1))
+            " / ".join(
+                f"{median(lap[other][n] / lap[name][n] for lap in laps):.2f}" for n in (0, 1)
+            )
             for other in (peer, one)
         ]
-        print(row(way, *spent, *ratios), flush=True)
+        print(row(name, *spent, *ratios), flush=True)
     print("\nRatios are of wall time / of CPU time.")
 
 

@@ -218,10 +218,14 @@ def test_no_image_is_read_more_than_twice_whatever_the_number_of_models(
 def counted_reads(opening: Any, read: list[str]) -> Any:
     """As `opening`, but the cases that are drawn are noted in `read`."""
 
+    def note(item: Any) -> Any:
+        read.append(item[0].case_id)
+        return item
+
     @contextmanager
     def noted(path: Path, key: Path) -> Iterator[Any]:
         with opening(path, key) as (index, cases):
-            yield index, (read.append(item[0].case_id) or item for item in cases)
+            yield index, (note(item) for item in cases)
 
     return noted
 
