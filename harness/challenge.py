@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from evaluator.documents.base import Contract, Name, Title, read
-from evaluator.documents.inference import Precision
+from evaluator.documents.inference import EfficiencyLimits, Precision
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 
@@ -73,6 +73,7 @@ class Track(Contract):
     precision: Precision = "fp32"  # of the arithmetic that masks are made with
     max_dice_loss: Annotated[float, Field(ge=0, le=1)] | None = None
     # ^ of that precision, against fp32 on the validation cases; only where it is not fp32
+    efficiency: EfficiencyLimits | None = None  # what a model may take; null: no limits
 
     @model_validator(mode="after")
     def _states_its_loss(self) -> Self:
@@ -172,6 +173,11 @@ class Challenge(About):
     def precision_of(self, track: Name) -> Precision:
         """What a track's masks are computed in: fp32 where challenge.yaml does not say."""
         return self.tracks[track].precision if track in self.tracks else "fp32"
+
+    def efficiency_of(self, track: Name) -> EfficiencyLimits | None:
+        """The limits on what a model may take on a track; None where there are none."""
+        declared = self.tracks.get(track)
+        return None if declared is None else declared.efficiency
 
     @model_validator(mode="after")
     def _phases_apart(self) -> Self:

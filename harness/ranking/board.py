@@ -24,8 +24,9 @@ import numpy as np
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
-from evaluator.documents.inference import Runtime
+from evaluator.documents.inference import EfficiencyLimits, Runtime
 from evaluator.documents.scores import GroupScores, MetricSummary
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import About, Challenge, LabelAccess, require_track
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
@@ -37,7 +38,7 @@ from harness.ranking.document import (
     TrackStatistics,
     read_rankings,
 )
-from harness.ranking.metrics import METRICS
+from harness.ranking.metrics import COSTS, METRICS, Cost
 from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
 from harness.sandbox.stage import RunnerName
 from harness.team_names import one_spelling
@@ -96,7 +97,14 @@ class Track(Contract):
     spaced: int  # of them, with a known pixel size
     order: Scheme = "aggregate"  # `mean-rank` where there is a ranking
     statistics: TrackStatistics | None = None  # null where there is no ranking
+    efficiency: EfficiencyLimits | None = None  # of challenge.yaml, kept by every row
     rows: tuple[Row, ...]  # in order of rank, the unranked last
+
+    @property
+    def costs(self) -> tuple[Cost, ...]:
+        """What any of its rows was measured to take."""
+        measured = [row.runtime.measured for row in self.rows]
+        return tuple(cost for cost in COSTS if any(map(cost.is_told, measured)))
 
     @property
     def in_pixels(self) -> str:
@@ -122,7 +130,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v3"] = Field(default="busbench/board/v3", alias="schema")
+    schema_: Literal["busbench/board/v4"] = Field(default="busbench/board/v4", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -148,13 +156,19 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
         ledger_updated=ledger.time,
         ledger_reports=len(ledger.reports),
         tracks=tuple(
-            track.model_copy(update={"title": challenge.title_of(track.track)}) for track in tracks
+            track.model_copy(
+                update={
+                    "title": challenge.title_of(track.track),
+                    "efficiency": challenge.efficiency_of(track.track),
+                }
+            )
+            for track in tracks
         ),
     )
 
 
 def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
-    """Refuse a ledger whose reports are on other tracks than challenge.yaml declares.
+    """Refuse a ledger whose reports are not on tracks as challenge.yaml declares, within limits.
 
     Raises:
         BusbenchError: `challenge-invalid`, naming the first entry that contradicts it.
@@ -162,6 +176,12 @@ def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
     for entry in ledger.reports:
         where = f"Entry {entry.number} of the ledger"
         require_track(challenge, entry.report.stated_track, where)
+        limits = challenge.efficiency_of(entry.report.track)
+        problem = limits and limits.check(entry.report.runtime.measured)
+        if problem:
+            message = f"{where} is not within the limits of track {entry.report.track}: {problem}."
+            remedy = "Evaluate it again with this challenge.yaml, or retract it."
+            raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
 
 
 def rank(

@@ -1,9 +1,10 @@
-"""The metrics that rank, as they are shown; what each is, the evaluator says."""
+"""The metrics that rank, and what a model takes, as they are shown."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evaluator.documents.inference import Measured
 from evaluator.documents.scores import RANKED, MetricSummary
 from evaluator.metrics import METRICS as DEFINED
 
@@ -42,6 +43,40 @@ class RankedMetric:
         return f"{self.label} [{unit}] {self.arrow}" if unit else f"{self.label} {self.arrow}"
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a model takes beside its latency, and how that is shown."""
+
+    key: str  # in `Measured`
+    label: str
+    unit: str
+
+    def value(self, measured: Measured) -> float | None:
+        """What was measured; None where the device does not tell."""
+        value: float | None = getattr(measured, self.key)
+        return value
+
+    def is_told(self, measured: Measured) -> bool:
+        """Whether it was measured."""
+        return self.value(measured) is not None
+
+    def number(self, measured: Measured) -> str:
+        """The value as people read it, to three digits or whole."""
+        value = self.value(measured)
+        return MISSING if value is None else f"{value:.{1 if value < 100 else 0}f}"
+
+    @property
+    def title(self) -> str:
+        """The heading of its column."""
+        return f"{self.label} [{self.unit}]"
+
+
+COSTS = (
+    Cost("seconds", "Inference", "s"),
+    Cost("host_memory_mb", "Memory", "MiB"),
+    Cost("gpu_memory_mb", "GPU memory", "MiB"),
+    Cost("energy_j", "Energy", "J"),
+)
 GAP = RankedMetric("dice_gap", "Dice gap", False, digits=3)  # shown, never ranked
 METRICS = tuple(
     RankedMetric(key, DEFINED[key].title, DEFINED[key].higher_is_better, 2 if key == "hd95" else 3)

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
-from harness.ranking.metrics import GAP, METRICS, MISSING, NOT_COUNTED, RankedMetric
+from harness.ranking.metrics import GAP, METRICS, MISSING, NOT_COUNTED, Cost, RankedMetric
 from harness.ranking.orders import gains, smallest_ranks
 from harness.ranking.records import to_csv
 
@@ -77,7 +77,8 @@ def columns(track: Track) -> list[Column]:
         Column("Team", lambda row, style: style.name(row.team)),
         *(_metric_column(track, metric, "all") for metric in METRICS),
         *apart,
-        *COSTS,
+        *MODEL,
+        *map(_cost_column, track.costs),
     ]
 
 
@@ -92,16 +93,20 @@ def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
     )
 
 
+def _cost_column(cost: Cost) -> Column:
+    return Column(cost.title, lambda row, _: cost.number(row.runtime.measured))
+
+
 RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
 RANK_INTERVAL = Column("95 %", lambda row, _: rank_interval(row))
 GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSING)
-COSTS = (
+MODEL = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
     Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
     Column("GMACs", lambda row, _: NOT_COUNTED if row.gmacs is None else f"{row.gmacs:.2f}"),
     Column(
         "Latency [ms]",
-        lambda row, _: f"{row.runtime.measured.latency_ms:.1f} ({row.runtime.device})",
+        lambda row, _: f"{row.runtime.measured.latency_ms:.1f} ({row.runtime.computed_on})",
     ),
 )
 

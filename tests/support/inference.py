@@ -24,7 +24,6 @@ from evaluator.inference.infer import infer
 from evaluator.predictions import bits_file, read_packed, unpack
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
-from harness.store import png_bytes
 
 SIZE = 64
 
@@ -114,13 +113,13 @@ def stage(
     identity = pyrage.x25519.Identity.generate()
     (root / "images.key").write_text(str(identity))
     cases = tuple(
-        SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.png")
+        SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.grey")
         for n, p in enumerate(images)
     )
     index = SealedIndex(
         split_digest="0" * 64, consistency_seed=seed, repeat_seed="7" * 64, cases=cases
     )
-    sealed = seal_archive(index, map(png_bytes, images), str(identity.to_public()))
+    sealed = seal_archive(index, (image.tobytes() for image in images), str(identity.to_public()))
     (root / "images.age").write_bytes(sealed)
     folder, out = root / "submission", root / "out"
     folder.mkdir()

@@ -16,7 +16,14 @@ from typing import Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.inference import Backend, BatchSize, Device, Precision, require_precision
+from evaluator.documents.inference import (
+    Backend,
+    BatchSize,
+    Device,
+    EfficiencyLimits,
+    Precision,
+    require_precision,
+)
 from evaluator.errors import BusbenchError, Code
 
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -56,6 +63,7 @@ class InferSettings:
         triton: where the server is; the other backend ignores it.
         precision: of the device's arithmetic.
         engines: where TensorRT keeps what it has compiled; None: nowhere.
+        efficiency: limits that must be checkable on this device; the harness holds results to them.
 
     Raises:
         BusbenchError: `usage` for a precision that the device does not have.
@@ -68,6 +76,7 @@ class InferSettings:
     triton: TritonOptions = field(default_factory=TritonOptions)
     precision: Precision = "fp32"
     engines: Path | None = None
+    efficiency: EfficiencyLimits | None = None
 
     def __post_init__(self) -> None:
         require_precision(self.device, self.precision)
@@ -83,6 +92,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--triton", metavar="HOST:PORT", help="a server that runs already")
     parser.add_argument("--triton-repository", type=Path, metavar="PATH", help="its models")
     parser.add_argument("--tritonserver", type=Path, metavar="PATH", help="or one to start")
+    parser.add_argument(
+        "--efficiency", type=EfficiencyLimits.model_validate_json, metavar="JSON", help="limits"
+    )
 
 
 def settings_of(args: argparse.Namespace) -> InferSettings:
@@ -96,6 +108,7 @@ def settings_of(args: argparse.Namespace) -> InferSettings:
         triton,
         args.precision,
         args.out / "engines" if args.device == "tensorrt" else None,
+        args.efficiency,
     )
 
 

@@ -5,7 +5,6 @@ Not yet run on a GPU: what is decided there is tested, and binding is tested in 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,7 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from evaluator.documents.inference import Backend, Device, Precision
+from evaluator.documents.inference import Backend, Device
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import (
     InferSettings,
@@ -25,25 +24,10 @@ from evaluator.inference.backends import (
     model_failed,
 )
 from evaluator.inference.backends.binding import ENDS, Bound
+from evaluator.inference.backends.cuda import PROVIDERS, provider_options, require_tf32
 from evaluator.inference.backends.half import in_half
 from evaluator.inference.backends.pinned import PinnedMemory
 
-Options = dict[str, str]
-# In order: the first must run the network; a later one takes what the first cannot.
-PROVIDERS: Mapping[Device, Sequence[str]] = {
-    "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider",),
-    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
-}
-# Precision is never lowered unasked. Without `use_tf32`, convolutions leave the tensor cores out
-# whatever their type, which float16 is slow without.
-_ARITHMETIC: Mapping[Precision, Options] = {
-    "fp32": {"use_tf32": "0"},
-    "tf32": {"use_tf32": "1"},
-    "fp16": {"use_tf32": "1", "prefer_nhwc": "1"},
-}
-# TensorRT and cuDNN's fallbacks have no option for TF32, but NVIDIA's libraries read this.
-_TF32 = "NVIDIA_TF32_OVERRIDE"
 # Arithmetic on shapes belongs on the CPU, so `session.disable_cpu_ep_fallback` would refuse honest
 # exports; what makes a network slow must not be there.
 _HEAVY = """
@@ -120,52 +104,9 @@ def _run_on_cpu(
     return np.asarray(maps, np.float32)
 
 
-def provider_options(settings: InferSettings) -> list[tuple[str, Options]]:
-    """ONNX Runtime's providers for a device and their options, the first preferred.
-
-    With cuDNN 9 the search `EXHAUSTIVE` measures nothing: it asks cuDNN's better heuristic, whose
-    answer is the same each time. CUDA graphs are left out: on an H100, two networks of four never
-    ended their first runs with them.
-
-    Sources: "CUDA Execution Provider" and "TensorRT Execution Provider" in ONNX Runtime's
-    documentation.
-    """
-    cuda = {
-        "device_id": "0",
-        "arena_extend_strategy": "kSameAsRequested",
-        "cudnn_conv_algo_search": "EXHAUSTIVE",
-        **_ARITHMETIC[settings.precision],
-    }
-    tensorrt = {
-        "device_id": "0",
-        "trt_fp16_enable": str(int(settings.precision == "fp16")),
-        "trt_int8_enable": "0",
-    }
-    if settings.engines is not None:
-        tensorrt |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": f"{settings.engines}"}
-    known = {"CUDAExecutionProvider": cuda, "TensorrtExecutionProvider": tensorrt}
-    return [(name, known.get(name, {})) for name in PROVIDERS[settings.device]]
-
-
-def require_tf32(precision: Precision) -> None:
-    """Let NVIDIA's libraries use TF32, or not, for the rest of this process.
-
-    Raises:
-        BusbenchError: `device-unavailable` where it was asked for and is switched off: by the
-            operator, or by a model that ran in fp32 before.
-    """
-    if precision == "fp32":
-        os.environ[_TF32] = "0"
-    elif precision == "tf32" and os.environ.get(_TF32) == "0":
-        raise BusbenchError(
-            Code.DEVICE_UNAVAILABLE,
-            f"--precision tf32 was asked for, but {_TF32}=0 switches it off in this process.",
-            f"Unset {_TF32}, or use --precision fp32.",
-        )
-
-
 def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:
-    onnxruntime.set_default_logger_severity(4)  # of what is logged for no session
+    # it warns of a plugin that it does without; why a device does not come is an error, and shown
+    onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.log_severity_level = 4  # failures are raised; the rest is noise on stderr
