@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_the_company_in_a_batch_never_changes_a_bit_of_a_map(
             assert np.array_equal(beside[place], first[place]), f"at place {place}"
 
 
-def infer(made: Stage, **options: object) -> bytes:
+def infer(made: Stage, **options: Any) -> bytes:
     """All packed masks that an infer stage writes."""
     done = infer_stage(made, **options)
     assert (done.returncode, done.stderr) == (0, "")

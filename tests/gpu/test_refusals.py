@@ -36,7 +36,7 @@ def quantised() -> bytes:
 
 def test_a_device_that_is_hidden_is_not_replaced_by_the_cpu(tmp_path: Path, gpu: Device) -> None:
     made = stage(tmp_path / "stage", speckle(2), blur())
-    done = infer_stage(made, {"CUDA_VISIBLE_DEVICES": ""}, device="cuda")
+    done = infer_stage(made, hidden="", device="cuda")
     assert done.returncode == Fault.INFRASTRUCTURE and "device-unavailable" in done.stderr
     assert not list(made.out.glob("*.bits"))
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from types import MappingProxyType
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -111,12 +110,18 @@ def python(module: str, *words: str, **variables: str) -> subprocess.CompletedPr
 
 
 def infer_stage(
-    made: Stage, variables: Mapping[str, str] = MappingProxyType({}), **options: object
+    made: Stage, hidden: str | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a sealed stage as a runner does; its options are those of `python -m evaluator infer`."""
-    words = {"submission": made.folder, "gate": made.out.parent / "gate.json", "out": made.out}
-    words |= {"images": made.images, "key": made.key} | options
+    """Run a sealed stage as a runner does.
+
+    Args:
+        hidden: what CUDA_VISIBLE_DEVICES is to be.
+        options: those of `python -m evaluator infer`.
+    """
+    words: dict[str, Any] = {"submission": made.folder, "gate": made.out.parent / "gate.json"}
+    words |= {"images": made.images, "key": made.key, "out": made.out} | options
     asked = [f"--{name.replace('_', '-')}={value}" for name, value in words.items()]
+    variables = {} if hidden is None else {"CUDA_VISIBLE_DEVICES": hidden}
     return python("evaluator", "infer", *asked, **variables)
 
 
