@@ -25,6 +25,7 @@ Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
 # The finest steps that hide anything: below them, numbers are as good as exact.
 FINEST: dict[Ranked, float] = {"dice": 0.001, "iou": 0.001, "hd95": 0.1}
+DEFAULT_RANKED: tuple[Ranked, ...] = ("dice", "hd95")
 WITHOUT_PHASES = "open"  # the phase of what is received while no phases are declared
 CHALLENGE = Path("challenge.yaml")  # of the working folder, where none is named
 BASE_IMAGE = "python:3.11-slim-bookworm"
@@ -123,6 +124,19 @@ class Phase(Contract):
         return self
 
 
+class RankingRules(Contract):
+    """What orders the submissions of a track."""
+
+    metrics: tuple[Ranked, ...] = Field(default=DEFAULT_RANKED, min_length=1)
+    # ^ IoU is a function of Dice, case by case: to rank both counts the overlap twice
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError("metrics: each may be named once")
+        return self
+
+
 ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$")]
 
 
@@ -158,6 +172,7 @@ class Challenge(About):
     tracks: dict[Name, Track] = Field(default_factory=dict)
     limits: StageLimits = StageLimits()
     images: Images = Images()
+    ranking: RankingRules = RankingRules()
     phases: tuple[Phase, ...] = ()  # none: always open, nothing hidden
 
     @property

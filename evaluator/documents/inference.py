@@ -77,7 +77,7 @@ class Measured(Contract):
     seconds: Amount
     # ^ wall clock of all passes of all models over all cases: reading, decrypting, decoding, the
     # network and masks; without start-up, the choice of a batch size and the repeated cases
-    # What is not told is null, and no zero. Memory is in units of 2**20 bytes.
+    # What is not reported is null, and no zero. Memory is in units of 2**20 bytes.
     host_memory_mb: Large | None  # at its peak, of the process that ran the models; no server's
     gpu_memory_mb: Large | None  # at its peak
     gpu_memory_of: Literal["process", "device"] | None
@@ -116,18 +116,18 @@ class EfficiencyLimits(Contract):
 
         Args:
             device_name: of the device that measures.
-            measured: names of the values that it tells.
+            measured: names of the values that it reports.
         """
         if device_name != self.device_name:
             return f"limits are for {self.device_name}, and this is {device_name}"
         lacking = [name for name in self.stated if name not in measured]
-        return f"{device_name} does not tell {', '.join(lacking)}" if lacking else None
+        return f"{device_name} does not report {', '.join(lacking)}" if lacking else None
 
     def check(self, measured: Measured) -> str | None:
         """Which limit is exceeded or was not measured, in half a sentence; None where none is."""
         values = {name: getattr(measured, name) for name in LIMITED}
-        told = [name for name, value in values.items() if value is not None]
-        if (problem := self.check_device(measured.device_name, told)) is not None:
+        known = [name for name, value in values.items() if value is not None]
+        if (problem := self.check_device(measured.device_name, known)) is not None:
             return problem
         over = [
             f"{name} is {values[name]:g}, over the limit of {limit:g}"

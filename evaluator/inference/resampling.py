@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from evaluator.compiled import compiled, inlined
 
 _BITS = 22  # of a fixed-point weight: Pillow's for 8-bit pixels
+_SLACK = 1e-6  # an average of probabilities may be rounded to so much more than all of them
 _IMAGE = numba.types.Array(numba.uint8, 2, "C", readonly=True)
 _VALUES = numba.types.Array(numba.float32, 2, "C", readonly=True)
 _SPOT = numba.types.UniTuple(numba.int64, 4)
@@ -120,15 +121,21 @@ def _down(pixels: Any, first: Any, weights: Any, start: Any) -> Any:
 
 
 @inlined
-def _resize(pixels: Any, rows: Any, columns: Any, start: Any) -> Any:
-    """Pixels (H, W) at another size; first the axis that Pillow begins with.
+def _begins_with_rows(height: int, width: int, new: tuple[int, int]) -> bool:
+    """Whether Pillow makes (height, width) pixels `new` by their rows before their columns."""
+    lost = height - new[0]
+    return lost > 0 and lost > 2 * (width - new[1])
+
+
+@inlined
+def _resize(pixels: Any, rows: Any, columns: Any, start: Any, rows_first: bool) -> Any:
+    """Pixels (H, W) at another size.
 
     Args:
         rows, columns: how each axis is weighed.
         start: what sums begin with.
+        rows_first: whether rows are made before columns.
     """
-    lost, kept = pixels.shape[0] - len(rows[0]), pixels.shape[1] - len(columns[0])
-    rows_first = lost > 0 and lost > 2 * kept
     done = pixels.copy()  # of one type in all steps, which halves what is compiled
     if rows_first:
         done = _down(done, rows[0], rows[1], start)
@@ -153,7 +160,8 @@ def fill_input(
     """
     top, left, height, width = spot
     rows, columns = _weigh_fixed(image.shape[0], height), _weigh_fixed(image.shape[1], width)
-    pixels = _resize(image, rows, columns, 1 << (_BITS - 1))
+    rows_first = _begins_with_rows(image.shape[0], image.shape[1], (height, width))
+    pixels = _resize(image, rows, columns, 1 << (_BITS - 1), rows_first)
     for channel in range(len(table)):
         if height < canvas.shape[1] or width < canvas.shape[2]:
             canvas[channel] = table[channel, 0]
@@ -162,24 +170,84 @@ def fill_input(
                 canvas[channel, top + y, left + x] = table[channel, pixels[y, x]]
 
 
+@inlined
+def _span(first: Any, weights: Any, touched: Any) -> tuple[int, int]:
+    """The new pixels, from and to, that the old ones between `touched` give something to."""
+    low, high = touched
+    start, end = 0, len(first)
+    while start < end and first[start] + len(weights) <= low:
+        start += 1
+    while end > start and first[end - 1] >= high:
+        end -= 1
+    return start, end
+
+
+@inlined
+def _part(first: Any, weights: Any, cut: int, start: int, end: int) -> Any:
+    """How the new pixels from `start` to `end` are made of old ones without the first `cut`."""
+    moved = np.empty(end - start, np.uint32)
+    some = np.empty((len(weights), end - start), weights.dtype)
+    for pixel in range(end - start):
+        moved[pixel] = first[start + pixel] - cut
+        for tap in range(len(weights)):
+            some[tap, pixel] = weights[tap, start + pixel]
+    return moved, some
+
+
+@inlined
+def _box(values: Any, limit: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The rows and columns, from and to, of values (h, w) that are above a limit."""
+    columns = np.zeros(values.shape[1], np.uint8)
+    top, bottom = values.shape[0], 0
+    for y in range(values.shape[0]):
+        found = 0
+        for x in range(values.shape[1]):
+            is_above = values[y, x] > limit
+            columns[x] |= is_above
+            found |= is_above
+        if found:
+            top, bottom = min(top, y), y + 1
+    left, right = values.shape[1], 0
+    for x in range(values.shape[1]):
+        if columns[x]:
+            left, right = min(left, x), x + 1
+    return (top, bottom), (left, right)
+
+
 @compiled(numba.uint8[::1](_VALUES, numba.int64, numba.int64, numba.float32))
 def pack_above(
     values: NDArray[np.float32], height: int, width: int, threshold: float
 ) -> NDArray[np.uint8]:
     """Resample a map, compare it with a threshold and pack the bits.
 
+    Only what may be above is resampled: most of an image is no lesion.
+
     Args:
-        values: (h, w), finite.
+        values: (h, w), probabilities.
         threshold: a pixel of the mask is set where the map is strictly above.
 
     Returns:
         The bits of a mask (height, width), line after line, the first in its byte's highest bit.
     """
+    above = np.zeros((height * width + 7) // 8 * 8, np.uint8)
+    lines, places = _box(values, np.float32(threshold - _SLACK))
     rows, columns = _weigh(values.shape[0], height), _weigh(values.shape[1], width)
-    resized = _resize(values, rows, columns, 0.0).ravel()
-    above = np.zeros((len(resized) + 7) // 8 * 8, np.uint8)
-    for place in range(len(resized)):
-        above[place] = resized[place] > threshold
+    top, bottom = _span(rows[0], rows[1], lines)
+    left, right = _span(columns[0], columns[1], places)
+    if top < bottom and left < right:  # the rest is not above
+        rows_first = _begins_with_rows(values.shape[0], values.shape[1], (height, width))
+        start = rows[0][top]
+        used = values[start : min(rows[0][bottom - 1] + len(rows[1]), len(values))]
+        found = _resize(
+            used,
+            _part(rows[0], rows[1], start, top, bottom),
+            _part(columns[0], columns[1], 0, left, right),
+            0.0,
+            rows_first,
+        )
+        for y in range(bottom - top):
+            for x in range(right - left):
+                above[(top + y) * width + left + x] = found[y, x] > threshold
     packed = np.empty(len(above) // 8, np.uint8)
     for place in range(len(packed)):
         byte = np.uint8(0)

@@ -1,7 +1,7 @@
 """Usage of an inference stage: peak memory of host and GPU, seconds, and energy.
 
-What a GPU takes, NVIDIA's management library (NVML) tells; what it does not tell is None, never
-zero. Energy is the whole GPU's, so the evaluation should have it for itself.
+NVIDIA's management library (NVML) reports what is taken on a GPU; what it does not report is None,
+never zero. Energy is the whole GPU's, so the evaluation should have it for itself.
 
 Source: NVML API Reference, "Device Queries".
 """
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from evaluator.documents.inference import EfficiencyLimits
 from evaluator.errors import BusbenchError, Code
@@ -24,7 +24,7 @@ INTERVAL = 0.1  # seconds between two samples; a runtime gives memory back with 
 
 
 class GpuReading(NamedTuple):
-    """What a GPU tells at one moment; None where it does not."""
+    """What a GPU reports at one moment; None where it does not."""
 
     process: int | None = None  # bytes that this process takes
     device: int | None = None  # bytes that are taken altogether
@@ -38,7 +38,7 @@ class Usage:
     """Peaks and sums of an inference stage; `measured_usage` makes one.
 
     Args:
-        read_gpu: tells of the GPU.
+        read_gpu: gives what the GPU reports now.
         is_local: whether the models run in this very process.
     """
 
@@ -81,13 +81,12 @@ class Usage:
         }
 
     def _gpu_memory(self) -> dict[str, Any]:
-        of: Literal["process", "device"] | None = None
-        taken = None
         if self._process is not None:
-            of, taken = "process", self._process
-        elif self._device is not None and self._start.device is not None:
-            of, taken = "device", self._device - self._start.device
-        return {"gpu_memory_mb": None if taken is None else taken >> 20, "gpu_memory_of": of}
+            return {"gpu_memory_mb": self._process >> 20, "gpu_memory_of": "process"}
+        if self._device is None or self._start.device is None:
+            return {"gpu_memory_mb": None, "gpu_memory_of": None}
+        taken = self._device - self._start.device
+        return {"gpu_memory_mb": taken >> 20, "gpu_memory_of": "device"}
 
 
 @contextmanager
@@ -109,14 +108,14 @@ def measured_usage(settings: InferSettings) -> Iterator[Usage]:
 
 
 def _require_checkable(limits: EfficiencyLimits, usage: Usage, settings: InferSettings) -> None:
-    told = {name for name, value in usage.fields().items() if value is not None}
-    problem = limits.check_device(device_name(settings.device), {*told, "latency_ms"})
+    known = {name for name, value in usage.fields().items() if value is not None}
+    problem = limits.check_device(device_name(settings.device), {*known, "latency_ms"})
     if problem is not None:
         raise BusbenchError(
             Code.DEVICE_UNAVAILABLE,
             f"The limits on efficiency cannot be checked here: {problem}.",
             "Evaluate on the device that challenge.yaml names for this track, with the extra `gpu` "
-            "and a driver that tells these values, or correct the track's `efficiency`.",
+            "and a driver that reports these values, or correct the track's `efficiency`.",
         )
 
 
@@ -140,33 +139,33 @@ def _sampled(usage: Usage) -> Iterator[None]:
 
 @contextmanager
 def _opened_gpu(device: str) -> Iterator[ReadGpu]:
-    """What tells of the first CUDA device; on a CPU, or without NVML, it tells nothing."""
+    """The reader of the first CUDA device; on a CPU, or without NVML, it reads nothing."""
     names = () if device == "cpu" else gpu_uuids()
     nvml = _load_nvml() if names else None
     if nvml is None:
         yield GpuReading
         return
 
-    def told(question: str, *words: object) -> Any:
+    def ask(question: str, *words: object) -> Any:
         try:
             return getattr(nvml, question)(*words)
         except (nvml.NVMLError, nvml.NVMLLibraryMismatchError):
             return None
 
     def read() -> GpuReading:
-        listed = told("nvmlDeviceGetComputeRunningProcesses", handle) or ()
+        listed = ask("nvmlDeviceGetComputeRunningProcesses", handle) or ()
         # of a container these are the host's ids, where no process of a user has one so small
         own = next((each.usedGpuMemory for each in listed if each.pid == os.getpid()), None)
-        memory = told("nvmlDeviceGetMemoryInfo", handle)
+        memory = ask("nvmlDeviceGetMemoryInfo", handle)
         taken = None if memory is None else memory.used
-        return GpuReading(own, taken, told("nvmlDeviceGetTotalEnergyConsumption", handle))
+        return GpuReading(own, taken, ask("nvmlDeviceGetTotalEnergyConsumption", handle))
 
     try:
-        found = (told("nvmlDeviceGetHandleByUUID", name) for name in names)
+        found = (ask("nvmlDeviceGetHandleByUUID", name) for name in names)
         handle = next((each for each in found if each is not None), None)
         yield GpuReading if handle is None else read
     finally:
-        told("nvmlShutdown")
+        ask("nvmlShutdown")
 
 
 def _load_nvml() -> Any:

@@ -54,9 +54,9 @@ def print_report(result: Evaluation) -> None:
     out.print(harmless("dice gap: what the lesion cases lose on secretly transformed images"))
     measured = report.runtime.measured
     taken = [
-        f"{c.label.lower()} {c.number(measured)} {c.unit}" for c in COSTS if c.is_told(measured)
+        f"{c.label.lower()} {c.number(measured)} {c.unit}" for c in COSTS if c.is_known(measured)
     ]
-    shown = (f"latency {measured.latency_ms:.1f} ms", *taken)
+    shown = (f"latency {measured.latency_ms:.2f} ms", *taken)
     out.print(harmless(f"on {measured.device_name}: {', '.join(shown)}"))
     out.print(harmless(f"report           {result.folder / REPORT}"))
 

@@ -1,4 +1,4 @@
-"""What the doctor examines: the challenge, the engine and what they say, each asked once."""
+"""Context of the checks: the challenge, the engine and what they say, each asked once."""
 
 from __future__ import annotations
 

@@ -61,7 +61,8 @@ def check_container_gpu(context: Context) -> Finding:
     if len(listed) != 1:
         says = f"a container that asks for one GPU sees {len(listed)}"
         return Finding(CONTAINER_GPU, "fail", says, remedy_for(ways))
-    return Finding(CONTAINER_GPU, "ok", f"{listed[0].partition(' (')[0]}, by {', '.join(ways)}")
+    by = ", ".join(ways) or "the engine alone"
+    return Finding(CONTAINER_GPU, "ok", f"{listed[0].partition(' (')[0]}, by {by}")
 
 
 def ways_to_a_gpu(info: dict[str, Any]) -> list[str]:

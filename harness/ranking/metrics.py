@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from evaluator.documents.inference import Measured
@@ -37,6 +38,11 @@ class RankedMetric:
         mean = self.number(summary.mean)
         return mean if summary.std is None else f"{mean} ± {self.number(summary.std)}"
 
+    def interval(self, summary: MetricSummary) -> str:
+        """The 95 % interval of the mean; missing where there are few patients."""
+        ends = summary.ci_low, summary.ci_high
+        return MISSING if None in ends else " to ".join(map(self.number, ends))
+
     def title(self, units: dict[str, str]) -> str:
         """The heading of its column: label, unit where there is one, direction."""
         unit = units.get(self.key)  # a plain ratio has none
@@ -52,18 +58,21 @@ class Cost:
     unit: str
 
     def value(self, measured: Measured) -> float | None:
-        """What was measured; None where the device does not tell."""
+        """What was measured; None where the device does not report it."""
         value: float | None = getattr(measured, self.key)
         return value
 
-    def is_told(self, measured: Measured) -> bool:
+    def is_known(self, measured: Measured) -> bool:
         """Whether it was measured."""
         return self.value(measured) is not None
 
     def number(self, measured: Measured) -> str:
-        """The value as people read it, to three digits or whole."""
+        """The value as people read it: whole numbers as they are, others to three digits."""
         value = self.value(measured)
-        return MISSING if value is None else f"{value:.{1 if value < 100 else 0}f}"
+        if value is None:
+            return MISSING
+        whole = isinstance(value, int) or value >= 100
+        return f"{value:.{0 if whole else 1 if value >= 10 else 2}f}"
 
     @property
     def title(self) -> str:
@@ -82,3 +91,9 @@ METRICS = tuple(
     RankedMetric(key, DEFINED[key].title, DEFINED[key].higher_is_better, 2 if key == "hd95" else 3)
     for key in RANKED
 )
+
+
+def labels(keys: Collection[str]) -> str:
+    """The metrics `keys`, in a sentence."""
+    *first, last = (metric.label for metric in METRICS if metric.key in keys)
+    return f"{', '.join(first)} and {last}" if first else last

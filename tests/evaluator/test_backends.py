@@ -101,6 +101,25 @@ def test_a_machine_without_cudas_driver_has_no_pinned_memory() -> None:
         PinnedMemory()
 
 
+def test_no_warning_of_the_runtimes_own_reaches_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With CUDA it warns of a plugin as soon as a session names the provider."""
+    (tmp_path / "model.onnx").write_bytes(blur())
+    error = 3
+    begun: list[int] = []
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", begun.append)
+    real = onnxruntime.InferenceSession
+
+    def session(*words: Any, **options: Any) -> Any:
+        assert begun == [error]
+        return real(*words, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    open_model(tmp_path / "model.onnx", InferSettings()).close()
+    assert begun == [error]
+
+
 def test_a_file_that_cannot_be_loaded_is_the_models_fault(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     with pytest.raises(BusbenchError) as refused:

@@ -200,8 +200,8 @@ HERE = device_name("cpu")
     ("limits", "says"),
     [
         ({"device_name": "Another", "seconds": 1e6}, f"for Another, and this is {HERE}"),
-        ({"device_name": HERE, "gpu_memory_mb": 1e6}, "does not tell gpu_memory_mb"),
-        ({"device_name": HERE, "seconds": 1e6, "energy_j": 1}, "does not tell energy_j"),
+        ({"device_name": HERE, "gpu_memory_mb": 1e6}, "does not report gpu_memory_mb"),
+        ({"device_name": HERE, "seconds": 1e6, "energy_j": 1}, "does not report energy_j"),
     ],
 )
 def test_limits_that_cannot_be_checked_are_refused_before_anything_is_run(
@@ -232,7 +232,7 @@ def test_limits_that_can_be_checked_stop_no_inference(tmp_path: Path) -> None:
             {"host_memory_mb": 100, "latency_ms": 0.5},
             "latency_ms is 1, over the limit of 0.5; host",
         ),
-        ({"gpu_memory_mb": 4000}, "does not tell gpu_memory_mb"),
+        ({"gpu_memory_mb": 4000}, "does not report gpu_memory_mb"),
         ({"device_name": "A GPU", "seconds": 1e6}, "for A GPU, and this is Some CPU"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_model_over_a_limit_is_refused_with_limit_value_and_remedy(
     ("limits", "says"),
     [
         ({"device_name": GPU, "latency_ms": 1e6}, f"for {GPU}, and this is {HERE}"),
-        ({"device_name": HERE, "gpu_memory_mb": 1e6}, "does not tell gpu_memory_mb"),
+        ({"device_name": HERE, "gpu_memory_mb": 1e6}, "does not report gpu_memory_mb"),
     ],
 )
 def test_limits_that_this_device_cannot_check_are_refused_before_inference(

@@ -66,6 +66,24 @@ def blur(weights: int = 5) -> bytes:
     return network(nodes, stored)
 
 
+def half_ends(result: int = TensorProto.FLOAT16, *, size: int | str = "side") -> bytes:
+    """A convolution in float16 that takes float16."""
+    weight = np.random.default_rng(0).normal(0, 1, (1, 1, 3, 3)).astype(np.float16)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Cast", ["c"], ["y"], "cast", to=result),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, ["n", 1, size, size])],
+        [helper.make_tensor_value_info("y", result, ["n", 1, size, size])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    opset = helper.make_opsetid("", 17)
+    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
+
+
 def dice_rolling() -> bytes:
     """A network that gives noise; the gate would refuse it."""
     return network([helper.make_node("RandomNormalLike", ["x"], ["y"])])

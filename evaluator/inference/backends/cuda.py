@@ -1,4 +1,4 @@
-"""How ONNX Runtime is to compute on each device: providers, their options, and the precision.
+"""Providers of ONNX Runtime for each device, and their options in each precision.
 
 No runtime is imported here: a Triton server gets the same options.
 """

@@ -6,6 +6,7 @@ ONNX Runtime's converter knows them. The converter is imported when it is needed
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import onnx
@@ -14,12 +15,15 @@ from onnx import ModelProto, TensorProto, inliner
 from evaluator.errors import BusbenchError
 from evaluator.inference.backends import first_line, model_failed
 
+_QUANTISED = re.compile(r"Quantize|^QLinear|Integer$")
 
-def is_half(model: ModelProto) -> bool:
-    """Whether a network has been exported in float16, so that its own choice of types is kept."""
+
+def is_reduced(model: ModelProto) -> bool:
+    """Whether a network was exported in float16 or quantised, so that its own types are kept."""
     kinds = {tensor.data_type for tensor in model.graph.initializer}
     kinds |= {info.type.tensor_type.elem_type for info in model.graph.input}
-    return TensorProto.FLOAT16 in kinds
+    operators = {node.op_type for node in model.graph.node}
+    return TensorProto.FLOAT16 in kinds or any(map(_QUANTISED.search, operators))
 
 
 def in_half(path: Path) -> bytes:
@@ -29,7 +33,7 @@ def in_half(path: Path) -> bytes:
         BusbenchError: `model-failed` where it cannot be converted.
     """
     model = onnx.load(path, load_external_data=False)
-    if is_half(model):
+    if is_reduced(model):
         return path.read_bytes()
     from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
 

@@ -124,9 +124,19 @@ def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:
             model, options, providers=provider_options(settings), enable_fallback=0
         )
     except _FAILURES as error:
-        if on_device:  # the gate has loaded this very file on the CPU
+        if on_device and _loads_on_cpu(model):
             raise _unavailable(settings.device, f"it failed: {first_line(str(error))}") from error
         raise _failed(path.name, "loaded", error) from error
+
+
+def _loads_on_cpu(model: str | bytes) -> bool:
+    """Whether a model is sound: of a file the gate has found that, of its conversion nobody."""
+    try:
+        return isinstance(model, str) or bool(
+            onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        )
+    except _FAILURES:
+        return False
 
 
 def _placed(session: onnxruntime.InferenceSession) -> dict[str, set[str]]:
