@@ -34,7 +34,7 @@ from reference_models.networks import NETWORKS
 
 # What is asked for most comes first, should the time not suffice for all.
 FIRST = ("unet", "unext", "cmunext")
-VARIANTS = ("cmunext_s", "cmunext_l")  # of other widths
+VARIANTS = ("cmunext_s", "cmunext_l", "ukan_s")  # of other widths
 LIMITS = {"prepare": 90.0, "measure": 40.0}  # seconds of one process
 COLUMNS = {
     **{f"ours {precision}": (precision, "ours") for precision in get_args(Precision)},
