@@ -137,7 +137,7 @@ class GatedAxialAttention(AxialAttention):
         return result
 
     def _positions(self) -> tuple[Tensor, ...]:
-        """For query, key and value: (c, T, T), by the pixel itself and the one it is set against."""
+        """For query, key and value: (c, T, T), by the pixel itself and its partner."""
         # Not by indexing: the gradient of an index that occurs often is slow on a GPU.
         pairs = self.relative.index_select(1, self.offset.flatten())
         shaped = pairs.reshape(-1, self.length, self.length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -38,6 +39,9 @@ COUNTS = [
     ("cmunext_s", 1, 224, 417_361),
     ("cmunext_l", 3, 224, 8_286_721),
     ("unext", 1, 224, 1_471_633),
+    ("ukan", 1, 224, 25_358_689),
+    ("ukan", 3, 224, 25_359_265),
+    ("ukan_s", 1, 224, 6_356_401),
 ]
 # name, millions of parameters with three input channels
 MILLIONS = [
@@ -69,6 +73,8 @@ GMACS = [
     ),
     ("cmunext", 5.52, 7.21),
     ("unext", 0.416, 0.543),
+    ("ukan", 8.02, 10.48),
+    ("ukan_s", 2.01, 2.63),
 ]
 
 
@@ -111,8 +117,10 @@ def test_three_channels_agree_with_the_published_millions(name: str, published: 
 def test_no_network_costs_more_or_less_than_its_paper(
     name: str, size: int, expected: float
 ) -> None:
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        build(name, image_size=size).eval()(torch.zeros(1, 1, size, size))
+    with torch.device("meta"), torch.no_grad():
+        network, image = build(name, image_size=size).eval(), torch.zeros(1, 1, size, size)
+        with FlopCounterMode(display=False) as counter:
+            network(image)
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=0.005)
 
 
@@ -199,6 +207,21 @@ def test_a_shift_never_wraps_around() -> None:
             low, high = max(0, offset), min(length, length + offset)
             target[low:high] = source[low - offset : high - offset]
             assert torch.equal(shifted[0, ..., channel], expected)
+
+
+def test_the_splines_of_u_kan_never_differ_from_scipy() -> None:
+    from scipy.interpolate import BSpline  # noqa: PLC0415
+
+    from reference_models.networks.ukan import KANLinear  # noqa: PLC0415
+
+    x = np.linspace(-2.5, 2.5, 501)
+    knots = np.arange(-3, 9) * 0.4 - 1  # an interval of 0.4 on [-1, 1], three more at either end
+    expected = np.stack([BSpline(knots, row, 3)(x) for row in np.eye(8)], axis=1)
+    inside = (x >= -1) & (x <= 1)  # beyond, SciPy extrapolates
+    found = KANLinear(2, 2).bases(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-6)
+    elements = [BSpline.basis_element(knots[k : k + 5], extrapolate=False)(x) for k in range(8)]
+    np.testing.assert_allclose(found, np.nan_to_num(np.stack(elements, axis=1)), atol=1e-6)
 
 
 @pytest.mark.parametrize("corner", [0, -1])
