@@ -2,9 +2,7 @@
 
 Nothing here depends on what came before, so a resumed training sees the very batches that an
 unbroken one would have seen. `augment` varies a whole batch on whatever device trains;
-`AwesomeBusAugment` does what the Awesome-BUS benchmark did, case by case on the CPU and at twice
-the time, with Albumentations. Version 2.0.8 of that library is the last under the MIT licence; its
-successor is under the AGPL, on which an MIT project cannot build.
+`AwesomeBusAugment` does what the Awesome-BUS benchmark did, case by case on the CPU.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from reference_models.awesome_bus import AwesomeBusAugment
 from reference_models.config import AWESOME_BUS, AugmentSettings, Config
 from reference_models.data import LoadedCases
-from reference_models.errors import UsageError
 from reference_models.machine import Machine
-
-Bytes = NDArray[np.uint8]
 
 
 def batch_indices(count: int, batch: int, seed: int, *, fold: int, step: int) -> NDArray[np.int64]:
@@ -162,46 +157,3 @@ def affine(draw: Tensor, settings: AugmentSettings, aspect: float) -> Tensor:
     first = torch.stack((mirror * cosine, -mirror * sine * aspect, shift_x), dim=1)
     second = torch.stack((sine / aspect, cosine, shift_y), dim=1)
     return torch.stack((first, second), dim=1)
-
-
-class AwesomeBusAugment:
-    """The transforms of the Awesome-BUS benchmark, each group with probability 0.5.
-
-    Raises:
-        UsageError: Albumentations is not installed.
-    """
-
-    def __init__(self) -> None:
-        try:
-            import albumentations as A  # noqa: PLC0415  an extra
-        except ImportError as error:
-            raise UsageError(
-                "The Awesome-BUS augmentation needs the package albumentations.",
-                "Run pip install -e '.[awesome-bus]' in your checkout of BUSBench, or set "
-                "augment: {style: plain}.",
-            ) from error
-        bent = [A.ElasticTransform(p=1), A.GridDistortion(p=1), A.OpticalDistortion(p=1)]
-        grain = [A.MultiplicativeNoise(elementwise=True, p=1), A.MotionBlur(p=1), A.Sharpen(p=1)]
-        self._transforms: Any = A.Compose(
-            [
-                A.HorizontalFlip(p=0.5),
-                A.Rotate(limit=(-10, 10), p=0.5),
-                A.OneOf(bent, p=0.5),
-                A.RandomBrightnessContrast(p=0.5),
-                A.CLAHE(p=0.5),
-                A.GaussNoise(p=0.5),
-                A.CoarseDropout(p=0.5),
-                A.OneOf(grain, p=0.5),
-            ]
-        )
-
-    def __call__(
-        self, images: Bytes, masks: Bytes, seed: np.random.SeedSequence
-    ) -> tuple[Bytes, Bytes]:
-        """Vary images and masks (N, H, W) uint8; the same seed gives the same arrays."""
-        pairs = []
-        for image, mask, own in zip(images, masks, seed.generate_state(len(images)), strict=True):
-            self._transforms.set_random_seed(int(own))
-            varied = self._transforms(image=image, mask=mask)
-            pairs.append((varied["image"], varied["mask"]))
-        return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
