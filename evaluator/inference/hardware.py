@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import uuid
 from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
 # The control group's limit (version 2, then 1), where there is one; `max` means none.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _NAME_BYTES = 100
+_DRIVER = "libcuda.so.1"
 
 
 def device_name(device: str) -> str:
@@ -28,18 +30,44 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
-    """By the driver's own library, which is there wherever CUDA works."""
+    name = ctypes.create_string_buffer(_NAME_BYTES)
+    answered = _ask_driver("cuDeviceGetName", name, _NAME_BYTES)
+    return name.value.decode(errors="replace") if answered else ""
+
+
+def gpu_uuids() -> tuple[str, ...]:
+    """What NVML may call the first CUDA device, a GPU or a part of one; empty without one."""
+    found = ctypes.create_string_buffer(16)
+    if not _ask_driver("cuDeviceGetUuid_v2", found):
+        return ()
+    return tuple(f"{kind}-{uuid.UUID(bytes=found.raw)}" for kind in ("GPU", "MIG"))
+
+
+def _ask_driver(question: str, *answer: object) -> bool:
+    """Whether CUDA's driver, which is there wherever CUDA works, answers on the first device."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL(_DRIVER)
     except OSError:
-        return ""
-    device, name = ctypes.c_int(), ctypes.create_string_buffer(_NAME_BYTES)
-    failed = (
+        return False
+    device = ctypes.c_int()
+    return not (
         driver.cuInit(0)
         or driver.cuDeviceGet(ctypes.byref(device), 0)
-        or driver.cuDeviceGetName(name, _NAME_BYTES, device)
+        or getattr(driver, question)(*answer, device)
     )
-    return "" if failed else name.value.decode(errors="replace")
+
+
+def _free_on_gpu() -> int:
+    """Bytes that are free on the first CUDA device; 0 where the driver does not tell."""
+    context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
+    if not _ask_driver("cuDevicePrimaryCtxRetain", ctypes.byref(context)):
+        return 0
+    driver = ctypes.CDLL(_DRIVER)
+    driver.cuCtxPushCurrent_v2(context)
+    driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+    driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+    _ask_driver("cuDevicePrimaryCtxRelease_v2")
+    return free.value
 
 
 def peak_memory() -> int:
@@ -55,6 +83,13 @@ def memory_limit() -> int:
     texts = (path.read_text().strip() for path in _LIMITS if path.exists())
     known = [int(text) for text in texts if text.isdigit()]
     return min([_kibibytes(Path("/proc/meminfo"), "MemTotal"), *known])
+
+
+def free_memory(device: str) -> int:
+    """Bytes that this process may still take: of the host, and of a device where it has less."""
+    here = memory_limit() - _kibibytes(Path("/proc/self/status"), "VmRSS")
+    free = min(here, _kibibytes(Path("/proc/meminfo"), "MemAvailable"))
+    return free if device == "cpu" else min(free, _free_on_gpu())
 
 
 def _kibibytes(path: Path, name: str) -> int:

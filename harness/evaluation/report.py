@@ -7,13 +7,12 @@ from pathlib import Path
 
 import harness
 from evaluator.documents.base import read
-from evaluator.documents.inference import Runtime
 from evaluator.documents.scores import Scores
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.predictions import RUNTIME, open_predictions
-from harness.evaluation.stages import read_verdict
-from harness.ledger.report import Provenance, Report
+from evaluator.predictions import open_predictions
+from harness.evaluation.stages import read_runtime, read_verdict
+from harness.ledger.report import PrecisionLoss, Provenance, Report
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import RunnerName
 from harness.sealing.bundle import Bundles
@@ -27,6 +26,7 @@ def build_report(
     runner: RunnerName,
     identities: Mapping[str, str],
     trained_here: str | None,
+    precision_loss: PrecisionLoss | None = None,
 ) -> Report:
     """State the result of a finished run.
 
@@ -35,7 +35,6 @@ def build_report(
     """
     verdict = read_verdict(folder)
     predictions = open_predictions(folder / "infer")
-    runtime = read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, remedy=AGAIN)
     scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
     digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
     declared = {(model.fold, model.sha256) for model in submission.models}
@@ -54,7 +53,8 @@ def build_report(
         status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
         scores=scores,
         models=verdict.models,
-        runtime=runtime,
+        runtime=read_runtime(folder),
+        precision_loss=precision_loss,
         provenance=Provenance(
             submission_sha256=submission.digest,
             models_sha256=tuple(model.sha256 for model in submission.models),
