@@ -139,8 +139,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
     @property
     def max_dice_loss(self) -> float | None:
         """The most that the track's precision may lose; None in fp32."""
-        declared = self.environment.challenge.tracks.get(self.cases.track)
-        return None if declared is None else declared.max_dice_loss
+        return self.environment.challenge.max_dice_loss_of(self.cases.track)
 
     @property
     def stage(self) -> StageName | None:

@@ -65,10 +65,10 @@ def require_small_loss(loss: PrecisionLoss, limit: float | None) -> None:
     Raises:
         BusbenchError: `precision-loss`, with the loss and the limit.
     """
-    if limit is not None and loss.dice_lost > limit:
+    problem = loss.check(limit)
+    if problem is not None:
         raise BusbenchError(
             Code.PRECISION_LOSS,
-            f"In {loss.precision} its masks lose {loss.dice_lost:.5f} Dice on the validation cases "
-            f"({loss.dice_fp32:.4f} in fp32), and challenge.yaml allows {limit:g}.",
+            f"The submission loses more than challenge.yaml allows: {problem}.",
             "Look at the values that overflow or vanish in it, or hand in on a track in fp32.",
         )
