@@ -16,8 +16,7 @@ from reference_models.networks import NETWORKS
 from tests.support.gpu_networks import BATCH, infer_stage
 from tests.support.inference import Stage, speckle, stage
 
-# Pixels that may be on the other side of the threshold. Fresh weights leave many close to it: in
-# PyTorch's float16 on a CPU up to 0.015 of them change sides.
+# Pixels that may be on the other side of the threshold: fresh weights leave many close to it.
 FLIPPED = {"fp32": 1e-3, "tf32": 0.03, "fp16": 0.03}
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
