@@ -30,6 +30,8 @@ def show(report: AuditReport, certificate: LeakCertificate | None) -> None:
     out.print(harmless(counted))
     if certificate:
         return show_certificate(certificate)
+    if report.excluded:
+        out.print(harmless(f"{len(report.excluded)} cases were left out on request."))
     if report.without_patient:
         out.print(harmless(unknown_patients(report.without_patient, report.cases)))
     return None
