@@ -28,6 +28,7 @@ from harness.datasets.patients import spelling
 from harness.prepare import prepare
 from harness.splits import freeze
 from harness.store import CaseStore
+from tests.support.pictures import png, tiff
 
 SIZE = (60, 84)
 ROWS, COLUMNS = np.indices(SIZE)
@@ -76,7 +77,13 @@ def colour(pixels: NDArray[Any], alpha: int | None) -> NDArray[Any]:
     return np.dstack([pixels, pixels, pixels, *extra])
 
 
+def channels(path: Path, planes: list[NDArray[Any]]) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(np.dstack(planes), isVector=True), str(path))
+
+
 DEEP = IMAGE.astype(np.uint16) * 16
+RAMP = np.repeat(np.arange(256)[:, None], 3, axis=1).astype(np.uint8)
+SEEN = np.dstack([IMAGE, IMAGE * 0 + 255])
 IMAGES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "grey": ("png", lambda path: Image.fromarray(IMAGE).save(path)),
     "grey and alpha": ("png", lambda p: Image.fromarray(IMAGE).convert("LA").save(p)),
@@ -99,6 +106,12 @@ IMAGES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "white is zero, 16 bits": ("tif", lambda path: white_is_zero(path, inverted(DEEP))),
     "nearly black": ("png", lambda path: Image.fromarray(IMAGE // 32).save(path)),
     "one grey value": ("png", lambda path: Image.fromarray(IMAGE * 0 + 77).save(path)),
+    "signed bytes": ("tif", lambda p: p.write_bytes(tiff((IMAGE - 128).view(np.int8), 1))),
+    "32 bits": ("tif", lambda p: p.write_bytes(tiff(IMAGE.astype(np.uint32) << 24, 1))),
+    "palette and alpha": ("tif", lambda p: p.write_bytes(tiff(SEEN, 3, palette=RAMP, alpha=True))),
+    "16 bits, transparent": ("png", lambda p: p.write_bytes(png(DEEP, transparency=b"\x01\0"))),
+    "two channels": ("mha", lambda path: channels(path, [IMAGE, IMAGE])),
+    "colour and alpha, 16 bits": ("mha", lambda path: channels(path, [DEEP] * 3 + [DEEP * 0 - 1])),
 }
 
 
