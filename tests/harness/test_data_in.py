@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -379,6 +380,30 @@ def test_no_column_is_ignored(tmp_path: Path, head: str) -> None:
     raw.mkdir()
     with pytest.raises(BusbenchError, match=r"unknown column .*patient"):
         prepared(raw, "", "", f"image,class,mask,{head}\ni.png,benign,m.png,7\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Bild;Klasse\ni.png;benign\n", "which has 'Bild', 'Klasse'"),
+        ("My data,,\nimage,class,mask\n", "which has 'My data'"),
+        ("image,class\ni.png,benign,m.png\n", "line 2, saw 3"),
+        ("image,class\ni.png,gutartig\n", "known are benign, malignant, normal"),
+        ("image;class;spacing_row_mm;spacing_col_mm\ni.png;benign;0,1;0,1\n", "'0,1' and '0,1'"),
+    ],
+)
+def test_no_table_is_refused_without_what_was_read(tmp_path: Path, text: str, told: str) -> None:
+    Image.fromarray(IMAGE).save(tmp_path / "i.png")
+    with pytest.raises(BusbenchError, match=re.escape(told)) as caught:
+        prepared(tmp_path, "", "", text)
+    assert "release as downloaded" not in caught.value.remedy
+
+
+def test_no_release_is_asked_for_where_a_table_is_missing(tmp_path: Path) -> None:
+    Image.fromarray(IMAGE).save(tmp_path / "i.png")
+    with pytest.raises(BusbenchError, match=r"no cases\.csv") as caught:
+        prepare("generic", tmp_path, tmp_path / "store")
+    assert "lists the images" in caught.value.remedy
 
 
 def test_no_column_is_taken_twice(tmp_path: Path) -> None:
