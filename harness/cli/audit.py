@@ -139,7 +139,7 @@ def _one(
         verdicts = said.pop("verdicts", {})
         print_json({**report.document(), "verdicts": verdicts, "certificate": said or None})
     else:
-        show(report, certificate)
+        show(store, report, certificate)
     return certificate is not None and certificate.leaks
 
 
@@ -216,5 +216,5 @@ def _across(stores: list[Path], to: Path | None, *, near: bool, json: bool) -> b
     if json:
         print_json(report.document())
     else:
-        show_across(report)
+        show_across(report, pairs, joined.named)
     return bool(pairs)

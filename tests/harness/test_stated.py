@@ -180,6 +180,27 @@ def test_a_split_is_judged_with_what_it_was_frozen_with(store: CaseStore, tmp_pa
         assert isinstance(changed, BusbenchError) and changed.code == "output-exists"
 
 
+def test_no_image_is_named_by_a_hash_alone(store: CaseStore, tmp_path: Path) -> None:
+    doubled = [dataclasses.replace(one, case_id=f"x{n}") for n, one in enumerate(samples()[:9])]
+    other = write_store(tmp_path / "other", "phantom", doubled)
+    split = table(
+        tmp_path / "split.csv",
+        "case_id,part",
+        *(f"{c.case_id},{'test' if n % 2 else 'train'}" for n, c in enumerate(store.cases)),
+    )
+    known = [store.cases[1], store.cases[4]]
+    pairs = table(tmp_path / "p.csv", "first,second", ",".join(c.case_id for c in known))
+    for words in (
+        (store.path, "--pairs", pairs, "--split", split),
+        (store.path, other.path),
+    ):
+        done = CliRunner().invoke(app, ["audit", "--no-near", *map(str, words)])
+        told = [line for line in done.stdout.splitlines() if line.startswith(("pair:", "leak:"))]
+        assert told and all(line.count("raw/image (") >= 1 for line in told), done.output
+        for case in known if split in words else ():
+            assert any(f"{case.case_id} ({case.source_image})" in line for line in told)
+
+
 @pytest.mark.parametrize("option", ["--pairs", "--exclude"])
 def test_no_table_of_one_store_is_taken_for_several(
     store: CaseStore, tmp_path: Path, option: str
