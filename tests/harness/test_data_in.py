@@ -29,7 +29,7 @@ from harness.datasets.patients import spelling
 from harness.prepare import prepare
 from harness.splits import freeze
 from harness.store import CaseStore
-from tests.support.pictures import png, tiff
+from tests.support.image_files import png, tiff
 
 SIZE = (60, 84)
 ROWS, COLUMNS = np.indices(SIZE)
@@ -383,7 +383,7 @@ def test_no_column_is_ignored(tmp_path: Path, head: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("Bild;Klasse\ni.png;benign\n", "which has 'Bild', 'Klasse'"),
         ("My data,,\nimage,class,mask\n", "which has 'My data'"),
@@ -392,9 +392,11 @@ def test_no_column_is_ignored(tmp_path: Path, head: str) -> None:
         ("image;class;spacing_row_mm;spacing_col_mm\ni.png;benign;0,1;0,1\n", "'0,1' and '0,1'"),
     ],
 )
-def test_no_table_is_refused_without_what_was_read(tmp_path: Path, text: str, told: str) -> None:
+def test_no_table_is_refused_without_what_was_read(
+    tmp_path: Path, text: str, reported: str
+) -> None:
     Image.fromarray(IMAGE).save(tmp_path / "i.png")
-    with pytest.raises(BusbenchError, match=re.escape(told)) as caught:
+    with pytest.raises(BusbenchError, match=re.escape(reported)) as caught:
         prepared(tmp_path, "", "", text)
     assert "release as downloaded" not in caught.value.remedy
 

@@ -31,7 +31,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from evaluator.errors import BusbenchError
 from harness.prepare import prepare
 from harness.store import Case, CaseStore
-from tests.support.pictures import exif, png, stored, tiff
+from tests.support.image_files import exif, png, stored, tiff
 
 Array = NDArray[Any]
 
@@ -87,7 +87,7 @@ CARRIES: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], bool
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """How an image file has its pixels."""
 
     format: str
@@ -145,7 +145,7 @@ class Picture:
         return seen
 
     def converted(self) -> bool:
-        """Whether its file has something other than the store, of which people must be told."""
+        """Whether its file has something other than the store, which must be reported."""
         marked = self.colour == "mark" and self.alpha != "hole"
         return self.deep or marked or self.alpha != "none" or self.orientation != 1
 
@@ -162,7 +162,7 @@ def with_alpha(pixels: Array, alpha: str) -> Array:
     return np.dstack([pixels, plane])
 
 
-def write_image(path: Path, what: Picture) -> None:
+def write_image(path: Path, what: ImageFile) -> None:
     """Write an image file as `what` says."""
     indexed, pixels = what.colour == "palette", what.channels()
     pixels = SHUFFLE[SEEN] if indexed else with_alpha(pixels, what.alpha)
@@ -230,7 +230,7 @@ class Convention:
 
     pixels: Array
     verdict: Verdict = Verdict.STORED
-    converted: bool = False  # whether people must be told how it was read
+    converted: bool = False  # whether it must be reported how it was read
     palette: NDArray[np.uint8] | None = None
     photometric: int | None = None  # of a TIFF
 
@@ -400,7 +400,7 @@ def dialects(draw: st.DrawFn) -> Dialect:
 class Made:
     """A case's two files."""
 
-    image: Picture
+    image: ImageFile
     mask: MaskFile
 
     @property
@@ -425,7 +425,7 @@ def cases(draw: st.DrawFn) -> Made:
     form = draw(st.sampled_from(tuple(CARRIES)))
     depths, colours, alphas, oriented = CARRIES[form]
     tag = draw(st.sampled_from((1, 1, 1, *range(2, 9)))) if oriented else 1
-    picture = Picture(
+    image = ImageFile(
         form,
         draw(st.sampled_from(depths)),
         draw(st.sampled_from(colours)),
@@ -433,9 +433,9 @@ def cases(draw: st.DrawFn) -> Made:
         tag,
         draw(st.sampled_from(ORDERS)),
     )
-    if picture.colour == "palette":
-        opaque = picture.alpha if picture.alpha != "hole" and form == "png" else "none"
-        picture = replace(picture, depth="8", alpha=opaque)
+    if image.colour == "palette":
+        opaque = image.alpha if image.alpha != "hole" and form == "png" else "none"
+        image = replace(image, depth="8", alpha=opaque)
     convention = draw(st.sampled_from(tuple(CONVENTIONS)))
     own = draw(st.sampled_from(formats_of(CONVENTIONS[convention])))
     other = draw(st.integers(0, 5)) == 0
@@ -443,7 +443,7 @@ def cases(draw: st.DrawFn) -> Made:
     scale = draw(st.sampled_from((1, 1, 2)))
     mirrored = own in ("nrrd", "mha") and draw(st.booleans())
     mask = MaskFile(convention, own, turned if own in ("png", "tif") else 1, scale, mirrored)
-    return Made(picture, mask)
+    return Made(image, mask)
 
 
 def write_dataset(raw: Path, made: list[Made], table: Dialect) -> None:

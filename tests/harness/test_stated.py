@@ -195,10 +195,12 @@ def test_no_image_is_named_by_a_hash_alone(store: CaseStore, tmp_path: Path) -> 
         (store.path, other.path),
     ):
         done = CliRunner().invoke(app, ["audit", "--no-near", *map(str, words)])
-        told = [line for line in done.stdout.splitlines() if line.startswith(("pair:", "leak:"))]
-        assert told and all(line.count("raw/image (") >= 1 for line in told), done.output
+        reported = [
+            line for line in done.stdout.splitlines() if line.startswith(("pair:", "leak:"))
+        ]
+        assert reported and all(line.count("raw/image (") >= 1 for line in reported), done.output
         for case in known if split in words else ():
-            assert any(f"{case.case_id} ({case.source_image})" in line for line in told)
+            assert any(f"{case.case_id} ({case.source_image})" in line for line in reported)
 
 
 @pytest.mark.parametrize("option", ["--pairs", "--exclude"])
