@@ -182,7 +182,11 @@ def _inspect(machine: Machine, image: Image) -> str:
         if not isinstance(context.runner, DockerRunner):
             message = "An image trains in containers only."
             raise BusbenchError(Code.USAGE, message, "Score it with --runner docker.")
-        request = ImageRequest(image.reference, max_mb=machine.challenge.images.max_mb)
+        request = ImageRequest(
+            image.reference,
+            max_mb=machine.challenge.images.max_mb,
+            command=bool(image.command),
+        )
         return resolve(context.runner.client, request, quiet)
 
 

@@ -238,7 +238,10 @@ def _take(work: Path, taken: Path, track: str) -> Submission:
         said = {"stage": "train", "last_line": error.message}
         raise BusbenchError(error.code, error.message, error.remedy, **said) from error
     message = "The container ended well but left no submission.yaml in its output."
-    remedy = "Write submission.yaml and the ONNX files it names into the output folder."
+    remedy = (
+        "Write submission.yaml and the ONNX files it names into /out; an ENTRYPOINT in the shell's "
+        "form, without brackets, is never told of it."
+    )
     raise BusbenchError(Code.TRAINING_FAILED, message, remedy, stage="train", last_line=message)
 
 
