@@ -300,7 +300,7 @@ def _wait(container: Container, stage: Stage, output: Output) -> bool:
     The kill takes the first process of the container's own process namespace, and the kernel all
     others with it.
     """
-    deadline = time.monotonic() + stage.limits.seconds
+    deadline = time.monotonic() + stage.seconds_left
     next_save = time.monotonic() + SAVE_SECONDS if stage.resumes else deadline
     while not _ends_by(container, min(deadline, next_save)):
         if time.monotonic() >= deadline:

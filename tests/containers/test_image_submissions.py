@@ -154,6 +154,14 @@ def test_no_stage_with_a_participants_work_can_blame_the_machine(
     assert blamed.value.code == UNEXPLAINED[name][0] and blamed.value.fault is Fault.SUBMISSION
 
 
+def test_no_training_has_its_time_twice(
+    trained: dict[str, Trained], image: str, bundle: Path
+) -> None:
+    first = trained["never-ends"]
+    again = attempt(image, "never-ends", bundle, first.out).error
+    assert again is not None and again.code == "limit-time" and "Earlier runs" in again.message
+
+
 def test_nothing_but_regular_files_reaches_the_host(trained: dict[str, Trained]) -> None:
     root = trained["honest"].out.parent
     for path in root.rglob("*"):
