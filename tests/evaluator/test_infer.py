@@ -17,10 +17,9 @@ from onnx import helper
 
 from evaluator.consistency import draw, transform_pixels
 from evaluator.documents.base import read
-from evaluator.documents.inference import Runtime
+from evaluator.documents.inference import REPEATED, Runtime
 from evaluator.documents.predictions import Predictions
 from evaluator.errors import BusbenchError, Code
-from evaluator.inference.repeat import REPEATED
 from tests.support import ROOT
 from tests.support.inference import (
     Stage,
