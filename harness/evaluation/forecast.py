@@ -57,7 +57,9 @@ class Forecast:
             f"{self.latency_ms:.1f} ms an image × {self.images} runs ({self.cases} test cases × "
             f"{self.models} models × {PASSES} passes, and cases that are run again)"
         )
-        total = f"about {self.seconds:.0f} s, {verdict} the limit of {self.limit_seconds} s"
+        total = (
+            f"about {max(1, round(self.seconds))} s, {verdict} the limit of {self.limit_seconds} s"
+        )
         assumed = (
             f"a machine like this one ({self.device_name}, {self.cpus:g} CPUs), one image at a "
             "time, the network alone; batches save time, reading and resizing take some"
