@@ -1,7 +1,7 @@
 """Place of a scored submission among a track's results, before the ledger has it.
 
 By the means alone, as `harness.ranking.board` orders a track that has no ranking yet. Nothing of
-the ledger is told while a phase hides exact results.
+the ledger is shown while a phase hides exact results.
 """
 
 from __future__ import annotations

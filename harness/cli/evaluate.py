@@ -98,8 +98,8 @@ def check(
     if found is None:
         out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
     else:
-        told, assumed = found.lines
-        out.print(harmless(f"inference        {told}"))
+        expected, assumed = found.lines
+        out.print(harmless(f"inference        {expected}"))
         out.print(harmless(f"assumed          {assumed}"))
     out.print(harmless(LEFT_TO_SCORING))
     return None

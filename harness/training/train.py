@@ -248,7 +248,7 @@ def _take(work: Path, taken: Path, track: str) -> Submission:
     message = "The container ended well but left no submission.yaml in its output."
     remedy = (
         "Write submission.yaml and the ONNX files it names into /out; an ENTRYPOINT in the shell's "
-        "form, without brackets, is never told of it."
+        "form, without brackets, is never given its place."
     )
     raise BusbenchError(Code.TRAINING_FAILED, message, remedy, stage="train", last_line=message)
 

@@ -31,8 +31,8 @@ def test_no_forecast_leaves_out_a_model_a_pass_or_a_repeated_case() -> None:
     assert ONE.images == 5 * 2 * (174 + 3 * REPEATED)
     assert ONE.seconds == pytest.approx(ONE.images / 10)
     assert ONE.fits and not replace(ONE, latency_ms=2000).fits
-    told, assumed = replace(ONE, latency_ms=2000).lines
-    assert "MORE THAN the limit of 1800 s" in told and "a processor, 2 CPUs" in assumed
+    expected, assumed = replace(ONE, latency_ms=2000).lines
+    assert "MORE THAN the limit of 1800 s" in expected and "a processor, 2 CPUs" in assumed
     assert replace(ONE, cases=4).images == 5 * 2 * (4 + 3 * 4)
 
 
