@@ -36,6 +36,11 @@ class RankedMetric:
         mean = self.number(summary.mean)
         return mean if summary.std is None else f"{mean} ± {self.number(summary.std)}"
 
+    def interval(self, summary: MetricSummary) -> str:
+        """The 95 % interval of the mean; missing where there are few patients."""
+        ends = summary.ci_low, summary.ci_high
+        return MISSING if None in ends else " to ".join(map(self.number, ends))
+
     def title(self, units: dict[str, str]) -> str:
         """The heading of its column: label, unit where there is one, direction."""
         unit = units.get(self.key)  # a plain ratio has none

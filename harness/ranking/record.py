@@ -22,7 +22,7 @@ from evaluator.documents.base import Digest, Name, parse, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 from evaluator.progress import Progress, quiet
-from evaluator.scoring.bootstrap import MIN_PATIENTS
+from evaluator.scoring.intervals import MIN_PATIENTS
 from harness.challenge import Challenge, require_hidden
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES

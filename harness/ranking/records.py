@@ -13,8 +13,8 @@ GROUPS = ("all", "lesion", "normal")
 PARTS = ("mean", "std", "ci_low", "ci_high")
 
 FIRST = (
-    "track split_version sealing metric_profile order rank mean_rank rank_low rank_high p_first "
-    "group rank_aggregate rank_test team method status"
+    "track split_version sealing metric_profile order rank mean_rank rank_low rank_high "
+    "resamples_first group rank_aggregate rank_test team method status"
 )
 LAST = (
     "dice_gap_mean dice_gap_ci_low dice_gap_ci_high hd95_unit parameters gmacs latency_ms device "
@@ -59,7 +59,7 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "latency_ms": row.runtime.measured.latency_ms,
     }
     if row.ranked is not None:
-        shown = {"rank_low", "rank_high", "p_first", "rank_aggregate", "rank_test"}
+        shown = {"rank_low", "rank_high", "resamples_first", "rank_aggregate", "rank_test"}
         record |= {**row.ranked.model_dump(include=shown), "group": row.ranked.group}
     for part in ("mean", "ci_low", "ci_high"):
         record[f"dice_gap_{part}"] = None if row.gap is None else getattr(row.gap, part)

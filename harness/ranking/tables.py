@@ -41,7 +41,7 @@ class Column:
     head: str
     text: Callable[[Row, Style], str]
     metric: RankedMetric | None = None  # whose best values are marked
-    group: str = "all"  # the cases it is over
+    group: str = ""  # the cases it is over, where it is about some
 
     def cells(self, track: Track, style: Style) -> list[str]:
         """The text of every row, the best and the second best of those ranked marked."""
@@ -75,7 +75,7 @@ def columns(track: Track) -> list[Column]:
         *ranking,
         Column("Method", lambda row, style: style.name(row.method)),
         Column("Team", lambda row, style: style.name(row.team)),
-        *(_metric_column(track, metric, "all") for metric in METRICS),
+        *(each for metric in METRICS for each in _mean_and_interval(track, metric)),
         *apart,
         *COSTS,
     ]
@@ -92,8 +92,18 @@ def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
     )
 
 
+def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Column]:
+    def interval(row: Row, _: Style) -> str:
+        found = row.summary(metric.key)
+        return MISSING if found is None else metric.interval(found)
+
+    return _metric_column(track, metric, "all"), Column(
+        f"95 % of {metric.label}", interval, group="all"
+    )
+
+
 RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
-RANK_INTERVAL = Column("95 %", lambda row, _: rank_interval(row))
+RANK_INTERVAL = Column("Ranks", lambda row, _: rank_interval(row))
 GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSING)
 COSTS = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
@@ -107,7 +117,7 @@ COSTS = (
 
 
 def rank_interval(row: Row) -> str:
-    """The 95 % interval of a row's rank, where there is a ranking."""
+    """The 95 % confidence set of a row's rank, where there is a ranking."""
     return f"{row.ranked.rank_low}–{row.ranked.rank_high}" if row.ranked else MISSING
 
 
@@ -144,7 +154,7 @@ def _order(track: Track) -> str:
         "exactly these results."
         if found is None
         else f"Ordered by mean rank over {found.cases} cases and {len(METRICS)} metrics; 95 % "
-        f"intervals of ranks from {found.resamples} resamples of {found.patients} patients; "
+        f"confidence sets of ranks and intervals of means over {found.patients} patients; "
         "methods that share a group cannot be distinguished."
     )
     return f"{order} {track.in_pixels}".strip()
@@ -214,7 +224,7 @@ def _latex_track(track: Track) -> str:
 
 def _latex_spans(found: Sequence[Column]) -> list[str]:
     """Over the heads of the metrics, which images they are about, where there are several kinds."""
-    parts = [column.group if column.metric else "" for column in found]
+    parts = [column.group for column in found]
     if set(parts) <= {"", "all"}:
         return []
     cells, rules, place = [], [], 1
