@@ -59,7 +59,8 @@ def _summary(placement: Placement) -> Markup:
         f"{metric.title(units)} {metric.mean_and_std(placement.own.summary(metric.key))}"
         for metric in METRICS
     ]
-    return Markup(f"**{' · '.join([*numbers, _rank(placement.own, placement.track)])}**")
+    n, rank = _cells(placement.own, "all")[0], _rank(placement.own, placement.track)
+    return Markup(f"**{' · '.join([*numbers, f'n = {n}', rank])}**")
 
 
 def _rank(row: Row, track: Track) -> str:
@@ -84,9 +85,8 @@ def _compared(placement: Placement) -> list[Markup]:
 def _by_group(placement: Placement) -> list[Markup]:
     own = placement.own
     rows = [[markdown(group), *_cells(own, group)] for group in own.groups if group != "all"]
-    summary = Markup("<details><summary>Group by group</summary>")
     table = _table(_heads(placement.track), rows)
-    return [summary, NOTHING, *table, NOTHING, Markup("</details>")] if rows else []
+    return [Markup("Group by group:"), NOTHING, *table] if rows else []
 
 
 def _heads(track: Track) -> list[Markup]:

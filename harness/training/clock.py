@@ -42,12 +42,12 @@ def counted(path: Path, spent: float) -> Iterator[None]:
     began, ended = time.monotonic(), threading.Event()
 
     def note() -> None:
-        write_atomically(path, f"{spent + time.monotonic() - began:.0f}".encode())
+        with suppress(BusbenchError):  # a full disk is the training's to report
+            write_atomically(path, f"{spent + time.monotonic() - began:.0f}".encode())
 
     def tick() -> None:
         while not ended.wait(TICK):
-            with suppress(BusbenchError):  # a full disk is the training's to report
-                note()
+            note()
 
     ticking = threading.Thread(target=tick, daemon=True)
     ticking.start()

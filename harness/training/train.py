@@ -221,6 +221,8 @@ def train(bundle: Path, out: Path, settings: TrainSettings, *, context: Context)
     taken = out.with_name(f".{out.name}.taken")
     with reported_to_participant(out.with_name(f"{out.name}.{ERROR_FILE}")):
         require_time(stage)
+        if settings.image is None:  # its making is none of the training's time
+            context.runner.identify("participant")
         with counted(seconds, stage.spent):
             context.runner.run(stage, context.progress)
         submission = _take(work, taken, facts.track)
