@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, parse
 from evaluator.documents.reading import Bounds
+from evaluator.documents.scores import Ranked
 from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.ledger import LedgerVerdict
@@ -101,6 +102,7 @@ class Significance(Contract):
 class TrackStatistics(Contract):
     """What is said of a track's complete submissions together."""
 
+    metrics: tuple[Ranked, ...]  # that order the submissions
     cases: int
     patients: int
     seed: int

@@ -17,7 +17,8 @@ FIRST = (
     "resamples_first group rank_aggregate rank_test team method status"
 )
 LAST = (
-    "dice_gap_mean dice_gap_ci_low dice_gap_ci_high hd95_unit parameters gmacs latency_ms device "
+    "dice_gap_mean dice_gap_ci_low dice_gap_ci_high hd95_unit parameters gmacs latency_ms seconds "
+    "host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
     "provider backend labels trained_here runner invalid entry entry_digest recorded"
 )
 CSV_COLUMNS = (
@@ -56,7 +57,7 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "order": track.order,
         "hd95_unit": track.units.get("hd95", ""),
         **row.runtime.model_dump(include={"device", "provider", "backend"}),
-        "latency_ms": row.runtime.measured.latency_ms,
+        **row.runtime.measured.document(),
     }
     if row.ranked is not None:
         shown = {"rank_low", "rank_high", "resamples_first", "rank_aggregate", "rank_test"}

@@ -6,15 +6,17 @@ number of submissions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from scipy.stats import kendalltau
 
+from evaluator.documents.scores import Ranked
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.scoring.intervals import mean_intervals
+from harness.challenge import DEFAULT_RANKED
 from harness.ledger.report import Report
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import (
@@ -63,14 +65,17 @@ from harness.ranking.significance import (
 DIGITS = 6  # after the point, of every number that is written down
 
 
-def make_ranking(report: Report, table: CaseTable) -> TrackRanking:
+def make_ranking(
+    report: Report, table: CaseTable, ranked: Sequence[Ranked] = DEFAULT_RANKED
+) -> TrackRanking:
     """The ranking of a track, from every case of its complete submissions.
 
     Args:
         report: of any of them; it says which track this is.
         table: at least one submission, in order of team and method.
+        ranked: the metrics that order it.
     """
-    found = _measure(table)
+    found = _measure(table, ranked)
     submissions = [_ranked_submission(found, place) for place in range(len(table.entries))]
     return TrackRanking(
         track=report.track,
@@ -94,6 +99,7 @@ class _Found:
     """Everything that was measured, one column a submission."""
 
     table: CaseTable
+    ranked: tuple[Ranked, ...]
     patients: int
     orders: Mapping[Scheme, Ranks]
     resampled_orders: Mapping[Scheme, Ranks]  # (resamples, submissions)
@@ -108,14 +114,14 @@ class _Found:
     opponents: Ranks
 
 
-def _measure(table: CaseTable) -> _Found:
+def _measure(table: CaseTable, ranked: Sequence[Ranked]) -> _Found:
     patients = Patients.of(table.patients)
     weights = patients.weights()
     values = {metric.key: exact(table.values[metric.key]) for metric in METRICS}
     ranks = case_ranks(values)
-    rank_sums = patients.sums(sum(ranks.values(), np.zeros(1)))
+    rank_sums = patients.sums(sum((ranks[key] for key in ranked), np.zeros(1)))
     sums = {key: patients.sums(value) for key, value in values.items()}
-    drawn = {key: weights @ value for key, value in sums.items()}
+    drawn: dict[str, Floats] = {key: weights @ sums[key] for key in ranked}
     drawn_ranks = weights @ rank_sums
     primary = mean_rank_order(rank_sums.sum(axis=0))
     resampled = mean_rank_order(drawn_ranks)
@@ -125,17 +131,18 @@ def _measure(table: CaseTable) -> _Found:
     sets = rank_sets(rank_sums)
     return _Found(
         table=table,
+        ranked=tuple(ranked),
         patients=len(patients.sizes),
         orders={
             "mean-rank": primary,
-            "aggregate": aggregate_order({k: value.sum(axis=0) for k, value in sums.items()}),
-            "test-based": test_based_order(list(tests.values())),
+            "aggregate": aggregate_order({key: sums[key].sum(axis=0) for key in ranked}),
+            "test-based": test_based_order([tests[key] for key in ranked]),
         },
         resampled_orders={"mean-rank": resampled, "aggregate": aggregate_order(drawn)},
         rank_sets=sets.own,
         groups=groups(*sets.joint),
         rank_counts=rank_counts(resampled),
-        mean_rank=_means(rank_sums / len(METRICS), patients, (1.0, len(table.entries))),
+        mean_rank=_means(rank_sums / len(ranked), patients, (1.0, len(table.entries))),
         means={k: _means(sums[k] * UNIT, patients, DEFINED[k].bounds) for k in sums},
         metric_ranks={key: value.mean(axis=0) for key, value in ranks.items()},
         quantiles={k: np.quantile(v, QUANTILES, axis=0) * UNIT for k, v in values.items()},
@@ -181,6 +188,7 @@ def _metric(found: _Found, key: str, place: int) -> RankedMetricScore:
 def _statistics(found: _Found) -> TrackStatistics:
     orders = found.orders
     return TrackStatistics(
+        metrics=found.ranked,
         cases=len(found.table.patients),
         patients=found.patients,
         seed=SEED,

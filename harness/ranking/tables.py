@@ -16,7 +16,15 @@ import numpy as np
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
-from harness.ranking.metrics import GAP, METRICS, MISSING, NOT_COUNTED, RankedMetric
+from harness.ranking.metrics import (
+    GAP,
+    METRICS,
+    MISSING,
+    NOT_COUNTED,
+    Cost,
+    RankedMetric,
+    labels,
+)
 from harness.ranking.orders import gains, smallest_ranks
 from harness.ranking.records import to_csv
 
@@ -77,7 +85,8 @@ def columns(track: Track) -> list[Column]:
         Column("Team", lambda row, style: style.name(row.team)),
         *(each for metric in METRICS for each in _mean_and_interval(track, metric)),
         *apart,
-        *COSTS,
+        *MODEL,
+        *map(_cost_column, track.costs),
     ]
 
 
@@ -90,6 +99,10 @@ def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
         metric,
         group,
     )
+
+
+def _cost_column(cost: Cost) -> Column:
+    return Column(cost.title, lambda row, _: cost.number(row.runtime.measured))
 
 
 def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Column]:
@@ -105,7 +118,7 @@ def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Colu
 RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
 RANK_INTERVAL = Column("Ranks", lambda row, _: rank_interval(row))
 GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSING)
-COSTS = (
+MODEL = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
     Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
     Column("GMACs", lambda row, _: NOT_COUNTED if row.gmacs is None else f"{row.gmacs:.2f}"),
@@ -150,10 +163,10 @@ def order_note(track: Track) -> str:
 def _order(track: Track) -> str:
     found = track.statistics
     order = (
-        "Ordered by the means alone (aggregate, then rank): the ledger has no ranking of "
-        "exactly these results."
+        f"Ordered by the means of {labels(track.ranked_by)} alone (aggregate, then rank): the "
+        "ledger has no ranking of exactly these results by them."
         if found is None
-        else f"Ordered by mean rank over {found.cases} cases and {len(METRICS)} metrics; 95 % "
+        else f"Ordered by mean rank over {found.cases} cases and {labels(track.ranked_by)}; 95 % "
         f"confidence sets of ranks and intervals of means over {found.patients} patients; "
         "methods that share a group cannot be distinguished."
     )

@@ -35,8 +35,10 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-# An image's own variable asks for every GPU where NVIDIA's runtime is the engine's default.
+# An image's own variables ask for every GPU where NVIDIA's runtime is the engine's default, and for
+# drivers of graphics beside those of CUDA and NVML.
 NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
+GPU = {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def container_settings(
     limits = stage.limits
     inside = places(stage)
     threads = {"OMP_NUM_THREADS": str(max(1, int(limits.cpus)))}
-    gpu = {} if stage.gpu else NO_GPU
+    gpu = GPU if stage.gpu else NO_GPU
     packages = {"PYTHONUSERBASE": own.packages} if own.packages else {}
     scratch = f"rw,noexec,nosuid,nodev,size={limits.tmp_mb}m,nr_inodes={TMP_FILES},mode=1777"
     return {

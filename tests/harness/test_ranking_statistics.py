@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.coverage import simulate
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.scoring.intervals import interval, mean_intervals
+from harness.challenge import DEFAULT_RANKED
 from harness.ranking import METRICS, TrackRanking
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import MAX_OPPONENTS, rank_groups
@@ -27,6 +28,7 @@ from harness.ranking.statistics import make_ranking, tau
 from tests.support.factories import digest_of, make_report
 
 UP = {metric.key: metric.higher_is_better for metric in METRICS}
+RANKED = DEFAULT_RANKED
 
 
 def make_table(
@@ -74,13 +76,13 @@ def naive_orders(
     """Mean ranks, the order by them, and aggregate-then-rank, over cases that may repeat."""
     count = len(values["dice"][0])
     sums, aggregate = [0] * count, [0] * count
-    for key, up in UP.items():
-        rows = [values[key][case] for case in cases]
+    for key in RANKED:
+        up, rows = UP[key], [values[key][case] for case in cases]
         for row in rows:
             sums = [s + r for s, r in zip(sums, naive_ranks(row, up), strict=True)]
         totals = [sum(column) for column in zip(*rows, strict=True)]
         aggregate = [s + r for s, r in zip(aggregate, naive_ranks(totals, up), strict=True)]
-    means = [Fraction(s, len(cases) * len(UP)) for s in sums]
+    means = [Fraction(s, len(cases) * len(RANKED)) for s in sums]
     return means, naive_ranks(sums), naive_ranks(aggregate)
 
 
@@ -176,8 +178,9 @@ def test_tests_agree_with_the_formula_and_with_naive_holm() -> None:
     assert any(count for of_metric in wins.values() for count in of_metric.values())
     sums = [0] * len(places)
     for key, of_metric in wins.items():
-        ranks = naive_ranks([of_metric[one.entry] for one in said.submissions], up=True)
-        sums = [s + r for s, r in zip(sums, ranks, strict=True)]
+        if key in RANKED:
+            ranks = naive_ranks([of_metric[one.entry] for one in said.submissions], up=True)
+            sums = [s + r for s, r in zip(sums, ranks, strict=True)]
         assert [one.metrics[key].wins for one in said.submissions] == [*of_metric.values()]
     assert [one.rank_test for one in said.submissions] == naive_ranks(sums)
 
@@ -336,10 +339,10 @@ def test_ranks_are_taken_case_by_case_before_they_are_averaged() -> None:
     a, b, c = said.submissions
     assert [one.entry for one in said.submissions] == [A, B, C]
     assert [one.rank for one in said.submissions] == [1, 2, 3]
-    assert (a.mean_rank, b.mean_rank) == (1.0, round((2 * 12 + 2 * 5 + 3) / 18, 6))
+    assert (a.mean_rank, b.mean_rank) == (1.0, round((2 * 6 + 2 * 5 + 3) / 12, 6))
     assert c.metrics["hd95"].mean < b.metrics["hd95"].mean
     assert b.metrics["hd95"].mean_rank == round(13 / 6, 6)
-    assert [one.rank_aggregate for one in said.submissions] == [1, 2, 3]  # 3, 7 and 8 by metric
+    assert [one.rank_aggregate for one in said.submissions] == [1, 2, 2]  # ranks 1, 1; 2, 3; 3, 2
 
 
 def test_the_certain_winner_has_a_group_of_its_own() -> None:
