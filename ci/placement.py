@@ -6,6 +6,7 @@ the ledger is shown while a phase hides exact results.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,13 +47,16 @@ def place(report: Report, ledger: Path, challenge: Challenge) -> Placement | Non
         if error.code != Code.RESULTS_CLOSED:
             raise
         return None
+    return find_place(recorded, report, challenge)
+
+
+def find_place(
+    recorded: Sequence[RecordedReport], report: Report, challenge: Challenge
+) -> Placement:
+    """The rows that a report is shown with, were it the newest in the ledger."""
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     new = RecordedReport(LAST, NO_DIGEST, now, payload_sha256=NO_DIGEST, report=report)
-    return find_place(rank([*recorded, new]))
-
-
-def find_place(tracks: tuple[Track, ...]) -> Placement:
-    """The rows that the newest one is shown with."""
+    tracks = rank([*recorded, new], ranked=challenge.ranking.metrics)
     track, own = next((track, row) for track in tracks for row in track.rows if row.entry == LAST)
     others = [row for row in track.ranked if row is not own]
     baseline = next((row for row in others if row.team == BASELINE_TEAM), None)

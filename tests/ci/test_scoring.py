@@ -16,17 +16,17 @@ from ci import after_merge, score_pr
 from ci.after_merge import record_merged
 from ci.comment import COARSE, refusal, result
 from ci.git import parse_pointer
-from ci.placement import BASELINE_TEAM, LAST, Placement, find_place, place
+from ci.placement import BASELINE_TEAM, Placement, find_place, place
 from ci.score_pr import score_approved
 from ci.state import State
+from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
-from harness.challenge import Phase, Track
+from harness.challenge import Challenge, Phase, Track
 from harness.ledger import verify_ledger
 from harness.ledger.report import Report
 from harness.quotas import Feedback, SubmissionLog
 from harness.quotas.policy import Submitted, failure
-from harness.ranking.board import rank
 from reference_models.__main__ import TEAM
 from tests.support.factories import make_report, recorded
 from tests.support.forge import Forge, git, hand_in, make_forge
@@ -302,10 +302,18 @@ def shown(**changes: object) -> Feedback:
     return Feedback.model_validate(fields | changes)
 
 
-def placed(*reports: Report) -> Placement:
+def placed(*reports: Report, challenge: Challenge | None = None) -> Placement:
     """The last of some reports among all."""
-    *before, new = recorded(reports)
-    return find_place(rank([*before, replace(new, number=LAST)]))
+    *before, new = reports
+    return find_place(recorded(before), new, challenge or Challenge())
+
+
+@pytest.mark.parametrize(("metric", "place"), [("dice", 2), ("hd95", 1)])
+def test_no_rank_is_by_other_metrics_than_the_challenges(metric: Ranked, place: int) -> None:
+    new = make_report("Team Alpha", "m", dice=0.8, hd95=5.0)
+    other = make_report("Team Beta", "m", dice=0.9, hd95=9.0)
+    challenge = Challenge.model_validate({"ranking": {"metrics": [metric]}})
+    assert placed(other, new, challenge=challenge).own.rank == place
 
 
 def test_no_comment_tells_of_a_ledger_whose_results_are_closed(journey: Journey) -> None:
