@@ -135,9 +135,8 @@ class Team(Contract):
         """Raise `pull-request-refused` where `author` may not hand in for the team `slug`."""
         if author.casefold() not in {account.casefold() for account in self.accounts}:
             why = f"{author} may not hand in for the team {slug}"
-            raise refused(
-                why, "Hand in for your own team, or ask the organiser to add the account."
-            )
+            remedy = "Hand in for your own team, or ask the organiser to add the account."
+            raise refused(why, remedy)
 
 
 class Teams(Contract):

@@ -15,10 +15,10 @@ import yaml
 
 from evaluator.documents.base import parse, read
 from evaluator.documents.submission import MAX_MODEL_BYTES
-from evaluator.errors import BusbenchError, Code
+from evaluator.errors import Code
 from evaluator.files import disk_errors, write_atomically
 from harness.challenge import Challenge
-from harness.proposal import MANIFEST, TEAMS, Onnx, Proposal, Teams, refused, require_suited
+from harness.proposal import TEAMS, Onnx, Proposal, Teams, refused, require_suited
 from harness.submission import take
 
 
@@ -48,9 +48,8 @@ def propose_folder(
         onnx = Onnx(**{field: getattr(taken, field) for field in Onnx.model_fields})
         for model in taken.models:
             if Path(name, "submission", model.file).stat().st_size > MAX_MODEL_BYTES:
-                raise refused(
-                    f"{model.file} is larger than {MAX_MODEL_BYTES} bytes", "Hand in less."
-                )
+                why = f"{model.file} is larger than {MAX_MODEL_BYTES} bytes"
+                raise refused(why, "Hand in less.")
         ways = {"track": taken.track, "onnx": onnx.document()}
         manifest, data, proposal = _checked(ways, clone, entrant, challenge=challenge)
         folder = manifest.with_suffix("")
@@ -103,9 +102,6 @@ def _checked(
     data = yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()
     remedy = "Name team and method as their folder and file: lower case, without spaces."
     proposal = parse(Proposal, data, path, code=Code.SUBMISSION_INVALID, remedy=remedy)
-    if MANIFEST.fullmatch(path) is None:
-        message = f"{path} is no place for a manifest."
-        raise BusbenchError(Code.SUBMISSION_INVALID, message, remedy)
     require_suited(proposal, challenge, path)
     team = teams.registered(entrant.team)
     if entrant.account is not None:

@@ -71,9 +71,8 @@ def propose(
     if as_json:
         return print_json({"manifest": str(manifest), "proposal": proposal.document()})
     out.print(harmless(f"written          {manifest}"))
-    folder = manifest.with_suffix("")
     if proposal.onnx is not None:
-        out.print(harmless(f"models           {folder}"))
+        out.print(harmless(f"models           {manifest.with_suffix('')}"))
     out.print(harmless("Add them with `git add`, commit, and open the pull request."))
     out.print(harmless(proposal.only_scoring))
     return None
