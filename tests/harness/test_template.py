@@ -65,17 +65,6 @@ def test_no_killed_training_begins_again_or_ends_otherwise(tmp_path: Path) -> No
     assert len((tmp_path / "whole" / "curves.csv").read_text().splitlines()) == 1 + 2 * 4
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("gpu")
-def test_no_template_leaves_a_gpu_idle(tmp_path: Path) -> None:
-    new_submission(tmp_path / "mine", Kind.PYTORCH, "team", method="method")
-    bundle, out = make_bundle(tmp_path / "bundle", 8, folds=2), tmp_path / "out"
-    words = [sys.executable, "train.py", "--bundle", str(bundle), "--quick", "--out", str(out)]
-    done = subprocess.run(words, cwd=tmp_path / "mine", capture_output=True, check=True)
-    assert b"training on cuda" in done.stdout
-    assert run("check", out, "--bundle", bundle, "--runner", "process").returncode == 0
-
-
 def test_no_training_goes_on_long_after_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(TEMPLATE / COMMON)
     monkeypatch.syspath_prepend(TEMPLATE / TORCH)
