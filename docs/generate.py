@@ -22,7 +22,6 @@ from evaluator.gate.parameters import FREE as FREE_NUMBERS
 from evaluator.gate.work import ELEMENTWISE, FREE, PRODUCTS
 
 DOCS = Path(__file__).resolve().parent
-sys.path.append(str(DOCS.parent))  # `ci` is not installed with the other packages
 NOTE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
 # Imported for the documents that they declare; others need an extra, or run something.
 DECLARE = {
@@ -34,6 +33,7 @@ DECLARE = {
         "execution",
         "export",
         "ledger",
+        "proposal",
         "quotas",
         "ranking",
         "sandbox",
@@ -42,7 +42,6 @@ DECLARE = {
         "store",
         "submission",
     },
-    "ci": {"proposal"},
 }
 ACTS = {
     Fault.USAGE: "you: the command line",

@@ -10,6 +10,7 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
+from harness.challenge import CHALLENGE
 from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
@@ -35,6 +36,7 @@ from harness.cli.run_view import Batch, Failure, do_jobs, make_jobs
 from harness.cli.screen import print_json
 from harness.cli.show import print_report, print_validation, print_verdict
 from harness.evaluation.evaluate import EvaluateSubmission
+from harness.evaluation.forecast import forecast
 from harness.evaluation.stages import EvaluateSettings
 from harness.evaluation.stages import check as check_submission
 from harness.evaluation.validation import ValidateSubmission
@@ -46,6 +48,11 @@ from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
 
+LEFT_TO_SCORING = (
+    "Only the scoring finds whether masks of all test images are valid and the same twice, how "
+    "fast the organiser's machine is, and what quota and phase allow."
+)
+
 
 @app.command()
 def check(
@@ -53,7 +60,8 @@ def check(
     bundle: Annotated[
         Path | None,
         typer.Option(
-            help="The track's training bundle, to check track and folds too.",
+            help="The track's training bundle, to check track and folds, and to forecast how long "
+            "inference takes.",
             exists=True,
             file_okay=False,
         ),
@@ -67,17 +75,35 @@ def check(
 ) -> None:
     """Tell whether the evaluator would take a submission; labels are never touched.
 
+    With --bundle the largest model is run on some of its images, and the time of the inference on
+    all test cases is forecast, against the limit of challenge.yaml or else of the bundle.
+
     Example: busbench check my-submission --bundle bundles/training --log gate.log
     """
     if log is not None and log.resolve().is_relative_to(submission.resolve()):
         message = f"--log {log} would lie in the submission."
         raise BusbenchError(Code.USAGE, message, "Name a file outside of it.")
     settings = read_challenge(challenge)
-    training = None if bundle is None else TrainingSet.open(bundle).bundle
+    training = None if bundle is None else TrainingSet.open(bundle)
+    facts, found = None if training is None else training.bundle, None
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(submission, context, log, bundle=training)
-    print_json(verdict.document()) if as_json else print_verdict(verdict)
+        verdict = check_submission(submission, context, log, bundle=facts)
+        if training is not None:
+            declared = challenge is not None or CHALLENGE.exists()
+            limits = settings.limits.infer if declared else training.bundle.infer
+            found = forecast(submission, verdict, training, context=context, limits=limits)
+    if as_json:
+        return print_json({**verdict.document(), "forecast": found and found.document()})
+    print_verdict(verdict)
+    if found is None:
+        out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
+    else:
+        expected, assumed = found.lines
+        out.print(harmless(f"inference        {expected}"))
+        out.print(harmless(f"assumed          {assumed}"))
+    out.print(harmless(LEFT_TO_SCORING))
+    return None
 
 
 @app.command(cls=Checked)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from evaluator.errors import CODES, BusbenchError, Code, Fault
 from evaluator.harmless import harmless
-from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS
+from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS, START_IT_YOURSELF
 from harness.sandbox.stage import Outcome, Stage, StageName
 
 OUT_OF_MEMORY_EXITS = (137, -9)
@@ -138,7 +138,7 @@ def _by_patterns(stage: Stage, outcome: Outcome) -> BusbenchError:
     end = _ending(outcome)
     if stage.image is not None and outcome.exit_code in CANNOT_START_EXITS:
         says = f"A program of the image is missing or cannot be started ({end})."
-        return _error(stage, outcome, Code.IMAGE_REFUSED, says=says, remedy=remedy)
+        return _error(stage, outcome, Code.IMAGE_REFUSED, says=says, remedy=START_IT_YOURSELF)
     for known in LOG_PATTERNS:
         if known.pattern.search(outcome.tail):
             says = f"{_fill(known.says, stage, outcome)} ({end})."

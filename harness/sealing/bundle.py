@@ -1,6 +1,7 @@
 """From a frozen split to the two bundles.
 
     OUT/training/bundle.json  cases.csv  images/<id>.png  masks/<id>.png     public
+                 CITATION     dataset.py
     OUT/sealed/bundle.json    images.age labels.age                          evaluator only
 
 Each bundle is made beside its place and moved there in one step; `bundle.json` is written last.
@@ -18,12 +19,14 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
-from harness.challenge import LabelAccess
+from harness.challenge import LabelAccess, Limits, StageLimits
+from harness.export.citation import citation, release_of
 from harness.folders import let_all_read, require_same, whole_folder
-from harness.sealing.documents import SealedBundle, TrainingBundle
+from harness.sealing.documents import SealedBundle, Source, TrainingBundle
 from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
+from harness.template import HELPER
 
 REMEDY = "Seal the split again with `busbench seal` into a new folder."
 
@@ -88,11 +91,13 @@ def seal(
     track: Name | None = None,
     labels: LabelAccess = "public",
     consistency: bool = True,
+    infer: Limits = StageLimits().infer,  # noqa: B008 - frozen
     progress: Progress = quiet,
 ) -> Bundles:
     """Write the training bundle and the sealed bundle of a frozen split.
 
-    A bundle that is there already, of this split, to these keys and with these settings, is kept.
+    A bundle that is there already, of this split, to these keys and with these settings, is kept;
+    the training bundle's words on limits become those of now.
     Every image and mask that is put into one is decoded before and compared with what was frozen.
 
     Args:
@@ -101,6 +106,7 @@ def seal(
         consistency: whether submissions are also run on transformed test images. The seed is drawn
             here and is in the two sealed archives alone. So are the order of the cases, in which
             models see them, and the seed of those that are run again.
+        infer: the limits of inference, which participants read in the training bundle.
 
     Raises:
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
@@ -117,6 +123,9 @@ def seal(
             training,
             {"--split": first.split_digest != split.lock.digest, "--track": first.track != track},
         )
+        if first.infer != infer:
+            write(first.model_copy(update={"infer": infer}), training / "bundle.json")
+            let_all_read(training)
     if sealed in made:
         other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
         require_same(
@@ -132,7 +141,7 @@ def seal(
         )
     if training not in made:
         with whole_folder(training, last="bundle.json") as folder:
-            _write_training(folder, store, split, track=track, progress=progress)
+            _write_training(folder, store, split, track=track, infer=infer, progress=progress)
             let_all_read(folder)
     if sealed not in made:
         with whole_folder(sealed, last="bundle.json") as folder:
@@ -175,6 +184,7 @@ def _write_training(
     split: FrozenSplit,
     *,
     track: Name,
+    infer: Limits,
     progress: Progress,
 ) -> None:
     by_id = {case.case_id: case for case in store.cases}
@@ -204,6 +214,10 @@ def _write_training(
     table = pd.DataFrame(records).to_csv(index=False, lineterminator="\n").encode()
     write_atomically(folder / "cases.csv", table)
     lock = split.lock
+    text = citation(lock, (by_id[row.case_id] for row in rows))
+    write_atomically(folder / "CITATION", text.encode())
+    write_atomically(folder / HELPER.name, HELPER.read_bytes())
+    release = release_of(lock.dataset)
     bundle = TrainingBundle(
         dataset=lock.dataset,
         track=track,
@@ -212,6 +226,9 @@ def _write_training(
         folds=lock.folds,
         cases=len(records),
         cases_sha256=sha256_bytes(table),
+        test_cases=sum(row.part == "test" for row in split.rows),
+        infer=infer,
+        source=Source(cite=release.paper, release=release.download, terms=release.terms),
     )
     write(bundle, folder / "bundle.json")
 

@@ -7,14 +7,22 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name
-from harness.challenge import LabelAccess, StatedTrack
+from harness.challenge import LabelAccess, Limits, Prose, StatedTrack
+
+
+class Source(Contract):
+    """What the publishers of a dataset ask of whoever has its images; `CITATION` has the whole."""
+
+    cite: Prose
+    release: Prose
+    terms: Prose
 
 
 class TrainingBundle(Contract):
     """`bundle.json` of the public training bundle; its cases are in `cases.csv` beside it."""
 
-    schema_: Literal["busbench/training-bundle/v1"] = Field(
-        default="busbench/training-bundle/v1", alias="schema"
+    schema_: Literal["busbench/training-bundle/v2"] = Field(
+        default="busbench/training-bundle/v2", alias="schema"
     )
     dataset: Name
     track: Name
@@ -23,6 +31,9 @@ class TrainingBundle(Contract):
     folds: int
     cases: int
     cases_sha256: Digest
+    test_cases: int
+    infer: Limits  # of the inference on all test cases, for a forecast
+    source: Source
 
     @property
     def stated_track(self) -> StatedTrack:

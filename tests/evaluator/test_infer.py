@@ -20,14 +20,13 @@ from onnx import helper
 
 from evaluator.consistency import draw, transform_pixels
 from evaluator.documents.base import read
-from evaluator.documents.inference import EfficiencyLimits, Runtime
+from evaluator.documents.inference import REPEATED, EfficiencyLimits, Runtime
 from evaluator.documents.predictions import Predictions
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference import infer as stage_module
 from evaluator.inference import repeat
 from evaluator.inference.backends import open_model
 from evaluator.inference.hardware import device_name
-from evaluator.inference.repeat import REPEATED
 from evaluator.sealed import open_sealed, seal_archive
 from tests.support import ROOT
 from tests.support.inference import (

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from evaluator.documents.inference import CountedModel, Measured, Runtime
 from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Scores
+from harness.challenge import Limits
 from harness.ledger import RecordedReport
 from harness.ledger.report import Provenance, Report
 from harness.sealing.documents import TrainingBundle
@@ -46,6 +47,9 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+SOURCE = {"cite": "a paper", "release": "a page", "terms": "free"}
+
+
 def make_training_bundle(**changes: Any) -> TrainingBundle:
     """What a training bundle of one case says of itself."""
     stated: dict[str, Any] = {
@@ -56,6 +60,9 @@ def make_training_bundle(**changes: Any) -> TrainingBundle:
         "folds": 2,
         "cases": 1,
         "cases_sha256": "2" * 64,
+        "test_cases": 1,
+        "infer": Limits(),
+        "source": SOURCE,
     }
     return TrainingBundle(**stated | changes)
 
