@@ -1,7 +1,8 @@
 """Evaluation job of a submission on the sealed test set: gate, inference, scoring, signed report.
 
     RUNS/<id>/submission/   the declared files, copied
-    RUNS/<id>/gate/         gate.json          made by the gate container (the submission alone)
+    RUNS/<id>/gate/         gate.json          made by the gate container, which loads the models
+    RUNS/<id>/verdict/      gate.json          made by the verdict container, which loads none
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
     RUNS/<id>/score/        scores, every case made by the score container (labels, no model)
     RUNS/<id>/report.dsse.json                 signed

@@ -213,7 +213,7 @@ def test_no_verdict_that_cannot_be_read_gives_a_free_try(
     runner = Tampering("gate", tamper)
     error = tampered(tmp_path, bundles, keys, runner=runner)
     assert error.code == "gate-refused" and consumes(error)
-    assert runner.ran == ["gate", "ready"]
+    assert runner.ran == ["gate", "verdict"]
 
 
 class Dying(ProcessRunner):
