@@ -97,21 +97,24 @@ def worst_case(share: float) -> None:
     rng = np.random.default_rng(0)
     print(f"\n### Masks made to keep the scorer busy\n\nEvery pair of {', '.join(HOSTILE)};")
     print(f"the slowest of {len(HOSTILE) ** 2} pairs, and of such masks on an ordinary label.\n")
-    ratios = "ratio", "scored case", "ratio", "five models, ratio"
-    print(head("side", "HD95, ordinary", "slowest", "pair", *ratios))
+    last = "ratio", "scored case", "ratio", "five models, ratio"
+    print(head("side", "HD95, ordinary", "slowest", "pair", *last))
     for side in SIDES[: max(1, round(share * len(SIDES)))]:
         made = {name: make(side) for name, make in HOSTILE.items()}
         ordinary = [pair(rng, (side, side), [], number=number) for number in range(5)]
-        usual = [median(map(cost, ordinary)) for cost in (_fastest, *_SCORED)]
+        usual = [median(cost(item) for item in ordinary) for cost in COSTS]
         label = {"ordinary": ordinary[0][1]}
         for labels in (made, label):
             items = {f"{a}, {b}": (made[a], labels[b]) for a, b in product(made, labels)}
             name = max(items, key=lambda each: _fastest(items[each]))
-            slowest, *scored = (cost(items[name]) for cost in (_fastest, *_SCORED))
-            times = [one / other for one, other in zip([slowest, *scored], usual, strict=True)]
-            cells = f"{1000 * usual[0]:.3f} ms", f"{1000 * slowest:.3f} ms", name, f"{times[0]:.1f}"
-            whole = f"{1000 * scored[0]:.2f} ms", f"{times[1]:.1f}", f"{times[2]:.1f}"
-            print(row(side, *cells, *whole))
+            slowest, scored, five = (cost(items[name]) for cost in COSTS)
+            cells = f"{1000 * usual[0]:.3f} ms", f"{1000 * slowest:.3f} ms", name
+            ratios = (
+                f"{slowest / usual[0]:.1f}",
+                f"{scored / usual[1]:.1f}",
+                f"{five / usual[2]:.1f}",
+            )
+            print(row(side, *cells, ratios[0], f"{1000 * scored:.2f} ms", *ratios[1:]))
     print("\nCPU times. Scored case: all that the scorer does for a case of one model, from the")
     print("label's PNG and the packed mask to ten metrics and the digests of both.")
 
@@ -138,7 +141,11 @@ def _scored(item: Pair, models: int) -> float:
     return min(seconds(scored, clock=process_time) for _ in range(5))
 
 
-_SCORED = tuple(partial(_scored, models=models) for models in (1, 5))
+COSTS: tuple[Callable[[Pair], float], ...] = (
+    _fastest,
+    partial(_scored, models=1),
+    partial(_scored, models=5),
+)
 
 
 def pair(rng: Generator, shape: tuple[int, int], files: list[Path], *, number: int) -> Pair:

@@ -55,7 +55,7 @@ def inspect(
 
 
 def read_off(
-    folder: Path, declared: ModelFile, submission: Submission, limits: GateLimits
+    folder: Path, declared: ModelFile, submission: Submission, *, limits: GateLimits
 ) -> tuple[Survey, CountedModel] | list[Finding]:
     """A model that passes every rule, and what is counted without loading it; or the findings."""
     model = load(folder, declared, limits)
@@ -78,7 +78,7 @@ def read_off(
 def _inspect_one(
     folder: Path, declared: ModelFile, submission: Submission, *, limits: GateLimits
 ) -> CountedModel | list[Finding]:
-    found = read_off(folder, declared, submission, limits)
+    found = read_off(folder, declared, submission, limits=limits)
     if isinstance(found, list):
         return found
     seen, counted = found

@@ -23,6 +23,7 @@ def conclude(
     folder: Path,
     submission: Submission,
     left: GateVerdict,
+    *,
     limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
 ) -> GateVerdict:
     """The verdict on a submission, from its files and what the process that loaded them left.
@@ -38,7 +39,7 @@ def conclude(
     counted: list[CountedModel] = []
     claims = {(model.fold, model.sha256): model for model in left.models}
     for declared in submission.models:
-        found = read_off(folder, declared, submission, limits)
+        found = read_off(folder, declared, submission, limits=limits)
         if isinstance(found, list):
             findings.extend(found)
             continue

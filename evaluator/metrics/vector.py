@@ -176,9 +176,9 @@ def noted(_: Any, one: Any, other: Any, number: Any, notes: Any) -> Typed:
 @intrinsic  # type: ignore[untyped-decorator]
 def pick(_: Any, vector: Any, k: Any) -> Typed:
     """Element k."""
-    return vector.element(vector, types.uint32), lambda _c, builder, _s, at: (
-        builder.extract_element(*at)
-    )
+    return vector.element(
+        vector, types.uint32
+    ), lambda _c, builder, _s, at: builder.extract_element(*at)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

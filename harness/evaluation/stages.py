@@ -131,8 +131,9 @@ def _require_suited(
 def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
     """Run the gate on the submission in `folder`, or find that it ran.
 
-    One container loads the models; another, with another user, writes the verdict. Where either ends without a verdict that can be read, a submission of ours is tried: the gate opens
-    hostile files, so what becomes of it is theirs unless ours fares no better.
+    One container loads the models; another, with another user, writes the verdict. Where either
+    ends without one that can be read, a submission of ours is tried: the gate opens hostile files,
+    so what becomes of it is theirs unless ours fares no better.
 
     Args:
         log: where the whole log goes.

@@ -44,7 +44,8 @@ def _safe(line: str) -> str:
     return _SECRET.sub(_BLOT, without_places(line))
 
 
-QUOTED = ("train", "gate", "verdict")  # stages whose last line is shown, redacted; of all others, nothing
+# Stages whose last line is shown, redacted; of all others, nothing.
+QUOTED = ("train", "gate", "verdict")
 # What a failed inference may be called in public; everything else is the first.
 OF_INFERENCE = (
     Code.MODEL_FAILED,

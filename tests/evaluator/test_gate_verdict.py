@@ -1,4 +1,4 @@
-"""The verdict is read off the files where no model is loaded: a forged load changes nothing of it."""
+"""The verdict is read off the files where no model is loaded: no forged load changes it."""
 
 from __future__ import annotations
 
