@@ -36,7 +36,7 @@ from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import signers, trained_here
 from harness.ledger.report import Report
 from harness.sandbox.cached import AGAIN, Context
-from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
+from harness.sandbox.participant_error import ERROR_FILE, hidden_cases, reported_to_participant
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
@@ -137,7 +137,8 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 labels=bundles.labels,
                 label_key=keys.labels.identity,
             )
-            infer_and_score(folder, files, self.settings, context=context)
+            with hidden_cases(bundles.sealed.labels == "private"):
+                infer_and_score(folder, files, self.settings, context=context)
 
     def finished(self) -> Evaluation:
         """What the finished job left; what an earlier key of the ledger signed is signed anew.

@@ -58,6 +58,8 @@ OF_INFERENCE = (
 
 def public_code(error: BusbenchError) -> Code:
     """The code that a participant may read: one that a taken-over inference chose is none."""
+    if error.hides:
+        return OF_INFERENCE[0]
     chosen = error.stage == "infer" and error.fault is Fault.SUBMISSION
     return OF_INFERENCE[0] if chosen and error.code not in OF_INFERENCE else error.code
 
@@ -81,13 +83,26 @@ def participant_error(error: BusbenchError) -> ParticipantError:
     fault, meaning = CODES[code]
     return ParticipantError.model_validate(
         {
-            "stage": error.stage,
+            "stage": "infer" if error.hides else error.stage,
             "code": code,
             "fault": fault.name.lower(),
             "meaning": meaning,
             "last_line": _safe(error.last_line)[:MAX_LINE] if error.stage in QUOTED else "",
         }
     )
+
+
+@contextmanager
+def hidden_cases(are_there: bool) -> Iterator[None]:
+    """Mark a submission's failure on cases that nobody may know: it has one code in public.
+
+    A model can fail as it likes where it sees something, and each code would be a message.
+    """
+    try:
+        yield
+    except BusbenchError as error:
+        error.hides = are_there and error.fault is Fault.SUBMISSION
+        raise
 
 
 @contextmanager

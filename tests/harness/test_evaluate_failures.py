@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from evaluator.documents.base import write
 from evaluator.documents.sealed import SealedIndex
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
@@ -144,6 +145,25 @@ def test_a_model_that_fails_is_blamed_after_another_one_ran(
     assert (stated["stage"], stated["fault"]) == ("infer", "submission")
     assert stated["last_line"] == ""  # it could tell what was in the image
     assert (file.parent / "ready.log").exists()
+
+
+def slow(_: Path) -> None:
+    raise BusbenchError(Code.LIMIT_TIME, "It ran past its limit.", "r", stage="infer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", ["public", "private"])
+def test_no_code_tells_of_private_cases(
+    labels: str, tmp_path: Path, bundles: Bundles, keys: Keys
+) -> None:
+    copy = tmp_path / "bundles"
+    shutil.copytree(bundles.path, copy)
+    write(bundles.sealed.model_copy(update={"labels": labels}), copy / "sealed" / "bundle.json")
+    error = tampered(tmp_path, Bundles.open(copy), keys, runner=Tampering("infer", slow))
+    assert error.code == "limit-time" and consumes(error)  # for the organiser
+    _, stated = participant_error_in(tmp_path)
+    public = "model-failed" if labels == "private" else "limit-time"
+    assert (stated["stage"], stated["code"]) == ("infer", public)
 
 
 PREDICTIONS_BOMBS = {
