@@ -235,8 +235,9 @@ def _take(work: Path, taken: Path, track: str) -> Submission:
         if (work / DOCUMENT).exists():
             return take(work, taken, track)
     except BusbenchError as error:
-        said = {"stage": "train", "last_line": error.message}
-        raise BusbenchError(error.code, error.message, error.remedy, **said) from error
+        raise BusbenchError(
+            error.code, error.message, error.remedy, stage="train", last_line=error.message
+        ) from error
     message = "The container ended well but left no submission.yaml in its output."
     remedy = "Write submission.yaml and the ONNX files it names into the output folder."
     raise BusbenchError(Code.TRAINING_FAILED, message, remedy, stage="train", last_line=message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -156,14 +155,14 @@ def slow(_: Path) -> None:
 def test_no_code_tells_of_private_cases(
     labels: str, tmp_path: Path, bundles: Bundles, keys: Keys
 ) -> None:
-    copy = tmp_path / "bundles"
-    shutil.copytree(bundles.path, copy)
-    write(bundles.sealed.model_copy(update={"labels": labels}), copy / "sealed" / "bundle.json")
-    error = tampered(tmp_path, Bundles.open(copy), keys, runner=Tampering("infer", slow))
+    stated = bundles.sealed.model_copy(update={"labels": labels})
+    write(stated, bundles.path / "sealed" / "bundle.json")
+    runner = Tampering("infer", slow)
+    error = tampered(tmp_path, Bundles.open(bundles.path), keys, runner=runner)
     assert error.code == "limit-time" and consumes(error)  # for the organiser
-    _, stated = participant_error_in(tmp_path)
+    _, said = participant_error_in(tmp_path)
     public = "model-failed" if labels == "private" else "limit-time"
-    assert (stated["stage"], stated["code"]) == ("infer", public)
+    assert (said["stage"], said["code"]) == ("infer", public)
 
 
 PREDICTIONS_BOMBS = {
