@@ -89,7 +89,11 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
                 batch_sizes=(1,) * 5,
                 batch_dependent=(),
                 repeated_cases=8,
-                peak_memory_mb=200,
+                seconds=20.0,
+                host_memory_mb=200,
+                gpu_memory_mb=None,
+                gpu_memory_of=None,
+                energy_j=None,
             ),
         ),
         provenance=Provenance(

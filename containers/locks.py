@@ -21,11 +21,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "containers" / "locks"
 TRITON = "tritonclient[grpc]"
-CUDA = "onnxruntime-gpu[cuda,cudnn]"
+NVML, CUDA = "nvidia-ml-py", "onnxruntime-gpu[cuda,cudnn]"
 # Which of the project's dependencies each component imports.
 COMPONENTS = {
     "infer": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML"),
-    "infer-gpu": ("numpy", "onnx", CUDA, "Pillow", "pydantic", "pyrage", "PyYAML"),
+    "infer-gpu": ("numpy", NVML, "onnx", CUDA, "Pillow", "pydantic", "pyrage", "PyYAML"),
     "triton": ("numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML", TRITON),
     "score": ("numpy", "numba", "Pillow", "pyarrow", "pydantic", "pyrage", "PyYAML", "scipy"),
     "participant": (

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from evaluator.documents.base import Contract, Name, Title, read
+from evaluator.documents.inference import EfficiencyLimits
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 
@@ -24,6 +25,7 @@ Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
 # The finest steps that hide anything: below them, numbers are as good as exact.
 FINEST: dict[Ranked, float] = {"dice": 0.001, "iou": 0.001, "hd95": 0.1}
+DEFAULT_RANKED: tuple[Ranked, ...] = ("dice", "hd95")
 WITHOUT_PHASES = "open"  # the phase of what is received while no phases are declared
 CHALLENGE = Path("challenge.yaml")  # of the working folder, where none is named
 BASE_IMAGE = "python:3.11-slim-bookworm"
@@ -69,6 +71,7 @@ class Track(Contract):
     folds: int = Field(default=5, ge=2, le=20)
     metric_profile: Literal["native"] = "native"
     labels: LabelAccess = "public"
+    efficiency: EfficiencyLimits | None = None  # what a model may take; null: no limits
 
 
 class Phase(Contract):
@@ -112,6 +115,19 @@ class Phase(Contract):
         return self
 
 
+class RankingRules(Contract):
+    """What orders the submissions of a track."""
+
+    metrics: tuple[Ranked, ...] = Field(default=DEFAULT_RANKED, min_length=1)
+    # ^ IoU is a function of Dice, case by case: to rank both counts the overlap twice
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError("metrics: each may be named once")
+        return self
+
+
 ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$")]
 
 
@@ -147,6 +163,7 @@ class Challenge(About):
     tracks: dict[Name, Track] = Field(default_factory=dict)
     limits: StageLimits = StageLimits()
     images: Images = Images()
+    ranking: RankingRules = RankingRules()
     phases: tuple[Phase, ...] = ()  # none: always open, nothing hidden
 
     @property
@@ -158,6 +175,11 @@ class Challenge(About):
         """A track's title, or its name where it has none."""
         declared = self.tracks.get(track)
         return track if declared is None or declared.title is None else declared.title
+
+    def efficiency_of(self, track: Name) -> EfficiencyLimits | None:
+        """The limits on what a model may take on a track; None where there are none."""
+        declared = self.tracks.get(track)
+        return None if declared is None else declared.efficiency
 
     @model_validator(mode="after")
     def _phases_apart(self) -> Self:

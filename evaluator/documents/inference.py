@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Collection
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evaluator.documents.base import (
     MAX_CASES,
@@ -57,7 +58,67 @@ class Measured(Contract):
     # ^ models run at batch 1 because a larger batch may change their maps
     repeated_cases: int = Field(ge=0, le=MAX_CASES)
     # ^ of each model, run again: every mask came out the same
-    peak_memory_mb: Large  # of the process that ran the models
+    seconds: Amount
+    # ^ wall clock of all passes of all models over all cases: reading, decrypting, decoding, the
+    # network and masks; without start-up, the choice of a batch size and the repeated cases
+    # What is not reported is null, and no zero. Memory is in units of 2**20 bytes.
+    host_memory_mb: Large | None  # at its peak, of the process that ran the models; no server's
+    gpu_memory_mb: Large | None  # at its peak
+    gpu_memory_of: Literal["process", "device"] | None
+    # ^ `device`: all that was taken there since the start, where the process is not listed
+    energy_j: Amount | None  # of the whole GPU in `seconds`
+
+
+LIMITED = ("latency_ms", "seconds", "host_memory_mb", "gpu_memory_mb", "energy_j")
+Limit = Annotated[float, Field(gt=0, le=1e9)]
+
+
+class EfficiencyLimits(Contract):
+    """The most that a model may take, as `Measured` has it, on one kind of device."""
+
+    device_name: Title  # what `Measured` calls it: numbers of another device are not comparable
+    latency_ms: Limit | None = None
+    seconds: Limit | None = None
+    host_memory_mb: Limit | None = None
+    gpu_memory_mb: Limit | None = None
+    energy_j: Limit | None = None
+
+    @property
+    def stated(self) -> dict[str, float]:
+        """The limits that there are, by name."""
+        values = {name: getattr(self, name) for name in LIMITED}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if not self.stated:
+            raise ValueError(f"state at least one of {', '.join(LIMITED)}")
+        return self
+
+    def check_device(self, device_name: str, measured: Collection[str]) -> str | None:
+        """Why these limits cannot be checked there, in half a sentence; None where they can.
+
+        Args:
+            device_name: of the device that measures.
+            measured: names of the values that it reports.
+        """
+        if device_name != self.device_name:
+            return f"limits are for {self.device_name}, and this is {device_name}"
+        lacking = [name for name in self.stated if name not in measured]
+        return f"{device_name} does not report {', '.join(lacking)}" if lacking else None
+
+    def check(self, measured: Measured) -> str | None:
+        """Which limit is exceeded or was not measured, in half a sentence; None where none is."""
+        values = {name: getattr(measured, name) for name in LIMITED}
+        known = [name for name, value in values.items() if value is not None]
+        if (problem := self.check_device(measured.device_name, known)) is not None:
+            return problem
+        over = [
+            f"{name} is {values[name]:g}, over the limit of {limit:g}"
+            for name, limit in self.stated.items()
+            if values[name] > limit
+        ]
+        return "; ".join(over) or None
 
 
 class Runtime(Contract):
@@ -67,7 +128,7 @@ class Runtime(Contract):
     `measured` out.
     """
 
-    schema_: Literal["busbench/runtime/v2"] = Field(default="busbench/runtime/v2", alias="schema")
+    schema_: Literal["busbench/runtime/v3"] = Field(default="busbench/runtime/v3", alias="schema")
     backend: Backend
     backend_version: Title
     provider: Title

@@ -40,7 +40,7 @@ class MetricSummary(Contract):
 
     mean: Value
     std: Value | None  # over folds, ddof 1; null with a single model
-    ci_low: Value | None = None  # 95 %, bootstrap over patients; null for small groups
+    ci_low: Value | None = None  # 95 %, over patients; null for small groups
     ci_high: Value | None = None
     folds: tuple[Value, ...] = Field(max_length=MAX_FOLDS)
 

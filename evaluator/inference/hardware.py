@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import uuid
 from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -28,18 +29,31 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
-    """By the driver's own library, which is there wherever CUDA works."""
+    name = ctypes.create_string_buffer(_NAME_BYTES)
+    answered = _ask_driver("cuDeviceGetName", name, _NAME_BYTES)
+    return name.value.decode(errors="replace") if answered else ""
+
+
+def gpu_uuids() -> tuple[str, ...]:
+    """What NVML may call the first CUDA device, a GPU or a part of one; empty without one."""
+    found = ctypes.create_string_buffer(16)
+    if not _ask_driver("cuDeviceGetUuid_v2", found):
+        return ()
+    return tuple(f"{kind}-{uuid.UUID(bytes=found.raw)}" for kind in ("GPU", "MIG"))
+
+
+def _ask_driver(question: str, *answer: object) -> bool:
+    """Whether CUDA's driver, which is there wherever CUDA works, answers on the first device."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return ""
-    device, name = ctypes.c_int(), ctypes.create_string_buffer(_NAME_BYTES)
-    failed = (
+        return False
+    device = ctypes.c_int()
+    return not (
         driver.cuInit(0)
         or driver.cuDeviceGet(ctypes.byref(device), 0)
-        or driver.cuDeviceGetName(name, _NAME_BYTES, device)
+        or getattr(driver, question)(*answer, device)
     )
-    return "" if failed else name.value.decode(errors="replace")
 
 
 def peak_memory() -> int:

@@ -31,11 +31,12 @@ from evaluator.inference.backends import (
     open_model,
     settings_of,
 )
-from evaluator.inference.hardware import device_name, peak_memory
+from evaluator.inference.hardware import device_name
 from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, run_again
 from evaluator.inference.separable import is_separable
 from evaluator.inference.speed import measure_batch
 from evaluator.inference.sweep import Sweep, probe_inputs
+from evaluator.inference.usage import Usage, measured_usage
 from evaluator.predictions import DOCUMENT, RUNTIME, bits_file, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
 from evaluator.sealed import decode_png, open_sealed
@@ -75,11 +76,12 @@ def infer(
             `bundle-invalid`, `keys-invalid`.
     """
     submission = _gated(folder, verdict)
-    run = _Run(folder, submission, out, images, key, settings)
-    for number, declared in enumerate(submission.models, start=1):
-        with closing(open_model(folder / declared.file, settings)) as model:
-            what = f"inference {number} of {len(submission.models)}"
-            run.sweep(model, declared, what, progress=progress)
+    with measured_usage(settings) as usage:
+        run = _Run(folder, submission, out, images, key, settings, usage)
+        for number, declared in enumerate(submission.models, start=1):
+            with closing(open_model(folder / declared.file, settings)) as model:
+                what = f"inference {number} of {len(submission.models)}"
+                run.sweep(model, declared, what, progress=progress)
     write(run.runtime(model), out / RUNTIME)
     predictions = run.predictions()
     write(predictions, out / DOCUMENT)
@@ -96,6 +98,7 @@ class _Run:
     images: Path
     key: Path
     settings: InferSettings
+    usage: Usage
     batch_size: int | None = None  # that suits the first model
     batch_sizes: dict[str, int] = field(default_factory=dict)  # by the model's file
     batch_dependent: list[str] = field(default_factory=list)
@@ -130,7 +133,8 @@ class _Run:
             one, report = replace(plain, seed=seed), partial(progress, what)
             seen = f"{self.submission.digest}:{bits.name}"
             draw_some = partial(draw_repeated, self.archive.repeat_seed, seen)
-            first = _write_masks(one, self.key, bits, draw_some=draw_some, report=report)
+            with self.usage.timed():
+                first = _write_masks(one, self.key, bits, draw_some=draw_some, report=report)
             seconds += run_again(one, self.key, first)
             self.masks[bits.name] = sha256_file(bits)
         self.seconds.append(seconds)
@@ -156,7 +160,7 @@ class _Run:
                 batch_sizes=tuple(self.batch_sizes.values()),
                 batch_dependent=tuple(self.batch_dependent),
                 repeated_cases=min(map(len, self.seconds)),
-                peak_memory_mb=peak_memory() >> 20,
+                **self.usage.fields(),
             ),
         )
 

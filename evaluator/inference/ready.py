@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import InferSettings, add_settings, open_model, settings_of
 from evaluator.inference.repeat import require_seed
+from evaluator.inference.usage import measured_usage
 from evaluator.sealed import open_sealed
 
 SIDE = 32
@@ -31,7 +32,7 @@ def ready(out: Path, *, images: Path, key: Path, settings: InferSettings) -> Non
         BusbenchError: `keys-invalid`, `bundle-invalid`, `device-unavailable`,
             `triton-unavailable`, `extra-missing`; `stage-crashed` where not even this network runs.
     """
-    with open_sealed(images, key) as (index, cases):
+    with measured_usage(settings), open_sealed(images, key) as (index, cases):
         require_seed(index, images)
         for _ in cases:
             pass

@@ -71,6 +71,11 @@ class Metric:
         }
         return 0.0, highest[self.kind]
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value on any image."""
+        return 0.0, 1.0 if self.kind is Kind.RATIO else math.inf
+
     def best(self, shape: tuple[int, int], spacing: Sequence[float] | None = None) -> float:
         """The value of a perfect output on an image of `shape`."""
         return self.range(shape, spacing)[self.higher_is_better]

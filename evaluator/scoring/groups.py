@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evaluator.documents.sealed import SealedCase
-from evaluator.scoring.bootstrap import MIN_PATIENTS
+from evaluator.scoring.intervals import MIN_PATIENTS
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "all": ("benign", "malignant", "normal"),

@@ -15,8 +15,8 @@ from evaluator.consistency import KEPT_LESION
 from evaluator.documents.scores import RANKED, Consistency, GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedCase
 from evaluator.metrics import METRICS, Profile, mean
-from evaluator.scoring.bootstrap import interval
 from evaluator.scoring.groups import groups_of, patient_of
+from evaluator.scoring.intervals import ANY, interval
 
 PROFILE: Profile = "native"
 VALID = ("ok", "true-negative")
@@ -70,7 +70,9 @@ def summarise(
         scores[name] = GroupScores(
             cases=len(places),
             patients=len(set(patients)),
-            metrics={m: _summary(plain[m][:, places], patients) for m in METRICS},
+            metrics={
+                m: _summary(plain[m][:, places], patients, METRICS[m].bounds) for m in METRICS
+            },
             consistency=(
                 _consistency(plain, changed, compared, patients=everyone) if compared else None
             ),
@@ -102,15 +104,19 @@ def _consistency(
     gap = {m: (plain[m] - transformed[m])[:, places] for m in RANKED}
     return Consistency(
         cases=len(places),
-        transformed={m: _summary(transformed[m][:, places], chosen) for m in RANKED},
+        transformed={
+            m: _summary(transformed[m][:, places], chosen, METRICS[m].bounds) for m in RANKED
+        },
         gap={m: _summary(gap[m], chosen) for m in RANKED},
     )
 
 
-def _summary(table: NDArray[np.float64], patients: Sequence[str]) -> MetricSummary:
-    """One metric from its values (folds, cases)."""
+def _summary(
+    table: NDArray[np.float64], patients: Sequence[str], bounds: tuple[float, float] = ANY
+) -> MetricSummary:
+    """One metric from its values (folds, cases), whose mean lies within `bounds`."""
     means = [mean(fold, PROFILE) for fold in table]
-    low, high = interval(table.mean(axis=0), patients) or (None, None)
+    low, high = interval(table.mean(axis=0), patients, bounds) or (None, None)
     return MetricSummary(
         mean=mean(means),
         std=float(np.std(means, ddof=1)) if len(means) > 1 else None,

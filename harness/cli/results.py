@@ -49,7 +49,7 @@ def rank(
     """Show the board: every track's submissions in order of rank.
 
     With --cases, first compute the ranking from every case of the runs behind the ledger's
-    reports (order by mean rank, tests, a bootstrap over patients), and record it in the ledger.
+    reports (order by mean rank, confidence sets of ranks, tests), and record it in the ledger.
     Reports must be on tracks as challenge.yaml declares them.
 
     Example: busbench rank demo/ledger.jsonl --cases demo/runs --keys demo/keys
@@ -91,7 +91,7 @@ def rank(
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken
 # What stays longest where a terminal is narrow; the first of them always.
-IMPORTANT = ("Rank", "Method", "Dice", "HD95", "Group", "95 %", "Team", "IoU", "Gap")
+IMPORTANT = ("Rank", "Method", "Dice", "HD95", "Group", "Ranks", "Team", "IoU", "Gap")
 ALWAYS = 2
 
 
@@ -129,7 +129,7 @@ def _fitting(columns: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]
 
 def _importance(column: tuple[str, ...]) -> int:
     """Its place among the important columns; behind them for all others."""
-    starts = [column[0].startswith(name) for name in IMPORTANT]
+    starts = [f"{column[0]} ".startswith(f"{name} ") for name in IMPORTANT]
     return starts.index(True) if True in starts else len(IMPORTANT)
 
 

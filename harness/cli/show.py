@@ -13,7 +13,7 @@ from harness.cli.screen import Grid
 from harness.evaluation.case_table import SHOWN, TABLE
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
-from harness.ranking.metrics import NOT_COUNTED
+from harness.ranking.metrics import COSTS, NOT_COUNTED
 
 
 def number(summary: MetricSummary) -> str:
@@ -51,6 +51,12 @@ def print_report(result: Evaluation) -> None:
         f"{report.method} by {report.team} on {report.track} ({report.status})", report.scores
     )
     out.print(harmless("dice gap: what the lesion cases lose on secretly transformed images"))
+    measured = report.runtime.measured
+    taken = [
+        f"{c.label.lower()} {c.number(measured)} {c.unit}" for c in COSTS if c.is_known(measured)
+    ]
+    shown = (f"latency {measured.latency_ms:.2f} ms", *taken)
+    out.print(harmless(f"on {measured.device_name}: {', '.join(shown)}"))
     out.print(harmless(f"report           {result.folder / REPORT}"))
 
 

@@ -5,64 +5,24 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import docker
 from docker.errors import ImageNotFound
 
 from evaluator.errors import BusbenchError, Fault
-from harness.challenge import Challenge, load_challenge
+from harness.doctor.context import Context, output_of
 from harness.doctor.finding import Finding
+from harness.doctor.gpu import check_container_gpu, check_gpu, check_toolkit
 from harness.doctor.vulnerabilities import judge, version_of
-from harness.sandbox.docker_runner import ENGINE_ERRORS, connect, engine_reason
+from harness.sandbox.docker_runner import ENGINE_ERRORS, engine_reason
 from harness.sealing.keys import Keys
 
 GIGABYTE = 1024**3
 OLDEST_ENGINE = (20, 10, 0)
 FREE_GB = (2, 20)  # below the first an evaluation fails, below the second it may
-_SECONDS = 20  # for a program that prints its version
-
-
-@dataclass(frozen=True)
-class Context:
-    """What is examined."""
-
-    challenge_file: Path | None = None
-    keys: Path | None = None  # null: `keys` of the working folder, where there is one
-    place: Path = field(default_factory=Path)  # where runs are kept
-
-    @cached_property
-    def challenge(self) -> Challenge:
-        """The challenge; raises `challenge-invalid`."""
-        return load_challenge(self.challenge_file)
-
-    @cached_property
-    def engine(self) -> docker.DockerClient:
-        """The engine; raises `engine-unavailable`."""
-        return connect()
-
-    @cached_property
-    def engine_info(self) -> dict[str, Any]:
-        """What the engine reports of itself."""
-        return dict(self.engine.info())
-
-    @cached_property
-    def components(self) -> dict[str, str]:
-        """The engine's parts and their versions, with a distribution's own marks."""
-        parts = self.engine.version().get("Components") or ()
-        return {str(p["Name"]): _longest(p) for p in parts}
-
-
-def _longest(part: dict[str, Any]) -> str:
-    """A version as fully as it is known: Debian's whole number is where a commit would be."""
-    version, commit = str(part["Version"]), str((part.get("Details") or {}).get("GitCommit", ""))
-    return commit if commit.startswith(version) else version
 
 
 Check = Callable[[Context], Finding]
@@ -154,30 +114,10 @@ def check_base(context: Context) -> Finding:
     return Finding("base", "warn", says, remedy)
 
 
-def check_gpu(_: Context) -> Finding:
-    """A GPU of this machine."""
-    said = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
-    if said is None:
-        return Finding("gpu", "ok", "none; --device cuda will be refused")
-    return Finding("gpu", "ok", "; ".join(said.splitlines()))
-
-
-def check_toolkit(_: Context) -> Finding:
-    """What gives a container a GPU."""
-    said = _output("nvidia-ctk", "--version") or _output("nvidia-container-cli", "--version")
-    name = "nvidia-container-toolkit"
-    if said is not None:
-        return judge(name, said.splitlines()[0].rpartition(" ")[2])
-    if shutil.which("nvidia-smi") is None:
-        return Finding(name, "ok", "not needed without a GPU")
-    remedy = "Install it, version 1.17.8 or later, so that containers can use the GPU."
-    return Finding(name, "warn", "not found beside this machine's GPU", remedy)
-
-
 def check_providers(_: Context) -> Finding:
     """ONNX Runtime and its providers, for `--runner process`; containers bring their own."""
     program = "import onnxruntime as o; print(o.__version__, *o.get_available_providers())"
-    said = _output(sys.executable, "-c", program)
+    said = output_of(sys.executable, "-c", program)
     if said is None:
         says = "not installed here; containers bring their own"
         return Finding("onnxruntime", "ok", says)
@@ -187,7 +127,7 @@ def check_providers(_: Context) -> Finding:
 def check_landlock(_: Context) -> Finding:
     """What confines a model's first load where no container does."""
     program = "from evaluator.gate.confinement import landlock_version as v; print(v())"
-    said = _output(sys.executable, "-c", program)
+    said = output_of(sys.executable, "-c", program)
     if said is None:
         return Finding("landlock", "ok", "not asked without onnx; containers do not depend on it")
     if said == "0":
@@ -219,7 +159,7 @@ def check_triton(_: Context) -> Finding:
 def check_disk(context: Context) -> Finding:
     """Component for runs and, where the engine is here, for images."""
     places = [context.place]
-    root = Path(str(context.engine_info.get("DockerRootDir", ""))) if _answers(context) else None
+    root = Path(str(context.engine_info.get("DockerRootDir", ""))) if context.has_engine else None
     if root is not None and root.is_dir():
         places.append(root)
     free = {place: shutil.disk_usage(place).free / GIGABYTE for place in places}
@@ -234,8 +174,8 @@ def check_disk(context: Context) -> Finding:
 CHECKS: tuple[Check, ...] = (
     *(check_challenge, check_keys),
     *(check_engine, check_limits, check_security, check_runc, check_base),
-    *(check_gpu, check_toolkit, check_providers, check_onnx, check_triton),
-    *(check_landlock, check_disk),
+    *(check_gpu, check_toolkit, check_container_gpu),
+    *(check_providers, check_landlock, check_onnx, check_triton, check_disk),
 )
 
 
@@ -254,21 +194,3 @@ def _examined(context: Context, check: Check) -> Finding:
     except ENGINE_ERRORS as error:
         remedy = "Look at the engine's log, then run the same command again."
         return Finding(name, "fail", f"The engine fails: {engine_reason(error)}", remedy)
-
-
-def _answers(context: Context) -> bool:
-    try:
-        return bool(context.engine)
-    except BusbenchError:
-        return False
-
-
-def _output(*command: str) -> str | None:
-    """What a program prints; None where it is not there, or fails."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 and done.stdout.strip() else None

@@ -16,7 +16,7 @@ another one never meets its files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluator.documents.base import read
@@ -84,6 +84,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         if environment.keys is not None:
             require_keys_of(bundles, Keys.open(environment.keys))
         facts = read_submission(folder)
+        limits = environment.challenge.efficiency_of(bundles.sealed.track)
         return cls(
             submission_input(folder, facts, address),
             facts,
@@ -91,7 +92,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             bundles.sealed,
             runs,
             environment,
-            settings or EvaluateSettings(),
+            replace(settings or EvaluateSettings(), efficiency=limits),
         )
 
     def tested_on(self) -> dict[str, object]:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import harness
 from evaluator.documents.base import read
-from evaluator.documents.inference import Runtime
 from evaluator.documents.scores import Scores
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.predictions import RUNTIME, open_predictions
-from harness.evaluation.stages import read_verdict
+from evaluator.predictions import open_predictions
+from harness.evaluation.stages import read_runtime, read_verdict
 from harness.ledger.report import Provenance, Report
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import RunnerName
@@ -35,7 +34,6 @@ def build_report(
     """
     verdict = read_verdict(folder)
     predictions = open_predictions(folder / "infer")
-    runtime = read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, remedy=AGAIN)
     scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
     digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
     declared = {(model.fold, model.sha256) for model in submission.models}
@@ -54,7 +52,7 @@ def build_report(
         status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
         scores=scores,
         models=verdict.models,
-        runtime=runtime,
+        runtime=read_runtime(folder),
         provenance=Provenance(
             submission_sha256=submission.digest,
             models_sha256=tuple(model.sha256 for model in submission.models),

@@ -14,16 +14,23 @@ from typing import Any
 import pyrage
 
 from evaluator.documents.base import read
-from evaluator.documents.inference import Backend, BatchSize, Device, GateVerdict
+from evaluator.documents.inference import (
+    Backend,
+    BatchSize,
+    Device,
+    EfficiencyLimits,
+    GateVerdict,
+    Runtime,
+)
 from evaluator.documents.sealed import SealedIndex
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code, Fault
-from evaluator.predictions import open_predictions, require_bound
+from evaluator.predictions import RUNTIME, open_predictions, require_bound
 from evaluator.sealed import open_sealed
 from harness.challenge import Challenge, Component, StatedTrack, check_track
 from harness.evaluation import known_good
 from harness.sandbox import Runner, Stage
-from harness.sandbox.cached import Context
+from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
 from harness.sealing.documents import TrainingBundle
@@ -40,6 +47,7 @@ class EvaluateSettings:
     device: Device = "cpu"
     batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
+    efficiency: EfficiencyLimits | None = None  # of the track; on validation folds none
 
     @property
     def component(self) -> Component:
@@ -68,7 +76,9 @@ class EvaluateSettings:
             stage: sources_digest(image, challenge.images)
             for stage, image in self.components.items()
         }
-        return {"evaluator": sources, "runner": runner, "settings": asdict(self)}
+        limits = None if self.efficiency is None else self.efficiency.document()
+        settings = {**asdict(self), "efficiency": limits}
+        return {"evaluator": sources, "runner": runner, "settings": settings}
 
 
 @dataclass(frozen=True)
@@ -175,6 +185,8 @@ def infer_and_score(
                 context.runner.run(ready, context.progress)
         raise
     require_whole(folder, files)
+    if settings.efficiency is not None:
+        require_efficient(folder, settings.efficiency)
     _score(folder, files, context)
 
 
@@ -233,6 +245,24 @@ def require_whole(folder: Path, files: SealedFiles) -> None:
     except BusbenchError as error:
         error.stage = "infer"
         raise
+
+
+def read_runtime(folder: Path) -> Runtime:
+    """What a finished infer stage says that it ran on, from `folder/infer`."""
+    return read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, remedy=AGAIN)
+
+
+def require_efficient(folder: Path, limits: EfficiencyLimits) -> None:
+    """Refuse a model that took more than its track allows, as the infer stage measured it.
+
+    Raises:
+        BusbenchError: `limit-efficiency`, naming each limit that is exceeded, and the value.
+    """
+    problem = limits.check(read_runtime(folder).measured)
+    if problem is not None:
+        remedy = "Hand in a smaller or faster model; these limits are the track's `efficiency`."
+        message = f"The model takes more than challenge.yaml allows: {problem}."
+        raise BusbenchError(Code.LIMIT_EFFICIENCY, message, remedy, stage="infer")
 
 
 def gate_stage(folder: Path, challenge: Challenge) -> Stage:
@@ -306,6 +336,7 @@ def ready_stage(infer: Stage, settings: EvaluateSettings) -> Stage:
 
 
 def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
+    limits = settings.efficiency
     return _command(
         images="{images}",
         key="-",
@@ -314,6 +345,7 @@ def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
         threads=max(1, int(cpus)),
         batch_size=settings.batch_size,
         backend=settings.backend,
+        **({} if limits is None else {"efficiency": limits.model_dump_json()}),
     )
 
 

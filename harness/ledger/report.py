@@ -36,7 +36,7 @@ class Report(Contract):
     """The predicate of a signed report."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/report/v3"] = Field(default="busbench/report/v3", alias="schema")
+    schema_: Literal["busbench/report/v4"] = Field(default="busbench/report/v4", alias="schema")
     team: Title
     method: Title
     track: Name

@@ -24,10 +24,11 @@ import numpy as np
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
-from evaluator.documents.inference import Runtime
-from evaluator.documents.scores import GroupScores, MetricSummary
+from evaluator.documents.inference import EfficiencyLimits, Runtime
+from evaluator.documents.scores import GroupScores, MetricSummary, Ranked
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
-from harness.challenge import About, Challenge, LabelAccess, require_track
+from harness.challenge import DEFAULT_RANKED, About, Challenge, LabelAccess, require_track
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ledger.report import Report, Status
 from harness.ranking.document import (
@@ -37,8 +38,8 @@ from harness.ranking.document import (
     TrackStatistics,
     read_rankings,
 )
-from harness.ranking.metrics import METRICS
-from harness.ranking.orders import aggregate_rank_sums, smallest_ranks
+from harness.ranking.metrics import COSTS, METRICS, Cost
+from harness.ranking.orders import Floats, aggregate_rank_sums, smallest_ranks
 from harness.sandbox.stage import RunnerName
 from harness.team_names import one_spelling
 
@@ -94,9 +95,17 @@ class Track(Contract):
     lost: int = 0  # complete results that are not ranked, since no run with their cases was left
     cases: int  # of the test set
     spaced: int  # of them, with a known pixel size
+    ranked_by: tuple[Ranked, ...] = DEFAULT_RANKED  # the metrics that order it
     order: Scheme = "aggregate"  # `mean-rank` where there is a ranking
     statistics: TrackStatistics | None = None  # null where there is no ranking
+    efficiency: EfficiencyLimits | None = None  # of challenge.yaml, kept by every row
     rows: tuple[Row, ...]  # in order of rank, the unranked last
+
+    @property
+    def costs(self) -> tuple[Cost, ...]:
+        """What any of its rows was measured to take."""
+        measured = [row.runtime.measured for row in self.rows]
+        return tuple(cost for cost in COSTS if any(map(cost.is_known, measured)))
 
     @property
     def in_pixels(self) -> str:
@@ -122,7 +131,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v3"] = Field(default="busbench/board/v3", alias="schema")
+    schema_: Literal["busbench/board/v4"] = Field(default="busbench/board/v4", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -140,7 +149,7 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
     """
     challenge = challenge or Challenge()
     require_declared(ledger, challenge)
-    tracks = rank(ledger.reports, read_rankings(ledger))
+    tracks = rank(ledger.reports, read_rankings(ledger), challenge.ranking.metrics)
     return Board(
         challenge=challenge.about,
         ledger_key=ledger.key,
@@ -148,13 +157,19 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
         ledger_updated=ledger.time,
         ledger_reports=len(ledger.reports),
         tracks=tuple(
-            track.model_copy(update={"title": challenge.title_of(track.track)}) for track in tracks
+            track.model_copy(
+                update={
+                    "title": challenge.title_of(track.track),
+                    "efficiency": challenge.efficiency_of(track.track),
+                }
+            )
+            for track in tracks
         ),
     )
 
 
 def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
-    """Refuse a ledger whose reports are on other tracks than challenge.yaml declares.
+    """Refuse a ledger whose reports are not on tracks as challenge.yaml declares, within limits.
 
     Raises:
         BusbenchError: `challenge-invalid`, naming the first entry that contradicts it.
@@ -162,18 +177,27 @@ def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
     for entry in ledger.reports:
         where = f"Entry {entry.number} of the ledger"
         require_track(challenge, entry.report.stated_track, where)
+        limits = challenge.efficiency_of(entry.report.track)
+        problem = limits and limits.check(entry.report.runtime.measured)
+        if problem:
+            message = f"{where} is not within the limits of track {entry.report.track}: {problem}."
+            remedy = "Evaluate it again with this challenge.yaml, or retract it."
+            raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
 
 
 def rank(
-    reports: Iterable[RecordedReport], ranking: Iterable[TrackRanking] = ()
+    reports: Iterable[RecordedReport],
+    ranking: Iterable[TrackRanking] = (),
+    ranked: Sequence[Ranked] = DEFAULT_RANKED,
 ) -> tuple[Track, ...]:
     """Sort reports into tracks, in order of their names, and rank each track's submissions.
 
     Args:
-        ranking: those in the ledger, the newest last.
+        ranking: those in the ledger, the newest last; only those by the same metrics count.
+        ranked: the metrics that order a track.
     """
-    newest = {found.covers: found for found in ranking}
-    tracks = [_track(entries, newest) for entries in by_track(reports)]
+    newest = {one.covers: one for one in ranking if one.statistics.metrics == tuple(ranked)}
+    tracks = [_track(entries, newest, ranked) for entries in by_track(reports)]
     tables = Counter((track.track, track.split_version) for track in tracks)
     return tuple(
         track.model_copy(update={"sealings": tables[track.track, track.split_version]})
@@ -219,12 +243,14 @@ def sealing_of(report: Report) -> Digest:
 
 
 def _track(
-    entries: Sequence[RecordedReport], newest: Mapping[frozenset[Digest], TrackRanking]
+    entries: Sequence[RecordedReport],
+    newest: Mapping[frozenset[Digest], TrackRanking],
+    ranked_by: Sequence[Ranked],
 ) -> Track:
     complete = [entry for entry in entries if is_complete(entry.report)]
     found = newest.get(frozenset(entry.digest for entry in complete))
     if found is None:
-        ranks = zip(complete, *_ranks([entry.report for entry in complete]), strict=True)
+        ranks = zip(complete, *_ranks([e.report for e in complete], ranked_by), strict=True)
         ranked = [_row(*one) for one in ranks]
     else:
         by_entry = {one.entry: one for one in found.submissions}
@@ -245,6 +271,7 @@ def _track(
         lost=0 if found is None else len(found.lost),
         cases=max((group.cases for group in first.scores.groups.values()), default=0),
         spaced=first.scores.spaced,
+        ranked_by=tuple(ranked_by),
         order="aggregate" if found is None else "mean-rank",
         statistics=None if found is None else found.statistics,
         rows=(*sorted(ranked, key=lambda row: row.rank or 0), *listed),
@@ -258,14 +285,14 @@ def is_complete(report: Report) -> bool:
     return report.status == "complete" and present >= {metric.key for metric in METRICS}
 
 
-def _ranks(reports: Sequence[Report]) -> tuple[list[int], list[float]]:
+def _ranks(reports: Sequence[Report], ranked_by: Sequence[Ranked]) -> tuple[list[int], list[float]]:
     """The rank of each report, and its mean rank over the metrics, from the means alone."""
-    means = {
+    means: dict[str, Floats] = {
         key: np.array([report.scores.groups["all"].metrics[key].mean for report in reports])
-        for key in (metric.key for metric in METRICS)
+        for key in ranked_by
     }
     sums = aggregate_rank_sums(means)
-    return smallest_ranks(sums).tolist(), (sums / len(METRICS)).tolist()
+    return smallest_ranks(sums).tolist(), (sums / len(ranked_by)).tolist()
 
 
 def _row(

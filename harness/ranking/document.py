@@ -14,12 +14,12 @@ from pydantic import Field, model_validator
 
 from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, parse
 from evaluator.documents.reading import Bounds
+from evaluator.documents.scores import Ranked
 from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.ledger import LedgerVerdict
 
-Schema = Literal["busbench/ranking/v1", "busbench/ranking/v2"]
-SCHEMAS: tuple[Schema, ...] = get_args(Schema)
+Schema = Literal["busbench/ranking/v3"]
 CODE = Code.LEDGER_INVALID
 REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
@@ -30,7 +30,7 @@ MAX_OPPONENTS = 50  # of a submission in the tests, and so the size of the signi
 
 
 class Interval(NamedTuple):
-    """A 95 % percentile interval over the resamples; in JSON, `[low, high]`."""
+    """The two ends of an interval; in JSON, `[low, high]`."""
 
     low: float
     high: float
@@ -40,7 +40,7 @@ class RankedMetricScore(Contract):
     """One metric of one submission over all cases, its fold models averaged case by case."""
 
     mean: float
-    interval: Interval
+    interval: Interval  # 95 %, of the mean
     mean_rank: float  # of its ranks case by case on this metric alone
     quantiles: tuple[float, ...]  # of the cases, at `QUANTILES`
     wins: int = Field(ge=0)  # opponents that it is significantly better than
@@ -54,9 +54,9 @@ class RankedSubmission(Contract):
     rank: int = Field(ge=1)  # primary: by mean rank, ties share the smallest
     mean_rank: float  # over cases and metrics
     mean_rank_interval: Interval
-    rank_low: int = Field(ge=1)  # 95 % interval of `rank` over the resamples
+    rank_low: int = Field(ge=1)  # 95 % confidence set of `rank`: `harness.ranking.rank_sets`
     rank_high: int = Field(ge=1)
-    p_first: float = Field(ge=0, le=1)  # share of resamples where it has rank 1, ties included
+    resamples_first: int = Field(ge=0)  # resamples where it has rank 1, ties included
     rank_aggregate: int = Field(ge=1)  # aggregate, then rank
     rank_test: int = Field(ge=1)  # by significant wins
     group_first: int = Field(ge=1)  # it is in the groups from this number to the next one
@@ -82,7 +82,7 @@ class Stability(Contract):
 
     scheme: Scheme
     tau: float | None  # mean over the resamples
-    interval: Interval | None
+    interval: Interval | None  # the middle 95 % over the resamples
 
 
 class Significance(Contract):
@@ -94,6 +94,7 @@ class Significance(Contract):
     """
 
     level: float  # significant is what lies below
+    patients_needed: int  # with fewer, no pair can be significant, however large the difference
     entries: tuple[Digest, ...]
     adjusted: dict[str, tuple[tuple[float, ...], ...]]
 
@@ -101,6 +102,7 @@ class Significance(Contract):
 class TrackStatistics(Contract):
     """What is said of a track's complete submissions together."""
 
+    metrics: tuple[Ranked, ...]  # that order the submissions
     cases: int
     patients: int
     seed: int
@@ -115,7 +117,7 @@ class TrackRanking(Contract):
     """The body of a ledger entry of kind `ranking`: one track, and exactly these submissions."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Schema = Field(default="busbench/ranking/v2", alias="schema")
+    schema_: Schema = Field(default="busbench/ranking/v3", alias="schema")
     track: Name
     split_version: Name
     metric_profile: str
@@ -152,7 +154,7 @@ def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
             remedy=REMEDY,
         )
         for found in ledger.rankings
-        if found.body.get("schema") in SCHEMAS
+        if found.body.get("schema") in get_args(Schema)
     ]
 
 

@@ -37,8 +37,8 @@ def case_ranks(exact_values: Mapping[str, Floats]) -> dict[str, Floats]:
         exact_values: metric -> (cases, submissions).
     """
     return {
-        metric.key: smallest_ranks(-gains(metric.key, exact_values[metric.key])).astype(np.float64)
-        for metric in METRICS
+        key: smallest_ranks(-gains(key, values)).astype(np.float64)
+        for key, values in exact_values.items()
     }
 
 
@@ -48,7 +48,7 @@ def mean_rank_order(rank_sums: Floats) -> Ranks:
     "Rank, then aggregate" of Maier-Hein et al., Nature Communications 9:5217, 2018.
 
     Args:
-        rank_sums: sums over cases and metrics, shape (..., submissions).
+        rank_sums: sums over cases and ranked metrics, shape (..., submissions).
     """
     return smallest_ranks(rank_sums)
 
@@ -59,7 +59,7 @@ def aggregate_order(means: Mapping[str, Floats]) -> Ranks:
     "Aggregate, then rank" of Maier-Hein et al. (2018), on each metric, and then over them.
 
     Args:
-        means: metric -> means, or sums, over one set of cases, shape (..., submissions).
+        means: ranked metric -> means, or sums, over one set of cases, shape (..., submissions).
     """
     return smallest_ranks(aggregate_rank_sums(means))
 
@@ -70,7 +70,7 @@ def aggregate_rank_sums(means: Mapping[str, Floats]) -> Ranks:
     Args:
         means: as `aggregate_order` takes them.
     """
-    ranks = [smallest_ranks(-gains(metric.key, means[metric.key])) for metric in METRICS]
+    ranks = [smallest_ranks(-gains(key, values)) for key, values in means.items()]
     return np.asarray(np.sum(ranks, axis=0), np.int64)
 
 

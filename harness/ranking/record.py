@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluator.documents.base import Digest, Name, parse, read
+from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 from evaluator.progress import Progress, quiet
-from evaluator.scoring.bootstrap import MIN_PATIENTS
+from evaluator.scoring.intervals import MIN_PATIENTS
 from harness.challenge import Challenge, require_hidden
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
@@ -91,7 +92,8 @@ def record_ranking(
     for number, entries in enumerate(filter(None, complete), start=1):
         here = [entry for entry in entries if entry.report.identity() in folders]
         lost = [entry for entry in entries if entry not in here]
-        outcomes.append((entries, lost, _rank(here, lost, folders) if here else None))
+        found = _rank(here, lost, folders, ranked=challenge.ranking.metrics) if here else None
+        outcomes.append((entries, lost, found))
         progress("ranking", number, len(complete))
     if outcomes and all(entries == lost for entries, lost, _ in outcomes):
         message = f"No run contains the report on {_who(outcomes[0][0][0])}, nor any other."
@@ -106,12 +108,14 @@ def _rank(
     here: Sequence[RecordedReport],
     lost: Sequence[RecordedReport],
     folders: Mapping[Digest, Path],
+    *,
+    ranked: Sequence[Ranked],
 ) -> TrackRanking | None:
     """The ranking of one track; None where its cases are of too few patients."""
     table = _read(here, folders)
     if len(set(table.patients)) < MIN_PATIENTS:
         return None
-    ranking = make_ranking(here[0].report, table)
+    ranking = make_ranking(here[0].report, table, ranked)
     return ranking.model_copy(update={"lost": tuple(entry.digest for entry in lost)})
 
 

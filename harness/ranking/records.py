@@ -13,11 +13,12 @@ GROUPS = ("all", "lesion", "normal")
 PARTS = ("mean", "std", "ci_low", "ci_high")
 
 FIRST = (
-    "track split_version sealing metric_profile order rank mean_rank rank_low rank_high p_first "
-    "group rank_aggregate rank_test team method status"
+    "track split_version sealing metric_profile order rank mean_rank rank_low rank_high "
+    "resamples_first group rank_aggregate rank_test team method status"
 )
 LAST = (
-    "dice_gap_mean dice_gap_ci_low dice_gap_ci_high hd95_unit parameters gmacs latency_ms device "
+    "dice_gap_mean dice_gap_ci_low dice_gap_ci_high hd95_unit parameters gmacs latency_ms seconds "
+    "host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
     "provider backend labels trained_here runner invalid entry entry_digest recorded"
 )
 CSV_COLUMNS = (
@@ -56,10 +57,10 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "order": track.order,
         "hd95_unit": track.units.get("hd95", ""),
         **row.runtime.model_dump(include={"device", "provider", "backend"}),
-        "latency_ms": row.runtime.measured.latency_ms,
+        **row.runtime.measured.document(),
     }
     if row.ranked is not None:
-        shown = {"rank_low", "rank_high", "p_first", "rank_aggregate", "rank_test"}
+        shown = {"rank_low", "rank_high", "resamples_first", "rank_aggregate", "rank_test"}
         record |= {**row.ranked.model_dump(include=shown), "group": row.ranked.group}
     for part in ("mean", "ci_low", "ci_high"):
         record[f"dice_gap_{part}"] = None if row.gap is None else getattr(row.gap, part)

@@ -1,4 +1,4 @@
-"""Bootstrap over patients, paired, and what it says of ranks: intervals, groups, histograms.
+"""Bootstrap over patients, paired: how stable an order is; and groups of submissions.
 
 All submissions get the same resamples, and each resample only weighs a patient by how often it was
 drawn: so the sums of all resamples are one product of matrices.
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.scoring.bootstrap import RESAMPLES, SEED
 from harness.ranking.document import MAX_BINS
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
+RESAMPLES = 2000
+SEED = 42
 TAILS = (2.5, 97.5)
 
 
@@ -40,10 +41,7 @@ class Patients:
         return totals
 
     def weights(self, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
-        """How often each resample drew each patient, shape (resamples, patients).
-
-        The draws are those of `evaluator.scoring.bootstrap.interval`.
-        """
+        """How often each resample drew each patient, shape (resamples, patients)."""
         count = len(self.sizes)
         draws = np.random.default_rng(seed).integers(count, size=(resamples, count))
         draws += count * np.arange(resamples)[:, None]
@@ -51,27 +49,22 @@ class Patients:
         return weights.reshape(resamples, count).astype(np.float64)
 
 
-def intervals(values: Floats) -> Floats:
-    """95 % percentile intervals over the resamples: (resamples, n) -> (2, n), low and high."""
-    return np.percentile(values, TAILS, axis=0)
-
-
-def rank_intervals(ranks: Whole) -> Whole:
-    """The same of ranks, whose ends are ranks that occurred."""
-    return np.percentile(ranks, TAILS, axis=0, method="inverted_cdf").astype(np.int64)
+def middle(values: Floats) -> Floats:
+    """The middle 95 % of values over the resamples: (resamples,) -> (2,), low and high."""
+    return np.percentile(values, TAILS)
 
 
 def groups(low: Whole, high: Whole) -> tuple[Whole, Whole]:
     """The first and the last group of each submission, from 1.
 
-    Groups are the largest sets of submissions of which any two have overlapping rank intervals,
+    Groups are the largest sets of submissions of which any two have overlapping sets of ranks,
     numbered from the best. A submission can be in several, which are then neighbours: a compact
     letter display (Piepho, Journal of Computational and Graphical Statistics 13, 2004), which for
-    intervals one walk over the ranks finds.
+    runs of ranks one walk over the ranks finds.
 
     Args:
-        low: the lower ends of the rank intervals, shape (submissions,).
-        high: their upper ends.
+        low: the first ranks of the joint confidence sets, shape (submissions,).
+        high: their last ranks.
     """
     starts, ends = set(low.tolist()), set(high.tolist())
     points: list[int] = []  # one rank that all members of a group share

@@ -11,12 +11,13 @@ than that, it is tested against all others.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import wilcoxon
+from scipy.stats import norm, wilcoxon
 
 from harness.ranking.document import MAX_OPPONENTS
 from harness.ranking.orders import Floats, Ranks, smallest_ranks
@@ -87,6 +88,17 @@ def holm(p: Floats) -> Floats:
     factors = np.arange(len(p), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order]))
     return adjusted
+
+
+def patients_needed(tests: Tests) -> int:
+    """How many patients it takes at least for one pair to be significant after Holm's adjustment.
+
+    The smallest p-value of `patients` differences is that of all being above zero: with the normal
+    approximation, of z = √(3 n (n + 1) / (4 n + 2)).
+    """
+    smallest = LEVEL / max(1, int(tests.tests.sum()))
+    wanted = norm.isf(smallest) ** 2
+    return next(n for n in itertools.count(1) if 3 * n * (n + 1) / (4 * n + 2) > wanted)
 
 
 def test_based_order(tests: Sequence[Tests]) -> Ranks:

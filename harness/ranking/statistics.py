@@ -6,14 +6,17 @@ number of submissions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from scipy.stats import kendalltau
 
-from evaluator.scoring.bootstrap import RESAMPLES, SEED
+from evaluator.documents.scores import Ranked
+from evaluator.metrics import METRICS as DEFINED
+from evaluator.scoring.intervals import mean_intervals
+from harness.challenge import DEFAULT_RANKED
 from harness.ledger.report import Report
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import (
@@ -40,27 +43,39 @@ from harness.ranking.orders import (
     gains,
     mean_rank_order,
 )
+from harness.ranking.rank_sets import rank_sets
 from harness.ranking.resampling import (
+    RESAMPLES,
+    SEED,
     Patients,
     groups,
-    intervals,
+    middle,
     rank_bins,
     rank_counts,
-    rank_intervals,
 )
-from harness.ranking.significance import LEVEL, Tests, better, opponents, test_based_order
+from harness.ranking.significance import (
+    LEVEL,
+    Tests,
+    better,
+    opponents,
+    patients_needed,
+    test_based_order,
+)
 
 DIGITS = 6  # after the point, of every number that is written down
 
 
-def make_ranking(report: Report, table: CaseTable) -> TrackRanking:
+def make_ranking(
+    report: Report, table: CaseTable, ranked: Sequence[Ranked] = DEFAULT_RANKED
+) -> TrackRanking:
     """The ranking of a track, from every case of its complete submissions.
 
     Args:
         report: of any of them; it says which track this is.
         table: at least one submission, in order of team and method.
+        ranked: the metrics that order it.
     """
-    found = _measure(table)
+    found = _measure(table, ranked)
     submissions = [_ranked_submission(found, place) for place in range(len(table.entries))]
     return TrackRanking(
         track=report.track,
@@ -72,8 +87,8 @@ def make_ranking(report: Report, table: CaseTable) -> TrackRanking:
 
 
 @dataclass(frozen=True)
-class _Resampled:
-    """The whole set of cases, and each of its resamples."""
+class _Means:
+    """Means over the cases, with their intervals."""
 
     whole: Floats  # (submissions,)
     intervals: Floats  # (2, submissions)
@@ -84,64 +99,61 @@ class _Found:
     """Everything that was measured, one column a submission."""
 
     table: CaseTable
+    ranked: tuple[Ranked, ...]
     patients: int
     orders: Mapping[Scheme, Ranks]
     resampled_orders: Mapping[Scheme, Ranks]  # (resamples, submissions)
-    rank_intervals: Ranks  # (2, submissions)
+    rank_sets: tuple[Ranks, Ranks]  # the first and the last rank
     groups: tuple[Ranks, Ranks]
     rank_counts: Ranks  # (submissions, bins)
-    mean_rank: _Resampled
-    means: Mapping[str, _Resampled]  # metric -> of its values
+    mean_rank: _Means
+    means: Mapping[str, _Means]  # metric -> of its values
     metric_ranks: Mapping[str, Floats]  # metric -> mean rank on it alone
     quantiles: Mapping[str, Floats]  # metric -> (quantiles, submissions)
     tests: Mapping[str, Tests]
     opponents: Ranks
 
 
-def _measure(table: CaseTable) -> _Found:
+def _measure(table: CaseTable, ranked: Sequence[Ranked]) -> _Found:
     patients = Patients.of(table.patients)
     weights = patients.weights()
-    cases = weights @ patients.sizes
     values = {metric.key: exact(table.values[metric.key]) for metric in METRICS}
     ranks = case_ranks(values)
-    rank_sums = patients.sums(sum(ranks.values(), np.zeros(1)))
+    rank_sums = patients.sums(sum((ranks[key] for key in ranked), np.zeros(1)))
     sums = {key: patients.sums(value) for key, value in values.items()}
-    drawn = {key: weights @ value for key, value in sums.items()}
+    drawn: dict[str, Floats] = {key: weights @ sums[key] for key in ranked}
     drawn_ranks = weights @ rank_sums
     primary = mean_rank_order(rank_sums.sum(axis=0))
     resampled = mean_rank_order(drawn_ranks)
     against = opponents(np.argsort(primary, kind="stable"))
     per_patient = {k: gains(k, value) / patients.sizes[:, None] for k, value in sums.items()}
     tests = {key: better(value, against) for key, value in per_patient.items()}
-    spans = rank_intervals(resampled)
+    sets = rank_sets(rank_sums)
     return _Found(
         table=table,
+        ranked=tuple(ranked),
         patients=len(patients.sizes),
         orders={
             "mean-rank": primary,
-            "aggregate": aggregate_order({k: value.sum(axis=0) for k, value in sums.items()}),
-            "test-based": test_based_order(list(tests.values())),
+            "aggregate": aggregate_order({key: sums[key].sum(axis=0) for key in ranked}),
+            "test-based": test_based_order([tests[key] for key in ranked]),
         },
         resampled_orders={"mean-rank": resampled, "aggregate": aggregate_order(drawn)},
-        rank_intervals=spans,
-        groups=groups(*spans),
+        rank_sets=sets.own,
+        groups=groups(*sets.joint),
         rank_counts=rank_counts(resampled),
-        mean_rank=_Resampled(
-            rank_sums.sum(axis=0) / (len(table.patients) * len(METRICS)),
-            intervals(drawn_ranks / (cases * len(METRICS))[:, None]),
-        ),
-        means={
-            key: _Resampled(
-                sums[key].sum(axis=0) * UNIT / len(table.patients),
-                intervals(drawn[key] * UNIT / cases[:, None]),
-            )
-            for key in sums
-        },
+        mean_rank=_means(rank_sums / len(ranked), patients, (1.0, len(table.entries))),
+        means={k: _means(sums[k] * UNIT, patients, DEFINED[k].bounds) for k in sums},
         metric_ranks={key: value.mean(axis=0) for key, value in ranks.items()},
         quantiles={k: np.quantile(v, QUANTILES, axis=0) * UNIT for k, v in values.items()},
         tests=tests,
         opponents=against,
     )
+
+
+def _means(sums: Floats, patients: Patients, bounds: tuple[float, float]) -> _Means:
+    whole = sums.sum(axis=0) / len(patients.of_case)
+    return _Means(whole, mean_intervals(sums, patients.sizes, bounds))
 
 
 def _ranked_submission(found: _Found, place: int) -> RankedSubmission:
@@ -150,9 +162,9 @@ def _ranked_submission(found: _Found, place: int) -> RankedSubmission:
         rank=int(found.orders["mean-rank"][place]),
         mean_rank=_number(found.mean_rank.whole[place]),
         mean_rank_interval=_interval(found.mean_rank.intervals[:, place]),
-        rank_low=int(found.rank_intervals[0, place]),
-        rank_high=int(found.rank_intervals[1, place]),
-        p_first=_number((found.resampled_orders["mean-rank"][:, place] == 1).mean()),
+        rank_low=int(found.rank_sets[0][place]),
+        rank_high=int(found.rank_sets[1][place]),
+        resamples_first=int((found.resampled_orders["mean-rank"][:, place] == 1).sum()),
         rank_aggregate=int(found.orders["aggregate"][place]),
         rank_test=int(found.orders["test-based"][place]),
         group_first=int(found.groups[0][place]),
@@ -176,6 +188,7 @@ def _metric(found: _Found, key: str, place: int) -> RankedMetricScore:
 def _statistics(found: _Found) -> TrackStatistics:
     orders = found.orders
     return TrackStatistics(
+        metrics=found.ranked,
         cases=len(found.table.patients),
         patients=found.patients,
         seed=SEED,
@@ -191,6 +204,7 @@ def _statistics(found: _Found) -> TrackStatistics:
         rank_bins=tuple(rank_bins(len(found.table.entries)).tolist()),
         significance=Significance(
             level=LEVEL,
+            patients_needed=patients_needed(found.tests[METRICS[0].key]),
             entries=tuple(found.table.entries[place] for place in found.opponents),
             adjusted={
                 key: tuple(tuple(row) for row in tests.adjusted[found.opponents].tolist())
@@ -206,8 +220,8 @@ def _stability(scheme: Scheme, whole: Ranks, resampled: Ranks) -> Stability:
     taus = [value for value in (found[n] for n in place.ravel()) if value is not None]
     if not taus:
         return Stability(scheme=scheme, tau=None, interval=None)
-    ends = intervals(np.array(taus)[:, None])[:, 0]
-    return Stability(scheme=scheme, tau=_number(np.mean(taus)), interval=_interval(ends))
+    ends = _interval(middle(np.array(taus)))
+    return Stability(scheme=scheme, tau=_number(np.mean(taus)), interval=ends)
 
 
 def tau(one: Ranks, other: Ranks) -> float | None:

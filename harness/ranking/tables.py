@@ -16,7 +16,15 @@ import numpy as np
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
-from harness.ranking.metrics import GAP, METRICS, MISSING, NOT_COUNTED, RankedMetric
+from harness.ranking.metrics import (
+    GAP,
+    METRICS,
+    MISSING,
+    NOT_COUNTED,
+    Cost,
+    RankedMetric,
+    labels,
+)
 from harness.ranking.orders import gains, smallest_ranks
 from harness.ranking.records import to_csv
 
@@ -41,7 +49,7 @@ class Column:
     head: str
     text: Callable[[Row, Style], str]
     metric: RankedMetric | None = None  # whose best values are marked
-    group: str = "all"  # the cases it is over
+    group: str = ""  # the cases it is over, where it is about some
 
     def cells(self, track: Track, style: Style) -> list[str]:
         """The text of every row, the best and the second best of those ranked marked."""
@@ -75,9 +83,10 @@ def columns(track: Track) -> list[Column]:
         *ranking,
         Column("Method", lambda row, style: style.name(row.method)),
         Column("Team", lambda row, style: style.name(row.team)),
-        *(_metric_column(track, metric, "all") for metric in METRICS),
+        *(each for metric in METRICS for each in _mean_and_interval(track, metric)),
         *apart,
-        *COSTS,
+        *MODEL,
+        *map(_cost_column, track.costs),
     ]
 
 
@@ -92,10 +101,24 @@ def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
     )
 
 
+def _cost_column(cost: Cost) -> Column:
+    return Column(cost.title, lambda row, _: cost.number(row.runtime.measured))
+
+
+def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Column]:
+    def interval(row: Row, _: Style) -> str:
+        found = row.summary(metric.key)
+        return MISSING if found is None else metric.interval(found)
+
+    return _metric_column(track, metric, "all"), Column(
+        f"95 % of {metric.label}", interval, group="all"
+    )
+
+
 RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
-RANK_INTERVAL = Column("95 %", lambda row, _: rank_interval(row))
+RANK_INTERVAL = Column("Ranks", lambda row, _: rank_interval(row))
 GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSING)
-COSTS = (
+MODEL = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
     Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
     Column("GMACs", lambda row, _: NOT_COUNTED if row.gmacs is None else f"{row.gmacs:.2f}"),
@@ -107,7 +130,7 @@ COSTS = (
 
 
 def rank_interval(row: Row) -> str:
-    """The 95 % interval of a row's rank, where there is a ranking."""
+    """The 95 % confidence set of a row's rank, where there is a ranking."""
     return f"{row.ranked.rank_low}–{row.ranked.rank_high}" if row.ranked else MISSING
 
 
@@ -140,11 +163,11 @@ def order_note(track: Track) -> str:
 def _order(track: Track) -> str:
     found = track.statistics
     order = (
-        "Ordered by the means alone (aggregate, then rank): the ledger has no ranking of "
-        "exactly these results."
+        f"Ordered by the means of {labels(track.ranked_by)} alone (aggregate, then rank): the "
+        "ledger has no ranking of exactly these results by them."
         if found is None
-        else f"Ordered by mean rank over {found.cases} cases and {len(METRICS)} metrics; 95 % "
-        f"intervals of ranks from {found.resamples} resamples of {found.patients} patients; "
+        else f"Ordered by mean rank over {found.cases} cases and {labels(track.ranked_by)}; 95 % "
+        f"confidence sets of ranks and intervals of means over {found.patients} patients; "
         "methods that share a group cannot be distinguished."
     )
     return f"{order} {track.in_pixels}".strip()
@@ -214,7 +237,7 @@ def _latex_track(track: Track) -> str:
 
 def _latex_spans(found: Sequence[Column]) -> list[str]:
     """Over the heads of the metrics, which images they are about, where there are several kinds."""
-    parts = [column.group if column.metric else "" for column in found]
+    parts = [column.group for column in found]
     if set(parts) <= {"", "all"}:
         return []
     cells, rules, place = [], [], 1

@@ -88,10 +88,14 @@ LOG_PATTERNS: tuple[FailurePattern, ...] = (
 # From an engine that cannot run a stage at all; the last row takes what no other does.
 ENGINE_PATTERNS: tuple[FailurePattern, ...] = (
     FailurePattern(
-        _words(r"could not select device driver|nvidia-container|unresolvable cdi|libnvidia"),
+        # of engines before 29.2 and since, of NVIDIA's toolkit, and of its libraries
+        _words(
+            r"could not select device driver|gpu vendor|cdi device|nvidia-container|libnvidia"
+            r"|nvidia-cdi"
+        ),
         Code.DEVICE_UNAVAILABLE,
         "The engine cannot give {stage} a GPU",
-        "Install the NVIDIA container toolkit, or use --device cpu.",
+        "See what `busbench doctor` says of GPUs in containers, or use --device cpu.",
     ),
     FailurePattern(
         _words(r"no space left on device|disk quota exceeded"),

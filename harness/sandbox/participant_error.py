@@ -53,6 +53,7 @@ OF_INFERENCE = (
     Code.LIMIT_TIME,
     Code.LIMIT_MEMORY,
     Code.LIMIT_DISK,
+    Code.LIMIT_EFFICIENCY,
 )
 
 

@@ -32,8 +32,10 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-# An image's own variable asks for every GPU where NVIDIA's runtime is the engine's default.
+# An image's own variables ask for every GPU where NVIDIA's runtime is the engine's default, and for
+# drivers of graphics beside those of CUDA and NVML.
 NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
+GPU = {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
 
 
 def places(stage: Stage) -> dict[str, str]:
@@ -87,7 +89,7 @@ def container_settings(
     limits = stage.limits
     inside = places(stage)
     threads = {"OMP_NUM_THREADS": str(max(1, int(limits.cpus)))}
-    gpu = {} if stage.gpu else NO_GPU
+    gpu = GPU if stage.gpu else NO_GPU
     scratch = f"rw,noexec,nosuid,nodev,size={limits.tmp_mb}m,nr_inodes={TMP_FILES},mode=1777"
     return {
         **_confinement(limits.pids, limits.memory_mb * MEBIBYTE, limits.cpus),

@@ -89,6 +89,7 @@ class View:
             "parameters": row.parameters,
             "gmacs": None if row.gmacs is None else round(row.gmacs, 6),
             "latency": round(row.runtime.measured.latency_ms, 4),
+            **{cost.key: cost.value(row.runtime.measured) for cost in self.track.costs},
             "origin": "trained here" if row.trained_here else "supplied",
             "labels": row.labels,
             "device": row.runtime.device.upper(),

@@ -11,6 +11,7 @@ from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.board import comparable, entry_name
+from harness.ranking.metrics import COSTS, labels
 from harness.ranking.published import published_table
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
@@ -51,6 +52,7 @@ def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> b
         "root": root,
         "reference_date": published_table().read,
         "references": (),
+        "ranked_by": labels(edition.challenge.ranking.metrics),
     }
     page = environment().get_template(f"{template}.html.j2").render(shared | facts)
     return _squeeze(page).encode()
@@ -154,6 +156,11 @@ def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
         ("Runner", f"{made.runner}, busbench {made.busbench}"),
         ("Backend", f"{runtime.backend} {runtime.backend_version}, {runtime.provider}"),
         ("Device", f"{runtime.device}, {runtime.measured.device_name}, {runtime.threads} threads"),
+        *(
+            (cost.title, cost.number(runtime.measured))
+            for cost in COSTS
+            if cost.is_known(runtime.measured)
+        ),
     ]
 
 

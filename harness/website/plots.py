@@ -96,13 +96,13 @@ def _rank_table(shown: Shown) -> Table:
             str(row.rank),
             f"{s.rank_low}–{s.rank_high}",
             f"{s.mean_rank:.2f}",
-            f"{s.p_first:.3f}",
+            str(s.resamples_first),
             *(str(s.rank_aggregate), str(s.rank_test)),
         ]
         for label, row in shown.each()
         if (s := row.ranked)
     ]
-    heads = ["Rank", "95 % interval", "Mean rank", "Probability of rank 1", "By means", "By tests"]
+    heads = ["Rank", "95 % set", "Mean rank", "Resamples at rank 1", "By means", "By tests"]
     return [["Method", *heads], *body]
 
 
@@ -126,7 +126,18 @@ def _agreement(shown: Shown) -> str:
     return (
         "How far the orders agree, as Kendall's τ (1: the same order; −1: the reverse): "
         f"{', '.join(pairs)}. Each order and its own on patients drawn anew, with "
-        f"95\u00a0% intervals: {', '.join(selves)}."
+        f"where the middle 95\u00a0% of draws lie: {', '.join(selves)}."
+    )
+
+
+def _too_few(shown: Shown) -> str:
+    """How many patients it would take, where no pair can be significant; else empty."""
+    found = shown.track.statistics
+    if found is None or found.patients >= found.significance.patients_needed:
+        return ""
+    return (
+        f"With {found.patients} patients no pair can be significant, however large the difference: "
+        f"after the adjustment for so many pairs it takes {found.significance.patients_needed}."
     )
 
 
@@ -153,12 +164,13 @@ KINDS = (
     ),
     Kind(
         "ranks",
-        "How sure is the rank?",
+        "How stable is the order?",
         "How often each result had each rank when the patients were drawn anew, with replacement: "
-        "the darker, the more often.",
+        "the darker, the more often. It shows what moves; which ranks the patients do not exclude "
+        "is below the rank in the table.",
         charts.rank_map,
         _rank_table,
-        alt="The table below has rank, interval and probability of rank 1.",
+        alt="The table below has rank, confidence set and resamples at rank 1.",
         note=_agreement,
     ),
     Kind(
@@ -179,6 +191,7 @@ KINDS = (
         _wins_table,
         alt="The table below says how many others each result is significantly better than.",
         first=False,
+        note=_too_few,
     ),
     Kind(
         "parts",

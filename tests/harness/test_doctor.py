@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import docker
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.errors import Fault
 from harness.challenge import Challenge, Images
-from harness.doctor import CHECKS, Context, Finding, checks, examine, exit_status
+from harness.doctor import CHECKS, Context, Finding, checks, examine, exit_status, gpu
 from harness.doctor.checks import check_base, check_engine
+from harness.doctor.gpu import check_container_gpu, ways_to_a_gpu
 from harness.doctor.vulnerabilities import judge
+from harness.sandbox.images import ensure_base
 from harness.sandbox.owner import is_gone, owner
+from harness.sandbox.profile import OWNER_LABEL
 from harness.sealing.keys import Keys
 from tests.support import ROOT
 
@@ -124,7 +130,7 @@ def test_no_base_that_can_move_goes_without_the_line_that_pins_it(
 def test_no_kernel_without_landlock_goes_unnamed(
     said: str | None, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_output", lambda *_: said)
+    monkeypatch.setattr(checks, "output_of", lambda *_: said)
     found = checks.check_landlock(Context())
     assert found.level == level and ("containers" in found.remedy) is (level == "warn")
 
@@ -177,3 +183,95 @@ def test_no_label_of_an_image_stops_the_cleaner(parts: list[str], pid: str) -> N
     place = owner().split("/")[:3]
     for label in (parts, [*place, *parts], [*place, pid, *parts]):
         assert is_gone("/".join(label)) in (True, False)
+
+
+# --- a GPU in containers -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("info", "ways"),
+    [
+        ({}, []),
+        ({"Runtimes": {"runc": {}, "io.containerd.runc.v2": {}}, "CDISpecDirs": ["/none"]}, []),
+        ({"Runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}, ["the runtime nvidia"]),
+        (
+            {"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]},
+            ["CDI devices nvidia.com/gpu"],
+        ),
+        ({"DiscoveredDevices": [{"Source": "cdi", "ID": "amd.com/gpu=0"}]}, []),
+    ],
+)
+def test_no_way_to_a_gpu_is_seen_where_the_engine_names_none(
+    info: dict[str, Any], ways: list[str]
+) -> None:
+    assert ways_to_a_gpu(info) == ways
+
+
+def test_device_specifications_of_another_vendor_are_no_way_to_a_gpu(tmp_path: Path) -> None:
+    info = {"CDISpecDirs": [str(tmp_path)]}
+    (tmp_path / "amd.yaml").write_text("cdiVersion: 0.6.0\nkind: amd.com/gpu\n")
+    (tmp_path / "nvidia.txt").write_text("kind: nvidia.com/gpu\n")
+    assert ways_to_a_gpu(info) == []
+    (tmp_path / "nvidia.yaml").write_text("cdiVersion: 0.6.0\nkind: nvidia.com/gpu\n")
+    assert ways_to_a_gpu(info) == ["CDI devices nvidia.com/gpu"]
+
+
+def put_program(folder: Path, name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that prints `says`, before all others."""
+    (folder / name).write_text(f"#!/bin/sh\necho '{says}'\n")
+    (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_nothing_is_tried_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    context = Context()
+    context.__dict__["engine"], context.__dict__["engine_info"] = object(), {"Runtimes": {}}
+    found = check_container_gpu(context)
+    assert found.level == "ok" and found.says.startswith("not tried")
+
+
+def test_an_engine_that_hands_no_gpu_over_is_named_with_the_remedy(
+    engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the engine's answer, where it has no toolkit; this machine's GPU is made up."""
+    if ways_to_a_gpu(engine.info()):
+        pytest.skip("this engine has NVIDIA's toolkit")
+    put_program(tmp_path, "nvidia-smi", "GPU 0: Some GPU (UUID: GPU-0)", monkeypatch)
+    context = Context()
+    ensure_base(engine, context.challenge.images)
+    found = check_container_gpu(context)
+    assert found.level == "warn"
+    assert "cannot give" in found.says and "gpu" in found.says.lower()
+    assert found.remedy.startswith("Install the NVIDIA container toolkit")
+    put_program(tmp_path, "nvidia-ctk", "NVIDIA Container Toolkit CLI version 1.18.0", monkeypatch)
+    assert check_container_gpu(context).remedy.startswith("Run `sudo nvidia-ctk runtime configure")
+    assert not engine.containers.list(all=True, filters={"label": f"{OWNER_LABEL}={owner()}"})
+
+
+@pytest.mark.parametrize(
+    ("lines", "level"),
+    [
+        (["GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)"], "ok"),
+        (["GPU 0: A (UUID: GPU-1)", "GPU 1: B (UUID: GPU-2)"], "fail"),
+        ([], "fail"),
+    ],
+)
+def test_a_container_that_sees_more_or_less_than_one_gpu_fails(
+    lines: list[str], level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "list_in_container", lambda _: lines)
+    context = Context()
+    context.__dict__["engine"] = object()
+    context.__dict__["engine_info"] = {"Runtimes": {"nvidia": {}}}
+    found = check_container_gpu(context)
+    assert found.level == level and bool(found.remedy) is (level != "ok")
+    assert found.says == "GPU 0: NVIDIA H100 80GB HBM3, by the runtime nvidia" or level == "fail"
+
+
+def test_no_image_is_fetched_for_a_check(tmp_path: Path, engine: docker.DockerClient) -> None:
+    (tmp_path / "challenge.yaml").write_text("images: {base: 'busbench-nowhere:1'}\n")
+    context = Context(tmp_path / "challenge.yaml")
+    context.__dict__["engine_info"] = {"Runtimes": {"nvidia": {}}}
+    found = check_container_gpu(context)
+    assert found.level == "warn" and "docker pull busbench-nowhere:1" in found.remedy

@@ -14,6 +14,7 @@ from harness.ledger.report import Report
 from harness.ranking import METRICS, Board, Track, to_csv, to_latex, to_markdown
 from harness.ranking.board import rank
 from harness.ranking.names import latex, markdown, plain, spreadsheet
+from harness.ranking.tables import order_note
 from tests.support.factories import TIME, digest_of, make_report, recorded
 
 
@@ -37,14 +38,22 @@ def ranks(track: Track) -> dict[str, int | None]:
 
 
 def test_a_worked_example() -> None:
-    """a: ranks 1, 2, 3; b: 2, 1, 2; c: 3, 3, 1: means 2, 5/3 and 7/3."""
-    track = only_track(
-        make_report(method="a", dice=0.90, iou=0.70, hd95=30.0),
-        make_report(method="b", dice=0.80, iou=0.75, hd95=20.0),
-        make_report(method="c", dice=0.70, iou=0.60, hd95=10.0),
+    """By Dice and HD95: a 1, 3; b 2, 1; c 3, 2. By IoU a 3, b 2, c 1."""
+    reports = recorded(
+        [
+            make_report(method="a", dice=0.90, iou=0.60, hd95=30.0),
+            make_report(method="b", dice=0.80, iou=0.70, hd95=10.0),
+            make_report(method="c", dice=0.70, iou=0.75, hd95=20.0),
+        ]
     )
+    (track,) = rank(reports)
     assert ranks(track) == {"b": 1, "a": 2, "c": 3}
-    assert [row.mean_rank for row in track.rows] == [5 / 3, 2.0, 7 / 3]
+    assert [row.mean_rank for row in track.rows] == [3 / 2, 2.0, 5 / 2]
+    (by_overlap,) = rank(reports, ranked=("iou",))
+    assert ranks(by_overlap) == {"c": 1, "b": 2, "a": 3}
+    assert "means of IoU alone" in order_note(by_overlap)
+    (by_all,) = rank(reports, ranked=("dice", "iou", "hd95"))
+    assert [row.mean_rank for row in by_all.rows] == [5 / 3, 2.0, 7 / 3]
 
 
 def test_ties_share_the_smallest_rank_and_the_next_is_skipped() -> None:
@@ -68,7 +77,7 @@ def test_ranks_agree_with_counting_who_is_better(values: list, chance: Any) -> N
     sums = [
         sum(
             1 + sum((b[k] < a[k]) if k == 2 else (b[k] > a[k]) for b in values)
-            for k in range(len(METRICS))
+            for k in (0, 2)  # IoU is shown, not ranked
         )
         for a in values
     ]

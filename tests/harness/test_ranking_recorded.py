@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from evaluator.errors import BusbenchError
+from harness.challenge import Challenge, RankingRules
 from harness.evaluation.stages import CASES
 from harness.ledger import Ranking, Retraction, append, verify_ledger
 from harness.ranking import METRICS, Board, Row, Track, make_board
@@ -77,6 +78,18 @@ def test_intervals_of_rankings_are_those_of_the_reports(organiser: Organiser) ->
             said = row.ranked.metrics[metric.key]
             assert said.mean == pytest.approx(summary.mean, abs=1e-6)
             assert said.interval == pytest.approx((summary.ci_low, summary.ci_high), abs=1e-6)
+
+
+def test_no_ranking_by_other_metrics_than_the_challenges_counts(organiser: Organiser) -> None:
+    by_iou = Challenge(ranking=RankingRules(metrics=("iou",)))
+    verdict = verify_ledger(organiser.ledger)
+    (track,) = make_board(verdict, by_iou).tracks
+    assert (track.order, track.statistics, track.ranked_by) == ("aggregate", None, ("iou",))
+    record_ranking(organiser.ledger, [organiser.runs], organiser.keys, challenge=by_iou)
+    (track,) = make_board(verify_ledger(organiser.ledger), by_iou).tracks
+    assert track.order == "mean-rank" and track.statistics
+    assert track.statistics.metrics == ("iou",)
+    assert only_track(organiser).ranked_by == ("dice", "hd95")
 
 
 def test_the_same_inputs_are_not_recorded_twice(organiser: Organiser) -> None:
@@ -284,6 +297,6 @@ def test_rankings_of_another_schema_are_passed_over_and_broken_ones_named(
 ) -> None:
     append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v9"}), organiser.keys)
     assert only_track(organiser).order == "aggregate"
-    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v1"}), organiser.keys)
+    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v3"}), organiser.keys)
     with pytest.raises(BusbenchError, match="entry 5"):
         board(organiser)

@@ -13,17 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from evaluator.scoring.bootstrap import RESAMPLES, SEED, interval
+from benchmarks.coverage import simulate
+from evaluator.metrics import METRICS as DEFINED
+from evaluator.scoring.intervals import interval, mean_intervals
+from harness.challenge import DEFAULT_RANKED
 from harness.ranking import METRICS, TrackRanking
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import MAX_OPPONENTS, rank_groups
 from harness.ranking.orders import exact, smallest_ranks
-from harness.ranking.resampling import groups, rank_bins, rank_counts
+from harness.ranking.rank_sets import ALL_FLIPS, rank_sets, signs
+from harness.ranking.resampling import RESAMPLES, SEED, groups, rank_bins, rank_counts
 from harness.ranking.significance import LEVEL, better, holm, opponents
 from harness.ranking.statistics import make_ranking, tau
 from tests.support.factories import digest_of, make_report
 
 UP = {metric.key: metric.higher_is_better for metric in METRICS}
+RANKED = DEFAULT_RANKED
 
 
 def make_table(
@@ -71,13 +76,13 @@ def naive_orders(
     """Mean ranks, the order by them, and aggregate-then-rank, over cases that may repeat."""
     count = len(values["dice"][0])
     sums, aggregate = [0] * count, [0] * count
-    for key, up in UP.items():
-        rows = [values[key][case] for case in cases]
+    for key in RANKED:
+        up, rows = UP[key], [values[key][case] for case in cases]
         for row in rows:
             sums = [s + r for s, r in zip(sums, naive_ranks(row, up), strict=True)]
         totals = [sum(column) for column in zip(*rows, strict=True)]
         aggregate = [s + r for s, r in zip(aggregate, naive_ranks(totals, up), strict=True)]
-    means = [Fraction(s, len(cases) * len(UP)) for s in sums]
+    means = [Fraction(s, len(cases) * len(RANKED)) for s in sums]
     return means, naive_ranks(sums), naive_ranks(aggregate)
 
 
@@ -137,13 +142,9 @@ def test_orders_and_resamples_agree_with_counting(
         one = found[entry]
         assert one.mean_rank == pytest.approx(float(mean_ranks[n]), abs=1e-6)
         assert (one.rank, one.rank_aggregate) == (primary[n], aggregate[n])
-        drawn = sorted(order[n] for _, order, _ in resampled)
-        assert one.p_first == sum(rank == 1 for rank in drawn) / RESAMPLES
-        low, high = drawn[math.ceil(0.025 * RESAMPLES) - 1], drawn[math.ceil(0.975 * RESAMPLES) - 1]
-        assert (one.rank_low, one.rank_high) == (low, high)
+        drawn = [order[n] for _, order, _ in resampled]
+        assert one.resamples_first == drawn.count(1)
         assert one.rank_counts == tuple(drawn.count(rank + 1) for rank in range(submissions))
-        ends = np.percentile([float(means[n]) for means, _, _ in resampled], [2.5, 97.5])
-        assert one.mean_rank_interval == pytest.approx(tuple(ends), abs=1e-6)
     taus = [naive_tau_b(primary, order) for _, order, _ in resampled]
     known = [value for value in taus if value is not None]
     (stability, _) = ranking(table).statistics.stability
@@ -177,8 +178,9 @@ def test_tests_agree_with_the_formula_and_with_naive_holm() -> None:
     assert any(count for of_metric in wins.values() for count in of_metric.values())
     sums = [0] * len(places)
     for key, of_metric in wins.items():
-        ranks = naive_ranks([of_metric[one.entry] for one in said.submissions], up=True)
-        sums = [s + r for s, r in zip(sums, ranks, strict=True)]
+        if key in RANKED:
+            ranks = naive_ranks([of_metric[one.entry] for one in said.submissions], up=True)
+            sums = [s + r for s, r in zip(sums, ranks, strict=True)]
         assert [one.metrics[key].wins for one in said.submissions] == [*of_metric.values()]
     assert [one.rank_test for one in said.submissions] == naive_ranks(sums)
 
@@ -206,6 +208,116 @@ def test_tau_agrees_with_counting_pairs(pair: tuple[list[int], list[int]]) -> No
     assert found == (None if expected is None else pytest.approx(expected, abs=1e-6))
 
 
+def naive_rank_sets(sums: np.ndarray, joint: bool) -> list[tuple[int, int]]:
+    """As the definition says, pair by pair and flip by flip, in Python's numbers."""
+    patients, count = sums.shape
+    rows = [[int(value) for value in row] for row in sums]
+    flips = [[int(sign) for sign in flip] for flip in signs(patients)]
+    totals = [sum(row[j] for row in rows) for j in range(count)]
+    tested: dict[tuple[int, int], list[float]] = {}
+    for j in range(count):
+        for k in range(count):
+            differences = [row[j] - row[k] for row in rows]
+            scale = math.sqrt(sum(d * d for d in differences))
+            if scale:
+                tested[j, k] = [
+                    abs(sum(s * d for s, d in zip(flip, differences, strict=True))) * (1 / scale)
+                    for flip in flips
+                ]
+    significant: set[tuple[int, int]] = set()
+    families = [set(tested)] if joint else [{p for p in tested if p[0] == j} for j in range(count)]
+    for family in families:
+        while left := family - significant:
+            largest = [max(tested[pair][flip] for pair in left) for flip in range(len(flips))]
+            fresh = {
+                pair
+                for pair in left
+                if sum(value >= tested[pair][0] for value in largest) <= 0.05 * len(flips)
+            }
+            if not fresh:
+                break
+            significant |= fresh
+    return [
+        (
+            1 + sum((j, k) in significant and totals[k] < totals[j] for k in range(count)),
+            count - sum((j, k) in significant and totals[k] > totals[j] for k in range(count)),
+        )
+        for j in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("patients", "submissions"), [(6, 3), (8, 4), (ALL_FLIPS + 3, 5)])
+def test_sets_of_ranks_agree_with_their_definition(patients: int, submissions: int) -> None:
+    separated = False
+    for seed in range(6):
+        random = np.random.default_rng([seed, patients])
+        skill = 3 * np.arange(submissions) * (seed % 3)
+        sums = np.round(random.normal(20, 4, (patients, submissions)) + skill)
+        sums[:, -1] = sums[:, 0]  # equal on every patient
+        found = rank_sets(sums)
+        for ends, joint in ((found.own, False), (found.joint, True)):
+            expected = naive_rank_sets(sums, joint)
+            assert list(zip(*(end.tolist() for end in ends), strict=True)) == expected
+        separated = separated or bool((found.own[1] - found.own[0] < submissions - 1).any())
+    assert separated
+
+
+def test_no_set_of_ranks_is_narrow_where_patients_are_too_few() -> None:
+    """Of five patients all signs agree in 2 of 32 flips: that is no 5 %."""
+    found = rank_sets(np.arange(1, 4) + np.zeros((5, 1)))
+    assert found.own[0].tolist() == [1, 1, 1] and found.own[1].tolist() == [3, 3, 3]
+    found = rank_sets(np.arange(1, 4) + np.zeros((6, 1)))
+    assert found.joint[0].tolist() == found.joint[1].tolist() == [1, 2, 3]
+
+
+def test_sets_of_ranks_contain_the_rank_and_joint_sets_the_own() -> None:
+    random = np.random.default_rng(3)
+    sums = np.round(random.normal(50, 10, (20, 12)) + np.arange(12))
+    found, ranks = rank_sets(sums), smallest_ranks(sums.sum(axis=0))
+    assert (found.joint[0] <= found.own[0]).all() and (found.own[0] <= ranks).all()
+    assert (found.joint[1] >= found.own[1]).all() and (found.own[1] >= ranks).all()
+
+
+def test_groups_do_not_separate_equal_methods_more_often_than_promised() -> None:
+    found = simulate(80, methods=8, step=0, patients=10)
+    assert found["wrong"] <= 0.10  # 5 %, and what chance adds to 80 challenges
+    assert found["everyone"] >= 0.85
+
+
+def test_sets_and_intervals_of_close_methods_keep_their_promise() -> None:
+    found = simulate(60, methods=6, step=0.01, patients=20)
+    assert min(found["best"], found["everyone"], found["mean"]) >= 0.85
+    assert found["wrong"] <= 0.10
+    assert found["right"] > 0
+
+
+def test_intervals_agree_with_the_formula_worked_by_hand() -> None:
+    """Three patients of 1, 1 and 2 cases: t(2) is 4.302653, the mean 0.5."""
+    sums, sizes = np.array([[0.2], [0.6], [1.2]]), np.array([1.0, 1.0, 2.0])
+    residuals = (-0.3, 0.1, 0.2)
+    error = math.sqrt(3 / 2 * sum(r * r for r in residuals)) / 4
+    low, high = mean_intervals(sums, sizes)[:, 0]
+    assert (low, high) == pytest.approx((0.5 - 4.302653 * error, 0.5 + 4.302653 * error), abs=1e-6)
+    assert mean_intervals(sums, sizes, (0.4, 0.6)).ravel().tolist() == [0.4, 0.6]
+
+
+@pytest.mark.parametrize(("submissions", "needed"), [(2, 5), (10, 14)])
+def test_the_matrix_says_how_many_patients_it_takes(submissions: int, needed: int) -> None:
+    for patients in (needed - 1, needed):
+        table = make_table(
+            [f"s{n}" for n in range(submissions)],
+            [f"p{n}" for n in range(patients)],
+            {
+                metric.key: np.arange(submissions) * np.arange(1, patients + 1)[:, None] / 100
+                for metric in METRICS
+            },
+        )
+        found = ranking(table).statistics.significance
+        assert found.patients_needed == needed
+        smallest = min(min(row) for row in found.adjusted["hd95"])
+        assert (smallest < LEVEL) == (patients >= needed)
+
+
 # --- examples worked by hand ----------------------------------------------------------------------
 
 A, B, C = digest_of("a"), digest_of("b"), digest_of("c")
@@ -227,17 +339,17 @@ def test_ranks_are_taken_case_by_case_before_they_are_averaged() -> None:
     a, b, c = said.submissions
     assert [one.entry for one in said.submissions] == [A, B, C]
     assert [one.rank for one in said.submissions] == [1, 2, 3]
-    assert (a.mean_rank, b.mean_rank) == (1.0, round((2 * 12 + 2 * 5 + 3) / 18, 6))
+    assert (a.mean_rank, b.mean_rank) == (1.0, round((2 * 6 + 2 * 5 + 3) / 12, 6))
     assert c.metrics["hd95"].mean < b.metrics["hd95"].mean
     assert b.metrics["hd95"].mean_rank == round(13 / 6, 6)
-    assert [one.rank_aggregate for one in said.submissions] == [1, 2, 3]  # 3, 7 and 8 by metric
+    assert [one.rank_aggregate for one in said.submissions] == [1, 2, 2]  # ranks 1, 1; 2, 3; 3, 2
 
 
 def test_the_certain_winner_has_a_group_of_its_own() -> None:
     said = worked()
     a, b, _ = said.submissions
-    assert (a.p_first, a.rank_low, a.rank_high, a.group) == (1.0, 1, 1, "A")
-    assert b.p_first == 0.0
+    assert (a.resamples_first, a.rank_low, a.rank_high, a.group) == (RESAMPLES, 1, 1, "A")
+    assert b.resamples_first == 0
     assert b.group == "B"
     assert a.rank_counts == (RESAMPLES, 0, 0)
 
@@ -271,7 +383,7 @@ def test_more_images_of_the_same_patients_are_no_more_evidence() -> None:
     assert often.statistics.significance == once.statistics.significance
     for one, other in zip(once.submissions, often.submissions, strict=True):
         assert one.mean_rank_interval == pytest.approx(other.mean_rank_interval, abs=1e-6)
-        assert (one.rank_counts, one.p_first) == (other.rank_counts, other.p_first)
+        assert (one.rank_counts, one.rank_high) == (other.rank_counts, other.rank_high)
 
 
 def test_the_order_in_which_submissions_came_changes_nothing() -> None:
@@ -293,7 +405,9 @@ def test_intervals_are_those_that_reports_give() -> None:
     for one in ranking(table).submissions:
         for key, said in one.metrics.items():
             values = table.values[key][:, table.entries.index(one.entry)]
-            assert said.interval == pytest.approx(interval(values, table.patients), abs=1e-6)
+            bounds = DEFINED[key].bounds
+            found = interval(values, table.patients, bounds)
+            assert said.interval == pytest.approx(found, abs=1e-6)
             assert said.mean == pytest.approx(values.mean(), abs=1e-6)
             assert list(said.quantiles) == sorted(said.quantiles)
 

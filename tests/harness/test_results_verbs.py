@@ -125,7 +125,7 @@ def test_no_number_is_cropped(
         "Dice ↑",
         "HD95",
         "Group",
-        "95 %",
+        "Ranks",
         "Team",
         "IoU ↑",
         "GMACs",
@@ -135,7 +135,7 @@ def test_no_number_is_cropped(
     assert all(head in shown for head in heads)  # those that do not fit are named
     assert missing == set() if width is None else "Rank" not in missing
     if width is not None and width >= 80:
-        assert not missing & {"Dice ↑", "HD95", "Group", "95 %"}
+        assert not missing & {"Dice ↑", "HD95", "Group", "Ranks"}
 
 
 def test_no_pipe_is_as_narrow_as_a_terminal(ledger: Path) -> None:
@@ -169,7 +169,7 @@ def test_rank_computes_rankings_and_says_what_it_did(
     assert max(map(len, narrow.splitlines())) <= 80
     (track,) = json.loads(busbench("rank", organiser.ledger, "--json").out)["tracks"]
     assert track["order"] == "mean-rank"
-    assert track["rows"][0]["ranked"]["p_first"] == 1.0
+    assert track["rows"][0]["ranked"]["resamples_first"] == 2000
 
 
 @pytest.mark.parametrize(

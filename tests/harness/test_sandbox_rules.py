@@ -150,6 +150,7 @@ def test_no_gpu_reaches_a_container_that_did_not_ask() -> None:
     with_one = container_settings(stage(gpu=True), "sha256:abc", "volume")
     assert "NVIDIA_VISIBLE_DEVICES" not in with_one["environment"]
     assert with_one["device_requests"][0]["Count"] == 1
+    assert with_one["environment"]["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
 
 
 def test_the_output_ends_where_its_limit_ends() -> None:
@@ -219,6 +220,14 @@ def test_no_outcome_is_blamed_on_the_wrong_one(name: str, outcome: Outcome, code
     [
         ('could not select device driver "" with capabilities: [[gpu]]', "device-unavailable"),
         ("OCI runtime create failed: nvidia-container-cli: initialization", "device-unavailable"),
+        (
+            "failed to discover GPU vendor from CDI: no known GPU vendor found",
+            "device-unavailable",
+        ),
+        (
+            "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=0",
+            "device-unavailable",
+        ),
         ("write /var/lib/docker/x: no space left on device", "disk-full"),
         ('exec: "nosuch": executable file not found in $PATH: unknown', "image-refused"),
         ('exec: "/train": permission denied', "image-refused"),

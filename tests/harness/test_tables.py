@@ -209,13 +209,13 @@ def test_the_best_is_bold_the_second_underlined_and_the_unranked_neither() -> No
 
 def test_groups_and_rank_intervals_are_marked_where_there_are_rankings() -> None:
     rows = markdown_rows(to_markdown(make_board(*four())))
-    assert rows[0][:3] == ["Rank", "95 %", "Group"]
+    assert rows[0][:3] == ["Rank", "Ranks", "Group"]
     assert [row[:3] for row in rows[2:]] == [
         *(["1", "1–1", "A"], ["2", "2–2", "B"], ["3", "3–3", "C"], ["–", "–", "–"])
     ]
     records = list(csv.DictReader(io.StringIO(to_csv(make_board(*four())))))
     assert [record["group"] for record in records] == ["A", "B", "C", ""]
-    assert (records[0]["order"], records[0]["p_first"]) == ("mean-rank", "1.0")
+    assert (records[0]["order"], records[0]["resamples_first"]) == ("mean-rank", "2000")
     assert records[3]["rank_low"] == ""
 
 
@@ -246,7 +246,7 @@ def test_latex_heads_say_which_images_a_metric_is_about() -> None:
         *("All images", "Lesion images", "Normal images")
     ]
     first = widths[0] + 1
-    assert rules.startswith(rf"\cmidrule(lr){{{first}-{first + len(METRICS) - 1}}}")
+    assert rules.startswith(rf"\cmidrule(lr){{{first}-{first + 2 * len(METRICS) - 1}}}")
     fields = make_report().document()
     del fields["scores"]["groups"]["normal"]
     assert "cmidrule" not in to_latex(make_board(Report.model_validate(fields)))

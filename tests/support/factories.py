@@ -29,7 +29,11 @@ RUNTIME = Runtime(
         batch_sizes=(1,),
         batch_dependent=(),
         repeated_cases=8,
-        peak_memory_mb=200,
+        seconds=20.0,
+        host_memory_mb=200,
+        gpu_memory_mb=None,
+        gpu_memory_of=None,
+        energy_j=None,
     ),
 )
 
@@ -119,6 +123,7 @@ def make_report(
     spaced: int = 0,
     metric_profile: str = "native",
     latency_ms: float = 12.5,
+    measured: Mapping[str, object] | None = None,
     gmacs: float | None = 1.42,
     parameters: int = 418_000,
     half_width: float | None = 0.02,
@@ -127,7 +132,11 @@ def make_report(
     sealed_images: str = "images",
     sealed_labels: str = "labels",
 ) -> Report:
-    """A report of one submission on one track; `gap` is the consistency gap of its Dice."""
+    """A report of one submission on one track; `gap` is the consistency gap of its Dice.
+
+    Args:
+        measured: fields of `Measured` that differ from `RUNTIME`'s.
+    """
     iou = dice / (2 - dice) if iou is None else iou
     how: dict[str, Any] = {"folds": folds} | ({"half_width": None} if half_width is None else {})
     models = tuple(
@@ -144,12 +153,12 @@ def make_report(
     predictions = digest_of(f"predictions of {team}/{method}")
     everything = make_group(dice, iou, hd95, **how)
     if gap is not None:
-        found = {"transformed": dice - gap, "gap": gap}
-        held = {name: {"dice": make_summary(mean, **how)} for name, mean in found.items()}
+        means = {"transformed": dice - gap, "gap": gap}
+        held = {name: {"dice": make_summary(mean, **how)} for name, mean in means.items()}
         everything = everything.model_copy(
             update={"consistency": Consistency.model_validate({"cases": 30, **held})}
         )
-    measured = RUNTIME.measured.model_copy(update={"latency_ms": latency_ms})
+    found = RUNTIME.measured.model_copy(update={"latency_ms": latency_ms, **(measured or {})})
     return Report(
         team=team,
         method=method,
@@ -173,7 +182,7 @@ def make_report(
             labels_sha256=digest_of(sealed_labels),
         ),
         models=models,
-        runtime=RUNTIME.model_copy(update={"measured": measured}),
+        runtime=RUNTIME.model_copy(update={"measured": found}),
         provenance=Provenance(
             submission_sha256=digest_of(f"{team}/{method}"),
             models_sha256=tuple(model.sha256 for model in models),

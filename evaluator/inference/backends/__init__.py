@@ -16,7 +16,7 @@ from typing import Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.inference import Backend, BatchSize, Device
+from evaluator.documents.inference import Backend, BatchSize, Device, EfficiencyLimits
 from evaluator.errors import BusbenchError, Code
 
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -54,6 +54,7 @@ class InferSettings:
         threads: of the CPU, for one model.
         batch_size: images a run; `auto` measures what is fastest.
         triton: where the server is; the other backend ignores it.
+        efficiency: limits that must be checkable on this device; the harness holds results to them.
     """
 
     device: Device = "cpu"
@@ -61,6 +62,7 @@ class InferSettings:
     batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
     triton: TritonOptions = field(default_factory=TritonOptions)
+    efficiency: EfficiencyLimits | None = None
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +74,17 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--triton", metavar="HOST:PORT", help="a server that runs already")
     parser.add_argument("--triton-repository", type=Path, metavar="PATH", help="its models")
     parser.add_argument("--tritonserver", type=Path, metavar="PATH", help="or one to start")
+    parser.add_argument(
+        "--efficiency", type=EfficiencyLimits.model_validate_json, metavar="JSON", help="limits"
+    )
 
 
 def settings_of(args: argparse.Namespace) -> InferSettings:
     """The settings on a command line."""
     triton = TritonOptions(args.triton, args.triton_repository, args.tritonserver)
-    return InferSettings(args.device, args.threads, args.batch_size, args.backend, triton)
+    return InferSettings(
+        args.device, args.threads, args.batch_size, args.backend, triton, args.efficiency
+    )
 
 
 def _batch_size(text: str) -> BatchSize:
