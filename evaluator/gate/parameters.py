@@ -12,7 +12,7 @@ count once, however often it is called. Three things keep the number equal to Py
   free. As weights of a layer they count like any other.
 - Whole numbers from which an operator takes bits apart count one for each byte.
 - Where a size flows into the result, so do the numbers that it was made of: the sizes of a tensor
-  without values, which takes no bytes whatever they are, and what operators were told of sizes.
+  without values, which takes no bytes whatever they are, and the sizes that operators are given.
   `FREE` of them are free, too, since exporters divide by the square root of a size.
 
 An exporter in evaluation mode folds BatchNormalization into the convolution before it, so its two
@@ -49,8 +49,8 @@ from evaluator.gate.tensors import byte_width, elements, small_values
 FREE = 32  # distinct single numbers that the arithmetic of activations may have
 # What is known of a value from where it goes to: whether a layer's weight, a number to unpack, and
 # whether anything but a first state of a recurrent layer; whether its size, or a size made of it.
-_WEIGHT, _PACKED, _DATA, _SIZE, _TOLD = 1, 2, 4, 8, 16
-_OF_SIZES = _SIZE | _TOLD
+_WEIGHT, _PACKED, _DATA, _SIZE, _GIVEN = 1, 2, 4, 8, 16
+_OF_SIZES = _SIZE | _GIVEN
 
 
 class _Stored(NamedTuple):
@@ -229,7 +229,7 @@ class _Flow:
                 self.waiting.append((placed.scope, name, _SIZE | known & _PACKED))
                 continue
             if name and position in SETTINGS.get(operator, ()) and known & _OF_SIZES:
-                self.waiting.append((placed.scope, name, _TOLD | known & _PACKED))
+                self.waiting.append((placed.scope, name, _GIVEN | known & _PACKED))
             if not name or position in SETTINGS.get(operator, ()):
                 continue
             if position in companions and self._constant(placed, name) is not None:
@@ -252,7 +252,7 @@ class _Flow:
     def _count(self, stored: _Stored, known: int) -> None:
         if known & _OF_SIZES:
             dims = stored.tensor.dims if stored.tensor is not None and not stored.size else ()
-            sizes = stored.size if known & _TOLD else sum(map(bool, dims))
+            sizes = stored.size if known & _GIVEN else sum(map(bool, dims))
             self.sizes[stored.key] = sizes * (8 if known & _PACKED else 1)
         if _is_size(known) or (not known & _DATA and _is_zero(stored.tensor)):
             return
