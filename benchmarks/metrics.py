@@ -32,9 +32,9 @@ from evaluator.documents.predictions import PredictedCase
 from evaluator.documents.sealed import SealedCase
 from evaluator.files import sha256_bytes, sha256_pixels
 from evaluator.metrics import PROFILES, case_metrics, hd95
+from evaluator.png import decode_png
 from evaluator.predictions import pack
 from evaluator.scoring.score import Truth, score_case
-from evaluator.sealed import decode_png
 from harness.store import png_bytes
 from tests.support.masks import HOSTILE
 

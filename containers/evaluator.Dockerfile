@@ -18,10 +18,12 @@ COPY containers/install.sh containers/sbom.py containers/locks/${COMPONENT}.txt 
 RUN sh /build/install.sh /build/${COMPONENT}.txt && \
     python /build/sbom.py "busbench/${COMPONENT}" /usr/share/busbench/sbom.cdx.json && rm -rf /build
 COPY --from=sources /app /app
-# The metrics' compiled loops are cached now, since the container cannot write them later, and for
-# any processor (evaluator/metrics/compiled.py), since the image may move.
+# What is compiled is cached now, since the container cannot write it later, and for any processor
+# (evaluator/compiled.py), since the image may move.
 ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-RUN if [ "${COMPONENT}" = score ]; then for level in x86-64-v3 generic; do \
-        NUMBA_CPU_NAME=$level python -c "import evaluator.metrics.kernel" || exit 1; done; fi
+RUN if [ "${COMPONENT}" = score ]; then loops=evaluator.metrics.kernel; \
+    else loops=evaluator.inference.resampling; fi; \
+    for level in x86-64-v3 generic; do \
+        NUMBA_CPU_NAME=$level python -c "import $loops" || exit 1; done
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "evaluator"]

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from evaluator.metrics.compiled import LEVELS
+from evaluator.compiled import LEVELS
 from tests.support import ROOT
 
 pytestmark = pytest.mark.slow
 
 LOOP = """
-from evaluator.metrics.compiled import compiled
+from evaluator.compiled import compiled
 
 @compiled("int64(int64)")
 def twice(number):
