@@ -12,7 +12,7 @@ from tests.support import ROOT
 BUDGETS = [
     pytest.param("harness", 25_760, id="harness"),
     pytest.param("evaluator", 10_530, id="evaluator"),
-    pytest.param("reference_models", 4_600, id="reference_models"),
+    pytest.param("reference_models", 5_100, id="reference_models"),
     pytest.param("benchmarks", 2_260, id="benchmarks"),
 ]
 

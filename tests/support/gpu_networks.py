@@ -53,16 +53,19 @@ def some_inputs(name: str, count: int = BATCH, seed: int = 0) -> NDArray[np.floa
 
 
 class Centred(nn.Module):
-    """A network whose logits are less by a number, so that half of all pixels are lesion."""
+    """A network half of whose pixels are lesion, with logits of a small spread.
 
-    def __init__(self, network: nn.Module, median: float) -> None:
+    What rounding does to fresh weights would else pass the exporter's limit, which is absolute.
+    """
+
+    def __init__(self, network: nn.Module, median: float, spread: float) -> None:
         super().__init__()
-        self.network, self.median = network, median
+        self.network, self.median, self.scale = network, median, 0.05 / spread
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, 1, H, W) images to (N, 1, H, W) logits."""
         logits: Tensor = self.network(images)
-        return logits - self.median
+        return (logits - self.median) * self.scale
 
 
 def settled(name: str) -> Centred:
@@ -71,12 +74,13 @@ def settled(name: str) -> Centred:
     network = build(name, image_size=side_of(name)).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            module.momentum = None  # the plain mean of all that it sees
+            module.momentum = 0.5  # not all, or channels that say little would be but rounding
     images = torch.from_numpy(some_inputs(name))
     with torch.no_grad():
         for _ in range(2):
             network(images)
-        return Centred(network, float(network.eval()(images).median())).eval()
+        logits = network.eval()(images)
+    return Centred(network, float(logits.median()), float(logits.std())).eval()
 
 
 def prepare(folder: Path, device: Device) -> None:
