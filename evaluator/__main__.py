@@ -21,6 +21,7 @@ STAGES = {
     "infer": "evaluator.inference.infer",
     "ready": "evaluator.inference.ready",
     "score": "evaluator.scoring.score",
+    "verdict": "evaluator.gate.verdict",
 }
 
 

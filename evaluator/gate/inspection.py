@@ -1,4 +1,8 @@
-"""The gate from a submission's folder to the verdict, and its stage."""
+"""The gate from a submission's folder to what was found, and its stage.
+
+It loads models, so what it leaves is the word of a process that a model may have taken over. The
+verdict is written by `evaluator.gate.verdict`, which loads none.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from evaluator.gate.intake import load
 from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
 from evaluator.gate.subject import Finding, GateLimits, GateRefused, Subject
-from evaluator.gate.survey import survey
+from evaluator.gate.survey import Survey, survey
 
 
 def inspect(
@@ -50,9 +54,10 @@ def inspect(
     return GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
 
 
-def _inspect_one(
+def read_off(
     folder: Path, declared: ModelFile, submission: Submission, *, limits: GateLimits
-) -> CountedModel | list[Finding]:
+) -> tuple[Survey, CountedModel] | list[Finding]:
+    """A model that passes every rule, and what is counted without loading it; or the findings."""
     model = load(folder, declared, limits)
     if not isinstance(model, ModelProto):
         return model
@@ -60,31 +65,43 @@ def _inspect_one(
     findings = apply_rules(Subject(seen, submission, limits), declared.file)
     if findings:
         return findings
-    opset = seen.imports[None][""]
-    nodes, values = seen.expanded(None, limits.max_nodes), parameters(seen)
-    cost, bent = measure(model, submission, limits), is_bent(seen)
-    del model, seen  # the next process needs the memory
+    return seen, CountedModel(
+        fold=declared.fold,
+        sha256=declared.sha256,
+        opset=seen.imports[None][""],
+        nodes=seen.expanded(None, limits.max_nodes),
+        parameters=parameters(seen),
+        gmacs=None,
+    )
+
+
+def _inspect_one(
+    folder: Path, declared: ModelFile, submission: Submission, *, limits: GateLimits
+) -> CountedModel | list[Finding]:
+    found = read_off(folder, declared, submission, limits=limits)
+    if isinstance(found, list):
+        return found
+    seen, counted = found
+    cost, bent = measure(seen.model, submission, limits), is_bent(seen)
+    del found, seen  # the next process needs the memory
     if isinstance(cost, Verdict):
         return [finding(cost, declared.file)]
     verdict = first_load(folder / declared.file, submission, limits, gmacs=cost.gmacs, bent=bent)
     if verdict is not None:
         return [finding(verdict, declared.file)]
-    return CountedModel(
-        fold=declared.fold,
-        sha256=declared.sha256,
-        opset=opset,
-        nodes=nodes,
-        parameters=values,
-        gmacs=cost.gmacs,
-    )
+    return counted.model_copy(update={"gmacs": cost.gmacs})
 
 
 PATHS = ("submission", "out")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check a submission's files before any runtime sees them."""
+    """Check a submission's files before any runtime sees them, then load each model once."""
+    write(inspect(args.submission, declaration(args.submission)), args.out / "gate.json")
+
+
+def declaration(folder: Path) -> Submission:
+    """The `submission.yaml` of a folder; raises `submission-invalid`."""
     remedy = "Compare it with submission_template/submission.yaml."
-    path = args.submission / "submission.yaml"
-    submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy=remedy)
-    write(inspect(args.submission, submission), args.out / "gate.json")
+    path = folder / "submission.yaml"
+    return read(Submission, path, Code.SUBMISSION_INVALID, remedy=remedy)

@@ -1,6 +1,6 @@
 """Validation job: the whole evaluation on public cases, as a participant runs it.
 
-    RUNS/val-<id>/submission/  gate/      as in `harness.evaluation.evaluate`
+    RUNS/val-<id>/submission/ gate/ verdict/  as in `harness.evaluation.evaluate`
     RUNS/val-<id>/fold-<k>/sealed/        its validation cases, sealed to keys that nothing keeps
     RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
@@ -226,8 +226,8 @@ def narrow(folder: Path, verdict: GateVerdict, part: Submission, *, place: Path)
         assemble(part, lambda model: folder / "submission" / model.file, place / "submission")
     counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
     narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
-    write(narrowed, place / "gate" / "gate.json")
-    let_all_read(place / "gate")
+    write(narrowed, place / "verdict" / "gate.json")
+    let_all_read(place / "verdict")
 
 
 def merge(folds: Sequence[Scores]) -> Scores:

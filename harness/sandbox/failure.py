@@ -70,13 +70,17 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-# What an unexplained end of a stage means: in the first three a participant's work runs.
+# What an unexplained end of a stage means: in all but the last three a participant's work is read.
 UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
     "train": (
         Code.TRAINING_FAILED,
         "Look at the log; run the image with the same limits yourself.",
     ),
     "gate": (
+        Code.GATE_REFUSED,
+        "Export the model again; `busbench check` shows what the gate sees.",
+    ),
+    "verdict": (
         Code.GATE_REFUSED,
         "Export the model again; `busbench check` shows what the gate sees.",
     ),
@@ -98,6 +102,7 @@ UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
 CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
     "train": (Fault.SUBMISSION,),
     "gate": (Fault.SUBMISSION,),
+    "verdict": (Fault.SUBMISSION,),
     "infer": (Fault.SUBMISSION,),
     "ready": (Fault.ORGANISER, Fault.INFRASTRUCTURE),
     "score": (Fault.SUBMISSION, Fault.ORGANISER, Fault.INFRASTRUCTURE),
@@ -106,7 +111,11 @@ CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
 # Stages that run no participant's work: where they meet a limit, the limit is wrong.
 OURS: tuple[StageName, ...] = ("ready", "score", "probe")
 # The command of a stage that tries an input of ours -> whose limits it has in challenge.yaml.
-_LIMITED_AS: Mapping[str, StageName] = {"gate": "gate", "ready": "infer"}
+_LIMITED_AS: Mapping[str, StageName] = {
+    "gate": "gate",
+    "verdict": "gate",
+    "ready": "infer",
+}
 _LIMITS = (
     Code.LIMIT_TIME,
     Code.LIMIT_MEMORY,

@@ -18,6 +18,7 @@ from harness.sandbox.stage import Stage
 INPUTS, OUTPUT = "/in", "/out"
 USER_ID = 65532
 USER = f"{USER_ID}:{USER_ID}"
+LOADER = f"{USER_ID + 1}:{USER_ID + 1}"  # opens models first, and writes no verdict on them
 LABEL = "org.busbench.stage"
 OWNER_LABEL = "org.busbench.owner"  # the harness process that started it, for the cleaner
 MEBIBYTE = 1024 * 1024
@@ -111,6 +112,7 @@ def container_settings(
     scratch = f"rw,noexec,nosuid,nodev,size={limits.tmp_mb}m,nr_inodes={TMP_FILES},mode=1777"
     return {
         **_confinement(limits.pids, limits.memory_mb * MEBIBYTE, limits.cpus),
+        "user": LOADER if stage.name == "gate" else USER,
         "image": image,
         "command": stage.words(inside),
         "working_dir": own.working_folder,

@@ -13,7 +13,7 @@ from harness.challenge import Component, Limits
 
 _PLACE = re.compile(r"\{(\w+)\}")
 RunnerName = Literal["docker", "process"]
-StageName = Literal["train", "gate", "infer", "ready", "score", "probe"]
+StageName = Literal["train", "gate", "verdict", "infer", "ready", "score", "probe"]
 
 
 @dataclass(frozen=True)

@@ -245,8 +245,9 @@ def _take(work: Path, taken: Path, track: str) -> Submission:
         if (work / DOCUMENT).exists():
             return take(work, taken, track)
     except BusbenchError as error:
-        said = {"stage": "train", "last_line": error.message}
-        raise BusbenchError(error.code, error.message, error.remedy, **said) from error
+        raise BusbenchError(
+            error.code, error.message, error.remedy, stage="train", last_line=error.message
+        ) from error
     message = "The container ended well but left no submission.yaml in its output."
     remedy = (
         "Write submission.yaml and the ONNX files it names into /out; an ENTRYPOINT in the shell's "

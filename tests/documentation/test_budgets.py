@@ -11,9 +11,9 @@ from tests.support import ROOT
 
 BUDGETS = [
     pytest.param("harness", 26_500, id="harness"),
-    pytest.param("evaluator", 10_350, id="evaluator"),
+    pytest.param("evaluator", 10_530, id="evaluator"),
     pytest.param("reference_models", 5_100, id="reference_models"),
-    pytest.param("benchmarks", 2_250, id="benchmarks"),
+    pytest.param("benchmarks", 2_260, id="benchmarks"),
 ]
 
 
