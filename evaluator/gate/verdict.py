@@ -17,6 +17,7 @@ from evaluator.errors import Code
 from evaluator.gate.first_load import SENTENCES
 from evaluator.gate.inspection import declaration, read_off
 from evaluator.gate.subject import Finding, GateLimits, GateRefused
+from evaluator.progress import Progress, print_line, quiet
 
 
 def conclude(
@@ -25,6 +26,7 @@ def conclude(
     left: GateVerdict,
     *,
     limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
+    progress: Progress = quiet,
 ) -> GateVerdict:
     """The verdict on a submission, from its files and what the process that loaded them left.
 
@@ -38,7 +40,9 @@ def conclude(
     findings: list[Finding] = []
     counted: list[CountedModel] = []
     claims = {(model.fold, model.sha256): model for model in left.models}
-    for declared in submission.models:
+    total = len(submission.models)
+    for done, declared in enumerate(submission.models):
+        progress("gate: models counted again", done, total)
         found = read_off(folder, declared, submission, limits=limits)
         if isinstance(found, list):
             findings.extend(found)
@@ -51,6 +55,7 @@ def conclude(
             findings.append(Finding("G-COST", declared.file, None, SENTENCES["G-COST"]))
         else:
             counted.append(claim)
+    progress("gate: models counted again", total, total)
     if findings:
         raise GateRefused(tuple(findings))
     return GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
@@ -63,4 +68,6 @@ def run(args: argparse.Namespace) -> None:
     """Check a submission's files again without loading any, and write the verdict."""
     remedy = "Export the model again; `busbench check` shows what the gate sees."
     left = read(GateVerdict, args.loaded, Code.GATE_REFUSED, remedy=remedy)
-    write(conclude(args.submission, declaration(args.submission), left), args.out / "gate.json")
+    submission = declaration(args.submission)
+    found = conclude(args.submission, submission, left, progress=print_line)
+    write(found, args.out / "gate.json")
