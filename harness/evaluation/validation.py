@@ -212,17 +212,17 @@ def seal_public(training: TrainingSet, chosen: Iterable[SealedCase], place: Path
 
 
 def narrow(folder: Path, verdict: GateVerdict, part: Submission, *, place: Path) -> None:
-    """Write the submission and the gate's verdict for one of its models.
+    """Write the submission and the gate's verdict for some of its models.
 
     Args:
         folder: with the whole submission, in `submission`.
-        part: the submission with that model alone.
+        part: the submission with those models alone.
     """
-    model = part.models[0]
     if not (place / "submission").is_dir():
         assemble(part, lambda model: folder / "submission" / model.file, place / "submission")
-    counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
-    narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
+    named = {(model.fold, model.sha256) for model in part.models}
+    counted = tuple(each for each in verdict.models if (each.fold, each.sha256) in named)
+    narrowed = GateVerdict(submission_sha256=part.digest, models=counted)
     write(narrowed, place / "verdict" / "gate.json")
     let_all_read(place / "verdict")
 
