@@ -1,4 +1,4 @@
-"""Pages of pictures for a person to judge, each one HTML file that needs no other and no script."""
+"""Pages of images for a person to judge, each one HTML file that needs no other and no script."""
 
 from __future__ import annotations
 
