@@ -35,7 +35,7 @@ ALWAYS = {
     | {"pairs", "exclude"},
     "ledger entries": {"as_json"},
     "new-submission": {"kind", "team", "method"},
-    "predict": {"masks", "fold", "skip_refused", "device", "precision", "batch_size", "backend"}
+    "predict": {"fold", "skip_refused", "device", "precision", "batch_size", "backend"}
     | {"runner", "challenge", "as_json"},
     "prepare": {"strict", "skip_refused", "as_json"},
     # without --challenge, challenge.yaml of --repository

@@ -1,4 +1,4 @@
-"""What a validation leaves to look at: masks, and overlays with the worst case first."""
+"""Masks and overlays that a validation leaves: every case, and the worst first."""
 
 from __future__ import annotations
 
