@@ -79,7 +79,7 @@ def _overlay(training: TrainingSet, each: TrainingCase, mask: NDArray[np.bool_])
     """A case's image with both outlines, the prediction's on top."""
     case = each.case
     image = decode_image(training.image(case), case, training.path)
-    reference = decode_png(training.mask(case), case, training.path / "masks") > 127
+    reference = decode_png(training.mask(case), case, training.path / "masks") > 0
     return data_uri(outlined(image, (reference, REFERENCE), (mask, PREDICTION)))
 
 

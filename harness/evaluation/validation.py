@@ -207,7 +207,7 @@ def seal_public(training: TrainingSet, chosen: Iterable[SealedCase], place: Path
         return seal_once(place / name, named, content, split_digest=digest)
 
     images, image_key = seal("images.age", ".grey", map(training.image, cases))
-    labels, label_key = seal("labels.age", ".png", map(training.mask, cases))
+    labels, label_key = seal("labels.age", ".png", map(training.labels, cases))
     return SealedFiles(images, image_key, labels, label_key)
 
 
