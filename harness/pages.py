@@ -23,13 +23,11 @@ def page(template: str, **what: object) -> bytes:
 def outlined(
     image: NDArray[np.uint8], *masks: tuple[NDArray[np.bool_], Colour]
 ) -> NDArray[np.uint8]:
-    """A grey image (H, W) in colour (H, W, 3), with the outline of each mask (H, W) on it."""
+    """A grey image (H, W) (H, W, 3) with the outlines of each mask (H, W), and of its holes."""
     colour = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     width = max(1, image.shape[0] // HEIGHT)
     for mask, drawn in masks:
-        outlines, _ = cv2.findContours(
-            mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-        )
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(colour, outlines, -1, drawn, width)
     return colour.astype(np.uint8)
 

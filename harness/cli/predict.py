@@ -126,9 +126,10 @@ def _show(result: Prediction, passed_over: tuple[Path, ...]) -> None:
     for table in refusal_tables(repaired, record.refused):
         out.draw(table)
     empty = sum(each.lesion_px == 0 for each in record.images)
+    whole = sum(each.lesion_px == each.height * each.width for each in record.images)
     whose = "all folds" if record.fold == "all" else f"fold {record.fold}"
     count = len(record.images)
-    out.print(harmless(f"{count} masks by the model of {whose}, {empty} of them empty"))
+    out.print(harmless(f"{count} masks by {whose}: {empty} are empty, {whole} the whole image"))
     if passed_over:
         more = f" and {len(passed_over) - 1} more" if len(passed_over) > 1 else ""
         out.print(harmless(f"passed over, as no images: {passed_over[0]}{more}"))

@@ -76,7 +76,10 @@ def disc(row: int, column: int, radius: int) -> np.ndarray:
     return (down - row) ** 2 + (right - column) ** 2 < radius**2
 
 
-@pytest.mark.parametrize("predicted", [disc(30, 50, 12), np.zeros((60, 80), bool)])
+@pytest.mark.parametrize(
+    "predicted",
+    [disc(30, 50, 12), disc(30, 50, 20) & ~disc(30, 50, 8), np.zeros((60, 80), bool)],
+)
 def test_no_outline_is_drawn_beside_its_mask(predicted: np.ndarray) -> None:
     reference = disc(28, 30, 10)
     image = np.full((60, 80), 77, np.uint8)
