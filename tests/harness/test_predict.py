@@ -20,6 +20,7 @@ from harness.evaluation.predict import majority
 from harness.evaluation.stages import check
 from harness.evaluation.validation import ValidateSubmission, Validation
 from harness.execution import ExecutionEnvironment, run_job
+from harness.prepare import prepare
 from harness.sandbox import open_runner
 from harness.sandbox.cached import Context
 from tests.support.command_line import Shown, busbench_in
@@ -201,6 +202,26 @@ def touch(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x")
+
+
+def test_no_image_is_read_otherwise_than_for_a_store(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    colour = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(colour).save(tmp_path / "raw" / "turned.jpg", exif=exif)
+    Image.fromarray(colour[..., 0].astype(np.uint16) * 256).save(tmp_path / "raw" / "deep.png")
+    rows = "".join(f"{name},normal\n" for name in ("deep.png", "turned.jpg"))
+    (tmp_path / "raw" / "cases.csv").write_text(f"image,class\n{rows}")
+    store = prepare("generic", tmp_path / "raw", tmp_path / "store").store
+    images, _ = find_images([tmp_path / "raw"])
+    stored = {case.source_image: case for case in store.cases}
+    assert len(images) == len(stored) == 2
+    for image in images:
+        pixels, repairs = image.read()
+        case = stored[image.path.name]
+        assert np.array_equal(pixels, store.image(case.case_id))
+        assert "; ".join(repairs) == case.repairs and repairs
 
 
 def test_no_image_is_missed_and_no_other_file_is_taken(tmp_path: Path) -> None:
