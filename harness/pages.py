@@ -23,7 +23,7 @@ def page(template: str, **what: object) -> bytes:
 def outlined(
     image: NDArray[np.uint8], *masks: tuple[NDArray[np.bool_], Colour]
 ) -> NDArray[np.uint8]:
-    """A grey image (H, W) as BGR (H, W, 3), with all outlines of each mask (H, W), inner ones too."""
+    """A grey image (H, W) as BGR (H, W, 3), with all outlines, also inner ones, of masks (H, W)."""
     colour = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     width = max(1, image.shape[0] // HEIGHT)
     for mask, drawn in masks:
