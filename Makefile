@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-gpu check docs bench lock triton nnunet clean
+.PHONY: demo test test-fast test-gpu check docs bench lock triton triton-gpu nnunet clean
 
 demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 	$(BIN)/busbench demo --out demo $(ARGS)
@@ -54,6 +54,13 @@ triton: $(TRITON)/bin/tritonserver  ## a Triton server without an image registry
 $(TRITON)/bin/tritonserver: containers/triton/install.sh containers/triton/model.py \
 		containers/locks/triton-server.txt
 	PYTHON=$(PYTHON) sh containers/triton/install.sh $(TRITON)
+
+triton-gpu: $(TRITON)-gpu/bin/tritonserver  ## the same for a GPU, with 2 GB of CUDA
+	@echo "export BUSBENCH_TRITONSERVER=$(TRITON)-gpu"
+
+$(TRITON)-gpu/bin/tritonserver: containers/triton/install.sh containers/triton/model.py \
+		containers/locks/triton-server-gpu.txt
+	PYTHON=$(PYTHON) sh containers/triton/install.sh --gpu $(TRITON)-gpu
 
 # nnU-Net, which the tests of `busbench export-split` load its export in. It finds what PYTHON has,
 # torch above all, and is apart because it brings a torchvision that fits another torch.

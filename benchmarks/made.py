@@ -20,7 +20,6 @@ from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Sub
 from evaluator.files import sha256_bytes
 from evaluator.sealed import seal_archive
 from harness.ledger.report import Provenance, Report
-from harness.store import png_bytes
 
 DIGEST = "0" * 64
 MEANS = {"dice": 0.8, "iou": 0.67, "hd95": 20.0}
@@ -82,6 +81,9 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
             backend_version="1.23.0",
             provider="CPUExecutionProvider",
             device="cpu",
+            precision="fp32",
+            fixed_batches=(),
+            repeatable=True,
             threads=2,
             measured=Measured(
                 device_name="Some CPU",
@@ -153,7 +155,7 @@ def seal_images(
     """
     identity = pyrage.x25519.Identity.generate()
     cases = tuple(
-        SealedCase(case_id=f"c{n:05}", height=i.shape[0], width=i.shape[1], file=f"{n}.png")
+        SealedCase(case_id=f"c{n:05}", height=i.shape[0], width=i.shape[1], file=f"{n}.grey")
         for n, i in enumerate(images)
     )
     index = SealedIndex(split_digest=DIGEST, consistency_seed=seed, repeat_seed=DIGEST, cases=cases)
@@ -176,7 +178,9 @@ def seal_images(
         made_folder.mkdir(parents=True)
     key, sealed, gate = root / "images.key", root / "images.age", root / "gate.json"
     key.write_text(str(identity))
-    sealed.write_bytes(seal_archive(index, map(png_bytes, images), str(identity.to_public())))
+    sealed.write_bytes(
+        seal_archive(index, (image.tobytes() for image in images), str(identity.to_public()))
+    )
     (folder / made.file).write_bytes(model)
     write(submission, folder / "submission.yaml")  # JSON is YAML
     write(verdict, gate)

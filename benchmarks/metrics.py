@@ -29,8 +29,8 @@ from PIL import Image
 from benchmarks.timing import head, interleaved, machine, row, seconds
 from evaluator.documents.sealed import SealedCase
 from evaluator.metrics import PROFILES, case_metrics, hd95
+from evaluator.png import decode_png
 from evaluator.predictions import pack, unpack
-from evaluator.sealed import decode_png
 from harness.store import png_bytes
 from tests.support.masks import HOSTILE
 

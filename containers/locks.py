@@ -40,7 +40,8 @@ COMPONENTS = {
     ),
 }
 TORCH = "torch==2.13.0+cpu"  # the build for CPUs: the other needs 3 GB of CUDA
-SERVER = "triton-server"  # written by hand, without dependencies: see triton/install.sh
+# Written by hand, without dependencies: see triton/install.sh.
+SERVERS = ("triton-server", "triton-server-gpu")
 # Wheels of the other architecture, newest first: pip takes the names literally.
 OTHER = [f"manylinux{tag}_aarch64" for tag in ("_2_28", "_2_27", "_2_26", "_2_17", "2014")]
 
@@ -93,12 +94,12 @@ def lock(chosen: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     """Write the named components' locks, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    everything = [*COMPONENTS, SERVER, "harness", "release"]
+    everything = [*COMPONENTS, *SERVERS, "harness", "release"]
     parser.add_argument("component", nargs="*", default=everything, choices=everything)
     parser.add_argument("--keep", action="store_true", help="keep the versions")
     options = parser.parse_args()
     for component in options.component:
-        if options.keep or component == SERVER:
+        if options.keep or component in SERVERS:
             chosen = ask(pins(component), "--no-deps")
         else:
             chosen = ask(wanted(component))

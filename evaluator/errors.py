@@ -70,6 +70,7 @@ class Code(StrEnum):
     PREDICTIONS_INVALID = "predictions-invalid", _SU, "The predictions break their contract."
     LIMIT_TIME = "limit-time", _SU, "A stage ran past its time limit."
     LIMIT_MEMORY = "limit-memory", _SU, "A stage ran past its memory limit."
+    PRECISION_LOSS = "precision-loss", _SU, "The masks lose too much in the track's precision."
     LIMIT_EFFICIENCY = "limit-efficiency", _SU, "The model takes more than its track allows."
     LIMIT_DISK = "limit-disk", _SU, "A stage wrote more than its output may contain."
     PULL_REQUEST_REFUSED = (

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from evaluator.documents.base import Contract, Name, Title, read
-from evaluator.documents.inference import EfficiencyLimits
+from evaluator.documents.inference import EfficiencyLimits, Precision
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 
@@ -71,7 +71,16 @@ class Track(Contract):
     folds: int = Field(default=5, ge=2, le=20)
     metric_profile: Literal["native"] = "native"
     labels: LabelAccess = "public"
+    precision: Precision = "fp32"  # of the arithmetic that masks are made with
+    max_dice_loss: Annotated[float, Field(ge=0, le=1)] | None = None
+    # ^ of that precision, against fp32 on the validation cases; only where it is not fp32
     efficiency: EfficiencyLimits | None = None  # what a model may take; null: no limits
+
+    @model_validator(mode="after")
+    def _states_its_loss(self) -> Self:
+        if (self.precision == "fp32") != (self.max_dice_loss is None):
+            raise ValueError("max_dice_loss: a precision other than fp32 needs it, fp32 has none")
+        return self
 
 
 class Phase(Contract):
@@ -176,6 +185,10 @@ class Challenge(About):
         declared = self.tracks.get(track)
         return track if declared is None or declared.title is None else declared.title
 
+    def precision_of(self, track: Name) -> Precision:
+        """What a track's masks are computed in: fp32 where challenge.yaml does not say."""
+        return self.tracks[track].precision if track in self.tracks else "fp32"
+
     def efficiency_of(self, track: Name) -> EfficiencyLimits | None:
         """The limits on what a model may take on a track; None where there are none."""
         declared = self.tracks.get(track)
@@ -236,6 +249,7 @@ class StatedTrack:
     folds: int | None = None
     metric_profile: str | None = None
     labels: str | None = None
+    precision: str | None = None
 
 
 def check_track(challenge: Challenge, stated: StatedTrack) -> str | None:

@@ -203,6 +203,10 @@ class CaseStore:
         """The PNG of a case's mask; raises `store-invalid` unless it is the table's."""
         return _unchanged(self.mask_path(case.case_id), "1", case.mask_sha256)[0]
 
+    def checked_image(self, case: Case) -> NDArray[np.uint8]:
+        """A case's image, (H, W) uint8; raises `store-invalid` unless it is the table's."""
+        return _unchanged(self.image_path(case.case_id), "L", case.image_sha256)[1]
+
     def checked_mask(self, case: Case) -> NDArray[np.bool_]:
         """A case's mask, (H, W) bool; raises `store-invalid` unless it is the table's."""
         return _unchanged(self.mask_path(case.case_id), "1", case.mask_sha256)[1]

@@ -2,17 +2,20 @@
 # Install a Triton server without an image registry: the wheel's server in a virtual environment of
 # its own (it needs numpy 1), and our `onnxruntime` backend. Tests, image and users all do it so:
 #
-#   sh containers/triton/install.sh FOLDER [pip option...]
+#   sh containers/triton/install.sh [--gpu] FOLDER [pip option...]
 #
+# With --gpu the backend computes on a CUDA device, with CUDA's and cuDNN's wheels (some 2 GB).
 # FOLDER/bin/tritonserver is then what `--tritonserver`, BUSBENCH_TRITONSERVER or PATH should name.
 # PYTHON names the interpreter (python3.11 unless set).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+locked=triton-server
+if [ "${1:-}" = --gpu ]; then locked=triton-server-gpu && shift; fi
 mkdir -p "$1" && to=$(cd "$1" && pwd) && shift
 "${PYTHON:-python3.11}" -m venv "$to"
 # without dependencies: the wheel's own ask for a whole client, and for what its Python part needs
 "$to/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps \
-    --require-hashes --only-binary :all: --requirement "$here/../locks/triton-server.txt" "$@"
+    --require-hashes --only-binary :all: --requirement "$here/../locks/$locked.txt" "$@"
 
 eval "$("$to/bin/python" -c '
 import sys, sysconfig

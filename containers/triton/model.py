@@ -1,8 +1,9 @@
 """The `onnxruntime` backend of a Triton server that has only the Python backend.
 
 Triton starts it once an instance, in a process of its own with the server's Python. It takes the
-model repository that NVIDIA's own `onnxruntime` backend takes: `model.onnx` and the parameter
-`intra_op_thread_count`. What fails here reaches the client as the request's error.
+model repository that NVIDIA's own `onnxruntime` backend takes: `model.onnx`, the parameter
+`intra_op_thread_count`, and on a GPU the options of the accelerator `cuda`. What fails here reaches
+the client as the request's error.
 """
 
 from __future__ import annotations
@@ -32,9 +33,15 @@ class TritonPythonModel:
         options.intra_op_num_threads = int(threads)
         options.log_severity_level = 4
         options.add_session_config_entry("session.load_model_format", "ONNX")
-        provider = PROVIDERS[args["model_instance_kind"]]
+        kind = args["model_instance_kind"]
+        provider, chosen = PROVIDERS[kind], {}
+        if kind == "GPU":
+            options.use_deterministic_compute = True
+            chosen = _cuda_options(config) | {"device_id": args["model_instance_device_id"]}
+            onnxruntime.preload_dlls()
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        providers = [(provider, chosen)]
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         if self._session.get_providers()[0] != provider:
             raise pb_utils.TritonModelException(f"the server has no {provider}")
         self._input = config["input"][0]["name"]
@@ -48,3 +55,12 @@ class TritonPythonModel:
         batch = pb_utils.get_input_tensor_by_name(request, self._input).as_numpy()
         (maps,) = self._session.run([self._output], {self._input: batch})
         return pb_utils.InferenceResponse([pb_utils.Tensor(self._output, maps)])
+
+
+def _cuda_options(config: dict[str, Any]) -> dict[str, str]:
+    """What the model's configuration asks of ONNX Runtime's CUDA provider."""
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    for each in accelerators.get("gpu_execution_accelerator", []):
+        if each["name"] == "cuda":
+            return dict(each["parameters"])
+    return {}

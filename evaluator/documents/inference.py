@@ -16,10 +16,26 @@ from evaluator.documents.base import (
     Fold,
     Title,
 )
+from evaluator.errors import BusbenchError, Code
 
 BatchSize = int | Literal["auto"]
 Backend = Literal["onnxruntime", "triton"]
 Device = Literal["cpu", "cuda", "tensorrt"]  # tensorrt: a CUDA device through TensorRT's engine
+# Of convolutions and matrix products: tf32 rounds their factors to 10 bits of mantissa, fp16 keeps
+# weights and maps in float16, too.
+Precision = Literal["fp32", "tf32", "fp16"]
+
+
+def require_precision(device: Device, precision: Precision) -> None:
+    """Raise `usage` for a precision that would not take effect on `device`."""
+    if device == "cpu" and precision != "fp32":
+        raise BusbenchError(
+            Code.USAGE,
+            f"--precision {precision} has no effect on a CPU, which computes in fp32.",
+            "Use --device cuda or --device tensorrt, or --precision fp32.",
+        )
+
+
 # What the organiser's statistics and pages compute with is bounded: it comes from processes that a
 # hostile model may have taken over. No honest value comes near a bound.
 Small = Annotated[int, Field(ge=1, le=65_536)]
@@ -133,5 +149,15 @@ class Runtime(Contract):
     backend_version: Title
     provider: Title
     device: Device
+    precision: Precision
+    fixed_batches: tuple[Small, ...] = Field(max_length=MAX_FOLDS)
+    # ^ images of every run, model by model, on a device, whose bits depend on it; empty on a CPU
+    repeatable: bool
+    # ^ whether each run gives the same masks: TensorRT chooses its kernels by measured time
     threads: Small
     measured: Measured
+
+    @property
+    def computed_on(self) -> str:
+        """The device, with its precision where that is not fp32."""
+        return self.device if self.precision == "fp32" else f"{self.device} {self.precision}"

@@ -42,8 +42,8 @@ class SealedIndex(Contract):
     """
 
     bounds: ClassVar[Bounds] = CASE_BY_CASE
-    schema_: Literal["busbench/sealed-index/v2"] = Field(
-        default="busbench/sealed-index/v2", alias="schema"
+    schema_: Literal["busbench/sealed-index/v3"] = Field(
+        default="busbench/sealed-index/v3", alias="schema"
     )
     split_digest: Digest
     consistency_seed: Digest | None = None  # 256 random bits

@@ -29,7 +29,7 @@ SENTENCES: dict[str, str] = {
     "G-COST": "The network must stay below the limits on work and tensor size.",
     "G-LOAD": "ONNX Runtime must load the model.",
     "G-RUN": "ONNX Runtime must run the model on what it declares to take.",
-    "G-RESULT-TYPE": "The result must be float32.",
+    "G-RESULT-TYPE": "The result must be float32 or float16.",
     "G-RESULT-SHAPE": "For all N it must give (N, 1, H, W), or (N, 2, H, W) of kind softmax.",
     "G-RESULT-NON-FINITE": "The result must be finite.",
     "G-RESULT-RANGE": "The result must be of the declared kind.",

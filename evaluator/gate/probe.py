@@ -27,7 +27,7 @@ from evaluator.gate.confinement import confine
 from evaluator.gate.contained import LOADING, SHAPING, STARTED
 from evaluator.gate.macs import cost
 from evaluator.inference.outputs import find_bent, find_trouble
-from evaluator.inference.preprocessing import to_input
+from evaluator.inference.placement import values_of_pixels
 
 _MAX_FILE_BYTES = 64 << 20  # a folded graph without its large weights, or a report
 _SHOWN = ("speckle", "a black image", "a drawn lesion", "an image of low contrast")
@@ -76,7 +76,8 @@ def _images(args: argparse.Namespace) -> NDArray[np.float32]:
     drawn = _draw_lesion(spec.height, spec.width, rng)
     faint = (100 + drawn // 16).astype(np.uint8)
     shown = (speckle, np.zeros_like(speckle), drawn, faint)
-    return np.stack([to_input(image, spec) for image in shown])
+    values = values_of_pixels(spec.depth, spec.mean, spec.std)  # of the input's size: as they are
+    return np.stack([values[:, image] for image in shown])
 
 
 def _draw_lesion(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -100,9 +101,9 @@ def _load(args: argparse.Namespace) -> None:
     os.chdir(args.folder)  # so that complaints name the file alone
     _say("stage", LOADING)
     session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    name, kind = session.get_inputs()[0].name, session.get_inputs()[0].type
     fixed = session.get_inputs()[0].shape[0] == 1
-    images = _images(args)
+    images = _images(args).astype(np.float16 if kind == "tensor(float16)" else np.float32)
     maps = []
     for chosen in [(n,) for n in range(len(images))] if fixed else _BATCHES:
         batch = images[list(chosen)]
@@ -113,7 +114,7 @@ def _load(args: argparse.Namespace) -> None:
             where = _where(output, args.output, [_SHOWN[n] for n in chosen])
             _say("refused", f"G-RESULT-{trouble.what} {where}{trouble.detail}")
             return
-        maps.append(output)
+        maps.append(output.astype(np.float32))
     if not fixed and _differ(maps[0][0], maps[1][0]):
         _say("refused", "G-BATCH Its map of one image depends on the batch that it comes in.")
         return

@@ -58,9 +58,9 @@ RULES: tuple[Rule, ...] = (
         tensors.constant_sizes,
     ),
     Rule("G-PARAMETERS", "The model must stay below the limit on values.", tensors.parameter_count),
-    Rule("G-INPUTS", "A network must have one float32 input.", interface.inputs),
+    Rule("G-INPUTS", "A network must have one input, float32 or float16.", interface.inputs),
     Rule("G-INPUT-SHAPE", "The input must be (N, C, H, W) as declared.", interface.input_shape),
-    Rule("G-OUTPUTS", "A network must have one float32 output.", interface.outputs),
+    Rule("G-OUTPUTS", "A network must have one output, float32 or float16.", interface.outputs),
     Rule(
         "G-OUTPUT-SHAPE",
         "The output must be (N, 1, H, W), or (N, 2, H, W) of kind softmax.",

@@ -14,16 +14,15 @@ _AXES = "NCHW"
 # What people do who hand in another type, and what to do about it.
 _TYPES: dict[str, dict[int, str]] = {
     "input": {
-        TensorProto.FLOAT16: "keep float32 at both ends of an fp16 network (keep_io_types)",
         TensorProto.UINT8: "leave the conversion from bytes out of the export, and declare the "
         "scaling as mean and std, which apply after the division by 255",
     },
     "output": {
-        TensorProto.FLOAT16: "keep float32 at both ends of an fp16 network (keep_io_types)",
         TensorProto.INT64: "leave ArgMax out of the export and declare kind softmax for two "
         "maps of logits, or cast the mask to float32 and declare kind mask",
     },
 }
+_TAKEN = (TensorProto.FLOAT, TensorProto.FLOAT16)
 _OTHERWISE = {
     "input": "cast it inside the graph, and take float32",
     "output": "cast it to float32, and declare kind mask where it is 0 and 1 alone",
@@ -38,12 +37,12 @@ def _inputs(subject: Subject) -> list[ValueInfoProto]:
 
 
 def inputs(subject: Subject) -> Iterator[Hit]:
-    """Just one input, of float32."""
+    """Just one input, of float32 or float16."""
     yield from _one_float(_inputs(subject), "input")
 
 
 def outputs(subject: Subject) -> Iterator[Hit]:
-    """Just one output, of float32."""
+    """Just one output, of float32 or float16."""
     yield from _one_float(subject.survey.model.graph.output, "output")
 
 
@@ -53,7 +52,7 @@ def _one_float(values: Sequence[ValueInfoProto], what: str) -> Iterator[Hit]:
         yield Hit(None, f"This one has {len(values)} {what}s{': ' + names if names else ''}.")
         return
     kind = values[0].type.tensor_type.elem_type
-    if kind != TensorProto.FLOAT:
+    if kind not in _TAKEN:
         yield Hit(
             f"{what} '{label(values[0].name)}'",
             f"This one is {type_name(kind)}: {_TYPES[what].get(kind, _OTHERWISE[what])}.",

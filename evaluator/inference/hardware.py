@@ -11,6 +11,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 # The control group's limit (version 2, then 1), where there is one; `max` means none.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _NAME_BYTES = 100
+_DRIVER = "libcuda.so.1"
 
 
 def device_name(device: str) -> str:
@@ -45,7 +46,7 @@ def gpu_uuids() -> tuple[str, ...]:
 def _ask_driver(question: str, *answer: object) -> bool:
     """Whether CUDA's driver, which is there wherever CUDA works, answers on the first device."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL(_DRIVER)
     except OSError:
         return False
     device = ctypes.c_int()
@@ -54,6 +55,19 @@ def _ask_driver(question: str, *answer: object) -> bool:
         or driver.cuDeviceGet(ctypes.byref(device), 0)
         or getattr(driver, question)(*answer, device)
     )
+
+
+def _free_on_gpu() -> int:
+    """Bytes that are free on the first CUDA device; 0 where the driver does not tell."""
+    context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
+    if not _ask_driver("cuDevicePrimaryCtxRetain", ctypes.byref(context)):
+        return 0
+    driver = ctypes.CDLL(_DRIVER)
+    driver.cuCtxPushCurrent_v2(context)
+    driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+    driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+    _ask_driver("cuDevicePrimaryCtxRelease_v2")
+    return free.value
 
 
 def peak_memory() -> int:
@@ -69,6 +83,13 @@ def memory_limit() -> int:
     texts = (path.read_text().strip() for path in _LIMITS if path.exists())
     known = [int(text) for text in texts if text.isdigit()]
     return min([_kibibytes(Path("/proc/meminfo"), "MemTotal"), *known])
+
+
+def free_memory(device: str) -> int:
+    """Bytes that this process may still take: of the host, and of a device where it has less."""
+    here = memory_limit() - _kibibytes(Path("/proc/self/status"), "VmRSS")
+    free = min(here, _kibibytes(Path("/proc/meminfo"), "MemAvailable"))
+    return free if device == "cpu" else min(free, _free_on_gpu())
 
 
 def _kibibytes(path: Path, name: str) -> int:

@@ -1,16 +1,18 @@
 """The infer stage: sealed images and ONNX files in, packed masks out. It never sees a label.
 
-One sweep a model and pass: the archive is opened again for each, so that images are never all in
-memory. What may differ when the same is run again goes to `runtime.json`, beside the predictions.
+All models and passes share a sweep, where memory suffices for the models, so that each image is
+read once for all of them; images are never all in memory. What may differ when the same is run
+again goes to `runtime.json`, beside the predictions.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Mapping
-from contextlib import closing
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -31,16 +33,18 @@ from evaluator.inference.backends import (
     open_model,
     settings_of,
 )
-from evaluator.inference.hardware import device_name
+from evaluator.inference.batches import depends_on_batch, depends_on_company, device_batch
+from evaluator.inference.hardware import device_name, free_memory
 from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, run_again
 from evaluator.inference.separable import is_separable
 from evaluator.inference.speed import measure_batch
-from evaluator.inference.sweep import Sweep, probe_inputs
+from evaluator.inference.sweep import LoadedModel, Sweep, masks_file, probe_inputs
 from evaluator.inference.usage import Usage, measured_usage
-from evaluator.predictions import DOCUMENT, RUNTIME, bits_file, predicted_cases
+from evaluator.predictions import DOCUMENT, RUNTIME, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
-from evaluator.sealed import decode_png, open_sealed
+from evaluator.sealed import decode_image, open_sealed
 
+SHARE = 0.8  # of the free memory that one more model may be expected to take
 _HANDED_IN = "Hand in the folder again as `busbench check` accepted it."
 
 
@@ -78,11 +82,10 @@ def infer(
     submission = _gated(folder, verdict)
     with measured_usage(settings) as usage:
         run = _Run(folder, submission, out, images, key, settings, usage)
-        for number, declared in enumerate(submission.models, start=1):
-            with closing(open_model(folder / declared.file, settings)) as model:
-                what = f"inference {number} of {len(submission.models)}"
-                run.sweep(model, declared, what, progress=progress)
-    write(run.runtime(model), out / RUNTIME)
+        while run.pending:
+            with ExitStack() as opened:
+                run.sweep(run.load(opened, progress), progress)
+    write(run.runtime(), out / RUNTIME)
     predictions = run.predictions()
     write(predictions, out / DOCUMENT)
     return predictions
@@ -90,7 +93,7 @@ def infer(
 
 @dataclass
 class _Run:
-    """One submission on the sealed images, model by model."""
+    """One submission on the sealed images: all models in one sweep, where memory suffices."""
 
     folder: Path
     submission: Submission
@@ -99,67 +102,167 @@ class _Run:
     key: Path
     settings: InferSettings
     usage: Usage
-    batch_size: int | None = None  # that suits the first model
+    measured: int | None = None  # the batch size that suits the first model on a CPU
     batch_sizes: dict[str, int] = field(default_factory=dict)  # by the model's file
     batch_dependent: list[str] = field(default_factory=list)
-    seconds: list[list[float]] = field(default_factory=list)  # of repeated cases, by model
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # of single images, by file
+    repeated: dict[str, int] = field(default_factory=dict)  # cases that were run again, by file
     masks: dict[str, str] = field(default_factory=dict)  # file -> digest
 
     def __post_init__(self) -> None:
-        self.archive = _look_into(self.images, self.key)
+        self.pending = deque(self.submission.models)
+        first = self.folder / self.pending[0].file
+        with ThreadPoolExecutor(1) as pool:  # a device takes seconds to begin
+            self.first: Future[Model] | None = pool.submit(open_model, first, self.settings)
+            self.archive = _look_into(self.images, self.key)
         self.probes = probe_inputs(self.submission.input, self.archive.first)
 
-    def sweep(self, model: Model, declared: ModelFile, what: str, *, progress: Progress) -> None:
-        """Write a model's masks, of every pass."""
-        size = self.settings.batch_size
-        if self.batch_size is None:
-            self.batch_size = measure_batch(model, self.probes[2:]) if size == "auto" else size
-        plain = Sweep(
+    def load(self, opened: ExitStack, progress: Progress) -> tuple[LoadedModel, ...]:
+        """Load the next models: as many as memory suffices for, one at least.
+
+        Args:
+            opened: closes them.
+        """
+        loaded: list[LoadedModel] = []
+        taken = 0  # bytes of the largest, when it runs
+        while self.pending and (not loaded or self.may_join(taken)):
+            before = free_memory(self.settings.device)
+            declared = self.pending.popleft()
+            path = self.folder / declared.file
+            model = self.first.result() if self.first else open_model(path, self.settings)
+            self.first = None
+            opened.callback(model.close)
+            loaded.append(self.settle(model, declared, progress))
+            taken = max(taken, before - free_memory(self.settings.device))
+        self.backend = model
+        total = len(self.submission.models)
+        if len(loaded) < total:
+            number = total - len(self.pending)
+            span = f"{number - len(loaded) + 1} to {number}" if len(loaded) > 1 else f"{number}"
+            progress(f"models are run apart, now {span} of {total}: memory is for so many", 0, 1)
+        return tuple(loaded)
+
+    def may_join(self, taken: int) -> bool:
+        """Whether one more model may be loaded beside others, of which the largest takes `taken`.
+
+        Where memory is limited, it is measured of one model; each Triton server has its own limits.
+        """
+        limits = self.settings.efficiency
+        alone = limits is not None and not {"host_memory_mb", "gpu_memory_mb"}.isdisjoint(
+            limits.stated
+        )
+        here = self.settings.backend == "onnxruntime" and not alone
+        return here and taken < SHARE * free_memory(self.settings.device)
+
+    def settle(self, model: Model, declared: ModelFile, progress: Progress) -> LoadedModel:
+        """A model with the batches that suit it; it has run once."""
+        loaded = LoadedModel(
             model=model,
-            file=declared.file,
+            declared=declared,
+            output=self.submission.output,
+            batch_size=self.suited_batch(model),
+            fixed=self.on_device,
+        )
+        if self.may_depend_on_batch(loaded):
+            progress(f"{declared.file} runs at batch 1: a larger batch may change its maps", 0, 1)
+            loaded = replace(loaded, batch_size=1)
+            self.batch_dependent.append(declared.file)
+        self.batch_sizes[declared.file] = loaded.batch_size
+        loaded.maps(self.probes[: loaded.batch_size])
+        return loaded
+
+    def sweep(self, models: tuple[LoadedModel, ...], progress: Progress) -> None:
+        """Write the masks of some models, of every pass, and run some cases again."""
+        sweep = Sweep(
+            models=models,
             submission=self.submission,
             images=self.images,
-            batch_size=self.batch_size,
             helpers=_helpers(self.settings),
+            seeds=self.archive.seeds,
         )
-        if self.may_depend_on_batch(plain):
-            progress(f"{declared.file} runs at batch 1: a larger batch may change its maps", 0, 1)
-            plain = replace(plain, batch_size=1)
-            self.batch_dependent.append(declared.file)
-        self.batch_sizes[declared.file] = plain.batch_size
-        seconds: list[float] = []
-        for seed in self.archive.seeds:
-            bits = self.out / bits_file(declared.fold, transformed=seed is not None)
-            one, report = replace(plain, seed=seed), partial(progress, what)
-            seen = f"{self.submission.digest}:{bits.name}"
-            draw_some = partial(draw_repeated, self.archive.repeat_seed, seen)
-            with self.usage.timed():
-                first = _write_masks(one, self.key, bits, draw_some=draw_some, report=report)
-            seconds += run_again(one, self.key, first)
-            self.masks[bits.name] = sha256_file(bits)
-        self.seconds.append(seconds)
+        files = {masks_file(model, seed): model for model in models for seed in sweep.seeds}
+        with self.usage.timed():
+            first = self.write_masks(sweep, tuple(files), progress)
+        again = run_again(sweep, self.key, first)
+        for file, model in files.items():
+            name = model.declared.file
+            self.masks[file] = sha256_file(self.out / file)
+            self.seconds[name] = self.seconds.get(name, []) + again[file]
+            self.repeated[name] = self.repeated.get(name, 0) + len(first[file])
 
-    def may_depend_on_batch(self, sweep: Sweep) -> bool:
+    def write_masks(
+        self, sweep: Sweep, files: tuple[str, ...], progress: Progress
+    ) -> dict[str, dict[str, str]]:
+        """Write every case's masks to `files`.
+
+        Returns:
+            By file, the digests of the packed masks of the cases that are to be run again.
+        """
+        with ExitStack() as stack:
+            index, cases = stack.enter_context(open_sealed(self.images, self.key))
+            stack.enter_context(disk_errors(self.out))
+            sinks = {name: stack.enter_context((self.out / name).open("wb")) for name in files}
+            names, digests = [case.case_id for case in index.cases], dict[str, dict[str, str]]()
+            wanted = {file: self.drawn(file, names) for file in files}
+            done = 0
+            for masks in stack.enter_context(closing(sweep.masks(cases))):
+                sinks[masks.file].writelines(packed for _, packed in masks.packed)
+                digests.setdefault(masks.file, {}).update(
+                    (name, sha256_bytes(packed))
+                    for name, packed in masks.packed
+                    if name in wanted[masks.file]
+                )
+                if masks.file == files[-1]:
+                    done += len(masks.packed)
+                    progress("inference", done, len(names))
+        return digests
+
+    def drawn(self, file: str, names: Sequence[str]) -> frozenset[str]:
+        """The cases of a file's masks that are run again."""
+        return draw_repeated(self.archive.repeat_seed, f"{self.submission.digest}:{file}", names)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether something else than the CPU computes."""
+        return self.settings.device != "cpu"
+
+    def suited_batch(self, model: Model) -> int:
+        """Images a run, if no image changes another's maps."""
+        if self.on_device:
+            return device_batch(model, self.settings, self.probes)
+        if self.measured is None:
+            size = self.settings.batch_size
+            self.measured = measure_batch(model, self.probes[2:]) if size == "auto" else size
+        return self.measured
+
+    def may_depend_on_batch(self, loaded: LoadedModel) -> bool:
         """Whether it is not certain that an image's maps are the same in every batch."""
-        if min(sweep.batch_size, self.archive.cases) < 2:
+        size, cases = loaded.batch_size, self.archive.cases
+        if (size if self.on_device else min(size, cases)) < 2:
             return False
-        apart = is_separable(self.folder / sweep.file, self.submission.input)
-        return not apart or sweep.depends_on_batch(self.probes, self.archive.cases)
+        if not is_separable(self.folder / loaded.declared.file, self.submission.input):
+            return True
+        if self.on_device:
+            return depends_on_company(loaded.maps, self.probes, size)
+        return depends_on_batch(loaded.maps, self.probes, {min(size, cases), cases % size} - {0, 1})
 
-    def runtime(self, model: Model) -> Runtime:
-        """What it ran on, once all models are done; `model` is any of them."""
+    def runtime(self) -> Runtime:
+        """What it ran on, once all models are done."""
         return Runtime(
-            backend=model.backend,
-            backend_version=model.version,
-            provider=model.provider,
+            backend=self.backend.backend,
+            backend_version=self.backend.version,
+            provider=self.backend.provider,
             device=self.settings.device,
+            precision=self.settings.precision,
+            fixed_batches=tuple(self.batch_sizes.values()) if self.on_device else (),
+            repeatable=self.settings.device != "tensorrt",
             threads=self.settings.threads,
             measured=Measured(
                 device_name=device_name(self.settings.device),
-                latency_ms=max(map(latency_ms, self.seconds)),
+                latency_ms=max(map(latency_ms, self.seconds.values())),
                 batch_sizes=tuple(self.batch_sizes.values()),
                 batch_dependent=tuple(self.batch_dependent),
-                repeated_cases=min(map(len, self.seconds)),
+                repeated_cases=min(self.repeated.values()),
                 **self.usage.fields(),
             ),
         )
@@ -198,47 +301,13 @@ def _look_into(images: Path, key: Path) -> _Archive:
     with open_sealed(images, key) as (index, cases):
         seed = index.consistency_seed
         seeds = (None,) if seed is None else (None, seed)
-        first = tuple(decode_png(data, case, images) for case, data in islice(cases, 2))
+        first = tuple(decode_image(data, case, images) for case, data in islice(cases, 2))
         return _Archive(seeds, require_seed(index, images), len(index.cases), first)
 
 
 def _helpers(settings: InferSettings) -> int:
     """Threads to prepare with, and to pack with: on a CPU they live beside the network's own."""
     return settings.threads if settings.device != "cpu" else max(1, settings.threads // 2)
-
-
-def _write_masks(
-    sweep: Sweep,
-    key: Path,
-    bits: Path,
-    *,
-    draw_some: Callable[[Collection[str]], Collection[str]],
-    report: Callable[[int, int], None],
-) -> Mapping[str, str]:
-    """Write every case's mask to `bits`.
-
-    Args:
-        draw_some: from all case ids to those that are wanted.
-
-    Returns:
-        The digests of wanted packed masks, by case id.
-    """
-    digests: dict[str, str] = {}
-    done = 0
-    with (
-        open_sealed(sweep.images, key) as (index, cases),
-        disk_errors(bits),
-        bits.open("wb") as sink,
-        closing(sweep.masks(cases)) as results,
-    ):
-        total = len(index.cases)
-        wanted = draw_some([case.case_id for case in index.cases])
-        for masks in results:
-            sink.writelines(packed for _, packed in masks)
-            digests |= {name: sha256_bytes(packed) for name, packed in masks if name in wanted}
-            done += len(masks)
-            report(done, total)
-    return digests
 
 
 PATHS = ("submission", "gate", "images", "key", "out")

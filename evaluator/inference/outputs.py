@@ -32,7 +32,7 @@ class Trouble(NamedTuple):
 
 
 _IN_GENERAL = {
-    "TYPE": "It gives another type than float32.",
+    "TYPE": "It gives another type than float32 and float16.",
     "SHAPE": "It gives another shape than declared.",
     "NON-FINITE": "It gives NaN or infinite values.",
     "RANGE": "It gives values that are none of the declared kind.",
@@ -104,9 +104,10 @@ def find_trouble(output: object, batch: tuple[int, ...], spec: OutputSpec) -> Tr
     """What is wrong with the result of a batch of shape (N, C, H, W), or None.
 
     Args:
-        output: (N, K, H, W) float32 if all is well; of any type and shape otherwise.
+        output: (N, K, H, W) float32, or float16 as a network may give it, if all is well; of any
+            type and shape otherwise.
     """
-    if not isinstance(output, np.ndarray) or output.dtype != np.float32:
+    if not isinstance(output, np.ndarray) or output.dtype not in (np.float32, np.float16):
         return Trouble("TYPE", f"It gives {getattr(output, 'dtype', type(output).__name__)}.")
     wanted = (batch[0], spec.maps, *batch[2:])
     if output.shape != wanted:

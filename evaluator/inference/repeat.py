@@ -12,22 +12,24 @@ from __future__ import annotations
 import heapq
 import hmac
 import time
-from collections.abc import Collection, Iterator, Mapping
-from itertools import chain, cycle, islice, repeat
+from collections.abc import Collection, Mapping, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluator.documents.base import Digest
 from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
-from evaluator.inference.sweep import Batch, Prepared, Sweep
+from evaluator.inference.sweep import LoadedModel, Predicted, Prepared, Sweep, masks_file
 from evaluator.sealed import REMEDY, open_sealed
 
 REPEATED, SHARE = 16, 20  # cases of a sweep, at least; one in so many where that is more
 RUNS = 2  # of each alone; the faster one counts, for the other may have been interrupted
+WARM_UP = 3  # runs of a new shape on a device, which plans in the first
 _SAME = "Take out of the model what draws random numbers or depends on the order of threads."
 
 
@@ -55,62 +57,134 @@ def draw_repeated(seed: str, sweep: str, case_ids: Collection[str]) -> frozenset
     return frozenset(heapq.nsmallest(count, case_ids, key=rank))
 
 
-def run_again(sweep: Sweep, key: Path, first: Mapping[str, str]) -> list[float]:
+def run_again(
+    sweep: Sweep, key: Path, first: Mapping[str, Mapping[str, str]]
+) -> dict[str, list[float]]:
     """Run drawn cases again: each alone and, where batches are larger, in another batch.
 
+    Where all runs have one shape, a case runs once more, in its place and in other company;
+    latency is then taken apart, of `REPEATED` cases at batch 1.
+
     Args:
-        first: case id -> digest of the packed mask of the first run.
+        first: digests of the packed masks of the first run, by their file and the case id.
 
     Returns:
-        Seconds of the network for each case, alone.
+        Seconds of the network for single images, by the same file.
 
     Raises:
         BusbenchError: `model-nondeterministic` where a mask comes out otherwise.
     """
-    seconds: list[float] = []
     with open_sealed(sweep.images, key) as (index, cases):
-        size = min(sweep.batch_size, len(index.cases))
-        drawn = (sweep.prepare(item) for item in cases if item[0].case_id in first)
-        for group in _groups(drawn, size):
-            for each in group:
-                if not seconds:
-                    sweep.maps(each.input[None])  # warms up
-                seconds.append(min(_alone(sweep, each, first) for _ in range(RUNS)))
-            if size > 1:  # filled up, since arithmetic may depend on a batch's size
-                others = list(islice(cycle(group[::-1]), size))
-                _require_same(sweep, sweep.run(Batch.of(others)), first)
-    return seconds
-
-
-def _groups(drawn: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
-    """Groups of `size`; a smaller one first, or where all are drawn, company would be the same."""
-    for count in chain([max(1, size // 2)], repeat(size)):
-        group = list(islice(drawn, count))
-        if not group:
-            return
-        yield group
-
-
-def _alone(sweep: Sweep, case: Prepared, first: Mapping[str, str]) -> float:
-    """Seconds that the network takes for one image."""
-    batch = Batch.of([case])
-    start = time.perf_counter()
-    maps = sweep.model.run(batch.inputs)
-    seconds = time.perf_counter() - start
-    _require_same(sweep, (batch, sweep.sound(maps, batch.inputs.shape)), first)
-    return seconds
-
-
-def _require_same(
-    sweep: Sweep, result: tuple[Batch, NDArray[np.float32]], first: Mapping[str, str]
-) -> None:
-    for case_id, packed in sweep.pack(result):
-        if sha256_bytes(packed) != first[case_id]:
-            raise BusbenchError(
-                Code.MODEL_NONDETERMINISTIC,
-                f"{sweep.file} gave another mask when it saw the same image again.",
-                _SAME,
+        made = [
+            (_InPlace if model.fixed else _Apart)(
+                sweep,
+                model,
+                seed=seed,
+                first=first[masks_file(model, seed)],
+                cases=len(index.cases),
             )
+            for model in sweep.models
+            for seed in sweep.seeds
+        ]
+        for number, item in enumerate(cases):
+            for seed in sweep.seeds:
+                drawn = [r for r in made if r.seed == seed and item[0].case_id in r.first]
+                if drawn:
+                    prepared = sweep.prepare(item, seed)
+                    for each in drawn:
+                        each.add(number, prepared)
+        for each in made:
+            each.end()
+    return {masks_file(each.model, each.seed): each.seconds for each in made}
+
+
+class _Apart:
+    """The drawn cases of a model and a pass, run again alone and in other batches."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        model: LoadedModel,
+        *,
+        seed: Digest | None,
+        first: Mapping[str, str],
+        cases: int,
+    ) -> None:
+        self.sweep, self.model, self.seed, self.first = sweep, model, seed, first
+        self.seconds: list[float] = []
+        self._size = model.batch_size if model.fixed else min(model.batch_size, cases)
+        self._waiting: list[tuple[int, Prepared]] = []
+        self._timed: list[Prepared] = []  # of a device
+        # fewer first, or where all are drawn, company would be the same
+        self._wanted = self._size if model.fixed else max(1, self._size // 2)
+
+    def add(self, number: int, prepared: Prepared) -> None:
+        """Take a drawn case, the one at `number` of all; run those that wait once they are many."""
+        self._waiting.append((number % self.model.batch_size, prepared))
+        if len(self._waiting) == self._wanted:
+            self.run()
+            self._wanted = self._size
+
+    def end(self) -> None:
+        """Run those that still wait."""
+        if self._waiting:
+            self.run()
+
+    def run(self) -> None:
+        """Run what waits; nothing waits then."""
+        group = [prepared for _, prepared in self._waiting]
+        self._waiting = []
+        for each in group:
+            if not self.seconds:
+                self.model.maps(each.input[None])  # warms up
+            runs = [self.time(each) for _ in range(RUNS)]
+            for _, maps in runs:
+                self.compare([each], self.model.sound(maps, each.input[None].shape))
+            self.seconds.append(min(seconds for seconds, _ in runs))
+        if self._size > 1:  # filled up, since arithmetic may depend on a batch's size
+            others = list(islice(cycle(group[::-1]), self._size))
+            self.compare(others, self.model.maps(np.stack([each.input for each in others])))
+
+    def time(self, case: Prepared) -> tuple[float, NDArray[np.float32]]:
+        """Seconds that the network takes for one image, and its maps (1, K, H, W)."""
+        start = time.perf_counter()
+        maps = self.model.model.run(case.input[None])
+        return time.perf_counter() - start, maps
+
+    def compare(self, cases: Sequence[Prepared], maps: NDArray[np.float32]) -> None:
+        """Refuse maps (N, K, H, W) whose masks are not those of the first run."""
+        named = [prepared.case for prepared in cases]
+        for case_id, packed in self.sweep.pack(
+            Predicted(self.model, self.seed, named, maps)
+        ).packed:
+            if sha256_bytes(packed) != self.first[case_id]:
+                raise BusbenchError(
+                    Code.MODEL_NONDETERMINISTIC,
+                    f"{self.model.declared.file} gave another mask when it saw the same image "
+                    "again.",
+                    _SAME,
+                )
+
+
+class _InPlace(_Apart):
+    """As `_Apart`, on a device, whose arithmetic may depend on an image's place in its batch."""
+
+    def run(self) -> None:
+        while self._waiting:
+            placed = dict(reversed(self._waiting))  # of cases of one place, the first
+            self._waiting = [(n, case) for n, case in self._waiting if placed[n] is not case]
+            self._timed += list(placed.values())[: REPEATED - len(self._timed)]
+            others = cycle(reversed(placed.values()))
+            row = [placed.get(place) or next(others) for place in range(self._size)]
+            maps = self.model.maps(np.stack([each.input for each in row]))
+            kept = sorted(placed)
+            self.compare([placed[place] for place in kept], maps[kept])
+
+    def end(self) -> None:
+        super().end()
+        for each in self._timed[:1] * WARM_UP:
+            self.time(each)
+        self.seconds = [min(self.time(each)[0] for _ in range(RUNS)) for each in self._timed]
 
 
 def latency_ms(seconds: list[float]) -> float:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 
@@ -52,6 +54,8 @@ def follow(model: onnx.ModelProto, spec: InputSpec) -> Mapping[str, State]:
         Exception: whatever ONNX raises where it cannot infer a shape.
     """
     model = inliner.inline_local_functions(_lighten(model, spec))
+    _sort(model.graph)
+    _widen(model.graph)
     del model.graph.value_info[:]  # what is stated may be wrong
     model = shape_inference.infer_shapes(model, data_prop=True)
     graph = model.graph
@@ -67,10 +71,11 @@ def _lighten(model: onnx.ModelProto, spec: InputSpec) -> onnx.ModelProto:
     """The model at batch 1 and the declared size; of large constants their shapes alone."""
     graph, stored = model.graph, list(model.graph.initializer)
     names = {tensor.name for tensor in stored}
-    (image,) = (info.name for info in graph.input if info.name not in names)
+    (image,) = (info for info in graph.input if info.name not in names)
+    name, kind = image.name, image.type.tensor_type.elem_type
     del graph.initializer[:], graph.input[:]
     shape = (1, spec.depth, spec.height, spec.width)
-    graph.input.append(helper.make_tensor_value_info(image, TensorProto.FLOAT, shape))
+    graph.input.append(helper.make_tensor_value_info(name, kind, shape))
     for tensor in stored:
         if math.prod(tensor.dims) <= _SMALL:
             graph.initializer.append(tensor)
@@ -80,6 +85,33 @@ def _lighten(model: onnx.ModelProto, spec: InputSpec) -> onnx.ModelProto:
     for info in graph.output:
         info.type.tensor_type.ClearField("shape")
     return model
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put nodes behind those whose results they take: ONNX Runtime's float16 converter does not."""
+    nodes = list(graph.node)
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output}
+    needed = {
+        number: {makers[name] for name in node.input if name in makers}
+        for number, node in enumerate(nodes)
+    }
+    del graph.node[:]
+    graph.node.extend(nodes[number] for number in TopologicalSorter(needed).static_order())
+
+
+def _widen(graph: onnx.GraphProto) -> None:
+    """Give shape inference the constants that a float16 network widens: scales of a `Resize`."""
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        plain = node.domain in _DEFAULT_DOMAINS
+        if plain and node.op_type == "Constant" and node.attribute[0].name == "value":
+            known[node.output[0]] = node.attribute[0].t
+        tensor = known.get(node.input[0]) if plain and node.op_type == "Cast" else None
+        if tensor is None or helper.get_node_attr_value(node, "to") != TensorProto.FLOAT:
+            continue
+        if math.prod(tensor.dims) <= _SMALL:
+            value = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32))
+            node.CopyFrom(helper.make_node("Constant", [], [node.output[0]], value=value))
 
 
 def _begin(graph: onnx.GraphProto) -> dict[str, State]:
@@ -117,10 +149,10 @@ def _results(
     if node.op_type == "Constant" and node.attribute[0].name == "value":
         return {node.output[0]: _constant(node.attribute[0].t)}
     made = {name: side for name in node.output if (side := shapes.get(name)) is not None}
-    if all(isinstance(state, Fixed) for state in given):
-        return {name: Fixed(side) for name, side in made.items()}
     shape = shapes.get(node.output[0])
     call = Call(node, given, shape or (), opset)
+    if all(isinstance(state, Fixed) for state in given):
+        return {name: Fixed(side) for name, side in made.items()}
     extent = _extent(call)
     if extent is not None:
         return {node.output[0]: _known(extent, shape)}

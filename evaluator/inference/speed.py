@@ -12,7 +12,7 @@ from evaluator.errors import BusbenchError
 from evaluator.inference.backends import Model
 from evaluator.inference.hardware import memory_limit, peak_memory
 
-SECONDS = 2.0  # after which no larger batches are tried
+SECONDS = 0.5  # after which no larger batches are tried
 RUNS = 3  # of each batch; the first warms up
 GAIN = 1.05  # images a second that a doubled batch must win to be worth its memory
 MAX_BATCH = 64

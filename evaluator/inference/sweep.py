@@ -1,4 +1,8 @@
-"""One model over all sealed cases, in their order: decoding, network and packing overlap."""
+"""Models over all sealed cases, in their order: reading, networks and packing overlap.
+
+Each case is read, decrypted and resampled once for all models and both passes. Threads share the
+work in small parts of a batch; what takes time in them releases Python's lock.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from math import lcm
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -15,65 +20,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.consistency import transform_case
+from evaluator.documents.base import Digest
 from evaluator.documents.sealed import SealedCase
-from evaluator.documents.submission import InputSpec, Submission
+from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import Model
+from evaluator.inference.batches import fill
 from evaluator.inference.outputs import find_trouble
-from evaluator.inference.preprocessing import to_input, to_mask
-from evaluator.predictions import pack
-from evaluator.sealed import decode_png
+from evaluator.inference.preprocessing import to_input, to_packed_mask
+from evaluator.predictions import bits_file
+from evaluator.sealed import decode_image
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Inputs = NDArray[np.float32]
+Sealed = tuple[SealedCase, bytes]
+PART = 8  # images that a thread prepares or packs at a time: few, so that all threads have some
 _OUTPUT = "Compare the model's output with `output` in submission.yaml, on images of your own."
 
 
-class Prepared(NamedTuple):
-    """A case on its way into the network."""
-
-    case: SealedCase  # with the size of its plain or transformed image
-    input: NDArray[np.float32]  # (C, height, width)
-
-
-class Batch(NamedTuple):
-    """Cases that go through the network together."""
-
-    cases: tuple[SealedCase, ...]
-    inputs: NDArray[np.float32]  # (N, C, height, width)
-
-    @classmethod
-    def of(cls, group: Sequence[Prepared]) -> Batch:
-        """The cases of `group`, which are of one shape as inputs."""
-        return cls(tuple(each.case for each in group), np.stack([each.input for each in group]))
-
-
-Masks = list[tuple[str, bytes]]  # case id and packed mask of each case of a batch
-
-
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """One model over all sealed cases, in their order, plain or transformed."""
+class LoadedModel:
+    """A model of the submission, and the batches that it runs in."""
 
     model: Model
-    file: str  # the model's, for errors
-    submission: Submission
-    images: Path  # the sealed archive
+    declared: ModelFile
+    output: OutputSpec
     batch_size: int
-    helpers: int  # threads that decode, and threads that pack
-    seed: str | None = None  # of the consistency pass, which transforms every image
+    fixed: bool = False  # whether all runs have `batch_size` images, as a device's do
 
-    def prepare(self, item: tuple[SealedCase, bytes]) -> Prepared:
-        """A sealed PNG as the network's input."""
-        case, data = item
-        image = decode_png(data, case, self.images)
-        if self.seed is not None:
-            case, image = transform_case(self.seed, case, image)
-        return Prepared(case, to_input(image, self.submission.input))
-
-    def maps(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def maps(self, inputs: Inputs) -> NDArray[np.float32]:
         """Maps (N, K, height, width) of inputs (N, C, height, width), as they were declared."""
-        return self.sound(self.model.run(inputs), inputs.shape)
+        size = self.batch_size
+        done = [self._run(inputs[at : at + size]) for at in range(0, len(inputs), size)]
+        return done[0] if len(done) == 1 else np.concatenate(done)
+
+    def _run(self, inputs: Inputs) -> NDArray[np.float32]:
+        given = fill(inputs, self.batch_size) if self.fixed else inputs
+        return self.sound(self.model.run(given), given.shape)[: len(inputs)]
 
     def sound(self, maps: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
         """The maps of inputs of `shape`.
@@ -81,64 +65,160 @@ class Sweep:
         Raises:
             BusbenchError: `model-failed` where they are of another shape, type or range.
         """
-        trouble = find_trouble(maps, shape, self.submission.output)
+        trouble = find_trouble(maps, shape, self.output)
         if trouble is not None:
             raise BusbenchError(
-                Code.MODEL_FAILED, f"{self.file}: {trouble.without_numbers}", _OUTPUT
+                Code.MODEL_FAILED, f"{self.declared.file}: {trouble.without_numbers}", _OUTPUT
             )
         return maps
 
-    def depends_on_batch(self, probes: NDArray[np.float32], cases: int) -> bool:
-        """Whether some bit of a map differs when its image is run in a batch, not alone.
 
-        Else the batch size, which `auto` takes from measured time, would decide on masks: of a
-        network that keeps images apart, too, a runtime may round the sums of a batch otherwise.
+class Prepared(NamedTuple):
+    """A case as the network's input."""
+
+    case: SealedCase  # with the size of its plain or transformed image
+    input: NDArray[np.float32]  # (C, height, width)
+
+
+class _Part(NamedTuple):
+    """Sealed cases that are to be prepared, and their places in the inputs of a batch."""
+
+    seed: Digest | None
+    cases: Sequence[Sealed]
+    inputs: Inputs  # (N, C, height, width) of the whole batch
+    start: int
+
+
+class Batch(NamedTuple):
+    """Cases of one pass that go through the networks together."""
+
+    seed: Digest | None  # of the pass
+    cases: tuple[SealedCase, ...]
+    inputs: Inputs  # (N, C, height, width)
+
+
+class Predicted(NamedTuple):
+    """Maps (N, K, height, width) of a model for some cases of a pass."""
+
+    model: LoadedModel
+    seed: Digest | None
+    cases: Sequence[SealedCase]
+    maps: NDArray[np.float32]
+
+
+class Masks(NamedTuple):
+    """The packed masks of a model for some cases of a pass."""
+
+    model: LoadedModel
+    seed: Digest | None
+    packed: Sequence[tuple[str, bytes]]  # by case id
+
+    @property
+    def file(self) -> str:
+        """The file that they belong to."""
+        return masks_file(self.model, self.seed)
+
+
+def masks_file(model: LoadedModel, seed: Digest | None) -> str:
+    """The file of the masks of a model in a pass."""
+    return bits_file(model.declared.fold, transformed=seed is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Models over all sealed cases, in their order, in every pass."""
+
+    models: tuple[LoadedModel, ...]
+    submission: Submission
+    images: Path  # the sealed archive
+    helpers: int  # threads that prepare, and threads that pack
+    seeds: tuple[Digest | None, ...] = (None,)  # of each pass: None for the plain images
+
+    def prepare(
+        self, item: Sealed, seed: Digest | None, out: NDArray[np.float32] | None = None
+    ) -> Prepared:
+        """A sealed image as the network's input, plain or transformed.
 
         Args:
-            probes: inputs (P, C, height, width) of different contrast.
-            cases: how many there are in a sweep, whose last batch may be a smaller one.
+            out: where the input (C, height, width) goes; None: to memory of its own.
         """
-        sizes = {min(self.batch_size, cases), cases % self.batch_size} - {0, 1}
-        alone = [self.maps(probe[None])[0].tobytes() for probe in probes] if sizes else []
-        for size in sizes:
-            for start in range(0, len(probes), size):
-                places = [(start + number) % len(probes) for number in range(size)]
-                together = self.maps(probes[places])
-                if any(
-                    each.tobytes() != alone[place]
-                    for each, place in zip(together, places, strict=True)
-                ):
-                    return True
-        return False
+        case, data = item
+        image = decode_image(data, case, self.images)
+        if seed is not None:
+            case, image = transform_case(seed, case, image)
+        return Prepared(case, to_input(image, self.submission.input, out))
 
-    def run(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
-        """A batch with its maps."""
-        return batch, self.maps(batch.inputs)
+    def pack(self, predicted: Predicted) -> Masks:
+        """The masks of some maps, on their images' own grids."""
+        model, seed, cases, maps = predicted
+        inputs = self.submission.input
+        packed = [
+            (
+                case.case_id,
+                to_packed_mask(each, (case.height, case.width), inputs, outputs=model.output),
+            )
+            for case, each in zip(cases, maps, strict=True)
+        ]
+        return Masks(model, seed, packed)
 
-    def pack(self, result: tuple[Batch, NDArray[np.float32]]) -> Masks:
-        """The masks of a batch, on their images' own grids."""
-        batch, maps = result
-        inputs, outputs = self.submission.input, self.submission.output
-        masks = (
-            to_mask(each, (case.height, case.width), inputs, outputs=outputs)
-            for each, case in zip(maps, batch.cases, strict=True)
-        )
-        return [(case.case_id, pack(m)) for case, m in zip(batch.cases, masks, strict=True)]
+    def masks(self, cases: Iterator[Sealed]) -> Generator[Masks]:
+        """The masks of all models, batch by batch; reading, networks and packing overlap."""
+        # a model's batches begin at multiples of its own size, as if it ran alone
+        size = lcm(*(model.batch_size for model in self.models))
+        helpers, flying = self.helpers, min(model.model.in_flight for model in self.models)
+        ahead = max(helpers, -(-size // PART))
+        filled = overlapped(self._fill, self._parts(cases, size), helpers, ahead=ahead)
+        results = overlapped(self._run, _batches(filled), flying, ahead=flying)
+        return overlapped(self.pack, _apart(results), helpers, ahead=helpers)
 
-    def masks(self, cases: Iterator[tuple[SealedCase, bytes]]) -> Generator[Masks]:
-        """Every batch's masks; decoding, network and packing overlap."""
-        helpers, flying = self.helpers, self.model.in_flight
-        prepared = overlapped(self.prepare, cases, helpers, ahead=max(helpers, self.batch_size))
-        results = overlapped(self.run, self._batches(prepared), flying, ahead=flying)
-        return overlapped(self.pack, results, helpers, ahead=helpers)
+    def _parts(self, cases: Iterator[Sealed], size: int) -> Iterator[_Part]:
+        """The cases in batches of `size`, one a pass, each in parts."""
+        spec = self.submission.input
+        while group := tuple(islice(cases, size)):
+            for seed in self.seeds:
+                inputs = np.empty((len(group), spec.depth, spec.height, spec.width), np.float32)
+                for start in range(0, len(group), PART):
+                    yield _Part(seed, group[start : start + PART], inputs, start)
 
-    def _batches(self, prepared: Generator[Prepared]) -> Generator[Batch]:
-        with closing(prepared):
-            while group := tuple(islice(prepared, self.batch_size)):
-                yield Batch.of(group)
+    def _fill(self, part: _Part) -> tuple[_Part, list[SealedCase]]:
+        """Write a part's inputs; its cases with the sizes that they have in this pass."""
+        places = part.inputs[part.start :]
+        prepared = [
+            self.prepare(item, part.seed, out)
+            for item, out in zip(part.cases, places, strict=False)
+        ]
+        return part, [each.case for each in prepared]
+
+    def _run(self, batch: Batch) -> list[Predicted]:
+        """A batch through every model."""
+        return [
+            Predicted(model, batch.seed, batch.cases, model.maps(batch.inputs))
+            for model in self.models
+        ]
 
 
-def probe_inputs(spec: InputSpec, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def _batches(filled: Generator[tuple[_Part, list[SealedCase]]]) -> Generator[Batch]:
+    """Batches whose parts are all there."""
+    with closing(filled):
+        cases: list[SealedCase] = []
+        for part, done in filled:
+            cases += done
+            if len(cases) == len(part.inputs):
+                yield Batch(part.seed, tuple(cases), part.inputs)
+                cases = []
+
+
+def _apart(results: Generator[list[Predicted]]) -> Generator[Predicted]:
+    """The maps of each model, in parts that threads can share."""
+    with closing(results):
+        for result in results:
+            for model, seed, cases, maps in result:
+                for start in range(0, len(cases), PART):
+                    some = slice(start, start + PART)
+                    yield Predicted(model, seed, cases[some], maps[some])
+
+
+def probe_inputs(spec: InputSpec, images: Sequence[NDArray[np.uint8]]) -> Inputs:
     """Inputs (4, C, height, width): low contrast, full range, and two of `images` (H, W)."""
     draw, shape = np.random.default_rng(0), (spec.height, spec.width)
     made = [draw.integers(low, high, shape, np.uint8) for low, high in ((100, 110), (0, 256))]

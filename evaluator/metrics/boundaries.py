@@ -8,7 +8,7 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-from evaluator.metrics.compiled import inlined
+from evaluator.compiled import inlined
 from evaluator.metrics.packing import WORD, Words
 
 Box = tuple[int, int, int, int]

@@ -18,9 +18,9 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
+from evaluator.compiled import compiled, inlined
 from evaluator.metrics import vector
 from evaluator.metrics.boundaries import Columns, Points, outline
-from evaluator.metrics.compiled import compiled, inlined
 from evaluator.metrics.packing import SURVEY, WORDS, Survey, Words, survey
 from evaluator.metrics.selection import selected
 

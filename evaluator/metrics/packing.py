@@ -16,7 +16,7 @@ from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from evaluator.metrics.compiled import compiled, inlined
+from evaluator.compiled import compiled, inlined
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]

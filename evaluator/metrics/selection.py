@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.metrics.compiled import compiled, inlined
+from evaluator.compiled import compiled, inlined
 
 Floats = NDArray[np.float64]
 

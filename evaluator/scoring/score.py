@@ -21,6 +21,7 @@ from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, sha256_pixels, write_atomically
 from evaluator.metrics import METRICS, case_metrics, worst
+from evaluator.png import decode_png
 from evaluator.predictions import (
     DOCUMENT,
     REMEDY,
@@ -31,7 +32,7 @@ from evaluator.predictions import (
 )
 from evaluator.progress import Progress, print_line, quiet
 from evaluator.scoring.summary import PROFILE, CaseScore, summarise
-from evaluator.sealed import decode_png, open_sealed
+from evaluator.sealed import open_sealed
 
 CASES = "cases.parquet"
 

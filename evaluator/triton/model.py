@@ -28,6 +28,8 @@ from evaluator.inference.backends import (
     first_line,
     model_failed,
 )
+from evaluator.inference.backends.cuda import PROVIDERS, require_tf32
+from evaluator.inference.backends.half import in_half
 from evaluator.triton.repository import (
     KINDS,
     Service,
@@ -40,7 +42,6 @@ from evaluator.triton.server import LocalServer, find_server, unavailable
 from evaluator.triton.slot import Slot, shares_memory
 
 ASK_SECONDS = 5.0  # for a question that needs no work
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class TritonModel:
@@ -65,13 +66,13 @@ class TritonModel:
             undo.callback(self.close)
             self._client = self._connect()
             self.version = str(self._client.get_server_metadata().version)
-            self.provider = PROVIDERS[settings.device]
+            self.provider = PROVIDERS[settings.device][0]
             self._serve(path)
             undo.pop_all()
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, H, W) for inputs (N, C, H, W); both float32."""
-        if self._fixed_batch and len(batch) > 1:
+        if self.one_by_one and len(batch) > 1:
             return np.concatenate([self.run(image[None]) for image in batch])
         slot = self._slots.get()
         try:
@@ -91,6 +92,7 @@ class TritonModel:
         if options.address is None:
             # the address space of a process with a GPU says nothing of its memory
             memory = options.memory_mb << 20 if self._settings.device == "cpu" else None
+            require_tf32(self._settings.precision)  # the server inherits this
             self._own = LocalServer(find_server(options.executable), memory)
             self._closing.callback(self._own.stop)
             self._address, self._repository = self._own.address, self._own.repository
@@ -115,14 +117,18 @@ class TritonModel:
 
     def _serve(self, path: Path) -> None:
         """Load the model, and make the slots in which it runs."""
-        given, result = ports(onnx.load(path, load_external_data=False))
-        service = Service.on(self._settings.device, self._settings.threads)
-        self._fixed_batch = has_fixed_batch(given, result)
+        settings = self._settings
+        half = in_half(path) if settings.precision == "fp16" else None
+        loaded = onnx.load(path, load_external_data=False)
+        given, result = ports(loaded if half is None else onnx.load_from_string(half))
+        service = Service.on(settings.device, settings.threads, settings.precision)
+        self.one_by_one = has_fixed_batch(given, result)
         self.in_flight = service.instances + 1  # one is on its way while the others run
         config = model_config(self._name, given, result, service=service)
         if self._own is None:
             self._closing.callback(shutil.rmtree, self._repository / self._name, True)
-        add_model(self._repository, self._name, path, config=config, link=self._own is not None)
+        linked = self._own is not None
+        add_model(self._repository, self._name, half or path, config=config, link=linked)
         with self._failing("loaded"):
             self._client.load_model(self._name, client_timeout=self._options.seconds)
         if self._own is None:
@@ -134,8 +140,8 @@ class TritonModel:
             slot = Slot(
                 self._new_client(),
                 self._name,
-                given.name,
-                result=result.name,
+                given,
+                result=result,
                 shared=shared,
             )
             self._closing.callback(slot.close, unregister=self._own is None)

@@ -83,7 +83,6 @@ class LocalServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"NVIDIA_TF32_OVERRIDE": "0"},  # precision is never lowered unasked
             start_new_session=True,  # to clean up, it outlives a kill of our process group
         )
 

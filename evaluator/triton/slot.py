@@ -7,12 +7,15 @@ import os
 import shutil
 import time
 import uuid
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient import grpc
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 from tritonclient.utils import shared_memory as shm
+
+from evaluator.triton.repository import Port
 
 # A server refuses to release memory just after a request that used it.
 TRIES, PAUSE = 20, 0.1
@@ -55,7 +58,7 @@ class Slot:
     """A connection of its own with memory of its own; not for two threads at once.
 
     Args:
-        name: of the model; `given` and `result` are the names of its input and output.
+        name: of the model; `given` and `result` are its input and output.
         shared: whether images and maps go through shared memory.
     """
 
@@ -63,9 +66,9 @@ class Slot:
         self,
         client: grpc.InferenceServerClient,
         name: str,
-        given: str,
+        given: Port,
         *,
-        result: str,
+        result: Port,
         shared: bool,
     ) -> None:
         self._client, self._name, self._given, self._result = client, name, given, result
@@ -74,14 +77,15 @@ class Slot:
         self._outgrown: list[_Region] = []
         self._image_bytes = 0  # of one image's maps, known after the first run
 
-    def infer(self, batch: NDArray[np.float32], seconds: float) -> NDArray[np.float32]:
+    def infer(self, batch: NDArray[np.floating[Any]], seconds: float) -> NDArray[np.float32]:
         """Maps (N, K, H, W) of a batch (N, C, H, W), in memory of the caller's own.
 
         Raises:
             InferenceServerException: whatever goes wrong there, or takes longer.
         """
-        given = grpc.InferInput(self._given, list(batch.shape), "FP32")
-        result = grpc.InferRequestedOutput(self._result)
+        given = grpc.InferInput(self._given.name, list(batch.shape), self._given.datatype)
+        result = grpc.InferRequestedOutput(self._result.name)
+        batch = batch.astype(triton_to_np_dtype(self._given.datatype), copy=False)
         source = self._region("in", batch.nbytes)
         region = self._region("out", len(batch) * self._image_bytes)
         if source is not None:
@@ -93,11 +97,12 @@ class Slot:
             result.set_shared_memory(region.name, region.size)
         answer = self._client.infer(self._name, [given], outputs=[result], client_timeout=seconds)
         if region is not None:  # the server has refused a result that would not fit
-            shape = tuple(answer.get_output(self._result).shape)
-            return np.array(shm.get_contents_as_numpy(region.handle, np.float32, shape))
-        maps: NDArray[np.float32] = answer.as_numpy(self._result)
+            shape = tuple(answer.get_output(self._result.name).shape)
+            dtype = triton_to_np_dtype(self._result.datatype)
+            return np.array(shm.get_contents_as_numpy(region.handle, dtype, shape), np.float32)
+        maps: NDArray[np.floating[Any]] = answer.as_numpy(self._result.name)
         self._image_bytes = maps.nbytes // len(batch)
-        return maps
+        return maps.astype(np.float32, copy=False)
 
     def _region(self, which: str, size: int) -> _Region | None:
         """Memory of at least `size` bytes, made once and used again; None where there is none."""

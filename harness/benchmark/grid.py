@@ -10,7 +10,7 @@ OUT/runs/                            the evaluations, see `harness.evaluation.ev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evaluator.documents.submission import Submission
@@ -21,6 +21,7 @@ from harness.benchmark.recipes import freeze_recipes
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.job import submission_input
 from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import Input, bundle_input
 from harness.execution.job import ExecutionEnvironment, is_done
 from harness.execution.scheduler import Chain
@@ -101,15 +102,15 @@ class Cell:
             return None  # it is among the failed jobs, with its reason
 
     def _evaluation(self, merged: Submission, submission: Input) -> EvaluateSubmission:
-        return EvaluateSubmission(
-            submission,
-            merged,
-            self.sealed,
-            self.bundles.sealed,
-            self.grid.out / "runs",
-            self.grid.environment,
-            self.grid.evaluate,
-        )
+        grid, facts = self.grid, self.bundles.sealed
+        precision = grid.environment.challenge.precision_of(facts.track)
+        how = replace(grid.evaluate, precision=precision)
+        where = (grid.out / "runs", grid.environment)
+        compared = None
+        if precision != "fp32":
+            public = (self.training, self.bundles.training)
+            compared = ValidateSubmission(submission, merged, *public, *where, how)
+        return EvaluateSubmission(submission, merged, self.sealed, facts, *where, how, compared)
 
     @property
     def chain(self) -> Chain:

@@ -22,6 +22,7 @@ from harness.cli.options import (
     LedgerOption,
     OptionalKeys,
     Part,
+    PrecisionOption,
     RunnerName,
     RunnerOption,
     SubmissionArgument,
@@ -112,6 +113,7 @@ def evaluate(
         ),
     ] = None,
     device: InferDevice = InferDevice.CPU,
+    precision: PrecisionOption = None,
     batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
     cluster: ClusterOption = None,
@@ -136,10 +138,15 @@ def evaluate(
     Example: busbench evaluate submission --bundle training --part val
     """
     settings = read_challenge(challenge)
-    how = EvaluateSettings(device.value, read_batch_size(batch_size), backend.value)
     environment = ExecutionEnvironment(runner.value, settings, keys, known_keys(ledger))
+
+    def settings_on(track: str) -> EvaluateSettings:
+        chosen = settings.precision_of(track) if precision is None else precision.value
+        return EvaluateSettings(device.value, read_batch_size(batch_size), backend.value, chosen)
+
     if part is Part.VAL:
         _require_public(keys, ledger)
+        how = settings_on(TrainingSet.open(bundle).bundle.track)
 
         def validation(each: Path) -> ValidateSubmission:
             return ValidateSubmission.of(
@@ -152,6 +159,7 @@ def evaluate(
         message = "The sealed test set is opened with --keys."
         raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
     bundles = Bundles.open(bundle)
+    how = settings_on(bundles.sealed.track)
 
     def evaluation(each: Path) -> EvaluateSubmission:
         return EvaluateSubmission.of(

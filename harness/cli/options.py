@@ -45,6 +45,14 @@ class InferDevice(StrEnum):
     TENSORRT = "tensorrt"
 
 
+class Precision(StrEnum):
+    """How a device computes; see docs/inference.md."""
+
+    FP32 = "fp32"
+    TF32 = "tf32"
+    FP16 = "fp16"
+
+
 class Part(StrEnum):
     """Which cases a submission is evaluated on."""
 
@@ -62,6 +70,13 @@ class Backend(StrEnum):
 RunnerOption = Annotated[
     RunnerName,
     typer.Option(help="docker isolates; process is for development, and the report says so."),
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        help="Of a GPU's arithmetic: what the track declares, unless --part val compares another.",
+        show_default="the track's, or fp32",
+    ),
 ]
 ChallengeOption = Annotated[
     Path | None,

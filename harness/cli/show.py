@@ -13,6 +13,7 @@ from harness.cli.screen import Grid
 from harness.evaluation.case_table import SHOWN, TABLE
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
+from harness.ledger.report import PrecisionLoss
 from harness.ranking.metrics import COSTS, NOT_COUNTED
 
 
@@ -71,6 +72,8 @@ def print_validation(result: Validation) -> None:
     )
     means = ", ".join(f"{metric} {mean:.4f}" for metric, mean in result.cases.mean.items())
     out.print(harmless(f"mean of all cases, each once: {means}"))
+    if result.loss is not None:
+        out.print(harmless(_loss(result.loss)))
     for hint in result.cases.hints:
         out.print(harmless(f"look here: {hint}"))
     worth = (
@@ -81,6 +84,15 @@ def print_validation(result: Validation) -> None:
     out.print(harmless(worth))
     out.print(harmless(f"scores and logs  {result.folder}"))
     out.print(harmless(f"case by case     {result.folder / TABLE}"))
+
+
+def _loss(loss: PrecisionLoss) -> str:
+    """What a precision changes, in a sentence."""
+    return (
+        f"{loss.precision} against fp32: mean Dice {loss.dice:.5f} and {loss.dice_fp32:.5f}, so "
+        f"{loss.dice_lost:.5f} lost; {loss.masks} of {loss.cases} masks differ, by {loss.pixels} "
+        "pixels"
+    )
 
 
 def _print_scores(title: str, scores: Scores, shown: Sequence[str] = RANKED) -> None:

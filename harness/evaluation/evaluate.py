@@ -22,6 +22,7 @@ from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.evaluation.job import SubmissionJob, make_run_folder, submission_input
+from harness.evaluation.precision import require_small_loss
 from harness.evaluation.report import build_report
 from harness.evaluation.stages import (
     EvaluateSettings,
@@ -29,13 +30,15 @@ from harness.evaluation.stages import (
     infer_and_score,
     pass_gate,
 )
+from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import bundle_input
-from harness.execution.job import ExecutionEnvironment, write_result
+from harness.execution.job import ExecutionEnvironment, run_once, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import signers, trained_here
-from harness.ledger.report import Report
+from harness.ledger.report import PrecisionLoss, Report
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
+from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
@@ -55,9 +58,28 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EvaluateSubmission(SubmissionJob[SealedBundle]):
-    """One submission on one track; its environment has the organiser's keys."""
+    """One submission on one track; its environment has the organiser's keys.
+
+    In a precision other than fp32 it is first compared with fp32 on the public validation cases:
+    what it loses there is known, and allowed, before a test image is read.
+
+    Raises:
+        BusbenchError: `challenge-invalid` where the precision is not the track's.
+    """
 
     kind = "evaluate"
+    comparison: ValidateSubmission | None = None  # there is one where it is not fp32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        track, chosen = self.cases.track, self.settings.precision
+        declared = self.environment.challenge.precision_of(track)
+        if chosen != declared:
+            message = f"Track {track} is computed in {declared}, and {chosen} was asked for."
+            remedy = (
+                "Leave --precision out, or declare `precision` and `max_dice_loss` of the track."
+            )
+            raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
 
     @classmethod
     def of(
@@ -84,6 +106,16 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             require_keys_of(bundles, Keys.open(environment.keys))
         facts = read_submission(folder)
         limits = environment.challenge.efficiency_of(bundles.sealed.track)
+        how, compared = settings or EvaluateSettings(), None
+        if how.precision != "fp32":
+            compared = ValidateSubmission.of(
+                folder,
+                bundles.path,
+                runs,
+                environment=environment,
+                settings=how,
+                address=address,
+            )
         return cls(
             submission_input(folder, facts, address),
             facts,
@@ -91,7 +123,8 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             bundles.sealed,
             runs,
             environment,
-            replace(settings or EvaluateSettings(), efficiency=limits),
+            replace(how, efficiency=limits),
+            compared,
         )
 
     def tested_on(self) -> dict[str, object]:
@@ -99,10 +132,17 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             "split": self.cases.split_digest,
             "images": self.cases.images_sha256,
             "labels": self.cases.labels_sha256,
+            **({} if self.comparison is None else {"compared": self.comparison.key}),
         }
+
+    @property
+    def stage(self) -> StageName | None:
+        compared = None if self.comparison is None else self.comparison.stage
+        return super().stage or compared
 
     def run(self, progress: Progress) -> None:
         """Evaluate and sign; finished stages of a killed evaluation are kept."""
+        loss = self._compare(progress)  # before it takes a GPU for itself
         submission, bundles = self.submission.here(), Bundles.open(self.bundle.here())
         with self.environment.open(progress, gpu=self.gpu) as context:
             assert context.keys is not None
@@ -119,9 +159,26 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 runner=context.runner.name,
                 identities=identities,
                 trained_here=image,
+                precision_loss=loss,
             )
         write_report(sign(report, keys), self.folder / REPORT)
         write_result(self, {REPORT: self.folder / REPORT})
+
+    def _compare(self, progress: Progress) -> PrecisionLoss | None:
+        """What the precision loses on the validation cases; None in fp32.
+
+        Raises:
+            BusbenchError: `precision-loss` where that is more than the track allows.
+        """
+        if self.comparison is None:
+            return None
+        folder = make_run_folder(self.folder)
+        with reported_to_participant(folder / ERROR_FILE):
+            run_once(self.comparison, progress)
+            loss = self.comparison.finished().loss
+            assert loss is not None
+            require_small_loss(self.environment.challenge, self.cases.track, loss)
+        return loss
 
     def _run_stages(
         self, submission: Path, bundles: Bundles, *, keys: Keys, context: Context

@@ -84,7 +84,9 @@ class SubmissionJob(ABC, Generic[Cases]):
     def stage(self) -> StageName | None:
         if self.environment.runner != "process":
             return None
-        folders = (self.folder, *sorted(self.folder.glob("fold-*")))
+        folders: list[Path] = [self.folder]
+        for pattern in ("fold-*", "fold-*/fp32"):
+            folders += sorted(self.folder.glob(pattern))
         return next(filter(None, map(begun_stage, folders)), None)
 
 

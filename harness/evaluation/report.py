@@ -12,7 +12,7 @@ from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
 from harness.evaluation.stages import read_runtime, read_verdict
-from harness.ledger.report import Provenance, Report
+from harness.ledger.report import PrecisionLoss, Provenance, Report
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import RunnerName
 from harness.sealing.bundle import Bundles
@@ -26,6 +26,7 @@ def build_report(
     runner: RunnerName,
     identities: Mapping[str, str],
     trained_here: str | None,
+    precision_loss: PrecisionLoss | None = None,
 ) -> Report:
     """State the result of a finished run.
 
@@ -53,6 +54,7 @@ def build_report(
         scores=scores,
         models=verdict.models,
         runtime=read_runtime(folder),
+        precision_loss=precision_loss,
         provenance=Provenance(
             submission_sha256=submission.digest,
             models_sha256=tuple(model.sha256 for model in submission.models),

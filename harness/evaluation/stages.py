@@ -20,7 +20,9 @@ from evaluator.documents.inference import (
     Device,
     EfficiencyLimits,
     GateVerdict,
+    Precision,
     Runtime,
+    require_precision,
 )
 from evaluator.documents.sealed import SealedIndex
 from evaluator.documents.submission import Submission
@@ -47,7 +49,11 @@ class EvaluateSettings:
     device: Device = "cpu"
     batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
+    precision: Precision = "fp32"
     efficiency: EfficiencyLimits | None = None  # of the track; on validation folds none
+
+    def __post_init__(self) -> None:
+        require_precision(self.device, self.precision)
 
     @property
     def component(self) -> Component:
@@ -330,6 +336,7 @@ def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
         threads=max(1, int(cpus)),
         batch_size=settings.batch_size,
         backend=settings.backend,
+        precision=settings.precision,
         **({} if limits is None else {"efficiency": limits.model_dump_json()}),
     )
 

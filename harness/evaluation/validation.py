@@ -6,6 +6,7 @@
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
     RUNS/val-<id>/cases.csv               every case, with the fold that validated it
     RUNS/val-<id>/val.json                the scores
+    RUNS/val-<id>/precision.json          what a precision other than fp32 changes
     RUNS/val-<id>/result.json             last: its presence, with the scores' digest, means done
 
 Each fold's model is scored on the cases that it did not train on. No key of an organiser is needed,
@@ -33,6 +34,7 @@ from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
 from harness.evaluation.case_table import Cases, read_cases, summarise, write_cases
 from harness.evaluation.job import SubmissionJob, submission_input
+from harness.evaluation.precision import COMPARISON, REFERENCE, Comparison, count_differences
 from harness.evaluation.stages import (
     EvaluateSettings,
     KeyText,
@@ -44,6 +46,7 @@ from harness.evaluation.stages import (
 from harness.execution.inputs import offer
 from harness.execution.job import ExecutionEnvironment, write_result
 from harness.folders import let_all_read
+from harness.ledger.report import PrecisionLoss
 from harness.sandbox.cached import AGAIN
 from harness.sealing.documents import TrainingBundle
 from harness.sealing.training import TrainingSet
@@ -61,6 +64,7 @@ class Validation:
     scores: Scores
     folds: tuple[int, ...]
     cases: Cases
+    loss: PrecisionLoss | None  # of a precision other than fp32
 
     @property
     def one_for_all(self) -> bool:
@@ -115,7 +119,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
         training = TrainingSet.open(self.bundle.here())
         if not (self.folder / "submission").is_dir():
             take(self.submission.here(), self.folder / "submission", self.cases.track)
-        found = []
+        found, reference = [], []
         with self.environment.open(progress, gpu=self.gpu) as context:
             pass_gate(self.folder, context, self.folder / "gate.log")
             for fold, part in one_a_fold(self.facts, self.cases.folds).items():
@@ -123,18 +127,52 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                 files = _seal_fold(training, fold, place / "sealed")
                 _narrow(self.folder, part, place)
                 infer_and_score(place, files, self.settings, context=context)
-                scores = place / "score" / "scores.json"
-                found.append(read(Scores, scores, Code.STAGE_CRASHED, remedy=AGAIN))
+                found.append(_scores(place))
+                if self.settings.precision != "fp32":
+                    _narrow(self.folder, part, place / REFERENCE)
+                    plain = replace(self.settings, precision="fp32")
+                    infer_and_score(place / REFERENCE, files, plain, context=context)
+                    reference.append(_scores(place / REFERENCE))
         write_cases(read_cases(self.folder, tuple(range(self.cases.folds))), self.folder)
         write(merge(found), self.folder / SCORES)
-        write_result(self, {SCORES: self.folder / SCORES})
+        made = {SCORES: self.folder / SCORES}
+        if reference:
+            made[COMPARISON] = self.folder / COMPARISON
+            write(self._compare(merge(found), merge(reference)), made[COMPARISON])
+        write_result(self, made)
+
+    def _compare(self, found: Scores, reference: Scores) -> Comparison:
+        """The scores in the precision of this job with those in fp32, and their masks."""
+        places = [self.folder / f"fold-{fold}" for fold in range(self.cases.folds)]
+        cases, masks, pixels = count_differences(places)
+        dice, dice_fp32 = (
+            scores.groups["all"].metrics["dice"].mean for scores in (found, reference)
+        )
+        loss = PrecisionLoss(
+            precision=self.settings.precision,
+            cases=cases,
+            dice_fp32=dice_fp32,
+            dice=dice,
+            masks=masks,
+            pixels=pixels,
+        )
+        return Comparison(
+            submission_sha256=self.facts.digest, split_digest=self.cases.split_digest, loss=loss
+        )
 
     def finished(self) -> Validation:
         """What the finished job left."""
         scores = read(Scores, self.folder / SCORES, Code.OUTPUT_EXISTS, remedy=AGAIN)
         folds = tuple(one_a_fold(self.facts, self.cases.folds))
-        cases = summarise(read_cases(self.folder, folds))
-        return Validation(self.folder, self.facts, scores, folds, cases)
+        cases, loss = summarise(read_cases(self.folder, folds)), None
+        if self.settings.precision != "fp32":
+            path = self.folder / COMPARISON
+            loss = read(Comparison, path, Code.OUTPUT_EXISTS, remedy=AGAIN).loss
+        return Validation(self.folder, self.facts, scores, folds, cases, loss)
+
+
+def _scores(place: Path) -> Scores:
+    return read(Scores, place / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
 
 
 def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
@@ -161,20 +199,21 @@ def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
         ),
         key=lambda case: case.case_id,
     )
-    index = SealedIndex(
-        split_digest=training.bundle.split_digest,
-        repeat_seed=secrets.token_hex(32),
-        cases=tuple(cases),
-    )
 
-    def seal(name: str, content: Iterable[bytes]) -> tuple[Path, KeyText]:
+    def seal(name: str, suffix: str, content: Iterable[bytes]) -> tuple[Path, KeyText]:
         identity = pyrage.x25519.Identity.generate()
         archive = place / name
+        index = SealedIndex(
+            split_digest=training.bundle.split_digest,
+            repeat_seed=seed,
+            cases=tuple(replace(case, file=case.case_id + suffix) for case in cases),
+        )
         write_atomically(archive, seal_archive(index, content, str(identity.to_public())))
         return archive, lambda: str(identity)
 
-    images, image_key = seal("images.age", map(training.image, cases))
-    labels, label_key = seal("labels.age", map(training.mask, cases))
+    seed = secrets.token_hex(32)
+    images, image_key = seal("images.age", ".grey", map(training.image, cases))
+    labels, label_key = seal("labels.age", ".png", map(training.mask, cases))
     return SealedFiles(images, image_key, labels, label_key)
 
 

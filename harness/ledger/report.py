@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, Title
-from evaluator.documents.inference import CountedModel, Runtime
+from evaluator.documents.inference import CountedModel, Precision, Runtime
 from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import Scores
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import LabelAccess, StatedTrack
 from harness.sandbox.stage import RunnerName
 
+Count = Annotated[int, Field(ge=0)]
+Dice = Annotated[float, Field(ge=0, le=1)]
 Status = Literal["complete", "incomplete"]
 
 
@@ -32,6 +34,22 @@ class Provenance(Contract):
     trained_here: str | None  # image id of the training container, else null
 
 
+class PrecisionLoss(Contract):
+    """What a precision changes on the validation cases, each fold's model on its own."""
+
+    precision: Precision
+    cases: Count
+    dice_fp32: Dice  # mean over the folds
+    dice: Dice  # the same in the precision
+    masks: Count  # that differ
+    pixels: Count  # that differ
+
+    @property
+    def dice_lost(self) -> float:
+        """By how much the mean Dice is lower than in fp32; below 0 where it is higher."""
+        return self.dice_fp32 - self.dice
+
+
 class Report(Contract):
     """The predicate of a signed report."""
 
@@ -47,12 +65,16 @@ class Report(Contract):
     scores: Scores
     models: tuple[CountedModel, ...]
     runtime: Runtime
+    precision_loss: PrecisionLoss | None = None  # null in fp32
     provenance: Provenance
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         if {model.sha256 for model in self.models} != set(self.provenance.models_sha256):
             raise ValueError("models and provenance name different model files")
+        lost = self.precision_loss and self.precision_loss.precision
+        if (lost or "fp32") != self.runtime.precision:
+            raise ValueError("runtime and precision_loss are of different precisions")
         if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
             raise ValueError("scores and provenance name different predictions")
         for group in self.scores.groups.values():
@@ -66,7 +88,9 @@ class Report(Contract):
         apart = self.status == "complete" and self.models[0].fold is not None
         folds = len(self.models) if apart else None
         named = (self.track, self.dataset, self.split_version)
-        return StatedTrack(*named, folds, self.scores.metric_profile, self.labels)
+        return StatedTrack(
+            *named, folds, self.scores.metric_profile, self.labels, self.runtime.precision
+        )
 
     def identity(self) -> Digest:
         """A digest that two runs of the same evaluation share.

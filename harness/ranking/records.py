@@ -56,7 +56,7 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "metric_profile": track.metric_profile,
         "order": track.order,
         "hd95_unit": track.units.get("hd95", ""),
-        **row.runtime.model_dump(include={"device", "provider", "backend"}),
+        **row.runtime.model_dump(include={"device", "precision", "provider", "backend"}),
         **row.runtime.measured.document(),
     }
     if row.ranked is not None:

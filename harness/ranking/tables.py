@@ -124,7 +124,7 @@ MODEL = (
     Column("GMACs", lambda row, _: NOT_COUNTED if row.gmacs is None else f"{row.gmacs:.2f}"),
     Column(
         "Latency [ms]",
-        lambda row, _: f"{row.runtime.measured.latency_ms:.1f} ({row.runtime.device})",
+        lambda row, _: f"{row.runtime.measured.latency_ms:.1f} ({row.runtime.computed_on})",
     ),
 )
 

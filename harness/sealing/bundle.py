@@ -233,24 +233,25 @@ def _write_sealed(
     by_id = {case.case_id: case for case in store.cases}
     cases = [by_id[row.case_id] for row in rows]
     blind = [
-        SealedCase(case_id=case.case_id, height=case.height, width=case.width, file=f"{n:06d}.png")
+        SealedCase(case_id=case.case_id, height=case.height, width=case.width, file=f"{n:06d}.grey")
         for n, case in enumerate(cases)
     ]
     labelled = [
         replace(
             sealed,
+            file=f"{n:06d}.png",
             label=case.label,
             device=case.device,
             patient_group=row.patient_group,
             spacing_mm=case.spacing,
         )
-        for sealed, case, row in zip(blind, cases, rows, strict=True)
+        for n, (sealed, case, row) in enumerate(zip(blind, cases, rows, strict=True))
     ]
     index = SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(labelled))
     seen = {"repeat_seed": secrets.token_hex(32), "cases": tuple(blind)}
     images = seal_archive(
         index.model_copy(update=seen),
-        map(store.image_file, cases),
+        (store.checked_image(case).tobytes() for case in cases),
         recipients.images,
     )
     masks = seal_archive(

@@ -33,8 +33,8 @@ class TrainingBundle(Contract):
 class SealedBundle(Contract):
     """`bundle.json` of the sealed bundle: two age files, each to a key of its own."""
 
-    schema_: Literal["busbench/sealed-bundle/v2"] = Field(
-        default="busbench/sealed-bundle/v2", alias="schema"
+    schema_: Literal["busbench/sealed-bundle/v3"] = Field(
+        default="busbench/sealed-bundle/v3", alias="schema"
     )
     dataset: Name
     track: Name

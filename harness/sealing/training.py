@@ -11,6 +11,7 @@ from evaluator.documents.reading import read_bytes
 from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
+from evaluator.png import decode_png
 from harness.sealing.documents import TrainingBundle
 
 REMEDY = "Get the training bundle again, and name its folder."
@@ -50,8 +51,8 @@ class TrainingSet:
         return cls(path, bundle, _cases(table))
 
     def image(self, case: SealedCase) -> bytes:
-        """The bytes of a case's image."""
-        return self._file("images", case)
+        """The grey pixels of a case's image, line after line, as images are sealed."""
+        return decode_png(self._file("images", case), case, self.path / "images").tobytes()
 
     def mask(self, case: SealedCase) -> bytes:
         """The bytes of a case's mask."""

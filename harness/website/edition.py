@@ -92,7 +92,7 @@ class View:
             **{cost.key: cost.value(row.runtime.measured) for cost in self.track.costs},
             "origin": "trained here" if row.trained_here else "supplied",
             "labels": row.labels,
-            "device": row.runtime.device.upper(),
+            "device": row.runtime.computed_on.upper(),
             "recorded": row.recorded,
         }
 

@@ -156,12 +156,28 @@ def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
         ("Runner", f"{made.runner}, busbench {made.busbench}"),
         ("Backend", f"{runtime.backend} {runtime.backend_version}, {runtime.provider}"),
         ("Device", f"{runtime.device}, {runtime.measured.device_name}, {runtime.threads} threads"),
+        ("Precision", _precision(report)),
         *(
             (cost.title, cost.number(runtime.measured))
             for cost in COSTS
             if cost.is_known(runtime.measured)
         ),
     ]
+
+
+def _precision(report: Report) -> str:
+    """What masks were computed in, what that changes, and whether another run gives the same."""
+    runtime, loss = report.runtime, report.precision_loss
+    batches = ", ".join(map(str, sorted({*runtime.fixed_batches})))
+    said: list[str] = [runtime.precision]
+    if loss is not None:
+        lost = f"{loss.dice_lost:.5f} Dice lost against fp32"
+        said.append(f"{lost} on {loss.cases} validation cases, of which {loss.masks} masks differ")
+    if batches:
+        said.append(f"{batches} images in each run")
+    if not runtime.repeatable:
+        said.append("another run may give other masks")
+    return "; ".join(said)
 
 
 def _split(edition: Edition, split: Split) -> bytes:

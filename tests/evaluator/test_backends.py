@@ -11,8 +11,8 @@ import pytest
 
 from evaluator.errors import BusbenchError, Fault
 from evaluator.inference.backends import InferSettings, open_model
+from evaluator.inference.backends.binding import Bound
 from evaluator.inference.backends.onnxruntime import (
-    Bound,
     require_gpu_provider,
     require_one_runtime,
 )
@@ -62,8 +62,8 @@ def test_tensorrt_that_runs_nothing_is_not_called_tensorrt() -> None:
         )
 
 
-def ordinary(shape: tuple[int, ...]) -> np.ndarray:
-    return np.empty(shape, np.float32)
+def ordinary(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.empty(shape, dtype)
 
 
 def test_bound_buffers_give_no_other_maps_and_are_not_handed_out() -> None:
@@ -79,8 +79,8 @@ def test_bound_buffers_give_no_other_maps_and_are_not_handed_out() -> None:
 def test_nothing_goes_round_the_memory_that_is_made_for_it() -> None:
     made: list[np.ndarray] = []
 
-    def empty(shape: tuple[int, ...]) -> np.ndarray:
-        made.append(np.full(shape, np.nan, np.float32))
+    def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        made.append(np.full(shape, np.nan, dtype))
         return made[-1]
 
     session = onnxruntime.InferenceSession(blur(), providers=[CPU])
@@ -99,6 +99,24 @@ def test_a_machine_without_cudas_driver_has_no_pinned_memory() -> None:
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(MemoryError, match=r"libcuda|cuInit"):
         PinnedMemory()
+
+
+def test_no_warning_of_the_runtimes_own_reaches_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With CUDA it warns of a plugin as soon as a session names the provider."""
+    (tmp_path / "model.onnx").write_bytes(blur())
+    error, begun = 3, []
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", begun.append)
+    real = onnxruntime.InferenceSession
+
+    def session(*words: Any, **options: Any) -> Any:
+        assert begun == [error]
+        return real(*words, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    open_model(tmp_path / "model.onnx", InferSettings()).close()
+    assert begun == [error]
 
 
 def test_a_file_that_cannot_be_loaded_is_the_models_fault(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.support import ROOT
 pytestmark = pytest.mark.slow
 
 LOOP = """
-from evaluator.metrics.compiled import compiled
+from evaluator.compiled import compiled
 
 @compiled("int64(int64)")
 def twice(number):

@@ -14,7 +14,16 @@ from pydantic import ValidationError
 
 from evaluator.documents.submission import InputSpec, OutputSpec
 from evaluator.inference.outputs import find_trouble
-from evaluator.inference.preprocessing import place, to_input, to_mask
+from evaluator.inference.placement import place
+from evaluator.inference.preprocessing import to_input, to_packed_mask
+from evaluator.predictions import unpack
+
+
+def to_mask(
+    maps: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, *, outputs: OutputSpec
+) -> NDArray[np.bool_]:
+    return unpack(to_packed_mask(maps, native, inputs, outputs=outputs), *native)
+
 
 SIDES = st.integers(40, 700)
 RULES = pytest.mark.parametrize("rule", ["letterbox", "stretch"])

@@ -25,7 +25,6 @@ from evaluator.inference.backends import InferSettings, Model, open_model
 from evaluator.inference.ready import ready
 from evaluator.inference.repeat import REPEATED, SHARE, draw_repeated
 from evaluator.sealed import seal_archive
-from harness.store import png_bytes
 from tests.support.inference import SIZE, Stage, blur, network, stage
 
 node = helper.make_node
@@ -98,12 +97,14 @@ def sealed_with(made: Stage, seed: str | None) -> Stage:
     identity = pyrage.x25519.Identity.from_str(made.key.read_text())
     images = numbered()
     cases = tuple(
-        SealedCase(case_id=name, height=SIZE, width=SIZE, file=f"{n}.png")
+        SealedCase(case_id=name, height=SIZE, width=SIZE, file=f"{n}.grey")
         for n, name in enumerate(NAMES)
     )
     index = SealedIndex(split_digest="0" * 64, repeat_seed=seed, cases=cases)
     path = made.images.with_name("anew.age")
-    path.write_bytes(seal_archive(index, map(png_bytes, images), str(identity.to_public())))
+    path.write_bytes(
+        seal_archive(index, (image.tobytes() for image in images), str(identity.to_public()))
+    )
     return replace(made, images=path)
 
 

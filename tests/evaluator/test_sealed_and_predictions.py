@@ -22,8 +22,7 @@ from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_json, sha256_bytes
 from evaluator.predictions import bits_file, open_predictions, pack, read_packed, unpack
-from evaluator.sealed import decode_png, open_sealed, seal_archive
-from harness.store import png_bytes
+from evaluator.sealed import decode_image, open_sealed, seal_archive
 
 DIGEST = "0" * 64
 
@@ -34,7 +33,7 @@ def sealed(tmp_path: Path) -> tuple[Path, Path]:
     key = tmp_path / "images.key"
     key.write_text(f"{identity}\n")
     cases = tuple(SealedCase(case_id=f"c{n}", height=4, width=5, file=f"{n}.png") for n in range(3))
-    images = [png_bytes(np.full((4, 5), n, np.uint8)) for n in range(3)]
+    images = [np.full((4, 5), n, np.uint8).tobytes() for n in range(3)]
     index = SealedIndex(split_digest=DIGEST, cases=cases)
     path = tmp_path / "images.age"
     path.write_bytes(seal_archive(index, images, str(identity.to_public())))
@@ -48,7 +47,7 @@ def opened(path: Path, key: Path) -> list[tuple[SealedCase, bytes]]:
 
 def test_sealed_files_come_back_whole(sealed: tuple[Path, Path]) -> None:
     found = opened(*sealed)
-    assert [int(decode_png(data, case, sealed[0]).max()) for case, data in found] == [0, 1, 2]
+    assert [int(decode_image(data, case, sealed[0]).max()) for case, data in found] == [0, 1, 2]
 
 
 def test_reading_may_stop_early(sealed: tuple[Path, Path]) -> None:
@@ -318,7 +317,7 @@ def test_a_long_document_is_not_held_a_second_time_to_be_written(tmp_path: Path)
 def test_a_damaged_index_names_the_field(row: dict[str, int], field: str) -> None:
     sound = {"case_id": "a", "height": 4, "width": 5, "file": "a.png"}
     index = {
-        "schema": "busbench/sealed-index/v2",
+        "schema": "busbench/sealed-index/v3",
         "split_digest": DIGEST,
         "cases": [sound, sound | row],
     }

@@ -29,7 +29,7 @@ from reference_models.networks import build
 from tests.support import ROOT, soon
 from tests.support.corpus import hostile
 from tests.support.corpus.honest import SIZE as CORPUS_SIZE
-from tests.support.inference import blur, echo, network, speckle, stage
+from tests.support.inference import blur, echo, half_ends, network, speckle, stage
 
 SIZE = 64
 
@@ -61,6 +61,7 @@ NETWORKS: dict[str, Callable[[], bytes]] = {
     "blur": blur,
     "two maps": two_maps,
     "one image a run": lambda: echo(batch=1),
+    "float16 at both ends": half_ends,
 }
 
 

@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
+from evaluator.documents.inference import Precision
+from evaluator.inference.backends import InferSettings
+from evaluator.inference.backends.cuda import provider_options
 from evaluator.triton.repository import (
     FREE,
     Port,
@@ -17,7 +20,7 @@ from evaluator.triton.repository import (
     model_config,
     ports,
 )
-from tests.support.inference import blur, echo
+from tests.support.inference import blur, echo, half_ends
 
 IN, OUT = Port("x", (FREE, 1, 64, 64)), Port("y", (FREE, 2, 64, 64))
 
@@ -68,6 +71,29 @@ def test_stored_weights_are_not_taken_for_inputs() -> None:
         )
     taken, result = ports(model)
     assert (taken.name, result.name) == ("x", "y") and not has_fixed_batch(taken, result)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
+def test_a_gpus_instance_has_no_other_options_than_the_cuda_backend(precision: Precision) -> None:
+    config = parsed(model_config("m", IN, OUT, service=Service.on("cuda", 4, precision)))
+    (group,) = config.instance_group
+    assert (group.count, group.kind) == (1, pb.ModelInstanceGroup.KIND_GPU)
+    (cuda,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    settings = InferSettings(device="cuda", precision=precision)
+    direct = dict(provider_options(settings))["CUDAExecutionProvider"]
+    assert cuda.name == "cuda" and {"device_id": "0", **cuda.parameters} == direct
+    assert not config.HasField("dynamic_batching")
+    on_cpu = parsed(model_config("m", IN, OUT, service=Service.on("cpu", 4)))
+    assert not on_cpu.optimization.execution_accelerators.gpu_execution_accelerator
+
+
+@pytest.mark.parametrize("result", [onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16])
+def test_float16_at_the_ends_is_not_declared_as_another_type(result: int) -> None:
+    taken, given_back = ports(onnx.load_from_string(half_ends(result)))
+    config = parsed(model_config("m", taken, given_back, service=Service()))
+    half = result == onnx.TensorProto.FLOAT16
+    assert config.input[0].data_type == pb.TYPE_FP16
+    assert config.output[0].data_type == (pb.TYPE_FP16 if half else pb.TYPE_FP32)
 
 
 @pytest.mark.parametrize(

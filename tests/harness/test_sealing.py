@@ -83,11 +83,11 @@ def test_an_older_bundle_is_refused_by_name(
     bundles = sealed(frozen, keys, tmp_path / "a")
     path = bundles.path / "sealed" / "bundle.json"
     path.chmod(0o644)
-    path.write_text(path.read_text().replace("sealed-bundle/v2", "sealed-bundle/v1"))
+    path.write_text(path.read_text().replace("sealed-bundle/v3", "sealed-bundle/v2"))
     with pytest.raises(BusbenchError) as refused:
         Bundles.open(bundles.path) if act == "open" else sealed(frozen, keys, bundles.path)
     assert refused.value.code == "bundle-invalid"
-    assert "busbench/sealed-bundle/v1" in refused.value.message
+    assert "busbench/sealed-bundle/v2" in refused.value.message
     assert "busbench seal" in refused.value.remedy
 
 

@@ -24,7 +24,6 @@ from evaluator.inference.infer import infer
 from evaluator.predictions import bits_file, read_packed, unpack
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
-from harness.store import png_bytes
 
 SIZE = 64
 
@@ -65,6 +64,24 @@ def blur(weights: int = 5) -> bytes:
         helper.make_node("Conv", ["d", "w3"], ["y"]),
     ]
     return network(nodes, stored)
+
+
+def half_ends(result: int = TensorProto.FLOAT16, *, size: int | str = "side") -> bytes:
+    """A convolution in float16 that takes float16."""
+    weight = np.random.default_rng(0).normal(0, 1, (1, 1, 3, 3)).astype(np.float16)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Cast", ["c"], ["y"], "cast", to=result),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, ["n", 1, size, size])],
+        [helper.make_tensor_value_info("y", result, ["n", 1, size, size])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    opset = helper.make_opsetid("", 17)
+    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
 
 
 def dice_rolling() -> bytes:
@@ -114,13 +131,13 @@ def stage(
     identity = pyrage.x25519.Identity.generate()
     (root / "images.key").write_text(str(identity))
     cases = tuple(
-        SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.png")
+        SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.grey")
         for n, p in enumerate(images)
     )
     index = SealedIndex(
         split_digest="0" * 64, consistency_seed=seed, repeat_seed="7" * 64, cases=cases
     )
-    sealed = seal_archive(index, map(png_bytes, images), str(identity.to_public()))
+    sealed = seal_archive(index, (image.tobytes() for image in images), str(identity.to_public()))
     (root / "images.age").write_bytes(sealed)
     folder, out = root / "submission", root / "out"
     folder.mkdir()

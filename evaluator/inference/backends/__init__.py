@@ -16,7 +16,14 @@ from typing import Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.inference import Backend, BatchSize, Device, EfficiencyLimits
+from evaluator.documents.inference import (
+    Backend,
+    BatchSize,
+    Device,
+    EfficiencyLimits,
+    Precision,
+    require_precision,
+)
 from evaluator.errors import BusbenchError, Code
 
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -54,7 +61,12 @@ class InferSettings:
         threads: of the CPU, for one model.
         batch_size: images a run; `auto` measures what is fastest.
         triton: where the server is; the other backend ignores it.
+        precision: of the device's arithmetic.
+        engines: where TensorRT keeps what it has compiled; None: nowhere.
         efficiency: limits that must be checkable on this device; the harness holds results to them.
+
+    Raises:
+        BusbenchError: `usage` for a precision that the device does not have.
     """
 
     device: Device = "cpu"
@@ -62,13 +74,19 @@ class InferSettings:
     batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
     triton: TritonOptions = field(default_factory=TritonOptions)
+    precision: Precision = "fp32"
+    engines: Path | None = None
     efficiency: EfficiencyLimits | None = None
+
+    def __post_init__(self) -> None:
+        require_precision(self.device, self.precision)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """The options of every stage that runs models; `settings_of` reads them."""
     parser.add_argument("--device", choices=get_args(Device), default="cpu")
     parser.add_argument("--backend", choices=get_args(Backend), default="onnxruntime")
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-size", type=_batch_size, default="auto", metavar="N|auto")
     parser.add_argument("--triton", metavar="HOST:PORT", help="a server that runs already")
@@ -83,7 +101,14 @@ def settings_of(args: argparse.Namespace) -> InferSettings:
     """The settings on a command line."""
     triton = TritonOptions(args.triton, args.triton_repository, args.tritonserver)
     return InferSettings(
-        args.device, args.threads, args.batch_size, args.backend, triton, args.efficiency
+        args.device,
+        args.threads,
+        args.batch_size,
+        args.backend,
+        triton,
+        args.precision,
+        args.out / "engines" if args.device == "tensorrt" else None,
+        args.efficiency,
     )
 
 
@@ -100,6 +125,7 @@ class Model(Protocol):
     version: str  # of the backend
     provider: str  # what really runs it, in the backend's words
     in_flight: int  # how many `run` calls may be under way at once
+    one_by_one: bool  # whether the file takes one image a run, however many `run` is given
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, H, W) of inputs (N, C, H, W), both float32; from any thread.

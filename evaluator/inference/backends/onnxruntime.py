@@ -5,13 +5,11 @@ Not yet run on a GPU: what is decided there is tested, and binding is tested in 
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -25,23 +23,11 @@ from evaluator.inference.backends import (
     first_line,
     model_failed,
 )
+from evaluator.inference.backends.binding import ENDS, Bound
+from evaluator.inference.backends.cuda import PROVIDERS, provider_options, require_tf32
+from evaluator.inference.backends.half import in_half
 from evaluator.inference.backends.pinned import PinnedMemory
 
-# Precision is never lowered unasked, and the same run gives the same masks: no TF32, and no search
-# for the fastest algorithm, which may end differently each time.
-_CUDA = {
-    "device_id": "0",
-    "use_tf32": "0",
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "arena_extend_strategy": "kSameAsRequested",
-}
-_TENSORRT = {"device_id": "0", "trt_fp16_enable": "0", "trt_int8_enable": "0"}
-# In order: the first must run the network; a later one takes what the first cannot.
-PROVIDERS: Mapping[Device, Sequence[tuple[str, dict[str, str]]]] = {
-    "cpu": (("CPUExecutionProvider", {}),),
-    "cuda": (("CUDAExecutionProvider", _CUDA),),
-    "tensorrt": (("TensorrtExecutionProvider", _TENSORRT), ("CUDAExecutionProvider", _CUDA)),
-}
 # Arithmetic on shapes belongs on the CPU, so `session.disable_cpu_ep_fallback` would refuse honest
 # exports; what makes a network slow must not be there.
 _HEAVY = """
@@ -82,11 +68,10 @@ class OnnxRuntimeModel:
         self._name, self._closing = path.name, ExitStack()
         session = _open(path, settings)
         self.provider: str = session.get_providers()[0]
-        self._fixed_batch = session.get_inputs()[0].shape[0] == 1
+        self.one_by_one: bool = session.get_inputs()[0].shape[0] == 1
         self._run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
         if settings.device == "cpu":
-            given, result = session.get_inputs()[0].name, session.get_outputs()[0].name
-            self._run = lambda batch: session.run([result], {given: batch})[0]
+            self._run = partial(_run_on_cpu, session)
         else:
             require_gpu_provider(settings.device, self.provider, _placed(session), file=path.name)
             try:
@@ -98,7 +83,7 @@ class OnnxRuntimeModel:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, H, W) for inputs (N, C, H, W); both float32."""
-        if self._fixed_batch and len(batch) > 1:
+        if self.one_by_one and len(batch) > 1:
             return np.concatenate([self.run(image[None]) for image in batch])
         try:
             return self._run(batch)
@@ -111,65 +96,17 @@ class OnnxRuntimeModel:
         self._closing.close()
 
 
-class _Binding(NamedTuple):
-    """What one batch shape is bound to."""
-
-    binding: Any
-    staged: NDArray[np.float32]  # of the host, (N, C, H, W)
-    given: Any  # the same on the device
-    result: NDArray[np.float32]  # of the host, (N, K, H, W): the output itself
-
-
-class Bound:
-    """A session whose input stays on the device, bound once for each batch shape.
-
-    Only pixels and maps travel, between the device and memory of the host that is made for it. Runs
-    take turns, since they share their buffers.
-
-    Args:
-        device: `cuda`, or `cpu` in tests.
-        empty: from a shape to an array of the host, float32, that the device copies from and to.
-    """
-
-    def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        device: str,
-        empty: Callable[[tuple[int, ...]], NDArray[np.float32]],
-    ) -> None:
-        self._session, self._device, self._empty = session, device, empty
-        self._lock = threading.Lock()
-        self._shapes: dict[tuple[int, ...], _Binding] = {}
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps (N, K, H, W) of a batch (N, C, H, W), in memory of the caller's own."""
-        with self._lock:
-            bound = self._shapes.get(batch.shape)
-            if bound is None:
-                bound = self._shapes[batch.shape] = self._bind(batch)
-            bound.staged[:] = batch
-            bound.given.update_inplace(bound.staged)
-            self._session.run_with_iobinding(bound.binding)
-            return bound.result.copy()
-
-    def _bind(self, batch: NDArray[np.float32]) -> _Binding:
-        """Buffers for batches of this one's shape; a first run gives that of their maps."""
-        name = self._session.get_outputs()[0].name
-        given = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
-            batch.shape, np.float32, self._device, 0
-        )
-        given.update_inplace(batch)
-        binding = self._session.io_binding()
-        binding.bind_ortvalue_input(self._session.get_inputs()[0].name, given)
-        binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
-        shape = tuple(binding.get_outputs()[0].shape())
-        result = self._empty(shape)
-        binding.bind_output(name, "cpu", 0, np.float32, shape, result.ctypes.data)
-        return _Binding(binding, self._empty(batch.shape), given, result)
+def _run_on_cpu(
+    session: onnxruntime.InferenceSession, batch: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    given, result = session.get_inputs()[0], session.get_outputs()[0]
+    maps = session.run([result.name], {given.name: batch.astype(ENDS[given.type], copy=False)})[0]
+    return np.asarray(maps, np.float32)
 
 
 def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:
+    # it warns of a plugin that it does without; why a device does not come is an error, and shown
+    onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.log_severity_level = 4  # failures are raised; the rest is noise on stderr
@@ -179,16 +116,27 @@ def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:
     if on_device:
         options.use_deterministic_compute = True
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT has no option for it
+        require_tf32(settings.precision)
         onnxruntime.preload_dlls()
+    model = in_half(path) if settings.precision == "fp16" else str(path)
     try:
         return onnxruntime.InferenceSession(
-            str(path), options, providers=list(PROVIDERS[settings.device]), enable_fallback=0
+            model, options, providers=provider_options(settings), enable_fallback=0
         )
     except _FAILURES as error:
-        if on_device:  # the gate has loaded this very file on the CPU
+        if on_device and _loads_on_cpu(model):
             raise _unavailable(settings.device, f"it failed: {first_line(str(error))}") from error
         raise _failed(path.name, "loaded", error) from error
+
+
+def _loads_on_cpu(model: str | bytes) -> bool:
+    """Whether a model is sound: of a file the gate has found that, of its conversion nobody."""
+    try:
+        return isinstance(model, str) or bool(
+            onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        )
+    except _FAILURES:
+        return False
 
 
 def _placed(session: onnxruntime.InferenceSession) -> dict[str, set[str]]:
@@ -210,10 +158,10 @@ def require_gpu_provider(
     Raises:
         BusbenchError: `device-unavailable` where it would run elsewhere, wholly or in part.
     """
-    wanted = PROVIDERS[device][0][0]
+    wanted = PROVIDERS[device][0]
     if provider != wanted:
         raise _unavailable(device, f"ONNX Runtime fell back to {provider}")
-    strays = sorted(placed.get(PROVIDERS["cpu"][0][0], set()) & {*_HEAVY.split()})
+    strays = sorted(placed.get(PROVIDERS["cpu"][0], set()) & {*_HEAVY.split()})
     if strays:
         raise _unavailable(device, f"it cannot run {', '.join(strays)} of {file}")
     if wanted not in placed:

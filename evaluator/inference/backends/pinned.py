@@ -12,6 +12,7 @@ import ctypes
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,13 +40,16 @@ class PinnedMemory:
         # the primary context is the one that ONNX Runtime works in
         self._ask("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._device)
 
-    def empty(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """An array of `shape`, float32, of any content; not to be touched after `close`."""
-        size, start = math.prod(shape) * np.dtype(np.float32).itemsize, ctypes.c_void_p()
+    def empty(
+        self, shape: tuple[int, ...], dtype: type[np.floating[Any]]
+    ) -> NDArray[np.floating[Any]]:
+        """An array of any content; not to be touched after `close`."""
+        size, start = math.prod(shape) * np.dtype(dtype).itemsize, ctypes.c_void_p()
         with self._entered():
             self._ask("cuMemHostAlloc", ctypes.byref(start), ctypes.c_size_t(size), _PORTABLE)
         self._held.append(start)
-        return np.ctypeslib.as_array(ctypes.cast(start, ctypes.POINTER(ctypes.c_float)), shape)
+        bytes_ = ctypes.cast(start, ctypes.POINTER(ctypes.c_ubyte))
+        return np.ctypeslib.as_array(bytes_, (size,)).view(dtype).reshape(shape)
 
     def close(self) -> None:
         """Give the memory back."""

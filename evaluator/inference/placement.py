@@ -1,0 +1,49 @@
+"""Where an image lies in a network's input, and what its pixels are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluator.documents.submission import InputSpec
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the resized image lies on the network's canvas, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def place(height: int, width: int, spec: InputSpec) -> Placement:
+    """Where an image of `height` x `width` pixels lies on the canvas that `spec` declares.
+
+    `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it.
+    """
+    if spec.resize == "stretch":
+        return Placement(0, 0, spec.height, spec.width)
+    scale = min(spec.height / height, spec.width / width)
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    return Placement(
+        (spec.height - new_height) // 2, (spec.width - new_width) // 2, new_height, new_width
+    )
+
+
+def values_of_pixels(
+    depth: int, mean: float | tuple[float, ...], std: float | tuple[float, ...]
+) -> NDArray[np.float32]:
+    """What each pixel is as an input: (pixel / 255 - mean) / std, as (depth, 256) float32.
+
+    Args:
+        mean, std: one number, or one a channel.
+    """
+    values = np.repeat(np.arange(256, dtype=np.float32)[None], depth, axis=0)
+    values /= 255
+    values -= np.array(mean, np.float32).reshape(-1, 1)
+    values /= np.array(std, np.float32).reshape(-1, 1)
+    return values
