@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Fold, Name, Title
 from evaluator.files import canonical_json, sha256_bytes
@@ -123,15 +129,49 @@ class ModelFile(Contract):
     sha256: Annotated[Digest, BeforeValidator(_lower)]  # PowerShell writes it in upper case
 
 
-class Submission(Contract):
+class Entry(Contract):
+    """What every submission says of itself, whatever it consists of."""
+
+    team: Title
+    method: Title
+    track: Name
+
+    @property
+    def digest(self) -> Digest:
+        """What the submission is called from the gate on; it covers every file's digest too."""
+        return sha256_bytes(canonical_json(self.document()))
+
+
+# An image that nobody can change: of a registry by digest, or of the engine by id.
+IMAGE = r"^([^@\s]+@)?sha256:[0-9a-f]{64}$"
+ImageDigest = Annotated[str, StringConstraints(max_length=500, pattern=IMAGE)]
+
+
+class ImageSubmission(Entry):
+    """`submission.yaml` of a container image that predicts; its masks are of no fold."""
+
+    schema_: Literal["busbench/image-submission/v1"] = Field(
+        default="busbench/image-submission/v1", alias="schema"
+    )
+    image: ImageDigest
+
+    @property
+    def models(self) -> tuple[ModelFile, ...]:
+        """None: nothing of it can be counted."""
+        return ()
+
+    @property
+    def folds(self) -> tuple[int | None, ...]:
+        """The folds of its masks: one set, of all of them."""
+        return (None,)
+
+
+class Submission(Entry):
     """`submission.yaml`: what a participant hands in, beside the ONNX files it names."""
 
     schema_: Literal["busbench/submission/v1"] = Field(
         default="busbench/submission/v1", alias="schema"
     )
-    team: Title
-    method: Title
-    track: Name
     input: InputSpec
     output: OutputSpec
     models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
@@ -140,9 +180,9 @@ class Submission(Contract):
     parameters: int | None = Field(default=None, ge=0, le=MAX_PARAMETERS)
 
     @property
-    def digest(self) -> Digest:
-        """What the submission is called from the gate on; it covers every file's digest too."""
-        return sha256_bytes(canonical_json(self.document()))
+    def folds(self) -> tuple[int | None, ...]:
+        """The folds of its masks, model by model."""
+        return tuple(model.fold for model in self.models)
 
     @model_validator(mode="after")
     def _folds_once(self) -> Self:
@@ -152,3 +192,6 @@ class Submission(Contract):
         if len({model.file for model in self.models}) != len(folds):
             raise ValueError("models: each file may be named once")
         return self
+
+
+AnySubmission = Submission | ImageSubmission

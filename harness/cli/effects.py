@@ -29,6 +29,12 @@ def _is_ledger(parameters: Mapping[str, Any]) -> bool:
     return not is_report(parameters["path"])
 
 
+def _names_image(parameters: Mapping[str, Any]) -> bool:
+    from harness.cli.submissions import is_image  # noqa: PLC0415  takes its time to import
+
+    return any(map(is_image, parameters["submission"]))
+
+
 NEEDS: dict[str, tuple[Need, ...]] = {
     "audit": (
         Need(("seed",), lambda given: given["policy"], "Name --policy, too"),
@@ -39,7 +45,10 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name --split or --policy, too",
         ),
     ),
-    "evaluate": (Need(("received",), lambda given: given["ledger"], "Name --ledger, too"),),
+    "evaluate": (
+        Need(("received",), lambda given: given["ledger"], "Name --ledger, too"),
+        Need(("team", "method"), _names_image, "Name a container image by digest"),
+    ),
     "prepare": (
         Need(
             ("patients", "seed"),

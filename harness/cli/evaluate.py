@@ -34,9 +34,10 @@ from harness.cli.progress import bars
 from harness.cli.run_view import Batch, Failure, do_jobs, make_jobs
 from harness.cli.screen import print_json
 from harness.cli.show import print_report, print_validation, print_verdict
+from harness.cli.submissions import LOCAL, Named, folders, names_image
 from harness.evaluation.evaluate import EvaluateSubmission
+from harness.evaluation.images import check as check_submission
 from harness.evaluation.stages import EvaluateSettings
-from harness.evaluation.stages import check as check_submission
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys
@@ -83,9 +84,10 @@ def check(
 @app.command(cls=Checked)
 def evaluate(
     submission: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="The submission's folder, or those of many.", exists=True, file_okay=False
+            help="The submission's folder, or a container image that predicts, by digest "
+            "(registry/name@sha256:…); or many."
         ),
     ],
     bundle: Annotated[
@@ -105,6 +107,13 @@ def evaluate(
         typer.Option(help="test: the sealed test set; val: each fold's own validation cases."),
     ] = Part.TEST,
     ledger: LedgerOption = None,
+    team: Annotated[
+        str | None, typer.Option(help="Whose an image is that is named without a folder.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="What that image is called.", show_default="the image's name"),
+    ] = None,
     received: Annotated[
         datetime | None,
         typer.Option(
@@ -136,41 +145,55 @@ def evaluate(
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
 
     Example: busbench evaluate submission --bundle training --part val
+
+    Example: busbench evaluate registry/name@sha256:… --team us --bundle bundles --keys keys
     """
     settings = read_challenge(challenge)
     environment = ExecutionEnvironment(runner.value, settings, keys, known_keys(ledger))
 
-    def settings_on(track: str) -> EvaluateSettings:
-        chosen = settings.precision_of(track) if precision is None else precision.value
+    def settings_on(track: str, folder: Path) -> EvaluateSettings:
+        own = "fp32" if names_image(folder) else settings.precision_of(track)
+        chosen = own if precision is None else precision.value
         return EvaluateSettings(device.value, read_batch_size(batch_size), backend.value, chosen)
 
     if part is Part.VAL:
         _require_public(keys, ledger)
-        how = settings_on(TrainingSet.open(bundle).bundle.track)
+        track = TrainingSet.open(bundle).bundle.track
+        named = Named(track, team or LOCAL, method, out_dir)
 
         def validation(each: Path) -> ValidateSubmission:
             return ValidateSubmission.of(
-                each, bundle, out_dir, environment=environment, settings=how, address=inputs
+                each,
+                bundle,
+                out_dir,
+                environment=environment,
+                settings=settings_on(track, each),
+                address=inputs,
             )
 
-        made = make_jobs(validation, submission)
+        made = make_jobs(validation, folders(submission, named))
         return _validate(*made, cluster=cluster, as_json=as_json)
     if keys is None:
         message = "The sealed test set is opened with --keys."
         raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
     bundles = Bundles.open(bundle)
-    how = settings_on(bundles.sealed.track)
+    track = bundles.sealed.track
 
     def evaluation(each: Path) -> EvaluateSubmission:
         return EvaluateSubmission.of(
-            each, bundles, out_dir, environment=environment, settings=how, address=inputs
+            each,
+            bundles,
+            out_dir,
+            environment=environment,
+            settings=settings_on(track, each),
+            address=inputs,
         )
 
     came = received and received.date()
     recorder = None
     if ledger is not None:
         recorder = LedgerRecorder(Keys.open(keys), ledger, settings, received=came)
-    jobs, refused = make_jobs(evaluation, submission)
+    jobs, refused = make_jobs(evaluation, folders(submission, Named(track, team, method, out_dir)))
     batch = do_jobs(jobs, cluster, recorder, refused=refused)
     return _show(batch, recorder, as_json=as_json)
 

@@ -24,7 +24,10 @@ def number(summary: MetricSummary) -> str:
 
 
 def print_verdict(verdict: GateVerdict) -> None:
-    """What the gate read off each model."""
+    """What the gate read off each model; nothing of a container image."""
+    if not verdict.models:
+        out.print(harmless("This container image would be taken; nothing of it is counted."))
+        return
     table = Grid(harmless("The gate accepts this submission"))
     for name in ("fold", "opset", "nodes", "parameters", "GMACs"):
         table.column(harmless(name), right=True)
@@ -56,7 +59,8 @@ def print_report(result: Evaluation) -> None:
     taken = [
         f"{c.label.lower()} {c.number(measured)} {c.unit}" for c in COSTS if c.is_known(measured)
     ]
-    shown = (f"latency {measured.latency_ms:.2f} ms", *taken)
+    latency = measured.latency_ms
+    shown = taken if latency is None else [f"latency {latency:.2f} ms", *taken]
     out.print(harmless(f"on {measured.device_name}: {', '.join(shown)}"))
     out.print(harmless(f"report           {result.folder / REPORT}"))
 

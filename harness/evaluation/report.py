@@ -7,8 +7,9 @@ from pathlib import Path
 
 import harness
 from evaluator.documents.base import read
+from evaluator.documents.inference import CountedModel
 from evaluator.documents.scores import Scores
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
 from harness.evaluation.stages import read_runtime, read_verdict
@@ -20,7 +21,7 @@ from harness.sealing.bundle import Bundles
 
 def build_report(
     folder: Path,
-    submission: Submission,
+    submission: AnySubmission,
     bundles: Bundles,
     *,
     runner: RunnerName,
@@ -33,15 +34,12 @@ def build_report(
     Raises:
         BusbenchError: `predictions-invalid` or `stage-crashed` where they contradict each other.
     """
-    verdict = read_verdict(folder)
+    image = submission.image if isinstance(submission, ImageSubmission) else None
+    counted = () if image else _counted(folder, submission)
     predictions = open_predictions(folder / "infer")
     scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
-    digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
-    declared = {(model.fold, model.sha256) for model in submission.models}
-    if len(digests) > 1 or declared != {(model.fold, model.sha256) for model in verdict.models}:
-        raise BusbenchError(
-            Code.PREDICTIONS_INVALID, f"{folder} contains files of two submissions.", AGAIN
-        )
+    if predictions.submission_sha256 != submission.digest:
+        raise _of_two(folder)
     sealed = bundles.sealed
     return Report(
         team=submission.team,
@@ -52,11 +50,12 @@ def build_report(
         labels=sealed.labels,
         status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
         scores=scores,
-        models=verdict.models,
+        models=counted,
         runtime=read_runtime(folder),
         precision_loss=precision_loss,
         provenance=Provenance(
             submission_sha256=submission.digest,
+            image=image,
             models_sha256=tuple(model.sha256 for model in submission.models),
             split_digest=sealed.split_digest,
             sealed_images_sha256=sealed.images_sha256,
@@ -70,7 +69,21 @@ def build_report(
     )
 
 
-def _is_complete(submission: Submission, scores: Scores, folds: int) -> bool:
+def _counted(folder: Path, submission: AnySubmission) -> tuple[CountedModel, ...]:
+    """What the gate counted of each model, which are those that were declared."""
+    verdict = read_verdict(folder)
+    declared = {(model.fold, model.sha256) for model in submission.models}
+    counted = {(model.fold, model.sha256) for model in verdict.models}
+    if verdict.submission_sha256 != submission.digest or declared != counted:
+        raise _of_two(folder)
+    return verdict.models
+
+
+def _of_two(folder: Path) -> BusbenchError:
+    message = f"{folder} contains files of two submissions."
+    return BusbenchError(Code.PREDICTIONS_INVALID, message, AGAIN)
+
+
+def _is_complete(submission: AnySubmission, scores: Scores, folds: int) -> bool:
     """A result counts when every fold's model gave a valid mask for every test case."""
-    named = {model.fold for model in submission.models}
-    return scores.invalid == 0 and named in ({None}, set(range(folds)))
+    return scores.invalid == 0 and {*submission.folds} in ({None}, set(range(folds)))

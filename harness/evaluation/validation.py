@@ -27,20 +27,19 @@ from evaluator.documents.base import read, write
 from evaluator.documents.inference import GateVerdict
 from evaluator.documents.scores import GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedIndex
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
 from harness.evaluation.case_table import Cases, read_cases, summarise, write_cases
+from harness.evaluation.images import pass_gate, run_and_score
 from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.precision import COMPARISON, REFERENCE, Comparison, count_differences
 from harness.evaluation.stages import (
     EvaluateSettings,
     KeyText,
     SealedFiles,
-    infer_and_score,
-    pass_gate,
     read_verdict,
 )
 from harness.execution.inputs import offer
@@ -50,7 +49,7 @@ from harness.ledger.report import PrecisionLoss
 from harness.sandbox.cached import AGAIN
 from harness.sealing.documents import TrainingBundle
 from harness.sealing.training import TrainingSet
-from harness.submission import assemble, read_submission, take
+from harness.submission import DOCUMENT, assemble, read_entry, take, write_document
 
 SCORES = "val.json"
 
@@ -60,7 +59,7 @@ class Validation:
     """A finished evaluation on the validation folds."""
 
     folder: Path
-    submission: Submission
+    submission: AnySubmission
     scores: Scores
     folds: tuple[int, ...]
     cases: Cases
@@ -69,7 +68,7 @@ class Validation:
     @property
     def one_for_all(self) -> bool:
         """Whether one model is for all folds: it has seen every case that it is scored on."""
-        return self.submission.models[0].fold is None
+        return None in self.submission.folds
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             BusbenchError: `submission-invalid`, `bundle-invalid`; `input-unavailable` where the
                 address takes nothing.
         """
-        training, facts = TrainingSet.open(bundle), read_submission(folder)
+        training, facts = TrainingSet.open(bundle), read_entry(folder)
         return cls(
             submission_input(folder, facts, address),
             facts,
@@ -126,12 +125,12 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                 place = self.folder / f"fold-{fold}"
                 files = _seal_fold(training, fold, place / "sealed")
                 _narrow(self.folder, part, place)
-                infer_and_score(place, files, self.settings, context=context)
+                run_and_score(place, files, self.settings, context=context)
                 found.append(_scores(place))
                 if self.settings.precision != "fp32":
                     _narrow(self.folder, part, place / REFERENCE)
                     plain = replace(self.settings, precision="fp32")
-                    infer_and_score(place / REFERENCE, files, plain, context=context)
+                    run_and_score(place / REFERENCE, files, plain, context=context)
                     reference.append(_scores(place / REFERENCE))
         write_cases(read_cases(self.folder, tuple(range(self.cases.folds))), self.folder)
         write(merge(found), self.folder / SCORES)
@@ -175,8 +174,10 @@ def _scores(place: Path) -> Scores:
     return read(Scores, place / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
 
 
-def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
+def one_a_fold(submission: AnySubmission, folds: int) -> dict[int, AnySubmission]:
     """For each fold, the submission with the model of that fold, or of all folds, alone."""
+    if isinstance(submission, ImageSubmission):
+        return dict.fromkeys(range(folds), submission)
     by_fold = {model.fold: model for model in submission.models}
     return {
         fold: submission.model_copy(update={"models": (by_fold.get(fold) or by_fold[None],)})
@@ -217,8 +218,11 @@ def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
     return SealedFiles(images, image_key, labels, label_key)
 
 
-def _narrow(folder: Path, part: Submission, place: Path) -> None:
-    """The submission and the gate's verdict, for one fold's model."""
+def _narrow(folder: Path, part: AnySubmission, place: Path) -> None:
+    """The submission and the gate's verdict, for one fold's model; an image has no verdict."""
+    if isinstance(part, ImageSubmission):
+        write_document(part, place / "submission" / DOCUMENT)
+        return
     verdict = read_verdict(folder)
     model = part.models[0]
     if not (place / "submission").is_dir():

@@ -28,7 +28,14 @@ from evaluator.documents.inference import EfficiencyLimits, Runtime
 from evaluator.documents.scores import GroupScores, MetricSummary, Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
-from harness.challenge import DEFAULT_RANKED, About, Challenge, LabelAccess, require_track
+from harness.challenge import (
+    DEFAULT_RANKED,
+    About,
+    Challenge,
+    Kind,
+    LabelAccess,
+    require_track,
+)
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ledger.report import Report, Status
 from harness.ranking.document import (
@@ -56,8 +63,9 @@ class Row(Contract):
     groups: dict[str, GroupScores]
     true_negatives: int
     invalid: int
+    kind: Kind  # of submission
     models: int
-    parameters: int  # of the largest of its models, counted
+    parameters: int | None  # of the largest of its models, counted; null of a container image
     gmacs: float | None  # of the largest; null where one could not be counted
     runtime: Runtime
     labels: LabelAccess
@@ -316,7 +324,8 @@ def _row(
         true_negatives=report.scores.true_negatives,
         invalid=report.scores.invalid,
         models=len(report.models),
-        parameters=max((model.parameters for model in report.models), default=0),
+        parameters=max((model.parameters for model in report.models), default=None),
+        kind="image" if report.is_image else "onnx",
         gmacs=max(counted) if counted and len(counted) == len(gmacs) else None,
         runtime=report.runtime,
         labels=report.labels,

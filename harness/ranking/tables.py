@@ -115,16 +115,25 @@ def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Colu
     )
 
 
+def _counted(number: float | None, unit: float = 1) -> str:
+    return NOT_COUNTED if number is None else f"{number / unit:.2f}"
+
+
+def _latency(row: Row) -> str:
+    milliseconds = row.runtime.measured.latency_ms
+    return MISSING if milliseconds is None else f"{milliseconds:.1f}"
+
+
 RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
 RANK_INTERVAL = Column("Ranks", lambda row, _: rank_interval(row))
 GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSING)
 MODEL = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
-    Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
-    Column("GMACs", lambda row, _: NOT_COUNTED if row.gmacs is None else f"{row.gmacs:.2f}"),
+    Column("Parameters [M]", lambda row, _: _counted(row.parameters, 1e6)),
+    Column("GMACs", lambda row, _: _counted(row.gmacs)),
     Column(
         "Latency [ms]",
-        lambda row, _: f"{row.runtime.measured.latency_ms:.1f} ({row.runtime.computed_on})",
+        lambda row, _: f"{_latency(row)} ({row.runtime.computed_on})",
     ),
 )
 

@@ -79,7 +79,7 @@ class View:
 
     def sort_keys(self, row: Row) -> Mapping[str, object]:
         """What the table is sorted and filtered by, beside method and team."""
-        gap = row.gap
+        gap, latency = row.gap, row.runtime.measured.latency_ms
         found = {metric.key: row.summary(metric.key) for metric in METRICS}
         found |= {part.group: row.summary("dice", part.group) for part in self.parts}
         return {
@@ -88,9 +88,10 @@ class View:
             "gap": None if gap is None else round(gap.mean, GAP.digits + 3),
             "parameters": row.parameters,
             "gmacs": None if row.gmacs is None else round(row.gmacs, 6),
-            "latency": round(row.runtime.measured.latency_ms, 4),
+            "latency": None if latency is None else round(latency, 4),
             **{cost.key: cost.value(row.runtime.measured) for cost in self.track.costs},
             "origin": "trained here" if row.trained_here else "supplied",
+            "kind": row.kind,
             "labels": row.labels,
             "device": row.runtime.computed_on.upper(),
             "recorded": row.recorded,

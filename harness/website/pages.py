@@ -147,6 +147,7 @@ def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
     return [
         ("Ledger entry", entry.digest),
         ("Submission", made.submission_sha256),
+        *([("Image", made.image)] if made.image else []),
         ("Frozen split", made.split_digest),
         ("Sealed images", made.sealed_images_sha256),
         ("Sealed labels", made.sealed_labels_sha256),
@@ -169,7 +170,7 @@ def _precision(report: Report) -> str:
     """What masks were computed in, what that changes, and whether another run gives the same."""
     runtime, loss = report.runtime, report.precision_loss
     batches = ", ".join(map(str, sorted({*runtime.fixed_batches})))
-    said: list[str] = [runtime.precision]
+    said: list[str] = [runtime.precision or "the image's own"]
     if loss is not None:
         lost = f"{loss.dice_lost:.5f} Dice lost against fp32"
         said.append(f"{lost} on {loss.cases} validation cases, of which {loss.masks} masks differ")

@@ -120,9 +120,9 @@ def day(instant: Instant) -> str:
     return instant[: len("2026-01-31")]
 
 
-def millions(number: int) -> str:
+def millions(number: int | None) -> str:
     """Parameters, in millions."""
-    return f"{number / 1e6:.2f} M"
+    return NOT_COUNTED if number is None else f"{number / 1e6:.2f} M"
 
 
 def gmacs(value: float | None) -> str:
