@@ -18,6 +18,7 @@ from pydantic import Field, StringConstraints, model_validator
 from evaluator.documents.base import Contract, Name, Title, read
 from evaluator.documents.inference import EfficiencyLimits, Precision
 from evaluator.documents.scores import Ranked
+from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
 
 Kind = Literal["onnx", "image"]  # of submission
@@ -59,9 +60,10 @@ class StageLimits(Contract):
     """The limits of each kind of stage."""
 
     train: Limits = Limits(seconds=86400, memory_mb=8192, output_mb=4096)
-    gate: Limits = Limits(seconds=120, memory_mb=2048, output_mb=16)
+    gate: Limits = Limits(seconds=300, memory_mb=8192, output_mb=16)
     infer: Limits = Limits()
     score: Limits = Limits(output_mb=256)
+    model: ModelLimits = ModelLimits()  # of the file, and not of a container
 
 
 class Track(Contract):

@@ -16,8 +16,29 @@ from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Fold
 from evaluator.files import canonical_json, sha256_bytes
 
 Positive = Annotated[float, Field(gt=0)]
-MAX_MODEL_BYTES = 500_000_000  # of one ONNX file
+MEGABYTE = 1_000_000
+MAX_MODEL_BYTES = 2_000 * MEGABYTE  # of one ONNX file: protobuf ends at 2 GiB
 MAX_PARAMETERS = 8 * MAX_MODEL_BYTES  # none is smaller than a bit
+OLDEST_OPSET, NEWEST_OPSET = 11, 26  # the newest that ONNX Runtime runs; onnx already writes 28
+
+
+class ModelLimits(Contract):
+    """How large one ONNX file of a submission may be: `limits.model` of challenge.yaml.
+
+    The defaults take every network that is published for this task, at its usual size.
+    """
+
+    megabytes: int = Field(default=1_900, ge=1, le=MAX_MODEL_BYTES // MEGABYTE)  # of 10**6 bytes
+    nodes: int = Field(default=20_000, ge=1, le=100_000)  # after function calls are expanded
+    parameters: int = Field(default=500_000_000, ge=1, le=MAX_PARAMETERS)
+    # ^ values that are stored in the file, whatever they are for
+    gmacs: float = Field(default=2_000, gt=0, le=1_000_000)  # at batch 1 and the declared size
+    opset: int = Field(default=NEWEST_OPSET, ge=OLDEST_OPSET, le=NEWEST_OPSET)  # the newest
+
+    @property
+    def bytes(self) -> int:
+        """The largest file."""
+        return self.megabytes * MEGABYTE
 
 
 Resize = Literal["letterbox", "stretch"]
@@ -175,7 +196,7 @@ class Submission(Entry):
     input: InputSpec
     output: OutputSpec
     models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
-    opset: int = Field(ge=11, le=26)
+    opset: int = Field(ge=OLDEST_OPSET, le=NEWEST_OPSET)
     # claimed; the report counts for itself
     parameters: int | None = Field(default=None, ge=0, le=MAX_PARAMETERS)
 

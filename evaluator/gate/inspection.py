@@ -9,7 +9,8 @@ from onnx import ModelProto
 
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict
-from evaluator.documents.submission import ModelFile, Submission
+from evaluator.documents.reading import load_json
+from evaluator.documents.submission import ModelFile, ModelLimits, Submission
 from evaluator.errors import Code
 from evaluator.gate.ending import is_bent
 from evaluator.gate.first_load import Verdict, finding, first_load, measure
@@ -61,7 +62,7 @@ def _inspect_one(
     if findings:
         return findings
     opset = seen.imports[None][""]
-    nodes, values = seen.expanded(None, limits.max_nodes), parameters(seen)
+    nodes, values = seen.expanded(None, limits.model.nodes), parameters(seen)
     cost, bent = measure(model, submission, limits), is_bent(seen)
     del model, seen  # the next process needs the memory
     if isinstance(cost, Verdict):
@@ -82,9 +83,15 @@ def _inspect_one(
 PATHS = ("submission", "out")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The organiser's limits."""
+    parser.add_argument("--limits", required=True, metavar="JSON", help="`limits.model`")
+
+
 def run(args: argparse.Namespace) -> None:
     """Check a submission's files before any runtime sees them."""
     remedy = "Compare it with submission_template/submission.yaml."
     path = args.submission / "submission.yaml"
     submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy=remedy)
-    write(inspect(args.submission, submission), args.out / "gate.json")
+    model = ModelLimits.model_validate(load_json(args.limits.encode()))
+    write(inspect(args.submission, submission, GateLimits(model)), args.out / "gate.json")

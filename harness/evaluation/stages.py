@@ -285,7 +285,12 @@ def gate_stage(folder: Path, challenge: Challenge) -> Stage:
     return Stage(
         name="gate",
         component="infer",
-        command=command("gate", submission="{submission}", out="{out}"),
+        command=command(
+            "gate",
+            submission="{submission}",
+            out="{out}",
+            limits=challenge.limits.model.model_dump_json(),
+        ),
         inputs={"submission": folder / "submission"},
         output=folder / "gate",
         limits=challenge.limits.gate,

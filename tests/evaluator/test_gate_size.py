@@ -119,7 +119,7 @@ def test_no_list_is_longer_because_it_is_in_parts(tmp_path: Path) -> None:
     """Counted is the whole file: a list is not short because it is in many messages."""
     field = next(f for f in LISTS if name(f) == "TensorProto.dims")
     number = next(f for f in all_fields() if name(f) == "GraphProto.initializer").number
-    graph = block(number, packed(field, 5_000)) * 25
+    graph = block(number, packed(field, 5_000)) * 60
     data = model_of([node("Relu", "x", "y")]).SerializeToString()
     assert oddities(data, LIMITS) == ()
     model = ModelProto.FromString(data)
