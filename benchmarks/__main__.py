@@ -14,7 +14,14 @@ from pathlib import Path
 
 from evaluator.files import write_atomically
 
-SECTIONS = ("metrics", "throughput", "throughput --memory", "triton", "ranking")
+SECTIONS = (
+    "metrics",
+    "throughput",
+    "throughput --host",
+    "throughput --memory",
+    "triton",
+    "ranking",
+)
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = """# What it costs to evaluate
 

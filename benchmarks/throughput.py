@@ -2,13 +2,16 @@
 
 Three ways through the same sealed phantoms, in turns: ONNX Runtime on tensors that are ready; our
 sweep from encrypted PNG to packed masks on disk; MONAI's evaluator with the PyTorch network, from
-PNG to masks at native size. With `--memory`: how much memory 1,000 and 10,000 cases take. Run from
-the project's root; prints a section in Markdown.
+PNG to masks at native size. With `--host`: a network that costs nothing, so that only our own work
+is measured, beside the same work done by Pillow in a plain loop; `taskset` gives it fewer cores.
+With `--memory`: how much memory 1,000 and 10,000 cases take. Run from the project's root; prints a
+section in Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import subprocess
 import sys
@@ -16,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -33,21 +37,25 @@ from monai.transforms import (
     Resized,
     ScaleIntensityRanged,
 )
+from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.made import echo, seal_images
+from benchmarks.made import InferInputs, echo, seal_images
 from benchmarks.timing import head, machine, row, seconds
+from evaluator.documents.inference import Backend
 from evaluator.documents.submission import OutputSpec
 from evaluator.inference.backends import InferSettings, open_model
 from evaluator.inference.preprocessing import to_input
 from evaluator.inference.speed import measure_batch
-from evaluator.inference.sweep import Sweep
+from evaluator.inference.sweep import LoadedModel, Sweep
 from evaluator.sealed import open_sealed
 from harness.datasets import phantom
+from harness.store import png_bytes
 from reference_models.export import export_network
 from reference_models.networks import build
 
 SIZE = 256
+HOST_SIDE, HOST_CASES, HOST_SHAPE = 224, 200, (301, 357)
 CASES = {"cmunext": 48, "unet": 12}
 PACKAGES = ("onnxruntime", "torch", "monai")
 COLUMNS = ("BUSBench", "MONAI + PyTorch", "BUSBench / bare", "BUSBench / MONAI")
@@ -73,29 +81,31 @@ def ways(name: str, folder: Path, pngs: list[Path], *, threads: int) -> dict[str
     model = open_model(made.submission_folder / "0.onnx", InferSettings(threads=threads))
     inputs = np.stack([to_input(image, made.submission.input) for image in images])
     batch_size = measure_batch(model, inputs)
-    sweep = Sweep(
+    loaded = LoadedModel(
         model=model,
-        file="0.onnx",
-        submission=made.submission,
-        images=made.images,
+        declared=made.submission.models[0],
+        output=made.submission.output,
         batch_size=batch_size,
-        helpers=1,
     )
 
     def bare() -> None:
         for start in range(0, len(inputs), batch_size):
             model.run(inputs[start : start + batch_size])
 
-    def ours() -> None:
-        with (
-            open_sealed(made.images, made.key) as (_, cases),
-            (made.out / "masks.bits").open("wb") as sink,
-            closing(sweep.masks(cases)) as results,
-        ):
-            for masks in results:
-                sink.writelines(packed for _, packed in masks)
-
+    ours = partial(write_masks, made, (loaded,), helpers=1)
     return {"bare": bare, "ours": ours, "monai": monai(network, pngs).run}
+
+
+def write_masks(made: InferInputs, models: tuple[LoadedModel, ...], *, helpers: int) -> None:
+    """Our sweep, from the sealed archive to packed masks on disk."""
+    sweep = Sweep(models=models, submission=made.submission, images=made.images, helpers=helpers)
+    with (
+        open_sealed(made.images, made.key) as (_, cases),
+        (made.out / "masks.bits").open("wb") as sink,
+        closing(sweep.masks(cases)) as results,
+    ):
+        for masks in results:
+            sink.writelines(packed for _, packed in masks.packed)
 
 
 def monai(network: torch.nn.Module, pngs: list[Path]) -> SupervisedEvaluator:
@@ -152,6 +162,80 @@ def throughput(names: list[str], rounds: int, threads: int) -> None:
             print(row(network, len(chosen), *cells), flush=True)
 
 
+class Free:
+    """A network that costs nothing: one lesion, the same for every image."""
+
+    backend: Backend = "onnxruntime"
+    version = provider = "none"
+    in_flight, one_by_one = 1, False
+
+    def __init__(self, side: int) -> None:
+        rows, columns = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+        inside = ((rows + 0.2) / 0.36) ** 2 + (columns / 0.45) ** 2 < 1
+        self._map = np.where(inside, 0.9, 0.1).astype(np.float32)[None]
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps (N, 1, H, W) of inputs (N, C, H, W)."""
+        return np.broadcast_to(self._map, (len(batch), *self._map.shape))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def pillow_loop(pngs: list[bytes], model: Free, sink: Path) -> None:
+    """What the sweep does, image by image with Pillow, from PNG that is not even encrypted."""
+    with sink.open("wb") as handle:
+        for png in pngs:
+            image = Image.open(io.BytesIO(png)).convert("L")
+            small = image.resize((HOST_SIDE, HOST_SIDE), Image.Resampling.BILINEAR)
+            maps = model.run(np.asarray(small, np.float32)[None, None] / np.float32(255))
+            if not np.isfinite(maps).all():
+                raise ValueError("a map is not finite")
+            mask = Image.fromarray(maps[0, 0]).resize(image.size, Image.Resampling.BILINEAR)
+            handle.write(np.packbits(np.asarray(mask) > 0.5).tobytes())
+
+
+def host(rounds: int, threads: int) -> None:
+    """Print the table of our own work, without a network's."""
+    print(f"## Host work of the infer stage\n\n{machine('pillow', 'numba')}.\n")
+    print(f"{HOST_CASES} images of {HOST_SHAPE}, a network at {HOST_SIDE} that costs nothing;")
+    print(f"{threads} threads on {len(os.sched_getaffinity(0))} cores, {rounds} rounds in turns.\n")
+    print(head("way", "ms an image", "CPU ms an image", "Pillow / it", "one model / it", text=1))
+    draw, free = np.random.default_rng(0), Free(HOST_SIDE)
+    speckle = [draw.gamma(2, 40, HOST_SHAPE).clip(0, 255) for _ in range(20)]
+    images = [np.asarray(Image.fromarray(each.astype(np.uint8))) for each in speckle]
+    images = (images * HOST_CASES)[:HOST_CASES]
+    with tempfile.TemporaryDirectory() as name:
+        probabilities = OutputSpec(kind="probabilities")
+        made = seal_images(Path(name), images, echo(), side=HOST_SIDE, output=probabilities)
+        loaded = LoadedModel(
+            model=free, declared=made.submission.models[0], output=probabilities, batch_size=8
+        )
+        pngs = [png_bytes(image) for image in images]
+        candidates: dict[str, Way] = {
+            "Pillow, one thread": lambda: pillow_loop(pngs, free, made.out / "pillow.bits"),
+            **{
+                f"BUSBench, {number} model{'s' * (number > 1)}": partial(
+                    write_masks, made, (loaded,) * number, helpers=threads
+                )
+                for number in (1, 5)
+            },
+        }
+        race(candidates, 1)
+        laps = race(candidates, rounds)
+    peer, one, _ = candidates
+    for name in candidates:
+        spent = [f"{1000 * median(lap[name][n] for lap in laps) / HOST_CASES:.3f}" for n in (0, 1)]
+        ratios = [
+            " / ".join(
+                f"{median(lap[other][n] / lap[name][n] for lap in laps):.2f}" for n in (0, 1)
+            )
+            for other in (peer, one)
+        ]
+        print(row(name, *spent, *ratios), flush=True)
+    print("\nRatios are of wall time / of CPU time.")
+
+
 def memory(counts: tuple[int, ...] = (1_000, 10_000)) -> None:
     """Print the peak memory of the infer stage, in a process of its own."""
     print(f"## Memory of the infer stage\n\n{machine(*PACKAGES)}.\n")
@@ -180,12 +264,15 @@ def peak_of(folder: Path, count: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--host", action="store_true")
     parser.add_argument("--networks", nargs="+", choices=tuple(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     if args.memory:
         memory()
+    elif args.host:
+        host(args.rounds, args.threads)
     else:
         throughput(args.networks, args.rounds, args.threads)
 

@@ -18,9 +18,10 @@ COPY containers/install.sh containers/sbom.py containers/locks/${COMPONENT}.txt 
 RUN sh /build/install.sh /build/${COMPONENT}.txt && \
     python /build/sbom.py "busbench/${COMPONENT}" /usr/share/busbench/sbom.cdx.json && rm -rf /build
 COPY --from=sources /app /app
-# The metrics' compiled loops are cached now, since the container cannot write them later, and for
-# any processor, since the image may move.
+# What is compiled is cached now, since the container cannot write it later, and for any processor,
+# since the image may move.
 ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CPU_NAME=generic
-RUN if [ "${COMPONENT}" = score ]; then python -c "import evaluator.metrics.kernel"; fi
+RUN if [ "${COMPONENT}" = score ]; then python -c "import evaluator.metrics.kernel"; \
+    else python -c "import evaluator.inference.resampling"; fi
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "evaluator"]

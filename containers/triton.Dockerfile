@@ -26,6 +26,7 @@ RUN if ls /build/wheelhouse/*.whl >/dev/null 2>&1; then \
     python /build/sbom.py busbench/triton /usr/share/busbench/sbom.cdx.json \
         /opt/triton/lib/python3.*/site-packages && rm -rf /build
 COPY --from=sources /app /app
-ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CPU_NAME=generic
+RUN python -c "import evaluator.inference.resampling"
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "evaluator"]

@@ -205,6 +205,11 @@ class Challenge(About):
         """What a track's masks are computed in: fp32 where challenge.yaml does not say."""
         return self.tracks[track].precision if track in self.tracks else "fp32"
 
+    def max_dice_loss_of(self, track: Name) -> float | None:
+        """The most that a track's precision may lose against fp32; None in fp32."""
+        declared = self.tracks.get(track)
+        return None if declared is None else declared.max_dice_loss
+
     def efficiency_of(self, track: Name) -> EfficiencyLimits | None:
         """The limits on what a model may take on a track; None where there are none."""
         declared = self.tracks.get(track)

@@ -1,4 +1,4 @@
-"""Where an image lies in a network's input, and what its pixels are there."""
+"""Placement of an image in a network's input, and the values of its pixels there."""
 
 from __future__ import annotations
 

@@ -54,6 +54,8 @@ def print_report(result: Evaluation) -> None:
     _print_scores(
         f"{report.method} by {report.team} on {report.track} ({report.status})", report.scores
     )
+    if report.precision_loss is not None:
+        out.print(harmless(_loss(report.precision_loss)))
     out.print(harmless("dice gap: what the lesion cases lose on secretly transformed images"))
     measured = report.runtime.measured
     taken = [

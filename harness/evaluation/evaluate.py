@@ -129,8 +129,14 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             "split": self.cases.split_digest,
             "images": self.cases.images_sha256,
             "labels": self.cases.labels_sha256,
-            **({} if self.comparison is None else {"compared": self.comparison.key}),
+            "compared": self.comparison and self.comparison.key,
+            "max_dice_loss": self.max_dice_loss,
         }
+
+    @property
+    def max_dice_loss(self) -> float | None:
+        """The most that the track's precision may lose; None in fp32."""
+        return self.environment.challenge.max_dice_loss_of(self.cases.track)
 
     @property
     def stage(self) -> StageName | None:
@@ -176,7 +182,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             run_once(self.comparison, progress)
             loss = self.comparison.finished().loss
             assert loss is not None
-            require_small_loss(self.environment.challenge, self.cases.track, loss)
+            require_small_loss(loss, self.max_dice_loss)
         return loss
 
     def _run_stages(

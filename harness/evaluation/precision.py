@@ -17,7 +17,6 @@ from pydantic import Field
 from evaluator.documents.base import Contract, Digest
 from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import bits_file, open_predictions, read_packed
-from harness.challenge import Challenge
 from harness.ledger.report import PrecisionLoss
 
 COMPARISON = "precision.json"
@@ -60,17 +59,16 @@ def count_differences(folds: Iterable[Path]) -> tuple[int, int, int]:
     return cases, masks, pixels
 
 
-def require_small_loss(challenge: Challenge, track: str, loss: PrecisionLoss) -> None:
-    """Refuse a submission that loses more in its track's precision than challenge.yaml allows.
+def require_small_loss(loss: PrecisionLoss, limit: float | None) -> None:
+    """Refuse a submission that loses more in its track's precision than the track allows.
 
     Raises:
         BusbenchError: `precision-loss`, with the loss and the limit.
     """
-    limit = challenge.tracks[track].max_dice_loss
-    if limit is not None and loss.dice_lost > limit:
+    problem = loss.check(limit)
+    if problem is not None:
         raise BusbenchError(
             Code.PRECISION_LOSS,
-            f"In {loss.precision} its masks lose {loss.dice_lost:.5f} Dice on the validation cases "
-            f"({loss.dice_fp32:.4f} in fp32), and challenge.yaml allows {limit:g} on {track}.",
+            f"The submission loses more than challenge.yaml allows: {problem}.",
             "Look at the values that overflow or vanish in it, or hand in on a track in fp32.",
         )

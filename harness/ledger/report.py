@@ -51,6 +51,15 @@ class PrecisionLoss(Contract):
         """By how much the mean Dice is lower than in fp32; below 0 where it is higher."""
         return self.dice_fp32 - self.dice
 
+    def check(self, limit: float | None) -> str | None:
+        """How it is over a track's limit, in half a sentence; None where it is not."""
+        if limit is None or self.dice_lost <= limit:
+            return None
+        lost = (
+            f"in {self.precision} its masks lose {self.dice_lost:.5f} Dice on the validation cases"
+        )
+        return f"{lost}, over the limit of {limit:g}"
+
 
 class Report(Contract):
     """The predicate of a signed report."""

@@ -185,12 +185,20 @@ def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
     for entry in ledger.reports:
         where = f"Entry {entry.number} of the ledger"
         require_track(challenge, entry.report.stated_track, where)
-        limits = challenge.efficiency_of(entry.report.track)
-        problem = limits and limits.check(entry.report.runtime.measured)
-        if problem:
+        problem = _over_limits(challenge, entry.report)
+        if problem is not None:
             message = f"{where} is not within the limits of track {entry.report.track}: {problem}."
             remedy = "Evaluate it again with this challenge.yaml, or retract it."
             raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
+
+
+def _over_limits(challenge: Challenge, report: Report) -> str | None:
+    """Which of its track's limits a report is over, in half a sentence; None where none."""
+    limits, loss = challenge.efficiency_of(report.track), report.precision_loss
+    over = None if limits is None else limits.check(report.runtime.measured)
+    if over is None and loss is not None:
+        over = loss.check(challenge.max_dice_loss_of(report.track))
+    return over
 
 
 def rank(

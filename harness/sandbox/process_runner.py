@@ -33,7 +33,10 @@ MODULES: dict[Component, str] = {
     "score": "evaluator",
 }
 # Of the extra `evaluator`, where a container has it in its image.
-NEEDED: dict[Component, tuple[str, ...]] = {"infer": ("onnx", "onnxruntime"), "score": ("numba",)}
+NEEDED: dict[Component, tuple[str, ...]] = {
+    "infer": ("numba", "onnx", "onnxruntime"),
+    "score": ("numba",),
+}
 
 
 class ProcessRunner:

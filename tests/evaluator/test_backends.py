@@ -106,7 +106,8 @@ def test_no_warning_of_the_runtimes_own_reaches_the_user(
 ) -> None:
     """With CUDA it warns of a plugin as soon as a session names the provider."""
     (tmp_path / "model.onnx").write_bytes(blur())
-    error, begun = 3, []
+    error = 3
+    begun: list[int] = []
     monkeypatch.setattr(onnxruntime, "set_default_logger_severity", begun.append)
     real = onnxruntime.InferenceSession
 

@@ -7,20 +7,27 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyrage
 import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
 from evaluator.consistency import draw, transform_pixels
 from evaluator.documents.base import read
-from evaluator.documents.inference import Runtime
+from evaluator.documents.inference import EfficiencyLimits, Runtime
 from evaluator.documents.predictions import Predictions
 from evaluator.errors import BusbenchError, Code
+from evaluator.inference import infer as stage_module
+from evaluator.inference import repeat
+from evaluator.inference.hardware import device_name
 from evaluator.inference.repeat import REPEATED
+from evaluator.sealed import open_sealed, seal_archive
 from tests.support import ROOT
 from tests.support.inference import (
     Stage,
@@ -31,6 +38,8 @@ from tests.support.inference import (
     speckle,
     stage,
 )
+
+SEED = "5eed" * 16
 
 
 def ellipses(count: int) -> list[np.ndarray]:
@@ -191,3 +200,69 @@ def test_a_batch_size_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
     made = stage(tmp_path, speckle(1), echo())
     for wrong in ("0", "-3", "many"):
         assert run_stage(made, "--batch-size", wrong).returncode == 2
+
+
+def test_no_image_is_read_more_than_twice_whatever_the_number_of_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for the masks of all models and passes, and once for what is run again."""
+    read: list[str] = []
+    for module in (stage_module, repeat):
+        monkeypatch.setattr(module, "open_sealed", counted_reads(open_sealed, read))
+    made = stage(tmp_path, speckle(30), blur(3), blur(5), blur(7), seed=SEED)
+    made.infer(batch_size=4)
+    probes = ["c00000", "c00001"]
+    assert sorted(read) == sorted([f"c{n:05}" for n in range(30)] * 2 + probes)
+
+
+def counted_reads(opening: Any, read: list[str]) -> Any:
+    """As `opening`, but the cases that are drawn are noted in `read`."""
+
+    def note(item: Any) -> Any:
+        read.append(item[0].case_id)
+        return item
+
+    @contextmanager
+    def noted(path: Path, key: Path) -> Iterator[Any]:
+        with opening(path, key) as (index, cases):
+            yield index, (note(item) for item in cases)
+
+    return noted
+
+
+@pytest.mark.parametrize("fitting", [1, 2])
+def test_models_that_do_not_fit_together_give_the_same_masks_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int
+) -> None:
+    models = [blur(side) for side in (3, 5, 7)]
+    together, apart = (
+        stage(tmp_path / name, speckle(20), *models, seed=SEED) for name in ("one", "more")
+    )
+    together.infer(batch_size=4)
+    joined = iter([True, False] if fitting == 2 else [False] * 2)
+    monkeypatch.setattr(stage_module._Run, "may_join", lambda *_: next(joined))
+    said: list[str] = []
+    apart.infer(batch_size=4, progress=lambda what, done, total: said.append(what))
+    for path in together.out.glob("*.bits"):
+        assert path.read_bytes() == (apart.out / path.name).read_bytes()
+    spans = [line.split("now ")[1].split(":")[0] for line in said if "run apart" in line]
+    assert spans == (["1 to 2 of 3", "3 of 3"] if fitting == 2 else [f"{n} of 3" for n in "123"])
+
+
+def test_memory_that_is_limited_is_never_that_of_several_models(tmp_path: Path) -> None:
+    made = stage(tmp_path, speckle(4), blur(), blur())
+    limits = EfficiencyLimits(device_name=device_name("cpu"), host_memory_mb=100_000)
+    said: list[str] = []
+    made.infer(efficiency=limits, progress=lambda what, done, total: said.append(what))
+    assert sum("run apart" in line for line in said) == 2
+
+
+def test_an_image_of_another_size_than_its_index_is_refused(tmp_path: Path) -> None:
+    made = stage(tmp_path, speckle(4), blur())
+    identity = pyrage.x25519.Identity.from_str(made.key.read_text())
+    with open_sealed(made.images, made.key) as (index, _):
+        data = seal_archive(index, [bytes(100)] * 4, str(identity.to_public()))
+    made.images.write_bytes(data)
+    with pytest.raises(BusbenchError, match="another size than its index") as refused:
+        made.infer()
+    assert refused.value.code == "bundle-invalid"

@@ -25,8 +25,8 @@ ALWAYS = {
     "doctor": {"sandbox", "keys", "out_dir", "challenge", "as_json"},
     "errors": {"as_json"},
     # `--part val` with --keys or --ledger is refused by the verb
-    "evaluate": {"keys", "out_dir", "part", "ledger", "device", "batch_size", "backend", "cluster"}
-    | {"inputs", "runner", "challenge", "as_json"},
+    "evaluate": {"keys", "out_dir", "part", "ledger", "device", "precision", "batch_size"}
+    | {"backend", "cluster", "inputs", "runner", "challenge", "as_json"},
     "fetch": {"folder", "accept_terms", "as_json"},
     "export-split": {"challenge", "dataset_id", "with_test_labels", "as_json"},
     "feedback": {"challenge", "as_json"},

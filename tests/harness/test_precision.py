@@ -13,11 +13,14 @@ import pytest
 from evaluator.documents.inference import Precision
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, StatedTrack, Track, check_track
-from harness.cli.show import print_validation
+from harness.cli.show import print_report, print_validation
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, run_job
+from harness.ledger import append, verify_ledger
 from harness.ledger.report import Report
+from harness.ranking import make_board
+from harness.ranking.board import require_declared
 from harness.sandbox.participant_error import ERROR_FILE
 from tests.support.factories import make_report
 from tests.support.null_device import plug_into_stages
@@ -91,13 +94,14 @@ def dice_in(path: Path) -> float:
     return float(scores["groups"]["all"]["metrics"]["dice"]["mean"])
 
 
-def test_the_loss_is_printed_with_the_validation(
+def test_no_result_is_printed_without_its_loss(
     half: Half, evaluation: Evaluation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     comparison = half.job().comparison
     assert comparison is not None
     print_validation(comparison.finished())
-    assert "fp16 against fp32: mean Dice" in capsys.readouterr().out
+    print_report(evaluation)
+    assert capsys.readouterr().out.count("fp16 against fp32: mean Dice") == 2
 
 
 def test_no_test_image_is_read_for_masks_that_lose_too_much(
@@ -105,10 +109,9 @@ def test_no_test_image_is_read_for_masks_that_lose_too_much(
 ) -> None:
     loss = evaluation.report.precision_loss
     assert loss is not None
-    job = half.job(limit=max(0.0, loss.dice_lost - 1e-6))
-    if loss.dice_lost <= 0:
-        pytest.fail("the null device's float16 loses nothing")
-    with pytest.raises(BusbenchError, match=r"lose .* Dice on the validation cases") as refused:
+    assert loss.dice_lost > 1e-3
+    job = half.job(limit=loss.dice_lost - 1e-6)
+    with pytest.raises(BusbenchError, match=r"its masks lose .* Dice on the") as refused:
         run_job(job)
     assert refused.value.code == "precision-loss" and int(refused.value.fault) == 10
     assert [path.name for path in job.folder.iterdir() if path.name[0] != "."] == [ERROR_FILE]
@@ -128,6 +131,19 @@ def test_a_report_in_another_precision_is_no_result_of_the_track() -> None:
     assert check_track(challenge, StatedTrack("t", precision="fp32")) is None
     problem = check_track(challenge, StatedTrack("t", precision="fp16"))
     assert problem == "the precision of track t is fp16, and challenge.yaml declares fp32"
+
+
+def test_no_board_shows_a_loss_over_the_tracks_limit(half: Half, evaluation: Evaluation) -> None:
+    loss = evaluation.report.precision_loss
+    assert loss is not None and loss.check(loss.dice_lost) is None
+    ledger = half.small.root / "ledger.jsonl"
+    append(ledger, evaluation.signed, half.small.keys)
+    found = verify_ledger(ledger)
+    assert make_board(found, half.job().environment.challenge).tracks
+    stricter = half.job(limit=loss.dice_lost / 2).environment.challenge
+    with pytest.raises(BusbenchError, match="in fp16 its masks lose") as refused:
+        require_declared(found, stricter)
+    assert refused.value.code == "challenge-invalid"
 
 
 def test_no_report_is_in_a_precision_whose_loss_it_hides() -> None:

@@ -112,6 +112,8 @@ def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4  # failures are raised; the rest is noise on stderr
     # bytes with the ORT-format magic would reach another, less hardened parser
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    # threads that wait for work would take the time of the other models of a sweep, and of packing
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     on_device = settings.device != "cpu"
     if on_device:
         options.use_deterministic_compute = True

@@ -1,0 +1,98 @@
+"""Resampling is Pillow's to the last bit: a pixel that differs may turn a mask's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from evaluator.inference.resampling import fill_input, pack_above
+from tests.support import ROOT
+
+SIDES = st.one_of(st.integers(1, 12), st.integers(1, 400))
+BILINEAR = Image.Resampling.BILINEAR
+PIXELS = np.arange(256, dtype=np.float32)[None]
+
+
+def drawn(seed: int, height: int, width: int) -> NDArray[np.float64]:
+    """Numbers from 0 to 1 of all kinds: noise, a smooth hill, and edges."""
+    draw = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    hill = np.exp(-((rows - draw.uniform(-1, 1)) ** 2 + (columns - draw.uniform(-1, 1)) ** 2) * 4)
+    noise = draw.random((height, width))
+    return [noise, hill, (hill > 0.5) * 1.0, hill * (0.9 + 0.1 * noise)][seed % 4]
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 1000), old=st.tuples(SIDES, SIDES), new=st.tuples(SIDES, SIDES))
+@example(0, (300, 300), (195, 298))  # rows first
+@example(0, (300, 300), (298, 195))  # columns first
+@example(0, (400, 1), (1, 400))
+def test_no_pixel_of_an_image_differs_from_pillows(
+    seed: int, old: tuple[int, int], new: tuple[int, int]
+) -> None:
+    image = (drawn(seed, *old) * 255).astype(np.uint8)
+    canvas = np.empty((1, *new), np.float32)
+    fill_input(image, PIXELS, canvas, (0, 0, *new))
+    assert (canvas[0] == np.asarray(Image.fromarray(image).resize(new[::-1], BILINEAR))).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    old=st.tuples(SIDES, SIDES),
+    new=st.tuples(SIDES, SIDES),
+    threshold=st.one_of(st.just(0.5), st.floats(0.0078125, 0.9921875, width=32)),
+    ties=st.booleans(),
+)
+@example(2, (224, 224), (300, 360), 1 - 2**-24, False)
+def test_no_pixel_of_a_mask_differs_from_pillows(
+    seed: int, old: tuple[int, int], new: tuple[int, int], threshold: float, ties: bool
+) -> None:
+    values = drawn(seed, *old).astype(np.float32)
+    if ties:  # whole areas are equal to the threshold, or a rounding away from it
+        values = np.where(values > threshold, np.float32(threshold), values)
+        values[::2] = np.where(values[::2] == threshold, np.nextafter(values[::2], 1), values[::2])
+    resized = np.asarray(Image.fromarray(values).resize(new[::-1], BILINEAR))
+    expected = np.packbits(resized > np.float32(threshold))
+    assert (pack_above(values, *new, threshold) == expected).all()
+
+
+def test_no_value_of_a_resampled_map_is_a_rounding_off() -> None:
+    """Thresholds at each value itself, and at the float32 below it, tell which it is."""
+    values = np.random.default_rng(0).random((9, 7), np.float32)
+    resized = np.asarray(Image.fromarray(values).resize((16, 21), BILINEAR))
+    for value in resized.ravel():
+        below = np.nextafter(value, np.float32(0))
+        assert (pack_above(values, 21, 16, value) == np.packbits(resized > value)).all()
+        assert (pack_above(values, 21, 16, below) == np.packbits(resized > below)).all()
+
+
+def test_what_lies_around_a_letterboxed_image_is_black_in_every_channel() -> None:
+    table = np.stack([PIXELS[0] + 1, PIXELS[0] + 2])
+    canvas = np.full((2, 6, 8), np.nan, np.float32)
+    fill_input(np.full((5, 5), 7, np.uint8), table, canvas, (1, 2, 4, 4))
+    for channel, black in ((canvas[0], 1), (canvas[1], 2)):
+        assert (channel[1:5, 2:6] == 7 + black).all()
+        assert channel.sum() == 16 * (7 + black) + 32 * black
+
+
+def test_a_later_process_compiles_nothing() -> None:
+    """The first import may have compiled; that takes seconds, which each evaluation would pay."""
+    script = """
+import sys
+from evaluator.inference import resampling
+functions = (resampling.fill_input, resampling.pack_above)
+print(*(sum(function.stats.cache_hits.values()) for function in functions))
+print("scipy.linalg" in sys.modules)
+"""
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    assert done.stdout.split() == ["1", "1", "False"]
