@@ -22,7 +22,7 @@ from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
 
 Kind = Literal["onnx", "image"]  # of submission
-MEASURED_OF_IMAGES = frozenset({"seconds", "host_memory_mb"})
+MEASURED_OF_IMAGES = frozenset({"seconds"})  # well enough to be limited
 LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
@@ -214,6 +214,11 @@ class Challenge(About):
         """The limits on what a model may take on a track; None where there are none."""
         declared = self.tracks.get(track)
         return None if declared is None else declared.efficiency
+
+    def with_model_limits(self, model: ModelLimits) -> Challenge:
+        """The same with other limits on a model."""
+        limits = self.limits.model_copy(update={"model": model})
+        return self.model_copy(update={"limits": limits})
 
     @model_validator(mode="after")
     def _phases_apart(self) -> Self:

@@ -27,7 +27,7 @@ from reference_models.errors import BundleError, UsageError
 from reference_models.files import sha256_bytes, sha256_pixels
 from reference_models.logs import Progress, quiet
 
-SCHEMA = "busbench/training-bundle/v1"
+SCHEMA = "busbench/training-bundle/v2"
 _COLUMNS = (
     "case_id,fold,class,patient_group,height,width,spacing_row_mm,spacing_col_mm,"
     "image_sha256,mask_sha256"
@@ -40,7 +40,7 @@ _REMEDY = "Ask the organiser for the training bundle again."
 class BundleDocument(Settings):
     """`bundle.json`."""
 
-    schema_: Literal["busbench/training-bundle/v1"] = Field(alias="schema")
+    schema_: Literal["busbench/training-bundle/v2"] = Field(alias="schema")
     dataset: str
     track: str
     split_version: str
@@ -48,6 +48,7 @@ class BundleDocument(Settings):
     folds: int = Field(ge=2)
     cases: int = Field(ge=1)
     cases_sha256: str
+    model: dict[str, float]  # limits on ONNX files
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,8 @@ PATHS = ("submission", "out")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The organiser's limits."""
-    parser.add_argument("--limits", required=True, metavar="JSON", help="`limits.model`")
+    default = ModelLimits().model_dump_json()
+    parser.add_argument("--limits", default=default, metavar="JSON", help="`limits.model`")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
+from harness.challenge import CHALLENGE
 from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
@@ -68,6 +69,8 @@ def check(
 ) -> None:
     """Tell whether the evaluator would take a submission; labels are never touched.
 
+    The limits on a model are those of challenge.yaml, else those of --bundle.
+
     Example: busbench check my-submission --bundle bundles/training --log gate.log
     """
     if log is not None and log.resolve().is_relative_to(submission.resolve()):
@@ -75,10 +78,12 @@ def check(
         raise BusbenchError(Code.USAGE, message, "Name a file outside of it.")
     settings = read_challenge(challenge)
     training = None if bundle is None else TrainingSet.open(bundle).bundle
+    if training is not None and challenge is None and not CHALLENGE.exists():
+        settings = settings.with_model_limits(training.model)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
         verdict = check_submission(submission, context, log, bundle=training)
-    print_json(verdict.document()) if as_json else print_verdict(verdict)
+    print_json(verdict.document()) if as_json else print_verdict(verdict, settings.limits.model)
 
 
 @app.command(cls=Checked)

@@ -124,6 +124,7 @@ def seal(
             track=name,
             labels=labels,
             consistency=consistency,
+            model=declared.limits.model,
             progress=progress,
         )
     if as_json:

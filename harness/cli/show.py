@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.scores import RANKED, MetricSummary, Scores
+from evaluator.documents.submission import ModelLimits
 from evaluator.harmless import harmless
 from evaluator.scoring.groups import CLASSES, SIZES
 from harness.cli.app import out
@@ -23,8 +24,8 @@ def number(summary: MetricSummary) -> str:
     return f"{summary.mean:.4f}{spread}"
 
 
-def print_verdict(verdict: GateVerdict) -> None:
-    """What the gate read off each model; nothing of a container image."""
+def print_verdict(verdict: GateVerdict, limits: ModelLimits) -> None:
+    """What the gate read off each model, and its limits; nothing of a container image."""
     if not verdict.models:
         out.print(harmless("This container image would be taken; nothing of it is counted."))
         return
@@ -33,6 +34,8 @@ def print_verdict(verdict: GateVerdict) -> None:
         table.column(harmless(name), right=True)
     for model in verdict.models:
         table.row(*map(harmless, _cells(model)))
+    most = (limits.opset, f"{limits.nodes:,}", f"{limits.parameters:,}", f"{limits.gmacs:,g}")
+    table.row(*map(harmless, ("limit", *map(str, most))))
     out.draw(table)
 
 

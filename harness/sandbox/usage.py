@@ -17,14 +17,15 @@ from pydantic import Field
 from evaluator.documents.base import Contract
 from harness.sandbox.profile import MEBIBYTE
 
-INTERVAL = 0.2  # seconds between two samples of memory
+INTERVAL = 0.2  # seconds between two samples of memory; engines take up to a second for each
+SHORTEST = 5.0  # seconds that a container must run for its samples to be a peak
 
 
 class StageUsage(Contract):
     """What a finished container took."""
 
     seconds: float = Field(ge=0)  # from its start to its end
-    host_memory_mb: int | None  # the largest of all samples; null where there is none
+    host_memory_mb: int | None  # the largest of all samples; null where it ran too short for them
 
 
 def memory_in_use(stats: Mapping[str, Any]) -> int | None:
@@ -73,5 +74,5 @@ def usage_of(state: Mapping[str, Any], samples: list[int]) -> StageUsage:
     """
     began, ended = (datetime.fromisoformat(state[name]) for name in ("StartedAt", "FinishedAt"))
     seconds = max(0.0, (ended - began).total_seconds())
-    peak = max(samples) // MEBIBYTE if samples else None
+    peak = max(samples) // MEBIBYTE if samples and seconds >= SHORTEST else None
     return StageUsage(seconds=round(seconds, 3), host_memory_mb=peak)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from evaluator.documents.base import Name, read, write
 from evaluator.documents.sealed import SealedCase, SealedIndex
+from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
@@ -88,11 +89,13 @@ def seal(
     track: Name | None = None,
     labels: LabelAccess = "public",
     consistency: bool = True,
+    model: ModelLimits = ModelLimits(),  # noqa: B008 - frozen
     progress: Progress = quiet,
 ) -> Bundles:
     """Write the training bundle and the sealed bundle of a frozen split.
 
     A bundle that is there already, of this split, to these keys and with these settings, is kept.
+    The training bundle's limits become those of now.
     Every image and mask that is put into one is decoded before and compared with what was frozen.
 
     Args:
@@ -101,6 +104,8 @@ def seal(
         consistency: whether submissions are also run on transformed test images. The seed is drawn
             here and is in the two sealed archives alone. So are the order of the cases, in which
             models see them, and the seed of those that are run again.
+
+        model: the limits on a submission's files, which participants read in the training bundle.
 
     Raises:
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
@@ -117,6 +122,9 @@ def seal(
             training,
             {"--split": first.split_digest != split.lock.digest, "--track": first.track != track},
         )
+        if first.model != model:
+            write(first.model_copy(update={"model": model}), training / "bundle.json")
+            let_all_read(training)
     if sealed in made:
         other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
         require_same(
@@ -132,7 +140,7 @@ def seal(
         )
     if training not in made:
         with whole_folder(training, last="bundle.json") as folder:
-            _write_training(folder, store, split, track=track, progress=progress)
+            _write_training(folder, store, split, track=track, model=model, progress=progress)
             let_all_read(folder)
     if sealed not in made:
         with whole_folder(sealed, last="bundle.json") as folder:
@@ -175,6 +183,7 @@ def _write_training(
     split: FrozenSplit,
     *,
     track: Name,
+    model: ModelLimits,
     progress: Progress,
 ) -> None:
     by_id = {case.case_id: case for case in store.cases}
@@ -212,6 +221,7 @@ def _write_training(
         folds=lock.folds,
         cases=len(records),
         cases_sha256=sha256_bytes(table),
+        model=model,
     )
     write(bundle, folder / "bundle.json")
 

@@ -7,14 +7,15 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name
+from evaluator.documents.submission import ModelLimits
 from harness.challenge import LabelAccess, StatedTrack
 
 
 class TrainingBundle(Contract):
     """`bundle.json` of the public training bundle; its cases are in `cases.csv` beside it."""
 
-    schema_: Literal["busbench/training-bundle/v1"] = Field(
-        default="busbench/training-bundle/v1", alias="schema"
+    schema_: Literal["busbench/training-bundle/v2"] = Field(
+        default="busbench/training-bundle/v2", alias="schema"
     )
     dataset: Name
     track: Name
@@ -23,6 +24,7 @@ class TrainingBundle(Contract):
     folds: int
     cases: int
     cases_sha256: Digest
+    model: ModelLimits  # of a submission's ONNX files
 
     @property
     def stated_track(self) -> StatedTrack:

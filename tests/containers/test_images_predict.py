@@ -41,7 +41,7 @@ ENDS = {
     "grey": ("predictions-invalid", "other than 0 and 255"),
     "colour": ("predictions-invalid", "not one channel"),
     "random": ("model-nondeterministic", "another mask"),
-    "giant": ("predictions-invalid", "another size than its image"),
+    "giant": ("predictions-invalid", "too large"),
     "not-a-png": ("predictions-invalid", "no PNG"),
 }
 

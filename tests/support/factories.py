@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from evaluator.documents.inference import CountedModel, Measured, Runtime
 from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Scores
+from evaluator.documents.submission import ModelLimits
 from harness.ledger import RecordedReport
 from harness.ledger.report import Provenance, Report
 from harness.sealing.documents import TrainingBundle
@@ -56,6 +57,7 @@ def make_training_bundle(**changes: Any) -> TrainingBundle:
         "folds": 2,
         "cases": 1,
         "cases_sha256": "2" * 64,
+        "model": ModelLimits(),
     }
     return TrainingBundle(**stated | changes)
 

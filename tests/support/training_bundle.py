@@ -69,7 +69,7 @@ def write_table(
     table = text.getvalue().encode()
     (path / "cases.csv").write_bytes(table)
     document = {
-        "schema": "busbench/training-bundle/v1",
+        "schema": "busbench/training-bundle/v2",
         "dataset": "phantom",
         "track": "phantom",
         "split_version": "v1",
@@ -77,6 +77,7 @@ def write_table(
         "folds": folds,
         "cases": len(rows),
         "cases_sha256": hashlib.sha256(table).hexdigest(),
+        "model": {"megabytes": 1900},
     }
     (path / "bundle.json").write_text(json.dumps(document))
 
