@@ -67,7 +67,7 @@ def collect(
     for image in sample:
         before = read_mask(first, named[image.case_id, image.transformed])
         if pack(before) != pack(read_mask(again, image)):
-            message = "The image gave another mask when it saw the same picture again."
+            message = "The image gave another mask when it saw the same pixels again."
             raise BusbenchError(Code.MODEL_NONDETERMINISTIC, message, _SAME)
     write(_runtime(ran, len(sample)), out / RUNTIME)
     write(document, out / DOCUMENT)

@@ -1,4 +1,4 @@
-"""What a container takes, as the engine reports it: seconds, and memory at its peak."""
+"""Usage of a container, as the engine reports it: seconds, and memory at its peak."""
 
 from __future__ import annotations
 

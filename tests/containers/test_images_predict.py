@@ -135,7 +135,7 @@ def test_the_report_of_an_image_counts_nothing_that_cannot_be_counted(
     assert report.scores.groups["lesion"].metrics["dice"].mean > 0.05
 
 
-def test_an_image_sees_pictures_alone_and_nothing_that_orders_them(
+def test_an_image_sees_test_images_alone_and_nothing_that_orders_them(
     ended: dict[str, Ended],
 ) -> None:
     run = ended["looks-around"].folder
