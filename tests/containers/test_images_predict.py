@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from evaluator.consistency import transform_case
+from evaluator.documents.base import write
 from evaluator.documents.submission import ImageSubmission
 from evaluator.errors import BusbenchError
 from evaluator.predictions import open_predictions, read_packed, unpack
@@ -22,6 +23,7 @@ from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sandbox import DockerRunner
 from harness.submission import DOCUMENT, write_document
+from tests.support.jobs import run
 from tests.support.predicting import BRIGHT, KINDS, predicting_images
 from tests.support.small_challenge import SmallChallenge
 
@@ -172,3 +174,46 @@ def test_an_evaluation_that_is_run_again_keeps_its_stages(
     place = folder.parents[1]
     run_job(job_of(challenge, images["honest"], place))
     assert (folder / "report.dsse.json").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("declared") / "challenge.yaml"
+    write(CHALLENGE, path)  # JSON is YAML
+    return path
+
+
+def test_an_image_that_is_named_alone_has_the_result_of_its_folder(
+    challenge: SmallChallenge,
+    images: dict[str, str],
+    ended: dict[str, Ended],
+    declared: Path,
+    tmp_path: Path,
+) -> None:
+    done = run(
+        *("evaluate", images["honest"], "--team", "us", "--bundle", challenge.root / "bundles"),
+        *("--keys", challenge.keys.path, "--out", tmp_path / "runs", "--challenge", declared),
+        *("--ledger", tmp_path / "ledger.jsonl", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads(done.stdout)["reports"]
+    result = ended["honest"].result
+    assert result is not None
+    assert report["scores"]["groups"] == result.report.document()["scores"]["groups"]
+    assert report["team"] == "us" and report["provenance"]["image"] == images["honest"]
+    shown = run("rank", tmp_path / "ledger.jsonl", "--challenge", declared)
+    assert shown.returncode == 0 and "not counted" in shown.stdout, shown.stderr
+
+
+def test_an_image_is_validated_on_a_cluster_without_any_key(
+    challenge: SmallChallenge, images: dict[str, str], declared: Path, tmp_path: Path
+) -> None:
+    done = run(
+        *("evaluate", images["honest"], "--part", "val", "--cluster", "local:1", "--json"),
+        *("--bundle", challenge.root / "bundles", "--out", tmp_path / "runs"),
+        *("--challenge", declared),
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["validations"]
+    assert found["submission"]["image"] == images["honest"]
+    assert 0 < found["scores"]["groups"]["lesion"]["metrics"]["dice"]["mean"] < 1
