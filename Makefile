@@ -22,7 +22,7 @@ test-fast: .venv/dev.done  ## what needs no engine, no real data and no browser:
 	$(PYTEST) -q -m "$(FAST)" $(ARGS)
 
 test-gpu: .venv/dev.done  ## what needs a GPU; fails where none works
-	BUSBENCH_REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu $(ARGS)
+	BUSBENCH_REQUIRE_GPU=1 $(BIN)/python -m pytest -n 4 tests/gpu $(ARGS)
 
 check: .venv/dev.done docs  ## lint, types, the walls between the components, the documentation
 	$(BIN)/ruff check .

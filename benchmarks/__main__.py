@@ -1,7 +1,8 @@
 """Every benchmark of the evaluator, one after another: writes `benchmarks/results.md`.
 
 Run from the project's root by `make bench`, on a machine that does nothing else. Each section is
-written as it ends, over its last one. `python -m benchmarks triton` repeats that section alone.
+written as it ends, over its last one. `python -m benchmarks triton` repeats that section alone;
+`gpu` is measured only where it is named.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from evaluator.files import write_atomically
 
-SECTIONS = (
+EVERYWHERE = (
     "metrics",
     "throughput",
     "throughput --host",
@@ -22,6 +23,7 @@ SECTIONS = (
     "triton",
     "ranking",
 )
+SECTIONS = (*EVERYWHERE, "gpu")  # the last needs one
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = """# What it costs to evaluate
 
@@ -32,7 +34,7 @@ numbers are medians."""
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    chosen = parser.parse_args().sections or SECTIONS
+    chosen = parser.parse_args().sections or EVERYWHERE
     if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"there is no section {', '.join(sorted(unknown))}")
     for name in chosen:

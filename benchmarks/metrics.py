@@ -9,6 +9,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -27,10 +28,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.timing import head, interleaved, machine, row, seconds
+from evaluator.documents.predictions import PredictedCase
 from evaluator.documents.sealed import SealedCase
+from evaluator.files import sha256_bytes, sha256_pixels
 from evaluator.metrics import PROFILES, case_metrics, hd95
 from evaluator.png import decode_png
-from evaluator.predictions import pack, unpack
+from evaluator.predictions import pack
+from evaluator.scoring.score import Truth, score_case
 from harness.store import png_bytes
 from tests.support.masks import HOSTILE
 
@@ -38,7 +42,7 @@ itk: Any = SimpleITK  # typed in part
 Mask = NDArray[np.bool_]
 Pair = tuple[Mask, Mask]
 SIZES = {(256, 256): 500, (768, 1024): 200}  # (height, width) -> pairs
-SIDES = (256, 1024)
+SIDES = (256, 1024, 4096)
 PACKAGES = ("medpy", "monai", "surface-distance", "SimpleITK", "numba", "numpy", "torch")
 # A new process and its first pair.
 FIRST = """
@@ -91,42 +95,53 @@ def main() -> None:
 def worst_case(share: float) -> None:
     """Print what masks that are made to keep the scorer busy cost, against drawn ones."""
     rng = np.random.default_rng(0)
-    print("\n### Masks made to keep the scorer busy\n\nEvery pair of")
-    print(f"{', '.join(HOSTILE)}; the slowest of {len(HOSTILE) ** 2} pairs.\n")
-    print(head("side", "HD95, ordinary", "slowest", "pair", "ratio", "scored case", "ratio"))
+    print(f"\n### Masks made to keep the scorer busy\n\nEvery pair of {', '.join(HOSTILE)};")
+    print(f"the slowest of {len(HOSTILE) ** 2} pairs, and of such masks on an ordinary label.\n")
+    last = "ratio", "scored case", "ratio", "five models, ratio"
+    print(head("side", "HD95, ordinary", "slowest", "pair", *last))
     for side in SIDES[: max(1, round(share * len(SIDES)))]:
         made = {name: make(side) for name, make in HOSTILE.items()}
         ordinary = [pair(rng, (side, side), [], number=number) for number in range(5)]
-        usual, whole = median(map(_fastest, ordinary)), median(map(_scored, ordinary))
-        times = {
-            f"{one}, {other}": (_fastest((made[one], made[other])), (made[one], made[other]))
-            for one, other in product(made, made)
-        }
-        name = max(times, key=lambda each: times[each][0])
-        slowest, item = times[name]
-        scored = _scored(item)
-        cells = (f"{1000 * usual:.3f} ms", f"{1000 * slowest:.3f} ms", name)
-        ratios = f"{slowest / usual:.1f}", f"{1000 * scored:.2f} ms", f"{scored / whole:.1f}"
-        print(row(side, *cells, *ratios))
-    print("\nCPU times. Scored case: mask unpacked, label decoded, all ten metrics taken.")
+        usual = [median(cost(item) for item in ordinary) for cost in COSTS]
+        label = {"ordinary": ordinary[0][1]}
+        for labels in (made, label):
+            items = {f"{a}, {b}": (made[a], labels[b]) for a, b in product(made, labels)}
+            name = max(items, key=lambda each: _fastest(items[each]))
+            slowest, scored, five = (cost(items[name]) for cost in COSTS)
+            cells = f"{1000 * usual[0]:.3f} ms", f"{1000 * slowest:.3f} ms", name
+            whole = f"{1000 * scored:.2f} ms", f"{scored / usual[1]:.1f}", f"{five / usual[2]:.1f}"
+            print(row(side, *cells, f"{slowest / usual[0]:.1f}", *whole))
+    print("\nCPU times. Scored case: all that the scorer does for a case of one model, from the")
+    print("label's PNG and the packed mask to ten metrics and the digests of both.")
 
 
 def _fastest(item: Pair) -> float:
-    return min(seconds(lambda: hd95(*item), clock=process_time) for _ in range(5))
+    return min(seconds(lambda: hd95(*item), clock=process_time) for _ in range(3))
 
 
-def _scored(item: Pair) -> float:
-    """Seconds for all that the scorer does for one case."""
+def _scored(item: Pair, models: int) -> float:
+    """Seconds for all that the scorer does for one case, predicted by so many models."""
     prediction, label = item
     height, width = label.shape
     case = SealedCase(case_id="case", height=height, width=width, file="case.png")
+    predicted = PredictedCase(case_id="case", height=height, width=width)
     packed, png = pack(prediction), png_bytes(label)
 
     def scored() -> None:
-        reference = decode_png(png, case, Path("labels")) > 0
-        case_metrics(unpack(packed, height, width), reference)
+        truth = Truth(case, decode_png(png, case, Path("labels")) > 0)
+        for fold in range(models):
+            sha256_bytes(packed)
+            score_case(fold, predicted, packed, truth=truth, in_mm=False)
+        sha256_pixels(truth.mask)
 
     return min(seconds(scored, clock=process_time) for _ in range(5))
+
+
+COSTS: tuple[Callable[[Pair], float], ...] = (
+    _fastest,
+    partial(_scored, models=1),
+    partial(_scored, models=5),
+)
 
 
 def pair(rng: Generator, shape: tuple[int, int], files: list[Path], *, number: int) -> Pair:

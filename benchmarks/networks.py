@@ -26,7 +26,7 @@ from benchmarks.timing import head, machine, peak_gigabytes, row, seconds
 from benchmarks.training import STEPS, some_cases
 from reference_models.batches import Batches
 from reference_models.config import Config, InputSettings
-from reference_models.data import letterbox
+from reference_models.data import BILINEAR, letterbox
 from reference_models.export import INPUT, PARITY_BATCHES, export_network
 from reference_models.losses import bce_dice
 from reference_models.machine import prepare_machine
@@ -141,7 +141,7 @@ def some_images(args: argparse.Namespace) -> Tensor:
     paths = sorted(args.images.glob("*.png"))
     chosen = [paths[index] for index in np.linspace(0, len(paths) - 1, count).astype(int)]
     images = [np.asarray(Image.open(path).convert("L")) for path in chosen]
-    boxed = [letterbox(one, (side, side), Image.Resampling.BILINEAR) for one in images]
+    boxed = [letterbox(one, (side, side), BILINEAR) for one in images]
     return torch.from_numpy(np.stack(boxed)).float()[:, None] / 255
 
 

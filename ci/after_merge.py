@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from ci.check_pr import Checked, arguments, read_proposal, read_teams, select_models
-from ci.git import Change, refused
-from ci.proposal import MANIFEST
+from ci.git import Change
 from ci.public import NOBODY, Desk, Public, caught
 from ci.score_pr import desk, machine_options, make_machine, require_base_code
 from ci.scoring import Machine, handed_in, is_assembled, place_of, score
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import Harmless, harmless
+from harness.proposal import MANIFEST, refused
 from harness.quotas import SubmissionLog
 from harness.quotas.recording import require_results_open
 from harness.website import publish

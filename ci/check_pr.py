@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci.git import REGULAR, Change, Pointer, Repository, parse_pointer, refused
-from ci.proposal import FILE, MANIFEST, TEAMS, Proposal, Team, Teams
+from ci.git import REGULAR, Change, Pointer, Repository, parse_pointer
 from ci.public import Desk
 from evaluator.documents.base import parse
 from evaluator.documents.reading import MAX_YAML_CHARACTERS
@@ -22,17 +21,20 @@ from evaluator.documents.submission import MAX_MODEL_BYTES
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.harmless import Harmless, harmless
-from harness.challenge import (
-    Challenge,
-    StatedTrack,
-    check_track,
-    load_challenge,
-    require_hidden,
+from harness.challenge import Challenge, load_challenge
+from harness.proposal import (
+    FILE,
+    GUIDE,
+    MANIFEST,
+    TEAMS,
+    Proposal,
+    Team,
+    Teams,
+    refused,
+    require_suited,
 )
-from harness.submission import require_folds
 
 MAX_FILES = 64
-GUIDE = "docs/pull-requests.md shows what a pull request contains."
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,7 @@ def read_proposal(repository: Repository, manifest: Change, challenge: Challenge
     """The manifest, for a track that challenge.yaml declares.
 
     Raises:
-        BusbenchError: `pull-request-refused` or `submission-invalid`; `challenge-invalid` where
-            no track is declared, for then no pull request can be taken, and where its labels are
-            private and a phase hides nothing.
+        BusbenchError: as `require_suited`.
     """
     if repository.size(manifest.blob) > MAX_YAML_CHARACTERS:
         raise refused(f"{manifest.path} is larger than {MAX_YAML_CHARACTERS} bytes", GUIDE)
@@ -121,25 +121,6 @@ def read_proposal(repository: Repository, manifest: Change, challenge: Challenge
     proposal = parse(Proposal, data, manifest.path, code=Code.SUBMISSION_INVALID, remedy=GUIDE)
     require_suited(proposal, challenge, manifest.path)
     return proposal
-
-
-def require_suited(proposal: Proposal, challenge: Challenge, where: str) -> None:
-    """Refuse a proposal for a track or folds that challenge.yaml does not declare.
-
-    Raises:
-        BusbenchError: as `read_proposal`.
-    """
-    if not challenge.tracks:
-        message = "challenge.yaml declares no tracks, so there is none to hand in for."
-        remedy = "Declare them; docs/organiser.md shows how."
-        raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
-    problem = check_track(challenge, StatedTrack(proposal.track))
-    if problem is not None:
-        raise refused(f"{where}: {problem}", "Name a track that is declared.")
-    require_hidden(challenge, StatedTrack(proposal.track), "challenge.yaml")
-    submission = proposal.submission(proposal.team)
-    if submission is not None:
-        require_folds(submission, challenge.tracks[proposal.track].folds, where)
 
 
 def _model_blobs(
@@ -211,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         proposal = checked.proposal
         who = f"{proposal.method} by {checked.team.name} on {proposal.track}"
-        return [harmless(f"may be taken: {who}")]
+        return [harmless(f"may be taken: {who}"), harmless(proposal.only_scoring)]
 
     return Desk(chosen.private, [chosen.repository]).report(run)
 

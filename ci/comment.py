@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ci.placement import Placement
 from ci.public import Public
 from evaluator.errors import BusbenchError, Fault
 from harness.quotas import Feedback
 from harness.quotas.policy import Shown
 from harness.quotas.recording import RefusedError
+from harness.ranking.board import Row, Track
+from harness.ranking.metrics import METRICS, MISSING
 from harness.ranking.names import Markup, code, markdown
 
 NOTHING = Markup("")
+COARSE = Markup("As the phase lets it be shown: without spread, rank and baseline.")
 HIDDEN = Markup(
     "What it says stays with the organiser, since it could tell of hidden images. "
     "`busbench evaluate --part val` runs the same on images of your own."
@@ -28,27 +32,93 @@ WHO = {
 MAX_COMMENT = 60_000  # characters; forges refuse more than 65,536
 
 
-def result(feedback: Feedback, commit: str) -> str:
-    """The comment on a finished evaluation."""
+def result(feedback: Feedback, commit: str, placement: Placement | None = None) -> str:
+    """The comment on a finished evaluation: the ranked metrics first, then group by group.
+
+    Args:
+        placement: among the track's results; null where the policy hides it.
+    """
     lines = [_line("### {} by {} on {}", feedback.method, feedback.team, feedback.track), NOTHING]
-    if feedback.scores:
-        lines += [*_table(feedback, feedback.scores), NOTHING]
+    if placement is not None:
+        lines += [_summary(placement), NOTHING, *_compared(placement), NOTHING]
+    elif feedback.scores:
+        lines += [*_shown(feedback, feedback.scores), NOTHING, COARSE, NOTHING]
     if feedback.status == "incomplete":
         said = "Incomplete: not every fold gave a valid mask of every case. Not ranked."
         lines += [Markup(said), NOTHING]
+    if placement is not None:
+        lines += [*_by_group(placement), NOTHING]
     end = _line("Scored at {}. It enters the ledger with the merge.", commit)
     return _comment([*lines, _quota(feedback), NOTHING, end])
 
 
-def _table(feedback: Feedback, scores: Shown) -> list[Markup]:
-    metrics = sorted({metric for shown in scores.values() for metric in shown})
-    heads = [f"{m} [{u}]" if (u := feedback.units.get(m)) else m for m in metrics]
-    rows = [[markdown(head) for head in ("cases", *heads)]]
-    rows.append([Markup(rule) for rule in ("---", *["---:"] * len(metrics))])
-    for group, shown in scores.items():
-        cells = [Markup(f"{shown[m]:g}" if m in shown else "–") for m in metrics]
-        rows.append([markdown(group), *cells])
-    return [Markup("| " + " | ".join(row) + " |") for row in rows]
+def _summary(placement: Placement) -> Markup:
+    """The numbers of the whole test set in one line."""
+    units = placement.track.units
+    numbers = [
+        f"{metric.title(units)} {metric.mean_and_std(placement.own.summary(metric.key))}"
+        for metric in METRICS
+    ]
+    n, rank = _cells(placement.own, "all")[0], _rank(placement.own, placement.track)
+    return Markup(f"**{' · '.join([*numbers, f'n = {n}', rank])}**")
+
+
+def _rank(row: Row, track: Track) -> str:
+    return "not ranked" if row.rank is None else f"rank {row.rank} of {len(track.ranked)}"
+
+
+def _compared(placement: Placement) -> list[Markup]:
+    """The submission beside the baseline and the best."""
+    track, baseline, best = placement.track, placement.baseline, placement.best
+    compared = [(Markup("**this submission**"), placement.own)]
+    compared += [(Markup(f"baseline, {code(baseline.method)}"), baseline)] if baseline else []
+    compared += [(Markup(f"best so far, {code(best.method)}"), best)] if best else []
+    rows = [[name, *_cells(row, "all"), Markup(str(row.rank or MISSING))] for name, row in compared]
+    said = "" if baseline else " No other reference network is on the board yet."
+    note = (
+        "n: test cases; ±: standard deviation over the fold models; rank: by the means, until the "
+        f"organiser ranks case by case.{said}"
+    )
+    return [*_table([*_heads(track), Markup("rank")], rows), NOTHING, Markup(note)]
+
+
+def _by_group(placement: Placement) -> list[Markup]:
+    own = placement.own
+    rows = [[markdown(group), *_cells(own, group)] for group in own.groups if group != "all"]
+    table = _table(_heads(placement.track), rows)
+    return [Markup("Group by group:"), NOTHING, *table] if rows else []
+
+
+def _heads(track: Track) -> list[Markup]:
+    return [NOTHING, Markup("n"), *(Markup(metric.title(track.units)) for metric in METRICS)]
+
+
+def _cells(row: Row, group: str) -> list[Markup]:
+    """n, then each metric with what it varies by."""
+    found = [metric.mean_and_std(row.summary(metric.key, group)) for metric in METRICS]
+    scores = row.groups.get(group)
+    return [Markup(cell) for cell in (str(scores.cases) if scores else MISSING, *found)]
+
+
+def _shown(feedback: Feedback, scores: Shown) -> list[Markup]:
+    """What a phase that hides exact numbers shows, the ranked metrics first."""
+    known = {metric for shown in scores.values() for metric in shown}
+    metrics = [metric for metric in METRICS if metric.key in known]
+    heads = [Markup("cases"), *(Markup(metric.title(feedback.units)) for metric in metrics)]
+    rows = [
+        [markdown(group), *(_coarse(shown.get(metric.key)) for metric in metrics)]
+        for group, shown in scores.items()
+    ]
+    return _table(heads, rows)
+
+
+def _coarse(value: float | None) -> Markup:
+    return Markup(MISSING if value is None else f"{value:g}")
+
+
+def _table(heads: Sequence[Markup], rows: Sequence[Sequence[Markup]]) -> list[Markup]:
+    rules = [Markup(rule) for rule in ("---", *["---:"] * (len(heads) - 1))]
+    return [Markup("| " + " | ".join(row) + " |") for row in (heads, rules, *rows)]
 
 
 def refusal(

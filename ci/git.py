@@ -15,6 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from evaluator.errors import BusbenchError, Code
+from harness.proposal import refused
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REGULAR = "100644"
@@ -140,11 +141,6 @@ class Repository:
 def _change(what: list[str], path: str) -> Change:
     _, mode, _, blob, status = what
     return Change(status[0], path, mode, blob)
-
-
-def refused(why: str, remedy: str) -> BusbenchError:
-    """The error of a pull request that is not taken."""
-    return BusbenchError(Code.PULL_REQUEST_REFUSED, f"{why}.", remedy)
 
 
 # --- Git LFS: three lines stand for a file, whose object is named by its SHA-256

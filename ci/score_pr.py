@@ -19,7 +19,8 @@ from pathlib import Path
 from ci.check_pr import arguments, check
 from ci.comment import refusal, result
 from ci.duration import padded
-from ci.git import COMMIT, Repository, refused
+from ci.git import COMMIT, Repository
+from ci.placement import place
 from ci.public import Desk, caught
 from ci.scoring import Machine, score
 from ci.state import State
@@ -31,6 +32,7 @@ from harness.challenge import load_challenge
 from harness.cli.options import RunnerName
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys
+from harness.proposal import refused
 from harness.quotas.recording import Accepted, RefusedError
 
 
@@ -69,9 +71,12 @@ def score_approved(
         text = refusal(error, feedback, approved, roots=machine.roots)
         write_atomically(out / "comment.md", text.encode())
         raise error
-    feedback = accepted[0].feedback
+    feedback, report = accepted[0].feedback, accepted[0].evaluation.report
     write(feedback, out / "feedback.json")
-    write_atomically(out / "comment.md", result(feedback, approved).encode())
+    is_exact = feedback.cases_open and feedback.scores == report.scores.means
+    ledger, challenge = machine.state.ledger, machine.challenge
+    placement = place(report, ledger, challenge) if is_exact else None
+    write_atomically(out / "comment.md", result(feedback, approved, placement).encode())
     return harmless(f"scored: {feedback.method} by {feedback.team}, see comment.md")
 
 

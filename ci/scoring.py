@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ci.check_pr import Checked
-from ci.git import Repository, parse_pointer, refused, stored_object
-from ci.proposal import Image, Proposal
+from ci.git import Repository, parse_pointer, stored_object
 from ci.state import State
 from evaluator.documents.base import Digest, Name, Title
 from evaluator.documents.submission import ModelFile, Submission
@@ -25,6 +24,7 @@ from harness.evaluation.evaluate import EvaluateSubmission
 from harness.execution import Chain, ExecutionEnvironment, Serial, run_chains
 from harness.execution.inputs import Input
 from harness.locking import locked
+from harness.proposal import Image, Proposal, refused
 from harness.quotas import HandedIn
 from harness.quotas.recording import Accepted, LedgerRecorder
 from harness.sandbox import DockerRunner
@@ -182,7 +182,11 @@ def _inspect(machine: Machine, image: Image) -> str:
         if not isinstance(context.runner, DockerRunner):
             message = "An image trains in containers only."
             raise BusbenchError(Code.USAGE, message, "Score it with --runner docker.")
-        request = ImageRequest(image.reference, max_mb=machine.challenge.images.max_mb)
+        request = ImageRequest(
+            image.reference,
+            max_mb=machine.challenge.images.max_mb,
+            command=bool(image.command),
+        )
         return resolve(context.runner.client, request, quiet)
 
 

@@ -18,10 +18,12 @@ COPY containers/install.sh containers/sbom.py containers/locks/${COMPONENT}.txt 
 RUN sh /build/install.sh /build/${COMPONENT}.txt && \
     python /build/sbom.py "busbench/${COMPONENT}" /usr/share/busbench/sbom.cdx.json && rm -rf /build
 COPY --from=sources /app /app
-# What is compiled is cached now, since the container cannot write it later, and for any processor,
-# since the image may move.
-ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CPU_NAME=generic
-RUN if [ "${COMPONENT}" = score ]; then python -c "import evaluator.metrics.kernel"; \
-    else python -c "import evaluator.inference.resampling"; fi
+# What is compiled is cached now, since the container cannot write it later, and for any processor
+# (evaluator/compiled.py), since the image may move.
+ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+RUN if [ "${COMPONENT}" = score ]; then loops=evaluator.metrics.kernel; \
+    else loops=evaluator.inference.resampling; fi; \
+    for level in x86-64-v3 generic; do \
+        NUMBA_CPU_NAME=$level python -c "import $loops" || exit 1; done
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "evaluator"]

@@ -27,7 +27,6 @@ from evaluator.gate.work import ELEMENTWISE, FREE, PRODUCTS
 from harness.challenge import StageLimits
 
 DOCS = Path(__file__).resolve().parent
-sys.path.append(str(DOCS.parent))  # `ci` is not installed with the other packages
 NOTE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
 # Imported for the documents that they declare; others need an extra, or run something.
 DECLARE = {
@@ -39,6 +38,7 @@ DECLARE = {
         "execution",
         "export",
         "ledger",
+        "proposal",
         "quotas",
         "ranking",
         "sandbox",
@@ -47,7 +47,6 @@ DECLARE = {
         "store",
         "submission",
     },
-    "ci": {"proposal"},
 }
 ACTS = {
     Fault.USAGE: "you: the command line",
@@ -160,10 +159,11 @@ own count once, however often it is called. For an honest network that is PyTorc
 for batch norms that the exporter folds into
 convolutions, and for tables that are not learned, such as the masks of shifted windows: nothing
 distinguishes them from weights. Of trees, each node's threshold and feature and each leaf's weight
-and class count, and no link between nodes. Three exceptions hide no weight: {free}
-different single numbers in arithmetic are free; running statistics, scales and zero points count
-only where they are more than the weights beside them; first states of recurrent layers count
-where they are not zero.
+and class count, and no link between nodes. Where a size is computed with, what it was made of
+counts: sizes of tensors without values, and the sizes that operators are given. Four exceptions
+hide no weight: {free} different single numbers in arithmetic are free, and as many such sizes;
+running statistics, scales and zero points count only where they are more than the weights beside
+them; first states of recurrent layers count where they are not zero.
 
 **GMACs** are multiply-accumulates / 10⁹ for one image of the declared size. By the usual
 formulas: {products}. Elementwise products ({elementwise}) are left out as papers do, up to a

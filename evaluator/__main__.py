@@ -23,6 +23,7 @@ STAGES = {
     "unseal": "evaluator.images.unseal",
     "collect": "evaluator.images.collect",
     "score": "evaluator.scoring.score",
+    "verdict": "evaluator.gate.verdict",
 }
 
 

@@ -6,8 +6,8 @@ module once while it is built. At run time its file system may be read-only and 
 numba then refuses the cache for want of a place to write, although all that is needed is to read.
 `Prebuilt` lets it read. Where nothing fits, the function is compiled in memory: slow, never wrong.
 
-The cache knows the processor it was made for. An image that is to run on other machines than the
-one that built it sets `NUMBA_CPU_NAME=generic` for its build and its life.
+Loops are compiled for one of two `LEVELS` of processors, not for the one at hand: an image has both
+and runs anywhere, and neither rounds otherwise than the other. `NUMBA_CPU_NAME` chooses.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from llvmlite.binding import get_host_cpu_features
 from numba.core import config
 from numba.core.caching import FunctionCache, InTreeCacheLocator
 from numba.core.runtime import rtsys
@@ -32,6 +33,23 @@ LOCATORS = (
     f"{__name__}.Prebuilt",
     "UserWideCacheLocator",
 )
+
+
+# The fastest first: processors since 2013 with what they have, and any.
+LEVELS = {"x86-64-v3": {"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}, "generic": set()}
+
+
+def _choose_level() -> None:
+    """Let numba compile for the fastest level that this processor has, unless one was chosen."""
+    if config.CPU_NAME is None:
+        found = get_host_cpu_features()
+        has = {name for name, there in found.items() if there}
+        config.CPU_NAME = next(level for level, needed in LEVELS.items() if needed <= has)
+    if config.CPU_NAME in LEVELS:
+        config.CPU_FEATURES = ""  # else those of the processor at hand are added
+
+
+_choose_level()
 
 
 class Prebuilt(InTreeCacheLocator):  # type: ignore[misc]  # numba carries no types

@@ -7,7 +7,7 @@ The message names the file or thing concerned; the remedy says what to do next.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Self
+from typing import Any, Self
 
 from evaluator.harmless import LIMIT, Harmless, harmless
 
@@ -127,18 +127,33 @@ class BusbenchError(Exception):
         remedy: one sentence that says what to do.
         stage: the stage of an evaluation that failed, where one did.
         last_line: the last that this stage said, of which a participant may read a part.
+        hides: whether its code could tell a participant of hidden cases.
     """
 
     def __init__(
-        self, code: Code, message: str, remedy: str, *, stage: str = "", last_line: str = ""
+        self,
+        code: Code,
+        message: str,
+        remedy: str,
+        *,
+        stage: str = "",
+        last_line: str = "",
+        hides: bool = False,
     ) -> None:
         self.code = Code(code)
         self.message = harmless(message)
         self.remedy = harmless(remedy)
         self.stage = stage
         self.last_line = harmless(last_line)
+        self.hides = hides
         self.fault = self.code.fault
         super().__init__(self.message)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What it was made with, to make another of it."""
+        names = ("code", "message", "remedy", "stage", "last_line", "hides")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def shown(self) -> Harmless:

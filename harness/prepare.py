@@ -192,7 +192,8 @@ class _Run:
         listed, what, seen = list(self._adapter.read(self._raw)), "prepare cases", set[str]()
         if not listed:
             message = f"{self._raw} contains no case of {self._adapter.title}."
-            raise BusbenchError(Code.RAW_MISSING, message, "Unpack the release there again.")
+            remedy = "Unpack the release there again, or add rows to your table."
+            raise BusbenchError(Code.RAW_MISSING, message, remedy)
         require_one_spelling(self._raw, [c.patient for c in listed if isinstance(c, RawCase)])
         for done, case in enumerate(listed):
             self._progress(what, done, len(listed))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -58,6 +58,12 @@ class Case:
         if self.spacing_row_mm is None or self.spacing_col_mm is None:
             return None
         return self.spacing_row_mm, self.spacing_col_mm
+
+    @property
+    def shown(self) -> str:
+        """Its id, and its image's place in the release where that has another name."""
+        same = PurePosixPath(self.source_image).stem == self.case_id
+        return self.case_id if same else f"{self.case_id} ({self.source_image})"
 
 
 COLUMNS = tuple(field.name for field in fields(Case))

@@ -16,6 +16,7 @@ from harness.folders import whole_folder
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "submission_template"
 COMMON, TORCH = "common", "torch"
+HELPER = TEMPLATE / COMMON / "dataset.py"  # reads a training bundle, and is in each
 SUFFIX = ".j2"
 
 
@@ -58,7 +59,15 @@ def new_submission(folder: Path, kind: Kind, team: str, *, method: str) -> list[
 
 def _rendered(kind: Kind, team: str, method: str) -> Iterator[tuple[Path, bytes]]:
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    names = {"team": team, "method": method, "about": ABOUT[kind], "image": image_name(method)}
+    cuda = TORCH in PARTS[kind]
+    names = {
+        "team": team,
+        "method": method,
+        "about": ABOUT[kind],
+        "image": image_name(method),
+        "cuda": cuda,  # whether its framework has a build for GPUs
+        "requirements": "requirements-cpu.txt" if cuda else "requirements.txt",
+    }
     for part in PARTS[kind]:
         for source in sorted((TEMPLATE / part).rglob("*")):
             if source.is_dir() or "__pycache__" in source.parts:

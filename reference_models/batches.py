@@ -2,9 +2,7 @@
 
 Nothing here depends on what came before, so a resumed training sees the very batches that an
 unbroken one would have seen. `augment` varies a whole batch on whatever device trains;
-`AwesomeBusAugment` does what the Awesome-BUS benchmark did, case by case on the CPU and at twice
-the time, with Albumentations. Version 2.0.8 of that library is the last under the MIT licence; its
-successor is under the AGPL, on which an MIT project cannot build.
+`AwesomeBusAugment` does what the Awesome-BUS benchmark did, case by case on the CPU.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from reference_models.awesome_bus import AwesomeBusAugment
 from reference_models.config import AWESOME_BUS, AugmentSettings, Config
 from reference_models.data import LoadedCases
-from reference_models.errors import UsageError
 from reference_models.machine import Machine
-
-Bytes = NDArray[np.uint8]
 
 
 def batch_indices(count: int, batch: int, seed: int, *, fold: int, step: int) -> NDArray[np.int64]:
@@ -75,11 +70,13 @@ class Batches:
         if self._by_case is not None:
             loaded = self._loaded
             varied = self._by_case(loaded.images[cases], loaded.masks[cases], seed)
-            images, masks = (torch.from_numpy(part).to(self._machine.device) for part in varied)
+            images, masks = (self._machine.send(torch.from_numpy(part)) for part in varied)
             return _as_floats(images, masks)
         number = int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
         generator = torch.Generator().manual_seed(number)
-        return augment(*self._take(cases), self._config.augment, generator=generator)
+        return augment(
+            *self._take(cases), self._config.augment, generator=generator, machine=self._machine
+        )
 
     def validation(self, fold: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Plain images and masks of the fold's validation cases, batch after batch."""
@@ -105,7 +102,7 @@ class Batches:
         return self._normalise(self._take(cases[spread])[0])
 
     def _take(self, cases: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        chosen = torch.from_numpy(cases).to(self._machine.device)
+        chosen = self._machine.send(torch.from_numpy(cases))
         return _as_floats(self._images[chosen], self._masks[chosen])
 
     def _normalise(self, images: Tensor) -> Tensor:
@@ -121,7 +118,12 @@ def _as_floats(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def augment(
-    images: Tensor, masks: Tensor, settings: AugmentSettings, *, generator: torch.Generator
+    images: Tensor,
+    masks: Tensor,
+    settings: AugmentSettings,
+    *,
+    generator: torch.Generator,
+    machine: Machine,
 ) -> tuple[Tensor, Tensor]:
     """Mirror, shift, scale, rotate and re-light each image of a batch, its mask along with it.
 
@@ -129,19 +131,20 @@ def augment(
         images: (N, 1, H, W) float in 0..1.
         masks: (N, 1, H, W) float, 0 or 1.
         generator: on the CPU, so that all devices draw the same numbers.
+        machine: what they are sent to.
 
     Returns:
         Images and masks of the same shapes; what comes in from outside is zero.
     """
     count, _, height, width = images.shape
     draw = torch.rand((7, count), generator=generator)
-    turns = affine(draw[:5], settings, height / width).to(images.device)
+    turns = machine.send(affine(draw[:5], settings, height / width))
     grid = F.affine_grid(turns, [count, 1, height, width], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
     masks = F.grid_sample(masks, grid, mode="nearest", align_corners=False)
     contrast = 1 + settings.contrast * (2 * draw[5] - 1)
     brightness = settings.brightness * (2 * draw[6] - 1)
-    light = torch.stack((contrast, brightness)).to(images.device).view(2, count, 1, 1, 1)
+    light = machine.send(torch.stack((contrast, brightness))).view(2, count, 1, 1, 1)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return ((images - mean) * light[0] + mean + light[1]).clamp(0, 1), masks
 
@@ -162,46 +165,3 @@ def affine(draw: Tensor, settings: AugmentSettings, aspect: float) -> Tensor:
     first = torch.stack((mirror * cosine, -mirror * sine * aspect, shift_x), dim=1)
     second = torch.stack((sine / aspect, cosine, shift_y), dim=1)
     return torch.stack((first, second), dim=1)
-
-
-class AwesomeBusAugment:
-    """The transforms of the Awesome-BUS benchmark, each group with probability 0.5.
-
-    Raises:
-        UsageError: Albumentations is not installed.
-    """
-
-    def __init__(self) -> None:
-        try:
-            import albumentations as A  # noqa: PLC0415  an extra
-        except ImportError as error:
-            raise UsageError(
-                "The Awesome-BUS augmentation needs the package albumentations.",
-                "Run pip install -e '.[awesome-bus]' in your checkout of BUSBench, or set "
-                "augment: {style: plain}.",
-            ) from error
-        bent = [A.ElasticTransform(p=1), A.GridDistortion(p=1), A.OpticalDistortion(p=1)]
-        grain = [A.MultiplicativeNoise(elementwise=True, p=1), A.MotionBlur(p=1), A.Sharpen(p=1)]
-        self._transforms: Any = A.Compose(
-            [
-                A.HorizontalFlip(p=0.5),
-                A.Rotate(limit=(-10, 10), p=0.5),
-                A.OneOf(bent, p=0.5),
-                A.RandomBrightnessContrast(p=0.5),
-                A.CLAHE(p=0.5),
-                A.GaussNoise(p=0.5),
-                A.CoarseDropout(p=0.5),
-                A.OneOf(grain, p=0.5),
-            ]
-        )
-
-    def __call__(
-        self, images: Bytes, masks: Bytes, seed: np.random.SeedSequence
-    ) -> tuple[Bytes, Bytes]:
-        """Vary images and masks (N, H, W) uint8; the same seed gives the same arrays."""
-        pairs = []
-        for image, mask, own in zip(images, masks, seed.generate_state(len(images)), strict=True):
-            self._transforms.set_random_seed(int(own))
-            varied = self._transforms(image=image, mask=mask)
-            pairs.append((varied["image"], varied["mask"]))
-        return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])

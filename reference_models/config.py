@@ -23,7 +23,7 @@ EPOCHS = 45  # of a recipe that states no length
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     AWESOME_BUS: {
-        "resample": "lanczos",
+        "resample": "lanczos4",
         "augment": {"style": AWESOME_BUS},
         "batch": 16,
         "epochs": 300,
@@ -81,7 +81,8 @@ class Config(Settings):
     network: str
     profile: str = "default"
     input: InputSettings = InputSettings()
-    resample: Literal["bilinear", "lanczos"] = "bilinear"  # images; bilinear is the evaluator's
+    # bilinear: the evaluator's; lanczos4: OpenCV's, and its nearest for masks
+    resample: Literal["bilinear", "lanczos4"] = "bilinear"
     augment: AugmentSettings = AugmentSettings()
     steps: int | None = Field(default=None, ge=2)  # optimiser steps of one fold, or
     epochs: float | None = Field(default=None, gt=0)  # passes over the fold's training cases

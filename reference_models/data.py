@@ -12,8 +12,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
+from reference_models.awesome_bus import resized
 from reference_models.config import InputSettings, Settings, validated
 from reference_models.errors import BundleError, UsageError
 from reference_models.files import sha256_bytes, sha256_pixels
@@ -34,6 +36,8 @@ _COLUMNS = (
 )
 CLASSES = ("benign", "malignant", "normal")
 _CASE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")
+Bytes = NDArray[np.uint8]
+Resize = Callable[[Bytes, tuple[int, int]], Bytes]  # an image (h, w) to (height, width)
 _REMEDY = "Ask the organiser for the training bundle again."
 
 
@@ -48,6 +52,9 @@ class BundleDocument(Settings):
     folds: int = Field(ge=2)
     cases: int = Field(ge=1)
     cases_sha256: str
+    test_cases: int
+    infer: dict[str, float]  # limits of the organiser's inference
+    source: dict[str, str]
     model: dict[str, float]  # limits on ONNX files
 
 
@@ -123,20 +130,21 @@ def load_cases(
     settings: InputSettings,
     progress: Progress = quiet,
     *,
-    resample: Literal["bilinear", "lanczos"] = "bilinear",
+    resample: Literal["bilinear", "lanczos4"] = "bilinear",
 ) -> LoadedCases:
-    """Read, check and letterbox every case (image by `resample`, nearest mask).
+    """Read, check and letterbox every case, image and mask as `resample` says.
 
     Raises:
         BundleError: a file cannot be decoded or does not match its digest.
     """
     size = (settings.height, settings.width)
+    for_images, for_masks = RESAMPLES[resample]
     images = np.zeros((len(bundle.cases), *size), dtype=np.uint8)
     masks = np.zeros_like(images)
     for index, case in enumerate(bundle.cases):
         image, mask = read_case(bundle, case)
-        images[index] = letterbox(image, size, Image.Resampling[resample.upper()])
-        masks[index] = letterbox(mask, size, Image.Resampling.NEAREST)
+        images[index] = letterbox(image, size, for_images)
+        masks[index] = letterbox(mask, size, for_masks)
         if (index + 1) % 100 == 0 or index + 1 == len(bundle.cases):
             progress("reading cases", index + 1, len(bundle.cases))
     return LoadedCases(images, masks, np.array([case.fold for case in bundle.cases]))
@@ -251,14 +259,25 @@ def fit_inside(height: int, width: int, into: tuple[int, int]) -> Letterbox:
     return Letterbox(new_height, new_width, (into[0] - new_height) // 2, (into[1] - new_width) // 2)
 
 
-def letterbox(
-    image: NDArray[Any], into: tuple[int, int], resample: Image.Resampling
-) -> NDArray[np.uint8]:
+def letterbox(image: NDArray[Any], into: tuple[int, int], resize: Resize) -> NDArray[np.uint8]:
     """Resize a (h, w) uint8 or bool image into a zero (H, W) frame; bool becomes 0/1."""
     height, width = image.shape
     box = fit_inside(height, width, into)
-    source = Image.fromarray(np.ascontiguousarray(image, dtype=np.uint8))
     frame = np.zeros(into, dtype=np.uint8)
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
-    frame[rows, columns] = np.asarray(source.resize((box.width, box.height), resample))
+    source = np.ascontiguousarray(image, dtype=np.uint8)
+    frame[rows, columns] = resize(source, (box.height, box.width))
     return frame
+
+
+def _by_pillow(image: Bytes, size: tuple[int, int], *, kind: Image.Resampling) -> Bytes:
+    return np.asarray(Image.fromarray(image).resize(size[::-1], kind))
+
+
+BILINEAR: Resize = partial(_by_pillow, kind=Image.Resampling.BILINEAR)
+NEAREST: Resize = partial(_by_pillow, kind=Image.Resampling.NEAREST)
+# For images and for masks.
+RESAMPLES: dict[str, tuple[Resize, Resize]] = {
+    "bilinear": (BILINEAR, NEAREST),
+    "lanczos4": (partial(resized, smooth=True), partial(resized, smooth=False)),
+}

@@ -38,6 +38,12 @@ class Machine:
         """Whether the network runs in a lower precision."""
         return self.dtype != torch.float32
 
+    def send(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the host on the device, without the host waiting for the copy."""
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
 
 def prepare_machine(device: DeviceName, threads: int | None, precision: str) -> Machine:
     """Choose the device and set this process's threads and allocator.

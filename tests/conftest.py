@@ -15,7 +15,6 @@ from docker.errors import DockerException
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from evaluator.inference.hardware import device_name
 from harness.locking import locked
 from tests.support import ROOT, absent
 
@@ -77,18 +76,6 @@ def engine() -> docker.DockerClient:
     except DockerException:
         absent("no Docker engine answers, so container tests cannot run")
     return client
-
-
-@pytest.fixture(scope="session")
-def gpu() -> str:
-    """The name of a CUDA device. Without one, tests skip; under `make test-gpu` they fail."""
-    name = device_name("cuda")
-    if name == "unknown":
-        message = "this machine has no CUDA device that works"
-        if os.environ.get("BUSBENCH_REQUIRE_GPU"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return name
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,14 @@ Large = Annotated[int, Field(ge=0, le=10**12)]
 Amount = Annotated[float, Field(ge=0, le=1e9)]
 
 
+REPEATED, REPEATED_SHARE = 16, 20  # cases of a sweep that are run again: so many, or one in so many
+
+
+def repeated_cases(cases: int) -> int:
+    """How many of a sweep's cases are run again: `REPEATED`, or 1 / `REPEATED_SHARE` if more."""
+    return min(cases, max(REPEATED, cases // REPEATED_SHARE))
+
+
 class CountedModel(Contract):
     """What the gate read off one ONNX graph."""
 

@@ -106,9 +106,9 @@ def load_yaml(data: bytes) -> Any:
         raise ValueError(f"it is longer than {MAX_YAML_CHARACTERS} characters")
     try:
         return yaml.load(text, Loader=_Loader)
-    except (LookupError, TypeError, AttributeError) as error:
-        # of a tag: `!!int ""`, `!!map []`, `!!timestamp x`
-        raise ValueError("a value is not what its tag says") from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        # `!!int ""`, `!!map []`, `!!timestamp x`; 1:00:…:00.5 to base 60, "\\UFFFFFFFF"
+        raise ValueError("a value is not what its tag or form says") from error
 
 
 class _Loader(yaml.SafeLoader):

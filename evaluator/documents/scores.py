@@ -78,3 +78,11 @@ class Scores(Contract):
     spaced: Cases  # with a known pixel size; only where all have one, distances are in millimetres
     predictions_sha256: Digest
     labels_sha256: Digest  # of the classes and masks that it was scored with, see `labels_digest`
+
+    @property
+    def means(self) -> dict[str, dict[str, float]]:
+        """Group -> metric -> mean."""
+        return {
+            group: {metric: summary.mean for metric, summary in scores.metrics.items()}
+            for group, scores in self.groups.items()
+        }

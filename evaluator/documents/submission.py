@@ -33,7 +33,7 @@ class ModelLimits(Contract):
     parameters: int = Field(default=500_000_000, ge=1, le=MAX_PARAMETERS)
     # ^ values that are stored in the file, whatever they are for
     gmacs: float = Field(default=2_000, gt=0, le=1_000_000)  # at batch 1 and the declared size
-    opset: int = Field(default=NEWEST_OPSET, ge=OLDEST_OPSET, le=NEWEST_OPSET)  # the newest
+    opset: int = Field(default=NEWEST_OPSET, ge=17, le=NEWEST_OPSET)  # the newest
 
     @property
     def bytes(self) -> int:

@@ -1,4 +1,8 @@
-"""The gate from a submission's folder to the verdict, and its stage."""
+"""The gate from a submission's folder to what was found, and its stage.
+
+It loads models, so what it leaves is the word of a process that a model may have taken over. The
+verdict is written by `evaluator.gate.verdict`, which loads none.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from evaluator.gate.intake import load
 from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
 from evaluator.gate.subject import Finding, GateLimits, GateRefused, Subject
-from evaluator.gate.survey import survey
+from evaluator.gate.survey import Survey, survey
 
 
 def inspect(
@@ -51,9 +55,10 @@ def inspect(
     return GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
 
 
-def _inspect_one(
+def read_off(
     folder: Path, declared: ModelFile, submission: Submission, *, limits: GateLimits
-) -> CountedModel | list[Finding]:
+) -> tuple[Survey, CountedModel] | list[Finding]:
+    """A model that passes every rule, and what is counted without loading it; or the findings."""
     model = load(folder, declared, limits)
     if not isinstance(model, ModelProto):
         return model
@@ -61,23 +66,31 @@ def _inspect_one(
     findings = apply_rules(Subject(seen, submission, limits), declared.file)
     if findings:
         return findings
-    opset = seen.imports[None][""]
-    nodes, values = seen.expanded(None, limits.model.nodes), parameters(seen)
-    cost, bent = measure(model, submission, limits), is_bent(seen)
-    del model, seen  # the next process needs the memory
+    return seen, CountedModel(
+        fold=declared.fold,
+        sha256=declared.sha256,
+        opset=seen.imports[None][""],
+        nodes=seen.expanded(None, limits.model.nodes),
+        parameters=parameters(seen),
+        gmacs=None,
+    )
+
+
+def _inspect_one(
+    folder: Path, declared: ModelFile, submission: Submission, *, limits: GateLimits
+) -> CountedModel | list[Finding]:
+    found = read_off(folder, declared, submission, limits=limits)
+    if isinstance(found, list):
+        return found
+    seen, counted = found
+    cost, bent = measure(seen.model, submission, limits), is_bent(seen)
+    del found, seen  # the next process needs the memory
     if isinstance(cost, Verdict):
         return [finding(cost, declared.file)]
     verdict = first_load(folder / declared.file, submission, limits, gmacs=cost.gmacs, bent=bent)
     if verdict is not None:
         return [finding(verdict, declared.file)]
-    return CountedModel(
-        fold=declared.fold,
-        sha256=declared.sha256,
-        opset=opset,
-        nodes=nodes,
-        parameters=values,
-        gmacs=cost.gmacs,
-    )
+    return counted.model_copy(update={"gmacs": cost.gmacs})
 
 
 PATHS = ("submission", "out")
@@ -89,10 +102,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limits", default=default, metavar="JSON", help="`limits.model`")
 
 
+def limits_of(args: argparse.Namespace) -> GateLimits:
+    """The gate's limits, with the organiser's among them."""
+    return GateLimits(ModelLimits.model_validate(load_json(args.limits.encode())))
+
+
 def run(args: argparse.Namespace) -> None:
-    """Check a submission's files before any runtime sees them."""
+    """Check a submission's files before any runtime sees them, then load each model once."""
+    verdict = inspect(args.submission, declaration(args.submission), limits_of(args))
+    write(verdict, args.out / "gate.json")
+
+
+def declaration(folder: Path) -> Submission:
+    """The `submission.yaml` of a folder; raises `submission-invalid`."""
     remedy = "Compare it with submission_template/submission.yaml."
-    path = args.submission / "submission.yaml"
-    submission = read(Submission, path, Code.SUBMISSION_INVALID, remedy=remedy)
-    model = ModelLimits.model_validate(load_json(args.limits.encode()))
-    write(inspect(args.submission, submission, GateLimits(model)), args.out / "gate.json")
+    path = folder / "submission.yaml"
+    return read(Submission, path, Code.SUBMISSION_INVALID, remedy=remedy)

@@ -11,6 +11,9 @@ count once, however often it is called. Three things keep the number equal to Py
 - Single numbers in arithmetic (0.5, an epsilon) count by distinct value, and the first `FREE` are
   free. As weights of a layer they count like any other.
 - Whole numbers from which an operator takes bits apart count one for each byte.
+- Where a size flows into the result, so do the numbers that it was made of: the sizes of a tensor
+  without values, which takes no bytes whatever they are, and the sizes that operators are given.
+  `FREE` of them are free, too, since exporters divide by the square root of a size.
 
 An exporter in evaluation mode folds BatchNormalization into the convolution before it, so its two
 values a channel vanish (and a convolution without bias gains one a channel). Tables that are not
@@ -34,6 +37,7 @@ from evaluator.gate.positions import (
     COMPANIONS,
     PASSES,
     SETTINGS,
+    SIZES,
     STATES,
     UNPACKS,
     UNUSED,
@@ -44,8 +48,9 @@ from evaluator.gate.tensors import byte_width, elements, small_values
 
 FREE = 32  # distinct single numbers that the arithmetic of activations may have
 # What is known of a value from where it goes to: whether a layer's weight, a number to unpack, and
-# whether anything but a first state of a recurrent layer.
-_WEIGHT, _PACKED, _DATA = 1, 2, 4
+# whether anything but a first state of a recurrent layer; whether its size, or a size made of it.
+_WEIGHT, _PACKED, _DATA, _SIZE, _GIVEN = 1, 2, 4, 8, 16
+_OF_SIZES = _SIZE | _GIVEN
 
 
 class _Stored(NamedTuple):
@@ -101,6 +106,7 @@ class _Flow:
     survey: Survey
     counted: dict[int, int] = field(default_factory=dict)
     singles: set[float] = field(default_factory=set)
+    sizes: dict[int, int] = field(default_factory=dict)
     reached: dict[tuple[int, str], int] = field(default_factory=dict)
     nodes: dict[int, Placed] = field(default_factory=dict)
     references: dict[int, set[Reference]] = field(default_factory=dict)
@@ -168,7 +174,10 @@ class _Flow:
         excused = set[int]()
         for placed in self.nodes.values():
             self._count_companions(placed, excused)
-        return sum(self.counted.values()) + max(0, len(self.singles) - FREE)
+        sizes = sum(size for key, size in self.sizes.items() if key not in self.counted)
+        return sum(self.counted.values()) + sum(
+            max(0, found - FREE) for found in (len(self.singles), sizes)
+        )
 
     def _push_results(self, scope: Scope, known: int) -> None:
         names = (getattr(item, "name", item) for item in scope.body.output)
@@ -216,6 +225,11 @@ class _Flow:
             self._push_results(scope, known)
         companions = COMPANIONS.get(operator, ())
         for position, name in enumerate(placed.node.input):
+            if name and operator in SIZES:
+                self.waiting.append((placed.scope, name, _SIZE | known & _PACKED))
+                continue
+            if name and position in SETTINGS.get(operator, ()) and known & _OF_SIZES:
+                self.waiting.append((placed.scope, name, _GIVEN | known & _PACKED))
             if not name or position in SETTINGS.get(operator, ()):
                 continue
             if position in companions and self._constant(placed, name) is not None:
@@ -236,7 +250,11 @@ class _Flow:
         return next(chain.from_iterable(values), None)
 
     def _count(self, stored: _Stored, known: int) -> None:
-        if not known & _DATA and _is_zero(stored.tensor):
+        if known & _OF_SIZES:
+            dims = stored.tensor.dims if stored.tensor is not None and not stored.size else ()
+            sizes = stored.size if known & _GIVEN else sum(map(bool, dims))
+            self.sizes[stored.key] = sizes * (8 if known & _PACKED else 1)
+        if _is_size(known) or (not known & _DATA and _is_zero(stored.tensor)):
             return
         count = stored.size * (stored.width if known & _PACKED else 1)
         if stored.size == 1 and not known & _WEIGHT and stored.value is not None:
@@ -266,8 +284,15 @@ class _Flow:
                 self._count(stored, _DATA)
 
 
+def _is_size(known: int) -> bool:
+    """Whether nothing but sizes comes of it."""
+    return bool(known & _OF_SIZES) and not known & (_DATA | _WEIGHT)
+
+
 def _knowledge(operator: str, position: int, known: int) -> int:
     """What is known of an input, from the operator and what is known of its result."""
+    if _is_size(known):
+        return known
     passes = _has(PASSES, operator, position)
     found = known & _WEIGHT if passes else 0
     if _has(WEIGHTS, operator, position):
@@ -276,6 +301,7 @@ def _knowledge(operator: str, position: int, known: int) -> int:
         found |= known & _DATA if passes else _DATA
     if _has(UNPACKS, operator, position):
         found |= _PACKED
+    found |= known & _OF_SIZES
     return found | (known & _PACKED if _has(CARRIES_PACKED, operator, position) else 0)
 
 

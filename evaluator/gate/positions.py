@@ -14,7 +14,7 @@ SETTINGS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_REDUCTIONS.split(), (1,)),
     **dict.fromkeys(("Squeeze", "Unsqueeze", "Split", "Reshape", "Expand", "Tile", "TopK"), (1,)),
     **dict.fromkeys(("AffineGrid", "CastLike", "CenterCropPad", "CumSum", "OneHot", "Trilu"), (1,)),
-    **dict.fromkeys(("ConstantOfShape", "EyeLike", "If", "Shape", "Size"), (0,)),
+    **dict.fromkeys(("ConstantOfShape", "EyeLike", "If"), (0,)),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), (4,)),  # lengths
     **dict.fromkeys(("Col2Im", "DFT", "Dropout"), (1, 2)),
     "MaxUnpool": (2,),
@@ -23,6 +23,7 @@ SETTINGS: dict[str, tuple[int, ...]] = {
     "ReverseSequence": (1,),
     "Slice": (1, 2, 3, 4),
 }
+SIZES = frozenset(["Shape", "Size"])  # they give the size of what they take
 _QLINEAR = (1, 2, 4, 5, 6, 7)
 # They only say how to read the weights beside them: statistics, scales, zero points.
 COMPANIONS: dict[str, tuple[int, ...]] = {

@@ -41,7 +41,8 @@ def opsets(subject: Subject) -> Iterator[Hit]:
         elif version > limits.model.opset:
             yield Hit(name, exceeded(limits, "opset", f"opset {version}"))
         elif key is None and version != declared:
-            yield Hit(None, f"submission.yaml declares {declared}, the file says {version}.")
+            cure = f"Write `opset: {version}` there, or export with {declared}."
+            yield Hit(None, f"submission.yaml declares {declared}, the file says {version}. {cure}")
     for placed in survey.nodes:
         if plain_domain(placed.node.domain) not in survey.imports.get(placed.scope.owner, {}):
             yield Hit(str(placed), "Its domain is not imported.")

@@ -114,7 +114,12 @@ class _Run:
         first = self.folder / self.pending[0].file
         with ThreadPoolExecutor(1) as pool:  # a device takes seconds to begin
             self.first: Future[Model] | None = pool.submit(open_model, first, self.settings)
-            self.archive = _look_into(self.images, self.key)
+            try:
+                self.archive = _look_into(self.images, self.key)
+            except BaseException:
+                if self.first.exception() is None:
+                    self.first.result().close()
+                raise
         self.probes = probe_inputs(self.submission.input, self.archive.first)
 
     def load(self, opened: ExitStack, progress: Progress) -> tuple[LoadedModel, ...]:

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.documents.base import Digest
+from evaluator.documents.inference import REPEATED, repeated_cases
 from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.inference.sweep import LoadedModel, Predicted, Prepared, Sweep, masks_file
 from evaluator.sealed import REMEDY, open_sealed
 
-REPEATED, SHARE = 16, 20  # cases of a sweep, at least; one in so many where that is more
 RUNS = 2  # of each alone; the faster one counts, for the other may have been interrupted
 WARM_UP = 3  # runs of a new shape on a device, which plans in the first
 _SAME = "Take out of the model what draws random numbers or depends on the order of threads."
@@ -53,8 +53,7 @@ def draw_repeated(seed: str, sweep: str, case_ids: Collection[str]) -> frozenset
     def rank(case_id: str) -> bytes:
         return hmac.digest(bytes.fromhex(seed), f"{sweep}:{case_id}".encode(), "sha256")
 
-    count = max(REPEATED, len(case_ids) // SHARE)
-    return frozenset(heapq.nsmallest(count, case_ids, key=rank))
+    return frozenset(heapq.nsmallest(repeated_cases(len(case_ids)), case_ids, key=rank))
 
 
 def run_again(

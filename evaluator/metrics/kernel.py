@@ -13,6 +13,8 @@ square roots of whole numbers.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
@@ -28,12 +30,14 @@ __all__ = ["distances", "selected", "survey"]
 
 Steps = NDArray[np.uint16]
 Floats = NDArray[np.float64]
-Buffers = tuple[Floats, Floats, NDArray[np.int64], NDArray[np.bool_]]
+Squares = NDArray[np.floating]  # float32 where that is exact, which is twice as fast
+Buffers = tuple[Squares, Squares, NDArray[np.int64], NDArray[np.bool_]]
 
 NONE = np.uint16(vector.NONE)
 BLOCK = vector.SIZE  # pixels of a row that are searched together
 PATIENCE = 2  # how often a row may be read for its few points
 SPREAD = 16  # pixels aside
+EXACT = 2**24  # float32 has every whole number up to it
 LIKELY = 4**2  # the square of a distance
 
 _STEP = numba.types.UniTuple(numba.float64, 2)
@@ -78,8 +82,8 @@ def _look_around(row: Steps, x: int, ratio: float, read: int) -> tuple[float, in
     reach = 0
     while reach < row.size and reach * reach < best and read <= PATIENCE * row.size:
         left, right = max(x - reach - BLOCK, 0), min(x + reach, row.size - BLOCK)
-        before = vector.around(row, left, np.float64(left - x), ratio)
-        after = vector.around(row, right, np.float64(right - x), ratio)
+        before = vector.around(row, left, left - x, ratio)
+        after = vector.around(row, right, right - x, ratio)
         best = min(best, vector.least(vector.lesser(before, after)))
         reach += BLOCK
         read += 2 * BLOCK
@@ -87,20 +91,20 @@ def _look_around(row: Steps, x: int, ratio: float, read: int) -> tuple[float, in
 
 
 @inlined
-def _nearest(row: Steps, x: int, first: int, last: int, ratio: float) -> int:
+def _nearest(own: Squares, x: int, first: int, last: int) -> int:
     """The column, from first to last or a few more, by way of which pixel x is the nearest."""
-    best, notes = vector.far(), vector.far()
+    best, notes = vector.far(own), vector.far(own)
     for k in range(first, last + 1, BLOCK):
-        start = min(k, row.size - BLOCK)
-        ways = vector.around(row, start, np.float64(start - x), ratio)
-        notes = vector.noted(ways, best, np.float64(start), notes)
+        start = min(k, own.size - BLOCK)
+        ways = vector.beside(own, start, start - x)
+        notes = vector.noted(ways, best, start, notes)
         best = vector.lesser(ways, best)
     element = trailing_zeros(vector.equal(best, vector.least(best)))
     return int(vector.pick(notes, np.uint32(element))) + int(element)
 
 
 @inlined
-def _bounds(row: Steps, ratio: float, nearest: NDArray[np.int64]) -> int:
+def _bounds(own: Squares, nearest: NDArray[np.int64]) -> int:
     """The nearest columns of every block's first pixel, and the pixels read for it.
 
     The nearest column never moves left where a pixel moves right. So those of two pixels bound
@@ -108,30 +112,30 @@ def _bounds(row: Steps, ratio: float, nearest: NDArray[np.int64]) -> int:
     them too.
 
     Args:
+        own: the squared steps up of the row's columns.
         nearest: where they are put, with that of the row's last pixel behind them.
     """
-    blocks, end = row.size // BLOCK, row.size - 1
-    nearest[0] = _nearest(row, 0, 0, end, ratio)
-    nearest[blocks] = _nearest(row, end, nearest[0], end, ratio)
-    width, read = 1, 2 * row.size
+    blocks, end = own.size // BLOCK, own.size - 1
+    nearest[0] = _nearest(own, 0, 0, end)
+    nearest[blocks] = _nearest(own, end, nearest[0], end)
+    width, read = 1, 2 * own.size
     while width < blocks:
         width *= 2
-    up = np.sqrt(ratio)
     while width > 1:
         half = width // 2
         for b in range(half, blocks, width):
             x = b * BLOCK
-            aside = int(min(up * row[x], row.size)) + 1
+            aside = int(min(np.sqrt(own[x]), np.float64(own.size))) + 1
             first = max(nearest[b - half], x - aside)
             last = min(nearest[min(b + half, blocks)], x + aside)
-            nearest[b] = _nearest(row, x, first, last, ratio)
+            nearest[b] = _nearest(own, x, first, last)
             read += last - first + BLOCK
         width = half
     return read
 
 
 @inlined
-def _close(ups: Floats, x: int, squares: Floats) -> int:
+def _close(ups: Squares, x: int, squares: Squares) -> int:
     """The squared distances of a block by way of columns up to `SPREAD` aside.
 
     Args:
@@ -141,12 +145,11 @@ def _close(ups: Floats, x: int, squares: Floats) -> int:
     Returns:
         How many columns aside all distances were final; more than `SPREAD` where they are not.
     """
-    best = vector.load(ups, SPREAD + x, 0.0)
+    best = vector.load(ups, SPREAD + x, 0)
     aside = 1
-    while aside <= SPREAD and vector.above(best, np.float64(aside * aside)):
-        square = np.float64(aside * aside)
-        left = vector.load(ups, SPREAD + x - aside, square)
-        right = vector.load(ups, SPREAD + x + aside, square)
+    while aside <= SPREAD and vector.above(best, aside * aside):
+        left = vector.load(ups, SPREAD + x - aside, aside * aside)
+        right = vector.load(ups, SPREAD + x + aside, aside * aside)
         best = vector.lesser(best, vector.lesser(left, right))
         aside += 1
     vector.store(best, squares, x)
@@ -160,7 +163,7 @@ def _at_once(row: Steps, points: Columns, ratio: float, buffers: Buffers, found:
     own = ups[SPREAD:-SPREAD]
     for x in range(row.size):
         up = np.float64(row[x])
-        own[x] = ratio * (up * up) if row[x] < NONE else np.inf
+        own[x] = own.dtype.type(ratio * (up * up) if row[x] < NONE else np.inf)
     needed[:] = False
     for i in range(points.size):
         needed[points[i] // BLOCK] = True
@@ -174,11 +177,11 @@ def _at_once(row: Steps, points: Columns, ratio: float, buffers: Buffers, found:
                 work += (2 * aside + 1) * BLOCK
             if aside > SPREAD:
                 if not bounded:
-                    work += _bounds(row, ratio, nearest)
+                    work += _bounds(own, nearest)
                     bounded = True
-                best = vector.far()
+                best = vector.far(own)
                 for column in range(nearest[b], nearest[b + 1] + 1):
-                    best = vector.meet(best, own[column], np.float64(x - column))
+                    best = vector.meet(best, own[column], x - column)
                 vector.store(best, squares, x)
                 work += nearest[b + 1] + 1 - nearest[b]
     for i in range(points.size):
@@ -187,25 +190,20 @@ def _at_once(row: Steps, points: Columns, ratio: float, buffers: Buffers, found:
 
 
 @inlined
-def _directed(
-    points: Points, edge: Points, width: int, step: tuple[float, float]
-) -> tuple[Floats, int]:
-    """The distance of each point to the nearest edge point, and the pixels read for it.
+def _rows(points: Points, steps: Steps, ratio: float, far: Any, found: Floats) -> int:
+    """The squared distances of all points, into `found`; and the pixels read for it.
 
     Few points of a row look around; where that would read the row more than `PATIENCE` times, all
     of its points are found at once.
 
     Args:
-        width: of the box, in whole blocks.
-        step: as for `distances`.
+        far: infinity, of the precision in which squares are compared.
     """
     first, columns = points
-    steps = _steps(edge, width)
-    ratio = (step[0] / step[1]) ** 2
-    found = np.empty(columns.size)
-    ups = np.full(width + 2 * SPREAD, np.inf)
+    width = steps.shape[1]
+    ups = np.full(width + 2 * SPREAD, far)
     blocks = width // BLOCK
-    buffers = ups, np.empty(width), np.empty(blocks + 1, np.int64), np.empty(blocks, np.bool_)
+    buffers = ups, ups.copy(), np.empty(blocks + 1, np.int64), np.empty(blocks, np.bool_)
     work = 0
     for y in range(first.size - 1):
         row, start, end = steps[y], first[y], first[y + 1]
@@ -216,6 +214,26 @@ def _directed(
         work += read
         if not few or read > PATIENCE * width:
             work += _at_once(row, columns[start:end], ratio, buffers, found[start:end])
+    return work
+
+
+@inlined
+def _directed(
+    points: Points, edge: Points, width: int, step: tuple[float, float]
+) -> tuple[Floats, int]:
+    """The distance of each point to the nearest edge point, and the pixels read for it.
+
+    Args:
+        width: of the box, in whole blocks.
+        step: as for `distances`.
+    """
+    steps = _steps(edge, width)
+    ratio = (step[0] / step[1]) ** 2
+    found = np.empty(points[1].size)
+    if ratio == 1 and width * width + steps.shape[0] ** 2 <= EXACT:
+        work = _rows(points, steps, ratio, np.float32(np.inf), found)
+    else:
+        work = _rows(points, steps, ratio, np.inf, found)
     for i in range(found.size):
         found[i] = step[1] * np.sqrt(found[i])
     return found, work

@@ -54,22 +54,28 @@ def _likely(values: Floats, rank: int) -> tuple[Floats, int]:
 
     The value behind it is among them too.
     """
-    sample = np.sort(values[:: values.size // SAMPLE])
+    sample, stride = np.empty(SAMPLE), values.size // SAMPLE
+    for i in range(SAMPLE):  # at uneven steps: a pattern of the masks may repeat in even ones
+        sample[i] = values[i * stride + i * i % stride]
+    sample.sort()
     expected = rank * sample.size // values.size
-    low = sample[max(expected - MARGIN, 0)]
+    low, guess = sample[max(expected - MARGIN, 0)], sample[expected]
     high = sample[min(expected + MARGIN, sample.size - 1)]
-    before, until = 0, 0
+    before, less, until, through = 0, 0, 0, 0
     for i in range(values.size):
         before += values[i] < low
+        less += values[i] < guess
         until += values[i] <= high
+        through += values[i] <= guess
+    if less <= rank < through - 1:
+        return np.full(2, guess), 0
     if not before <= rank < until - 1:
         return values, rank
-    size = until - before if low < high else 2
-    kept, count = np.full(size + 1, low), 0
-    for i in range(values.size if low < high else 0):
+    kept, count = np.empty(until - before + 1), 0
+    for i in range(values.size):
         kept[count] = values[i]
         count += low <= values[i] <= high
-    return kept[:size], rank - before if low < high else 0
+    return kept[:-1], rank - before
 
 
 @compiled(numba.types.UniTuple(numba.float64, 2)(numba.float64[::1], numba.int64))

@@ -128,16 +128,17 @@ def score_fold(
     cases = document.transformed if is_transformed else document.cases
     packed = read_packed(folder / bits_file(fold, is_transformed), cases) if cases else ()
     found = {
-        c.case_id: _score_case(fold, c, data, truth=truths[c.case_id], in_mm=in_mm)
+        c.case_id: score_case(fold, c, data, truth=truths[c.case_id], in_mm=in_mm)
         for c, data in packed
     }
     for case_id, truth in truths.items():
         yield found.get(case_id) or _worst(fold, truth, "missing", in_mm=in_mm)
 
 
-def _score_case(
+def score_case(
     fold: int | None, predicted: PredictedCase, packed: bytes, *, truth: Truth, in_mm: bool
 ) -> CaseScore:
+    """One case of one fold's model: its packed mask against the truth."""
     if (predicted.height, predicted.width) != truth.mask.shape:
         return _worst(fold, truth, "wrong-size", in_mm=in_mm)
     mask = unpack(packed, predicted.height, predicted.width)

@@ -86,6 +86,15 @@ class JoinedStores:
         )
 
     @property
+    def named(self) -> dict[str, str]:
+        """Each case's dataset, id, and its image's place in the release where that differs."""
+        return {
+            f"{place}:{case.case_id}": f"{name} {case.shown}"
+            for place, (name, store) in enumerate(zip(self.names, self.stores, strict=True))
+            for case in store.cases
+        }
+
+    @property
     def cases(self) -> tuple[Case, ...]:
         """The cases of all, without patients."""
         return self._cases

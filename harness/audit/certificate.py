@@ -23,16 +23,17 @@ SHOWN = 12  # pairs on the page
 class LeakCertificate(Contract):
     """How many held-out cases of a published split have their patient or a twin in training."""
 
-    schema_: Literal["busbench/leak-certificate/v1"] = Field(
-        default="busbench/leak-certificate/v1", alias="schema"
+    schema_: Literal["busbench/leak-certificate/v2"] = Field(
+        default="busbench/leak-certificate/v2", alias="schema"
     )
     dataset: Name
     store_digest: Digest
-    cases: int  # of the store
+    cases: int  # of the store, without those left out
+    excluded: int  # cases that were left out on request
     split: str  # the name of its file or folder, or the rule that drew it
     read_as: str  # table, JSON, lists of names, folders of images, ...
     split_digest: Digest  # over which case is in which part, however it was written
-    named: int  # cases of the store that are in it
+    named: int  # of those cases, how many are in it
     unmatched: int  # names in it that are no case of the store
     by_name_alone: int  # image files in it whose pixels are no case's, matched by name
     renamed: int  # image files in it that were matched by pixels against their name
@@ -57,6 +58,10 @@ class LeakCertificate(Contract):
             (
                 self.cases - self.named,
                 f"The split names {self.named} of {self.cases} cases: nothing is said of others.",
+            ),
+            (
+                self.excluded,
+                f"{self.excluded} cases were left out on request: nothing is said of them.",
             ),
             (
                 self.unmatched,
@@ -87,6 +92,7 @@ def certify(report: AuditReport, split: Published) -> LeakCertificate:
         dataset=report.dataset,
         store_digest=report.store_digest,
         cases=report.cases,
+        excluded=len(report.excluded or ()),
         split=split.name,
         read_as=split.kind,
         split_digest=split.digest,

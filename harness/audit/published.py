@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,7 @@ class Published:
     name: str
     kind: str
     splits: Mapping[str, Parts]
-    named: frozenset[str]  # all case ids in it
+    named: frozenset[str]  # all case ids in it, without those left out
     unmatched: tuple[str, ...]  # names that are no case of the store; empty unless allowed
     by_name_alone: int  # image files whose pixels are no case's, and whose name is
     renamed: int  # image files whose pixels are one case's, and whose name is another's
@@ -64,6 +64,7 @@ def read_published(
     store: CaseStore,
     *,
     partial: bool = False,
+    excluded: Collection[str] = (),
     progress: Progress = quiet,
 ) -> Published:
     """Read a split and match it to a store.
@@ -72,6 +73,7 @@ def read_published(
         given: a file or folder, or for each part a list or folder, as `train=PATH`.
         partial: leave out names that are no case of the store, and cases that it does not name,
             instead of refusing them.
+        excluded: case ids to leave out of every part; the split need not name them.
 
     Raises:
         BusbenchError: `usage` where a path is missing, `split-invalid` where it is no split, names
@@ -80,7 +82,10 @@ def read_published(
     source = read_source(given)
     match = _Matching(store, source)
     splits: dict[str, Parts] = {
-        name: {part: frozenset(match.cases(names, progress)) for part, names in named.items()}
+        name: {
+            part: frozenset(match.cases(names, progress)).difference(excluded)
+            for part, names in named.items()
+        }
         for name, named in source.splits.items()
     }
     published = Published(
@@ -92,7 +97,8 @@ def read_published(
         by_name_alone=match.by_name_alone,
         renamed=match.renamed,
     )
-    _require_matched(published, match.ambiguous, store, partial=partial, whole=source.whole)
+    wanted = {case.case_id for case in store.cases}.difference(excluded) if source.whole else ()
+    _require_matched(published, match.ambiguous, store, partial=partial, wanted=wanted)
     return published
 
 
@@ -162,7 +168,7 @@ def _require_matched(
     store: CaseStore,
     *,
     partial: bool,
-    whole: bool,
+    wanted: Collection[str],
 ) -> None:
     if ambiguous:
         name, cases = min(ambiguous.items())
@@ -173,8 +179,8 @@ def _require_matched(
     if split.unmatched and not allowed:
         what = f"names {_some(split.unmatched)} that are not in {store.path}"
         raise _misfit(split, what)
-    lacking = sorted({case.case_id for case in store.cases} - split.named)
-    if lacking and whole and not allowed:
+    lacking = sorted(set(wanted) - split.named)
+    if lacking and not allowed:
         raise _misfit(split, f"lacks {_some(lacking)} of {store.path}")
     if not any(True for _ in split.comparisons()):
         message = f"{split.name} has no cases to train on beside cases held out."

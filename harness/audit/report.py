@@ -1,6 +1,6 @@
 """The audit's report: pairs of cases that belong together, and the groups they form.
 
-The report is a document (`busbench/audit/v2`): freeze keeps its groups whole, and `judge` compares
+The report is a document (`busbench/audit/v3`): freeze keeps its groups whole, and `judge` compares
 any split with its pairs.
 """
 
@@ -39,8 +39,8 @@ class AuditReport(Contract):
     """Which cases of a store belong together."""
 
     bounds: ClassVar[Bounds] = CASE_BY_CASE
-    schema_: Literal["busbench/audit/v1", "busbench/audit/v2"] = Field(
-        default="busbench/audit/v2", alias="schema"
+    schema_: Literal["busbench/audit/v1", "busbench/audit/v2", "busbench/audit/v3"] = Field(
+        default="busbench/audit/v3", alias="schema"
     )
     dataset: Name
     store_digest: Digest
@@ -52,6 +52,13 @@ class AuditReport(Contract):
     pairs: tuple[Pair, ...]  # sorted
     groups: tuple[tuple[CaseId, ...], ...]  # connected by pairs; sorted, singles omitted
     conflicts: tuple[Pair, ...]  # the pairs that show one image under two descriptions
+    # What the organiser handed in; null before v3.
+    excluded: dict[CaseId, str] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )  # case of the store that was left out -> why; not counted in `cases`
+    stated_pairs: tuple[tuple[CaseId, CaseId], ...] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )  # pairs that the organiser knew of
 
 
 def unknown_patients(without: int, cases: int) -> str:
@@ -94,4 +101,6 @@ def compose(
         pairs=ordered,
         groups=connected_groups({(pair.first, pair.second) for pair in ordered}),
         conflicts=tuple(pair for pair in ordered if pair.conflict),
+        excluded={},
+        stated_pairs=(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,13 @@ from harness.audit import AuditReport, audit
 from harness.cli.app import app
 from harness.cli.audit_view import show, show_across
 from harness.cli.effects import Checked
-from harness.cli.options import JsonOption
+from harness.cli.options import ExcludeOption, JsonOption, PairsOption
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.folders import require_same
 from harness.splits import draw, subjects_of
 from harness.splits.lock import Policy
+from harness.splits.stated import Stated, ends_of, read_stated, with_stated
 from harness.store import CaseStore
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ def audit_verb(
         typer.Option("--out", help="Folder for report, pairs and certificate.", file_okay=False),
     ] = None,
     near: Annotated[bool, typer.Option(help="Look for near-duplicates too.")] = True,
+    pairs: PairsOption = None,
+    exclude: ExcludeOption = None,
     partial: Annotated[
         bool,
         typer.Option("--partial", help="Judge what split and store share, and report the rest."),
@@ -70,30 +74,37 @@ def audit_verb(
 
     Of several stores: the images that two datasets share.
 
+    A table names a case by its id or by its file in the release, as CSV or Excel. Known pairs
+    count as found; what is left out is on no side, and the report says why.
+
     Example: busbench audit stores/busbra --split BUSBRA/5-fold-cv.csv --out audits/busbra
     Example: busbench audit stores/busi --split train=train.txt --split test=test.txt --fail-on-leak
     Example: busbench audit stores/busbra --policy image
+    Example: busbench audit stores/busi --pairs known.csv --exclude wrong.csv --policy patient
     Example: busbench audit stores/busi stores/bus-uc --out audits/both
     """
-    if (policy or split) and (len(stores) > 1 or (policy and split)):
-        message = "Several stores, or --split with --policy, are not judged at once."
+    if (policy and split) or (len(stores) > 1 and (policy or split or pairs or exclude)):
+        message = "--split, --policy, --pairs and --exclude are for one store, and for one split."
         raise BusbenchError(Code.USAGE, message, "Judge one split of one store.")
     if len(stores) > 1:
         leaks = _across(stores, to, near=near, json=json)
     else:
         opened = CaseStore.open(stores[0])
-        published = _published(opened, split, partial) if split else None
+        stated = read_stated(pairs, exclude, opened)
+        published = _published(opened, split, partial, excluded=stated[1]) if split else None
         rule = (policy, seed) if policy else None
-        leaks = _one(opened, published, rule, to=to, near=near, json=json)
+        leaks = _one(opened, published, rule, stated=stated, to=to, near=near, json=json)
     if leaks and fail_on_leak:
         raise typer.Exit(LEAKS)
 
 
-def _published(store: CaseStore, split: list[str], partial: bool) -> Published:
+def _published(
+    store: CaseStore, split: list[str], partial: bool, *, excluded: Collection[str]
+) -> Published:
     from harness.audit.published import read_published  # noqa: PLC0415  takes a second to import
 
     with bars() as progress:
-        return read_published(split, store, partial=partial, progress=progress)
+        return read_published(split, store, partial=partial, excluded=excluded, progress=progress)
 
 
 def _one(
@@ -101,15 +112,17 @@ def _one(
     split: Published | None,
     rule: tuple[Policy, int] | None,
     *,
+    stated: Stated,
     to: Path | None,
     near: bool,
     json: bool,
 ) -> bool:
     """Audit one store; whether the split that was asked about leaks."""
     if to:
-        _require_same_audit(to, store, near, split=split)
+        _require_same_audit(to, store, near, split=split, stated=stated)
     with bars() as progress:
         report = audit(store, near=near, progress=progress)
+    store, report = with_stated(report, store, pairs=stated[0], excluded=stated[1])
     certificate = _certificate(store, report, split, rule=rule)
     if to:
         from harness.audit.sheet import sheet  # noqa: PLC0415  takes a second to import
@@ -126,7 +139,7 @@ def _one(
         verdicts = said.pop("verdicts", {})
         print_json({**report.document(), "verdicts": verdicts, "certificate": said or None})
     else:
-        show(report, certificate)
+        show(store, report, certificate)
     return certificate is not None and certificate.leaks
 
 
@@ -153,13 +166,20 @@ def _certificate(
 
 
 def _require_same_audit(
-    folder: Path, store: CaseStore, near: bool, *, split: Published | None
+    folder: Path, store: CaseStore, near: bool, *, split: Published | None, stated: Stated
 ) -> None:
     remedy = "Name another folder with --out."
     if (folder / REPORT).is_file():
         before = read(AuditReport, folder / REPORT, Code.OUTPUT_EXISTS, remedy=remedy)
-        other_store = before.store_digest != store.info.digest
-        require_same(folder, {"store": other_store, "--near": before.near != near})
+        require_same(
+            folder,
+            {
+                "store": before.store_digest != store.info.digest,
+                "--near": before.near != near,
+                "--pairs": (before.stated_pairs or ()) != ends_of(stated[0]),
+                "--exclude": (before.excluded or {}) != stated[1],
+            },
+        )
     if (folder / CERTIFICATE).is_file():
         from harness.audit.certificate import LeakCertificate  # noqa: PLC0415  as below
 
@@ -196,5 +216,5 @@ def _across(stores: list[Path], to: Path | None, *, near: bool, json: bool) -> b
     if json:
         print_json(report.document())
     else:
-        show_across(report)
+        show_across(report, pairs, joined.named)
     return bool(pairs)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
@@ -54,6 +55,13 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             ("patients", "seed"),
             lambda given: given["dataset"] == "phantom",
             "Prepare the dataset phantom",
+        ),
+    ),
+    "propose": (
+        Need(
+            ("track", "command"),
+            lambda given: not Path(given["what"]).is_dir(),
+            "Name an image by its digest; a folder says its track itself",
         ),
     ),
     "splits verify": (Need(("secret",), lambda given: given["store"], "Name --store, too"),),

@@ -37,6 +37,7 @@ from harness.cli.screen import print_json
 from harness.cli.show import print_report, print_validation, print_verdict
 from harness.cli.submissions import LOCAL, Named, folders, names_image
 from harness.evaluation.evaluate import EvaluateSubmission
+from harness.evaluation.forecast import forecast
 from harness.evaluation.images import check as check_submission
 from harness.evaluation.stages import EvaluateSettings
 from harness.evaluation.validation import ValidateSubmission
@@ -48,6 +49,11 @@ from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
 
+LEFT_TO_SCORING = (
+    "Only the scoring finds whether masks of all test images are valid and the same twice, how "
+    "fast the organiser's machine is, and what quota and phase allow."
+)
+
 
 @app.command()
 def check(
@@ -55,7 +61,8 @@ def check(
     bundle: Annotated[
         Path | None,
         typer.Option(
-            help="The track's training bundle, to check track and folds too.",
+            help="The track's training bundle, to check track and folds, and to forecast how long "
+            "inference takes.",
             exists=True,
             file_okay=False,
         ),
@@ -69,7 +76,8 @@ def check(
 ) -> None:
     """Tell whether the evaluator would take a submission; labels are never touched.
 
-    The limits on a model are those of challenge.yaml, else those of --bundle.
+    With --bundle the largest model is run on some of its images, and the time of the inference on
+    all test cases is forecast. Limits are those of challenge.yaml, or else of the bundle.
 
     Example: busbench check my-submission --bundle bundles/training --log gate.log
     """
@@ -77,13 +85,28 @@ def check(
         message = f"--log {log} would lie in the submission."
         raise BusbenchError(Code.USAGE, message, "Name a file outside of it.")
     settings = read_challenge(challenge)
-    training = None if bundle is None else TrainingSet.open(bundle).bundle
-    if training is not None and challenge is None and not CHALLENGE.exists():
-        settings = settings.with_model_limits(training.model)
+    training = None if bundle is None else TrainingSet.open(bundle)
+    facts, found = None if training is None else training.bundle, None
+    declared = challenge is not None or CHALLENGE.exists()
+    if facts is not None and not declared:
+        settings = settings.with_model_limits(facts.model)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(submission, context, log, bundle=training)
-    print_json(verdict.document()) if as_json else print_verdict(verdict, settings.limits.model)
+        verdict = check_submission(submission, context, log, bundle=facts)
+        if training is not None and verdict.models:
+            limits = settings.limits.infer if declared else training.bundle.infer
+            found = forecast(submission, verdict, training, context=context, limits=limits)
+    if as_json:
+        return print_json({**verdict.document(), "forecast": found and found.document()})
+    print_verdict(verdict, settings.limits.model)
+    if found is not None:
+        expected, assumed = found.lines
+        out.print(harmless(f"inference        {expected}"))
+        out.print(harmless(f"assumed          {assumed}"))
+    elif verdict.models:
+        out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
+    out.print(harmless(LEFT_TO_SCORING))
+    return None
 
 
 @app.command(cls=Checked)

@@ -61,6 +61,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "evaluate",
         "Tell whether the evaluator would take a submission; labels are never touched.",
     ),
+    "propose": (
+        "propose",
+        "Write and check the files of a pull request: the manifest, and a submission's ONNX files.",
+    ),
     "train": (
         "train",
         "Train an image on the training bundle, in the sandbox, and take its submission.",

@@ -111,6 +111,18 @@ SubmissionArgument = Annotated[
 StoreArgument = Annotated[
     Path, typer.Argument(help="A case store that prepare wrote.", exists=True, file_okay=False)
 ]
+PairsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A table of known pairs: first, second, and kind if not same-patient.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+ExcludeOption = Annotated[
+    Path | None,
+    typer.Option(help="A table of cases to leave out: case, reason.", exists=True, dir_okay=False),
+]
 SplitOption = Annotated[
     Path, typer.Option(help="The folder of the frozen split.", exists=True, file_okay=False)
 ]

@@ -100,7 +100,8 @@ def _show(result: PrepareResult) -> None:
     counts.row(*map(harmless, ("with pixel size", spaced, "-")))
     out.draw(counts)
     out.print(harmless(f"Store: {result.store.path}"))
-    for table in _tables(result.repaired, result.refused):
+    repaired = {case.shown: case.repairs for case in result.store.cases if case.repairs}
+    for table in _tables(repaired, result.refused):
         out.draw(table)
     source = f"Get it: {release.download}. Terms: {release.terms}. Cite: {release.paper}."
     out.print(harmless(source))

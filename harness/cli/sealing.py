@@ -124,6 +124,7 @@ def seal(
             track=name,
             labels=labels,
             consistency=consistency,
+            infer=declared.limits.infer,
             model=declared.limits.model,
             progress=progress,
         )

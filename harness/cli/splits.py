@@ -13,7 +13,7 @@ from evaluator.harmless import harmless
 from harness.audit import AuditReport, audit
 from harness.cli.app import app, err, out
 from harness.cli.effects import Checked
-from harness.cli.options import JsonOption, StoreArgument
+from harness.cli.options import ExcludeOption, JsonOption, PairsOption, StoreArgument
 from harness.cli.progress import bars
 from harness.cli.screen import Grid, print_json
 from harness.folders import one_at_a_time
@@ -29,7 +29,7 @@ from harness.splits import (
     verify,
 )
 from harness.splits.lock import Policy
-from harness.splits.stated import contradictions, read_excluded, read_pairs, with_stated
+from harness.splits.stated import contradictions, read_stated, with_stated
 from harness.store import CaseStore
 
 verbs = typer.Typer(help="Check frozen splits, and open their commitments.", no_args_is_help=True)
@@ -55,20 +55,8 @@ def freeze_verb(
     folds: Annotated[int, typer.Option(help="Folds of the training part.")] = 5,
     seed: Annotated[int, typer.Option(help="The draw is a function of it.")] = 42,
     version: Annotated[str | None, typer.Option(help="By default the folder's name.")] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            help="A table of known pairs: first, second, and kind if not same-patient.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-    exclude: Annotated[
-        Path | None,
-        typer.Option(
-            help="A table of cases to leave out: case, reason.", exists=True, dir_okay=False
-        ),
-    ] = None,
+    pairs: PairsOption = None,
+    exclude: ExcludeOption = None,
     secret: Annotated[Path | None, typer.Option(help=SECRET_HELP, dir_okay=False)] = None,
     json: JsonOption = False,
 ) -> None:
@@ -82,8 +70,7 @@ def freeze_verb(
     Example: busbench freeze stores/busi --pairs known.csv --exclude wrong.csv --out splits/busi/v1
     """
     opened = CaseStore.open(store)
-    stated = read_pairs(pairs, opened) if pairs else ()
-    excluded = read_excluded(exclude, opened) if exclude else {}
+    stated, excluded = read_stated(pairs, exclude, opened)
     with bars() as progress, one_at_a_time(to):
         known = (to / "lock.json").exists()
         report = audit(opened, progress=progress)

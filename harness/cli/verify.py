@@ -24,7 +24,7 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
-from harness.evaluation.review import Evidence, Reports, rescore, review_splits
+from harness.evaluation.review import Evidence, Reports, count_opened, rescore, review_splits
 from harness.ledger import (
     WholeLedger,
     find_checkpoints,
@@ -119,11 +119,12 @@ def verify(
     With --splits, also that its reports were scored on frozen splits; with --store or --reveal,
     that the test labels are those that were committed to; with --rescore, that the kept
     predictions give the same numbers again; with --witness, that no entry is gone which a
-    checkpoint has seen. Exit status 20 where something differs.
+    checkpoint has seen. Exit status 20 where something differs. --rescore alone takes the sealed
+    labels as they are: what they were at the freeze, --splits with --store or --reveal knows.
 
     Example: busbench verify demo/ledger.jsonl --key demo/keys/report.pub --splits splits
     """
-    differences: list[str] = []
+    differences, opened = list[str](), 0
     facts, reports = _report(path, key) if is_report(path) else _ledger(path, key, holds)
     if not is_report(path):
         differences += _times_to_come(facts) + _unwitnessed(path, witness or (), facts)
@@ -139,16 +140,18 @@ def verify(
         with bars() as progress:
             differences += review_splits(reports, splits, evidence, progress=progress)
         facts["splits"] = str(splits)
-        facts["labels"] = "opened" if store or reveal else "not opened: name --store or --reveal"
+        opened = count_opened(reports, splits, evidence)
+    if splits is not None or rescore_runs is not None:
+        facts["labels"] = _labels(opened, len(reports), splits)
     if rescore_runs is not None:
         if keys is None or not bundle:
             message = "--rescore opens the sealed labels again."
             raise BusbenchError(Code.USAGE, message, "Name --bundle and --keys, too.")
         settings = read_challenge(challenge)
-        opened = [Bundles.open(each) for each in bundle]
+        bundles = [Bundles.open(each) for each in bundle]
         with bars() as progress:
             context = Context(make_runner(runner, settings, progress), settings, progress, keys)
-            differences += rescore(reports, rescore_runs, opened, context=context)
+            differences += rescore(reports, rescore_runs, bundles, context=context)
         facts["rescored"] = len(reports)
     _tell(facts, differences, json)
 
@@ -165,6 +168,15 @@ def _tell(facts: dict[str, Any], differences: list[str], as_json: bool) -> None:
             out.print(harmless(f"differs     {line}"))
     if differences:
         raise typer.Exit(20)
+
+
+def _labels(opened: int, reports: int, splits: Path | None) -> str:
+    """Of how many reports the labels were compared with those that were committed to."""
+    if opened and opened == reports:
+        return "opened"
+    missing = "--store or --reveal" if splits else "--splits, and --store or --reveal"
+    some = f"opened for {opened} of {reports} reports" if opened else "not opened"
+    return f"{some}: name {missing}, or others than those committed to pass unseen"
 
 
 def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, Any], Reports]:

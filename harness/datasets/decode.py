@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from evaluator.documents.base import MAX_SIDE
 from evaluator.errors import Code
 from harness.datasets.base import RefusedError
 from harness.datasets.medical import is_medical, read_medical
-from harness.datasets.pixels import Decoded, to_bytes
+from harness.datasets.pixels import Decoded, look_alike, to_bytes
 
 # What Pillow raises on damaged files, beside OSError, depending on the format.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
-PLAIN = {"1": "L", "L": "L", "LA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
 ORIENTATION = 0x0112  # the EXIF tag, which TIFF shares
 PHOTOMETRIC = 0x0106  # the TIFF tag; 0: the least value is white
+SAMPLE_FORMAT, SIGNED = 0x0153, 2  # the TIFF tag
 
 
 def decode(path: Path) -> Decoded:
@@ -55,6 +57,8 @@ def decode(path: Path) -> Decoded:
         return replace(decoded, notes=notes, orientation=orientation)
     except (*DAMAGED, Image.DecompressionBombError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, UnidentifiedImageError):
+            line = "it is damaged, or of a kind that is not read here: save it as PNG"
         reason = f"cannot be decoded ({line.replace(repr(str(path)), 'the file')})"
         raise RefusedError(Code.IMAGE_UNREADABLE, path, reason) from error
 
@@ -68,17 +72,33 @@ def _check(path: Path, image: Image.Image) -> None:
 
 
 def _plain(image: Image.Image) -> Decoded:
-    """The pixels as Pillow has them, upright."""
-    whiteness = image.tag_v2.get(PHOTOMETRIC) if isinstance(image, TiffImageFile) else None
+    """The pixels as Pillow has them, upright.
+
+    Raises:
+        ValueError: where Pillow would take them for other values.
+    """
+    tags: Mapping[int, Any] = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image)
-        if whiteness == 0:  # which Pillow follows up to 8 bits only
-            values = values.max() - values.astype(np.float64)
-        return Decoded(*to_bytes(values))
-    mode = "RGBA" if "transparency" in image.info else PLAIN.get(image.mode, "RGB")
+        return _deep_grey(image, tags)
+    if SIGNED in tags.get(SAMPLE_FORMAT, ()):
+        raise ValueError("its pixels are signed bytes: save it with unsigned ones")
+    mode = "RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB"
     pixels = np.asarray(image.convert(mode), dtype=np.uint8)
-    return Decoded(pixels, lost_colours=image.mode == "P" and _alike(image, pixels))
+    return Decoded(pixels, lost_labels=image.mode == "P" and _alike(image, pixels))
+
+
+def _deep_grey(image: Image.Image, tags: Mapping[int, Any]) -> Decoded:
+    """More than 8 bits of grey; `tags` are those of a TIFF file."""
+    values = np.asarray(image)
+    if image.mode == "I" and values.min() < 0 and SIGNED not in tags.get(SAMPLE_FORMAT, ()):
+        raise ValueError("its 32 bits are read as negative numbers: save it with 16")
+    if "transparency" in image.info:
+        raise ValueError("its 16 bits with a transparent value are not supported: save it with 8")
+    if tags.get(PHOTOMETRIC) == 0:  # white is zero, which Pillow follows up to 8 bits only
+        values = values.max() - values.astype(np.float64)
+    pixels, notes = to_bytes(values)
+    return Decoded(pixels, notes, lost_labels=look_alike(values, pixels))
 
 
 def _alike(image: Image.Image, pixels: NDArray[np.uint8]) -> bool:
@@ -98,4 +118,5 @@ def _deep_colour(path: Path, orientation: int) -> Decoded:
         raise ValueError("its 16 bits a channel are not supported here: save it with 8")
     colour, notes = to_bytes(values[..., 2::-1])
     alpha = np.rint(values[..., 3:] / 257).astype(np.uint8)
-    return Decoded(np.concatenate((colour, alpha), axis=2), notes)
+    lost = look_alike(values[..., :3], colour)
+    return Decoded(np.concatenate((colour, alpha), axis=2), notes, lost_labels=lost)

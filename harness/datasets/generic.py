@@ -19,13 +19,14 @@ from harness.datasets.layout import find_root, hashed_id, named_file, read_table
 
 TABLE = "cases.csv"
 SPACING = ("spacing_row_mm", "spacing_col_mm")
+REMEDY = f"Name the folder of {TABLE}, which lists the images (docs/add-a-dataset.md)."
 OPTIONAL = ("mask", "patient", "case_id", *SPACING, "device", "birads")
 LABELS: dict[str, Label] = {"benign": "benign", "malignant": "malignant", "normal": "normal"}
 
 
 def read(raw: Path) -> Iterator[RawCase | Refusal]:
     """The cases that `cases.csv` at or below `raw` names, in order of case id."""
-    root = find_root(raw, (TABLE,), "dataset's")
+    root = find_root(raw, (TABLE,), "dataset's", remedy=REMEDY)
     table = read_table(root / TABLE, ("image", "class"), OPTIONAL)
     yield from sorted((_case(root, row) for row in table.rows), key=_order)
 
@@ -43,9 +44,12 @@ def _case(root: Path, row: dict[str, str]) -> RawCase | Refusal:
     spacing = _spacing(row)
     gone = [path for path in (image, *masks) if not path.is_file()]
     if label is None:
-        return Refusal(Code.DATA_REFUSED, image, f"has the unknown class {row['class']!r}")
+        reason = f"has the unknown class {row['class']!r}; known are {', '.join(LABELS)}"
+        return Refusal(Code.DATA_REFUSED, image, reason)
     if spacing == "wrong":
-        return Refusal(Code.DATA_REFUSED, image, "has a spacing that is no pair of millimetres")
+        pair = " and ".join(repr(row.get(name, "")) for name in SPACING)
+        reason = f"has a spacing of {pair}, no pair of millimetres with decimal points"
+        return Refusal(Code.DATA_REFUSED, image, reason)
     if gone:
         return Refusal(Code.MASK_MISSING, gone[0], f"is named in {TABLE} but is not there")
     return RawCase(

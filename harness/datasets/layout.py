@@ -22,7 +22,10 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 NESTING = 4  # folders an unpacked archive may wrap around the layout
 
 
-def find_root(raw: Path, wanted: tuple[str, ...], dataset: str) -> Path:
+UNPACK = "Unpack the release as downloaded and name its folder with --raw."
+
+
+def find_root(raw: Path, wanted: tuple[str, ...], dataset: str, *, remedy: str = UNPACK) -> Path:
     """The folder at or below `raw` with all `wanted` entries, however deep it was unpacked.
 
     Raises:
@@ -40,11 +43,8 @@ def find_root(raw: Path, wanted: tuple[str, ...], dataset: str) -> Path:
     if found:
         message = f"{raw} contains {len(found)} folders with {names}: {found[0]}, {found[1]}."
         raise BusbenchError(Code.RAW_MISSING, message, "Name one of them with --raw.")
-    raise BusbenchError(
-        Code.RAW_MISSING,
-        f"{raw} is not the {dataset} folder: it contains no {names}.",
-        "Unpack the release as downloaded and name its folder with --raw.",
-    )
+    message = f"{raw} is not the {dataset} folder: it contains no {names}."
+    raise BusbenchError(Code.RAW_MISSING, message, remedy)
 
 
 def _folders(folder: Path, seen: set[Path]) -> list[Path]:
@@ -113,6 +113,7 @@ class Table:
 
 
 SEPARATORS = ",;\t|"
+SHOWN = 80  # characters of a table in a message
 ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 
 
@@ -152,7 +153,9 @@ def _wrong_heads(
     """What is wrong with a table's columns, as the rest of a sentence; None where nothing is."""
     missing = [name for name in columns if name not in heads]
     if missing:
-        return f"has no column {', '.join(missing)}"
+        seen = ", ".join(map(repr, heads))
+        seen = seen if len(seen) <= SHOWN else f"{seen[:SHOWN]} ..."
+        return f"has no column {', '.join(missing)} in its first line, which has {seen or 'none'}"
     twice = [name for name, count in Counter(heads).items() if count > 1]
     if twice:
         return f"has the column {twice[0]} twice"
@@ -183,7 +186,9 @@ def _cells(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
         remedy = 'Save it as "CSV UTF-8", which spreadsheets offer beside plain CSV.'
         raise BusbenchError(Code.RAW_MISSING, message, remedy) from error
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise BusbenchError(Code.RAW_MISSING, f"{path} is not a table.", remedy) from error
+        why = (str(error).strip().splitlines() or ["it cannot be read"])[-1]
+        message = f"{path} is not a table: {why.rpartition('error: ')[2].rstrip('.')}."
+        raise BusbenchError(Code.RAW_MISSING, message, remedy) from error
     return frame.fillna("")
 
 

@@ -6,6 +6,7 @@ A mask that can be read in two ways is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,8 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from evaluator.errors import Code
 from harness.datasets.base import RefusedError
-from harness.datasets.pixels import Decoded, over_black, size_text
+from harness.datasets.pixels import LABEL_VALUES, Decoded, Geometry, over_black, size_text
 
-LABEL_VALUES = 16  # a mask with more values, or with a brighter one, has grey, not numbers
 GREY_SHARE = 0.10  # of a mask's pixels well between black and white: above, it is an image
 # Of an image's border: above, a mask is inverted. Of 1,187 real masks none marks more than 3 %.
 BORDER_SHARE = 0.5
@@ -45,8 +45,8 @@ def lesion_map(path: Path, decoded: Decoded, *, coloured: bool = False) -> tuple
             mean two things.
     """
     pixels, repairs = over_black(decoded)
-    if decoded.lost_colours:
-        reason = "has labels that its palette shows in one colour; save the labels as grey values"
+    if decoded.lost_labels:
+        reason = "has labels that look alike in 8 bits; save them as grey values of 0 to 255"
         raise RefusedError(Code.DATA_REFUSED, path, reason)
     bright = np.maximum.reduce(np.moveaxis(pixels, 2, 0)) if pixels.ndim == 3 else pixels
     labels = bright.astype(np.int32) if coloured or pixels.ndim < 3 else colours(pixels)
@@ -120,6 +120,8 @@ def placed(
     shape = image.pixels.shape[:2]
     if image.geometry and mask.geometry and not image.geometry.is_close(mask.geometry):
         return _resampled(path, lesion, image=image, mask=mask)
+    if mask.geometry and not image.geometry:
+        _require_one_place(path, lesion, image=image, mask=mask)
     if lesion.shape == shape:
         return lesion, ()
     alike = abs(lesion.shape[1] * shape[0] / (lesion.shape[0] * shape[1]) - 1) <= PROPORTION
@@ -134,6 +136,19 @@ def placed(
     )
     note = f"{size_text(lesion.shape)} scaled to {size_text(shape)}"
     return lesion[np.ix_(rows, columns)], (note,)
+
+
+def _require_one_place(path: Path, lesion: Numbers, *, image: Decoded, mask: Decoded) -> None:
+    """Refuse a mask that may be meant as its geometry says, where its image states none."""
+    assert mask.geometry
+    plain = Geometry(mask.geometry.spacing, (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
+    try:
+        meant, _ = _resampled(path, lesion, image=replace(image, geometry=plain), mask=mask)
+    except RefusedError:
+        return  # it lies elsewhere, so that its pixels are all that can be meant
+    if not np.array_equal(meant, lesion):
+        reason = "is mirrored or moved by its geometry, and its image states none"
+        raise RefusedError(Code.DATA_REFUSED, path, reason)
 
 
 def _resampled(

@@ -18,10 +18,11 @@ import numpy as np
 from evaluator.documents.base import MAX_SIDE
 from evaluator.errors import BusbenchError, Code
 from harness.datasets.base import RefusedError
-from harness.datasets.pixels import Decoded, Geometry, to_bytes
+from harness.datasets.pixels import Decoded, Geometry, look_alike, to_bytes
 
 REGIONS = "SequenceOfUltrasoundRegions"
 SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+CHANNELS = (1, 3)  # alpha would be scaled with the colours
 
 
 def is_medical(path: Path) -> bool:
@@ -50,6 +51,9 @@ def read_medical(path: Path) -> Decoded:
         raise RefusedError(Code.DATA_REFUSED, path, "contains more than one plane")
     if max(image.GetSize()) > MAX_SIDE:
         raise RefusedError(Code.DATA_REFUSED, path, f"has more than {MAX_SIDE} pixels on a side")
+    if image.GetNumberOfComponentsPerPixel() not in CHANNELS:
+        reason = f"has {image.GetNumberOfComponentsPerPixel()} values a pixel, not grey or RGB"
+        raise RefusedError(Code.DATA_REFUSED, path, reason)
     _check_whole(path, image)
     dicom = image.HasMetaDataKey("0008|0016")  # the class of a DICOM object
     regions = _ultrasound_spacing(path) if dicom else None
@@ -104,7 +108,8 @@ def _check_whole(path: Path, image: Any) -> None:
 def _decoded(image: Any, array: Any, regions: tuple[float, float] | None) -> Decoded:
     channels = image.GetNumberOfComponentsPerPixel()
     shape = (image.GetSize()[1], image.GetSize()[0])
-    pixels, notes = to_bytes(np.asarray(array).reshape(*shape, channels))
+    values = np.asarray(array).reshape(*shape, channels)
+    pixels, notes = to_bytes(values)
     if channels == 1:
         pixels = pixels[..., 0]
     across, down = image.GetSpacing()[:2]
@@ -118,4 +123,5 @@ def _decoded(image: Any, array: Any, regions: tuple[float, float] | None) -> Dec
         notes,
         (down, across) if stated else None,
         geometry=None if unknown else geometry,
+        lost_labels=look_alike(values, pixels),
     )

@@ -40,12 +40,21 @@ class Decoded:
     spacing: tuple[float, float] | None = None  # (row, column) in millimetres, where stated
     orientation: int = 1  # of EXIF; the pixels are upright already
     geometry: Geometry | None = None  # of a medical file
-    lost_colours: bool = False  # two entries of its palette look alike
+    lost_labels: bool = False  # two of its few values, or entries of its palette, look alike here
 
     @property
     def has_alpha(self) -> bool:
         """Whether the last channel is transparency."""
         return self.pixels.shape[2:] == (4,)
+
+
+LABEL_VALUES = 16  # a mask with more values has grey, not numbers
+
+
+def look_alike(values: NDArray[Any], pixels: NDArray[np.uint8]) -> bool:
+    """Whether values few enough to be labels, (H, W), became fewer in 8 bits."""
+    found = len(np.unique(values))
+    return found <= LABEL_VALUES + 1 and len(np.unique(pixels)) < found
 
 
 def over_black(decoded: Decoded) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

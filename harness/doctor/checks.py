@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from docker.errors import ImageNotFound
+
 from evaluator.errors import BusbenchError, Fault
 from harness.doctor.context import Context, output_of
 from harness.doctor.finding import Finding
@@ -97,6 +99,21 @@ def check_runc(context: Context) -> Finding:
     return judge("runc", version)
 
 
+def check_base(context: Context) -> Finding:
+    """Whether the base image can change under its name."""
+    base = context.challenge.images.base
+    if "sha256:" in base:
+        return Finding("base", "ok", base)
+    says = f"{base} is a tag, which can move"
+    try:
+        image = context.engine.images.get(base)
+    except ImageNotFound:
+        return Finding("base", "warn", says, f"Run `docker pull {base}`, then this again.")
+    pinned = next(iter(image.attrs.get("RepoDigests") or ()), image.id)  # built here: no registry's
+    remedy = f'Pin what it is here, `images: {{base: "{pinned}"}}` in challenge.yaml.'
+    return Finding("base", "warn", says, remedy)
+
+
 def check_providers(_: Context) -> Finding:
     """ONNX Runtime and its providers, for `--runner process`; containers bring their own."""
     program = "import onnxruntime as o; print(o.__version__, *o.get_available_providers())"
@@ -105,6 +122,22 @@ def check_providers(_: Context) -> Finding:
         says = "not installed here; containers bring their own"
         return Finding("onnxruntime", "ok", says)
     return Finding("onnxruntime", "ok", said.strip())
+
+
+def check_landlock(_: Context) -> Finding:
+    """What confines a model's first load where no container does."""
+    program = "from evaluator.gate.confinement import landlock_version as v; print(v())"
+    said = output_of(sys.executable, "-c", program)
+    if said is None:
+        return Finding("landlock", "ok", "not asked without onnx; containers do not depend on it")
+    if said == "0":
+        says = "none: under --runner process a model could write the gate's verdict on itself"
+        remedy = (
+            "Use containers, where another user writes it, "
+            "or Linux 5.13 or later with `landlock` among its `lsm=`."
+        )
+        return Finding("landlock", "warn", says, remedy)
+    return Finding("landlock", "ok", f"version {said}")
 
 
 def check_onnx(_: Context) -> Finding:
@@ -140,9 +173,9 @@ def check_disk(context: Context) -> Finding:
 
 CHECKS: tuple[Check, ...] = (
     *(check_challenge, check_keys),
-    *(check_engine, check_limits, check_security, check_runc),
+    *(check_engine, check_limits, check_security, check_runc, check_base),
     *(check_gpu, check_toolkit, check_container_gpu),
-    *(check_providers, check_onnx, check_triton, check_disk),
+    *(check_providers, check_landlock, check_onnx, check_triton, check_disk),
 )
 
 

@@ -1,7 +1,8 @@
 """Evaluation job of a submission on the sealed test set: gate, inference, scoring, signed report.
 
     RUNS/<id>/submission/   the declared files, copied
-    RUNS/<id>/gate/         gate.json          made by the gate container (the submission alone)
+    RUNS/<id>/gate/         gate.json          made by the gate container, which loads the models
+    RUNS/<id>/verdict/      gate.json          made by the verdict container, which loads none
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
     RUNS/<id>/score/        scores, every case made by the score container (labels, no model)
     RUNS/<id>/report.dsse.json                 signed
@@ -34,7 +35,7 @@ from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import signers, trained_here
 from harness.ledger.report import PrecisionLoss, Report
 from harness.sandbox.cached import AGAIN, Context
-from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
+from harness.sandbox.participant_error import ERROR_FILE, hidden_cases, reported_to_participant
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
@@ -199,7 +200,8 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 labels=bundles.labels,
                 label_key=keys.labels.identity,
             )
-            run_and_score(folder, files, self.settings, context=context)
+            with hidden_cases(bundles.sealed.labels == "private"):
+                run_and_score(folder, files, self.settings, context=context)
 
     def finished(self) -> Evaluation:
         """What the finished job left; what an earlier key of the ledger signed is signed anew.

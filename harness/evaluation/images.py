@@ -73,7 +73,7 @@ def require_accepted(challenge: Challenge, submission: AnySubmission, where: str
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
 
 
-def pass_gate(folder: Path, context: Context, log: Path) -> None:
+def pass_gate(folder: Path, context: Context, log: Path) -> GateVerdict:
     """Accept the submission in `folder`, ONNX files by the gate, an image by its inspection.
 
     Raises:
@@ -81,9 +81,8 @@ def pass_gate(folder: Path, context: Context, log: Path) -> None:
     """
     submission = read_entry(folder / "submission")
     if isinstance(submission, ImageSubmission):
-        _accept(submission, context)
-    else:
-        stages.pass_gate(folder, context, log)
+        return _accept(submission, context)
+    return stages.pass_gate(folder, context, log)
 
 
 def _accept(submission: ImageSubmission, context: Context) -> GateVerdict:

@@ -82,6 +82,13 @@ def review_splits(
     return found
 
 
+def count_opened(reports: Reports, folder: Path, evidence: Evidence) -> int:
+    """How many of the reports were scored on a split whose labels the evidence opens."""
+    locks = [lock for _, lock in _locks(folder).values()]
+    opened = {lock.digest for lock in locks if evidence.reveal_of(lock) or evidence.store_of(lock)}
+    return sum(report.provenance.split_digest in opened for report in reports.values())
+
+
 def _locks(folder: Path) -> dict[str, tuple[Path, SplitLock]]:
     files = sorted(folder.rglob("lock.json"))
     if not files:

@@ -147,8 +147,9 @@ def require_suited(
 def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
     """Run the gate on the submission in `folder`, or find that it ran.
 
-    Where it ends without a verdict that can be read, a submission of ours is tried: the gate opens
-    hostile files, so what becomes of it is theirs unless ours fares no better.
+    One container loads the models; another, with another user, writes the verdict. Where either
+    ends without one that can be read, a submission of ours is tried: the gate opens hostile files,
+    so what becomes of it is theirs unless ours fares no better.
 
     Args:
         log: where the whole log goes.
@@ -159,14 +160,15 @@ def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
     """
     try:
         context.run_once(replace(gate_stage(folder, context.challenge), log=log))
+        context.run_once(verdict_stage(folder, context.challenge))
         return read_verdict(folder)
     except BusbenchError as error:
-        explained = (folder / "gate.partial" / "error.json").exists()
+        explained = any(folder.glob("*.partial/error.json"))
         if error.fault is Fault.SUBMISSION and not explained:
             with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
                 known_good.write_submission(Path(name, "submission"))
-                ours = replace(gate_stage(Path(name), context.challenge), name="ready")
-                context.run_once(ours)
+                for stage in (gate_stage, verdict_stage):
+                    context.run_once(replace(stage(Path(name), context.challenge), name="ready"))
                 read_verdict(Path(name), Code.STAGE_CRASHED)
         raise
 
@@ -281,7 +283,7 @@ def require_efficient(folder: Path, limits: EfficiencyLimits) -> None:
 
 
 def gate_stage(folder: Path, challenge: Challenge) -> Stage:
-    """The gate, which sees the submission alone; it writes to `folder/gate`."""
+    """The gate's load of the models, which sees them alone; it writes to `folder/gate`."""
     return Stage(
         name="gate",
         component="infer",
@@ -298,10 +300,29 @@ def gate_stage(folder: Path, challenge: Challenge) -> Stage:
     )
 
 
+def verdict_stage(folder: Path, challenge: Challenge) -> Stage:
+    """The gate's verdict, where no model is loaded; it writes to `folder/verdict`."""
+    loaded = "{loaded}/gate.json"
+    return Stage(
+        name="verdict",
+        component="infer",
+        command=command(
+            "verdict",
+            submission="{submission}",
+            loaded=loaded,
+            out="{out}",
+            limits=challenge.limits.model.model_dump_json(),
+        ),
+        inputs={"submission": folder / "submission", "loaded": folder / "gate"},
+        output=folder / "verdict",
+        limits=challenge.limits.gate,
+    )
+
+
 def read_verdict(folder: Path, code: Code = Code.GATE_REFUSED) -> GateVerdict:
-    """The verdict that a finished gate stage left in `folder/gate`."""
+    """The verdict that the gate left in `folder/verdict`."""
     remedy = "Export the model again; `busbench check` shows what the gate sees."
-    return read(GateVerdict, folder / "gate" / "gate.json", code, remedy=remedy)
+    return read(GateVerdict, folder / "verdict" / "gate.json", code, remedy=remedy)
 
 
 def infer_stage(
@@ -310,7 +331,7 @@ def infer_stage(
     """The model, which sees images and no labels; it writes to `folder/infer`.
 
     Args:
-        folder: of the run; its `submission` has passed the gate, whose verdict is in `gate`.
+        folder: of the run; its `submission` has passed the gate, whose verdict is in `verdict`.
     """
     limits = challenge.limits.infer
     submission = command("infer", submission="{submission}", gate="{gate}/gate.json")
@@ -320,7 +341,7 @@ def infer_stage(
         command=(*submission, *_on_images(settings, limits.cpus)),
         inputs={
             "submission": folder / "submission",
-            "gate": folder / "gate",
+            "gate": folder / "verdict",
             "images": files.images,
         },
         secret=files.image_key,
@@ -383,6 +404,6 @@ def score_stage(
 
 def begun_stage(folder: Path) -> StageName | None:
     """The stage of an evaluation in `folder` that was begun and never ended."""
-    stages: tuple[StageName, ...] = ("gate", "infer", "score")
+    stages: tuple[StageName, ...] = ("gate", "verdict", "infer", "score")
     begun = (name for name in stages if (folder / f"{name}.partial").exists())
     return next(begun, None)

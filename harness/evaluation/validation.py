@@ -1,6 +1,6 @@
 """Validation job: the whole evaluation on public cases, as a participant runs it.
 
-    RUNS/val-<id>/submission/  gate/      as in `harness.evaluation.evaluate`
+    RUNS/val-<id>/submission/ gate/ verdict/  as in `harness.evaluation.evaluate`
     RUNS/val-<id>/fold-<k>/sealed/        its validation cases, sealed to keys that nothing keeps
     RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
@@ -26,7 +26,7 @@ import pyrage
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import GateVerdict
 from evaluator.documents.scores import GroupScores, MetricSummary, Scores
-from evaluator.documents.sealed import SealedIndex
+from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
@@ -40,7 +40,6 @@ from harness.evaluation.stages import (
     EvaluateSettings,
     KeyText,
     SealedFiles,
-    read_verdict,
 )
 from harness.execution.inputs import offer
 from harness.execution.job import ExecutionEnvironment, write_result
@@ -120,15 +119,17 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             take(self.submission.here(), self.folder / "submission", self.cases.track)
         found, reference = [], []
         with self.environment.open(progress, gpu=self.gpu) as context:
-            pass_gate(self.folder, context, self.folder / "gate.log")
+            verdict = pass_gate(self.folder, context, self.folder / "gate.log")
             for fold, part in one_a_fold(self.facts, self.cases.folds).items():
                 place = self.folder / f"fold-{fold}"
-                files = _seal_fold(training, fold, place / "sealed")
-                _narrow(self.folder, part, place)
+                files = seal_public(
+                    training, [c.case for c in training.cases if c.fold == fold], place / "sealed"
+                )
+                narrow(self.folder, verdict, part, place=place)
                 run_and_score(place, files, self.settings, context=context)
                 found.append(_scores(place))
                 if self.settings.precision != "fp32":
-                    _narrow(self.folder, part, place / REFERENCE)
+                    narrow(self.folder, verdict, part, place=place / REFERENCE)
                     plain = replace(self.settings, precision="fp32")
                     run_and_score(place / REFERENCE, files, plain, context=context)
                     reference.append(_scores(place / REFERENCE))
@@ -185,19 +186,15 @@ def one_a_fold(submission: AnySubmission, folds: int) -> dict[int, AnySubmission
     }
 
 
-def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
-    """Seal a fold's validation cases as the test cases are, to keys that are in memory alone.
+def seal_public(training: TrainingSet, chosen: Iterable[SealedCase], place: Path) -> SealedFiles:
+    """Seal cases of a training bundle as test cases are, to keys that are in memory alone.
 
     They have a spacing only where those of all folds have one: all folds are scored in one unit. A
     run that goes on after a kill seals them again.
     """
     in_mm = all(c.case.spacing_mm is not None for c in training.cases)
     cases = sorted(
-        (
-            c.case if in_mm else replace(c.case, spacing_mm=None)
-            for c in training.cases
-            if c.fold == fold
-        ),
+        (case if in_mm else replace(case, spacing_mm=None) for case in chosen),
         key=lambda case: case.case_id,
     )
 
@@ -218,19 +215,23 @@ def _seal_fold(training: TrainingSet, fold: int, place: Path) -> SealedFiles:
     return SealedFiles(images, image_key, labels, label_key)
 
 
-def _narrow(folder: Path, part: AnySubmission, place: Path) -> None:
-    """The submission and the gate's verdict, for one fold's model; an image has no verdict."""
+def narrow(folder: Path, verdict: GateVerdict, part: AnySubmission, *, place: Path) -> None:
+    """Write the submission and the gate's verdict for one of its models; an image has no verdict.
+
+    Args:
+        folder: with the whole submission, in `submission`.
+        part: the submission with that model alone.
+    """
     if isinstance(part, ImageSubmission):
         write_document(part, place / "submission" / DOCUMENT)
         return
-    verdict = read_verdict(folder)
     model = part.models[0]
     if not (place / "submission").is_dir():
         assemble(part, lambda model: folder / "submission" / model.file, place / "submission")
     counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
     narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
-    write(narrowed, place / "gate" / "gate.json")
-    let_all_read(place / "gate")
+    write(narrowed, place / "verdict" / "gate.json")
+    let_all_read(place / "verdict")
 
 
 def merge(folds: Sequence[Scores]) -> Scores:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import quiet
@@ -31,7 +31,6 @@ KILLS = 3  # workers that a job may take with it before it is set aside
 TICK_SECONDS = 2.0
 ASK_SECONDS = 0.5  # between questions which jobs run
 CONNECT_SECONDS = 60
-Texts = tuple[Code, str, str, str, str]  # of an error
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Ended:
     """What a worker returns of a job: errors travel as their texts."""
 
     seconds: float
-    error: Texts | None = None
+    error: dict[str, Any] | None = None  # its fields
 
 
 def do(job: Job) -> Ended:
@@ -50,13 +49,13 @@ def do(job: Job) -> Ended:
     """
     begun = time.monotonic()
     if kills(job) >= KILLS:
-        return Ended(0.0, _texts(killed(job.label, job.stage, KILLS)))
+        return Ended(0.0, killed(job.label, job.stage, KILLS).fields)
     with _tally(job).open("a") as handle:
         handle.write("begun\n")
     try:
         run_once(job, quiet)
     except BusbenchError as error:
-        return Ended(time.monotonic() - begun, _texts(error))
+        return Ended(time.monotonic() - begun, error.fields)
     finally:
         forget_kills(job)
     return Ended(time.monotonic() - begun)
@@ -78,15 +77,6 @@ def forget_kills(job: Job) -> None:
 def _tally(job: Job) -> Path:
     job.result.parent.mkdir(parents=True, exist_ok=True)
     return job.result.with_name(f"{job.result.name}.begun")
-
-
-def _texts(error: BusbenchError) -> Texts:
-    return error.code, error.message, error.remedy, error.stage, error.last_line
-
-
-def _error(texts: Texts) -> BusbenchError:
-    code, message, remedy, stage, last_line = texts
-    return BusbenchError(code, message, remedy, stage=stage, last_line=last_line)
 
 
 class OnDask:
@@ -210,7 +200,7 @@ def _is_suspected(future: Future) -> bool:
 def _finished(job: Job, future: Future) -> Finished:
     if future.status == "finished":
         ended: Ended = future.result()
-        error = None if ended.error is None else _error(ended.error)
+        error = None if ended.error is None else BusbenchError(**ended.error)
         return Finished(job, ended.seconds, error)
     if _is_suspected(future):
         return Finished(job, 0.0, killed(job.label, job.stage, KILLS))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.datasets import ADAPTERS, Release
-from harness.export.cases import Cases
+from harness.splits.lock import SplitLock
+from harness.store import Case
 
 LICENCES = Path(__file__).parent / "licences"  # texts that have to be in every copy, as published
 UNKNOWN = Release(
@@ -22,11 +24,14 @@ def release_of(dataset: str) -> Release:
     return ADAPTERS[dataset].release if dataset in ADAPTERS else UNKNOWN
 
 
-def citation(cases: Cases) -> str:
-    """The text of `CITATION`; a repair of a test case may tell of its mask, so none is counted."""
-    lock, training = cases.lock, cases.training
+def citation(lock: SplitLock, training: Iterable[Case | None]) -> str:
+    """The text of `CITATION`.
+
+    Args:
+        training: cases; a repair of a test case may tell of its mask, so none of those is counted.
+    """
     release = release_of(lock.dataset)
-    repaired = sum(bool(item.known and item.known.repairs) for item in training)
+    repaired = [bool(case and case.repairs) for case in training]
     licence = LICENCES / f"{lock.dataset}.txt"
     lines = [
         f"Images: {lock.dataset}",
@@ -39,7 +44,8 @@ def citation(cases: Cases) -> str:
         lock.verdict,
         "",
         "What differs from the release: images are 8-bit grey PNG, and masks are PNG of the same "
-        f"size. {repaired} of {len(training)} training cases were repaired when they were read.",
+        f"size. {sum(repaired)} of {len(repaired)} training cases were repaired when they were "
+        "read.",
     ]
     if licence.exists():
         lines += ["", "The licence of the release, word for word:", "", licence.read_text("utf-8")]

@@ -111,7 +111,8 @@ def _write_files(
         progress("images and masks", done, len(cases.items))
     for name, data in layout.lists():
         put(name, data)
-    put("CITATION", citation(cases).encode())
+    training = (item.known for item in cases.training)
+    put("CITATION", citation(cases.lock, training).encode())
     return files
 
 

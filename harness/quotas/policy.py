@@ -261,12 +261,9 @@ def show(log: Iterable[Submitted], own: Submitted, report: Report, *, phase: Pha
     Args:
         log: what was shown to anyone so far; only the same team's matters.
     """
-    groups = {name: scores.metrics for name, scores in report.scores.groups.items()}
+    means = report.scores.means
     if phase.steps is None:
-        return {
-            group: {metric: summary.mean for metric, summary in metrics.items()}
-            for group, metrics in groups.items()
-        }
+        return means
     if not phase.steps:
         return {}
     earlier = [
@@ -276,16 +273,14 @@ def show(log: Iterable[Submitted], own: Submitted, report: Report, *, phase: Pha
     ]
     return {
         group: {
-            metric: _step(
-                groups[group][metric].mean, step, metric, best=_best(earlier, group, metric)
-            )
+            metric: _step(means[group][metric], step, metric, best=_best(earlier, group, metric))
             if phase.ladder
-            else rounded(groups[group][metric].mean, step)
+            else rounded(means[group][metric], step)
             for metric, step in phase.steps.items()
-            if metric in groups[group]
+            if metric in means[group]
         }
         for group in phase.groups
-        if group in groups
+        if group in means
     }
 
 

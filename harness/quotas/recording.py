@@ -55,8 +55,7 @@ class RefusedError(BusbenchError):
     """An evaluation that failed, with what its team may read of it."""
 
     def __init__(self, error: BusbenchError, feedback: Feedback) -> None:
-        said = {"stage": error.stage, "last_line": error.last_line}
-        super().__init__(error.code, error.message, error.remedy, **said)
+        super().__init__(**error.fields)
         self.feedback = feedback
 
 

@@ -30,7 +30,7 @@ from harness.sandbox.images import ensure_base, ensure_image
 from harness.sandbox.log import LogReader, write_log
 from harness.sandbox.output import Output, Removable, open_output, open_volume, remove
 from harness.sandbox.owner import is_gone
-from harness.sandbox.profile import OWNER_LABEL, container_settings, places
+from harness.sandbox.profile import OWNER_LABEL, OwnPlaces, container_settings, places
 from harness.sandbox.stage import Outcome, RunnerName, Stage
 from harness.sandbox.usage import sampled, usage_of
 
@@ -79,7 +79,7 @@ class DockerRunner:
         self.client = connect()
         self._ids: dict[Component, str] = {}
         self._cleaned = False
-        self._openable: set[str] = set()  # images whose files a start may open
+        self._own: dict[str, OwnPlaces] = {}  # of images whose files a start may open
 
     def identify(self, component: Component) -> str:
         """The id of a component's bundled image, built where it is missing."""
@@ -129,9 +129,8 @@ class DockerRunner:
         image = stage.image or self.identify(stage.component)
         volume_holder = ensure_base(self.client, self._images)
         try:
-            if stage.image is not None and image not in self._openable:
-                require_openable(self.client, image)
-                self._openable.add(image)
+            if stage.image is not None and image not in self._own:
+                self._own[image] = require_openable(self.client, image)
             with open_output(self.client, stage, volume_holder) as output:
                 outcome = self._run(stage, image, volume_holder, output=output, progress=progress)
         except ENGINE_ERRORS as error:
@@ -183,7 +182,13 @@ class DockerRunner:
     @contextmanager
     def _started(self, stage: Stage, image: str, output: Output) -> Iterator[Container]:
         """The stage's container, once it has started; it is removed at the end."""
-        settings = container_settings(stage, image, output.volume, gpu_device=self._gpu_device)
+        settings = container_settings(
+            stage,
+            image,
+            output.volume,
+            gpu_device=self._gpu_device,
+            own=self._own.get(image, OwnPlaces()),
+        )
         container = self.client.containers.create(**settings)
         try:
             output.fill()
@@ -318,7 +323,7 @@ def _wait(container: Container, stage: Stage, output: Output) -> bool:
     The kill takes the first process of the container's own process namespace, and the kernel all
     others with it.
     """
-    deadline = time.monotonic() + stage.limits.seconds
+    deadline = time.monotonic() + stage.seconds_left
     next_save = time.monotonic() + SAVE_SECONDS if stage.resumes else deadline
     while not _ends_by(container, min(deadline, next_save)):
         if time.monotonic() >= deadline:

@@ -15,14 +15,16 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import PurePosixPath
 
 import docker
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
 from evaluator.errors import BusbenchError, Code
+from harness.sandbox.inspection import ImageConfig
 from harness.sandbox.output import remove
-from harness.sandbox.profile import MEBIBYTE, looked_at_settings
+from harness.sandbox.profile import MEBIBYTE, OwnPlaces, looked_at_settings
 
 MAX_BYTES = MEBIBYTE
 MAX_LINE = 32 * 1024  # bytes; of 64 KB the engine takes no line in the one file, any in the other
@@ -33,10 +35,10 @@ OPENED: Mapping[str, bool] = {
 }
 # What lies there in a container is not what lies there in its image.
 MOUNTED = ("/proc", "/sys", "/dev", "/tmp", "/in", "/out", "/sbin/docker-init")
-LINK = "a link"
+LINK, FOLDER = "a link", "a folder"
 # The engine's bits for a kind of file; a regular one has none of them.
 KINDS: Mapping[int, str] = {
-    1 << 31: "a folder",
+    1 << 31: FOLDER,
     1 << 27: LINK,
     1 << 26: "a device",
     1 << 25: "a named pipe",
@@ -60,8 +62,9 @@ class File:
 Look = Callable[[str], File | None]  # None: there is no such file
 
 
-def problems(look: Look) -> Iterator[str]:
-    """What is wrong with the files that a start opens, in words."""
+def problems(look: Look, working_folder: str = "/") -> Iterator[str]:
+    """What is wrong with the files and folders that a start opens, in words."""
+    yield from _on_the_way(working_folder, look)
     for path, by_line in OPENED.items():
         found = look(path)
         if found is not None and found.kind == LINK:
@@ -76,6 +79,16 @@ def problems(look: Look) -> Iterator[str]:
             yield f"its {path} has a line of more than {MAX_LINE} bytes"
 
 
+def _on_the_way(folder: str, look: Look) -> Iterator[str]:
+    """Whatever on the way to a folder is none; the engine makes those that are missing."""
+    for place in (*reversed(PurePosixPath(folder).parents), PurePosixPath(folder)):
+        found = look(str(place))
+        if found is not None and found.kind == LINK:
+            found = _behind(found.target, look)
+        if found is not None and found.kind != FOLDER:
+            yield f"its WORKDIR leads through {found.kind or 'a file'}"
+
+
 def _behind(target: str, look: Look) -> File:
     """The file that a link leads to; one that cannot be seen here could be anything later.
 
@@ -86,7 +99,7 @@ def _behind(target: str, look: Look) -> File:
     return look(target) or File("a link to nothing")
 
 
-def require_openable(client: docker.DockerClient, image: str) -> None:
+def require_openable(client: docker.DockerClient, image: str) -> OwnPlaces:
     """Raise `image-refused` where a start of `image` would open what it must not.
 
     Nothing of the image is run.
@@ -94,12 +107,22 @@ def require_openable(client: docker.DockerClient, image: str) -> None:
     Args:
         image: its id.
 
+    Returns:
+        The places of its own that its container keeps.
+
     Raises:
         docker.errors.APIError: where the engine fails.
     """
+    config = ImageConfig.of(client.images.get(image).attrs)
     container = client.containers.create(**looked_at_settings(image))
     try:
-        found = list(problems(lambda path: _stated(client.api, container, path=path)))
+
+        def look(path: str) -> File | None:
+            return _stated(client.api, container, path=path)
+
+        found = list(problems(look, config.working_folder))
+        users = None if found else look("/etc/passwd")
+        table = b"" if users is None or users.kind else users.content()
     finally:
         remove(container)
     if found:
@@ -108,6 +131,19 @@ def require_openable(client: docker.DockerClient, image: str) -> None:
             f"The image is refused: {'; '.join(found)}.",
             "Leave these files as the base image has them: regular, small, and no links elsewhere.",
         )
+    home = "" if "PYTHONUSERBASE" in config.environment else home_of(config.user, table)
+    return OwnPlaces(config.working_folder, f"{home}/.local" if home else "")
+
+
+def home_of(user: str, table: bytes) -> str:
+    """The home of an image's user, by name or number, in its /etc/passwd; empty where unknown."""
+    wanted = user.partition(":")[0]
+    for line in table.decode(errors="replace").splitlines():
+        name, *fields = line.split(":")
+        if len(fields) >= 5 and wanted in (name, fields[1]):
+            home = fields[4].rstrip("/")
+            return home if home.startswith("/") and home.isprintable() else ""
+    return ""
 
 
 def _stated(api: docker.APIClient, container: Container, *, path: str) -> File | None:

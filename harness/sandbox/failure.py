@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from evaluator.errors import CODES, BusbenchError, Code, Fault
 from evaluator.harmless import harmless
-from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS
+from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS, START_IT_YOURSELF
 from harness.sandbox.stage import Outcome, Stage, StageName
 
 OUT_OF_MEMORY_EXITS = (137, -9)
@@ -71,14 +71,18 @@ RULES: tuple[Rule, ...] = (
 
 
 _AGAIN = "Run the same command again; if it stays, report it with the log."
-# What an unexplained end of a stage means: in train, gate, infer and predict a participant's work
-# runs.
+# What an unexplained end of a stage means: in all but ready, score, probe, unseal and collect a
+# participant's work is read or run.
 UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
     "train": (
         Code.TRAINING_FAILED,
         "Look at the log; run the image with the same limits yourself.",
     ),
     "gate": (
+        Code.GATE_REFUSED,
+        "Export the model again; `busbench check` shows what the gate sees.",
+    ),
+    "verdict": (
         Code.GATE_REFUSED,
         "Export the model again; `busbench check` shows what the gate sees.",
     ),
@@ -100,6 +104,7 @@ UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
 CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
     "train": (Fault.SUBMISSION,),
     "gate": (Fault.SUBMISSION,),
+    "verdict": (Fault.SUBMISSION,),
     "infer": (Fault.SUBMISSION,),
     "ready": (Fault.ORGANISER, Fault.INFRASTRUCTURE),
     "score": (Fault.SUBMISSION, Fault.ORGANISER, Fault.INFRASTRUCTURE),
@@ -113,6 +118,7 @@ OURS: tuple[StageName, ...] = ("ready", "score", "probe", "unseal", "collect")
 # The command of a stage that tries an input of ours -> whose limits it has in challenge.yaml.
 _LIMITED_AS: Mapping[str, StageName] = {
     "gate": "gate",
+    "verdict": "gate",
     **dict.fromkeys(("ready", "unseal", "collect"), "infer"),
 }
 _LIMITS = (
@@ -146,7 +152,7 @@ def _by_patterns(stage: Stage, outcome: Outcome) -> BusbenchError:
     end = _ending(outcome)
     if stage.image is not None and outcome.exit_code in CANNOT_START_EXITS:
         says = f"A program of the image is missing or cannot be started ({end})."
-        return _error(stage, outcome, Code.IMAGE_REFUSED, says=says, remedy=remedy)
+        return _error(stage, outcome, Code.IMAGE_REFUSED, says=says, remedy=START_IT_YOURSELF)
     for known in LOG_PATTERNS:
         if known.pattern.search(outcome.tail):
             says = f"{_fill(known.says, stage, outcome)} ({end})."

@@ -25,6 +25,10 @@ def _words(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
+START_IT_YOURSELF = (
+    "Start the image yourself with the same command and `--user 65532:65532`; a script needs "
+    "`chmod +x`, a first line `#!`, and lines that do not end as Windows writes them."
+)
 # Near the end of a log, where an exit status alone explains nothing.
 LOG_PATTERNS: tuple[FailurePattern, ...] = (
     FailurePattern(
@@ -64,6 +68,27 @@ LOG_PATTERNS: tuple[FailurePattern, ...] = (
         None,
         "{stage} asked for a network, and the sandbox has none",
         "Put everything that it needs, pretrained weights too, into the image.",
+    ),
+    FailurePattern(
+        # the loader, of a library in a folder that is mounted noexec
+        _words(r"failed to map segment from shared object"),
+        None,
+        "{stage} loaded a library that it had compiled, and /tmp and /out are mounted noexec",
+        "Compile it while the image is built, or do without (`torch.compile`, JIT extensions).",
+    ),
+    FailurePattern(
+        # the shell's, env's and Python's wording of a carriage return at the end of a line
+        _words(r"\^M|\r['’]|\r: (not found|no such file)|\\r['\": ]|illegal option -\s*$"),
+        None,
+        "{stage} ran a script whose lines end as Windows writes them",
+        "Convert it before the image is built: `dos2unix FILE`, or `*.sh text eol=lf` for Git.",
+    ),
+    FailurePattern(
+        _words(r"no module named"),
+        None,
+        "{stage} found no package of a name that it imports",
+        "Install it into the image. What `pip install --user` put into a home is found only where "
+        "user 65532 may read it: `RUN chmod -R a+rX ~` before the end of the Dockerfile.",
     ),
     FailurePattern(
         _words(r"read-only file system|permission denied"),
@@ -110,7 +135,7 @@ ENGINE_PATTERNS: tuple[FailurePattern, ...] = (
         ),
         Code.IMAGE_REFUSED,
         "The image's entry point cannot be started",
-        "Start the image yourself with the same command and `--user 65532:65532`.",
+        START_IT_YOURSELF,
     ),
     FailurePattern(
         _words(r"no such image"),

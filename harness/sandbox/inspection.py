@@ -19,6 +19,7 @@ _LOADER = ("GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "NLSPATH", "MALLOC_TRACE")
 # What NVIDIA's hook grants beyond a GPU's use.
 _GRANTS = ("NVIDIA_MIG_", "NVIDIA_IMEX_", "NVIDIA_GDS", "NVIDIA_GDRCOPY", "NVIDIA_MOFED")
 _NVSWITCH = "NVIDIA_NVSWITCH"
+_RUNNING = ("proc", "sys", "dev")  # of a container, and not of its image
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,14 @@ class ImageConfig:
     size: int  # bytes, unpacked
     volumes: tuple[str, ...]
     entry_point: bool  # whether it names what to start
+    takes_words: bool = True  # whether what it starts is given the command
+    working_folder: str = "/"
 
     @classmethod
     def of(cls, attrs: Mapping[str, Any]) -> ImageConfig:
         """From the document of `docker image inspect`."""
         config = attrs.get("Config") or {}
+        entry_point = tuple(map(str, config.get("Entrypoint") or ()))
         return cls(
             user=str(config.get("User") or ""),
             environment=tuple(str(e).partition("=")[0] for e in config.get("Env") or ()),
@@ -44,8 +48,18 @@ class ImageConfig:
             architecture=str(attrs.get("Architecture") or ""),
             size=int(attrs.get("Size") or 0),
             volumes=tuple(config.get("Volumes") or ()),
-            entry_point=bool(config.get("Entrypoint")),
+            entry_point=bool(entry_point),
+            takes_words=not _is_shells(entry_point),
+            working_folder=str(config.get("WorkingDir") or "/"),
         )
+
+
+def _is_shells(entry_point: Sequence[str]) -> bool:
+    """Whether it is what `ENTRYPOINT python train.py` becomes: one word, which reads no other."""
+    match entry_point:
+        case [shell, "-c", script]:
+            return shell.endswith("sh") and "$" not in script
+    return False
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,20 @@ def _nothing_to_start(config: ImageConfig, policy: ImagePolicy) -> str:
     return "" if config.entry_point or policy.command else "it has no ENTRYPOINT"
 
 
+def _deaf(config: ImageConfig, policy: ImagePolicy) -> str:
+    """A shell's `-c` takes one word; the rest, which is `--command`, would be dropped."""
+    lost = policy.command and not config.takes_words
+    return "its ENTRYPOINT is in the shell's form, which drops the command" * lost
+
+
+def _elsewhere(config: ImageConfig, _: ImagePolicy) -> str:
+    """A folder that only a running container has may be anything: CVE-2024-21626."""
+    folder = config.working_folder
+    first, *more = [part for part in folder.split("/") if part not in ("", ".")] or [""]
+    plain = folder.startswith("/") and folder.isprintable() and ".." not in (first, *more)
+    return "" if plain and first not in _RUNNING else "its WORKDIR is not a folder of the image"
+
+
 RULES: tuple[Rule, ...] = (
     Rule("user", _root, "End the Dockerfile with `USER 65532:65532`."),
     Rule("environment", _hooks, "Take these variables out of the image."),
@@ -115,6 +143,8 @@ RULES: tuple[Rule, ...] = (
         _nothing_to_start,
         'Name the program, for instance `ENTRYPOINT ["python", "train.py"]`.',
     ),
+    Rule("shell form", _deaf, 'Write it as a list: `ENTRYPOINT ["python", "train.py"]`.'),
+    Rule("working folder", _elsewhere, "Name a folder of the image, such as `WORKDIR /app`."),
 )
 
 

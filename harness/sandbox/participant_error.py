@@ -44,7 +44,8 @@ def _safe(line: str) -> str:
     return _SECRET.sub(_BLOT, without_places(line))
 
 
-QUOTED = ("train", "gate")  # stages whose last line is shown, redacted; of all others, nothing
+# Stages whose last line is shown, redacted; of all others, nothing.
+QUOTED = ("train", "gate", "verdict")
 # What a failed inference may be called in public; everything else is the first.
 OF_INFERENCE = (
     Code.MODEL_FAILED,
@@ -58,6 +59,8 @@ OF_INFERENCE = (
 
 def public_code(error: BusbenchError) -> Code:
     """The code that a participant may read: one that a taken-over inference chose is none."""
+    if error.hides:
+        return OF_INFERENCE[0]
     chosen = error.stage in ("infer", "predict", "collect") and error.fault is Fault.SUBMISSION
     return OF_INFERENCE[0] if chosen and error.code not in OF_INFERENCE else error.code
 
@@ -81,13 +84,26 @@ def participant_error(error: BusbenchError) -> ParticipantError:
     fault, meaning = CODES[code]
     return ParticipantError.model_validate(
         {
-            "stage": error.stage,
+            "stage": "infer" if error.hides else error.stage,
             "code": code,
             "fault": fault.name.lower(),
             "meaning": meaning,
             "last_line": _safe(error.last_line)[:MAX_LINE] if error.stage in QUOTED else "",
         }
     )
+
+
+@contextmanager
+def hidden_cases(are_there: bool) -> Iterator[None]:
+    """Mark a submission's failure on cases that nobody may know: it has one code in public.
+
+    A model can fail as it likes where it sees something, and each code would be a message.
+    """
+    try:
+        yield
+    except BusbenchError as error:
+        error.hides = are_there and error.fault is Fault.SUBMISSION
+        raise
 
 
 @contextmanager

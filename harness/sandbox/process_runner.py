@@ -88,7 +88,7 @@ class ProcessRunner:
             with suppress(BrokenPipeError), process.stdin as pipe:  # it may have ended already
                 pipe.write(secret)
         timed_out = threading.Event()
-        timer = threading.Timer(stage.limits.seconds, _stop, (process, timed_out))
+        timer = threading.Timer(stage.seconds_left, _stop, (process, timed_out))
         timer.start()
         log = _Kept(progress)
         try:

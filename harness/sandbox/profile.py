@@ -5,6 +5,7 @@ Docker's defaults are generous; each line here takes one thing away.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from harness.sandbox.stage import Stage
 INPUTS, OUTPUT, FILLED = "/in", "/out", "/volume"
 USER_ID = 65532
 USER = f"{USER_ID}:{USER_ID}"
+LOADER = f"{USER_ID + 1}:{USER_ID + 1}"  # opens models first, and writes no verdict on them
 LABEL = "org.busbench.stage"
 OWNER_LABEL = "org.busbench.owner"  # the harness process that started it, for the cleaner
 MEBIBYTE = 1024 * 1024
@@ -26,8 +28,11 @@ LOG_MB, LOG_FILES = 8, 2  # of a container's log; with two files the last 8 MB a
 TMP_FILES = 65536
 
 # No home, no cache, no byte code to write. Threads that wait must sleep: a quota counts spinning.
+# The user has a name, or `getpass.getuser` fails, and with it torch.compile and others.
 ENVIRONMENT = {
     "HOME": "/tmp",
+    "USER": "nonroot",
+    "LOGNAME": "nonroot",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -36,6 +41,14 @@ ENVIRONMENT = {
 # drivers of graphics beside those of CUDA and NVML.
 NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
 GPU = {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+
+
+@dataclass(frozen=True)
+class OwnPlaces:
+    """What a container keeps of its image: ours start in the one place to write to."""
+
+    working_folder: str = "/tmp"
+    packages: str = ""  # the image's user's own of Python; empty: none are known
 
 
 def places(stage: Stage) -> dict[str, str]:
@@ -82,7 +95,12 @@ def _confinement(pids: int, memory: int, cpus: float) -> dict[str, Any]:
 
 
 def container_settings(
-    stage: Stage, image: str, volume: str, *, gpu_device: str | None = None
+    stage: Stage,
+    image: str,
+    volume: str,
+    *,
+    gpu_device: str | None = None,
+    own: OwnPlaces = OwnPlaces(),
 ) -> dict[str, Any]:
     """The keyword arguments of `docker.containers.create` for a stage.
 
@@ -90,17 +108,21 @@ def container_settings(
         image: the image's id (`sha256:…`), never a tag that could move.
         volume: the name of its output volume.
         gpu_device: which GPU a stage gets that needs one; null: the engine's first.
+        own: of the image of a participant.
     """
     limits = stage.limits
     inside = places(stage)
     threads = {"OMP_NUM_THREADS": str(max(1, int(limits.cpus)))}
     gpu = GPU if stage.gpu else NO_GPU
+    packages = {"PYTHONUSERBASE": own.packages} if own.packages else {}
     scratch = f"rw,noexec,nosuid,nodev,size={limits.tmp_mb}m,nr_inodes={TMP_FILES},mode=1777"
     return {
         **_confinement(limits.pids, limits.memory_mb * MEBIBYTE, limits.cpus),
+        "user": LOADER if stage.name == "gate" else USER,
         "image": image,
         "command": stage.words(inside),
-        "environment": {**ENVIRONMENT, **threads, **gpu, **stage.environment},
+        "working_dir": own.working_folder,
+        "environment": {**ENVIRONMENT, **packages, **threads, **gpu, **stage.environment},
         "tmpfs": {"/tmp": scratch},
         "mounts": [
             *(

@@ -14,7 +14,7 @@ from harness.challenge import Component, Limits
 _PLACE = re.compile(r"\{(\w+)\}")
 RunnerName = Literal["docker", "process"]
 StageName = Literal[
-    "train", "gate", "infer", "ready", "score", "probe", "unseal", "predict", "collect"
+    "train", "gate", "verdict", "infer", "ready", "score", "probe", "unseal", "predict", "collect"
 ]
 
 
@@ -43,6 +43,12 @@ class Stage:
     # what its standard input gives, asked for when it starts: a key is in no file and in no `repr`
     secret: Callable[[], str] | None = field(default=None, repr=False)
     resumes: bool = False  # its output is saved while it runs, and a second run finds it
+    spent: float = 0  # seconds of its time limit that earlier runs took, whose output it finds
+
+    @property
+    def seconds_left(self) -> float:
+        """Until its time limit, when it starts."""
+        return max(0.0, self.limits.seconds - self.spent)
 
     def words(self, places: Mapping[str, str]) -> list[str]:
         """The command with every input and `out` at its place; other braces mean nothing."""

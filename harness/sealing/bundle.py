@@ -1,6 +1,7 @@
 """From a frozen split to the two bundles.
 
     OUT/training/bundle.json  cases.csv  images/<id>.png  masks/<id>.png     public
+                 CITATION     dataset.py
     OUT/sealed/bundle.json    images.age labels.age                          evaluator only
 
 Each bundle is made beside its place and moved there in one step; `bundle.json` is written last.
@@ -19,12 +20,14 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
-from harness.challenge import LabelAccess
+from harness.challenge import LabelAccess, Limits, StageLimits
+from harness.export.citation import citation, release_of
 from harness.folders import let_all_read, require_same, whole_folder
-from harness.sealing.documents import SealedBundle, TrainingBundle
+from harness.sealing.documents import SealedBundle, Source, TrainingBundle
 from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
+from harness.template import HELPER
 
 REMEDY = "Seal the split again with `busbench seal` into a new folder."
 
@@ -89,13 +92,14 @@ def seal(
     track: Name | None = None,
     labels: LabelAccess = "public",
     consistency: bool = True,
+    infer: Limits = StageLimits().infer,  # noqa: B008 - frozen
     model: ModelLimits = ModelLimits(),  # noqa: B008 - frozen
     progress: Progress = quiet,
 ) -> Bundles:
     """Write the training bundle and the sealed bundle of a frozen split.
 
-    A bundle that is there already, of this split, to these keys and with these settings, is kept.
-    The training bundle's limits become those of now.
+    A bundle that is there already, of this split, to these keys and with these settings, is kept;
+    the training bundle's words on limits become those of now.
     Every image and mask that is put into one is decoded before and compared with what was frozen.
 
     Args:
@@ -104,6 +108,7 @@ def seal(
         consistency: whether submissions are also run on transformed test images. The seed is drawn
             here and is in the two sealed archives alone. So are the order of the cases, in which
             models see them, and the seed of those that are run again.
+        infer: the limits of inference, which participants read in the training bundle.
 
         model: the limits on a submission's files, which participants read in the training bundle.
 
@@ -122,8 +127,9 @@ def seal(
             training,
             {"--split": first.split_digest != split.lock.digest, "--track": first.track != track},
         )
-        if first.model != model:
-            write(first.model_copy(update={"model": model}), training / "bundle.json")
+        if (first.infer, first.model) != (infer, model):
+            stated = first.model_copy(update={"infer": infer, "model": model})
+            write(stated, training / "bundle.json")
             let_all_read(training)
     if sealed in made:
         other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
@@ -140,7 +146,9 @@ def seal(
         )
     if training not in made:
         with whole_folder(training, last="bundle.json") as folder:
-            _write_training(folder, store, split, track=track, model=model, progress=progress)
+            _write_training(
+                folder, store, split, track=track, infer=infer, model=model, progress=progress
+            )
             let_all_read(folder)
     if sealed not in made:
         with whole_folder(sealed, last="bundle.json") as folder:
@@ -183,6 +191,7 @@ def _write_training(
     split: FrozenSplit,
     *,
     track: Name,
+    infer: Limits,
     model: ModelLimits,
     progress: Progress,
 ) -> None:
@@ -213,6 +222,10 @@ def _write_training(
     table = pd.DataFrame(records).to_csv(index=False, lineterminator="\n").encode()
     write_atomically(folder / "cases.csv", table)
     lock = split.lock
+    text = citation(lock, (by_id[row.case_id] for row in rows))
+    write_atomically(folder / "CITATION", text.encode())
+    write_atomically(folder / HELPER.name, HELPER.read_bytes())
+    release = release_of(lock.dataset)
     bundle = TrainingBundle(
         dataset=lock.dataset,
         track=track,
@@ -221,6 +234,9 @@ def _write_training(
         folds=lock.folds,
         cases=len(records),
         cases_sha256=sha256_bytes(table),
+        test_cases=sum(row.part == "test" for row in split.rows),
+        infer=infer,
+        source=Source(cite=release.paper, release=release.download, terms=release.terms),
         model=model,
     )
     write(bundle, folder / "bundle.json")

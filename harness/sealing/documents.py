@@ -8,7 +8,15 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name
 from evaluator.documents.submission import ModelLimits
-from harness.challenge import LabelAccess, StatedTrack
+from harness.challenge import LabelAccess, Limits, Prose, StatedTrack
+
+
+class Source(Contract):
+    """What the publishers of a dataset ask of whoever has its images; `CITATION` has the whole."""
+
+    cite: Prose
+    release: Prose
+    terms: Prose
 
 
 class TrainingBundle(Contract):
@@ -24,6 +32,9 @@ class TrainingBundle(Contract):
     folds: int
     cases: int
     cases_sha256: Digest
+    test_cases: int
+    infer: Limits  # of the inference on all test cases, for a forecast
+    source: Source
     model: ModelLimits  # of a submission's ONNX files
 
     @property

@@ -1,8 +1,8 @@
-"""Known pairs and cases to leave out: statements of the organiser on a store, before a freeze.
+"""Known pairs and cases to leave out: statements of the organiser on a store.
 
 Where a release names no patient, its curators may still know which images are of one; and of
 images that are there twice under two classes, no truth is known. Both are handed in as tables and
-are on record in the lock.
+are on record in the audit's report and in the lock.
 """
 
 from __future__ import annotations
@@ -23,6 +23,17 @@ STATED = "stated"  # in the place of a transform: nobody compared the pixels
 LONGEST = 200  # characters of a reason
 REMEDY = "Correct the table: a case is named by its id, or by its file in the release."
 KINDS = f"Write one of {', '.join(get_args(Kind))}."
+
+
+Stated = tuple[tuple[Pair, ...], dict[CaseId, str]]  # known pairs; case left out -> why
+
+
+def read_stated(pairs: Path | None, exclude: Path | None, store: CaseStore) -> Stated:
+    """What the organiser hands in; see `read_pairs` and `read_excluded`."""
+    return (
+        read_pairs(pairs, store) if pairs else (),
+        read_excluded(exclude, store) if exclude else {},
+    )
 
 
 def read_pairs(path: Path, store: CaseStore) -> tuple[Pair, ...]:
@@ -106,6 +117,8 @@ def with_stated(
         "pairs": inside(whole.pairs),
         "conflicts": inside(whole.conflicts),
         "groups": tuple(sorted(group for group in groups if len(group) > 1)),
+        "excluded": dict(excluded),
+        "stated_pairs": ends_of(pairs),
     }
     return replace(store, cases=kept), whole.model_copy(update=left)
 
@@ -115,6 +128,11 @@ def contradictions(report: AuditReport) -> tuple[Pair, ...]:
     return tuple(
         pair for pair in report.conflicts if {"class", "mask"} & set(pair.conflict.split(", "))
     )
+
+
+def ends_of(pairs: Iterable[Pair]) -> tuple[tuple[CaseId, CaseId], ...]:
+    """The cases of pairs; each two once, sorted."""
+    return tuple(sorted({(pair.first, pair.second) for pair in pairs}))
 
 
 def _names(store: CaseStore) -> dict[str, list[Case]]:

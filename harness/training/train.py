@@ -4,6 +4,7 @@ OUT/                         the submission, moved there in whole
 OUT.work/                    what the container saves while it trains, until it is done
 OUT.train.log                its log
 OUT.claim                    which training OUT is of, from before it is begun
+OUT.seconds                  of its time limit, what it has taken, until it is done
 OUT.provenance.json          the signed attestation that it was trained here
 OUT.participant-error.json   where the training failed: what its participant may read
 OUT.result.json              last: its presence, with digests that agree, means done
@@ -36,6 +37,7 @@ from harness.sandbox.stage import StageName
 from harness.sealing.documents import TrainingBundle
 from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_submission, take
+from harness.training.clock import counted, read_seconds, require_time
 
 REFERENCE = "reference"  # the name of our own image
 ANOTHER = "Name another folder with --out, or remove this one and the files beside it."
@@ -198,8 +200,10 @@ def train(bundle: Path, out: Path, settings: TrainSettings, *, context: Context)
         BusbenchError: `training-failed` and the limits' codes; `bundle-invalid`.
     """
     facts = read_facts(bundle)
-    work = work_folder(out)
+    work, seconds = work_folder(out), out.with_name(f"{out.name}.seconds")
     with disk_errors(work):
+        if not work.exists():  # what is begun anew has all of its time
+            seconds.unlink(missing_ok=True)
         work.mkdir(parents=True, exist_ok=True)
     stage = Stage(
         name="train",
@@ -212,10 +216,15 @@ def train(bundle: Path, out: Path, settings: TrainSettings, *, context: Context)
         gpu=settings.gpu,
         resumes=True,
         log=out.with_name(f"{out.name}.train.log"),
+        spent=read_seconds(seconds),
     )
     taken = out.with_name(f".{out.name}.taken")
     with reported_to_participant(out.with_name(f"{out.name}.{ERROR_FILE}")):
-        context.runner.run(stage, context.progress)
+        require_time(stage)
+        if settings.image is None:  # its making is none of the training's time
+            context.runner.identify("participant")
+        with counted(seconds, stage.spent):
+            context.runner.run(stage, context.progress)
         submission = _take(work, taken, facts.track)
     if context.keys is not None:
         attestation = ProvenanceAttestation(
@@ -226,6 +235,7 @@ def train(bundle: Path, out: Path, settings: TrainSettings, *, context: Context)
         write_provenance(attestation, out, Keys.open(context.keys))
     taken.replace(out)  # last, since a submission that is there is not trained again
     shutil.rmtree(work, ignore_errors=True)
+    seconds.unlink(missing_ok=True)
     return submission
 
 
@@ -237,10 +247,14 @@ def _take(work: Path, taken: Path, track: str) -> Submission:
             take(work, taken, track)
             return read_submission(taken)
     except BusbenchError as error:
-        said = {"stage": "train", "last_line": error.message}
-        raise BusbenchError(error.code, error.message, error.remedy, **said) from error
+        raise BusbenchError(
+            error.code, error.message, error.remedy, stage="train", last_line=error.message
+        ) from error
     message = "The container ended well but left no submission.yaml in its output."
-    remedy = "Write submission.yaml and the ONNX files it names into the output folder."
+    remedy = (
+        "Write submission.yaml and the ONNX files it names into /out; an ENTRYPOINT in the shell's "
+        "form, without brackets, is never given its place."
+    )
     raise BusbenchError(Code.TRAINING_FAILED, message, remedy, stage="train", last_line=message)
 
 

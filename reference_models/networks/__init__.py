@@ -14,6 +14,7 @@ from reference_models.networks.cmunext import CMUNeXt, cmunet, cmunext_l, cmunex
 from reference_models.networks.medt import MedT
 from reference_models.networks.swin_unet import SwinUnet
 from reference_models.networks.transunet import TransUNet
+from reference_models.networks.ukan import UKAN, ukan_s
 from reference_models.networks.unet import UNet, attention_unet
 from reference_models.networks.unet3plus import UNet3Plus
 from reference_models.networks.unetpp import UNetPlusPlus
@@ -57,6 +58,7 @@ class Staged(Protocol):
         """To be called before each step, with the number of whole passes so far."""
 
 
+_TOKENS = ("conv_down.", "token_down.")
 _CMUNEXT = ("stem.", "encoder.")
 _TRANSUNET = ("stem.", "stages.", "transformer.")
 _SWIN = ("embed.", "norm_embedded.", "encoder.", "merge.", "norm_deepest.")
@@ -76,7 +78,9 @@ NETWORKS: dict[str, Network] = {
     "cmunext": Network(lambda channels, _: CMUNeXt(channels), 16, _CMUNEXT),
     "cmunext_s": Network(lambda channels, _: cmunext_s(channels), 16, _CMUNEXT),
     "cmunext_l": Network(lambda channels, _: cmunext_l(channels), 16, _CMUNEXT),
-    "unext": Network(lambda channels, _: UNeXt(channels), 32, ("conv_down.", "token_down.")),
+    "unext": Network(lambda channels, _: UNeXt(channels), 32, _TOKENS),
+    "ukan": Network(lambda channels, _: UKAN(channels), 32, _TOKENS),
+    "ukan_s": Network(lambda channels, _: ukan_s(channels), 32, _TOKENS),
 }
 
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """What autocast has made smaller, in float32 again."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def conv_bn(

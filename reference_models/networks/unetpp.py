@@ -42,7 +42,15 @@ def resnet_34(in_channels: int) -> nn.ModuleList:
             for block in range(BLOCKS[level])
         )
         levels.append(nn.Sequential(*stage, *blocks))
-    return nn.ModuleList(levels)
+    encoder = nn.ModuleList(levels)
+    encoder.apply(_initialise)
+    return encoder
+
+
+def _initialise(module: nn.Module) -> None:
+    """Convolutions as ResNet's authors begin (He et al., arXiv:1502.01852), by outputs."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def node(inputs: int, outputs: int) -> nn.Sequential:

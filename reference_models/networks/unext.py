@@ -119,7 +119,7 @@ class UNeXt(nn.Module):
         self.double_size = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.head = nn.Conv2d(16, 1, 1)
         for part in (self.token_down, self.token_up):
-            part.apply(_initialise)
+            part.apply(initialise_tokens)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, H, W) logits; H and W are multiples of 32."""
@@ -135,7 +135,7 @@ class UNeXt(nn.Module):
         return logits
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise_tokens(module: nn.Module) -> None:
     """The initialisation of the token parts, as in vision transformers."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)

@@ -5,6 +5,7 @@ All fields of that file, their defaults and their meanings: submission_template/
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import yaml
@@ -15,7 +16,7 @@ OPSET = 17
 def write_submission(
     out: Path, bundle: Path, models: dict[int | None, bytes], size: int, output: str
 ) -> None:
-    """Write the folder that is handed in.
+    """Write the folder that is handed in; then no checkpoint is needed any more.
 
     Args:
         models: fold -> ONNX bytes; the key None is one model for all folds.
@@ -38,3 +39,4 @@ def write_submission(
         "opset": OPSET,
     }
     (out / "submission.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    shutil.rmtree(out / "work", ignore_errors=True)

@@ -7,8 +7,8 @@ seen every case in training, so its score there says nothing: judge the members,
 import torch
 from torch import Tensor, nn
 
-from bundle import read_bundle
 from command_line import arguments
+from dataset import BundleDataset
 from submission import write_submission
 from torch_training import fit_folds, to_onnx
 
@@ -42,8 +42,9 @@ class Ensemble(nn.Module):
 
 
 def main() -> None:
-    options = arguments()
-    members = fit_folds(Member, read_bundle(options.bundle, SIZE), 1 if options.quick else 30)
+    options = arguments(epochs=30)
+    cases = BundleDataset(options.bundle, size=SIZE).arrays()
+    members = fit_folds(Member, cases, options.epochs, options.out)
     model = to_onnx(Ensemble(list(members.values())), SIZE)
     write_submission(options.out, options.bundle, {None: model}, SIZE, "probabilities")
 

@@ -7,8 +7,8 @@ of each image over what is not black, is part of the graph, and so runs on the e
 import torch
 from torch import Tensor, nn
 
-from bundle import read_bundle
 from command_line import arguments
+from dataset import BundleDataset
 from submission import write_submission
 from torch_training import fit_folds, to_onnx
 
@@ -65,9 +65,9 @@ def mirrored(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    options = arguments()
-    epochs = 1 if options.quick else 15
-    networks = fit_folds(PlainNet, read_bundle(options.bundle, SIZE), epochs, mirrored)
+    options = arguments(epochs=15)
+    cases = BundleDataset(options.bundle, size=SIZE).arrays()
+    networks = fit_folds(PlainNet, cases, options.epochs, options.out, mirrored)
     models = {fold: to_onnx(network, SIZE) for fold, network in networks.items()}
     write_submission(options.out, options.bundle, models, SIZE, "softmax")
 

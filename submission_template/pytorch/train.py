@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bundle import read_bundle
 from command_line import arguments
+from dataset import BundleDataset
 from submission import write_submission
 from torch_training import fit_folds, to_onnx
 
@@ -45,9 +45,9 @@ def block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def main() -> None:
-    options = arguments()
-    epochs = 1 if options.quick else 30
-    networks = fit_folds(SmallUNet, read_bundle(options.bundle, SIZE), epochs)
+    options = arguments(epochs=30)
+    cases = BundleDataset(options.bundle, size=SIZE).arrays()
+    networks = fit_folds(SmallUNet, cases, options.epochs, options.out)
     models = {fold: to_onnx(network, SIZE) for fold, network in networks.items()}
     write_submission(options.out, options.bundle, models, SIZE, "logits")
 

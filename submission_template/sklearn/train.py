@@ -14,8 +14,8 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bundle import read_bundle
 from command_line import arguments
+from dataset import BundleDataset
 from submission import OPSET, write_submission
 
 SIZE = 96
@@ -90,8 +90,8 @@ def to_onnx(pipeline: Pipeline) -> bytes:
 
 
 def main() -> None:
-    options = arguments()
-    images, masks, folds = read_bundle(options.bundle, SIZE)
+    options = arguments(epochs=100)
+    images, masks, folds = BundleDataset(options.bundle, size=SIZE).arrays()
     models: dict[int | None, bytes] = {}
     for fold in sorted(set(folds.tolist())):
         rng = np.random.default_rng(fold)
@@ -99,7 +99,7 @@ def main() -> None:
         table, truth = pixels_of(images[seen]), masks[seen].ravel()
         drawn = rng.choice(len(truth), min(PIXELS, len(truth)), replace=False)
         regressor = MLPRegressor(
-            hidden_layer_sizes=(32, 16), max_iter=5 if options.quick else 100, random_state=fold
+            hidden_layer_sizes=(32, 16), max_iter=options.epochs, random_state=fold
         )
         pipeline = make_pipeline(StandardScaler(), regressor).fit(table[drawn], truth[drawn])
         models[fold] = to_onnx(pipeline)

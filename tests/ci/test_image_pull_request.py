@@ -216,7 +216,7 @@ def test_an_image_goes_from_a_pull_request_to_the_board(
     assert status == 0, capsys.readouterr().err
     state = machine.forge.machine.state
     assert not state.ledger.exists()  # nothing is recorded before the merge
-    assert "| cases | dice |" in comment and "Submissions left: 3 in this phase." in comment
+    assert "| cases | Dice ↑ |" in comment and "Submissions left: 3 in this phase." in comment
     assert f"Scored at `{pull[0]}`" in comment
     assert machine.record(*machine.forge.merge(pull[1])) == 0
     (entry,) = verify_ledger(state.ledger).reports

@@ -14,16 +14,21 @@ import pytest
 
 from ci import after_merge, score_pr
 from ci.after_merge import record_merged
-from ci.comment import refusal, result
+from ci.comment import COARSE, refusal, result
 from ci.git import parse_pointer
+from ci.placement import BASELINE_TEAM, Placement, find_place, place
 from ci.score_pr import score_approved
 from ci.state import State
+from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
-from harness.challenge import Phase, Track
+from harness.challenge import Challenge, Phase, Track
 from harness.ledger import verify_ledger
+from harness.ledger.report import Report
 from harness.quotas import Feedback, SubmissionLog
 from harness.quotas.policy import Submitted, failure
+from reference_models.__main__ import TEAM
+from tests.support.factories import make_report, recorded
 from tests.support.forge import Forge, git, hand_in, make_forge
 from tests.support.image_submissions import debian
 from tests.support.small_challenge import model_bytes
@@ -98,7 +103,9 @@ def test_a_comment_tells_rounded_numbers_and_the_quota(journey: Journey) -> None
     exact = verify_ledger(journey.forge.machine.state.ledger).reports[0].report.scores
     dice = exact.groups["all"].metrics["dice"].mean
     assert f"| all | {round(dice, 1):g} |" in journey.comments["alice"]
-    assert f"{dice:.4f}" not in journey.comments["alice"]
+    for comment in journey.comments.values():
+        assert f"{dice:.4f}" not in comment and f"{dice:.3f}" not in comment
+        assert "rank 1" not in comment and "±" not in comment and COARSE in comment
     assert "Submissions left: 1 in this phase." in journey.comments["alice"]
 
 
@@ -277,6 +284,78 @@ def test_a_fault_of_ours_shows_no_path_of_ours() -> None:
     )
     texts = refusal(error, None, "f" * 40)
     assert "keys-invalid" in texts and "/srv" not in texts
+
+
+def shown(**changes: object) -> Feedback:
+    fields = {
+        "team": "Team Alpha",
+        "method": "bright",
+        "track": "busbra",
+        "phase": "open",
+        "submission_sha256": "0" * 64,
+        "status": "complete",
+        "counted": True,
+        "left_today": None,
+        "left": None,
+        "cases_open": True,
+    }
+    return Feedback.model_validate(fields | changes)
+
+
+def placed(*reports: Report, challenge: Challenge | None = None) -> Placement:
+    """The last of some reports among all."""
+    *before, new = reports
+    return find_place(recorded(before), new, challenge or Challenge())
+
+
+@pytest.mark.parametrize(("metric", "place"), [("dice", 2), ("hd95", 1)])
+def test_no_rank_is_by_other_metrics_than_the_challenges(metric: Ranked, place: int) -> None:
+    new = make_report("Team Alpha", "m", dice=0.8, hd95=5.0)
+    other = make_report("Team Beta", "m", dice=0.9, hd95=9.0)
+    challenge = Challenge.model_validate({"ranking": {"metrics": [metric]}})
+    assert placed(other, new, challenge=challenge).own.rank == place
+
+
+def test_no_comment_tells_of_a_ledger_whose_results_are_closed(journey: Journey) -> None:
+    machine = journey.forge.machine
+    (entry, *_) = verify_ledger(machine.state.ledger).reports
+    assert place(entry.report, machine.state.ledger, machine.challenge) is not None
+    closed = PHASE.model_copy(update={"results_open": None})
+    challenge = machine.challenge.model_copy(update={"phases": (closed,)})
+    assert place(entry.report, machine.state.ledger, challenge) is None
+
+
+def test_no_comment_is_without_what_its_numbers_are_worth() -> None:
+    report = make_report("Team Alpha", "bright", dice=0.85, iou=0.75, hd95=9.5)
+    reference = make_report(BASELINE_TEAM, "unext", dice=0.8, iou=0.7, hd95=12.0)
+    better = make_report("Team Beta", "@all|x", dice=0.9, iou=0.8, hd95=8.0)
+    text = result(shown(), "f" * 40, placed(reference, better, report))
+    first = text.splitlines()[2]
+    assert all(word in first for word in ("Dice ↑ 0.850 ±", "IoU ↑ 0.750 ±", "HD95 [px] ↓ 9.50 ±"))
+    assert first.endswith("n = 40 · rank 2 of 3**")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert rows[0][1] == "n" and len({len(row) for row in rows[:5]}) == 1
+    assert [row[0] for row in rows[2:5]] == [
+        "| **this submission**",
+        "| baseline, `unext`",
+        "| best so far, `＠all¦x`",
+    ]
+    assert [row[-1] for row in rows[2:5]] == ["2 |", "3 |", "1 |"]
+
+
+@pytest.mark.parametrize("others", [(), ("Team Beta",), (BASELINE_TEAM,)])
+def test_no_comment_compares_a_submission_with_itself(others: tuple[str, ...]) -> None:
+    reports = [make_report(team, "m") for team in (*others, "Team Alpha")]
+    text = result(shown(), "f" * 40, placed(*reports))
+    assert ("No other reference network" in text) is (BASELINE_TEAM not in others)
+    assert ("best so far" in text) is ("Team Beta" in others)
+    incomplete = make_report("Team Alpha", "m", status="incomplete")
+    text = result(shown(status="incomplete"), "f" * 40, placed(*reports[:-1], incomplete))
+    assert "not ranked**" in text
+
+
+def test_the_baseline_is_the_team_that_our_networks_say_they_are() -> None:
+    assert BASELINE_TEAM == TEAM
 
 
 def test_names_in_a_comment_call_nobody_and_mark_nothing_up() -> None:

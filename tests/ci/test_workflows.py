@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from ci.check_pr import main as check_main
-from ci.proposal import Proposal, Teams
 from evaluator.documents.base import Contract
+from harness.proposal import Proposal, Teams
 from tests.support import ROOT, absent
 
 FOLDER = ROOT / ".github" / "workflows"

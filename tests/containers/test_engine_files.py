@@ -74,7 +74,7 @@ class Images:
         self.client = client
         self._made: list[str] = []
 
-    def make(self, members: list[Member]) -> str:
+    def make(self, members: list[Member], *changes: str) -> str:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             for name, kind, more in [*FOLDERS, *members]:
@@ -86,7 +86,7 @@ class Images:
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
         said = self.client.api.import_image_from_data(
-            buffer.getvalue(), changes=["USER 65532", 'ENTRYPOINT ["/x"]']
+            buffer.getvalue(), changes=["USER 65532", 'ENTRYPOINT ["/x"]', *changes]
         )
         self._made.append(json.loads(said.splitlines()[-1])["status"])
         return self._made[-1]
@@ -109,6 +109,15 @@ def test_no_image_that_would_stop_the_engine_is_started(images: Images, name: st
         require_openable(images.client, images.make(HOSTILE[name]))
     assert refused.value.code == "image-refused"
     assert "/etc/" in refused.value.message
+
+
+@pytest.mark.parametrize("target", ["/proc/self/fd/8", "/dev", "nothing", "../etc/passwd"])
+def test_no_working_folder_leads_out_of_the_image(images: Images, target: str) -> None:
+    members = [USERS, link("srv/app", target)]
+    for folder in ("/srv/app", "/srv/app/below"):
+        with pytest.raises(BusbenchError) as refused:
+            require_openable(images.client, images.make(members, f"WORKDIR {folder}"))
+        assert refused.value.code == "image-refused" and "WORKDIR" in refused.value.message
 
 
 @pytest.mark.parametrize("name", SOUND)

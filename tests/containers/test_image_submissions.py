@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import uuid
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,6 +41,7 @@ from tests.support.image_submissions import (
     CASES,
     ENTRY_POINT,
     build,
+    build_from,
     bundle_document,
     forget,
     push,
@@ -149,6 +152,14 @@ def test_no_stage_with_a_participants_work_can_blame_the_machine(
         DockerRunner(CHALLENGE).run(lying, quiet)
     assert "engine-unavailable" in (tmp_path / "error.json").read_text()
     assert blamed.value.code == UNEXPLAINED[name][0] and blamed.value.fault is Fault.SUBMISSION
+
+
+def test_no_training_has_its_time_twice(
+    trained: dict[str, Trained], image: str, bundle: Path
+) -> None:
+    first = trained["never-ends"]
+    again = attempt(image, "never-ends", bundle, first.out).error
+    assert again is not None and again.code == "limit-time" and "Earlier runs" in again.message
 
 
 def test_nothing_but_regular_files_reaches_the_host(trained: dict[str, Trained]) -> None:
@@ -386,6 +397,66 @@ def test_an_image_that_cannot_start_is_the_participants_fault(
     finally:
         forget(engine, tag)
     assert ended is not None and ended.code == "image-refused", ended
+
+
+# In the manner of grand-challenge.org: a user of its own, their packages, a module below WORKDIR.
+GRAND_CHALLENGE = """
+FROM {base}
+RUN useradd --create-home user && mkdir --parents /opt/app && chown user:user /opt/app
+USER user
+WORKDIR /opt/app
+COPY --chown=user:user wheel /tmp/wheel
+RUN python -m pip install --user --no-index --no-build-isolation /tmp/wheel/*.whl
+COPY --chown=user:user process.py /opt/app/
+COPY cases /cases
+ENTRYPOINT ["python", "-m", "process"]
+"""
+PROCESS = b"""
+import getpass, os, shutil, mymodule
+print("as", getpass.getuser())
+for name in os.listdir("/cases/honest"):
+    shutil.copyfile(f"/cases/honest/{name}", f"/out/{name}")
+"""
+
+
+def wheel(name: str) -> bytes:
+    """A package of one empty module."""
+    info, data = f"{name}-1.dist-info", io.BytesIO()
+    files = {
+        f"{name}.py": "",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n",
+    }
+    with zipfile.ZipFile(data, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("more", "code"), [("", None), ("RUN chmod 700 /home/user", "training-failed")]
+)
+def test_an_image_in_grand_challenges_manner_is_not_shut_out(
+    engine: docker.DockerClient, bundle: Path, tmp_path: Path, more: str, code: str | None
+) -> None:
+    tag = f"busbench-test/manner:{uuid.uuid4().hex[:8]}"
+    files = {
+        "Dockerfile": (GRAND_CHALLENGE.format(base=CHALLENGE.images.base) + more).encode(),
+        "wheel/mymodule-1-py3-none-any.whl": wheel("mymodule"),
+        "process.py": PROCESS,
+        **{f"cases/honest/{file}": data for file, data in CASES["honest"].items()},
+    }
+    identity = build_from(engine, tag, files)
+    try:
+        ended = attempt(identity, "run", bundle, tmp_path / "out").error
+    finally:
+        forget(engine, tag)
+    if code is None:
+        assert ended is None, ended
+        assert "as nonroot" in (tmp_path / "out.train.log").read_text()
+    else:
+        assert ended is not None and ended.code == code and "chmod -R a+rX ~" in ended.remedy
 
 
 @pytest.mark.parametrize("name", ["train", "infer"])

@@ -34,14 +34,15 @@ from tests.support.containers import (
 )
 
 pytestmark = pytest.mark.docker
-STAGES = {"train", "gate", "infer", "score"}
+STAGES = {"train", "gate", "verdict", "infer", "score"}
 # All that a container of ours may have mounted: read-only inputs, and one volume to write.
 MOUNTS = {
     "train": {"/in/bundle": "bundles/training", "/out": "_data"},
     "gate": {"/in/submission": "/submission", "/out": "_data"},
+    "verdict": {"/in/submission": "/submission", "/in/loaded": "/gate", "/out": "_data"},
     "infer": {
         "/in/submission": "/submission",
-        "/in/gate": "/gate",
+        "/in/gate": "/verdict",
         "/in/images": "sealed/images.age",
         "/out": "_data",
     },
@@ -75,7 +76,8 @@ def test_no_container_has_a_network_a_capability_or_a_writable_root(
     assert 0 < host["Memory"] == host["MemorySwap"]
     assert host["IpcMode"] == "private" and host["PidMode"] == ""
     assert not host["Devices"] and not host["DeviceRequests"] and not host["PortBindings"]
-    assert seen["Config"]["User"] == "65532:65532"
+    # who loads a model writes no verdict on it
+    assert seen["Config"]["User"] == ("65533:65533" if stage == "gate" else "65532:65532")
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))

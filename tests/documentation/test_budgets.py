@@ -10,10 +10,10 @@ import pytest
 from tests.support import ROOT
 
 BUDGETS = [
-    pytest.param("harness", 26_600, id="harness"),
-    pytest.param("evaluator", 10_900, id="evaluator"),
-    pytest.param("reference_models", 4_600, id="reference_models"),
-    pytest.param("benchmarks", 1_850, id="benchmarks"),
+    pytest.param("harness", 27_300, id="harness"),
+    pytest.param("evaluator", 11_100, id="evaluator"),
+    pytest.param("reference_models", 5_100, id="reference_models"),
+    pytest.param("benchmarks", 2_260, id="benchmarks"),
 ]
 
 

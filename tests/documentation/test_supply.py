@@ -29,7 +29,8 @@ INSTALLERS = [
 ]
 # An index has no package of ours: who registers the name would run beside the organiser's keys.
 BARE = re.compile(
-    r"""(?:\b(?:pip3?|pipx|uv)\b[^\n|]*\b(?:install|add|run)\b[^\n|]*[ \t"'`=]busbench(?:\[|==|["'`\s,]|$)
+    r"""(?:\b(?:pip3?|pipx|uv)\b[^\n|]*\b(?:install|add|run)\b[^\n|]*
+        [ \t"'`=]busbench(?:\[|==|["'`\s,]|$)
         |(?<![\w./-])busbench\[)""",
     re.X,
 )

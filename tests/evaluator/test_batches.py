@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from evaluator.documents.base import read
-from evaluator.documents.inference import Runtime
+from evaluator.documents.inference import REPEATED, Runtime
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.batches import DEVICE_BATCH, depends_on_batch, depends_on_company, fill
-from evaluator.inference.repeat import REPEATED, RUNS, WARM_UP
+from evaluator.inference.repeat import RUNS, WARM_UP
 from tests.support.inference import Stage, blur, network, speckle, stage
 from tests.support.null_device import NullDevice
 

@@ -257,6 +257,35 @@ def test_no_carrier_hides_parameters(carrier: str, tmp_path: Path) -> None:
     assert COUNT <= parameters(seen) <= COUNT + BESIDE.get(carrier, 0)
 
 
+SIZES = np.arange(1000, 1350).reshape(50, 7)  # weights, seven of them the sizes of one tensor
+
+
+def _as_sizes(by: str) -> ModelProto:
+    """The sum of the sizes of tensors that have no values, and so no bytes."""
+    stored = [constant("none", [], np.float32)]
+    nodes = []
+    for k, sizes in enumerate(SIZES.tolist()):
+        if by == "stored":
+            stored.append(TensorProto(name=f"t{k}", data_type=1, dims=[0, *sizes]))
+        else:
+            stored.append(constant(f"c{k}", [0, *sizes]))
+            made = {"Reshape": f"none c{k}", "ConstantOfShape": f"c{k}"}[by]
+            allowed = {"allowzero": 1} if by == "Reshape" else {}
+            nodes.append(node(by, made, f"t{k}", **allowed))
+        nodes.append(node("Shape", f"t{k}", f"s{k}"))
+    every = " ".join(f"s{k}" for k in range(len(SIZES)))
+    nodes += [node("Concat", every, "all", axis=0), node("Cast", "all", "numbers", to=1)]
+    nodes += [node("ReduceSum", "numbers", "sum", keepdims=0), node("Add", "x sum", "y")]
+    return model_of(nodes, stored)
+
+
+@pytest.mark.parametrize("by", ["stored", "Reshape", "ConstantOfShape"])
+def test_no_sizes_hide_a_network(by: str) -> None:
+    model = _as_sizes(by)
+    assert answer(model).mean() == pytest.approx(SIZES.sum() + 0.5, rel=1e-5)
+    assert SIZES.size - FREE <= counted(model) <= SIZES.size + len(SIZES)
+
+
 def test_no_single_numbers_hide_a_network() -> None:
     """A hundred different factors in a row are a hundred weights, but for those that are free."""
     names = ["x", *(f"v{n}" for n in range(99)), "y"]

@@ -53,6 +53,7 @@ def test_no_default_export_of_torch_is_refused_without_the_cure(tmp_path: Path) 
     with pytest.raises(GateRefused) as refusal:
         inspect(tmp_path, submission(tmp_path, data, opset=17))
     assert "submission.yaml declares 17, the file says 18." in refusal.value.message
+    assert "Write `opset: 18` there" in refusal.value.message
     assert len(refusal.value.message) <= MAX_TEXT
 
 

@@ -20,13 +20,13 @@ from onnx import helper
 
 from evaluator.consistency import draw, transform_pixels
 from evaluator.documents.base import read
-from evaluator.documents.inference import EfficiencyLimits, Runtime
+from evaluator.documents.inference import REPEATED, EfficiencyLimits, Runtime
 from evaluator.documents.predictions import Predictions
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference import infer as stage_module
 from evaluator.inference import repeat
+from evaluator.inference.backends import open_model
 from evaluator.inference.hardware import device_name
-from evaluator.inference.repeat import REPEATED
 from evaluator.sealed import open_sealed, seal_archive
 from tests.support import ROOT
 from tests.support.inference import (
@@ -266,3 +266,20 @@ def test_an_image_of_another_size_than_its_index_is_refused(tmp_path: Path) -> N
     with pytest.raises(BusbenchError, match="another size than its index") as refused:
         made.infer()
     assert refused.value.code == "bundle-invalid"
+
+
+def test_no_model_stays_open_where_the_images_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, closed = stage(tmp_path, speckle(4), blur()), list[bool]()
+    made.images.write_bytes(b"")
+
+    def opening(*words: Any) -> Any:
+        model = open_model(*words)
+        monkeypatch.setattr(model, "close", lambda: closed.append(True))
+        return model
+
+    monkeypatch.setattr(stage_module, "open_model", opening)
+    with pytest.raises(BusbenchError):
+        made.infer()
+    assert closed == [True]

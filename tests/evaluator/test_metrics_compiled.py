@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from evaluator.compiled import LEVELS
 from tests.support import ROOT
 
 pytestmark = pytest.mark.slow
@@ -105,6 +106,20 @@ def test_a_changed_source_is_not_run_from_the_old_cache(module: Any) -> None:
     assert run(REPORT, module) == "42 0 1"
     (module / "loop.py").write_text(LOOP.replace("2 * number", "3 * number"), encoding="utf-8")
     assert run(REPORT, module) == "63 0 1"
+
+
+def test_no_level_of_processors_changes_a_bit() -> None:
+    script = """
+import hashlib, numpy
+from evaluator.metrics import examine
+from tests.support.masks import HOSTILE
+digest, masks = hashlib.sha256(), [make(97) for make in HOSTILE.values()]
+for spacing in (None, (0.3, 0.1), (0.07, 0.0713)):
+    for one, other in zip(masks, masks[5:] + masks[:5]):
+        digest.update(b"".join(map(numpy.ndarray.tobytes, examine(one, other, spacing).distances)))
+print(digest.hexdigest())
+"""
+    assert len({run(script, ROOT, NUMBA_CPU_NAME=level) for level in LEVELS}) == 1
 
 
 def test_the_metrics_own_loops_come_from_the_cache() -> None:

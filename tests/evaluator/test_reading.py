@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluator.documents.base import Contract
@@ -64,6 +65,25 @@ def test_no_number_is_taken_that_another_reader_would_round(number: bytes, place
 @pytest.mark.parametrize("text", ['!!int ""', "!!map []", "!!timestamp x", "!!float y"])
 def test_no_tag_that_lies_reaches_a_user(text: str) -> None:
     with pytest.raises((ValueError, yaml.YAMLError)):
+        load_yaml(f"a: {text}".encode())
+
+
+LONG = st.builds(
+    lambda sign, n, tail: f"{sign}1:{'00:' * n}{tail}",  # to base 60
+    st.sampled_from(["", "-", "!!float ", "!!int "]),
+    st.integers(0, 2000),
+    st.sampled_from(["00", "00.5", ".", ""]),
+)
+ODD = st.text(alphabet="0159abefxoUu:_.+-!~<=\"'\\\\ \n[]{}?", max_size=40)
+
+
+@given(
+    text=LONG | ODD | st.builds('"\\U{}"'.format, st.text("0123456789abcdefABCDEF", max_size=12))
+)
+@example(text="1:" + "00:" * 400 + "00.5")
+@example(text='"\\UFFFFFFFF"')
+def test_no_yaml_value_ends_in_an_error_of_another_kind(text: str) -> None:
+    with suppress(ValueError, yaml.YAMLError):
         load_yaml(f"a: {text}".encode())
 
 

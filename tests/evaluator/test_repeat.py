@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from evaluator.documents.base import read
-from evaluator.documents.inference import Runtime
+from evaluator.documents.inference import REPEATED, REPEATED_SHARE, Runtime
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference import infer as stage_module
 from evaluator.inference.backends import InferSettings, Model, open_model
 from evaluator.inference.ready import ready
-from evaluator.inference.repeat import REPEATED, SHARE, draw_repeated
+from evaluator.inference.repeat import draw_repeated
 from evaluator.sealed import seal_archive
 from tests.support.inference import SIZE, Stage, blur, network, stage
 
@@ -43,11 +43,11 @@ NAMES = [f"c{number:05}" for number in range(60)]
 # --- which ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("total", [0, 1, REPEATED, 60, REPEATED * SHARE, 1000])
+@pytest.mark.parametrize("total", [0, 1, REPEATED, 60, REPEATED * REPEATED_SHARE, 1000])
 def test_no_draw_is_too_small_or_another_the_second_time(total: int) -> None:
     names = [f"case-{number}" for number in range(total)]
     drawn = draw_repeated(SEEDS[0], "sweep", names)
-    assert len(drawn) == min(total, max(REPEATED, total // SHARE)) and drawn <= {*names}
+    assert len(drawn) == min(total, max(REPEATED, total // REPEATED_SHARE)) and drawn <= {*names}
     assert drawn == draw_repeated(SEEDS[0], "sweep", names[::-1])
 
 

@@ -82,7 +82,7 @@ def test_unknown_patients_are_not_one_patient(tmp_path: Path) -> None:
 def test_a_report_survives_the_disk_and_refuses_strangers(store: CaseStore, tmp_path: Path) -> None:
     report = audit(store, near=False)
     document = report.document()
-    assert document["schema"] == "busbench/audit/v2"
+    assert document["schema"] == "busbench/audit/v3"
     path = tmp_path / "audit.json"
     path.write_text(json.dumps(document))
     assert read(AuditReport, path, Code.SPLIT_INVALID, remedy="-") == report

@@ -143,7 +143,9 @@ def test_the_verb_names_dataset_and_case_of_each_twin(
     assert all(f"busi {p['first']} and bus-uc {p['second']}" in page for p in said["pairs"])
     assert "<script" not in page and page.count("<img") == 4 * len(said["pairs"])
     shown = " ".join(run(*paths).stdout.split())
-    assert f"pair: busi {originals[0].case_id}, bus-uc x0: near-duplicate" in shown
+    first = originals[0]
+    twins = f"pair: busi {first.case_id}, bus-uc x0 ({first.source_image}): near-duplicate"
+    assert twins in shown
     assert "Patients are not compared" in shown
     again = run(paths[0], stores[2].path, "--out", out)
     assert isinstance(again.exception, BusbenchError)

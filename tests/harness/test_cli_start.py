@@ -105,7 +105,7 @@ MADE = {"--out", "--log", "freeze --secret", "evaluate --ledger", "benchmark --l
 MADE |= {"keys new folder", "new-submission folder"}
 MADE |= {"prepare --raw"}  # of phantoms; the verb itself looks for any other dataset's
 TEXT = {"image": "image", "dataset": "busi", "entry": "1", "reason": "why", "networks": "unext"}
-TEXT |= {"tracks": ".", "layout": "csv"}
+TEXT |= {"tracks": ".", "layout": "csv", "what": "x@y", "team": "t", "method": "m"}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from harness.datasets.patients import spelling
 from harness.prepare import prepare
 from harness.splits import freeze
 from harness.store import CaseStore
+from tests.support.image_files import png, tiff
 
 SIZE = (60, 84)
 ROWS, COLUMNS = np.indices(SIZE)
@@ -76,7 +78,13 @@ def colour(pixels: NDArray[Any], alpha: int | None) -> NDArray[Any]:
     return np.dstack([pixels, pixels, pixels, *extra])
 
 
+def channels(path: Path, planes: list[NDArray[Any]]) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(np.dstack(planes), isVector=True), str(path))
+
+
 DEEP = IMAGE.astype(np.uint16) * 16
+RAMP = np.repeat(np.arange(256)[:, None], 3, axis=1).astype(np.uint8)
+SEEN = np.dstack([IMAGE, IMAGE * 0 + 255])
 IMAGES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "grey": ("png", lambda path: Image.fromarray(IMAGE).save(path)),
     "grey and alpha": ("png", lambda p: Image.fromarray(IMAGE).convert("LA").save(p)),
@@ -99,6 +107,12 @@ IMAGES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "white is zero, 16 bits": ("tif", lambda path: white_is_zero(path, inverted(DEEP))),
     "nearly black": ("png", lambda path: Image.fromarray(IMAGE // 32).save(path)),
     "one grey value": ("png", lambda path: Image.fromarray(IMAGE * 0 + 77).save(path)),
+    "signed bytes": ("tif", lambda p: p.write_bytes(tiff((IMAGE - 128).view(np.int8), 1))),
+    "32 bits": ("tif", lambda p: p.write_bytes(tiff(IMAGE.astype(np.uint32) << 24, 1))),
+    "palette and alpha": ("tif", lambda p: p.write_bytes(tiff(SEEN, 3, palette=RAMP, alpha=True))),
+    "16 bits, transparent": ("png", lambda p: p.write_bytes(png(DEEP, transparency=b"\x01\0"))),
+    "two channels": ("mha", lambda path: channels(path, [IMAGE, IMAGE])),
+    "colour and alpha, 16 bits": ("mha", lambda path: channels(path, [DEEP] * 3 + [DEEP * 0 - 1])),
 }
 
 
@@ -366,6 +380,32 @@ def test_no_column_is_ignored(tmp_path: Path, head: str) -> None:
     raw.mkdir()
     with pytest.raises(BusbenchError, match=r"unknown column .*patient"):
         prepared(raw, "", "", f"image,class,mask,{head}\ni.png,benign,m.png,7\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "reported"),
+    [
+        ("Bild;Klasse\ni.png;benign\n", "which has 'Bild', 'Klasse'"),
+        ("My data,,\nimage,class,mask\n", "which has 'My data'"),
+        ("image,class\ni.png,benign,m.png\n", "line 2, saw 3"),
+        ("image,class\ni.png,gutartig\n", "known are benign, malignant, normal"),
+        ("image;class;spacing_row_mm;spacing_col_mm\ni.png;benign;0,1;0,1\n", "'0,1' and '0,1'"),
+    ],
+)
+def test_no_table_is_refused_without_what_was_read(
+    tmp_path: Path, text: str, reported: str
+) -> None:
+    Image.fromarray(IMAGE).save(tmp_path / "i.png")
+    with pytest.raises(BusbenchError, match=re.escape(reported)) as caught:
+        prepared(tmp_path, "", "", text)
+    assert "release as downloaded" not in caught.value.remedy
+
+
+def test_no_release_is_asked_for_where_a_table_is_missing(tmp_path: Path) -> None:
+    Image.fromarray(IMAGE).save(tmp_path / "i.png")
+    with pytest.raises(BusbenchError, match=r"no cases\.csv") as caught:
+        prepare("generic", tmp_path, tmp_path / "store")
+    assert "lists the images" in caught.value.remedy
 
 
 def test_no_column_is_taken_twice(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import docker
@@ -15,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.errors import Fault
-from harness.doctor import CHECKS, Context, Finding, examine, exit_status, gpu
-from harness.doctor.checks import check_engine
+from harness.challenge import Challenge, Images
+from harness.doctor import CHECKS, Context, Finding, checks, examine, exit_status, gpu
+from harness.doctor.checks import check_base, check_engine
 from harness.doctor.gpu import check_container_gpu, ways_to_a_gpu
 from harness.doctor.vulnerabilities import judge
 from harness.sandbox.images import ensure_base
@@ -105,6 +107,32 @@ def test_no_engine_that_is_too_old_goes_unnamed(version: str | None, level: str)
     found = check_engine(context)
     assert found.level == level and (version or "5.4.0") in found.says
     assert bool(found.remedy) is (level != "ok")
+
+
+DIGEST = f"python@sha256:{'0' * 64}"
+LOCAL = f"sha256:{'1' * 64}"
+
+
+@pytest.mark.parametrize(("digests", "pinned"), [([DIGEST], DIGEST), ([], LOCAL), (None, LOCAL)])
+def test_no_base_that_can_move_goes_without_the_line_that_pins_it(
+    digests: list[str] | None, pinned: str
+) -> None:
+    image = SimpleNamespace(id=LOCAL, attrs={"RepoDigests": digests})
+    context = Context()
+    context.__dict__["engine"] = SimpleNamespace(images={Images().base: image})
+    found = check_base(context)
+    assert found.level == "warn" and pinned in found.remedy
+    context.__dict__["challenge"] = Challenge(images=Images(base=pinned))
+    assert check_base(context).level == "ok"
+
+
+@pytest.mark.parametrize(("said", "level"), [(None, "ok"), ("0", "warn"), ("1", "ok"), ("7", "ok")])
+def test_no_kernel_without_landlock_goes_unnamed(
+    said: str | None, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "output_of", lambda *_: said)
+    found = checks.check_landlock(Context())
+    assert found.level == level and ("containers" in found.remedy) is (level == "warn")
 
 
 def test_keys_that_others_can_read_fail_with_the_remedy(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.sandbox.engine_files import (
+    FOLDER,
     KINDS,
     LINK,
     MAX_BYTES,
@@ -14,6 +15,7 @@ from harness.sandbox.engine_files import (
     MOUNTED,
     OPENED,
     File,
+    home_of,
     problems,
 )
 
@@ -91,3 +93,39 @@ def test_an_ordinary_image_is_not_refused(lines: list[bytes]) -> None:
 
 def test_every_reason_is_given_at_once() -> None:
     assert len(found(**dict.fromkeys(OPENED, File("a named pipe")))) == len(OPENED)
+
+
+@pytest.mark.parametrize("place", MOUNTED)
+def test_no_working_folder_is_one_that_only_a_running_container_has(place: str) -> None:
+    """CVE-2024-21626: runc changed into a descriptor of the host's."""
+    files = {"/": File(FOLDER), "/app": File(LINK, target=f"{place}/self/fd/8")}
+    (said,) = problems(files.get, "/app")
+    assert "WORKDIR" in said and place not in said
+    (said, *_) = problems(files.get, "/app/inside")
+    assert "WORKDIR" in said
+
+
+def test_no_ordinary_working_folder_is_refused() -> None:
+    files = {"/": File(FOLDER), "/opt": File(FOLDER), "/app": File(LINK, target="/opt")}
+    for folder in ("/", "/opt", "/opt/made/by/the/engine", "/app"):
+        assert list(problems(files.get, folder)) == []
+    assert list(problems({**files, "/opt": File()}.get, "/opt/app"))
+
+
+@pytest.mark.parametrize(
+    ("user", "home"),
+    [
+        ("user", "/home/user"),
+        ("user:group", "/home/user"),
+        ("1000", "/home/user"),
+        ("1000:1000", "/home/user"),
+        ("ghost", ""),
+        ("77", ""),
+        ("", ""),
+        ("odd", ""),
+    ],
+)
+def test_no_home_is_taken_but_that_of_the_images_user(user: str, home: str) -> None:
+    table = b"root:x:0:0:root:/root:/bin/sh\n\xff\nshort:x:77\n"
+    table += b"user:x:1000:1000::/home/user/:/bin/sh\nodd:x:5:5::relative:/bin/sh\n"
+    assert home_of(user, table) == home

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from evaluator.documents.base import write
 from evaluator.documents.sealed import SealedIndex
-from evaluator.errors import BusbenchError
+from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.progress import Progress
 from evaluator.sealed import seal_archive
@@ -146,6 +146,25 @@ def test_a_model_that_fails_is_blamed_after_another_one_ran(
     assert (file.parent / "ready.log").exists()
 
 
+def slow(_: Path) -> None:
+    raise BusbenchError(Code.LIMIT_TIME, "It ran past its limit.", "r", stage="infer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", ["public", "private"])
+def test_no_code_tells_of_private_cases(
+    labels: str, tmp_path: Path, bundles: Bundles, keys: Keys
+) -> None:
+    stated = bundles.sealed.model_copy(update={"labels": labels})
+    write(stated, bundles.path / "sealed" / "bundle.json")
+    runner = Tampering("infer", slow)
+    error = tampered(tmp_path, Bundles.open(bundles.path), keys, runner=runner)
+    assert error.code == "limit-time" and consumes(error)  # for the organiser
+    _, said = participant_error_in(tmp_path)
+    public = "model-failed" if labels == "private" else "limit-time"
+    assert (said["stage"], said["code"]) == ("infer", public)
+
+
 PREDICTIONS_BOMBS = {
     "objects": b'{"cases":[' + b"{}," * 200_000 + b"{}]}",
     "masks that are gone": b"{}",
@@ -213,7 +232,7 @@ def test_no_verdict_that_cannot_be_read_gives_a_free_try(
     runner = Tampering("gate", tamper)
     error = tampered(tmp_path, bundles, keys, runner=runner)
     assert error.code == "gate-refused" and consumes(error)
-    assert runner.ran == ["gate", "ready"]
+    assert runner.ran == ["gate", "verdict"]
 
 
 class Dying(ProcessRunner):

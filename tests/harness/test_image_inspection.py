@@ -25,6 +25,7 @@ GROUND = ImagePolicy(architecture="amd64", max_mb=2000)
 
 def test_a_sound_image_is_not_refused() -> None:
     assert not judge(SOUND, GROUND)
+    assert not judge(replace(SOUND, working_folder="/processed", takes_words=False), GROUND)
     require_runnable("image", SOUND, GROUND)
 
 
@@ -50,6 +51,12 @@ def test_a_sound_image_is_not_refused() -> None:
         ("size", {"size": 2001 * 1024**2}),
         ("volumes", {"volumes": ("/data",)}),
         ("entry point", {"entry_point": False}),
+        ("working folder", {"working_folder": "/proc/self/fd/8"}),
+        ("working folder", {"working_folder": "//proc/./self/cwd"}),
+        ("working folder", {"working_folder": "/app/../proc"}),
+        ("working folder", {"working_folder": "/dev"}),
+        ("working folder", {"working_folder": "app"}),
+        ("working folder", {"working_folder": "/app\x1b[2J"}),
     ],
 )
 def test_an_image_that_breaks_a_rule_is_refused_with_the_reason(
@@ -72,6 +79,23 @@ def test_a_program_that_the_harness_names_needs_no_entry_point() -> None:
     assert not judge(replace(SOUND, entry_point=False), replace(GROUND, command=True))
 
 
+@pytest.mark.parametrize(
+    ("entry_point", "takes"),
+    [
+        (["/bin/sh", "-c", "python train.py"], False),
+        (["/bin/bash", "-c", "python train.py"], False),
+        (["/bin/sh", "-c", 'python train.py "$@"', "--"], True),
+        (["/bin/sh", "-c", "python train.py $0 $@"], True),
+        (["python", "-c", "print()"], True),
+        (["python", "-m", "process"], True),
+    ],
+)
+def test_no_command_is_dropped_in_silence(entry_point: list[str], takes: bool) -> None:
+    config = ImageConfig.of({"Config": {"Entrypoint": entry_point}})
+    named = {rule.name for rule, _ in judge(config, replace(GROUND, command=True))}
+    assert ("shell form" in named) is not takes
+
+
 def test_facts_are_read_off_what_the_engine_tells() -> None:
     document = {
         "Os": "linux",
@@ -91,6 +115,7 @@ def test_facts_are_read_off_what_the_engine_tells() -> None:
 
 def test_every_rule_is_tried_above() -> None:
     tried = {"user", "environment", "platform", "size", "volumes", "entry point"}
+    tried |= {"shell form", "working folder"}
     assert {rule.name for rule in RULES} == tried
 
 

@@ -17,7 +17,8 @@ from tests.support.samples import samples
 
 # What changes the outcome of its verb, whatever else is given.
 ALWAYS = {
-    "audit": {"split", "policy", "to", "near", "json"},
+    # of several stores, --pairs and --exclude are refused by the verb
+    "audit": {"split", "policy", "to", "near", "json", "pairs", "exclude"},
     "benchmark": {"recipe", "ledger", "device", "infer_device", "backend", "runner", "cluster"}
     | {"inputs", "challenge", "as_json"},
     "check": {"bundle", "runner", "challenge", "log", "as_json"},
@@ -35,6 +36,8 @@ ALWAYS = {
     "ledger entries": {"as_json"},
     "new-submission": {"kind", "team", "method"},
     "prepare": {"strict", "skip_refused", "as_json"},
+    # without --challenge, challenge.yaml of --repository
+    "propose": {"repository", "account", "challenge", "as_json"},
     "publish": {"splits", "challenge", "keys", "replaces"},  # the verb refuses an idle --replaces
     "rank": {"cases", "keys", "track", "challenge", "json"},  # the verb refuses keys without cases
     "seal": {"track", "private_labels", "consistency", "challenge", "as_json"},
@@ -50,6 +53,7 @@ IDLE = {
     "audit": "audit {store}",
     "evaluate": "evaluate {store} --bundle {store}",
     "prepare": "prepare busi --raw {store} --out {new}",
+    "propose": "propose {store} --team t --method m",
     "splits verify": "splits verify {store}",
     "train": "train reference --bundle {store} --out {new}",
     "verify": "verify {report}",

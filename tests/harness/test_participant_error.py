@@ -13,6 +13,7 @@ from evaluator.errors import CODES, BusbenchError, Code, Fault
 from harness.sandbox.participant_error import (
     OF_INFERENCE,
     QUOTED,
+    hidden_cases,
     participant_error,
     reported_to_participant,
 )
@@ -47,6 +48,25 @@ def test_no_code_that_a_taken_over_inference_chose_is_given(code: Code) -> None:
     said = participant_error(BusbenchError(code, "m", "r", stage="infer", last_line="x"))
     assert said.code == (code if code in OF_INFERENCE else "model-failed")
     assert said.meaning == CODES[Code(said.code)][1]
+
+
+def test_no_failure_on_hidden_cases_differs_from_another() -> None:
+    said = set()
+    for code in (code for code in Code if code.fault is Fault.SUBMISSION):
+        for stage in ("infer", "score"):
+            with pytest.raises(BusbenchError) as caught, hidden_cases(are_there=True):
+                raise BusbenchError(code, "m", "r", stage=stage, last_line="x")
+            again = BusbenchError(**caught.value.fields)  # as it comes from another process
+            said |= {participant_error(error).model_dump_json() for error in (caught.value, again)}
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.ORGANISER, Fault.INFRASTRUCTURE])
+def test_no_fault_of_others_is_hidden_as_the_participants(fault: Fault) -> None:
+    code = next(code for code in Code if code.fault is fault)
+    with pytest.raises(BusbenchError) as caught, hidden_cases(are_there=True):
+        raise BusbenchError(code, "m", "r", stage="infer")
+    assert participant_error(caught.value).code == code
 
 
 @given(text=st.text(), stage=st.sampled_from(QUOTED))

@@ -12,13 +12,14 @@ from typer.testing import CliRunner, Result
 from evaluator.documents.base import write
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_file
+from harness.audit import audit
 from harness.cli import app
 from harness.evaluation.review import Evidence, rescore, review_splits, scores_differ
 from harness.ledger import append, sign, verify_ledger
 from harness.ledger.report import Report
 from harness.sandbox import ProcessRunner
 from harness.sandbox.cached import Context
-from harness.splits import FrozenSplit, Reveal, reveal
+from harness.splits import FrozenSplit, Reveal, freeze, reveal
 from harness.store import CaseStore
 from tests.support.factories import make_report
 from tests.support.samples import SECRET
@@ -131,6 +132,26 @@ def test_evidence_that_proves_nothing_is_not_passed_over(
         Evidence(reveals=[other]),
     )
     assert "no report needs it" in difference
+
+
+def test_no_labels_pass_for_opened_because_those_of_another_split_are(
+    evaluated: Evaluated, tmp_path: Path
+) -> None:
+    root, splits, keys = evaluated.challenge.root, tmp_path / "splits", evaluated.challenge.keys
+    store = CaseStore.open(root / "store")
+    shutil.copytree(root / "splits", splits)
+    other = freeze(
+        *(store, audit(store, near=False), splits / "v2"), version="v2", seed=7, secret=SECRET
+    )
+    report = reports_of(evaluated)["entry 1"]
+    provenance = report.provenance.model_copy(update={"split_digest": other.lock.digest})
+    changed = {"split_version": "v2", "method": "second", "provenance": provenance}
+    for one in (report, report.model_copy(update=changed)):
+        append(tmp_path / "ledger.jsonl", sign(one, keys), keys)
+    write(reveal(FrozenSplit.open(splits / "v1"), store, SECRET), tmp_path / "reveal.json")
+    words = ("verify", tmp_path / "ledger.jsonl", "--splits", splits, "--json", "--reveal")
+    found = json.loads(run(*words, tmp_path / "reveal.json").stdout)
+    assert found["labels"].startswith("opened for 1 of 2 reports")
 
 
 def test_a_store_without_the_secret_does_not_pass_for_opened(

@@ -26,7 +26,9 @@ def again(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Eva
 
 def contents(report: Path) -> dict[str, bytes]:
     run = report.parent
-    files = (path for stage in ("gate", "infer", "score") for path in (run / stage).rglob("*"))
+    files = (
+        path for stage in ("gate", "verdict", "infer", "score") for path in (run / stage).rglob("*")
+    )
     return {str(path.relative_to(run)): path.read_bytes() for path in files if path.is_file()}
 
 

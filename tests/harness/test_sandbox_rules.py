@@ -22,6 +22,7 @@ from harness.sandbox.failure import (
 from harness.sandbox.failure_patterns import ENGINE_PATTERNS, LOG_PATTERNS
 from harness.sandbox.profile import (
     SYSTEM_CALLS,
+    OwnPlaces,
     container_settings,
     volume_holder_settings,
     volume_settings,
@@ -66,6 +67,33 @@ def test_the_profile_leaves_nothing_open() -> None:
     assert "noexec" in found["tmpfs"]["/tmp"]
     assert {"nofile", "core", "fsize"} == {limit.name for limit in found["ulimits"]}
     assert "privileged" not in found and "cap_add" not in found and "volumes" not in found
+
+
+def test_an_image_of_a_participant_keeps_its_folder_and_its_users_packages() -> None:
+    own = OwnPlaces("/opt/app", "/home/user/.local")
+    found = container_settings(stage(image="sha256:abc"), "sha256:abc", "volume", own=own)
+    assert found["working_dir"] == "/opt/app" and found["user"] == "65532:65532"
+    assert found["environment"]["PYTHONUSERBASE"] == "/home/user/.local"
+    ours = container_settings(stage(), "sha256:abc", "volume")
+    assert ours["working_dir"] == "/tmp" and "PYTHONUSERBASE" not in ours["environment"]
+    assert ours["environment"]["USER"] == ours["environment"]["LOGNAME"]
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ("ImportError: /tmp/k.so: failed to map segment from shared object", "noexec"),
+        ("/app/run.sh: 1: set: Illegal option -", "dos2unix"),
+        ("env: 'python\r': No such file or directory", "dos2unix"),
+        ("/app/run.sh: line 2: $'\\r': command not found", "dos2unix"),
+        ("bash: /app/run.sh: /bin/bash^M: bad interpreter", "dos2unix"),
+        ("ModuleNotFoundError: No module named 'monai'", "chmod -R a+rX ~"),
+        ("RuntimeError: DataLoader worker is killed by signal: Bus error.", "/dev/shm"),
+    ],
+)
+def test_no_habit_of_images_is_left_without_its_cure(said: str, word: str) -> None:
+    error = explain(stage("train", image="sha256:abc"), Outcome(1, tail=said))
+    assert error.code == "training-failed" and word in error.message + error.remedy
 
 
 def lets_through(name: str, *words: int) -> bool:
@@ -138,7 +166,7 @@ def test_no_variable_of_the_host_reaches_a_container(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     found = container_settings(stage(), "sha256:abc", "volume")["environment"]
     assert set(found) == {
-        *("HOME", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
+        *("HOME", "USER", "LOGNAME", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
         *("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "NVIDIA_VISIBLE_DEVICES"),
     }
 

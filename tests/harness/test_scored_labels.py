@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from evaluator.documents.base import read, write
 from evaluator.documents.scores import labels_digest
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import sha256_pixels
+from evaluator.files import sha256_file, sha256_pixels
 from evaluator.scoring.score import score
 from evaluator.sealed import open_sealed, seal_archive
 from harness.cli import app
@@ -160,9 +160,9 @@ def other_mask(data: bytes) -> bytes:
     return png_bytes(mask)
 
 
-def verified(evaluated: Evaluated, ledger: Path, *more: object) -> Result:
-    root = evaluated.challenge.root
-    words = ("verify", ledger, "--splits", root / "splits", *more)
+def verified(evaluated: Evaluated, ledger: Path, *more: object, splits: bool = True) -> Result:
+    place = ("--splits", evaluated.challenge.root / "splits") if splits else ()
+    words = ("verify", ledger, *place, *more)
     return CliRunner().invoke(app, [*map(str, words)])
 
 
@@ -191,7 +191,9 @@ def test_no_other_labels_pass_verification(
     (predictions,) = evaluated.runs.glob("*/infer")
     scores = score(predictions, forged, keys.labels.secret, out=tmp_path)
     report = verify_report(evaluated.report, keys.report)
-    forged_report = report.model_copy(update={"scores": scores})
+    sealed = {"sealed_labels_sha256": sha256_file(forged)}
+    provenance = report.provenance.model_copy(update=sealed)
+    forged_report = report.model_copy(update={"scores": scores, "provenance": provenance})
     append(tmp_path / "ledger.jsonl", sign(forged_report, keys), keys)
     split, store = FrozenSplit.open(root / "splits" / "v1"), CaseStore.open(root / "store")
     write(reveal(split, store, SECRET), tmp_path / "reveal.json")
@@ -201,6 +203,15 @@ def test_no_other_labels_pass_verification(
         assert ("entry 1: the classes or masks" in result.stdout) == (what != "nothing")
     if number:
         return
-    rescored = ("--rescore", evaluated.runs, "--bundle", root / "bundles", "--keys", keys.path)
-    result = verified(evaluated, tmp_path / "ledger.jsonl", *rescored, "--runner", "process")
+    bundle = Path(shutil.copytree(bundles.path, tmp_path / "bundles"))
+    shutil.copy(forged, bundle / "sealed" / "labels.age")
+    stated = bundles.sealed.model_copy(update={"labels_sha256": sha256_file(forged)})
+    write(stated, bundle / "sealed" / "bundle.json")
+    again = ("--rescore", evaluated.runs, "--keys", keys.path, "--runner", "process", "--bundle")
+    alone = verified(evaluated, tmp_path / "ledger.jsonl", *again, bundle, splits=False)
+    assert alone.exit_code == 0, alone.output  # nothing there knows of the freeze, and it says so
+    assert "not opened: name --splits, and --store or --reveal" in alone.stdout
+    true_report = report.model_copy(update={"scores": scores})
+    append(tmp_path / "other.jsonl", sign(true_report, keys), keys)
+    result = verified(evaluated, tmp_path / "other.jsonl", *again, bundles.path)
     assert ("labels_sha256 was" in result.stdout) == (what != "nothing"), result.output

@@ -9,10 +9,13 @@ import pytest
 from evaluator.errors import BusbenchError
 from evaluator.sealed import open_sealed
 from harness.audit import audit
+from harness.challenge import Limits
+from harness.export.citation import LICENCES, citation
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, freeze
 from harness.store import CaseStore, write_store
+from harness.template import HELPER
 from tests.support.samples import SECRET, samples
 
 
@@ -106,3 +109,32 @@ def test_a_bundle_with_the_pass_is_not_taken_for_one_without(
     with pytest.raises(BusbenchError) as refused:
         sealed(frozen, keys, tmp_path / "a")
     assert refused.value.code == "output-exists"
+
+
+def test_no_training_bundle_lacks_what_its_publishers_ask(
+    frozen: tuple[CaseStore, FrozenSplit], keys: Keys, tmp_path: Path
+) -> None:
+    """BUS-BRA's licence has to be in every copy of its images."""
+    sealed(frozen, keys, tmp_path / "a")
+    text = (tmp_path / "a" / "training" / "CITATION").read_text()
+    source = Bundles.open(tmp_path / "a").training.source
+    for stated in (source.cite, source.terms, source.release, frozen[1].lock.digest):
+        assert stated in text
+    licence = (LICENCES / "busbra.txt").read_text("utf-8").strip()
+    lock = frozen[1].lock.model_copy(update={"dataset": "busbra"})
+    assert licence in citation(lock, frozen[0].cases) and "10.1002/mp.16812" in citation(lock, [])
+    helper = tmp_path / "a" / "training" / "dataset.py"
+    assert helper.read_bytes() == HELPER.read_bytes() and helper.stat().st_mode & 0o044
+
+
+def test_no_bundle_states_limits_that_were_changed_since(
+    frozen: tuple[CaseStore, FrozenSplit], keys: Keys, tmp_path: Path
+) -> None:
+    recipients = Recipients(keys.images.recipient, keys.labels.recipient)
+    first = sealed(frozen, keys, tmp_path / "a")
+    assert first.training.test_cases == first.sealed.cases
+    hurried = Limits(seconds=60)
+    again = seal(*frozen, recipients, out=tmp_path / "a", infer=hurried)
+    assert again.training.infer == hurried != first.training.infer
+    assert again.training.model_copy(update={"infer": first.training.infer}) == first.training
+    assert again.sealed == first.sealed

@@ -26,6 +26,7 @@ EVALUATOR = ("infer", "infer-gpu", "triton", "score")
 ENTRIES: dict[str, tuple[str, ...]] = {
     "infer": (
         STAGES["gate"],
+        STAGES["verdict"],
         STAGES["infer"],
         STAGES["ready"],
         STAGES["unseal"],

@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from evaluator.errors import BusbenchError
 from harness.audit import audit
@@ -129,6 +129,87 @@ def test_a_table_that_names_something_else_is_refused(
     error = CliRunner().invoke(app, command).exception
     assert isinstance(error, BusbenchError) and tells in error.message
     assert error.code in ("split-invalid", "raw-missing") and not (tmp_path / "v1").exists()
+
+
+def audited(store: CaseStore, *words: object) -> Result:
+    command = ["audit", store.path, "--no-near", "--json", *words]
+    return CliRunner().invoke(app, [*map(str, command)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_known_pair_is_missed_by_the_verdict_on_a_split(
+    store: CaseStore, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    part = {case.case_id: chance.choice(["train", "test"]) for case in store.cases}
+    split = table(tmp_path / "split.csv", "case_id,part", *(f"{c},{p}" for c, p in part.items()))
+    linked = [chance.sample(store.cases, 2) for _ in range(9)]
+    rows = [",".join(chance.choice(names_of(case)) for case in pair) for pair in linked]
+    known = table(tmp_path / "pairs.csv", "first,second", *rows)
+    left_out = {case.case_id for case in chance.sample(store.cases, 6)}
+    wrong = table(tmp_path / "exclude.csv", "case,reason", *(f"{c},unclear" for c in left_out))
+    kept = [c for c in part if c not in left_out]
+    ends = [{one.case_id, other.case_id} for one, other in linked]
+    ends += [{pair.first, pair.second} for pair in audit(store, near=False).pairs]
+    apart = [two for two in ends if len({part[case_id] for case_id in two}) == 2]
+    leaking = set[str]().union(*(two for two in apart if not two & left_out))
+    stated = ("--pairs", known, "--exclude", wrong)
+    found = json.loads(audited(store, "--split", split, *stated).stdout)
+    assert set(found["verdicts"]["test"]["cases"]) == {c for c in leaking if part[c] == "test"}
+    assert found["verdicts"]["test"]["test"] == sum(part[c] == "test" for c in kept)
+    assert found["cases"] == found["certificate"]["named"] == len(kept)
+    assert found["excluded"] == dict.fromkeys(left_out, "unclear")
+    assert found["certificate"]["excluded"] == len(left_out)
+    drawn = json.loads(audited(store, "--policy", "patient", *stated).stdout)
+    assert not drawn["certificate"]["leaks"]
+
+
+def test_a_split_is_judged_with_what_it_was_frozen_with(store: CaseStore, tmp_path: Path) -> None:
+    wrong = table(tmp_path / "exclude.csv", "case,reason", f"{store.cases[3].case_id},unclear")
+    words = ("freeze", store.path, "--out", tmp_path / "v1", "--exclude", wrong)
+    assert CliRunner().invoke(app, [*map(str, words)]).exit_code == 0
+    error = audited(store, "--split", tmp_path / "v1").exception
+    assert isinstance(error, BusbenchError) and "lacks 1 cases" in error.message
+    out = ("--split", tmp_path / "v1", "--out", tmp_path / "audit")
+    assert audited(store, *out, "--exclude", wrong).exit_code == 0
+    assert "1 cases were left out on request" in (tmp_path / "audit/certificate.html").read_text()
+    first, second, *_ = (case.case_id for case in store.cases)
+    pairs = table(tmp_path / "pairs.csv", "first,second", f"{first},{second}")
+    for other in (("--partial",), ("--exclude", wrong, "--pairs", pairs)):
+        changed = audited(store, *out, *other).exception
+        assert isinstance(changed, BusbenchError) and changed.code == "output-exists"
+
+
+def test_no_image_is_named_by_a_hash_alone(store: CaseStore, tmp_path: Path) -> None:
+    doubled = [dataclasses.replace(one, case_id=f"x{n}") for n, one in enumerate(samples()[:9])]
+    other = write_store(tmp_path / "other", "phantom", doubled)
+    split = table(
+        tmp_path / "split.csv",
+        "case_id,part",
+        *(f"{c.case_id},{'test' if n % 2 else 'train'}" for n, c in enumerate(store.cases)),
+    )
+    known = [store.cases[1], store.cases[4]]
+    pairs = table(tmp_path / "p.csv", "first,second", ",".join(c.case_id for c in known))
+    for words in (
+        (store.path, "--pairs", pairs, "--split", split),
+        (store.path, other.path),
+    ):
+        done = CliRunner().invoke(app, ["audit", "--no-near", *map(str, words)])
+        reported = [
+            line for line in done.stdout.splitlines() if line.startswith(("pair:", "leak:"))
+        ]
+        assert reported and all(line.count("raw/image (") >= 1 for line in reported), done.output
+        for case in known if split in words else ():
+            assert any(f"{case.case_id} ({case.source_image})" in line for line in reported)
+
+
+@pytest.mark.parametrize("option", ["--pairs", "--exclude"])
+def test_no_table_of_one_store_is_taken_for_several(
+    store: CaseStore, tmp_path: Path, option: str
+) -> None:
+    given = table(tmp_path / "table.csv", "first,second" if option == "--pairs" else "case,reason")
+    error = audited(store, store.path, option, given).exception
+    assert isinstance(error, BusbenchError) and error.code == "usage"
 
 
 def test_no_image_with_two_truths_goes_unsaid(tmp_path: Path) -> None:

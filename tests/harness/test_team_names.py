@@ -12,10 +12,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from ci.proposal import Teams
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Phase
 from harness.ledger import append, sign, verify_ledger
+from harness.proposal import Teams
 from harness.quotas import SubmissionLog
 from harness.quotas.policy import Submitted, admit
 from harness.ranking import make_board

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,13 @@ import pytest
 import yaml
 
 from evaluator.errors import BusbenchError
-from harness.template import Kind, image_name, new_submission
+from evaluator.progress import quiet
+from harness.challenge import Challenge
+from harness.sandbox.images import ensure_image
+from harness.template import COMMON, PARTS, TEMPLATE, TORCH, Kind, image_name, new_submission
+from tests.support import ROOT, soon
+from tests.support.jobs import run
+from tests.support.training_bundle import make_bundle
 
 
 @pytest.mark.slow
@@ -33,15 +40,51 @@ def test_no_template_fails_its_own_tests(kind: Kind, tmp_path: Path) -> None:
     assert titles == {"team": 'A "team": {odd}', "method": "Méthode #1"}
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_no_template_needs_another_working_folder_or_ships_data(kind: Kind, tmp_path: Path) -> None:
-    """The sandbox starts an image in /tmp, so its program is named by an absolute path."""
-    new_submission(tmp_path / "mine", kind, "team", method="method")
-    lines = (tmp_path / "mine" / "Dockerfile").read_text().splitlines()
-    (entry,) = (line for line in lines if line.startswith("ENTRYPOINT"))
-    program = json.loads(entry.removeprefix("ENTRYPOINT"))[-1]
-    assert program.startswith("/app/") and (tmp_path / "mine" / Path(program).name).is_file()
-    assert "*" in (tmp_path / "mine" / ".dockerignore").read_text().splitlines()
+@pytest.mark.slow
+def test_no_killed_training_begins_again_or_ends_otherwise(tmp_path: Path) -> None:
+    """Weights, curves and files are those of a training that nobody killed."""
+    new_submission(tmp_path / "mine", Kind.PYTORCH, "team", method="method")
+    bundle = make_bundle(tmp_path / "bundle", 8, folds=2)
+    words = [sys.executable, "train.py", "--bundle", str(bundle), "--epochs", "4", "--out"]
+    killed = subprocess.Popen([*words, tmp_path / "killed"], cwd=tmp_path / "mine")
+    second = tmp_path / "killed" / "work" / "fold-1.pt"
+    soon(lambda: second.exists() or killed.poll() is not None)
+    killed.kill()
+    killed.wait()
+    assert second.exists()
+    done = {}
+    for out in ("killed", "whole"):
+        done[out] = subprocess.run(
+            [*words, tmp_path / out], cwd=tmp_path / "mine", capture_output=True, check=True
+        ).stdout
+    assert b"fold 1 goes on after epoch" in done["killed"] and b"goes on" not in done["whole"]
+    files = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert files == ["curves.csv", "fold-0.onnx", "fold-1.onnx", "submission.yaml"]
+    for name in files:
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len((tmp_path / "whole" / "curves.csv").read_text().splitlines()) == 1 + 2 * 4
+
+
+def test_no_training_goes_on_long_after_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TEMPLATE / COMMON)
+    monkeypatch.syspath_prepend(TEMPLATE / TORCH)
+    training = importlib.import_module("torch_training")
+    best = [(0, epoch, 0.0, 0.0, 0.5) for epoch in range(training.PATIENCE + 1)]
+    assert training.stays_behind(best) and not training.stays_behind(best[1:])
+    assert not training.stays_behind([*best, (0, 99, 0.0, 0.0, 0.6)])
+
+
+def test_no_build_of_pytorch_is_taken_unknowingly(tmp_path: Path) -> None:
+    """A build for processors is asked for by a name that no other build has."""
+    new_submission(tmp_path / "mine", Kind.PYTORCH, "team", method="method")
+    cpu = (tmp_path / "mine" / "requirements-cpu.txt").read_text()
+    lock = (ROOT / "containers" / "locks" / "participant.txt").read_text()
+    (locked,) = re.findall(r"^torch==[\w.+]+", lock, re.M)
+    assert locked.endswith("+cpu") and f'{locked}; sys_platform == "linux"' in cpu
+    shared = (tmp_path / "mine" / "requirements.txt").read_text()
+    assert not any(line.startswith("torch") for line in shared.splitlines())
+    ignored = (tmp_path / "mine" / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored and "!requirements*.txt" in ignored
 
 
 def test_a_folder_that_holds_something_is_not_overwritten(tmp_path: Path) -> None:
@@ -61,24 +104,29 @@ def test_no_name_makes_an_image_name_that_an_engine_refuses(method: str, name: s
 
 @pytest.mark.docker
 @pytest.mark.slow
-def test_the_image_of_a_template_does_not_need_more_than_its_folder(
-    engine: docker.DockerClient, tmp_path: Path
+@pytest.mark.parametrize("kind", Kind)
+def test_no_image_of_a_template_fails_to_train_in_the_sandbox(
+    engine: docker.DockerClient, kind: Kind, tmp_path: Path
 ) -> None:
-    new_submission(tmp_path / "mine", Kind.SKLEARN, "team", method="method")
+    """Built as its README says, on our image that has PyTorch's packages, and started as it is."""
+    new_submission(tmp_path / "mine", kind, "team", method="method")
+    (tmp_path / "mine" / "secret.key").write_text("nobody's business")
+    bundle, tag = make_bundle(tmp_path / "bundle", 8, folds=2), f"busbench-test/{kind.value}"
+    images = Challenge().images
+    base = images.base
+    if TORCH in PARTS[kind]:
+        base = ensure_image(engine, "participant", images, progress=quiet)
     image, _ = engine.images.build(
-        path=str(tmp_path / "mine"), tag="busbench-test/template", rm=True
+        path=str(tmp_path / "mine"), tag=tag, rm=True, buildargs={"BASE_IMAGE": base}
     )
-    assert image.id is not None
     try:
-        shown = engine.containers.run(
-            image.id,
-            ["--help"],
-            remove=True,
-            network_disabled=True,
-            read_only=True,
-            working_dir="/tmp",
-        )
-        assert b"--bundle" in shown
         assert image.attrs["Config"]["User"] == "65532:65532"
+        files = engine.containers.run(tag, ["/app"], entrypoint="ls", remove=True).split()
+        assert b"train.py" in files and b"secret.key" not in files
+        words = ("--command", "run --bundle {bundle} --out {out} --quick")
+        done = run("train", tag, "--bundle", bundle, "--out", tmp_path / "out", *words)
     finally:
-        engine.images.remove(image.id, force=True)
+        engine.images.remove(tag, force=True)
+    assert done.returncode == 0, done.stderr
+    checked = run("check", tmp_path / "out", "--bundle", bundle, "--runner", "process")
+    assert checked.returncode == 0, checked.stderr

@@ -22,9 +22,9 @@ from harness.cli.show import print_validation
 from harness.evaluation.validation import (
     ValidateSubmission,
     Validation,
-    _seal_fold,
     merge,
     one_a_fold,
+    seal_public,
 )
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.training import TrainingSet
@@ -185,7 +185,8 @@ def test_no_fold_is_scored_in_another_unit_than_the_others(tmp_path: Path, space
         for c in training.cases
     )
     for fold in range(FOLDS):
-        files = _seal_fold(replace(training, cases=cases), fold, tmp_path / str(fold))
+        chosen = [each.case for each in cases if each.fold == fold]
+        files = seal_public(replace(training, cases=cases), chosen, tmp_path / str(fold))
         (tmp_path / "key").write_text(files.label_key())
         with open_sealed(files.labels, tmp_path / "key") as (index, _):
             found = {case.spacing_mm for case in index.cases}

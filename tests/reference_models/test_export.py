@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from evaluator.documents.submission import InputSpec
 from evaluator.gate import inspect
 from evaluator.inference.separable import is_separable
-from reference_models.data import letterbox
+from reference_models.data import BILINEAR, letterbox
 from reference_models.errors import TrainingError
 from reference_models.export import OPSET, TOLERANCE, Exported, export_network
 from reference_models.networks import build
@@ -41,9 +41,6 @@ NETWORKS = {
     "swin_unet": (224, 1_500),
     "medt": (128, 1_500),
 }
-
-
-BILINEAR = Image.Resampling.BILINEAR
 
 
 def phantoms(side: int) -> Tensor:

@@ -119,7 +119,7 @@ def test_no_recipe_bends_the_awesome_bus_protocol(name: str) -> None:
     config = load_config(name, AWESOME_BUS)
     assert (config.steps, config.epochs, config.batch, config.patience) == (None, 300, 16, 25)
     assert (config.schedule, config.rate, config.final_rate) == ("cosine", 1e-3, 1e-5)
-    assert (config.keep, config.resample, config.validate_every) == ("rank", "lanczos", None)
+    assert (config.keep, config.resample, config.validate_every) == ("rank", "lanczos4", None)
     assert (config.network, config.input) == (load_config(name).network, load_config(name).input)
 
 

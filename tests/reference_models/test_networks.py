@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from reference_models.config import Config, InputSettings
 from reference_models.data import load_cases, open_bundle
 from reference_models.errors import UsageError
 from reference_models.machine import Machine
-from reference_models.networks import NETWORKS, build
+from reference_models.networks import NETWORKS, axial, build
 from reference_models.networks.medt import MedT
 from reference_models.trainer import FoldPaths, train_fold
 
@@ -38,6 +39,9 @@ COUNTS = [
     ("cmunext_s", 1, 224, 417_361),
     ("cmunext_l", 3, 224, 8_286_721),
     ("unext", 1, 224, 1_471_633),
+    ("ukan", 1, 224, 25_358_689),
+    ("ukan", 3, 224, 25_359_265),
+    ("ukan_s", 1, 224, 6_356_401),
 ]
 # name, millions of parameters with three input channels
 MILLIONS = [
@@ -60,10 +64,17 @@ GMACS = [
     ("cmunet", 69.57, 90.86),
     ("transunet", 29.17, 38.38),
     ("swin_unet", 6.06, 8.00),
-    # 1.88 and 2.28 with the 16 patches of the paper's code; here patches cover the image
-    ("medt", 1.88 + (49 - 16) * 0.05265, 2.28 + (64 - 16) * 0.05265),
+    # 1.88 and 2.28 with the 16 patches of the paper's code; here patches cover the image. Gated
+    # attention over two channels a head is multiplied and added, which the counter does not see.
+    (
+        "medt",
+        1.88 + (49 - 16) * 0.05265 - 12 * 8 * (112**3 + 56**3) / 1e9,
+        2.28 + (64 - 16) * 0.05265 - 12 * 8 * (128**3 + 64**3) / 1e9,
+    ),
     ("cmunext", 5.52, 7.21),
     ("unext", 0.416, 0.543),
+    ("ukan", 8.02, 10.48),
+    ("ukan_s", 2.01, 2.63),
 ]
 
 
@@ -106,8 +117,10 @@ def test_three_channels_agree_with_the_published_millions(name: str, published: 
 def test_no_network_costs_more_or_less_than_its_paper(
     name: str, size: int, expected: float
 ) -> None:
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        build(name, image_size=size).eval()(torch.zeros(1, 1, size, size))
+    with torch.device("meta"), torch.no_grad():
+        network, image = build(name, image_size=size).eval(), torch.zeros(1, 1, size, size)
+        with FlopCounterMode(display=False) as counter:
+            network(image)
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=0.005)
 
 
@@ -130,6 +143,8 @@ def test_every_parameter_that_is_not_said_to_be_idle_has_a_gradient(name: str) -
     network = build(name, image_size=side)
     network(torch.rand(2, 1, side, side)).square().sum().backward()
     without = {key: value for key, value in network.named_parameters() if value.grad is None}
+    # Softmax ignores what all similarities of a pixel share, and so the bias of their norm.
+    without = {key: value for key, value in without.items() if "similarity.bias" not in key}
     assert all("idle" in key for key in without)
     assert sum(value.numel() for value in without.values()) == (35_553 if name == "medt" else 0)
 
@@ -194,6 +209,21 @@ def test_a_shift_never_wraps_around() -> None:
             assert torch.equal(shifted[0, ..., channel], expected)
 
 
+def test_the_splines_of_u_kan_never_differ_from_scipy() -> None:
+    from scipy.interpolate import BSpline  # noqa: PLC0415
+
+    from reference_models.networks.ukan import KANLinear  # noqa: PLC0415
+
+    x = np.linspace(-2.5, 2.5, 501)
+    knots = np.arange(-3, 9) * 0.4 - 1  # an interval of 0.4 on [-1, 1], three more at either end
+    expected = np.stack([BSpline(knots, row, 3)(x) for row in np.eye(8)], axis=1)
+    inside = (x >= -1) & (x <= 1)  # beyond, SciPy extrapolates
+    found = KANLinear(2, 2).bases(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-6)
+    elements = [BSpline.basis_element(knots[k : k + 5], extrapolate=False)(x) for k in range(8)]
+    np.testing.assert_allclose(found, np.nan_to_num(np.stack(elements, axis=1)), atol=1e-6)
+
+
 @pytest.mark.parametrize("corner", [0, -1])
 def test_shifted_windows_never_join_opposite_borders(corner: int) -> None:
     """Windows of 4 on 8 x 8 tokens, rolled by 2: a corner sees the 2 x 2 tokens of its own corner.
@@ -228,7 +258,7 @@ def test_reordering_tokens_never_differs_from_rolling_and_cutting(shifted: bool)
 @pytest.mark.parametrize("axis", [2, 3])
 def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axis: int) -> None:
     """The paper's equation, written with sums over every pair of pixels of a row or column."""
-    from reference_models.networks.medt import GatedAxialAttention  # noqa: PLC0415
+    from reference_models.networks.axial import GatedAxialAttention  # noqa: PLC0415
 
     torch.manual_seed(0)
     layer: Any = GatedAxialAttention(channels, (4, 6), axis).eval()
@@ -267,6 +297,52 @@ def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axi
     found = layer.norm_content(content).reshape(*lines.shape[:2], channels, 2, length).sum(dim=3)
     expected = found.permute(0, 2, 3, 1) if axis == 2 else found.permute(0, 2, 1, 3)
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_of_gated_attention_never_differs_from_finite_differences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eleven lines of five pixels, taken four at a time."""
+    monkeypatch.setattr(axial, "CHUNK_CPU", 4 * 5**2)
+    torch.manual_seed(0)
+    shapes = [(11, 2, 5)] * 4 + [(2, 5, 5)] * 2 + [(11, 4, 5), (4, 5, 5)]
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    assert torch.autograd.gradcheck(axial._ByLines.apply, inputs)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 1, 7), (5, 8, 2, 4)])
+def test_sums_over_pairs_never_differ_from_those_of_every_pair(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    query, key = torch.randn(2, *shape, dtype=torch.float64)
+    places = torch.randn(shape[2], shape[3], shape[3], dtype=torch.float64)
+    pairs = {
+        axial.products(query, key): torch.einsum("lgci,lgcj->lgij", query, key),
+        axial.lookups(query, places): torch.einsum("lgci,cij->lgij", query, places),
+    }
+    for (total, squares), every in pairs.items():
+        torch.testing.assert_close(total, every.sum(dim=(0, 2, 3)))
+        torch.testing.assert_close(squares, every.square().sum(dim=(0, 2, 3)))
+
+
+@pytest.mark.parametrize("kind", [axial.AxialAttention, axial.GatedAxialAttention])
+def test_the_norm_of_similarities_never_remembers_other_statistics_than_batch_norm(
+    kind: type[axial.AxialAttention],
+) -> None:
+    torch.manual_seed(0)
+    layer = kind(32, (4, 6), axial.WIDTH)
+    seen: list[torch.Tensor] = []
+    layer.norm_qkv.register_forward_hook(lambda _, __, output: seen.append(output.detach()))
+    layer(torch.randn(3, 32, 4, 6))
+    query, key, _ = seen[0].reshape(-1, 8, 8, 6).split([2, 2, 4], dim=2)
+    terms = [torch.einsum("lgci,lgcj->lgij", query, key)]
+    if isinstance(layer, axial.GatedAxialAttention):
+        own, other, _ = layer._positions()
+        terms.append(0.1 * torch.einsum("lgci,cij->lgij", query, own))
+        terms.append(0.1 * torch.einsum("lgcj,cji->lgij", key, other))
+    expected = nn.BatchNorm2d(8 * len(terms))
+    expected(torch.cat(terms, dim=1))
+    for name, value in expected.named_buffers():
+        torch.testing.assert_close(layer.norm_similarity.get_buffer(name), value)
 
 
 def test_medt_never_mixes_its_patches_up() -> None:

@@ -14,13 +14,13 @@ import resource
 import time
 from collections.abc import Iterator
 
-from ci.proposal import Proposal, Teams
 from evaluator.documents.base import Contract, parse
 from evaluator.documents.predictions import Predictions
 from evaluator.documents.sealed import SealedIndex
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge
+from harness.proposal import Proposal, Teams
 
 SPARE, PATIENCE = 400 << 20, 10.0  # bytes beside the modules; seconds for one text
 SMALL = 60_000  # bytes

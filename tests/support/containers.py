@@ -75,7 +75,7 @@ def compose_environment(journey: Path, results: Path) -> dict[str, str]:
     for name in ("images.key", "labels.key"):
         (keys / name).write_bytes((journey / "keys" / name).read_bytes())
         (keys / name).chmod(0o444)
-    for stage in ("gate", "infer", "score"):
+    for stage in ("gate", "verdict", "infer", "score"):
         (results / stage).mkdir()
         (results / stage).chmod(0o777)
     places = {

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from evaluator.documents.inference import CountedModel, Measured, Runtime
 from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Scores
 from evaluator.documents.submission import ModelLimits
+from harness.challenge import Limits
 from harness.ledger import RecordedReport
 from harness.ledger.report import Provenance, Report
 from harness.sealing.documents import TrainingBundle
@@ -47,6 +48,9 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+SOURCE = {"cite": "a paper", "release": "a page", "terms": "free"}
+
+
 def make_training_bundle(**changes: Any) -> TrainingBundle:
     """What a training bundle of one case says of itself."""
     stated: dict[str, Any] = {
@@ -57,6 +61,9 @@ def make_training_bundle(**changes: Any) -> TrainingBundle:
         "folds": 2,
         "cases": 1,
         "cases_sha256": "2" * 64,
+        "test_cases": 1,
+        "infer": Limits(),
+        "source": SOURCE,
         "model": ModelLimits(),
     }
     return TrainingBundle(**stated | changes)

@@ -21,11 +21,22 @@ from evaluator.documents.submission import (
     Submission,
 )
 from evaluator.errors import BusbenchError, Code
+from harness.challenge import Challenge, StatedTrack, check_track, require_hidden
+from harness.submission import require_folds
 from harness.team_names import check_visible, find_same
 
 TEAMS = "submissions/teams.yaml"
 MANIFEST = re.compile(rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})\.yaml")
 FILE = re.compile(rf"submissions/(?P<team>{NAME})/(?P<method>{NAME})/(?P<file>{FILE_NAME})")
+GUIDE = "docs/pull-requests.md shows what a pull request contains."
+ONLY_SCORING = {
+    "onnx": "Only the scoring finds what the gate says of the files, whether inference on the test "
+    "images ends within its limits with valid masks, and what quota and phase allow; `busbench "
+    "check` and `busbench evaluate --part val` try the first two on your side.",
+    "image": "Only the scoring finds whether the image can be fetched and starts, what its "
+    "training leaves, what gate and inference make of that, and what quota and phase allow; "
+    "`busbench train` and then `busbench check` try the first three on your side.",
+}
 # registry/name@sha256:digest; a tag may come before the digest and means nothing
 ImageReference = Annotated[
     str,
@@ -64,6 +75,11 @@ class Proposal(Contract):
     onnx: Onnx | None = None
     image: Image | None = None
 
+    @property
+    def only_scoring(self) -> str:
+        """What no check without the organiser's machine can find, for people."""
+        return ONLY_SCORING["onnx" if self.image is None else "image"]
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.onnx is None) == (self.image is None):
@@ -83,11 +99,44 @@ class Proposal(Contract):
         )
 
 
+def require_suited(proposal: Proposal, challenge: Challenge, where: str) -> None:
+    """Refuse a proposal for a track or folds that challenge.yaml does not declare.
+
+    Raises:
+        BusbenchError: `pull-request-refused` or `submission-invalid`; `challenge-invalid` where
+            no track is declared, for then no pull request can be taken, and where its labels are
+            private and a phase hides nothing.
+    """
+    if not challenge.tracks:
+        message = "challenge.yaml declares no tracks, so there is none to hand in for."
+        remedy = "Declare them; docs/organiser.md shows how."
+        raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
+    problem = check_track(challenge, StatedTrack(proposal.track))
+    if problem is not None:
+        raise refused(f"{where}: {problem}", "Name a track that is declared.")
+    require_hidden(challenge, StatedTrack(proposal.track), "challenge.yaml")
+    submission = proposal.submission(proposal.team)
+    if submission is not None:
+        require_folds(submission, challenge.tracks[proposal.track].folds, where)
+
+
+def refused(why: str, remedy: str) -> BusbenchError:
+    """The error of a pull request that is not taken."""
+    return BusbenchError(Code.PULL_REQUEST_REFUSED, f"{why}.", remedy)
+
+
 class Team(Contract):
     """One team: the name that the board shows, and the accounts that may hand in for it."""
 
     name: Title
     accounts: tuple[str, ...] = Field(min_length=1)
+
+    def require_account(self, slug: str, author: str) -> None:
+        """Raise `pull-request-refused` where `author` may not hand in for the team `slug`."""
+        if author.casefold() not in {account.casefold() for account in self.accounts}:
+            why = f"{author} may not hand in for the team {slug}"
+            remedy = "Hand in for your own team, or ask the organiser to add the account."
+            raise refused(why, remedy)
 
 
 class Teams(Contract):
@@ -113,13 +162,15 @@ class Teams(Contract):
         Raises:
             BusbenchError: `pull-request-refused` where there is none, or it is not theirs.
         """
+        team = self.registered(slug)
+        team.require_account(slug, author)
+        return team
+
+    def registered(self, slug: str) -> Team:
+        """The team whose folder is `slug`; raises `pull-request-refused` where there is none."""
         team = self.teams.get(slug)
         if team is None:
             message = f"The team {slug} is not in {TEAMS}."
             remedy = "Ask the organiser to register it; that is done once."
-            raise BusbenchError(Code.PULL_REQUEST_REFUSED, message, remedy)
-        if author.casefold() not in {account.casefold() for account in team.accounts}:
-            message = f"{author} may not hand in for the team {slug}."
-            remedy = "Hand in for your own team, or ask the organiser to add the account."
             raise BusbenchError(Code.PULL_REQUEST_REFUSED, message, remedy)
         return team

@@ -1,0 +1,109 @@
+"""Writer of a pull request's files: its manifest, and the ONNX files of a submission folder.
+
+What is written has been checked as the pull request will be, as far as a clone's files tell.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evaluator.documents.base import parse, read
+from evaluator.documents.submission import MAX_MODEL_BYTES
+from evaluator.errors import Code
+from evaluator.files import disk_errors, write_atomically
+from harness.challenge import Challenge
+from harness.proposal import TEAMS, Onnx, Proposal, Teams, refused, require_suited
+from harness.submission import take
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """In whose name a proposal is."""
+
+    team: str  # its folder in `submissions`
+    method: str  # the manifest's name, without the suffix
+    account: str | None = None  # that will open the pull request; null: not checked
+
+
+def propose_folder(
+    submission: Path, clone: Path, entrant: Entrant, *, challenge: Challenge
+) -> tuple[Path, Proposal]:
+    """Write the manifest and the models of a submission folder, over those of an earlier one.
+
+    Returns:
+        The manifest, and what it says.
+
+    Raises:
+        BusbenchError: `submission-invalid`, `pull-request-refused` or `challenge-invalid`, before
+            anything is written; `disk-full`.
+    """
+    with tempfile.TemporaryDirectory(prefix="busbench-propose-") as name:
+        taken = take(submission, Path(name, "submission"))
+        onnx = Onnx(**{field: getattr(taken, field) for field in Onnx.model_fields})
+        for model in taken.models:
+            if Path(name, "submission", model.file).stat().st_size > MAX_MODEL_BYTES:
+                why = f"{model.file} is larger than {MAX_MODEL_BYTES} bytes"
+                raise refused(why, "Hand in less.")
+        ways = {"track": taken.track, "onnx": onnx.document()}
+        manifest, data, proposal = _checked(ways, clone, entrant, challenge=challenge)
+        folder = manifest.with_suffix("")
+        partial = folder.with_name(f".{folder.name}.partial")
+        with disk_errors(manifest.parent):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            for model in taken.models:
+                shutil.copyfile(Path(name, "submission", model.file), partial / model.file)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.replace(folder)
+            write_atomically(manifest, data)
+    return manifest, proposal
+
+
+def propose_image(
+    reference: str,
+    command: tuple[str, ...],
+    clone: Path,
+    *,
+    track: str,
+    entrant: Entrant,
+    challenge: Challenge,
+) -> tuple[Path, Proposal]:
+    """Write the manifest of an image that trains; see `propose_folder`.
+
+    Args:
+        reference: registry/name@sha256:digest.
+        command: what follows its entry point; may contain {bundle} and {out}.
+    """
+    ways = {"track": track, "image": {"reference": reference, "command": list(command)}}
+    manifest, data, proposal = _checked(ways, clone, entrant, challenge=challenge)
+    write_atomically(manifest, data)
+    return manifest, proposal
+
+
+def _checked(
+    ways: dict[str, Any], clone: Path, entrant: Entrant, *, challenge: Challenge
+) -> tuple[Path, bytes, Proposal]:
+    """A manifest that would be taken: where it lies, its bytes, and what it says."""
+    remedy = "Run it in your clone of the challenge's repository, or name that with --repository."
+    teams = read(Teams, clone / TEAMS, Code.PULL_REQUEST_REFUSED, remedy=remedy)
+    document = {
+        "schema": "busbench/proposal/v1",
+        "team": entrant.team,
+        "method": entrant.method,
+        **ways,
+    }
+    path = f"submissions/{entrant.team}/{entrant.method}.yaml"
+    data = yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()
+    remedy = "Name team and method as their folder and file: lower case, without spaces."
+    proposal = parse(Proposal, data, path, code=Code.SUBMISSION_INVALID, remedy=remedy)
+    require_suited(proposal, challenge, path)
+    team = teams.registered(entrant.team)
+    if entrant.account is not None:
+        team.require_account(entrant.team, entrant.account)
+    return clone / path, data, proposal

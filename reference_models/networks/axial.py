@@ -1,0 +1,297 @@
+"""Axial attention: each pixel attends to those of its column, or of its row.
+
+H. Wang, Y. Zhu, B. Green, H. Adam, A. Yuille, L.-C. Chen, "Axial-DeepLab: Stand-Alone
+Axial-Attention for Panoptic Segmentation", ECCV 2020, arXiv:2003.07853; gated as in MedT (see
+`medt.py`).
+
+A similarity is computed for every pair of pixels of a line: 112 times as many numbers as a feature
+of 112 x 112 pixels has. So these are never stored: a few lines at a time are computed, used, and
+computed again in the backward pass. Their batch norm is a scale, because softmax ignores what all
+similarities of a pixel share, and the scale follows from sums over the features alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reference_models.networks.blocks import at_least_float32
+
+GROUPS = 8  # heads
+HEIGHT, WIDTH = 2, 3  # axes of (N, C, H, W)
+# Similarities computed at a time: within a core's cache on a CPU, within 256 MB on a GPU.
+CHUNK_CPU, CHUNK_GPU = 2**18, 2**26
+
+Size = tuple[int, int]  # height and width of a feature
+Sums = tuple[Tensor, Tensor]  # of numbers and of their squares, (GROUPS,) each
+
+
+class AxialAttention(nn.Module):
+    """Attention of each pixel to those of its column, or of its row.
+
+    Args:
+        channels: C, a multiple of 16.
+        size: (H, W) of the feature.
+        axis: `HEIGHT` to attend within columns, `WIDTH` within rows.
+        terms: how many similarities, and how many contents, are normed and summed.
+    """
+
+    def __init__(
+        self, channels: int, size: Size, axis: int, *, terms: tuple[int, int] = (1, 1)
+    ) -> None:
+        super().__init__()
+        self.channels, self.size, self.axis, self.terms = channels, size, axis, terms
+        self.value_width = channels // GROUPS  # of one head
+        self.key_width = self.value_width // 2
+        self.length, self.others = size if axis == HEIGHT else size[::-1]
+        self.qkv = nn.Conv2d(channels, 2 * channels, 1, bias=False)
+        self.norm_qkv = nn.BatchNorm2d(2 * channels)
+        self.norm_similarity = nn.BatchNorm2d(terms[0] * GROUPS)
+        self.norm_content = nn.BatchNorm2d(terms[1] * channels)
+        nn.init.normal_(self.qkv.weight, std=channels**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape, in float32 under autocast too."""
+        # A line is a column or a row, L of them, and T its pixels. All below is by lines: batch
+        # norm sees the same numbers in whatever order.
+        axes = (0, 3, 1, 2) if self.axis == HEIGHT else (0, 2, 1, 3)
+        lines = x.permute(axes).reshape(-1, self.channels, 1, self.length)
+        shape = (-1, GROUPS, 2 * self.value_width, self.length)
+        lines = at_least_float32(self.norm_qkv(self.qkv(lines))).reshape(shape)
+        sizes = [self.key_width, self.key_width, self.value_width]
+        with _full_precision(x.device.type):
+            return self._gather(self.contents(*torch.split(lines, sizes, dim=2)))
+
+    def contents(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        """What each pixel takes in, `terms[1]` tensors of (L GROUPS, c, T)."""
+        (scale,) = self.scales(query, lambda: (products(query, key),))
+        keys, values = self._flat(key, self.key_width), self._flat(value, self.value_width)
+        likeness = self._flat(query * scale, self.key_width).transpose(1, 2) @ keys
+        return ((likeness.softmax(dim=-1) @ values.transpose(1, 2)).transpose(1, 2),)
+
+    def scales(self, query: Tensor, sums: Callable[[], tuple[Sums, ...]]) -> Tensor:
+        """The norm of the similarities as factors (terms, GROUPS, 1, 1).
+
+        Args:
+            query: (L, GROUPS, c, T); of each term there are L T T similarities.
+            sums: gives each term's sums; called in training alone.
+        """
+        norm, count = self.norm_similarity, len(query) * self.length**2
+        variance = norm.running_var
+        assert variance is not None and norm.running_mean is not None
+        if norm.training:
+            total, squares = (torch.cat(parts) / count for parts in zip(*sums(), strict=True))
+            variance = (squares - total.square()).clamp(min=0)
+            _track(norm, total.detach(), variance.detach() * count / (count - 1))
+        factors = norm.weight * torch.rsqrt(variance + norm.eps)
+        return factors.reshape(self.terms[0], GROUPS, 1, 1)
+
+    def _flat(self, lines: Tensor, width: int) -> Tensor:
+        """(L, GROUPS, width, T) as (L GROUPS, width, T)."""
+        return lines.reshape(-1, width, self.length)
+
+    def _gather(self, contents: tuple[Tensor, ...]) -> Tensor:
+        """Norm and sum contents, (L GROUPS, c, T) each, and give (N, C, H, W)."""
+        maps = torch.stack(contents, dim=2)
+        normed = self.norm_content(maps.reshape(-1, self.terms[1] * self.channels, 1, self.length))
+        shape = (-1, self.others, self.channels, self.terms[1], self.length)
+        axes = (0, 2, 3, 1) if self.axis == HEIGHT else (0, 2, 1, 3)
+        result: Tensor = normed.reshape(shape).sum(dim=3).permute(axes)
+        return result
+
+
+class GatedAxialAttention(AxialAttention):
+    """With learned terms for the offset between two pixels, each let in by a learned gate."""
+
+    def __init__(self, channels: int, size: Size, axis: int) -> None:
+        super().__init__(channels, size, axis, terms=(3, 2))
+        length = self.length
+        self.relative = nn.Parameter(torch.empty(2 * self.value_width, 2 * length - 1))
+        nn.init.normal_(self.relative, std=self.value_width**-0.5)
+        index = torch.arange(length)
+        self.offset: Tensor
+        self.register_buffer("offset", index[:, None] - index + length - 1, persistent=False)
+        gates = {"query": 0.1, "key": 0.1, "value": 1.0, "position": 0.1}
+        self.gates = nn.ParameterDict({name: torch.tensor(open_) for name, open_ in gates.items()})
+
+    def contents(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        for_query, for_key, for_value = self._positions()
+        for_query, for_key = self.gates["query"] * for_query, self.gates["key"] * for_key
+        like, by_query, by_key = self.scales(
+            query,
+            lambda: (products(query, key), lookups(query, for_query), lookups(key, for_key)),
+        )
+        scaled = (query * like, key, query * by_query, key * by_key)
+        inputs = (
+            *(self._flat(x, self.key_width) for x in scaled),
+            for_query,
+            for_key.transpose(1, 2).contiguous(),
+            self.gates["value"] * self._flat(value, self.value_width),
+            self.gates["position"] * for_value,
+        )
+        if torch.onnx.is_in_onnx_export():  # one graph of plain operators
+            return _attended(_attention(*inputs[:6]), *inputs[6:])
+        result: tuple[Tensor, Tensor] = _ByLines.apply(*inputs)  # type: ignore[no-untyped-call]
+        return result
+
+    def _positions(self) -> tuple[Tensor, ...]:
+        """For query, key and value: (c, T, T), by the pixel itself and its partner."""
+        # Not by indexing: the gradient of an index that occurs often is slow on a GPU.
+        pairs = self.relative.index_select(1, self.offset.flatten())
+        shaped = pairs.reshape(-1, self.length, self.length)
+        return torch.split(shaped, [self.key_width, self.key_width, self.value_width])
+
+
+class _ByLines(torch.autograd.Function):
+    """Gated attention of few lines at a time, whose similarities are computed twice, never kept.
+
+    Takes the arguments of `_attention`, then those of `_attended`, and gives what the latter does.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(*inputs)
+        parts = [_attended(_attention(*part[:6]), *part[6:]) for part in _chunks(inputs)]
+        contents, positions = (torch.cat(part) for part in zip(*parts, strict=True))
+        return contents, positions
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        inputs = ctx.saved_tensors
+        found = tuple(torch.zeros_like(x) for x in inputs)
+        for own, above, into in zip(
+            _chunks(inputs), _chunks(gradients, of=inputs[0]), _chunks(found), strict=True
+        ):
+            _add_gradients(own, above, into)
+        return found
+
+
+_SHARED = (4, 5, 7)  # the inputs that are no line's own
+
+
+def _chunks(tensors: tuple[Tensor, ...], of: Tensor | None = None) -> list[tuple[Tensor, ...]]:
+    """Tensors of lines in parts, views all; what lines share is in every part."""
+    lines = tensors[0] if of is None else of
+    limit = CHUNK_GPU if lines.is_cuda else CHUNK_CPU
+    step = max(1, limit // lines.shape[-1] ** 2)
+    return [
+        tuple(
+            x if index in _SHARED and of is None else x[start : start + step]
+            for index, x in enumerate(tensors)
+        )
+        for start in range(0, len(lines), step)
+    ]
+
+
+def _attention(  # noqa: PLR0917  one tensor each, as autograd counts them
+    query: Tensor,
+    key: Tensor,
+    looking: Tensor,
+    looked_at: Tensor,
+    for_query: Tensor,
+    for_key: Tensor,
+) -> Tensor:
+    """How much of each pixel of its line a pixel takes in: (B, T, T), sums of 1 along the last.
+
+    Args:
+        query, key, looking, looked_at: (B, c, T), scaled for each of the three similarities.
+        for_query, for_key: (c, T, T), by the pixel that looks and the one looked at.
+    """
+    pairs = (
+        (query.unsqueeze(3), key.unsqueeze(2)),
+        (looking.unsqueeze(3), for_query.unsqueeze(0)),
+        (looked_at.unsqueeze(2), for_key.unsqueeze(0)),
+    )
+    factors = [(a[:, c], b[:, c]) for c in range(query.shape[1]) for a, b in pairs]
+    likeness = factors[0][0] * factors[0][1]
+    for a, b in factors[1:]:
+        likeness = likeness.addcmul_(a, b)
+    return likeness.softmax(dim=-1)
+
+
+def _attended(attention: Tensor, value: Tensor, for_value: Tensor) -> tuple[Tensor, Tensor]:
+    """What each pixel takes in of the others' values, and of their places: (B, c, T) each.
+
+    Args:
+        attention: (B, T, T).
+        value: (B, c, T).
+        for_value: (c, T, T), by the pixel that looks and the one looked at.
+    """
+    places = attention.transpose(0, 1) @ for_value.permute(1, 2, 0)  # (T, B, c)
+    return value @ attention.transpose(1, 2), places.permute(1, 2, 0)
+
+
+def _add_gradients(
+    inputs: tuple[Tensor, ...], above: tuple[Tensor, ...], into: tuple[Tensor, ...]
+) -> None:
+    """Add to `into` the gradients of a part's inputs, given those of its two contents."""
+    query, key, looking, looked_at, for_query, for_key, value, for_value = inputs
+    # (B, c, T) and (T, B, c); without a copy, products of many small matrices go one by one.
+    of_value, of_place = above[0], above[1].permute(2, 0, 1).contiguous()
+    attention = _attention(*inputs[:6])
+    into[6].add_(of_value @ attention)
+    into[7].add_((of_place.transpose(1, 2) @ attention.transpose(0, 1)).transpose(0, 1))
+    given = of_value.transpose(1, 2) @ value
+    given += (of_place @ for_value.transpose(0, 1)).transpose(0, 1)
+    likeness = torch.ops.aten._softmax_backward_data(given, attention, -1, attention.dtype)
+    by_pixel = likeness.transpose(0, 1)
+    into[0].add_(key @ likeness.transpose(1, 2))
+    into[1].add_(query @ likeness)
+    into[2].add_((by_pixel @ for_query.permute(1, 2, 0)).permute(1, 2, 0))
+    into[4].add_((looking.permute(2, 0, 1).contiguous().transpose(1, 2) @ by_pixel).transpose(0, 1))
+    for c in range(query.shape[1]):  # one or two: a product of matrices would first copy
+        into[3][:, c].add_((likeness * for_key[c]).sum(dim=1))
+        into[5][c].add_((likeness * looked_at[:, c, None]).sum(dim=0))
+
+
+def products(query: Tensor, key: Tensor) -> Sums:
+    """The sums of q_i k_j, and of its squares, over all pairs of pixels of all lines.
+
+    Sums of squares of products are products of Gram matrices, so no pair is looked at.
+
+    Args:
+        query, key: (L, GROUPS, c, T).
+
+    Returns:
+        (GROUPS,) each.
+    """
+    total = (query.sum(dim=3) * key.sum(dim=3)).sum(dim=(0, 2))
+    first, second = (x @ x.transpose(2, 3) for x in (query, key))
+    return total, (first * second).sum(dim=(0, 2, 3))
+
+
+def lookups(feature: Tensor, places: Tensor) -> Sums:
+    """The sums of x_i r_ij, and of its squares, over all pairs of pixels of all lines.
+
+    Args:
+        feature: (L, GROUPS, c, T).
+        places: (c, T, T), by the pixel itself and the one it is set against.
+
+    Returns:
+        (GROUPS,) each.
+    """
+    total = (feature.sum(dim=0) * places.sum(dim=2)).sum(dim=(1, 2))
+    of_feature = torch.einsum("lgct,lgdt->gcdt", feature, feature)
+    of_places = torch.einsum("cij,dij->cdi", places, places)
+    return total, (of_feature * of_places).sum(dim=(1, 2, 3))
+
+
+def _full_precision(device: str) -> AbstractContextManager[Any]:
+    """Float32 under autocast too: sums of squares would not survive less."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
+
+
+@torch.no_grad()
+def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Take a batch into the running statistics, as batch norm itself does."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
+    norm.num_batches_tracked.add_(1)
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance, norm.momentum)

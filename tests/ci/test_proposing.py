@@ -1,0 +1,139 @@
+"""The files of a pull request, written from a submission folder: what is written is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ci.check_pr import check
+from evaluator.errors import BusbenchError
+from harness.proposing import Entrant, propose_folder, propose_image
+from tests.support.command_line import busbench_in
+from tests.support.factories import submission_document
+from tests.support.forge import Forge, git
+from tests.support.small_challenge import model_bytes
+
+DATA = model_bytes(-2.0)
+MINE = Entrant("alpha", "bright", "alice")
+IMAGE = f"registry.example.org/alpha/net@sha256:{'2c' * 32}"
+
+
+def hand_in(folder: Path, files: dict[str, bytes], **changes: object) -> Path:
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    (folder / "submission.yaml").write_text(yaml.safe_dump(submission_document(files, **changes)))
+    return folder
+
+
+ALL = {"all.onnx": DATA}
+EACH = {f"fold-{fold}.onnx": DATA for fold in range(5)}
+
+
+@pytest.mark.parametrize("files", [ALL, EACH], ids=["one for all", "one a fold"])
+def test_no_file_that_is_written_is_refused(
+    files: dict[str, bytes], forge: Forge, tmp_path: Path
+) -> None:
+    work = forge.checkout("alice")
+    challenge = forge.machine.challenge
+    folder = hand_in(tmp_path / "mine", files)
+    propose_folder(folder, work, MINE, challenge=challenge)
+    head, _ = forge.propose(work)
+    git(forge.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")
+    found = check(forge.machine.repository, forge.base, head, author="alice", challenge=challenge)
+    assert set(found.blobs) == set(files)
+    assert found.proposal.onnx is not None
+    assert {model.file for model in found.proposal.onnx.models} == set(files)
+
+
+def test_no_file_of_an_earlier_proposal_is_left(forge: Forge, tmp_path: Path) -> None:
+    work = forge.checkout("alice")
+    challenge = forge.machine.challenge
+    for number, files in enumerate((EACH, ALL)):
+        folder = hand_in(tmp_path / f"mine-{number}", files)
+        manifest, _ = propose_folder(folder, work, MINE, challenge=challenge)
+    assert [path.name for path in manifest.with_suffix("").iterdir()] == ["all.onnx"]
+
+
+REFUSED: dict[str, tuple[dict[str, bytes], dict[str, object], str]] = {
+    "another track": (ALL, {"track": "busbra"}, "alpha"),
+    "some folds": (dict(list(EACH.items())[:3]), {}, "alpha"),
+    "a team in capitals": (ALL, {}, "Alpha Team"),
+    "a team outside": (ALL, {}, "../alpha"),
+    "a team of others": (ALL, {}, "beta"),
+    "a team that nobody registered": (ALL, {}, "gamma"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_no_refused_submission_leaves_a_file(case: str, forge: Forge, tmp_path: Path) -> None:
+    files, changes, team = REFUSED[case]
+    work = forge.checkout("alice")
+    before = sorted(work.rglob("*"))
+    folder = hand_in(tmp_path / "mine", files, **changes)
+    with pytest.raises(BusbenchError) as error:
+        propose_folder(
+            folder, work, Entrant(team, "bright", "alice"), challenge=forge.machine.challenge
+        )
+    assert error.value.code in ("submission-invalid", "pull-request-refused")
+    assert sorted(work.rglob("*")) == before
+
+
+def test_no_image_that_is_written_is_refused(forge: Forge, tmp_path: Path) -> None:
+    work, challenge = forge.checkout("alice"), forge.machine.challenge
+    propose_image(
+        IMAGE, ("run", "{bundle}"), work, track="phantom", entrant=MINE, challenge=challenge
+    )
+    head, _ = forge.propose(work)
+    git(forge.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")
+    found = check(forge.machine.repository, forge.base, head, author="alice", challenge=challenge)
+    assert found.proposal.image is not None and found.proposal.image.reference == IMAGE
+    assert "training" in found.proposal.only_scoring
+
+
+@pytest.mark.parametrize("reference", ["alpha/net:latest", f"alpha/net@sha256:{'2c' * 31}", "@"])
+def test_no_image_without_a_digest_is_written(forge: Forge, reference: str) -> None:
+    work = forge.checkout("alice")
+    with pytest.raises(BusbenchError, match="reference"):
+        propose_image(
+            reference, (), work, track="phantom", entrant=MINE, challenge=forge.machine.challenge
+        )
+    assert not list(work.rglob("bright*"))
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "status", "word"),
+    [
+        ("mine", (), 0, "written"),
+        ("mine", ("--account", "bob"), 10, "may not hand in"),
+        ("mine", ("--track", "phantom"), 2, "--track"),
+        (IMAGE, ("--track", "phantom"), 0, "written"),
+        (IMAGE, (), 2, "--track"),
+        ("nothing", (), 2, "neither a folder nor an image"),
+        ("mine", ("--repository", "."), 10, "--repository"),
+    ],
+)
+def test_no_status_hides_what_became_of_a_proposal(
+    what: str,
+    options: tuple[str, ...],
+    status: int,
+    word: str,
+    forge: Forge,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    work = forge.checkout("alice")
+    (work / "challenge.yaml").write_text(
+        yaml.safe_dump({"tracks": {"phantom": {"dataset": "phantom", "split_version": "v1"}}})
+    )
+    monkeypatch.chdir(tmp_path)
+    hand_in(tmp_path / "mine", ALL)
+    words = ("--team", "alpha", "--method", "bright", "--repository", work)
+    shown = busbench_in(capsys, "propose", what, *words, *options)
+    assert shown.status == status, shown.err
+    assert word in shown.out + shown.err
+    assert (work / "submissions/alpha/bright.yaml").exists() is (status == 0)
+    assert ("Only the scoring" in shown.out) is (status == 0)

@@ -1,0 +1,58 @@
+"""Fixtures of the tests on a GPU: the device, and every reference network's file and maps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from evaluator.documents.inference import Device, Precision
+from evaluator.inference.hardware import device_name
+from harness.locking import locked
+from tests.support.gpu_networks import PRECISIONS, prepare
+
+# Set, these tests run on the CPU: that proves nothing of a GPU, but that the tests themselves work.
+DRY_RUN = "BUSBENCH_GPU_DRY_RUN"
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Device:
+    """A CUDA device that works. Without one, tests skip; under `make test-gpu` they fail."""
+    if os.environ.get(DRY_RUN):
+        return "cpu"
+    if device_name("cuda") == "unknown":
+        message = "this machine has no CUDA device that works"
+        if os.environ.get("BUSBENCH_REQUIRE_GPU"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return "cuda"
+
+
+@pytest.fixture(scope="session")
+def cuda(gpu: Device) -> Device:
+    """The same, for tests that mean nothing in a dry run."""
+    if gpu == "cpu":
+        pytest.skip("this is a dry run on the CPU")
+    return gpu
+
+
+@pytest.fixture(params=PRECISIONS)
+def precision(request: pytest.FixtureRequest, gpu: Device) -> Precision:
+    """Each precision that the device has."""
+    if gpu == "cpu" and request.param != "fp32":
+        pytest.skip("a CPU computes in fp32")
+    found: Precision = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def networks(gpu: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of networks and maps, made once for all workers; see `gpu_networks`."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder = shared / "networks"
+    with locked(shared / "networks.lock"):
+        if not folder.exists():
+            prepare(folder, gpu)
+    return folder
