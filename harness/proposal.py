@@ -96,11 +96,11 @@ class Proposal(Contract):
     @property
     def only_scoring(self) -> str:
         """What no check without the organiser's machine can find, for people."""
-        return next(words for way, words in ONLY_SCORING.items() if getattr(self, way))
+        return next(words for field, words in ONLY_SCORING.items() if getattr(self, field))
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if sum(getattr(self, way) is not None for way in ONLY_SCORING) != 1:
+        if sum(getattr(self, field) is not None for field in ONLY_SCORING) != 1:
             raise ValueError(f"name one of {', '.join(ONLY_SCORING)}")
         try:
             self.submission(self.team)
