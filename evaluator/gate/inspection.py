@@ -23,12 +23,15 @@ from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
 from evaluator.gate.subject import Finding, GateLimits, GateRefused, Subject
 from evaluator.gate.survey import Survey, survey
+from evaluator.progress import Progress, print_line, quiet
 
 
 def inspect(
     folder: Path,
     submission: Submission,
     limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
+    *,
+    progress: Progress = quiet,
 ) -> GateVerdict:
     """Check every declared model file of a submission.
 
@@ -44,12 +47,15 @@ def inspect(
     """
     findings: list[Finding] = []
     counted: list[CountedModel] = []
-    for declared in submission.models:
+    total = len(submission.models)
+    for done, declared in enumerate(submission.models):
+        progress("gate: models checked", done, total)
         outcome = _inspect_one(folder, declared, submission, limits=limits)
         if isinstance(outcome, CountedModel):
             counted.append(outcome)
         else:
             findings.extend(outcome)
+    progress("gate: models checked", total, total)
     if findings:
         raise GateRefused(tuple(findings))
     return GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
@@ -109,8 +115,9 @@ def limits_of(args: argparse.Namespace) -> GateLimits:
 
 def run(args: argparse.Namespace) -> None:
     """Check a submission's files before any runtime sees them, then load each model once."""
-    verdict = inspect(args.submission, declaration(args.submission), limits_of(args))
-    write(verdict, args.out / "gate.json")
+    declared, limits = declaration(args.submission), limits_of(args)
+    found = inspect(args.submission, declared, limits, progress=print_line)
+    write(found, args.out / "gate.json")
 
 
 def declaration(folder: Path) -> Submission:

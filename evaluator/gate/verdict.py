@@ -18,6 +18,7 @@ from evaluator.gate import inspection
 from evaluator.gate.first_load import SENTENCES
 from evaluator.gate.inspection import declaration, limits_of, read_off
 from evaluator.gate.subject import Finding, GateLimits, GateRefused
+from evaluator.progress import Progress, print_line, quiet
 
 
 def conclude(
@@ -26,6 +27,7 @@ def conclude(
     left: GateVerdict,
     *,
     limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
+    progress: Progress = quiet,
 ) -> GateVerdict:
     """The verdict on a submission, from its files and what the process that loaded them left.
 
@@ -39,7 +41,9 @@ def conclude(
     findings: list[Finding] = []
     counted: list[CountedModel] = []
     claims = {(model.fold, model.sha256): model for model in left.models}
-    for declared in submission.models:
+    total = len(submission.models)
+    for done, declared in enumerate(submission.models):
+        progress("gate: models counted again", done, total)
         found = read_off(folder, declared, submission, limits=limits)
         if isinstance(found, list):
             findings.extend(found)
@@ -52,6 +56,7 @@ def conclude(
             findings.append(Finding("G-COST", declared.file, None, SENTENCES["G-COST"]))
         else:
             counted.append(claim)
+    progress("gate: models counted again", total, total)
     if findings:
         raise GateRefused(tuple(findings))
     return GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
@@ -66,4 +71,5 @@ def run(args: argparse.Namespace) -> None:
     remedy = "Export the model again; `busbench check` shows what the gate sees."
     left = read(GateVerdict, args.loaded, Code.GATE_REFUSED, remedy=remedy)
     declared, limits = declaration(args.submission), limits_of(args)
-    write(conclude(args.submission, declared, left, limits=limits), args.out / "gate.json")
+    found = conclude(args.submission, declared, left, limits=limits, progress=print_line)
+    write(found, args.out / "gate.json")

@@ -167,8 +167,9 @@ def evaluate(
     one that fails holds up no other.
 
     With --part val: the same gate, inference and scoring on the validation folds of the training
-    bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, and
-    keeps every log whole. Run either again after an interruption: finished stages are kept.
+    bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, keeps
+    every log whole, and leaves all masks as PNG, cases.csv and overlays.html, worst case first.
+    Run either again after an interruption: finished stages are kept.
 
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
 
@@ -259,6 +260,7 @@ def _validate(
     if as_json:
         scores = [
             {
+                "folder": str(result.folder),
                 "submission": result.submission.document(),
                 "scores": result.scores.document(),
                 "mean_of_cases": result.cases.mean,

@@ -73,6 +73,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "evaluate",
         "Evaluate a submission on the sealed test set: gate, infer, score, sign.",
     ),
+    "predict": (
+        "predict",
+        "Run an accepted submission on images of your own, and write a mask for each.",
+    ),
     "feedback": (
         "feedback",
         "Write what each team may read of its runs today; nothing is run or counted.",

@@ -11,7 +11,7 @@ from evaluator.harmless import harmless
 from evaluator.scoring.groups import CLASSES, SIZES
 from harness.cli.app import out
 from harness.cli.screen import Grid
-from harness.evaluation.case_table import SHOWN, TABLE
+from harness.evaluation.case_table import MASKS, OVERLAYS, SHOWN, TABLE
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
 from harness.ledger.report import PrecisionLoss
@@ -93,6 +93,8 @@ def print_validation(result: Validation) -> None:
     out.print(harmless(worth))
     out.print(harmless(f"scores and logs  {result.folder}"))
     out.print(harmless(f"case by case     {result.folder / TABLE}"))
+    out.print(harmless(f"masks            {result.folder / MASKS}"))
+    out.print(harmless(f"worst first      {result.folder / OVERLAYS}"))
 
 
 def _loss(loss: PrecisionLoss) -> str:

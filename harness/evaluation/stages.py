@@ -88,19 +88,25 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
-class SealedFiles:
-    """Sealed cases, readable for a container's user, and the two keys that open them."""
+class SealedImages:
+    """Sealed images, readable for a container's user, and the key that opens them."""
 
     images: Path
     image_key: KeyText = field(repr=False)
-    labels: Path
-    label_key: KeyText = field(repr=False)
 
     def index(self) -> SealedIndex:
-        """What the images' archive says of its cases."""
+        """What the archive says of its cases."""
         key = pyrage.x25519.Identity.from_str(self.image_key().strip())
         with open_sealed(self.images, key) as (index, _):
             return index
+
+
+@dataclass(frozen=True)
+class SealedFiles(SealedImages):
+    """Sealed cases: the images, and the labels with a key of their own."""
+
+    labels: Path
+    label_key: KeyText = field(repr=False)
 
 
 def check(
@@ -176,7 +182,15 @@ def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
 def infer_and_score(
     folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
 ) -> None:
-    """Run the model of `folder`, whose submission passed the gate, and score its masks.
+    """Run the model of `folder`, whose submission passed the gate, and score its masks."""
+    run_models(folder, files, settings, context=context)
+    score(folder, files, settings, context=context)
+
+
+def run_models(
+    folder: Path, files: SealedImages, settings: EvaluateSettings, *, context: Context
+) -> None:
+    """Run the models of `folder`, whose submission passed the gate, on every image.
 
     Before a submission is blamed for inference, a container without it tries whether the key, the
     images and the device are there: what the stage itself says of them is not believed.
@@ -190,7 +204,6 @@ def infer_and_score(
                 ready = replace(ready_stage(infer, settings), output=Path(name))
                 context.runner.run(ready, context.progress)
         raise
-    score(folder, files, settings, context=context)
 
 
 def score(
@@ -241,7 +254,7 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
         ) from error
 
 
-def require_whole(folder: Path, files: SealedFiles) -> None:
+def require_whole(folder: Path, files: SealedImages) -> None:
     """Refuse what inference left unless it is every declared model on every sealed case.
 
     Here, because the scorer does not know what was declared, and inference may have been taken
@@ -326,7 +339,7 @@ def read_verdict(folder: Path, code: Code = Code.GATE_REFUSED) -> GateVerdict:
 
 
 def infer_stage(
-    folder: Path, files: SealedFiles, *, settings: EvaluateSettings, challenge: Challenge
+    folder: Path, files: SealedImages, *, settings: EvaluateSettings, challenge: Challenge
 ) -> Stage:
     """The model, which sees images and no labels; it writes to `folder/infer`.
 

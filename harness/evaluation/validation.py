@@ -5,6 +5,8 @@
     RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
     RUNS/val-<id>/cases.csv               every case, with the fold that validated it
+    RUNS/val-<id>/masks/                  the mask of every case, a PNG each
+    RUNS/val-<id>/overlays.html           reference and prediction on the images, worst first
     RUNS/val-<id>/val.json                the scores
     RUNS/val-<id>/precision.json          what a precision other than fp32 changes
     RUNS/val-<id>/result.json             last: its presence, with the scores' digest, means done
@@ -15,24 +17,22 @@ nothing is signed, and nothing enters a ledger.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyrage
 
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import GateVerdict
 from evaluator.documents.scores import GroupScores, MetricSummary, Scores
-from evaluator.documents.sealed import SealedCase, SealedIndex
+from evaluator.documents.sealed import SealedCase
 from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import Code
-from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import Progress
-from evaluator.sealed import seal_archive
-from harness.evaluation.case_table import Cases, read_cases, summarise, write_cases
+from harness.evaluation.case_table import OVERLAYS, Cases, read_cases, summarise, write_cases
+from harness.evaluation.ephemeral import seal_once
 from harness.evaluation.images import pass_gate, run_and_score
 from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.precision import COMPARISON, REFERENCE, Comparison, count_differences
@@ -114,6 +114,8 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
 
     def run(self, progress: Progress) -> None:
         """Score each fold's model on its own validation cases."""
+        from harness.evaluation.overlays import write_overlays  # noqa: PLC0415  imports OpenCV
+
         training = TrainingSet.open(self.bundle.here())
         if not (self.folder / "submission").is_dir():
             take(self.submission.here(), self.folder / "submission", self.cases.track)
@@ -133,9 +135,11 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                     plain = replace(self.settings, precision="fp32")
                     run_and_score(place / REFERENCE, files, plain, context=context)
                     reference.append(_scores(place / REFERENCE))
-        write_cases(read_cases(self.folder, tuple(range(self.cases.folds))), self.folder)
+        cases = read_cases(self.folder, tuple(range(self.cases.folds)))
+        write_cases(cases, self.folder)
+        write_overlays(self.folder, training, cases, progress=progress)
         write(merge(found), self.folder / SCORES)
-        made = {SCORES: self.folder / SCORES}
+        made = {name: self.folder / name for name in (SCORES, OVERLAYS)}
         if reference:
             made[COMPARISON] = self.folder / COMPARISON
             write(self._compare(merge(found), merge(reference)), made[COMPARISON])
@@ -199,37 +203,30 @@ def seal_public(training: TrainingSet, chosen: Iterable[SealedCase], place: Path
     )
 
     def seal(name: str, suffix: str, content: Iterable[bytes]) -> tuple[Path, KeyText]:
-        identity = pyrage.x25519.Identity.generate()
-        archive = place / name
-        index = SealedIndex(
-            split_digest=training.bundle.split_digest,
-            repeat_seed=seed,
-            cases=tuple(replace(case, file=case.case_id + suffix) for case in cases),
-        )
-        write_atomically(archive, seal_archive(index, content, str(identity.to_public())))
-        return archive, lambda: str(identity)
+        named = (replace(case, file=case.case_id + suffix) for case in cases)
+        digest = training.bundle.split_digest
+        return seal_once(place / name, named, content, split_digest=digest)
 
-    seed = secrets.token_hex(32)
     images, image_key = seal("images.age", ".grey", map(training.image, cases))
     labels, label_key = seal("labels.age", ".png", map(training.labels, cases))
     return SealedFiles(images, image_key, labels, label_key)
 
 
 def narrow(folder: Path, verdict: GateVerdict, part: AnySubmission, *, place: Path) -> None:
-    """Write the submission and the gate's verdict for one of its models; an image has no verdict.
+    """Write the submission and the gate's verdict for some of its models; an image has no verdict.
 
     Args:
         folder: with the whole submission, in `submission`.
-        part: the submission with that model alone.
+        part: the submission with those models alone.
     """
     if isinstance(part, ImageSubmission):
         write_document(part, place / "submission" / DOCUMENT)
         return
-    model = part.models[0]
     if not (place / "submission").is_dir():
         assemble(part, lambda model: folder / "submission" / model.file, place / "submission")
-    counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
-    narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
+    named = {(model.fold, model.sha256) for model in part.models}
+    counted = tuple(each for each in verdict.models if (each.fold, each.sha256) in named)
+    narrowed = GateVerdict(submission_sha256=part.digest, models=counted)
     write(narrowed, place / "verdict" / "gate.json")
     let_all_read(place / "verdict")
 
