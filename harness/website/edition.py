@@ -16,6 +16,7 @@ from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import Challenge
 from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
+from harness.ranking.marks import GAP_UNLIKE
 from harness.ranking.metrics import GAP
 from harness.splits.lock import SplitLock
 from harness.website.rendering import count
@@ -90,6 +91,7 @@ class View:
             "gmacs": None if row.gmacs is None else round(row.gmacs, 6),
             "latency": round(row.runtime.measured.latency_ms, 4),
             **{cost.key: cost.value(row.runtime.measured) for cost in self.track.costs},
+            "gaps": GAP_UNLIKE.label.removeprefix("gap ") if row.gap_unlike else "like the others",
             "origin": "trained here" if row.trained_here else "supplied",
             "labels": row.labels,
             "device": row.runtime.computed_on.upper(),

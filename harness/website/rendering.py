@@ -13,6 +13,7 @@ from markupsafe import Markup
 from evaluator.harmless import harmless
 from harness.ledger import Instant
 from harness.ranking import METRICS
+from harness.ranking.marks import GAP_UNLIKE, marks_of
 from harness.ranking.metrics import GAP, MISSING, NOT_COUNTED
 
 # Its own style sheet, script and images; no other host, no inline code, no form, no frame.
@@ -47,7 +48,14 @@ def environment() -> Environment:
         link=link,
         xml=harmless,
     )
-    made.globals.update(metrics=METRICS, gap=GAP, missing=MISSING, policy=POLICY)
+    made.globals.update(
+        metrics=METRICS,
+        gap=GAP,
+        gap_unlike=GAP_UNLIKE,
+        marks_of=marks_of,
+        missing=MISSING,
+        policy=POLICY,
+    )
     return made
 
 

@@ -269,7 +269,7 @@ def test_the_table_shows_what_the_report_says(edition: Edition) -> None:
     start = text.index("winner", text.index("Evidence,"))
     row = text[start : text.index("attestation 2", start) + 2]
     assert {"0.812", "± 0.010", "0.792–0.832", "12.35", "8.35–16.35", "0.123"} <= set(row)
-    assert {"trained here", "labels: public", "0.42 M", "1.42", "12.5 ms", "split v1"} <= set(row)
+    assert {"trained here", "labels public", "0.42 M", "1.42", "12.5 ms", "split v1"} <= set(row)
     assert {"0.762", "0.900", edition.reports[1].time[:10]} <= set(
         row
     )  # lesion images and normal images apart

@@ -2,7 +2,7 @@
 "use strict";
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-const FILTERS = { origin: "Origin", labels: "Labels", device: "Device" };
+const FILTERS = { gaps: "Gap", origin: "Origin", labels: "Labels", device: "Device" };
 const TEXTS = ["method", "team"];
 
 for (const table of document.querySelectorAll("table[data-board]")) enhance(table);
