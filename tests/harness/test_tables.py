@@ -105,8 +105,9 @@ def test_hostile_names_are_text_in_html_and_nothing_else() -> None:
         *("tr", "th", "td", "bdi", "strong", "u"),
     }
     assert page.attributes == {"scope", "colspan"}
-    assert {len(row) for row in page.rows} == {len(page.rows[0]), 1}  # cells, and footnotes
-    shown = {row[page.rows[0].index("Team")] for row in page.rows[1:]}
+    head, *rows = [row for row in page.rows if len(row) > 1]  # one cell alone is a footnote
+    assert {len(row) for row in rows} == {len(head)}
+    shown = {row[head.index("Team")] for row in rows}
     assert "<script>alert(1)</script>" in shown and "abc" in shown
 
 
