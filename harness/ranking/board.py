@@ -29,6 +29,7 @@ from evaluator.documents.scores import GroupScores, MetricSummary, Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import DEFAULT_RANKED, About, Challenge, LabelAccess, require_track
+from harness.datasets import is_synthetic
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ledger.report import Report, Status
 from harness.ranking.document import (
@@ -118,6 +119,11 @@ class Track(Contract):
             f"Distances of all {self.cases} test cases are in pixels, of none in millimetres: the "
             f"pixel size is known for {self.spaced} of them, and one mean has one unit."
         )
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether its images were generated, and show no patient."""
+        return is_synthetic(self.dataset)
 
     @property
     def ranked(self) -> tuple[Row, ...]:

@@ -169,6 +169,7 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     titled = track.title != track.track
     which = f"{name(track.title)} ({track.track})" if titled else track.track
     sealed = f", sealing {track.sealing[:8]}" if track.sealings > 1 else ""
+    which += ", synthetic phantoms" if track.synthetic else ""
     return f"{which}, split {track.split_version}, profile {track.metric_profile}{sealed}"
 
 

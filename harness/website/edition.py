@@ -16,7 +16,7 @@ from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import Challenge
 from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
-from harness.ranking.marks import GAP_UNLIKE
+from harness.ranking.marks import GAP_UNLIKE, MARKS, Mark, own_marks, shared_marks
 from harness.ranking.metrics import GAP
 from harness.splits.lock import SplitLock
 from harness.website.rendering import count
@@ -77,6 +77,34 @@ class View:
     def has_normal(self) -> bool:
         """Whether there are images without a lesion."""
         return any("normal" in row.groups for row in self.track.rows)
+
+    @cached_property
+    def marks(self) -> tuple[Mark, ...]:
+        """The marks that any row has."""
+        return tuple(mark for mark in MARKS if any(map(mark.applies, self.track.rows)))
+
+    @cached_property
+    def own_marks(self) -> tuple[Mark, ...]:
+        """The marks that rows differ in."""
+        return own_marks(self.track)
+
+    @cached_property
+    def folds(self) -> str:
+        """How many models each result has, where all have as many; else empty."""
+        found = {row.models for row in self.track.rows}
+        return count(found.pop(), "fold") if len(found) == 1 else ""
+
+    @cached_property
+    def device(self) -> str:
+        """What all results were computed on; empty where they differ."""
+        found = {row.runtime.computed_on.upper() for row in self.track.rows}
+        return f"computed on {found.pop()}" if len(found) == 1 else ""
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """What is true of all rows, said once."""
+        marks = (mark.label for mark in shared_marks(self.track))
+        return tuple(filter(None, (*marks, self.device, self.folds)))
 
     def sort_keys(self, row: Row) -> Mapping[str, object]:
         """What the table is sorted and filtered by, beside method and team."""

@@ -8,6 +8,7 @@ from typing import Any
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
+from harness.datasets import is_synthetic
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.board import comparable, entry_name
@@ -107,6 +108,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             edition,
             "submission",
             report=report,
+            synthetic=is_synthetic(report.dataset),
             track_title=edition.challenge.title_of(report.track),
             number=number,
             time=entry.time,
