@@ -18,6 +18,7 @@ from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.marks import GAP_UNLIKE, MARKS, Mark, own_marks, shared_marks
 from harness.ranking.metrics import GAP
+from harness.sealing.keys import public_pem
 from harness.splits.lock import SplitLock
 from harness.website.rendering import count
 
@@ -31,6 +32,7 @@ class Part:
 
 
 CHECKPOINT = "ledger.checkpoint"  # its file in the site
+PUBLIC_KEY = "report.pub"  # the same of the key that signs the ledger's next entry
 PARTS = (Part("lesion", "Lesions, Dice ↑"), Part("normal", "Normals, Dice ↑"))
 
 
@@ -153,6 +155,7 @@ class Edition:
     locks: Mapping[Digest, SplitLock] = field(default_factory=dict)  # of splits at hand
     challenge: Challenge = field(default_factory=Challenge)  # whose words the pages say
     checkpoint: bytes | None = None  # of the ledger, where there was a key to sign it
+    public_key: bytes = b""  # PEM text
 
     @classmethod
     def of(
@@ -177,6 +180,7 @@ class Edition:
             locks=locks or {},
             challenge=challenge or Challenge(),
             checkpoint=checkpoint,
+            public_key=public_pem(verdict.signers[-1]).encode(),
         )
 
     @cached_property

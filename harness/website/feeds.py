@@ -12,7 +12,7 @@ from harness.ledger.report import Report
 from harness.ranking import METRICS, to_csv
 from harness.ranking.marks import GAP_UNLIKE
 from harness.ranking.metrics import MISSING
-from harness.website.edition import CHECKPOINT, Edition
+from harness.website.edition import CHECKPOINT, PUBLIC_KEY, Edition
 from harness.website.rendering import environment
 from harness.website.shown import short
 
@@ -39,6 +39,7 @@ def feeds(edition: Edition) -> Iterator[tuple[str, bytes]]:
     yield "board.json", pretty_json(edition.board.document())
     yield "board.csv", to_csv(edition.board).encode()
     yield "ledger.jsonl", edition.ledger
+    yield PUBLIC_KEY, edition.public_key
     if edition.checkpoint is not None:
         yield CHECKPOINT, edition.checkpoint
     yield "feed.xml", _feed(edition)

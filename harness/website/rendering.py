@@ -38,6 +38,7 @@ def environment() -> Environment:
         count=count,
         day=day,
         plain=harmless,
+        plain_lines=plain_lines,
         short=short,
         millions=millions,
         gmacs=gmacs,
@@ -67,8 +68,15 @@ def source(name: str) -> str:
     return loader.get_source(environment(), name)[0]
 
 
+def plain_lines(text: str) -> str:
+    """A text of several lines with nothing in it that steers a display."""
+    return "\n".join(map(harmless, text.splitlines()))
+
+
 def link(text: str) -> str | None:
-    """Where a text leads that is nothing but a URL of the web or an address for mail."""
+    """Where a text leads that is nothing but a URL of the web, a DOI or an address for mail."""
+    if re.fullmatch(r"doi:10\.\d{4,9}/[\w.()/:;-]+", text):
+        return f"https://doi.org/{text.removeprefix('doi:')}"
     if re.fullmatch(r"https?://[^\s<>\"']+", text):
         return text
     return f"mailto:{text}" if re.fullmatch(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", text) else None

@@ -67,8 +67,8 @@ function enhance(table) {
       ...Object.fromEntries(Object.keys(filters).map((key) => [key, state.chosen[key] ?? ""])),
     };
     for (const [key, value] of Object.entries(kept)) {
-      if (value) address.searchParams.set(key, value);
-      else address.searchParams.delete(key);
+      address.searchParams.delete(key);
+      if (value) address.searchParams.append(key, value);
     }
     if (address.href !== location.href) history.replaceState(null, "", address);
   }
