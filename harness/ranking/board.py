@@ -39,7 +39,7 @@ from harness.ranking.document import (
     TrackStatistics,
     read_rankings,
 )
-from harness.ranking.marks import unlike_gaps
+from harness.ranking.gaps import unlike_gaps
 from harness.ranking.metrics import COSTS, METRICS, Cost
 from harness.ranking.orders import Floats, aggregate_rank_sums, smallest_ranks
 from harness.sandbox.stage import RunnerName

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from evaluator.documents.scores import MetricSummary
 from harness.ranking.board import Track, rank
-from harness.ranking.marks import GAP_UNLIKE, MARKS, own_marks, shared_marks, unlike_gaps
+from harness.ranking.gaps import unlike_gaps
+from harness.ranking.marks import GAP_UNLIKE, MARKS, own_marks, shared_marks
 from tests.support.factories import make_report, make_summary, recorded
 
 GAPS = st.lists(st.floats(0, 1), min_size=3, max_size=30)
