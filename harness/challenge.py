@@ -173,11 +173,6 @@ class About(Contract):
     description: Prose | None = None
     rules: Prose | None = None  # the text, or its URL
 
-    @property
-    def says_more(self) -> bool:
-        """Whether there is anything beside the title."""
-        return any((self.organiser, self.contact, self.description, self.rules))
-
 
 class Challenge(About):
     """A whole challenge."""

@@ -36,6 +36,7 @@ from harness.challenge import (
     LabelAccess,
     require_track,
 )
+from harness.datasets import is_synthetic
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ledger.report import Report, Status
 from harness.ranking.document import (
@@ -45,6 +46,7 @@ from harness.ranking.document import (
     TrackStatistics,
     read_rankings,
 )
+from harness.ranking.gaps import unlike_gaps
 from harness.ranking.metrics import COSTS, METRICS, Cost
 from harness.ranking.orders import Floats, aggregate_rank_sums, smallest_ranks
 from harness.sandbox.stage import RunnerName
@@ -69,6 +71,7 @@ class Row(Contract):
     gmacs: float | None  # of the largest; null where one could not be counted
     runtime: Runtime
     labels: LabelAccess
+    gap_unlike: bool = False  # the others' gaps of Dice, see `unlike_gaps`
     trained_here: bool
     runner: RunnerName
     entry: int
@@ -126,6 +129,11 @@ class Track(Contract):
         )
 
     @property
+    def synthetic(self) -> bool:
+        """Whether its images were generated, and show no patient."""
+        return is_synthetic(self.dataset)
+
+    @property
     def ranked(self) -> tuple[Row, ...]:
         """The rows with a rank."""
         return tuple(row for row in self.rows if row.rank is not None)
@@ -139,7 +147,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v4"] = Field(default="busbench/board/v4", alias="schema")
+    schema_: Literal["busbench/board/v5"] = Field(default="busbench/board/v5", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -290,8 +298,14 @@ def _track(
         ranked_by=tuple(ranked_by),
         order="aggregate" if found is None else "mean-rank",
         statistics=None if found is None else found.statistics,
-        rows=(*sorted(ranked, key=lambda row: row.rank or 0), *listed),
+        rows=_marked([*sorted(ranked, key=lambda row: row.rank or 0), *listed]),
     )
+
+
+def _marked(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, those marked whose gap is unlike that of the track's other complete results."""
+    unlike = unlike_gaps({r.entry: r.gap for r in rows if r.status == "complete" and r.gap})
+    return tuple(row.model_copy(update={"gap_unlike": row.entry in unlike}) for row in rows)
 
 
 def is_complete(report: Report) -> bool:

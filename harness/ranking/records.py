@@ -17,8 +17,8 @@ FIRST = (
     "resamples_first group rank_aggregate rank_test team method status"
 )
 LAST = (
-    "dice_gap_mean dice_gap_ci_low dice_gap_ci_high hd95_unit parameters gmacs latency_ms seconds "
-    "host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
+    "dice_gap_mean dice_gap_ci_low dice_gap_ci_high gap_unlike hd95_unit parameters gmacs "
+    "latency_ms seconds host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
     "provider backend kind labels trained_here runner invalid entry entry_digest recorded"
 )
 CSV_COLUMNS = (

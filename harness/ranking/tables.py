@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
 from itertools import groupby
+from string import ascii_lowercase
 
 import numpy as np
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
+from harness.ranking.marks import Mark, own_marks, shared_marks
 from harness.ranking.metrics import (
     GAP,
     METRICS,
@@ -40,6 +42,7 @@ class Style:
     name: Callable[[str], names.Markup]  # what a participant wrote, as literal text
     best: str = "{}"
     second: str = "{}"
+    raised: str = "{}"  # the letters of footnotes
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def columns(track: Track) -> list[Column]:
     """The columns of a track's table: of intervals and groups only where it has a ranking."""
     ranking = [RANK_INTERVAL, GROUP] if track.statistics else []
     parts = {name for row in track.rows for name in row.groups}
+    notes = own_marks(track)
     apart = [
         _metric_column(track, metric, part)
         for part, keys in PARTS.items()
@@ -81,13 +85,33 @@ def columns(track: Track) -> list[Column]:
     return [
         RANK,
         *ranking,
-        Column("Method", lambda row, style: style.name(row.method)),
+        Column("Method", lambda row, style: style.name(row.method) + _letters(notes, row, style)),
         Column("Team", lambda row, style: style.name(row.team)),
         *(each for metric in METRICS for each in _mean_and_interval(track, metric)),
         *apart,
         *MODEL,
         *map(_cost_column, track.costs),
     ]
+
+
+def _letters(notes: Sequence[Mark], row: Row, style: Style) -> str:
+    letters = [letter for letter, mark in lettered(notes) if mark.applies(row)]
+    return style.raised.replace("{}", ",".join(letters)) if letters else ""
+
+
+def lettered(notes: Sequence[Mark]) -> list[tuple[str, Mark]]:
+    """The marks of some rows, each with the letter of its footnote."""
+    return list(zip(ascii_lowercase, notes, strict=False))
+
+
+def footnotes(track: Track, style: Style) -> list[str]:
+    """What the letters beside methods mean, then what is true of all rows; each a sentence."""
+    own = [
+        f"{style.raised.replace('{}', letter)} {mark.label}: {mark.meaning}."
+        for letter, mark in lettered(own_marks(track))
+    ]
+    shared = [f"All: {mark.label}, {mark.meaning}." for mark in shared_marks(track)]
+    return [*own, *shared]
 
 
 def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
@@ -154,6 +178,7 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     titled = track.title != track.track
     which = f"{name(track.title)} ({track.track})" if titled else track.track
     sealed = f", sealing {track.sealing[:8]}" if track.sealings > 1 else ""
+    which += ", synthetic phantoms" if track.synthetic else ""
     return f"{which}, split {track.split_version}, profile {track.metric_profile}{sealed}"
 
 
@@ -184,7 +209,7 @@ def _order(track: Track) -> str:
 
 # --- Markdown ------------------------------------------------------------------------------------
 
-MARKDOWN = Style(names.markdown, "**{}**", "<ins>{}</ins>")
+MARKDOWN = Style(names.markdown, "**{}**", "<ins>{}</ins>", "<sup>{}</sup>")
 
 
 def to_markdown(board: Board) -> str:
@@ -196,14 +221,15 @@ def _markdown_track(track: Track) -> str:
     head, *rows = track_cells(track, MARKDOWN)
     rule = ["---" if name in NAMES else "--:" for name in head]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
+    notes = [part for note in footnotes(track, MARKDOWN) for part in (note, "")]
     return "\n".join(
-        [f"### {caption(track, names.markdown)}", "", *lines, "", order_note(track), ""]
+        [f"### {caption(track, names.markdown)}", "", *lines, "", order_note(track), "", *notes]
     )
 
 
 # --- LaTeX ---------------------------------------------------------------------------------------
 
-LATEX = Style(names.latex, r"\textbf{{}}", r"\underline{{}}")
+LATEX = Style(names.latex, r"\textbf{{}}", r"\underline{{}}", r"\textsuperscript{{}}")
 LATEX_HEAD = rf"""% Needs \usepackage{{booktabs}}. For all columns, put each tabular into
 % \resizebox{{\linewidth}}{{!}}{{...}} (package graphicx) on a landscape page (pdflscape).
 % Letters that LaTeX may not have show as their code points; to set them with LuaLaTeX or XeLaTeX
@@ -238,10 +264,16 @@ def _latex_track(track: Track) -> str:
             r"\midrule",
             *(_latex_row(row) for row in rows),
             r"\bottomrule",
+            *(_latex_note(note, len(found)) for note in footnotes(track, LATEX)),
             r"\end{tabular}",
             "",
         ]
     )
+
+
+def _latex_note(note: str, width: int) -> str:
+    text = note.replace("%", r"\%")
+    return _latex_row([rf"\multicolumn{{{width}}}{{l}}{{\footnotesize {text}}}"])
 
 
 def _latex_spans(found: Sequence[Column]) -> list[str]:
@@ -266,7 +298,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 # --- HTML ----------------------------------------------------------------------------------------
 
-HTML = Style(names.html, "<strong>{}</strong>", "<u>{}</u>")
+HTML = Style(names.html, "<strong>{}</strong>", "<u>{}</u>", "<sup>{}</sup>")
 
 
 def to_html(board: Board) -> str:
@@ -286,6 +318,9 @@ def _html_track(track: Track) -> str:
         "<tbody>",
         *("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows),
         "</tbody>",
+        "<tfoot>",
+        *(f'<tr><td colspan="{len(head)}">{note}</td></tr>' for note in footnotes(track, HTML)),
+        "</tfoot>",
         "</table>",
     ]
     return "\n".join([*lines, ""])

@@ -9,11 +9,14 @@ from evaluator.documents.scores import DETECTION
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
+from harness.datasets import ADAPTERS, is_synthetic
+from harness.export.citation import release_of
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.board import comparable, entry_name
 from harness.ranking.metrics import COSTS, labels
 from harness.ranking.published import published_table
+from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
 from harness.website.feeds import badges, feeds
@@ -37,6 +40,7 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     published = published_table().tracks.values()
     yield "index.html", _page(edition, "index", "", tracks=edition.views, references=published)
     yield "method.html", _method(edition)
+    yield "about.html", _about(edition)
     for view in edition.views:
         yield from _track(edition, view)
     yield from _submissions(edition)
@@ -108,6 +112,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             edition,
             "submission",
             report=report,
+            synthetic=is_synthetic(report.dataset),
             track_title=edition.challenge.title_of(report.track),
             number=number,
             time=entry.time,
@@ -120,6 +125,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             else None,
             score_titles=_score_titles(report),
             evidence=_evidence(entry),
+            citation=cite_entry(edition.challenge, entry, edition.challenge.title_of(report.track)),
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
@@ -185,6 +191,27 @@ def _precision(report: Report) -> str:
 def _split(edition: Edition, split: Split) -> bytes:
     lock = edition.locks.get(split.digest)
     return _page(edition, "split", split=split, lock=lock, parts=lock.counts if lock else None)
+
+
+def _about(edition: Edition) -> bytes:
+    declared = {track.dataset for track in edition.challenge.tracks.values()}
+    names = sorted(declared | {track.dataset for track in edition.board.tracks})
+    limits = edition.challenge.limits
+    return _page(
+        edition,
+        "about",
+        root="",
+        stages=[(stage, getattr(limits, stage)) for stage in ("train", "gate", "infer", "score")],
+        datasets=[
+            {
+                "title": ADAPTERS[name].title if name in ADAPTERS else name,
+                "release": release_of(name),
+                "synthetic": is_synthetic(name),
+            }
+            for name in names
+        ],
+        citation=cite_board(edition.board),
+    )
 
 
 def _method(edition: Edition) -> bytes:
