@@ -15,6 +15,7 @@ MAX_PARAMETERS = 8 * MAX_MODEL_BYTES  # none is smaller than a bit
 
 
 Resize = Literal["letterbox", "stretch"]
+Resample = Literal["antialiased", "plain"]
 LARGEST = 1.0  # of mean and std: pixels are 0 to 1 when they apply
 
 
@@ -28,6 +29,8 @@ class InputSpec(Contract):
     height: int = Field(ge=16, le=2048)
     width: int = Field(ge=16, le=2048)
     resize: Resize
+    # antialiased: as Pillow's; plain: as OpenCV's INTER_LINEAR and torch's interpolate
+    resample: Resample = "antialiased"
     channels: Literal["grey", "rgb"] = "grey"
     mean: float | tuple[float, ...] = 0.0
     std: Positive | tuple[Positive, ...] = 1.0

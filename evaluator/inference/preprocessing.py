@@ -33,7 +33,8 @@ def to_input(
     spot = place(image.shape[0], image.shape[1], spec)
     table = _values(spec.depth, spec.mean, spec.std)
     corner = (spot.top, spot.left, spot.height, spot.width)
-    fill_input(np.ascontiguousarray(image), table, out, corner)
+    antialiased = spec.resample == "antialiased"
+    fill_input(np.ascontiguousarray(image), table, out, corner, antialiased)
     return out
 
 
@@ -42,8 +43,8 @@ def to_packed_mask(
 ) -> bytes:
     """A network's maps (K, height, width) of one image as the packed mask of `native` (H, W).
 
-    The maps are cut to the placed image; their probabilities are resampled to `native` and compared
-    with the threshold, strictly above.
+    The maps are cut to the placed image; their probabilities are resampled to `native`, antialiased
+    whatever `resample` of the input is, and compared with the threshold, strictly above.
     """
     spot = place(*native, inputs)
     inner = output[:, spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]

@@ -115,6 +115,19 @@ def test_a_mask_is_not_shifted_against_the_reference(
     assert (found != (shifted > 0.5)).any()
 
 
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(300, 500), width=st.integers(300, 500))
+def test_a_declared_resampling_is_not_ignored_and_changes_no_mask(height: int, width: int) -> None:
+    image = np.random.default_rng(height).integers(0, 256, (height, width), np.uint8)
+    ways = [spec(resample=way, height=64, width=64) for way in ("antialiased", "plain")]
+    averaged, plain = (to_input(image, inputs)[0] for inputs in ways)
+    seen = placed(height, width, ways[0])
+    assert plain[seen].std() > 1.5 * averaged[seen].std()
+    maps = np.random.default_rng(width).random((1, 64, 64), np.float32)
+    back = [to_mask(maps, image.shape, inputs, outputs=OutputSpec()) for inputs in ways]
+    assert np.array_equal(back[0], back[1])
+
+
 def test_resampling_is_not_half_a_pixel_off_simpleitk() -> None:
     image = np.random.default_rng(1).integers(0, 256, (112, 112), np.uint8)
     ours = to_input(image, spec(resize="stretch"))[0]
