@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 
 import harness
 from evaluator.documents.base import read
+from evaluator.documents.inference import CountedModel, GateVerdict
+from evaluator.documents.predictions import Predictions
 from evaluator.documents.scores import Scores
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
@@ -52,7 +55,7 @@ def build_report(
         labels=sealed.labels,
         status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
         scores=scores,
-        models=verdict.models,
+        models=_counted_of_images(verdict, submission, predictions),
         runtime=read_runtime(folder),
         precision_loss=precision_loss,
         provenance=Provenance(
@@ -67,6 +70,18 @@ def build_report(
             busbench=harness.__version__,
             trained_here=trained_here,
         ),
+    )
+
+
+def _counted_of_images(
+    verdict: GateVerdict, submission: Submission, predictions: Predictions
+) -> tuple[CountedModel, ...]:
+    """The models with the cost of a mean image, of which a network may see several tiles."""
+    cases = predictions.cases
+    runs = fmean(submission.input.runs(case.height, case.width) for case in cases) if cases else 1
+    return tuple(
+        model.model_copy(update={"gmacs": None if model.gmacs is None else runs * model.gmacs})
+        for model in verdict.models
     )
 
 
