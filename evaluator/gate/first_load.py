@@ -119,7 +119,8 @@ def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Co
         return Verdict("G-CRASH", "It reported nonsense while its shapes were inferred.")
     if cost.gmacs is not None and cost.gmacs > limits.max_gmacs:
         taken = f"{limits.max_gmacs:.0f} are taken"
-        return Verdict("G-COST", f"It takes {cost.gmacs:.0f} GMACs an image, and {taken}.")
+        each = "a tile" if spec.mode == "tiled" else "an image"
+        return Verdict("G-COST", f"It takes {cost.gmacs:.0f} GMACs {each}, and {taken}.")
     if cost.largest > limits.max_tensor_elements:
         return Verdict("G-COST", f"One of its tensors has {cost.largest} elements.")
     return cost
