@@ -56,8 +56,8 @@ class LoadedModel:
         """Maps (N, K, H, W) of the inputs (N, C, H, W) of whole images."""
         if self.input.mode == "resized":
             return self.run(inputs)
-        size = self.batch_size
-        return np.stack([map_tiles(each, self.input, self.run, size=size) for each in inputs])
+        how = {"maps": self.output.maps, "size": self.batch_size}
+        return np.stack([map_tiles(each, self.input, self.run, **how) for each in inputs])
 
     def timed(self, image: Inputs) -> tuple[float, NDArray[np.float32]]:
         """Seconds that an input (C, H, W) takes alone, and its maps (1, K, H, W)."""

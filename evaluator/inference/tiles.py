@@ -49,7 +49,7 @@ def weigh(height: int, width: int, blend: Blend) -> NDArray[np.float64]:
 
 
 def map_tiles(
-    image: NDArray[np.float32], spec: InputSpec, run: Callable[[Maps], Maps], *, size: int
+    image: Maps, spec: InputSpec, run: Callable[[Maps], Maps], *, maps: int, size: int
 ) -> Maps:
     """The map (K, H, W) of an image (C, H, W), whose tiles run in batches in their order.
 
@@ -58,26 +58,22 @@ def map_tiles(
     Args:
         spec: of tiles; neither side of the image is below theirs.
         run: from inputs (N, C, height, width) to maps (N, K, height, width).
+        maps: K, that the network gives.
         size: tiles a run.
     """
     corners = corners_of(image, spec)
     weights = weigh(spec.height, spec.width, spec.blend or "constant")
-    total = np.zeros(image.shape[1:])
-    blended: NDArray[np.float64] | None = None
+    total, blended = np.zeros(image.shape[1:]), np.zeros((maps, *image.shape[1:]))
     for at in range(0, len(corners), size):
         places = corners[at : at + size]
-        for place, made in zip(
-            places, run(np.stack([image[:, *place] for place in places])), strict=True
-        ):
-            if blended is None:
-                blended = np.zeros((len(made), *image.shape[1:]))
-            blended[:, *place] += made * weights
+        made = run(np.stack([image[:, *place] for place in places]))
+        for place, each in zip(places, made, strict=True):
+            blended[:, *place] += each * weights
             total[place] += weights
-    assert blended is not None  # an image has a tile
     return (blended / total).astype(np.float32)
 
 
-def corners_of(image: NDArray[np.float32], spec: InputSpec) -> list[tuple[slice, slice]]:
+def corners_of(image: Maps, spec: InputSpec) -> list[tuple[slice, slice]]:
     """The rows and columns of each tile of an image (C, H, W), line after line."""
     rows, columns = (
         starts(side, tile, spec)

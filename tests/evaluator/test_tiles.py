@@ -83,10 +83,10 @@ def test_no_blended_value_differs_from_the_plain_reference(
 ) -> None:
     inputs = spec(overlap=overlap, blend=blend)
     image = np.random.default_rng(sides[0]).random((1, *sides), np.float32)
-    found = map_tiles(image, inputs, by_position, size=size)
+    found = map_tiles(image, inputs, by_position, maps=2, size=size)
     assert found.dtype == np.float32
     assert np.abs(found - plainly_blended(image, inputs)).max() < 1e-4
-    assert found.tobytes() == map_tiles(image, inputs, by_position, size=1).tobytes()
+    assert found.tobytes() == map_tiles(image, inputs, by_position, maps=2, size=1).tobytes()
 
 
 @given(side=st.integers(16, 400), tile=SIDES, overlap=OVERLAPS)
@@ -106,7 +106,7 @@ def test_a_perfect_network_loses_no_pixel(height: int, width: int, seed: int) ->
     """Nothing is scaled, so what comes back is what was seen, in images of any size."""
     mask = np.random.default_rng(seed).random((height, width)) > 0.5
     seen = to_input(mask.astype(np.uint8) * 255, spec())
-    maps = map_tiles(seen, spec(), lambda tiles: tiles, size=3)
+    maps = map_tiles(seen, spec(), lambda tiles: tiles, maps=1, size=3)
     packed = to_packed_mask(maps, mask.shape, spec(), outputs=OutputSpec(kind="probabilities"))
     assert np.array_equal(unpack(packed, *mask.shape), mask)
 
