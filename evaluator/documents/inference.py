@@ -60,6 +60,7 @@ class CountedModel(Contract):
     nodes: Large
     parameters: Large
     gmacs: Amount | None  # conv and matmul at batch 1; null where shapes cannot be inferred
+    # ^ of one image; of tiles the gate counts one, the report all of a mean test image
 
 
 class GateVerdict(Contract):

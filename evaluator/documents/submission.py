@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -42,19 +44,41 @@ class ModelLimits(Contract):
 
 
 Resize = Literal["letterbox", "stretch"]
+Resample = Literal["antialiased", "plain"]
+Blend = Literal["gaussian", "constant"]
+Mode = Literal["resized", "tiled"]
+# What belongs to one mode alone and has no default, and what it is.
+_NEEDED: Mapping[Mode, Mapping[str, str]] = {
+    "resized": {
+        "resize": "it is `stretch` where training scaled both sides to the input's size, or "
+        "`letterbox` where it kept the aspect ratio and filled up with black",
+    },
+    "tiled": {
+        "overlap": "it is the part of a tile that its neighbour shares, such as 0.5",
+        "blend": "it is `gaussian` where a tile's middle counts most, as in nnU-Net, or `constant`",
+    },
+}
+_CHOICES = {"resize": get_args(Resize), "blend": get_args(Blend)}
+_OPTIONAL: Mapping[Mode, tuple[str, ...]] = {"resized": ("resample",), "tiled": ()}
 LARGEST = 1.0  # of mean and std: pixels are 0 to 1 when they apply
 
 
 class InputSpec(Contract):
     """How a participant's network wants its input.
 
-    `mean` and `std` apply after division by 255; each is one number, or one a channel. `resize` has
-    no default: an image that is resized otherwise than in training is scored, and scores less.
+    `mean` and `std` apply after division by 255; each is one number, or one a channel. `resized`
+    brings an image to the input's size. `tiled` cuts it into tiles of that size and never scales
+    it. `resize`, `overlap` and `blend` have no default: an image that is prepared otherwise than in
+    training is scored, and scores less.
     """
 
+    mode: Mode = "resized"
     height: int = Field(ge=16, le=2048)
     width: int = Field(ge=16, le=2048)
-    resize: Resize
+    resize: Resize | None = None
+    resample: Resample | None = None  # antialiased where it is null
+    overlap: float | None = Field(default=None, ge=0, le=0.9)
+    blend: Blend | None = None
     channels: Literal["grey", "rgb"] = "grey"
     mean: float | tuple[float, ...] = 0.0
     std: Positive | tuple[Positive, ...] = 1.0
@@ -63,6 +87,16 @@ class InputSpec(Contract):
     def depth(self) -> int:
         """How many channels the network takes; `rgb` repeats the grey image."""
         return 3 if self.channels == "rgb" else 1
+
+    def tiles(self, side: int, tile: int) -> int:
+        """How many overlapping tiles of `tile` pixels cover `side` pixels."""
+        return 1 + max(0, math.ceil((side - tile) / (tile * (1 - (self.overlap or 0.0)))))
+
+    def runs(self, height: int, width: int) -> int:
+        """How many inputs of the network an image of `height` x `width` pixels becomes."""
+        if self.mode == "resized":
+            return 1
+        return self.tiles(height, self.height) * self.tiles(width, self.width)
 
     @field_validator("mean", "std")
     @classmethod
@@ -80,13 +114,19 @@ class InputSpec(Contract):
 
     @model_validator(mode="before")
     @classmethod
-    def _says_how_it_is_resized(cls, fields: Any) -> Any:
-        if isinstance(fields, dict) and fields.get("resize") not in get_args(Resize):
-            found = "is missing" if "resize" not in fields else "is neither"
-            raise ValueError(
-                f"resize {found}: it is `stretch` where training scaled both sides to the input's "
-                "size, or `letterbox` where it kept the aspect ratio and filled up with black"
-            )
+    def _says_how_it_is_prepared(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or fields.get("mode", "resized") not in get_args(Mode):
+            return fields  # refused by its type
+        mode: Mode = fields.get("mode", "resized")
+        for name, wanted in _NEEDED[mode].items():
+            value = fields.get(name)
+            if value is None or value not in _CHOICES.get(name, (value,)):
+                found = "is missing" if value is None else "is neither"
+                raise ValueError(f"{name} {found}: {wanted}")
+        for other in _NEEDED.keys() - {mode}:
+            for name in (*_NEEDED[other], *_OPTIONAL[other]):
+                if fields.get(name) is not None:
+                    raise ValueError(f"{name} has no effect where mode is {mode}: leave it out")
         return fields
 
     @model_validator(mode="after")

@@ -20,11 +20,25 @@ class Placement:
     width: int
 
 
-def place(height: int, width: int, spec: InputSpec) -> Placement:
-    """Where an image of `height` x `width` pixels lies on the canvas that `spec` declares.
+def canvas(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
+    """The height and width of the canvas that an image of `height` x `width` pixels lies on.
 
-    `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it.
+    It is what `spec` declares, or the image itself where it is tiled and no smaller than a tile.
     """
+    if spec.mode == "tiled":
+        return max(height, spec.height), max(width, spec.width)
+    return spec.height, spec.width
+
+
+def place(height: int, width: int, spec: InputSpec) -> Placement:
+    """Where an image of `height` x `width` pixels lies on its canvas.
+
+    `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it. Where
+    it is tiled, the image is not scaled, and is centred likewise.
+    """
+    if spec.mode == "tiled":
+        down, across = canvas(height, width, spec)
+        return Placement((down - height) // 2, (across - width) // 2, height, width)
     if spec.resize == "stretch":
         return Placement(0, 0, spec.height, spec.width)
     scale = min(spec.height / height, spec.width / width)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 
 import harness
 from evaluator.documents.base import read
 from evaluator.documents.inference import CountedModel
+from evaluator.documents.predictions import Predictions
 from evaluator.documents.scores import Scores
-from evaluator.documents.submission import AnySubmission, ImageSubmission
+from evaluator.documents.submission import AnySubmission, ImageSubmission, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
 from harness.evaluation.stages import read_runtime, read_verdict
@@ -34,9 +36,12 @@ def build_report(
     Raises:
         BusbenchError: `predictions-invalid` or `stage-crashed` where they contradict each other.
     """
-    image = submission.image if isinstance(submission, ImageSubmission) else None
-    counted = () if image else _counted(folder, submission)
     predictions = open_predictions(folder / "infer")
+    image, counted = None, tuple[CountedModel, ...]()
+    if isinstance(submission, ImageSubmission):
+        image = submission.image
+    else:
+        counted = _counted(folder, submission, predictions)
     scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
     if predictions.submission_sha256 != submission.digest:
         raise _of_two(folder)
@@ -69,14 +74,24 @@ def build_report(
     )
 
 
-def _counted(folder: Path, submission: AnySubmission) -> tuple[CountedModel, ...]:
-    """What the gate counted of each model, which are those that were declared."""
+def _counted(
+    folder: Path, submission: Submission, predictions: Predictions
+) -> tuple[CountedModel, ...]:
+    """What the gate counted of each declared model, with the work of a mean image.
+
+    A network may see an image in several tiles.
+    """
     verdict = read_verdict(folder)
     declared = {(model.fold, model.sha256) for model in submission.models}
     counted = {(model.fold, model.sha256) for model in verdict.models}
     if verdict.submission_sha256 != submission.digest or declared != counted:
         raise _of_two(folder)
-    return verdict.models
+    cases = predictions.cases
+    runs = fmean(submission.input.runs(case.height, case.width) for case in cases) if cases else 1
+    return tuple(
+        model.model_copy(update={"gmacs": None if model.gmacs is None else runs * model.gmacs})
+        for model in verdict.models
+    )
 
 
 def _of_two(folder: Path) -> BusbenchError:
