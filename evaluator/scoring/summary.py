@@ -15,6 +15,7 @@ from evaluator.consistency import KEPT_LESION
 from evaluator.documents.scores import RANKED, Consistency, GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedCase
 from evaluator.metrics import METRICS, Profile, mean
+from evaluator.scoring import awesome_bus
 from evaluator.scoring.groups import groups_of, patient_of
 from evaluator.scoring.intervals import ANY, interval
 
@@ -32,6 +33,7 @@ class CaseScore:
     lesion: int  # pixels of the reference
     status: str  # ok, true-negative, or why it took the worst value
     values: dict[str, float]
+    awesome_bus: Mapping[str, float]  # `evaluator.scoring.awesome_bus`: those of plain images count
 
 
 def summarise(
@@ -81,6 +83,7 @@ def summarise(
         metric_profile=PROFILE,
         units={name: metric.unit(spacing) for name, metric in METRICS.items()},
         groups=scores,
+        awesome_bus_2025=awesome_bus.summarise([r.awesome_bus for r in rows], folds=_folds(rows)),
         true_negatives=sum(row.status == "true-negative" for row in rows),
         invalid=sum(row.status not in VALID for row in (*rows, *transformed)),
         spaced=sum(row.case.spacing_mm is not None for row in first),
@@ -90,10 +93,14 @@ def summarise(
 
 
 def _tables(rows: Sequence[CaseScore]) -> Tables:
-    folds = max(1, len({row.fold for row in rows}))
     return {
-        name: np.array([row.values[name] for row in rows]).reshape(folds, -1) for name in METRICS
+        name: np.array([row.values[name] for row in rows]).reshape(_folds(rows), -1)
+        for name in METRICS
     }
+
+
+def _folds(rows: Sequence[CaseScore]) -> int:
+    return max(1, len({row.fold for row in rows}))
 
 
 def _consistency(
@@ -117,10 +124,4 @@ def _summary(
     """One metric from its values (folds, cases), whose mean lies within `bounds`."""
     means = [mean(fold, PROFILE) for fold in table]
     low, high = interval(table.mean(axis=0), patients, bounds) or (None, None)
-    return MetricSummary(
-        mean=mean(means),
-        std=float(np.std(means, ddof=1)) if len(means) > 1 else None,
-        ci_low=low,
-        ci_high=high,
-        folds=tuple(means),
-    )
+    return MetricSummary.of(means, ci_low=low, ci_high=high)

@@ -139,7 +139,12 @@ def _report(
     rows, shifted = (
         [
             CaseScore(
-                fold, case, area, "ok", {m: float(_metric(m, table)[fold, n]) for m in METRICS}
+                fold,
+                case,
+                area,
+                "ok",
+                {m: float(_metric(m, table)[fold, n]) for m in METRICS},
+                {m.key: float(_metric(m.key, table)[fold, n]) for m in RANKED},
             )
             for fold in range(FOLDS)
             for n, (case, area) in enumerate(zip(cases, areas, strict=True))
