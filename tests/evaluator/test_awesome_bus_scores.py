@@ -1,4 +1,4 @@
-"""Scores as the Awesome-BUS benchmark's: its grid, its rule for masks, its means; never the rank."""
+"""Scores by the Awesome-BUS benchmark's definitions: its grid, its rule for masks, its means."""
 
 from __future__ import annotations
 
