@@ -1,4 +1,4 @@
-"""What one process of `benchmarks.gpu` does: prepare a network, or measure it in one precision."""
+"""One process of `benchmarks.gpu`: it prepares a network, or measures it in one precision."""
 
 from __future__ import annotations
 

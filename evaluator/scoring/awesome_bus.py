@@ -19,9 +19,8 @@ from evaluator.metrics import Profile, case_metrics, mean, worst
 
 PROFILE: Profile = "awesome-bus-2025"
 GRID = (224, 224)
-WORST: Mapping[str, float] = {
-    name: worst(name, GRID) for name in RANKED
-}  # of an output that is missing or invalid
+# Of an output that is missing or invalid.
+WORST: Mapping[str, float] = {name: worst(name, GRID) for name in RANKED}
 
 
 def values(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, sha256_pixels, write_atomically
 from evaluator.metrics import METRICS, case_metrics, worst
+from evaluator.metrics.lesions import count_lesions, missed
 from evaluator.png import decode_png
 from evaluator.predictions import (
     DOCUMENT,
@@ -43,7 +44,12 @@ class Truth:
     """A test case as the organiser knows it."""
 
     case: SealedCase
-    mask: NDArray[np.bool_]  # (H, W)
+    lesions: NDArray[np.uint8]  # (H, W): 0 where none is, else a lesion's number from 1
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The union of the lesions, (H, W)."""
+        return self.lesions > 0
 
 
 Truths = Mapping[str, Truth]  # by case id, in its order
@@ -66,7 +72,7 @@ def score(
             raise BusbenchError(
                 Code.PREDICTIONS_INVALID, f"{predictions} belongs to another split.", REMEDY
             )
-        found = (Truth(case, decode_png(data, case, labels) > 0) for case, data in stream)
+        found = (Truth(case, numbered(decode_png(data, case, labels))) for case, data in stream)
         truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
     seed = index.consistency_seed
     transformed = {} if seed is None else {i: _transformed(seed, t) for i, t in truths.items()}
@@ -101,7 +107,7 @@ def score(
 
 
 def _transformed(seed: str, truth: Truth) -> Truth:
-    return Truth(*transform_case(seed, truth.case, truth.mask))
+    return Truth(*transform_case(seed, truth.case, truth.lesions))
 
 
 def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Truths) -> None:
@@ -148,21 +154,29 @@ def score_case(
     is_transformed: bool = False,
 ) -> CaseScore:
     """One case of one fold's model: its packed mask against the truth."""
-    if (predicted.height, predicted.width) != truth.mask.shape:
+    if (predicted.height, predicted.width) != truth.lesions.shape:
         return _worst(fold, truth, "wrong-size", in_mm=in_mm)
-    mask = unpack(packed, predicted.height, predicted.width)
+    mask, reference = unpack(packed, predicted.height, predicted.width), truth.mask
     spacing = truth.case.spacing_mm if in_mm else None
-    values = case_metrics(mask, truth.mask, spacing=spacing, profile=PROFILE)
-    lesion = int(truth.mask.sum())
+    values = case_metrics(mask, reference, spacing=spacing, profile=PROFILE)
+    lesion = int(reference.sum())
     status = "ok" if lesion or mask.any() else "true-negative"
-    published = {} if is_transformed else awesome_bus.values(mask, truth.mask)
-    return CaseScore(fold, truth.case, lesion, status, values, published)
+    counts = count_lesions(mask, truth.lesions)
+    published = {} if is_transformed else awesome_bus.values(mask, reference)
+    return CaseScore(fold, truth.case, lesion, status, values, counts, published)
 
 
 def _worst(fold: int | None, truth: Truth, status: str, *, in_mm: bool) -> CaseScore:
     spacing = truth.case.spacing_mm if in_mm else None
-    values = {name: worst(name, truth.mask.shape, spacing) for name in METRICS}
-    return CaseScore(fold, truth.case, int(truth.mask.sum()), status, values, awesome_bus.WORST)
+    values = {name: worst(name, truth.lesions.shape, spacing) for name in METRICS}
+    counts = missed(truth.lesions)
+    lesion, published = int(truth.mask.sum()), awesome_bus.WORST
+    return CaseScore(fold, truth.case, lesion, status, values, counts, published)
+
+
+def numbered(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The lesions of a label by number: 255 alone is one lesion."""
+    return np.minimum(pixels, 1) if set(np.unique(pixels)) <= {0, 255} else pixels
 
 
 def cases_parquet(
@@ -190,6 +204,10 @@ def cases_parquet(
                 [row.awesome_bus[name] for row in rows], pa.float64(), from_pandas=True
             )
             for name in RANKED
+        },
+        **{
+            f"lesions_{name}": pa.array([getattr(row.lesions, field) for row in rows], pa.int32())
+            for name, field in (("marked", "lesions"), ("found", "found"), ("false", "false"))
         },
         **(_columns("transformed_", transformed) if transformed else {}),
     }

@@ -274,7 +274,7 @@ def write_sealed(
     )
     masks = seal_archive(
         index,
-        map(store.mask_file, cases),
+        map(store.labels_file, cases),
         recipients.labels,
     )
     write_atomically(folder / "images.age", images)

@@ -10,8 +10,8 @@ import pytest
 from tests.support import ROOT
 
 BUDGETS = [
-    pytest.param("harness", 26_500, id="harness"),
-    pytest.param("evaluator", 10_530, id="evaluator"),
+    pytest.param("harness", 27_100, id="harness"),
+    pytest.param("evaluator", 10_780, id="evaluator"),
     pytest.param("reference_models", 5_100, id="reference_models"),
     pytest.param("benchmarks", 2_260, id="benchmarks"),
 ]

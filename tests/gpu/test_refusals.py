@@ -1,4 +1,4 @@
-"""What a CUDA device must refuse, since the CPU would do it in its stead."""
+"""Refusals of a CUDA device, where the CPU would do the work in its stead."""
 
 from __future__ import annotations
 

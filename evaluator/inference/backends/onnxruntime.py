@@ -1,6 +1,6 @@
 """ONNX Runtime, on the CPU or a CUDA device; the device asked for is the device used, or an error.
 
-Not yet run on a GPU: what is decided there is tested, and binding is tested in the CPU's memory.
+What is decided there and the binding are tested on the CPU, too; `tests/gpu` runs on a device.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Memory of the host that a GPU copies from and to without a detour: page-locked by CUDA's driver.
 
 Copies of ordinary memory pass through a buffer of the driver's own, at half the speed and less. The
-driver is asked itself because ONNX Runtime's Python gives no such memory. Not yet run on a GPU.
+driver is asked itself because ONNX Runtime's Python gives no such memory.
 
 Source: CUDA Driver API, "Memory Management" and "Primary Context Management".
 """
@@ -45,7 +45,7 @@ class PinnedMemory:
     ) -> NDArray[np.floating[Any]]:
         """An array of any content; not to be touched after `close`."""
         size, start = math.prod(shape) * np.dtype(dtype).itemsize, ctypes.c_void_p()
-        with self._entered():
+        with self.entered():
             self._ask("cuMemHostAlloc", ctypes.byref(start), ctypes.c_size_t(size), _PORTABLE)
         self._held.append(start)
         bytes_ = ctypes.cast(start, ctypes.POINTER(ctypes.c_ubyte))
@@ -53,13 +53,13 @@ class PinnedMemory:
 
     def close(self) -> None:
         """Give the memory back."""
-        with self._entered():
+        with self.entered():
             while self._held:
                 self._ask("cuMemFreeHost", self._held.pop())
         self._ask("cuDevicePrimaryCtxRelease_v2", self._device)
 
     @contextmanager
-    def _entered(self) -> Iterator[None]:
+    def entered(self) -> Iterator[None]:
         """The device's context is the calling thread's, and then again whichever was."""
         self._ask("cuCtxPushCurrent_v2", self._context)
         try:
