@@ -34,7 +34,8 @@ def on_grid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     spot = letterbox(height, width, GRID)
     canvas = np.zeros(GRID, np.bool_)
     place = np.s_[spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]
-    canvas[place] = mask[np.ix_(nearest(height, spot.height), nearest(width, spot.width))]
+    rows = mask.take(nearest(height, spot.height), axis=0)
+    canvas[place] = rows.take(nearest(width, spot.width), axis=1)
     return canvas
 
 
