@@ -66,7 +66,13 @@ def reproduce(
         typer.Option(help="What inference runs on.", show_default="as the result's"),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="By how much a mean may differ: another processor rounds.", min=0)
+        float,
+        typer.Option(
+            help="By how much a mean may differ, and one above 1 by which share: another processor "
+            "rounds otherwise.",
+            min=0,
+            max=0.01,
+        ),
     ] = 0.0,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,

@@ -92,7 +92,8 @@ def reproduce(
     """Evaluate a report's submission again and compare.
 
     Args:
-        tolerance: by how much a number that is no count may differ; 0: not in its last bit.
+        tolerance: by how much a number that is no count may differ, and one above 1 by which share
+            of it; 0: not in its last bit.
 
     Raises:
         BusbenchError: where the files are not those of the report (`require_files`), or whatever
@@ -166,5 +167,5 @@ def _left_out(scores: Scores) -> Iterator[tuple[str, str]]:
 
 def _equal(before: object, after: object, tolerance: float) -> bool:
     if isinstance(before, float) and isinstance(after, float):
-        return abs(before - after) <= tolerance
+        return abs(before - after) <= tolerance * max(1.0, abs(before))
     return before == after

@@ -130,11 +130,18 @@ def test_a_file_that_is_missing_is_named(
     assert f"{left_out} is missing" in result.exception.message
 
 
-@pytest.mark.parametrize("option", [("--tolerance", "0.1"), ("--device", "cpu")])
+@pytest.mark.parametrize("option", [("--tolerance", "0.001"), ("--device", "cpu")])
 def test_no_option_is_taken_without_effect(evaluated: Evaluated, option: tuple[str, str]) -> None:
     result = run(evaluated, *option)
     assert isinstance(result.exception, BusbenchError)
     assert f"{option[0]} would have no effect" in result.exception.message
+
+
+def test_no_tolerance_is_so_large_that_anything_passes(
+    evaluated: Evaluated, public: dict[str, Path]
+) -> None:
+    options = [word for pair in public.items() for word in pair]
+    assert run(evaluated, *options, "--tolerance", "1").exit_code == 2
 
 
 def test_an_entry_that_is_no_result_is_refused(evaluated: Evaluated) -> None:
