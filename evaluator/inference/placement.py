@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.documents.submission import InputSpec
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the resized image lies on the network's canvas, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
+from evaluator.letterbox import Placement, letterbox
 
 
 def canvas(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
@@ -41,11 +30,7 @@ def place(height: int, width: int, spec: InputSpec) -> Placement:
         return Placement((down - height) // 2, (across - width) // 2, height, width)
     if spec.resize == "stretch":
         return Placement(0, 0, spec.height, spec.width)
-    scale = min(spec.height / height, spec.width / width)
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    return Placement(
-        (spec.height - new_height) // 2, (spec.width - new_width) // 2, new_height, new_width
-    )
+    return letterbox(height, width, (spec.height, spec.width))
 
 
 def values_of_pixels(

@@ -64,6 +64,13 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name an image by its digest; a folder says its track itself",
         ),
     ),
+    "reproduce": (
+        Need(
+            ("device", "tolerance", "runner", "challenge"),
+            lambda given: given["submission"] and given["split"] and given["store"],
+            "Name --submission, --split and --store, too",
+        ),
+    ),
     "splits verify": (Need(("secret",), lambda given: given["store"], "Name --store, too"),),
     "train": (
         Need(

@@ -17,15 +17,13 @@ nothing is signed, and nothing enters a ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import GateVerdict
-from evaluator.documents.scores import GroupScores, MetricSummary, Scores
+from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedCase
 from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import Code
@@ -241,12 +239,17 @@ def merge(folds: Sequence[Scores]) -> Scores:
     if any(scores.units != folds[0].units for scores in folds):
         raise ValueError("the folds' scores have different units")
     names = dict.fromkeys(name for scores in folds for name in scores.groups)
+    published = [scores.awesome_bus_2025 for scores in folds]
     return Scores(
         metric_profile=folds[0].metric_profile,
         units=folds[0].units,
         groups={
             name: _merged([s.groups[name] for s in folds if name in s.groups]) for name in names
         },
+        awesome_bus_2025=AwesomeBusScores(
+            metrics=_means([one.metrics for one in published]),
+            dropped=sum(one.dropped for one in published),
+        ),
         true_negatives=sum(scores.true_negatives for scores in folds),
         invalid=sum(scores.invalid for scores in folds),
         spaced=sum(scores.spaced for scores in folds),
@@ -259,14 +262,18 @@ def _joined(digests: Iterable[str]) -> str:
     return sha256_bytes(canonical_json([*digests]))
 
 
+def _means(folds: Sequence[Mapping[str, MetricSummary]]) -> dict[str, MetricSummary]:
+    """The summary over the folds of each metric that all of them have."""
+    return {
+        name: MetricSummary.of([fold[name].mean for fold in folds])
+        for name in folds[0]
+        if all(name in fold for fold in folds)
+    }
+
+
 def _merged(groups: Sequence[GroupScores]) -> GroupScores:
-    metrics = {}
-    for name in groups[0].metrics:
-        means = tuple(group.metrics[name].mean for group in groups)
-        std = float(np.std(means, ddof=1)) if len(means) > 1 else None
-        metrics[name] = MetricSummary(mean=float(np.mean(means)), std=std, folds=means)
     return GroupScores(
         cases=sum(group.cases for group in groups),
         patients=sum(group.patients for group in groups),
-        metrics=metrics,
+        metrics=_means([group.metrics for group in groups]),
     )

@@ -91,8 +91,9 @@ class Report(Contract):
             raise ValueError("runtime and precision_loss are of different precisions")
         if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
             raise ValueError("scores and provenance name different predictions")
-        for group in self.scores.groups.values():
-            if any(len(m.folds) != (len(self.models) or 1) for m in group.metrics.values()):
+        published = self.scores.awesome_bus_2025.metrics.values()
+        for metrics in (published, *(g.metrics.values() for g in self.scores.groups.values())):
+            if any(len(metric.folds) != (len(self.models) or 1) for metric in metrics):
                 raise ValueError("scores and models are of different numbers of folds")
         return self
 

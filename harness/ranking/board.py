@@ -25,7 +25,7 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
-from evaluator.documents.scores import GroupScores, MetricSummary, Ranked
+from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import (
@@ -63,6 +63,7 @@ class Row(Contract):
     method: Title
     status: Status
     groups: dict[str, GroupScores]
+    awesome_bus_2025: AwesomeBusScores  # never ranked
     true_negatives: int
     invalid: int
     kind: Kind  # of submission
@@ -343,6 +344,7 @@ def _row(
         method=report.method,
         status=report.status,
         groups=report.scores.groups,
+        awesome_bus_2025=report.scores.awesome_bus_2025,
         true_negatives=report.scores.true_negatives,
         invalid=report.scores.invalid,
         models=len(report.models),

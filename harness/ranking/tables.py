@@ -19,6 +19,9 @@ from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
 from harness.ranking.marks import Mark, own_marks, shared_marks
 from harness.ranking.metrics import (
+    AWESOME_BUS,
+    AWESOME_BUS_NOTE,
+    AWESOME_BUS_UNITS,
     GAP,
     METRICS,
     MISSING,
@@ -91,6 +94,7 @@ def columns(track: Track) -> list[Column]:
         *apart,
         *MODEL,
         *map(_cost_column, track.costs),
+        *map(_awesome_bus_column, METRICS),
     ]
 
 
@@ -127,6 +131,13 @@ def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
 
 def _cost_column(cost: Cost) -> Column:
     return Column(cost.title, lambda row, _: cost.number(row.runtime.measured))
+
+
+def _awesome_bus_column(metric: RankedMetric) -> Column:
+    return Column(
+        f"{metric.title(AWESOME_BUS_UNITS)}, {AWESOME_BUS}",
+        lambda row, _: metric.mean_and_std(row.awesome_bus_2025.metrics.get(metric.key)),
+    )
 
 
 def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Column]:
@@ -191,7 +202,7 @@ def order_note(track: Track) -> str:
         else ""
     )
     lost = f" Not ranked, since their cases are lost: {track.lost}." if track.lost else ""
-    return _order(track) + lost + apart
+    return f"{_order(track)}{lost}{apart} {AWESOME_BUS_NOTE}"
 
 
 def _order(track: Track) -> str:

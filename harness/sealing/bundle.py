@@ -152,7 +152,7 @@ def seal(
             let_all_read(folder)
     if sealed not in made:
         with whole_folder(sealed, last="bundle.json") as folder:
-            _write_sealed(
+            write_sealed(
                 folder,
                 store,
                 split,
@@ -242,7 +242,7 @@ def _write_training(
     write(bundle, folder / "bundle.json")
 
 
-def _write_sealed(
+def write_sealed(
     folder: Path,
     store: CaseStore,
     split: FrozenSplit,
@@ -252,6 +252,7 @@ def _write_sealed(
     labels: LabelAccess,
     consistency: bool,
 ) -> None:
+    """Write the sealed bundle of a frozen split's test part, from the store it was frozen from."""
     lock = split.lock
     seed = secrets.token_hex(32) if consistency else None
     rows = [row for row in split.rows if row.part == "test"]

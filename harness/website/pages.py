@@ -14,7 +14,13 @@ from harness.export.citation import release_of
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.board import comparable, entry_name
-from harness.ranking.metrics import COSTS, labels
+from harness.ranking.metrics import (
+    AWESOME_BUS,
+    AWESOME_BUS_NOTE,
+    AWESOME_BUS_UNITS,
+    COSTS,
+    labels,
+)
 from harness.ranking.published import published_table
 from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
@@ -124,6 +130,9 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             if digest in splits
             else None,
             score_titles=_score_titles(report),
+            awesome_bus=AWESOME_BUS,
+            awesome_bus_units=AWESOME_BUS_UNITS,
+            awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
             evidence=_evidence(entry),
             citation=cite_entry(edition.challenge, entry, edition.challenge.title_of(report.track)),
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
@@ -215,8 +224,7 @@ def _about(edition: Edition) -> bytes:
 
 
 def _method(edition: Edition) -> bytes:
-    used = {track.metric_profile for track in edition.board.tracks} | {PROFILES[0]}
-    tables = {profile: _edges(profile) for profile in PROFILES if profile in used}
+    tables = {profile: _edges(profile) for profile in PROFILES}
     return _page(
         edition,
         "method",

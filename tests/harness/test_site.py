@@ -485,6 +485,17 @@ def test_an_earlier_entry_points_to_the_later_one(keys: Keys, tmp_path: Path) ->
     assert b"rank 1 of 1" in files["badges/2.svg"]
 
 
+def test_numbers_as_awesome_bus_are_on_the_submissions_page_and_in_no_ranking(
+    keys: Keys, tmp_path: Path
+) -> None:
+    files = render(edition_of(keys, tmp_path, make_report(dice=0.8)))
+    text = Page.of(files["submissions/1.html"]).text
+    assert text[text.index("Dice ↑, as Awesome-BUS 2025") + 1] == "0.400 ± 0.010"
+    assert any("never for ranking" in one for one in text)
+    (track,) = (name for name in files if "tracks/" in name and name.endswith(".html"))
+    assert "as Awesome-BUS" not in Page.of(files[track]).all_text
+
+
 def test_a_retracted_result_says_why_and_is_on_no_board(keys: Keys, tmp_path: Path) -> None:
     edition = edition_of(keys, tmp_path, make_report(method="bad"), make_report(method="good"))
     wrong = edition.reports[0].digest

@@ -283,3 +283,28 @@ def test_a_gap_unlike_the_others_is_not_shown_without_a_footnote_in_any_table() 
         if row["gap_unlike"] == "True"
     ]
     assert marked == ["memorised"]
+
+
+def test_numbers_as_awesome_bus_never_rank_and_are_never_marked_as_best() -> None:
+    first, second = make_report("a", "first", dice=0.9), make_report("b", "second", dice=0.8)
+    worse = first.scores.awesome_bus_2025.model_copy(
+        update={"metrics": second.scores.awesome_bus_2025.metrics}
+    )
+    better = second.scores.awesome_bus_2025.model_copy(
+        update={"metrics": first.scores.awesome_bus_2025.metrics}
+    )
+    reports = [
+        report.model_copy(
+            update={"scores": report.scores.model_copy(update={"awesome_bus_2025": block})}
+        )
+        for report, block in ((first, worse), (second, better))
+    ]
+    board = make_board(*reports, ranking=False)  # worse by that profile, first by its own
+    assert [row.method for row in board.tracks[0].rows] == ["first", "second"]
+    head, _, *rows = markdown_rows(to_markdown(board))
+    column = head.index("Dice ↑, as Awesome-BUS 2025")
+    assert [row[column] for row in rows] == ["0.400 ± 0.010", "0.450 ± 0.010"]
+    assert rows[0][head.index("Dice ↑")] == "**0.900 ± 0.010**"
+    found = list(csv.DictReader(io.StringIO(to_csv(board))))
+    assert [row["awesome_bus_2025_dice_mean"] for row in found] == ["0.4", "0.45"]
+    assert all("never for ranking" in FORMATS[each](board) for each in FORMATS if each != "csv")
