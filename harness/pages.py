@@ -23,7 +23,7 @@ def page(template: str, **what: object) -> bytes:
 def outlined(
     image: NDArray[np.uint8], *masks: tuple[NDArray[np.bool_], Colour]
 ) -> NDArray[np.uint8]:
-    """A grey image (H, W) (H, W, 3) with the outlines of each mask (H, W), and of its holes."""
+    """A grey image (H, W) (H, W, 3) with the outlines of each mask (H, W), inner edges included."""
     colour = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     width = max(1, image.shape[0] // HEIGHT)
     for mask, drawn in masks:

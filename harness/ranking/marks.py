@@ -1,4 +1,4 @@
-"""Marks of a row: what a reader has to know before comparing it with the others.
+"""Marks of a row: facts to know before comparing it with the others.
 
 `MARKS` is the one table of them; pages, tables, badges and the feed take their words from it.
 """
@@ -32,7 +32,7 @@ MARKS = (
     GAP_UNLIKE,
     Mark(
         "trained here",
-        "trained by the organiser in a container, on the training part alone",
+        "training ran in the organiser's container, on the training part alone",
         lambda row: row.trained_here,
         "good",
     ),

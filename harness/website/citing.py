@@ -1,4 +1,4 @@
-"""How a challenge and its entries are cited: BibTeX that names the ledger by digest."""
+"""Citations of a challenge and of its entries: BibTeX that names the ledger by digest."""
 
 from __future__ import annotations
 

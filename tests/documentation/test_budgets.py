@@ -10,8 +10,8 @@ import pytest
 from tests.support import ROOT
 
 BUDGETS = [
-    pytest.param("harness", 27_550, id="harness"),
-    pytest.param("evaluator", 11_230, id="evaluator"),
+    pytest.param("harness", 29_100, id="harness"),
+    pytest.param("evaluator", 11_600, id="evaluator"),
     pytest.param("reference_models", 5_100, id="reference_models"),
     pytest.param("benchmarks", 2_260, id="benchmarks"),
 ]

@@ -83,7 +83,7 @@ function enhance(table) {
       if (choice.selectedIndex < 0) choice.value = "";
       state.chosen[key] = choice.value;
     }
-    const [, minus, key] = (asked.get("sort") ?? "").match(/^(-?)(.*)$/);
+    const [, minus, key] = (asked.get("sort") ?? "").match(/^(-?)(.*)$/s);
     const known = labels.has(key);
     panel.open ||= known || Object.values(state.chosen).some(Boolean) || state.words !== "";
     sort(known ? key : "rank", !known || !minus);
