@@ -114,6 +114,12 @@ def open_report(signed: SignedReport, keys: Sequence[SSlibKey], where: str) -> R
     return statement.predicate
 
 
+def stated_report(signed: SignedReport, where: str) -> Report:
+    """The report in an envelope that `open_report` has verified before."""
+    payload = decode(signed.payload, where)
+    return parse(Statement, payload, f"{where}: statement", code=CODE, remedy=REMEDY).predicate
+
+
 def named_key(signature: SignatureText, keys: Sequence[SSlibKey]) -> SSlibKey:
     """The one of `keys` that a signature names; where it names none, the first, to refuse it by."""
     return next((key for key in keys if key.keyid == signature.keyid), keys[0])
