@@ -55,7 +55,9 @@ from harness.sealing.keys import parse_public_key, public_pem
 
 TORN = "it ends in a half-written entry, which the next append sets aside"
 BLOCK = 2 * MEBIBYTE
-LONG = MEBIBYTE  # bytes of a ledger from which on an index is kept: less is verified in no time
+LONG = (
+    MEBIBYTE // 4
+)  # bytes of a ledger from which on an index is kept: less is verified in no time
 TICK = 0.02  # seconds: two changes within one tick of a file system's clock have the same time
 Read: TypeAlias = Callable[[int, int], bytes]  # the bytes from, and up to before
 
@@ -107,6 +109,10 @@ class Follower:
         Raises:
             BusbenchError: `ledger-invalid`, naming the first entry that fails.
         """
+        if not size:
+            raise invalid(self.where, "it is empty")
+        if self.read(size - 1, size) != b"\n":
+            raise invalid(self.where, TORN)
         keys = [public_pem(key) for key in self.signers]
         batches = self._batches(self.stop, size)
         left = size - self.stop
@@ -181,8 +187,7 @@ class Follower:
 
     @property
     def _end(self) -> Row:
-        if self.last is None:
-            raise invalid(self.where, "it is empty")
+        assert self.last is not None  # nothing is asked of a follower before it followed
         return self.last
 
     def _a_report(self, row: Row | None) -> RecordedReport:
@@ -198,7 +203,7 @@ class Follower:
             if lines:
                 yield lines
         if rest:
-            raise invalid(self.where, TORN)
+            yield [rest]
 
     def _prefix_of(self, stop: int) -> bytes:
         prefix = b""
@@ -315,7 +320,9 @@ def following(
     Raises:
         BusbenchError: `ledger-invalid`, naming the first entry that fails.
     """
-    with Index.of(None if anew or size < LONG else ledger) as index:
+    with Index.of(None if size < LONG else ledger) as index:
+        if anew:
+            index.clear()
         follower = Follower(str(ledger), partial(read_file, ledger), index)
         if not follower.resume(_stamp(descriptor), size):
             follower.follow(size)
