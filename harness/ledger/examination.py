@@ -21,7 +21,7 @@ from securesystemslib.signer import SSlibKey
 from evaluator.documents.base import Digest
 from evaluator.documents.reading import MEBIBYTE, load_json
 from evaluator.errors import BusbenchError
-from evaluator.files import canonical_json, sha256_bytes
+from evaluator.files import canonical_json, rfc8785_json, sha256_bytes
 from harness.ledger.attestation import (
     CODE,
     REMEDY,
@@ -31,9 +31,9 @@ from harness.ledger.attestation import (
     parse_canonical,
 )
 from harness.ledger.entries import (
+    EARLIER,
     ENTRIES,
     ENTRY_TYPE,
-    SCHEMA_OF_0_1,
     Entry,
     Genesis,
     Instant,
@@ -165,7 +165,7 @@ def _examine_line(
     if number == 0:
         _require_readable(line, where)
     model = _kind_of(line, where) if number else Genesis
-    entry = parse_canonical(model, line, where)
+    entry = parse_canonical(model, line, where, form=rfc8785_json)
     body = signed_part(line)
     if entry.digest != sha256_bytes(body):
         raise invalid(where, "it was changed after it was written")
@@ -217,7 +217,7 @@ def same_retraction(entry: Digest, reason: str) -> Digest:
 
 def same_ranking(table: object) -> Digest:
     """What all equal rankings share, and they alone."""
-    return sha256_bytes(canonical_json(table))
+    return sha256_bytes(rfc8785_json(table))
 
 
 def _require_readable(genesis: bytes, where: str) -> None:
@@ -226,10 +226,10 @@ def _require_readable(genesis: bytes, where: str) -> None:
         schema = load_json(genesis, Genesis.bounds)["schema"]
     except (ValueError, TypeError, LookupError, RecursionError):
         return  # whoever reads it next says what is wrong with it
-    if schema == SCHEMA_OF_0_1:
+    if isinstance(schema, str) and (writer := EARLIER.get(schema)):
         ledger = where.rpartition(": entry")[0]
-        message = f"{ledger} was written by BUSBench 0.1, whose ledgers this version cannot read."
-        remedy = "Verify it with version 0.1; to go on, evaluate its submissions into a new ledger."
+        message = f"{ledger} was written by {writer}, whose ledgers this version cannot read."
+        remedy = "Verify it with that version; evaluate its submissions into a new ledger."
         raise BusbenchError(CODE, message, remedy)
 
 

@@ -23,6 +23,7 @@ from securesystemslib.signer import SSlibKey
 from evaluator.documents.base import Digest
 from evaluator.documents.reading import MEBIBYTE, load_json
 from evaluator.errors import BusbenchError
+from evaluator.files import rfc8785_json
 from harness.ledger.attestation import (
     CODE,
     REMEDY,
@@ -247,7 +248,7 @@ class Follower:
             self.index.retract(report.number, one.number)
         elif one.kind == "rotation" and one.public_key is not None:
             self._take_key(one.public_key, at)
-            entry = parse_canonical(RotationEntry, line, at)
+            entry = parse_canonical(RotationEntry, line, at, form=rfc8785_json)
             unsigned = signed_part(line, "countersignature")
             new, signature = self.signers[-1], entry.countersignature
             check_signature(unsigned, ROTATION_TYPE, signature, key=new, where=at)
