@@ -34,7 +34,7 @@ from evaluator.files import sha256_bytes, sha256_pixels
 from evaluator.metrics import PROFILES, case_metrics, hd95
 from evaluator.png import decode_png
 from evaluator.predictions import pack
-from evaluator.scoring.score import Truth, score_case
+from evaluator.scoring.score import Truth, numbered, score_case
 from harness.store import png_bytes
 from tests.support.masks import HOSTILE
 
@@ -128,7 +128,7 @@ def _scored(item: Pair, models: int) -> float:
     packed, png = pack(prediction), png_bytes(label)
 
     def scored() -> None:
-        truth = Truth(case, decode_png(png, case, Path("labels")) > 0)
+        truth = Truth(case, numbered(decode_png(png, case, Path("labels"))))
         for fold in range(models):
             sha256_bytes(packed)
             score_case(fold, predicted, packed, truth=truth, in_mm=False)

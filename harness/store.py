@@ -209,6 +209,17 @@ class CaseStore:
         """The PNG of a case's mask; raises `store-invalid` unless it is the table's."""
         return _unchanged(self.mask_path(case.case_id), "1", case.mask_sha256)[0]
 
+    def labels_file(self, case: Case) -> bytes:
+        """The PNG of a case's lesions, by number where there are several, else of its mask.
+
+        Raises:
+            BusbenchError: `store-invalid` unless it is the table's.
+        """
+        if case.lesions < 2:
+            return self.mask_file(case)
+        path = self.path / "lesions" / f"{case.case_id}.png"
+        return _unchanged(path, "L", case.lesions_sha256)[0]
+
     def checked_image(self, case: Case) -> NDArray[np.uint8]:
         """A case's image, (H, W) uint8; raises `store-invalid` unless it is the table's."""
         return _unchanged(self.image_path(case.case_id), "L", case.image_sha256)[1]

@@ -21,6 +21,11 @@ from evaluator.files import canonical_json, sha256_bytes
 
 Ranked = Literal["dice", "iou", "hd95"]  # the metrics that rank; all others are shown
 RANKED: tuple[Ranked, ...] = get_args(Ranked)
+DETECTION = {  # of lesions, beside the metrics of masks; see `evaluator.metrics.lesions`
+    "lesion_sensitivity": "Lesions found ↑",
+    "false_lesions": "False lesions an image ↓",
+    "lesion_f1": "Lesion F1 ↑",
+}
 Value = Annotated[float, Field(ge=-1e12, le=1e12)]  # no area of an image is larger
 Cases = Annotated[int, Field(ge=0, le=MAX_CASES)]
 Masks = Annotated[int, Field(ge=0, le=2 * MAX_CASES * MAX_FOLDS)]  # of both passes

@@ -27,14 +27,26 @@ def interval(
     Returns:
         (low, high), or None with fewer than `MIN_PATIENTS` patients.
     """
+    return ratio_interval(values, np.ones(len(values)), patients, bounds=bounds)
+
+
+def ratio_interval(
+    values: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    patients: Sequence[str],
+    *,
+    bounds: tuple[float, float] = ANY,
+) -> tuple[float, float] | None:
+    """95 % interval of the sum of values over the sum of sizes, as `interval` gives it of a mean.
+
+    Args:
+        values, sizes: of each case, shape (cases,).
+    """
     names, index = np.unique(np.asarray(patients), return_inverse=True)
     if len(names) < MIN_PATIENTS:
         return None
-    sums, sizes = (
-        np.bincount(index, weights=each).astype(np.float64)
-        for each in (values, np.ones(len(index)))
-    )
-    low, high = mean_intervals(sums[:, None], sizes, bounds)[:, 0]
+    sums, totals = (np.bincount(index, weights=each).astype(np.float64) for each in (values, sizes))
+    low, high = mean_intervals(sums[:, None], totals, bounds)[:, 0]
     return float(low), float(high)
 
 

@@ -21,6 +21,7 @@ from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, sha256_pixels, write_atomically
 from evaluator.metrics import METRICS, case_metrics, worst
+from evaluator.metrics.lesions import count_lesions, missed
 from evaluator.png import decode_png
 from evaluator.predictions import (
     DOCUMENT,
@@ -42,7 +43,12 @@ class Truth:
     """A test case as the organiser knows it."""
 
     case: SealedCase
-    mask: NDArray[np.bool_]  # (H, W)
+    lesions: NDArray[np.uint8]  # (H, W): 0 where none is, else a lesion's number from 1
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The union of the lesions, (H, W)."""
+        return self.lesions > 0
 
 
 Truths = Mapping[str, Truth]  # by case id, in its order
@@ -65,7 +71,7 @@ def score(
             raise BusbenchError(
                 Code.PREDICTIONS_INVALID, f"{predictions} belongs to another split.", REMEDY
             )
-        found = (Truth(case, decode_png(data, case, labels) > 0) for case, data in stream)
+        found = (Truth(case, numbered(decode_png(data, case, labels))) for case, data in stream)
         truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
     seed = index.consistency_seed
     transformed = {} if seed is None else {i: _transformed(seed, t) for i, t in truths.items()}
@@ -100,7 +106,7 @@ def score(
 
 
 def _transformed(seed: str, truth: Truth) -> Truth:
-    return Truth(*transform_case(seed, truth.case, truth.mask))
+    return Truth(*transform_case(seed, truth.case, truth.lesions))
 
 
 def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Truths) -> None:
@@ -139,21 +145,27 @@ def score_case(
     fold: int | None, predicted: PredictedCase, packed: bytes, *, truth: Truth, in_mm: bool
 ) -> CaseScore:
     """One case of one fold's model: its packed mask against the truth."""
-    if (predicted.height, predicted.width) != truth.mask.shape:
+    if (predicted.height, predicted.width) != truth.lesions.shape:
         return _worst(fold, truth, "wrong-size", in_mm=in_mm)
-    mask = unpack(packed, predicted.height, predicted.width)
+    mask, reference = unpack(packed, predicted.height, predicted.width), truth.mask
     spacing = truth.case.spacing_mm if in_mm else None
-    values = case_metrics(mask, truth.mask, spacing=spacing, profile=PROFILE)
-    lesion = int(truth.mask.sum())
-    return CaseScore(
-        fold, truth.case, lesion, "ok" if lesion or mask.any() else "true-negative", values
-    )
+    values = case_metrics(mask, reference, spacing=spacing, profile=PROFILE)
+    lesion = int(reference.sum())
+    status = "ok" if lesion or mask.any() else "true-negative"
+    counts = count_lesions(mask, truth.lesions)
+    return CaseScore(fold, truth.case, lesion, status, values, counts)
 
 
 def _worst(fold: int | None, truth: Truth, status: str, *, in_mm: bool) -> CaseScore:
     spacing = truth.case.spacing_mm if in_mm else None
-    values = {name: worst(name, truth.mask.shape, spacing) for name in METRICS}
-    return CaseScore(fold, truth.case, int(truth.mask.sum()), status, values)
+    values = {name: worst(name, truth.lesions.shape, spacing) for name in METRICS}
+    counts = missed(truth.lesions)
+    return CaseScore(fold, truth.case, int(truth.mask.sum()), status, values, counts)
+
+
+def numbered(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The lesions of a label by number: 255 alone is one lesion."""
+    return np.minimum(pixels, 1) if set(np.unique(pixels)) <= {0, 255} else pixels
 
 
 def cases_parquet(
@@ -175,6 +187,10 @@ def cases_parquet(
         "patient_group": pa.array([case.patient_group for case in cases], pa.string()),
         "device": pa.array([case.device for case in cases], pa.string()),
         **_columns("", rows),
+        **{
+            f"lesions_{name}": pa.array([getattr(row.lesions, field) for row in rows], pa.int32())
+            for name, field in (("marked", "lesions"), ("found", "found"), ("false", "false"))
+        },
         **(_columns("transformed_", transformed) if transformed else {}),
     }
     sink = io.BytesIO()

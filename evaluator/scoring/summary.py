@@ -5,6 +5,7 @@ Per case first, then the mean over cases, then mean and standard deviation over 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,9 @@ from evaluator.consistency import KEPT_LESION
 from evaluator.documents.scores import RANKED, Consistency, GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedCase
 from evaluator.metrics import METRICS, Profile, mean
+from evaluator.metrics.lesions import LesionCounts
 from evaluator.scoring.groups import groups_of, patient_of
-from evaluator.scoring.intervals import ANY, interval
+from evaluator.scoring.intervals import ANY, interval, ratio_interval
 
 PROFILE: Profile = "native"
 VALID = ("ok", "true-negative")
@@ -32,6 +34,7 @@ class CaseScore:
     lesion: int  # pixels of the reference
     status: str  # ok, true-negative, or why it took the worst value
     values: dict[str, float]
+    lesions: LesionCounts
 
 
 def summarise(
@@ -70,9 +73,8 @@ def summarise(
         scores[name] = GroupScores(
             cases=len(places),
             patients=len(set(patients)),
-            metrics={
-                m: _summary(plain[m][:, places], patients, METRICS[m].bounds) for m in METRICS
-            },
+            metrics={m: _summary(plain[m][:, places], patients, METRICS[m].bounds) for m in METRICS}
+            | _detection(rows, places, patients),
             consistency=(
                 _consistency(plain, changed, compared, patients=everyone) if compared else None
             ),
@@ -108,6 +110,46 @@ def _consistency(
             m: _summary(transformed[m][:, places], chosen, METRICS[m].bounds) for m in RANKED
         },
         gap={m: _summary(gap[m], chosen) for m in RANKED},
+    )
+
+
+def _detection(
+    rows: Sequence[CaseScore], places: list[int], patients: Sequence[str]
+) -> dict[str, MetricSummary]:
+    """Lesions found and areas that are none, over all lesions of the cases at `places`.
+
+    Of a group without a lesion there are the false ones alone.
+    """
+    shape = (max(1, len({row.fold for row in rows})), -1)
+    lesions, found, false = (
+        np.array([getattr(row.lesions, name) for row in rows], float).reshape(shape)[:, places]
+        for name in ("lesions", "found", "false")
+    )
+    ratios = {"false_lesions": (false, np.ones_like(false), (0.0, math.inf))}
+    if lesions.any():
+        ratios["lesion_sensitivity"] = (found, lesions, (0.0, 1.0))
+        # twice the matches over all lesions and all areas
+        ratios["lesion_f1"] = (2 * found, lesions + found + false, (0.0, 1.0))
+    return {name: _ratio(*ratio, patients=patients) for name, ratio in ratios.items()}
+
+
+def _ratio(
+    counts: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    bounds: tuple[float, float],
+    *,
+    patients: Sequence[str],
+) -> MetricSummary:
+    """Sums over sums, from counts (folds, cases) and what they are counted among."""
+    folds = (counts.sum(axis=1) / sizes.sum(axis=1)).tolist()
+    ends = ratio_interval(counts.mean(axis=0), sizes.mean(axis=0), patients, bounds=bounds)
+    low, high = ends or (None, None)
+    return MetricSummary(
+        mean=mean(folds),
+        std=float(np.std(folds, ddof=1)) if len(folds) > 1 else None,
+        ci_low=low,
+        ci_high=high,
+        folds=tuple(folds),
     )
 
 

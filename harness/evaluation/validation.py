@@ -210,7 +210,7 @@ def seal_public(training: TrainingSet, chosen: Iterable[SealedCase], place: Path
 
     seed = secrets.token_hex(32)
     images, image_key = seal("images.age", ".grey", map(training.image, cases))
-    labels, label_key = seal("labels.age", ".png", map(training.mask, cases))
+    labels, label_key = seal("labels.age", ".png", map(training.labels, cases))
     return SealedFiles(images, image_key, labels, label_key)
 
 

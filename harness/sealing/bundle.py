@@ -273,7 +273,7 @@ def _write_sealed(
     )
     masks = seal_archive(
         index,
-        map(store.mask_file, cases),
+        map(store.labels_file, cases),
         recipients.labels,
     )
     write_atomically(folder / "images.age", images)

@@ -6,6 +6,9 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from evaluator.documents.base import CASE_BY_CASE, MAX_SIDE, read
 from evaluator.documents.reading import read_bytes
 from evaluator.documents.sealed import SealedCase
@@ -13,6 +16,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.png import decode_png
 from harness.sealing.documents import TrainingBundle
+from harness.store import MAX_LESIONS, connected
 
 REMEDY = "Get the training bundle again, and name its folder."
 
@@ -57,6 +61,16 @@ class TrainingSet:
     def mask(self, case: SealedCase) -> bytes:
         """The bytes of a case's mask."""
         return self._file("masks", case)
+
+    def labels(self, case: SealedCase) -> bytes:
+        """A PNG of a case's lesions, as labels are sealed; its connected areas are its lesions."""
+        data = self.mask(case)
+        areas = connected(decode_png(data, case, self.path / "masks") > 0)
+        if areas.max(initial=0) < 2:
+            return data
+        png = io.BytesIO()
+        Image.fromarray(np.minimum(areas, MAX_LESIONS).astype(np.uint8)).save(png, "PNG")
+        return png.getvalue()
 
     def _file(self, kind: str, case: SealedCase) -> bytes:
         path = self.path / kind / case.file

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from evaluator.documents.scores import DETECTION
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
@@ -137,7 +138,7 @@ def _score_titles(report: Report) -> dict[str, str]:
         unit = report.scores.units.get(key)
         arrow = "↑" if DEFINED[key].higher_is_better else "↓"
         titles[key] = f"{DEFINED[key].title}{f' [{unit}]' if unit else ''} {arrow}"
-    return titles
+    return titles | {key: title for key, title in DETECTION.items() if key in present}
 
 
 def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:

@@ -216,7 +216,8 @@ def test_means_and_deviations_are_those_that_pandas_finds(bench: Bench) -> None:
     groups = {"all": rows, "normal": rows[rows["class"] == "normal"]}
     for name, members in groups.items():
         by_fold = members.groupby("fold")[list(METRICS)].mean()
-        for metric, summary in scores.groups[name].metrics.items():
+        for metric in METRICS:
+            summary = scores.groups[name].metrics[metric]
             assert summary.mean == pytest.approx(by_fold[metric].mean(), rel=1e-12)
             assert summary.std == pytest.approx(by_fold[metric].std(), rel=1e-9, abs=1e-12)
 
@@ -384,3 +385,29 @@ def test_no_mean_mixes_pixels_and_millimetres(tmp_path: Path, spaced: int) -> No
         shifted = np.roll(mask, 3, axis=1)
         if mask.any():
             assert row["hd95"] == pytest.approx(side * hd95(shifted, mask))
+
+
+def test_detection_counts_the_lesions_of_a_label_and_not_their_union(tmp_path: Path) -> None:
+    truths: dict[str, Any] = mixed()
+    case, _ = truths["c00"]
+    lesions = np.zeros(SHAPE, np.uint8)
+    lesions[8:16, 8:16], lesions[8:16, 16:24] = 1, 2
+    truths["c00"] = case, lesions
+    bench = Bench(tmp_path, truths)
+    bench.plain["c00"], bench.transformed["c00"] = lesions > 0, lesions > 0
+    scores, row = bench.score(), bench.rows().iloc[0]
+    found = scores.groups["all"].metrics
+    assert found["dice"].mean == 1.0  # of the union
+    assert found["lesion_sensitivity"].mean == pytest.approx(11 / 13)  # one area over both is none
+    assert found["false_lesions"].mean == pytest.approx(1 / 16)
+    assert found["lesion_f1"].mean == pytest.approx(22 / 25)
+    assert (row["lesions_marked"], row["lesions_found"], row["lesions_false"]) == (2, 0, 1)
+    assert "lesion_sensitivity" not in scores.groups["normal"].metrics
+    assert scores.groups["normal"].metrics["false_lesions"].mean == 0
+
+
+def test_a_missing_output_finds_no_lesion(bench: Bench) -> None:
+    del bench.plain["c00"], bench.transformed["c00"]
+    found = bench.score().groups["all"].metrics
+    assert found["lesion_sensitivity"].mean == pytest.approx(11 / 12)
+    assert found["false_lesions"].mean == pytest.approx(1 / 16)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evaluator.errors import BusbenchError
+from evaluator.png import decode_png
+from evaluator.scoring.score import numbered
 from evaluator.sealed import open_sealed
 from harness.audit import audit
 from harness.challenge import Limits
@@ -14,7 +18,7 @@ from harness.export.citation import LICENCES, citation
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, freeze
-from harness.store import CaseStore, write_store
+from harness.store import CaseStore, Sample, write_store
 from harness.template import HELPER
 from tests.support.samples import SECRET, samples
 
@@ -138,3 +142,19 @@ def test_no_bundle_states_limits_that_were_changed_since(
     assert again.training.infer == hurried != first.training.infer
     assert again.training.model_copy(update={"infer": first.training.infer}) == first.training
     assert again.sealed == first.sealed
+
+
+def test_no_lesion_is_merged_with_another_in_the_sealed_labels(keys: Keys, tmp_path: Path) -> None:
+    def apart(sample: Sample) -> Sample:
+        lesions = np.zeros(sample.mask.shape, np.uint8)
+        lesions[2:12, 2:8], lesions[2:12, 8:14] = 1, 2  # they touch
+        return replace(sample, mask=lesions > 0, lesions=lesions)
+
+    store = write_store(tmp_path / "store", "phantom", map(apart, samples()))
+    split = freeze(store, audit(store, near=False), tmp_path / "v1", version="v1", secret=SECRET)
+    labels = sealed((store, split), keys, tmp_path / "out").labels
+    with open_sealed(labels, keys.labels.secret) as (_, cases):
+        for case, data in cases:
+            found = numbered(decode_png(data, case, labels))
+            assert np.array_equal(found, store.lesions(case.case_id))
+            assert found.max() == 2

@@ -12,6 +12,7 @@ import numpy as np
 from evaluator.documents.sealed import SealedCase
 from evaluator.files import write_atomically
 from evaluator.metrics import METRICS
+from evaluator.metrics.lesions import LesionCounts
 from evaluator.scoring.score import cases_parquet
 from evaluator.scoring.summary import CaseScore, summarise
 from harness.evaluation.evaluate import REPORT
@@ -56,7 +57,9 @@ class Organiser:
                 dice = float(np.clip(random.normal(skill, 0.1), 0, 1))
                 ranked = {"dice": dice, "iou": dice / (2 - dice), "hd95": 100 * (1 - dice)}
                 values = dict.fromkeys(METRICS, 0.5) | ranked
-                found.append(CaseScore(fold, self.case(n), 30 + n, "ok", values))
+                found.append(
+                    CaseScore(fold, self.case(n), 30 + n, "ok", values, LesionCounts(1, 1, 0))
+                )
         return found
 
     def case(self, number: int) -> SealedCase:

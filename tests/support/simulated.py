@@ -14,6 +14,7 @@ import numpy as np
 
 from evaluator.documents.sealed import SealedCase
 from evaluator.metrics import METRICS
+from evaluator.metrics.lesions import LesionCounts
 from evaluator.scoring.summary import CaseScore, summarise
 from harness.ledger import Ranking as Recorded
 from harness.ledger import append, sign
@@ -139,7 +140,12 @@ def _report(
     rows, shifted = (
         [
             CaseScore(
-                fold, case, area, "ok", {m: float(_metric(m, table)[fold, n]) for m in METRICS}
+                fold,
+                case,
+                area,
+                "ok",
+                {m: float(_metric(m, table)[fold, n]) for m in METRICS},
+                LesionCounts(int(area > 0), int(area > 0 and table[fold, n] > 0.7), 0),
             )
             for fold in range(FOLDS)
             for n, (case, area) in enumerate(zip(cases, areas, strict=True))
