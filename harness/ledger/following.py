@@ -56,18 +56,9 @@ from harness.sealing.keys import parse_public_key, public_pem
 
 TORN = "it ends in a half-written entry, which the next append sets aside"
 BLOCK = 2 * MEBIBYTE
-LONG = (
-    MEBIBYTE // 4
-)  # bytes of a ledger from which on an index is kept: less is verified in no time
+LONG = MEBIBYTE // 4  # bytes from which on an index is kept: less takes no time
 TICK = 0.02  # seconds: two changes within one tick of a file system's clock have the same time
 Read: TypeAlias = Callable[[int, int], bytes]  # the bytes from, and up to before
-
-
-def read_file(path: Path, start: int, stop: int) -> bytes:
-    """A part of a file."""
-    with path.open("rb") as handle:
-        handle.seek(start)
-        return handle.read(stop - start)
 
 
 @dataclass
@@ -76,12 +67,14 @@ class Follower:
 
     Args:
         where: the ledger's name, for errors.
-        read: gives its bytes.
+        read: gives its bytes now.
+        later: gives them at any time, but perhaps others by then, which is noticed.
         index: what is known of it already, and takes what is found.
     """
 
     where: str
     read: Read
+    later: Read
     index: Index
     signers: list[SSlibKey] = field(default_factory=list)
     stop: int = 0  # bytes that were verified
@@ -169,7 +162,7 @@ class Follower:
         """An entry that was verified; what is long of a report is read when it is asked for."""
         place = (row.number, row.digest, row.time)
         if row.kind == "report" and row.payload_sha256:
-            load = partial(_report, self.read, row, self.where)
+            load = partial(_report, self.later, row, self.where)
             return RecordedReport(*place, row.payload_sha256, load)
         fields = load_json(line[:-1] if line else _load(self.read, row, self.where), SIGNED)
         match row.kind:
@@ -270,10 +263,10 @@ def _longer(prefix: bytes, line: bytes) -> bytes:
 
 def _load(read: Read, row: Row, where: str) -> bytes:
     """The line of an entry that was verified, without its newline."""
-    line = read(row.start, row.stop)[:-1]
     try:
+        line = read(row.start, row.stop)[:-1]
         same = sha256(signed_part(line)).hexdigest() == row.digest
-    except (ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         same = False
     if not same:
         raise invalid(where, f"entry {row.number} was changed while it was read")
@@ -300,8 +293,12 @@ def verify_bytes(
     Raises:
         BusbenchError: `ledger-invalid`, naming the first entry that fails.
     """
+
+    def part(start: int, stop: int) -> bytes:
+        return data[start:stop]
+
     with Index.of(None) as index:
-        follower = Follower(where, lambda start, stop: data[start:stop], index)
+        follower = Follower(where, part, part, index)
         follower.follow(len(data))
         return follower.verdict(key, holds)
 
@@ -324,11 +321,22 @@ def following(
     with Index.of(None if size < LONG else ledger) as index:
         if anew:
             index.clear()
-        follower = Follower(str(ledger), partial(read_file, ledger), index)
+        now, later = partial(_read_open, descriptor), partial(_read_path, ledger)
+        follower = Follower(str(ledger), now, later, index)
         if not follower.resume(_stamp(descriptor), size):
             follower.follow(size)
             follower.save(descriptor)
         yield follower
+
+
+def _read_open(descriptor: int, start: int, stop: int) -> bytes:
+    return os.pread(descriptor, stop - start, start)  # of a local file, all that is there
+
+
+def _read_path(path: Path, start: int, stop: int) -> bytes:
+    with path.open("rb") as handle:
+        handle.seek(start)
+        return handle.read(stop - start)
 
 
 def _stamp(descriptor: int) -> tuple[int, ...]:

@@ -68,7 +68,6 @@ class Index:
 
     def __init__(self, database: sqlite3.Connection, *, kept: bool) -> None:
         self._database, self.kept = database, kept
-        database.execute("begin immediate")
 
     @classmethod
     @contextmanager
@@ -174,8 +173,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
     try:
         database.executescript(_TABLES)
-        database.execute("begin immediate")
-        database.rollback()
+        database.execute("begin immediate")  # nobody else goes on with it meanwhile
     except sqlite3.Error:
         database.close()
         raise
@@ -185,6 +183,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _in_memory() -> sqlite3.Connection:
     database = sqlite3.connect(":memory:", isolation_level=None)
     database.executescript(_TABLES)
+    database.execute("begin")
     return database
 
 
