@@ -21,6 +21,7 @@ from pathlib import Path
 from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError, Code
 from harness import __version__
+from harness.ledger.entries import SCHEMA as ENTRY_SCHEMA
 from harness.ledger.entries import Instant
 
 log = logging.getLogger(__name__)
@@ -188,4 +189,4 @@ def _in_memory() -> sqlite3.Connection:
 
 
 def _rules() -> str:
-    return f"{SCHEMA} of {__version__}"
+    return f"{SCHEMA} of {__version__} on {ENTRY_SCHEMA}"
