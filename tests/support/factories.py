@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from evaluator.documents.inference import CountedModel, Measured, Runtime
@@ -228,7 +229,8 @@ def recorded(reports: Sequence[Report]) -> list[RecordedReport]:
     """Reports as a verified ledger gives them, in their order."""
     return [
         RecordedReport(
-            number, digest_of(f"entry {number}"), TIME, digest_of(f"payload {number}"), report
+            *(number, digest_of(f"entry {number}"), TIME, digest_of(f"payload {number}")),
+            load=partial(Report.model_copy, report),
         )
         for number, report in enumerate(reports, start=1)
     ]
