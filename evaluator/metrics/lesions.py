@@ -33,7 +33,7 @@ def count_lesions(predicted: NDArray[np.bool_], lesions: NDArray[np.uint8]) -> L
         lesions: the reference, (H, W): 0 where none is, else a lesion's number from 1.
     """
     marked = predicted | (lesions > 0)
-    rows, columns = (_span(marked.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (_span(np.asarray(marked.any(axis=axis))) for axis in (1, 0))
     lesions = lesions[rows, columns]  # all else is background
     areas, count = label(predicted[rows, columns], np.ones((3, 3)))
     total = int(lesions.max(initial=0))
