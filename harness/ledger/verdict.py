@@ -1,4 +1,4 @@
-"""What a verified ledger vouches for: its state, and its entries as others read them."""
+"""Verdict on a ledger: its state, and its entries as others read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was verified before is not verified again, and nothing else is ever taken for it."""
+"""Nothing that was verified before is verified again, and nothing else is ever taken for it."""
 
 from __future__ import annotations
 
