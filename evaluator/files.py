@@ -7,9 +7,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,64 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
+
+
+def rfc8785_json(value: Any) -> bytes:
+    """The bytes of `value` in RFC 8785 (JCS), the same in every language.
+
+    `canonical_json` spells some floats as Python does, which frozen splits depend on.
+
+    Raises:
+        ValueError: for NaN, infinity, and numbers that would read as whole ones beyond 2^53 - 1.
+    """
+    text = canonical_json(value).decode()
+    if _ASTRAL.search(text):  # sorts otherwise in UTF-16 than by code points
+        text = json.dumps(_by_utf16(value), separators=(",", ":"), ensure_ascii=False)
+    return (_TOKEN.sub(_spelled, text) if _OTHERWISE.search(text) else text).encode()
+
+
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+_OTHERWISE = re.compile(r"(?:\.0|e[+-]\d+|\d{16})(?=[,\]}]|$)")  # ends of numbers to look at
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.e+-]*')
+
+
+def _by_utf16(value: Any) -> Any:
+    match value:
+        case dict():
+            pairs = sorted(value.items(), key=lambda pair: str(pair[0]).encode("utf-16-be"))
+            return {name: _by_utf16(each) for name, each in pairs}
+        case list() | tuple():
+            return [_by_utf16(each) for each in value]
+    return value
+
+
+def _spelled(found: re.Match[str]) -> str:
+    """A number as ECMAScript writes it (`Number::toString`); a string as it is."""
+    text = found[0]
+    if text[0] == '"':
+        return text
+    if text.lstrip("-").isdigit():
+        return _within(text)
+    sign, digits, exponent = Decimal(text).normalize().as_tuple()
+    shown, point = "".join(map(str, digits)), len(digits) + int(exponent)
+    minus = "-" * (sign and shown != "0")
+    if shown == "0" or len(shown) <= point <= MAX_DIGITS:
+        return _within(minus + shown.ljust(point, "0"))
+    if 0 < point <= MAX_DIGITS:
+        return f"{minus}{shown[:point]}.{shown[point:]}"
+    if -MAX_ZEROS < point <= 0:
+        return f"{minus}0.{'0' * -point}{shown}"
+    fraction = f".{shown[1:]}" if shown[1:] else ""
+    return f"{minus}{shown[0]}{fraction}e{point - 1:+d}"
+
+
+def _within(text: str) -> str:
+    if abs(int(text)) >= 2**53:  # the reader refuses it, and so does RFC 7493
+        raise ValueError(f"the whole number {text} is beyond 2^53 - 1")
+    return text
+
+
+MAX_DIGITS, MAX_ZEROS = 21, 6  # of ECMAScript's numbers without an exponent
 
 
 def pretty_pieces(value: Any, default: Callable[[Any], Any] | None = None) -> Iterator[bytes]:

@@ -13,7 +13,8 @@ from onnx import ModelProto
 
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict
-from evaluator.documents.submission import ModelFile, Submission
+from evaluator.documents.reading import load_json
+from evaluator.documents.submission import ModelFile, ModelLimits, Submission
 from evaluator.errors import Code
 from evaluator.gate.ending import is_bent
 from evaluator.gate.first_load import Verdict, finding, first_load, measure
@@ -75,7 +76,7 @@ def read_off(
         fold=declared.fold,
         sha256=declared.sha256,
         opset=seen.imports[None][""],
-        nodes=seen.expanded(None, limits.max_nodes),
+        nodes=seen.expanded(None, limits.model.nodes),
         parameters=parameters(seen),
         gmacs=None,
     )
@@ -101,9 +102,21 @@ def _inspect_one(
 PATHS = ("submission", "out")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The organiser's limits."""
+    default = ModelLimits().model_dump_json()
+    parser.add_argument("--limits", default=default, metavar="JSON", help="`limits.model`")
+
+
+def limits_of(args: argparse.Namespace) -> GateLimits:
+    """The gate's limits, with the organiser's among them."""
+    return GateLimits(ModelLimits.model_validate(load_json(args.limits.encode())))
+
+
 def run(args: argparse.Namespace) -> None:
     """Check a submission's files before any runtime sees them, then load each model once."""
-    found = inspect(args.submission, declaration(args.submission), progress=print_line)
+    declared, limits = declaration(args.submission), limits_of(args)
+    found = inspect(args.submission, declared, limits, progress=print_line)
     write(found, args.out / "gate.json")
 
 

@@ -14,8 +14,9 @@ from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.submission import Submission
 from evaluator.errors import Code
+from evaluator.gate import inspection
 from evaluator.gate.first_load import SENTENCES
-from evaluator.gate.inspection import declaration, read_off
+from evaluator.gate.inspection import declaration, limits_of, read_off
 from evaluator.gate.subject import Finding, GateLimits, GateRefused
 from evaluator.progress import Progress, print_line, quiet
 
@@ -51,7 +52,7 @@ def conclude(
         if claim is None or claim.model_copy(update={"gmacs": None}) != found[1]:
             says = f"{SENTENCES['G-CRASH']} What it left of its load is not what the file says."
             findings.append(Finding("G-CRASH", declared.file, None, says))
-        elif (claim.gmacs or 0) > limits.max_gmacs:
+        elif (claim.gmacs or 0) > limits.model.gmacs:
             findings.append(Finding("G-COST", declared.file, None, SENTENCES["G-COST"]))
         else:
             counted.append(claim)
@@ -62,12 +63,13 @@ def conclude(
 
 
 PATHS = ("submission", "loaded", "out")
+add_options = inspection.add_options
 
 
 def run(args: argparse.Namespace) -> None:
     """Check a submission's files again without loading any, and write the verdict."""
     remedy = "Export the model again; `busbench check` shows what the gate sees."
     left = read(GateVerdict, args.loaded, Code.GATE_REFUSED, remedy=remedy)
-    submission = declaration(args.submission)
-    found = conclude(args.submission, submission, left, progress=print_line)
+    declared, limits = declaration(args.submission), limits_of(args)
+    found = conclude(args.submission, declared, left, limits=limits, progress=print_line)
     write(found, args.out / "gate.json")

@@ -90,6 +90,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "verify",
         "Check every byte, digest and signature of a ledger or of one signed report.",
     ),
+    "reproduce": (
+        "reproduce",
+        "Run a submission of a ledger again, from public files, and compare every number.",
+    ),
     "rank": ("results", "Show the board: every track's submissions in order of rank."),
     "table": ("results", "Print the board as a table for a paper or a program."),
     "publish": (

@@ -180,7 +180,8 @@ def _labels(opened: int, reports: int, splits: Path | None) -> str:
 
 
 def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, Any], Reports]:
-    verdict = verify_ledger(path, None if key is None else read_public_key(key), holds)
+    public = None if key is None else read_public_key(key)
+    verdict = verify_ledger(path, public, holds, anew=True)
     origin = "as you named it" if verdict.pinned else "as the ledger says: compare it, or use --key"
     facts = {
         "verdict": "the ledger holds",

@@ -74,8 +74,8 @@ def _empty(lesions: pd.DataFrame) -> str:
     if count <= _EMPTY * len(lesions):
         return ""
     return (
-        f"{count} of {len(lesions)} lesion cases got an empty mask: compare threshold, mean, std "
-        "and resize with the training, and the kind of output with the export."
+        f"{count} of {len(lesions)} lesion cases got an empty mask: compare threshold, mean, std, "
+        "resize and resample with the training, and the kind of output with the export."
     )
 
 

@@ -38,7 +38,13 @@ from harness.datasets.base import RefusedError
 from harness.datasets.own_images import OwnImage
 from harness.datasets.repair import Grey, Repairs
 from harness.evaluation.ephemeral import seal_once
-from harness.evaluation.stages import EvaluateSettings, SealedImages, pass_gate, run_models
+from harness.evaluation.stages import (
+    EvaluateSettings,
+    SealedImages,
+    pass_gate,
+    require_whole,
+    run_models,
+)
 from harness.evaluation.validation import narrow
 from harness.execution.job import ExecutionEnvironment
 from harness.folders import one_at_a_time, require_same, whole_folder
@@ -261,12 +267,14 @@ def _infer(
         (each.pixels.tobytes() for each in images),
         split_digest=part.digest,
     )
-    run_models(work, SealedImages(*archive), settings, context=context)
+    files = SealedImages(*archive)
+    run_models(work, files, settings, context=context)
+    require_whole(work, files)
     found = open_predictions(work / "infer")
-    files = [work / "infer" / bits_file(fold) for fold in found.folds]
-    by_case = zip(*(read_packed(file, found.cases) for file in files), strict=True)
+    bits = [work / "infer" / bits_file(fold) for fold in found.folds]
+    by_case = zip(*(read_packed(file, found.cases) for file in bits), strict=True)
     return (
-        (same[0][0].case_id, majority([unpack(bits, c.height, c.width) for c, bits in same]))
+        (same[0][0].case_id, majority([unpack(data, c.height, c.width) for c, data in same]))
         for same in by_case
     )
 

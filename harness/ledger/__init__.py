@@ -16,6 +16,7 @@ from harness.ledger.chain import (
 )
 from harness.ledger.checkpoint import WholeLedger, find_checkpoints, read_note, write_checkpoint
 from harness.ledger.entries import Instant, Ranking, Retraction, is_ahead
+from harness.ledger.following import verify_bytes
 from harness.ledger.verdict import (
     LedgerVerdict,
     Recorded,
@@ -23,7 +24,6 @@ from harness.ledger.verdict import (
     RecordedReport,
     RecordedRetraction,
     RecordedRotation,
-    verify_bytes,
 )
 
 __all__ = [

@@ -1,16 +1,17 @@
 """Signed reports: in-toto statements in DSSE envelopes, and their verification.
 
 A report is the predicate of an in-toto Statement v1 (https://in-toto.io/Statement/v1) whose
-subjects are the digests of the ONNX files it judges. The statement, as canonical JSON, is the
-payload of a DSSE envelope (https://github.com/secure-systems-lab/dsse) with one ed25519 signature.
+subjects are the digests of the ONNX files, or of the image, that it judges. The statement, as
+canonical JSON, is the payload of a DSSE envelope (https://github.com/secure-systems-lab/dsse) with
+one ed25519 signature.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from securesystemslib.dsse import Envelope
@@ -79,7 +80,9 @@ class SignedReport(Contract):
 
 
 def subjects(report: Report) -> tuple[Subject, ...]:
-    """The files a report is about, in the report's order."""
+    """The files a report is about, in the report's order, or its container image."""
+    if (image := report.provenance.image) is not None:
+        return (Subject(name="image", digest={"sha256": image.rpartition("sha256:")[2]}),)
     return tuple(
         Subject(
             name=f"fold-{'all' if model.fold is None else model.fold}.onnx",
@@ -112,6 +115,12 @@ def open_report(signed: SignedReport, keys: Sequence[SSlibKey], where: str) -> R
     if statement.subject != subjects(statement.predicate):
         raise invalid(where, "its subjects are not the files that its report judges")
     return statement.predicate
+
+
+def stated_report(signed: SignedReport, where: str) -> Report:
+    """The report in an envelope that `open_report` has verified before."""
+    payload = decode(signed.payload, where)
+    return parse(Statement, payload, f"{where}: statement", code=CODE, remedy=REMEDY).predicate
 
 
 def named_key(signature: SignatureText, keys: Sequence[SSlibKey]) -> SSlibKey:
@@ -184,8 +193,14 @@ def open_bytes(
     return open_report(signed, (key, *earlier), where)
 
 
-def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:
-    """Parse JSON that must be in the one form `canonical_json` gives it.
+def parse_canonical(
+    model: type[Document],
+    data: bytes,
+    where: str,
+    *,
+    form: Callable[[Any], bytes] = canonical_json,
+) -> Document:
+    """Parse JSON that must be in the one form that `form` gives it.
 
     Two texts of one document would let a byte change unnoticed. The text is compared, not the
     model's own dump, so that a field added to the model later leaves old documents valid.
@@ -194,7 +209,11 @@ def parse_canonical(model: type[Document], data: bytes, where: str) -> Document:
         BusbenchError: `ledger-invalid` where it is another form, or not a valid `model`.
     """
     document = parse(model, data, where, code=CODE, remedy=REMEDY)
-    if canonical_json(load_json(data, model.bounds)) != data:
+    try:
+        written = form(load_json(data, model.bounds))
+    except ValueError:  # a number of another spelling can be beyond what `form` writes
+        written = b""
+    if written != data:
         raise invalid(where, "it is not in canonical form")
     return document
 

@@ -22,7 +22,7 @@ from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError
-from evaluator.files import canonical_json, disk_errors, write_atomically
+from evaluator.files import disk_errors, write_atomically
 from harness.ledger.attestation import CODE, SignedReport, invalid, open_report
 from harness.ledger.entries import (
     Body,
@@ -36,15 +36,10 @@ from harness.ledger.entries import (
     is_ahead,
     rotation_line,
 )
+from harness.ledger.examination import same_ranking, same_report, same_retraction
+from harness.ledger.following import Follower, following
 from harness.ledger.report import Report
-from harness.ledger.verdict import (
-    Follower,
-    LedgerVerdict,
-    Recorded,
-    RecordedReport,
-    RecordedRotation,
-    verify_bytes,
-)
+from harness.ledger.verdict import LedgerState, LedgerVerdict, Recorded, RecordedReport
 from harness.sealing.keys import Keys, public_pem
 
 log = logging.getLogger(__name__)
@@ -54,9 +49,10 @@ WRONG_CLOCK = (
     "Set the clock right; if the entry is what is wrong, go on from a backup that lacks it, and"
     " publish that with --replaces."
 )
-Find = Callable[[LedgerVerdict], Recorded | None]
+Find = Callable[[Follower], Recorded | None]
 Write = Callable[[Position], bytes]
 Clock = Callable[[], Instant]
+SEARCHED = 65536  # bytes at a time, for the last newline
 
 
 def utc_now() -> Instant:
@@ -111,36 +107,30 @@ def rotate(ledger: Path, keys: Keys, new: Keys, *, clock: Clock = utc_now) -> Ap
         BusbenchError: as `append` does; also where `new` signed the ledger at an earlier time.
     """
 
-    def find(before: LedgerVerdict) -> Recorded | None:
-        if before.key != new.report.keyid:
-            return None
-        rotations = [entry for entry in before.recorded if isinstance(entry, RecordedRotation)]
-        return rotations[-1] if rotations else None
+    def find(before: Follower) -> Recorded | None:
+        last = before.last_of("rotation")
+        return before.recorded(last) if last and before.state.key == new.report.keyid else None
 
     return _record(
         ledger, keys, find, write=lambda place: rotation_line(new, place, keys), clock=clock
     )
 
 
-def _same_report(before: LedgerVerdict, report: Report) -> Recorded | None:
+def _same_report(before: Follower, report: Report) -> Recorded | None:
     """The entry whose report is of the same evaluation, however long that took each time."""
-    reports = (entry for entry in before.recorded if isinstance(entry, RecordedReport))
-    near = (entry for entry in reports if entry.report.provenance == report.provenance)
-    return next((entry for entry in near if entry.report.identity() == report.identity()), None)
+    near = before.entries("report", same_report(report))
+    reports = (entry for entry in near if isinstance(entry, RecordedReport))
+    return next((entry for entry in reports if entry.report.identity() == report.identity()), None)
 
 
-def _same(before: LedgerVerdict, body: Retraction | Ranking) -> Recorded | None:
+def _same(before: Follower, body: Retraction | Ranking) -> Recorded | None:
     """The entry that records `body` already."""
     match body:
         case Retraction(entry=digest, reason=reason):
-            wanted = (digest, reason)
-            pairs = (((one.retracted.digest, one.reason), one) for one in before.retractions)
-            return next((one for pair, one in pairs if pair == wanted), None)
+            return next(before.entries("retraction", same_retraction(digest, reason)), None)
         case Ranking(body=table):
-            last = before.rankings[-1:]
-            return (
-                last[0] if last and canonical_json(last[0].body) == canonical_json(table) else None
-            )
+            last = before.last_of("ranking")
+            return before.recorded(last) if last and last.same == same_ranking(table) else None
 
 
 def _record(ledger: Path, keys: Keys, find: Find, *, write: Write, clock: Clock) -> Appended:
@@ -149,23 +139,24 @@ def _record(ledger: Path, keys: Keys, find: Find, *, write: Write, clock: Clock)
     A line that would not verify in its place is never written.
     """
     with _locked(ledger) as handle:
-        data, torn = _whole_lines(handle, ledger)
-        if not data:
-            data = genesis_line(clock(), keys)
-            _write(handle, data)
+        size, torn = _set_torn_aside(handle, ledger)
+        if not size:
+            size = _write(handle, genesis_line(clock(), keys))
             _sync_folder(ledger.parent)
-        follower = Follower.over(data, str(ledger))
-        before = follower.verdict(pinned=True)
-        if keys.report.keyid not in before.keys:
-            raise _of_another_key(before, ledger)
-        if (entry := find(before)) is not None:
-            _warn_of_retracted(entry, before, ledger)
-            return Appended(entry, new=False, torn=torn)
-        now = clock()
-        _require_writable(before, keys, now, ledger=ledger)
-        line = write(Position(before.entries, before.head, _not_before(before.time, now, ledger)))
-        entry = follower.follow(line[:-1])
-        _write(handle, line)
+        with following(ledger, handle.fileno(), size) as follower:
+            before = follower.state
+            if keys.report.keyid not in before.keys:
+                raise _of_another_key(before, ledger)
+            if (entry := find(follower)) is not None:
+                _warn_of_retracted(entry, follower, ledger)
+                return Appended(entry, new=False, torn=torn)
+            now = clock()
+            _require_writable(before, keys, now, ledger=ledger)
+            time = _not_before(before.time, now, ledger)
+            line = write(Position(before.entries, before.head, time))
+            entry = follower.add(line)
+            _write(handle, line)
+            follower.save(handle.fileno())
     return Appended(entry, new=True, torn=torn)
 
 
@@ -180,14 +171,19 @@ def require_writable(ledger: Path, keys: Keys, *, clock: Clock = utc_now) -> Non
         _require_writable(before, keys, clock(), ledger=ledger)
 
 
-def _so_far(ledger: Path) -> LedgerVerdict | None:
-    """The ledger's whole entries, verified; None where there is none yet."""
-    data = b"" if not ledger.exists() else read_ledger(ledger)
-    whole = data[: data.rfind(b"\n") + 1]  # the next append sets aside what is half-written
-    return verify_bytes(whole, str(ledger)) if whole else None
+def _so_far(ledger: Path) -> LedgerState | None:
+    """What the ledger's whole entries amount to, verified; None where there is none yet."""
+    if not ledger.exists():
+        return None
+    with _shared(ledger) as handle:
+        size = _whole(handle)  # the next append sets aside what is half-written
+        if not size:
+            return None
+        with following(ledger, handle.fileno(), size) as follower:
+            return follower.state
 
 
-def _require_writable(before: LedgerVerdict, keys: Keys, now: Instant, *, ledger: Path) -> None:
+def _require_writable(before: LedgerState, keys: Keys, now: Instant, *, ledger: Path) -> None:
     if keys.report.keyid not in before.keys:
         raise _of_another_key(before, ledger)
     if keys.report.keyid != before.key:
@@ -198,12 +194,12 @@ def _require_writable(before: LedgerVerdict, keys: Keys, now: Instant, *, ledger
         raise BusbenchError(CODE, message, WRONG_CLOCK)
 
 
-def _of_another_key(before: LedgerVerdict, ledger: Path) -> BusbenchError:
+def _of_another_key(before: LedgerState, ledger: Path) -> BusbenchError:
     return invalid(str(ledger), f"it belongs to another key ({before.key[:16]}…)")
 
 
-def _warn_of_retracted(entry: Recorded, before: LedgerVerdict, ledger: Path) -> None:
-    gone = next((one for one in before.retractions if one.retracted == entry), None)
+def _warn_of_retracted(entry: Recorded, before: Follower, ledger: Path) -> None:
+    gone = before.retraction_of(entry)
     if gone is not None:
         said = (entry.number, ledger, gone.number, gone.reason)
         log.warning("The result is entry %s of %s, which entry %s retracts: %s", *said)
@@ -217,18 +213,24 @@ def _not_before(last: Instant, now: Instant, ledger: Path) -> Instant:
 
 
 def verify_ledger(
-    path: Path, key: SSlibKey | None = None, holds: Digest | None = None
+    path: Path, key: SSlibKey | None = None, holds: Digest | None = None, *, anew: bool = False
 ) -> LedgerVerdict:
     """The verdict on a ledger's file, with everything about it checked.
+
+    What this machine verified before, and has not changed since, is not verified again.
 
     Args:
         key: the key that must have signed it; without one, the ledger's own genesis is believed.
         holds: the digest of an entry that must be there, written down at an earlier time.
+        anew: verify all of it, whatever was verified before.
 
     Raises:
         BusbenchError: `ledger-invalid`, naming the first entry that is not valid.
     """
-    return verify_bytes(read_ledger(path), str(path), key, holds=holds)
+    with _shared(path) as handle:
+        size = handle.seek(0, os.SEEK_END)
+        with following(path, handle.fileno(), size, anew=anew) as follower:
+            return follower.verdict(key, holds)
 
 
 def read_ledger(path: Path) -> bytes:
@@ -237,10 +239,17 @@ def read_ledger(path: Path) -> bytes:
     Raises:
         BusbenchError: `ledger-invalid` where it cannot be read.
     """
+    with _shared(path) as handle:
+        return handle.read()
+
+
+@contextmanager
+def _shared(path: Path) -> Iterator[FileIO]:
+    """The file at `path`, to read: no append is half done meanwhile."""
     try:
-        with path.open("rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH)  # not while an append is half done
-            return handle.read()
+        with path.open("rb", buffering=0) as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            yield handle
     except OSError as error:
         remedy = "Name the ledger that `busbench evaluate --ledger` wrote."
         raise BusbenchError(CODE, f"{path} cannot be read ({error.strerror}).", remedy) from error
@@ -269,22 +278,40 @@ def _locked(path: Path) -> Iterator[FileIO]:
             yield handle
 
 
-def _whole_lines(handle: FileIO, ledger: Path) -> tuple[bytes, Path | None]:
-    """The ledger's bytes up to its last newline, and where anything behind it was set aside."""
-    data = handle.read()
-    whole = data.rfind(b"\n") + 1
-    if whole == len(data):
-        return data, None
+def _whole(handle: FileIO) -> int:
+    """Bytes of the ledger up to its last newline."""
+    end = handle.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - SEARCHED)
+        handle.seek(start)
+        found = handle.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _set_torn_aside(handle: FileIO, ledger: Path) -> tuple[int, Path | None]:
+    """Bytes of the ledger up to its last newline, and where anything behind it was set aside."""
+    whole = _whole(handle)
+    handle.seek(whole)
+    rest = handle.read()
+    if not rest:
+        return whole, None
     names = (ledger.with_name(f"{ledger.name}.torn-{n}") for n in count(1))
     torn = next(path for path in names if not path.exists())
-    write_atomically(torn, data[whole:], mode=0o600)
+    write_atomically(torn, rest, mode=0o600)
     handle.truncate(whole)
     log.warning("%s ended in a half-written entry, which was set aside as %s.", ledger, torn)
-    return data[:whole], torn
+    return whole, torn
 
 
-def _write(handle: FileIO, data: bytes) -> None:
-    """Add `data` at the end and see it to the disk; where that fails, leave nothing of it."""
+def _write(handle: FileIO, data: bytes) -> int:
+    """Add `data` at the end and see it to the disk; where that fails, leave nothing of it.
+
+    Returns:
+        Bytes of the file.
+    """
     end = handle.seek(0, os.SEEK_END)
     left = memoryview(data)
     try:
@@ -294,6 +321,7 @@ def _write(handle: FileIO, data: bytes) -> None:
     except OSError:
         handle.truncate(end)
         raise
+    return end + len(data)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -24,7 +24,8 @@ from evaluator.files import disk_errors, write_atomically
 from harness.ledger.attestation import decode, invalid
 from harness.ledger.chain import read_ledger
 from harness.ledger.entries import Instant
-from harness.ledger.verdict import LedgerVerdict, verify_bytes
+from harness.ledger.following import verify_bytes
+from harness.ledger.verdict import LedgerVerdict
 from harness.sealing.keys import Keys
 
 SUFFIX = ".checkpoint"

@@ -1,7 +1,7 @@
 """Entries of a ledger, and the lines that they are written as.
 
-The ledger is JSON lines, each canonical. Entry 0, the genesis, names the organiser's key; each
-further entry is of a kind in `ENTRIES`. An entry's digest is SHA-256 over all its other
+The ledger is JSON lines, each as RFC 8785 writes it. Entry 0, the genesis, names the organiser's
+key; each further entry is of a kind in `ENTRIES`. An entry's digest is SHA-256 over all its other
 fields, the digest of the entry before and the time of recording among them. The organiser signs the
 same bytes, so that nobody else can drop, move or add an entry and compute the chain anew. A
 rotation hands over to a new key: the old one signs it, the new one countersigns it.
@@ -18,12 +18,15 @@ from securesystemslib.dsse import Envelope
 
 from evaluator.documents.base import Contract, Digest
 from evaluator.documents.reading import Bounds, load_json
-from evaluator.files import canonical_json, sha256_bytes
+from evaluator.files import rfc8785_json, sha256_bytes
 from harness.ledger.attestation import SIGNED, SignatureText, SignedReport
 from harness.sealing.keys import Keys, public_pem
 
-SCHEMA: Literal["busbench/ledger-entry/v2"] = "busbench/ledger-entry/v2"
-SCHEMA_OF_0_1 = "busbench/ledger-entry/v1"
+SCHEMA: Literal["busbench/ledger-entry/v3"] = "busbench/ledger-entry/v3"
+EARLIER = {  # schema -> who wrote it
+    "busbench/ledger-entry/v1": "BUSBench 0.1",
+    "busbench/ledger-entry/v2": "BUSBench 0.2",
+}
 ENTRY_TYPE = "application/vnd.busbench.ledger-entry+json"
 ROTATION_TYPE = "application/vnd.busbench.key-rotation+json"
 NOTHING_BEFORE = "0" * 64
@@ -85,7 +88,7 @@ class Ranking(Contract):
     @field_validator("body")
     @classmethod
     def _bounded(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if len(canonical_json(body)) > MAX_RANKING_BYTES:
+        if len(rfc8785_json(body)) > MAX_RANKING_BYTES:
             raise ValueError(f"a ranking takes more than {MAX_RANKING_BYTES} bytes")
         return body
 
@@ -108,7 +111,7 @@ class Entry(Contract):
     """What all entries share."""
 
     bounds: ClassVar[Bounds] = SIGNED
-    schema_: Literal["busbench/ledger-entry/v2"] = Field(alias="schema")
+    schema_: Literal["busbench/ledger-entry/v3"] = Field(alias="schema")
     number: int = Field(ge=0)
     previous: Digest  # the digest of the entry before; zeros in the genesis
     recorded: Instant  # by the organiser's clock; never before the entry before
@@ -178,7 +181,7 @@ def entry_line(body: Body, place: Position, keys: Keys) -> bytes:
 def rotation_line(new: Keys, place: Position, keys: Keys) -> bytes:
     """The line with which `keys` hand over to `new`, signed by both."""
     body = {"kind": "rotation", "public_key": public_pem(new.report)}
-    countersignature = _signature(canonical_json(place.around(body)), ROTATION_TYPE, new)
+    countersignature = _signature(rfc8785_json(place.around(body)), ROTATION_TYPE, new)
     return _line({**body, "countersignature": countersignature}, place, keys)
 
 
@@ -186,14 +189,14 @@ def signed_part(line: bytes, *also_without: str) -> bytes:
     """The part of a line that is hashed and signed."""
     fields = load_json(line, SIGNED)
     left_out = {"digest", "signature", *also_without}
-    return canonical_json({name: fields[name] for name in fields.keys() - left_out})
+    return rfc8785_json({name: fields[name] for name in fields.keys() - left_out})
 
 
 def _line(body: dict[str, Any], place: Position, keys: Keys) -> bytes:
     fields = place.around(body)
-    data = canonical_json(fields)
+    data = rfc8785_json(fields)
     seal = {"digest": sha256_bytes(data), "signature": _signature(data, ENTRY_TYPE, keys)}
-    return canonical_json({**fields, **seal}) + b"\n"
+    return rfc8785_json({**fields, **seal}) + b"\n"
 
 
 def _signature(data: bytes, payload_type: str, keys: Keys) -> dict[str, str]:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from evaluator.documents.base import Digest, Name, parse, read
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json
+from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.intervals import MIN_PATIENTS
 from harness.challenge import Challenge, require_hidden
@@ -135,7 +135,7 @@ def _record(
         state = "unchanged" if newest == found else "recorded"
     if found is not None and state == "recorded":
         body = found.document()
-        size = len(canonical_json(body))
+        size = len(rfc8785_json(body))
         if size > MAX_RANKING_BYTES:
             message = f"The ranking of {report.track} takes {size} bytes, too many for a ledger."
             raise BusbenchError(Code.LEDGER_INVALID, message, "Divide its submissions into tracks.")

@@ -20,6 +20,7 @@ import pytest
 from evaluator.errors import BusbenchError
 from harness.ledger import append, sign, verify_ledger
 from harness.ledger.attestation import Statement, parse_canonical
+from harness.ledger.following import LONG
 from harness.sealing.keys import Keys
 from tests.support.factories import make_report
 
@@ -137,7 +138,12 @@ def _add_ten(ledger: Path, keys: Keys, writer: int) -> None:
         add(ledger, keys, f"writer-{writer}-{n}")
 
 
-def test_concurrent_writers_lose_nothing(keys: Keys, tmp_path: Path) -> None:
+@pytest.mark.parametrize("long", [0, LONG])
+def test_concurrent_writers_lose_nothing(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: int
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("harness.ledger.following.LONG", long)
     ledger = tmp_path / "new" / "ledger.jsonl"
     writers = [FORK.Process(target=_add_ten, args=(ledger, keys, n)) for n in range(4)]
     for writer in writers:
@@ -171,7 +177,8 @@ def _append_and_tell(
 def _check_nothing_lost(ledger: Path, keys: Keys, done: Path) -> int:
     """Hold the ledger and what was set aside against what was acknowledged."""
     add(ledger, keys, "after the kills")
-    recorded = methods(ledger)  # verified: every entry is whole and signed
+    recorded = methods(ledger)
+    verify_ledger(ledger, anew=True)  # every entry is whole and signed
     noted = done.read_text().split() if done.exists() else []
     assert set(noted) <= set(recorded)
     assert len(recorded) == len(set(recorded))
@@ -212,8 +219,9 @@ def _kill_by_byte(ledger: Path, keys: Keys, name: str, done: Path, chance: rando
 
 @pytest.mark.slow
 def test_hundreds_of_kills_at_any_moment_lose_no_entry_and_leave_no_half_one(
-    keys: Keys, tmp_path: Path
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     chance = random.Random(7)
     killed = dict.fromkeys((_kill_by_time, _kill_by_byte), 0)
     torn = 0
@@ -221,6 +229,8 @@ def test_hundreds_of_kills_at_any_moment_lose_no_entry_and_leave_no_half_one(
         folder = tmp_path / str(round_ // 8)  # new ledgers now and then: also the first write
         folder.mkdir(exist_ok=True)
         ledger, done = folder / "ledger.jsonl", folder / "done"
+        # Every other ledger has an index from its first entry on, as a long one has.
+        monkeypatch.setattr("harness.ledger.following.LONG", (round_ // 8 % 2) * LONG)
         kill = _kill_by_byte if round_ % 2 else _kill_by_time
         killed[kill] += kill(ledger, keys, f"{round_}", done, chance)
         if round_ % 8 == 7:

@@ -217,15 +217,18 @@ def _resign(fields: dict[str, object], keys: Keys) -> bytes:
     return line
 
 
-def test_a_ledger_of_an_earlier_version_is_refused_by_its_name(keys: Keys, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "writer"), [(b"v1", "0.1"), (b"v2", "0.2")])
+def test_a_ledger_of_an_earlier_version_is_refused_by_its_name(
+    keys: Keys, tmp_path: Path, version: bytes, writer: str
+) -> None:
     ledger = tmp_path / "ledger.jsonl"
-    old = genesis_line(TIME, keys).replace(b"busbench/ledger-entry/v2", b"busbench/ledger-entry/v1")
+    old = genesis_line(TIME, keys).replace(b"ledger-entry/v3", b"ledger-entry/" + version)
     ledger.write_bytes(old)
     for act in (
         lambda: verify_ledger(ledger),
         lambda: append(ledger, Ranking(body={}), keys),
     ):
-        with pytest.raises(BusbenchError, match=r"was written by BUSBench 0\.1") as caught:
+        with pytest.raises(BusbenchError, match=f"was written by BUSBench {writer}") as caught:
             act()
         assert caught.value.code == "ledger-invalid"
     assert ledger.read_bytes() == old

@@ -1,0 +1,192 @@
+"""Index of a verified ledger: what is needed to go on where the last verification ended.
+
+It lies in the user's cache, not beside the ledger: an index that came with a ledger from elsewhere
+would vouch for it. A row says what an entry is and where its line begins; the state says how much
+of the file was verified, with a digest over these bytes. An index that cannot be read, or is of
+another release, is empty; it may be removed at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from evaluator.documents.base import Digest
+from evaluator.errors import BusbenchError, Code
+from harness import __version__
+from harness.ledger.entries import SCHEMA as ENTRY_SCHEMA
+from harness.ledger.entries import Instant
+
+log = logging.getLogger(__name__)
+SCHEMA = "busbench/ledger-index/v1"
+WAIT = 60.0  # seconds for another reader that goes on with the same index
+_TABLES = """
+create table if not exists entries (
+    number integer primary key, kind text not null, digest text not null, time text not null,
+    start integer not null, stop integer not null, same text, payload_sha256 text, gone integer
+);
+create unique index if not exists by_digest on entries (digest);
+create index if not exists by_same on entries (kind, same);
+create table if not exists state (document text not null);
+"""
+_COLUMNS = "number, kind, digest, time, start, stop, same, payload_sha256, gone"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry, and where its line is."""
+
+    number: int
+    kind: str
+    digest: Digest
+    time: Instant
+    start: int  # of its line, in bytes
+    stop: int  # behind its newline
+    same: Digest | None
+    payload_sha256: Digest | None
+    gone: int | None = None  # number of the entry that retracts it
+
+
+@dataclass(frozen=True)
+class State:
+    """How much of a file was verified."""
+
+    stop: int  # bytes
+    prefix: str  # running digest over the lines, see `following.Follower`
+    public_keys: tuple[str, ...]  # PEM, of all that signed it
+    stamp: tuple[int, ...]  # of the file when it ended there, see `following`
+
+
+class Index:
+    """Rows and state in SQLite; what is not saved is gone when it is closed."""
+
+    def __init__(self, database: sqlite3.Connection, *, kept: bool) -> None:
+        self._database, self.kept = database, kept
+
+    @classmethod
+    @contextmanager
+    def of(cls, ledger: Path | None) -> Iterator[Index]:
+        """The kept index of the ledger at a path; one in memory for none, or where none can be."""
+        found = None if ledger is None else _open(ledger)
+        database = found or _in_memory()
+        try:
+            yield cls(database, kept=found is not None)
+        except sqlite3.DatabaseError as error:
+            raise _damaged(ledger) from error
+        finally:
+            database.close()
+
+    def state(self) -> State | None:
+        """How far the ledger was verified; None where nothing was, or by another release."""
+        found = self._database.execute("select document from state").fetchone()
+        fields = json.loads(found[0]) if found else {}
+        if fields.pop("rules", None) != _rules():
+            return None
+        return State(
+            *(fields["stop"], fields["prefix"]),
+            *(tuple(fields["public_keys"]), tuple(fields["stamp"])),
+        )
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._database.execute("delete from entries")
+        self._database.execute("delete from state")
+
+    def save(self, state: State) -> None:
+        """Keep all rows, and this state; an index that cannot be written is left as it was."""
+        document = json.dumps({"rules": _rules(), **asdict(state)})
+        try:
+            self._database.execute("delete from state")
+            self._database.execute("insert into state values (?)", (document,))
+            self._database.commit()
+            self._database.execute("begin immediate")
+        except sqlite3.Error as error:  # the ledger itself is written: only time is lost
+            log.debug("The index of the ledger was not kept: %s", error)
+
+    def add(self, row: Row) -> None:
+        """Add an entry behind all others."""
+        values = tuple(vars(row).values())
+        self._database.execute(f"insert into entries values ({','.join('?' * 9)})", values)
+
+    def retract(self, number: int, by: int) -> None:
+        """Note that the entry `by` retracts the report `number`."""
+        self._database.execute("update entries set gone = ? where number = ?", (by, number))
+
+    def find(self, condition: str = "true", *values: object) -> Iterator[Row]:
+        """The rows that fulfil a condition of SQL, in their order."""
+        query = f"select {_COLUMNS} from entries where {condition} order by number"
+        return (Row(*found) for found in self._database.execute(query, values))
+
+    def last(self, condition: str = "true", *values: object) -> Row | None:
+        """The last row that fulfils a condition of SQL."""
+        query = f"select {_COLUMNS} from entries where {condition} order by number desc limit 1"
+        found = self._database.execute(query, values).fetchone()
+        return Row(*found) if found else None
+
+
+def index_path(ledger: Path) -> Path | None:
+    """Where the index of a ledger is kept; None where the user has no home folder."""
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    name = sha256(os.fsencode(ledger.resolve())).hexdigest()
+    return Path(base) / "busbench" / "ledgers" / f"{name}.sqlite"
+
+
+def _damaged(ledger: Path | None) -> BusbenchError:
+    if ledger is not None and (path := index_path(ledger)):
+        path.unlink(missing_ok=True)
+    message = f"What was kept of the last verification of {ledger} is damaged, and was removed."
+    return BusbenchError(
+        Code.LEDGER_INVALID, message, "Do it again: the ledger itself is as it was."
+    )
+
+
+def _open(ledger: Path) -> sqlite3.Connection | None:
+    path = index_path(ledger)
+    if path is None:
+        return None
+    for _ in range(2):
+        try:
+            return _opened(path)
+        except sqlite3.OperationalError as error:  # another holds it; the folder is read-only
+            log.debug("The index of %s is not used: %s", ledger, error)
+            return None
+        except sqlite3.DatabaseError:
+            path.unlink(missing_ok=True)  # it is no database: a new one takes its place
+        except OSError as error:
+            log.debug("The index of %s is not used: %s", ledger, error)
+            return None
+    return None
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    database = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+    try:
+        database.executescript(_TABLES)
+        database.execute("begin immediate")  # nobody else goes on with it meanwhile
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _in_memory() -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    database.executescript(_TABLES)
+    database.execute("begin")
+    return database
+
+
+def _rules() -> str:
+    return f"{SCHEMA} of {__version__} on {ENTRY_SCHEMA}"
