@@ -106,6 +106,7 @@ MADE |= {"keys new folder", "new-submission folder"}
 MADE |= {"prepare --raw"}  # of phantoms; the verb itself looks for any other dataset's
 TEXT = {"image": "image", "dataset": "busi", "entry": "1", "reason": "why", "networks": "unext"}
 TEXT |= {"tracks": ".", "layout": "csv", "what": "x@y", "team": "t", "method": "m"}
+TEXT |= {"submission": "1"}
 
 
 @dataclass(frozen=True)
