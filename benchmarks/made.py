@@ -14,7 +14,14 @@ from onnx import TensorProto, helper
 
 from evaluator.documents.base import write
 from evaluator.documents.inference import CountedModel, GateVerdict, Measured, Runtime
-from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Scores
+from evaluator.documents.scores import (
+    RANKED,
+    AwesomeBusScores,
+    Consistency,
+    GroupScores,
+    MetricSummary,
+    Scores,
+)
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
@@ -69,6 +76,9 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
                 "lesion": group,
                 "normal": group,
             },
+            awesome_bus_2025=AwesomeBusScores(
+                metrics={key: group.metrics[key] for key in RANKED}, dropped=0
+            ),
             true_negatives=45,
             invalid=0,
             spaced=0,

@@ -84,6 +84,7 @@ def ways(name: str, folder: Path, pngs: list[Path], *, threads: int) -> dict[str
     loaded = LoadedModel(
         model=model,
         declared=made.submission.models[0],
+        input=made.submission.input,
         output=made.submission.output,
         batch_size=batch_size,
     )
@@ -209,7 +210,11 @@ def host(rounds: int, threads: int) -> None:
         probabilities = OutputSpec(kind="probabilities")
         made = seal_images(Path(name), images, echo(), side=HOST_SIDE, output=probabilities)
         loaded = LoadedModel(
-            model=free, declared=made.submission.models[0], output=probabilities, batch_size=8
+            model=free,
+            declared=made.submission.models[0],
+            input=made.submission.input,
+            output=probabilities,
+            batch_size=8,
         )
         pngs = [png_bytes(image) for image in images]
         candidates: dict[str, Way] = {

@@ -15,7 +15,7 @@ from ci.check_pr import Checked
 from ci.git import Repository, parse_pointer, stored_object
 from ci.state import State
 from evaluator.documents.base import Digest, Name, Title
-from evaluator.documents.submission import ModelFile, Submission
+from evaluator.documents.submission import AnySubmission, ModelFile
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import quiet
@@ -29,7 +29,7 @@ from harness.quotas import HandedIn
 from harness.quotas.recording import Accepted, LedgerRecorder
 from harness.sandbox import DockerRunner
 from harness.sandbox.references import ImageRequest, resolve
-from harness.submission import DOCUMENT, read_submission
+from harness.submission import DOCUMENT, read_entry
 from harness.submission import assemble as assemble_submission
 from harness.training.train import TrainImage
 
@@ -81,7 +81,7 @@ def score(
         identity = None if is_assembled(place) else assemble(machine, checked)
 
         def evaluation() -> EvaluateSubmission:
-            _require_same(read_submission(place), checked)
+            _require_same(read_entry(place), checked)
             return EvaluateSubmission.of(
                 place, bundles, state.runs, environment=machine.environment
             )
@@ -110,7 +110,7 @@ def score(
 def handed_in(machine: Machine, checked: Checked) -> HandedIn:
     """What the submission log knows the proposal by; its files must be assembled."""
     if checked.proposal.image is None:
-        return read_submission(place_of(machine, checked))
+        return read_entry(place_of(machine, checked))
     proposal, team = checked.proposal, checked.team.name
     return ToTrain(team, proposal.method, proposal.track, _decides(checked))
 
@@ -205,7 +205,7 @@ def _training(machine: Machine, proposal: Proposal, identity: str, *, place: Pat
     )
 
 
-def _require_same(trained: Submission, checked: Checked) -> None:
+def _require_same(trained: AnySubmission, checked: Checked) -> None:
     """What is evaluated must speak for the team that proposed it, however often it is tried."""
     proposal = checked.proposal
     expected = (checked.team.name, proposal.method, proposal.track)

@@ -24,8 +24,8 @@ TRITON = "tritonclient[grpc]"
 NVML, CUDA = "nvidia-ml-py", "onnxruntime-gpu[cuda,cudnn]"
 # Which of the project's dependencies each component imports.
 COMPONENTS = {
-    "infer": ("numba", "numpy", "onnx", "onnxruntime", "pydantic", "pyrage", "PyYAML"),
-    "infer-gpu": ("numba", "numpy", NVML, "onnx", CUDA, "pydantic", "pyrage", "PyYAML"),
+    "infer": ("numba", "numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML"),
+    "infer-gpu": ("numba", "numpy", NVML, "onnx", CUDA, "Pillow", "pydantic", "pyrage", "PyYAML"),
     "triton": ("numba", "numpy", "onnx", "onnxruntime", "pydantic", "pyrage", "PyYAML", TRITON),
     "score": ("numpy", "numba", "Pillow", "pyarrow", "pydantic", "pyrage", "PyYAML", "scipy"),
     "participant": (

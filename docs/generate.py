@@ -1,6 +1,6 @@
 """Pages that follow from the code: formats, error codes, the gate. Run it after changing one.
 
-python docs/generate.py            write formats.md, errors.md, gate.md and schemas/
+python docs/generate.py            write formats.md, errors.md, gate.md, limits.md and schemas/
 python docs/generate.py --check    say which of them are out of date, and fail
 """
 
@@ -14,12 +14,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from evaluator.documents.base import Contract
-from evaluator.errors import CODES, Fault
+from evaluator.errors import CODES, Code, Fault
 from evaluator.gate import RULES, GateLimits, first_load, intake
 from evaluator.gate.operators import ALLOWED
 from evaluator.gate.parameters import FREE as FREE_NUMBERS
+from evaluator.gate.subject import CURES
+from evaluator.gate.wire import MEMBERS
 from evaluator.gate.work import ELEMENTWISE, FREE, PRODUCTS
+from harness.challenge import StageLimits
 
 DOCS = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
@@ -59,6 +64,7 @@ def pages() -> dict[Path, str]:
         for kind, schema in kinds.items()
     }
     written = {"errors.md": _errors(), "formats.md": _formats(kinds), "gate.md": _gate()}
+    written["limits.md"] = _limits()
     return {DOCS / name: text for name, text in written.items()} | schemas
 
 
@@ -159,7 +165,9 @@ hide no weight: {free} different single numbers in arithmetic are free, and as m
 running statistics, scales and zero points count only where they are more than the weights beside
 them; first states of recurrent layers count where they are not zero.
 
-**GMACs** are multiply-accumulates / 10⁹ for one image of the declared size. By the usual
+**GMACs** are multiply-accumulates / 10⁹ for one image of the declared size. Of a network that
+sees tiles the gate counts, and limits, one tile; the report and the board have those of all tiles
+of the mean test image. By the usual
 formulas: {products}. Elementwise products ({elementwise}) are left out as papers do, up to a
 fifth of that; beyond, all of them count, since a layer can be written in them. These count
 nothing: {nothing}. An operator that is in no list, or a shape that stays unknown, makes the
@@ -169,13 +177,13 @@ over could report another.
 
 ## Rules
 
-| code | demand |
-| --- | --- |
+| code | demand | how people run into it | what to do |
+| --- | --- | --- | --- |
 {rules}
 
-A file may have {fields} protobuf fields, {nodes} nodes with its functions expanded, {values}
-values, and {gmacs} GMACs. Lists of any other kind end at 100,000 members. A node's name is free:
-no runtime reads it.
+[Limits](limits.md) has the organiser's, which a challenge may change. Besides, a file may have
+{fields} protobuf fields, and lists of any other kind end at {members} members. A node's name is
+free: no runtime reads it.
 """
 
 
@@ -186,6 +194,7 @@ def _gate() -> str:
     limits = GateLimits()
     rules = {**intake.SENTENCES, **{rule.code: rule.sentence for rule in RULES}}
     rules |= first_load.SENTENCES
+    advice = yaml.safe_load((DOCS / "gate-advice.yaml").read_text("utf-8"))
     operators = [
         f"- {f'`{name}`' if name else 'ONNX'}: {words(each)}" for name, each in ALLOWED.items()
     ]
@@ -195,12 +204,70 @@ def _gate() -> str:
         products=words(PRODUCTS),
         elementwise=words(ELEMENTWISE),
         nothing=words(FREE),
-        rules="\n".join(f"| `{code}` | {sentence} |" for code, sentence in rules.items()),
+        rules="\n".join(
+            f"| `{code}` | {sentence} | {advice[code]['met']} | {advice[code]['cure']} |"
+            for code, sentence in rules.items()
+        ),
         fields=f"{limits.max_fields:,}",
-        nodes=f"{limits.max_nodes:,}",
-        values=f"{limits.max_parameters:,}",
-        gmacs=f"{limits.max_gmacs:,.0f}",
+        members=f"{MEMBERS:,}",
     )
+
+
+LIMITS = """# Limits
+
+What a submission may take. The organiser sets all of it in `challenge.yaml`, under `limits`; these
+are the defaults. What counts for your track is in `bundle.json` of the training bundle, as `model`,
+and `busbench check --bundle` shows it beside what it counts.
+
+## Of an ONNX file: `limits.model`
+
+| name | default | of | refused as | what to do |
+| --- | --- | --- | --- | --- |
+{model}
+
+Each file counts by itself, also where there is one a fold. A [container image](images.md) has none
+of these limits, and nothing of it is counted.
+
+## Of a container: `limits.gate`, `limits.infer`, `limits.train`
+
+| name | gate | infer, also of an image that predicts | train | over it |
+| --- | --- | --- | --- | --- |
+{stages}
+
+`infer` is for all models of a submission, on all test images, plain and transformed.
+"""
+# name -> what it limits, and the code of the refusal
+MODEL_LIMITS = {
+    "megabytes": ("size of the file, in 10⁶ bytes", "G-FILE-SIZE"),
+    "nodes": ("nodes, functions expanded", "G-NODES"),
+    "parameters": ("values that are stored in it, whatever they are for", "G-PARAMETERS"),
+    "gmacs": ("10⁹ multiply-accumulates for one image of the declared size", "G-COST"),
+    "opset": ("the newest opset", "G-OPSET"),
+}
+STAGE_LIMITS = {
+    "seconds": Code.LIMIT_TIME,
+    "memory_mb": Code.LIMIT_MEMORY,
+    "output_mb": Code.LIMIT_DISK,
+    "output_files": Code.LIMIT_DISK,
+    "pids": Code.LIMIT_PROCESSES,
+    "cpus": None,
+    "tmp_mb": None,
+}
+
+
+def _limits() -> str:
+    limits = StageLimits()
+    model = [
+        f"| `{name}` | {getattr(limits.model, name):,} | {about} | `{code}` | {CURES[name]}. |"
+        for name, (about, code) in MODEL_LIMITS.items()
+    ]
+    kinds = (limits.gate, limits.infer, limits.train)
+    stages = []
+    for name, code in STAGE_LIMITS.items():
+        numbers = " | ".join(f"{getattr(kind, name):,g}" for kind in kinds)
+        over = f"`{code}`" if code else "it waits, or its write fails"
+        stages.append(f"| `{name}` | {numbers} | {over} |")
+    return NOTE + LIMITS.format(model="\n".join(model), stages="\n".join(stages))
 
 
 def _is(value: dict[str, Any]) -> str:

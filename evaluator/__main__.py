@@ -20,6 +20,8 @@ STAGES = {
     "gate": "evaluator.gate.inspection",
     "infer": "evaluator.inference.infer",
     "ready": "evaluator.inference.ready",
+    "unseal": "evaluator.images.unseal",
+    "collect": "evaluator.images.collect",
     "score": "evaluator.scoring.score",
     "verdict": "evaluator.gate.verdict",
 }

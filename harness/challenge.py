@@ -18,8 +18,11 @@ from pydantic import Field, StringConstraints, model_validator
 from evaluator.documents.base import Contract, Name, Title, read
 from evaluator.documents.inference import EfficiencyLimits, Precision
 from evaluator.documents.scores import Ranked
+from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
 
+Kind = Literal["onnx", "image"]  # of submission
+MEASURED_OF_IMAGES = frozenset({"seconds"})  # well enough to be limited
 LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
@@ -57,9 +60,10 @@ class StageLimits(Contract):
     """The limits of each kind of stage."""
 
     train: Limits = Limits(seconds=86400, memory_mb=8192, output_mb=4096)
-    gate: Limits = Limits(seconds=120, memory_mb=2048, output_mb=16)
+    gate: Limits = Limits(seconds=300, memory_mb=8192, output_mb=16)
     infer: Limits = Limits()
     score: Limits = Limits(output_mb=256)
+    model: ModelLimits = ModelLimits()  # of the file, and not of a container
 
 
 class Track(Contract):
@@ -75,11 +79,23 @@ class Track(Contract):
     max_dice_loss: Annotated[float, Field(ge=0, le=1)] | None = None
     # ^ of that precision, against fp32 on the validation cases; only where it is not fp32
     efficiency: EfficiencyLimits | None = None  # what a model may take; null: no limits
+    accepts: tuple[Kind, ...] = Field(default=("onnx",), min_length=1)
+    # ^ kinds of submissions: ONNX files, or a container image that predicts
 
     @model_validator(mode="after")
     def _states_its_loss(self) -> Self:
         if (self.precision == "fp32") != (self.max_dice_loss is None):
             raise ValueError("max_dice_loss: a precision other than fp32 needs it, fp32 has none")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_what_it_limits(self) -> Self:
+        stated = set() if self.efficiency is None else {*self.efficiency.stated}
+        unmeasured = sorted(stated - MEASURED_OF_IMAGES)
+        if len({*self.accepts}) < len(self.accepts):
+            raise ValueError("accepts: each kind may be named once")
+        if "image" in self.accepts and unmeasured:
+            raise ValueError(f"efficiency: {unmeasured[0]} is not measured of container images")
         return self
 
 
@@ -157,11 +173,6 @@ class About(Contract):
     description: Prose | None = None
     rules: Prose | None = None  # the text, or its URL
 
-    @property
-    def says_more(self) -> bool:
-        """Whether there is anything beside the title."""
-        return any((self.organiser, self.contact, self.description, self.rules))
-
 
 class Challenge(About):
     """A whole challenge."""
@@ -198,6 +209,11 @@ class Challenge(About):
         """The limits on what a model may take on a track; None where there are none."""
         declared = self.tracks.get(track)
         return None if declared is None else declared.efficiency
+
+    def with_model_limits(self, model: ModelLimits) -> Challenge:
+        """The same with other limits on a model."""
+        limits = self.limits.model_copy(update={"model": model})
+        return self.model_copy(update={"limits": limits})
 
     @model_validator(mode="after")
     def _phases_apart(self) -> Self:
@@ -272,6 +288,19 @@ def check_track(challenge: Challenge, stated: StatedTrack) -> str | None:
             what = f"the {field} of track {stated.track}"
             return f"{what} is {value}, and challenge.yaml declares {expected}"
     return None
+
+
+def check_accepted(challenge: Challenge, track: str, kind: Kind) -> str | None:
+    """Why a track takes no submission of a kind, in half a sentence; None where it does.
+
+    What is not declared takes all kinds.
+    """
+    declared = challenge.tracks.get(track)
+    if declared is None or kind in declared.accepts:
+        return None
+    words = {"onnx": "ONNX files", "image": "a container image"}
+    taken = " or ".join(words[each] for each in declared.accepts)
+    return f"it consists of {words[kind]}, and challenge.yaml accepts {taken} on track {track}"
 
 
 def require_track(challenge: Challenge, stated: StatedTrack, where: str | Path) -> None:

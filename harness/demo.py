@@ -86,8 +86,16 @@ def run_demo(
     challenge = environment.challenge.model_copy(update={"tracks": {settings.dataset: track}})
     keys = Keys.open(out / "keys") if (out / "keys").exists() else Keys.new(out / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-    infer = challenge.limits.infer
-    bundles = seal(store, split, recipients, out=out / "bundles", infer=infer, progress=progress)
+    limits = challenge.limits
+    bundles = seal(
+        store,
+        split,
+        recipients,
+        out=out / "bundles",
+        infer=limits.infer,
+        model=limits.model,
+        progress=progress,
+    )
     tell("seal", f"{bundles.training.cases} cases to train on, {bundles.sealed.cases} sealed")
     demo = Demo(out)
     environment = replace(environment, challenge=challenge, keys=keys.path)

@@ -1,8 +1,8 @@
 """Documents of a pull request: what a participant declares, and who may speak for which team.
 
-`submissions/<team>/<method>.yaml` names either an image, by digest, that trains on the organiser's
-machine, or ONNX files, by SHA-256, that are in the pull request (also through Git LFS) or among the
-organiser's uploads. The organiser keeps `submissions/teams.yaml`.
+`submissions/<team>/<method>.yaml` names an image, by digest, that trains or predicts on the
+organiser's machine, or ONNX files, by SHA-256, that are in the pull request (also through Git LFS)
+or among the organiser's uploads. The organiser keeps `submissions/teams.yaml`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,22 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from evaluator.documents.base import FILE_NAME, MAX_FOLDS, NAME, Contract, Name, Title
 from evaluator.documents.submission import (
     MAX_PARAMETERS,
+    AnySubmission,
+    ImageSubmission,
     InputSpec,
     ModelFile,
     OutputSpec,
     Submission,
 )
 from evaluator.errors import BusbenchError, Code
-from harness.challenge import Challenge, StatedTrack, check_track, require_hidden
+from harness.challenge import (
+    Challenge,
+    Kind,
+    StatedTrack,
+    check_accepted,
+    check_track,
+    require_hidden,
+)
 from harness.submission import require_folds
 from harness.team_names import check_visible, find_same
 
@@ -36,6 +45,9 @@ ONLY_SCORING = {
     "image": "Only the scoring finds whether the image can be fetched and starts, what its "
     "training leaves, what gate and inference make of that, and what quota and phase allow; "
     "`busbench train` and then `busbench check` try the first three on your side.",
+    "predict": "Only the scoring finds whether the image can be fetched and starts, whether it "
+    "gives each test image a valid mask, the same twice and within the limits, and what quota and "
+    "phase allow; `busbench evaluate --part val` tries the first two on your side.",
 }
 # registry/name@sha256:digest; a tag may come before the digest and means nothing
 ImageReference = Annotated[
@@ -73,30 +85,35 @@ class Proposal(Contract):
     method: Name  # the file's name
     track: Name
     onnx: Onnx | None = None
-    image: Image | None = None
+    image: Image | None = None  # that trains
+    predict: ImageReference | None = None  # an image that predicts
+
+    @property
+    def kind(self) -> Kind:
+        """What is evaluated in the end; an image that trains leaves ONNX files."""
+        return "onnx" if self.predict is None else "image"
 
     @property
     def only_scoring(self) -> str:
         """What no check without the organiser's machine can find, for people."""
-        return ONLY_SCORING["onnx" if self.image is None else "image"]
+        return next(words for field, words in ONLY_SCORING.items() if getattr(self, field))
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.onnx is None) == (self.image is None):
-            raise ValueError("name either onnx files or an image")
+        if sum(getattr(self, field) is not None for field in ONLY_SCORING) != 1:
+            raise ValueError(f"name one of {', '.join(ONLY_SCORING)}")
         try:
             self.submission(self.team)
         except ValidationError as error:  # what the harness would refuse later
             raise ValueError(f"onnx: {error.errors()[0]['msg']}") from error
         return self
 
-    def submission(self, team: Title) -> Submission | None:
+    def submission(self, team: Title) -> AnySubmission | None:
         """What is evaluated, under the team's registered name; null where it is trained first."""
-        if self.onnx is None:
-            return None
-        return Submission(
-            team=team, method=self.method, track=self.track, **dict(self.onnx.__dict__)
-        )
+        named = {"team": team, "method": self.method, "track": self.track}
+        if self.predict is not None:
+            return ImageSubmission.model_validate({**named, "image": self.predict})
+        return None if self.onnx is None else Submission(**named, **dict(self.onnx.__dict__))
 
 
 def require_suited(proposal: Proposal, challenge: Challenge, where: str) -> None:
@@ -115,6 +132,8 @@ def require_suited(proposal: Proposal, challenge: Challenge, where: str) -> None
     if problem is not None:
         raise refused(f"{where}: {problem}", "Name a track that is declared.")
     require_hidden(challenge, StatedTrack(proposal.track), "challenge.yaml")
+    if (problem := check_accepted(challenge, proposal.track, proposal.kind)) is not None:
+        raise refused(f"{where}: {problem}", "Hand in what the track takes.")
     submission = proposal.submission(proposal.team)
     if submission is not None:
         require_folds(submission, challenge.tracks[proposal.track].folds, where)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from evaluator.documents.base import parse, read
-from evaluator.documents.submission import MAX_MODEL_BYTES
+from evaluator.documents.submission import MAX_MODEL_BYTES, ImageSubmission
 from evaluator.errors import Code
 from evaluator.files import disk_errors, write_atomically
 from harness.challenge import Challenge
@@ -34,7 +34,7 @@ class Entrant:
 def propose_folder(
     submission: Path, clone: Path, entrant: Entrant, *, challenge: Challenge
 ) -> tuple[Path, Proposal]:
-    """Write the manifest and the models of a submission folder, over those of an earlier one.
+    """Write the manifest and any models of a submission folder, over those of an earlier one.
 
     Returns:
         The manifest, and what it says.
@@ -45,6 +45,9 @@ def propose_folder(
     """
     with tempfile.TemporaryDirectory(prefix="busbench-propose-") as name:
         taken = take(submission, Path(name, "submission"))
+        if isinstance(taken, ImageSubmission):
+            named = {"track": taken.track, "predict": taken.image}
+            return _write(named, clone, entrant, challenge=challenge)
         onnx = Onnx(**{field: getattr(taken, field) for field in Onnx.model_fields})
         for model in taken.models:
             if Path(name, "submission", model.file).stat().st_size > MAX_MODEL_BYTES:
@@ -81,6 +84,13 @@ def propose_image(
         command: what follows its entry point; may contain {bundle} and {out}.
     """
     ways = {"track": track, "image": {"reference": reference, "command": list(command)}}
+    return _write(ways, clone, entrant, challenge=challenge)
+
+
+def _write(
+    ways: dict[str, Any], clone: Path, entrant: Entrant, *, challenge: Challenge
+) -> tuple[Path, Proposal]:
+    """Write a manifest alone; it, and what it says."""
     manifest, data, proposal = _checked(ways, clone, entrant, challenge=challenge)
     write_atomically(manifest, data)
     return manifest, proposal

@@ -8,12 +8,19 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
 from evaluator.documents.base import read
-from evaluator.documents.submission import ModelFile, Submission
+from evaluator.documents.reading import load_yaml, read_bytes
+from evaluator.documents.submission import (
+    AnySubmission,
+    ImageSubmission,
+    ModelFile,
+    Submission,
+)
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_file, write_atomically
 from harness.folders import let_all_read
@@ -23,22 +30,47 @@ DOCUMENT = "submission.yaml"
 REMEDY = "Compare it with submission_template/submission.yaml and `busbench check` it again."
 
 
-def read_submission(folder: Path) -> Submission:
-    """The document of a submission folder.
+def read_entry(folder: Path) -> AnySubmission:
+    """The document of a submission folder, of ONNX files or of a container image.
 
     Raises:
         BusbenchError: `submission-invalid`, naming the field that is wrong.
     """
     if not folder.is_dir():
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder} is not a folder.", REMEDY)
-    _regular(folder / DOCUMENT)
-    submission = read(Submission, folder / DOCUMENT, Code.SUBMISSION_INVALID, remedy=REMEDY)
+    path = folder / DOCUMENT
+    _regular(path)
+    kind: type[AnySubmission] = ImageSubmission if _names_image(path) else Submission
+    submission: AnySubmission = read(kind, path, Code.SUBMISSION_INVALID, remedy=REMEDY)
     if (problem := check_visible(submission.team)) is not None:
-        raise BusbenchError(Code.SUBMISSION_INVALID, f"{folder / DOCUMENT}: {problem}.", REMEDY)
+        raise BusbenchError(Code.SUBMISSION_INVALID, f"{path}: {problem}.", REMEDY)
     return submission
 
 
-def check_folds(submission: Submission, folds: int | None) -> str | None:
+def read_submission(folder: Path) -> Submission:
+    """The document of a folder of ONNX files.
+
+    Raises:
+        BusbenchError: `submission-invalid`, naming the field that is wrong, or where it names a
+            container image.
+    """
+    submission = read_entry(folder)
+    if isinstance(submission, ImageSubmission):
+        message = f"{folder / DOCUMENT} names a container image, and ONNX files are needed here."
+        raise BusbenchError(Code.SUBMISSION_INVALID, message, REMEDY)
+    return submission
+
+
+def _names_image(path: Path) -> bool:
+    """Whether a document is of a container image; one that cannot be read is of ONNX files."""
+    data = read_bytes(path, ImageSubmission.bounds.bytes, Code.SUBMISSION_INVALID, remedy=REMEDY)
+    with suppress(ValueError, yaml.YAMLError, RecursionError):
+        value = load_yaml(data)
+        return isinstance(value, dict) and "image" in value
+    return False
+
+
+def check_folds(submission: AnySubmission, folds: int | None) -> str | None:
     """How the models' folds differ from the track's, in half a sentence; None where they do not.
 
     The mean over some folds would be compared with means over all, and a model of another split's
@@ -48,7 +80,7 @@ def check_folds(submission: Submission, folds: int | None) -> str | None:
         folds: how many the track has; null where that is not known, and then at least two.
     """
     files = {model.fold: model.file for model in submission.models}
-    if None in files:
+    if None in submission.folds:
         return None
     named = sorted(fold for fold in files if fold is not None)
     owed = range(folds or max(2, named[-1] + 1))
@@ -59,7 +91,7 @@ def check_folds(submission: Submission, folds: int | None) -> str | None:
     return f"{', '.join(wrong)}, and the track has {has}" if wrong else None
 
 
-def require_folds(submission: Submission, folds: int | None, where: str | Path) -> None:
+def require_folds(submission: AnySubmission, folds: int | None, where: str | Path) -> None:
     """Refuse a submission whose models are neither one a fold of the track, nor one for all.
 
     Args:
@@ -77,7 +109,7 @@ def require_folds(submission: Submission, folds: int | None, where: str | Path) 
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
 
 
-def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
+def take(folder: Path, copy: Path, track: str | None = None) -> AnySubmission:
     """Copy a submission's declared files to `copy` and check their digests there.
 
     Checked after the copy, so that what was checked is what is run. Nothing undeclared is copied.
@@ -88,7 +120,7 @@ def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
     Raises:
         BusbenchError: `submission-invalid` where a file is missing, a link or not as declared.
     """
-    submission = read_submission(folder)
+    submission = read_entry(folder)
     if track is not None and submission.track != track:
         raise BusbenchError(
             Code.SUBMISSION_INVALID,
@@ -105,7 +137,7 @@ def take(folder: Path, copy: Path, track: str | None = None) -> Submission:
 
 
 def assemble(
-    submission: Submission, find: Callable[[ModelFile], Path | bytes], place: Path
+    submission: AnySubmission, find: Callable[[ModelFile], Path | bytes], place: Path
 ) -> None:
     """Write a submission's folder, which appears only when all of it is there.
 
@@ -150,7 +182,7 @@ def _regular(path: Path) -> None:
         )
 
 
-def write_document(submission: Submission, path: Path) -> None:
+def write_document(submission: AnySubmission, path: Path) -> None:
     """Write a submission's document as the YAML that it is handed in as."""
     text = yaml.safe_dump(submission.document(), sort_keys=False, allow_unicode=True)
     write_atomically(path, text.encode())

@@ -55,6 +55,7 @@ class BundleDocument(Settings):
     test_cases: int
     infer: dict[str, float]  # limits of the organiser's inference
     source: dict[str, str]
+    model: dict[str, float]  # limits on ONNX files
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class CountedModel(Contract):
     nodes: Large
     parameters: Large
     gmacs: Amount | None  # conv and matmul at batch 1; null where shapes cannot be inferred
+    # ^ of one image; of tiles the gate counts one, the report all of a mean test image
 
 
 class GateVerdict(Contract):
@@ -74,9 +75,9 @@ class Measured(Contract):
     """What differs between two runs of one submission: times, the machine, and what follows."""
 
     device_name: Title  # of the processor or the GPU; `unknown` where it has no name
-    latency_ms: Amount
+    latency_ms: Amount | None
     # ^ of one test image alone, the network without the rest: the slowest model's mean over the
-    # repeated cases
+    # repeated cases; null of a container image
     batch_sizes: tuple[Small, ...] = Field(max_length=MAX_FOLDS)  # images a run, model by model
     batch_dependent: tuple[FileName, ...] = Field(max_length=MAX_FOLDS)
     # ^ models run at batch 1 because a larger batch may change their maps
@@ -84,9 +85,11 @@ class Measured(Contract):
     # ^ of each model, run again: every mask came out the same
     seconds: Amount
     # ^ wall clock of all passes of all models over all cases: reading, decrypting, decoding, the
-    # network and masks; without start-up, the choice of a batch size and the repeated cases
+    # network and masks; without start-up, the choice of a batch size and the repeated cases. Of a
+    # container image, of the one container that saw all images, from its start to its end
     # What is not reported is null, and no zero. Memory is in units of 2**20 bytes.
-    host_memory_mb: Large | None  # at its peak, of the process that ran the models; no server's
+    host_memory_mb: Large | None
+    # ^ at its peak, of the process that ran the models, or of the container; no server's
     gpu_memory_mb: Large | None  # at its peak
     gpu_memory_of: Literal["process", "device"] | None
     # ^ `device`: all that was taken there since the start, where the process is not listed
@@ -153,11 +156,11 @@ class Runtime(Contract):
     """
 
     schema_: Literal["busbench/runtime/v3"] = Field(default="busbench/runtime/v3", alias="schema")
-    backend: Backend
-    backend_version: Title
+    backend: Backend | Literal["image"]
+    backend_version: Title  # of a container image, its id
     provider: Title
     device: Device
-    precision: Precision
+    precision: Precision | None  # null of a container image, which may compute in any
     fixed_batches: tuple[Small, ...] = Field(max_length=MAX_FOLDS)
     # ^ images of every run, model by model, on a device, whose bits depend on it; empty on a CPU
     repeatable: bool
@@ -168,4 +171,5 @@ class Runtime(Contract):
     @property
     def computed_on(self) -> str:
         """The device, with its precision where that is not fp32."""
-        return self.device if self.precision == "fp32" else f"{self.device} {self.precision}"
+        plain = self.precision in (None, "fp32")
+        return self.device if plain else f"{self.device} {self.precision}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal, get_args
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field
 
@@ -49,6 +51,19 @@ class MetricSummary(Contract):
     ci_high: Value | None = None
     folds: tuple[Value, ...] = Field(max_length=MAX_FOLDS)
 
+    @classmethod
+    def of(
+        cls, means: Sequence[float], ci_low: float | None = None, ci_high: float | None = None
+    ) -> Self:
+        """The summary of each fold's mean over the cases."""
+        return cls(
+            mean=math.fsum(means) / len(means),
+            std=statistics.stdev(means) if len(means) > 1 else None,
+            ci_low=ci_low,
+            ci_high=ci_high,
+            folds=tuple(means),
+        )
+
 
 class Consistency(Contract):
     """What a group loses on transformed images; see `evaluator.consistency`.
@@ -70,14 +85,26 @@ class GroupScores(Contract):
     consistency: Consistency | None = None  # null where the pass is off, or no case qualifies
 
 
+class AwesomeBusScores(Contract):
+    """All masks once more as the Awesome-BUS benchmark scores them, for comparing with its tables.
+
+    Metric profile `awesome-bus-2025` over all cases, HD95 in pixels of a 224 x 224 grid; see
+    `evaluator.scoring.awesome_bus`. Never ranked.
+    """
+
+    metrics: dict[str, MetricSummary]  # without intervals, and without HD95 where none is left
+    dropped: Masks  # left out of HD95, over all folds: no lesion, and something predicted
+
+
 class Scores(Contract):
     """`scores.json`: the score container's result, before the harness signs a report."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/scores/v3"] = Field(default="busbench/scores/v3", alias="schema")
+    schema_: Literal["busbench/scores/v4"] = Field(default="busbench/scores/v4", alias="schema")
     metric_profile: str
     units: dict[str, str]
     groups: dict[str, GroupScores]  # by the names of `evaluator.scoring.groups`
+    awesome_bus_2025: AwesomeBusScores
     true_negatives: Masks  # both masks empty, over all folds
     invalid: Masks  # masks that took the worst value, over all folds and both passes
     spaced: Cases  # with a known pixel size; only where all have one, distances are in millimetres

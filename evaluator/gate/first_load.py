@@ -18,7 +18,7 @@ from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
 from evaluator.gate.macs import Cost, lighten
-from evaluator.gate.subject import Finding, GateLimits
+from evaluator.gate.subject import Finding, GateLimits, exceeded
 from evaluator.gate.survey import label
 
 # What a contained process may be refused for: code, what was demanded.
@@ -117,9 +117,9 @@ def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Co
         cost = parse(Cost, said, "cost", code=Code.GATE_REFUSED, remedy="")
     except BusbenchError:
         return Verdict("G-CRASH", "It reported nonsense while its shapes were inferred.")
-    if cost.gmacs is not None and cost.gmacs > limits.max_gmacs:
-        taken = f"{limits.max_gmacs:.0f} are taken"
-        return Verdict("G-COST", f"It takes {cost.gmacs:.0f} GMACs an image, and {taken}.")
+    if cost.gmacs is not None and cost.gmacs > limits.model.gmacs:
+        each = "a tile" if spec.mode == "tiled" else "an image"
+        return Verdict("G-COST", exceeded(limits, "gmacs", f"{cost.gmacs:,.0f} GMACs {each}"))
     if cost.largest > limits.max_tensor_elements:
         return Verdict("G-COST", f"One of its tensors has {cost.largest} elements.")
     return cost
@@ -144,7 +144,8 @@ def first_load(
         "output": submission.output.model_dump_json(),
         "bent": str(int(bent)),
     }
-    outcome = _contained("load", limits, seconds, options=options)
+    size = path.stat().st_size
+    outcome = _contained("load", limits, seconds, options=options, size=size)
     return explain(outcome, {LOADING: "G-LOAD", "*": "G-RUN"})
 
 
@@ -155,8 +156,9 @@ def _contained(
     *,
     options: dict[str, str],
     data: bytes = b"",
+    size: int = 0,
 ) -> Outcome:
-    caps = {"seconds": repr(seconds), "bytes": str(limits.load_bytes)}
+    caps = {"seconds": repr(seconds), "bytes": str(limits.load_bytes + limits.copies * size)}
     return run_contained(task, caps | options, limits.patience * seconds, data=data)
 
 

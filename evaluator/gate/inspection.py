@@ -13,7 +13,8 @@ from onnx import ModelProto
 
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict
-from evaluator.documents.submission import ModelFile, Submission
+from evaluator.documents.reading import load_json
+from evaluator.documents.submission import ModelFile, ModelLimits, Submission
 from evaluator.errors import Code
 from evaluator.gate.ending import is_bent
 from evaluator.gate.first_load import Verdict, finding, first_load, measure
@@ -22,12 +23,15 @@ from evaluator.gate.parameters import parameters
 from evaluator.gate.rules import apply_rules
 from evaluator.gate.subject import Finding, GateLimits, GateRefused, Subject
 from evaluator.gate.survey import Survey, survey
+from evaluator.progress import Progress, print_line, quiet
 
 
 def inspect(
     folder: Path,
     submission: Submission,
     limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
+    *,
+    progress: Progress = quiet,
 ) -> GateVerdict:
     """Check every declared model file of a submission.
 
@@ -43,12 +47,15 @@ def inspect(
     """
     findings: list[Finding] = []
     counted: list[CountedModel] = []
-    for declared in submission.models:
+    total = len(submission.models)
+    for done, declared in enumerate(submission.models):
+        progress("gate: models checked", done, total)
         outcome = _inspect_one(folder, declared, submission, limits=limits)
         if isinstance(outcome, CountedModel):
             counted.append(outcome)
         else:
             findings.extend(outcome)
+    progress("gate: models checked", total, total)
     if findings:
         raise GateRefused(tuple(findings))
     return GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
@@ -69,7 +76,7 @@ def read_off(
         fold=declared.fold,
         sha256=declared.sha256,
         opset=seen.imports[None][""],
-        nodes=seen.expanded(None, limits.max_nodes),
+        nodes=seen.expanded(None, limits.model.nodes),
         parameters=parameters(seen),
         gmacs=None,
     )
@@ -95,9 +102,22 @@ def _inspect_one(
 PATHS = ("submission", "out")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The organiser's limits."""
+    default = ModelLimits().model_dump_json()
+    parser.add_argument("--limits", default=default, metavar="JSON", help="`limits.model`")
+
+
+def limits_of(args: argparse.Namespace) -> GateLimits:
+    """The gate's limits, with the organiser's among them."""
+    return GateLimits(ModelLimits.model_validate(load_json(args.limits.encode())))
+
+
 def run(args: argparse.Namespace) -> None:
     """Check a submission's files before any runtime sees them, then load each model once."""
-    write(inspect(args.submission, declaration(args.submission)), args.out / "gate.json")
+    declared, limits = declaration(args.submission), limits_of(args)
+    found = inspect(args.submission, declared, limits, progress=print_line)
+    write(found, args.out / "gate.json")
 
 
 def declaration(folder: Path) -> Submission:

@@ -10,9 +10,9 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
-from evaluator.documents.submission import ModelFile
+from evaluator.documents.submission import MEGABYTE, ModelFile
 from evaluator.files import sha256_bytes
-from evaluator.gate.subject import Finding, GateLimits
+from evaluator.gate.subject import Finding, GateLimits, exceeded
 from evaluator.gate.wire import Oddity, oddities
 
 _ORT_MAGIC = slice(4, 8), b"ORTM"  # the flatbuffer identifier of ONNX Runtime's own format
@@ -101,10 +101,12 @@ def _read(path: Path, limits: GateLimits) -> bytes:
         os.close(descriptor)
         raise _Refusal("G-FILE", "It is something else.")
     with os.fdopen(descriptor, "rb") as handle:
-        if not 0 < status.st_size <= limits.max_model_bytes:
-            taken = f"1 to {limits.max_model_bytes}"
-            raise _Refusal("G-FILE-SIZE", f"It has {status.st_size} bytes, and {taken} are taken.")
-        data = handle.read(limits.max_model_bytes + 1)
+        if not status.st_size:
+            raise _Refusal("G-FILE-SIZE", "It is empty: hand in the whole file.")
+        if status.st_size > limits.model.bytes:
+            size = f"{status.st_size / MEGABYTE:,.0f} MB"
+            raise _Refusal("G-FILE-SIZE", exceeded(limits, "megabytes", size))
+        data = handle.read(limits.model.bytes + 1)
     if len(data) != status.st_size:
         raise _Refusal("G-FILE", "It changed while it was read.")
     return data

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import onnx
 from onnx import AttributeProto
 
+from evaluator.documents.submission import OLDEST_OPSET
 from evaluator.gate.operators import ADVICE, ALLOWED, LOOPS, RANDOM, reserved
-from evaluator.gate.subject import Hit, Subject
+from evaluator.gate.subject import Hit, Subject, exceeded
 from evaluator.gate.survey import Placed, function_key, label, plain_domain, qualified
 from evaluator.gate.tensors import small_values
 
@@ -35,9 +36,10 @@ def opsets(subject: Subject) -> Iterator[Hit]:
         if version is None:
             if key is None:
                 yield Hit(None, "The default domain is not imported.")
-        elif not limits.min_opset <= version <= limits.max_opset:
-            taken = f"{limits.min_opset} to {limits.max_opset}"
-            yield Hit(name, f"It is {version}, and {taken} are taken.{_CURE}")
+        elif version < OLDEST_OPSET:
+            yield Hit(name, f"It is {version}, and {OLDEST_OPSET} is the oldest taken.{_CURE}")
+        elif version > limits.model.opset:
+            yield Hit(name, exceeded(limits, "opset", f"opset {version}"))
         elif key is None and version != declared:
             cure = f"Write `opset: {version}` there, or export with {declared}."
             yield Hit(None, f"submission.yaml declares {declared}, the file says {version}. {cure}")
@@ -75,11 +77,16 @@ def functions(subject: Subject) -> Iterator[Hit]:
             )
 
 
+_MANY = 1_000_000  # nodes: beyond, expanded functions are not counted
+
+
 def node_count(subject: Subject) -> Iterator[Hit]:
     """Nodes, with subgraphs counted and function calls expanded."""
-    limit = subject.limits.max_nodes
-    if subject.survey.expanded(None, limit + 1) > limit or len(subject.survey.nodes) > limit:
-        yield Hit(None, f"It has more than {limit} nodes.")
+    survey, limits = subject.survey, subject.limits
+    nodes = max(survey.expanded(None, _MANY), len(survey.nodes))
+    if nodes > limits.model.nodes:
+        some = f"{nodes:,}" if nodes < _MANY else f"at least {_MANY:,}"
+        yield Hit(None, exceeded(limits, "nodes", f"{some} nodes"))
 
 
 def randomness(subject: Subject) -> Iterator[Hit]:
@@ -156,7 +163,7 @@ def operators(subject: Subject) -> Iterator[Hit]:
 
 def _exists(placed: Placed, subject: Subject) -> Iterator[Hit]:
     version = subject.survey.imports.get(placed.scope.owner, {}).get("")
-    if version is None or not 1 <= version <= subject.limits.max_opset:
+    if version is None or not 1 <= version <= subject.limits.model.opset:
         return  # G-OPSET has said so
     try:
         schema = onnx.defs.get_schema(placed.node.op_type, version, "")

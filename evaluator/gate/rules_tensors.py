@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from onnx import TensorProto, TypeProto
 
 from evaluator.gate import tensors
-from evaluator.gate.subject import Hit, Subject
+from evaluator.gate.subject import Hit, Subject, exceeded
 from evaluator.gate.survey import Placed, Reference, function_key, label
 from evaluator.gate.tensors import ELEMENT_TYPES, FLOATS, elements, small_values, type_name
 
@@ -183,8 +183,7 @@ def constant_sizes(subject: Subject) -> Iterator[Hit]:
 
 def parameter_count(subject: Subject) -> Iterator[Hit]:
     """Values stored in the file, whatever they are for."""
-    limit = subject.limits.max_parameters
     stored = sum(elements(stored.tensor) for stored in subject.survey.tensors)
     listed = sum(len(item.floats) + len(item.ints) for item, _ in subject.survey.attributes)
-    if stored + listed > limit:
-        yield Hit(None, f"More than {limit}.")
+    if stored + listed > subject.limits.model.parameters:
+        yield Hit(None, exceeded(subject.limits, "parameters", f"{stored + listed:,} values"))

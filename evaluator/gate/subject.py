@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evaluator.documents.submission import MAX_MODEL_BYTES, Submission
+from evaluator.documents.submission import ModelLimits, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.survey import Survey
 
@@ -23,16 +23,11 @@ class GateLimits:
     network of this kind needs.
     """
 
-    max_model_bytes: int = MAX_MODEL_BYTES
-    max_fields: int = 1_000_000  # protobuf fields: what a parser would have to build
+    model: ModelLimits = ModelLimits()  # noqa: RUF009 - frozen; the organiser's
+    max_fields: int = 2_500_000  # protobuf fields: what a parser would have to build
     max_depth: int = 48  # nested protobuf messages; the parsers themselves give up at 100
-    max_nodes: int = 8_000  # after every function call is expanded
-    max_parameters: int = 250_000_000
     max_tensor_elements: int = 1 << 28  # of one constant or one intermediate at batch 1
     max_rank: int = 8
-    max_gmacs: float = 2_000.0  # at batch 1 and the declared size
-    min_opset: int = 11
-    max_opset: int = 26  # what ONNX Runtime runs; onnx itself already writes 28
     min_ir: int = 3
     max_ir: int = 13  # likewise; onnx already writes 14
     max_findings: int = 200  # enough to repair a file, few enough to print
@@ -41,8 +36,28 @@ class GateLimits:
     load_seconds: float = 10.0  # of the first load, before what `pace` adds
     patience: float = 2.0  # wall clock over CPU time, for what neither works nor ends
     pace: float = 5.0  # GMACs a second that any machine reaches; large networks get time for it
-    load_bytes: int = 4 << 30  # address space of one contained process
+    load_bytes: int = 4 << 30  # address space of one contained process, beside the model
+    copies: int = 3  # of the model's bytes that loading it may take besides
     load_threads: int = 2
+
+
+# What a participant can do about a limit of the organiser's, by its name.
+CURES = {
+    "megabytes": "Store weights as float16, or take a smaller network",
+    "nodes": "Simplify the graph (onnxslim, onnxsim), or export without unrolled loops",
+    "parameters": "Take a smaller network, and leave out constants that the result does not need",
+    "gmacs": "Take a smaller input or network",
+    "opset": "Export with an older opset, such as 17",
+}
+
+
+def exceeded(limits: GateLimits, name: str, value: str) -> str:
+    """That a limit of `limits.model` is exceeded, by what, and what to do."""
+    limit = getattr(limits.model, name)
+    return (
+        f"It has {value}, and limits.model.{name} of challenge.yaml is {limit:,}. {CURES[name]}, "
+        "or ask the organiser for a higher limit."
+    )
 
 
 @dataclass(frozen=True)

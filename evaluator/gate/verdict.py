@@ -14,9 +14,11 @@ from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.submission import Submission
 from evaluator.errors import Code
+from evaluator.gate import inspection
 from evaluator.gate.first_load import SENTENCES
-from evaluator.gate.inspection import declaration, read_off
+from evaluator.gate.inspection import declaration, limits_of, read_off
 from evaluator.gate.subject import Finding, GateLimits, GateRefused
+from evaluator.progress import Progress, print_line, quiet
 
 
 def conclude(
@@ -25,6 +27,7 @@ def conclude(
     left: GateVerdict,
     *,
     limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
+    progress: Progress = quiet,
 ) -> GateVerdict:
     """The verdict on a submission, from its files and what the process that loaded them left.
 
@@ -38,7 +41,9 @@ def conclude(
     findings: list[Finding] = []
     counted: list[CountedModel] = []
     claims = {(model.fold, model.sha256): model for model in left.models}
-    for declared in submission.models:
+    total = len(submission.models)
+    for done, declared in enumerate(submission.models):
+        progress("gate: models counted again", done, total)
         found = read_off(folder, declared, submission, limits=limits)
         if isinstance(found, list):
             findings.extend(found)
@@ -47,20 +52,24 @@ def conclude(
         if claim is None or claim.model_copy(update={"gmacs": None}) != found[1]:
             says = f"{SENTENCES['G-CRASH']} What it left of its load is not what the file says."
             findings.append(Finding("G-CRASH", declared.file, None, says))
-        elif (claim.gmacs or 0) > limits.max_gmacs:
+        elif (claim.gmacs or 0) > limits.model.gmacs:
             findings.append(Finding("G-COST", declared.file, None, SENTENCES["G-COST"]))
         else:
             counted.append(claim)
+    progress("gate: models counted again", total, total)
     if findings:
         raise GateRefused(tuple(findings))
     return GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
 
 
 PATHS = ("submission", "loaded", "out")
+add_options = inspection.add_options
 
 
 def run(args: argparse.Namespace) -> None:
     """Check a submission's files again without loading any, and write the verdict."""
     remedy = "Export the model again; `busbench check` shows what the gate sees."
     left = read(GateVerdict, args.loaded, Code.GATE_REFUSED, remedy=remedy)
-    write(conclude(args.submission, declaration(args.submission), left), args.out / "gate.json")
+    declared, limits = declaration(args.submission), limits_of(args)
+    found = conclude(args.submission, declared, left, limits=limits, progress=print_line)
+    write(found, args.out / "gate.json")

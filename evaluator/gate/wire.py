@@ -26,8 +26,8 @@ _KINDS = {1: _EIGHT, 2: _FOUR, 6: _EIGHT, 7: _FOUR, 15: _FOUR, 16: _EIGHT}
 _KINDS |= dict.fromkeys((9, 11, 12), _BYTES)
 _WIDTH = {_EIGHT: 8, _FOUR: 4}
 _LONGEST_VARINT = 10
-# Members of one kind of list in a whole file. An honest network of 8,000 nodes has 50,000 notes.
-_MEMBERS = 100_000
+# Members of one kind of list in a whole file. An honest network of 20,000 nodes has 125,000 notes.
+MEMBERS = 250_000
 # Given one by one, each a field of its own, in the tables of a forest of up to 200,000 nodes. They
 # make no messages, so they have these limits and do not count as fields.
 _TABLES = {
@@ -83,7 +83,7 @@ def _fields(descriptor: Any) -> dict[int, _Field]:
         name = f"{descriptor.name}.{field.name}"
         kind, oneof = _KINDS.get(field.type, _VARINT), field.containing_oneof
         once = field.number if oneof is None else oneof.name
-        most, width = _MEMBERS_OF.get(name, _MEMBERS), _WIDTH.get(kind, 0)
+        most, width = _MEMBERS_OF.get(name, MEMBERS), _WIDTH.get(kind, 0)
         entry = _Field(
             name, field.is_repeated, text, field.message_type, once, most, kind != _BYTES, width
         )

@@ -39,6 +39,7 @@ from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, 
 from evaluator.inference.separable import is_separable
 from evaluator.inference.speed import measure_batch
 from evaluator.inference.sweep import LoadedModel, Sweep, masks_file, probe_inputs
+from evaluator.inference.tiles import TILES
 from evaluator.inference.usage import Usage, measured_usage
 from evaluator.predictions import DOCUMENT, RUNTIME, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
@@ -164,6 +165,7 @@ class _Run:
         loaded = LoadedModel(
             model=model,
             declared=declared,
+            input=self.submission.input,
             output=self.submission.output,
             batch_size=self.suited_batch(model),
             fixed=self.on_device,
@@ -173,7 +175,7 @@ class _Run:
             loaded = replace(loaded, batch_size=1)
             self.batch_dependent.append(declared.file)
         self.batch_sizes[declared.file] = loaded.batch_size
-        loaded.maps(self.probes[: loaded.batch_size])
+        loaded.run(self.probes[: loaded.batch_size])
         return loaded
 
     def sweep(self, models: tuple[LoadedModel, ...], progress: Progress) -> None:
@@ -227,29 +229,38 @@ class _Run:
         return draw_repeated(self.archive.repeat_seed, f"{self.submission.digest}:{file}", names)
 
     @property
+    def tiled(self) -> bool:
+        """Whether images are cut into tiles."""
+        return self.submission.input.mode == "tiled"
+
+    @property
     def on_device(self) -> bool:
         """Whether something else than the CPU computes."""
         return self.settings.device != "cpu"
 
     def suited_batch(self, model: Model) -> int:
-        """Images a run, if no image changes another's maps."""
+        """Images a run, or tiles of one, if none changes another's maps."""
+        asked = self.settings.batch_size
         if self.on_device:
-            return device_batch(model, self.settings, self.probes)
-        if self.measured is None:
-            size = self.settings.batch_size
-            self.measured = measure_batch(model, self.probes[2:]) if size == "auto" else size
-        return self.measured
+            found = device_batch(model, self.settings, self.probes)
+        else:
+            if self.measured is None:
+                self.measured = measure_batch(model, self.probes[2:]) if asked == "auto" else asked
+            found = self.measured
+        return min(found, TILES) if self.tiled and asked == "auto" else found
 
     def may_depend_on_batch(self, loaded: LoadedModel) -> bool:
         """Whether it is not certain that an image's maps are the same in every batch."""
         size, cases = loaded.batch_size, self.archive.cases
-        if (size if self.on_device else min(size, cases)) < 2:
+        if (size if self.on_device or self.tiled else min(size, cases)) < 2:
             return False
         if not is_separable(self.folder / loaded.declared.file, self.submission.input):
             return True
         if self.on_device:
-            return depends_on_company(loaded.maps, self.probes, size)
-        return depends_on_batch(loaded.maps, self.probes, {min(size, cases), cases % size} - {0, 1})
+            return depends_on_company(loaded.run, self.probes, size)
+        # an image has any number of tiles
+        sizes = {*range(2, size + 1)} if self.tiled else {min(size, cases), cases % size} - {0, 1}
+        return depends_on_batch(loaded.run, self.probes, sizes)
 
     def runtime(self) -> Runtime:
         """What it ran on, once all models are done."""

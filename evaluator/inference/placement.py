@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.documents.submission import InputSpec
+from evaluator.letterbox import Placement, letterbox
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where the resized image lies on the network's canvas, in pixels."""
+def canvas(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
+    """The height and width of the canvas that an image of `height` x `width` pixels lies on.
 
-    top: int
-    left: int
-    height: int
-    width: int
+    It is what `spec` declares, or the image itself where it is tiled and no smaller than a tile.
+    """
+    if spec.mode == "tiled":
+        return max(height, spec.height), max(width, spec.width)
+    return spec.height, spec.width
 
 
 def place(height: int, width: int, spec: InputSpec) -> Placement:
-    """Where an image of `height` x `width` pixels lies on the canvas that `spec` declares.
+    """Where an image of `height` x `width` pixels lies on its canvas.
 
-    `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it.
+    `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it. Where
+    it is tiled, the image is not scaled, and is centred likewise.
     """
+    if spec.mode == "tiled":
+        down, across = canvas(height, width, spec)
+        return Placement((down - height) // 2, (across - width) // 2, height, width)
     if spec.resize == "stretch":
         return Placement(0, 0, spec.height, spec.width)
-    scale = min(spec.height / height, spec.width / width)
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    return Placement(
-        (spec.height - new_height) // 2, (spec.width - new_width) // 2, new_height, new_width
-    )
+    return letterbox(height, width, (spec.height, spec.width))
 
 
 def values_of_pixels(

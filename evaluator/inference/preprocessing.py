@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evaluator.documents.submission import InputSpec, OutputSpec
 from evaluator.inference.outputs import foreground
-from evaluator.inference.placement import place, values_of_pixels
+from evaluator.inference.placement import canvas, place, values_of_pixels
 from evaluator.inference.resampling import fill_input, pack_above
 
 _values = cache(values_of_pixels)
@@ -23,27 +23,31 @@ def to_input(
 ) -> NDArray[np.float32]:
     """An image (H, W) uint8 as the network's input (C, height, width) float32.
 
+    Where it is tiled, that is the whole image, black around it where a tile is larger.
+
     Values are (pixel / 255 - mean) / std, channel by channel, padding included (its pixels are 0).
 
     Args:
         out: where it goes; None: to memory of its own.
     """
+    height, width = image.shape
     if out is None:
-        out = np.empty((spec.depth, spec.height, spec.width), np.float32)
-    spot = place(image.shape[0], image.shape[1], spec)
+        out = np.empty((spec.depth, *canvas(height, width, spec)), np.float32)
+    spot = place(height, width, spec)
     table = _values(spec.depth, spec.mean, spec.std)
     corner = (spot.top, spot.left, spot.height, spot.width)
-    fill_input(np.ascontiguousarray(image), table, out, corner)
+    antialiased = spec.resample != "plain"
+    fill_input(np.ascontiguousarray(image), table, out, corner, antialiased)
     return out
 
 
 def to_packed_mask(
     output: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, *, outputs: OutputSpec
 ) -> bytes:
-    """A network's maps (K, height, width) of one image as the packed mask of `native` (H, W).
+    """The maps (K, height, width) of one image's input as the packed mask of `native` (H, W).
 
-    The maps are cut to the placed image; their probabilities are resampled to `native` and compared
-    with the threshold, strictly above.
+    The maps are cut to the placed image; their probabilities are resampled to `native`, antialiased
+    whatever `resample` of the input is, and compared with the threshold, strictly above.
     """
     spot = place(*native, inputs)
     inner = output[:, spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]

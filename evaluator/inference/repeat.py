@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 import hmac
-import time
 from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -62,7 +61,8 @@ def run_again(
     """Run drawn cases again: each alone and, where batches are larger, in another batch.
 
     Where all runs have one shape, a case runs once more, in its place and in other company;
-    latency is then taken apart, of `REPEATED` cases at batch 1.
+    latency is then taken apart, of `REPEATED` cases at batch 1. An image's tiles have no company
+    but each other, and run as they did.
 
     Args:
         first: digests of the packed masks of the first run, by their file and the case id.
@@ -75,7 +75,7 @@ def run_again(
     """
     with open_sealed(sweep.images, key) as (index, cases):
         made = [
-            (_InPlace if model.fixed else _Apart)(
+            (_InPlace if model.fixed and not _is_tiled(sweep) else _Apart)(
                 sweep,
                 model,
                 seed=seed,
@@ -97,6 +97,10 @@ def run_again(
     return {masks_file(each.model, each.seed): each.seconds for each in made}
 
 
+def _is_tiled(sweep: Sweep) -> bool:
+    return sweep.submission.input.mode == "tiled"
+
+
 class _Apart:
     """The drawn cases of a model and a pass, run again alone and in other batches."""
 
@@ -111,7 +115,8 @@ class _Apart:
     ) -> None:
         self.sweep, self.model, self.seed, self.first = sweep, model, seed, first
         self.seconds: list[float] = []
-        self._size = model.batch_size if model.fixed else min(model.batch_size, cases)
+        size = 1 if _is_tiled(sweep) else model.batch_size
+        self._size = size if model.fixed else min(size, cases)
         self._waiting: list[tuple[int, Prepared]] = []
         self._timed: list[Prepared] = []  # of a device
         # fewer first, or where all are drawn, company would be the same
@@ -136,19 +141,13 @@ class _Apart:
         for each in group:
             if not self.seconds:
                 self.model.maps(each.input[None])  # warms up
-            runs = [self.time(each) for _ in range(RUNS)]
+            runs = [self.model.timed(each.input) for _ in range(RUNS)]
             for _, maps in runs:
-                self.compare([each], self.model.sound(maps, each.input[None].shape))
+                self.compare([each], maps)
             self.seconds.append(min(seconds for seconds, _ in runs))
         if self._size > 1:  # filled up, since arithmetic may depend on a batch's size
             others = list(islice(cycle(group[::-1]), self._size))
             self.compare(others, self.model.maps(np.stack([each.input for each in others])))
-
-    def time(self, case: Prepared) -> tuple[float, NDArray[np.float32]]:
-        """Seconds that the network takes for one image, and its maps (1, K, H, W)."""
-        start = time.perf_counter()
-        maps = self.model.model.run(case.input[None])
-        return time.perf_counter() - start, maps
 
     def compare(self, cases: Sequence[Prepared], maps: NDArray[np.float32]) -> None:
         """Refuse maps (N, K, H, W) whose masks are not those of the first run."""
@@ -182,8 +181,10 @@ class _InPlace(_Apart):
     def end(self) -> None:
         super().end()
         for each in self._timed[:1] * WARM_UP:
-            self.time(each)
-        self.seconds = [min(self.time(each)[0] for _ in range(RUNS)) for each in self._timed]
+            self.model.timed(each.input)
+        self.seconds = [
+            min(self.model.timed(each.input)[0] for _ in range(RUNS)) for each in self._timed
+        ]
 
 
 def latency_ms(seconds: list[float]) -> float:

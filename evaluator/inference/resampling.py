@@ -4,6 +4,9 @@ Both give, bit for bit, what Pillow 13 gives (`resize`, BILINEAR, modes `L` and 
 whatever Pillow is installed: triangles with half-pixel centres, one new pixel wide to each side
 where it shrinks, one axis after the other and rounded in between. Weights and sums are taken in
 Pillow's order, which decides on the last bit. Python's lock is released meanwhile.
+
+An image may also be resampled without that averaging: triangles are then one old pixel wide, as in
+OpenCV's INTER_LINEAR and torch's `interpolate(antialias=False)`.
 """
 
 from __future__ import annotations
@@ -26,15 +29,18 @@ _SPOT = numba.types.UniTuple(numba.int64, 4)
 
 
 @inlined
-def _weigh(old: int, new: int) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+def _weigh(old: int, new: int, antialiased: bool) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
     """How an axis of `old` pixels becomes one of `new`.
+
+    Args:
+        antialiased: whether all old pixels below a new one are averaged where it shrinks.
 
     Returns:
         For each new pixel its first old one, and the weights (taps, new) of it and of those behind
         it. Taps are even in number; the weights of those that are too many are 0.
     """
     scale = old / new
-    reach = max(scale, 1.0)
+    reach = max(scale, 1.0) if antialiased else 1.0
     slope = 1.0 / reach
     first = np.empty(new, np.uint32)
     weights = np.zeros((2 * math.ceil(reach) + 2, new))
@@ -56,9 +62,11 @@ def _weigh(old: int, new: int) -> tuple[NDArray[np.uint32], NDArray[np.float64]]
 
 
 @inlined
-def _weigh_fixed(old: int, new: int) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
+def _weigh_fixed(
+    old: int, new: int, antialiased: bool
+) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
     """As `_weigh`, in whole numbers: 1 is 2 ** _BITS."""
-    first, weights = _weigh(old, new)
+    first, weights = _weigh(old, new, antialiased)
     fixed = np.empty(weights.shape, np.int32)
     for tap in range(weights.shape[0]):
         for pixel in range(new):
@@ -143,12 +151,13 @@ def _resize(pixels: Any, rows: Any, columns: Any, start: Any, rows_first: bool) 
     return done if rows_first else _down(done, rows[0], rows[1], start)
 
 
-@compiled(numba.void(_IMAGE, _VALUES, numba.float32[:, :, ::1], _SPOT))
+@compiled(numba.void(_IMAGE, _VALUES, numba.float32[:, :, ::1], _SPOT, numba.boolean))
 def fill_input(
     image: NDArray[np.uint8],
     table: NDArray[np.float32],
     canvas: NDArray[np.float32],
     spot: tuple[int, int, int, int],
+    antialiased: bool,
 ) -> None:
     """Resample an image into a network's input.
 
@@ -157,9 +166,11 @@ def fill_input(
         table: (C, 256), what a pixel is as an input in each channel.
         canvas: (C, height, width), written whole: black around the image.
         spot: top, left, height and width of the image on it, in pixels.
+        antialiased: whether it averages where it shrinks.
     """
     top, left, height, width = spot
-    rows, columns = _weigh_fixed(image.shape[0], height), _weigh_fixed(image.shape[1], width)
+    rows = _weigh_fixed(image.shape[0], height, antialiased)
+    columns = _weigh_fixed(image.shape[1], width, antialiased)
     rows_first = _begins_with_rows(image.shape[0], image.shape[1], (height, width))
     pixels = _resize(image, rows, columns, 1 << (_BITS - 1), rows_first)
     for channel in range(len(table)):
@@ -231,7 +242,7 @@ def pack_above(
     """
     above = np.zeros((height * width + 7) // 8 * 8, np.uint8)
     lines, places = _box(values, np.float32(threshold - _SLACK))
-    rows, columns = _weigh(values.shape[0], height), _weigh(values.shape[1], width)
+    rows, columns = _weigh(values.shape[0], height, True), _weigh(values.shape[1], width, True)
     top, bottom = _span(rows[0], rows[1], lines)
     left, right = _span(columns[0], columns[1], places)
     if top < bottom and left < right:  # the rest is not above

@@ -6,12 +6,13 @@ work in small parts of a batch; what takes time in them releases Python's lock.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from math import lcm
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -28,6 +29,7 @@ from evaluator.inference.backends import Model
 from evaluator.inference.batches import fill
 from evaluator.inference.outputs import find_trouble
 from evaluator.inference.preprocessing import to_input, to_packed_mask
+from evaluator.inference.tiles import corners_of, map_tiles
 from evaluator.predictions import bits_file
 from evaluator.sealed import decode_image
 
@@ -45,11 +47,28 @@ class LoadedModel:
 
     model: Model
     declared: ModelFile
+    input: InputSpec
     output: OutputSpec
-    batch_size: int
+    batch_size: int  # of tiles, where images are cut into them
     fixed: bool = False  # whether all runs have `batch_size` images, as a device's do
 
     def maps(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Maps (N, K, H, W) of the inputs (N, C, H, W) of whole images."""
+        if self.input.mode == "resized":
+            return self.run(inputs)
+        how = {"maps": self.output.maps, "size": self.batch_size}
+        return np.stack([map_tiles(each, self.input, self.run, **how) for each in inputs])
+
+    def timed(self, image: Inputs) -> tuple[float, NDArray[np.float32]]:
+        """Seconds that an input (C, H, W) takes alone, and its maps (1, K, H, W)."""
+        start = time.perf_counter()
+        if self.input.mode == "tiled":
+            maps = self.maps(image[None])
+            return time.perf_counter() - start, maps
+        maps = self.model.run(image[None])
+        return time.perf_counter() - start, self.sound(maps, image[None].shape)
+
+    def run(self, inputs: Inputs) -> NDArray[np.float32]:
         """Maps (N, K, height, width) of inputs (N, C, height, width), as they were declared."""
         size = self.batch_size
         done = [self._run(inputs[at : at + size]) for at in range(0, len(inputs), size)]
@@ -77,7 +96,7 @@ class Prepared(NamedTuple):
     """A case as the network's input."""
 
     case: SealedCase  # with the size of its plain or transformed image
-    input: NDArray[np.float32]  # (C, height, width)
+    input: NDArray[np.float32]  # (C, height, width), or larger where it is yet to be cut into tiles
 
 
 class _Part(NamedTuple):
@@ -85,8 +104,9 @@ class _Part(NamedTuple):
 
     seed: Digest | None
     cases: Sequence[Sealed]
-    inputs: Inputs  # (N, C, height, width) of the whole batch
+    inputs: Inputs | None  # (N, C, height, width) of the whole batch; None: of an image's own size
     start: int
+    total: int  # cases of the whole batch
 
 
 class Batch(NamedTuple):
@@ -164,7 +184,8 @@ class Sweep:
     def masks(self, cases: Iterator[Sealed]) -> Generator[Masks]:
         """The masks of all models, batch by batch; reading, networks and packing overlap."""
         # a model's batches begin at multiples of its own size, as if it ran alone
-        size = lcm(*(model.batch_size for model in self.models))
+        tiled = self.submission.input.mode == "tiled"  # each image is batches of its own
+        size = 1 if tiled else lcm(*(model.batch_size for model in self.models))
         helpers, flying = self.helpers, min(model.model.in_flight for model in self.models)
         ahead = max(helpers, -(-size // PART))
         filled = overlapped(self._fill, self._parts(cases, size), helpers, ahead=ahead)
@@ -176,18 +197,18 @@ class Sweep:
         spec = self.submission.input
         while group := tuple(islice(cases, size)):
             for seed in self.seeds:
-                inputs = np.empty((len(group), spec.depth, spec.height, spec.width), np.float32)
+                shape = (len(group), spec.depth, spec.height, spec.width)
+                inputs = None if spec.mode == "tiled" else np.empty(shape, np.float32)
                 for start in range(0, len(group), PART):
-                    yield _Part(seed, group[start : start + PART], inputs, start)
+                    yield _Part(seed, group[start : start + PART], inputs, start, len(group))
 
-    def _fill(self, part: _Part) -> tuple[_Part, list[SealedCase]]:
+    def _fill(self, part: _Part) -> tuple[_Part, list[Prepared]]:
         """Write a part's inputs; its cases with the sizes that they have in this pass."""
-        places = part.inputs[part.start :]
-        prepared = [
+        places = repeat(None) if part.inputs is None else part.inputs[part.start :]
+        return part, [
             self.prepare(item, part.seed, out)
             for item, out in zip(part.cases, places, strict=False)
         ]
-        return part, [each.case for each in prepared]
 
     def _run(self, batch: Batch) -> list[Predicted]:
         """A batch through every model."""
@@ -197,15 +218,16 @@ class Sweep:
         ]
 
 
-def _batches(filled: Generator[tuple[_Part, list[SealedCase]]]) -> Generator[Batch]:
+def _batches(filled: Generator[tuple[_Part, list[Prepared]]]) -> Generator[Batch]:
     """Batches whose parts are all there."""
     with closing(filled):
-        cases: list[SealedCase] = []
-        for part, done in filled:
-            cases += done
-            if len(cases) == len(part.inputs):
-                yield Batch(part.seed, tuple(cases), part.inputs)
-                cases = []
+        done: list[Prepared] = []
+        for part, some in filled:
+            done += some
+            if len(done) == part.total:
+                inputs = some[0].input[None] if part.inputs is None else part.inputs
+                yield Batch(part.seed, tuple(each.case for each in done), inputs)
+                done = []
 
 
 def _apart(results: Generator[list[Predicted]]) -> Generator[Predicted]:
@@ -219,11 +241,17 @@ def _apart(results: Generator[list[Predicted]]) -> Generator[Predicted]:
 
 
 def probe_inputs(spec: InputSpec, images: Sequence[NDArray[np.uint8]]) -> Inputs:
-    """Inputs (4, C, height, width): low contrast, full range, and two of `images` (H, W)."""
+    """Inputs (4, C, height, width): low contrast, full range, and two of `images` (H, W).
+
+    Of an image that is cut into tiles it is the first.
+    """
     draw, shape = np.random.default_rng(0), (spec.height, spec.width)
     made = [draw.integers(low, high, shape, np.uint8) for low, high in ((100, 110), (0, 256))]
     chosen = [images[number % len(images)] for number in range(2)] if images else made
-    return np.stack([to_input(image, spec) for image in (*made, *chosen)])
+    inputs = [to_input(image, spec) for image in (*made, *chosen)]
+    if spec.mode == "tiled":
+        inputs = [image[:, *corners_of(image, spec)[0]] for image in inputs]
+    return np.stack(inputs)
 
 
 def overlapped(

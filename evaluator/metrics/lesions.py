@@ -32,7 +32,10 @@ def count_lesions(predicted: NDArray[np.bool_], lesions: NDArray[np.uint8]) -> L
         predicted: (H, W).
         lesions: the reference, (H, W): 0 where none is, else a lesion's number from 1.
     """
-    areas, count = label(predicted, np.ones((3, 3)))
+    marked = predicted | (lesions > 0)
+    rows, columns = (_span(np.asarray(marked.any(axis=axis))) for axis in (1, 0))
+    lesions = lesions[rows, columns]  # all else is background
+    areas, count = label(predicted[rows, columns], np.ones((3, 3)))
     total = int(lesions.max(initial=0))
     pairs = np.bincount(
         areas.ravel() * (total + 1) + lesions.ravel(), minlength=(count + 1) * (total + 1)
@@ -41,6 +44,11 @@ def count_lesions(predicted: NDArray[np.bool_], lesions: NDArray[np.uint8]) -> L
     union = pairs[1:].sum(axis=1)[:, None] + pairs[:, 1:].sum(axis=0) - inner
     found = int((inner > IOU * union).sum())
     return LesionCounts(int((pairs[:, 1:].sum(axis=0) > 0).sum()), found, count - found)
+
+
+def _span(marked: NDArray[np.bool_]) -> slice:
+    places = np.flatnonzero(marked)
+    return slice(places[0], places[-1] + 1) if len(places) else slice(0)
 
 
 def missed(lesions: NDArray[np.uint8]) -> LesionCounts:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from evaluator.consistency import transform_case
 from evaluator.documents.base import write
 from evaluator.documents.predictions import PredictedCase, Predictions
-from evaluator.documents.scores import Scores, labels_digest
+from evaluator.documents.scores import RANKED, Scores, labels_digest
 from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, sha256_pixels, write_atomically
@@ -32,6 +32,7 @@ from evaluator.predictions import (
     unpack,
 )
 from evaluator.progress import Progress, print_line, quiet
+from evaluator.scoring import awesome_bus
 from evaluator.scoring.summary import PROFILE, CaseScore, summarise
 from evaluator.sealed import open_sealed
 
@@ -134,7 +135,9 @@ def score_fold(
     cases = document.transformed if is_transformed else document.cases
     packed = read_packed(folder / bits_file(fold, is_transformed), cases) if cases else ()
     found = {
-        c.case_id: score_case(fold, c, data, truth=truths[c.case_id], in_mm=in_mm)
+        c.case_id: score_case(
+            fold, c, data, truth=truths[c.case_id], in_mm=in_mm, is_transformed=is_transformed
+        )
         for c, data in packed
     }
     for case_id, truth in truths.items():
@@ -142,7 +145,13 @@ def score_fold(
 
 
 def score_case(
-    fold: int | None, predicted: PredictedCase, packed: bytes, *, truth: Truth, in_mm: bool
+    fold: int | None,
+    predicted: PredictedCase,
+    packed: bytes,
+    *,
+    truth: Truth,
+    in_mm: bool,
+    is_transformed: bool = False,
 ) -> CaseScore:
     """One case of one fold's model: its packed mask against the truth."""
     if (predicted.height, predicted.width) != truth.lesions.shape:
@@ -153,14 +162,16 @@ def score_case(
     lesion = int(reference.sum())
     status = "ok" if lesion or mask.any() else "true-negative"
     counts = count_lesions(mask, truth.lesions)
-    return CaseScore(fold, truth.case, lesion, status, values, counts)
+    published = {} if is_transformed else awesome_bus.values(mask, reference)
+    return CaseScore(fold, truth.case, lesion, status, values, counts, published)
 
 
 def _worst(fold: int | None, truth: Truth, status: str, *, in_mm: bool) -> CaseScore:
     spacing = truth.case.spacing_mm if in_mm else None
     values = {name: worst(name, truth.lesions.shape, spacing) for name in METRICS}
     counts = missed(truth.lesions)
-    return CaseScore(fold, truth.case, int(truth.mask.sum()), status, values, counts)
+    lesion, published = int(truth.mask.sum()), awesome_bus.WORST
+    return CaseScore(fold, truth.case, lesion, status, values, counts, published)
 
 
 def numbered(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -173,7 +184,8 @@ def cases_parquet(
 ) -> bytes:
     """Every case of every fold as Parquet, one row each.
 
-    Columns `transformed_…` are those of the consistency pass, where there was one.
+    Columns `transformed_…` are those of the consistency pass, where there was one;
+    `awesome_bus_2025_…` those of that profile, null where it drops a case.
 
     Args:
         masks: case id -> digest of the reference's pixels.
@@ -187,6 +199,12 @@ def cases_parquet(
         "patient_group": pa.array([case.patient_group for case in cases], pa.string()),
         "device": pa.array([case.device for case in cases], pa.string()),
         **_columns("", rows),
+        **{
+            f"awesome_bus_2025_{name}": pa.array(
+                [row.awesome_bus[name] for row in rows], pa.float64(), from_pandas=True
+            )
+            for name in RANKED
+        },
         **{
             f"lesions_{name}": pa.array([getattr(row.lesions, field) for row in rows], pa.int32())
             for name, field in (("marked", "lesions"), ("found", "found"), ("false", "false"))

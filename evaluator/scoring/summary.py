@@ -17,6 +17,7 @@ from evaluator.documents.scores import RANKED, Consistency, GroupScores, MetricS
 from evaluator.documents.sealed import SealedCase
 from evaluator.metrics import METRICS, Profile, mean
 from evaluator.metrics.lesions import LesionCounts
+from evaluator.scoring import awesome_bus
 from evaluator.scoring.groups import groups_of, patient_of
 from evaluator.scoring.intervals import ANY, interval, ratio_interval
 
@@ -35,6 +36,7 @@ class CaseScore:
     status: str  # ok, true-negative, or why it took the worst value
     values: dict[str, float]
     lesions: LesionCounts
+    awesome_bus: Mapping[str, float]  # `evaluator.scoring.awesome_bus`: those of plain images count
 
 
 def summarise(
@@ -83,6 +85,7 @@ def summarise(
         metric_profile=PROFILE,
         units={name: metric.unit(spacing) for name, metric in METRICS.items()},
         groups=scores,
+        awesome_bus_2025=awesome_bus.summarise([r.awesome_bus for r in rows], folds=_folds(rows)),
         true_negatives=sum(row.status == "true-negative" for row in rows),
         invalid=sum(row.status not in VALID for row in (*rows, *transformed)),
         spaced=sum(row.case.spacing_mm is not None for row in first),
@@ -92,10 +95,14 @@ def summarise(
 
 
 def _tables(rows: Sequence[CaseScore]) -> Tables:
-    folds = max(1, len({row.fold for row in rows}))
     return {
-        name: np.array([row.values[name] for row in rows]).reshape(folds, -1) for name in METRICS
+        name: np.array([row.values[name] for row in rows]).reshape(_folds(rows), -1)
+        for name in METRICS
     }
+
+
+def _folds(rows: Sequence[CaseScore]) -> int:
+    return max(1, len({row.fold for row in rows}))
 
 
 def _consistency(
@@ -120,9 +127,10 @@ def _detection(
 
     Of a group without a lesion there are the false ones alone.
     """
-    shape = (max(1, len({row.fold for row in rows})), -1)
     lesions, found, false = (
-        np.array([getattr(row.lesions, name) for row in rows], float).reshape(shape)[:, places]
+        np.array([getattr(row.lesions, name) for row in rows], float).reshape(_folds(rows), -1)[
+            :, places
+        ]
         for name in ("lesions", "found", "false")
     )
     ratios = {"false_lesions": (false, np.ones_like(false), (0.0, math.inf))}
@@ -144,13 +152,7 @@ def _ratio(
     folds = (counts.sum(axis=1) / sizes.sum(axis=1)).tolist()
     ends = ratio_interval(counts.mean(axis=0), sizes.mean(axis=0), patients, bounds=bounds)
     low, high = ends or (None, None)
-    return MetricSummary(
-        mean=mean(folds),
-        std=float(np.std(folds, ddof=1)) if len(folds) > 1 else None,
-        ci_low=low,
-        ci_high=high,
-        folds=tuple(folds),
-    )
+    return MetricSummary.of(folds, ci_low=low, ci_high=high)
 
 
 def _summary(
@@ -159,10 +161,4 @@ def _summary(
     """One metric from its values (folds, cases), whose mean lies within `bounds`."""
     means = [mean(fold, PROFILE) for fold in table]
     low, high = interval(table.mean(axis=0), patients, bounds) or (None, None)
-    return MetricSummary(
-        mean=mean(means),
-        std=float(np.std(means, ddof=1)) if len(means) > 1 else None,
-        ci_low=low,
-        ci_high=high,
-        folds=tuple(means),
-    )
+    return MetricSummary.of(means, ci_low=low, ci_high=high)

@@ -122,8 +122,8 @@ def certificate_page(store: CaseStore, certificate: LeakCertificate) -> bytes:
     Raises:
         BusbenchError: `store-invalid` where an image or mask of the store is gone.
     """
-    from harness.audit.pages import page  # noqa: PLC0415  takes a second to import
     from harness.audit.sheet import row  # noqa: PLC0415  imports OpenCV
+    from harness.pages import page  # noqa: PLC0415  as above
 
     cases = {case.case_id: case for case in store.cases}
     apart: dict[Pair, list[str]] = {}
@@ -134,4 +134,4 @@ def certificate_page(store: CaseStore, certificate: LeakCertificate) -> bytes:
         row(store, pair, cases[pair.first], second=cases[pair.second])
         for pair in worst(certificate.verdicts.values())
     ]
-    return page("certificate.html", certificate=certificate, apart=apart, rows=rows)
+    return page("audit/certificate.html", certificate=certificate, apart=apart, rows=rows)

@@ -6,7 +6,6 @@ is for the organiser alone.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,12 +16,10 @@ from numpy.typing import NDArray
 from harness.audit.change import laid_on
 from harness.audit.features import describe
 from harness.audit.near import CaseImages, same_frame
-from harness.audit.pages import page
 from harness.audit.report import AuditReport, Pair
+from harness.pages import MOST, data_uri, outlined, page
 from harness.store import Case
 
-HEIGHT = 240  # of the images shown, in pixels
-MOST = 500  # pairs on one page
 OUTLINE = (0, 215, 255)  # BGR
 ALIKE = 128  # grey of the last image where both agree
 
@@ -64,7 +61,7 @@ def pairs_page(
         for pair in seen[:MOST]
     ]
     about = {"cases": len(cases), "found": len(seen), "digests": digests}
-    return page("sheet.html", what=what, rows=rows, **about)
+    return page("audit/sheet.html", what=what, rows=rows, **about)
 
 
 def row(
@@ -81,7 +78,10 @@ def row(
         BusbenchError: `store-invalid` where an image or mask of the store is gone.
     """
     one, other = store.image(pair.first), store.image(pair.second)
-    images = [_outlined(one, store.mask(pair.first)), _outlined(other, store.mask(pair.second))]
+    images = [
+        outlined(one, (store.mask(pair.first), OUTLINE)),
+        outlined(other, (store.mask(pair.second), OUTLINE)),
+    ]
     if pair.kind != "same-patient":
         onto = _onto(one, other)
         laid = laid_on(other, onto, one.shape)
@@ -91,7 +91,7 @@ def row(
             for grey in (laid, _difference(one, laid, seen))
         ]
     names = name(pair.first), name(pair.second)
-    return Row(pair, names, (_about(first), _about(second)), tuple(map(_uri, images)))
+    return Row(pair, names, (_about(first), _about(second)), tuple(map(data_uri, images)))
 
 
 def _about(case: Case) -> str:
@@ -110,13 +110,6 @@ def _onto(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float6
     return best.alignment.matrix(one.shape[:2], other.shape[:2])
 
 
-def _outlined(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    colour = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    width = max(1, image.shape[0] // HEIGHT)
-    return cv2.drawContours(colour, outlines, -1, OUTLINE, width).astype(np.uint8)
-
-
 def _difference(
     one: NDArray[np.uint8], laid: NDArray[np.uint8], seen: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
@@ -128,10 +121,3 @@ def _difference(
     even = (second - second[seen].mean()) * (first[seen].std() / spread if spread else 1)
     off = np.where(seen, even + first[seen].mean() - first, 0)
     return np.asarray(np.clip(ALIKE + off, 0, 255), dtype=np.uint8)
-
-
-def _uri(image: NDArray[np.uint8]) -> str:
-    width = max(1, round(image.shape[1] * HEIGHT / image.shape[0]))
-    small = cv2.resize(image, (width, HEIGHT), interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, 85))
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

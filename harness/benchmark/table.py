@@ -16,7 +16,13 @@ from evaluator.documents.base import Contract, Name
 from evaluator.documents.submission import InputSpec
 from harness.ledger.report import Report
 from harness.ranking import METRICS
-from harness.ranking.metrics import MISSING, NOT_COUNTED
+from harness.ranking.metrics import (
+    AWESOME_BUS,
+    AWESOME_BUS_NOTE,
+    AWESOME_BUS_UNITS,
+    MISSING,
+    NOT_COUNTED,
+)
 from harness.ranking.names import markdown
 from harness.ranking.published import PublishedNetwork, PublishedTable, published_table
 
@@ -54,10 +60,11 @@ def _track(table: TrackTable, published: PublishedTable) -> str:
     units = table.lines[0].report.scores.units if table.lines else {}
     heads = [
         *("Network", "Input", *(metric.title(units) for metric in METRICS)),
+        *(f"{metric.title(AWESOME_BUS_UNITS)}, {AWESOME_BUS}" for metric in METRICS),
         *("GMACs", "Params [M]", "GFLOPs as published", "Params as published [M]"),
     ]
     rows = [_line(line, published) for line in table.lines]
-    rows += [[markdown(name), *["failed"] * 4, *[MISSING] * 4] for name in table.missing]
+    rows += [[markdown(name), *["failed"] * 7, *[MISSING] * 4] for name in table.missing]
     rows += _published(table.dataset, published)
     rule = ["---", *["--:"] * (len(heads) - 1)]
     pipes = ["| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows)]
@@ -83,7 +90,11 @@ def _line(line: Line, published: PublishedTable) -> list[str]:
     return [
         markdown(name) + mark,
         f"{line.input.height} × {line.input.width}",
-        *(_score(group.metrics.get(metric.key), DIGITS[metric.key]) for metric in METRICS),
+        *(
+            _score(metrics.get(metric.key), DIGITS[metric.key])
+            for metrics in (group.metrics, line.report.scores.awesome_bus_2025.metrics)
+            for metric in METRICS
+        ),
         NOT_COUNTED if counted is None else f"{counted:.2f}",
         f"{parameters:.2f}",
         *([MISSING] * 2 if theirs is None else _counts(theirs)),
@@ -108,19 +119,19 @@ def _published(dataset: str | None, published: PublishedTable) -> list[list[str]
         return []
     values = {m.key: getattr(best, m.key) for m in METRICS}
     scores = [f"{value:.{DIGITS[key]}f} ({network})" for key, (value, network) in values.items()]
-    return [["*best published*", "224 × 224", *scores, *[MISSING] * 4]]
+    return [["*best published*", "224 × 224", *[MISSING] * 3, *scores, *[MISSING] * 4]]
 
 
 def _notes(table: TrackTable, published: PublishedTable) -> list[str]:
     notes = [
         "Mean ± standard deviation over the fold models, each on the whole test set. GMACs are "
-        "multiply-accumulates / 1e9; they and the parameters are counted from the ONNX files."
+        "multiply-accumulates / 1e9; they and the parameters are counted from the ONNX files. "
+        f"{AWESOME_BUS_NOTE}"
     ]
     if table.dataset in published.tracks:
         notes.append(
             "The best published scores are of any network there, and were measured on a split by "
-            "image that leaks: patients of its test images are in training, too. Their HD95 is "
-            "in pixels of the 224 × 224 input, ours of the images themselves."
+            "image that leaks: patients of its test images are in training, too."
         )
     used = {line.network: published.networks.get(line.network) for line in table.lines}
     notes += [f"\\* {seen.title}: {seen.flaw}." for seen in used.values() if seen and seen.flaw]

@@ -38,6 +38,7 @@ from harness.ledger import known_keys
 from harness.quotas.recording import LedgerRecorder
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
+from harness.submission import read_submission
 
 
 @app.command()
@@ -166,7 +167,7 @@ def _table(track: str, found: Sequence[Cell]) -> TrackTable:
             Line(
                 recipe=cell.recipe.network,
                 network=network_of(cell.recipe),
-                input=evaluation.facts.input,
+                input=read_submission(evaluation.submission.here()).input,
                 report=evaluation.finished().report,
             )
         )

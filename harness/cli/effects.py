@@ -30,6 +30,12 @@ def _is_ledger(parameters: Mapping[str, Any]) -> bool:
     return not is_report(parameters["path"])
 
 
+def _names_image(parameters: Mapping[str, Any]) -> bool:
+    from harness.cli.submissions import is_image  # noqa: PLC0415  takes its time to import
+
+    return any(map(is_image, parameters["submission"]))
+
+
 NEEDS: dict[str, tuple[Need, ...]] = {
     "audit": (
         Need(("seed",), lambda given: given["policy"], "Name --policy, too"),
@@ -40,7 +46,10 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name --split or --policy, too",
         ),
     ),
-    "evaluate": (Need(("received",), lambda given: given["ledger"], "Name --ledger, too"),),
+    "evaluate": (
+        Need(("received",), lambda given: given["ledger"], "Name --ledger, too"),
+        Need(("team", "method"), _names_image, "Name a container image by digest"),
+    ),
     "prepare": (
         Need(
             ("patients", "seed"),
@@ -53,6 +62,13 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             ("track", "command"),
             lambda given: not Path(given["what"]).is_dir(),
             "Name an image by its digest; a folder says its track itself",
+        ),
+    ),
+    "reproduce": (
+        Need(
+            ("device", "tolerance", "runner", "challenge"),
+            lambda given: given["submission"] and given["split"] and given["store"],
+            "Name --submission, --split and --store, too",
         ),
     ),
     "splits verify": (Need(("secret",), lambda given: given["store"], "Name --store, too"),),

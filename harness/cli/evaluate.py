@@ -35,10 +35,11 @@ from harness.cli.progress import bars
 from harness.cli.run_view import Batch, Failure, do_jobs, make_jobs
 from harness.cli.screen import print_json
 from harness.cli.show import print_report, print_validation, print_verdict
+from harness.cli.submissions import LOCAL, Named, folders, names_image
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.forecast import forecast
+from harness.evaluation.images import check as check_submission
 from harness.evaluation.stages import EvaluateSettings
-from harness.evaluation.stages import check as check_submission
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys
@@ -76,7 +77,7 @@ def check(
     """Tell whether the evaluator would take a submission; labels are never touched.
 
     With --bundle the largest model is run on some of its images, and the time of the inference on
-    all test cases is forecast, against the limit of challenge.yaml or else of the bundle.
+    all test cases is forecast. Limits are those of challenge.yaml, or else of the bundle.
 
     Example: busbench check my-submission --bundle bundles/training --log gate.log
     """
@@ -86,22 +87,24 @@ def check(
     settings = read_challenge(challenge)
     training = None if bundle is None else TrainingSet.open(bundle)
     facts, found = None if training is None else training.bundle, None
+    declared = challenge is not None or CHALLENGE.exists()
+    if facts is not None and not declared:
+        settings = settings.with_model_limits(facts.model)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
         verdict = check_submission(submission, context, log, bundle=facts)
-        if training is not None:
-            declared = challenge is not None or CHALLENGE.exists()
+        if training is not None and verdict.models:
             limits = settings.limits.infer if declared else training.bundle.infer
             found = forecast(submission, verdict, training, context=context, limits=limits)
     if as_json:
         return print_json({**verdict.document(), "forecast": found and found.document()})
-    print_verdict(verdict)
-    if found is None:
-        out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
-    else:
+    print_verdict(verdict, settings.limits.model)
+    if found is not None:
         expected, assumed = found.lines
         out.print(harmless(f"inference        {expected}"))
         out.print(harmless(f"assumed          {assumed}"))
+    elif verdict.models:
+        out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
     out.print(harmless(LEFT_TO_SCORING))
     return None
 
@@ -109,9 +112,10 @@ def check(
 @app.command(cls=Checked)
 def evaluate(
     submission: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="The submission's folder, or those of many.", exists=True, file_okay=False
+            help="The submission's folder, or a container image that predicts, by digest "
+            "(registry/name@sha256:…); or many."
         ),
     ],
     bundle: Annotated[
@@ -131,6 +135,13 @@ def evaluate(
         typer.Option(help="test: the sealed test set; val: each fold's own validation cases."),
     ] = Part.TEST,
     ledger: LedgerOption = None,
+    team: Annotated[
+        str | None, typer.Option(help="Whose an image is that is named without a folder.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="What that image is called.", show_default="the image's name"),
+    ] = None,
     received: Annotated[
         datetime | None,
         typer.Option(
@@ -156,47 +167,62 @@ def evaluate(
     one that fails holds up no other.
 
     With --part val: the same gate, inference and scoring on the validation folds of the training
-    bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, and
-    keeps every log whole. Run either again after an interruption: finished stages are kept.
+    bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, keeps
+    every log whole, and leaves all masks as PNG, cases.csv and overlays.html, worst case first.
+    Run either again after an interruption: finished stages are kept.
 
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
 
     Example: busbench evaluate submission --bundle training --part val
+
+    Example: busbench evaluate registry/name@sha256:… --team us --bundle bundles --keys keys
     """
     settings = read_challenge(challenge)
     environment = ExecutionEnvironment(runner.value, settings, keys, known_keys(ledger))
 
-    def settings_on(track: str) -> EvaluateSettings:
-        chosen = settings.precision_of(track) if precision is None else precision.value
+    def settings_on(track: str, folder: Path) -> EvaluateSettings:
+        own = "fp32" if names_image(folder) else settings.precision_of(track)
+        chosen = own if precision is None else precision.value
         return EvaluateSettings(device.value, read_batch_size(batch_size), backend.value, chosen)
 
     if part is Part.VAL:
         _require_public(keys, ledger)
-        how = settings_on(TrainingSet.open(bundle).bundle.track)
+        track = TrainingSet.open(bundle).bundle.track
+        named = Named(track, team or LOCAL, method, out_dir)
 
         def validation(each: Path) -> ValidateSubmission:
             return ValidateSubmission.of(
-                each, bundle, out_dir, environment=environment, settings=how, address=inputs
+                each,
+                bundle,
+                out_dir,
+                environment=environment,
+                settings=settings_on(track, each),
+                address=inputs,
             )
 
-        made = make_jobs(validation, submission)
+        made = make_jobs(validation, folders(submission, named))
         return _validate(*made, cluster=cluster, as_json=as_json)
     if keys is None:
         message = "The sealed test set is opened with --keys."
         raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
     bundles = Bundles.open(bundle)
-    how = settings_on(bundles.sealed.track)
+    track = bundles.sealed.track
 
     def evaluation(each: Path) -> EvaluateSubmission:
         return EvaluateSubmission.of(
-            each, bundles, out_dir, environment=environment, settings=how, address=inputs
+            each,
+            bundles,
+            out_dir,
+            environment=environment,
+            settings=settings_on(track, each),
+            address=inputs,
         )
 
     came = received and received.date()
     recorder = None
     if ledger is not None:
         recorder = LedgerRecorder(Keys.open(keys), ledger, settings, received=came)
-    jobs, refused = make_jobs(evaluation, submission)
+    jobs, refused = make_jobs(evaluation, folders(submission, Named(track, team, method, out_dir)))
     batch = do_jobs(jobs, cluster, recorder, refused=refused)
     return _show(batch, recorder, as_json=as_json)
 
@@ -234,6 +260,7 @@ def _validate(
     if as_json:
         scores = [
             {
+                "folder": str(result.folder),
                 "submission": result.submission.document(),
                 "scores": result.scores.document(),
                 "mean_of_cases": result.cases.mean,

@@ -73,6 +73,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "evaluate",
         "Evaluate a submission on the sealed test set: gate, infer, score, sign.",
     ),
+    "predict": (
+        "predict",
+        "Run an accepted submission on images of your own, and write a mask for each.",
+    ),
     "feedback": (
         "feedback",
         "Write what each team may read of its runs today; nothing is run or counted.",
@@ -85,6 +89,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "verify": (
         "verify",
         "Check every byte, digest and signature of a ledger or of one signed report.",
+    ),
+    "reproduce": (
+        "reproduce",
+        "Run a submission of a ledger again, from public files, and compare every number.",
     ),
     "rank": ("results", "Show the board: every track's submissions in order of rank."),
     "table": ("results", "Print the board as a table for a paper or a program."),

@@ -13,9 +13,10 @@ from harness.cli.app import app, err, out
 from harness.cli.effects import Checked
 from harness.cli.options import JsonOption
 from harness.cli.progress import bars
+from harness.cli.refusals import refusal_tables
 from harness.cli.screen import Grid, print_json
 from harness.datasets import ADAPTERS, phantom
-from harness.prepare import CasesRefusedError, PrepareResult, RefusedCase
+from harness.prepare import CasesRefusedError, PrepareResult
 from harness.prepare import prepare as run
 
 NAMES = ", ".join(sorted(ADAPTERS))
@@ -68,7 +69,7 @@ def prepare(
                 dataset, raw, store, strict=strict, skip_refused=skip_refused, progress=progress
             )
     except CasesRefusedError as error:
-        for table in _tables(error.repaired, error.refused):
+        for table in refusal_tables(error.repaired, error.refused):
             err.draw(table)
         raise
     if as_json:
@@ -101,7 +102,7 @@ def _show(result: PrepareResult) -> None:
     out.draw(counts)
     out.print(harmless(f"Store: {result.store.path}"))
     repaired = {case.shown: case.repairs for case in result.store.cases if case.repairs}
-    for table in _tables(repaired, result.refused):
+    for table in refusal_tables(repaired, result.refused):
         out.draw(table)
     source = f"Get it: {release.download}. Terms: {release.terms}. Cite: {release.paper}."
     out.print(harmless(source))
@@ -111,21 +112,3 @@ def _show(result: PrepareResult) -> None:
 
 def _or_dash(value: int | None) -> str:
     return "-" if value is None else str(value)
-
-
-def _tables(repaired: dict[str, str], refused: tuple[RefusedCase, ...]) -> list[Grid]:
-    """What was repaired and what was refused, each where there is any."""
-    tables = []
-    if repaired:
-        tables.append(Grid(harmless(f"{len(repaired)} repaired")))
-        tables[-1].column(harmless("case"))
-        tables[-1].column(harmless("repaired"))
-        for case_id, repair in repaired.items():
-            tables[-1].row(harmless(case_id), harmless(repair))
-    if refused:
-        tables.append(Grid(harmless(f"{len(refused)} refused")))
-        tables[-1].column(harmless("code"), whole=True)
-        tables[-1].column(harmless("refused"))
-        for case in refused:
-            tables[-1].row(harmless(case.code), harmless(case.message))
-    return tables

@@ -23,7 +23,8 @@ def propose(
         str,
         typer.Argument(
             metavar="SUBMISSION",
-            help="A folder that `busbench check` takes, or an image that trains, by its digest "
+            help="A folder that `busbench check` takes, of ONNX files or an image that predicts; "
+            "or an image that trains, by its digest "
             "(registry/name@sha256:…).",
         ),
     ],

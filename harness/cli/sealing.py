@@ -125,6 +125,7 @@ def seal(
             labels=labels,
             consistency=consistency,
             infer=declared.limits.infer,
+            model=declared.limits.model,
             progress=progress,
         )
     if as_json:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.scores import RANKED, MetricSummary, Scores
+from evaluator.documents.submission import ModelLimits
 from evaluator.harmless import harmless
 from evaluator.scoring.groups import CLASSES, SIZES
 from harness.cli.app import out
 from harness.cli.screen import Grid
-from harness.evaluation.case_table import SHOWN, TABLE
+from harness.evaluation.case_table import MASKS, OVERLAYS, SHOWN, TABLE
 from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.validation import Validation
 from harness.ledger.report import PrecisionLoss
@@ -23,13 +24,18 @@ def number(summary: MetricSummary) -> str:
     return f"{summary.mean:.4f}{spread}"
 
 
-def print_verdict(verdict: GateVerdict) -> None:
-    """What the gate read off each model."""
+def print_verdict(verdict: GateVerdict, limits: ModelLimits) -> None:
+    """What the gate read off each model, and its limits; nothing of a container image."""
+    if not verdict.models:
+        out.print(harmless("This container image would be taken; nothing of it is counted."))
+        return
     table = Grid(harmless("The gate accepts this submission"))
     for name in ("fold", "opset", "nodes", "parameters", "GMACs"):
         table.column(harmless(name), right=True)
     for model in verdict.models:
         table.row(*map(harmless, _cells(model)))
+    most = (limits.opset, f"{limits.nodes:,}", f"{limits.parameters:,}", f"{limits.gmacs:,g}")
+    table.row(*map(harmless, ("limit", *map(str, most))))
     out.draw(table)
 
 
@@ -58,7 +64,8 @@ def print_report(result: Evaluation) -> None:
     taken = [
         f"{c.label.lower()} {c.number(measured)} {c.unit}" for c in COSTS if c.is_known(measured)
     ]
-    shown = (f"latency {measured.latency_ms:.2f} ms", *taken)
+    latency = measured.latency_ms
+    shown = taken if latency is None else [f"latency {latency:.2f} ms", *taken]
     out.print(harmless(f"on {measured.device_name}: {', '.join(shown)}"))
     out.print(harmless(f"report           {result.folder / REPORT}"))
 
@@ -86,6 +93,8 @@ def print_validation(result: Validation) -> None:
     out.print(harmless(worth))
     out.print(harmless(f"scores and logs  {result.folder}"))
     out.print(harmless(f"case by case     {result.folder / TABLE}"))
+    out.print(harmless(f"masks            {result.folder / MASKS}"))
+    out.print(harmless(f"worst first      {result.folder / OVERLAYS}"))
 
 
 def _loss(loss: PrecisionLoss) -> str:

@@ -30,6 +30,11 @@ def adapter(name: str) -> Adapter:
     return ADAPTERS[name]
 
 
+def is_synthetic(dataset: str) -> bool:
+    """Whether a dataset is of generated images, which show no patient."""
+    return dataset in ADAPTERS and ADAPTERS[dataset].synthetic
+
+
 def _from_file(path: Path) -> Adapter:
     remedy = "See docs/add-a-dataset.md."
     spec = importlib.util.spec_from_file_location("busbench_dataset", path)
@@ -43,4 +48,4 @@ def _from_file(path: Path) -> Adapter:
     return found
 
 
-__all__ = ["ADAPTERS", "Adapter", "RawCase", "Refusal", "Release", "adapter"]
+__all__ = ["ADAPTERS", "Adapter", "RawCase", "Refusal", "Release", "adapter", "is_synthetic"]

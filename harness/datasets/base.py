@@ -86,3 +86,4 @@ class Adapter:
     title: str
     release: Release
     read: Callable[[Path], Iterable[RawCase | Refusal]]  # raw folder -> cases in sorted order
+    synthetic: bool = False  # generated images, which show no patient

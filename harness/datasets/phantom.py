@@ -177,4 +177,5 @@ ADAPTER = Adapter(
         terms="none: no patient was scanned",
     ),
     read=generic.read,
+    synthetic=True,
 )

@@ -48,8 +48,7 @@ def judge(case: RawCase, raw: Path, image: Decoded, *, masks: tuple[Decoded, ...
     Raises:
         RefusedError: where the case contradicts itself.
     """
-    pixels, image_repairs = grey_image(image)
-    _require_visible(case.image, image, pixels)
+    pixels, image_repairs = visible_grey(case.image, image)
     areas, mask_repairs = _areas(case, image, masks)
     whole = np.logical_or.reduce([np.zeros(pixels.shape, np.bool_), *areas])
     lesion, speck_repairs = without_specks(whole)
@@ -107,8 +106,9 @@ def grey_image(decoded: Decoded) -> tuple[Grey, Repairs]:
     return pixels, repairs
 
 
-def _require_visible(path: Path, decoded: Decoded, grey: Grey) -> None:
-    """Refuse an image in which nothing is left to see."""
+def visible_grey(path: Path, decoded: Decoded) -> tuple[Grey, Repairs]:
+    """The image as `grey_image` gives it; raises `RefusedError` where nothing is left to see."""
+    grey, repairs = grey_image(decoded)
     hidden = float((decoded.pixels[..., 3:] < 128).mean()) if decoded.has_alpha else 0.0
     if hidden > HIDDEN_SHARE:
         reason = f"is hidden by its alpha channel in {hidden:.0%} of its pixels"
@@ -116,6 +116,7 @@ def _require_visible(path: Path, decoded: Decoded, grey: Grey) -> None:
     if int(grey.max()) - int(grey.min()) < CONTRAST:
         reason = f"shows nothing: its grey values are {grey.min()} to {grey.max()} of 255"
         raise RefusedError(Code.DATA_REFUSED, path, reason)
+    return grey, repairs
 
 
 def without_specks(lesion: Mask) -> tuple[Mask, Repairs]:

@@ -17,7 +17,7 @@ from evaluator.files import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLE = "cases.csv"
+TABLE, MASKS, OVERLAYS = "cases.csv", "masks", "overlays.html"  # in a validation's folder
 SHOWN = (*RANKED, "recall")
 _EMPTY, _WHOLE, _BETTER = 0.5, 0.98, 0.1  # share of cases, share of pixels, gain in Dice
 
@@ -74,8 +74,8 @@ def _empty(lesions: pd.DataFrame) -> str:
     if count <= _EMPTY * len(lesions):
         return ""
     return (
-        f"{count} of {len(lesions)} lesion cases got an empty mask: compare threshold, mean, std "
-        "and resize with the training, and the kind of output with the export."
+        f"{count} of {len(lesions)} lesion cases got an empty mask: compare threshold, mean, std, "
+        "resize and resample with the training, and the kind of output with the export."
     )
 
 

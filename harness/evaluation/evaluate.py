@@ -20,17 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluator.documents.base import read
+from evaluator.documents.submission import ImageSubmission
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
+from harness.evaluation.images import pass_gate, pinned, run_and_score
 from harness.evaluation.job import SubmissionJob, make_run_folder, submission_input
 from harness.evaluation.precision import require_small_loss
 from harness.evaluation.report import build_report
-from harness.evaluation.stages import (
-    EvaluateSettings,
-    SealedFiles,
-    infer_and_score,
-    pass_gate,
-)
+from harness.evaluation.stages import EvaluateSettings, SealedFiles
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import bundle_input
 from harness.execution.job import ExecutionEnvironment, run_once, write_result
@@ -43,7 +40,7 @@ from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
-from harness.submission import read_submission, take
+from harness.submission import read_entry, take
 
 REPORT = "report.dsse.json"
 
@@ -75,7 +72,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         super().__post_init__()
         track, chosen = self.cases.track, self.settings.precision
         declared = self.environment.challenge.precision_of(track)
-        if chosen != declared:
+        if chosen != declared and not isinstance(self.facts, ImageSubmission):
             message = f"Track {track} is computed in {declared}, and {chosen} was asked for."
             remedy = (
                 "Leave --precision out, or declare `precision` and `max_dice_loss` of the track."
@@ -105,7 +102,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         """
         if environment.keys is not None:
             require_keys_of(bundles, Keys.open(environment.keys))
-        facts = read_submission(folder)
+        facts = read_entry(folder)
         limits = environment.challenge.efficiency_of(bundles.sealed.track)
         how, compared = settings or EvaluateSettings(), None
         if how.precision != "fp32":
@@ -158,6 +155,8 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             split, known = bundles.sealed.split_digest, self.environment.known_keys
             image = trained_here(submission, self.facts, split, keys=keys, known_keys=known)
             identities = self.settings.identify(context.runner)
+            if isinstance(self.facts, ImageSubmission):
+                identities["predict"] = pinned(self.facts, context)
             self._run_stages(submission, bundles, keys=keys, context=context)
             report = build_report(
                 self.folder,
@@ -202,7 +201,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 label_key=keys.labels.identity,
             )
             with hidden_cases(bundles.sealed.labels == "private"):
-                infer_and_score(folder, files, self.settings, context=context)
+                run_and_score(folder, files, self.settings, context=context)
 
     def finished(self) -> Evaluation:
         """What the finished job left; what an earlier key of the ledger signed is signed anew.

@@ -104,6 +104,7 @@ def forecast(
             infer_stage(work / "one", files, settings=EvaluateSettings(), challenge=challenge)
         )
         found = read(Runtime, work / "one" / "infer" / RUNTIME, Code.STAGE_CRASHED, remedy=AGAIN)
+    assert found.measured.latency_ms is not None  # of ONNX files it is measured
     return Forecast(
         latency_ms=found.measured.latency_ms,
         cases=training.bundle.test_cases,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from evaluator.documents.base import Digest
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.files import disk_errors
 from evaluator.progress import Progress
 from harness.challenge import require_track
+from harness.evaluation.images import require_accepted, require_image_settings
 from harness.evaluation.stages import EvaluateSettings, begun_stage
 from harness.execution.inputs import Input, offer
 from harness.execution.job import ExecutionEnvironment, key_of
@@ -33,7 +34,7 @@ class SubmissionJob(ABC, Generic[Cases]):
     """
 
     submission: Input
-    facts: Submission
+    facts: AnySubmission
     bundle: Input  # what `cases` describes
     cases: Cases
     runs: Path
@@ -45,6 +46,9 @@ class SubmissionJob(ABC, Generic[Cases]):
     def __post_init__(self) -> None:
         require_track(self.environment.challenge, self.cases.stated_track, self.bundle.path)
         require_folds(self.facts, self.cases.folds, DOCUMENT)
+        require_accepted(self.environment.challenge, self.facts, DOCUMENT)
+        if isinstance(self.facts, ImageSubmission):
+            require_image_settings(self.settings, self.environment.runner)
 
     @abstractmethod
     def tested_on(self) -> dict[str, object]:
@@ -104,7 +108,7 @@ def make_run_folder(folder: Path) -> Path:
     return folder
 
 
-def submission_input(folder: Path, facts: Submission, address: str | None) -> Input:
+def submission_input(folder: Path, facts: AnySubmission, address: str | None) -> Input:
     """A submission's declared files, and the attestation of who trained it, for a job.
 
     Args:

@@ -6,15 +6,25 @@ too: else a submission that crashes our parser would get a free try, and another
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from evaluator.documents.base import write
 from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.sealed import SealedIndex
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.submission import (
+    AnySubmission,
+    InputSpec,
+    ModelFile,
+    OutputSpec,
+    Submission,
+)
 from evaluator.files import disk_errors, sha256_bytes, sha256_file
+from evaluator.images.naming import Shown
 from evaluator.predictions import DOCUMENT, bits_file, pack, predicted_cases
 from harness.folders import let_all_read
 from harness.submission import assemble
@@ -41,14 +51,14 @@ def write_submission(place: Path) -> None:
     assemble(submission, lambda _: NETWORK, place)
 
 
-def write_predictions(place: Path, submission: Submission, index: SealedIndex) -> None:
+def write_predictions(place: Path, submission: AnySubmission, index: SealedIndex) -> None:
     """Write the predictions that `submission` owes, each mask with a lesion in its middle.
 
     Args:
         index: of the sealed images.
     """
     cases, transformed = predicted_cases(index)
-    folds = tuple(model.fold for model in submission.models)
+    folds = submission.folds
     digests = {}
     with disk_errors(place):
         place.mkdir(parents=True)
@@ -71,8 +81,21 @@ def write_predictions(place: Path, submission: Submission, index: SealedIndex) -
     let_all_read(place)
 
 
+def write_masks(place: Path, images: Iterable[Shown]) -> None:
+    """Write the PNG masks that a container image owes for `images`."""
+    with disk_errors(place):
+        place.mkdir(parents=True)
+        for image in images:
+            Image.fromarray(_ellipse(image.height, image.width)).save(place / image.file, "PNG")
+    let_all_read(place)
+
+
 def _lesion(case: PredictedCase) -> bytes:
-    """The packed mask of an ellipse, half as wide and high as the image."""
-    rows = np.linspace(-1, 1, case.height)[:, None]
-    columns = np.linspace(-1, 1, case.width)
-    return pack(rows**2 + columns**2 <= 0.25)
+    """The packed mask of an ellipse."""
+    return pack(_ellipse(case.height, case.width))
+
+
+def _ellipse(height: int, width: int) -> NDArray[np.bool_]:
+    """A mask (H, W) of an ellipse, half as wide and high as the image."""
+    rows, columns = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
+    return np.asarray(rows**2 + columns**2 <= 0.25)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 
 import harness
 from evaluator.documents.base import read
+from evaluator.documents.inference import CountedModel
+from evaluator.documents.predictions import Predictions
 from evaluator.documents.scores import Scores
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import AnySubmission, ImageSubmission, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
 from harness.evaluation.stages import read_runtime, read_verdict
@@ -20,7 +23,7 @@ from harness.sealing.bundle import Bundles
 
 def build_report(
     folder: Path,
-    submission: Submission,
+    submission: AnySubmission,
     bundles: Bundles,
     *,
     runner: RunnerName,
@@ -33,15 +36,15 @@ def build_report(
     Raises:
         BusbenchError: `predictions-invalid` or `stage-crashed` where they contradict each other.
     """
-    verdict = read_verdict(folder)
     predictions = open_predictions(folder / "infer")
+    image, counted = None, tuple[CountedModel, ...]()
+    if isinstance(submission, ImageSubmission):
+        image = submission.image
+    else:
+        counted = _counted(folder, submission, predictions)
     scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
-    digests = {submission.digest, verdict.submission_sha256, predictions.submission_sha256}
-    declared = {(model.fold, model.sha256) for model in submission.models}
-    if len(digests) > 1 or declared != {(model.fold, model.sha256) for model in verdict.models}:
-        raise BusbenchError(
-            Code.PREDICTIONS_INVALID, f"{folder} contains files of two submissions.", AGAIN
-        )
+    if predictions.submission_sha256 != submission.digest:
+        raise _of_two(folder)
     sealed = bundles.sealed
     return Report(
         team=submission.team,
@@ -52,11 +55,12 @@ def build_report(
         labels=sealed.labels,
         status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
         scores=scores,
-        models=verdict.models,
+        models=counted,
         runtime=read_runtime(folder),
         precision_loss=precision_loss,
         provenance=Provenance(
             submission_sha256=submission.digest,
+            image=image,
             models_sha256=tuple(model.sha256 for model in submission.models),
             split_digest=sealed.split_digest,
             sealed_images_sha256=sealed.images_sha256,
@@ -70,7 +74,31 @@ def build_report(
     )
 
 
-def _is_complete(submission: Submission, scores: Scores, folds: int) -> bool:
+def _counted(
+    folder: Path, submission: Submission, predictions: Predictions
+) -> tuple[CountedModel, ...]:
+    """What the gate counted of each declared model, with the work of a mean image.
+
+    A network may see an image in several tiles.
+    """
+    verdict = read_verdict(folder)
+    declared = {(model.fold, model.sha256) for model in submission.models}
+    counted = {(model.fold, model.sha256) for model in verdict.models}
+    if verdict.submission_sha256 != submission.digest or declared != counted:
+        raise _of_two(folder)
+    cases = predictions.cases
+    runs = fmean(submission.input.runs(case.height, case.width) for case in cases) if cases else 1
+    return tuple(
+        model.model_copy(update={"gmacs": None if model.gmacs is None else runs * model.gmacs})
+        for model in verdict.models
+    )
+
+
+def _of_two(folder: Path) -> BusbenchError:
+    message = f"{folder} contains files of two submissions."
+    return BusbenchError(Code.PREDICTIONS_INVALID, message, AGAIN)
+
+
+def _is_complete(submission: AnySubmission, scores: Scores, folds: int) -> bool:
     """A result counts when every fold's model gave a valid mask for every test case."""
-    named = {model.fold for model in submission.models}
-    return scores.invalid == 0 and named in ({None}, set(range(folds)))
+    return scores.invalid == 0 and {*submission.folds} in ({None}, set(range(folds)))

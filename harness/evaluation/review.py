@@ -186,14 +186,14 @@ def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Score
 
 def scores_differ(reported: Scores, again: Scores) -> Iterator[str]:
     """Every number that is another one now, by its name; equal means equal to the last bit."""
-    before, after = _numbers(reported.document()), _numbers(again.document())
+    before, after = leaves_of(reported.document()), leaves_of(again.document())
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
             yield f"{name} was {before.get(name)} and is {after.get(name)} when scored again"
 
 
-def _numbers(value: object, at: str = "") -> dict[str, object]:
-    """The leaves of a document by their dotted names."""
+def leaves_of(value: object, at: str = "") -> dict[str, object]:
+    """The numbers and words of a document, by their dotted names."""
     if isinstance(value, dict):
         parts: Iterator[tuple[object, object]] = iter(value.items())
     elif isinstance(value, list):
@@ -202,5 +202,5 @@ def _numbers(value: object, at: str = "") -> dict[str, object]:
         return {at: value}
     leaves: dict[str, object] = {}
     for name, part in parts:
-        leaves |= _numbers(part, f"{at}.{name}" if at else str(name))
+        leaves |= leaves_of(part, f"{at}.{name}" if at else str(name))
     return leaves

@@ -25,7 +25,7 @@ from evaluator.documents.inference import (
     require_precision,
 )
 from evaluator.documents.sealed import SealedIndex
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import AnySubmission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.predictions import RUNTIME, open_predictions, require_bound
 from evaluator.sealed import open_sealed
@@ -36,7 +36,7 @@ from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
 from harness.sealing.documents import TrainingBundle
-from harness.submission import DOCUMENT, read_submission, require_folds, take
+from harness.submission import DOCUMENT, read_entry, require_folds, take
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
@@ -88,19 +88,25 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
-class SealedFiles:
-    """Sealed cases, readable for a container's user, and the two keys that open them."""
+class SealedImages:
+    """Sealed images, readable for a container's user, and the key that opens them."""
 
     images: Path
     image_key: KeyText = field(repr=False)
-    labels: Path
-    label_key: KeyText = field(repr=False)
 
     def index(self) -> SealedIndex:
-        """What the images' archive says of its cases."""
+        """What the archive says of its cases."""
         key = pyrage.x25519.Identity.from_str(self.image_key().strip())
         with open_sealed(self.images, key) as (index, _):
             return index
+
+
+@dataclass(frozen=True)
+class SealedFiles(SealedImages):
+    """Sealed cases: the images, and the labels with a key of their own."""
+
+    labels: Path
+    label_key: KeyText = field(repr=False)
 
 
 def check(
@@ -123,12 +129,12 @@ def check(
         work = Path(name)
         track = None if bundle is None else bundle.track
         submission = take(folder, work / "submission", track)
-        _require_suited(submission, context.challenge, bundle, where=folder / DOCUMENT)
+        require_suited(submission, context.challenge, bundle, where=folder / DOCUMENT)
         return pass_gate(work, context, log)
 
 
-def _require_suited(
-    submission: Submission,
+def require_suited(
+    submission: AnySubmission,
     challenge: Challenge,
     bundle: TrainingBundle | None,
     *,
@@ -176,7 +182,15 @@ def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
 def infer_and_score(
     folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
 ) -> None:
-    """Run the model of `folder`, whose submission passed the gate, and score its masks.
+    """Run the model of `folder`, whose submission passed the gate, and score its masks."""
+    run_models(folder, files, settings, context=context)
+    score(folder, files, settings, context=context)
+
+
+def run_models(
+    folder: Path, files: SealedImages, settings: EvaluateSettings, *, context: Context
+) -> None:
+    """Run the models of `folder`, whose submission passed the gate, on every image.
 
     Before a submission is blamed for inference, a container without it tries whether the key, the
     images and the device are there: what the stage itself says of them is not believed.
@@ -190,6 +204,16 @@ def infer_and_score(
                 ready = replace(ready_stage(infer, settings), output=Path(name))
                 context.runner.run(ready, context.progress)
         raise
+
+
+def score(
+    folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
+) -> None:
+    """Score the predictions in `folder/infer`, once they are whole and within the track's limits.
+
+    Raises:
+        BusbenchError: `predictions-invalid`, `limit-efficiency`.
+    """
     require_whole(folder, files)
     if settings.efficiency is not None:
         require_efficient(folder, settings.efficiency)
@@ -219,7 +243,7 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
         if error.code not in (Code.STAGE_CRASHED, Code.LIMITS_TOO_LOW):
             raise
         with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
-            submission = read_submission(folder / "submission")
+            submission = read_entry(folder / "submission")
             known_good.write_predictions(Path(name, "infer"), submission, files.index())
             context.run_once(stage(Path(name)))
         raise BusbenchError(
@@ -230,7 +254,7 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
         ) from error
 
 
-def require_whole(folder: Path, files: SealedFiles) -> None:
+def require_whole(folder: Path, files: SealedImages) -> None:
     """Refuse what inference left unless it is every declared model on every sealed case.
 
     Here, because the scorer does not know what was declared, and inference may have been taken
@@ -239,13 +263,13 @@ def require_whole(folder: Path, files: SealedFiles) -> None:
     Raises:
         BusbenchError: `predictions-invalid`.
     """
-    submission = read_submission(folder / "submission")
+    submission = read_entry(folder / "submission")
     index = files.index()
     try:
         require_bound(
             open_predictions(folder / "infer"),
             submission.digest,
-            [model.fold for model in submission.models],
+            submission.folds,
             index=index,
         )
     except BusbenchError as error:
@@ -276,7 +300,12 @@ def gate_stage(folder: Path, challenge: Challenge) -> Stage:
     return Stage(
         name="gate",
         component="infer",
-        command=_command("gate", submission="{submission}", out="{out}"),
+        command=command(
+            "gate",
+            submission="{submission}",
+            out="{out}",
+            limits=challenge.limits.model.model_dump_json(),
+        ),
         inputs={"submission": folder / "submission"},
         output=folder / "gate",
         limits=challenge.limits.gate,
@@ -290,7 +319,13 @@ def verdict_stage(folder: Path, challenge: Challenge) -> Stage:
     return Stage(
         name="verdict",
         component="infer",
-        command=_command("verdict", submission="{submission}", loaded=loaded, out="{out}"),
+        command=command(
+            "verdict",
+            submission="{submission}",
+            loaded=loaded,
+            out="{out}",
+            limits=challenge.limits.model.model_dump_json(),
+        ),
         inputs={"submission": folder / "submission", "loaded": folder / "gate"},
         output=folder / "verdict",
         limits=challenge.limits.gate,
@@ -304,7 +339,7 @@ def read_verdict(folder: Path, code: Code = Code.GATE_REFUSED) -> GateVerdict:
 
 
 def infer_stage(
-    folder: Path, files: SealedFiles, *, settings: EvaluateSettings, challenge: Challenge
+    folder: Path, files: SealedImages, *, settings: EvaluateSettings, challenge: Challenge
 ) -> Stage:
     """The model, which sees images and no labels; it writes to `folder/infer`.
 
@@ -312,7 +347,7 @@ def infer_stage(
         folder: of the run; its `submission` has passed the gate, whose verdict is in `verdict`.
     """
     limits = challenge.limits.infer
-    submission = _command("infer", submission="{submission}", gate="{gate}/gate.json")
+    submission = command("infer", submission="{submission}", gate="{gate}/gate.json")
     return Stage(
         name="infer",
         component=settings.component,
@@ -343,7 +378,7 @@ def ready_stage(infer: Stage, settings: EvaluateSettings) -> Stage:
 
 def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
     limits = settings.efficiency
-    return _command(
+    return command(
         images="{images}",
         key="-",
         out="{out}",
@@ -356,7 +391,8 @@ def _on_images(settings: EvaluateSettings, cpus: float) -> tuple[str, ...]:
     )
 
 
-def _command(*name: str, **options: str | int) -> tuple[str, ...]:
+def command(*name: str, **options: str | int) -> tuple[str, ...]:
+    """A stage's command: its name, and `--option value` for each option."""
     words = ((f"--{option.replace('_', '-')}", str(value)) for option, value in options.items())
     return (*name, *(word for pair in words for word in pair))
 
@@ -368,7 +404,7 @@ def score_stage(
     return Stage(
         name="score",
         component="score",
-        command=_command(
+        command=command(
             "score", predictions="{predictions}", labels="{labels}", key="-", out="{out}"
         ),
         inputs={"predictions": predictions, "labels": labels},

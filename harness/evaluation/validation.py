@@ -5,6 +5,8 @@
     RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
     RUNS/val-<id>/cases.csv               every case, with the fold that validated it
+    RUNS/val-<id>/masks/                  the mask of every case, a PNG each
+    RUNS/val-<id>/overlays.html           reference and prediction on the images, worst first
     RUNS/val-<id>/val.json                the scores
     RUNS/val-<id>/precision.json          what a precision other than fp32 changes
     RUNS/val-<id>/result.json             last: its presence, with the scores' digest, means done
@@ -15,32 +17,27 @@ nothing is signed, and nothing enters a ledger.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import pyrage
-
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import GateVerdict
-from evaluator.documents.scores import GroupScores, MetricSummary, Scores
-from evaluator.documents.sealed import SealedCase, SealedIndex
-from evaluator.documents.submission import Submission
+from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Scores
+from evaluator.documents.sealed import SealedCase
+from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import Code
-from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from evaluator.files import canonical_json, sha256_bytes
 from evaluator.progress import Progress
-from evaluator.sealed import seal_archive
-from harness.evaluation.case_table import Cases, read_cases, summarise, write_cases
+from harness.evaluation.case_table import OVERLAYS, Cases, read_cases, summarise, write_cases
+from harness.evaluation.ephemeral import seal_once
+from harness.evaluation.images import pass_gate, run_and_score
 from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.precision import COMPARISON, REFERENCE, Comparison, count_differences
 from harness.evaluation.stages import (
     EvaluateSettings,
     KeyText,
     SealedFiles,
-    infer_and_score,
-    pass_gate,
 )
 from harness.execution.inputs import offer
 from harness.execution.job import ExecutionEnvironment, write_result
@@ -49,7 +46,7 @@ from harness.ledger.report import PrecisionLoss
 from harness.sandbox.cached import AGAIN
 from harness.sealing.documents import TrainingBundle
 from harness.sealing.training import TrainingSet
-from harness.submission import assemble, read_submission, take
+from harness.submission import DOCUMENT, assemble, read_entry, take, write_document
 
 SCORES = "val.json"
 
@@ -59,7 +56,7 @@ class Validation:
     """A finished evaluation on the validation folds."""
 
     folder: Path
-    submission: Submission
+    submission: AnySubmission
     scores: Scores
     folds: tuple[int, ...]
     cases: Cases
@@ -68,7 +65,7 @@ class Validation:
     @property
     def one_for_all(self) -> bool:
         """Whether one model is for all folds: it has seen every case that it is scored on."""
-        return self.submission.models[0].fold is None
+        return None in self.submission.folds
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             BusbenchError: `submission-invalid`, `bundle-invalid`; `input-unavailable` where the
                 address takes nothing.
         """
-        training, facts = TrainingSet.open(bundle), read_submission(folder)
+        training, facts = TrainingSet.open(bundle), read_entry(folder)
         return cls(
             submission_input(folder, facts, address),
             facts,
@@ -115,6 +112,8 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
 
     def run(self, progress: Progress) -> None:
         """Score each fold's model on its own validation cases."""
+        from harness.evaluation.overlays import write_overlays  # noqa: PLC0415  imports OpenCV
+
         training = TrainingSet.open(self.bundle.here())
         if not (self.folder / "submission").is_dir():
             take(self.submission.here(), self.folder / "submission", self.cases.track)
@@ -127,16 +126,18 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                     training, [c.case for c in training.cases if c.fold == fold], place / "sealed"
                 )
                 narrow(self.folder, verdict, part, place=place)
-                infer_and_score(place, files, self.settings, context=context)
+                run_and_score(place, files, self.settings, context=context)
                 found.append(_scores(place))
                 if self.settings.precision != "fp32":
                     narrow(self.folder, verdict, part, place=place / REFERENCE)
                     plain = replace(self.settings, precision="fp32")
-                    infer_and_score(place / REFERENCE, files, plain, context=context)
+                    run_and_score(place / REFERENCE, files, plain, context=context)
                     reference.append(_scores(place / REFERENCE))
-        write_cases(read_cases(self.folder, tuple(range(self.cases.folds))), self.folder)
+        cases = read_cases(self.folder, tuple(range(self.cases.folds)))
+        write_cases(cases, self.folder)
+        write_overlays(self.folder, training, cases, progress=progress)
         write(merge(found), self.folder / SCORES)
-        made = {SCORES: self.folder / SCORES}
+        made = {name: self.folder / name for name in (SCORES, OVERLAYS)}
         if reference:
             made[COMPARISON] = self.folder / COMPARISON
             write(self._compare(merge(found), merge(reference)), made[COMPARISON])
@@ -176,8 +177,10 @@ def _scores(place: Path) -> Scores:
     return read(Scores, place / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
 
 
-def one_a_fold(submission: Submission, folds: int) -> dict[int, Submission]:
+def one_a_fold(submission: AnySubmission, folds: int) -> dict[int, AnySubmission]:
     """For each fold, the submission with the model of that fold, or of all folds, alone."""
+    if isinstance(submission, ImageSubmission):
+        return dict.fromkeys(range(folds), submission)
     by_fold = {model.fold: model for model in submission.models}
     return {
         fold: submission.model_copy(update={"models": (by_fold.get(fold) or by_fold[None],)})
@@ -198,34 +201,30 @@ def seal_public(training: TrainingSet, chosen: Iterable[SealedCase], place: Path
     )
 
     def seal(name: str, suffix: str, content: Iterable[bytes]) -> tuple[Path, KeyText]:
-        identity = pyrage.x25519.Identity.generate()
-        archive = place / name
-        index = SealedIndex(
-            split_digest=training.bundle.split_digest,
-            repeat_seed=seed,
-            cases=tuple(replace(case, file=case.case_id + suffix) for case in cases),
-        )
-        write_atomically(archive, seal_archive(index, content, str(identity.to_public())))
-        return archive, lambda: str(identity)
+        named = (replace(case, file=case.case_id + suffix) for case in cases)
+        digest = training.bundle.split_digest
+        return seal_once(place / name, named, content, split_digest=digest)
 
-    seed = secrets.token_hex(32)
     images, image_key = seal("images.age", ".grey", map(training.image, cases))
     labels, label_key = seal("labels.age", ".png", map(training.labels, cases))
     return SealedFiles(images, image_key, labels, label_key)
 
 
-def narrow(folder: Path, verdict: GateVerdict, part: Submission, *, place: Path) -> None:
-    """Write the submission and the gate's verdict for one of its models.
+def narrow(folder: Path, verdict: GateVerdict, part: AnySubmission, *, place: Path) -> None:
+    """Write the submission and the gate's verdict for some of its models; an image has no verdict.
 
     Args:
         folder: with the whole submission, in `submission`.
-        part: the submission with that model alone.
+        part: the submission with those models alone.
     """
-    model = part.models[0]
+    if isinstance(part, ImageSubmission):
+        write_document(part, place / "submission" / DOCUMENT)
+        return
     if not (place / "submission").is_dir():
         assemble(part, lambda model: folder / "submission" / model.file, place / "submission")
-    counted = tuple(counted for counted in verdict.models if counted.sha256 == model.sha256)
-    narrowed = GateVerdict(submission_sha256=part.digest, models=counted[:1])
+    named = {(model.fold, model.sha256) for model in part.models}
+    counted = tuple(each for each in verdict.models if (each.fold, each.sha256) in named)
+    narrowed = GateVerdict(submission_sha256=part.digest, models=counted)
     write(narrowed, place / "verdict" / "gate.json")
     let_all_read(place / "verdict")
 
@@ -240,12 +239,17 @@ def merge(folds: Sequence[Scores]) -> Scores:
     if any(scores.units != folds[0].units for scores in folds):
         raise ValueError("the folds' scores have different units")
     names = dict.fromkeys(name for scores in folds for name in scores.groups)
+    published = [scores.awesome_bus_2025 for scores in folds]
     return Scores(
         metric_profile=folds[0].metric_profile,
         units=folds[0].units,
         groups={
             name: _merged([s.groups[name] for s in folds if name in s.groups]) for name in names
         },
+        awesome_bus_2025=AwesomeBusScores(
+            metrics=_means([one.metrics for one in published]),
+            dropped=sum(one.dropped for one in published),
+        ),
         true_negatives=sum(scores.true_negatives for scores in folds),
         invalid=sum(scores.invalid for scores in folds),
         spaced=sum(scores.spaced for scores in folds),
@@ -258,14 +262,18 @@ def _joined(digests: Iterable[str]) -> str:
     return sha256_bytes(canonical_json([*digests]))
 
 
+def _means(folds: Sequence[Mapping[str, MetricSummary]]) -> dict[str, MetricSummary]:
+    """The summary over the folds of each metric that all of them have."""
+    return {
+        name: MetricSummary.of([fold[name].mean for fold in folds])
+        for name in folds[0]
+        if all(name in fold for fold in folds)
+    }
+
+
 def _merged(groups: Sequence[GroupScores]) -> GroupScores:
-    metrics = {}
-    for name in groups[0].metrics:
-        means = tuple(group.metrics[name].mean for group in groups)
-        std = float(np.std(means, ddof=1)) if len(means) > 1 else None
-        metrics[name] = MetricSummary(mean=float(np.mean(means)), std=std, folds=means)
     return GroupScores(
         cases=sum(group.cases for group in groups),
         patients=sum(group.patients for group in groups),
-        metrics=metrics,
+        metrics=_means([group.metrics for group in groups]),
     )

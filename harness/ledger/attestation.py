@@ -1,8 +1,9 @@
 """Signed reports: in-toto statements in DSSE envelopes, and their verification.
 
 A report is the predicate of an in-toto Statement v1 (https://in-toto.io/Statement/v1) whose
-subjects are the digests of the ONNX files it judges. The statement, as canonical JSON, is the
-payload of a DSSE envelope (https://github.com/secure-systems-lab/dsse) with one ed25519 signature.
+subjects are the digests of the ONNX files, or of the image, that it judges. The statement, as
+canonical JSON, is the payload of a DSSE envelope (https://github.com/secure-systems-lab/dsse) with
+one ed25519 signature.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ class SignedReport(Contract):
 
 
 def subjects(report: Report) -> tuple[Subject, ...]:
-    """The files a report is about, in the report's order."""
+    """The files a report is about, in the report's order, or its container image."""
+    if (image := report.provenance.image) is not None:
+        return (Subject(name="image", digest={"sha256": image.rpartition("sha256:")[2]}),)
     return tuple(
         Subject(
             name=f"fold-{'all' if model.fold is None else model.fold}.onnx",

@@ -16,7 +16,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Contract, Digest, Title, parse, read
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import AnySubmission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, write_atomically
 from harness.ledger.attestation import SignatureText, check_signature, decode, named_key
@@ -69,7 +69,7 @@ def write_provenance(attestation: ProvenanceAttestation, submission: Path, keys:
 
 def trained_here(
     folder: Path,
-    submission: Submission,
+    submission: AnySubmission,
     split_digest: str,
     *,
     keys: Keys,

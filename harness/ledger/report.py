@@ -10,6 +10,7 @@ from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, Tit
 from evaluator.documents.inference import CountedModel, Precision, Runtime
 from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import Scores
+from evaluator.documents.submission import ImageDigest
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import LabelAccess, StatedTrack
 from harness.sandbox.stage import RunnerName
@@ -23,7 +24,8 @@ class Provenance(Contract):
     """What produced a report, by digest."""
 
     submission_sha256: Digest
-    models_sha256: tuple[Digest, ...]
+    image: ImageDigest | None = None  # of a container image that predicts, else null
+    models_sha256: tuple[Digest, ...]  # none of an image
     split_digest: Digest
     sealed_images_sha256: Digest
     sealed_labels_sha256: Digest
@@ -81,21 +83,30 @@ class Report(Contract):
     def _agrees_with_itself(self) -> Self:
         if {model.sha256 for model in self.models} != set(self.provenance.models_sha256):
             raise ValueError("models and provenance name different model files")
+        kinds = {bool(self.models), not self.is_image, self.runtime.backend != "image"}
+        if len(kinds) > 1:
+            raise ValueError("a report is of models or of a container image")
         lost = self.precision_loss and self.precision_loss.precision
-        if (lost or "fp32") != self.runtime.precision:
+        if lost != (None if self.runtime.precision == "fp32" else self.runtime.precision):
             raise ValueError("runtime and precision_loss are of different precisions")
         if self.scores.predictions_sha256 != self.provenance.predictions_sha256:
             raise ValueError("scores and provenance name different predictions")
-        for group in self.scores.groups.values():
-            if any(len(m.folds) != len(self.models) for m in group.metrics.values()):
+        published = self.scores.awesome_bus_2025.metrics.values()
+        for metrics in (published, *(g.metrics.values() for g in self.scores.groups.values())):
+            if any(len(metric.folds) != (len(self.models) or 1) for metric in metrics):
                 raise ValueError("scores and models are of different numbers of folds")
         return self
 
     @property
+    def is_image(self) -> bool:
+        """Whether it is of a container image, whose parameters nobody can count."""
+        return self.provenance.image is not None
+
+    @property
     def stated_track(self) -> StatedTrack:
         """What it says of its track; of the folds nothing, where one model is for all of them."""
-        apart = self.status == "complete" and self.models[0].fold is not None
-        folds = len(self.models) if apart else None
+        apart = self.status == "complete" and all(m.fold is not None for m in self.models)
+        folds = len(self.models) or None if apart else None
         named = (self.track, self.dataset, self.split_version)
         return StatedTrack(
             *named, folds, self.scores.metric_profile, self.labels, self.runtime.precision

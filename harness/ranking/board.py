@@ -25,10 +25,18 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
-from evaluator.documents.scores import GroupScores, MetricSummary, Ranked
+from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
-from harness.challenge import DEFAULT_RANKED, About, Challenge, LabelAccess, require_track
+from harness.challenge import (
+    DEFAULT_RANKED,
+    About,
+    Challenge,
+    Kind,
+    LabelAccess,
+    require_track,
+)
+from harness.datasets import is_synthetic
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ledger.report import Report, Status
 from harness.ranking.document import (
@@ -38,6 +46,7 @@ from harness.ranking.document import (
     TrackStatistics,
     read_rankings,
 )
+from harness.ranking.gaps import unlike_gaps
 from harness.ranking.metrics import COSTS, METRICS, Cost
 from harness.ranking.orders import Floats, aggregate_rank_sums, smallest_ranks
 from harness.sandbox.stage import RunnerName
@@ -54,13 +63,16 @@ class Row(Contract):
     method: Title
     status: Status
     groups: dict[str, GroupScores]
+    awesome_bus_2025: AwesomeBusScores  # never ranked
     true_negatives: int
     invalid: int
+    kind: Kind  # of submission
     models: int
-    parameters: int  # of the largest of its models, counted
+    parameters: int | None  # of the largest of its models, counted; null of a container image
     gmacs: float | None  # of the largest; null where one could not be counted
     runtime: Runtime
     labels: LabelAccess
+    gap_unlike: bool = False  # the others' gaps of Dice, see `unlike_gaps`
     trained_here: bool
     runner: RunnerName
     entry: int
@@ -118,6 +130,11 @@ class Track(Contract):
         )
 
     @property
+    def synthetic(self) -> bool:
+        """Whether its images were generated, and show no patient."""
+        return is_synthetic(self.dataset)
+
+    @property
     def ranked(self) -> tuple[Row, ...]:
         """The rows with a rank."""
         return tuple(row for row in self.rows if row.rank is not None)
@@ -131,7 +148,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v4"] = Field(default="busbench/board/v4", alias="schema")
+    schema_: Literal["busbench/board/v5"] = Field(default="busbench/board/v5", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -282,8 +299,14 @@ def _track(
         ranked_by=tuple(ranked_by),
         order="aggregate" if found is None else "mean-rank",
         statistics=None if found is None else found.statistics,
-        rows=(*sorted(ranked, key=lambda row: row.rank or 0), *listed),
+        rows=_marked([*sorted(ranked, key=lambda row: row.rank or 0), *listed]),
     )
+
+
+def _marked(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, those marked whose gap is unlike that of the track's other complete results."""
+    unlike = unlike_gaps({r.entry: r.gap for r in rows if r.status == "complete" and r.gap})
+    return tuple(row.model_copy(update={"gap_unlike": row.entry in unlike}) for row in rows)
 
 
 def is_complete(report: Report) -> bool:
@@ -321,10 +344,12 @@ def _row(
         method=report.method,
         status=report.status,
         groups=report.scores.groups,
+        awesome_bus_2025=report.scores.awesome_bus_2025,
         true_negatives=report.scores.true_negatives,
         invalid=report.scores.invalid,
         models=len(report.models),
-        parameters=max((model.parameters for model in report.models), default=0),
+        parameters=max((model.parameters for model in report.models), default=None),
+        kind="image" if report.is_image else "onnx",
         gmacs=max(counted) if counted and len(counted) == len(gmacs) else None,
         runtime=report.runtime,
         labels=report.labels,

@@ -16,10 +16,15 @@ FIRST = (
     "track split_version sealing metric_profile order rank mean_rank rank_low rank_high "
     "resamples_first group rank_aggregate rank_test team method status"
 )
+AWESOME_BUS = {
+    f"awesome_bus_2025_{metric.key}_{part}": (metric.key, part)
+    for metric in METRICS
+    for part in ("mean", "std")
+}
 LAST = (
-    "dice_gap_mean dice_gap_ci_low dice_gap_ci_high hd95_unit parameters gmacs latency_ms seconds "
-    "host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
-    "provider backend labels trained_here runner invalid entry entry_digest recorded"
+    "dice_gap_mean dice_gap_ci_low dice_gap_ci_high gap_unlike hd95_unit parameters gmacs "
+    "latency_ms seconds host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
+    "provider backend kind labels trained_here runner invalid entry entry_digest recorded"
 )
 CSV_COLUMNS = (
     *FIRST.split(),
@@ -28,6 +33,7 @@ CSV_COLUMNS = (
         for group in GROUPS
         for name in ("cases", *(f"{metric.key}_{part}" for metric in METRICS for part in PARTS))
     ),
+    *AWESOME_BUS,
     *LAST.split(),
 )
 
@@ -49,7 +55,7 @@ def _cell(value: object) -> object:
 
 def _record(track: Track, row: Row) -> dict[str, object]:
     record: dict[str, object] = {
-        **row.model_dump(exclude={"groups", "runtime", "ranked"}),
+        **row.model_dump(exclude={"groups", "awesome_bus_2025", "runtime", "ranked"}),
         "track": track.track,
         "split_version": track.split_version,
         "sealing": track.sealing,
@@ -64,6 +70,9 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         record |= {**row.ranked.model_dump(include=shown), "group": row.ranked.group}
     for part in ("mean", "ci_low", "ci_high"):
         record[f"dice_gap_{part}"] = None if row.gap is None else getattr(row.gap, part)
+    published = row.awesome_bus_2025.metrics
+    for column, (key, part) in AWESOME_BUS.items():
+        record[column] = getattr(published[key], part) if key in published else None
     for group in GROUPS:
         record |= _group_record(row, group)
     return record

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
 from itertools import groupby
+from string import ascii_lowercase
 
 import numpy as np
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
+from harness.ranking.marks import Mark, own_marks, shared_marks
 from harness.ranking.metrics import (
+    AWESOME_BUS,
+    AWESOME_BUS_NOTE,
+    AWESOME_BUS_UNITS,
     GAP,
     METRICS,
     MISSING,
@@ -40,6 +45,7 @@ class Style:
     name: Callable[[str], names.Markup]  # what a participant wrote, as literal text
     best: str = "{}"
     second: str = "{}"
+    raised: str = "{}"  # the letters of footnotes
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ def columns(track: Track) -> list[Column]:
     """The columns of a track's table: of intervals and groups only where it has a ranking."""
     ranking = [RANK_INTERVAL, GROUP] if track.statistics else []
     parts = {name for row in track.rows for name in row.groups}
+    notes = own_marks(track)
     apart = [
         _metric_column(track, metric, part)
         for part, keys in PARTS.items()
@@ -81,13 +88,34 @@ def columns(track: Track) -> list[Column]:
     return [
         RANK,
         *ranking,
-        Column("Method", lambda row, style: style.name(row.method)),
+        Column("Method", lambda row, style: style.name(row.method) + _letters(notes, row, style)),
         Column("Team", lambda row, style: style.name(row.team)),
         *(each for metric in METRICS for each in _mean_and_interval(track, metric)),
         *apart,
         *MODEL,
         *map(_cost_column, track.costs),
+        *map(_awesome_bus_column, METRICS),
     ]
+
+
+def _letters(notes: Sequence[Mark], row: Row, style: Style) -> str:
+    letters = [letter for letter, mark in lettered(notes) if mark.applies(row)]
+    return style.raised.replace("{}", ",".join(letters)) if letters else ""
+
+
+def lettered(notes: Sequence[Mark]) -> list[tuple[str, Mark]]:
+    """The marks of some rows, each with the letter of its footnote."""
+    return list(zip(ascii_lowercase, notes, strict=False))
+
+
+def footnotes(track: Track, style: Style) -> list[str]:
+    """What the letters beside methods mean, then what is true of all rows; each a sentence."""
+    own = [
+        f"{style.raised.replace('{}', letter)} {mark.label}: {mark.meaning}."
+        for letter, mark in lettered(own_marks(track))
+    ]
+    shared = [f"All: {mark.label}, {mark.meaning}." for mark in shared_marks(track)]
+    return [*own, *shared]
 
 
 def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
@@ -105,6 +133,13 @@ def _cost_column(cost: Cost) -> Column:
     return Column(cost.title, lambda row, _: cost.number(row.runtime.measured))
 
 
+def _awesome_bus_column(metric: RankedMetric) -> Column:
+    return Column(
+        f"{metric.title(AWESOME_BUS_UNITS)}, {AWESOME_BUS}",
+        lambda row, _: metric.mean_and_std(row.awesome_bus_2025.metrics.get(metric.key)),
+    )
+
+
 def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Column]:
     def interval(row: Row, _: Style) -> str:
         found = row.summary(metric.key)
@@ -115,16 +150,25 @@ def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Colu
     )
 
 
+def _counted(number: float | None, unit: float = 1) -> str:
+    return NOT_COUNTED if number is None else f"{number / unit:.2f}"
+
+
+def _latency(row: Row) -> str:
+    milliseconds = row.runtime.measured.latency_ms
+    return MISSING if milliseconds is None else f"{milliseconds:.1f}"
+
+
 RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
 RANK_INTERVAL = Column("Ranks", lambda row, _: rank_interval(row))
 GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSING)
 MODEL = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
-    Column("Parameters [M]", lambda row, _: f"{row.parameters / 1e6:.2f}"),
-    Column("GMACs", lambda row, _: NOT_COUNTED if row.gmacs is None else f"{row.gmacs:.2f}"),
+    Column("Parameters [M]", lambda row, _: _counted(row.parameters, 1e6)),
+    Column("GMACs", lambda row, _: _counted(row.gmacs)),
     Column(
         "Latency [ms]",
-        lambda row, _: f"{row.runtime.measured.latency_ms:.1f} ({row.runtime.computed_on})",
+        lambda row, _: f"{_latency(row)} ({row.runtime.computed_on})",
     ),
 )
 
@@ -145,6 +189,7 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     titled = track.title != track.track
     which = f"{name(track.title)} ({track.track})" if titled else track.track
     sealed = f", sealing {track.sealing[:8]}" if track.sealings > 1 else ""
+    which += ", synthetic phantoms" if track.synthetic else ""
     return f"{which}, split {track.split_version}, profile {track.metric_profile}{sealed}"
 
 
@@ -157,7 +202,7 @@ def order_note(track: Track) -> str:
         else ""
     )
     lost = f" Not ranked, since their cases are lost: {track.lost}." if track.lost else ""
-    return _order(track) + lost + apart
+    return f"{_order(track)}{lost}{apart} {AWESOME_BUS_NOTE}"
 
 
 def _order(track: Track) -> str:
@@ -175,7 +220,7 @@ def _order(track: Track) -> str:
 
 # --- Markdown ------------------------------------------------------------------------------------
 
-MARKDOWN = Style(names.markdown, "**{}**", "<ins>{}</ins>")
+MARKDOWN = Style(names.markdown, "**{}**", "<ins>{}</ins>", "<sup>{}</sup>")
 
 
 def to_markdown(board: Board) -> str:
@@ -187,14 +232,15 @@ def _markdown_track(track: Track) -> str:
     head, *rows = track_cells(track, MARKDOWN)
     rule = ["---" if name in NAMES else "--:" for name in head]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
+    notes = [part for note in footnotes(track, MARKDOWN) for part in (note, "")]
     return "\n".join(
-        [f"### {caption(track, names.markdown)}", "", *lines, "", order_note(track), ""]
+        [f"### {caption(track, names.markdown)}", "", *lines, "", order_note(track), "", *notes]
     )
 
 
 # --- LaTeX ---------------------------------------------------------------------------------------
 
-LATEX = Style(names.latex, r"\textbf{{}}", r"\underline{{}}")
+LATEX = Style(names.latex, r"\textbf{{}}", r"\underline{{}}", r"\textsuperscript{{}}")
 LATEX_HEAD = rf"""% Needs \usepackage{{booktabs}}. For all columns, put each tabular into
 % \resizebox{{\linewidth}}{{!}}{{...}} (package graphicx) on a landscape page (pdflscape).
 % Letters that LaTeX may not have show as their code points; to set them with LuaLaTeX or XeLaTeX
@@ -229,10 +275,16 @@ def _latex_track(track: Track) -> str:
             r"\midrule",
             *(_latex_row(row) for row in rows),
             r"\bottomrule",
+            *(_latex_note(note, len(found)) for note in footnotes(track, LATEX)),
             r"\end{tabular}",
             "",
         ]
     )
+
+
+def _latex_note(note: str, width: int) -> str:
+    text = note.replace("%", r"\%")
+    return _latex_row([rf"\multicolumn{{{width}}}{{l}}{{\footnotesize {text}}}"])
 
 
 def _latex_spans(found: Sequence[Column]) -> list[str]:
@@ -257,7 +309,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 # --- HTML ----------------------------------------------------------------------------------------
 
-HTML = Style(names.html, "<strong>{}</strong>", "<u>{}</u>")
+HTML = Style(names.html, "<strong>{}</strong>", "<u>{}</u>", "<sup>{}</sup>")
 
 
 def to_html(board: Board) -> str:
@@ -277,6 +329,9 @@ def _html_track(track: Track) -> str:
         "<tbody>",
         *("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows),
         "</tbody>",
+        "<tfoot>",
+        *(f'<tr><td colspan="{len(head)}">{note}</td></tr>' for note in footnotes(track, HTML)),
+        "</tfoot>",
         "</table>",
     ]
     return "\n".join([*lines, ""])

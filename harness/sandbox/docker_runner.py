@@ -19,6 +19,7 @@ from docker.constants import DEFAULT_TIMEOUT_SECONDS
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
+from evaluator.documents.base import write
 from evaluator.documents.reading import load_json
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.progress import Progress, quiet
@@ -27,10 +28,11 @@ from harness.sandbox.engine_files import require_openable
 from harness.sandbox.failure import explain, explain_engine, unreadable
 from harness.sandbox.images import ensure_base, ensure_image
 from harness.sandbox.log import LogReader, write_log
-from harness.sandbox.output import Output, Removable, open_output, remove
+from harness.sandbox.output import Output, Removable, open_output, open_volume, remove
 from harness.sandbox.owner import is_gone
 from harness.sandbox.profile import OWNER_LABEL, OwnPlaces, container_settings, places
 from harness.sandbox.stage import Outcome, RunnerName, Stage
+from harness.sandbox.usage import sampled, usage_of
 
 SHORTEST_WAIT = 0.01  # seconds; none at all would be no time limit
 SAVE_SECONDS = 60.0  # how often the output of a stage that resumes is saved
@@ -92,6 +94,21 @@ class DockerRunner:
     def identify_base(self) -> str:
         """See `Runner`."""
         return f"{self._images.base} {ensure_base(self.client, self._images)}"
+
+    @contextmanager
+    def volume(self, limits: Limits) -> Iterator[str]:
+        """A volume in memory for stages to share, by its name.
+
+        Raises:
+            BusbenchError: `engine-unavailable` where the engine does not make it.
+        """
+        try:
+            with open_volume(self.client, limits, ensure_base(self.client, self._images)) as name:
+                yield name
+        except ENGINE_ERRORS as error:
+            message = f"The engine makes no volume in memory: {engine_reason(error)}."
+            remedy = "Look at the engine's log, then run the same command again."
+            raise BusbenchError(Code.ENGINE_UNAVAILABLE, message, remedy) from error
 
     def _require_gpu(self) -> None:
         """Raise `device-unavailable`, before a large image is built, where there is no GPU."""
@@ -192,7 +209,11 @@ class DockerRunner:
         self, container: Container, stage: Stage, output: Output, *, progress: Progress, began: int
     ) -> Outcome:
         log = _Follower(container, progress)
-        timed_out = _wait(container, stage, output)
+        with ExitStack() as stack:
+            samples: list[int] = []
+            if stage.usage is not None:
+                samples = stack.enter_context(sampled(self.client.api, container))
+            timed_out = _wait(container, stage, output)
         result = container.wait(timeout=60)
         log.finish()
         if stage.log is not None:
@@ -200,6 +221,8 @@ class DockerRunner:
         container.reload()
         found = output.fetch()
         code = int(result["StatusCode"])
+        if stage.usage is not None and not code:
+            write(usage_of(container.attrs["State"], samples), stage.usage)
         return Outcome(
             exit_code=code,
             oom_killed=bool(container.attrs["State"]["OOMKilled"]),

@@ -70,7 +70,9 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-# What an unexplained end of a stage means: in all but the last three a participant's work is read.
+_AGAIN = "Run the same command again; if it stays, report it with the log."
+# What an unexplained end of a stage means: in all but ready, score, probe, unseal and collect a
+# participant's work is read or run.
 UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
     "train": (
         Code.TRAINING_FAILED,
@@ -89,14 +91,14 @@ UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
         Code.STAGE_CRASHED,
         "See that other models run here, then run the same command again.",
     ),
-    "score": (
-        Code.STAGE_CRASHED,
-        "Run the same command again; if it stays, report it with the log.",
+    "score": (Code.STAGE_CRASHED, _AGAIN),
+    "probe": (Code.STAGE_CRASHED, _AGAIN),
+    "unseal": (Code.STAGE_CRASHED, _AGAIN),
+    "predict": (
+        Code.MODEL_FAILED,
+        "Run the image yourself with the same limits, as docs/images.md shows.",
     ),
-    "probe": (
-        Code.STAGE_CRASHED,
-        "Run the same command again; if it stays, report it with the log.",
-    ),
+    "collect": (Code.STAGE_CRASHED, _AGAIN),
 }
 # What a stage's own error.json may claim: where a participant's work runs, only its own fault.
 CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
@@ -107,14 +109,17 @@ CREDIBLE: Mapping[StageName, tuple[Fault, ...]] = {
     "ready": (Fault.ORGANISER, Fault.INFRASTRUCTURE),
     "score": (Fault.SUBMISSION, Fault.ORGANISER, Fault.INFRASTRUCTURE),
     "probe": (Fault.INFRASTRUCTURE,),
+    "unseal": (Fault.ORGANISER, Fault.INFRASTRUCTURE),
+    "predict": (),
+    "collect": (Fault.SUBMISSION, Fault.ORGANISER, Fault.INFRASTRUCTURE),
 }
 # Stages that run no participant's work: where they meet a limit, the limit is wrong.
-OURS: tuple[StageName, ...] = ("ready", "score", "probe")
+OURS: tuple[StageName, ...] = ("ready", "score", "probe", "unseal", "collect")
 # The command of a stage that tries an input of ours -> whose limits it has in challenge.yaml.
 _LIMITED_AS: Mapping[str, StageName] = {
     "gate": "gate",
     "verdict": "gate",
-    "ready": "infer",
+    **dict.fromkeys(("ready", "unseal", "collect"), "infer"),
 }
 _LIMITS = (
     Code.LIMIT_TIME,

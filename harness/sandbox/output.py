@@ -26,6 +26,7 @@ from docker.models.containers import Container
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
+from harness.challenge import Limits
 from harness.sandbox.profile import (
     MEBIBYTE,
     OUTPUT,
@@ -128,7 +129,9 @@ def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterat
         docker.errors.APIError: where the engine cannot make it.
     """
     name = f"busbench-{stage.name}-{uuid.uuid4().hex[:16]}"
-    volume = client.volumes.create(name, labels=owner_labels("output"), **volume_settings(stage))
+    volume = client.volumes.create(
+        name, labels=owner_labels("output"), **volume_settings(stage.limits)
+    )
     try:
         with ThreadPoolExecutor(1, "busbench-volume_holder") as beside:
             volume_holder = client.containers.create(**volume_holder_settings(image, name))
@@ -138,6 +141,29 @@ def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterat
             finally:
                 wait([output.keeping])
                 remove(volume_holder)
+    finally:
+        remove(volume)
+
+
+@contextmanager
+def open_volume(client: docker.DockerClient, limits: Limits, image: str) -> Iterator[str]:
+    """The name of a volume in memory for containers to share, kept by a holder that runs `image`.
+
+    Args:
+        limits: how large it is, as an output is.
+
+    Raises:
+        docker.errors.APIError: where the engine cannot make it.
+    """
+    name = f"busbench-shared-{uuid.uuid4().hex[:16]}"
+    volume = client.volumes.create(name, labels=owner_labels("shared"), **volume_settings(limits))
+    try:
+        holder = client.containers.create(**volume_holder_settings(image, name))
+        try:
+            holder.start()
+            yield name
+        finally:
+            remove(holder)
     finally:
         remove(volume)
 

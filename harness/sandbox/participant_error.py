@@ -61,7 +61,7 @@ def public_code(error: BusbenchError) -> Code:
     """The code that a participant may read: one that a taken-over inference chose is none."""
     if error.hides:
         return OF_INFERENCE[0]
-    chosen = error.stage == "infer" and error.fault is Fault.SUBMISSION
+    chosen = error.stage in ("infer", "predict", "collect") and error.fault is Fault.SUBMISSION
     return OF_INFERENCE[0] if chosen and error.code not in OF_INFERENCE else error.code
 
 

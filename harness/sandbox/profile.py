@@ -12,10 +12,11 @@ from typing import Any
 
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
+from harness.challenge import Limits
 from harness.sandbox.owner import owner
 from harness.sandbox.stage import Stage
 
-INPUTS, OUTPUT = "/in", "/out"
+INPUTS, OUTPUT, FILLED = "/in", "/out", "/volume"
 USER_ID = 65532
 USER = f"{USER_ID}:{USER_ID}"
 LOADER = f"{USER_ID + 1}:{USER_ID + 1}"  # opens models first, and writes no verdict on them
@@ -52,7 +53,12 @@ class OwnPlaces:
 
 def places(stage: Stage) -> dict[str, str]:
     """Where the inputs and the output of a stage are inside its container."""
-    return {name: f"{INPUTS}/{name}" for name in stage.inputs} | {"out": OUTPUT}
+    inside = {name: f"{INPUTS}/{name}" for name in stage.inputs} | {"out": OUTPUT}
+    return inside if stage.volume is None else inside | {"volume": _volume_place(stage)}
+
+
+def _volume_place(stage: Stage) -> str:
+    return FILLED if stage.fills_volume else INPUTS
 
 
 def owner_labels(name: str) -> dict[str, str]:
@@ -124,6 +130,7 @@ def container_settings(
                 for name, path in stage.inputs.items()
             ),
             Mount(OUTPUT, volume, type="volume", no_copy=True),  # nothing from the image in it
+            *_shared(stage),
         ],
         "shm_size": 1024 * MEBIBYTE,
         "ulimits": [
@@ -141,14 +148,22 @@ def container_settings(
     }
 
 
+def _shared(stage: Stage) -> list[Mount]:
+    if stage.volume is None:
+        return []
+    reads = not stage.fills_volume
+    place = _volume_place(stage)
+    return [Mount(place, stage.volume, type="volume", no_copy=True, read_only=reads)]
+
+
 def _gpu_request(device: str | None) -> DeviceRequest:
     which: dict[str, Any] = {"count": 1} if device is None else {"device_ids": [device]}
     return DeviceRequest(**which, capabilities=[["gpu"]])
 
 
-def volume_settings(stage: Stage) -> dict[str, Any]:
+def volume_settings(limits: Limits) -> dict[str, Any]:
     """How the engine makes a stage's output: in memory, so large and with so many files."""
-    size = f"size={stage.limits.output_mb}m,nr_inodes={stage.limits.output_files}"
+    size = f"size={limits.output_mb}m,nr_inodes={limits.output_files}"
     # open to all, since an engine may map users; nobody but the container's can come near
     options = f"{size},mode=0777,nosuid,nodev,noexec"
     return {

@@ -13,7 +13,9 @@ from harness.challenge import Component, Limits
 
 _PLACE = re.compile(r"\{(\w+)\}")
 RunnerName = Literal["docker", "process"]
-StageName = Literal["train", "gate", "verdict", "infer", "ready", "score", "probe"]
+StageName = Literal[
+    "train", "gate", "verdict", "infer", "ready", "score", "probe", "unseal", "predict", "collect"
+]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Stage:
     image: str | None = None  # a participant's own image; null: the component's bundled one
     gpu: bool = False
     log: Path | None = None  # where the whole log goes
+    usage: Path | None = None  # where what it took goes, once it ended well; of a container
+    # a volume in memory that two containers share, by the engine's name: whoever fills it writes to
+    # it, everybody else reads it in the place of all inputs
+    volume: str | None = None
+    fills_volume: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     # what its standard input gives, asked for when it starts: a key is in no file and in no `repr`
     secret: Callable[[], str] | None = field(default=None, repr=False)

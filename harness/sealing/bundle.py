@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evaluator.documents.base import Name, read, write
 from evaluator.documents.sealed import SealedCase, SealedIndex
+from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
@@ -92,6 +93,7 @@ def seal(
     labels: LabelAccess = "public",
     consistency: bool = True,
     infer: Limits = StageLimits().infer,  # noqa: B008 - frozen
+    model: ModelLimits = ModelLimits(),  # noqa: B008 - frozen
     progress: Progress = quiet,
 ) -> Bundles:
     """Write the training bundle and the sealed bundle of a frozen split.
@@ -108,6 +110,8 @@ def seal(
             models see them, and the seed of those that are run again.
         infer: the limits of inference, which participants read in the training bundle.
 
+        model: the limits on a submission's files, which participants read in the training bundle.
+
     Raises:
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
             `store-invalid` where an image or a mask is not the table's, `output-exists` where
@@ -123,8 +127,9 @@ def seal(
             training,
             {"--split": first.split_digest != split.lock.digest, "--track": first.track != track},
         )
-        if first.infer != infer:
-            write(first.model_copy(update={"infer": infer}), training / "bundle.json")
+        if (first.infer, first.model) != (infer, model):
+            stated = first.model_copy(update={"infer": infer, "model": model})
+            write(stated, training / "bundle.json")
             let_all_read(training)
     if sealed in made:
         other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
@@ -141,11 +146,13 @@ def seal(
         )
     if training not in made:
         with whole_folder(training, last="bundle.json") as folder:
-            _write_training(folder, store, split, track=track, infer=infer, progress=progress)
+            _write_training(
+                folder, store, split, track=track, infer=infer, model=model, progress=progress
+            )
             let_all_read(folder)
     if sealed not in made:
         with whole_folder(sealed, last="bundle.json") as folder:
-            _write_sealed(
+            write_sealed(
                 folder,
                 store,
                 split,
@@ -185,6 +192,7 @@ def _write_training(
     *,
     track: Name,
     infer: Limits,
+    model: ModelLimits,
     progress: Progress,
 ) -> None:
     by_id = {case.case_id: case for case in store.cases}
@@ -229,11 +237,12 @@ def _write_training(
         test_cases=sum(row.part == "test" for row in split.rows),
         infer=infer,
         source=Source(cite=release.paper, release=release.download, terms=release.terms),
+        model=model,
     )
     write(bundle, folder / "bundle.json")
 
 
-def _write_sealed(
+def write_sealed(
     folder: Path,
     store: CaseStore,
     split: FrozenSplit,
@@ -243,6 +252,7 @@ def _write_sealed(
     labels: LabelAccess,
     consistency: bool,
 ) -> None:
+    """Write the sealed bundle of a frozen split's test part, from the store it was frozen from."""
     lock = split.lock
     seed = secrets.token_hex(32) if consistency else None
     rows = [row for row in split.rows if row.part == "test"]

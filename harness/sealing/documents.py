@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name
+from evaluator.documents.submission import ModelLimits
 from harness.challenge import LabelAccess, Limits, Prose, StatedTrack
 
 
@@ -34,6 +35,7 @@ class TrainingBundle(Contract):
     test_cases: int
     infer: Limits  # of the inference on all test cases, for a forecast
     source: Source
+    model: ModelLimits  # of a submission's ONNX files
 
     @property
     def stated_track(self) -> StatedTrack:

@@ -243,7 +243,9 @@ def _take(work: Path, taken: Path, track: str) -> Submission:
     """What the container left; what is wrong with it is reported as the container's last line."""
     try:
         if (work / DOCUMENT).exists():
-            return take(work, taken, track)
+            read_submission(work)
+            take(work, taken, track)
+            return read_submission(taken)
     except BusbenchError as error:
         raise BusbenchError(
             error.code, error.message, error.remedy, stage="train", last_line=error.message

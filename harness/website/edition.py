@@ -16,7 +16,9 @@ from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import Challenge
 from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
+from harness.ranking.marks import GAP_UNLIKE, MARKS, Mark, own_marks, shared_marks
 from harness.ranking.metrics import GAP
+from harness.sealing.keys import public_pem
 from harness.splits.lock import SplitLock
 from harness.website.rendering import count
 
@@ -30,6 +32,7 @@ class Part:
 
 
 CHECKPOINT = "ledger.checkpoint"  # its file in the site
+PUBLIC_KEY = "report.pub"  # the same of the key that signs the ledger's next entry
 PARTS = (Part("lesion", "Lesions, Dice ↑"), Part("normal", "Normals, Dice ↑"))
 
 
@@ -77,9 +80,37 @@ class View:
         """Whether there are images without a lesion."""
         return any("normal" in row.groups for row in self.track.rows)
 
+    @cached_property
+    def marks(self) -> tuple[Mark, ...]:
+        """The marks that any row has."""
+        return tuple(mark for mark in MARKS if any(map(mark.applies, self.track.rows)))
+
+    @cached_property
+    def own_marks(self) -> tuple[Mark, ...]:
+        """The marks that rows differ in."""
+        return own_marks(self.track)
+
+    @cached_property
+    def folds(self) -> str:
+        """How many models each result has, where all have as many; else empty."""
+        found = {row.models for row in self.track.rows}
+        return count(found.pop(), "fold") if len(found) == 1 else ""
+
+    @cached_property
+    def device(self) -> str:
+        """What all results were computed on; empty where they differ."""
+        found = {row.runtime.computed_on.upper() for row in self.track.rows}
+        return f"computed on {found.pop()}" if len(found) == 1 else ""
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """What is true of all rows, said once."""
+        marks = (mark.label for mark in shared_marks(self.track))
+        return tuple(filter(None, (*marks, self.device, self.folds)))
+
     def sort_keys(self, row: Row) -> Mapping[str, object]:
         """What the table is sorted and filtered by, beside method and team."""
-        gap = row.gap
+        gap, latency = row.gap, row.runtime.measured.latency_ms
         found = {metric.key: row.summary(metric.key) for metric in METRICS}
         found |= {part.group: row.summary("dice", part.group) for part in self.parts}
         return {
@@ -88,9 +119,11 @@ class View:
             "gap": None if gap is None else round(gap.mean, GAP.digits + 3),
             "parameters": row.parameters,
             "gmacs": None if row.gmacs is None else round(row.gmacs, 6),
-            "latency": round(row.runtime.measured.latency_ms, 4),
+            "latency": None if latency is None else round(latency, 4),
             **{cost.key: cost.value(row.runtime.measured) for cost in self.track.costs},
+            "gaps": GAP_UNLIKE.label.removeprefix("gap ") if row.gap_unlike else "like the others",
             "origin": "trained here" if row.trained_here else "supplied",
+            "kind": row.kind,
             "labels": row.labels,
             "device": row.runtime.computed_on.upper(),
             "recorded": row.recorded,
@@ -123,6 +156,7 @@ class Edition:
     locks: Mapping[Digest, SplitLock] = field(default_factory=dict)  # of splits at hand
     challenge: Challenge = field(default_factory=Challenge)  # whose words the pages say
     checkpoint: bytes | None = None  # of the ledger, where there was a key to sign it
+    public_key: bytes = b""  # PEM text
 
     @classmethod
     def of(
@@ -147,6 +181,7 @@ class Edition:
             locks=locks or {},
             challenge=challenge or Challenge(),
             checkpoint=checkpoint,
+            public_key=public_pem(verdict.signers[-1]).encode(),
         )
 
     @cached_property

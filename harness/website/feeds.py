@@ -10,8 +10,9 @@ from evaluator.harmless import harmless
 from harness.ledger import Instant, RecordedReport
 from harness.ledger.report import Report
 from harness.ranking import METRICS, to_csv
+from harness.ranking.marks import GAP_UNLIKE
 from harness.ranking.metrics import MISSING
-from harness.website.edition import CHECKPOINT, Edition
+from harness.website.edition import CHECKPOINT, PUBLIC_KEY, Edition
 from harness.website.rendering import environment
 from harness.website.shown import short
 
@@ -38,6 +39,7 @@ def feeds(edition: Edition) -> Iterator[tuple[str, bytes]]:
     yield "board.json", pretty_json(edition.board.document())
     yield "board.csv", to_csv(edition.board).encode()
     yield "ledger.jsonl", edition.ledger
+    yield PUBLIC_KEY, edition.public_key
     if edition.checkpoint is not None:
         yield CHECKPOINT, edition.checkpoint
     yield "feed.xml", _feed(edition)
@@ -56,7 +58,8 @@ def badges(edition: Edition) -> Mapping[int, str]:
         ranked = len(view.track.ranked)
         for row in view.track.rows:
             place = "not ranked" if row.rank is None else f"rank {row.rank} of {ranked}"
-            texts[row.entry] = f"{view.track.track} · {place}"
+            unlike = f" · {GAP_UNLIKE.label}" if row.gap_unlike else ""
+            texts[row.entry] = f"{view.track.track} · {place}{unlike}"
     for number in edition.retracted:
         texts[number] = "retracted"
     return texts
@@ -77,14 +80,16 @@ def _feed(edition: Edition) -> bytes:
         return edition.retracted.get(entry.number, entry).number
 
     newest = sorted(edition.reports, key=changed, reverse=True)[:ENTRIES]
-    items = [_item(edition, entry) for entry in newest]
+    rows = [row for view in edition.views for row in view.track.rows]
+    unlike = {row.entry for row in rows if row.gap_unlike}
+    items = [_item(edition, entry, unlike=entry.number in unlike) for entry in newest]
     template = environment().get_template("feed.xml.j2")
     title = harmless(edition.challenge.title).strip() or MISSING
     author = harmless(edition.challenge.organiser or "").strip() or title
     return template.render(edition=edition, title=title, author=author, entries=items).encode()
 
 
-def _item(edition: Edition, entry: RecordedReport) -> Item:
+def _item(edition: Edition, entry: RecordedReport, *, unlike: bool) -> Item:
     report, gone = entry.report, edition.retracted.get(entry.number)
     method, team = (harmless(name).strip() or MISSING for name in (report.method, report.team))
     return Item(
@@ -92,13 +97,13 @@ def _item(edition: Edition, entry: RecordedReport) -> Item:
         digest=entry.digest,
         title=f"{method} by {team} on {harmless(edition.challenge.title_of(report.track))}",
         team=team,
-        summary=f"Retracted: {harmless(gone.reason)}" if gone else _scores(report),
+        summary=f"Retracted: {harmless(gone.reason)}" if gone else _scores(report, unlike=unlike),
         published=entry.time,
         updated=gone.time if gone else entry.time,
     )
 
 
-def _scores(report: Report) -> str:
+def _scores(report: Report, *, unlike: bool) -> str:
     everything = report.scores.groups.get("all")
     found = {} if everything is None else everything.metrics
     scores = [
@@ -106,4 +111,5 @@ def _scores(report: Report) -> str:
         for m in METRICS
         if m.key in found
     ]
-    return f"{', '.join(scores)}; {report.status}"
+    marked = f"; {GAP_UNLIKE.label}" if unlike else ""
+    return f"{', '.join(scores)}; {report.status}{marked}"

@@ -9,11 +9,20 @@ from evaluator.documents.scores import DETECTION
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
+from harness.datasets import ADAPTERS, is_synthetic
+from harness.export.citation import release_of
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.board import comparable, entry_name
-from harness.ranking.metrics import COSTS, labels
+from harness.ranking.metrics import (
+    AWESOME_BUS,
+    AWESOME_BUS_NOTE,
+    AWESOME_BUS_UNITS,
+    COSTS,
+    labels,
+)
 from harness.ranking.published import published_table
+from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
 from harness.website.feeds import badges, feeds
@@ -37,6 +46,7 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     published = published_table().tracks.values()
     yield "index.html", _page(edition, "index", "", tracks=edition.views, references=published)
     yield "method.html", _method(edition)
+    yield "about.html", _about(edition)
     for view in edition.views:
         yield from _track(edition, view)
     yield from _submissions(edition)
@@ -108,6 +118,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             edition,
             "submission",
             report=report,
+            synthetic=is_synthetic(report.dataset),
             track_title=edition.challenge.title_of(report.track),
             number=number,
             time=entry.time,
@@ -119,7 +130,11 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             if digest in splits
             else None,
             score_titles=_score_titles(report),
+            awesome_bus=AWESOME_BUS,
+            awesome_bus_units=AWESOME_BUS_UNITS,
+            awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
             evidence=_evidence(entry),
+            citation=cite_entry(edition.challenge, entry, edition.challenge.title_of(report.track)),
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
@@ -148,6 +163,7 @@ def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
     return [
         ("Ledger entry", entry.digest),
         ("Submission", made.submission_sha256),
+        *([("Image", made.image)] if made.image else []),
         ("Frozen split", made.split_digest),
         ("Sealed images", made.sealed_images_sha256),
         ("Sealed labels", made.sealed_labels_sha256),
@@ -170,7 +186,7 @@ def _precision(report: Report) -> str:
     """What masks were computed in, what that changes, and whether another run gives the same."""
     runtime, loss = report.runtime, report.precision_loss
     batches = ", ".join(map(str, sorted({*runtime.fixed_batches})))
-    said: list[str] = [runtime.precision]
+    said: list[str] = [runtime.precision or "the image's own"]
     if loss is not None:
         lost = f"{loss.dice_lost:.5f} Dice lost against fp32"
         said.append(f"{lost} on {loss.cases} validation cases, of which {loss.masks} masks differ")
@@ -186,9 +202,29 @@ def _split(edition: Edition, split: Split) -> bytes:
     return _page(edition, "split", split=split, lock=lock, parts=lock.counts if lock else None)
 
 
+def _about(edition: Edition) -> bytes:
+    declared = {track.dataset for track in edition.challenge.tracks.values()}
+    names = sorted(declared | {track.dataset for track in edition.board.tracks})
+    limits = edition.challenge.limits
+    return _page(
+        edition,
+        "about",
+        root="",
+        stages=[(stage, getattr(limits, stage)) for stage in ("train", "gate", "infer", "score")],
+        datasets=[
+            {
+                "title": ADAPTERS[name].title if name in ADAPTERS else name,
+                "release": release_of(name),
+                "synthetic": is_synthetic(name),
+            }
+            for name in names
+        ],
+        citation=cite_board(edition.board),
+    )
+
+
 def _method(edition: Edition) -> bytes:
-    used = {track.metric_profile for track in edition.board.tracks} | {PROFILES[0]}
-    tables = {profile: _edges(profile) for profile in PROFILES if profile in used}
+    tables = {profile: _edges(profile) for profile in PROFILES}
     return _page(
         edition,
         "method",

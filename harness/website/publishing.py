@@ -23,10 +23,10 @@ from harness.ledger import WholeLedger, is_ahead, read_ledger, read_note, utc_no
 from harness.ledger.chain import WRONG_CLOCK
 from harness.ledger.entries import Entry
 from harness.ranking import Board
-from harness.sealing.keys import Keys
+from harness.sealing.keys import Keys, read_public_key
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
-from harness.website.edition import CHECKPOINT, Edition
+from harness.website.edition import CHECKPOINT, PUBLIC_KEY, Edition
 
 SCHEMA = "busbench/site/v1"
 LEDGER = "ledger.jsonl"
@@ -59,7 +59,8 @@ def publish(
         BusbenchError: `ledger-invalid` where the ledger does not verify, does not go on from the
             published one, is another key's or is of a time to come; `challenge-invalid` where a
             report is not on a track as it is declared; `split-invalid` where a split that results
-            name does not; `output-exists` where `out` contains anything but an earlier site;
+            name does not; `output-exists` where `out` contains anything but an earlier site
+            or the public key of the ledger;
             `usage` where `replaces` names another head; `disk-full` where the disk refuses.
     """
     from harness.website.pages import render  # noqa: PLC0415 - the charts' library takes a second
@@ -68,6 +69,7 @@ def publish(
     _require_site(place)
     data = read_ledger(ledger)
     whole = WholeLedger.of(data, str(ledger))
+    require_own_key(place, whole)
     if is_ahead(whole.verdict.time, now := utc_now()):
         message = f"The last entry of {ledger} is of {whole.verdict.time}, and it is {now} here."
         raise BusbenchError(Code.LEDGER_INVALID, message, WRONG_CLOCK)
@@ -85,9 +87,25 @@ def publish(
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent):
             _require_site(place)
+            require_own_key(place, whole)
             require_successor(place, whole, data, replaces=replaces)
             _swap_in(place, files)
     return edition.board
+
+
+def require_own_key(place: Path, whole: WholeLedger) -> None:
+    """Refuse to write over a public key at `place` that never signed the ledger.
+
+    Raises:
+        BusbenchError: `output-exists`; `keys-invalid` where it is no public key.
+    """
+    path = place / PUBLIC_KEY
+    if not path.exists() or PUBLIC_KEY in _indexed(place / INDEX):
+        return
+    if read_public_key(path).keyid not in {key.keyid for key in whole.verdict.signers}:
+        message = f"{path} is another key than those that sign {whole.where}."
+        remedy = "Remove it, or publish the ledger that it signs."
+        raise BusbenchError(Code.OUTPUT_EXISTS, message, remedy)
 
 
 def require_successor(
@@ -201,7 +219,7 @@ def _require_site(place: Path) -> None:
         here = {
             str(p.relative_to(place)) for p in place.rglob("*") if not p.is_dir() or p.is_symlink()
         }
-        if here <= _indexed(place / INDEX):
+        if here <= {*_indexed(place / INDEX), PUBLIC_KEY}:
             return
     raise BusbenchError(
         Code.OUTPUT_EXISTS,

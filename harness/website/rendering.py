@@ -13,6 +13,7 @@ from markupsafe import Markup
 from evaluator.harmless import harmless
 from harness.ledger import Instant
 from harness.ranking import METRICS
+from harness.ranking.marks import GAP_UNLIKE, marks_of
 from harness.ranking.metrics import GAP, MISSING, NOT_COUNTED
 
 # Its own style sheet, script and images; no other host, no inline code, no form, no frame.
@@ -37,6 +38,7 @@ def environment() -> Environment:
         count=count,
         day=day,
         plain=harmless,
+        plain_lines=plain_lines,
         short=short,
         millions=millions,
         gmacs=gmacs,
@@ -47,7 +49,14 @@ def environment() -> Environment:
         link=link,
         xml=harmless,
     )
-    made.globals.update(metrics=METRICS, gap=GAP, missing=MISSING, policy=POLICY)
+    made.globals.update(
+        metrics=METRICS,
+        gap=GAP,
+        gap_unlike=GAP_UNLIKE,
+        marks_of=marks_of,
+        missing=MISSING,
+        policy=POLICY,
+    )
     return made
 
 
@@ -59,8 +68,15 @@ def source(name: str) -> str:
     return loader.get_source(environment(), name)[0]
 
 
+def plain_lines(text: str) -> str:
+    """A text of several lines with nothing in it that steers a display."""
+    return "\n".join(map(harmless, text.splitlines()))
+
+
 def link(text: str) -> str | None:
-    """Where a text leads that is nothing but a URL of the web or an address for mail."""
+    """Where a text leads that is nothing but a URL of the web, a DOI or an address for mail."""
+    if re.fullmatch(r"doi:10\.\d{4,9}/[\w.()/:;-]+", text):
+        return f"https://doi.org/{text.removeprefix('doi:')}"
     if re.fullmatch(r"https?://[^\s<>\"']+", text):
         return text
     return f"mailto:{text}" if re.fullmatch(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", text) else None
@@ -120,9 +136,9 @@ def day(instant: Instant) -> str:
     return instant[: len("2026-01-31")]
 
 
-def millions(number: int) -> str:
+def millions(number: int | None) -> str:
     """Parameters, in millions."""
-    return f"{number / 1e6:.2f} M"
+    return NOT_COUNTED if number is None else f"{number / 1e6:.2f} M"
 
 
 def gmacs(value: float | None) -> str:

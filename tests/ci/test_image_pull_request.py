@@ -100,6 +100,28 @@ declared["models"] = [
 ]
 (out / "submission.yaml").write_text(json.dumps(declared))
 '''
+# With the trainer's reader of PNG: bright pixels are called lesion.
+PREDICTOR = (
+    "import struct, zlib\n"
+    + TRAINER[TRAINER.index("def pixels") : TRAINER.index("if options.fail")]
+    + r"""
+import json, pathlib, sys
+assert sys.argv[1] == "predict" and sys.argv[6:] == ["--out", "/out"], sys.argv
+for image in json.loads(pathlib.Path("/in/images.json").read_text())["images"]:
+    grey, width = pixels(pathlib.Path("/in/images", image["file"])), image["width"]
+    rows = [grey[at : at + width] for at in range(0, len(grey), width)]
+    raw = b"".join(b"\0" + bytes(255 * (level > 127) for level in row) for row in rows)
+    chunks = (
+        b"IHDR" + struct.pack(">IIBBBBB", width, image["height"], 8, 0, 0, 0, 0),
+        b"IDAT" + zlib.compress(raw),
+        b"IEND",
+    )
+    data = b"\x89PNG\r\n\x1a\n"
+    for chunk in chunks:
+        data += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    pathlib.Path("/out", image["file"]).write_bytes(data)
+"""
+)
 DOCKERFILE = f"""FROM {BASE_IMAGE}
 COPY train.py model.onnx declared.json /
 {{more}}
@@ -128,6 +150,7 @@ class Organiser:
 
     forge: Forge
     image: str  # by digest
+    predictor: str  # likewise, of an image that predicts
     bad_image: str  # the same, but with a variable that no image may set
     challenge: Path
     out: Path
@@ -136,9 +159,15 @@ class Organiser:
         """Open a pull request of alice's; its head and its reference."""
         command = ["--bundle", "{bundle}", "--out", "{out}", *words]
         image = {"reference": reference, "command": command}
-        document = manifest("alpha", "learnt", onnx=None, image=image)
+        return self._open(name, manifest("alpha", "learnt", onnx=None, image=image))
+
+    def propose_predictor(self, name: str) -> tuple[str, str]:
+        """Open a pull request with an image that predicts."""
+        return self._open(name, manifest("alpha", "seen", onnx=None, predict=self.predictor))
+
+    def _open(self, name: str, document: dict[str, object]) -> tuple[str, str]:
         work = self.forge.checkout(name)
-        place = work / "submissions" / "alpha" / "learnt.yaml"
+        place = work / "submissions" / "alpha" / f"{document['method']}.yaml"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(yaml.safe_dump(document))
         return self.forge.propose(work)
@@ -191,6 +220,8 @@ def machine(
     root = tmp_path_factory.mktemp("image-forge")
     forge = make_forge(root, State(Path(shutil.copytree(organiser, root / "state"))), (PHASE,))
     challenge = forge.machine.challenge
+    track = challenge.tracks["phantom"].model_copy(update={"accepts": ("onnx", "image")})
+    challenge = challenge.model_copy(update={"tracks": {"phantom": track}})
     environment = ExecutionEnvironment("docker", challenge, forge.machine.environment.keys)
     forge.machine = replace(forge.machine, environment=environment)
     (root / "challenge.yaml").write_text(yaml.safe_dump(challenge.document()))
@@ -201,8 +232,14 @@ def machine(
         image = push(engine, name, "v1")
         build(engine, f"{name}:bad", "ENV LD_PRELOAD=/evil.so")
         bad_image = push(engine, name, "bad")
-        stack.callback(forget, engine, image, bad_image)
-        yield Organiser(forge, image, bad_image, root / "challenge.yaml", root / "out")
+        files = {
+            "Dockerfile": DOCKERFILE.format(more="").replace(" model.onnx declared.json", ""),
+            "train.py": PREDICTOR,
+        }
+        build_from(engine, f"{name}:seen", {key: text.encode() for key, text in files.items()})
+        predictor = push(engine, name, "seen")
+        stack.callback(forget, engine, image, bad_image, predictor)
+        yield Organiser(forge, image, predictor, bad_image, root / "challenge.yaml", root / "out")
 
 
 def test_an_image_goes_from_a_pull_request_to_the_board(
@@ -284,3 +321,17 @@ def test_an_image_that_cannot_be_run_takes_no_quota_and_the_comment_says_why(
         status, comment = machine.score(*pull)
         assert status == 10 and f"`{code}`" in comment and why in comment
     assert machine.log == before
+
+
+def test_an_image_that_predicts_goes_from_a_pull_request_to_the_board(
+    machine: Organiser, engine: docker.DockerClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pull = machine.propose_predictor("predictor")
+    assert machine.check(*pull) == 0
+    status, comment = machine.score(*pull)
+    assert status == 0, capsys.readouterr().err
+    assert "| cases | Dice ↑ |" in comment
+    assert machine.record(*machine.forge.merge(pull[1])) == 0
+    entry = verify_ledger(machine.forge.machine.state.ledger).reports[-1]
+    assert (entry.report.method, entry.report.provenance.image) == ("seen", machine.predictor)
+    assert (entry.report.status, entry.report.models) == ("complete", ())

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ci.check_pr import check
+from evaluator.documents.submission import ImageSubmission
 from evaluator.errors import BusbenchError
 from harness.proposing import Entrant, propose_folder, propose_image
 from tests.support.command_line import busbench_in
@@ -137,3 +138,26 @@ def test_no_status_hides_what_became_of_a_proposal(
     assert word in shown.out + shown.err
     assert (work / "submissions/alpha/bright.yaml").exists() is (status == 0)
     assert ("Only the scoring" in shown.out) is (status == 0)
+
+
+def test_an_image_that_predicts_is_proposed_on_tracks_that_accept_one_alone(
+    forge: Forge, tmp_path: Path
+) -> None:
+    work, folder = forge.checkout("alice"), tmp_path / "image"
+    folder.mkdir()
+    fields = {"team": "Team Alpha", "method": "bright", "track": "phantom", "image": IMAGE}
+    (folder / "submission.yaml").write_text(yaml.safe_dump(fields))
+    challenge = forge.machine.challenge
+    with pytest.raises(BusbenchError, match="accepts ONNX files on track phantom"):
+        propose_folder(folder, work, MINE, challenge=challenge)
+    track = challenge.tracks["phantom"].model_copy(update={"accepts": ("onnx", "image")})
+    challenge = challenge.model_copy(update={"tracks": {"phantom": track}})
+    propose_folder(folder, work, MINE, challenge=challenge)
+    head, _ = forge.propose(work)
+    git(forge.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")
+    found = check(forge.machine.repository, forge.base, head, author="alice", challenge=challenge)
+    assert found.proposal.predict == IMAGE and not found.blobs
+    submission = found.proposal.submission(found.team.name)
+    assert isinstance(submission, ImageSubmission)
+    assert (submission.team, submission.image) == ("Team Alpha", IMAGE)
+    assert "--part val" in found.proposal.only_scoring

@@ -38,7 +38,7 @@ FORGED: dict[str, dict[str, Any]] = {
     "opset": {"opset": 1},
     "fold": {"fold": 3},
     "digest": {"sha256": "0" * 64},
-    "work": {"gmacs": 10 * GateLimits().max_gmacs},
+    "work": {"gmacs": 10 * GateLimits().model.gmacs},
 }
 
 

@@ -121,7 +121,7 @@ def test_what_it_ran_on_is_written_down(tmp_path: Path) -> None:
     assert measured.repeated_cases >= REPEATED
     assert measured.device_name != "unknown"
     assert len(measured.batch_sizes) == 2 and {*measured.batch_sizes} <= {1, 2, 4, 8, 16, 32, 64}
-    assert measured.latency_ms > 0 and measured.host_memory_mb
+    assert measured.latency_ms and measured.host_memory_mb
 
 
 def test_a_model_that_rolls_dice_is_refused(tmp_path: Path) -> None:

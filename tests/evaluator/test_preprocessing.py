@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from evaluator.documents.submission import InputSpec, OutputSpec
+from evaluator.documents.submission import InputSpec, OutputSpec, Resample
 from evaluator.inference.outputs import find_trouble
 from evaluator.inference.placement import place
 from evaluator.inference.preprocessing import to_input, to_packed_mask
@@ -113,6 +113,19 @@ def test_a_mask_is_not_shifted_against_the_reference(
     assert np.array_equal(found[clear], wanted[clear] > 0.5)
     shifted = resampled(inner, height, width, shift=0.5)
     assert (found != (shifted > 0.5)).any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(300, 500), width=st.integers(300, 500))
+def test_a_declared_resampling_is_not_ignored_and_changes_no_mask(height: int, width: int) -> None:
+    image = np.random.default_rng(height).integers(0, 256, (height, width), np.uint8)
+    declared = [spec(resample=rule, height=64, width=64) for rule in get_args(Resample)]
+    averaged, plain = (to_input(image, inputs)[0] for inputs in declared)
+    seen = placed(height, width, declared[0])
+    assert plain[seen].std() > 1.5 * averaged[seen].std()
+    maps = np.random.default_rng(width).random((1, 64, 64), np.float32)
+    back = [to_mask(maps, image.shape, inputs, outputs=OutputSpec()) for inputs in declared]
+    assert np.array_equal(back[0], back[1])
 
 
 def test_resampling_is_not_half_a_pixel_off_simpleitk() -> None:

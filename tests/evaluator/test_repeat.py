@@ -254,6 +254,7 @@ def seconds_of(model: Path, image: NDArray[np.float32]) -> float:
 def latency(made: Stage) -> float:
     """Seconds, as reported."""
     runtime = read(Runtime, made.out / "runtime.json", Code.PREDICTIONS_INVALID, remedy="")
+    assert runtime.measured.latency_ms is not None
     return runtime.measured.latency_ms / 1000
 
 

@@ -1,11 +1,13 @@
-"""Resampling is Pillow's to the last bit: a pixel that differs may turn a mask's."""
+"""Resampling is Pillow's to the last bit, or OpenCV's and torch's to a grey level."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
+import cv2
 import numpy as np
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -38,8 +40,35 @@ def test_no_pixel_of_an_image_differs_from_pillows(
 ) -> None:
     image = (drawn(seed, *old) * 255).astype(np.uint8)
     canvas = np.empty((1, *new), np.float32)
-    fill_input(image, PIXELS, canvas, (0, 0, *new))
+    fill_input(image, PIXELS, canvas, (0, 0, *new), True)
     assert (canvas[0] == np.asarray(Image.fromarray(image).resize(new[::-1], BILINEAR))).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 1000), old=st.tuples(SIDES, SIDES), new=st.tuples(SIDES, SIDES))
+@example(0, (300, 300), (195, 298))  # rows first
+@example(0, (400, 400), (200, 200))  # where OpenCV averages areas instead
+@example(0, (400, 1), (1, 400))
+def test_no_plain_pixel_differs_from_opencvs_or_torchs_by_more_than_a_level(
+    seed: int, old: tuple[int, int], new: tuple[int, int]
+) -> None:
+    image = (drawn(seed, *old) * 255).astype(np.uint8)
+    canvas = np.empty((1, *new), np.float32)
+    fill_input(image, PIXELS, canvas, (0, 0, *new), False)
+    opencv = cv2.resize(image, new[::-1], interpolation=cv2.INTER_LINEAR)
+    assert np.abs(canvas[0] - opencv.reshape(new)).max() <= 1
+    given = torch.from_numpy(image)[None, None].double()
+    theirs = torch.nn.functional.interpolate(given, new, mode="bilinear", antialias=False)
+    assert np.abs(canvas[0] - theirs[0, 0].numpy()).max() <= 1.001  # each axis is rounded
+
+
+def test_plain_is_not_antialiased_under_another_name() -> None:
+    """On noise, a plain image at a quarter keeps the contrast that averaging takes away."""
+    image = (drawn(0, 400, 400) * 255).astype(np.uint8)
+    made = np.empty((2, 1, 100, 100), np.float32)
+    for canvas, antialiased in zip(made, (True, False), strict=True):
+        fill_input(image, PIXELS, canvas, (0, 0, 100, 100), antialiased)
+    assert made[1].std() > 1.5 * made[0].std()
 
 
 @settings(max_examples=300, deadline=None)
@@ -76,7 +105,7 @@ def test_no_value_of_a_resampled_map_is_a_rounding_off() -> None:
 def test_what_lies_around_a_letterboxed_image_is_black_in_every_channel() -> None:
     table = np.stack([PIXELS[0] + 1, PIXELS[0] + 2])
     canvas = np.full((2, 6, 8), np.nan, np.float32)
-    fill_input(np.full((5, 5), 7, np.uint8), table, canvas, (1, 2, 4, 4))
+    fill_input(np.full((5, 5), 7, np.uint8), table, canvas, (1, 2, 4, 4), True)
     for channel, black in ((canvas[0], 1), (canvas[1], 2)):
         assert (channel[1:5, 2:6] == 7 + black).all()
         assert channel.sum() == 16 * (7 + black) + 32 * black

@@ -411,3 +411,30 @@ def test_a_missing_output_finds_no_lesion(bench: Bench) -> None:
     found = bench.score().groups["all"].metrics
     assert found["lesion_sensitivity"].mean == pytest.approx(11 / 12)
     assert found["false_lesions"].mean == pytest.approx(1 / 16)
+
+
+# --- the Awesome-BUS benchmark's numbers beside them ---------------------------------------------
+
+
+def test_numbers_as_awesome_bus_never_move_those_that_rank(bench: Bench) -> None:
+    before = bench.score().groups
+    bench.plain["c12"] = np.ones(SHAPE, bool)  # a normal image, whose HD95 that profile drops
+    scores, rows = bench.score("again"), bench.rows("again")
+    published = scores.awesome_bus_2025
+    assert published.dropped == len(bench.folds)
+    dropped = rows[rows.awesome_bus_2025_hd95.isna()]
+    assert set(dropped.case_id) == {"c12"} and len(dropped) == published.dropped
+    for name in RANKED:
+        column = rows.groupby("fold")[f"awesome_bus_2025_{name}"].mean()  # without what is null
+        assert published.metrics[name].folds == pytest.approx(list(column))
+    assert published.metrics["hd95"].mean == 0  # all others are perfect
+    assert scores.groups["lesion"] == before["lesion"]
+    assert scores.groups["normal"].metrics["hd95"].mean > 0  # nothing is dropped where it ranks
+
+
+def test_a_missing_case_takes_the_worst_value_as_awesome_bus_too(bench: Bench) -> None:
+    del bench.plain["c12"]
+    bench.score()
+    lost = bench.rows().query("case_id == 'c12'")
+    assert set(lost.awesome_bus_2025_dice) == {0} and set(lost.awesome_bus_2025_iou) == {0}
+    assert list(lost.awesome_bus_2025_hd95) == pytest.approx([316.783838] * 2)

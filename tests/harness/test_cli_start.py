@@ -167,7 +167,7 @@ def is_made(verb: str, parameter: Parameter) -> bool:
     return name in MADE or f"{verb} {name}" in MADE
 
 
-FILE_OR_FOLDER = {("verify", "witness"), ("audit", "split")}
+FILE_OR_FOLDER = {("verify", "witness"), ("audit", "split"), ("predict", "images")}
 
 
 def test_every_path_that_is_read_must_be_there() -> None:

@@ -188,5 +188,5 @@ def test_the_site_states_limits_and_what_each_model_takes(keys: Keys, tmp_path: 
     pages = {name: page.decode() for name, page in render(edition).items() if "html" in name}
     (track,) = (page for name, page in pages.items() if name.startswith("tracks/"))
     assert f"<bdi>{GPU}</bdi>" in track and "gpu_memory_mb 4000, energy_j 1000" in track
-    assert 'data-gpu_memory_mb="2040"' in track and 'data-label="GPU memory [MiB]">2040<' in track
+    assert 'data-gpu_memory_mb="2040"' in track and "GPU memory [MiB]</span> 2040<" in track
     assert "<dt>Energy [J]</dt>" in pages["submissions/1.html"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.documents.inference import GateVerdict
-from evaluator.documents.submission import InputSpec
+from evaluator.documents.submission import InputSpec, ModelLimits
 from harness.benchmark.table import Line, TrackTable
 from harness.benchmark.table import to_markdown as benchmark_markdown
 from harness.cli.show import print_verdict
@@ -67,5 +67,6 @@ def test_no_verdict_is_printed_with_a_number_that_was_not_counted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     models = make_report(gmacs=None).models
-    print_verdict(GateVerdict(submission_sha256=digest_of("submission"), models=models))
+    verdict = GateVerdict(submission_sha256=digest_of("submission"), models=models)
+    print_verdict(verdict, ModelLimits())
     assert "not counted" in capsys.readouterr().out

@@ -35,6 +35,8 @@ ALWAYS = {
     | {"pairs", "exclude"},
     "ledger entries": {"as_json"},
     "new-submission": {"kind", "team", "method"},
+    "predict": {"fold", "skip_refused", "device", "precision", "batch_size", "backend"}
+    | {"runner", "challenge", "as_json"},
     "prepare": {"strict", "skip_refused", "as_json"},
     # without --challenge, challenge.yaml of --repository
     "propose": {"repository", "account", "challenge", "as_json"},

@@ -44,4 +44,4 @@ def test_no_byte_differs_but_those_of_the_run_time_facts(
 def test_the_ledger_has_the_evaluation_once(evaluated: Evaluated, again: Evaluated) -> None:
     assert again.ledger.read_bytes() == evaluated.ledger.read_bytes()
     (entry,) = verify_ledger(again.ledger).reports
-    assert entry.report.runtime.measured.latency_ms > 0
+    assert entry.report.runtime.measured.latency_ms

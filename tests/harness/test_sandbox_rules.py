@@ -183,7 +183,7 @@ def test_no_gpu_reaches_a_container_that_did_not_ask() -> None:
 
 def test_the_output_ends_where_its_limit_ends() -> None:
     limits = Limits(output_mb=7, output_files=99)
-    options = volume_settings(stage(limits=limits))["driver_opts"]
+    options = volume_settings(limits)["driver_opts"]
     assert options["type"] == "tmpfs"
     assert {"size=7m", "nr_inodes=99", "noexec", "nosuid", "nodev"} <= set(options["o"].split(","))
 

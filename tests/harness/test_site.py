@@ -6,12 +6,15 @@ import posixpath
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from datetime import date
+from itertools import accumulate
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from harness.challenge import Challenge, Track
+from harness.challenge import Challenge, Limits, Phase, StageLimits, Track
+from harness.datasets import ADAPTERS
 from harness.ledger import Retraction, append, sign, verify_ledger, verify_report
 from harness.ranking import METRICS, Board
 from harness.ranking.names import plain
@@ -21,6 +24,7 @@ from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
 from harness.website import pages
 from harness.website.charts import ranking
+from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import WIDE
 from harness.website.edition import Edition
 from harness.website.pages import render
@@ -105,7 +109,8 @@ def test_every_link_is_relative_and_leads_to_a_file_and_a_place_in_it(
     }
     for name, page in html_pages(files):
         assert len(set(places[name])) == len(places[name])
-        links = [a[k] for _, a in page.elements for k in ("href", "src", "srcset") if k in a]
+        own = [a for _, a in page.elements if "nofollow" not in str(a.get("rel"))]
+        links = [a[k] for a in own for k in ("href", "src", "srcset") if k in a]
         for link in links:
             parts = urlsplit(str(link))
             assert not parts.scheme and not parts.netloc and not parts.path.startswith("/")
@@ -208,7 +213,9 @@ def test_what_the_organiser_says_is_where_people_look(keys: Keys, tmp_path: Path
         assert "BUSBench" not in page.text, name
     index = Page.of(files["index.html"])
     assert {"One paragraph.", "Another one.", "BUS-BRA, patients"} <= set(index.text)
-    targets = {attributes.get("href") for tag, attributes in index.elements if tag == "a"}
+    about = Page.of(files["about.html"])
+    assert {"One paragraph.", "Rules", "Organiser", "Contact"} <= set(about.text)
+    targets = {attributes.get("href") for tag, attributes in about.elements if tag == "a"}
     assert {"https://example.org/rules", "mailto:who@example.org"} <= targets
     track = next(Page.of(data) for name, data in files.items() if name.startswith("tracks/"))
     assert {"BUS-BRA, patients", "busbra"} <= set(track.text)
@@ -227,7 +234,7 @@ def test_what_the_organiser_says_is_where_people_look(keys: Keys, tmp_path: Path
 
 def test_an_organiser_who_says_nothing_has_no_empty_headings(edition: Edition) -> None:
     for name, page in html_pages(render(edition)):
-        assert {"About", "About this challenge", "Rules", "Contact"}.isdisjoint(page.text), name
+        assert {"Organiser", "Rules", "Contact"}.isdisjoint(page.text), name
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -246,10 +253,77 @@ def test_hostile_words_of_an_organiser_stay_text(keys: Keys, tmp_path: Path, tex
 
 @pytest.mark.parametrize("text", ["javascript:alert(1)", "https://a b", 'https://x"><b>', "a@b"])
 def test_only_a_url_or_an_address_becomes_a_link(keys: Keys, tmp_path: Path, text: str) -> None:
-    index = Page.of(declared(tmp_path, keys, rules=text)["index.html"])
-    targets = [str(a.get("href")) for tag, a in index.elements if tag == "a"]
-    assert not any(":" in target for target in targets)
-    assert text in index.text
+    about = Page.of(declared(tmp_path, keys, rules=text)["about.html"])
+    targets = [str(a.get("href")) for tag, a in about.elements if tag == "a"]
+    outward = [target for target in targets if ":" in target]
+    assert all(target.startswith("https://doi.org/10.") for target in outward)  # of the dataset
+    assert text in about.text
+
+
+def test_no_page_is_a_dead_end(edition: Edition) -> None:
+    files = render(edition)
+    places = {str(a["id"]) for _, a in Page.of(files["about.html"]).elements if "id" in a}
+    assert {"submit", "images", "cite"} <= places
+    for name, page in html_pages(files):
+        root = "../" * name.count("/")
+        targets = {str(a.get("href")) for tag, a in page.elements if tag == "a"}
+        wanted = ("index.html", "about.html", "about.html#submit", "about.html#cite", "report.pub")
+        assert {root + target for target in wanted} <= targets, name
+
+
+def test_about_leaves_out_neither_deadline_nor_limit_nor_licence(
+    keys: Keys, tmp_path: Path
+) -> None:
+    phases = (
+        Phase(name="warm-up", closes=date(2026, 12, 24), quota_per_day=3, quota=17),
+        Phase(name="final", opens=date(2027, 1, 2), closes=date(2027, 2, 3)),
+    )
+    limits = StageLimits(infer=Limits(seconds=4321, memory_mb=5432, cpus=1.5))
+    ledger = tmp_path / "ledger.jsonl"
+    append(ledger, sign(make_report(), keys), keys)
+    challenge = Challenge(phases=phases, limits=limits)
+    verdict = verify_ledger(ledger)
+    files = render(Edition.of(verdict, ledger.read_bytes(), challenge=challenge))
+    about = Page.of(files["about.html"])
+    assert {"warm-up", "2026-12-24", "3", "17", "final", "2027-01-02"} <= set(about.text)
+    assert {"4321", "5432", "1.5", "infer"} <= set(about.text)
+    release = ADAPTERS["busbra"].release
+    assert {release.paper, release.download, release.terms} <= set(about.text)
+    targets = {a.get("href") for tag, a in about.elements if tag == "a"}
+    assert f"https://doi.org/{release.paper.removeprefix('doi:')}" in targets
+    assert verdict.head in about.all_text
+    assert verdict.reports[0].digest in Page.of(files["submissions/1.html"]).all_text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_name_breaks_out_of_a_citation(keys: Keys, tmp_path: Path, text: str) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    append(ledger, sign(make_report(text, text), keys), keys)
+    about = Challenge(title=text, organiser=text)
+    edition = Edition.of(verify_ledger(ledger), ledger.read_bytes(), challenge=about)
+    for cited in (
+        cite_board(edition.board),
+        cite_entry(about, edition.reports[0], text),
+    ):
+        depth = list(accumulate({"{": 1, "}": -1}.get(character, 0) for character in cited))
+        assert min(depth) == depth[-1] == 0 and depth.count(0) == cited.index("{") + 1
+        assert cited.count("\n") == 5
+
+
+def test_phantoms_are_called_synthetic_wherever_they_are_shown(keys: Keys, tmp_path: Path) -> None:
+    amber = "The masks of this test set are published"
+    for dataset in ("phantom", "busbra"):
+        report = make_report(dataset=dataset, track="one")
+        edition = edition_of(keys, tmp_path / dataset, report)
+        files = render(edition)
+        kinds = ("index", "about", "tracks/", "splits/", "submissions/")
+        for name, page in html_pages(files):
+            if name.startswith(kinds):
+                said = "ynthetic phantoms" in page.all_text
+                assert said == (dataset == "phantom"), name
+        assert (amber in page_of(edition, "tracks/").all_text) == (dataset == "busbra")
+        for table in (to_markdown, to_latex, to_html):
+            assert ("synthetic phantoms" in table(edition.board)) == (dataset == "phantom")
 
 
 # --- what the pages say ------------------------------------------------------------------------
@@ -257,7 +331,7 @@ def test_only_a_url_or_an_address_becomes_a_link(keys: Keys, tmp_path: Path, tex
 
 def test_rows_stand_in_order_of_rank_and_the_incomplete_last(edition: Edition) -> None:
     text = page_of(edition).text
-    start = text.index("Evidence,")
+    start = text.index("Date")
     order = [text.index(method, start) for method in ("winner", "second", "partial")]
     assert order == sorted(order)
     assert text[order[2] - 1] == "–"
@@ -266,10 +340,10 @@ def test_rows_stand_in_order_of_rank_and_the_incomplete_last(edition: Edition) -
 
 def test_the_table_shows_what_the_report_says(edition: Edition) -> None:
     text = page_of(edition).text
-    start = text.index("winner", text.index("Evidence,"))
+    start = text.index("winner", text.index("Date"))
     row = text[start : text.index("attestation 2", start) + 2]
     assert {"0.812", "± 0.010", "0.792–0.832", "12.35", "8.35–16.35", "0.123"} <= set(row)
-    assert {"trained here", "labels: public", "0.42 M", "1.42", "12.5 ms", "split v1"} <= set(row)
+    assert {"trained here", "0.42 M", "1.42", "12.5 ms"} <= set(row)
     assert {"0.762", "0.900", edition.reports[1].time[:10]} <= set(
         row
     )  # lesion images and normal images apart
@@ -409,6 +483,17 @@ def test_an_earlier_entry_points_to_the_later_one(keys: Keys, tmp_path: Path) ->
     assert "entry 2" in Page.of(files["submissions/1.html"]).text
     assert b"superseded" in files["badges/1.svg"]
     assert b"rank 1 of 1" in files["badges/2.svg"]
+
+
+def test_numbers_as_awesome_bus_are_on_the_submissions_page_and_in_no_ranking(
+    keys: Keys, tmp_path: Path
+) -> None:
+    files = render(edition_of(keys, tmp_path, make_report(dice=0.8)))
+    text = Page.of(files["submissions/1.html"]).text
+    assert text[text.index("Dice ↑, as Awesome-BUS 2025") + 1] == "0.400 ± 0.010"
+    assert any("never for ranking" in one for one in text)
+    (track,) = (name for name in files if "tracks/" in name and name.endswith(".html"))
+    assert "as Awesome-BUS" not in Page.of(files[track]).all_text
 
 
 def test_a_retracted_result_says_why_and_is_on_no_board(keys: Keys, tmp_path: Path) -> None:

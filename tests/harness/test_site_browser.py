@@ -29,6 +29,8 @@ from tests.support.website import HOSTILE
 
 SUB_PATH = "some/group/busbench"
 ROWS = "table[data-board] tbody tr:not(.divider)"
+OUTWARD = {"https://doi.org/10.1002/mp.16812", "https://doi.org/10.5281/zenodo.8231412"}  # BUS-BRA
+DETAILS = "Details of each row"
 WIDTHS = (360, 1280, 2560)
 PATIENCE = 120_000  # milliseconds: a machine may be very busy
 expect.set_options(timeout=PATIENCE)
@@ -116,7 +118,7 @@ def pages_of(served: Path) -> list[str]:
     """One page of each kind."""
     site = served / SUB_PATH
     kinds = ["tracks/busbra-*", "tracks/hostile-*", "splits/busbra-subset*", "submissions/12.html"]
-    found = [next(site.glob(kind)) for kind in (*kinds, "index.html", "method.html")]
+    found = [next(site.glob(kind)) for kind in (*kinds, "index.html", "about.html", "method.html")]
     return [str(path.relative_to(site)) for path in found]
 
 
@@ -141,6 +143,7 @@ def test_every_page_can_be_reached_and_none_asks_another_host_or_complains(
         assert answer is not None and answer.ok, name
         hrefs = tab.page.eval_on_selector_all("a[href]", "links => links.map(l => l.href)")
         links = {urldefrag(urljoin(home + name, href)).url for href in hrefs}
+        links -= OUTWARD
         assert all(link.startswith(home) for link in links)
         files |= {link.removeprefix(home) for link in links}
         todo += sorted(file for file in files if file.endswith(".html"))
@@ -163,7 +166,7 @@ def test_it_works_from_a_folder(served: Path, tab: Tab) -> None:
             image.scroll_into_view_if_needed()
             image.evaluate("shown => shown.decode()")
     tab.page.goto((site / pages_of(served)[0]).as_uri())
-    assert tab.page.locator(".tools input").is_visible()  # so the script ran
+    assert tab.page.locator(".tools input[type=search]").is_visible()  # so the script ran
     assert tab.said == []
     assert all(url.startswith(site.as_uri()) for url in tab.asked)
 
@@ -195,6 +198,7 @@ def test_a_click_sorts_and_another_turns_it_round(
     tab.page.goto(track_of(served, home))
     before = [value for value in tab.keys(key) if value is not None]
     assert len(before) == len(tab.keys(key))
+    tab.page.get_by_label(DETAILS).check()
     head = tab.page.locator(f"[data-key={key}]")
     head.get_by_role("button").click()
     falls = head.get_attribute("data-first") == "down"
@@ -226,6 +230,7 @@ def test_what_is_missing_stays_last_in_both_directions(
         append(ledger, sign(make_report(method=f"m{number}", gmacs=gmacs), keys), keys)
     publish(ledger, tmp_path / "site")
     tab.page.goto(next((tmp_path / "site" / "tracks").iterdir()).as_uri())
+    tab.page.get_by_label(DETAILS).check()
     for expected in ([1.0, 3.0, None], [3.0, 1.0, None]):
         tab.page.locator("[data-key=gmacs]").get_by_role("button").click()
         assert tab.keys("gmacs") == expected
@@ -239,6 +244,7 @@ def test_a_click_on_the_date_puts_the_newest_first(keys: Keys, tmp_path: Path, t
     publish(ledger, tmp_path / "site")
     tab.page.goto(next((tmp_path / "site" / "tracks").iterdir()).as_uri())
     assert tab.column("method") == ["month 2", "month 3", "month 1"]
+    tab.page.get_by_label(DETAILS).check()
     button = tab.page.locator("[data-key=recorded]").get_by_role("button")
     for expected in ("321", "123"):
         button.click()
@@ -269,7 +275,11 @@ def test_without_script_the_table_is_complete_and_nothing_is_dead(
     page = context.new_page()
     page.goto(track_of(served, home))
     assert page.locator(ROWS).count() == 10
-    assert page.locator("button, input, select").count() == 0
+    assert page.locator("button, input, select").count() == 1  # the switch, which needs no script
+    more = page.locator(f"{ROWS} .more").first
+    assert not more.is_visible()
+    page.get_by_label(DETAILS).check()
+    assert more.is_visible()
     page.locator("summary").first.click()
     assert page.locator("details[open] table").is_visible()
     context.close()
@@ -329,8 +339,71 @@ def test_no_page_is_wider_than_its_window(
 
 def test_the_whole_table_fits_a_laptop(home: str, served: Path, tab: Tab) -> None:
     tab.page.goto(track_of(served, home))
-    scroll = tab.page.locator(".scroll").first
+    scroll = tab.page.locator("table[data-board]")
     assert scroll.evaluate("box => box.scrollWidth <= box.clientWidth")
+
+
+@pytest.mark.parametrize(("width", "rows"), [(1280, 6), (360, 4)])
+@pytest.mark.parametrize("track", ["busbra", "hostile"])
+def test_the_first_screen_never_lacks_the_table(
+    home: str, served: Path, tab: Tab, *, track: str, width: int, rows: int
+) -> None:
+    tab.page.set_viewport_size({"width": width, "height": 800})
+    tab.page.goto(track_of(served, home, track))
+    complete = (
+        "rows => rows.map(row => row.getBoundingClientRect())"
+        ".filter(box => box.height > 0 && box.bottom <= innerHeight).length"
+    )
+    assert tab.page.locator(ROWS).evaluate_all(complete) >= rows
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_heads_never_leave_the_sight_of_a_row(
+    home: str, served: Path, tab: Tab, width: int
+) -> None:
+    tab.page.set_viewport_size({"width": width, "height": 500})
+    tab.page.goto(track_of(served, home))
+    script = "row => scrollBy({ top: row.getBoundingClientRect().bottom, behavior: 'instant' })"
+    tab.page.locator(ROWS).nth(5).evaluate(script)
+    box = tab.page.locator("table[data-board] thead").bounding_box()
+    assert box is not None and box["y"] == pytest.approx(0, abs=1)
+
+
+def test_the_address_loses_neither_order_nor_filters_nor_details(
+    home: str, served: Path, tab: Tab
+) -> None:
+    tab.page.goto(track_of(served, home))
+    tab.page.get_by_label("Method or team").fill("o")
+    tab.page.get_by_label("Origin").select_option("trained here")
+    tab.page.get_by_label(DETAILS).check()
+    head = tab.page.locator("[data-key=parameters]").get_by_role("button")
+    head.click()
+    head.click()
+    found = tab.column("method")
+    address = tab.page.url
+    assert address.endswith("?sort=-parameters&words=o&details=1&origin=trained+here")
+    tab.page.goto("about:blank")
+    tab.page.goto(address)
+    assert tab.column("method") == found
+    assert tab.page.get_by_label(DETAILS).is_checked()
+    assert tab.page.locator(f"{ROWS} .more").first.is_visible()
+    tab.page.goto(track_of(served, home) + "?sort=no%0Athing&origin=%3Cb%3E&gaps=x")
+    assert len(tab.column("method")) == 10
+    assert "sort" not in tab.page.url and "origin" not in tab.page.url
+    assert tab.said == []
+
+
+def test_a_gap_unlike_the_others_can_be_filtered_out(keys: Keys, tmp_path: Path, tab: Tab) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    for number, gap in enumerate((0.02, 0.021, 0.019, 0.21)):
+        report = make_report(method=f"m{number}", gap=gap, dice=0.8 + number / 100)
+        append(ledger, sign(report, keys), keys)
+    publish(ledger, tmp_path / "site")
+    tab.page.goto(next((tmp_path / "site" / "tracks").iterdir()).as_uri())
+    marked = tab.page.locator(ROWS, has=tab.page.get_by_text("gap unlike the others"))
+    assert marked.locator(".method").all_inner_texts() == ["m3"]
+    tab.page.get_by_role("combobox", name="Gap").select_option("like the others")
+    assert tab.column("method") == ["m2", "m1", "m0"]
 
 
 def test_plots_are_readable_by_day_and_by_night(home: str, served: Path, browser: Browser) -> None:
@@ -365,6 +438,7 @@ def test_narrow_windows_get_the_narrow_plots(home: str, served: Path, tab: Tab) 
 def test_the_sort_control_of_narrow_windows_works(home: str, served: Path, tab: Tab) -> None:
     tab.page.set_viewport_size({"width": 360, "height": 800})
     tab.page.goto(track_of(served, home))
+    tab.page.get_by_text("Filter and sort").click()
     tab.page.get_by_label("Sort by").select_option("parameters")
     assert tab.keys("parameters") == sorted(tab.keys("parameters"))  # type: ignore[type-var]
     tab.page.get_by_role("button", name="Reverse").click()

@@ -125,3 +125,17 @@ def test_no_name_makes_the_feed_invalid(keys: Keys, tmp_path: Path, name: str) -
     append(ledger, sign(make_report(name, name), keys), keys, clock=lambda: TIME)
     demand_atom(feed_of(ledger))
     assert not feedparser.parse(feed_of(ledger)).bozo
+
+
+def test_a_gap_unlike_the_others_is_not_left_out_of_feed_and_badge(
+    keys: Keys, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    for number, gap in enumerate((0.02, 0.021, 0.019, 0.21)):
+        append(ledger, sign(make_report(method=f"m{number}", gap=gap), keys), keys)
+    files = dict(feeds(Edition.of(verify_ledger(ledger), ledger.read_bytes())))
+    marked = [n for n in range(1, 5) if b"gap unlike the others" in files[f"badges/{n}.svg"]]
+    assert marked == [4]
+    found = feedparser.parse(files["feed.xml"]).entries
+    summaries = [entry.title for entry in found if "gap unlike the others" in entry.summary]
+    assert summaries == ["m3 by reference on busbra"]

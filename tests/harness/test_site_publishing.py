@@ -216,3 +216,31 @@ def test_a_split_that_was_tampered_with_stops_the_publish(
     with pytest.raises(BusbenchError) as caught:
         publish(ledger, tmp_path / "site", [tmp_path / "splits"])
     assert caught.value.code == "split-invalid"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_with_the_public_key_is_not_refused_and_keeps_it(
+    keys: Keys, ledger: Path, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    published = (keys.path / "report.pub").read_bytes()
+    (site / "report.pub").write_bytes(published)
+    for _ in range(2):
+        publish(ledger, site)
+        assert (site / "report.pub").read_bytes() == published
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("found", ["another", "no key"])
+def test_another_key_is_never_written_over(
+    other_keys: Keys, ledger: Path, tmp_path: Path, found: str
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    stranger = (other_keys.path / "report.pub").read_bytes()
+    (site / "report.pub").write_bytes(stranger if found == "another" else b"words")
+    before = contents(site)
+    with pytest.raises(BusbenchError, match=r"report\.pub"):
+        publish(ledger, site)
+    assert contents(site) == before

@@ -29,9 +29,11 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         STAGES["verdict"],
         STAGES["infer"],
         STAGES["ready"],
+        STAGES["unseal"],
+        STAGES["collect"],
         "evaluator.gate.probe",
     ),
-    "infer-gpu": (STAGES["infer"], STAGES["ready"]),
+    "infer-gpu": (STAGES["infer"], STAGES["ready"], STAGES["collect"]),
     "triton": (STAGES["infer"], STAGES["ready"], "evaluator.triton.guard"),
     "score": (STAGES["score"],),
 }

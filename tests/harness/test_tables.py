@@ -101,11 +101,13 @@ def test_hostile_names_are_text_in_html_and_nothing_else() -> None:
     assert text.isascii()
     page = Cells(text)
     assert page.tags == {
-        *("table", "caption", "thead", "tbody", "tr", "th", "td", "bdi", "strong", "u")
+        *("table", "caption", "thead", "tbody", "tfoot"),
+        *("tr", "th", "td", "bdi", "strong", "u"),
     }
-    assert page.attributes == {"scope"}
-    assert {len(row) for row in page.rows} == {len(page.rows[0])}
-    shown = {row[page.rows[0].index("Team")] for row in page.rows[1:]}
+    assert page.attributes == {"scope", "colspan"}
+    head, *rows = [row for row in page.rows if len(row) > 1]  # one cell alone is a footnote
+    assert {len(row) for row in rows} == {len(head)}
+    shown = {row[head.index("Team")] for row in rows}
     assert "<script>alert(1)</script>" in shown and "abc" in shown
 
 
@@ -256,3 +258,53 @@ def test_every_format_of_the_command_line_writes_every_submission() -> None:
     board = make_board(*four())
     for write in FORMATS.values():
         assert all(re.search(rf"\b{row.method}\b", write(board)) for row in board.tracks[0].rows)
+
+
+def test_a_gap_unlike_the_others_is_not_shown_without_a_footnote_in_any_table() -> None:
+    gaps = {"one": 0.02, "two": 0.021, "three": 0.019, "memorised": 0.21}
+    reports = [
+        make_report("t", method, dice=0.9 - n / 100, gap=gap, trained_here="x" if n else None)
+        for n, (method, gap) in enumerate(gaps.items())
+    ]
+    board = make_board(*reports)
+    assert "memorised<sup>a,b</sup>" in to_markdown(board)
+    assert "one<sup>c</sup>" in to_markdown(board)
+    for write in (to_markdown, to_html):
+        text = write(board)
+        assert "<sup>a</sup> gap unlike the others: " in text
+        assert "<sup>b</sup> trained here: " in text
+        assert "<sup>c</sup> supplied: " in text
+        assert "All: labels public" in text
+    assert r"memorised\textsuperscript{a,b}" in to_latex(board)
+    assert r"\footnotesize \textsuperscript{a} gap unlike the others: the 95 \% " in to_latex(board)
+    marked = [
+        row["method"]
+        for row in csv.DictReader(io.StringIO(to_csv(board)))
+        if row["gap_unlike"] == "True"
+    ]
+    assert marked == ["memorised"]
+
+
+def test_numbers_as_awesome_bus_never_rank_and_are_never_marked_as_best() -> None:
+    first, second = make_report("a", "first", dice=0.9), make_report("b", "second", dice=0.8)
+    worse = first.scores.awesome_bus_2025.model_copy(
+        update={"metrics": second.scores.awesome_bus_2025.metrics}
+    )
+    better = second.scores.awesome_bus_2025.model_copy(
+        update={"metrics": first.scores.awesome_bus_2025.metrics}
+    )
+    reports = [
+        report.model_copy(
+            update={"scores": report.scores.model_copy(update={"awesome_bus_2025": block})}
+        )
+        for report, block in ((first, worse), (second, better))
+    ]
+    board = make_board(*reports, ranking=False)  # worse by that profile, first by its own
+    assert [row.method for row in board.tracks[0].rows] == ["first", "second"]
+    head, _, *rows = markdown_rows(to_markdown(board))
+    column = head.index("Dice ↑, as Awesome-BUS 2025")
+    assert [row[column] for row in rows] == ["0.400 ± 0.010", "0.450 ± 0.010"]
+    assert rows[0][head.index("Dice ↑")] == "**0.900 ± 0.010**"
+    found = list(csv.DictReader(io.StringIO(to_csv(board))))
+    assert [row["awesome_bus_2025_dice_mean"] for row in found] == ["0.4", "0.45"]
+    assert all("never for ranking" in FORMATS[each](board) for each in FORMATS if each != "csv")

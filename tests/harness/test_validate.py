@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from evaluator.documents.scores import GroupScores, MetricSummary, Scores
+from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Scores
 from evaluator.errors import BusbenchError
 from evaluator.sealed import open_sealed
 from harness.challenge import Challenge
@@ -205,6 +205,7 @@ def scores(mean: float, group: str, cases: int) -> Scores:
         metric_profile="native",
         units={"dice": ""},
         groups={group: GroupScores(cases=cases, patients=cases, metrics={"dice": summary})},
+        awesome_bus_2025=AwesomeBusScores(metrics={"dice": summary}, dropped=1),
         true_negatives=1,
         invalid=0,
         spaced=0,

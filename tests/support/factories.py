@@ -9,7 +9,14 @@ from functools import partial
 from typing import Any, Literal
 
 from evaluator.documents.inference import CountedModel, Measured, Runtime
-from evaluator.documents.scores import Consistency, GroupScores, MetricSummary, Scores
+from evaluator.documents.scores import (
+    AwesomeBusScores,
+    Consistency,
+    GroupScores,
+    MetricSummary,
+    Scores,
+)
+from evaluator.documents.submission import ModelLimits
 from harness.challenge import Limits
 from harness.ledger import RecordedReport
 from harness.ledger.report import Provenance, Report
@@ -64,6 +71,7 @@ def make_training_bundle(**changes: Any) -> TrainingBundle:
         "test_cases": 1,
         "infer": Limits(),
         "source": SOURCE,
+        "model": ModelLimits(),
     }
     return TrainingBundle(**stated | changes)
 
@@ -186,6 +194,14 @@ def make_report(
                 "lesion": make_group(max(0.0, dice - 0.05), iou, hd95 + 3, cases=30, **how),
                 "normal": make_group(0.9, 0.9, 8.0, cases=10, **how),
             },
+            awesome_bus_2025=AwesomeBusScores(
+                metrics={
+                    "dice": make_summary(dice / 2, half_width=None, folds=folds),
+                    "iou": make_summary(iou / 2, half_width=None, folds=folds),
+                    "hd95": make_summary(hd95 / 2, 2.0, None, folds=folds),
+                },
+                dropped=0,
+            ),
             true_negatives=45,
             invalid=0 if status == "complete" else 3,
             spaced=spaced,

@@ -57,9 +57,8 @@ class Organiser:
                 dice = float(np.clip(random.normal(skill, 0.1), 0, 1))
                 ranked = {"dice": dice, "iou": dice / (2 - dice), "hd95": 100 * (1 - dice)}
                 values = dict.fromkeys(METRICS, 0.5) | ranked
-                found.append(
-                    CaseScore(fold, self.case(n), 30 + n, "ok", values, LesionCounts(1, 1, 0))
-                )
+                counts = LesionCounts(1, 1, 0)
+                found.append(CaseScore(fold, self.case(n), 30 + n, "ok", values, counts, ranked))
         return found
 
     def case(self, number: int) -> SealedCase:

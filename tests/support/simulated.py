@@ -146,6 +146,7 @@ def _report(
                 "ok",
                 {m: float(_metric(m, table)[fold, n]) for m in METRICS},
                 LesionCounts(int(area > 0), int(area > 0 and table[fold, n] > 0.7), 0),
+                {m.key: float(_metric(m.key, table)[fold, n]) for m in RANKED},
             )
             for fold in range(FOLDS)
             for n, (case, area) in enumerate(zip(cases, areas, strict=True))

@@ -80,6 +80,7 @@ def write_table(
         "test_cases": 1,
         "infer": {"seconds": 1800},
         "source": {"cite": "a paper", "release": "a page", "terms": "free"},
+        "model": {"megabytes": 1900},
     }
     (path / "bundle.json").write_text(json.dumps(document))
 

@@ -1,8 +1,9 @@
-// Sorts and filters the ranking. Without this script the table is complete, in order of rank.
+// Sorts and filters the ranking; the address keeps both. Without this script the table is complete,
+// in order of rank.
 "use strict";
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-const FILTERS = { origin: "Origin", labels: "Labels", device: "Device" };
+const FILTERS = { gaps: "Gap", origin: "Origin", labels: "Labels", device: "Device" };
 const TEXTS = ["method", "team"];
 
 for (const table of document.querySelectorAll("table[data-board]")) enhance(table);
@@ -16,7 +17,9 @@ function enhance(table) {
   const status = make("p", { className: "small", role: "status" });
   const heads = [...table.tHead.querySelectorAll("[data-key]")];
   const labels = new Map(heads.map((head) => [head.dataset.key, head.textContent]));
-  const state = { key: "rank", up: true, words: [], chosen: {} };
+  const state = { key: "rank", up: true, words: "", chosen: {} };
+  const details = document.getElementById("details");
+  const filters = {};
 
   function sort(key, up) {
     Object.assign(state, { key, up });
@@ -39,9 +42,10 @@ function enhance(table) {
   }
 
   function filter() {
+    const words = state.words.toLowerCase().split(/\s+/).filter(Boolean);
     for (const row of rows) {
       const fits = Object.entries(state.chosen).every(([key, value]) => !value || row.keys[key] === value);
-      row.element.hidden = !(fits && state.words.every((word) => row.text.includes(word)));
+      row.element.hidden = !(fits && words.every((word) => row.text.includes(word)));
     }
     tell();
   }
@@ -50,6 +54,40 @@ function enhance(table) {
     const shown = rows.filter((row) => !row.element.hidden).length;
     const direction = state.up ? "ascending" : "descending";
     status.textContent = `${shown} of ${rows.length} shown, by ${labels.get(state.key)}, ${direction}.`;
+    keep();
+  }
+
+  // Only what differs from the page as it is served is in its address.
+  function keep() {
+    const address = new URL(location.href);
+    const kept = {
+      sort: state.key === "rank" && state.up ? "" : (state.up ? "" : "-") + state.key,
+      words: state.words,
+      details: details.checked ? "1" : "",
+      ...Object.fromEntries(Object.keys(filters).map((key) => [key, state.chosen[key] ?? ""])),
+    };
+    for (const [key, value] of Object.entries(kept)) {
+      address.searchParams.delete(key);
+      if (value) address.searchParams.append(key, value);
+    }
+    if (address.href !== location.href) history.replaceState(null, "", address);
+  }
+
+  // What the address names and this table has not is left out.
+  function restore() {
+    const asked = new URL(location.href).searchParams;
+    details.checked = asked.get("details") === "1";
+    state.words = search.value = asked.get("words") ?? "";
+    for (const [key, choice] of Object.entries(filters)) {
+      choice.value = asked.get(key) ?? "";
+      if (choice.selectedIndex < 0) choice.value = "";
+      state.chosen[key] = choice.value;
+    }
+    const [, minus, key] = (asked.get("sort") ?? "").match(/^(-?)(.*)$/s);
+    const known = labels.has(key);
+    panel.open ||= known || Object.values(state.chosen).some(Boolean) || state.words !== "";
+    sort(known ? key : "rank", !known || !minus);
+    filter();
   }
 
   function toggle(head) {
@@ -66,20 +104,20 @@ function enhance(table) {
 
   const search = make("input", { type: "search", autocomplete: "off", spellcheck: false });
   search.addEventListener("input", () => {
-    state.words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    state.words = search.value;
     filter();
   });
-  const bar = make("div", { className: "tools", role: "search" });
-  bar.append(labelled("Method or team", search));
+  const controls = make("div", { className: "controls", role: "search" });
+  controls.append(labelled("Method or team", search));
   for (const key of table.dataset.filters.split(" ")) {
     const values = [...new Set(rows.map((row) => row.keys[key]))].sort(collator.compare);
     if (values.length < 2) continue;
-    const choice = choices([["", "all"], ...values.map((value) => [value, value])]);
-    choice.addEventListener("change", () => {
-      state.chosen[key] = choice.value;
+    filters[key] = choices([["", "all"], ...values.map((value) => [value, value])]);
+    filters[key].addEventListener("change", () => {
+      state.chosen[key] = filters[key].value;
       filter();
     });
-    bar.append(labelled(FILTERS[key], choice));
+    controls.append(labelled(FILTERS[key], filters[key]));
   }
   const select = choices(labels);
   select.addEventListener("change", () => {
@@ -88,11 +126,12 @@ function enhance(table) {
   });
   const turn = make("button", { type: "button", textContent: "Reverse" });
   turn.addEventListener("click", () => sort(state.key, !state.up));
-  const narrow = make("div", { className: "narrow" });
-  narrow.append(labelled("Sort by", select), turn);
-  bar.append(narrow, status);
-  table.closest(".scroll").before(bar);
-  sort("rank", true);
+  controls.append(labelled("Sort by", select), turn);
+  const panel = make("details", { open: matchMedia("(min-width: 48.01rem)").matches });
+  panel.append(make("summary", { textContent: "Filter and sort" }), controls);
+  document.querySelector(".tools").append(status, panel);
+  details.addEventListener("change", keep);
+  restore();
 }
 
 function read(element, place) {

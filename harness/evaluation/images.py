@@ -1,0 +1,342 @@
+"""Submissions of either kind, accepted and scored; and the stages of container images that predict.
+
+    RUN/predict/           masks of all images   made by the participant's container (images alone)
+    RUN/predict-again/     masks of a sample     made by a second start of it
+    RUN/predict*.usage.json                      what the container took
+    RUN/infer/             predictions           made of them by the collect container (no labels)
+
+Before each start a container of ours decrypts the images into a volume in memory, which the
+participant's container reads, and which is gone with it. From `infer` on nothing differs from a
+submission of ONNX files.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from evaluator.documents.base import read
+from evaluator.documents.inference import GateVerdict
+from evaluator.documents.submission import AnySubmission, ImageSubmission
+from evaluator.errors import BusbenchError, Code, Fault
+from evaluator.files import canonical_json
+from evaluator.images.naming import FOLDER, LIST, shown
+from harness.challenge import Challenge, check_accepted
+from harness.evaluation import known_good, stages
+from harness.evaluation.stages import EvaluateSettings, SealedFiles
+from harness.sandbox import DockerRunner, Runner, Stage
+from harness.sandbox.cached import AGAIN, Context
+from harness.sandbox.references import ImageRequest, resolve
+from harness.sandbox.stage import RunnerName
+from harness.sandbox.usage import StageUsage
+from harness.sealing.documents import TrainingBundle
+from harness.submission import DOCUMENT, read_entry
+
+Start = Literal["first", "again"]
+PLACES: dict[Start, str] = {"first": "predict", "again": "predict-again"}
+
+
+def check(
+    folder: Path,
+    context: Context,
+    log: Path | None = None,
+    *,
+    bundle: TrainingBundle | None = None,
+) -> GateVerdict:
+    """Tell whether a submission of either kind would be taken; see `stages.check`.
+
+    Raises:
+        BusbenchError: also `image-refused` and `image-missing`.
+    """
+    submission = read_entry(folder)
+    require_accepted(context.challenge, submission, folder / DOCUMENT)
+    if isinstance(submission, ImageSubmission):
+        stages.require_suited(submission, context.challenge, bundle, where=folder / DOCUMENT)
+        return _accept(submission, context)
+    return stages.check(folder, context, log, bundle=bundle)
+
+
+def require_accepted(challenge: Challenge, submission: AnySubmission, where: str | Path) -> None:
+    """Refuse a kind of submission that its track does not take.
+
+    Args:
+        where: its document, for the error.
+
+    Raises:
+        BusbenchError: `submission-invalid`.
+    """
+    kind: Literal["image", "onnx"] = "image" if isinstance(submission, ImageSubmission) else "onnx"
+    if (problem := check_accepted(challenge, submission.track, kind)) is not None:
+        remedy = "Hand in what the track takes, or ask the organiser."
+        raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
+
+
+def pass_gate(folder: Path, context: Context, log: Path) -> GateVerdict:
+    """Accept the submission in `folder`, ONNX files by the gate, an image by its inspection.
+
+    Raises:
+        BusbenchError: see `stages.pass_gate`; `image-refused`, `image-missing`.
+    """
+    submission = read_entry(folder / "submission")
+    if isinstance(submission, ImageSubmission):
+        return _accept(submission, context)
+    return stages.pass_gate(folder, context, log)
+
+
+def _accept(submission: ImageSubmission, context: Context) -> GateVerdict:
+    pinned(submission, context)
+    return GateVerdict(submission_sha256=submission.digest, models=())
+
+
+def require_isolation(runner: Runner) -> DockerRunner:
+    """The runner, if it is one that isolates a participant's image.
+
+    Raises:
+        BusbenchError: `usage`.
+    """
+    if not isinstance(runner, DockerRunner):
+        raise _not_isolated()
+    return runner
+
+
+def _not_isolated() -> BusbenchError:
+    message = "A container image cannot be run with --runner process, which does not isolate."
+    return BusbenchError(Code.USAGE, message, "Use --runner docker.")
+
+
+def require_image_settings(settings: EvaluateSettings, runner: RunnerName) -> None:
+    """Refuse settings that have no effect on a container image, and a runner without isolation.
+
+    Raises:
+        BusbenchError: `usage`.
+    """
+    if runner == "process":
+        raise _not_isolated()
+    for name in ("backend", "batch_size", "precision"):
+        if getattr(settings, name) != getattr(EvaluateSettings, name):
+            option = f"--{name.replace('_', '-')}"
+            message = f"{option} has no effect on a container image."
+            raise BusbenchError(Code.USAGE, message, f"Leave {option} out.")
+
+
+def pinned(submission: ImageSubmission, context: Context) -> str:
+    """The id of a submission's image, which is fetched where it is missing, and was inspected.
+
+    Raises:
+        BusbenchError: see `resolve`.
+    """
+    request = ImageRequest(submission.image, max_mb=context.challenge.images.max_mb)
+    return resolve(require_isolation(context.runner).client, request, context.progress)
+
+
+def run_and_score(
+    folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
+) -> None:
+    """Make the masks of the accepted submission in `folder`, of either kind, and score them.
+
+    Raises:
+        BusbenchError: see `stages.infer_and_score`; `predictions-invalid`.
+    """
+    submission = read_entry(folder / "submission")
+    if isinstance(submission, ImageSubmission):
+        _predict(folder, submission, files, settings=settings, context=context)
+        stages.score(folder, files, settings, context=context)
+    else:
+        stages.infer_and_score(folder, files, settings, context=context)
+
+
+def _predict(
+    folder: Path,
+    submission: ImageSubmission,
+    files: SealedFiles,
+    *,
+    settings: EvaluateSettings,
+    context: Context,
+) -> None:
+    """Run an image on all sealed images, and on a sample of them again; take its masks in."""
+    if (folder / "infer").is_dir():
+        return
+    runner, image = require_isolation(context.runner), pinned(submission, context)
+    for start in PLACES:
+        stage = predict_stage(folder, image, start, settings=settings, challenge=context.challenge)
+        if stage.output.is_dir():
+            continue
+        with (
+            runner.volume(stage.limits) as volume,
+            tempfile.TemporaryDirectory(prefix="busbench-unseal-") as name,
+        ):
+            fills = unseal_stage(Path(name), submission, files, start=start, stage=stage)
+            runner.run(replace(fills, volume=volume), context.progress)
+            try:
+                context.run_once(replace(stage, volume=volume))
+            except BusbenchError as error:
+                if error.fault is Fault.SUBMISSION and stage.gpu:  # is the device there at all?
+                    _require_device(folder, files, settings, context=context)
+                raise
+    _collect(folder, image, submission, files=files, settings=settings, context=context)
+
+
+def _require_device(
+    folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
+) -> None:
+    """Raise `device-unavailable` where not even a network of ours runs on the device."""
+    infer = stages.infer_stage(folder, files, settings=settings, challenge=context.challenge)
+    with tempfile.TemporaryDirectory(prefix="busbench-ready-") as name:
+        ready = replace(stages.ready_stage(infer, settings), output=Path(name))
+        context.runner.run(ready, context.progress)
+
+
+def _collect(
+    folder: Path,
+    image: str,
+    submission: ImageSubmission,
+    *,
+    files: SealedFiles,
+    settings: EvaluateSettings,
+    context: Context,
+) -> None:
+    """Turn the masks of both starts into predictions.
+
+    Raises:
+        BusbenchError: `predictions-invalid`, also where the stage ends without a result but takes
+            masks of ours of the same images.
+    """
+
+    def stage(place: Path) -> Stage:
+        return collect_stage(
+            place,
+            folder,
+            image,
+            files=files,
+            submission=submission,
+            settings=settings,
+            challenge=context.challenge,
+        )
+
+    try:
+        context.run_once(stage(folder))
+    except BusbenchError as error:
+        if error.code not in (Code.STAGE_CRASHED, Code.LIMITS_TOO_LOW):
+            raise
+        with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
+            for start, place in PLACES.items():
+                listed = shown(files.index(), submission.digest, again=start == "again")
+                known_good.write_masks(Path(name, place), listed)
+            context.run_once(stage(Path(name)))
+        raise BusbenchError(
+            Code.PREDICTIONS_INVALID,
+            "The collect stage ends without a result on these masks, and takes masks of ours.",
+            f"Look at the masks and at the whole log, {stage(folder).log}.",
+            stage=error.stage,
+        ) from error
+
+
+def unseal_stage(
+    folder: Path,
+    submission: ImageSubmission,
+    files: SealedFiles,
+    *,
+    start: Start,
+    stage: Stage,
+) -> Stage:
+    """Our decryption of the images that `stage` will see, into a volume that the caller makes.
+
+    Args:
+        folder: takes what it says of an error.
+    """
+    return Stage(
+        name="unseal",
+        component="infer",
+        command=stages.command(
+            "unseal",
+            images="{images}",
+            key="-",
+            volume="{volume}",
+            out="{out}",
+            submission=submission.digest,
+            start=start,
+        ),
+        inputs={"images": files.images},
+        secret=files.image_key,
+        output=folder,
+        limits=stage.limits,
+        log=stage.output.with_name("unseal.log"),
+        fills_volume=True,
+    )
+
+
+def predict_stage(
+    folder: Path, image: str, start: Start, *, settings: EvaluateSettings, challenge: Challenge
+) -> Stage:
+    """The participant's image, which sees images alone; it writes to `folder/predict`.
+
+    Args:
+        image: its id.
+    """
+    place = PLACES[start]
+    return Stage(
+        name="predict",
+        component=settings.component,
+        image=image,
+        command=stages.command(
+            "predict", images=f"{{volume}}/{FOLDER}", list=f"{{volume}}/{LIST}", out="{out}"
+        ),
+        inputs={},
+        output=folder / place,
+        limits=challenge.limits.infer,
+        gpu=settings.device != "cpu",
+        log=folder / f"{place}.log",
+        usage=folder / f"{place}.usage.json",
+    )
+
+
+def collect_stage(
+    place: Path,
+    folder: Path,
+    image: str,
+    *,
+    files: SealedFiles,
+    submission: ImageSubmission,
+    settings: EvaluateSettings,
+    challenge: Challenge,
+) -> Stage:
+    """Our intake of the masks in `place`, which sees no label; it writes to `place/infer`.
+
+    Args:
+        folder: of the run.
+        image: the id of what was run.
+    """
+    limits = challenge.limits.infer
+    usage = read(StageUsage, folder / "predict.usage.json", Code.OUTPUT_EXISTS, remedy=AGAIN)
+    ran = {
+        **usage.document(),
+        "image": image,
+        "device": settings.device,
+        "threads": max(1, int(limits.cpus)),
+    }
+    return Stage(
+        name="collect",
+        component=settings.component,
+        command=stages.command(
+            "collect",
+            first="{first}",
+            again="{again}",
+            images="{images}",
+            key="-",
+            out="{out}",
+            submission=submission.digest,
+            ran=canonical_json(ran).decode(),
+        ),
+        inputs={
+            "first": place / PLACES["first"],
+            "again": place / PLACES["again"],
+            "images": files.images,
+        },
+        secret=files.image_key,
+        output=place / "infer",
+        limits=limits,
+        gpu=settings.device != "cpu",
+        log=place / "collect.log",
+    )

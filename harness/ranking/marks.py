@@ -1,0 +1,75 @@
+"""Marks of a row: facts to know before comparing it with the others.
+
+`MARKS` is the one table of them; pages, tables, badges and the feed take their words from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.ranking.board import Row, Track
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is true of some rows."""
+
+    label: str
+    meaning: str
+    applies: Callable[[Row], bool]
+    tone: str = ""  # of its tag on a page: good, warn or neither
+
+
+GAP_UNLIKE = Mark(
+    "gap unlike the others",
+    "the 95 % interval of its Dice gap does not contain the track's median gap; the gap is larger "
+    "where test images were memorised, and near 0 where masks hardly depend on the image",
+    lambda row: row.gap_unlike,
+    "warn",
+)
+MARKS = (
+    GAP_UNLIKE,
+    Mark(
+        "trained here",
+        "training ran in the organiser's container, on the training part alone",
+        lambda row: row.trained_here,
+        "good",
+    ),
+    Mark("image", "a container image that predicts", lambda row: row.kind == "image"),
+    Mark("supplied", "trained elsewhere, on unknown data", lambda row: not row.trained_here),
+    Mark(
+        "labels public",
+        "the masks of the test set are published: a submission may have seen them",
+        lambda row: row.labels == "public",
+    ),
+    Mark(
+        "labels private",
+        "only the organiser has the masks of the test set",
+        lambda row: row.labels == "private",
+    ),
+    Mark(
+        "no container",
+        "run as a process of the organiser's machine: for development",
+        lambda row: row.runner == "process",
+        "warn",
+    ),
+)
+
+
+def marks_of(row: Row) -> tuple[Mark, ...]:
+    """The marks of one row, in the order of `MARKS`."""
+    return tuple(mark for mark in MARKS if mark.applies(row))
+
+
+def shared_marks(track: Track) -> tuple[Mark, ...]:
+    """The marks that all rows of a track have, which are said once for the table."""
+    return tuple(mark for mark in MARKS if all(map(mark.applies, track.rows)))
+
+
+def own_marks(track: Track) -> tuple[Mark, ...]:
+    """The marks that some rows of a track have and others have not."""
+    shared = shared_marks(track)
+    return tuple(
+        mark for mark in MARKS if mark not in shared and any(map(mark.applies, track.rows))
+    )

@@ -1,0 +1,219 @@
+"""Images that predict, in real containers: an honest one scores, and what others can do wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import numpy as np
+import pytest
+
+from evaluator.consistency import transform_case
+from evaluator.documents.base import write
+from evaluator.documents.submission import ImageSubmission
+from evaluator.errors import BusbenchError
+from evaluator.predictions import open_predictions, read_packed, unpack
+from evaluator.sealed import decode_image, open_sealed
+from harness.challenge import Challenge, Limits, StageLimits, Track
+from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
+from harness.execution import ExecutionEnvironment, run_job
+from harness.sandbox import DockerRunner
+from harness.submission import DOCUMENT, write_document
+from tests.support.jobs import run
+from tests.support.predicting import BRIGHT, KINDS, predicting_images
+from tests.support.small_challenge import SmallChallenge
+
+pytestmark = pytest.mark.docker
+CHALLENGE = Challenge(
+    tracks={"phantom": Track(dataset="phantom", split_version="v1", accepts=("image",))},
+    limits=StageLimits(infer=Limits(seconds=60, memory_mb=512, output_mb=64, pids=32)),
+)
+# What each must end as, and words of the sentence that says so.
+ENDS = {
+    "network": ("model-failed", ""),
+    "forks": ("limit-processes", "32 processes"),
+    "writes-inputs": ("model-failed", "ead-only file system"),
+    "misses-one": ("predictions-invalid", "is missing"),
+    "symlink": ("output-refused", "a symbolic link"),
+    "wrong-size": ("predictions-invalid", "another size than its image"),
+    "grey": ("predictions-invalid", "other than 0 and 255"),
+    "colour": ("predictions-invalid", "not one channel"),
+    "random": ("model-nondeterministic", "another mask"),
+    "giant": ("predictions-invalid", "too large"),
+    "not-a-png": ("predictions-invalid", "no PNG"),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one evaluation ended, and where."""
+
+    folder: Path
+    result: Evaluation | None
+    error: BusbenchError | None
+
+
+@pytest.fixture(scope="module")
+def challenge(tmp_path_factory: pytest.TempPathFactory) -> SmallChallenge:
+    return SmallChallenge.make(tmp_path_factory.mktemp("challenge"))
+
+
+def job_of(challenge: SmallChallenge, image: str, place: Path) -> EvaluateSubmission:
+    document = ImageSubmission(team="team", method="method", track="phantom", image=image)
+    write_document(document, place / "submission" / DOCUMENT)
+    return EvaluateSubmission.of(
+        place / "submission",
+        challenge.bundles,
+        place / "runs",
+        environment=ExecutionEnvironment("docker", CHALLENGE, challenge.keys.path),
+    )
+
+
+def evaluate(challenge: SmallChallenge, image: str, place: Path) -> Ended:
+    job = job_of(challenge, image, place)
+    try:
+        run_job(job)
+    except BusbenchError as error:
+        return Ended(job.folder, None, error)
+    return Ended(job.folder, job.finished(), None)
+
+
+@pytest.fixture(scope="module")
+def images(engine: docker.DockerClient) -> Iterator[dict[str, str]]:
+    with predicting_images(engine, DockerRunner(CHALLENGE)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ended(
+    challenge: SmallChallenge, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Ended]:
+    """Every kind, three at a time."""
+    root = tmp_path_factory.mktemp("predicted")
+    with ThreadPoolExecutor(3) as pool:
+        runs = pool.map(lambda kind: evaluate(challenge, images[kind], root / kind), KINDS)
+        return dict(zip(KINDS, runs, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["honest", "zero-one", "looks-around"])
+def test_no_mask_of_an_image_is_scored_as_another_than_it_wrote(
+    challenge: SmallChallenge, ended: dict[str, Ended], kind: str
+) -> None:
+    assert ended[kind].error is None
+    folder = ended[kind].folder / "infer"
+    document = open_predictions(folder)
+    key = challenge.keys.images.identity()
+    (challenge.root / "key").write_text(key)
+    with open_sealed(challenge.bundles.images, challenge.root / "key") as (index, cases):
+        seed = index.consistency_seed
+        assert seed is not None
+        shown = {c.case_id: (c, decode_image(d, c, challenge.bundles.images)) for c, d in cases}
+    for name, listed in (("all", document.cases), ("all.transformed", document.transformed)):
+        assert len(listed) == len(shown)
+        for case, packed in read_packed(folder / f"fold-{name}.bits", listed):
+            sealed, pixels = shown[case.case_id]
+            if name != "all":
+                _, pixels = transform_case(seed, sealed, pixels)
+            mask = unpack(packed, case.height, case.width)
+            assert np.array_equal(mask, pixels > BRIGHT)
+
+
+def test_the_report_of_an_image_counts_nothing_that_cannot_be_counted(
+    images: dict[str, str], ended: dict[str, Ended]
+) -> None:
+    result = ended["honest"].result
+    assert result is not None
+    report = result.report
+    assert report.is_image and report.models == () and report.status == "complete"
+    assert report.provenance.image == images["honest"]
+    assert report.provenance.evaluator["predict"] == images["honest"]
+    measured = report.runtime.measured
+    assert (measured.latency_ms, report.runtime.precision) == (None, None)
+    assert measured.seconds > 0 and measured.repeated_cases >= 16
+    assert report.scores.groups["lesion"].metrics["dice"].mean > 0.05
+
+
+def test_an_image_sees_test_images_alone_and_nothing_that_orders_them(
+    ended: dict[str, Ended],
+) -> None:
+    run = ended["looks-around"].folder
+    first, again = (
+        json.loads((run / f"{place}.log").read_text().splitlines()[0])
+        for place in ("predict", "predict-again")
+    )
+    for seen, times, sorted_alike in (first, again):
+        others = {*seen} - {"/in/images", "/in/images.json"}
+        assert all(path.startswith("/in/images/") and len(path) == 47 for path in others)
+        assert times == [0.0] and sorted_alike
+    assert not {*first[0]} & {*again[0]} - {"/in/images", "/in/images.json"}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_no_misbehaviour_of_an_image_passes(ended: dict[str, Ended], kind: str) -> None:
+    code, words = ENDS[kind]
+    error = ended[kind].error
+    assert error is not None and error.code == code, error
+    assert error.fault.name == "SUBMISSION" and words in f"{error.message} {error.remedy}"
+
+
+def test_nothing_is_left_on_the_engine(
+    engine: docker.DockerClient, ended: dict[str, Ended]
+) -> None:
+    assert not [v.name for v in engine.volumes.list() if v.name.startswith("busbench-shared-")]
+
+
+def test_an_evaluation_that_is_run_again_keeps_its_stages(
+    challenge: SmallChallenge, images: dict[str, str], ended: dict[str, Ended]
+) -> None:
+    folder = ended["honest"].folder
+    before = (folder / "report.dsse.json").read_bytes()
+    place = folder.parents[1]
+    run_job(job_of(challenge, images["honest"], place))
+    assert (folder / "report.dsse.json").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("declared") / "challenge.yaml"
+    write(CHALLENGE, path)  # JSON is YAML
+    return path
+
+
+def test_an_image_that_is_named_alone_has_the_result_of_its_folder(
+    challenge: SmallChallenge,
+    images: dict[str, str],
+    ended: dict[str, Ended],
+    declared: Path,
+    tmp_path: Path,
+) -> None:
+    done = run(
+        *("evaluate", images["honest"], "--team", "us", "--bundle", challenge.root / "bundles"),
+        *("--keys", challenge.keys.path, "--out", tmp_path / "runs", "--challenge", declared),
+        *("--ledger", tmp_path / "ledger.jsonl", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads(done.stdout)["reports"]
+    result = ended["honest"].result
+    assert result is not None
+    assert report["scores"]["groups"] == result.report.document()["scores"]["groups"]
+    assert report["team"] == "us" and report["provenance"]["image"] == images["honest"]
+    shown = run("rank", tmp_path / "ledger.jsonl", "--challenge", declared)
+    assert shown.returncode == 0 and "not counted" in shown.stdout, shown.stderr
+
+
+def test_an_image_is_validated_on_a_cluster_without_any_key(
+    challenge: SmallChallenge, images: dict[str, str], declared: Path, tmp_path: Path
+) -> None:
+    done = run(
+        *("evaluate", images["honest"], "--part", "val", "--cluster", "local:1", "--json"),
+        *("--bundle", challenge.root / "bundles", "--out", tmp_path / "runs"),
+        *("--challenge", declared),
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["validations"]
+    assert found["submission"]["image"] == images["honest"]
+    assert 0 < found["scores"]["groups"]["lesion"]["metrics"]["dice"]["mean"] < 1
