@@ -19,7 +19,10 @@ from harness.datasets.layout import find_root, hashed_id, named_file, read_table
 
 TABLE = "cases.csv"
 SPACING = ("spacing_row_mm", "spacing_col_mm")
-REMEDY = f"Name the folder of {TABLE}, which lists the images (docs/add-a-dataset.md)."
+REMEDY = (
+    f"Name the folder of {TABLE}, which lists the images (docs/add-a-dataset.md); "
+    f"save a spreadsheet as CSV under that name."
+)
 OPTIONAL = ("mask", "patient", "case_id", *SPACING, "device", "birads")
 LABELS: dict[str, Label] = {"benign": "benign", "malignant": "malignant", "normal": "normal"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import unicodedata
@@ -176,6 +177,7 @@ def _cells(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
         else:
             text = read_text(path)
             separator = _separator(text.partition("\n")[0], columns)
+            _require_whole_rows(text, separator)
             frame = pd.read_csv(
                 StringIO(text), sep=separator, header=None, dtype=str, na_filter=False
             )
@@ -190,6 +192,15 @@ def _cells(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
         message = f"{path} is not a table: {why.rpartition('error: ')[2].rstrip('.')}."
         raise BusbenchError(Code.RAW_MISSING, message, remedy) from error
     return frame.fillna("")
+
+
+def _require_whole_rows(text: str, separator: str) -> None:
+    """Refuse a row that ends early: a patient would be unknown, and could be in two parts."""
+    rows = csv.reader(StringIO(text), delimiter=separator)
+    wanted = len(next(rows, ()))
+    for number, row in enumerate(rows, start=2):
+        if len(row) < wanted and any(map(str.strip, row)):
+            raise ValueError(f"row {number} has {len(row)} of {wanted} columns")
 
 
 def read_text(path: Path) -> str:

@@ -240,3 +240,11 @@ def test_a_file_without_an_adapter_is_refused(tmp_path: Path, code: str) -> None
         adapter(str(tmp_path / "x.py"))
     with pytest.raises(BusbenchError, match="is not a Python file"):
         adapter(str(tmp_path / "y.py"))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_no_row_that_ends_early_becomes_an_unknown_patient(tmp_path: Path, separator: str) -> None:
+    rows = [["image", "class", "patient"], ["a.png", "benign", "1"], ["b.png", "benign"]]
+    (tmp_path / "cases.csv").write_text("\n".join(map(separator.join, rows)))
+    with pytest.raises(BusbenchError, match="row 3 has 2 of 3 columns"):
+        list(adapter("generic").read(tmp_path))
