@@ -72,7 +72,7 @@ def test_a_lfs_pointer_counts_as_its_file(forge: Forge) -> None:
     checked(forge, forge.propose(work)[0])
     file.write_text(pointer.replace(sha256, "0" * 64))
     assert "not the file that was declared" in refused(forge, forge.propose(work)[0])
-    file.write_text(pointer.replace("size 200", "size 900000000"))
+    file.write_text(pointer.replace("size 200", "size 3000000000"))
     assert "larger than" in refused(forge, forge.propose(work)[0])
 
 

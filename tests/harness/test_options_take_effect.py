@@ -42,6 +42,7 @@ ALWAYS = {
     "propose": {"repository", "account", "challenge", "as_json"},
     "publish": {"splits", "challenge", "keys", "replaces"},  # the verb refuses an idle --replaces
     "rank": {"cases", "keys", "track", "challenge", "json"},  # the verb refuses keys without cases
+    "reproduce": {"as_json", "submission", "store", "split", "key"},
     "seal": {"track", "private_labels", "consistency", "challenge", "as_json"},
     "splits reveal": {"secret"},
     "splits verify": {"store", "reveal", "json"},
@@ -56,11 +57,19 @@ IDLE = {
     "evaluate": "evaluate {store} --bundle {store}",
     "prepare": "prepare busi --raw {store} --out {new}",
     "propose": "propose {store} --team t --method m",
+    "reproduce": "reproduce {report} 1",
     "splits verify": "splits verify {store}",
     "train": "train reference --bundle {store} --out {new}",
     "verify": "verify {report}",
 }
-VALUES = {"bundle": "{store}", "holds": "aa", "keys": "{store}", "patients": "3"} | {
+VALUES = {
+    "bundle": "{store}",
+    "device": "cpu",
+    "tolerance": "0.001",
+    "holds": "aa",
+    "keys": "{store}",
+    "patients": "3",
+} | {
     "received": "2026-01-01",
     "runner": "process",
     "seed": "3",

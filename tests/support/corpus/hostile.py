@@ -450,8 +450,8 @@ def graph_handed_to_a_function(folder: Path) -> ModelProto:
 
 
 @hostile("G-NODES")
-def chain_of_ten_thousand(folder: Path) -> ModelProto:
-    names = ["x", *(f"v{i}" for i in range(9_999)), "y"]
+def chain_of_thirty_thousand(folder: Path) -> ModelProto:
+    names = ["x", *(f"v{i}" for i in range(29_999)), "y"]
     return model_of([node("Relu", a, b) for a, b in pairwise(names)])
 
 
