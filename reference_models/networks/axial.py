@@ -140,9 +140,11 @@ class GatedAxialAttention(AxialAttention):
 
     def _positions(self) -> tuple[Tensor, ...]:
         """For query, key and value: (c, T, T), by the pixel itself and its partner."""
-        # Not by indexing: the gradient of an index that occurs often is slow on a GPU.
-        pairs = self.relative.index_select(1, self.offset.flatten())
-        shaped = pairs.reshape(-1, self.length, self.length)
+        if torch.onnx.is_in_onnx_export():  # this one is not folded into a table of weights
+            shaped = self.relative[:, self.offset]
+        else:  # the gradient of an index that occurs often is slow on a GPU
+            pairs = self.relative.index_select(1, self.offset.flatten())
+            shaped = pairs.reshape(-1, self.length, self.length)
         return torch.split(shaped, [self.key_width, self.key_width, self.value_width])
 
 
