@@ -129,7 +129,8 @@ def _fitting(columns: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]
 
 def _importance(column: tuple[str, ...]) -> int:
     """Its place among the important columns; behind them for all others."""
-    starts = [f"{column[0]} ".startswith(f"{name} ") for name in IMPORTANT]
+    secondary = ", as " in column[0]  # by another profile, which ranks nothing
+    starts = [f"{column[0]} ".startswith(f"{name} ") and not secondary for name in IMPORTANT]
     return starts.index(True) if True in starts else len(IMPORTANT)
 
 
