@@ -155,5 +155,7 @@ def test_the_claimed_parameters_are_the_networks_own(
 
 
 def test_no_name_that_the_design_fixes_is_missing() -> None:
-    fixed = "unet attention_unet unetpp unet3plus unext cmunet cmunext transunet medt swin_unet ukan"
+    fixed = (
+        "unet attention_unet unetpp unet3plus unext cmunet cmunext transunet medt swin_unet ukan"
+    )
     assert set(fixed.split()) | {"cmunext_s", "cmunext_l", "ukan_s"} == NETWORKS.keys()
