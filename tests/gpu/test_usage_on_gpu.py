@@ -1,4 +1,4 @@
-"""What a GPU tells of an inference: its memory and its energy."""
+"""Memory and energy of an inference, as a GPU tells them."""
 
 from __future__ import annotations
 
