@@ -18,7 +18,7 @@ test: .venv/dev.done check  ## everything, container tests included: about 30 mi
 	$(PYTEST) $(ARGS)
 
 FAST := not (browser or docker or gpu or latex or real_data or slow or slurm or triton)
-test-fast: .venv/dev.done  ## what needs no engine, no real data and no browser: about three minutes
+test-fast: .venv/dev.done  ## what needs no engine, no real data and no browser: three to five minutes
 	$(PYTEST) -q -m "$(FAST)" $(ARGS)
 
 test-gpu: .venv/dev.done  ## what needs a GPU; fails where none works
