@@ -7,6 +7,7 @@ verdict is written by `evaluator.gate.verdict`, which loads none.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from onnx import ModelProto
@@ -45,17 +46,32 @@ def inspect(
     Raises:
         GateRefused: `gate-refused`, with the findings of every file that does not pass.
     """
+
+    def check(declared: ModelFile) -> CountedModel | list[Finding]:
+        return _inspect_one(folder, declared, submission, limits=limits)
+
+    return each_model(submission, check, step="gate: models checked", progress=progress)
+
+
+def each_model(
+    submission: Submission,
+    check: Callable[[ModelFile], CountedModel | list[Finding]],
+    *,
+    step: str,
+    progress: Progress,
+) -> GateVerdict:
+    """The verdict of a check of every declared model; raises `GateRefused` with all findings."""
     findings: list[Finding] = []
     counted: list[CountedModel] = []
     total = len(submission.models)
     for done, declared in enumerate(submission.models):
-        progress("gate: models checked", done, total)
-        outcome = _inspect_one(folder, declared, submission, limits=limits)
+        progress(step, done, total)
+        outcome = check(declared)
         if isinstance(outcome, CountedModel):
             counted.append(outcome)
         else:
             findings.extend(outcome)
-    progress("gate: models checked", total, total)
+    progress(step, total, total)
     if findings:
         raise GateRefused(tuple(findings))
     return GateVerdict(submission_sha256=submission.digest, models=tuple(counted))

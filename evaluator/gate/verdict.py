@@ -12,12 +12,12 @@ from pathlib import Path
 
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import Code
 from evaluator.gate import inspection
 from evaluator.gate.first_load import SENTENCES
-from evaluator.gate.inspection import declaration, limits_of, read_off
-from evaluator.gate.subject import Finding, GateLimits, GateRefused
+from evaluator.gate.inspection import declaration, each_model, limits_of, read_off
+from evaluator.gate.subject import Finding, GateLimits
 from evaluator.progress import Progress, print_line, quiet
 
 
@@ -38,28 +38,21 @@ def conclude(
     Raises:
         GateRefused: `gate-refused`, with the findings of every file that does not pass.
     """
-    findings: list[Finding] = []
-    counted: list[CountedModel] = []
     claims = {(model.fold, model.sha256): model for model in left.models}
-    total = len(submission.models)
-    for done, declared in enumerate(submission.models):
-        progress("gate: models counted again", done, total)
+
+    def check(declared: ModelFile) -> CountedModel | list[Finding]:
         found = read_off(folder, declared, submission, limits=limits)
         if isinstance(found, list):
-            findings.extend(found)
-            continue
+            return found
         claim = claims.get((declared.fold, declared.sha256))
         if claim is None or claim.model_copy(update={"gmacs": None}) != found[1]:
             says = f"{SENTENCES['G-CRASH']} What it left of its load is not what the file says."
-            findings.append(Finding("G-CRASH", declared.file, None, says))
-        elif (claim.gmacs or 0) > limits.model.gmacs:
-            findings.append(Finding("G-COST", declared.file, None, SENTENCES["G-COST"]))
-        else:
-            counted.append(claim)
-    progress("gate: models counted again", total, total)
-    if findings:
-        raise GateRefused(tuple(findings))
-    return GateVerdict(submission_sha256=submission.digest, models=tuple(counted))
+            return [Finding("G-CRASH", declared.file, None, says)]
+        if (claim.gmacs or 0) > limits.model.gmacs:
+            return [Finding("G-COST", declared.file, None, SENTENCES["G-COST"])]
+        return claim
+
+    return each_model(submission, check, step="gate: models counted again", progress=progress)
 
 
 PATHS = ("submission", "loaded", "out")
