@@ -7,21 +7,22 @@ case together with the other. A second start sees a sample again, under other na
 
 from __future__ import annotations
 
+import heapq
 import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import Field
 
-from evaluator.consistency import draw
 from evaluator.documents.base import MAX_CASES, MAX_SIDE, Contract, Digest, FileName
+from evaluator.documents.inference import repeated_cases
 from evaluator.documents.reading import MEBIBYTE, Bounds
 from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
+from evaluator.predictions import predicted_cases
 from evaluator.sealed import REMEDY
 
 FOLDER, LIST = "images", "images.json"
-SAMPLE, SHARE = 16, 20  # images that are shown again, at least; one in so many where that is more
 BYTES = 16  # of a name: two are never the same
 
 
@@ -73,8 +74,8 @@ def shown(index: SealedIndex, submission: Digest, *, again: bool) -> list[Shown]
 
     images = list(_images(index))
     if again:
-        count = max(SAMPLE, len(images) // SHARE)
-        images = sorted(images, key=lambda image: drawn("sample", image))[:count]
+        count = repeated_cases(len(images))
+        images = heapq.nsmallest(count, images, key=lambda image: drawn("sample", image))
     start = "again" if again else "first"
     return sorted(
         Shown(f"{drawn(start, i)}.png", i.case_id, i.transformed, i.height, i.width) for i in images
@@ -83,8 +84,6 @@ def shown(index: SealedIndex, submission: Digest, *, again: bool) -> list[Shown]
 
 def _images(index: SealedIndex) -> Iterator[Shown]:
     """Every image of every pass, without a name."""
-    for case in index.cases:
-        yield Shown("", case.case_id, False, case.height, case.width)
-        if index.consistency_seed is not None:
-            cut = draw(index.consistency_seed, case.case_id, (case.height, case.width))
-            yield Shown("", case.case_id, True, cut.height, cut.width)
+    for transformed, cases in zip((False, True), predicted_cases(index), strict=True):
+        for case in cases:
+            yield Shown("", case.case_id, transformed, case.height, case.width)

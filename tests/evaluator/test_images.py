@@ -15,11 +15,12 @@ from PIL import Image
 
 from evaluator.consistency import transform_case
 from evaluator.documents.base import read
+from evaluator.documents.inference import REPEATED
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.images.collect import Ran, collect
 from evaluator.images.masks import read_mask
-from evaluator.images.naming import LIST, SAMPLE, Shown, ShownImages, shown
+from evaluator.images.naming import LIST, Shown, ShownImages, shown
 from evaluator.images.unseal import encode_png, unseal
 from evaluator.predictions import open_predictions, read_packed, require_bound, unpack
 from evaluator.sealed import decode_image, open_sealed
@@ -54,7 +55,7 @@ def test_no_second_start_shares_a_name_with_the_first(cases: int, seed: int) -> 
     index = index_of(cases, repeat_seed=f"{seed:064x}")
     first, again = (shown(index, SUBMISSION, again=each) for each in (False, True))
     assert not {i.file for i in first} & {i.file for i in again}
-    assert len(again) == min(len(first), max(SAMPLE, len(first) // 20))
+    assert len(again) == min(len(first), max(REPEATED, len(first) // 20))
     same = {replace(i, file="") for i in first}
     assert {replace(i, file="") for i in again} <= same
 
