@@ -6,12 +6,11 @@ From there on they are scored like those of any other submission.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 from evaluator.documents.base import Contract, Digest, write
 from evaluator.documents.inference import Amount, Device, Large, Measured, Runtime
-from evaluator.documents.predictions import PredictedCase, Predictions
+from evaluator.documents.predictions import Predictions
 from evaluator.documents.reading import load_json
 from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
@@ -85,19 +84,15 @@ def _write_masks(
 ) -> Predictions:
     plain, transformed = predicted_cases(index)
     masks, done = {}, 0
-
-    def take(cases: Iterable[PredictedCase], is_transformed: bool) -> None:
-        nonlocal done
+    for is_transformed, cases in ((False, plain), (True, transformed)):
+        if is_transformed and not cases:
+            continue
         path = out / bits_file(None, is_transformed)
         with disk_errors(path), path.open("wb") as sink:
             for case in cases:
                 sink.write(pack(read_mask(first, named[case.case_id, is_transformed])))
                 progress("masks", done := done + 1, len(named))
         masks[path.name] = sha256_file(path)
-
-    take(plain, False)
-    if transformed:
-        take(transformed, True)
     return Predictions(
         submission_sha256=submission,
         split_digest=index.split_digest,
