@@ -11,7 +11,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 # The control group's limit (version 2, then 1), where there is one; `max` means none.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _NAME_BYTES = 100
-_DRIVER = "libcuda.so.1"
+DRIVER = "libcuda.so.1"  # CUDA's: there wherever CUDA works
 
 
 def device_name(device: str) -> str:
@@ -44,9 +44,9 @@ def gpu_uuids() -> tuple[str, ...]:
 
 
 def _ask_driver(question: str, *answer: object) -> bool:
-    """Whether CUDA's driver, which is there wherever CUDA works, answers on the first device."""
+    """Whether CUDA's driver answers on the first device."""
     try:
-        driver = ctypes.CDLL(_DRIVER)
+        driver = ctypes.CDLL(DRIVER)
     except OSError:
         return False
     device = ctypes.c_int()
@@ -62,7 +62,7 @@ def _free_on_gpu() -> int:
     context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
     if not _ask_driver("cuDevicePrimaryCtxRetain", ctypes.byref(context)):
         return 0
-    driver = ctypes.CDLL(_DRIVER)
+    driver = ctypes.CDLL(DRIVER)
     driver.cuCtxPushCurrent_v2(context)
     driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
     driver.cuCtxPopCurrent_v2(ctypes.byref(context))

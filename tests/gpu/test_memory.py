@@ -8,7 +8,8 @@ from contextlib import closing
 import numpy as np
 
 from evaluator.documents.inference import Device
-from evaluator.inference.backends.pinned import DRIVER, PinnedMemory
+from evaluator.inference.backends.pinned import PinnedMemory
+from evaluator.inference.hardware import DRIVER
 
 
 def test_memory_that_is_called_pinned_is(cuda: Device) -> None:

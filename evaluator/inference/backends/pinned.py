@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DRIVER = "libcuda.so.1"  # there wherever CUDA works
+from evaluator.inference.hardware import DRIVER
+
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every context, the runtime's among them
 
 
