@@ -72,12 +72,16 @@ def _aside(builder: Any, aside: Any, kind: Any) -> Any:
     return builder.fmul(sums, sums)
 
 
+def _place(context: Any, builder: Any, of: Any, array: Any, at: Any) -> tuple[Any, int]:
+    """Where the array's elements from `at` on are, as a vector, and their alignment in bytes."""
+    data = context.make_array(of)(context, builder, array).data
+    kind = ir.VectorType(data.type.pointee, SIZE)
+    return builder.bitcast(builder.gep(data, [at]), kind.as_pointer()), of.dtype.bitwidth // 8
+
+
 def _read(context: Any, builder: Any, of: Any, array: Any, at: Any) -> Any:
     """The array's elements from `at`."""
-    data = context.make_array(of)(context, builder, array).data
-    width = of.dtype.bitwidth // 8
-    element = data.type.pointee
-    start = builder.bitcast(builder.gep(data, [at]), ir.VectorType(element, SIZE).as_pointer())
+    start, width = _place(context, builder, of, array, at)
     return builder.load(start, align=width)
 
 
@@ -104,11 +108,8 @@ def store(_: Any, vector: Any, array: Any, at: Any) -> Typed:
     """array[at + k] becomes element k."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector, array, at = arguments
-        of = signature.args[1]
-        data = context.make_array(of)(context, builder, array).data
-        start = builder.bitcast(builder.gep(data, [at]), vector.type.as_pointer())
-        builder.store(vector, start, align=of.dtype.bitwidth // 8)
+        start, width = _place(context, builder, signature.args[1], *arguments[1:])
+        builder.store(arguments[0], start, align=width)
         return context.get_dummy_value()
 
     return types.void(vector, array, types.int64), code
