@@ -88,13 +88,18 @@ class InputSpec(Contract):
         """How many channels the network takes; `rgb` repeats the grey image."""
         return 3 if self.channels == "rgb" else 1
 
+    @property
+    def is_tiled(self) -> bool:
+        """Whether images are cut into tiles."""
+        return self.mode == "tiled"
+
     def tiles(self, side: int, tile: int) -> int:
         """How many overlapping tiles of `tile` pixels cover `side` pixels."""
         return 1 + max(0, math.ceil((side - tile) / (tile * (1 - (self.overlap or 0.0)))))
 
     def runs(self, height: int, width: int) -> int:
         """How many inputs of the network an image of `height` x `width` pixels becomes."""
-        if self.mode == "resized":
+        if not self.is_tiled:
             return 1
         return self.tiles(height, self.height) * self.tiles(width, self.width)
 

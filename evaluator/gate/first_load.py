@@ -118,7 +118,7 @@ def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Co
     except BusbenchError:
         return Verdict("G-CRASH", "It reported nonsense while its shapes were inferred.")
     if cost.gmacs is not None and cost.gmacs > limits.model.gmacs:
-        each = "a tile" if spec.mode == "tiled" else "an image"
+        each = "a tile" if spec.is_tiled else "an image"
         return Verdict("G-COST", exceeded(limits, "gmacs", f"{cost.gmacs:,.0f} GMACs {each}"))
     if cost.largest > limits.max_tensor_elements:
         return Verdict("G-COST", f"One of its tensors has {cost.largest} elements.")

@@ -231,7 +231,7 @@ class _Run:
     @property
     def tiled(self) -> bool:
         """Whether images are cut into tiles."""
-        return self.submission.input.mode == "tiled"
+        return self.submission.input.is_tiled
 
     @property
     def on_device(self) -> bool:

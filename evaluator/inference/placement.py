@@ -14,7 +14,7 @@ def canvas(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
 
     It is what `spec` declares, or the image itself where it is tiled and no smaller than a tile.
     """
-    if spec.mode == "tiled":
+    if spec.is_tiled:
         return max(height, spec.height), max(width, spec.width)
     return spec.height, spec.width
 
@@ -25,7 +25,7 @@ def place(height: int, width: int, spec: InputSpec) -> Placement:
     `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it. Where
     it is tiled, the image is not scaled, and is centred likewise.
     """
-    if spec.mode == "tiled":
+    if spec.is_tiled:
         down, across = canvas(height, width, spec)
         return Placement((down - height) // 2, (across - width) // 2, height, width)
     if spec.resize == "stretch":

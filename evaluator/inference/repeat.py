@@ -75,7 +75,7 @@ def run_again(
     """
     with open_sealed(sweep.images, key) as (index, cases):
         made = [
-            (_InPlace if model.fixed and not _is_tiled(sweep) else _Apart)(
+            (_InPlace if model.fixed and not model.input.is_tiled else _Apart)(
                 sweep,
                 model,
                 seed=seed,
@@ -97,10 +97,6 @@ def run_again(
     return {masks_file(each.model, each.seed): each.seconds for each in made}
 
 
-def _is_tiled(sweep: Sweep) -> bool:
-    return sweep.submission.input.mode == "tiled"
-
-
 class _Apart:
     """The drawn cases of a model and a pass, run again alone and in other batches."""
 
@@ -115,7 +111,7 @@ class _Apart:
     ) -> None:
         self.sweep, self.model, self.seed, self.first = sweep, model, seed, first
         self.seconds: list[float] = []
-        size = 1 if _is_tiled(sweep) else model.batch_size
+        size = 1 if model.input.is_tiled else model.batch_size
         self._size = size if model.fixed else min(size, cases)
         self._waiting: list[tuple[int, Prepared]] = []
         self._timed: list[Prepared] = []  # of a device

@@ -54,7 +54,7 @@ class LoadedModel:
 
     def maps(self, inputs: Inputs) -> NDArray[np.float32]:
         """Maps (N, K, H, W) of the inputs (N, C, H, W) of whole images."""
-        if self.input.mode == "resized":
+        if not self.input.is_tiled:
             return self.run(inputs)
         how = {"maps": self.output.maps, "size": self.batch_size}
         return np.stack([map_tiles(each, self.input, self.run, **how) for each in inputs])
@@ -62,7 +62,7 @@ class LoadedModel:
     def timed(self, image: Inputs) -> tuple[float, NDArray[np.float32]]:
         """Seconds that an input (C, H, W) takes alone, and its maps (1, K, H, W)."""
         start = time.perf_counter()
-        if self.input.mode == "tiled":
+        if self.input.is_tiled:
             maps = self.maps(image[None])
             return time.perf_counter() - start, maps
         maps = self.model.run(image[None])
@@ -184,8 +184,9 @@ class Sweep:
     def masks(self, cases: Iterator[Sealed]) -> Generator[Masks]:
         """The masks of all models, batch by batch; reading, networks and packing overlap."""
         # a model's batches begin at multiples of its own size, as if it ran alone
-        tiled = self.submission.input.mode == "tiled"  # each image is batches of its own
-        size = 1 if tiled else lcm(*(model.batch_size for model in self.models))
+        sizes = (model.batch_size for model in self.models)
+        # an image that is cut into tiles is batches of its own
+        size = 1 if self.submission.input.is_tiled else lcm(*sizes)
         helpers, flying = self.helpers, min(model.model.in_flight for model in self.models)
         ahead = max(helpers, -(-size // PART))
         filled = overlapped(self._fill, self._parts(cases, size), helpers, ahead=ahead)
@@ -198,7 +199,7 @@ class Sweep:
         while group := tuple(islice(cases, size)):
             for seed in self.seeds:
                 shape = (len(group), spec.depth, spec.height, spec.width)
-                inputs = None if spec.mode == "tiled" else np.empty(shape, np.float32)
+                inputs = None if spec.is_tiled else np.empty(shape, np.float32)
                 for start in range(0, len(group), PART):
                     yield _Part(seed, group[start : start + PART], inputs, start, len(group))
 
@@ -249,7 +250,7 @@ def probe_inputs(spec: InputSpec, images: Sequence[NDArray[np.uint8]]) -> Inputs
     made = [draw.integers(low, high, shape, np.uint8) for low, high in ((100, 110), (0, 256))]
     chosen = [images[number % len(images)] for number in range(2)] if images else made
     inputs = [to_input(image, spec) for image in (*made, *chosen)]
-    if spec.mode == "tiled":
+    if spec.is_tiled:
         inputs = [image[:, *corners_of(image, spec)[0]] for image in inputs]
     return np.stack(inputs)
 
