@@ -52,15 +52,14 @@ class MetricSummary(Contract):
     folds: tuple[Value, ...] = Field(max_length=MAX_FOLDS)
 
     @classmethod
-    def of(
-        cls, means: Sequence[float], ci_low: float | None = None, ci_high: float | None = None
-    ) -> Self:
-        """The summary of each fold's mean over the cases."""
+    def of(cls, means: Sequence[float], interval: tuple[float, float] | None = None) -> Self:
+        """The summary of each fold's mean over the cases, with their 95 % interval or none."""
+        low, high = interval or (None, None)
         return cls(
             mean=math.fsum(means) / len(means),
             std=statistics.stdev(means) if len(means) > 1 else None,
-            ci_low=ci_low,
-            ci_high=ci_high,
+            ci_low=low,
+            ci_high=high,
             folds=tuple(means),
         )
 

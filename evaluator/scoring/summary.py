@@ -151,8 +151,7 @@ def _ratio(
     """Sums over sums, from counts (folds, cases) and what they are counted among."""
     folds = (counts.sum(axis=1) / sizes.sum(axis=1)).tolist()
     ends = ratio_interval(counts.mean(axis=0), sizes.mean(axis=0), patients, bounds=bounds)
-    low, high = ends or (None, None)
-    return MetricSummary.of(folds, ci_low=low, ci_high=high)
+    return MetricSummary.of(folds, ends)
 
 
 def _summary(
@@ -160,5 +159,4 @@ def _summary(
 ) -> MetricSummary:
     """One metric from its values (folds, cases), whose mean lies within `bounds`."""
     means = [mean(fold, PROFILE) for fold in table]
-    low, high = interval(table.mean(axis=0), patients, bounds) or (None, None)
-    return MetricSummary.of(means, ci_low=low, ci_high=high)
+    return MetricSummary.of(means, interval(table.mean(axis=0), patients, bounds))
