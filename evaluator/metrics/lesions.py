@@ -40,10 +40,10 @@ def count_lesions(predicted: NDArray[np.bool_], lesions: NDArray[np.uint8]) -> L
     pairs = np.bincount(
         areas.ravel() * (total + 1) + lesions.ravel(), minlength=(count + 1) * (total + 1)
     ).reshape(count + 1, total + 1)
-    inner = pairs[1:, 1:]
-    union = pairs[1:].sum(axis=1)[:, None] + pairs[:, 1:].sum(axis=0) - inner
+    inner, of_areas, of_lesions = pairs[1:, 1:], pairs[1:].sum(axis=1), pairs[:, 1:].sum(axis=0)
+    union = of_areas[:, None] + of_lesions - inner
     found = int((inner > IOU * union).sum())
-    return LesionCounts(int((pairs[:, 1:].sum(axis=0) > 0).sum()), found, count - found)
+    return LesionCounts(int(np.count_nonzero(of_lesions)), found, count - found)
 
 
 def _span(marked: NDArray[np.bool_]) -> slice:
