@@ -11,9 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from evaluator.documents.base import read
-from evaluator.documents.inference import REPEATED, Runtime
-from evaluator.errors import BusbenchError, Code
+from evaluator.documents.inference import REPEATED
+from evaluator.errors import BusbenchError
 from evaluator.inference.batches import DEVICE_BATCH, depends_on_batch, depends_on_company, fill
 from evaluator.inference.repeat import RUNS, WARM_UP
 from tests.support.inference import Stage, blur, network, speckle, stage
@@ -36,28 +35,24 @@ def run(made: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return on
 
 
-def runtime(made: Stage) -> Runtime:
-    return read(Runtime, made.out / "runtime.json", Code.STAGE_CRASHED, remedy="")
-
-
 def test_no_run_of_a_device_has_another_size(made: Stage, run: Any) -> None:
     device, wanted = NullDevice(), made.infer()
     found = run(device)
     alone = min(REPEATED, 21) * RUNS + WARM_UP  # latency
     assert set(device.sizes) == {1, DEVICE_BATCH} and device.sizes.count(1) == alone
     assert all(np.array_equal(found[case], wanted[case]) for case in wanted)
-    assert runtime(made).fixed_batches == (DEVICE_BATCH,) and runtime(made).repeatable
+    assert made.runtime.fixed_batches == (DEVICE_BATCH,) and made.runtime.repeatable
 
 
 def test_a_size_that_does_not_fit_is_halved_and_one_that_was_asked_for_is_not(
     made: Stage, run: Any
 ) -> None:
     run(NullDevice(fits=5))
-    assert runtime(made).fixed_batches == (4,)
+    assert made.runtime.fixed_batches == (4,)
     with pytest.raises(BusbenchError, match="out of memory"):
         run(NullDevice(fits=5), batch_size=8)
     run(NullDevice(fits=8), batch_size=8)
-    assert runtime(made).fixed_batches == (8,)
+    assert made.runtime.fixed_batches == (8,)
 
 
 def by_place(batch: Maps, maps: Maps) -> Maps:
@@ -76,7 +71,7 @@ def test_a_place_in_the_batch_may_round_otherwise_and_two_runs_are_the_same(
     made: Stage, run: Any
 ) -> None:
     first = run(NullDevice(by_place))
-    assert runtime(made).measured.batch_dependent == ()
+    assert made.runtime.measured.batch_dependent == ()
     again = run(NullDevice(by_place))
     assert all(np.array_equal(first[case], again[case]) for case in first)
 
@@ -84,9 +79,8 @@ def test_a_place_in_the_batch_may_round_otherwise_and_two_runs_are_the_same(
 def test_a_device_that_mixes_images_runs_them_one_by_one(made: Stage, run: Any) -> None:
     device = NullDevice(by_company)
     run(device)
-    assert runtime(made).measured.batch_dependent == ("0.onnx",) and runtime(
-        made
-    ).fixed_batches == (1,)
+    assert made.runtime.measured.batch_dependent == ("0.onnx",)
+    assert made.runtime.fixed_batches == (1,)
 
 
 def test_company_that_matters_to_no_probe_is_found_when_cases_run_again(
@@ -113,9 +107,8 @@ def test_what_is_not_proven_is_not_tried_in_a_batch(
     made = stage(tmp_path, speckle(3), network(nodes))
     NullDevice().plug_in(monkeypatch)
     made.infer(device="cuda")
-    assert runtime(made).measured.batch_dependent == ("0.onnx",) and runtime(
-        made
-    ).fixed_batches == (1,)
+    assert made.runtime.measured.batch_dependent == ("0.onnx",)
+    assert made.runtime.fixed_batches == (1,)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 16])

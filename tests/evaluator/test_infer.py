@@ -20,7 +20,7 @@ from onnx import helper
 
 from evaluator.consistency import draw, transform_pixels
 from evaluator.documents.base import read
-from evaluator.documents.inference import REPEATED, EfficiencyLimits, Runtime
+from evaluator.documents.inference import REPEATED, EfficiencyLimits
 from evaluator.documents.predictions import Predictions
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference import infer as stage_module
@@ -115,7 +115,7 @@ def test_a_transformed_image_is_run_like_any_other_image(tmp_path: Path) -> None
 def test_what_it_ran_on_is_written_down(tmp_path: Path) -> None:
     made = stage(tmp_path, speckle(REPEATED + 3), blur(), blur(6))
     made.infer(threads=2)
-    runtime = read(Runtime, made.out / "runtime.json", Code.PREDICTIONS_INVALID, remedy="")
+    runtime = made.runtime
     measured = runtime.measured
     assert (runtime.device, runtime.threads) == ("cpu", 2)
     assert measured.repeated_cases >= REPEATED

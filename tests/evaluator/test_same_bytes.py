@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from evaluator.documents.base import read
-from evaluator.documents.inference import Runtime
-from evaluator.errors import Code
 from evaluator.inference import infer as stage_module
 from evaluator.predictions import DOCUMENT, RUNTIME
 from tests.support.inference import Stage, blur, network, stage
@@ -68,10 +65,6 @@ def outputs(made: Stage) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in made.out.iterdir()}
 
 
-def runtime(made: Stage) -> Runtime:
-    return read(Runtime, made.out / RUNTIME, Code.PREDICTIONS_INVALID, remedy="")
-
-
 @pytest.mark.parametrize("make", ["scaled", "quantised"])
 def test_no_batch_size_changes_a_mask_of_a_model_that_depends_on_its_batch(
     tmp_path: Path, make: str, monkeypatch: pytest.MonkeyPatch
@@ -84,7 +77,7 @@ def test_no_batch_size_changes_a_mask_of_a_model_that_depends_on_its_batch(
         made = stage(tmp_path / str(size), images, model, seed=SEED)
         made.infer(batch_size=size)
         found = outputs(made)
-        measured = runtime(made).measured
+        measured = made.runtime.measured
         del found[RUNTIME]
         wanted = wanted or found
         assert found == wanted
@@ -99,7 +92,7 @@ def test_a_model_that_does_not_depend_on_its_batch_keeps_it(tmp_path: Path) -> N
         made = stage(tmp_path / name, scenes(5), model)
         made.infer(batch_size=4, progress=lambda what, done, total: stated.append(what))
         expected = ((4,), ()) if name == "blur" else ((1,), ("0.onnx",))
-        measured = runtime(made).measured
+        measured = made.runtime.measured
         assert (measured.batch_sizes, measured.batch_dependent) == expected
     assert [line for line in stated if "batch" in line] == [
         "0.onnx runs at batch 1: a larger batch may change its maps"
@@ -128,7 +121,7 @@ def test_a_last_batch_that_is_smaller_is_tried_too(
     for cases, kept in ((8, 4), (7, 1)):
         made = stage(tmp_path / str(cases), scenes(cases), network(nodes, stored))
         made.infer(batch_size=4)
-        assert runtime(made).measured.batch_sizes == (kept,)
+        assert made.runtime.measured.batch_sizes == (kept,)
 
 
 def test_a_second_run_changes_no_byte_but_the_run_time_facts(tmp_path: Path) -> None:

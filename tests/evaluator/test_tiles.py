@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
-from evaluator.documents.base import read
-from evaluator.documents.inference import Runtime
 from evaluator.documents.submission import InputSpec, OutputSpec
-from evaluator.errors import BusbenchError, Code
+from evaluator.errors import BusbenchError
 from evaluator.inference.preprocessing import to_input, to_packed_mask
 from evaluator.inference.tiles import TILES, map_tiles, starts, weigh
 from evaluator.predictions import unpack
@@ -148,9 +146,7 @@ def test_no_run_of_tiles_on_a_device_has_another_size(
     device.plug_in(monkeypatch)
     found = made.infer(device="cuda")
     assert all(np.array_equal(found[case], wanted[case]) for case in wanted)
-    assert read(
-        Runtime, made.out / "runtime.json", Code.STAGE_CRASHED, remedy=""
-    ).fixed_batches == (TILES,)
+    assert made.runtime.fixed_batches == (TILES,)
     assert set(device.sizes[1:]) == {TILES}  # the first is the search for what fits
 
 

@@ -15,9 +15,8 @@ import pynvml
 import pytest
 from pydantic import ValidationError
 
-from evaluator.documents.base import read
-from evaluator.documents.inference import EfficiencyLimits, Runtime
-from evaluator.errors import BusbenchError, Code
+from evaluator.documents.inference import EfficiencyLimits
+from evaluator.errors import BusbenchError
 from evaluator.inference import usage
 from evaluator.inference.backends import InferSettings, TritonOptions
 from evaluator.inference.hardware import device_name
@@ -186,7 +185,7 @@ def test_memory_of_a_server_is_not_said_to_be_this_processes(nvml: Nvml) -> None
 def test_inference_on_a_cpu_reports_no_value_of_a_gpu(tmp_path: Path) -> None:
     made = stage(tmp_path, speckle(6), blur(), blur(6))
     made.infer()
-    measured = read(Runtime, made.out / "runtime.json", Code.USAGE, remedy="").measured
+    measured = made.runtime.measured
     assert measured.seconds > 0 and measured.host_memory_mb
     assert (measured.gpu_memory_mb, measured.gpu_memory_of, measured.energy_j) == (None,) * 3
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -91,8 +90,7 @@ def test_a_stage_on_the_device_writes_the_masks_of_the_cpu(
 ) -> None:
     there = made(tmp_path / "stage", networks / "cmunext.onnx")
     require_same(of_the_cpu, infer(there, device=gpu, batch_size=batch_size))
-    runtime = json.loads((there.out / "runtime.json").read_text())
-    assert runtime["device"] == gpu and not runtime["measured"]["batch_dependent"]
+    assert there.runtime.device == gpu and not there.runtime.measured.batch_dependent
 
 
 @pytest.mark.parametrize("name", ["unext", "cmunext"])

@@ -14,14 +14,15 @@ import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from evaluator.documents.base import write
-from evaluator.documents.inference import CountedModel, GateVerdict
+from evaluator.documents.base import read, write
+from evaluator.documents.inference import CountedModel, GateVerdict, Runtime
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.errors import Code
 from evaluator.files import sha256_bytes
 from evaluator.inference.backends import InferSettings
 from evaluator.inference.infer import infer
-from evaluator.predictions import bits_file, read_packed, unpack
+from evaluator.predictions import RUNTIME, bits_file, read_packed, unpack
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
 
@@ -116,6 +117,11 @@ class Stage:
             case.case_id: unpack(packed, case.height, case.width)
             for case, packed in read_packed(path, predictions.cases)
         }
+
+    @property
+    def runtime(self) -> Runtime:
+        """What the last run left of itself."""
+        return read(Runtime, self.out / RUNTIME, Code.PREDICTIONS_INVALID, remedy="")
 
 
 def stage(
