@@ -119,8 +119,8 @@ class TritonModel:
         """Load the model, and make the slots in which it runs."""
         settings = self._settings
         half = in_half(path) if settings.precision == "fp16" else None
-        loaded = onnx.load(path, load_external_data=False)
-        given, result = ports(loaded if half is None else onnx.load_from_string(half))
+        network = onnx.load_from_string(half) if half else onnx.load(path, load_external_data=False)
+        given, result = ports(network)
         service = Service.on(settings.device, settings.threads, settings.precision)
         self.one_by_one = has_fixed_batch(given, result)
         self.in_flight = service.instances + 1  # one is on its way while the others run
