@@ -135,11 +135,12 @@ class _Run:
             before = free_memory(self.settings.device)
             declared = self.pending.popleft()
             path = self.folder / declared.file
+            ahead = path.stat().st_size if self.first else 0  # weights that were there before
             model = self.first.result() if self.first else open_model(path, self.settings)
             self.first = None
             opened.callback(model.close)
             loaded.append(self.settle(model, declared, progress))
-            taken = max(taken, before - free_memory(self.settings.device))
+            taken = max(taken, ahead + before - free_memory(self.settings.device))
         self.backend = model
         total = len(self.submission.models)
         if len(loaded) < total:

@@ -249,6 +249,17 @@ def test_models_that_do_not_fit_together_give_the_same_masks_and_say_so(
     assert spans == (["1 to 2 of 3", "3 of 3"] if fitting == 2 else [f"{n} of 3" for n in "123"])
 
 
+def test_weights_of_the_model_that_is_opened_ahead_are_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = stage(tmp_path, speckle(4), blur(), blur(6))
+    free = (made.folder / "0.onnx").stat().st_size  # beside the first: too little for another
+    monkeypatch.setattr(stage_module, "free_memory", lambda _: free)
+    said: list[str] = []
+    made.infer(progress=lambda what, done, total: said.append(what))
+    assert sum("run apart" in line for line in said) == 2
+
+
 def test_memory_that_is_limited_is_never_that_of_several_models(tmp_path: Path) -> None:
     made = stage(tmp_path, speckle(4), blur(), blur())
     limits = EfficiencyLimits(device_name=device_name("cpu"), host_memory_mb=100_000)
