@@ -16,13 +16,7 @@ from evaluator.documents.base import Contract, Name
 from evaluator.documents.submission import InputSpec
 from harness.ledger.report import Report
 from harness.ranking import METRICS
-from harness.ranking.metrics import (
-    AWESOME_BUS,
-    AWESOME_BUS_NOTE,
-    AWESOME_BUS_UNITS,
-    MISSING,
-    NOT_COUNTED,
-)
+from harness.ranking.metrics import AWESOME_BUS_NOTE, MISSING, NOT_COUNTED
 from harness.ranking.names import markdown
 from harness.ranking.published import PublishedNetwork, PublishedTable, published_table
 
@@ -60,7 +54,7 @@ def _track(table: TrackTable, published: PublishedTable) -> str:
     units = table.lines[0].report.scores.units if table.lines else {}
     heads = [
         *("Network", "Input", *(metric.title(units) for metric in METRICS)),
-        *(f"{metric.title(AWESOME_BUS_UNITS)}, {AWESOME_BUS}" for metric in METRICS),
+        *(metric.awesome_bus_title for metric in METRICS),
         *("GMACs", "Params [M]", "GFLOPs as published", "Params as published [M]"),
     ]
     rows = [_line(line, published) for line in table.lines]

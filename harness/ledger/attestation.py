@@ -118,7 +118,11 @@ def open_report(signed: SignedReport, keys: Sequence[SSlibKey], where: str) -> R
 
 
 def stated_report(signed: SignedReport, where: str) -> Report:
-    """The report in an envelope that `open_report` has verified before."""
+    """The report that an envelope says it contains: its signature is not looked at.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where it contains none.
+    """
     payload = decode(signed.payload, where)
     return parse(Statement, payload, f"{where}: statement", code=CODE, remedy=REMEDY).predicate
 

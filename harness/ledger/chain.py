@@ -23,7 +23,7 @@ from securesystemslib.signer import SSlibKey
 from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError
 from evaluator.files import disk_errors, write_atomically
-from harness.ledger.attestation import CODE, SignedReport, invalid, open_report
+from harness.ledger.attestation import CODE, SignedReport, open_report
 from harness.ledger.entries import (
     Body,
     Instant,
@@ -145,8 +145,7 @@ def _record(ledger: Path, keys: Keys, find: Find, *, write: Write, clock: Clock)
             _sync_folder(ledger.parent)
         with following(ledger, handle.fileno(), size) as follower:
             before = follower.state
-            if keys.report.keyid not in before.keys:
-                raise _of_another_key(before, ledger)
+            before.require_signer(keys.report.keyid, str(ledger))
             if (entry := find(follower)) is not None:
                 _warn_of_retracted(entry, follower, ledger)
                 return Appended(entry, new=False, torn=torn)
@@ -184,18 +183,13 @@ def _so_far(ledger: Path) -> LedgerState | None:
 
 
 def _require_writable(before: LedgerState, keys: Keys, now: Instant, *, ledger: Path) -> None:
-    if keys.report.keyid not in before.keys:
-        raise _of_another_key(before, ledger)
+    before.require_signer(keys.report.keyid, str(ledger))
     if keys.report.keyid != before.key:
         message = f"{ledger} was handed over to another key ({before.key[:16]}…)."
         raise BusbenchError(CODE, message, "Name the key folder that signs it now.")
     if is_ahead(before.time, now):
         message = f"The last entry of {ledger} is of {before.time}, and the clock says {now}."
         raise BusbenchError(CODE, message, WRONG_CLOCK)
-
-
-def _of_another_key(before: LedgerState, ledger: Path) -> BusbenchError:
-    return invalid(str(ledger), f"it belongs to another key ({before.key[:16]}…)")
 
 
 def _warn_of_retracted(entry: Recorded, before: Follower, ledger: Path) -> None:

@@ -107,16 +107,15 @@ class Follower:
             raise invalid(self.where, "it is empty")
         if self.read(size - 1, size) != b"\n":
             raise invalid(self.where, TORN)
-        keys = [public_pem(key) for key in self.signers]
-        batches = self._batches(self.stop, size)
-        left = size - self.stop
-        for line, one in examine(batches, self.where, keys, first=self._number, size=left):
+        batches, left = self._batches(self.stop, size), size - self.stop
+        examined = examine(batches, self.where, self._pems, first=self._number, size=left)
+        for line, one in examined:
             self._take(line, one)
 
     def add(self, line: bytes) -> Recorded:
         """Verify one more line, with its newline, that `read` cannot give yet."""
-        keys = [public_pem(key) for key in self.signers]
-        ((text, one),) = examine([[line[:-1]]], self.where, keys, first=self._number, size=0)
+        alone = [[line[:-1]]]
+        ((text, one),) = examine(alone, self.where, self._pems, first=self._number, size=0)
         return self.recorded(self._take(text, one), line)
 
     def save(self, descriptor: int) -> None:
@@ -125,8 +124,7 @@ class Follower:
             return
         if time.time() - os.fstat(descriptor).st_ctime < TICK:
             time.sleep(TICK)  # now no later change can leave the same stamp
-        keys = tuple(map(public_pem, self.signers))
-        self.index.save(State(self.stop, self.prefix.hex(), keys, _stamp(descriptor)))
+        self.index.save(State(self.stop, self.prefix.hex(), self._pems, _stamp(descriptor)))
 
     @property
     def state(self) -> LedgerState:
@@ -137,8 +135,8 @@ class Follower:
     def verdict(self, key: SSlibKey | None, holds: Digest | None) -> LedgerVerdict:
         """What the lines so far amount to; see `verify_bytes`."""
         state = self.state
-        if key is not None and key.keyid not in state.keys:
-            raise invalid(self.where, f"it belongs to another key ({state.key[:16]}…)")
+        if key is not None:
+            state.require_signer(key.keyid, self.where)
         if holds is not None and self.index.last("digest = ?", holds) is None:
             raise invalid(self.where, f"it has no entry with the digest {holds}")
         entries = tuple(self.recorded(row) for row in self.index.find("number > 0"))
@@ -174,6 +172,10 @@ class Follower:
             case "ranking":
                 return RecordedRanking(*place, fields["body"])
         raise AssertionError(row)
+
+    @property
+    def _pems(self) -> tuple[str, ...]:
+        return tuple(map(public_pem, self.signers))
 
     @property
     def _number(self) -> int:

@@ -90,8 +90,10 @@ class Index:
         if fields.pop("rules", None) != _rules():
             return None
         return State(
-            *(fields["stop"], fields["prefix"]),
-            *(tuple(fields["public_keys"]), tuple(fields["stamp"])),
+            stop=fields["stop"],
+            prefix=fields["prefix"],
+            public_keys=tuple(fields["public_keys"]),
+            stamp=tuple(fields["stamp"]),
         )
 
     def clear(self) -> None:
@@ -157,14 +159,11 @@ def _open(ledger: Path) -> sqlite3.Connection | None:
     for _ in range(2):
         try:
             return _opened(path)
-        except sqlite3.OperationalError as error:  # another holds it; the folder is read-only
+        except (sqlite3.OperationalError, OSError) as error:  # held by another, or read-only
             log.debug("The index of %s is not used: %s", ledger, error)
             return None
         except sqlite3.DatabaseError:
             path.unlink(missing_ok=True)  # it is no database: a new one takes its place
-        except OSError as error:
-            log.debug("The index of %s is not used: %s", ledger, error)
-            return None
     return None
 
 

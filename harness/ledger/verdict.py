@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Digest
+from harness.ledger.attestation import invalid
 from harness.ledger.entries import Instant
 from harness.ledger.report import Report
 
@@ -76,6 +77,11 @@ class LedgerState:
     def key(self) -> Digest:
         """Fingerprint of the key that signs now."""
         return self.keys[-1]
+
+    def require_signer(self, key: Digest, where: str) -> None:
+        """Refuse a ledger that `key` never signed; raises `ledger-invalid`."""
+        if key not in self.keys:
+            raise invalid(where, f"it belongs to another key ({self.key[:16]}…)")
 
 
 @dataclass(frozen=True)

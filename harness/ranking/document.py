@@ -8,7 +8,7 @@ intervals in it are about the complete submissions of one track; see `harness.ra
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple, Self, get_args
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,7 @@ from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.ledger import LedgerVerdict
 
-Schema = Literal["busbench/ranking/v3"]
+SCHEMA: Literal["busbench/ranking/v3"] = "busbench/ranking/v3"
 CODE = Code.LEDGER_INVALID
 REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
@@ -63,6 +63,11 @@ class RankedSubmission(Contract):
     group_last: int = Field(ge=1)
     metrics: dict[str, RankedMetricScore]
     rank_counts: tuple[int, ...]  # resamples in which its rank fell into each of `rank_bins`
+
+    @property
+    def rank_set(self) -> str:
+        """Its confidence set of ranks, as people read it."""
+        return f"{self.rank_low}–{self.rank_high}"
 
     @property
     def group(self) -> str:
@@ -117,7 +122,7 @@ class TrackRanking(Contract):
     """The body of a ledger entry of kind `ranking`: one track, and exactly these submissions."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Schema = Field(default="busbench/ranking/v3", alias="schema")
+    schema_: Literal["busbench/ranking/v3"] = Field(default=SCHEMA, alias="schema")
     track: Name
     split_version: Name
     metric_profile: str
@@ -154,7 +159,7 @@ def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
             remedy=REMEDY,
         )
         for found in ledger.rankings
-        if found.body.get("schema") in get_args(Schema)
+        if found.body.get("schema") == SCHEMA
     ]
 
 

@@ -67,9 +67,12 @@ def shared_marks(track: Track) -> tuple[Mark, ...]:
     return tuple(mark for mark in MARKS if all(map(mark.applies, track.rows)))
 
 
+def all_marks(track: Track) -> tuple[Mark, ...]:
+    """The marks that any row of a track has."""
+    return tuple(mark for mark in MARKS if any(map(mark.applies, track.rows)))
+
+
 def own_marks(track: Track) -> tuple[Mark, ...]:
     """The marks that some rows of a track have and others have not."""
     shared = shared_marks(track)
-    return tuple(
-        mark for mark in MARKS if mark not in shared and any(map(mark.applies, track.rows))
-    )
+    return tuple(mark for mark in all_marks(track) if mark not in shared)

@@ -11,6 +11,7 @@ from evaluator.metrics import METRICS as DEFINED
 
 MISSING = "–"
 NOT_COUNTED = "not counted"  # work of a network with an operator that has no counting rule
+AWESOME_BUS = "as Awesome-BUS 2025"  # in heads of columns
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,20 @@ class RankedMetric:
         mean = self.number(summary.mean)
         return mean if summary.std is None else f"{mean} ± {self.number(summary.std)}"
 
-    def interval(self, summary: MetricSummary) -> str:
+    def interval(self, summary: MetricSummary | None) -> str:
         """The 95 % interval of the mean; missing where there are few patients."""
-        ends = summary.ci_low, summary.ci_high
+        ends = (None,) if summary is None else (summary.ci_low, summary.ci_high)
         return MISSING if None in ends else " to ".join(map(self.number, ends))
 
     def title(self, units: dict[str, str]) -> str:
         """The heading of its column: label, unit where there is one, direction."""
         unit = units.get(self.key)  # a plain ratio has none
         return f"{self.label} [{unit}] {self.arrow}" if unit else f"{self.label} {self.arrow}"
+
+    @property
+    def awesome_bus_title(self) -> str:
+        """The heading of its column in the profile of Awesome-BUS 2025."""
+        return f"{self.title({'hd95': 'px'})}, {AWESOME_BUS}"
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,6 @@ METRICS = tuple(
     for key in RANKED
 )
 
-AWESOME_BUS = "as Awesome-BUS 2025"  # in heads of columns
-AWESOME_BUS_UNITS = {"hd95": "px"}
 AWESOME_BUS_NOTE = (
     f"What is marked `{AWESOME_BUS}` are the same masks on that benchmark's grid of 224 × 224 "
     "pixels and by its definitions: for comparing with its tables, never for ranking."

@@ -113,9 +113,9 @@ def _step_down(statistics: _Statistics, largest: Floats, *, joint: bool) -> Flag
         if not fresh.any():
             return found
         found |= fresh
-        rows: Flags = np.full(len(found), joint) | fresh.any(axis=1)
-        again = statistics.largest((statistics.scales > 0) & ~found & rows[:, None])
-        largest = np.where(rows[:, None], again, largest)
+        changed = fresh.any(axis=1, keepdims=True)
+        again = statistics.largest((statistics.scales > 0) & ~found & changed)
+        largest = np.where(changed, again, largest)
 
 
 def _ranks(significant: Flags, totals: Floats) -> tuple[Ranks, Ranks]:

@@ -8,7 +8,6 @@ the same bytes, and are not recorded again.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluator.documents.base import Digest, Name, parse, read
+from evaluator.documents.base import Digest, Name, read
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
@@ -28,7 +27,7 @@ from harness.challenge import Challenge, require_hidden
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
-from harness.ledger.attestation import SignedReport, Statement
+from harness.ledger.attestation import SignedReport, stated_report
 from harness.ledger.entries import MAX_RANKING_BYTES
 from harness.ranking.board import by_track, is_complete, require_declared
 from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
@@ -157,10 +156,8 @@ def identity_of(path: Path) -> Digest | None:
     """The identity of the report in a file; None where it is none: it will be missed by name."""
     try:
         signed = read(SignedReport, path, Code.CASES_INVALID, remedy=FIND)
-        payload = base64.b64decode(signed.payload)
-        statement = parse(Statement, payload, str(path), code=Code.CASES_INVALID, remedy=FIND)
-        return statement.predicate.identity()
-    except (BusbenchError, ValueError):
+        return stated_report(signed, str(path)).identity()
+    except BusbenchError:
         return None
 
 

@@ -19,9 +19,7 @@ from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
 from harness.ranking.marks import Mark, own_marks, shared_marks
 from harness.ranking.metrics import (
-    AWESOME_BUS,
     AWESOME_BUS_NOTE,
-    AWESOME_BUS_UNITS,
     GAP,
     METRICS,
     MISSING,
@@ -75,8 +73,8 @@ class Column:
 
 
 def columns(track: Track) -> list[Column]:
-    """The columns of a track's table: of intervals and groups only where it has a ranking."""
-    ranking = [RANK_INTERVAL, GROUP] if track.statistics else []
+    """The columns of a track's table: of sets of ranks and groups only where it has a ranking."""
+    ranking = [RANK_SET, GROUP] if track.statistics else []
     parts = {name for row in track.rows for name in row.groups}
     notes = own_marks(track)
     apart = [
@@ -135,19 +133,18 @@ def _cost_column(cost: Cost) -> Column:
 
 def _awesome_bus_column(metric: RankedMetric) -> Column:
     return Column(
-        f"{metric.title(AWESOME_BUS_UNITS)}, {AWESOME_BUS}",
+        metric.awesome_bus_title,
         lambda row, _: metric.mean_and_std(row.awesome_bus_2025.metrics.get(metric.key)),
     )
 
 
 def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Column]:
-    def interval(row: Row, _: Style) -> str:
-        found = row.summary(metric.key)
-        return MISSING if found is None else metric.interval(found)
-
-    return _metric_column(track, metric, "all"), Column(
-        f"95 % of {metric.label}", interval, group="all"
+    interval = Column(
+        f"95 % of {metric.label}",
+        lambda row, _: metric.interval(row.summary(metric.key)),
+        group="all",
     )
+    return _metric_column(track, metric, "all"), interval
 
 
 def _counted(number: float | None, unit: float = 1) -> str:
@@ -160,7 +157,7 @@ def _latency(row: Row) -> str:
 
 
 RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
-RANK_INTERVAL = Column("Ranks", lambda row, _: rank_interval(row))
+RANK_SET = Column("Ranks", lambda row, _: row.ranked.rank_set if row.ranked else MISSING)
 GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSING)
 MODEL = (
     Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
@@ -171,11 +168,6 @@ MODEL = (
         lambda row, _: f"{_latency(row)} ({row.runtime.computed_on})",
     ),
 )
-
-
-def rank_interval(row: Row) -> str:
-    """The 95 % confidence set of a row's rank, where there is a ranking."""
-    return f"{row.ranked.rank_low}–{row.ranked.rank_high}" if row.ranked else MISSING
 
 
 def track_cells(track: Track, style: Style) -> list[list[str]]:

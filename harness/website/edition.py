@@ -16,7 +16,7 @@ from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import Challenge
 from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
-from harness.ranking.marks import GAP_UNLIKE, MARKS, Mark, own_marks, shared_marks
+from harness.ranking.marks import Mark, all_marks, own_marks, shared_marks
 from harness.ranking.metrics import GAP
 from harness.sealing.keys import public_pem
 from harness.splits.lock import SplitLock
@@ -83,7 +83,7 @@ class View:
     @cached_property
     def marks(self) -> tuple[Mark, ...]:
         """The marks that any row has."""
-        return tuple(mark for mark in MARKS if any(map(mark.applies, self.track.rows)))
+        return all_marks(self.track)
 
     @cached_property
     def own_marks(self) -> tuple[Mark, ...]:
@@ -121,7 +121,7 @@ class View:
             "gmacs": None if row.gmacs is None else round(row.gmacs, 6),
             "latency": None if latency is None else round(latency, 4),
             **{cost.key: cost.value(row.runtime.measured) for cost in self.track.costs},
-            "gaps": GAP_UNLIKE.label.removeprefix("gap ") if row.gap_unlike else "like the others",
+            "gaps": "unlike the others" if row.gap_unlike else "like the others",
             "origin": "trained here" if row.trained_here else "supplied",
             "kind": row.kind,
             "labels": row.labels,

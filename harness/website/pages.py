@@ -14,13 +14,7 @@ from harness.export.citation import release_of
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.board import comparable, entry_name
-from harness.ranking.metrics import (
-    AWESOME_BUS,
-    AWESOME_BUS_NOTE,
-    AWESOME_BUS_UNITS,
-    COSTS,
-    labels,
-)
+from harness.ranking.metrics import AWESOME_BUS_NOTE, COSTS, labels
 from harness.ranking.published import published_table
 from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
@@ -111,6 +105,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
     texts = badges(edition)
     for entry in edition.reports:
         report, number = entry.report, entry.number
+        track_title = edition.challenge.title_of(report.track)
         newest = ranked.get(_contest(report))
         view, row = (None, None) if newest is None else rows[newest]
         digest = report.provenance.split_digest
@@ -119,7 +114,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             "submission",
             report=report,
             synthetic=is_synthetic(report.dataset),
-            track_title=edition.challenge.title_of(report.track),
+            track_title=track_title,
             number=number,
             time=entry.time,
             retracted=edition.retracted.get(number),
@@ -130,11 +125,9 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             if digest in splits
             else None,
             score_titles=_score_titles(report),
-            awesome_bus=AWESOME_BUS,
-            awesome_bus_units=AWESOME_BUS_UNITS,
             awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
             evidence=_evidence(entry),
-            citation=cite_entry(edition.challenge, entry, edition.challenge.title_of(report.track)),
+            citation=cite_entry(edition.challenge, entry, track_title),
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page

@@ -94,7 +94,7 @@ def _rank_table(shown: Shown) -> Table:
         [
             label,
             str(row.rank),
-            f"{s.rank_low}–{s.rank_high}",
+            s.rank_set,
             f"{s.mean_rank:.2f}",
             str(s.resamples_first),
             *(str(s.rank_aggregate), str(s.rank_test)),

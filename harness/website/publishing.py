@@ -102,7 +102,7 @@ def require_own_key(place: Path, whole: WholeLedger) -> None:
     path = place / PUBLIC_KEY
     if not path.exists() or PUBLIC_KEY in _indexed(place / INDEX):
         return
-    if read_public_key(path).keyid not in {key.keyid for key in whole.verdict.signers}:
+    if read_public_key(path).keyid not in whole.verdict.keys:
         message = f"{path} is another key than those that sign {whole.where}."
         remedy = "Remove it, or publish the ledger that it signs."
         raise BusbenchError(Code.OUTPUT_EXISTS, message, remedy)

@@ -25,7 +25,7 @@ from harness.sandbox.usage import memory_in_use, usage_of
 from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_entry, read_submission, write_document
 from harness.website.pages import render
-from tests.support.factories import make_report
+from tests.support.factories import make_image_report
 from tests.support.jobs import run
 from tests.support.small_challenge import SmallChallenge, make_submission
 from tests.support.website import edition_of
@@ -140,19 +140,9 @@ def test_no_participant_can_write_to_the_images() -> None:
         assert settings["command"] == ["predict", place]
 
 
-def image_report() -> Report:
-    document = make_report(folds=1).document()
-    document["models"], document["provenance"]["models_sha256"] = [], []
-    document["provenance"]["image"] = NAME
-    runtime = document["runtime"]
-    runtime |= {"backend": "image", "precision": None}
-    runtime["measured"] |= {"latency_ms": None, "batch_sizes": []}
-    return Report.model_validate(document)
-
-
 @pytest.mark.parametrize("part", ["image", "backend"])
 def test_no_report_is_of_models_and_an_image(part: str) -> None:
-    document = image_report().document()
+    document = make_image_report().document()
     if part == "image":
         document["provenance"]["image"] = None
     else:
@@ -163,7 +153,7 @@ def test_no_report_is_of_models_and_an_image(part: str) -> None:
 
 def test_no_board_shows_a_count_of_an_image(tmp_path: Path) -> None:
     keys = Keys.new(tmp_path / "keys")
-    report = image_report()
+    report = make_image_report(image=NAME)
     write_report(sign(report, keys), tmp_path / "report.json")
     assert verify_report(tmp_path / "report.json", keys.report) == report
     edition = edition_of(keys, tmp_path, report)

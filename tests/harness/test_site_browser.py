@@ -23,7 +23,7 @@ from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.website import publish
 from tests.support import ROOT, soon
-from tests.support.factories import make_report
+from tests.support.factories import make_image_report, make_report
 from tests.support.simulated import simulate
 from tests.support.website import HOSTILE
 
@@ -266,6 +266,18 @@ def test_filters_by_words_and_origin_and_says_how_many_are_left(
     tab.page.get_by_label("Method or team").fill("no such thing")
     assert tab.column("method") == []
     assert "0 of 10 shown" in status.inner_text()
+
+
+def test_no_filter_lacks_its_name(keys: Keys, tmp_path: Path, tab: Tab) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    for report in (make_report(method="network", folds=1), make_image_report()):
+        append(ledger, sign(report, keys), keys)
+    publish(ledger, tmp_path / "site")
+    tab.page.goto(next((tmp_path / "site" / "tracks").iterdir()).as_uri())
+    names = tab.page.locator(".controls label > span").all_inner_texts()
+    assert names == ["Method or team", "Kind", "Sort by"]
+    tab.page.get_by_role("combobox", name="Kind").select_option("image")
+    assert tab.column("method") == ["container"]
 
 
 def test_without_script_the_table_is_complete_and_nothing_is_dead(

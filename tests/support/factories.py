@@ -225,6 +225,17 @@ def make_report(
     )
 
 
+def make_image_report(method: str = "container", image: str = "sha256:" + "c" * 64) -> Report:
+    """A report of a container image that predicts."""
+    document = make_report(method=method, folds=1).document()
+    document["models"], document["provenance"]["models_sha256"] = [], []
+    document["provenance"]["image"] = image
+    runtime = document["runtime"]
+    runtime |= {"backend": "image", "precision": None}
+    runtime["measured"] |= {"latency_ms": None, "batch_sizes": []}
+    return Report.model_validate(document)
+
+
 def recorded(reports: Sequence[Report]) -> list[RecordedReport]:
     """Reports as a verified ledger gives them, in their order."""
     return [

@@ -116,6 +116,18 @@ def _metric(name: str, dice: np.ndarray) -> np.ndarray:
     return 90 * (1 - dice) + 3
 
 
+def _rows(cases: Sequence[SealedCase], areas: Sequence[int], dice: np.ndarray) -> list[CaseScore]:
+    scores = {name: _metric(name, dice) for name in METRICS}
+    rows = []
+    for fold in range(FOLDS):
+        for n, (case, area) in enumerate(zip(cases, areas, strict=True)):
+            values = {name: float(table[fold, n]) for name, table in scores.items()}
+            counts = LesionCounts(int(area > 0), int(area > 0 and dice[fold, n] > 0.7), 0)
+            ranked = {metric.key: values[metric.key] for metric in RANKED}
+            rows.append(CaseScore(fold, case, area, "ok", values, counts, ranked))
+    return rows
+
+
 def _report(
     entrant: Entrant,
     cases: Sequence[SealedCase],
@@ -137,22 +149,7 @@ def _report(
         **how,  # type: ignore[arg-type]
     )
     moved = np.clip(dice - np.abs(draw.normal(0.03, 0.02, dice.shape)), 0, 1)
-    rows, shifted = (
-        [
-            CaseScore(
-                fold,
-                case,
-                area,
-                "ok",
-                {m: float(_metric(m, table)[fold, n]) for m in METRICS},
-                LesionCounts(int(area > 0), int(area > 0 and table[fold, n] > 0.7), 0),
-                {m.key: float(_metric(m.key, table)[fold, n]) for m in RANKED},
-            )
-            for fold in range(FOLDS)
-            for n, (case, area) in enumerate(zip(cases, areas, strict=True))
-        ]
-        for table in (dice, moved)
-    )
+    rows, shifted = (_rows(cases, areas, table) for table in (dice, moved))
     scores = summarise(
         rows,
         shifted,

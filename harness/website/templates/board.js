@@ -3,7 +3,7 @@
 "use strict";
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-const FILTERS = { gaps: "Gap", origin: "Origin", labels: "Labels", device: "Device" };
+const FILTERS = { gaps: "Gap", origin: "Origin", kind: "Kind", labels: "Labels", device: "Device" };
 const TEXTS = ["method", "team"];
 
 for (const table of document.querySelectorAll("table[data-board]")) enhance(table);
@@ -109,7 +109,7 @@ function enhance(table) {
   });
   const controls = make("div", { className: "controls", role: "search" });
   controls.append(labelled("Method or team", search));
-  for (const key of table.dataset.filters.split(" ")) {
+  for (const [key, label] of Object.entries(FILTERS)) {
     const values = [...new Set(rows.map((row) => row.keys[key]))].sort(collator.compare);
     if (values.length < 2) continue;
     filters[key] = choices([["", "all"], ...values.map((value) => [value, value])]);
@@ -117,7 +117,7 @@ function enhance(table) {
       state.chosen[key] = filters[key].value;
       filter();
     });
-    controls.append(labelled(FILTERS[key], filters[key]));
+    controls.append(labelled(label, filters[key]));
   }
   const select = choices(labels);
   select.addEventListener("change", () => {
