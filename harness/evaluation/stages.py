@@ -25,18 +25,16 @@ from evaluator.documents.inference import (
     require_precision,
 )
 from evaluator.documents.sealed import SealedIndex
-from evaluator.documents.submission import AnySubmission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.predictions import RUNTIME, open_predictions, require_bound
 from evaluator.sealed import open_sealed
-from harness.challenge import Challenge, Component, StatedTrack, check_track
+from harness.challenge import Challenge, Component
 from harness.evaluation import known_good
 from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
-from harness.sealing.documents import TrainingBundle
-from harness.submission import DOCUMENT, read_entry, require_folds, take
+from harness.submission import read_entry
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
@@ -107,47 +105,6 @@ class SealedFiles(SealedImages):
 
     labels: Path
     label_key: KeyText = field(repr=False)
-
-
-def check(
-    folder: Path,
-    context: Context,
-    log: Path | None = None,
-    *,
-    bundle: TrainingBundle | None = None,
-) -> GateVerdict:
-    """Run the gate on a submission folder, without any label.
-
-    Args:
-        log: where the gate's whole log goes.
-        bundle: the training bundle of its track; null: challenge.yaml alone says what tracks have.
-
-    Raises:
-        BusbenchError: `submission-invalid` or `gate-refused`, with the reason.
-    """
-    with tempfile.TemporaryDirectory(prefix="busbench-check-") as name:
-        work = Path(name)
-        track = None if bundle is None else bundle.track
-        submission = take(folder, work / "submission", track)
-        require_suited(submission, context.challenge, bundle, where=folder / DOCUMENT)
-        return pass_gate(work, context, log)
-
-
-def require_suited(
-    submission: AnySubmission,
-    challenge: Challenge,
-    bundle: TrainingBundle | None,
-    *,
-    where: Path,
-) -> None:
-    """Refuse a submission for a track or folds that are not there, before anything is run."""
-    stated = StatedTrack(submission.track) if bundle is None else bundle.stated_track
-    if (problem := check_track(challenge, stated)) is not None:
-        remedy = "Name a track that is declared, and check against its challenge and bundle."
-        raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
-    declared = challenge.tracks.get(submission.track)
-    folds = declared.folds if declared is not None else bundle.folds if bundle is not None else None
-    require_folds(submission, folds, where)
 
 
 def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:

@@ -16,8 +16,8 @@ from PIL import Image
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge
 from harness.datasets.own_images import find_images
+from harness.evaluation.images import check
 from harness.evaluation.predict import majority
-from harness.evaluation.stages import check
 from harness.evaluation.validation import ValidateSubmission, Validation
 from harness.execution import ExecutionEnvironment, run_job
 from harness.prepare import prepare
