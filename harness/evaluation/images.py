@@ -205,9 +205,7 @@ def _require_device(
 ) -> None:
     """Raise `device-unavailable` where not even a network of ours runs on the device."""
     infer = stages.infer_stage(folder, files, settings=settings, challenge=context.challenge)
-    with tempfile.TemporaryDirectory(prefix="busbench-ready-") as name:
-        ready = replace(stages.ready_stage(infer, settings), output=Path(name))
-        context.runner.run(ready, context.progress)
+    stages.require_ready(infer, settings, context)
 
 
 def _collect(
@@ -219,12 +217,7 @@ def _collect(
     settings: EvaluateSettings,
     context: Context,
 ) -> None:
-    """Turn the masks of both starts into predictions.
-
-    Raises:
-        BusbenchError: `predictions-invalid`, also where the stage ends without a result but takes
-            masks of ours of the same images.
-    """
+    """Turn the masks of both starts into predictions; see `stages.run_on_masks`."""
 
     def stage(place: Path) -> Stage:
         return collect_stage(
@@ -237,22 +230,12 @@ def _collect(
             challenge=context.challenge,
         )
 
-    try:
-        context.run_once(stage(folder))
-    except BusbenchError as error:
-        if error.code not in (Code.STAGE_CRASHED, Code.LIMITS_TOO_LOW):
-            raise
-        with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
-            for start, place in PLACES.items():
-                listed = shown(files.index(), submission.digest, again=start == "again")
-                known_good.write_masks(Path(name, place), listed)
-            context.run_once(stage(Path(name)))
-        raise BusbenchError(
-            Code.PREDICTIONS_INVALID,
-            "The collect stage ends without a result on these masks, and takes masks of ours.",
-            f"Look at the masks and at the whole log, {stage(folder).log}.",
-            stage=error.stage,
-        ) from error
+    def write_ours(place: Path) -> None:
+        for start, name in PLACES.items():
+            listed = shown(files.index(), submission.digest, again=start == "again")
+            known_good.write_masks(place / name, listed)
+
+    stages.run_on_masks(stage, folder, write_ours, does="takes", context=context)
 
 
 def unseal_stage(

@@ -14,15 +14,20 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from evaluator.documents.base import read
 from evaluator.documents.inference import CountedModel
 from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from harness.evaluation.review import leaves_of
-from harness.evaluation.stages import EvaluateSettings, SealedFiles, infer_and_score, pass_gate
+from harness.evaluation.stages import (
+    EvaluateSettings,
+    SealedFiles,
+    infer_and_score,
+    pass_gate,
+    read_scores,
+)
 from harness.folders import let_all_read
 from harness.ledger.report import Report
-from harness.sandbox.cached import AGAIN, Context
+from harness.sandbox.cached import Context
 from harness.sealing.bundle import Recipients, write_sealed
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, require_store
@@ -106,8 +111,7 @@ def reproduce(
         take(files.submission, folder / "submission", report.track)
         verdict = pass_gate(folder, context, None)
         infer_and_score(folder, _seal(report, files, folder), settings, context=context)
-        found = folder / "score" / "scores.json"
-        scores = read(Scores, found, Code.STAGE_CRASHED, remedy=AGAIN)
+        scores = read_scores(folder)
     before = _comparable(report.scores, report.models)
     after = _comparable(scores, verdict.models)
     left_out = dict(_left_out(report.scores))

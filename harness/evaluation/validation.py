@@ -38,6 +38,7 @@ from harness.evaluation.stages import (
     EvaluateSettings,
     KeyText,
     SealedFiles,
+    read_scores,
 )
 from harness.execution.inputs import offer
 from harness.execution.job import ExecutionEnvironment, write_result
@@ -127,12 +128,12 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                 )
                 narrow(self.folder, verdict, part, place=place)
                 run_and_score(place, files, self.settings, context=context)
-                found.append(_scores(place))
+                found.append(read_scores(place))
                 if self.settings.precision != "fp32":
                     narrow(self.folder, verdict, part, place=place / REFERENCE)
                     plain = replace(self.settings, precision="fp32")
                     run_and_score(place / REFERENCE, files, plain, context=context)
-                    reference.append(_scores(place / REFERENCE))
+                    reference.append(read_scores(place / REFERENCE))
         cases = read_cases(self.folder, tuple(range(self.cases.folds)))
         write_cases(cases, self.folder)
         write_overlays(self.folder, training, cases, progress=progress)
@@ -171,10 +172,6 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             path = self.folder / COMPARISON
             loss = read(Comparison, path, Code.OUTPUT_EXISTS, remedy=AGAIN).loss
         return Validation(self.folder, self.facts, scores, folds, cases, loss)
-
-
-def _scores(place: Path) -> Scores:
-    return read(Scores, place / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
 
 
 def one_a_fold(submission: AnySubmission, folds: int) -> dict[int, AnySubmission]:
