@@ -17,6 +17,7 @@ from typing import Any
 from evaluator.documents.inference import CountedModel
 from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
+from harness.evaluation.ephemeral import new_key
 from harness.evaluation.review import leaves_of
 from harness.evaluation.stages import (
     EvaluateSettings,
@@ -29,7 +30,6 @@ from harness.folders import let_all_read
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Recipients, write_sealed
-from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, require_store
 from harness.store import CaseStore
 from harness.submission import read_submission, take
@@ -134,23 +134,19 @@ def reproduce(
 
 def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
     """The split's test part, sealed to new keys, without the pass of transformed images."""
-    keys, place = Keys.new(folder / "keys"), folder / "sealed"
+    (images, image_key), (labels, label_key) = new_key(), new_key()
+    place = folder / "sealed"
     write_sealed(
         place,
         files.store,
         files.split,
-        recipients=Recipients(keys.images.recipient, keys.labels.recipient),
+        recipients=Recipients(images, labels),
         track=report.track,
         labels=report.labels,
         consistency=False,
     )
     let_all_read(place)
-    return SealedFiles(
-        images=place / "images.age",
-        image_key=keys.images.identity,
-        labels=place / "labels.age",
-        label_key=keys.labels.identity,
-    )
+    return SealedFiles(place / "images.age", image_key, place / "labels.age", label_key)
 
 
 def _comparable(scores: Scores, models: tuple[CountedModel, ...]) -> dict[str, object]:
