@@ -8,9 +8,10 @@ reproduced, and is left out by name.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from evaluator.documents.inference import CountedModel
 from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from harness.evaluation.ephemeral import new_key
-from harness.evaluation.review import leaves_of
+from harness.evaluation.review import differing, leaves_of
 from harness.evaluation.stages import (
     EvaluateSettings,
     SealedFiles,
@@ -112,22 +113,13 @@ def reproduce(
         verdict = pass_gate(folder, context, None)
         infer_and_score(folder, _seal(report, files, folder), settings, context=context)
         scores = read_scores(folder)
-    before = _comparable(report.scores, report.models)
-    after = _comparable(scores, verdict.models)
     left_out = dict(_left_out(report.scores))
-    names = sorted(
-        name
-        for name in before.keys() | after.keys()
-        if not any(fnmatchcase(name, pattern) for pattern in left_out)
-    )
+    before = _comparable(report.scores, report.models, left_out)
+    after = _comparable(scores, verdict.models, left_out)
     return Reproduction(
-        compared=len(names),
+        compared=len(before.keys() | after.keys()),
         scores=scores,
-        differences=tuple(
-            f"{name} was {before.get(name)} and is {after.get(name)}"
-            for name in names
-            if not _equal(before.get(name), after.get(name), tolerance)
-        ),
+        differences=tuple(differing(before, after, partial(_equal, tolerance=tolerance))),
         left_out=tuple(f"{pattern}: {why}" for pattern, why in left_out.items()),
     )
 
@@ -149,12 +141,18 @@ def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
     return SealedFiles(place / "images.age", image_key, place / "labels.age", label_key)
 
 
-def _comparable(scores: Scores, models: tuple[CountedModel, ...]) -> dict[str, object]:
+def _comparable(
+    scores: Scores, models: tuple[CountedModel, ...], left_out: Iterable[str]
+) -> dict[str, object]:
     documents: dict[str, Any] = {
         "scores": scores.document(),
         "models": [model.document() for model in models],
     }
-    return leaves_of(documents)
+    return {
+        name: value
+        for name, value in leaves_of(documents).items()
+        if not any(fnmatchcase(name, pattern) for pattern in left_out)
+    }
 
 
 def _left_out(scores: Scores) -> Iterator[tuple[str, str]]:
