@@ -15,6 +15,7 @@ from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
     Backend,
+    BatchSizeOption,
     ChallengeOption,
     ClusterOption,
     InferDevice,
@@ -149,7 +150,7 @@ def evaluate(
     ] = None,
     device: InferDevice = InferDevice.CPU,
     precision: PrecisionOption = None,
-    batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
+    batch_size: BatchSizeOption = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,
