@@ -137,11 +137,12 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
         cases = read_cases(self.folder, tuple(range(self.cases.folds)))
         write_cases(cases, self.folder)
         write_overlays(self.folder, training, cases, progress=progress)
-        write(merge(found), self.folder / SCORES)
+        scores = merge(found)
+        write(scores, self.folder / SCORES)
         made = {name: self.folder / name for name in (SCORES, OVERLAYS)}
         if reference:
             made[COMPARISON] = self.folder / COMPARISON
-            write(self._compare(merge(found), merge(reference)), made[COMPARISON])
+            write(self._compare(scores, merge(reference)), made[COMPARISON])
         write_result(self, made)
 
     def _compare(self, found: Scores, reference: Scores) -> Comparison:
@@ -167,11 +168,15 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
         """What the finished job left."""
         scores = read(Scores, self.folder / SCORES, Code.OUTPUT_EXISTS, remedy=AGAIN)
         folds = tuple(one_a_fold(self.facts, self.cases.folds))
-        cases, loss = summarise(read_cases(self.folder, folds)), None
-        if self.settings.precision != "fp32":
-            path = self.folder / COMPARISON
-            loss = read(Comparison, path, Code.OUTPUT_EXISTS, remedy=AGAIN).loss
-        return Validation(self.folder, self.facts, scores, folds, cases, loss)
+        cases = summarise(read_cases(self.folder, folds))
+        return Validation(self.folder, self.facts, scores, folds, cases, self.loss())
+
+    def loss(self) -> PrecisionLoss | None:
+        """What the precision of the finished job changes; None in fp32."""
+        if self.settings.precision == "fp32":
+            return None
+        path = self.folder / COMPARISON
+        return read(Comparison, path, Code.OUTPUT_EXISTS, remedy=AGAIN).loss
 
 
 def one_a_fold(submission: AnySubmission, folds: int) -> dict[int, AnySubmission]:
