@@ -210,9 +210,9 @@ class Challenge(About):
         declared = self.tracks.get(track)
         return None if declared is None else declared.efficiency
 
-    def with_model_limits(self, model: ModelLimits) -> Challenge:
-        """The same with other limits on a model."""
-        limits = self.limits.model_copy(update={"model": model})
+    def with_limits(self, infer: Limits, model: ModelLimits) -> Challenge:
+        """The same with other limits of inference, and on a model."""
+        limits = self.limits.model_copy(update={"infer": infer, "model": model})
         return self.model_copy(update={"limits": limits})
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from harness.audit import audit
 from harness.challenge import Track
 from harness.datasets import phantom
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
-from harness.evaluation.stages import check
+from harness.evaluation.images import check
 from harness.execution import ExecutionEnvironment, run_job
 from harness.execution.inputs import Input
 from harness.prepare import prepare

@@ -15,6 +15,7 @@ from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
     Backend,
+    BatchSizeOption,
     ChallengeOption,
     ClusterOption,
     InferDevice,
@@ -87,15 +88,13 @@ def check(
     settings = read_challenge(challenge)
     training = None if bundle is None else TrainingSet.open(bundle)
     facts, found = None if training is None else training.bundle, None
-    declared = challenge is not None or CHALLENGE.exists()
-    if facts is not None and not declared:
-        settings = settings.with_model_limits(facts.model)
+    if facts is not None and challenge is None and not CHALLENGE.exists():
+        settings = settings.with_limits(facts.infer, facts.model)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
         verdict = check_submission(submission, context, log, bundle=facts)
         if training is not None and verdict.models:
-            limits = settings.limits.infer if declared else training.bundle.infer
-            found = forecast(submission, verdict, training, context=context, limits=limits)
+            found = forecast(submission, verdict, training, context=context)
     if as_json:
         return print_json({**verdict.document(), "forecast": found and found.document()})
     print_verdict(verdict, settings.limits.model)
@@ -151,7 +150,7 @@ def evaluate(
     ] = None,
     device: InferDevice = InferDevice.CPU,
     precision: PrecisionOption = None,
-    batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
+    batch_size: BatchSizeOption = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,

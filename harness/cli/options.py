@@ -78,6 +78,7 @@ PrecisionOption = Annotated[
         show_default="the track's, or fp32",
     ),
 ]
+BatchSizeOption = Annotated[str, typer.Option(help="Images a run; auto measures.")]
 ChallengeOption = Annotated[
     Path | None,
     typer.Option(
@@ -92,6 +93,12 @@ OptionalKeys = Annotated[
         help="The organiser's folder that `busbench keys new` made.",
         exists=True,
         file_okay=False,
+    ),
+]
+PublicKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A public key that must have signed it, report.pub.", exists=True, dir_okay=False
     ),
 ]
 KeysOption = Annotated[

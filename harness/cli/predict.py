@@ -9,9 +9,10 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.cli.app import app, err, out
+from harness.cli.app import app, out
 from harness.cli.options import (
     Backend,
+    BatchSizeOption,
     ChallengeOption,
     InferDevice,
     JsonOption,
@@ -23,14 +24,13 @@ from harness.cli.options import (
     read_challenge,
 )
 from harness.cli.progress import bars
-from harness.cli.refusals import refusal_tables
+from harness.cli.refusals import refusal_tables, refusals_drawn
 from harness.cli.screen import print_json
 from harness.datasets.own_images import find_images
 from harness.evaluation.predict import Chosen, Prediction, PredictRequest
 from harness.evaluation.predict import predict as run
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment
-from harness.prepare import CasesRefusedError
 from harness.submission import read_submission
 
 
@@ -64,7 +64,7 @@ def predict(
         Precision | None,
         typer.Option(help="Of a GPU's arithmetic.", show_default="the track's, or fp32"),
     ] = None,
-    batch_size: Annotated[str, typer.Option(help="Images a run; auto measures.")] = "auto",
+    batch_size: BatchSizeOption = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
@@ -97,13 +97,8 @@ def predict(
         settings=EvaluateSettings(device.value, size, backend.value, chosen),
         skip_refused=skip_refused,
     )
-    try:
-        with bars() as progress:
-            result = run(request, masks, progress=progress)
-    except CasesRefusedError as error:
-        for table in refusal_tables(error.repaired, error.refused):
-            err.draw(table)
-        raise
+    with refusals_drawn(), bars() as progress:
+        result = run(request, masks, progress=progress)
     if as_json:
         passed_over = [str(path) for path in found[1]]
         about = {"folder": str(masks), "resumed": result.resumed, "passed_over": passed_over}

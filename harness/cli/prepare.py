@@ -9,14 +9,14 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.cli.app import app, err, out
+from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import JsonOption
 from harness.cli.progress import bars
-from harness.cli.refusals import refusal_tables
+from harness.cli.refusals import refusal_tables, refusals_drawn
 from harness.cli.screen import Grid, print_json
 from harness.datasets import ADAPTERS, phantom
-from harness.prepare import CasesRefusedError, PrepareResult
+from harness.prepare import PrepareResult
 from harness.prepare import prepare as run
 
 NAMES = ", ".join(sorted(ADAPTERS))
@@ -61,17 +61,12 @@ def prepare(
     if not simulated and not raw.is_dir():
         message = f"--raw {raw} does not exist."
         raise BusbenchError(Code.USAGE, message, "Name the folder of the release as unpacked.")
-    try:
-        with bars() as progress:
-            if simulated:
-                phantom.generate(raw, patients, seed, progress=progress)
-            result = run(
-                dataset, raw, store, strict=strict, skip_refused=skip_refused, progress=progress
-            )
-    except CasesRefusedError as error:
-        for table in refusal_tables(error.repaired, error.refused):
-            err.draw(table)
-        raise
+    with refusals_drawn(), bars() as progress:
+        if simulated:
+            phantom.generate(raw, patients, seed, progress=progress)
+        result = run(
+            dataset, raw, store, strict=strict, skip_refused=skip_refused, progress=progress
+        )
     if as_json:
         print_json(_document(result))
     else:

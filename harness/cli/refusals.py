@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from evaluator.harmless import harmless
+from harness.cli.app import err
 from harness.cli.screen import Grid
-from harness.prepare import RefusedCase
+from harness.prepare import CasesRefusedError, RefusedCase
 
 
 def refusal_tables(repaired: dict[str, str], refused: tuple[RefusedCase, ...]) -> list[Grid]:
@@ -23,3 +27,14 @@ def refusal_tables(repaired: dict[str, str], refused: tuple[RefusedCase, ...]) -
         for case in refused:
             tables[-1].row(harmless(case.code), harmless(case.message))
     return tables
+
+
+@contextmanager
+def refusals_drawn() -> Iterator[None]:
+    """Draw the tables of what was refused to standard error, before that ends the verb."""
+    try:
+        yield
+    except CasesRefusedError as error:
+        for table in refusal_tables(error.repaired, error.refused):
+            err.draw(table)
+        raise

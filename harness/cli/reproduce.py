@@ -17,6 +17,7 @@ from harness.cli.options import (
     InferDevice,
     JsonOption,
     LedgerArgument,
+    PublicKeyOption,
     RunnerName,
     RunnerOption,
     make_runner,
@@ -45,12 +46,7 @@ def reproduce(
     entry: Annotated[
         int, typer.Argument(metavar="ENTRY", help="The number of the result's entry.", min=1)
     ],
-    key: Annotated[
-        Path | None,
-        typer.Option(
-            help="The public key that must have signed it, report.pub.", exists=True, dir_okay=False
-        ),
-    ] = None,
+    key: PublicKeyOption = None,
     submission: Annotated[
         Folder, typer.Option(help="The submission's folder.", exists=True, file_okay=False)
     ] = None,

@@ -17,6 +17,7 @@ from harness.cli.options import (
     ChallengeOption,
     JsonOption,
     OptionalKeys,
+    PublicKeyOption,
     RunnerName,
     RunnerOption,
     make_runner,
@@ -42,12 +43,6 @@ from harness.sealing.keys import read_public_key
 from harness.splits import Reveal
 from harness.store import CaseStore
 
-Key = Annotated[
-    Path | None,
-    typer.Option(
-        help="A public key that must have signed it, report.pub.", exists=True, dir_okay=False
-    ),
-]
 Paths = list[Path] | None
 
 
@@ -59,7 +54,7 @@ def verify(
             metavar="LEDGER|REPORT", help="What to verify.", exists=True, dir_okay=False
         ),
     ],
-    key: Key = None,
+    key: PublicKeyOption = None,
     holds: Annotated[
         str | None, typer.Option(help="Digest of an entry that must be there, from earlier.")
     ] = None,

@@ -15,6 +15,12 @@ from evaluator.sealed import seal_archive
 from harness.evaluation.stages import KeyText
 
 
+def new_key() -> tuple[str, KeyText]:
+    """The public half of a new key that is in memory alone, and what gives the key."""
+    identity = pyrage.x25519.Identity.generate()
+    return str(identity.to_public()), lambda: str(identity)
+
+
 def seal_once(
     archive: Path, cases: Iterable[SealedCase], content: Iterable[bytes], *, split_digest: Digest
 ) -> tuple[Path, KeyText]:
@@ -23,9 +29,9 @@ def seal_once(
     Returns:
         `archive`, and what gives the key.
     """
-    identity = pyrage.x25519.Identity.generate()
+    recipient, key = new_key()
     index = SealedIndex(
         split_digest=split_digest, repeat_seed=secrets.token_hex(32), cases=tuple(cases)
     )
-    write_atomically(archive, seal_archive(index, content, str(identity.to_public())))
-    return archive, lambda: str(identity)
+    write_atomically(archive, seal_archive(index, content, recipient))
+    return archive, key

@@ -181,7 +181,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         folder = make_run_folder(self.folder)
         with reported_to_participant(folder / ERROR_FILE):
             run_once(self.comparison, progress)
-            loss = self.comparison.finished().loss
+            loss = self.comparison.loss()
             assert loss is not None
             require_small_loss(loss, self.max_dice_loss)
         return loss

@@ -11,7 +11,6 @@ from evaluator.documents.base import read
 from evaluator.documents.inference import GateVerdict, Runtime, repeated_cases
 from evaluator.errors import Code
 from evaluator.predictions import RUNTIME
-from harness.challenge import Limits
 from harness.evaluation.stages import EvaluateSettings, infer_stage
 from harness.evaluation.validation import narrow, seal_public
 from harness.sandbox.cached import AGAIN, Context
@@ -77,14 +76,12 @@ def forecast(
     training: TrainingSet,
     *,
     context: Context,
-    limits: Limits,
 ) -> Forecast:
     """Run the model with most work on some training images, as the test images are run.
 
     Args:
         folder: the submission, which the gate has accepted.
         verdict: the gate's.
-        limits: of inference.
 
     Raises:
         BusbenchError: whatever inference ends with.
@@ -93,17 +90,17 @@ def forecast(
     with tempfile.TemporaryDirectory(prefix="busbench-forecast-") as name:
         work = Path(name)
         submission = take(folder, work / "submission")
-        (declared,) = [model for model in submission.models if model.sha256 == largest.sha256][:1]
+        declared = next(model for model in submission.models if model.sha256 == largest.sha256)
         part = submission.model_copy(update={"models": (declared,)})
         narrow(work, verdict, part, place=work / "one")
         chosen = [each.case for each in training.cases[:: max(1, len(training.cases) // TRIED)]]
         files = seal_public(training, chosen[:TRIED], work / "sealed")
-        stages = context.challenge.limits.model_copy(update={"infer": limits})
-        challenge = context.challenge.model_copy(update={"limits": stages})
+        challenge = context.challenge
         context.run_once(
             infer_stage(work / "one", files, settings=EvaluateSettings(), challenge=challenge)
         )
         found = read(Runtime, work / "one" / "infer" / RUNTIME, Code.STAGE_CRASHED, remedy=AGAIN)
+    limits = challenge.limits.infer
     assert found.measured.latency_ms is not None  # of ONNX files it is measured
     return Forecast(
         latency_ms=found.measured.latency_ms,

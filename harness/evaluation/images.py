@@ -23,7 +23,7 @@ from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.files import canonical_json
 from evaluator.images.naming import FOLDER, LIST, shown
-from harness.challenge import Challenge, check_accepted
+from harness.challenge import Challenge, Kind, StatedTrack, check_accepted, check_track
 from harness.evaluation import known_good, stages
 from harness.evaluation.stages import EvaluateSettings, SealedFiles
 from harness.sandbox import DockerRunner, Runner, Stage
@@ -32,7 +32,7 @@ from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import RunnerName
 from harness.sandbox.usage import StageUsage
 from harness.sealing.documents import TrainingBundle
-from harness.submission import DOCUMENT, read_entry
+from harness.submission import DOCUMENT, read_entry, require_folds, take
 
 Start = Literal["first", "again"]
 PLACES: dict[Start, str] = {"first": "predict", "again": "predict-again"}
@@ -45,17 +45,39 @@ def check(
     *,
     bundle: TrainingBundle | None = None,
 ) -> GateVerdict:
-    """Tell whether a submission of either kind would be taken; see `stages.check`.
+    """Tell whether a submission of either kind would be taken, without any label.
+
+    Args:
+        log: where the gate's whole log goes.
+        bundle: the training bundle of its track; null: challenge.yaml alone says what tracks have.
 
     Raises:
-        BusbenchError: also `image-refused` and `image-missing`.
+        BusbenchError: `submission-invalid`; else as `pass_gate`, with the reason.
     """
-    submission = read_entry(folder)
-    require_accepted(context.challenge, submission, folder / DOCUMENT)
-    if isinstance(submission, ImageSubmission):
-        stages.require_suited(submission, context.challenge, bundle, where=folder / DOCUMENT)
-        return _accept(submission, context)
-    return stages.check(folder, context, log, bundle=bundle)
+    with tempfile.TemporaryDirectory(prefix="busbench-check-") as name:
+        work, where = Path(name), folder / DOCUMENT
+        track = None if bundle is None else bundle.track
+        submission = take(folder, work / "submission", track)
+        require_accepted(context.challenge, submission, where)
+        _require_suited(submission, context.challenge, bundle, where=where)
+        return pass_gate(work, context, log)
+
+
+def _require_suited(
+    submission: AnySubmission,
+    challenge: Challenge,
+    bundle: TrainingBundle | None,
+    *,
+    where: Path,
+) -> None:
+    """Refuse a submission for a track or folds that are not there, before anything is run."""
+    stated = StatedTrack(submission.track) if bundle is None else bundle.stated_track
+    if (problem := check_track(challenge, stated)) is not None:
+        remedy = "Name a track that is declared, and check against its challenge and bundle."
+        raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
+    declared = challenge.tracks.get(submission.track)
+    folds = declared.folds if declared is not None else bundle.folds if bundle is not None else None
+    require_folds(submission, folds, where)
 
 
 def require_accepted(challenge: Challenge, submission: AnySubmission, where: str | Path) -> None:
@@ -67,13 +89,13 @@ def require_accepted(challenge: Challenge, submission: AnySubmission, where: str
     Raises:
         BusbenchError: `submission-invalid`.
     """
-    kind: Literal["image", "onnx"] = "image" if isinstance(submission, ImageSubmission) else "onnx"
+    kind: Kind = "image" if isinstance(submission, ImageSubmission) else "onnx"
     if (problem := check_accepted(challenge, submission.track, kind)) is not None:
         remedy = "Hand in what the track takes, or ask the organiser."
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
 
 
-def pass_gate(folder: Path, context: Context, log: Path) -> GateVerdict:
+def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
     """Accept the submission in `folder`, ONNX files by the gate, an image by its inspection.
 
     Raises:
@@ -183,9 +205,7 @@ def _require_device(
 ) -> None:
     """Raise `device-unavailable` where not even a network of ours runs on the device."""
     infer = stages.infer_stage(folder, files, settings=settings, challenge=context.challenge)
-    with tempfile.TemporaryDirectory(prefix="busbench-ready-") as name:
-        ready = replace(stages.ready_stage(infer, settings), output=Path(name))
-        context.runner.run(ready, context.progress)
+    stages.require_ready(infer, settings, context)
 
 
 def _collect(
@@ -197,12 +217,7 @@ def _collect(
     settings: EvaluateSettings,
     context: Context,
 ) -> None:
-    """Turn the masks of both starts into predictions.
-
-    Raises:
-        BusbenchError: `predictions-invalid`, also where the stage ends without a result but takes
-            masks of ours of the same images.
-    """
+    """Turn the masks of both starts into predictions; see `stages.run_on_masks`."""
 
     def stage(place: Path) -> Stage:
         return collect_stage(
@@ -215,22 +230,12 @@ def _collect(
             challenge=context.challenge,
         )
 
-    try:
-        context.run_once(stage(folder))
-    except BusbenchError as error:
-        if error.code not in (Code.STAGE_CRASHED, Code.LIMITS_TOO_LOW):
-            raise
-        with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
-            for start, place in PLACES.items():
-                listed = shown(files.index(), submission.digest, again=start == "again")
-                known_good.write_masks(Path(name, place), listed)
-            context.run_once(stage(Path(name)))
-        raise BusbenchError(
-            Code.PREDICTIONS_INVALID,
-            "The collect stage ends without a result on these masks, and takes masks of ours.",
-            f"Look at the masks and at the whole log, {stage(folder).log}.",
-            stage=error.stage,
-        ) from error
+    def write_ours(place: Path) -> None:
+        for start, name in PLACES.items():
+            listed = shown(files.index(), submission.digest, again=start == "again")
+            known_good.write_masks(place / name, listed)
+
+    stages.run_on_masks(stage, folder, write_ours, does="takes", context=context)
 
 
 def unseal_stage(

@@ -7,14 +7,13 @@ from pathlib import Path
 from statistics import fmean
 
 import harness
-from evaluator.documents.base import read
 from evaluator.documents.inference import CountedModel
 from evaluator.documents.predictions import Predictions
 from evaluator.documents.scores import Scores
 from evaluator.documents.submission import AnySubmission, ImageSubmission, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
-from harness.evaluation.stages import read_runtime, read_verdict
+from harness.evaluation.stages import read_runtime, read_scores, read_verdict
 from harness.ledger.report import PrecisionLoss, Provenance, Report
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import RunnerName
@@ -42,7 +41,7 @@ def build_report(
         image = submission.image
     else:
         counted = _counted(folder, submission, predictions)
-    scores = read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
+    scores = read_scores(folder)
     if predictions.submission_sha256 != submission.digest:
         raise _of_two(folder)
     sealed = bundles.sealed

@@ -8,23 +8,29 @@ reproduced, and is left out by name.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluator.documents.base import read
 from evaluator.documents.inference import CountedModel
 from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
-from harness.evaluation.review import leaves_of
-from harness.evaluation.stages import EvaluateSettings, SealedFiles, infer_and_score, pass_gate
+from harness.evaluation.ephemeral import new_key
+from harness.evaluation.review import differing, leaves_of
+from harness.evaluation.stages import (
+    EvaluateSettings,
+    SealedFiles,
+    infer_and_score,
+    pass_gate,
+    read_scores,
+)
 from harness.folders import let_all_read
 from harness.ledger.report import Report
-from harness.sandbox.cached import AGAIN, Context
+from harness.sandbox.cached import Context
 from harness.sealing.bundle import Recipients, write_sealed
-from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, require_store
 from harness.store import CaseStore
 from harness.submission import read_submission, take
@@ -106,55 +112,47 @@ def reproduce(
         take(files.submission, folder / "submission", report.track)
         verdict = pass_gate(folder, context, None)
         infer_and_score(folder, _seal(report, files, folder), settings, context=context)
-        found = folder / "score" / "scores.json"
-        scores = read(Scores, found, Code.STAGE_CRASHED, remedy=AGAIN)
-    before = _comparable(report.scores, report.models)
-    after = _comparable(scores, verdict.models)
+        scores = read_scores(folder)
     left_out = dict(_left_out(report.scores))
-    names = sorted(
-        name
-        for name in before.keys() | after.keys()
-        if not any(fnmatchcase(name, pattern) for pattern in left_out)
-    )
+    before = _comparable(report.scores, report.models, left_out)
+    after = _comparable(scores, verdict.models, left_out)
     return Reproduction(
-        compared=len(names),
+        compared=len(before.keys() | after.keys()),
         scores=scores,
-        differences=tuple(
-            f"{name} was {before.get(name)} and is {after.get(name)}"
-            for name in names
-            if not _equal(before.get(name), after.get(name), tolerance)
-        ),
+        differences=tuple(differing(before, after, partial(_equal, tolerance=tolerance))),
         left_out=tuple(f"{pattern}: {why}" for pattern, why in left_out.items()),
     )
 
 
 def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
     """The split's test part, sealed to new keys, without the pass of transformed images."""
-    keys, place = Keys.new(folder / "keys"), folder / "sealed"
+    (images, image_key), (labels, label_key) = new_key(), new_key()
+    place = folder / "sealed"
     write_sealed(
         place,
         files.store,
         files.split,
-        recipients=Recipients(keys.images.recipient, keys.labels.recipient),
+        recipients=Recipients(images, labels),
         track=report.track,
         labels=report.labels,
         consistency=False,
     )
     let_all_read(place)
-    return SealedFiles(
-        images=place / "images.age",
-        image_key=keys.images.identity,
-        labels=place / "labels.age",
-        label_key=keys.labels.identity,
-    )
+    return SealedFiles(place / "images.age", image_key, place / "labels.age", label_key)
 
 
-def _comparable(scores: Scores, models: tuple[CountedModel, ...]) -> dict[str, object]:
+def _comparable(
+    scores: Scores, models: tuple[CountedModel, ...], left_out: Iterable[str]
+) -> dict[str, object]:
     documents: dict[str, Any] = {
         "scores": scores.document(),
         "models": [model.document() for model in models],
     }
-    return leaves_of(documents)
+    return {
+        name: value
+        for name, value in leaves_of(documents).items()
+        if not any(fnmatchcase(name, pattern) for pattern in left_out)
+    }
 
 
 def _left_out(scores: Scores) -> Iterator[tuple[str, str]]:

@@ -6,8 +6,9 @@ Each function gives the differences that it finds, one line each; none means tha
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
 
 from evaluator.documents.base import read
@@ -186,10 +187,19 @@ def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Score
 
 def scores_differ(reported: Scores, again: Scores) -> Iterator[str]:
     """Every number that is another one now, by its name; equal means equal to the last bit."""
-    before, after = leaves_of(reported.document()), leaves_of(again.document())
+    for line in differing(leaves_of(reported.document()), leaves_of(again.document())):
+        yield f"{line} when scored again"
+
+
+def differing(
+    before: Mapping[str, object],
+    after: Mapping[str, object],
+    equal: Callable[[object, object], bool] = eq,
+) -> Iterator[str]:
+    """Every number and word of `leaves_of` that is another one now, by its name."""
     for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            yield f"{name} was {before.get(name)} and is {after.get(name)} when scored again"
+        if not equal(before.get(name), after.get(name)):
+            yield f"{name} was {before.get(name)} and is {after.get(name)}"
 
 
 def leaves_of(value: object, at: str = "") -> dict[str, object]:

@@ -24,19 +24,18 @@ from evaluator.documents.inference import (
     Runtime,
     require_precision,
 )
+from evaluator.documents.scores import Scores
 from evaluator.documents.sealed import SealedIndex
-from evaluator.documents.submission import AnySubmission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.predictions import RUNTIME, open_predictions, require_bound
 from evaluator.sealed import open_sealed
-from harness.challenge import Challenge, Component, StatedTrack, check_track
+from harness.challenge import Challenge, Component
 from harness.evaluation import known_good
 from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
-from harness.sealing.documents import TrainingBundle
-from harness.submission import DOCUMENT, read_entry, require_folds, take
+from harness.submission import read_entry
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
@@ -109,47 +108,6 @@ class SealedFiles(SealedImages):
     label_key: KeyText = field(repr=False)
 
 
-def check(
-    folder: Path,
-    context: Context,
-    log: Path | None = None,
-    *,
-    bundle: TrainingBundle | None = None,
-) -> GateVerdict:
-    """Run the gate on a submission folder, without any label.
-
-    Args:
-        log: where the gate's whole log goes.
-        bundle: the training bundle of its track; null: challenge.yaml alone says what tracks have.
-
-    Raises:
-        BusbenchError: `submission-invalid` or `gate-refused`, with the reason.
-    """
-    with tempfile.TemporaryDirectory(prefix="busbench-check-") as name:
-        work = Path(name)
-        track = None if bundle is None else bundle.track
-        submission = take(folder, work / "submission", track)
-        require_suited(submission, context.challenge, bundle, where=folder / DOCUMENT)
-        return pass_gate(work, context, log)
-
-
-def require_suited(
-    submission: AnySubmission,
-    challenge: Challenge,
-    bundle: TrainingBundle | None,
-    *,
-    where: Path,
-) -> None:
-    """Refuse a submission for a track or folds that are not there, before anything is run."""
-    stated = StatedTrack(submission.track) if bundle is None else bundle.stated_track
-    if (problem := check_track(challenge, stated)) is not None:
-        remedy = "Name a track that is declared, and check against its challenge and bundle."
-        raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
-    declared = challenge.tracks.get(submission.track)
-    folds = declared.folds if declared is not None else bundle.folds if bundle is not None else None
-    require_folds(submission, folds, where)
-
-
 def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
     """Run the gate on the submission in `folder`, or find that it ran.
 
@@ -200,10 +158,15 @@ def run_models(
         context.run_once(infer)
     except BusbenchError as error:
         if error.fault is Fault.SUBMISSION:
-            with tempfile.TemporaryDirectory(prefix="busbench-ready-") as name:
-                ready = replace(ready_stage(infer, settings), output=Path(name))
-                context.runner.run(ready, context.progress)
+            require_ready(infer, settings, context)
         raise
+
+
+def require_ready(infer: Stage, settings: EvaluateSettings, context: Context) -> None:
+    """Raise what is wrong with the key, the images or the device; see `ready_stage`."""
+    with tempfile.TemporaryDirectory(prefix="busbench-ready-") as name:
+        ready = replace(ready_stage(infer, settings), output=Path(name))
+        context.runner.run(ready, context.progress)
 
 
 def score(
@@ -221,12 +184,7 @@ def score(
 
 
 def _score(folder: Path, files: SealedFiles, context: Context) -> None:
-    """Score what inference left in `folder`.
-
-    Raises:
-        BusbenchError: `predictions-invalid`, also where the stage ends without a result but scores
-            masks of ours for the same cases; else whatever it ends with.
-    """
+    """Score what inference left in `folder`; see `run_on_masks`."""
 
     def stage(place: Path) -> Stage:
         return score_stage(
@@ -237,19 +195,47 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
             challenge=context.challenge,
         )
 
+    def write_ours(place: Path) -> None:
+        submission = read_entry(folder / "submission")
+        known_good.write_predictions(place / "infer", submission, files.index())
+
+    run_on_masks(stage, folder, write_ours, does="scores", context=context)
+
+
+def run_on_masks(
+    stage: Callable[[Path], Stage],
+    folder: Path,
+    write_ours: Callable[[Path], None],
+    *,
+    does: str,
+    context: Context,
+) -> None:
+    """Run a stage of ours that reads a participant's masks.
+
+    Args:
+        stage: gives the stage on the masks in a folder.
+        folder: of the run, with the participant's.
+        write_ours: writes masks of ours, of the same images, to a folder.
+        does: what the stage does with masks, for the error.
+
+    Raises:
+        BusbenchError: `predictions-invalid`, also where the stage ends without a result on these
+            masks alone; else whatever it ends with.
+    """
     try:
         context.run_once(stage(folder))
     except BusbenchError as error:
         if error.code not in (Code.STAGE_CRASHED, Code.LIMITS_TOO_LOW):
             raise
         with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
-            submission = read_entry(folder / "submission")
-            known_good.write_predictions(Path(name, "infer"), submission, files.index())
+            write_ours(Path(name))
             context.run_once(stage(Path(name)))
+        tried = stage(folder)
         raise BusbenchError(
             Code.PREDICTIONS_INVALID,
-            "The score stage ends without a result on these masks, and scores masks of ours.",
-            f"Look at the masks and at the whole log, {stage(folder).log}.",
+            f"The {tried.name} stage ends without a result on these masks, and {does} masks of "
+            "ours.",
+            f"Look at the masks and at the whole log, {tried.log}.",
             stage=error.stage,
         ) from error
 
@@ -280,6 +266,11 @@ def require_whole(folder: Path, files: SealedImages) -> None:
 def read_runtime(folder: Path) -> Runtime:
     """What a finished infer stage says that it ran on, from `folder/infer`."""
     return read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, remedy=AGAIN)
+
+
+def read_scores(folder: Path) -> Scores:
+    """What a finished score stage left, from `folder/score`."""
+    return read(Scores, folder / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
 
 
 def require_efficient(folder: Path, limits: EfficiencyLimits) -> None:

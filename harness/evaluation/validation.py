@@ -38,6 +38,7 @@ from harness.evaluation.stages import (
     EvaluateSettings,
     KeyText,
     SealedFiles,
+    read_scores,
 )
 from harness.execution.inputs import offer
 from harness.execution.job import ExecutionEnvironment, write_result
@@ -127,20 +128,21 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                 )
                 narrow(self.folder, verdict, part, place=place)
                 run_and_score(place, files, self.settings, context=context)
-                found.append(_scores(place))
+                found.append(read_scores(place))
                 if self.settings.precision != "fp32":
                     narrow(self.folder, verdict, part, place=place / REFERENCE)
                     plain = replace(self.settings, precision="fp32")
                     run_and_score(place / REFERENCE, files, plain, context=context)
-                    reference.append(_scores(place / REFERENCE))
+                    reference.append(read_scores(place / REFERENCE))
         cases = read_cases(self.folder, tuple(range(self.cases.folds)))
         write_cases(cases, self.folder)
         write_overlays(self.folder, training, cases, progress=progress)
-        write(merge(found), self.folder / SCORES)
+        scores = merge(found)
+        write(scores, self.folder / SCORES)
         made = {name: self.folder / name for name in (SCORES, OVERLAYS)}
         if reference:
             made[COMPARISON] = self.folder / COMPARISON
-            write(self._compare(merge(found), merge(reference)), made[COMPARISON])
+            write(self._compare(scores, merge(reference)), made[COMPARISON])
         write_result(self, made)
 
     def _compare(self, found: Scores, reference: Scores) -> Comparison:
@@ -166,15 +168,15 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
         """What the finished job left."""
         scores = read(Scores, self.folder / SCORES, Code.OUTPUT_EXISTS, remedy=AGAIN)
         folds = tuple(one_a_fold(self.facts, self.cases.folds))
-        cases, loss = summarise(read_cases(self.folder, folds)), None
-        if self.settings.precision != "fp32":
-            path = self.folder / COMPARISON
-            loss = read(Comparison, path, Code.OUTPUT_EXISTS, remedy=AGAIN).loss
-        return Validation(self.folder, self.facts, scores, folds, cases, loss)
+        cases = summarise(read_cases(self.folder, folds))
+        return Validation(self.folder, self.facts, scores, folds, cases, self.loss())
 
-
-def _scores(place: Path) -> Scores:
-    return read(Scores, place / "score" / "scores.json", Code.STAGE_CRASHED, remedy=AGAIN)
+    def loss(self) -> PrecisionLoss | None:
+        """What the precision of the finished job changes; None in fp32."""
+        if self.settings.precision == "fp32":
+            return None
+        path = self.folder / COMPARISON
+        return read(Comparison, path, Code.OUTPUT_EXISTS, remedy=AGAIN).loss
 
 
 def one_a_fold(submission: AnySubmission, folds: int) -> dict[int, AnySubmission]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -209,10 +209,8 @@ class DockerRunner:
         self, container: Container, stage: Stage, output: Output, *, progress: Progress, began: int
     ) -> Outcome:
         log = _Follower(container, progress)
-        with ExitStack() as stack:
-            samples: list[int] = []
-            if stage.usage is not None:
-                samples = stack.enter_context(sampled(self.client.api, container))
+        none = nullcontext(list[int]())
+        with sampled(self.client.api, container) if stage.usage else none as samples:
             timed_out = _wait(container, stage, output)
         result = container.wait(timeout=60)
         log.finish()

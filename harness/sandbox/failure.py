@@ -71,6 +71,10 @@ RULES: tuple[Rule, ...] = (
 
 
 _AGAIN = "Run the same command again; if it stays, report it with the log."
+_OF_GATE = (
+    Code.GATE_REFUSED,
+    "Export the model again; `busbench check` shows what the gate sees.",
+)
 # What an unexplained end of a stage means: in all but ready, score, probe, unseal and collect a
 # participant's work is read or run.
 UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
@@ -78,14 +82,8 @@ UNEXPLAINED: Mapping[StageName, tuple[Code, str]] = {
         Code.TRAINING_FAILED,
         "Look at the log; run the image with the same limits yourself.",
     ),
-    "gate": (
-        Code.GATE_REFUSED,
-        "Export the model again; `busbench check` shows what the gate sees.",
-    ),
-    "verdict": (
-        Code.GATE_REFUSED,
-        "Export the model again; `busbench check` shows what the gate sees.",
-    ),
+    "gate": _OF_GATE,
+    "verdict": _OF_GATE,
     "infer": (Code.MODEL_FAILED, "Load the model with the same ONNX Runtime on your side first."),
     "ready": (
         Code.STAGE_CRASHED,

@@ -17,12 +17,13 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import docker
 import requests
 from docker.errors import APIError
 from docker.models.containers import Container
+from docker.models.volumes import Volume
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
@@ -45,6 +46,9 @@ class Removable(Protocol):
     """A container or a volume of the engine."""
 
     def remove(self, *, force: bool) -> None: ...
+
+
+Thing = TypeVar("Thing", bound=Removable)
 
 
 class Output:
@@ -129,20 +133,16 @@ def open_output(client: docker.DockerClient, stage: Stage, image: str) -> Iterat
         docker.errors.APIError: where the engine cannot make it.
     """
     name = f"busbench-{stage.name}-{uuid.uuid4().hex[:16]}"
-    volume = client.volumes.create(
-        name, labels=owner_labels("output"), **volume_settings(stage.limits)
-    )
-    try:
-        with ThreadPoolExecutor(1, "busbench-volume_holder") as beside:
-            volume_holder = client.containers.create(**volume_holder_settings(image, name))
-            output = Output(stage, name, volume_holder, beside=beside)
-            try:
-                yield output
-            finally:
-                wait([output.keeping])
-                remove(volume_holder)
-    finally:
-        remove(volume)
+    with (
+        _removed(_make_volume(client, name, "output", limits=stage.limits)),
+        ThreadPoolExecutor(1, "busbench-volume_holder") as beside,
+        _removed(client.containers.create(**volume_holder_settings(image, name))) as holder,
+    ):
+        output = Output(stage, name, holder, beside=beside)
+        try:
+            yield output
+        finally:
+            wait([output.keeping])
 
 
 @contextmanager
@@ -156,16 +156,25 @@ def open_volume(client: docker.DockerClient, limits: Limits, image: str) -> Iter
         docker.errors.APIError: where the engine cannot make it.
     """
     name = f"busbench-shared-{uuid.uuid4().hex[:16]}"
-    volume = client.volumes.create(name, labels=owner_labels("shared"), **volume_settings(limits))
+    with (
+        _removed(_make_volume(client, name, "shared", limits=limits)),
+        _removed(client.containers.create(**volume_holder_settings(image, name))) as holder,
+    ):
+        holder.start()
+        yield name
+
+
+def _make_volume(client: docker.DockerClient, name: str, kind: str, *, limits: Limits) -> Volume:
+    return client.volumes.create(name, labels=owner_labels(kind), **volume_settings(limits))
+
+
+@contextmanager
+def _removed(thing: Thing) -> Iterator[Thing]:
+    """What the engine has made, until the end."""
     try:
-        holder = client.containers.create(**volume_holder_settings(image, name))
-        try:
-            holder.start()
-            yield name
-        finally:
-            remove(holder)
+        yield thing
     finally:
-        remove(volume)
+        remove(thing)
 
 
 def remove(thing: Removable) -> None:

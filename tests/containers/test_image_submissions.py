@@ -24,7 +24,7 @@ from evaluator.errors import BusbenchError, Fault
 from evaluator.inference.hardware import device_name
 from evaluator.progress import quiet
 from harness.challenge import Challenge, Limits, StageLimits
-from harness.evaluation.stages import check
+from harness.evaluation.images import check
 from harness.ledger.provenance import trained_here
 from harness.sandbox import DockerRunner, ProcessRunner, Stage
 from harness.sandbox.cached import Context

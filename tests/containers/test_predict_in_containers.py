@@ -7,8 +7,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.harness.test_predict import hand_in
 from tests.support.command_line import busbench_in
+from tests.support.factories import hand_in
 from tests.support.inference import blur
 from tests.support.training_bundle import make_bundle
 

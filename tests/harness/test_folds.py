@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluator.documents.submission import Submission
+from evaluator.documents.submission import ImageSubmission, Submission
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Track
-from harness.evaluation.stages import check
+from harness.evaluation.images import check
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.sandbox.cached import Context
 from harness.sandbox.process_runner import ProcessRunner
 from harness.sealing.training import TrainingSet
-from harness.submission import check_folds
+from harness.submission import DOCUMENT, check_folds, write_document
 from tests.support.factories import submission_document
 from tests.support.inference import blur
 from tests.support.training_bundle import make_bundle
@@ -85,4 +85,17 @@ def test_no_track_that_is_not_declared_passes_the_check(bundle: Path, tmp_path: 
     assert error.value.code == "submission-invalid"
     with pytest.raises(BusbenchError, match="is for track phantmo, not phantom") as error:
         check(folder, Context(ProcessRunner(), Challenge()), bundle=TrainingSet.open(bundle).bundle)
+    assert error.value.code == "submission-invalid"
+
+
+def test_no_image_passes_the_check_with_the_bundle_of_another_track(
+    bundle: Path, tmp_path: Path
+) -> None:
+    name = f"registry.example/net@sha256:{'7' * 64}"
+    image = ImageSubmission(team="team", method="net", track="phantmo", image=name)
+    write_document(image, tmp_path / DOCUMENT)
+    accepts = Track(dataset="phantom", split_version="v1", folds=3, accepts=("image",))
+    declared = Challenge(tracks={"phantom": accepts, "phantmo": accepts})
+    with pytest.raises(BusbenchError, match="is for track phantmo, not phantom") as error:
+        check(tmp_path, Context(ProcessRunner(), declared), bundle=TrainingSet.open(bundle).bundle)
     assert error.value.code == "submission-invalid"

@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from evaluator.documents.inference import REPEATED
 from evaluator.files import canonical_json
 from harness.evaluation.forecast import Forecast
 from tests.support.command_line import busbench_in
-from tests.support.factories import submission_document
+from tests.support.factories import hand_in
 from tests.support.inference import blur
 from tests.support.training_bundle import make_bundle
 
@@ -44,12 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stated = json.loads((bundle / "bundle.json").read_text())
     stated |= {"test_cases": 40, "infer": {"seconds": 77}}
     (bundle / "bundle.json").write_bytes(canonical_json(stated))
-    (root / "mine").mkdir()
-    files = {f"fold-{fold}.onnx": blur(fold) for fold in range(2)}
-    for name, data in files.items():
-        (root / "mine" / name).write_bytes(data)
-    document = submission_document(files)
-    (root / "mine" / "submission.yaml").write_text(yaml.safe_dump(document))
+    hand_in(root / "mine", *map(blur, range(2)))
     return root
 
 

@@ -16,8 +16,8 @@ from harness.evaluation.overlays import PREDICTION, REFERENCE
 from harness.evaluation.validation import ValidateSubmission, Validation
 from harness.execution import ExecutionEnvironment, run_job
 from harness.pages import outlined
-from tests.harness.test_predict import hand_in
 from tests.support.containers import predicted_masks
+from tests.support.factories import hand_in
 from tests.support.inference import blur
 from tests.support.training_bundle import make_bundle
 

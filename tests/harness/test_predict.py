@@ -9,37 +9,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge
 from harness.datasets.own_images import find_images
+from harness.evaluation.images import check
 from harness.evaluation.predict import majority
-from harness.evaluation.stages import check
 from harness.evaluation.validation import ValidateSubmission, Validation
 from harness.execution import ExecutionEnvironment, run_job
 from harness.prepare import prepare
 from harness.sandbox import open_runner
 from harness.sandbox.cached import Context
 from tests.support.command_line import Shown, busbench_in
-from tests.support.factories import submission_document
+from tests.support.factories import hand_in
 from tests.support.inference import blur, dice_rolling
 from tests.support.training_bundle import make_bundle
 
 FOLDS = 2
 Capture = pytest.CaptureFixture[str]
-
-
-def hand_in(folder: Path, *models: bytes) -> Path:
-    """A submission with one model a fold, or one for all."""
-    folder.mkdir()
-    files = {f"fold-{fold}.onnx": data for fold, data in enumerate(models)}
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    (folder / "submission.yaml").write_text(yaml.safe_dump(submission_document(files)))
-    return folder
 
 
 def predict(capture: Capture, *words: object) -> Shown:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from PIL import Image
 
 from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Scores
@@ -30,23 +29,13 @@ from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.training import TrainingSet
 from tests.support import ROOT
 from tests.support.containers import predicted_masks
-from tests.support.factories import submission_document
+from tests.support.factories import hand_in
 from tests.support.inference import blur
 from tests.support.training_bundle import make_bundle
 
 pytestmark = pytest.mark.slow
 
 FOLDS = 2
-
-
-def hand_in(folder: Path, *models: bytes) -> Path:
-    """A submission with one model a fold."""
-    folder.mkdir()
-    files = {f"fold-{fold}.onnx": data for fold, data in enumerate(models)}
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    (folder / "submission.yaml").write_text(yaml.safe_dump(submission_document(files)))
-    return folder
 
 
 def validated(folder: Path, bundle: Path) -> Validation:

@@ -6,7 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from evaluator.documents.inference import CountedModel, Measured, Runtime
 from evaluator.documents.scores import (
@@ -94,6 +97,16 @@ def submission_document(files: Mapping[str, bytes], /, **changes: object) -> dic
         "opset": 17,
         **changes,
     }
+
+
+def hand_in(folder: Path, *models: bytes) -> Path:
+    """A submission's folder, with one model a fold, or one for all."""
+    folder.mkdir()
+    files = {f"fold-{fold}.onnx": data for fold, data in enumerate(models)}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    (folder / "submission.yaml").write_text(yaml.safe_dump(submission_document(files)))
+    return folder
 
 
 def make_summary(
