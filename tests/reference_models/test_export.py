@@ -37,6 +37,7 @@ NETWORKS = {
     "cmunet": (64, 200),
     "cmunext": (64, 260),
     "unext": (64, 350),
+    "ukan": (64, 650),
     "transunet": (64, 1_100),
     "swin_unet": (224, 1_500),
     "medt": (128, 1_500),
