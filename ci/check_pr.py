@@ -17,7 +17,6 @@ from ci.git import REGULAR, Change, Pointer, Repository, parse_pointer
 from ci.public import Desk
 from evaluator.documents.base import parse
 from evaluator.documents.reading import MAX_YAML_CHARACTERS
-from evaluator.documents.submission import MAX_MODEL_BYTES
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.harmless import Harmless, harmless
@@ -31,6 +30,7 @@ from harness.proposal import (
     Team,
     Teams,
     refused,
+    require_size,
     require_suited,
 )
 
@@ -152,12 +152,10 @@ def select_models(repository: Repository, proposal: Proposal, commit: str) -> di
 
 def _check_model(repository: Repository, path: str, blob: str, *, sha256: str) -> None:
     size = repository.size(blob)
-    if size > MAX_MODEL_BYTES:
-        raise refused(f"{path} is larger than {MAX_MODEL_BYTES} bytes", "Hand in less.")
+    require_size(path, size)
     data = repository.read(blob)
     pointer = parse_pointer(data) or Pointer(sha256_bytes(data), size)
-    if pointer.size > MAX_MODEL_BYTES:
-        raise refused(f"{path} is larger than {MAX_MODEL_BYTES} bytes", "Hand in less.")
+    require_size(path, pointer.size)
     if pointer.sha256 != sha256:
         raise refused(f"{path} is not the file that was declared", "Write its SHA-256 again.")
 

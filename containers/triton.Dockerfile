@@ -26,7 +26,9 @@ RUN if ls /build/wheelhouse/*.whl >/dev/null 2>&1; then \
     python /build/sbom.py busbench/triton /usr/share/busbench/sbom.cdx.json \
         /opt/triton/lib/python3.*/site-packages && rm -rf /build
 COPY --from=sources /app /app
-ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CPU_NAME=generic
-RUN python -c "import evaluator.inference.resampling"
+# As in evaluator.Dockerfile.
+ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+RUN for level in x86-64-v3 generic; do \
+        NUMBA_CPU_NAME=$level python -c "import evaluator.inference.resampling" || exit 1; done
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "evaluator"]

@@ -1,4 +1,4 @@
-"""Pages that follow from the code: formats, error codes, the gate. Run it after changing one.
+"""Pages that follow from the code: formats, error codes, the gate, limits. Run after a change.
 
 python docs/generate.py            write formats.md, errors.md, gate.md, limits.md and schemas/
 python docs/generate.py --check    say which of them are out of date, and fail

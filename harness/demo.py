@@ -86,14 +86,12 @@ def run_demo(
     challenge = environment.challenge.model_copy(update={"tracks": {settings.dataset: track}})
     keys = Keys.open(out / "keys") if (out / "keys").exists() else Keys.new(out / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-    limits = challenge.limits
     bundles = seal(
         store,
         split,
         recipients,
         out=out / "bundles",
-        infer=limits.infer,
-        model=limits.model,
+        limits=challenge.limits,
         progress=progress,
     )
     tell("seal", f"{bundles.training.cases} cases to train on, {bundles.sealed.cases} sealed")

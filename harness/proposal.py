@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from evaluator.documents.base import FILE_NAME, MAX_FOLDS, NAME, Contract, Name, Title
 from evaluator.documents.submission import (
+    MAX_MODEL_BYTES,
     MAX_PARAMETERS,
     AnySubmission,
     ImageSubmission,
@@ -139,6 +140,12 @@ def require_suited(proposal: Proposal, challenge: Challenge, where: str) -> None
         require_folds(submission, challenge.tracks[proposal.track].folds, where)
 
 
+def require_size(file: str, size: int) -> None:
+    """Refuse a model of too many bytes."""
+    if size > MAX_MODEL_BYTES:
+        raise refused(f"{file} is larger than {MAX_MODEL_BYTES} bytes", "Hand in less.")
+
+
 def refused(why: str, remedy: str) -> BusbenchError:
     """The error of a pull request that is not taken."""
     return BusbenchError(Code.PULL_REQUEST_REFUSED, f"{why}.", remedy)
@@ -189,7 +196,6 @@ class Teams(Contract):
         """The team whose folder is `slug`; raises `pull-request-refused` where there is none."""
         team = self.teams.get(slug)
         if team is None:
-            message = f"The team {slug} is not in {TEAMS}."
             remedy = "Ask the organiser to register it; that is done once."
-            raise BusbenchError(Code.PULL_REQUEST_REFUSED, message, remedy)
+            raise refused(f"The team {slug} is not in {TEAMS}", remedy)
         return team

@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 
 from evaluator.documents.base import parse, read
-from evaluator.documents.submission import MAX_MODEL_BYTES, ImageSubmission
+from evaluator.documents.submission import ImageSubmission
 from evaluator.errors import Code
 from evaluator.files import disk_errors, write_atomically
 from harness.challenge import Challenge
-from harness.proposal import TEAMS, Onnx, Proposal, Teams, refused, require_suited
+from harness.proposal import TEAMS, Onnx, Proposal, Teams, require_size, require_suited
 from harness.submission import take
 
 
@@ -50,9 +50,7 @@ def propose_folder(
             return _write(named, clone, entrant, challenge=challenge)
         onnx = Onnx(**{field: getattr(taken, field) for field in Onnx.model_fields})
         for model in taken.models:
-            if Path(name, "submission", model.file).stat().st_size > MAX_MODEL_BYTES:
-                why = f"{model.file} is larger than {MAX_MODEL_BYTES} bytes"
-                raise refused(why, "Hand in less.")
+            require_size(model.file, Path(name, "submission", model.file).stat().st_size)
         ways = {"track": taken.track, "onnx": onnx.document()}
         manifest, data, proposal = _checked(ways, clone, entrant, challenge=challenge)
         folder = manifest.with_suffix("")

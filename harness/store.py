@@ -178,6 +178,10 @@ class CaseStore:
         """Where the mask of a case lies."""
         return self.path / "masks" / f"{case_id}.png"
 
+    def lesions_path(self, case_id: str) -> Path:
+        """Where the lesion map of a case with several lesions lies."""
+        return self.path / "lesions" / f"{case_id}.png"
+
     def image(self, case_id: str) -> NDArray[np.uint8]:
         """The image of a case, (H, W) uint8; raises `store-invalid` where it is gone."""
         return _decode(self.image_path(case_id), "L")[1].astype(np.uint8)
@@ -192,7 +196,7 @@ class CaseStore:
         Raises:
             BusbenchError: `store-invalid` where it is gone, or is not the table's.
         """
-        path = self.path / "lesions" / f"{case_id}.png"
+        path = self.lesions_path(case_id)
         case = next(case for case in self.cases if case.case_id == case_id)
         several = case.lesions > 1
         found = _decode(path, "L")[1] if several else self.mask(case_id).astype(np.uint8)
@@ -217,8 +221,7 @@ class CaseStore:
         """
         if case.lesions < 2:
             return self.mask_file(case)
-        path = self.path / "lesions" / f"{case.case_id}.png"
-        return _unchanged(path, "L", case.lesions_sha256)[0]
+        return _unchanged(self.lesions_path(case.case_id), "L", case.lesions_sha256)[0]
 
     def checked_image(self, case: Case) -> NDArray[np.uint8]:
         """A case's image, (H, W) uint8; raises `store-invalid` unless it is the table's."""

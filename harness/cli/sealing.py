@@ -124,8 +124,7 @@ def seal(
             track=name,
             labels=labels,
             consistency=consistency,
-            infer=declared.limits.infer,
-            model=declared.limits.model,
+            limits=declared.limits,
             progress=progress,
         )
     if as_json:

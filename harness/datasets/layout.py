@@ -205,10 +205,15 @@ def _require_whole_rows(text: str, separator: str) -> None:
 
 def read_text(path: Path) -> str:
     """The text of a table or list, without the line in which a spreadsheet names its separator."""
+    text = decoded(path)
+    return text.partition("\n")[2] if text.casefold().startswith("sep=") else text
+
+
+def decoded(path: Path) -> str:
+    """A file's text, in the encoding that its first bytes name, else in UTF-8."""
     data = path.read_bytes()
     encoding = next((ENCODINGS[mark] for mark in ENCODINGS if data.startswith(mark)), "utf-8")
-    text = data.decode(encoding)
-    return text.partition("\n")[2] if text.casefold().startswith("sep=") else text
+    return data.decode(encoding)
 
 
 def _separator(head: str, columns: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from evaluator.errors import BusbenchError, Code
 from harness.datasets.decode import decode
-from harness.datasets.layout import IMAGE_SUFFIXES, files_below, is_litter
+from harness.datasets.layout import IMAGE_SUFFIXES, decoded, files_below, is_litter
 from harness.datasets.medical import SUFFIXES, is_medical
 from harness.datasets.repair import Grey, Repairs, visible_grey
 
@@ -76,7 +76,7 @@ def _files(place: Path) -> Iterator[tuple[Path, PurePath, bool]]:
 def _listed(place: Path) -> Iterator[Path]:
     """The files that a list names, relative to its folder; blank lines are passed over."""
     try:
-        lines = place.read_text("utf-8-sig").splitlines()
+        lines = decoded(place).splitlines()
     except (OSError, ValueError) as error:
         message = f"{place} is no list of images: it is not text."
         raise BusbenchError(Code.RAW_MISSING, message, "Write one path a line.") from error
@@ -95,5 +95,5 @@ def _is_image(path: Path) -> bool:
 def _stem(name: PurePath) -> PurePath:
     """A name without the suffix of an image; dots of a DICOM file without one stay."""
     lower = name.name.lower()
-    ends = [suffix for suffix in (*IMAGE_SUFFIXES, *SUFFIXES) if lower.endswith(suffix)]
-    return name.with_name(name.name[: -max(map(len, ends))] or name.name) if ends else name
+    suffix = next((end for end in (*IMAGE_SUFFIXES, *SUFFIXES) if lower.endswith(end)), "")
+    return name.with_name(name.name[: len(name.name) - len(suffix)] or name.name)

@@ -15,12 +15,11 @@ from pathlib import Path
 
 from evaluator.documents.base import Name, read, write
 from evaluator.documents.sealed import SealedCase, SealedIndex
-from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
-from harness.challenge import LabelAccess, Limits, StageLimits
+from harness.challenge import LabelAccess, StageLimits
 from harness.export.citation import citation, release_of
 from harness.folders import let_all_read, require_same, whole_folder
 from harness.sealing.documents import SealedBundle, Source, TrainingBundle
@@ -92,8 +91,7 @@ def seal(
     track: Name | None = None,
     labels: LabelAccess = "public",
     consistency: bool = True,
-    infer: Limits = StageLimits().infer,  # noqa: B008 - frozen
-    model: ModelLimits = ModelLimits(),  # noqa: B008 - frozen
+    limits: StageLimits = StageLimits(),  # noqa: B008 - frozen
     progress: Progress = quiet,
 ) -> Bundles:
     """Write the training bundle and the sealed bundle of a frozen split.
@@ -108,9 +106,8 @@ def seal(
         consistency: whether submissions are also run on transformed test images. The seed is drawn
             here and is in the two sealed archives alone. So are the order of the cases, in which
             models see them, and the seed of those that are run again.
-        infer: the limits of inference, which participants read in the training bundle.
-
-        model: the limits on a submission's files, which participants read in the training bundle.
+        limits: those of inference and of a submission's files are in the training bundle, for
+            participants to read.
 
     Raises:
         BusbenchError: `split-invalid` where the store is not the one that was frozen,
@@ -127,8 +124,8 @@ def seal(
             training,
             {"--split": first.split_digest != split.lock.digest, "--track": first.track != track},
         )
-        if (first.infer, first.model) != (infer, model):
-            stated = first.model_copy(update={"infer": infer, "model": model})
+        stated = first.model_copy(update={"infer": limits.infer, "model": limits.model})
+        if stated != first:
             write(stated, training / "bundle.json")
             let_all_read(training)
     if sealed in made:
@@ -146,9 +143,7 @@ def seal(
         )
     if training not in made:
         with whole_folder(training, last="bundle.json") as folder:
-            _write_training(
-                folder, store, split, track=track, infer=infer, model=model, progress=progress
-            )
+            _write_training(folder, store, split, track=track, limits=limits, progress=progress)
             let_all_read(folder)
     if sealed not in made:
         with whole_folder(sealed, last="bundle.json") as folder:
@@ -191,8 +186,7 @@ def _write_training(
     split: FrozenSplit,
     *,
     track: Name,
-    infer: Limits,
-    model: ModelLimits,
+    limits: StageLimits,
     progress: Progress,
 ) -> None:
     by_id = {case.case_id: case for case in store.cases}
@@ -235,9 +229,9 @@ def _write_training(
         cases=len(records),
         cases_sha256=sha256_bytes(table),
         test_cases=sum(row.part == "test" for row in split.rows),
-        infer=infer,
+        infer=limits.infer,
         source=Source(cite=release.paper, release=release.download, terms=release.terms),
-        model=model,
+        model=limits.model,
     )
     write(bundle, folder / "bundle.json")
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from evaluator.documents.base import CASE_BY_CASE, MAX_SIDE, read
 from evaluator.documents.reading import read_bytes
@@ -16,7 +15,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.png import decode_png
 from harness.sealing.documents import TrainingBundle
-from harness.store import MAX_LESIONS, connected
+from harness.store import MAX_LESIONS, connected, png_bytes
 
 REMEDY = "Get the training bundle again, and name its folder."
 
@@ -68,9 +67,7 @@ class TrainingSet:
         areas = connected(decode_png(data, case, self.path / "masks") > 0)
         if areas.max(initial=0) < 2:
             return data
-        png = io.BytesIO()
-        Image.fromarray(np.minimum(areas, MAX_LESIONS).astype(np.uint8)).save(png, "PNG")
-        return png.getvalue()
+        return png_bytes(np.minimum(areas, MAX_LESIONS).astype(np.uint8))
 
     def _file(self, kind: str, case: SealedCase) -> bytes:
         path = self.path / kind / case.file

@@ -44,7 +44,7 @@ class AxialAttention(nn.Module):
         self, channels: int, size: Size, axis: int, *, terms: tuple[int, int] = (1, 1)
     ) -> None:
         super().__init__()
-        self.channels, self.size, self.axis, self.terms = channels, size, axis, terms
+        self.channels, self.axis, self.terms = channels, axis, terms
         self.value_width = channels // GROUPS  # of one head
         self.key_width = self.value_width // 2
         self.length, self.others = size if axis == HEIGHT else size[::-1]

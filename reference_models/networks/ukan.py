@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reference_models.networks.blocks import at_least_float32, conv_bn_relu, double_conv
-from reference_models.networks.unext import initialise_tokens, to_map, to_tokens
+from reference_models.networks.unext import initialise_tokens, to_map, to_tokens, with_skips
 
 WIDTHS = (256, 320, 512)  # of the deepest convolutions, and of the two levels of tokens
 WIDTHS_SMALL = (128, 160, 256)
@@ -132,17 +132,9 @@ class UKAN(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, H, W) logits; H and W are multiples of 32."""
-        skips, x = [], image
-        for down in (*self.conv_down, *self.token_down):
-            x = down(x)
-            skips.append(x)
-        for level, up in enumerate(self.up):
-            x = up(x)
-            if level < len(self.up) - 1:
-                x = x + skips[-2 - level]
-            if level < len(self.token_up):
-                x = self.token_up[level](x)
-        logits: Tensor = self.head(x)
+        *up, last = self.up
+        x = with_skips(image, (*self.conv_down, *self.token_down), up, tokens=self.token_up)
+        logits: Tensor = self.head(last(x))
         return logits
 
 

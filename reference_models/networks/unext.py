@@ -7,6 +7,7 @@ MICCAI 2022, doi:10.1007/978-3-031-16443-9_3.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -123,16 +124,31 @@ class UNeXt(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, H, W) logits; H and W are multiples of 32."""
-        skips, x = [], image
-        for down in (*self.conv_down, *self.token_down):
-            x = down(x)
-            skips.append(x)
-        for level, (up, skip) in enumerate(zip(self.up, skips[-2::-1], strict=True)):
-            x = up(x) + skip
-            if level < len(self.token_up):
-                x = self.token_up[level](x)
+        x = with_skips(image, (*self.conv_down, *self.token_down), self.up, tokens=self.token_up)
         logits: Tensor = self.head(F.relu(self.double_size(self.last(x))))
         return logits
+
+
+def with_skips(
+    x: Tensor, down: Iterable[nn.Module], up: Iterable[nn.Module], *, tokens: nn.ModuleList
+) -> Tensor:
+    """Go down and up again, adding to each level what left the same one on the way down.
+
+    Args:
+        x: (N, C, H, W).
+        down: levels, each of half the size.
+        up: levels, each of twice the size; one fewer.
+        tokens: what follows the first of them, level by level.
+    """
+    skips = []
+    for level in down:
+        x = level(x)
+        skips.append(x)
+    for number, (level, skip) in enumerate(zip(up, skips[-2::-1], strict=True)):
+        x = level(x) + skip
+        if number < len(tokens):
+            x = tokens[number](x)
+    return x
 
 
 def initialise_tokens(module: nn.Module) -> None:

@@ -23,18 +23,11 @@ from tests.support.small_challenge import model_bytes
 pytestmark = pytest.mark.slow
 
 
-def checked(forge: Forge, head: str, author: str = "alice") -> None:
-    git(forge.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")
-    check(
-        forge.machine.repository, forge.base, head, author=author, challenge=forge.machine.challenge
-    )
-
-
 def refused(
     forge: Forge, head: str, code: str = "pull-request-refused", author: str = "alice"
 ) -> str:
     with pytest.raises(BusbenchError) as caught:
-        checked(forge, head, author)
+        forge.check(head, author)
     assert caught.value.code == code, caught.value
     return caught.value.message
 
@@ -44,7 +37,7 @@ def test_one_submission_with_its_files_may_be_taken(forge: Forge) -> None:
     hand_in(work)
     head, _ = forge.propose(work)
     for author in ("alice", "ALICE", "al"):
-        checked(forge, head, author)
+        forge.check(head, author)
 
 
 def test_a_fork_that_is_behind_the_base_may_be_taken(forge: Forge) -> None:
@@ -54,13 +47,13 @@ def test_a_fork_that_is_behind_the_base_may_be_taken(forge: Forge) -> None:
     git(forge.clone, "commit", "-q", "-m", "Move on")
     git(forge.clone, "push", "-q", "origin", "main")
     hand_in(work)
-    checked(forge, forge.propose(work)[0])
+    forge.check(forge.propose(work)[0])
 
 
 def test_a_manifest_alone_may_name_files_that_were_uploaded(forge: Forge) -> None:
     work = forge.checkout("alice")
     (hand_in(work).parent / "bright" / "all.onnx").unlink()
-    checked(forge, forge.propose(work)[0])
+    forge.check(forge.propose(work)[0])
 
 
 def test_a_lfs_pointer_counts_as_its_file(forge: Forge) -> None:
@@ -69,7 +62,7 @@ def test_a_lfs_pointer_counts_as_its_file(forge: Forge) -> None:
     sha256 = sha256_bytes(model_bytes(-2.0))
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize 200\n"
     file.write_text(pointer)
-    checked(forge, forge.propose(work)[0])
+    forge.check(forge.propose(work)[0])
     file.write_text(pointer.replace(sha256, "0" * 64))
     assert "not the file that was declared" in refused(forge, forge.propose(work)[0])
     file.write_text(pointer.replace("size 200", "size 3000000000"))
@@ -138,7 +131,7 @@ def test_nobody_hands_in_for_another_team(forge: Forge) -> None:
     hand_in(work, team="beta")
     head, _ = forge.propose(work)
     assert "may not hand in for the team beta" in refused(forge, head, author="alice")
-    checked(forge, head, author="bob")
+    forge.check(head, author="bob")
 
 
 def test_a_team_that_nobody_registered_is_refused(forge: Forge) -> None:
@@ -268,7 +261,7 @@ def test_an_image_by_its_digest_may_be_taken(forge: Forge) -> None:
     place = work / "submissions" / "alpha" / "bright.yaml"
     place.parent.mkdir(parents=True)
     place.write_bytes(bad(manifest(onnx=None, image=image)))
-    checked(forge, forge.propose(work)[0])
+    forge.check(forge.propose(work)[0])
 
 
 def test_a_tree_with_a_path_that_climbs_out_is_refused(forge: Forge) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ci.check_pr import check
 from evaluator.documents.submission import ImageSubmission
 from evaluator.errors import BusbenchError
 from harness.proposing import Entrant, propose_folder, propose_image
 from tests.support.command_line import busbench_in
 from tests.support.factories import submission_document
-from tests.support.forge import Forge, git
+from tests.support.forge import Forge
 from tests.support.small_challenge import model_bytes
 
 DATA = model_bytes(-2.0)
@@ -42,8 +41,7 @@ def test_no_file_that_is_written_is_refused(
     folder = hand_in(tmp_path / "mine", files)
     propose_folder(folder, work, MINE, challenge=challenge)
     head, _ = forge.propose(work)
-    git(forge.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")
-    found = check(forge.machine.repository, forge.base, head, author="alice", challenge=challenge)
+    found = forge.check(head, challenge=challenge)
     assert set(found.blobs) == set(files)
     assert found.proposal.onnx is not None
     assert {model.file for model in found.proposal.onnx.models} == set(files)
@@ -88,8 +86,7 @@ def test_no_image_that_is_written_is_refused(forge: Forge, tmp_path: Path) -> No
         IMAGE, ("run", "{bundle}"), work, track="phantom", entrant=MINE, challenge=challenge
     )
     head, _ = forge.propose(work)
-    git(forge.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")
-    found = check(forge.machine.repository, forge.base, head, author="alice", challenge=challenge)
+    found = forge.check(head, challenge=challenge)
     assert found.proposal.image is not None and found.proposal.image.reference == IMAGE
     assert "training" in found.proposal.only_scoring
 
@@ -154,8 +151,7 @@ def test_an_image_that_predicts_is_proposed_on_tracks_that_accept_one_alone(
     challenge = challenge.model_copy(update={"tracks": {"phantom": track}})
     propose_folder(folder, work, MINE, challenge=challenge)
     head, _ = forge.propose(work)
-    git(forge.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")
-    found = check(forge.machine.repository, forge.base, head, author="alice", challenge=challenge)
+    found = forge.check(head, challenge=challenge)
     assert found.proposal.predict == IMAGE and not found.blobs
     submission = found.proposal.submission(found.team.name)
     assert isinstance(submission, ImageSubmission)

@@ -21,6 +21,7 @@ NETWORKS = {
     "unetpp": 32,
     "unet3plus": 32,
     "unext": 32,
+    "ukan": 32,
     "cmunet": 32,
     "cmunext": 32,
     "transunet": 32,

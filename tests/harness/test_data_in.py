@@ -19,9 +19,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from evaluator.errors import BusbenchError, Code
 from harness.audit import audit
@@ -29,6 +28,7 @@ from harness.datasets.patients import spelling
 from harness.prepare import prepare
 from harness.splits import freeze
 from harness.store import CaseStore
+from tests.support.dicom import write_dicom
 from tests.support.image_files import png, tiff
 
 SIZE = (60, 84)
@@ -281,17 +281,6 @@ def test_no_medical_mask_is_misplaced(
 
 def ultrasound(path: Path, *regions: tuple[int, int, float, float]) -> None:
     """A DICOM file of one frame with regions of (type, unit, mm across, mm down)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.6.1")
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    file.SOPClassUID, file.Modality = meta.MediaStorageSOPClassUID, "US"
-    file.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    file.Rows, file.Columns = SIZE
-    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
-    file.BitsAllocated = file.BitsStored = 8
-    file.HighBit, file.PixelRepresentation = 7, 0
     items = []
     for kind, unit, across, down in regions:
         item = Dataset()
@@ -299,9 +288,7 @@ def ultrasound(path: Path, *regions: tuple[int, int, float, float]) -> None:
         item.PhysicalUnitsXDirection = item.PhysicalUnitsYDirection = unit
         item.PhysicalDeltaX, item.PhysicalDeltaY = across / 10, down / 10
         items.append(item)
-    file.SequenceOfUltrasoundRegions = Sequence(items)
-    file.PixelData = IMAGE.tobytes()
-    file.save_as(path, enforce_file_format=True)
+    write_dicom(path, IMAGE, "MONOCHROME2", SequenceOfUltrasoundRegions=Sequence(items))
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from evaluator.errors import BusbenchError
 from harness.prepare import prepare
 from harness.store import Case, CaseStore
+from tests.support.dicom import write_dicom
 from tests.support.image_files import exif, png, stored, tiff
 
 Array = NDArray[Any]
@@ -187,7 +186,8 @@ def write_image(path: Path, what: ImageFile) -> None:
             )
         )
     elif what.format == "dcm":
-        write_dicom(path, pixels, "MONOCHROME1" if what.colour == "white is zero" else None)
+        grey = "MONOCHROME1" if what.colour == "white is zero" else "MONOCHROME2"
+        write_dicom(path, pixels, grey if pixels.ndim == 2 else "RGB")
     elif what.format in MEDICAL:
         volume = sitk.GetImageFromArray(pixels, isVector=pixels.ndim == 3)
         volume.SetSpacing((0.1, 0.2))
@@ -200,25 +200,6 @@ def write_image(path: Path, what: ImageFile) -> None:
         if what.orientation != 1:
             how["exif"] = b"Exif\0\0" + exif(what.orientation)
         image.save(path, **how)
-
-
-def write_dicom(path: Path, pixels: Array, photometric: str | None) -> None:
-    """A DICOM file of one ultrasound frame that states no spacing."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.6.1")
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    file.SOPClassUID, file.Modality = meta.MediaStorageSOPClassUID, "US"
-    file.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    file.Rows, file.Columns = pixels.shape[:2]
-    file.SamplesPerPixel = 1 if pixels.ndim == 2 else 3
-    file.PlanarConfiguration = 0
-    file.PhotometricInterpretation = photometric or ("MONOCHROME2" if pixels.ndim == 2 else "RGB")
-    file.BitsAllocated = file.BitsStored = 8 * pixels.dtype.itemsize
-    file.HighBit, file.PixelRepresentation = file.BitsStored - 1, 0
-    file.PixelData = pixels.tobytes()
-    file.save_as(path, enforce_file_format=True)
 
 
 # --- masks -------------------------------------------------------------------------------------

@@ -213,11 +213,12 @@ def test_no_image_is_read_otherwise_than_for_a_store(tmp_path: Path) -> None:
         assert "; ".join(repairs) == case.repairs and repairs
 
 
-def test_no_image_is_missed_and_no_other_file_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_no_image_is_missed_and_no_other_file_is_taken(tmp_path: Path, encoding: str) -> None:
     touch(tmp_path, "a/x.PNG", "a/deep/y.jpeg", "a/z.nii.gz", "a/t.csv", "a/.x.png", "a/.h/w.png")
     touch(tmp_path, "single.bmp", "listed/v.1.png", "else/u.dcm")
     (tmp_path / "a" / "1.2.840").write_bytes(bytes(128) + b"DICM")
-    (tmp_path / "list.txt").write_text("listed/v.1.png\n\nelse/u.dcm\n")
+    (tmp_path / "list.txt").write_text("listed/v.1.png\n\nelse/u.dcm\n", encoding)
     given = [tmp_path / "a", tmp_path / "single.bmp", tmp_path / "list.txt"]
     images, others = find_images(given)
     assert {image.mask: image.path.name for image in images} == {

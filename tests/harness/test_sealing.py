@@ -13,7 +13,7 @@ from evaluator.png import decode_png
 from evaluator.scoring.score import numbered
 from evaluator.sealed import open_sealed
 from harness.audit import audit
-from harness.challenge import Limits
+from harness.challenge import Limits, StageLimits
 from harness.export.citation import LICENCES, citation
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
@@ -138,7 +138,7 @@ def test_no_bundle_states_limits_that_were_changed_since(
     first = sealed(frozen, keys, tmp_path / "a")
     assert first.training.test_cases == first.sealed.cases
     hurried = Limits(seconds=60)
-    again = seal(*frozen, recipients, out=tmp_path / "a", infer=hurried)
+    again = seal(*frozen, recipients, out=tmp_path / "a", limits=StageLimits(infer=hurried))
     assert again.training.infer == hurried != first.training.infer
     assert again.training.model_copy(update={"infer": first.training.infer}) == first.training
     assert again.sealed == first.sealed

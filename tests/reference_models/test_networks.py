@@ -258,10 +258,8 @@ def test_reordering_tokens_never_differs_from_rolling_and_cutting(shifted: bool)
 @pytest.mark.parametrize("axis", [2, 3])
 def test_gated_axial_attention_never_differs_from_its_formula(channels: int, axis: int) -> None:
     """The paper's equation, written with sums over every pair of pixels of a row or column."""
-    from reference_models.networks.axial import GatedAxialAttention  # noqa: PLC0415
-
     torch.manual_seed(0)
-    layer: Any = GatedAxialAttention(channels, (4, 6), axis).eval()
+    layer: Any = axial.GatedAxialAttention(channels, (4, 6), axis).eval()
     for norm in (layer.norm_qkv, layer.norm_similarity, layer.norm_content):
         for values in (norm.weight, norm.bias, norm.running_mean):
             assert values is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from ci.check_pr import Checked, check
 from ci.git import Repository
 from ci.scoring import Machine
 from ci.state import State
@@ -77,6 +78,14 @@ class Forge:
         reference = f"refs/pull/{number}/head"
         git(folder, "push", "-q", "--force", str(self.bare), f"HEAD:{reference}")
         return git(folder, "rev-parse", "HEAD"), reference
+
+    def check(
+        self, head: str, author: str = "alice", challenge: Challenge | None = None
+    ) -> Checked:
+        """Fetch what was proposed, and check the commit `head` against the base branch."""
+        git(self.clone, "fetch", "-q", "origin", "refs/pull/*/head:refs/pulls/*")
+        declared = challenge or self.machine.challenge
+        return check(self.machine.repository, self.base, head, author=author, challenge=declared)
 
     def merge(self, reference: str) -> tuple[str, str]:
         """Merge as a forge does; the base branch before and after."""
