@@ -74,7 +74,7 @@ def compose_environment(journey: Path, results: Path) -> dict[str, str]:
     """
     head = (ROOT / "containers/compose.yaml").read_text("utf-8").split("\n\n")[0]
     folders = [line[4:] for line in head.splitlines() if re.match("#   (mkdir -p|chmod) ", line)]
-    shell = ["sh", "-euc", "\n".join(folders)]  # as people are told
+    shell = ["sh", "-euc", "\n".join(folders)]  # as its first lines say
     subprocess.run(shell, env=os.environ | {"RESULTS": str(results)}, check=True)
     keys = results / "keys"
     keys.mkdir(mode=0o700)
