@@ -81,6 +81,8 @@ class Track(Contract):
     efficiency: EfficiencyLimits | None = None  # what a model may take; null: no limits
     accepts: tuple[Kind, ...] = Field(default=("onnx",), min_length=1)
     # ^ kinds of submissions: ONNX files, or a container image that predicts
+    probabilities: bool = False  # whether they are kept, a byte a pixel, for calibration and the
+    # mean of the fold models; there are none of images, and of networks that give masks
 
     @model_validator(mode="after")
     def _states_its_loss(self) -> Self:
@@ -92,6 +94,8 @@ class Track(Contract):
     def _measures_what_it_limits(self) -> Self:
         stated = set() if self.efficiency is None else {*self.efficiency.stated}
         unmeasured = sorted(stated - MEASURED_OF_IMAGES)
+        if self.probabilities and self.accepts == ("image",):
+            raise ValueError("probabilities: container images, which alone it accepts, give masks")
         if len({*self.accepts}) < len(self.accepts):
             raise ValueError("accepts: each kind may be named once")
         if "image" in self.accepts and unmeasured:
@@ -209,6 +213,10 @@ class Challenge(About):
         """The limits on what a model may take on a track; None where there are none."""
         declared = self.tracks.get(track)
         return None if declared is None else declared.efficiency
+
+    def asks_probabilities(self, track: Name) -> bool:
+        """Whether probabilities are kept on a track."""
+        return track in self.tracks and self.tracks[track].probabilities
 
     def with_limits(self, infer: Limits, model: ModelLimits) -> Challenge:
         """The same with other limits of inference, and on a model."""

@@ -104,6 +104,7 @@ def reproduce(
                 device=report.runtime.device if device is None else device.value,
                 precision=precision,
                 backend=backend,
+                probabilities="brier" in report.scores.groups["all"].metrics,
             ),
             context=Context(make_runner(runner, settings, progress), settings, progress),
             tolerance=tolerance,

@@ -121,7 +121,11 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             bundles.sealed,
             runs,
             environment,
-            replace(how, efficiency=limits),
+            replace(
+                how,
+                efficiency=limits,
+                probabilities=environment.challenge.asks_probabilities(bundles.sealed.track),
+            ),
             compared,
         )
 

@@ -135,7 +135,7 @@ def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
         recipients=Recipients(images, labels),
         track=report.track,
         labels=report.labels,
-        consistency=False,
+        windows=0,
     )
     let_all_read(place)
     return SealedFiles(place / "images.age", image_key, place / "labels.age", label_key)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name
+from evaluator.documents.sealed import MAX_WINDOWS
 from evaluator.documents.submission import ModelLimits
 from harness.challenge import LabelAccess, Limits, Prose, StatedTrack
 
@@ -44,10 +45,13 @@ class TrainingBundle(Contract):
 
 
 class SealedBundle(Contract):
-    """`bundle.json` of the sealed bundle: two age files, each to a key of its own."""
+    """`bundle.json` of the sealed bundle: two age files, each to a key of its own.
 
-    schema_: Literal["busbench/sealed-bundle/v3"] = Field(
-        default="busbench/sealed-bundle/v3", alias="schema"
+    One of version 3 has one window a case where it has the consistency pass.
+    """
+
+    schema_: Literal["busbench/sealed-bundle/v3", "busbench/sealed-bundle/v4"] = Field(
+        default="busbench/sealed-bundle/v4", alias="schema"
     )
     dataset: Name
     track: Name
@@ -59,6 +63,7 @@ class SealedBundle(Contract):
     images_sha256: Digest
     labels_sha256: Digest
     consistency: bool  # whether the archives contain a seed for the consistency pass
+    windows: int = Field(default=1, ge=1, le=MAX_WINDOWS)  # of each case in that pass
     image_recipient: str
     label_recipient: str
 

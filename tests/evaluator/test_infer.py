@@ -105,7 +105,7 @@ def test_a_transformed_image_is_run_like_any_other_image(tmp_path: Path) -> None
         read(Predictions, made.out / "predictions.json", Code.PREDICTIONS_INVALID, remedy="")
         for made in (both, alone)
     )
-    assert seen.transformed == single.cases
+    assert seen.transformed == (single.cases,)
     assert (both.out / "fold-all.transformed.bits").read_bytes() == (
         alone.out / "fold-all.bits"
     ).read_bytes()

@@ -22,6 +22,7 @@ from harness.submission import read_submission
 from tests.support.small_challenge import Evaluated, make_submission
 
 FOLDS = 5
+PASSES = 3  # the plain images, and two windows
 
 
 class ReachedError(Exception):
@@ -54,7 +55,7 @@ def run(evaluated: Evaluated, tmp_path: Path) -> Path:
     write(declared, tmp_path / "submission" / "submission.yaml")
     document = json.loads((tmp_path / "infer" / DOCUMENT).read_text())
     masks = {}
-    for moved in (False, True):
+    for moved in range(PASSES):
         source = tmp_path / "infer" / bits_file(None, moved)
         for fold in range(FOLDS):
             shutil.copy(source, tmp_path / "infer" / bits_file(fold, moved))
@@ -96,10 +97,10 @@ def test_whole_predictions_are_scored(evaluated: Evaluated, run: Path) -> None:
 @pytest.mark.parametrize("kept", [[k] for k in range(FOLDS)] + [[0, 1, 2, 3], [], [None]])
 def test_no_best_fold_is_scored_alone(evaluated: Evaluated, run: Path, kept: Any) -> None:
     masks = document_of(run)["masks"]
-    names = {bits_file(fold, moved) for fold in kept for moved in (False, True)}
+    names = {bits_file(fold, moved) for fold in kept for moved in range(PASSES)}
     for fold in kept:
         if fold is None:
-            for moved in (False, True):
+            for moved in range(PASSES):
                 shutil.copy(
                     run / "infer" / bits_file(2, moved), run / "infer" / bits_file(None, moved)
                 )
@@ -118,7 +119,7 @@ def test_no_fold_is_dropped_named_twice_or_added(
     assert f"lacks the fold {fold}" in refused(evaluated, run)
     change(run, folds=[*all_folds, fold], masks=masks)
     assert "names a fold twice" in refused(evaluated, run)
-    for moved in (False, True):
+    for moved in range(PASSES):
         shutil.copy(run / "infer" / bits_file(fold, moved), run / "infer" / bits_file(9, moved))
         masks[bits_file(9, moved)] = masks[bits_file(fold, moved)]
     change(run, folds=[*all_folds, 9], masks=masks)
@@ -132,7 +133,7 @@ def test_no_case_is_dropped_named_twice_renamed_or_resized(
 ) -> None:
     """Each case in turn, the masks cut to what is then declared."""
     whole = document_of(run)
-    rows = whole[passed]
+    rows = whole["cases"] if passed == "cases" else whole["transformed"][-1]
     for place, row in enumerate(rows if how != "all dropped" else rows[:1]):
         others = rows[:place] + rows[place + 1 :]
         changed = {
@@ -147,13 +148,15 @@ def test_no_case_is_dropped_named_twice_renamed_or_resized(
         size = sum((each["height"] * each["width"] + 7) // 8 for each in changed)
         masks = dict(whole["masks"])
         for fold in range(FOLDS):
-            bits = run / "infer" / bits_file(fold, passed == "transformed")
+            bits = run / "infer" / bits_file(fold, 0 if passed == "cases" else PASSES - 1)
             if how == "all dropped" and passed == "transformed":
                 del masks[bits.name]
                 continue
             bits.write_bytes(bytes(size))
             masks[bits.name] = sha256_file(bits)
-        change(run, **{passed: changed}, masks=masks)
+        others = [] if how == "all dropped" else [changed]
+        declared = changed if passed == "cases" else [*whole["transformed"][:-1], *others]
+        change(run, **{passed: declared}, masks=masks)
         refused(evaluated, run)
 
 
