@@ -59,6 +59,11 @@ def window_seeds(index: SealedIndex) -> tuple[Digest, ...]:
     return (secret, *further)
 
 
+def window_prefix(number: int) -> str:
+    """What the columns of a window, from 1, in `cases.parquet` begin with."""
+    return "transformed_" if number == 1 else f"transformed_{number}_"
+
+
 def draw(seed: Digest, case_id: str, shape: tuple[int, ...]) -> Transform:
     """The transform of one case: a function of secret, case id and shape alone.
 

@@ -21,6 +21,8 @@ from evaluator.documents.scores import Ranked
 from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
 
+RankingScheme = Literal["mean-rank", "aggregate"]
+# ^ rank each case and take the mean, or take means over the cases and rank them
 Kind = Literal["onnx", "image"]  # of submission
 MEASURED_OF_IMAGES = frozenset({"seconds"})  # well enough to be limited
 LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
@@ -66,6 +68,13 @@ class StageLimits(Contract):
     model: ModelLimits = ModelLimits()  # of the file, and not of a container
 
 
+class Reference(Contract):
+    """A submission that others are compared with, as the ledger names it."""
+
+    team: Title
+    method: Title
+
+
 class Track(Contract):
     """One dataset with one frozen split and one way of scoring, under a name of its own."""
 
@@ -83,6 +92,7 @@ class Track(Contract):
     # ^ kinds of submissions: ONNX files, or a container image that predicts
     probabilities: bool = False  # whether they are kept, a byte a pixel, for calibration and the
     # mean of the fold models; there are none of images, and of networks that give masks
+    reference: Reference | None = None  # whose consistency gap the others' are shown against
 
     @model_validator(mode="after")
     def _states_its_loss(self) -> Self:
@@ -149,6 +159,7 @@ class RankingRules(Contract):
 
     metrics: tuple[Ranked, ...] = Field(default=DEFAULT_RANKED, min_length=1)
     # ^ IoU is a function of Dice, case by case: to rank both counts the overlap twice
+    scheme: RankingScheme = "mean-rank"
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -217,6 +228,10 @@ class Challenge(About):
     def asks_probabilities(self, track: Name) -> bool:
         """Whether probabilities are kept on a track."""
         return track in self.tracks and self.tracks[track].probabilities
+
+    def reference_of(self, track: Name) -> Reference | None:
+        """Whose consistency gap those of a track are shown against."""
+        return self.tracks[track].reference if track in self.tracks else None
 
     def with_limits(self, infer: Limits, model: ModelLimits) -> Challenge:
         """The same with other limits of inference, and on a model."""

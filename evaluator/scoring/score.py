@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evaluator.consistency import transform_case, window_seeds
+from evaluator.consistency import transform_case, window_prefix, window_seeds
 from evaluator.documents.base import Digest, write
 from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.scores import RANKED, Scores, labels_digest
@@ -192,11 +192,6 @@ def cases_parquet(
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink, compression="zstd")
     return sink.getvalue()
-
-
-def window_prefix(number: int) -> str:
-    """What the columns of a window, from 1, begin with."""
-    return "transformed_" if number == 1 else f"transformed_{number}_"
 
 
 def _columns(prefix: str, rows: Sequence[CaseScore]) -> dict[str, pa.Array]:

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluator.documents.base import Digest, Name, read
-from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
@@ -29,8 +28,8 @@ from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.attestation import SignedReport, stated_report
 from harness.ledger.entries import MAX_RANKING_BYTES
-from harness.ranking.board import by_track, is_complete, require_declared
-from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
+from harness.ranking.board import by_track, is_complete, is_reference, require_declared
+from harness.ranking.cases import COLUMNS, GAPS, CaseTable, average_folds, join
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
@@ -91,7 +90,7 @@ def record_ranking(
     for number, entries in enumerate(filter(None, complete), start=1):
         here = [entry for entry in entries if entry.report.identity() in folders]
         lost = [entry for entry in entries if entry not in here]
-        found = _rank(here, lost, folders, ranked=challenge.ranking.metrics) if here else None
+        found = _rank(here, lost, folders, challenge=challenge) if here else None
         outcomes.append((entries, lost, found))
         progress("ranking", number, len(complete))
     if outcomes and all(entries == lost for entries, lost, _ in outcomes):
@@ -108,13 +107,16 @@ def _rank(
     lost: Sequence[RecordedReport],
     folders: Mapping[Digest, Path],
     *,
-    ranked: Sequence[Ranked],
+    challenge: Challenge,
 ) -> TrackRanking | None:
     """The ranking of one track; None where its cases are of too few patients."""
     table = _read(here, folders)
     if len(set(table.patients)) < MIN_PATIENTS:
         return None
-    ranking = make_ranking(here[0].report, table, ranked)
+    report, rules = here[0].report, challenge.ranking
+    declared = challenge.reference_of(report.track)
+    reference = next((e.digest for e in here if is_reference(e.report, declared)), None)
+    ranking = make_ranking(report, table, rules.metrics, scheme=rules.scheme, reference=reference)
     return ranking.model_copy(update={"lost": tuple(entry.digest for entry in lost)})
 
 
@@ -190,10 +192,12 @@ def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFram
 
 def _rows(path: Path) -> pd.DataFrame:
     try:
-        lacking = sorted(set(COLUMNS) - set(pq.read_schema(path).names))
+        names = set(pq.read_schema(path).names)
+        lacking = sorted(set(COLUMNS) - names)
         if lacking:
             raise ValueError(f"it lacks the column {lacking[0]}")
-        table = pq.read_table(path, columns=list(COLUMNS))
-        return pd.DataFrame({name: table[name].to_pandas() for name in COLUMNS})
+        there = [name for name in dict.fromkeys((*COLUMNS, *GAPS)) if name in names]
+        table = pq.read_table(path, columns=there)
+        return pd.DataFrame({name: table[name].to_pandas() for name in there})
     except pa.ArrowException as error:
         raise ValueError("it is no Parquet file") from error
