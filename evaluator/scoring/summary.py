@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -46,7 +46,8 @@ class CaseScore:
     values: dict[str, float]
     lesions: LesionCounts
     awesome_bus: Mapping[str, float]  # `evaluator.scoring.awesome_bus`: those of plain images count
-    calibration: Mapping[str, float]  # of probabilities, where the track asks for them
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    # ^ of probabilities, where the track asks for them
 
 
 def summarise(
