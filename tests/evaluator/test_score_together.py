@@ -57,7 +57,7 @@ def levels(number: int, fold: int) -> Levels:
     return np.asarray(moved.clip(0, 255), np.uint8)
 
 
-def mask(values: Levels, windowed: SealedCase | None = None) -> NDArray[np.bool_]:
+def mask(values: Levels) -> NDArray[np.bool_]:
     return np.asarray(values > THRESHOLD * 255)
 
 

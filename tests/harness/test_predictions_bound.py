@@ -13,9 +13,15 @@ from evaluator.documents.base import write
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError
 from evaluator.files import pretty_json, sha256_file
-from evaluator.predictions import DOCUMENT, bits_file
+from evaluator.predictions import DOCUMENT, bits_file, maps_file
 from harness.evaluation.evaluate import EvaluateSubmission
-from harness.evaluation.stages import EvaluateSettings, SealedFiles, infer_and_score
+from harness.evaluation.stages import (
+    EvaluateSettings,
+    SealedFiles,
+    SealedImages,
+    infer_and_score,
+    require_whole,
+)
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.submission import read_submission
@@ -216,3 +222,66 @@ def test_no_fold_that_the_track_lacks_reaches_inference(
             make()
         assert error.value.code == "submission-invalid" and f"{folds[-1]}.onnx" in f"{error.value}"
     assert not (tmp_path / "runs").exists()
+
+
+def due(run: Path, settings: EvaluateSettings, evaluated: Evaluated) -> str | None:
+    """What is said of the predictions where these settings ran; None where they are whole."""
+    bundles, keys = evaluated.challenge.bundles, evaluated.challenge.keys
+    files = SealedImages(bundles.images, keys.images.identity)
+    try:
+        require_whole(run, files, settings)
+    except BusbenchError as error:
+        assert error.code == "predictions-invalid" and error.stage == "infer"
+        return error.message
+    return None
+
+
+def write_maps(run: Path, threshold: float = 0.5) -> None:
+    """Add what the infer stage would have written of probabilities."""
+    maps = {}
+    cases = document_of(run)["cases"]
+    for fold in range(FOLDS):
+        path = run / "infer" / maps_file(fold)
+        path.write_bytes(bytes(sum(case["height"] * case["width"] for case in cases)))
+        maps[path.name] = sha256_file(path)
+    change(run, maps=maps, threshold=threshold)
+
+
+def test_probabilities_are_due_where_the_track_asks_and_nowhere_else(
+    evaluated: Evaluated, run: Path
+) -> None:
+    asked, plain = EvaluateSettings(probabilities=True), EvaluateSettings()
+    assert due(run, plain, evaluated) is None
+    assert "lacks the maps" in (due(run, asked, evaluated) or "")
+    write_maps(run)
+    assert due(run, asked, evaluated) is None
+    assert "adds maps" in (due(run, plain, evaluated) or "")
+
+
+def test_no_other_threshold_than_the_declared_one_cuts_probabilities(
+    evaluated: Evaluated, run: Path
+) -> None:
+    write_maps(run, threshold=0.3)
+    assert due(run, EvaluateSettings(probabilities=True), evaluated) is not None
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "of one fold", "unnamed", "linked"])
+def test_maps_that_are_not_what_was_predicted_are_refused(
+    evaluated: Evaluated, run: Path, how: str
+) -> None:
+    write_maps(run)
+    path = run / "infer" / maps_file(1)
+    maps = document_of(run)["maps"]
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+        change(run, maps=maps | {path.name: sha256_file(path)})
+    elif how == "changed":
+        path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    elif how == "of one fold":
+        change(run, maps={path.name: maps[path.name]})
+    elif how == "unnamed":
+        change(run, maps=maps | {"fold-9.maps": maps[path.name]})
+    else:
+        path.rename(run / "elsewhere")
+        path.symlink_to(run / "elsewhere")
+    assert due(run, EvaluateSettings(probabilities=True), evaluated) is not None
