@@ -224,6 +224,8 @@ def _method(edition: Edition) -> bytes:
         edition,
         "method",
         root="",
+        scheme=edition.challenge.ranking.scheme,
+        secondary=[*SECONDARY.values()],
         formulas=[(DEFINED[key].title, *formula) for key, formula in FORMULAS.items()],
         edge_tables=tables,
         references=published_table().tracks.values(),
