@@ -118,7 +118,7 @@ def lettered(notes: Sequence[Mark]) -> list[tuple[str, Mark]]:
 
 
 def plain_group(group: str) -> str:
-    """A group's name as it stands in heads of every format, which a scanner's name may not bend."""
+    """A group's name as it is in heads of every format, which a scanner's name may not bend."""
     return re.sub(r"[^A-Za-z0-9 .+-]", " ", f"{group[:1].upper()}{group[1:]}")
 
 
