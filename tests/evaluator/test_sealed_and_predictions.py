@@ -157,7 +157,7 @@ def test_predictions_that_contradict_themselves_are_refused(tmp_path: Path, chan
 @pytest.mark.parametrize("passes", [1, 2])
 def test_predictions_of_the_former_version_are_read(tmp_path: Path, passes: int) -> None:
     """Kept ones are scored anew; they have one window, whose cases stood in the list itself."""
-    row = {"case_id": "a", "height": 8, "width": 8}
+    row: dict[str, Any] = {"case_id": "a", "height": 8, "width": 8}
     window = (PredictedCase(**row),)
     save(tmp_path, MASK, transformed=(window,) if passes == 2 else ())
     if passes == 2:
