@@ -142,6 +142,15 @@ def _record(
     return Outcome(report.track, report.split_version, ranked, state, tuple(map(_who, lost)))
 
 
+def read_table(entries: Sequence[RecordedReport], runs: Sequence[Path]) -> CaseTable:
+    """Every case of results that share a table, in their order.
+
+    Raises:
+        BusbenchError: `cases-invalid` where no run contains one, or its cases contradict it.
+    """
+    return _read(entries, _folders(runs))
+
+
 def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
     """Where each finished run is, by the identity of its report."""
     for folder in runs:
