@@ -24,6 +24,7 @@ from evaluator.errors import BusbenchError, Code
 Kind = Literal["onnx", "image"]  # of submission
 MEASURED_OF_IMAGES = frozenset({"seconds"})  # well enough to be limited
 LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
+HiddenPart = Literal["test", "final"]  # of a split: for development, and to decide
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
 # The finest steps that hide anything: below them, numbers are as good as exact.
