@@ -16,12 +16,12 @@ from harness.splits.manifest import FrozenSplit
 
 CROISSANT = "croissant.json"
 FILES = {"split.csv": "text/csv", "lock.json": "application/json"}
-# Columns of split.csv -> type, and what they are.
+# Columns of split.csv -> type, and what they are; `test` stands for all hidden parts.
 ABOUT = {
     "case_id": ("sc:Text", "The case, as in BUSBench's store of the release"),
-    "part": ("sc:Text", "train or {hidden}"),
-    "fold": ("sc:Integer", "The fold that validates on it; empty for a {hidden} case"),
-    "class": ("sc:Text", "benign, malignant or normal; empty, withheld, for a {hidden} case"),
+    "part": ("sc:Text", "train or test"),
+    "fold": ("sc:Integer", "The fold that validates on it; empty for a test case"),
+    "class": ("sc:Text", "benign, malignant or normal; empty, withheld, for a test case"),
     "patient_group": ("sc:Text", "Cases of one patient, and twins: all on one side"),
     "image_sha256": ("sc:Text", "SHA-256 of the image's height, width and pixels"),
 }
@@ -115,20 +115,16 @@ def _parts(hidden: Sequence[str]) -> dict[str, Any]:
 
 def _cases(hidden: Sequence[str]) -> dict[str, Any]:
     """The rows of split.csv."""
-    about = {
-        column: (kind, text.format(hidden=" or ".join(hidden)))
-        for column, (kind, text) in ABOUT.items()
-    }
     fields: dict[str, dict[str, Any]] = {
         column: {
             "@type": "cr:Field",
             "@id": f"cases/{column}",
             "name": column,
-            "description": text,
+            "description": text.replace("test", " or ".join(hidden)),
             "dataType": kind,
             "source": {"fileObject": {"@id": "split.csv"}, "extract": {"column": column}},
         }
-        for column, (kind, text) in about.items()
+        for column, (kind, text) in ABOUT.items()
     }
     fields["part"]["references"] = {"field": {"@id": "parts/name"}}
     return {

@@ -131,9 +131,8 @@ class FrozenSplit:
 
     def hidden(self, part: HiddenPart | None = None) -> set[CaseId]:
         """The cases of a part whose labels are withheld; None: of all such parts."""
-        return {
-            row.case_id for row in self.rows if row.part != "train" and part in (None, row.part)
-        }
+        parts = self.lock.hidden_parts if part is None else (part,)
+        return {row.case_id for row in self.rows if row.part in parts}
 
     @classmethod
     def open(cls, path: Path) -> FrozenSplit:
@@ -188,7 +187,7 @@ def _rows_differ(split: FrozenSplit, data: bytes) -> Iterator[str]:
 def _does_not_add_up(split: FrozenSplit) -> Iterator[str]:
     """What a lock would betray that was forged with digests that fit."""
     lock = split.lock
-    hidden = split.hidden()
+    hidden = {row.case_id for row in split.rows if row.part != "train"}
     if lock.commitments.keys() != hidden:
         yield f"lock.json: commitments are not those of the {' and '.join(lock.hidden_parts)} cases"
     if lock.masks.keys() != {row.case_id for row in split.rows} - hidden:
@@ -201,8 +200,8 @@ def _does_not_add_up(split: FrozenSplit) -> Iterator[str]:
     for part in get_args(HiddenPart):
         if sum(lock.counts.get(part, {}).values()) != len(split.hidden(part)):
             yield f"lock.json: counts of {part} are not those of split.csv"
-    if split.hidden("final") and "final" not in lock.hidden_parts:
-        yield "split.csv: it has a final part, and lock.json none"
+    for part in sorted({row.part for row in split.rows} - {"train", *lock.hidden_parts}):
+        yield f"split.csv: it has a part {part}, and lock.json none"
     if lock.policy == "patient":
         yield from _torn_groups(split.rows)
 
