@@ -84,7 +84,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need(("store", "reveal"), lambda given: given["splits"], "Name --splits, too"),
         Need(("secret",), lambda given: given["store"], "Name --store, too"),
         Need(
-            ("bundle", "keys", "runner", "challenge"),
+            ("bundle", "keys", "final_keys", "runner", "challenge"),
             lambda given: given["rescore_runs"],
             "Name --rescore, too",
         ),

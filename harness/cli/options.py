@@ -95,6 +95,14 @@ OptionalKeys = Annotated[
         file_okay=False,
     ),
 ]
+FinalKeysOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="The keys of the final part, which `busbench keys final` made.",
+        exists=True,
+        file_okay=False,
+    ),
+]
 PublicKeyOption = Annotated[
     Path | None,
     typer.Option(
