@@ -62,7 +62,8 @@ def record(machine: Machine, manifest: Change, merged: str) -> Harmless:
     if not _is_scored(machine, checked):
         raise refused(f"{manifest.path} was merged, but never scored", "Score it, or revert.")
     accepted = score(machine, checked, record=True)
-    assert accepted.appended is not None
+    if accepted.appended is None:
+        return harmless(f"{manifest.path} is kept for the final, which is recorded at its end")
     entry = accepted.appended.entry.number
     state = "recorded as" if accepted.appended.new else "is already"
     return harmless(f"{manifest.path} {state} entry {entry}")

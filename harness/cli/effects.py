@@ -50,6 +50,13 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need(("received",), lambda given: given["ledger"], "Name --ledger, too"),
         Need(("team", "method"), _names_image, "Name a container image by digest"),
     ),
+    "finalise": (
+        Need(
+            ("keys", "device", "precision", "batch_size", "backend", "cluster", "inputs", "runner"),
+            lambda given: not given["dry_run"],
+            "Leave --dry-run out",
+        ),
+    ),
     "prepare": (
         Need(
             ("patients", "seed"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache, partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import CHALLENGE
+from harness.challenge import CHALLENGE, HiddenPart
 from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
@@ -44,11 +45,13 @@ from harness.evaluation.stages import EvaluateSettings
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys
-from harness.quotas.recording import LedgerRecorder
+from harness.ledger.report import Report
+from harness.quotas.recording import LedgerRecorder, part_of
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
+from harness.submission import read_entry
 
 LEFT_TO_SCORING = (
     "Only the scoring finds whether masks of all test images are valid and the same twice, how "
@@ -130,9 +133,13 @@ def evaluate(
         Path, typer.Option("--out", help="Where runs are kept; each is private.", file_okay=False)
     ] = Path("runs"),
     part: Annotated[
-        Part,
-        typer.Option(help="test: the sealed test set; val: each fold's own validation cases."),
-    ] = Part.TEST,
+        Part | None,
+        typer.Option(
+            help="test: the sealed test set; val: each fold's own validation cases; final: the "
+            "sealed final part.",
+            show_default="what the phase scores, or test",
+        ),
+    ] = None,
     ledger: LedgerOption = None,
     team: Annotated[
         str | None, typer.Option(help="Whose an image is that is named without a folder.")
@@ -163,7 +170,8 @@ def evaluate(
     With --ledger, quotas and phases of challenge.yaml apply, and what the team may read is kept
     apart from the rest. The day on which a submission came is kept before anything is run, and its
     phase goes by that day, whenever it is run. Each submission is a job, here or on a --cluster;
-    one that fails holds up no other.
+    one that fails holds up no other. In a phase with `part: final` it is run on the final part, with
+    the --keys of that part, and recorded by `busbench finalise` when the phase is over.
 
     With --part val: the same gate, inference and scoring on the validation folds of the training
     bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, keeps
@@ -204,20 +212,30 @@ def evaluate(
     if keys is None:
         message = "The sealed test set is opened with --keys."
         raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
-    bundles = Bundles.open(bundle)
-    track = bundles.sealed.track
+    came = received and received.date()
+    bundles = cache(partial(Bundles.open, bundle))  # of a part
+    track = bundles("final" if part is Part.FINAL else "test").sealed.track
+
+    def scored_on(each: Path) -> HiddenPart:
+        asked: HiddenPart = "final" if part is Part.FINAL else "test"
+        if ledger is None:
+            return asked
+        due = part_of(read_entry(each), ledger, settings, received=came)
+        if part is not None and due != asked:
+            message = f"{each} came in a phase that scores the part {due}, and not {asked}."
+            raise BusbenchError(Code.USAGE, message, "Leave --part out, or --ledger.")
+        return due
 
     def evaluation(each: Path) -> EvaluateSubmission:
         return EvaluateSubmission.of(
             each,
-            bundles,
+            bundles(scored_on(each)),
             out_dir,
             environment=environment,
             settings=settings_on(track, each),
             address=inputs,
         )
 
-    came = received and received.date()
     recorder = None
     if ledger is not None:
         recorder = LedgerRecorder(Keys.open(keys), ledger, settings, received=came)
@@ -240,15 +258,28 @@ def _show(
 ) -> None:
     results = [job.finished() for job in batch.done]
     if as_json:
-        batch.print_json("reports", [result.report.document() for result in results])
+        shown = [_document(result.report, is_kept=recorder is not None) for result in results]
+        batch.print_json("reports", shown)
     else:
         for job, result in zip(batch.done, results, strict=True):
-            print_report(result)
+            if recorder is None or result.report.part == "test":
+                print_report(result)
             if recorder is not None and (accepted := recorder.accepted.get(job.key)):
                 own = accepted.own
                 out.print(harmless(f"received         {own.day}, in the phase {own.phase}"))
                 out.print(harmless(f"for the team     {accepted.folder}"))
+                if accepted.appended is None:
+                    what = f"{own.method} of {own.team}, by `busbench finalise` after the phase"
+                    out.print(harmless(f"to be recorded   {what}"))
     batch.exit()
+
+
+def _document(report: Report, *, is_kept: bool) -> dict[str, Any]:
+    """A report for scripts; of a final, which is kept until its end, without scores."""
+    document = report.document()
+    if is_kept and report.part == "final":
+        del document["scores"]
+    return document
 
 
 def _validate(

@@ -85,6 +85,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "benchmark",
         "Train networks on tracks fold by fold, evaluate each, and print the table as Markdown.",
     ),
+    "finalise": (
+        "finalise",
+        "Score one submission of each team on the final part, and record all of them at once.",
+    ),
     "ledger": ("ledger", "Look through a ledger, and retract results."),
     "verify": (
         "verify",

@@ -58,6 +58,7 @@ class Part(StrEnum):
 
     TEST = "test"
     VAL = "val"
+    FINAL = "final"
 
 
 class Backend(StrEnum):

@@ -11,6 +11,7 @@ import typer
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
+from harness.challenge import HiddenPart
 from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
@@ -39,7 +40,6 @@ from harness.ledger import (
 )
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
-from harness.challenge import HiddenPart
 from harness.sealing.bundle import FOLDERS, Bundles
 from harness.sealing.keys import Keys, read_public_key
 from harness.splits import Reveal

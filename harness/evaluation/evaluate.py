@@ -16,6 +16,7 @@ another one never meets its files.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -217,11 +218,21 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             BusbenchError: `ledger-invalid` where its report is not what the organiser signed.
         """
         assert self.environment.keys is not None
-        path, keys = self.folder / REPORT, Keys.open(self.environment.keys)
-        signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
-        report = verify_report(path, *signers(keys, self.environment.known_keys))
-        is_old = signed.signatures[0].keyid != keys.report.keyid
-        return Evaluation(self.folder, report, sign(report, keys) if is_old else signed)
+        keys = Keys.open(self.environment.keys)
+        return finished_run(self.folder, keys, self.environment.known_keys)
+
+
+def finished_run(folder: Path, keys: Keys, known_keys: Iterable[str] = ()) -> Evaluation:
+    """What a finished run left; see `EvaluateSubmission.finished`.
+
+    Args:
+        known_keys: PEM: the report keys, old and new, that a ledger names.
+    """
+    path = folder / REPORT
+    signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
+    report = verify_report(path, *signers(keys, known_keys))
+    is_old = signed.signatures[0].keyid != keys.report.keyid
+    return Evaluation(folder, report, sign(report, keys) if is_old else signed)
 
 
 def require_keys_of(bundles: Bundles, keys: Keys) -> None:

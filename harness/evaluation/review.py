@@ -166,7 +166,7 @@ def rescore(
         elif (damage := _damage(predictions)) is not None:
             found.append(f"{name}: {damage}")
         else:
-            again = _score_again(predictions, *opened, context)
+            again = _score_again(predictions, opened, context)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
         context.progress("scoring again", number, len(reports))
     return found
@@ -181,7 +181,8 @@ def _damage(predictions: Path) -> str | None:
     return None
 
 
-def _score_again(predictions: Path, bundles: Bundles, keys: Keys, context: Context) -> Scores:
+def _score_again(predictions: Path, sealed: tuple[Bundles, Keys], context: Context) -> Scores:
+    bundles, keys = sealed
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
         stage = score_stage(

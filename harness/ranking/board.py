@@ -1,7 +1,7 @@
 """The board: who ranks where, and on what evidence. A pure function of ledger and challenge.yaml.
 
-Results are comparable, and so share a table, where track, split and its part, metric profile, units and the
-sealing of the test set agree: another sealing may have other labels, and has other secret seeds.
+Results are comparable, and so share a table, where track, split and its part, metric profile, units
+and the sealing agree: another sealing may have other labels, and has other secret seeds.
 Of a team's entries for one method the latest counts; the earlier ones stay in the ledger.
 
 Order: by mean rank over all cases and metrics, ties sharing the smallest rank, as the ledger's

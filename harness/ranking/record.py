@@ -86,7 +86,7 @@ def record_ranking(
     if track is not None and not any(complete):
         message = f"{ledger} contains no complete result on the track {track}."
         raise BusbenchError(Code.USAGE, message, "`busbench rank LEDGER` shows its tracks.")
-    folders = _folders(runs)
+    folders = run_folders(runs)
     outcomes = []
     for number, entries in enumerate(filter(None, complete), start=1):
         here = [entry for entry in entries if entry.report.identity() in folders]
@@ -142,8 +142,12 @@ def _record(
     return Outcome(report.track, report.split_version, ranked, state, tuple(map(_who, lost)))
 
 
-def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
-    """Where each finished run is, by the identity of its report."""
+def run_folders(runs: Sequence[Path]) -> dict[Digest, Path]:
+    """Where each finished run is, by the identity of its report.
+
+    Raises:
+        BusbenchError: `cases-invalid` where one of `runs` is no folder.
+    """
     for folder in runs:
         if not folder.is_dir():
             raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)
