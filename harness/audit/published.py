@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, sha256_pixels
@@ -104,11 +104,11 @@ def read_published(
     return published
 
 
-def drawn(name: str, part_of: Mapping[str, Literal["train", "test"]]) -> Published:
+def drawn(name: str, part_of: Mapping[str, Part]) -> Published:
     """A split that a rule draws, as if it had been published."""
     parts: Parts = {
         part: frozenset(case_id for case_id, its in part_of.items() if its == part)
-        for part in ("train", "test")
+        for part in sorted({*part_of.values()})
     }
     return Published(name, "drawn by rule", {"": parts}, frozenset(part_of), (), 0, renamed=0)
 

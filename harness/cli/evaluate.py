@@ -170,7 +170,7 @@ def evaluate(
     With --ledger, quotas and phases of challenge.yaml apply, and what the team may read is kept
     apart from the rest. The day on which a submission came is kept before anything is run, and its
     phase goes by that day, whenever it is run. Each submission is a job, here or on a --cluster;
-    one that fails holds up no other. In a phase with `part: final` it is run on the final part, with
+    one that fails holds up no other. In a phase with `part: final` it is run on the final part, by
     the --keys of that part, and recorded by `busbench finalise` when the phase is over.
 
     With --part val: the same gate, inference and scoring on the validation folds of the training

@@ -37,6 +37,7 @@ from harness.evaluation.evaluate import EvaluateSubmission, Evaluation, finished
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys, verify_ledger
+from harness.quotas import recording
 from harness.quotas.finalists import Finalist, LineUp, Record, line_up, read_choices
 from harness.quotas.finals import (
     SUBMISSION,
@@ -47,7 +48,6 @@ from harness.quotas.finals import (
     record_final,
     require_over,
 )
-from harness.quotas.recording import today
 from harness.quotas.submission_log import SubmissionLog
 from harness.ranking.record import run_folders
 from harness.sealing.bundle import Bundles
@@ -114,7 +114,7 @@ def finalise(
     lined = _line_up(ledger, settings, opened, runs=runs, choose=choose)
     if dry_run:
         return _print_line_up(lined, as_json)
-    require_over(lined.phase, today())
+    require_over(lined.phase, recording.today())
     if keys is None:
         message = "The final part is opened with --keys."
         raise BusbenchError(Code.USAGE, message, "Name the folder that `busbench keys final` made.")
@@ -216,7 +216,7 @@ def _run(
 
 def _end(ledger: Path, lined: LineUp, done: _Done, *, keys: Keys, as_json: bool) -> None:
     """Record all, unless something is to be put right first; and say what became of each."""
-    phase, day, recorded = lined.phase, today(), list[Entered]()
+    phase, day, recorded = lined.phase, recording.today(), list[Entered]()
     held = any(each.error.fault is not Fault.SUBMISSION for _, each in done.failed)
     if not held:
         for finalist, failure in done.failed:

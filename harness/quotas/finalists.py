@@ -116,7 +116,7 @@ def line_up(
         raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
     finalists, left_out, missing, used = [], list[str](), list[BusbenchError](), set[Choice]()
     for one in bundles:
-        track = _Track.of(record, challenge, one, choices)
+        track = _Track.of(record, challenge, one, choices=choices)
         for team in track.teams:
             found = track.finalist(team)
             used |= track.choices_of(team)
@@ -161,7 +161,7 @@ class _Track:
 
     @classmethod
     def of(
-        cls, record: Record, challenge: Challenge, bundles: Bundles, choices: Sequence[Choice]
+        cls, record: Record, challenge: Challenge, bundles: Bundles, *, choices: Sequence[Choice]
     ) -> _Track:
         phase, name = challenge.final_phase, bundles.sealed.track
         assert phase is not None

@@ -56,8 +56,15 @@ def freeze(
             asked, `store-invalid` where masks or audit are not those of the store, `usage` where
             a setting is out of its range.
     """
-    drawn_by = {"test_fraction": test_fraction, "final_fraction": final_fraction}
-    rule = _rule(store, version, policy, **drawn_by, folds=folds, seed=seed)
+    rule = _rule(
+        store,
+        version,
+        policy,
+        test_fraction=test_fraction,
+        final_fraction=final_fraction,
+        folds=folds,
+        seed=seed,
+    )
     if report.store_digest != store.info.digest:
         raise BusbenchError(
             Code.STORE_INVALID, f"The audit is not one of {store.path}.", "Audit this store again."
@@ -65,7 +72,15 @@ def freeze(
     store, report = with_stated(report, store, pairs=pairs, excluded=excluded or {})
     subjects = subjects_of(store, progress)
     groups = whole_groups((case.case_id for case in store.cases), report.groups)
-    places = draw(subjects, groups, policy=policy, **drawn_by, folds=folds, seed=seed)
+    places = draw(
+        subjects,
+        groups,
+        policy=policy,
+        test_fraction=test_fraction,
+        final_fraction=final_fraction,
+        folds=folds,
+        seed=seed,
+    )
     rows = _rows(store, groups, places)
     counts, quartiles = tally(subjects, places)
     audit = verdict(report, rows)
