@@ -72,7 +72,8 @@ def rank(
             )
         for one in outcomes:
             count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
-            err.print(harmless(f"{one.track} {one.split_version}: {count}, {one.state}."))
+            table = f"{one.track} {one.split_version}, {one.part} part"
+            err.print(harmless(f"{table}: {count}, {one.state}."))
             for who in one.lost:
                 err.print(harmless(f"No run contains {who}: it is listed, not ranked."))
     elif keys or track:

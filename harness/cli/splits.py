@@ -172,7 +172,7 @@ def reveal_verb(
     to: Annotated[Path, typer.Option("--out", help="The document to write.", dir_okay=False)],
     secret: SecretPath = None,
 ) -> None:
-    """Open the commitments to the test labels, when the challenge is over.
+    """Open the commitments to the test labels, and those of a final part, after the challenge.
 
     Example: busbench splits reveal splits/busbra/v1 --store stores/busbra --out reveal.json
     """
@@ -181,7 +181,8 @@ def reveal_verb(
     frozen = FrozenSplit.open(split)
     document = reveal(frozen, CaseStore.open(store), _secret(split, secret, make=False))
     write(document, to)
-    out.print(harmless(f"{to} opens the labels of {len(document.cases)} test cases"))
+    parts = " and ".join(frozen.lock.hidden_parts)
+    out.print(harmless(f"{to} opens the labels of {len(document.cases)} {parts} cases"))
 
 
 def _secret(split: Path, named: Path | None, *, make: bool) -> bytes:

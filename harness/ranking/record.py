@@ -23,7 +23,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.intervals import MIN_PATIENTS
-from harness.challenge import Challenge, require_hidden
+from harness.challenge import Challenge, HiddenPart, require_hidden
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
@@ -46,6 +46,7 @@ class Outcome:
 
     track: Name
     split_version: Name
+    part: HiddenPart
     submissions: int
     state: State
     lost: tuple[str, ...] = ()  # who was left out, since no run contains their cases
@@ -139,7 +140,8 @@ def _record(
             message = f"The ranking of {report.track} takes {size} bytes, too many for a ledger."
             raise BusbenchError(Code.LEDGER_INVALID, message, "Divide its submissions into tracks.")
         append(ledger, Ranking(body=body), keys)
-    return Outcome(report.track, report.split_version, ranked, state, tuple(map(_who, lost)))
+    table = (report.track, report.split_version, report.part)
+    return Outcome(*table, ranked, state, tuple(map(_who, lost)))
 
 
 def run_folders(runs: Sequence[Path]) -> dict[Digest, Path]:

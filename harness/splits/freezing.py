@@ -234,7 +234,8 @@ def _same(frozen: FrozenSplit, drawn: FrozenSplit) -> FrozenSplit:
     differing = [
         name
         for name in _FIELDS
-        if getattr(frozen.lock, name) not in (None, getattr(drawn.lock, name))
+        if (before := getattr(frozen.lock, name)) != getattr(drawn.lock, name)
+        and (before is not None or name in SplitRule.model_fields)
     ]
     if not differing and not (drawn.lock.excluded or drawn.lock.stated_pairs):
         return frozen  # by an older version, which did not say all that is said now
