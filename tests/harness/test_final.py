@@ -21,7 +21,14 @@ from harness.quotas import finals
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.submission import read_submission
-from tests.support.final_challenge import IN_FINAL, OPEN, OVER, Ended, FinalChallenge
+from tests.support.final_challenge import (
+    IN_DEVELOPMENT,
+    IN_FINAL,
+    OPEN,
+    OVER,
+    Ended,
+    FinalChallenge,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -247,9 +254,11 @@ def test_a_chosen_submission_is_run_instead_of_the_best(own: FinalChallenge) -> 
 def test_no_evaluation_of_another_part_than_the_phases_is_recorded(own: FinalChallenge) -> None:
     submission = own.submission("e", "new", bias=-1.0)
     before = bytes_of(own, "l.jsonl")
-    for part, keys, day in (("test", "keys", IN_FINAL), ("final", "final-keys", None)):
-        more = () if day is None else (day,)
-        refused = own.evaluate(submission, "--part", part, keys=keys, **dict(zip(("day",), more)))
+    for part, keys, day in (
+        ("test", "keys", IN_FINAL),
+        ("final", "final-keys", IN_DEVELOPMENT),
+    ):
+        refused = own.evaluate(submission, "--part", part, keys=keys, day=day)
         assert refused.code == "usage" and "scores the part" in refused.said
     assert bytes_of(own, "l.jsonl") == before
 
