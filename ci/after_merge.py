@@ -21,7 +21,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import Harmless, harmless
 from harness.proposal import MANIFEST, refused
 from harness.quotas import SubmissionLog
-from harness.quotas.recording import require_results_open
+from harness.quotas.publication import require_results_open
 from harness.website import publish
 
 

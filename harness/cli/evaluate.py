@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from evaluator.harmless import harmless
 from harness.challenge import CHALLENGE, HiddenPart
 from harness.cli.app import app, out
 from harness.cli.effects import Checked
+from harness.cli.evaluation_view import print_evaluations, validate
 from harness.cli.options import (
     Backend,
     BatchSizeOption,
@@ -34,9 +35,9 @@ from harness.cli.options import (
     read_challenge,
 )
 from harness.cli.progress import bars
-from harness.cli.run_view import Batch, Failure, do_jobs, make_jobs
+from harness.cli.run_view import do_jobs, make_jobs
 from harness.cli.screen import print_json
-from harness.cli.show import print_report, print_validation, print_verdict
+from harness.cli.show import print_verdict
 from harness.cli.submissions import LOCAL, Named, folders, names_image
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.forecast import forecast
@@ -45,7 +46,6 @@ from harness.evaluation.stages import EvaluateSettings
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys
-from harness.ledger.report import Report
 from harness.quotas.recording import LedgerRecorder, part_of
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
@@ -208,7 +208,7 @@ def evaluate(
             )
 
         made = make_jobs(validation, folders(submission, named))
-        return _validate(*made, cluster=cluster, as_json=as_json)
+        return validate(*made, cluster=cluster, as_json=as_json)
     if keys is None:
         message = "The sealed test set is opened with --keys."
         raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
@@ -241,7 +241,7 @@ def evaluate(
         recorder = LedgerRecorder(Keys.open(keys), ledger, settings, received=came)
     jobs, refused = make_jobs(evaluation, folders(submission, Named(track, team, method, out_dir)))
     batch = do_jobs(jobs, cluster, recorder, refused=refused)
-    return _show(batch, recorder, as_json=as_json)
+    return print_evaluations(batch, recorder, as_json=as_json)
 
 
 def _require_public(keys: Path | None, ledger: Path | None) -> None:
@@ -251,55 +251,3 @@ def _require_public(keys: Path | None, ledger: Path | None) -> None:
             "Leave --keys and --ledger out.",
         )
         raise BusbenchError(Code.USAGE, message, remedy)
-
-
-def _show(
-    batch: Batch[EvaluateSubmission], recorder: LedgerRecorder | None, *, as_json: bool
-) -> None:
-    results = [job.finished() for job in batch.done]
-    if as_json:
-        shown = [_document(result.report, is_kept=recorder is not None) for result in results]
-        batch.print_json("reports", shown)
-    else:
-        for job, result in zip(batch.done, results, strict=True):
-            if recorder is None or result.report.part == "test":
-                print_report(result)
-            if recorder is not None and (accepted := recorder.accepted.get(job.key)):
-                own = accepted.own
-                out.print(harmless(f"received         {own.day}, in the phase {own.phase}"))
-                out.print(harmless(f"for the team     {accepted.folder}"))
-                if accepted.appended is None:
-                    what = f"{own.method} of {own.team}, by `busbench finalise` after the phase"
-                    out.print(harmless(f"to be recorded   {what}"))
-    batch.exit()
-
-
-def _document(report: Report, *, is_kept: bool) -> dict[str, Any]:
-    """A report for scripts; of a final, which is kept until its end, without scores."""
-    document = report.document()
-    if is_kept and report.part == "final":
-        del document["scores"]
-    return document
-
-
-def _validate(
-    jobs: list[ValidateSubmission], refused: list[Failure], *, cluster: str | None, as_json: bool
-) -> None:
-    batch = do_jobs(jobs, cluster, refused=refused)
-    results = [job.finished() for job in batch.done]
-    if as_json:
-        scores = [
-            {
-                "folder": str(result.folder),
-                "submission": result.submission.document(),
-                "scores": result.scores.document(),
-                "mean_of_cases": result.cases.mean,
-                "hints": result.cases.hints,
-            }
-            for result in results
-        ]
-        batch.print_json("validations", scores)
-    else:
-        for result in results:
-            print_validation(result)
-    batch.exit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from evaluator.harmless import harmless
 from harness.challenge import Challenge, require_hidden
 from harness.cli.app import app, err, out
 from harness.cli.effects import Checked
+from harness.cli.finalise_view import entry_document, line_up_document, print_line_up
 from harness.cli.options import (
     Backend,
     BatchSizeOption,
@@ -31,7 +32,7 @@ from harness.cli.options import (
     read_challenge,
 )
 from harness.cli.run_view import Failure, do_jobs
-from harness.cli.screen import Grid, print_json
+from harness.cli.screen import print_json
 from harness.cli.submissions import names_image
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation, finished_run
 from harness.evaluation.stages import EvaluateSettings
@@ -113,7 +114,7 @@ def finalise(
     opened = _open(bundle)
     lined = _line_up(ledger, settings, opened, runs=runs, choose=choose)
     if dry_run:
-        return _print_line_up(lined, as_json)
+        return print_line_up(lined, as_json)
     require_over(lined.phase, recording.today())
     if keys is None:
         message = "The final part is opened with --keys."
@@ -225,8 +226,8 @@ def _end(ledger: Path, lined: LineUp, done: _Done, *, keys: Keys, as_json: bool)
         recorded = record_final(ledger, phase, done.ready, keys=keys, day=day)
     if as_json:
         failures = [failure.document() for _, failure in done.failed]
-        entries = [_entry(one) for one in recorded]
-        print_json({**_document(lined), "failed": failures, "recorded": entries})
+        entries = [entry_document(one) for one in recorded]
+        print_json({**line_up_document(lined), "failed": failures, "recorded": entries})
     else:
         for one in recorded:
             state = "is recorded as" if one.appended.new else "is already"
@@ -240,44 +241,3 @@ def _end(ledger: Path, lined: LineUp, done: _Done, *, keys: Keys, as_json: bool)
         err.print(harmless(HELD))
     if done.failed:
         raise typer.Exit(max(int(failure.error.fault) for _, failure in done.failed))
-
-
-def _print_line_up(lined: LineUp, as_json: bool) -> None:
-    if as_json:
-        first = [error.shown for error in lined.missing]
-        return print_json({**_document(lined), "missing": first})
-    heads = ("track", "team", "method", "why", "submission", "run")
-    grid = Grid(harmless(f"Who enters the phase {lined.phase.name}"), *map(harmless, heads))
-    for each in lined.finalists:
-        cells = (each.track, each.team, each.method, each.why, each.submission_sha256[:12])
-        grid.row(*map(harmless, (*cells, each.run or "missing")))
-    out.draw(grid)
-    for line in lined.left_out:
-        out.print(harmless(f"left out: {line}"))
-    for error in lined.missing:
-        out.print(harmless("to do first:"), error.shown)
-    return None
-
-
-def _document(lined: LineUp) -> dict[str, Any]:
-    finalists = [
-        {
-            "track": each.track,
-            "team": each.team,
-            "method": each.method,
-            "why": each.why,
-            "submission_sha256": each.submission_sha256,
-            "run": None if each.run is None else str(each.run),
-        }
-        for each in lined.finalists
-    ]
-    return {"phase": lined.phase.name, "finalists": finalists, "left_out": [*lined.left_out]}
-
-
-def _entry(one: Entered) -> dict[str, Any]:
-    return {
-        "entry": one.appended.entry.number,
-        "new": one.appended.new,
-        "folder": str(one.folder),
-        "report": one.ready.evaluation.report.document(),
-    }

@@ -20,7 +20,7 @@ from harness.cli.options import (
 from harness.cli.progress import bars
 from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
 from harness.ledger import verify_ledger
-from harness.quotas.recording import require_results_open
+from harness.quotas.publication import require_results_open
 from harness.ranking import FORMATS, Format, Track, make_board
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking

@@ -28,13 +28,10 @@ from harness.evaluation.stages import CASES
 from harness.execution.job import Job
 from harness.ledger import (
     Appended,
-    LedgerVerdict,
-    RecordedReport,
     append,
     require_writable,
-    verify_ledger,
 )
-from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_of, receive, require_open
+from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_of, receive
 from harness.quotas.submission_log import SubmissionLog
 from harness.sealing.keys import Keys
 
@@ -155,38 +152,6 @@ def part_of(
             raise
         return "test"  # it will be refused by the phase's name
     return phase_of(own, challenge).part
-
-
-def require_results_open(ledger: Path, challenge: Challenge) -> None:
-    """Refuse to publish a ledger of which a phase hides exact results today, or half a final.
-
-    Raises:
-        BusbenchError: `results-closed`, `feedback-invalid`, `challenge-invalid`; see
-            `harness.quotas.policy.require_open` and `SubmissionLog.require_whole`.
-    """
-    log, verdict = SubmissionLog.beside(ledger), verify_ledger(ledger)
-    reports = [entry.report for entry in verdict.reports]
-    require_open(log.submissions, challenge, today(), reports=reports)
-    if challenge.phases:  # else it may be a published ledger, on anybody's machine
-        log.require_whole(ledger, challenge)
-        _require_whole_final(log, verdict, challenge)
-
-
-def _require_whole_final(log: SubmissionLog, verdict: LedgerVerdict, challenge: Challenge) -> None:
-    """Refuse a ledger that lacks results of the final which are ready."""
-    phase = challenge.final_phase
-    ready = {one.report: one for one in log.submissions if phase and one.phase == phase.name}
-    if not ready.keys() - {None}:
-        return
-    recorded = {
-        one.report.identity() for one in verdict.recorded if isinstance(one, RecordedReport)
-    }
-    teams = {one.rival for one in ready.values() if one.report in recorded}
-    for report, one in ready.items():
-        if report is not None and one.rival not in teams:
-            message = f"The final's result of {one.team} on {one.track} is not in the ledger yet."
-            remedy = "Record all of the final with `busbench finalise`, then publish."
-            raise BusbenchError(Code.RESULTS_CLOSED, message, remedy)
 
 
 def hand_out(run: Path, feedback: Feedback) -> Path:

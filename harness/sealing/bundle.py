@@ -21,13 +21,12 @@ from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
 from harness.challenge import HiddenPart, LabelAccess, StageLimits
-from harness.export.citation import citation, release_of
 from harness.folders import let_all_read, require_same, whole_folder
-from harness.sealing.documents import SealedBundle, Source, TrainingBundle
+from harness.sealing.documents import SealedBundle, TrainingBundle
+from harness.sealing.training import write_training
 from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
-from harness.template import HELPER
 
 REMEDY = "Seal the split again with `busbench seal` into a new folder."
 FOLDERS: dict[HiddenPart, str] = {"test": "sealed", "final": "final"}
@@ -152,7 +151,7 @@ def seal(
             missing.append(part)
     if not is_made:
         with whole_folder(training, last="bundle.json") as folder:
-            _write_training(folder, store, split, track=track, limits=limits, progress=progress)
+            write_training(folder, store, split, track=track, limits=limits, progress=progress)
             let_all_read(folder)
     for part in missing:
         with whole_folder(out / FOLDERS[part], last="bundle.json") as folder:
@@ -204,62 +203,6 @@ def _differing(
         "--private-labels": bundle.labels != said["labels"],
         "--consistency": bundle.consistency != said["consistency"],
     }
-
-
-def _write_training(
-    folder: Path,
-    store: CaseStore,
-    split: FrozenSplit,
-    *,
-    track: Name,
-    limits: StageLimits,
-    progress: Progress,
-) -> None:
-    by_id = {case.case_id: case for case in store.cases}
-    rows = [row for row in split.rows if row.part == "train"]
-    records = []
-    for done, row in enumerate(rows, start=1):
-        case = by_id[row.case_id]
-        write_atomically(folder / "images" / f"{case.case_id}.png", store.image_file(case))
-        write_atomically(folder / "masks" / f"{case.case_id}.png", store.mask_file(case))
-        records.append(
-            {
-                "case_id": case.case_id,
-                "fold": row.fold,
-                "class": case.label,
-                "patient_group": row.patient_group,
-                "height": case.height,
-                "width": case.width,
-                "spacing_row_mm": case.spacing_row_mm,
-                "spacing_col_mm": case.spacing_col_mm,
-                "image_sha256": case.image_sha256,
-                "mask_sha256": case.mask_sha256,
-            }
-        )
-        progress("training bundle", done, len(rows))
-    import pandas as pd  # noqa: PLC0415  takes a second to import
-
-    table = pd.DataFrame(records).to_csv(index=False, lineterminator="\n").encode()
-    write_atomically(folder / "cases.csv", table)
-    lock = split.lock
-    text = citation(lock, (by_id[row.case_id] for row in rows))
-    write_atomically(folder / "CITATION", text.encode())
-    write_atomically(folder / HELPER.name, HELPER.read_bytes())
-    release = release_of(lock.dataset)
-    bundle = TrainingBundle(
-        dataset=lock.dataset,
-        track=track,
-        split_version=lock.version,
-        split_digest=lock.digest,
-        folds=lock.folds,
-        cases=len(records),
-        cases_sha256=sha256_bytes(table),
-        test_cases=max(len(split.hidden(part)) for part in lock.hidden_parts),
-        infer=limits.infer,
-        source=Source(cite=release.paper, release=release.download, terms=release.terms),
-        model=limits.model,
-    )
-    write(bundle, folder / "bundle.json")
 
 
 def write_sealed(

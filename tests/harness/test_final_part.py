@@ -41,7 +41,7 @@ def cohorts(drawn: Any) -> tuple[list[Subject], list[tuple[str, ...]]]:
         ids = tuple(f"p{number:02d}-{view}" for view in range(size))
         label = drawn(st.sampled_from(LABELS))
         area = 0 if label == "normal" else drawn(st.integers(1, 500))
-        subjects += [Subject(case_id, label, area) for case_id in ids]  # type: ignore[arg-type]
+        subjects += [Subject(case_id, label, area) for case_id in ids]
         groups.append(ids)
     for first in drawn(st.sets(st.integers(0, 11), max_size=6)):
         groups[2 * first], groups[2 * first + 1] = groups[2 * first] + groups[2 * first + 1], ()
