@@ -7,6 +7,7 @@ declaration wherever one is taken in. A field that no code reads has no place he
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -24,6 +25,7 @@ from evaluator.errors import BusbenchError, Code
 Kind = Literal["onnx", "image"]  # of submission
 MEASURED_OF_IMAGES = frozenset({"seconds"})  # well enough to be limited
 LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
+HiddenPart = Literal["test", "final"]  # of a split: for development, and to decide
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
 # The finest steps that hide anything: below them, numbers are as good as exact.
@@ -115,6 +117,7 @@ class Phase(Contract):
     steps: dict[Ranked, Step] | None = None  # metric -> step; null: everything is shown, exactly
     groups: tuple[str, ...] = ("all",)  # the groups of cases whose numbers are shown
     ladder: bool = True
+    part: HiddenPart = "test"  # of the split, on which it scores
     results_open: date | None = None  # from when exact and per-case results may be read; null:
     # at once where nothing is rounded, else never
 
@@ -137,6 +140,11 @@ class Phase(Contract):
     def _in_order(self) -> Self:
         if self.opens and self.closes and self.closes < self.opens:
             raise ValueError("closes: a phase closes after it opens")
+        if self.part == "final" and (self.closes is None or self.steps != {}):
+            raise ValueError(
+                "part: a phase that scores the final part shows no number (steps: {}) and closes "
+                "on a day, for what is shown of it before the end is no final any more"
+            )
         return self
 
 
@@ -187,6 +195,11 @@ class Challenge(About):
     phases: tuple[Phase, ...] = ()  # none: always open, nothing hidden
 
     @property
+    def final_phase(self) -> Phase | None:
+        """The phase that scores the final part; None where all score the test part."""
+        return next((phase for phase in self.phases if phase.part == "final"), None)
+
+    @property
     def about(self) -> About:
         """What readers learn, without the rest."""
         return About(**{name: getattr(self, name) for name in About.model_fields})
@@ -223,6 +236,8 @@ class Challenge(About):
         for before, after in pairwise(self.phases):
             if before.closes is None or after.opens is None or after.opens <= before.closes:
                 raise ValueError(f"phases: {after.name} must open after {before.name} closes")
+        if any(phase.part == "final" for phase in self.phases[:-1]):
+            raise ValueError("phases: only the last may score the final part")
         is_private = any(track.labels == "private" for track in self.tracks.values())
         early = self.opens_early()
         if early is not None and (is_private or self.phases[-1].closes is not None):
@@ -316,6 +331,24 @@ def require_track(challenge: Challenge, stated: StatedTrack, where: str | Path) 
     if problem is not None:
         remedy = "Correct challenge.yaml, or name the challenge that this belongs to."
         raise BusbenchError(Code.CHALLENGE_INVALID, f"{where}: {problem}.", remedy)
+
+
+def require_final_part(
+    challenge: Challenge, parts: Collection[HiddenPart], where: str | Path
+) -> None:
+    """Refuse a split without a final part where a phase scores one.
+
+    Args:
+        where: the split or bundle, for the error.
+
+    Raises:
+        BusbenchError: `challenge-invalid`, naming the phase.
+    """
+    phase = challenge.final_phase
+    if phase is not None and "final" not in parts:
+        message = f"{where} has no final part, and the phase {phase.name} scores one."
+        remedy = f"Freeze a new version with --final, or leave `part` of {phase.name} out."
+        raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
 
 
 def check_hidden(challenge: Challenge, stated: StatedTrack) -> str | None:

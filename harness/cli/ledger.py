@@ -119,6 +119,7 @@ def _row(entry: Recorded) -> dict[str, Any]:
     match entry:
         case RecordedReport(report=report):
             kind, about = "report", f"{report.method} by {report.team} on {report.track}"
+            about += ", final part" if report.part == "final" else ""
         case RecordedRetraction(retracted=retracted, reason=reason):
             kind, about = "retraction", f"of entry {retracted.number}: {reason}"
         case RecordedRotation(key=key):

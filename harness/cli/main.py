@@ -31,10 +31,7 @@ from harness.spelling import did_you_mean
 # order of `--help`.
 BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
     "Start": {
-        "demo": (
-            "demo",
-            "The whole journey, from raw images to a published leaderboard.",
-        ),
+        "demo": ("demo", "The whole journey, from raw images to a published leaderboard."),
         "doctor": (
             "doctor",
             "Look at this machine: engine, versions with known vulnerabilities, GPU, disk, keys.",
@@ -49,32 +46,17 @@ BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
             "fetch",
             "Download a dataset from where it is published, or say how to ask for it.",
         ),
-        "prepare": (
-            "prepare",
-            "Turn a dataset as downloaded into a case store.",
-        ),
-        "audit": (
-            "audit",
-            "Find the cases that belong on one side of a split.",
-        ),
-        "freeze": (
-            "splits",
-            "Audit a store and draw its test part and folds, once and for all.",
-        ),
-        "splits": (
-            "splits",
-            "Check frozen splits, and open their commitments.",
-        ),
+        "prepare": ("prepare", "Turn a dataset as downloaded into a case store."),
+        "audit": ("audit", "Find the cases that belong on one side of a split."),
+        "freeze": ("splits", "Audit a store and draw its test part and folds, once and for all."),
+        "splits": ("splits", "Check frozen splits, and open their commitments."),
         "export-split": (
             "export",
             "Write a frozen split's images, masks and folds as other people's code reads them.",
         ),
     },
     "Organiser: the challenge": {
-        "keys": (
-            "sealing",
-            "The organiser's keys.",
-        ),
+        "keys": ("sealing", "The organiser's keys."),
         "seal": (
             "sealing",
             "Write the public training bundle and the sealed test bundle of a frozen split.",
@@ -91,14 +73,12 @@ BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
             "feedback",
             "Write what each team may read of its runs today; nothing is run or counted.",
         ),
-        "rank": (
-            "results",
-            "Show the board: every track's submissions in order of rank.",
+        "finalise": (
+            "finalise",
+            "Score one submission of each team on the final part, and record all of them at once.",
         ),
-        "ledger": (
-            "ledger",
-            "Look through a ledger, and retract results.",
-        ),
+        "rank": ("results", "Show the board: every track's submissions in order of rank."),
+        "ledger": ("ledger", "Look through a ledger, and retract results."),
         "publish": (
             "results",
             "Write the board as a static site, which any web server or browser can show.",
@@ -109,10 +89,7 @@ BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
             "template",
             "Make a submission to start from: training, export, an image, tests of its own.",
         ),
-        "limits": (
-            "limits",
-            "Show what a submission may take: size, time, memory, quotas.",
-        ),
+        "limits": ("limits", "Show what a submission may take: size, time, memory, quotas."),
         "check": (
             "evaluate",
             "Tell whether the evaluator would take a submission; labels are never touched.",
@@ -131,14 +108,8 @@ BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
     "Reviewer": {
-        "open": (
-            "open_site",
-            "Open a published site in the browser.",
-        ),
-        "table": (
-            "results",
-            "Print the board as a table for a paper or a program.",
-        ),
+        "open": ("open_site", "Open a published site in the browser."),
+        "table": ("results", "Print the board as a table for a paper or a program."),
         "compare": (
             "compare",
             "Compare two submissions case by case: differences, intervals, a paired test.",

@@ -20,7 +20,7 @@ from harness.cli.options import (
 from harness.cli.progress import bars
 from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
 from harness.ledger import verify_ledger
-from harness.quotas.recording import require_results_open
+from harness.quotas.publication import require_results_open
 from harness.ranking import FORMATS, Format, Track, make_board
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
@@ -72,7 +72,8 @@ def rank(
             )
         for one in outcomes:
             count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
-            err.print(harmless(f"{one.track} {one.split_version}: {count}, {one.state}."))
+            table = f"{one.track} {one.split_version}, {one.part} part"
+            err.print(harmless(f"{table}: {count}, {one.state}."))
             for who in one.lost:
                 err.print(harmless(f"No run contains {who}: it is listed, not ranked."))
     elif keys or track:

@@ -1,4 +1,4 @@
-"""Evaluation job of a submission on the sealed test set: gate, inference, scoring, signed report.
+"""Evaluation job of a submission on a sealed hidden part: gate, inference, scoring, signed report.
 
     RUNS/<id>/submission/   the declared files, copied
     RUNS/<id>/gate/         gate.json          made by the gate container, which loads the models
@@ -16,6 +16,7 @@ another one never meets its files.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from harness.ledger.report import PrecisionLoss, Report
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.participant_error import ERROR_FILE, hidden_cases, reported_to_participant
 from harness.sandbox.stage import StageName
-from harness.sealing.bundle import Bundles
+from harness.sealing.bundle import FOLDERS, Bundles
 from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 from harness.submission import read_entry, take
@@ -56,7 +57,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EvaluateSubmission(SubmissionJob[SealedBundle]):
-    """One submission on one track; its environment has the organiser's keys.
+    """One submission on a hidden part of a track; its environment has the keys of that part.
 
     In a precision other than fp32 it is first compared with fp32 on the public validation cases:
     what it loses there is known, and allowed, before a test image is read.
@@ -117,7 +118,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         return cls(
             submission_input(folder, facts, address),
             facts,
-            bundle_input(bundles.path, "sealed", address),
+            bundle_input(bundles.path, FOLDERS[bundles.sealed.part], address),
             bundles.sealed,
             runs,
             environment,
@@ -140,6 +141,10 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         return self.environment.challenge.max_dice_loss_of(self.cases.track)
 
     @property
+    def label(self) -> str:
+        return super().label + (", final part" if self.cases.part == "final" else "")
+
+    @property
     def stage(self) -> StageName | None:
         compared = None if self.comparison is None else self.comparison.stage
         return super().stage or compared
@@ -147,7 +152,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
     def run(self, progress: Progress) -> None:
         """Evaluate and sign; finished stages of a killed evaluation are kept."""
         loss = self._compare(progress)  # before it takes a GPU for itself
-        submission, bundles = self.submission.here(), Bundles.open(self.bundle.here())
+        submission, bundles = self.submission.here(), self._bundles()
         with self.environment.open(progress, gpu=self.gpu) as context:
             assert context.keys is not None
             keys = Keys.open(context.keys)
@@ -169,6 +174,9 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             )
         write_report(sign(report, keys), self.folder / REPORT)
         write_result(self, {REPORT: self.folder / REPORT})
+
+    def _bundles(self) -> Bundles:
+        return Bundles.open(self.bundle.here(), self.cases.part)
 
     def _compare(self, progress: Progress) -> PrecisionLoss | None:
         """What the precision loses on the validation cases; None in fp32.
@@ -210,11 +218,21 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             BusbenchError: `ledger-invalid` where its report is not what the organiser signed.
         """
         assert self.environment.keys is not None
-        path, keys = self.folder / REPORT, Keys.open(self.environment.keys)
-        signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
-        report = verify_report(path, *signers(keys, self.environment.known_keys))
-        is_old = signed.signatures[0].keyid != keys.report.keyid
-        return Evaluation(self.folder, report, sign(report, keys) if is_old else signed)
+        keys = Keys.open(self.environment.keys)
+        return finished_run(self.folder, keys, self.environment.known_keys)
+
+
+def finished_run(folder: Path, keys: Keys, known_keys: Iterable[str] = ()) -> Evaluation:
+    """What a finished run left; see `EvaluateSubmission.finished`.
+
+    Args:
+        known_keys: PEM: the report keys, old and new, that a ledger names.
+    """
+    path = folder / REPORT
+    signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
+    report = verify_report(path, *signers(keys, known_keys))
+    is_old = signed.signatures[0].keyid != keys.report.keyid
+    return Evaluation(folder, report, sign(report, keys) if is_old else signed)
 
 
 def require_keys_of(bundles: Bundles, keys: Keys) -> None:

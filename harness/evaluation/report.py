@@ -51,6 +51,7 @@ def build_report(
         track=sealed.track,
         dataset=sealed.dataset,
         split_version=sealed.split_version,
+        part=sealed.part,
         labels=sealed.labels,
         status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
         scores=scores,

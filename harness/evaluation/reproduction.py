@@ -132,6 +132,7 @@ def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
         place,
         files.store,
         files.split,
+        part=report.part,
         recipients=Recipients(images, labels),
         track=report.track,
         labels=report.labels,

@@ -12,7 +12,7 @@ from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import Scores
 from evaluator.documents.submission import ImageDigest
 from evaluator.files import canonical_json, sha256_bytes
-from harness.challenge import LabelAccess, StatedTrack
+from harness.challenge import HiddenPart, LabelAccess, StatedTrack
 from harness.sandbox.stage import RunnerName
 
 Count = Annotated[int, Field(ge=0)]
@@ -65,12 +65,17 @@ class Report(Contract):
     """The predicate of a signed report."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/report/v4"] = Field(default="busbench/report/v4", alias="schema")
+    schema_: Literal["busbench/report/v4", "busbench/report/v5"] = Field(
+        default="busbench/report/v5", alias="schema"
+    )
     team: Title
     method: Title
     track: Name
     dataset: Name
     split_version: Name
+    part: HiddenPart = Field(
+        default="test", exclude_if=lambda part: part == "test"
+    )  # of the split, that it was scored on; v4 knows no other
     labels: LabelAccess
     status: Status
     scores: Scores
@@ -83,6 +88,8 @@ class Report(Contract):
     def _agrees_with_itself(self) -> Self:
         if {model.sha256 for model in self.models} != set(self.provenance.models_sha256):
             raise ValueError("models and provenance name different model files")
+        if self.schema_ == "busbench/report/v4" and self.part != "test":
+            raise ValueError("part: v4 is of the test part alone")
         kinds = {bool(self.models), not self.is_image, self.runtime.backend != "image"}
         if len(kinds) > 1:
             raise ValueError("a report is of models or of a container image")

@@ -1,7 +1,7 @@
 """The board: who ranks where, and on what evidence. A pure function of ledger and challenge.yaml.
 
-Results are comparable, and so share a table, where track, split, metric profile, units and the
-sealing of the test set agree: another sealing may have other labels, and has other secret seeds.
+Results are comparable, and so share a table, where track, split and its part, metric profile, units
+and the sealing agree: another sealing may have other labels, and has other secret seeds.
 Of a team's entries for one method the latest counts; the earlier ones stay in the ledger.
 
 Order: by mean rank over all cases and metrics, ties sharing the smallest rank, as the ledger's
@@ -32,6 +32,7 @@ from harness.challenge import (
     DEFAULT_RANKED,
     About,
     Challenge,
+    HiddenPart,
     Kind,
     LabelAccess,
     require_track,
@@ -100,10 +101,11 @@ class Track(Contract):
     dataset: Name
     split_version: Name
     split_digest: Digest
+    part: HiddenPart  # of the split, that its results were scored on
     metric_profile: str
     units: dict[str, str]
     sealing: Digest  # of the sealed test set, see `sealing_of`
-    sealings: int = 1  # tables on this track and split version: one for each sealing and split
+    sealings: int = 1  # tables on this track, split version and part: one for each sealing
     lost: int = 0  # complete results that are not ranked, since no run with their cases was left
     cases: int  # of the test set
     spaced: int  # of them, with a known pixel size
@@ -112,6 +114,11 @@ class Track(Contract):
     statistics: TrackStatistics | None = None  # null where there is no ranking
     efficiency: EfficiencyLimits | None = None  # of challenge.yaml, kept by every row
     rows: tuple[Row, ...]  # in order of rank, the unranked last
+
+    @property
+    def heading(self) -> str:
+        """Its title, and that it is the final where it is."""
+        return f"{self.title}, final" if self.part == "final" else self.title
 
     @property
     def costs(self) -> tuple[Cost, ...]:
@@ -148,7 +155,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v5"] = Field(default="busbench/board/v5", alias="schema")
+    schema_: Literal["busbench/board/v6"] = Field(default="busbench/board/v6", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -223,11 +230,14 @@ def rank(
     """
     newest = {one.covers: one for one in ranking if one.statistics.metrics == tuple(ranked)}
     tracks = [_track(entries, newest, ranked) for entries in by_track(reports)]
-    tables = Counter((track.track, track.split_version) for track in tracks)
+    tables = Counter(map(_test_set, tracks))
     return tuple(
-        track.model_copy(update={"sealings": tables[track.track, track.split_version]})
-        for track in tracks
+        track.model_copy(update={"sealings": tables[_test_set(track)]}) for track in tracks
     )
+
+
+def _test_set(track: Track) -> tuple[str, ...]:
+    return track.track, track.split_version, track.part
 
 
 def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
@@ -252,7 +262,8 @@ def entry_name(report: Report) -> tuple[str, str]:
 
 def comparable(report: Report) -> tuple[str, ...]:
     """What two reports must agree on to share a table."""
-    split = (report.track, report.dataset, report.split_version, report.provenance.split_digest)
+    digest = report.provenance.split_digest
+    split = (report.track, report.dataset, report.split_version, digest, report.part)
     units = sorted(f"{metric}={unit}" for metric, unit in report.scores.units.items())
     return (*split, report.scores.metric_profile, *units, sealing_of(report))
 
@@ -290,6 +301,7 @@ def _track(
         dataset=first.dataset,
         split_version=first.split_version,
         split_digest=first.provenance.split_digest,
+        part=first.part,
         metric_profile=first.scores.metric_profile,
         units=first.scores.units,
         sealing=sealing_of(first),

@@ -23,7 +23,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.intervals import MIN_PATIENTS
-from harness.challenge import Challenge, require_hidden
+from harness.challenge import Challenge, HiddenPart, require_hidden
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
@@ -46,6 +46,7 @@ class Outcome:
 
     track: Name
     split_version: Name
+    part: HiddenPart
     submissions: int
     state: State
     lost: tuple[str, ...] = ()  # who was left out, since no run contains their cases
@@ -86,7 +87,7 @@ def record_ranking(
     if track is not None and not any(complete):
         message = f"{ledger} contains no complete result on the track {track}."
         raise BusbenchError(Code.USAGE, message, "`busbench rank LEDGER` shows its tracks.")
-    folders = _folders(runs)
+    folders = run_folders(runs)
     outcomes = []
     for number, entries in enumerate(filter(None, complete), start=1):
         here = [entry for entry in entries if entry.report.identity() in folders]
@@ -139,7 +140,8 @@ def _record(
             message = f"The ranking of {report.track} takes {size} bytes, too many for a ledger."
             raise BusbenchError(Code.LEDGER_INVALID, message, "Divide its submissions into tracks.")
         append(ledger, Ranking(body=body), keys)
-    return Outcome(report.track, report.split_version, ranked, state, tuple(map(_who, lost)))
+    table = (report.track, report.split_version, report.part)
+    return Outcome(*table, ranked, state, tuple(map(_who, lost)))
 
 
 def read_table(entries: Sequence[RecordedReport], runs: Sequence[Path]) -> CaseTable:
@@ -148,11 +150,15 @@ def read_table(entries: Sequence[RecordedReport], runs: Sequence[Path]) -> CaseT
     Raises:
         BusbenchError: `cases-invalid` where no run contains one, or its cases contradict it.
     """
-    return _read(entries, _folders(runs))
+    return _read(entries, run_folders(runs))
 
 
-def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
-    """Where each finished run is, by the identity of its report."""
+def run_folders(runs: Sequence[Path]) -> dict[Digest, Path]:
+    """Where each finished run is, by the identity of its report.
+
+    Raises:
+        BusbenchError: `cases-invalid` where one of `runs` is no folder.
+    """
     for folder in runs:
         if not folder.is_dir():
             raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)

@@ -13,7 +13,7 @@ GROUPS = ("all", "lesion", "normal")
 PARTS = ("mean", "std", "ci_low", "ci_high")
 
 FIRST = (
-    "track split_version sealing metric_profile order rank mean_rank rank_low rank_high "
+    "track split_version part sealing metric_profile order rank mean_rank rank_low rank_high "
     "resamples_first group rank_aggregate rank_test team method status"
 )
 AWESOME_BUS = {
@@ -58,6 +58,7 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         **row.model_dump(exclude={"groups", "awesome_bus_2025", "runtime", "ranked"}),
         "track": track.track,
         "split_version": track.split_version,
+        "part": track.part,
         "sealing": track.sealing,
         "metric_profile": track.metric_profile,
         "order": track.order,

@@ -180,6 +180,7 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     """Which table this is; `name` writes the title as literal text."""
     titled = track.title != track.track
     which = f"{name(track.title)} ({track.track})" if titled else track.track
+    which += ", final part" if track.part == "final" else ""
     sealed = f", sealing {track.sealing[:8]}" if track.sealings > 1 else ""
     which += ", synthetic phantoms" if track.synthetic else ""
     return f"{which}, split {track.split_version}, profile {track.metric_profile}{sealed}"

@@ -106,6 +106,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for entry in edition.reports:
         report, number = entry.report, entry.number
         track_title = edition.challenge.title_of(report.track)
+        track_title += ", final" if report.part == "final" else ""
         newest = ranked.get(_contest(report))
         view, row = (None, None) if newest is None else rows[newest]
         digest = report.provenance.split_digest
