@@ -78,7 +78,7 @@ def summarise(
         scores[name] = GroupScores(
             cases=len(places),
             patients=len(set(patients)),
-            metrics=_summaries(plain, places, patients, profile)
+            metrics=_summaries(plain, places, patients, profile=profile)
             | _detection(rows, places, patients),
             consistency=(
                 _consistency(plain, changed, compared, patients=everyone) if compared else None
@@ -158,13 +158,14 @@ def _ratio(
 
 
 def _summaries(
-    tables: Tables, places: list[int], patients: Sequence[str], profile: ProfileVersion
+    tables: Tables, places: list[int], patients: Sequence[str], *, profile: ProfileVersion
 ) -> dict[str, MetricSummary]:
     """Each metric over those of the cases at `places` that it is of; none where it is of none."""
     found = {}
     for name, table in tables.items():
         values = table[:, places]
-        kept = ~(np.isnan(values).all(axis=0) & profile.leaves_out(name))
+        empty = np.isnan(values).all(axis=0)
+        kept = ~empty if profile.leaves_out(name) else np.ones_like(empty)
         who = [patient for patient, is_in in zip(patients, kept, strict=True) if is_in]
         if who:
             found[name] = _summary(values[:, kept], who, METRICS[name].bounds)

@@ -27,7 +27,7 @@ from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.evaluation.reproduction import Files, Reproduction, files_needed
 from harness.evaluation.reproduction import reproduce as evaluate_again
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.stages import EvaluateSettings, known_profile
 from harness.ledger import RecordedReport, verify_ledger
 from harness.ledger.report import Report
 from harness.ranking import METRICS
@@ -104,6 +104,7 @@ def reproduce(
                 device=report.runtime.device if device is None else device.value,
                 precision=precision,
                 backend=backend,
+                profile=known_profile(report.scores, f"Entry {entry} of {ledger}"),
             ),
             context=Context(make_runner(runner, settings, progress), settings, progress),
             tolerance=tolerance,

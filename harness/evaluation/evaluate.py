@@ -103,7 +103,8 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         if environment.keys is not None:
             require_keys_of(bundles, Keys.open(environment.keys))
         facts = read_entry(folder)
-        limits = environment.challenge.efficiency_of(bundles.sealed.track)
+        track = bundles.sealed.track
+        limits = environment.challenge.efficiency_of(track)
         how, compared = settings or EvaluateSettings(), None
         if how.precision != "fp32":
             compared = ValidateSubmission.of(
@@ -121,7 +122,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             bundles.sealed,
             runs,
             environment,
-            replace(how, efficiency=limits),
+            replace(how, efficiency=limits, profile=environment.challenge.profile_of(track)),
             compared,
         )
 

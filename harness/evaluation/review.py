@@ -17,7 +17,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
-from harness.evaluation.stages import score_stage
+from harness.evaluation.stages import known_profile, score_stage
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
@@ -153,7 +153,8 @@ def rescore(
         elif (damage := _damage(predictions)) is not None:
             found.append(f"{name}: {damage}")
         else:
-            again = _score_again(predictions, bundle, context)
+            profile = known_profile(report.scores, name.capitalize())
+            again = _score_again(predictions, bundle, profile, context=context)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
         context.progress("scoring again", number, len(reports))
     return found
@@ -168,7 +169,7 @@ def _damage(predictions: Path) -> str | None:
     return None
 
 
-def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Scores:
+def _score_again(predictions: Path, bundles: Bundles, profile: str, *, context: Context) -> Scores:
     assert context.keys is not None
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
@@ -177,6 +178,7 @@ def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Score
             folder,
             labels=bundles.labels,
             key=Keys.open(context.keys).labels.identity,
+            profile=profile,
             challenge=context.challenge,
         )
         out = context.run_once(stage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -65,7 +65,7 @@ class Report(Contract):
     """The predicate of a signed report."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/report/v4"] = Field(default="busbench/report/v4", alias="schema")
+    schema_: Literal["busbench/report/v5"] = Field(default="busbench/report/v5", alias="schema")
     team: Title
     method: Title
     track: Name
@@ -109,8 +109,16 @@ class Report(Contract):
         folds = len(self.models) or None if apart else None
         named = (self.track, self.dataset, self.split_version)
         return StatedTrack(
-            *named, folds, self.scores.metric_profile, self.labels, self.runtime.precision
+            *named, folds, self.scores.metric_profile.label, self.labels, self.runtime.precision
         )
+
+    def origin(self) -> dict[str, Any]:
+        """All that scoring its predictions anew may not change: what was scored, and its origin."""
+        document = self.document()
+        for scored in ("schema", "scores", "status"):
+            del document[scored]
+        document["provenance"]["evaluator"].pop("score", None)
+        return document
 
     def identity(self) -> Digest:
         """A digest that two runs of the same evaluation share.

@@ -25,7 +25,13 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
-from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Ranked
+from evaluator.documents.scores import (
+    AwesomeBusScores,
+    GroupScores,
+    MetricProfile,
+    MetricSummary,
+    Ranked,
+)
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import (
@@ -100,7 +106,7 @@ class Track(Contract):
     dataset: Name
     split_version: Name
     split_digest: Digest
-    metric_profile: str
+    metric_profile: MetricProfile
     units: dict[str, str]
     sealing: Digest  # of the sealed test set, see `sealing_of`
     sealings: int = 1  # tables on this track and split version: one for each sealing and split
@@ -148,7 +154,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v5"] = Field(default="busbench/board/v5", alias="schema")
+    schema_: Literal["busbench/board/v6"] = Field(default="busbench/board/v6", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -254,7 +260,9 @@ def comparable(report: Report) -> tuple[str, ...]:
     """What two reports must agree on to share a table."""
     split = (report.track, report.dataset, report.split_version, report.provenance.split_digest)
     units = sorted(f"{metric}={unit}" for metric, unit in report.scores.units.items())
-    return (*split, report.scores.metric_profile, *units, sealing_of(report))
+    profiles = (report.scores.metric_profile, report.scores.awesome_bus_2025.metric_profile)
+    measured = (f"{profile.label}={profile.digest}" for profile in profiles)
+    return (*split, *measured, *units, sealing_of(report))
 
 
 def sealing_of(report: Report) -> Digest:

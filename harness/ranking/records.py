@@ -13,8 +13,8 @@ GROUPS = ("all", "lesion", "normal")
 PARTS = ("mean", "std", "ci_low", "ci_high")
 
 FIRST = (
-    "track split_version sealing metric_profile order rank mean_rank rank_low rank_high "
-    "resamples_first group rank_aggregate rank_test team method status"
+    "track split_version sealing metric_profile metric_profile_digest order rank mean_rank "
+    "rank_low rank_high resamples_first group rank_aggregate rank_test team method status"
 )
 AWESOME_BUS = {
     f"awesome_bus_2025_{metric.key}_{part}": (metric.key, part)
@@ -59,7 +59,8 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "track": track.track,
         "split_version": track.split_version,
         "sealing": track.sealing,
-        "metric_profile": track.metric_profile,
+        "metric_profile": track.metric_profile.label,
+        "metric_profile_digest": track.metric_profile.digest,
         "order": track.order,
         "hd95_unit": track.units.get("hd95", ""),
         **row.runtime.model_dump(include={"device", "precision", "provider", "backend"}),

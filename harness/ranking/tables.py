@@ -182,7 +182,7 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     which = f"{name(track.title)} ({track.track})" if titled else track.track
     sealed = f", sealing {track.sealing[:8]}" if track.sealings > 1 else ""
     which += ", synthetic phantoms" if track.synthetic else ""
-    return f"{which}, split {track.split_version}, profile {track.metric_profile}{sealed}"
+    return f"{which}, split {track.split_version}, profile {track.metric_profile.title}{sealed}"
 
 
 def order_note(track: Track) -> str:

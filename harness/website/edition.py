@@ -48,7 +48,8 @@ class View:
         """Readable, and different for any two tables that cannot be compared."""
         track = self.track
         units = sorted(track.units.items())
-        key = (track.dataset, track.split_digest, track.metric_profile, units, track.sealing)
+        profile = track.metric_profile.document()
+        key = (track.dataset, track.split_digest, profile, units, track.sealing)
         return f"{track.track}-{track.split_version}-{sha256_bytes(canonical_json(key))[:8]}"
 
     @property
