@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from securesystemslib.signer import SSlibKey
 
@@ -175,24 +175,36 @@ def _examine_line(
     if entry.digest != sha256_bytes(body):
         raise invalid(where, "it was changed after it was written")
     report, fault = _check_signatures(entry, body, keys, where=where)
-    kind: str = getattr(entry, "kind")  # noqa: B009  each kind's is another literal
-    place = (kind, entry.number, entry.previous, entry.digest, entry.recorded)
-    seal = (entry.signature.keyid, fault)
+    return Examined(
+        getattr(entry, "kind"),  # noqa: B009  each kind's is another literal
+        entry.number,
+        entry.previous,
+        entry.digest,
+        entry.recorded,
+        entry.signature.keyid,
+        fault,
+        **_of_body(entry, report),
+    )
+
+
+def _of_body(entry: Entry, report: Report | None) -> dict[str, Any]:
+    """What an entry says beside its place."""
+    found: dict[str, Any] = {}
     match entry:
         case ReportEntry(envelope=envelope) if report is not None:
-            return Examined(*place, *seal, same_report(report), envelope.payload_sha256)
+            found = {"same": same_report(report), "payload_sha256": envelope.payload_sha256}
         case RescoredEntry(envelope=envelope, replaces=digest) if report is not None:
             same = same_rescored(digest, report)
-            return Examined(*place, *seal, same, envelope.payload_sha256, replaces=digest)
+            found = {"same": same, "payload_sha256": envelope.payload_sha256, "replaces": digest}
         case RescoringEntry(pairs=pairs, left=left):
-            return Examined(*place, *seal, same_rescoring(pairs), replaced=pairs, left=left)
+            found = {"same": same_rescoring(pairs), "replaced": pairs, "left": left}
         case RetractionEntry(entry=digest, reason=reason):
-            return Examined(*place, *seal, same_retraction(digest, reason), retracts=digest)
+            found = {"same": same_retraction(digest, reason), "retracts": digest}
         case RankingEntry(body=table):
-            return Examined(*place, *seal, same_ranking(table))
+            found = {"same": same_ranking(table)}
         case Genesis(public_key=pem) | RotationEntry(public_key=pem):
-            return Examined(*place, *seal, public_key=pem)
-    return Examined(*place, *seal)
+            found = {"public_key": pem}
+    return found
 
 
 def _check_signatures(

@@ -274,11 +274,10 @@ class Follower:
 
     def _require_same_origin(self, number: int, line: bytes, at: str) -> None:
         """Refuse a report that was scored anew, and says something else of what was scored."""
-        before, after = self.index.last("number = ?", number), RescoredEntry
+        before = self.index.last("number = ?", number)
         assert before is not None
-        entry = after.model_validate(load_json(line, SIGNED))
-        new = stated_report(entry.envelope, at)
-        old = _report(self.read, before, self.where)
+        entry = RescoredEntry.model_validate(load_json(line, SIGNED))
+        old, new = _report(self.read, before, self.where), stated_report(entry.envelope, at)
         if new.origin() != old.origin():
             raise invalid(at, f"it says something else of what was scored than entry {number}")
 
@@ -290,9 +289,7 @@ class Follower:
             number = self._counting(before, at, "replaces")
             row = self.index.last("digest = ? and kind = 'rescored' and gone = number", after)
             if row is None or self.index.place_of(row.number)[0] != number:
-                raise invalid(
-                    at, f"it replaces entry {number} by {after}, which was not made of it"
-                )
+                raise invalid(at, f"it replaces entry {number} by what was not made of it")
             self.index.retract(number, one.number)
             self.index.retract(row.number, None)
 

@@ -125,8 +125,9 @@ class Index:
 
     def add_place(self, number: int, replaces: int) -> None:
         """Note which report's place a `rescored` entry is to take."""
-        query = "insert into places values (?, ?, coalesce((select place from places where number = ?), ?))"
-        self._database.execute(query, (number, replaces, replaces, replaces))
+        earlier = "coalesce((select place from places where number = ?2), ?2)"
+        query = f"insert into places values (?1, ?2, {earlier})"
+        self._database.execute(query, (number, replaces))
 
     def place_of(self, number: int) -> tuple[int, int]:
         """The report that a `rescored` entry replaces, and the first one of that place."""

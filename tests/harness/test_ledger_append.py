@@ -67,7 +67,7 @@ def test_a_report_of_an_older_release_is_refused_by_name(keys: Keys) -> None:
     with pytest.raises(BusbenchError) as refused:
         parse_canonical(Statement, payload, "the ledger")
     assert refused.value.code == "ledger-invalid"
-    assert "'busbench/report/v3', and this release reads 'busbench/report/v4'" in f"{refused.value}"
+    assert "'busbench/report/v4', and this release reads 'busbench/report/v5'" in f"{refused.value}"
 
 
 def test_another_organiser_cannot_write_on(keys: Keys, other_keys: Keys, tmp_path: Path) -> None:
