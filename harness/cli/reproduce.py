@@ -28,7 +28,7 @@ from harness.cli.screen import print_json
 from harness.evaluation.reproduction import Files, Reproduction, files_needed
 from harness.evaluation.reproduction import reproduce as evaluate_again
 from harness.evaluation.stages import EvaluateSettings, known_profile
-from harness.ledger import RecordedReport, verify_ledger
+from harness.ledger import verify_ledger
 from harness.ledger.report import Report
 from harness.ranking import METRICS
 from harness.ranking.metrics import AWESOME_BUS
@@ -120,8 +120,8 @@ def reproduce(
 
 def _recorded(ledger: Path, entry: int, key: Path | None) -> Report:
     verdict = verify_ledger(ledger, None if key is None else read_public_key(key))
-    for one in verdict.recorded:
-        if one.number == entry and isinstance(one, RecordedReport):
+    for one in verdict.all_reports:
+        if one.number == entry:
             return one.report
     message = f"Entry {entry} of {ledger} is not there, or is no result."
     raise BusbenchError(Code.USAGE, message, f"`busbench ledger entries {ledger}` lists them.")

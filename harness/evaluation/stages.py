@@ -41,6 +41,7 @@ from harness.submission import read_entry
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
+RESCORED = "rescored"  # of a run: its predictions scored anew, a folder each time
 
 
 @dataclass(frozen=True)

@@ -220,8 +220,8 @@ def _require_writable(before: LedgerState, keys: Keys, now: Instant, *, ledger: 
 def _warn_of_its_end(entry: Recorded, before: Follower, ledger: Path) -> None:
     gone = before.end_of(entry)
     if isinstance(gone, RecordedRescoring):
-        said = "The result is entry %s of %s, which was scored anew: see entry %s."
-        log.warning(said, entry.number, ledger, gone.number)
+        words = "The result is entry %s of %s, which was scored anew: see entry %s."
+        log.warning(words, entry.number, ledger, gone.number)
     if isinstance(gone, RecordedRetraction):
         said = (entry.number, ledger, gone.number, gone.reason)
         log.warning("The result is entry %s of %s, which entry %s retracts: %s", *said)

@@ -156,7 +156,7 @@ class Follower:
     def end_of(self, entry: Recorded) -> Recorded | None:
         """The entry since which a report does not count: a retraction, or a rescoring."""
         row = self.index.last("number = (select gone from entries where number = ?)", entry.number)
-        return row and self.recorded(row)
+        return None if row is None else self.recorded(row)
 
     def recorded(self, row: Row, line: bytes | None = None) -> Recorded:
         """An entry that was verified; what is long of a report is read when it is asked for."""

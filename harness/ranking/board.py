@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -84,6 +85,7 @@ class Row(Contract):
     entry: int
     entry_digest: Digest
     recorded: Instant  # when the entry was
+    rescores: int | None = None  # number of the entry that it replaces, scored anew
 
     def summary(self, metric: str, group: str = "all") -> MetricSummary | None:
         """One metric over one group of cases, or None where it is missing."""
@@ -197,9 +199,12 @@ def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
     Raises:
         BusbenchError: `challenge-invalid`, naming the first entry that contradicts it.
     """
+    left = ledger.left
     for entry in ledger.reports:
-        where = f"Entry {entry.number} of the ledger"
-        require_track(challenge, entry.report.stated_track, where)
+        where, stated = f"Entry {entry.number} of the ledger", entry.report.stated_track
+        if entry.digest in left:  # by name: it is in a table of its own
+            stated = replace(stated, metric_profile=None)
+        require_track(challenge, stated, where)
         problem = _over_limits(challenge, entry.report)
         if problem is not None:
             message = f"{where} is not within the limits of track {entry.report.track}: {problem}."
@@ -239,10 +244,11 @@ def rank(
 def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
     """The reports that count, track by track, in order of team and method.
 
-    Of a team's method the newest counts, however the team's name is spelled in it.
+    Of a team's method the newest counts, however the team's name is spelled in it; a result that
+    was scored anew is as old as what it replaces.
     """
     tracks: dict[tuple[str, ...], dict[tuple[str, str], RecordedReport]] = {}
-    for recorded in sorted(reports, key=lambda entry: entry.number):
+    for recorded in sorted(reports, key=lambda entry: entry.place):
         of_track = tracks.setdefault(comparable(recorded.report), {})
         of_track[entry_name(recorded.report)] = recorded
     return [
@@ -366,4 +372,5 @@ def _row(
         entry=entry.number,
         entry_digest=entry.digest,
         recorded=entry.time,
+        rescores=entry.replaces,
     )

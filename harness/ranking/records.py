@@ -24,7 +24,7 @@ AWESOME_BUS = {
 LAST = (
     "dice_gap_mean dice_gap_ci_low dice_gap_ci_high gap_unlike hd95_unit parameters gmacs "
     "latency_ms seconds host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
-    "provider backend kind labels trained_here runner invalid entry entry_digest recorded"
+    "provider backend kind labels trained_here runner invalid entry entry_digest recorded rescores"
 )
 CSV_COLUMNS = (
     *FIRST.split(),
