@@ -85,6 +85,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "benchmark",
         "Train networks on tracks fold by fold, evaluate each, and print the table as Markdown.",
     ),
+    "rescore": (
+        "rescore",
+        "Score the kept predictions of a ledger's results anew, and record what changes.",
+    ),
     "ledger": ("ledger", "Look through a ledger, and retract results."),
     "verify": (
         "verify",

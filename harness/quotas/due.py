@@ -50,7 +50,9 @@ def hand_out_due(runs: Path, ledger: Path, challenge: Challenge) -> list[Due]:
         entry = before.get(identity_of(path) or "")
         own = entry and _answered(submissions, entry.report)
         if entry and own:
-            scored = folders.get(entry.report.identity())
+            scored: Path | None = path.parent
+            if entry.replaces is not None:
+                scored = folders.get(entry.report.identity())
             found.append(_Answered(path.parent, scored, entry, own))
     if not found:
         message = f"{runs} contains no run that {ledger} and its submission log know."
