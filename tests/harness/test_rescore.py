@@ -265,6 +265,7 @@ def test_teams_are_shown_the_numbers_that_count_by_the_same_policy(world: World)
         assert cases["recall"].isna().any()
 
 
+@pytest.mark.slow
 def test_verify_and_reproduce_know_the_new_entries(world: World) -> None:
     world.rescore()
     verified = world.busbench(
