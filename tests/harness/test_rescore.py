@@ -15,8 +15,8 @@ import yaml
 from evaluator.metrics import profile_version
 from harness.challenge import Challenge, Phase
 from harness.execution import ExecutionEnvironment, run_job
-from harness.ledger import LedgerVerdict, RecordedReport, verify_ledger
-from harness.ledger.provenance import ProvenanceAttestation, write_provenance
+from harness.ledger import LedgerVerdict, RecordedReport, append, sign, verify_ledger
+from harness.ledger.provenance import ProvenanceAttestation, trained_here, write_provenance
 from harness.quotas import SubmissionLog
 from harness.quotas.recording import LedgerRecorder
 from harness.rescoring.plan import make_plan
@@ -60,6 +60,7 @@ class World:
                 }
             },
             "phases": [CLOSED.document()],
+            "ranking": {"metrics": ["dice"]},
         }
         path = self.root / "challenge.yaml"
         path.write_text(yaml.safe_dump(document))
@@ -106,13 +107,14 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> World:
         recorder = LedgerRecorder(world.challenge.keys, world.ledger, settings, day=DAY)
         run_job(world.challenge.job(submission, world.runs), recorder=recorder)
     environment = ExecutionEnvironment("process", Challenge(), world.challenge.keys.path)
-    plan = make_plan(  # scored once for all tests: what is done is not done again
-        *(world.verdict, [world.runs], [world.challenge.bundles]),
-        environment=environment,
-        profile="native@2",
-    )
-    for job in plan.jobs.values():
-        run_job(job)
+    for label in ("native@1", "native@2"):  # once for all tests: what is done is not done again
+        plan = make_plan(
+            *(world.verdict, [world.runs], [world.challenge.bundles]),
+            environment=environment,
+            profile=label,
+        )
+        for job in plan.jobs.values():
+            run_job(job)
     return world
 
 
@@ -298,3 +300,76 @@ def test_the_entries_are_listed_and_a_superseded_one_is_not_retracted(world: Wor
         *("--keys", world.challenge.keys.path),
     )
     assert refused.status == 2 and "Retract entry 3" in refused.err
+
+
+def test_a_broken_scorer_is_corrected_and_who_moved_is_said(world: World) -> None:
+    """Its numbers had been exchanged in the reports, by the same profile as now."""
+    ledger, runs, keys = world.root / "broken.jsonl", world.runs, world.challenge.keys
+    entries = world.verdict.reports
+    scores = [entry.report.scores for entry in entries]
+    right = {e.report.method: e.report.scores.means["all"]["dice"] for e in entries}
+    for entry, wrong in zip(entries, reversed(scores), strict=True):
+        own = {"predictions_sha256": entry.report.scores.predictions_sha256}
+        broken = entry.report.model_copy(update={"scores": wrong.model_copy(update=own)})
+        append(ledger, sign(broken, keys), keys)
+    found = World(world.challenge, world.root, world.capture)
+    ledger.replace(found.ledger)
+    (found.root / "ledger.jsonl.log.json").unlink()
+    shown = found.rescore(profile="native@1")
+    better = max(right, key=lambda name: right[name])
+    assert runs.is_dir() and len(shown["changes"]) == 2
+    for change in shown["changes"]:
+        assert change["means"]["dice"] == [
+            next(dice for name, dice in right.items() if name != change["method"]),
+            right[change["method"]],
+        ]
+        assert change["ranks"] == ([2, 1] if change["method"] == better else [1, 2])
+    assert found.board("native@1")["rows"][0]["method"] == better
+
+
+def test_masks_that_were_changed_since_are_not_scored(world: World) -> None:
+    file = sorted(world.runs.glob("*/infer/*.bits"))[0]
+    file.write_bytes(bytes(len(file.read_bytes())))
+    for folder in world.runs.glob("*/rescored"):
+        shutil.rmtree(folder)
+    before = world.ledger.read_bytes()
+    shown = world.busbench(
+        *("rescore", world.ledger, "--runs", world.runs, "--keys", world.challenge.keys.path),
+        *("--bundle", world.challenge.root / "bundles", "--runner", "process"),
+        *("--challenge", world.declare("native@2"), "--partial"),
+    )
+    assert shown.status == 20 and "cases-invalid" in shown.err
+    assert world.ledger.read_bytes() == before
+
+
+# --- evaluating a kept copy ----------------------------------------------------------------------
+
+
+def evaluate(world: World, submission: Path) -> Shown:
+    return world.busbench(
+        *("evaluate", submission, "--bundle", world.challenge.root / "bundles"),
+        *("--keys", world.challenge.keys.path, "--out", world.root / "again"),
+        *("--ledger", world.ledger, "--received", DAY, "--runner", "process"),
+        *("--challenge", world.declare("native@1")),
+    )
+
+
+def kept_copy(world: World) -> Path:
+    (found,) = world.runs.glob("*/submission.provenance.json")
+    return found.with_name("submission")
+
+
+def test_a_kept_copy_has_the_attestation_beside_it(world: World) -> None:
+    facts = read_entry(kept_copy(world))
+    split = world.challenge.bundles.sealed.split_digest
+    keys = world.challenge.keys
+    assert trained_here(kept_copy(world), facts, split, keys=keys) == "sha256:abc"
+
+
+def test_a_copy_without_it_does_not_lose_where_it_was_trained_in_silence(world: World) -> None:
+    copy = Path(shutil.copytree(kept_copy(world), world.root / "copy"))
+    before = world.ledger.read_bytes()
+    shown = evaluate(world, copy)
+    assert shown.status == 20 and "provenance-invalid" in shown.err
+    assert "Entry 1 of" in shown.err and "busbench rescore" in shown.err
+    assert world.ledger.read_bytes() == before
