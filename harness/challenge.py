@@ -14,13 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from evaluator.documents.base import Contract, Name, Title, read
 from evaluator.documents.inference import EfficiencyLimits, Precision
 from evaluator.documents.scores import Ranked
 from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
+from evaluator.metrics import ranking_profile
+from evaluator.metrics.profiles import DEFAULT
 
 Kind = Literal["onnx", "image"]  # of submission
 MEASURED_OF_IMAGES = frozenset({"seconds"})  # well enough to be limited
@@ -34,6 +36,8 @@ DEFAULT_RANKED: tuple[Ranked, ...] = ("dice", "hd95")
 WITHOUT_PHASES = "open"  # the phase of what is received while no phases are declared
 CHALLENGE = Path("challenge.yaml")  # of the working folder, where none is named
 BASE_IMAGE = "python:3.11-slim-bookworm"
+# A name alone is version 1, for ever: no release changes what a track is measured by.
+RankingProfile = Annotated[str, AfterValidator(lambda label: ranking_profile(label).label)]
 # Paragraphs for people: of the characters that steer a terminal, the line feed alone.
 Prose = Annotated[
     str,
@@ -75,7 +79,7 @@ class Track(Contract):
     dataset: Name
     split_version: Name
     folds: int = Field(default=5, ge=2, le=20)
-    metric_profile: Literal["native"] = "native"
+    metric_profile: RankingProfile = DEFAULT  # name and version, of what masks are measured by
     labels: LabelAccess = "public"
     precision: Precision = "fp32"  # of the arithmetic that masks are made with
     max_dice_loss: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -212,6 +216,10 @@ class Challenge(About):
     def precision_of(self, track: Name) -> Precision:
         """What a track's masks are computed in: fp32 where challenge.yaml does not say."""
         return self.tracks[track].precision if track in self.tracks else "fp32"
+
+    def profile_of(self, track: Name) -> str:
+        """The version of the metric profile that a track is measured by."""
+        return self.tracks[track].metric_profile if track in self.tracks else DEFAULT
 
     def max_dice_loss_of(self, track: Name) -> float | None:
         """The most that a track's precision may lose against fp32; None in fp32."""

@@ -20,7 +20,7 @@ from evaluator.documents.scores import RANKED, Scores, labels_digest
 from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, sha256_pixels, write_atomically
-from evaluator.metrics import METRICS, case_metrics, worst
+from evaluator.metrics import METRICS, ProfileVersion, ranking_profile
 from evaluator.metrics.lesions import count_lesions, missed
 from evaluator.png import decode_png
 from evaluator.predictions import (
@@ -33,7 +33,7 @@ from evaluator.predictions import (
 )
 from evaluator.progress import Progress, print_line, quiet
 from evaluator.scoring import awesome_bus
-from evaluator.scoring.summary import PROFILE, CaseScore, summarise
+from evaluator.scoring.summary import DEFAULT, CaseScore, summarise
 from evaluator.sealed import open_sealed
 
 CASES = "cases.parquet"
@@ -56,12 +56,21 @@ Truths = Mapping[str, Truth]  # by case id, in its order
 
 
 def score(
-    predictions: Path, labels: Path, key: Path, *, out: Path, progress: Progress = quiet
+    predictions: Path,
+    labels: Path,
+    key: Path,
+    *,
+    out: Path,
+    profile: ProfileVersion = DEFAULT,
+    progress: Progress = quiet,
 ) -> Scores:
     """Score a submission's predictions against the sealed labels.
 
     Writes `cases.parquet` (every case of every fold: for the organiser alone) and, last,
     `scores.json` into `out`: the same bytes for the same input.
+
+    Args:
+        profile: what masks are measured by.
 
     Raises:
         BusbenchError: `predictions-invalid`, `bundle-invalid`, `keys-invalid`.
@@ -82,7 +91,7 @@ def score(
     rows: list[CaseScore] = []
     transformed_rows: list[CaseScore] = []
     for number, fold in enumerate(document.folds, start=1):
-        rows += score_fold(predictions, document, fold, truths=truths, in_mm=in_mm)
+        rows += score_fold(predictions, document, fold, truths=truths, in_mm=in_mm, profile=profile)
         if transformed:
             transformed_rows += score_fold(
                 predictions,
@@ -90,6 +99,7 @@ def score(
                 fold,
                 truths=transformed,
                 in_mm=in_mm,
+                profile=profile,
                 is_transformed=True,
             )
         progress("scoring", number, len(document.folds))
@@ -100,6 +110,7 @@ def score(
         predictions_sha256=sha256_file(predictions / DOCUMENT),
         labels_sha256=labels_digest((i, truths[i].case.label, mask) for i, mask in masks.items()),
         in_mm=in_mm,
+        profile=profile,
     )
     write_atomically(out / CASES, cases_parquet(rows, transformed_rows, masks))
     write(scores, out / "scores.json")
@@ -125,6 +136,7 @@ def score_fold(
     *,
     truths: Truths,
     in_mm: bool,
+    profile: ProfileVersion = DEFAULT,
     is_transformed: bool = False,
 ) -> Iterator[CaseScore]:
     """Every test case of one fold's model, in the order of `truths`; a missing one is the worst.
@@ -136,12 +148,18 @@ def score_fold(
     packed = read_packed(folder / bits_file(fold, is_transformed), cases) if cases else ()
     found = {
         c.case_id: score_case(
-            fold, c, data, truth=truths[c.case_id], in_mm=in_mm, is_transformed=is_transformed
+            fold,
+            c,
+            data,
+            truth=truths[c.case_id],
+            in_mm=in_mm,
+            profile=profile,
+            is_transformed=is_transformed,
         )
         for c, data in packed
     }
     for case_id, truth in truths.items():
-        yield found.get(case_id) or _worst(fold, truth, "missing", in_mm=in_mm)
+        yield found.get(case_id) or _worst(fold, truth, "missing", in_mm=in_mm, profile=profile)
 
 
 def score_case(
@@ -151,14 +169,15 @@ def score_case(
     *,
     truth: Truth,
     in_mm: bool,
+    profile: ProfileVersion = DEFAULT,
     is_transformed: bool = False,
 ) -> CaseScore:
     """One case of one fold's model: its packed mask against the truth."""
     if (predicted.height, predicted.width) != truth.lesions.shape:
-        return _worst(fold, truth, "wrong-size", in_mm=in_mm)
+        return _worst(fold, truth, "wrong-size", in_mm=in_mm, profile=profile)
     mask, reference = unpack(packed, predicted.height, predicted.width), truth.mask
     spacing = truth.case.spacing_mm if in_mm else None
-    values = case_metrics(mask, reference, spacing=spacing, profile=PROFILE)
+    values = profile.values(mask, reference, spacing)
     lesion = int(reference.sum())
     status = "ok" if lesion or mask.any() else "true-negative"
     counts = count_lesions(mask, truth.lesions)
@@ -166,11 +185,12 @@ def score_case(
     return CaseScore(fold, truth.case, lesion, status, values, counts, published)
 
 
-def _worst(fold: int | None, truth: Truth, status: str, *, in_mm: bool) -> CaseScore:
-    spacing = truth.case.spacing_mm if in_mm else None
-    values = {name: worst(name, truth.lesions.shape, spacing) for name in METRICS}
-    counts = missed(truth.lesions)
-    lesion, published = int(truth.mask.sum()), awesome_bus.WORST
+def _worst(
+    fold: int | None, truth: Truth, status: str, *, in_mm: bool, profile: ProfileVersion
+) -> CaseScore:
+    spacing, lesion = truth.case.spacing_mm if in_mm else None, int(truth.mask.sum())
+    values = profile.worst(truth.lesions.shape, spacing, lesion=lesion > 0)
+    counts, published = missed(truth.lesions), awesome_bus.WORST
     return CaseScore(fold, truth.case, lesion, status, values, counts, published)
 
 
@@ -185,7 +205,8 @@ def cases_parquet(
     """Every case of every fold as Parquet, one row each.
 
     Columns `transformed_…` are those of the consistency pass, where there was one;
-    `awesome_bus_2025_…` those of that profile, null where it drops a case.
+    `awesome_bus_2025_…` those of that profile. A metric is null where its profile leaves the case
+    out.
 
     Args:
         masks: case id -> digest of the reference's pixels.
@@ -225,13 +246,28 @@ def _columns(prefix: str, rows: Sequence[CaseScore]) -> dict[str, pa.Array]:
     return {
         f"{prefix}status": pa.array([row.status for row in rows], pa.string()),
         **{f"{prefix}{name}": pa.array(column, pa.int32()) for name, column in whole.items()},
-        **{f"{prefix}{m}": pa.array([r.values[m] for r in rows], pa.float64()) for m in METRICS},
+        **{
+            f"{prefix}{m}": pa.array([r.values[m] for r in rows], pa.float64(), from_pandas=True)
+            for m in METRICS
+        },
     }
 
 
 PATHS = ("predictions", "labels", "key", "out")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options beside the paths."""
+    parser.add_argument("--profile", type=ranking_profile, default=DEFAULT)
+
+
 def run(args: argparse.Namespace) -> None:
     """Score the predictions against the sealed labels."""
-    score(args.predictions, args.labels, args.key, out=args.out, progress=print_line)
+    score(
+        args.predictions,
+        args.labels,
+        args.key,
+        out=args.out,
+        profile=args.profile,
+        progress=print_line,
+    )

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from evaluator.consistency import KEPT_LESION
 from evaluator.documents.scores import RANKED, Consistency, GroupScores, MetricSummary, Scores
 from evaluator.documents.sealed import SealedCase
-from evaluator.metrics import METRICS, Profile, mean
+from evaluator.metrics import METRICS, ProfileVersion, mean, profiles, ranking_profile
 from evaluator.metrics.lesions import LesionCounts
 from evaluator.scoring import awesome_bus
 from evaluator.scoring.groups import groups_of, patient_of
 from evaluator.scoring.intervals import ANY, interval, ratio_interval
 
-PROFILE: Profile = "native"
+DEFAULT = ranking_profile(profiles.DEFAULT)
 VALID = ("ok", "true-negative")
 Tables = Mapping[str, NDArray[np.float64]]  # metric -> values (folds, cases)
 
@@ -34,7 +34,7 @@ class CaseScore:
     case: SealedCase
     lesion: int  # pixels of the reference
     status: str  # ok, true-negative, or why it took the worst value
-    values: dict[str, float]
+    values: dict[str, float]  # NaN where the profile leaves the case out
     lesions: LesionCounts
     awesome_bus: Mapping[str, float]  # `evaluator.scoring.awesome_bus`: those of plain images count
 
@@ -46,6 +46,7 @@ def summarise(
     predictions_sha256: str,
     labels_sha256: str,
     in_mm: bool,
+    profile: ProfileVersion = DEFAULT,
 ) -> Scores:
     """Scores of all groups that have cases.
 
@@ -54,9 +55,11 @@ def summarise(
         transformed: the same on the transformed images, in the same order; none where that pass is
             off.
         in_mm: whether distances are in millimetres, else in pixels.
+        profile: what the rows were measured by.
 
     Raises:
-        ValueError: where a metric is NaN or infinite, which would be a bug.
+        ValueError: where a metric is infinite, or NaN where its profile leaves nothing out, which
+            would be a bug.
     """
     first = [row for row in rows if row.fold == rows[0].fold]
     groups = groups_of([row.case for row in first], {r.case.case_id: r.lesion for r in first})
@@ -75,14 +78,14 @@ def summarise(
         scores[name] = GroupScores(
             cases=len(places),
             patients=len(set(patients)),
-            metrics={m: _summary(plain[m][:, places], patients, METRICS[m].bounds) for m in METRICS}
+            metrics=_summaries(plain, places, patients, profile=profile)
             | _detection(rows, places, patients),
             consistency=(
                 _consistency(plain, changed, compared, patients=everyone) if compared else None
             ),
         )
     return Scores(
-        metric_profile=PROFILE,
+        metric_profile=profile.identity,
         units={name: metric.unit(spacing) for name, metric in METRICS.items()},
         groups=scores,
         awesome_bus_2025=awesome_bus.summarise([r.awesome_bus for r in rows], folds=_folds(rows)),
@@ -154,9 +157,24 @@ def _ratio(
     return MetricSummary.of(folds, ends)
 
 
+def _summaries(
+    tables: Tables, places: list[int], patients: Sequence[str], *, profile: ProfileVersion
+) -> dict[str, MetricSummary]:
+    """Each metric over those of the cases at `places` that it is of; none where it is of none."""
+    found = {}
+    for name, table in tables.items():
+        values = table[:, places]
+        empty = np.isnan(values).all(axis=0)
+        kept = ~empty if profile.leaves_out(name) else np.ones_like(empty)
+        who = [patient for patient, is_in in zip(patients, kept, strict=True) if is_in]
+        if who:
+            found[name] = _summary(values[:, kept], who, METRICS[name].bounds)
+    return found
+
+
 def _summary(
     table: NDArray[np.float64], patients: Sequence[str], bounds: tuple[float, float] = ANY
 ) -> MetricSummary:
     """One metric from its values (folds, cases), whose mean lies within `bounds`."""
-    means = [mean(fold, PROFILE) for fold in table]
+    means = [mean(fold) for fold in table]
     return MetricSummary.of(means, interval(table.mean(axis=0), patients, bounds))

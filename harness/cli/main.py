@@ -73,6 +73,10 @@ BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
             "feedback",
             "Write what each team may read of its runs today; nothing is run or counted.",
         ),
+        "rescore": (
+            "rescore",
+            "Score the kept predictions of a ledger's results anew, and record what changes.",
+        ),
         "finalise": (
             "finalise",
             "Score one submission of each team on the final part, and record all of them at once.",

@@ -1,6 +1,7 @@
 """Evaluation job of a submission on a sealed hidden part: gate, inference, scoring, signed report.
 
     RUNS/<id>/submission/   the declared files, copied
+    RUNS/<id>/submission.provenance.json       of a submission that was trained here
     RUNS/<id>/gate/         gate.json          made by the gate container, which loads the models
     RUNS/<id>/verdict/      gate.json          made by the verdict container, which loads none
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
@@ -33,7 +34,7 @@ from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import bundle_input
 from harness.execution.job import ExecutionEnvironment, run_once, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
-from harness.ledger.provenance import signers, trained_here
+from harness.ledger.provenance import keep_provenance, signers, trained_here
 from harness.ledger.report import PrecisionLoss, Report
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.participant_error import ERROR_FILE, hidden_cases, reported_to_participant
@@ -104,7 +105,8 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         if environment.keys is not None:
             require_keys_of(bundles, Keys.open(environment.keys))
         facts = read_entry(folder)
-        limits = environment.challenge.efficiency_of(bundles.sealed.track)
+        track = bundles.sealed.track
+        limits = environment.challenge.efficiency_of(track)
         how, compared = settings or EvaluateSettings(), None
         if how.precision != "fp32":
             compared = ValidateSubmission.of(
@@ -122,7 +124,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             bundles.sealed,
             runs,
             environment,
-            replace(how, efficiency=limits),
+            replace(how, efficiency=limits, profile=environment.challenge.profile_of(track)),
             compared,
         )
 
@@ -198,6 +200,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         self, submission: Path, bundles: Bundles, *, keys: Keys, context: Context
     ) -> None:
         folder = make_run_folder(self.folder)
+        keep_provenance(submission, folder / "submission")
         if not (folder / "submission").is_dir():
             take(submission, folder / "submission", bundles.sealed.track)
         with reported_to_participant(folder / ERROR_FILE):

@@ -17,7 +17,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
-from harness.evaluation.stages import score_stage
+from harness.evaluation.stages import known_profile, score_stage
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
@@ -166,7 +166,8 @@ def rescore(
         elif (damage := _damage(predictions)) is not None:
             found.append(f"{name}: {damage}")
         else:
-            again = _score_again(predictions, opened, context)
+            profile = known_profile(report.scores, name.capitalize())
+            again = _score_again(predictions, opened, profile, context=context)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
         context.progress("scoring again", number, len(reports))
     return found
@@ -181,7 +182,9 @@ def _damage(predictions: Path) -> str | None:
     return None
 
 
-def _score_again(predictions: Path, sealed: tuple[Bundles, Keys], context: Context) -> Scores:
+def _score_again(
+    predictions: Path, sealed: tuple[Bundles, Keys], profile: str, *, context: Context
+) -> Scores:
     bundles, keys = sealed
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
@@ -190,6 +193,7 @@ def _score_again(predictions: Path, sealed: tuple[Bundles, Keys], context: Conte
             folder,
             labels=bundles.labels,
             key=keys.labels.identity,
+            profile=profile,
             challenge=context.challenge,
         )
         out = context.run_once(stage)

@@ -27,6 +27,8 @@ from evaluator.documents.inference import (
 from evaluator.documents.scores import Scores
 from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code, Fault
+from evaluator.metrics import VERSIONS
+from evaluator.metrics.profiles import DEFAULT
 from evaluator.predictions import RUNTIME, open_predictions, require_bound
 from evaluator.sealed import open_sealed
 from harness.challenge import Challenge, Component
@@ -39,6 +41,7 @@ from harness.submission import read_entry
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
+RESCORED = "rescored"  # of a run: its predictions scored anew, a folder each time
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class EvaluateSettings:
     batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
     precision: Precision = "fp32"
+    profile: str = DEFAULT  # that masks are measured by; the track's
     efficiency: EfficiencyLimits | None = None  # of the track; on validation folds none
 
     def __post_init__(self) -> None:
@@ -180,10 +184,10 @@ def score(
     require_whole(folder, files)
     if settings.efficiency is not None:
         require_efficient(folder, settings.efficiency)
-    _score(folder, files, context)
+    _score(folder, files, settings.profile, context=context)
 
 
-def _score(folder: Path, files: SealedFiles, context: Context) -> None:
+def _score(folder: Path, files: SealedFiles, profile: str, *, context: Context) -> None:
     """Score what inference left in `folder`; see `run_on_masks`."""
 
     def stage(place: Path) -> Stage:
@@ -192,6 +196,7 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
             place,
             labels=files.labels,
             key=files.label_key,
+            profile=profile,
             challenge=context.challenge,
         )
 
@@ -266,6 +271,20 @@ def require_whole(folder: Path, files: SealedImages) -> None:
 def read_runtime(folder: Path) -> Runtime:
     """What a finished infer stage says that it ran on, from `folder/infer`."""
     return read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, remedy=AGAIN)
+
+
+def known_profile(scores: Scores, where: str) -> str:
+    """The metric profile of scores, if this release can compute it.
+
+    Raises:
+        BusbenchError: `usage`, naming the profile.
+    """
+    stated = scores.metric_profile
+    known = VERSIONS.get(stated.label)
+    if known is None or known.identity != stated:
+        message = f"{where} was scored by {stated.title}, which this release does not define so."
+        raise BusbenchError(Code.USAGE, message, "Use the release of BUSBench that scored it.")
+    return stated.label
 
 
 def read_scores(folder: Path) -> Scores:
@@ -389,14 +408,29 @@ def command(*name: str, **options: str | int) -> tuple[str, ...]:
 
 
 def score_stage(
-    predictions: Path, folder: Path, *, labels: Path, key: KeyText, challenge: Challenge
+    predictions: Path,
+    folder: Path,
+    *,
+    labels: Path,
+    key: KeyText,
+    profile: str,
+    challenge: Challenge,
 ) -> Stage:
-    """The scorer, which sees predictions and labels and no model; it writes to `folder/score`."""
+    """The scorer, which sees predictions and labels and no model; it writes to `folder/score`.
+
+    Args:
+        profile: the version of the metric profile that masks are measured by.
+    """
     return Stage(
         name="score",
         component="score",
         command=command(
-            "score", predictions="{predictions}", labels="{labels}", key="-", out="{out}"
+            "score",
+            predictions="{predictions}",
+            labels="{labels}",
+            key="-",
+            out="{out}",
+            profile=profile,
         ),
         inputs={"predictions": predictions, "labels": labels},
         secret=key,

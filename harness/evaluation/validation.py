@@ -98,6 +98,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                 address takes nothing.
         """
         training, facts = TrainingSet.open(bundle), read_entry(folder)
+        profile = environment.challenge.profile_of(training.bundle.track)
         return cls(
             submission_input(folder, facts, address),
             facts,
@@ -105,7 +106,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             training.bundle,
             runs,
             environment,
-            settings or EvaluateSettings(),
+            replace(settings or EvaluateSettings(), profile=profile),
         )
 
     def tested_on(self) -> dict[str, object]:
@@ -249,6 +250,7 @@ def merge(folds: Sequence[Scores]) -> Scores:
             name: _merged([s.groups[name] for s in folds if name in s.groups]) for name in names
         },
         awesome_bus_2025=AwesomeBusScores(
+            metric_profile=published[0].metric_profile,
             metrics=_means([one.metrics for one in published]),
             dropped=sum(one.dropped for one in published),
         ),

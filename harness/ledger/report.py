@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -65,17 +65,13 @@ class Report(Contract):
     """The predicate of a signed report."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/report/v4", "busbench/report/v5"] = Field(
-        default="busbench/report/v5", alias="schema"
-    )
+    schema_: Literal["busbench/report/v5"] = Field(default="busbench/report/v5", alias="schema")
     team: Title
     method: Title
     track: Name
     dataset: Name
     split_version: Name
-    part: HiddenPart = Field(
-        default="test", exclude_if=lambda part: part == "test"
-    )  # of the split, that it was scored on; v4 knows no other
+    part: HiddenPart = "test"  # of the split, that it was scored on
     labels: LabelAccess
     status: Status
     scores: Scores
@@ -88,8 +84,6 @@ class Report(Contract):
     def _agrees_with_itself(self) -> Self:
         if {model.sha256 for model in self.models} != set(self.provenance.models_sha256):
             raise ValueError("models and provenance name different model files")
-        if self.schema_ == "busbench/report/v4" and self.part != "test":
-            raise ValueError("part: v4 is of the test part alone")
         kinds = {bool(self.models), not self.is_image, self.runtime.backend != "image"}
         if len(kinds) > 1:
             raise ValueError("a report is of models or of a container image")
@@ -116,8 +110,16 @@ class Report(Contract):
         folds = len(self.models) or None if apart else None
         named = (self.track, self.dataset, self.split_version)
         return StatedTrack(
-            *named, folds, self.scores.metric_profile, self.labels, self.runtime.precision
+            *named, folds, self.scores.metric_profile.label, self.labels, self.runtime.precision
         )
+
+    def origin(self) -> dict[str, Any]:
+        """All that scoring its predictions anew may not change: what was scored, and its origin."""
+        document = self.document()
+        for scored in ("schema", "scores", "status"):
+            del document[scored]
+        document["provenance"]["evaluator"].pop("score", None)
+        return document
 
     def identity(self) -> Digest:
         """A digest that two runs of the same evaluation share.

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -25,7 +26,13 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
-from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Ranked
+from evaluator.documents.scores import (
+    AwesomeBusScores,
+    GroupScores,
+    MetricProfile,
+    MetricSummary,
+    Ranked,
+)
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import (
@@ -79,6 +86,7 @@ class Row(Contract):
     entry: int
     entry_digest: Digest
     recorded: Instant  # when the entry was
+    rescores: int | None = None  # number of the entry that it replaces, scored anew
 
     def summary(self, metric: str, group: str = "all") -> MetricSummary | None:
         """One metric over one group of cases, or None where it is missing."""
@@ -102,7 +110,7 @@ class Track(Contract):
     split_version: Name
     split_digest: Digest
     part: HiddenPart  # of the split, that its results were scored on
-    metric_profile: str
+    metric_profile: MetricProfile
     units: dict[str, str]
     sealing: Digest  # of the sealed test set, see `sealing_of`
     sealings: int = 1  # tables on this track, split version and part: one for each sealing
@@ -198,9 +206,12 @@ def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
     Raises:
         BusbenchError: `challenge-invalid`, naming the first entry that contradicts it.
     """
+    left = ledger.left
     for entry in ledger.reports:
-        where = f"Entry {entry.number} of the ledger"
-        require_track(challenge, entry.report.stated_track, where)
+        where, stated = f"Entry {entry.number} of the ledger", entry.report.stated_track
+        if entry.digest in left:  # by name: it is in a table of its own
+            stated = replace(stated, metric_profile=None)
+        require_track(challenge, stated, where)
         problem = _over_limits(challenge, entry.report)
         if problem is not None:
             message = f"{where} is not within the limits of track {entry.report.track}: {problem}."
@@ -243,10 +254,11 @@ def _test_set(track: Track) -> tuple[str, ...]:
 def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
     """The reports that count, track by track, in order of team and method.
 
-    Of a team's method the newest counts, however the team's name is spelled in it.
+    Of a team's method the newest counts, however the team's name is spelled in it; a result that
+    was scored anew is as old as what it replaces.
     """
     tracks: dict[tuple[str, ...], dict[tuple[str, str], RecordedReport]] = {}
-    for recorded in sorted(reports, key=lambda entry: entry.number):
+    for recorded in sorted(reports, key=lambda entry: entry.place):
         of_track = tracks.setdefault(comparable(recorded.report), {})
         of_track[entry_name(recorded.report)] = recorded
     return [
@@ -265,7 +277,9 @@ def comparable(report: Report) -> tuple[str, ...]:
     digest = report.provenance.split_digest
     split = (report.track, report.dataset, report.split_version, digest, report.part)
     units = sorted(f"{metric}={unit}" for metric, unit in report.scores.units.items())
-    return (*split, report.scores.metric_profile, *units, sealing_of(report))
+    profiles = (report.scores.metric_profile, report.scores.awesome_bus_2025.metric_profile)
+    measured = (f"{profile.label}={profile.digest}" for profile in profiles)
+    return (*split, *measured, *units, sealing_of(report))
 
 
 def sealing_of(report: Report) -> Digest:
@@ -370,4 +384,5 @@ def _row(
         entry=entry.number,
         entry_digest=entry.digest,
         recorded=entry.time,
+        rescores=entry.replaces,
     )

@@ -14,12 +14,12 @@ from pydantic import Field, model_validator
 
 from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, parse
 from evaluator.documents.reading import Bounds
-from evaluator.documents.scores import Ranked
+from evaluator.documents.scores import MetricProfile, Ranked
 from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.ledger import LedgerVerdict
 
-SCHEMA: Literal["busbench/ranking/v3"] = "busbench/ranking/v3"
+SCHEMA: Literal["busbench/ranking/v4"] = "busbench/ranking/v4"
 CODE = Code.LEDGER_INVALID
 REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
@@ -122,10 +122,10 @@ class TrackRanking(Contract):
     """The body of a ledger entry of kind `ranking`: one track, and exactly these submissions."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/ranking/v3"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["busbench/ranking/v4"] = Field(default=SCHEMA, alias="schema")
     track: Name
     split_version: Name
-    metric_profile: str
+    metric_profile: MetricProfile
     statistics: TrackStatistics
     submissions: tuple[RankedSubmission, ...] = Field(
         min_length=1

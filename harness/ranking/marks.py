@@ -49,6 +49,11 @@ MARKS = (
         lambda row: row.labels == "private",
     ),
     Mark(
+        "scored anew",
+        "the same predictions were scored again later; the ledger has the numbers before and after",
+        lambda row: row.rescores is not None,
+    ),
+    Mark(
         "no container",
         "run as a process of the organiser's machine: for development",
         lambda row: row.runner == "process",

@@ -25,7 +25,7 @@ from evaluator.progress import Progress, quiet
 from evaluator.scoring.intervals import MIN_PATIENTS
 from harness.challenge import Challenge, HiddenPart, require_hidden
 from harness.evaluation.evaluate import REPORT
-from harness.evaluation.stages import CASES
+from harness.evaluation.stages import CASES, RESCORED
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.attestation import SignedReport, stated_report
 from harness.ledger.entries import MAX_RANKING_BYTES
@@ -92,7 +92,7 @@ def record_ranking(
     for number, entries in enumerate(filter(None, complete), start=1):
         here = [entry for entry in entries if entry.report.identity() in folders]
         lost = [entry for entry in entries if entry not in here]
-        found = _rank(here, lost, folders, ranked=challenge.ranking.metrics) if here else None
+        found = rank_cases(here, lost, folders, ranked=challenge.ranking.metrics) if here else None
         outcomes.append((entries, lost, found))
         progress("ranking", number, len(complete))
     if outcomes and all(entries == lost for entries, lost, _ in outcomes):
@@ -104,7 +104,7 @@ def record_ranking(
     ]
 
 
-def _rank(
+def rank_cases(
     here: Sequence[RecordedReport],
     lost: Sequence[RecordedReport],
     folders: Mapping[Digest, Path],
@@ -154,7 +154,7 @@ def read_table(entries: Sequence[RecordedReport], runs: Sequence[Path]) -> CaseT
 
 
 def run_folders(runs: Sequence[Path]) -> dict[Digest, Path]:
-    """Where each finished run is, by the identity of its report.
+    """Where each finished run is, or its scoring anew, by the identity of its report.
 
     Raises:
         BusbenchError: `cases-invalid` where one of `runs` is no folder.
@@ -162,7 +162,8 @@ def run_folders(runs: Sequence[Path]) -> dict[Digest, Path]:
     for folder in runs:
         if not folder.is_dir():
             raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)
-    reports = [path for folder in runs for path in sorted(folder.glob(f"*/{REPORT}"))]
+    patterns = (f"*/{REPORT}", f"*/{RESCORED}/*/{REPORT}")
+    reports = [p for folder in runs for each in patterns for p in sorted(folder.glob(each))]
     digests = ((identity_of(p), p.parent) for p in reports if (p.parent / CASES).exists())
     return {digest: folder for digest, folder in digests if digest is not None}
 

@@ -13,8 +13,8 @@ GROUPS = ("all", "lesion", "normal")
 PARTS = ("mean", "std", "ci_low", "ci_high")
 
 FIRST = (
-    "track split_version part sealing metric_profile order rank mean_rank rank_low rank_high "
-    "resamples_first group rank_aggregate rank_test team method status"
+    "track split_version part sealing metric_profile metric_profile_digest order rank mean_rank "
+    "rank_low rank_high resamples_first group rank_aggregate rank_test team method status"
 )
 AWESOME_BUS = {
     f"awesome_bus_2025_{metric.key}_{part}": (metric.key, part)
@@ -24,7 +24,7 @@ AWESOME_BUS = {
 LAST = (
     "dice_gap_mean dice_gap_ci_low dice_gap_ci_high gap_unlike hd95_unit parameters gmacs "
     "latency_ms seconds host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
-    "provider backend kind labels trained_here runner invalid entry entry_digest recorded"
+    "provider backend kind labels trained_here runner invalid entry entry_digest recorded rescores"
 )
 CSV_COLUMNS = (
     *FIRST.split(),
@@ -60,7 +60,8 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         "split_version": track.split_version,
         "part": track.part,
         "sealing": track.sealing,
-        "metric_profile": track.metric_profile,
+        "metric_profile": track.metric_profile.label,
+        "metric_profile_digest": track.metric_profile.digest,
         "order": track.order,
         "hd95_unit": track.units.get("hd95", ""),
         **row.runtime.model_dump(include={"device", "precision", "provider", "backend"}),

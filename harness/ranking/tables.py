@@ -183,7 +183,7 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     which += ", final part" if track.part == "final" else ""
     sealed = f", sealing {track.sealing[:8]}" if track.sealings > 1 else ""
     which += ", synthetic phantoms" if track.synthetic else ""
-    return f"{which}, split {track.split_version}, profile {track.metric_profile}{sealed}"
+    return f"{which}, split {track.split_version}, profile {track.metric_profile.title}{sealed}"
 
 
 def order_note(track: Track) -> str:

@@ -119,6 +119,8 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             number=number,
             time=entry.time,
             retracted=edition.retracted.get(number),
+            rescored=edition.rescored.get(number),
+            rescores=entry.replaces,
             row=row if newest == number else None,
             newer=newest if newest != number else None,
             view=view,

@@ -26,7 +26,7 @@ from evaluator.documents.scores import RANKED, GroupScores, Scores
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
-from evaluator.metrics import METRICS, hd95, worst
+from evaluator.metrics import METRICS, ProfileVersion, hd95, worst
 from evaluator.predictions import bits_file, pack
 from evaluator.scoring import score as stage
 from evaluator.scoring.groups import groups_of, size_quartiles
@@ -194,7 +194,8 @@ def test_predictions_of_another_split_are_refused(bench: Bench) -> None:
 def test_nan_and_infinity_never_reach_an_aggregate(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, poison: float
 ) -> None:
-    monkeypatch.setattr(stage, "case_metrics", lambda *_, **__: dict.fromkeys(METRICS, poison))
+    poisoned = dict.fromkeys(METRICS, poison)
+    monkeypatch.setattr(ProfileVersion, "values", lambda *_, **__: poisoned)
     with pytest.raises(ValueError, match="NaN or infinity"):
         bench.score()
     assert not (bench.root / "out" / "scores.json").exists()
