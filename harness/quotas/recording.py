@@ -26,11 +26,7 @@ from harness.challenge import Challenge, HiddenPart, Phase, StatedTrack, require
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import CASES
 from harness.execution.job import Job
-from harness.ledger import (
-    Appended,
-    append,
-    require_writable,
-)
+from harness.ledger import Appended, append, require_writable, verify_ledger
 from harness.ledger.provenance import provenance_path, trained_here
 from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_of, receive
 from harness.quotas.submission_log import SubmissionLog
