@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +57,19 @@ Truths = Mapping[str, Truth]  # by case id, in its order
 
 
 def score(
-    predictions: Path, labels: Path, key: Path, *, out: Path, progress: Progress = quiet
+    predictions: Path,
+    labels: Path,
+    key: Path,
+    *,
+    out: Path,
+    left_out: Collection[str] = (),
+    progress: Progress = quiet,
 ) -> Scores:
     """Score a submission's predictions against the sealed labels.
+
+    Args:
+        left_out: test cases that are not scored, since the submission may have been trained on
+            their images.
 
     Writes `cases.parquet` (every case of every fold: for the organiser alone) and, last,
     `scores.json` into `out`: the same bytes for the same input.
@@ -78,6 +89,9 @@ def score(
     transformed = {} if seed is None else {i: _transformed(seed, t) for i, t in truths.items()}
     _require_known_cases(predictions, document.cases, truths)
     _require_known_cases(predictions, document.transformed, transformed)
+    masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in truths.items()}
+    labelled = labels_digest((i, truths[i].case.label, mask) for i, mask in masks.items())
+    truths, transformed = _without(left_out, truths), _without(left_out, transformed)
     in_mm = all(truth.case.spacing_mm is not None for truth in truths.values())
     rows: list[CaseScore] = []
     transformed_rows: list[CaseScore] = []
@@ -93,12 +107,11 @@ def score(
                 is_transformed=True,
             )
         progress("scoring", number, len(document.folds))
-    masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in truths.items()}
     scores = summarise(
         rows,
         transformed_rows,
         predictions_sha256=sha256_file(predictions / DOCUMENT),
-        labels_sha256=labels_digest((i, truths[i].case.label, mask) for i, mask in masks.items()),
+        labels_sha256=labelled,
         in_mm=in_mm,
     )
     write_atomically(out / CASES, cases_parquet(rows, transformed_rows, masks))
@@ -116,6 +129,21 @@ def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Tr
             raise BusbenchError(
                 Code.PREDICTIONS_INVALID, f"{where} names what is no test case.", REMEDY
             )
+
+
+def _without(left_out: Collection[str], truths: Truths) -> Truths:
+    """The test cases that are scored.
+
+    Raises:
+        BusbenchError: `bundle-invalid` where one that is left out is none, or nothing would remain.
+    """
+    unknown = sorted({*left_out} - truths.keys()) if truths else []
+    kept = {case_id: truth for case_id, truth in truths.items() if case_id not in left_out}
+    if unknown or (truths and not kept):
+        what = f"{unknown[0]}, which is no test case" if unknown else "every test case"
+        remedy = "Name the frozen split and the cross-audit that belong to this bundle."
+        raise BusbenchError(Code.BUNDLE_INVALID, f"What is left out names {what}.", remedy)
+    return kept
 
 
 def score_fold(
@@ -139,6 +167,7 @@ def score_fold(
             fold, c, data, truth=truths[c.case_id], in_mm=in_mm, is_transformed=is_transformed
         )
         for c, data in packed
+        if c.case_id in truths
     }
     for case_id, truth in truths.items():
         yield found.get(case_id) or _worst(fold, truth, "missing", in_mm=in_mm)
@@ -232,6 +261,20 @@ def _columns(prefix: str, rows: Sequence[CaseScore]) -> dict[str, pa.Array]:
 PATHS = ("predictions", "labels", "key", "out")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what may be left out."""
+    what = "a JSON list of test cases that are not scored"
+    parser.add_argument("--left-out", type=Path, metavar="PATH", help=what)
+
+
 def run(args: argparse.Namespace) -> None:
     """Score the predictions against the sealed labels."""
-    score(args.predictions, args.labels, args.key, out=args.out, progress=print_line)
+    left_out = [] if args.left_out is None else json.loads(args.left_out.read_bytes())
+    score(
+        args.predictions,
+        args.labels,
+        args.key,
+        out=args.out,
+        left_out=left_out,
+        progress=print_line,
+    )

@@ -152,6 +152,21 @@ def evaluate(
     precision: PrecisionOption = None,
     batch_size: BatchSizeOption = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACK",
+            help="Test what was trained on another track on this one, that of the bundle.",
+        ),
+    ] = None,
+    splits: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --on: the frozen splits of both tracks, or a folder of them; repeatable.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,
     runner: RunnerOption = RunnerName.DOCKER,
@@ -170,7 +185,13 @@ def evaluate(
     every log whole, and leaves all masks as PNG, cases.csv and overlays.html, worst case first.
     Run either again after an interruption: finished stages are kept.
 
+    With --on, where challenge.yaml offers `generalisation`: a submission that was trained on
+    another track. Test cases with a twin in that track's training part are not scored. It takes
+    quota on the track that it is tested on, and is never ranked there.
+
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
+
+    Example: busbench evaluate submission --bundle bundles/busi --on busi --splits splits --keys k
 
     Example: busbench evaluate submission --bundle training --part val
 
@@ -184,8 +205,9 @@ def evaluate(
         chosen = own if precision is None else precision.value
         return EvaluateSettings(device.value, read_batch_size(batch_size), backend.value, chosen)
 
+    _require_both(on, splits)
     if part is Part.VAL:
-        _require_public(keys, ledger)
+        _require_public(keys, ledger, on)
         track = TrainingSet.open(bundle).bundle.track
         named = Named(track, team or LOCAL, method, out_dir)
 
@@ -206,6 +228,9 @@ def evaluate(
         raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
     bundles = Bundles.open(bundle)
     track = bundles.sealed.track
+    if on not in (None, track):
+        message = f"{bundle} is of the track {track}, not of {on}."
+        raise BusbenchError(Code.USAGE, message, "Name with --bundle the bundles to test on.")
 
     def evaluation(each: Path) -> EvaluateSubmission:
         return EvaluateSubmission.of(
@@ -215,6 +240,7 @@ def evaluate(
             environment=environment,
             settings=settings_on(track, each),
             address=inputs,
+            splits=splits,
         )
 
     came = received and received.date()
@@ -226,13 +252,19 @@ def evaluate(
     return _show(batch, recorder, as_json=as_json)
 
 
-def _require_public(keys: Path | None, ledger: Path | None) -> None:
-    if ledger is not None or keys is not None:
+def _require_public(keys: Path | None, ledger: Path | None, on: str | None) -> None:
+    if ledger is not None or keys is not None or on is not None:
         message, remedy = (
-            "--part val takes no keys and no ledger.",
-            "Leave --keys and --ledger out.",
+            "--part val takes no keys, no ledger and no other track.",
+            "Leave --keys, --ledger and --on out.",
         )
         raise BusbenchError(Code.USAGE, message, remedy)
+
+
+def _require_both(on: str | None, splits: list[Path] | None) -> None:
+    if (on is None) != (splits is None):
+        message = "--on and --splits belong together: the splits say which twins are in training."
+        raise BusbenchError(Code.USAGE, message, "Name the frozen splits of both tracks.")
 
 
 def _show(

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from operator import eq
 from pathlib import Path
 
-from evaluator.documents.base import read
+from evaluator.documents.base import CaseId, read
 from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
-from harness.evaluation.stages import score_stage
+from harness.evaluation.stages import score_stage, write_left_out
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
@@ -153,7 +153,8 @@ def rescore(
         elif (damage := _damage(predictions)) is not None:
             found.append(f"{name}: {damage}")
         else:
-            again = _score_again(predictions, bundle, context)
+            left_out = () if report.home is None else report.home.left_out
+            again = _score_again(predictions, bundle, left_out, context=context)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
         context.progress("scoring again", number, len(reports))
     return found
@@ -168,7 +169,9 @@ def _damage(predictions: Path) -> str | None:
     return None
 
 
-def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Scores:
+def _score_again(
+    predictions: Path, bundles: Bundles, left_out: Sequence[CaseId], *, context: Context
+) -> Scores:
     assert context.keys is not None
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
@@ -178,6 +181,7 @@ def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Score
             labels=bundles.labels,
             key=Keys.open(context.keys).labels.identity,
             challenge=context.challenge,
+            left_out=write_left_out(folder, left_out),
         )
         out = context.run_once(stage)
         return read(
