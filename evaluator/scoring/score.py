@@ -67,12 +67,12 @@ def score(
 ) -> Scores:
     """Score a submission's predictions against the sealed labels.
 
+    Writes `cases.parquet` (every case of every fold: for the organiser alone) and, last,
+    `scores.json` into `out`: the same bytes for the same input.
+
     Args:
         left_out: test cases that are not scored, since the submission may have been trained on
             their images.
-
-    Writes `cases.parquet` (every case of every fold: for the organiser alone) and, last,
-    `scores.json` into `out`: the same bytes for the same input.
 
     Raises:
         BusbenchError: `predictions-invalid`, `bundle-invalid`, `keys-invalid`.
@@ -84,19 +84,21 @@ def score(
                 Code.PREDICTIONS_INVALID, f"{predictions} belongs to another split.", REMEDY
             )
         found = (Truth(case, numbered(decode_png(data, case, labels))) for case, data in stream)
-        truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
+        truths: Truths = {
+            t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)
+        }
     seed = index.consistency_seed
     transformed = {} if seed is None else {i: _transformed(seed, t) for i, t in truths.items()}
     _require_known_cases(predictions, document.cases, truths)
     _require_known_cases(predictions, document.transformed, transformed)
     masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in truths.items()}
     labelled = labels_digest((i, truths[i].case.label, mask) for i, mask in masks.items())
-    truths, transformed = _without(left_out, truths), _without(left_out, transformed)
     in_mm = all(truth.case.spacing_mm is not None for truth in truths.values())
+    scored, transformed = _without(left_out, truths), _without(left_out, transformed)
     rows: list[CaseScore] = []
     transformed_rows: list[CaseScore] = []
     for number, fold in enumerate(document.folds, start=1):
-        rows += score_fold(predictions, document, fold, truths=truths, in_mm=in_mm)
+        rows += score_fold(predictions, document, fold, truths=scored, in_mm=in_mm)
         if transformed:
             transformed_rows += score_fold(
                 predictions,
@@ -131,7 +133,7 @@ def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Tr
             )
 
 
-def _without(left_out: Collection[str], truths: Truths) -> Truths:
+def _without(left_out: Collection[str], truths: Truths) -> dict[str, Truth]:
     """The test cases that are scored.
 
     Raises:
