@@ -8,12 +8,15 @@ from typing import Any
 
 from evaluator.documents.reading import MEBIBYTE
 from evaluator.documents.scores import DETECTION
+from evaluator.files import canonical_json
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
 from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
 from harness.ledger import RecordedReport
+from harness.ledger.attestation import PAYLOAD_TYPE, Statement
+from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Genesis
 from harness.ledger.report import Report
 from harness.ranking.across import blocks
 from harness.ranking.board import comparable, entry_name
@@ -236,8 +239,25 @@ def _check(edition: Edition) -> bytes:
         root="",
         ledger=base64.b64encode(edition.ledger).decode() if embedded else None,
         key=edition.public_key.decode(),
+        format=canonical_json(ledger_format()).decode(),
         head=edition.board.ledger_head,
     )
+
+
+def ledger_format() -> dict[str, Any]:
+    """What `ledger.js` must know of this release's ledgers."""
+    kinds = {"genesis": Genesis, **ENTRIES}
+    return {
+        "schema": SCHEMA,
+        "entryType": ENTRY_TYPE,
+        "rotationType": ROTATION_TYPE,
+        "payloadType": PAYLOAD_TYPE,
+        "predicateType": Statement.model_fields["predicate_type"].default,
+        "kinds": {
+            kind: sorted(field.alias or name for name, field in model.model_fields.items())
+            for kind, model in kinds.items()
+        },
+    }
 
 
 def _method(edition: Edition) -> bytes:
