@@ -17,9 +17,9 @@ from harness.team_names import one_spelling
 
 Name = Callable[[str], Markup]  # writes a name as literal text of a format
 NOTE = (
-    "Trained on the track of its row, tested on that of its column, where no other track's methods "
-    "rank it. The number of test cases is in brackets, and how many were left out because the "
-    "training part has a twin of them."
+    "Rows say where a method was trained, columns where it was tested; what was trained elsewhere "
+    "is never ranked. In brackets: the test cases, and how many were left out because the training "
+    "part has a twin of them."
 )
 
 
@@ -79,7 +79,12 @@ def matrices(board: Board, name: Name) -> dict[str, list[list[str]]]:
     columns = tested_on(found)
     return {
         f"Generalisation: {metric.label} {metric.arrow} by training and test set": [
-            ["Method", "Team", "Trained on", *(f"Tested on {name(track)}" for track in columns)],
+            [
+                "Method",
+                "Team",
+                "Trained on",
+                *(f"Tested on {name(track)}{_unit(board, track, metric)}" for track in columns),
+            ],
             *(
                 [
                     name(one.method),
@@ -93,6 +98,18 @@ def matrices(board: Board, name: Name) -> dict[str, list[list[str]]]:
         for metric in METRICS
         if found and metric.key in ranked
     }
+
+
+def _heads(board: Board, columns: list[str], metric: RankedMetric, *, name: Name) -> list[str]:
+    tested = (f"Tested on {name(track)}{_unit(board, track, metric)}" for track in columns)
+    return ["Method", "Team", "Trained on", *tested]
+
+
+def _unit(board: Board, track: str, metric: RankedMetric) -> str:
+    """In what a track has a metric, where that is no plain ratio."""
+    tables = [one for one in board.tracks if one.track == track]
+    units = sorted({unit for one in tables if (unit := one.units.get(metric.key))})
+    return f" [{' or '.join(units)}]" if units else ""
 
 
 def combined_cells(board: Board, name: Name) -> list[list[str]]:

@@ -299,7 +299,7 @@ def test_the_matrix_has_every_training_and_test_set_once() -> None:
     assert first[3:] == ["–", "0.900 ± 0.010 (40)", "0.990 ± 0.010 (40, 2 left out)"]
     assert second[3:] == ["–", "0.600 ± 0.010 (40)", "0.800 ± 0.010 (40)"]
     assert third[3:5] == ["0.500 ± 0.010 (40, 2 left out)", "–"]
-    assert "HD95" in hd95.caption
+    assert "HD95" in hd95.caption and hd95.cells[0][-1] == "Tested on busi [px]"
 
 
 def test_an_incomplete_result_in_the_matrix_says_so() -> None:
