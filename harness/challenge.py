@@ -165,6 +165,13 @@ class RankingRules(Contract):
         return self
 
 
+class Generalisation(Contract):
+    """Evaluation of submissions on the test sets of tracks that they were not trained on."""
+
+    twins: tuple[Path, ...] = Field(min_length=1)
+    # ^ cross-audit.json files of `busbench audit STORE STORE --out`, from this file's folder
+
+
 ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$")]
 
 
@@ -196,6 +203,8 @@ class Challenge(About):
     limits: StageLimits = StageLimits()
     images: Images = Images()
     ranking: RankingRules = RankingRules()
+    generalisation: Generalisation | None = None  # null: each submission on its own track alone
+    combined: tuple[Name, ...] = ()  # tracks whose mean ranks are averaged to one more ranking
     phases: tuple[Phase, ...] = ()  # none: always open, nothing hidden
 
     @property
@@ -237,6 +246,14 @@ class Challenge(About):
         return self.model_copy(update={"limits": limits})
 
     @model_validator(mode="after")
+    def _combines_tracks(self) -> Self:
+        if len(self.combined) == 1 or len({*self.combined}) < len(self.combined):
+            raise ValueError("combined: name two tracks or more, each once")
+        if unknown := [name for name in self.combined if name not in self.tracks]:
+            raise ValueError(f"combined: {unknown[0]} is no declared track")
+        return self
+
+    @model_validator(mode="after")
     def _phases_apart(self) -> Self:
         names = [phase.name for phase in self.phases]
         if len({*names, WITHOUT_PHASES}) <= len(names):
@@ -275,12 +292,12 @@ def load_challenge(path: Path | None) -> Challenge:
         path = CHALLENGE
         if not path.exists():
             return Challenge()
-    return read(
-        Challenge,
-        path,
-        Code.CHALLENGE_INVALID,
-        remedy="Compare it with challenge.yaml of the project.",
-    )
+    remedy = "Compare it with challenge.yaml of the project."
+    found = read(Challenge, path, Code.CHALLENGE_INVALID, remedy=remedy)
+    if found.generalisation is None:
+        return found
+    beside = Generalisation(twins=tuple(path.parent / file for file in found.generalisation.twins))
+    return found.model_copy(update={"generalisation": beside})
 
 
 @dataclass(frozen=True)

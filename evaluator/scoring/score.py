@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def score(
     *,
     out: Path,
     profile: ProfileVersion = DEFAULT,
+    left_out: Collection[str] = (),
     progress: Progress = quiet,
 ) -> Scores:
     """Score a submission's predictions against the sealed labels.
@@ -71,6 +73,8 @@ def score(
 
     Args:
         profile: what masks are measured by.
+        left_out: test cases that are not scored, since the submission may have been trained on
+            their images.
 
     Raises:
         BusbenchError: `predictions-invalid`, `bundle-invalid`, `keys-invalid`.
@@ -82,16 +86,21 @@ def score(
                 Code.PREDICTIONS_INVALID, f"{predictions} belongs to another split.", REMEDY
             )
         found = (Truth(case, numbered(decode_png(data, case, labels))) for case, data in stream)
-        truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
+        truths: Truths = {
+            t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)
+        }
     seed = index.consistency_seed
     transformed = {} if seed is None else {i: _transformed(seed, t) for i, t in truths.items()}
     _require_known_cases(predictions, document.cases, truths)
     _require_known_cases(predictions, document.transformed, transformed)
+    masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in truths.items()}
+    labelled = labels_digest((i, truths[i].case.label, mask) for i, mask in masks.items())
     in_mm = all(truth.case.spacing_mm is not None for truth in truths.values())
+    scored, transformed = _without(left_out, truths), _without(left_out, transformed)
     rows: list[CaseScore] = []
     transformed_rows: list[CaseScore] = []
     for number, fold in enumerate(document.folds, start=1):
-        rows += score_fold(predictions, document, fold, truths=truths, in_mm=in_mm, profile=profile)
+        rows += score_fold(predictions, document, fold, truths=scored, in_mm=in_mm, profile=profile)
         if transformed:
             transformed_rows += score_fold(
                 predictions,
@@ -103,12 +112,11 @@ def score(
                 is_transformed=True,
             )
         progress("scoring", number, len(document.folds))
-    masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in truths.items()}
     scores = summarise(
         rows,
         transformed_rows,
         predictions_sha256=sha256_file(predictions / DOCUMENT),
-        labels_sha256=labels_digest((i, truths[i].case.label, mask) for i, mask in masks.items()),
+        labels_sha256=labelled,
         in_mm=in_mm,
         profile=profile,
     )
@@ -127,6 +135,21 @@ def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Tr
             raise BusbenchError(
                 Code.PREDICTIONS_INVALID, f"{where} names what is no test case.", REMEDY
             )
+
+
+def _without(left_out: Collection[str], truths: Truths) -> dict[str, Truth]:
+    """The test cases that are scored.
+
+    Raises:
+        BusbenchError: `bundle-invalid` where one that is left out is none, or nothing would remain.
+    """
+    unknown = sorted({*left_out} - truths.keys()) if truths else []
+    kept = {case_id: truth for case_id, truth in truths.items() if case_id not in left_out}
+    if unknown or (truths and not kept):
+        what = f"{unknown[0]}, which is no test case" if unknown else "every test case"
+        remedy = "Name the frozen split and the cross-audit that belong to this bundle."
+        raise BusbenchError(Code.BUNDLE_INVALID, f"What is left out names {what}.", remedy)
+    return kept
 
 
 def score_fold(
@@ -157,6 +180,7 @@ def score_fold(
             is_transformed=is_transformed,
         )
         for c, data in packed
+        if c.case_id in truths
     }
     for case_id, truth in truths.items():
         yield found.get(case_id) or _worst(fold, truth, "missing", in_mm=in_mm, profile=profile)
@@ -259,15 +283,19 @@ PATHS = ("predictions", "labels", "key", "out")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options beside the paths."""
     parser.add_argument("--profile", type=ranking_profile, default=DEFAULT)
+    what = "a JSON list of test cases that are not scored"
+    parser.add_argument("--left-out", type=Path, metavar="PATH", help=what)
 
 
 def run(args: argparse.Namespace) -> None:
     """Score the predictions against the sealed labels."""
+    left_out = [] if args.left_out is None else json.loads(args.left_out.read_bytes())
     score(
         args.predictions,
         args.labels,
         args.key,
         out=args.out,
         profile=args.profile,
+        left_out=left_out,
         progress=print_line,
     )

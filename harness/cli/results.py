@@ -22,6 +22,7 @@ from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
 from harness.ledger import verify_ledger
 from harness.quotas.publication import require_results_open
 from harness.ranking import FORMATS, Format, Track, make_board
+from harness.ranking.across import Block, blocks
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
 from harness.ranking.tables import NAMES, Style, caption, order_note, track_cells
@@ -86,6 +87,8 @@ def rank(
         return
     for found in board.tracks:
         print_board(found)
+    for block in blocks(board, plain):
+        print_block(block)
     if not board.tracks:
         out.print(harmless("The ledger has no report yet."))
 
@@ -113,6 +116,18 @@ def print_board(track: Track) -> None:
     left_out = ", ".join(column[0] for column in every if column not in columns)
     if left_out:
         out.note(harmless(f"Left out for want of width: {left_out}. A file or a pipe has all."))
+
+
+def print_block(block: Block) -> None:
+    """Print a table across tracks."""
+    head, *rows = block.cells
+    grid = Grid(harmless(block.caption), frame="head")
+    for name in head:
+        grid.column(harmless(name), right=name not in NAMES)
+    for row in rows:
+        grid.row(*map(harmless, row))
+    out.draw(grid)
+    out.note(harmless(block.note))
 
 
 def _fitting(columns: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:

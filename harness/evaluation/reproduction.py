@@ -109,7 +109,8 @@ def reproduce(
     require_files(report, files)
     with tempfile.TemporaryDirectory(prefix="busbench-reproduce-") as name:
         folder = Path(name)
-        take(files.submission, folder / "submission", report.track)
+        own = report.track if report.home is None else report.home.track
+        take(files.submission, folder / "submission", own)
         verdict = pass_gate(folder, context, None)
         infer_and_score(folder, _seal(report, files, folder), settings, context=context)
         scores = read_scores(folder)
@@ -139,7 +140,9 @@ def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
         consistency=False,
     )
     let_all_read(place)
-    return SealedFiles(place / "images.age", image_key, place / "labels.age", label_key)
+    left_out = () if report.home is None else report.home.left_out
+    archives = (place / "images.age", image_key, place / "labels.age", label_key)
+    return SealedFiles(*archives, left_out)
 
 
 def _comparable(

@@ -6,14 +6,14 @@ The wall between them is here: the model sees images and no labels, the scorer l
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyrage
 
-from evaluator.documents.base import read
+from evaluator.documents.base import CaseId, read
 from evaluator.documents.inference import (
     Backend,
     BatchSize,
@@ -27,6 +27,7 @@ from evaluator.documents.inference import (
 from evaluator.documents.scores import Scores
 from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code, Fault
+from evaluator.files import canonical_json, write_atomically
 from evaluator.metrics import VERSIONS
 from evaluator.metrics.profiles import DEFAULT
 from evaluator.predictions import RUNTIME, open_predictions, require_bound
@@ -40,6 +41,7 @@ from harness.sandbox.stage import StageName
 from harness.submission import read_entry
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
+LEFT_OUT = "left-out.json"  # of a run on another track than the submission's own
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
 RESCORED = "rescored"  # of a run: its predictions scored anew, a folder each time
 
@@ -110,6 +112,7 @@ class SealedFiles(SealedImages):
 
     labels: Path
     label_key: KeyText = field(repr=False)
+    left_out: tuple[CaseId, ...] = ()  # test cases that are not scored
 
 
 def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
@@ -198,6 +201,7 @@ def _score(folder: Path, files: SealedFiles, profile: str, *, context: Context) 
             key=files.label_key,
             profile=profile,
             challenge=context.challenge,
+            left_out=write_left_out(place, files.left_out),
         )
 
     def write_ours(place: Path) -> None:
@@ -407,6 +411,14 @@ def command(*name: str, **options: str | int) -> tuple[str, ...]:
     return (*name, *(word for pair in words for word in pair))
 
 
+def write_left_out(folder: Path, left_out: Sequence[CaseId]) -> Path | None:
+    """Write the cases that the scorer leaves out; None where there are none."""
+    if not left_out:
+        return None
+    write_atomically(folder / LEFT_OUT, canonical_json([*left_out]))
+    return folder / LEFT_OUT
+
+
 def score_stage(
     predictions: Path,
     folder: Path,
@@ -415,24 +427,22 @@ def score_stage(
     key: KeyText,
     profile: str,
     challenge: Challenge,
+    left_out: Path | None = None,
 ) -> Stage:
     """The scorer, which sees predictions and labels and no model; it writes to `folder/score`.
 
     Args:
         profile: the version of the metric profile that masks are measured by.
+        left_out: as `write_left_out` wrote it.
     """
+    inputs = {"predictions": predictions, "labels": labels}
+    inputs |= {} if left_out is None else {"left_out": left_out}
+    places = {name: f"{{{name}}}" for name in inputs}
     return Stage(
         name="score",
         component="score",
-        command=command(
-            "score",
-            predictions="{predictions}",
-            labels="{labels}",
-            key="-",
-            out="{out}",
-            profile=profile,
-        ),
-        inputs={"predictions": predictions, "labels": labels},
+        command=command("score", **places, key="-", out="{out}", profile=profile),
+        inputs=inputs,
         secret=key,
         output=folder / "score",
         limits=challenge.limits.score,

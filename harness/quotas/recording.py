@@ -308,7 +308,7 @@ class LedgerRecorder:
     def _handed_in(self, job: Job) -> HandedIn | None:
         if self._entrant is not None:
             return self._entrant
-        return job.facts if isinstance(job, EvaluateSubmission) else None
+        return job.handed_in if isinstance(job, EvaluateSubmission) else None
 
     def _reservation(self, job: Job) -> QuotaReservation | None:
         handed_in = self._handed_in(job)

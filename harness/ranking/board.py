@@ -4,6 +4,8 @@ Results are comparable, and so share a table, where track, split and its part, m
 and the sealing agree: another sealing may have other labels, and has other secret seeds.
 Of a team's entries for one method the latest counts; the earlier ones stay in the ledger.
 
+A submission that was trained on another track is a visitor: shown, never ranked here.
+
 Order: by mean rank over all cases and metrics, ties sharing the smallest rank, as the ledger's
 newest ranking of exactly a track's complete submissions has it (`harness.ranking.document`); one
 whose cases were lost by then is listed, not ranked.
@@ -47,6 +49,7 @@ from harness.challenge import (
 from harness.datasets import is_synthetic
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ledger.report import Report, Status
+from harness.ranking.combined import CombinedBoard, Result, combine, read_combined
 from harness.ranking.document import (
     RankedSubmission,
     Scheme,
@@ -80,6 +83,8 @@ class Row(Contract):
     gmacs: float | None  # of the largest; null where one could not be counted
     runtime: Runtime
     labels: LabelAccess
+    trained_on: Name | None = None  # the track, where it is another one
+    left_out: int = 0  # test cases with a twin in the training part of that track: not scored
     gap_unlike: bool = False  # the others' gaps of Dice, see `unlike_gaps`
     trained_here: bool
     runner: RunnerName
@@ -122,6 +127,7 @@ class Track(Contract):
     statistics: TrackStatistics | None = None  # null where there is no ranking
     efficiency: EfficiencyLimits | None = None  # of challenge.yaml, kept by every row
     rows: tuple[Row, ...]  # in order of rank, the unranked last
+    visitors: tuple[Row, ...] = ()  # trained on another track, never ranked here
 
     @property
     def heading(self) -> str:
@@ -170,6 +176,7 @@ class Board(Contract):
     ledger_updated: Instant  # when its last entry was recorded
     ledger_reports: int
     tracks: tuple[Track, ...]
+    combined: CombinedBoard | None = None  # null where challenge.yaml combines no tracks
 
 
 def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Board:
@@ -181,7 +188,12 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
     """
     challenge = challenge or Challenge()
     require_declared(ledger, challenge)
-    tracks = rank(ledger.reports, read_rankings(ledger), challenge.ranking.metrics)
+    ranked_by = challenge.ranking.metrics
+    tracks = rank(ledger.reports, read_rankings(ledger), ranked_by)
+    combined = None
+    if challenge.combined:
+        results = {name: _results(tracks, name) for name in challenge.combined}
+        combined = combine(results, ranked_by, read_combined(ledger))
     return Board(
         challenge=challenge.about,
         ledger_key=ledger.key,
@@ -197,7 +209,25 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
             )
             for track in tracks
         ),
+        combined=combined,
     )
+
+
+def _results(tracks: Iterable[Track], name: Name) -> list[Result]:
+    """The ranked results of a track; of several tables, those of the one with the newest."""
+    tables = [track.ranked for track in tracks if track.track == name and track.ranked]
+    newest = max(tables, key=lambda rows: max(row.entry for row in rows), default=())
+    return [
+        Result(
+            key=(one_spelling(row.team) or row.team, row.method),
+            team=row.team,
+            method=row.method,
+            number=row.entry,
+            digest=row.entry_digest,
+            means={key: row.groups["all"].metrics[key].mean for key in row.groups["all"].metrics},
+        )
+        for row in newest
+    ]
 
 
 def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
@@ -240,7 +270,13 @@ def rank(
         ranked: the metrics that order a track.
     """
     newest = {one.covers: one for one in ranking if one.statistics.metrics == tuple(ranked)}
-    tracks = [_track(entries, newest, ranked) for entries in by_track(reports)]
+    all_reports = list(reports)
+    own = _grouped(entry for entry in all_reports if entry.report.home is None)
+    visits = _grouped(entry for entry in all_reports if entry.report.home is not None)
+    tracks = [
+        _track(own.get(key, ()), visits.get(key, ()), newest, ranked_by=ranked)
+        for key in sorted({*own, *visits})
+    ]
     tables = Counter(map(_test_set, tracks))
     return tuple(
         track.model_copy(update={"sealings": tables[_test_set(track)]}) for track in tracks
@@ -252,24 +288,34 @@ def _test_set(track: Track) -> tuple[str, ...]:
 
 
 def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
-    """The reports that count, track by track, in order of team and method.
+    """The reports that may be ranked, track by track, in order of team and method."""
+    found = _grouped(entry for entry in reports if entry.report.home is None)
+    return [found[key] for key in sorted(found)]
+
+
+def _grouped(reports: Iterable[RecordedReport]) -> dict[tuple[str, ...], list[RecordedReport]]:
+    """The reports that count, by what they must agree on, in order of team and method.
 
     Of a team's method the newest counts, however the team's name is spelled in it; a result that
     was scored anew is as old as what it replaces.
     """
-    tracks: dict[tuple[str, ...], dict[tuple[str, str], RecordedReport]] = {}
+    tracks: dict[tuple[str, ...], dict[tuple[str, ...], RecordedReport]] = {}
     for recorded in sorted(reports, key=lambda entry: entry.place):
         of_track = tracks.setdefault(comparable(recorded.report), {})
         of_track[entry_name(recorded.report)] = recorded
-    return [
-        sorted(tracks[key].values(), key=lambda entry: (entry.report.team, entry.report.method))
-        for key in sorted(tracks)
-    ]
+    return {
+        key: sorted(found.values(), key=lambda entry: (entry.report.team, entry.report.method))
+        for key, found in tracks.items()
+    }
 
 
-def entry_name(report: Report) -> tuple[str, str]:
-    """The team, in one spelling, and the method: what two reports of one row share."""
-    return one_spelling(report.team) or report.team, report.method
+def entry_name(report: Report) -> tuple[str, ...]:
+    """What two reports of one row share: team, in one spelling, method, and where it was trained.
+
+    The last is empty where that is the report's own track.
+    """
+    home = () if report.home is None else (report.home.track, report.home.split_digest)
+    return (one_spelling(report.team) or report.team, report.method, *home)
 
 
 def comparable(report: Report) -> tuple[str, ...]:
@@ -294,7 +340,9 @@ def sealing_of(report: Report) -> Digest:
 
 def _track(
     entries: Sequence[RecordedReport],
+    visits: Sequence[RecordedReport],
     newest: Mapping[frozenset[Digest], TrackRanking],
+    *,
     ranked_by: Sequence[Ranked],
 ) -> Track:
     complete = [entry for entry in entries if is_complete(entry.report)]
@@ -308,7 +356,7 @@ def _track(
         ranked = [_row(entry, one.rank, one.mean_rank, ranked=one) for entry, one in here]
     shown = {row.entry for row in ranked}
     listed = [_row(entry, None, None) for entry in entries if entry.number not in shown]
-    first = entries[0].report
+    first = [*entries, *visits][0].report
     return Track(
         track=first.track,
         title=first.track,
@@ -320,13 +368,20 @@ def _track(
         units=first.scores.units,
         sealing=sealing_of(first),
         lost=0 if found is None else len(found.lost),
-        cases=max((group.cases for group in first.scores.groups.values()), default=0),
-        spaced=first.scores.spaced,
+        cases=_cases(first),
+        spaced=_cases(first) if first.scores.units.get("hd95") == "mm" else first.scores.spaced,
         ranked_by=tuple(ranked_by),
         order="aggregate" if found is None else "mean-rank",
         statistics=None if found is None else found.statistics,
         rows=_marked([*sorted(ranked, key=lambda row: row.rank or 0), *listed]),
+        visitors=tuple(_row(entry, None, None) for entry in visits),
     )
+
+
+def _cases(report: Report) -> int:
+    """Cases of the test set, those that were left out among them."""
+    scored = max((group.cases for group in report.scores.groups.values()), default=0)
+    return scored + (0 if report.home is None else len(report.home.left_out))
 
 
 def _marked(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -379,6 +434,8 @@ def _row(
         gmacs=max(counted) if counted and len(counted) == len(gmacs) else None,
         runtime=report.runtime,
         labels=report.labels,
+        trained_on=None if report.home is None else report.home.track,
+        left_out=0 if report.home is None else len(report.home.left_out),
         trained_here=report.provenance.trained_here is not None,
         runner=report.provenance.runner,
         entry=entry.number,

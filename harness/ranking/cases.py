@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,11 @@ class CaseTable:
     entries: tuple[Digest, ...]  # of the submissions' reports, one a column
     patients: tuple[str, ...]  # the patient of each case, one a row
     values: Mapping[str, NDArray[np.float64]]  # metric -> (cases, submissions), all finite
+
+    def select(self, places: Sequence[int]) -> CaseTable:
+        """The submissions at some places, in that order."""
+        chosen = {key: table[:, places] for key, table in self.values.items()}
+        return CaseTable(tuple(self.entries[n] for n in places), self.patients, chosen)
 
 
 def average_folds(rows: pd.DataFrame, report: Report) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from harness.ledger import LedgerVerdict, RecordedReport
 from harness.ranking.board import by_track, comparable, is_complete
 from harness.ranking.metrics import METRICS, RankedMetric
 from harness.ranking.orders import Floats
-from harness.ranking.record import read_table
+from harness.ranking.record import read_table, run_folders
 from harness.ranking.significance import p_values
 
 
@@ -69,7 +69,7 @@ def compare(verdict: LedgerVerdict, runs: Sequence[Path], names: tuple[str, str]
     if comparable(first.report) != comparable(second.report):
         message = f"{names[0]} and {names[1]} do not share a table: their cases are not comparable."
         raise BusbenchError(Code.USAGE, message, "Name two results of one table of the board.")
-    table = read_table((first, second), runs)
+    table = read_table((first, second), run_folders(runs))
     differences = [
         difference(metric, table.values[metric.key], table.patients) for metric in METRICS
     ]

@@ -69,7 +69,7 @@ def marks_of(row: Row) -> tuple[Mark, ...]:
 
 def shared_marks(track: Track) -> tuple[Mark, ...]:
     """The marks that all rows of a track have, which are said once for the table."""
-    return tuple(mark for mark in MARKS if all(map(mark.applies, track.rows)))
+    return tuple(mark for mark in MARKS if track.rows and all(map(mark.applies, track.rows)))
 
 
 def all_marks(track: Track) -> tuple[Mark, ...]:

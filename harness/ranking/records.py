@@ -24,7 +24,8 @@ AWESOME_BUS = {
 LAST = (
     "dice_gap_mean dice_gap_ci_low dice_gap_ci_high gap_unlike hd95_unit parameters gmacs "
     "latency_ms seconds host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
-    "provider backend kind labels trained_here runner invalid entry entry_digest recorded rescores"
+    "provider backend kind labels trained_on left_out trained_here runner invalid entry "
+    "entry_digest recorded rescores"
 )
 CSV_COLUMNS = (
     *FIRST.split(),
@@ -43,7 +44,9 @@ def to_csv(board: Board) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    records = (_record(track, row) for track in board.tracks for row in track.rows)
+    records = (
+        _record(track, row) for track in board.tracks for row in (*track.rows, *track.visitors)
+    )
     writer.writerows({name: _cell(value) for name, value in each.items()} for each in records)
     return text.getvalue()
 

@@ -16,6 +16,7 @@ from string import ascii_lowercase
 import numpy as np
 
 from harness.ranking import names
+from harness.ranking.across import Block, blocks
 from harness.ranking.board import Board, Row, Track
 from harness.ranking.marks import Mark, own_marks, shared_marks
 from harness.ranking.metrics import (
@@ -33,7 +34,11 @@ from harness.ranking.records import to_csv
 
 # Metrics that are shown for a part of the images alone, where a track has images of both parts.
 PARTS = {"lesion": ("dice", "hd95"), "normal": ("dice",)}
-NAMES = ("Method", "Team")  # the columns that participants wrote, and the only ones of words
+NAMES = (
+    "Method",
+    "Team",
+    "Trained on",
+)  # the columns that participants wrote, and the only ones of words
 
 
 @dataclass(frozen=True)
@@ -217,18 +222,22 @@ MARKDOWN = Style(names.markdown, "**{}**", "<ins>{}</ins>", "<sup>{}</sup>")
 
 
 def to_markdown(board: Board) -> str:
-    """One pipe table a track, under its own heading."""
-    return "\n".join(map(_markdown_track, board.tracks))
+    """One pipe table a track, under its own heading, then those across tracks."""
+    across = [_markdown(b.caption, b.cells, [b.note]) for b in blocks(board, names.markdown)]
+    return "\n".join([*map(_markdown_track, board.tracks), *across])
 
 
 def _markdown_track(track: Track) -> str:
-    head, *rows = track_cells(track, MARKDOWN)
+    notes = [order_note(track), *footnotes(track, MARKDOWN)]
+    return _markdown(caption(track, names.markdown), track_cells(track, MARKDOWN), notes)
+
+
+def _markdown(title: str, cells: list[list[str]], notes: Sequence[str]) -> str:
+    head, *rows = cells
     rule = ["---" if name in NAMES else "--:" for name in head]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
-    notes = [part for note in footnotes(track, MARKDOWN) for part in (note, "")]
-    return "\n".join(
-        [f"### {caption(track, names.markdown)}", "", *lines, "", order_note(track), "", *notes]
-    )
+    lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
+    below = [part for note in notes for part in (note, "")]
+    return "\n".join([f"### {title}", "", *lines, "", *below])
 
 
 # --- LaTeX ---------------------------------------------------------------------------------------
@@ -247,8 +256,8 @@ _LATEX_CHARACTERS = str.maketrans(
 
 
 def to_latex(board: Board) -> str:
-    r"""One booktabs `tabular` a track; needs `\usepackage{booktabs}`."""
-    tables = list(map(_latex_track, board.tracks))
+    r"""One booktabs `tabular` a track and those across; needs `\usepackage{booktabs}`."""
+    tables = [*map(_latex_track, board.tracks), *map(_latex_block, blocks(board, names.latex))]
     return "\n".join([LATEX_HEAD, *tables]) if tables else ""
 
 
@@ -269,6 +278,24 @@ def _latex_track(track: Track) -> str:
             *(_latex_row(row) for row in rows),
             r"\bottomrule",
             *(_latex_note(note, len(found)) for note in footnotes(track, LATEX)),
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _latex_block(block: Block) -> str:
+    head, *rows = block.cells
+    return "\n".join(
+        [
+            f"% {block.caption}",
+            f"% {block.note}",
+            rf"\begin{{tabular}}{{{''.join('l' if name in NAMES else 'r' for name in head)}}}",
+            r"\toprule",
+            *map(_latex_row, [head]),
+            r"\midrule",
+            *map(_latex_row, rows),
+            r"\bottomrule",
             r"\end{tabular}",
             "",
         ]
@@ -306,24 +333,31 @@ HTML = Style(names.html, "<strong>{}</strong>", "<u>{}</u>", "<sup>{}</sup>")
 
 
 def to_html(board: Board) -> str:
-    """One plain `<table>` a track, in ASCII, to be put into any page."""
-    text = "\n".join(map(_html_track, board.tracks))
+    """One plain `<table>` a track, then those across tracks, in ASCII, for any page."""
+    across = [_html(b.caption, b.note, b.cells, notes=[]) for b in blocks(board, names.html)]
+    text = "\n".join([*map(_html_track, board.tracks), *across])
     return text.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _html_track(track: Track) -> str:
     head, *rows = track_cells(track, HTML)
+    cells = [[escape(name) for name in head], *rows]
+    return _html(caption(track, names.html), order_note(track), cells, notes=footnotes(track, HTML))
+
+
+def _html(title: str, note: str, cells: list[list[str]], *, notes: Sequence[str]) -> str:
+    head, *rows = cells
     lines = [
         "<table>",
-        f"<caption>{caption(track, names.html)}. {escape(order_note(track))}</caption>",
+        f"<caption>{title}. {escape(note)}</caption>",
         "<thead><tr>",
-        *(f'<th scope="col">{escape(name)}</th>' for name in head),
+        *(f'<th scope="col">{name}</th>' for name in head),
         "</tr></thead>",
         "<tbody>",
         *("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows),
         "</tbody>",
         "<tfoot>",
-        *(f'<tr><td colspan="{len(head)}">{note}</td></tr>' for note in footnotes(track, HTML)),
+        *(f'<tr><td colspan="{len(head)}">{each}</td></tr>' for each in notes),
         "</tfoot>",
         "</table>",
     ]

@@ -21,7 +21,7 @@ from harness.ledger.report import Report
 from harness.ranking import METRICS
 from harness.ranking.board import by_track, is_complete, rank
 from harness.ranking.document import TrackRanking, read_rankings
-from harness.ranking.record import rank_cases, run_folders
+from harness.ranking.record import rank_table, read_table, run_folders
 from harness.rescoring.job import ScoreAnew
 from harness.sealing.bundle import Bundles
 
@@ -231,7 +231,8 @@ def _ranks_after(
         here = [one for one in complete if one.report.identity() in folders]
         if here and entries[0].report.track in names:
             lost = [one for one in complete if one not in here]
-            rankings.append(rank_cases(here, lost, folders, ranked=ranked))
+            table = read_table(here, folders)
+            rankings.append(rank_table(table, here, lost, ranked=ranked))
     return _ranks(reports, filter(None, rankings), ranked)
 
 
