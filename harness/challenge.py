@@ -24,6 +24,8 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.metrics import ranking_profile
 from evaluator.metrics.profiles import DEFAULT
 
+RankingScheme = Literal["mean-rank", "aggregate"]
+# ^ rank each case and take the mean, or take means over the cases and rank them
 Kind = Literal["onnx", "image"]  # of submission
 MEASURED_OF_IMAGES = frozenset({"seconds"})  # well enough to be limited
 LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
@@ -72,6 +74,13 @@ class StageLimits(Contract):
     model: ModelLimits = ModelLimits()  # of the file, and not of a container
 
 
+class Reference(Contract):
+    """A submission that others are compared with, as the ledger names it."""
+
+    team: Title
+    method: Title
+
+
 class Track(Contract):
     """One dataset with one frozen split and one way of scoring, under a name of its own."""
 
@@ -87,6 +96,9 @@ class Track(Contract):
     efficiency: EfficiencyLimits | None = None  # what a model may take; null: no limits
     accepts: tuple[Kind, ...] = Field(default=("onnx",), min_length=1)
     # ^ kinds of submissions: ONNX files, or a container image that predicts
+    probabilities: bool = False  # whether they are kept, a byte a pixel, for calibration and the
+    # mean of the fold models; there are none of images, and of networks that give masks
+    reference: Reference | None = None  # whose consistency gap the others' are shown against
 
     @model_validator(mode="after")
     def _states_its_loss(self) -> Self:
@@ -98,6 +110,8 @@ class Track(Contract):
     def _measures_what_it_limits(self) -> Self:
         stated = set() if self.efficiency is None else {*self.efficiency.stated}
         unmeasured = sorted(stated - MEASURED_OF_IMAGES)
+        if self.probabilities and self.accepts == ("image",):
+            raise ValueError("probabilities: container images, which alone it accepts, give masks")
         if len({*self.accepts}) < len(self.accepts):
             raise ValueError("accepts: each kind may be named once")
         if "image" in self.accepts and unmeasured:
@@ -157,6 +171,7 @@ class RankingRules(Contract):
 
     metrics: tuple[Ranked, ...] = Field(default=DEFAULT_RANKED, min_length=1)
     # ^ IoU is a function of Dice, case by case: to rank both counts the overlap twice
+    scheme: RankingScheme = "mean-rank"
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -239,6 +254,14 @@ class Challenge(About):
         """The limits on what a model may take on a track; None where there are none."""
         declared = self.tracks.get(track)
         return None if declared is None else declared.efficiency
+
+    def asks_probabilities(self, track: Name) -> bool:
+        """Whether probabilities are kept on a track."""
+        return track in self.tracks and self.tracks[track].probabilities
+
+    def reference_of(self, track: Name) -> Reference | None:
+        """Whose consistency gap those of a track are shown against."""
+        return self.tracks[track].reference if track in self.tracks else None
 
     def with_limits(self, infer: Limits, model: ModelLimits) -> Challenge:
         """The same with other limits of inference, and on a model."""

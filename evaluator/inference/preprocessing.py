@@ -10,10 +10,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.submission import InputSpec, OutputSpec
+from evaluator.documents.submission import InputSpec, OutputKind, OutputSpec
 from evaluator.inference.outputs import foreground
 from evaluator.inference.placement import canvas, place, values_of_pixels
-from evaluator.inference.resampling import fill_input, pack_above
+from evaluator.inference.resampling import fill_input, pack_above, resample_levels
 
 _values = cache(values_of_pixels)
 
@@ -49,7 +49,21 @@ def to_packed_mask(
     The maps are cut to the placed image; their probabilities are resampled to `native`, antialiased
     whatever `resample` of the input is, and compared with the threshold, strictly above.
     """
+    probability = _placed(output, native, inputs, kind=outputs.kind)
+    return pack_above(probability, native[0], native[1], outputs.threshold).tobytes()
+
+
+def to_probabilities(
+    output: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, *, outputs: OutputSpec
+) -> bytes:
+    """The probabilities that `to_packed_mask` cuts, line after line, as `level` rounds them."""
+    return resample_levels(_placed(output, native, inputs, kind=outputs.kind), *native).tobytes()
+
+
+def _placed(
+    output: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, *, kind: OutputKind
+) -> NDArray[np.float32]:
+    """The probabilities (height, width) of the placed image alone."""
     spot = place(*native, inputs)
     inner = output[:, spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]
-    probability = np.ascontiguousarray(foreground(inner, outputs.kind), np.float32)
-    return pack_above(probability, native[0], native[1], outputs.threshold).tobytes()
+    return np.ascontiguousarray(foreground(inner, kind), np.float32)

@@ -28,7 +28,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import Model
 from evaluator.inference.batches import fill
 from evaluator.inference.outputs import find_trouble
-from evaluator.inference.preprocessing import to_input, to_packed_mask
+from evaluator.inference.preprocessing import to_input, to_packed_mask, to_probabilities
 from evaluator.inference.tiles import corners_of, map_tiles
 from evaluator.predictions import bits_file
 from evaluator.sealed import decode_image
@@ -130,18 +130,9 @@ class Masks(NamedTuple):
     """The packed masks of a model for some cases of a pass."""
 
     model: LoadedModel
-    seed: Digest | None
+    file: str  # that they belong to
     packed: Sequence[tuple[str, bytes]]  # by case id
-
-    @property
-    def file(self) -> str:
-        """The file that they belong to."""
-        return masks_file(self.model, self.seed)
-
-
-def masks_file(model: LoadedModel, seed: Digest | None) -> str:
-    """The file of the masks of a model in a pass."""
-    return bits_file(model.declared.fold, transformed=seed is not None)
+    maps: Sequence[bytes] = ()  # the probabilities, where they are asked for: a byte a pixel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +144,11 @@ class Sweep:
     images: Path  # the sealed archive
     helpers: int  # threads that prepare, and threads that pack
     seeds: tuple[Digest | None, ...] = (None,)  # of each pass: None for the plain images
+    probabilities: bool = False  # whether those of the plain images are wanted, too
+
+    def file(self, model: LoadedModel, seed: Digest | None) -> str:
+        """The file of the masks of a model in a pass."""
+        return bits_file(model.declared.fold, self.seeds.index(seed))
 
     def prepare(
         self, item: Sealed, seed: Digest | None, out: NDArray[np.float32] | None = None
@@ -179,7 +175,12 @@ class Sweep:
             )
             for case, each in zip(cases, maps, strict=True)
         ]
-        return Masks(model, seed, packed)
+        levels = [
+            to_probabilities(each, (case.height, case.width), inputs, outputs=model.output)
+            for case, each in zip(cases, maps, strict=True)
+            if self.probabilities and seed is None
+        ]
+        return Masks(model, self.file(model, seed), packed, levels)
 
     def masks(self, cases: Iterator[Sealed]) -> Generator[Masks]:
         """The masks of all models, batch by batch; reading, networks and packing overlap."""

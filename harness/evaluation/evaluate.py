@@ -133,7 +133,12 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             bundles.sealed,
             runs,
             environment,
-            replace(how, efficiency=limits, profile=environment.challenge.profile_of(track)),
+            replace(
+                how,
+                efficiency=limits,
+                profile=environment.challenge.profile_of(track),
+                probabilities=environment.challenge.asks_probabilities(track),
+            ),
             compared,
             home,
         )

@@ -137,7 +137,7 @@ def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
         recipients=Recipients(images, labels),
         track=report.track,
         labels=report.labels,
-        consistency=False,
+        windows=0,
     )
     let_all_read(place)
     left_out = () if report.home is None else report.home.left_out

@@ -26,6 +26,7 @@ from evaluator.documents.inference import (
 )
 from evaluator.documents.scores import Scores
 from evaluator.documents.sealed import SealedIndex
+from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.files import canonical_json, write_atomically
 from evaluator.metrics import VERSIONS
@@ -56,9 +57,19 @@ class EvaluateSettings:
     precision: Precision = "fp32"
     profile: str = DEFAULT  # that masks are measured by; the track's
     efficiency: EfficiencyLimits | None = None  # of the track; on validation folds none
+    probabilities: bool = False  # whether the track asks for them; on validation folds not
 
     def __post_init__(self) -> None:
         require_precision(self.device, self.precision)
+
+    def due_threshold(self, submission: AnySubmission) -> float | None:
+        """The threshold of the probabilities that a submission owes; None where it owes none.
+
+        A container image, and a network that gives masks, have none to give.
+        """
+        if not self.probabilities or isinstance(submission, ImageSubmission):
+            return None
+        return None if submission.output.kind == "mask" else submission.output.threshold
 
     @property
     def component(self) -> Component:
@@ -184,13 +195,15 @@ def score(
     Raises:
         BusbenchError: `predictions-invalid`, `limit-efficiency`.
     """
-    require_whole(folder, files)
+    require_whole(folder, files, settings)
     if settings.efficiency is not None:
         require_efficient(folder, settings.efficiency)
-    _score(folder, files, settings.profile, context=context)
+    _score(folder, files, settings, context=context)
 
 
-def _score(folder: Path, files: SealedFiles, profile: str, *, context: Context) -> None:
+def _score(
+    folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
+) -> None:
     """Score what inference left in `folder`; see `run_on_masks`."""
 
     def stage(place: Path) -> Stage:
@@ -199,14 +212,19 @@ def _score(folder: Path, files: SealedFiles, profile: str, *, context: Context) 
             place,
             labels=files.labels,
             key=files.label_key,
-            profile=profile,
+            profile=settings.profile,
             challenge=context.challenge,
             left_out=write_left_out(place, files.left_out),
         )
 
     def write_ours(place: Path) -> None:
         submission = read_entry(folder / "submission")
-        known_good.write_predictions(place / "infer", submission, files.index())
+        known_good.write_predictions(
+            place / "infer",
+            submission,
+            files.index(),
+            threshold=settings.due_threshold(submission),
+        )
 
     run_on_masks(stage, folder, write_ours, does="scores", context=context)
 
@@ -249,8 +267,10 @@ def run_on_masks(
         ) from error
 
 
-def require_whole(folder: Path, files: SealedImages) -> None:
+def require_whole(folder: Path, files: SealedImages, settings: EvaluateSettings) -> None:
     """Refuse what inference left unless it is every declared model on every sealed case.
+
+    With the probabilities that are due, and no others.
 
     Here, because the scorer does not know what was declared, and inference may have been taken
     over.
@@ -266,6 +286,7 @@ def require_whole(folder: Path, files: SealedImages) -> None:
             submission.digest,
             submission.folds,
             index=index,
+            threshold=settings.due_threshold(submission),
         )
     except BusbenchError as error:
         error.stage = "infer"
@@ -365,7 +386,11 @@ def infer_stage(
     return Stage(
         name="infer",
         component=settings.component,
-        command=(*submission, *_on_images(settings, limits.cpus)),
+        command=(
+            *submission,
+            *_on_images(settings, limits.cpus),
+            *(["--probabilities"] if settings.probabilities else []),
+        ),
         inputs={
             "submission": folder / "submission",
             "gate": folder / "verdict",

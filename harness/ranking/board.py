@@ -30,6 +30,7 @@ from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
 from evaluator.documents.scores import (
     AwesomeBusScores,
+    Ensemble,
     GroupScores,
     MetricProfile,
     MetricSummary,
@@ -44,6 +45,8 @@ from harness.challenge import (
     HiddenPart,
     Kind,
     LabelAccess,
+    RankingScheme,
+    Reference,
     require_track,
 )
 from harness.datasets import is_synthetic
@@ -60,6 +63,7 @@ from harness.ranking.document import (
 from harness.ranking.gaps import unlike_gaps
 from harness.ranking.metrics import COSTS, METRICS, Cost
 from harness.ranking.orders import Floats, aggregate_rank_sums, smallest_ranks
+from harness.ranking.worst import WorstGroup, worst_groups
 from harness.sandbox.stage import RunnerName
 from harness.team_names import one_spelling
 
@@ -75,6 +79,8 @@ class Row(Contract):
     status: Status
     groups: dict[str, GroupScores]
     awesome_bus_2025: AwesomeBusScores  # never ranked
+    ensemble: Ensemble | None = None  # of its fold models; never ranked
+    worst: dict[str, WorstGroup] = Field(default_factory=dict)  # metric -> the worst subgroup
     true_negatives: int
     invalid: int
     kind: Kind  # of submission
@@ -123,9 +129,10 @@ class Track(Contract):
     cases: int  # of the test set
     spaced: int  # of them, with a known pixel size
     ranked_by: tuple[Ranked, ...] = DEFAULT_RANKED  # the metrics that order it
-    order: Scheme = "aggregate"  # `mean-rank` where there is a ranking
+    order: Scheme = "aggregate"  # the declared scheme where there is a ranking
     statistics: TrackStatistics | None = None  # null where there is no ranking
     efficiency: EfficiencyLimits | None = None  # of challenge.yaml, kept by every row
+    reference: int | None = None  # the entry whose gap the others' are shown against
     rows: tuple[Row, ...]  # in order of rank, the unranked last
     visitors: tuple[Row, ...] = ()  # trained on another track, never ranked here
 
@@ -188,12 +195,12 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
     """
     challenge = challenge or Challenge()
     require_declared(ledger, challenge)
-    ranked_by = challenge.ranking.metrics
-    tracks = rank(ledger.reports, read_rankings(ledger), ranked_by)
+    rules = challenge.ranking
+    tracks = rank(ledger.reports, read_rankings(ledger), rules.metrics, scheme=rules.scheme)
     combined = None
     if challenge.combined:
         results = {name: _results(tracks, name) for name in challenge.combined}
-        combined = combine(results, ranked_by, read_combined(ledger))
+        combined = combine(results, rules.metrics, read_combined(ledger))
     return Board(
         challenge=challenge.about,
         ledger_key=ledger.key,
@@ -205,6 +212,7 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
                 update={
                     "title": challenge.title_of(track.track),
                     "efficiency": challenge.efficiency_of(track.track),
+                    "reference": _reference(track, challenge.reference_of(track.track)),
                 }
             )
             for track in tracks
@@ -262,14 +270,22 @@ def rank(
     reports: Iterable[RecordedReport],
     ranking: Iterable[TrackRanking] = (),
     ranked: Sequence[Ranked] = DEFAULT_RANKED,
+    *,
+    scheme: RankingScheme = "mean-rank",
 ) -> tuple[Track, ...]:
     """Sort reports into tracks, in order of their names, and rank each track's submissions.
 
     Args:
-        ranking: those in the ledger, the newest last; only those by the same metrics count.
+        ranking: those in the ledger, the newest last; only those by the same rules count.
         ranked: the metrics that order a track.
+        scheme: by which they do.
     """
-    newest = {one.covers: one for one in ranking if one.statistics.metrics == tuple(ranked)}
+    rules = (tuple(ranked), scheme)
+    newest = {
+        one.covers: one
+        for one in ranking
+        if (one.statistics.metrics, one.statistics.scheme) == rules
+    }
     all_reports = list(reports)
     own = _grouped(entry for entry in all_reports if entry.report.home is None)
     visits = _grouped(entry for entry in all_reports if entry.report.home is not None)
@@ -371,7 +387,7 @@ def _track(
         cases=_cases(first),
         spaced=_cases(first) if first.scores.units.get("hd95") == "mm" else first.scores.spaced,
         ranked_by=tuple(ranked_by),
-        order="aggregate" if found is None else "mean-rank",
+        order="aggregate" if found is None else found.statistics.scheme,
         statistics=None if found is None else found.statistics,
         rows=_marked([*sorted(ranked, key=lambda row: row.rank or 0), *listed]),
         visitors=tuple(_row(entry, None, None) for entry in visits),
@@ -388,6 +404,19 @@ def _marked(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The rows, those marked whose gap is unlike that of the track's other complete results."""
     unlike = unlike_gaps({r.entry: r.gap for r in rows if r.status == "complete" and r.gap})
     return tuple(row.model_copy(update={"gap_unlike": row.entry in unlike}) for row in rows)
+
+
+def _reference(track: Track, declared: Reference | None) -> int | None:
+    """The entry of the reference that challenge.yaml declares, where its gap is known."""
+    wanted = None if declared is None else (one_spelling(declared.team), declared.method)
+    found = (r.entry for r in track.rows if (one_spelling(r.team), r.method) == wanted and r.gap)
+    return next(found, None)
+
+
+def is_reference(report: Report, declared: Reference | None) -> bool:
+    """Whether a report is of the reference that challenge.yaml declares for its track."""
+    wanted = None if declared is None else (one_spelling(declared.team), declared.method)
+    return (one_spelling(report.team), report.method) == wanted
 
 
 def is_complete(report: Report) -> bool:
@@ -426,6 +455,8 @@ def _row(
         status=report.status,
         groups=report.scores.groups,
         awesome_bus_2025=report.scores.awesome_bus_2025,
+        ensemble=report.scores.ensemble,
+        worst=worst_groups(report.scores.groups),
         true_negatives=report.scores.true_negatives,
         invalid=report.scores.invalid,
         models=len(report.models),

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluator.documents.base import Digest, Name, read
-from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
@@ -29,8 +28,14 @@ from harness.evaluation.stages import CASES, RESCORED
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.attestation import SignedReport, stated_report
 from harness.ledger.entries import MAX_RANKING_BYTES
-from harness.ranking.board import by_track, entry_name, is_complete, require_declared
-from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
+from harness.ranking.board import (
+    by_track,
+    entry_name,
+    is_complete,
+    is_reference,
+    require_declared,
+)
+from harness.ranking.cases import COLUMNS, GAPS, CaseTable, average_folds, join
 from harness.ranking.combined import CombinedRanking, common_keys, make_combined, read_combined
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
@@ -94,10 +99,12 @@ def record_ranking(
     for number, entries in enumerate(filter(None, complete), start=1):
         here = [entry for entry in entries if entry.report.identity() in folders]
         lost = [entry for entry in entries if entry not in here]
-        table = read_table(here, folders) if here else None
-        found = table and rank_table(table, here, lost, ranked=challenge.ranking.metrics)
-        if table is not None and found is not None and here[0].report.part == "test":
-            _keep_newest(tables, here, table)
+        found = None
+        if here:
+            table = read_table(here, folders)
+            found = rank_table(table, here, lost, challenge=challenge)
+            if found is not None and here[0].report.part == "test":
+                _keep_newest(tables, here, table)
         outcomes.append((entries, lost, found))
         progress("ranking", number, len(complete))
     if outcomes and all(entries == lost for entries, lost, _ in outcomes):
@@ -118,7 +125,7 @@ def rank_table(
     here: Sequence[RecordedReport],
     lost: Sequence[RecordedReport],
     *,
-    ranked: Sequence[Ranked],
+    challenge: Challenge,
 ) -> TrackRanking | None:
     """The ranking of one track; None where its cases are of too few patients.
 
@@ -128,7 +135,10 @@ def rank_table(
     """
     if len(set(table.patients)) < MIN_PATIENTS:
         return None
-    ranking = make_ranking(here[0].report, table, ranked)
+    report, rules = here[0].report, challenge.ranking
+    declared = challenge.reference_of(report.track)
+    reference = next((e.digest for e in here if is_reference(e.report, declared)), None)
+    ranking = make_ranking(report, table, rules.metrics, scheme=rules.scheme, reference=reference)
     return ranking.model_copy(update={"lost": tuple(entry.digest for entry in lost)})
 
 
@@ -278,10 +288,12 @@ def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFram
 
 def _rows(path: Path) -> pd.DataFrame:
     try:
-        lacking = sorted(set(COLUMNS) - set(pq.read_schema(path).names))
+        names = set(pq.read_schema(path).names)
+        lacking = sorted(set(COLUMNS) - names)
         if lacking:
             raise ValueError(f"it lacks the column {lacking[0]}")
-        table = pq.read_table(path, columns=list(COLUMNS))
-        return pd.DataFrame({name: table[name].to_pandas() for name in COLUMNS})
+        there = [name for name in dict.fromkeys((*COLUMNS, *GAPS)) if name in names]
+        table = pq.read_table(path, columns=there)
+        return pd.DataFrame({name: table[name].to_pandas() for name in there})
     except pa.ArrowException as error:
         raise ValueError("it is no Parquet file") from error

@@ -7,7 +7,7 @@ import io
 
 from harness.ranking import names
 from harness.ranking.board import Board, Row, Track
-from harness.ranking.metrics import METRICS
+from harness.ranking.metrics import BY_KEY, METRICS, SECONDARY
 
 GROUPS = ("all", "lesion", "normal")
 PARTS = ("mean", "std", "ci_low", "ci_high")
@@ -27,6 +27,15 @@ LAST = (
     "provider backend kind labels trained_on left_out trained_here runner invalid entry "
     "entry_digest recorded rescores"
 )
+SHOWN_BESIDE = {
+    f"all_{metric.key}_{part}": (metric.key, part) for metric in SECONDARY for part in PARTS
+}
+TOGETHER = (
+    "ensemble_rule",
+    *(f"ensemble_{key}_mean" for key in BY_KEY),
+    *(f"worst_{m.key}_{what}" for m in METRICS for what in ("group", "mean", "patients")),
+    *(f"dice_gap_excess_{part}" for part in ("mean", "ci_low", "ci_high")),
+)
 CSV_COLUMNS = (
     *FIRST.split(),
     *(
@@ -35,6 +44,8 @@ CSV_COLUMNS = (
         for name in ("cases", *(f"{metric.key}_{part}" for metric in METRICS for part in PARTS))
     ),
     *AWESOME_BUS,
+    *SHOWN_BESIDE,
+    *TOGETHER,
     *LAST.split(),
 )
 
@@ -58,7 +69,9 @@ def _cell(value: object) -> object:
 
 def _record(track: Track, row: Row) -> dict[str, object]:
     record: dict[str, object] = {
-        **row.model_dump(exclude={"groups", "awesome_bus_2025", "runtime", "ranked"}),
+        **row.model_dump(
+            exclude={"groups", "awesome_bus_2025", "ensemble", "worst", "runtime", "ranked"}
+        ),
         "track": track.track,
         "split_version": track.split_version,
         "part": track.part,
@@ -80,6 +93,29 @@ def _record(track: Track, row: Row) -> dict[str, object]:
         record[column] = getattr(published[key], part) if key in published else None
     for group in GROUPS:
         record |= _group_record(row, group)
+    for column, (key, part) in SHOWN_BESIDE.items():
+        summary = row.summary(key)
+        record[column] = None if summary is None else getattr(summary, part)
+    return record | _together(row)
+
+
+def _together(row: Row) -> dict[str, object]:
+    """The fold models as one, the worst subgroups, and the gap less the reference's."""
+    record: dict[str, object] = {}
+    if row.ensemble is not None:
+        record["ensemble_rule"] = row.ensemble.rule
+        for key, summary in row.ensemble.metrics.items():
+            record[f"ensemble_{key}_mean"] = summary.mean
+    for key, worst in row.worst.items():
+        record |= {f"worst_{key}_{name}": value for name, value in worst.model_dump().items()}
+    if row.ranked is not None and row.ranked.gap_excess is not None:
+        found = row.ranked.gap_excess
+        low, high = found.interval or (None, None)
+        record |= {
+            "dice_gap_excess_mean": found.mean,
+            "dice_gap_excess_ci_low": low,
+            "dice_gap_excess_ci_high": high,
+        }
     return record
 
 

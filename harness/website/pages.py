@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from evaluator.documents.reading import MEBIBYTE
-from evaluator.documents.scores import DETECTION
 from evaluator.files import canonical_json
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
+from evaluator.metrics.secondary import SECONDARY
 from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
 from harness.ledger import RecordedReport
@@ -164,7 +164,9 @@ def _score_titles(report: Report) -> dict[str, str]:
         unit = report.scores.units.get(key)
         arrow = "↑" if DEFINED[key].higher_is_better else "↓"
         titles[key] = f"{DEFINED[key].title}{f' [{unit}]' if unit else ''} {arrow}"
-    return titles | {key: title for key, title in DETECTION.items() if key in present}
+    for key in [key for key in SECONDARY if key in present]:
+        titles[key] = f"{SECONDARY[key].title} {'↑' if SECONDARY[key].higher_is_better else '↓'}"
+    return titles
 
 
 def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:

@@ -190,7 +190,7 @@ def make_report(
         means = {"transformed": dice - gap, "gap": gap}
         held = {name: {"dice": make_summary(mean, **how)} for name, mean in means.items()}
         everything = everything.model_copy(
-            update={"consistency": Consistency.model_validate({"cases": 30, **held})}
+            update={"consistency": Consistency.model_validate({"cases": 30, "windows": 4, **held})}
         )
     found = RUNTIME.measured.model_copy(update={"latency_ms": latency_ms, **(measured or {})})
     return Report(

@@ -101,7 +101,9 @@ class Stage:
     out: Path
     verdict: GateVerdict
 
-    def infer(self, progress: Progress = quiet, **settings: Any) -> dict[str, NDArray[np.bool_]]:
+    def infer(
+        self, progress: Progress = quiet, *, probabilities: bool = False, **settings: Any
+    ) -> dict[str, NDArray[np.bool_]]:
         """Run the stage; the masks of the first model by case id."""
         predictions = infer(
             self.folder,
@@ -110,6 +112,7 @@ class Stage:
             images=self.images,
             key=self.key,
             settings=InferSettings(**settings),
+            probabilities=probabilities,
             progress=progress,
         )
         path = self.out / bits_file(predictions.folds[0])
@@ -130,6 +133,7 @@ def stage(
     *models: bytes,
     kind: Any = "logits",
     seed: str | None = None,
+    windows: int = 1,
     **inputs: Any,
 ) -> Stage:
     """Seal `images`, hand in one model a fold or one for all; a seed adds the second pass."""
@@ -141,7 +145,11 @@ def stage(
         for n, p in enumerate(images)
     )
     index = SealedIndex(
-        split_digest="0" * 64, consistency_seed=seed, repeat_seed="7" * 64, cases=cases
+        split_digest="0" * 64,
+        consistency_seed=seed,
+        windows=windows,
+        repeat_seed="7" * 64,
+        cases=cases,
     )
     sealed = seal_archive(index, (image.tobytes() for image in images), str(identity.to_public()))
     (root / "images.age").write_bytes(sealed)
