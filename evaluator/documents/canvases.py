@@ -15,7 +15,10 @@ from evaluator.documents.submission import InputSpec
 Side = Annotated[int, Field(ge=1, le=2 * MAX_SIDE)]  # of the largest image, and a multiple more
 # Where nobody says how large images are: sides of small, usual and large ones, in pixels.
 _SIDES = (256, 512, 1024)
-NO_SPACING = "Leave `spacing` out of `input`, or hand in for a track whose images all state one."
+NO_SPACING = (
+    "Leave `spacing` out of `input`, or hand in for a track whose images all state one; test sets "
+    "that a release before `busbench/submission/v2` sealed state none."
+)
 
 
 class Canvases(Contract):

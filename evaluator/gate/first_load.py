@@ -106,7 +106,7 @@ def _last_line(text: str) -> str:
 
 
 def measure(
-    model: ModelProto, submission: Submission, limits: GateLimits, canvases: Canvases
+    model: ModelProto, submission: Submission, limits: GateLimits, *, canvases: Canvases
 ) -> Cost | Verdict:
     """The model's cost, from a contained process.
 
@@ -114,15 +114,17 @@ def measure(
     """
     spec = submission.input
     if not spec.is_native:
-        return _measured(model, spec.size, limits, "a tile" if spec.is_tiled else "an image")
+        return _measured(model, spec.size, limits, each="a tile" if spec.is_tiled else "an image")
     height, width = canvases.largest
-    largest = _measured(model, canvases.largest, limits, f"an image of {height} x {width} pixels")
+    largest = _measured(
+        model, canvases.largest, limits, each=f"an image of {height} x {width} pixels"
+    )
     if isinstance(largest, Verdict) or canvases.usual == canvases.largest:
         return largest
-    return _measured(model, canvases.usual, limits, "an image")
+    return _measured(model, canvases.usual, limits, each="an image")
 
 
-def _measured(model: ModelProto, size: Size, limits: GateLimits, each: str) -> Cost | Verdict:
+def _measured(model: ModelProto, size: Size, limits: GateLimits, *, each: str) -> Cost | Verdict:
     """The cost of one input.
 
     Args:

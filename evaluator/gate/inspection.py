@@ -114,7 +114,7 @@ def _inspect_one(
     if isinstance(found, list):
         return found
     seen, counted = found
-    cost, bent = measure(seen.model, submission, limits, canvases), is_bent(seen)
+    cost, bent = measure(seen.model, submission, limits, canvases=canvases), is_bent(seen)
     del found, seen  # the next process needs the memory
     if isinstance(cost, Verdict):
         return [finding(cost, declared.file)]

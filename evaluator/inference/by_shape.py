@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Maps = NDArray[np.float32]
+Several = Sequence[Maps] | Maps  # of one shape in an array, of any in another sequence
 Shape = tuple[int, ...]
 _State = Literal["seen", "same", "other"]
 
@@ -42,7 +43,7 @@ class ByShape:
         """Whether a batch of some shape was not used, since it may change a map."""
         return "other" in self._known.values()
 
-    def run(self, images: Sequence[Maps]) -> list[Maps]:
+    def run(self, images: Several) -> list[Maps]:
         """The map (K, H, W) of each image, in their order."""
         groups: dict[Shape, list[int]] = {}
         for number, image in enumerate(images):
@@ -54,8 +55,8 @@ class ByShape:
                 made.update(zip(some, self._alike([images[n] for n in some]), strict=True))
         return [made[number] for number in range(len(images))]
 
-    def _alike(self, images: Sequence[Maps]) -> Sequence[Maps]:
-        """The maps of images of one shape, one batch at most."""
+    def _alike(self, images: Sequence[Maps]) -> Maps:
+        """The maps (N, K, H, W) of images of one shape, one batch at most."""
         if len(images) == 1:
             return self._run(images[0][None])
         batch = np.stack(images)

@@ -16,14 +16,12 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluator.documents.base import Digest
 from evaluator.documents.inference import REPEATED, repeated_cases
 from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
+from evaluator.inference.by_shape import Several
 from evaluator.inference.sweep import LoadedModel, Predicted, Prepared, Sweep, masks_file
 from evaluator.sealed import REMEDY, open_sealed
 
@@ -145,7 +143,7 @@ class _Apart:
             others = list(islice(cycle(group[::-1]), self._size))
             self.compare(others, self.model.maps([each.input for each in others]))
 
-    def compare(self, cases: Sequence[Prepared], maps: Sequence[NDArray[np.float32]]) -> None:
+    def compare(self, cases: Sequence[Prepared], maps: Several) -> None:
         """Refuse maps (K, H, W) whose masks are not those of the first run."""
         named = [prepared.case for prepared in cases]
         for case_id, packed in self.sweep.pack(

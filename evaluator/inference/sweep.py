@@ -27,7 +27,7 @@ from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Sub
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import Model
 from evaluator.inference.batches import fill
-from evaluator.inference.by_shape import ByShape
+from evaluator.inference.by_shape import ByShape, Several
 from evaluator.inference.outputs import find_trouble
 from evaluator.inference.preprocessing import to_input, to_packed_mask
 from evaluator.inference.tiles import corners_of, map_tiles
@@ -54,7 +54,7 @@ class LoadedModel:
     fixed: bool = False  # whether all runs have `batch_size` images, as a device's do
     by_shape: ByShape | None = None  # how native images of one shape are run together, where any
 
-    def maps(self, inputs: Sequence[Inputs] | Inputs) -> Sequence[NDArray[np.float32]]:
+    def maps(self, inputs: Several) -> Several:
         """The maps (K, H, W) of the inputs (C, H, W) of whole images."""
         if self.input.is_tiled:
             how = {"maps": self.output.maps, "size": self.batch_size}
@@ -120,7 +120,7 @@ class Batch(NamedTuple):
 
     seed: Digest | None  # of the pass
     cases: tuple[SealedCase, ...]
-    inputs: Sequence[Inputs] | Inputs  # (C, H, W) each
+    inputs: Several  # (C, H, W) each
 
 
 class Predicted(NamedTuple):
@@ -129,7 +129,7 @@ class Predicted(NamedTuple):
     model: LoadedModel
     seed: Digest | None
     cases: Sequence[SealedCase]
-    maps: Sequence[NDArray[np.float32]]  # (K, H, W) each
+    maps: Several  # (K, H, W) each
 
 
 class Masks(NamedTuple):

@@ -92,7 +92,7 @@ def check(
         settings = settings.with_limits(facts.infer, facts.model)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(submission, context, log, bundle=facts)
+        verdict = check_submission(submission, context, log, training=training)
         if training is not None and verdict.models:
             found = forecast(submission, verdict, training, context=context)
     if as_json:

@@ -27,6 +27,7 @@ from harness.evaluation.images import pass_gate, pinned, run_and_score
 from harness.evaluation.job import SubmissionJob, make_run_folder, submission_input
 from harness.evaluation.precision import require_small_loss
 from harness.evaluation.report import build_report
+from harness.evaluation.sizes import require_images
 from harness.evaluation.stages import EvaluateSettings, SealedFiles
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import bundle_input
@@ -100,9 +101,11 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 environment's keys cannot open the bundles; `input-unavailable` where the address
                 takes nothing.
         """
-        if environment.keys is not None:
-            require_keys_of(bundles, Keys.open(environment.keys))
         facts = read_entry(folder)
+        if environment.keys is not None:
+            keys = Keys.open(environment.keys)
+            require_keys_of(bundles, keys)
+            require_images(facts, _sealed_files(bundles, keys).index().cases)
         limits = environment.challenge.efficiency_of(bundles.sealed.track)
         how, compared = settings or EvaluateSettings(), None
         if how.precision != "fp32":
@@ -166,6 +169,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 identities=identities,
                 trained_here=image,
                 precision_loss=loss,
+                cases=_sealed_files(bundles, keys).index().cases,
             )
         write_report(sign(report, keys), self.folder / REPORT)
         write_result(self, {REPORT: self.folder / REPORT})
@@ -193,13 +197,9 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         if not (folder / "submission").is_dir():
             take(submission, folder / "submission", bundles.sealed.track)
         with reported_to_participant(folder / ERROR_FILE):
-            pass_gate(folder, context, folder / "gate.log")
-            files = SealedFiles(
-                images=bundles.images,
-                image_key=keys.images.identity,
-                labels=bundles.labels,
-                label_key=keys.labels.identity,
-            )
+            files = _sealed_files(bundles, keys)
+            log, cases = folder / "gate.log", files.index().cases
+            pass_gate(folder, context, log, cases=cases)
             with hidden_cases(bundles.sealed.labels == "private"):
                 run_and_score(folder, files, self.settings, context=context)
 
@@ -215,6 +215,15 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         report = verify_report(path, *signers(keys, self.environment.known_keys))
         is_old = signed.signatures[0].keyid != keys.report.keyid
         return Evaluation(self.folder, report, sign(report, keys) if is_old else signed)
+
+
+def _sealed_files(bundles: Bundles, keys: Keys) -> SealedFiles:
+    return SealedFiles(
+        images=bundles.images,
+        image_key=keys.images.identity,
+        labels=bundles.labels,
+        label_key=keys.labels.identity,
+    )
 
 
 def require_keys_of(bundles: Bundles, keys: Keys) -> None:
