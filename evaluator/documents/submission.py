@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Fold, Name, Title
+from evaluator.documents.notes import MethodNotes, from_version_1
 from evaluator.files import canonical_json, sha256_bytes
 
 Positive = Annotated[float, Field(gt=0)]
@@ -265,17 +266,36 @@ class ModelFile(Contract):
     sha256: Annotated[Digest, BeforeValidator(_lower)]  # PowerShell writes it in upper case
 
 
-class Entry(Contract):
+NEW_INPUT = ("multiple", "spacing")  # fields of `input` that version 1 lacks
+
+
+class Entry(MethodNotes):
     """What every submission says of itself, whatever it consists of."""
 
     team: Title
     method: Title
     track: Name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _version_1(cls, fields: Any) -> Any:
+        schema: str = cls.model_fields["schema_"].default
+        return from_version_1(fields, schema, new_fields(fields))
+
     @property
     def digest(self) -> Digest:
         """What the submission is called from the gate on; it covers every file's digest too."""
         return sha256_bytes(canonical_json(self.document()))
+
+
+def new_fields(fields: Any) -> list[str]:
+    """The fields of a submission's document that its version 1 lacks."""
+    if not isinstance(fields, dict):
+        return []
+    given = fields.get("input")
+    inputs = given if isinstance(given, dict) else {}
+    notes = [name for name in MethodNotes.model_fields if name in fields]
+    return notes + [f"input.{name}" for name in NEW_INPUT if inputs.get(name) is not None]
 
 
 # An image that nobody can change: of a registry by digest, or of the engine by id.
@@ -286,8 +306,8 @@ ImageDigest = Annotated[str, StringConstraints(max_length=500, pattern=IMAGE)]
 class ImageSubmission(Entry):
     """`submission.yaml` of a container image that predicts; its masks are of no fold."""
 
-    schema_: Literal["busbench/image-submission/v1"] = Field(
-        default="busbench/image-submission/v1", alias="schema"
+    schema_: Literal["busbench/image-submission/v2"] = Field(
+        default="busbench/image-submission/v2", alias="schema"
     )
     image: ImageDigest
 
@@ -305,8 +325,8 @@ class ImageSubmission(Entry):
 class Submission(Entry):
     """`submission.yaml`: what a participant hands in, beside the ONNX files it names."""
 
-    schema_: Literal["busbench/submission/v1"] = Field(
-        default="busbench/submission/v1", alias="schema"
+    schema_: Literal["busbench/submission/v2"] = Field(
+        default="busbench/submission/v2", alias="schema"
     )
     input: InputSpec
     output: OutputSpec

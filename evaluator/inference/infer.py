@@ -180,6 +180,9 @@ class _Run:
             batch_size=self.suited_batch(model),
             fixed=self.on_device,
         )
+        asked = self.settings.batch_size
+        if loaded.input.is_native and self.on_device and asked not in ("auto", 1):
+            progress(f"{declared.file} runs at batch 1: its images have shapes of their own", 0, 1)
         if self.may_depend_on_batch(loaded):
             progress(f"{declared.file} runs at batch 1: a larger batch may change its maps", 0, 1)
             loaded = replace(loaded, batch_size=1)

@@ -52,6 +52,7 @@ def build_report(
     return Report(
         team=submission.team,
         method=submission.method,
+        notes=submission.notes,
         track=sealed.track,
         dataset=sealed.dataset,
         split_version=sealed.split_version,

@@ -25,6 +25,7 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
+from evaluator.documents.notes import MethodNotes
 from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
@@ -61,6 +62,7 @@ class Row(Contract):
     ranked: RankedSubmission | None = None  # null where not ranked, or the track has no ranking
     team: Title
     method: Title
+    notes: MethodNotes = MethodNotes()  # what the team says of the method
     status: Status
     groups: dict[str, GroupScores]
     awesome_bus_2025: AwesomeBusScores  # never ranked
@@ -148,7 +150,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v5"] = Field(default="busbench/board/v5", alias="schema")
+    schema_: Literal["busbench/board/v6"] = Field(default="busbench/board/v6", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -342,6 +344,7 @@ def _row(
         ranked=ranked,
         team=report.team,
         method=report.method,
+        notes=report.notes,
         status=report.status,
         groups=report.scores.groups,
         awesome_bus_2025=report.scores.awesome_bus_2025,
