@@ -72,6 +72,13 @@ class MethodNotes(Contract):
         )
 
     @property
+    def external(self) -> str:
+        """What is stated of external data, in a word or three."""
+        if self.external_data is None:
+            return "not stated"
+        return "no external data" if self.external_data == NONE else "external data"
+
+    @property
     def says_nothing(self) -> bool:
         """Whether no field is stated."""
         return self.notes == MethodNotes()

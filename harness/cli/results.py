@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from evaluator.documents.notes import NONE
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.cli.app import app, err, out
@@ -21,7 +22,7 @@ from harness.cli.progress import bars
 from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
 from harness.ledger import verify_ledger
 from harness.quotas.recording import require_results_open
-from harness.ranking import FORMATS, Format, Track, make_board
+from harness.ranking import FORMATS, Board, Format, Track, make_board
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
 from harness.ranking.tables import NAMES, Style, caption, order_note, track_cells
@@ -43,6 +44,14 @@ def rank(
     ] = None,
     keys: OptionalKeys = None,
     track: Annotated[str | None, typer.Option(help="The only track to compute.")] = None,
+    no_external_data: Annotated[
+        bool,
+        typer.Option(
+            "--no-external-data",
+            help="Show those alone whose team states that training saw no data beside the training "
+            "bundle; ranks stay those among all.",
+        ),
+    ] = False,
     challenge: ChallengeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -80,13 +89,31 @@ def rank(
             Code.USAGE, "--keys and --track belong to --cases.", "Name --cases, too."
         )
     board = make_board(verify_ledger(ledger), declared)
+    if no_external_data:
+        board = _without_external_data(board)
     if json:
         print_json(board.document())
         return
     for found in board.tracks:
         print_board(found)
-    if not board.tracks:
+    if not board.ledger_reports:
         out.print(harmless("The ledger has no report yet."))
+
+
+def _without_external_data(board: Board) -> Board:
+    """The board with the rows that state that they saw none; what is left out is said."""
+    tracks = []
+    for track in board.tracks:
+        rows = tuple(row for row in track.rows if row.notes.external_data == NONE)
+        unknown = sum(row.notes.external_data is None for row in track.rows)
+        message = (
+            f"{track.track} {track.split_version}: {len(rows)} of {len(track.rows)} state that "
+            f"they saw no external data, {unknown} do not state it; ranks are among all."
+        )
+        err.print(harmless(message))
+        if rows:
+            tracks.append(track.model_copy(update={"rows": rows}))
+    return board.model_copy(update={"tracks": tuple(tracks)})
 
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken
