@@ -259,6 +259,14 @@ def test_what_cannot_take_effect_on_native_images_is_not_ignored(
         spec(**changes)
 
 
+def test_no_tile_is_counted_at_a_spacing_that_is_not_declared() -> None:
+    tiled = {"mode": "tiled", "height": 16, "width": 16, "overlap": 0.5, "blend": "constant"}
+    inputs = spec(**tiled, multiple=None, spacing=0.1)
+    assert inputs.runs(24, 32, (0.2, 0.1)) == 5 * 3  # of 48 x 32 pixels, in steps of 8
+    assert inputs.runs(24, 32, (0.02, 0.02)) == 1
+    assert spec(**tiled, multiple=None).runs(24, 32, (0.2, 0.1)) == 2 * 3
+
+
 def test_the_usual_canvas_is_neither_a_mean_nor_the_largest() -> None:
     sides = [(30, 30), (33, 60), (100, 100)]
     cases = [
