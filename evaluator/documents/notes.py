@@ -1,4 +1,4 @@
-"""What a submission says of its method: text that is shown, and never fetched or believed."""
+"""Notes of a team on its method: text that is shown, and never fetched or believed."""
 
 from __future__ import annotations
 

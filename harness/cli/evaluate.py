@@ -49,10 +49,16 @@ from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
+from harness.submission import read_submission
 
 LEFT_TO_SCORING = (
     "Only the scoring finds whether masks of all test images are valid and the same twice, how "
     "fast the organiser's machine is, and what quota and phase allow."
+)
+
+TRIED_AT = (
+    "Tried at 256, 512 and 1024 pixels a side, and counted at 512: --bundle says how large the "
+    "track's images are."
 )
 
 
@@ -104,6 +110,8 @@ def check(
         out.print(harmless(f"assumed          {assumed}"))
     elif verdict.models:
         out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
+        if read_submission(submission).input.is_native:
+            out.print(harmless(TRIED_AT))
     out.print(harmless(LEFT_TO_SCORING))
     return None
 

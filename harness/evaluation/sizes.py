@@ -1,4 +1,4 @@
-"""What sizes and spacings of images mean for a submission: canvases, work, and a refusal."""
+"""Sizes and spacings of a track's images, for a submission: its canvases, its work, a refusal."""
 
 from __future__ import annotations
 

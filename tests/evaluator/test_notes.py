@@ -1,4 +1,4 @@
-"""What a submission says of its method: nothing steers a page, and nothing unsaid is `none`."""
+"""Notes of a team on its method: nothing steers a page, and nothing unsaid is `none`."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ IMAGE = f"registry.org/us/net@sha256:{'1' * 64}"
 
 def test_no_word_of_a_manifest_is_lost_on_the_way_to_the_submission() -> None:
     onnx = {name: submission_document(FILES)[name] for name in ("input", "models", "opset")}
-    for way in ({"onnx": onnx}, {"predict": IMAGE}):
-        made = proposal(**way, **SAID).submission("Us")
+    for named in ({"onnx": onnx}, {"predict": IMAGE}):
+        made = proposal(**named, **SAID).submission("Us")
         assert made is not None and made.notes == MethodNotes.model_validate(SAID)
 
 
