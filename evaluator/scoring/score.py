@@ -201,8 +201,9 @@ def cases_parquet(
     """Every case of every fold as Parquet, one row each.
 
     Columns `transformed_…` are those of the first window of the consistency pass, where there was
-    one, `transformed_2_…` those of the second; `awesome_bus_2025_…` those of that profile, null
-    where it drops a case, as a metric is whose profile leaves the case out; `brier` and `ece` are there where probabilities were asked for.
+    one, `transformed_2_…` those of the second; `awesome_bus_2025_…` those of that profile; `brier`
+    and `ece` are there where probabilities were asked for. A metric is null where its profile
+    leaves the case out.
 
     Args:
         masks: case id -> digest of the reference's pixels.

@@ -51,11 +51,16 @@ from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
-from harness.submission import read_entry
+from harness.submission import read_entry, read_submission
 
 LEFT_TO_SCORING = (
     "Only the scoring finds whether masks of all test images are valid and the same twice, how "
     "fast the organiser's machine is, and what quota and phase allow."
+)
+
+TRIED_AT = (
+    "Tried at 256, 512 and 1024 pixels a side, and counted at 512: --bundle says how large the "
+    "track's images are."
 )
 
 
@@ -95,7 +100,7 @@ def check(
         settings = settings.with_limits(facts.infer, facts.model)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(submission, context, log, bundle=facts)
+        verdict = check_submission(submission, context, log, training=training)
         if training is not None and verdict.models:
             found = forecast(submission, verdict, training, context=context)
     if as_json:
@@ -107,6 +112,8 @@ def check(
         out.print(harmless(f"assumed          {assumed}"))
     elif verdict.models:
         out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
+        if read_submission(submission).input.is_native:
+            out.print(harmless(TRIED_AT))
     out.print(harmless(LEFT_TO_SCORING))
     return None
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from evaluator.documents.notes import NONE
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.cli.app import app, err, out
@@ -54,6 +55,14 @@ def rank(
     keys: OptionalKeys = None,
     track: Annotated[str | None, typer.Option(help="The only track to compute.")] = None,
     columns: ColumnsOption = None,
+    no_external_data: Annotated[
+        bool,
+        typer.Option(
+            "--no-external-data",
+            help="Show those alone whose team states that training saw no data beside the training "
+            "bundle; ranks stay those among all.",
+        ),
+    ] = False,
     challenge: ChallengeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -95,6 +104,8 @@ def rank(
             Code.USAGE, "--keys and --track belong to --cases.", "Name --cases, too."
         )
     board = make_board(verify_ledger(ledger), declared)
+    if no_external_data:
+        board = _without_external_data(board)
     if json:
         print_json(board.document())
         return
@@ -103,8 +114,24 @@ def rank(
         print_board(found, chosen)
     for block in blocks(board, plain):
         print_block(block)
-    if not board.tracks:
+    if not board.ledger_reports:
         out.print(harmless("The ledger has no report yet."))
+
+
+def _without_external_data(board: Board) -> Board:
+    """The board with the rows that state that they saw none; what is left out is said."""
+    tracks = []
+    for track in board.tracks:
+        rows = tuple(row for row in track.rows if row.notes.external_data == NONE)
+        unknown = sum(row.notes.external_data is None for row in track.rows)
+        message = (
+            f"{track.track} {track.split_version}: {len(rows)} of {len(track.rows)} state that "
+            f"they saw no external data, {unknown} do not state it; ranks are among all."
+        )
+        err.print(harmless(message))
+        if rows:
+            tracks.append(track.model_copy(update={"rows": rows}))
+    return board.model_copy(update={"tracks": tuple(tracks)})
 
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.documents.base import read
+from evaluator.documents.base import CaseId, read
 from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
@@ -30,6 +30,7 @@ from harness.evaluation.images import pass_gate, pinned, run_and_score
 from harness.evaluation.job import SubmissionJob, make_run_folder, submission_input
 from harness.evaluation.precision import require_small_loss
 from harness.evaluation.report import build_report
+from harness.evaluation.sizes import require_images
 from harness.evaluation.stages import EvaluateSettings, SealedFiles
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import bundle_input
@@ -107,9 +108,11 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 `keys-invalid` where the environment's keys cannot open the bundles;
                 `input-unavailable` where the address takes nothing.
         """
-        if environment.keys is not None:
-            require_keys_of(bundles, Keys.open(environment.keys))
         facts = read_entry(folder)
+        if environment.keys is not None:
+            keys = Keys.open(environment.keys)
+            require_keys_of(bundles, keys)
+            require_images(facts, _sealed_files(bundles, keys).index().cases)
         track = bundles.sealed.track
         limits = environment.challenge.efficiency_of(track)
         how, compared = settings or EvaluateSettings(), None
@@ -205,6 +208,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 precision_loss=loss,
                 home=self.home,
                 folds=self.folds,
+                cases=_sealed_files(bundles, keys).index().cases,
             )
         write_report(sign(report, keys), self.folder / REPORT)
         write_result(self, {REPORT: self.folder / REPORT})
@@ -236,14 +240,10 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         if not (folder / "submission").is_dir():
             take(submission, folder / "submission", (self.home or bundles.sealed).track)
         with reported_to_participant(folder / ERROR_FILE):
-            pass_gate(folder, context, folder / "gate.log")
-            files = SealedFiles(
-                images=bundles.images,
-                image_key=keys.images.identity,
-                labels=bundles.labels,
-                label_key=keys.labels.identity,
-                left_out=() if self.home is None else self.home.left_out,
-            )
+            left_out = () if self.home is None else self.home.left_out
+            files = _sealed_files(bundles, keys, left_out)
+            log, cases = folder / "gate.log", files.index().cases
+            pass_gate(folder, context, log, cases=cases)
             with hidden_cases(bundles.sealed.labels == "private"):
                 run_and_score(folder, files, self.settings, context=context)
 
@@ -269,6 +269,16 @@ def finished_run(folder: Path, keys: Keys, known_keys: Iterable[str] = ()) -> Ev
     report = verify_report(path, *signers(keys, known_keys))
     is_old = signed.signatures[0].keyid != keys.report.keyid
     return Evaluation(folder, report, sign(report, keys) if is_old else signed)
+
+
+def _sealed_files(bundles: Bundles, keys: Keys, left_out: tuple[CaseId, ...] = ()) -> SealedFiles:
+    return SealedFiles(
+        images=bundles.images,
+        image_key=keys.images.identity,
+        labels=bundles.labels,
+        label_key=keys.labels.identity,
+        left_out=left_out,
+    )
 
 
 def require_keys_of(bundles: Bundles, keys: Keys) -> None:

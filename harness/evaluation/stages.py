@@ -14,6 +14,7 @@ from typing import Any
 import pyrage
 
 from evaluator.documents.base import CaseId, read
+from evaluator.documents.canvases import Canvases
 from evaluator.documents.inference import (
     Backend,
     BatchSize,
@@ -25,7 +26,7 @@ from evaluator.documents.inference import (
     require_precision,
 )
 from evaluator.documents.scores import Scores
-from evaluator.documents.sealed import SealedIndex
+from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.files import canonical_json, write_atomically
@@ -35,11 +36,12 @@ from evaluator.predictions import RUNTIME, open_predictions, require_bound
 from evaluator.sealed import open_sealed
 from harness.challenge import Challenge, Component
 from harness.evaluation import known_good
+from harness.evaluation.sizes import canvases_of, require_images
 from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
-from harness.submission import read_entry
+from harness.submission import read_entry, read_submission
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 LEFT_OUT = "left-out.json"  # of a run on another track than the submission's own
@@ -126,7 +128,9 @@ class SealedFiles(SealedImages):
     left_out: tuple[CaseId, ...] = ()  # test cases that are not scored
 
 
-def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
+def pass_gate(
+    folder: Path, context: Context, log: Path | None, *, cases: Sequence[SealedCase]
+) -> GateVerdict:
     """Run the gate on the submission in `folder`, or find that it ran.
 
     One container loads the models; another, with another user, writes the verdict. Where either
@@ -135,13 +139,18 @@ def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
 
     Args:
         log: where the whole log goes.
+        cases: whose images it is for, by whose sizes a native model is tried; none: not known.
 
     Raises:
-        BusbenchError: `gate-refused`, or the limit that was met; whatever the machine is to blame
-            for, where our own submission does not pass.
+        BusbenchError: `gate-refused`, or the limit that was met; `submission-invalid` where the
+            images cannot be prepared as declared; whatever the machine is to blame for, where our
+            own submission does not pass.
     """
+    submission = read_submission(folder / "submission")
+    require_images(submission, cases)
+    canvases = canvases_of(submission.input, cases)
     try:
-        context.run_once(replace(gate_stage(folder, context.challenge), log=log))
+        context.run_once(replace(gate_stage(folder, context.challenge, canvases), log=log))
         context.run_once(verdict_stage(folder, context.challenge))
         return read_verdict(folder)
     except BusbenchError as error:
@@ -330,8 +339,12 @@ def require_efficient(folder: Path, limits: EfficiencyLimits) -> None:
         raise BusbenchError(Code.LIMIT_EFFICIENCY, message, remedy, stage="infer")
 
 
-def gate_stage(folder: Path, challenge: Challenge) -> Stage:
-    """The gate's load of the models, which sees them alone; it writes to `folder/gate`."""
+def gate_stage(folder: Path, challenge: Challenge, canvases: Canvases | None = None) -> Stage:
+    """The gate's load of the models, which sees them alone; it writes to `folder/gate`.
+
+    Args:
+        canvases: that native models are tried at.
+    """
     return Stage(
         name="gate",
         component="infer",
@@ -340,6 +353,7 @@ def gate_stage(folder: Path, challenge: Challenge) -> Stage:
             submission="{submission}",
             out="{out}",
             limits=challenge.limits.model.model_dump_json(),
+            **({} if canvases is None else {"canvases": canvases.model_dump_json()}),
         ),
         inputs={"submission": folder / "submission"},
         output=folder / "gate",

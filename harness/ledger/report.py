@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from evaluator.documents.base import GROUP_BY_GROUP, CaseId, Contract, Digest, Name, Title
 from evaluator.documents.inference import CountedModel, Precision, Runtime
+from evaluator.documents.notes import MethodNotes
 from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import Scores
 from evaluator.documents.submission import ImageDigest
@@ -79,6 +80,7 @@ class Report(Contract):
     schema_: Literal["busbench/report/v5"] = Field(default="busbench/report/v5", alias="schema")
     team: Title
     method: Title
+    notes: MethodNotes = MethodNotes()  # what the team says of the method
     track: Name
     dataset: Name
     split_version: Name

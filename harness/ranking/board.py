@@ -28,6 +28,7 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
+from evaluator.documents.notes import MethodNotes
 from evaluator.documents.scores import (
     AwesomeBusScores,
     Ensemble,
@@ -76,6 +77,7 @@ class Row(Contract):
     ranked: RankedSubmission | None = None  # null where not ranked, or the track has no ranking
     team: Title
     method: Title
+    notes: MethodNotes = MethodNotes()  # what the team says of the method
     status: Status
     groups: dict[str, GroupScores]
     awesome_bus_2025: AwesomeBusScores  # never ranked
@@ -452,6 +454,7 @@ def _row(
         ranked=ranked,
         team=report.team,
         method=report.method,
+        notes=report.notes,
         status=report.status,
         groups=report.scores.groups,
         awesome_bus_2025=report.scores.awesome_bus_2025,

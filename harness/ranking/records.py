@@ -24,8 +24,8 @@ AWESOME_BUS = {
 LAST = (
     "dice_gap_mean dice_gap_ci_low dice_gap_ci_high gap_unlike hd95_unit parameters gmacs "
     "latency_ms seconds host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
-    "provider backend kind labels trained_on left_out trained_here runner invalid entry "
-    "entry_digest recorded rescores"
+    "provider backend kind labels trained_on left_out trained_here runner invalid description "
+    "authors paper code licence external_data pretrained entry entry_digest recorded rescores"
 )
 SHOWN_BESIDE = {
     f"all_{metric.key}_{part}": (metric.key, part) for metric in SECONDARY for part in PARTS
@@ -70,8 +70,12 @@ def _cell(value: object) -> object:
 def _record(track: Track, row: Row) -> dict[str, object]:
     record: dict[str, object] = {
         **row.model_dump(
-            exclude={"groups", "awesome_bus_2025", "ensemble", "worst", "runtime", "ranked"}
+            exclude={
+                *("groups", "awesome_bus_2025", "ensemble", "worst", "runtime", "ranked", "notes")
+            }
         ),
+        **row.notes.model_dump(),
+        "authors": "; ".join(row.notes.authors),
         "track": track.track,
         "split_version": track.split_version,
         "part": track.part,

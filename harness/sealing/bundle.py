@@ -235,7 +235,13 @@ def write_sealed(
     by_id = {case.case_id: case for case in store.cases}
     cases = [by_id[row.case_id] for row in rows]
     blind = [
-        SealedCase(case_id=case.case_id, height=case.height, width=case.width, file=f"{n:06d}.grey")
+        SealedCase(
+            case_id=case.case_id,
+            height=case.height,
+            width=case.width,
+            file=f"{n:06d}.grey",
+            spacing_mm=case.spacing,  # networks may be declared for images of one spacing
+        )
         for n, case in enumerate(cases)
     ]
     labelled = [

@@ -127,6 +127,7 @@ class View:
             "origin": "trained here" if row.trained_here else "supplied",
             "kind": row.kind,
             "labels": row.labels,
+            "external": row.notes.external,
             "device": row.runtime.computed_on.upper(),
             "recorded": row.recorded,
         }

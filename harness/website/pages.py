@@ -143,12 +143,25 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             if digest in splits
             else None,
             score_titles=_score_titles(report),
+            notes=_notes(report),
             awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
             evidence=_evidence(entry),
             citation=cite_entry(edition.challenge, entry, track_title),
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
+
+
+def _notes(report: Report) -> list[tuple[str, str | None]]:
+    """What a team says of its method, but for links; None where it does not say."""
+    said = report.notes
+    return [
+        ("Description", said.description),
+        ("Authors", ", ".join(said.authors) or None),
+        ("Licence", said.licence),
+        ("External data", said.external_data),
+        ("Pretrained weights", said.pretrained),
+    ]
 
 
 def _contest(report: Report) -> tuple[object, ...]:

@@ -169,7 +169,7 @@ def test_a_network_that_changes_between_runs_is_not_accepted_for_its_tiles(tmp_p
         ({"resample": "plain"}, "resample has no effect where mode is tiled"),
         ({"mode": "resized", "resize": "stretch"}, "has no effect where mode is resized"),
         ({"mode": "resized", "overlap": None, "blend": None}, "resize is missing"),
-        ({"mode": "sliding"}, "'resized' or 'tiled'"),
+        ({"mode": "sliding"}, "'resized', 'tiled' or 'native'"),
     ],
 )
 def test_what_cannot_take_effect_is_not_ignored(changes: dict[str, Any], words: str) -> None:
