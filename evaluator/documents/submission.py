@@ -46,6 +46,7 @@ class ModelLimits(Contract):
 Resize = Literal["letterbox", "stretch"]
 Resample = Literal["antialiased", "plain"]
 Blend = Literal["gaussian", "constant"]
+Normalise = Literal["zscore"]
 Mode = Literal["resized", "tiled"]
 # What belongs to one mode alone and has no default, and what it is.
 _NEEDED: Mapping[Mode, Mapping[str, str]] = {
@@ -59,7 +60,7 @@ _NEEDED: Mapping[Mode, Mapping[str, str]] = {
     },
 }
 _CHOICES = {"resize": get_args(Resize), "blend": get_args(Blend)}
-_OPTIONAL: Mapping[Mode, tuple[str, ...]] = {"resized": ("resample",), "tiled": ()}
+_OPTIONAL: Mapping[Mode, tuple[str, ...]] = {"resized": ("resample",), "tiled": ("normalise",)}
 LARGEST = 1.0  # of mean and std: pixels are 0 to 1 when they apply
 
 
@@ -69,7 +70,8 @@ class InputSpec(Contract):
     `mean` and `std` apply after division by 255; each is one number, or one a channel. `resized`
     brings an image to the input's size. `tiled` cuts it into tiles of that size and never scales
     it. `resize`, `overlap` and `blend` have no default: an image that is prepared otherwise than in
-    training is scored, and scores less.
+    training is scored, and scores less. `normalise: zscore` takes mean and standard deviation of
+    each image instead, which no network that sees tiles could compute.
     """
 
     mode: Mode = "resized"
@@ -79,6 +81,7 @@ class InputSpec(Contract):
     resample: Resample | None = None  # antialiased where it is null
     overlap: float | None = Field(default=None, ge=0, le=0.9)
     blend: Blend | None = None
+    normalise: Normalise | None = None  # by mean and std where it is null
     channels: Literal["grey", "rgb"] = "grey"
     mean: float | tuple[float, ...] = 0.0
     std: Positive | tuple[Positive, ...] = 1.0
@@ -133,6 +136,13 @@ class InputSpec(Contract):
                 if fields.get(name) is not None:
                     raise ValueError(f"{name} has no effect where mode is {mode}: leave it out")
         return fields
+
+    @model_validator(mode="after")
+    def _normalised_once(self) -> Self:
+        for name, value, default in (("mean", self.mean, 0.0), ("std", self.std, 1.0)):
+            if self.normalise and value != default:
+                raise ValueError(f"{name} has no effect where normalise is zscore: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _one_a_channel(self) -> Self:
