@@ -14,7 +14,6 @@ from evaluator.inference.placement import canvas, place, values_for
 from evaluator.inference.resampling import fill_input, pack_above
 
 
-
 def to_input(
     image: NDArray[np.uint8], spec: InputSpec, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:

@@ -57,6 +57,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "template",
         "Make a submission to start from: training, export, an image, tests of its own.",
     ),
+    "import-nnunet": (
+        "import_nnunet",
+        "Write a submission from what nnU-Net has trained: ONNX files that predict as it does.",
+    ),
     "check": (
         "evaluate",
         "Tell whether the evaluator would take a submission; labels are never touched.",

@@ -79,33 +79,43 @@ def folds_of(results: Path, bundle: Path, checkpoint: str) -> list[int | None]:
         inside = sorted(path.name for path in results.glob("*__2d"))
         hint = f"Name one of these in it: {', '.join(inside)}" if inside else "Name the folder"
         raise Refused(f"{results} has no plans.json.", f"{hint}, such as TRAINER__PLANS__2d.")
-    with (bundle / "cases.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    folds = sorted({int(row["fold"]) for row in rows})
+    folds = list(cases_of(bundle))
     whole = not any((results / f"fold_{fold}").exists() for fold in folds)
     wanted = ["all"] if whole and (results / "fold_all").exists() else folds
     for fold in wanted:
         if not (results / f"fold_{fold}" / checkpoint).is_file():
-            message = f"{results / f'fold_{fold}'} has no {checkpoint}; the bundle has folds {folds}."
+            message = (
+                f"{results / f'fold_{fold}'} has no {checkpoint}; the bundle has folds {folds}."
+            )
             raise Refused(message, "Train each of them to its end.")
-    for fold in folds if wanted == folds else []:
-        require_same_cases(results, fold, {r["case_id"] for r in rows if int(r["fold"]) == fold})
     return folds if wanted == folds else [None]
 
 
-def require_same_cases(results: Path, fold: int, ours: set[str]) -> None:
-    """Refuse a model that was trained on cases which validate it here."""
-    summary = results / f"fold_{fold}" / "validation" / "summary.json"
-    if not summary.is_file():
-        print(f"fold {fold}: nobody can see that its cases are the bundle's, as {summary} is missing")
-        return
-    cases = json.loads(summary.read_text())["metric_per_case"]
-    theirs = {Path(case["reference_file"]).name.partition(".")[0] for case in cases}
-    if theirs != ours:
-        first = sorted(theirs ^ ours)[0]
-        remedy = "Train with the split's own folds: `busbench export-split` writes splits_final.json."
-        message = f"{summary.parent} is of other cases than fold {fold} of the bundle, such as {first}."
-        raise Refused(message, remedy)
+def require_same_cases(results: Path, bundle: Path) -> None:
+    """Refuse models that were trained on cases which validate them here.
+
+    nnU-Net writes which cases validated a fold when it has predicted them, at the end of training.
+    """
+    for fold, ours in cases_of(bundle).items():
+        summary = results / f"fold_{fold}" / "validation" / "summary.json"
+        if not summary.is_file():
+            print(f"fold {fold}: its cases cannot be compared, since {summary} is missing")
+            continue
+        cases = json.loads(summary.read_text())["metric_per_case"]
+        theirs = {Path(case["reference_file"]).name.partition(".")[0] for case in cases}
+        if theirs != ours:
+            first = min(theirs ^ ours)
+            raise Refused(
+                f"{summary} is of other cases than fold {fold} of the bundle, such as {first}.",
+                "Train with the split's own folds: `busbench export-split` writes splits_final.json.",
+            )
+
+
+def cases_of(bundle: Path) -> dict[int, set[str]]:
+    """The ids of the cases that validate each fold of a training bundle, in the folds' order."""
+    with (bundle / "cases.csv").open(newline="") as file:
+        rows = [(int(row["fold"]), row["case_id"]) for row in csv.DictReader(file)]
+    return {fold: {c for f, c in rows if f == fold} for fold in sorted({f for f, _ in rows})}
 
 
 def load(results: Path, folds: list[int | None], checkpoint: str) -> nnUNetPredictor:
@@ -145,7 +155,9 @@ def prepared(trained: nnUNetPredictor) -> tuple[dict[str, object], float]:
     }
     for reason, holds in reasons.items():
         if holds:
-            remedy = "Train the configuration 2d on `busbench export-split --format nnunet`'s dataset."
+            remedy = (
+                "Train the configuration 2d on `busbench export-split --format nnunet`'s dataset."
+            )
             raise Refused(f"{reason}, which a submission of models cannot say.", remedy)
     height, width = (int(side) for side in configuration.patch_size)
     scale = SCALES[schemes.pop()]
@@ -231,8 +243,10 @@ def main() -> int:
     parser.add_argument("--checkpoint", choices=("final", "best"), default="final")
     parser.add_argument("--ensemble", action="store_true", help="one file that averages all folds")
     parser.add_argument("--no-mirroring", action="store_false", dest="mirroring")
+    options = parser.parse_args()
     try:
-        export(**vars(parser.parse_args()))
+        require_same_cases(options.results, options.bundle)
+        export(**vars(options))
     except Refused as refused:
         print(*refused.args, sep="\n", file=sys.stderr)
         return REFUSED

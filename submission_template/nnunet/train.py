@@ -37,7 +37,11 @@ from nnunet_export import export
 NUMBER, NAME = 500, "Dataset500_busbench"
 EPOCHS = 1000  # nnU-Net's own, of 250 steps each
 SAVED_EVERY = 5  # epochs
-SMALL, STEPS = 64, 2  # what --quick tries: tiles of so many pixels, and steps of its only epoch
+SMALL, STAGES, STEPS = (
+    128,
+    4,
+    2,
+)  # of --quick: a tile's side, the network's stages, an epoch's steps
 
 
 def main() -> None:
@@ -94,7 +98,9 @@ def write_dataset(cases: BundleDataset, raw: Path, labels: Path) -> None:
     for row in cases.rows:
         name = f"{row['case_id']}.png"
         with Image.open(cases.bundle / "masks" / name) as mask:
-            Image.fromarray((np.array(mask.convert("L")) > 127).astype(np.uint8)).save(labels / name)
+            Image.fromarray((np.array(mask.convert("L")) > 127).astype(np.uint8)).save(
+                labels / name
+            )
         image = (cases.bundle / "images" / name).resolve()
         files[row["case_id"]] = {"images": [str(image)], "label": str(labels / name)}
     document = {
@@ -109,17 +115,16 @@ def write_dataset(cases: BundleDataset, raw: Path, labels: Path) -> None:
 
 
 def shrink(path: Path) -> None:
-    """Make plans of small tiles, with as many stages as fit them; for a try on any machine."""
+    """Make plans of small tiles and a small network, for a try on any machine."""
     plans = json.loads(path.read_text())
     planned = plans["configurations"]["2d"]
     planned |= {"batch_size": 2, "patch_size": [SMALL, SMALL]}
     network = planned["architecture"]["arch_kwargs"]
-    stages = min(network["n_stages"], SMALL.bit_length() - 2)  # the last sees 4 x 4 pixels
+    cut = max(0, network["n_stages"] - STAGES)
     for name, value in network.items():
-        if isinstance(value, list):
-            one_less = len(value) < network["n_stages"]  # those of the decoder
-            network[name] = value[: stages - one_less]
-    network["n_stages"] = stages
+        if isinstance(value, list):  # of each stage, or of each but the last
+            network[name] = value[: len(value) - cut]
+    network["n_stages"] -= cut
     path.write_text(json.dumps(plans))
 
 
