@@ -17,7 +17,7 @@ from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.folders import require_free, whole_folder
-from harness.sealing import TrainingSet
+from harness.sealing.training import TrainingSet
 from harness.submission import read_submission
 from harness.template import Kind, new_submission
 

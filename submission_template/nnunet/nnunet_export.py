@@ -1,7 +1,6 @@
 """Export of trained nnU-Net models: ONNX files that predict as its predictor does.
 
-    python nnunet_export.py nnUNet_results/Dataset500_x/nnUNetTrainer__nnUNetPlans__2d \\
-        --bundle ../bundles/training --out out
+    python nnunet_export.py RESULTS/TRAINER__PLANS__2d --bundle ../bundles/training --out out
 
 A file contains the network and its mirroring, of one fold or of all; what comes before it (z-score,
 tiles) is in submission.yaml. Checkpoints are pickles, which run code when they are opened: export
@@ -33,7 +32,7 @@ SCALES = {"ZScoreNormalization": None, "RGBTo01Normalization": 1.0, "NoNormaliza
 CHANNELS = {1: "grey", 3: "rgb"}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What cannot be exported and why, in a sentence, and what to do, in another."""
 
 
@@ -56,7 +55,7 @@ def export(
         mirroring: average over the mirrored images that nnU-Net's predictor averages over.
 
     Raises:
-        Refused: what its predictor does and a submission cannot say.
+        RefusedError: what its predictor does and a submission cannot say.
     """
     folds = folds_of(results, bundle, f"checkpoint_{checkpoint}.pth")
     trained = load(results, folds, f"checkpoint_{checkpoint}.pth")
@@ -78,7 +77,7 @@ def folds_of(results: Path, bundle: Path, checkpoint: str) -> list[int | None]:
     if not (results / "plans.json").is_file():
         inside = sorted(path.name for path in results.glob("*__2d"))
         hint = f"Name one of these in it: {', '.join(inside)}" if inside else "Name the folder"
-        raise Refused(f"{results} has no plans.json.", f"{hint}, such as TRAINER__PLANS__2d.")
+        raise RefusedError(f"{results} has no plans.json.", f"{hint}, such as TRAINER__PLANS__2d.")
     folds = list(cases_of(bundle))
     whole = not any((results / f"fold_{fold}").exists() for fold in folds)
     wanted = ["all"] if whole and (results / "fold_all").exists() else folds
@@ -87,7 +86,7 @@ def folds_of(results: Path, bundle: Path, checkpoint: str) -> list[int | None]:
             message = (
                 f"{results / f'fold_{fold}'} has no {checkpoint}; the bundle has folds {folds}."
             )
-            raise Refused(message, "Train each of them to its end.")
+            raise RefusedError(message, "Train each of them to its end.")
     return folds if wanted == folds else [None]
 
 
@@ -105,9 +104,9 @@ def require_same_cases(results: Path, bundle: Path) -> None:
         theirs = {Path(case["reference_file"]).name.partition(".")[0] for case in cases}
         if theirs != ours:
             first = min(theirs ^ ours)
-            raise Refused(
+            raise RefusedError(
                 f"{summary} is of other cases than fold {fold} of the bundle, such as {first}.",
-                "Train with the split's own folds: `busbench export-split` writes splits_final.json.",
+                "Train with the folds of splits_final.json that `busbench export-split` writes.",
             )
 
 
@@ -128,7 +127,7 @@ def load(results: Path, folds: list[int | None], checkpoint: str) -> nnUNetPredi
     except Exception as error:
         text = " ".join(str(error).split())[:200] or type(error).__name__
         remedy = "Export with the nnU-Net, and the trainer class, that it was trained with."
-        raise Refused(f"nnU-Net cannot open {results}: {text}.", remedy) from error
+        raise RefusedError(f"nnU-Net cannot open {results}: {text}.", remedy) from error
     return predictor
 
 
@@ -158,7 +157,7 @@ def prepared(trained: nnUNetPredictor) -> tuple[dict[str, object], float]:
             remedy = (
                 "Train the configuration 2d on `busbench export-split --format nnunet`'s dataset."
             )
-            raise Refused(f"{reason}, which a submission of models cannot say.", remedy)
+            raise RefusedError(f"{reason}, which a submission of models cannot say.", remedy)
     height, width = (int(side) for side in configuration.patch_size)
     scale = SCALES[schemes.pop()]
     return {
@@ -207,7 +206,7 @@ def to_onnx(network: nn.Module, declared: dict[str, object]) -> bytes:
     """One self-contained file with a free batch axis, compared with PyTorch.
 
     Raises:
-        Refused: a network that ONNX Runtime computes otherwise.
+        RefusedError: a network that ONNX Runtime computes otherwise.
     """
     depth = next(depth for depth, name in CHANNELS.items() if name == declared["channels"])
     network, buffer = network.eval(), io.BytesIO()
@@ -231,7 +230,9 @@ def to_onnx(network: nn.Module, declared: dict[str, object]) -> bytes:
     apart = float(np.abs(found - wanted).max())
     if not apart <= CLOSE * max(1, float(np.abs(wanted).max())):
         message = f"The ONNX file's logits are {apart:.2g} away from the network's."
-        raise Refused(message, "Report it, with plans.json and the versions of torch and nnunetv2.")
+        raise RefusedError(
+            message, "Report it, with plans.json and the versions of torch and nnunetv2."
+        )
     return buffer.getvalue()
 
 
@@ -247,7 +248,7 @@ def main() -> int:
     try:
         require_same_cases(options.results, options.bundle)
         export(**vars(options))
-    except Refused as refused:
+    except RefusedError as refused:
         print(*refused.args, sep="\n", file=sys.stderr)
         return REFUSED
     return 0

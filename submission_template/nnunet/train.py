@@ -6,18 +6,9 @@ them, until the submission is written. Images are read where they are and copied
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
-
-# nnU-Net reads these when it is imported. torch.compile writes programs to /tmp, and the sandbox runs
-# none from there; workers are processes, of which a sandbox has few.
-THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-for name, value in {
-    "nnUNet_compile": "f",
-    "nnUNet_n_proc_DA": min(8, THREADS - 1),
-    "nnUNet_def_n_proc": min(8, THREADS),
-}.items():
-    os.environ.setdefault(name, str(value))
 
 import numpy as np
 import torch
@@ -37,17 +28,19 @@ from nnunet_export import export
 NUMBER, NAME = 500, "Dataset500_busbench"
 EPOCHS = 1000  # nnU-Net's own, of 250 steps each
 SAVED_EVERY = 5  # epochs
-SMALL, STAGES, STEPS = (
-    128,
-    4,
-    2,
-)  # of --quick: a tile's side, the network's stages, an epoch's steps
+THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # the sandbox names it
+# torch.compile writes programs to /tmp, and the sandbox runs none from there.
+SETTINGS = {"nnUNet_compile": "f", "nnUNet_n_proc_DA": str(max(1, min(8, THREADS - 1)))}
+# Of --quick: a tile's side, the maps of the network's stages, steps of an epoch.
+SMALL, MAPS, STEPS = 128, (8, 16, 32, 64), 2
 
 
 def main() -> None:
     options = arguments(EPOCHS, planner="ExperimentPlanner", trainer="nnUNetTrainer")
     cases = BundleDataset(options.bundle)
     work = (options.out / "work").resolve()
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     for name in ("raw", "preprocessed", "results"):
         (work / name).mkdir(parents=True, exist_ok=True)
         os.environ[f"nnUNet_{name}"] = str(work / name)
@@ -68,18 +61,20 @@ def prepare(cases: BundleDataset, work: Path, planner: str, quick: bool) -> str:
 
     nnU-Net's data set of images that stay where they are needs labels of 0 and 1, and the folds.
     """
-    done = work / "planned.txt"
+    done, asked = work / "planned.json", {"planner": planner, "quick": quick}
     if done.exists():
-        return done.read_text()
+        *before, plans = json.loads(done.read_text()).values()
+        if before != list(asked.values()):
+            sys.exit(f"{work} was planned with other options. Name a new --out, or remove it.")
+        return plans
     raw, preprocessed = work / "raw" / NAME, work / "preprocessed" / NAME
     with tempfile.TemporaryDirectory() as labels:
         write_dataset(cases, raw, Path(labels))
-        extract_fingerprints([NUMBER], verbose=False)
+        extract_fingerprints([NUMBER], num_processes=THREADS, verbose=False)
         plans = plan_experiments([NUMBER], planner)
         if quick:
             shrink(preprocessed / f"{plans}.json")
-        processes = int(os.environ["nnUNet_def_n_proc"])
-        preprocess([NUMBER], plans, ("2d",), (processes,))
+        preprocess([NUMBER], plans, ("2d",), (THREADS,))
     ids = {fold: [] for fold in sorted({int(row["fold"]) for row in cases.rows})}
     for row in cases.rows:
         ids[int(row["fold"])].append(row["case_id"])
@@ -87,7 +82,7 @@ def prepare(cases: BundleDataset, work: Path, planner: str, quick: bool) -> str:
         {"train": [c for f in ids if f != fold for c in ids[f]], "val": ids[fold]} for fold in ids
     ]
     (preprocessed / "splits_final.json").write_text(json.dumps(splits))
-    done.write_text(plans)
+    done.write_text(json.dumps(asked | {"plans": plans}))
     return plans
 
 
@@ -98,9 +93,8 @@ def write_dataset(cases: BundleDataset, raw: Path, labels: Path) -> None:
     for row in cases.rows:
         name = f"{row['case_id']}.png"
         with Image.open(cases.bundle / "masks" / name) as mask:
-            Image.fromarray((np.array(mask.convert("L")) > 127).astype(np.uint8)).save(
-                labels / name
-            )
+            lesion = np.array(mask.convert("L")) > 127
+        Image.fromarray(lesion.astype(np.uint8)).save(labels / name)
         image = (cases.bundle / "images" / name).resolve()
         files[row["case_id"]] = {"images": [str(image)], "label": str(labels / name)}
     document = {
@@ -120,11 +114,11 @@ def shrink(path: Path) -> None:
     planned = plans["configurations"]["2d"]
     planned |= {"batch_size": 2, "patch_size": [SMALL, SMALL]}
     network = planned["architecture"]["arch_kwargs"]
-    cut = max(0, network["n_stages"] - STAGES)
+    stages = min(network["n_stages"], len(MAPS))
     for name, value in network.items():
         if isinstance(value, list):  # of each stage, or of each but the last
-            network[name] = value[: len(value) - cut]
-    network["n_stages"] -= cut
+            network[name] = value[: len(value) - network["n_stages"] + stages]
+    network |= {"n_stages": stages, "features_per_stage": MAPS[:stages]}
     path.write_text(json.dumps(plans))
 
 
