@@ -93,6 +93,10 @@ BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
             "template",
             "Make a submission to start from: training, export, an image, tests of its own.",
         ),
+        "import-nnunet": (
+            "import_nnunet",
+            "Write a submission from what nnU-Net has trained: ONNX files that predict as it does.",
+        ),
         "limits": ("limits", "Show what a submission may take: size, time, memory, quotas."),
         "check": (
             "evaluate",

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from evaluator.documents.base import Contract
 from evaluator.documents.reading import MEBIBYTE
 from evaluator.files import canonical_json
 from evaluator.harmless import harmless
@@ -264,7 +265,7 @@ def _check(edition: Edition) -> bytes:
 
 def ledger_format() -> dict[str, Any]:
     """What `ledger.js` must know of this release's ledgers."""
-    kinds = {"genesis": Genesis, **ENTRIES}
+    kinds: dict[str, type[Contract]] = {"genesis": Genesis, **ENTRIES}
     return {
         "schema": SCHEMA,
         "entryType": ENTRY_TYPE,
