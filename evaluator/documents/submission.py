@@ -98,6 +98,7 @@ class InputSpec(Contract):
     blend: Blend | None = None
     multiple: int | None = Field(default=None, ge=1, le=512)
     spacing: float | None = Field(default=None, ge=0.01, le=10)  # millimetres a pixel, both ways
+    normalise: Normalise | None = None  # by mean and std where it is null
     channels: Literal["grey", "rgb"] = "grey"
     mean: float | tuple[float, ...] = 0.0
     std: Positive | tuple[Positive, ...] = 1.0
