@@ -17,6 +17,7 @@ from evaluator.documents.base import (
     Contract,
     Digest,
     Label,
+    Name,
 )
 from evaluator.documents.reading import Bounds
 from evaluator.documents.sealed import MAX_WINDOWS
@@ -36,6 +37,24 @@ def labels_digest(labels: Iterable[tuple[CaseId, Label | None, Digest]]) -> Dige
         labels: id, class and the digest of the mask's pixels, of every case.
     """
     return sha256_bytes(canonical_json(["busbench/labels/v1", *sorted(labels)]))
+
+
+class MetricProfile(Contract):
+    """Which definitions metrics were computed by; only results of equal ones are compared."""
+
+    name: Name
+    version: int = Field(ge=1)
+    digest: Digest  # of the definition, see `evaluator.metrics.profiles`
+
+    @property
+    def label(self) -> str:
+        """What people call it: `native@1`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def title(self) -> str:
+        """The same, with the first digits of its digest."""
+        return f"{self.label} ({self.digest[:8]})"
 
 
 class MetricSummary(Contract):
@@ -88,6 +107,7 @@ class AwesomeBusScores(Contract):
     `evaluator.scoring.awesome_bus`. Never ranked.
     """
 
+    metric_profile: MetricProfile
     metrics: dict[str, MetricSummary]  # without intervals, and without HD95 where none is left
     dropped: Masks  # left out of HD95, over all folds: no lesion, and something predicted
 
@@ -107,7 +127,7 @@ class Scores(Contract):
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
     schema_: Literal["busbench/scores/v5"] = Field(default="busbench/scores/v5", alias="schema")
-    metric_profile: str
+    metric_profile: MetricProfile
     units: dict[str, str]
     groups: dict[str, GroupScores]  # by the names of `evaluator.scoring.groups`
     awesome_bus_2025: AwesomeBusScores

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from evaluator.consistency import window_seeds
 from evaluator.documents.base import read, write
+from evaluator.documents.canvases import NO_SPACING, Canvases, check_images
 from evaluator.documents.inference import GateVerdict, Measured, Runtime
 from evaluator.documents.predictions import Predictions
-from evaluator.documents.submission import ModelFile, Submission
+from evaluator.documents.submission import InputSpec, ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_bytes, sha256_file
 from evaluator.inference.backends import (
@@ -35,6 +36,7 @@ from evaluator.inference.backends import (
     settings_of,
 )
 from evaluator.inference.batches import depends_on_batch, depends_on_company, device_batch
+from evaluator.inference.by_shape import ByShape
 from evaluator.inference.hardware import device_name, free_memory
 from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, run_again
 from evaluator.inference.separable import is_separable
@@ -56,6 +58,7 @@ class _Archive(NamedTuple):
     seeds: tuple[str | None, ...]  # of each pass: None for the plain images
     repeat_seed: str
     cases: int
+    largest: tuple[int, int]  # the largest canvas of any image
     first: tuple[NDArray[np.uint8], ...]  # the first two images
 
 
@@ -116,6 +119,7 @@ class _Run:
     repeated: dict[str, int] = field(default_factory=dict)  # cases that were run again, by file
     masks: dict[str, str] = field(default_factory=dict)  # file -> digest
     maps: dict[str, str] = field(default_factory=dict)  # of the probabilities, where asked for
+    by_shape: dict[str, ByShape] = field(default_factory=dict)  # by the model's file
 
     def __post_init__(self) -> None:
         self.pending = deque(self.submission.models)
@@ -123,12 +127,17 @@ class _Run:
         with ThreadPoolExecutor(1) as pool:  # a device takes seconds to begin
             self.first: Future[Model] | None = pool.submit(open_model, first, self.settings)
             try:
-                self.archive = _look_into(self.images, self.key)
+                self.archive = _look_into(self.images, self.key, self.submission.input)
             except BaseException:
                 if self.first.exception() is None:
                     self.first.result().close()
                 raise
-        self.probes = probe_inputs(self.submission.input, self.archive.first)
+        spec = self.submission.input
+        self.probes = (
+            probe_inputs(spec, (), self.archive.largest)
+            if spec.is_native
+            else probe_inputs(spec, self.archive.first, spec.size)
+        )
 
     def load(self, opened: ExitStack, progress: Progress) -> tuple[LoadedModel, ...]:
         """Load the next models: as many as memory suffices for, one at least.
@@ -178,12 +187,24 @@ class _Run:
             batch_size=self.suited_batch(model),
             fixed=self.on_device,
         )
+        asked = self.settings.batch_size
+        if loaded.input.is_native and self.on_device and asked not in ("auto", 1):
+            progress(f"{declared.file} runs at batch 1: its images have shapes of their own", 0, 1)
         if self.may_depend_on_batch(loaded):
             progress(f"{declared.file} runs at batch 1: a larger batch may change its maps", 0, 1)
             loaded = replace(loaded, batch_size=1)
             self.batch_dependent.append(declared.file)
         self.batch_sizes[declared.file] = loaded.batch_size
         loaded.run(self.probes[: loaded.batch_size])
+        if loaded.input.is_native and loaded.batch_size > 1:
+            path = self.folder / declared.file
+
+            def proven(height: int, width: int) -> bool:
+                return is_separable(path, loaded.input, (height, width))
+
+            together = ByShape(loaded.run, loaded.batch_size, proven)
+            self.by_shape[declared.file] = together
+            return replace(loaded, by_shape=together)
         return loaded
 
     def sweep(self, models: tuple[LoadedModel, ...], progress: Progress) -> None:
@@ -260,6 +281,8 @@ class _Run:
     def suited_batch(self, model: Model) -> int:
         """Images a run, or tiles of one, if none changes another's maps."""
         asked = self.settings.batch_size
+        if self.on_device and self.submission.input.is_native:
+            return 1  # a device's bits depend on a batch's size, and shapes are of any number
         if self.on_device:
             found = device_batch(model, self.settings, self.probes)
         else:
@@ -271,6 +294,8 @@ class _Run:
     def may_depend_on_batch(self, loaded: LoadedModel) -> bool:
         """Whether it is not certain that an image's maps are the same in every batch."""
         size, cases = loaded.batch_size, self.archive.cases
+        if loaded.input.is_native:
+            return False  # it is asked for each shape that comes
         if (size if self.on_device or self.tiled else min(size, cases)) < 2:
             return False
         if not is_separable(self.folder / loaded.declared.file, self.submission.input):
@@ -283,6 +308,7 @@ class _Run:
 
     def runtime(self) -> Runtime:
         """What it ran on, once all models are done."""
+        apart = [file for file, together in self.by_shape.items() if together.dependent]
         return Runtime(
             backend=self.backend.backend,
             backend_version=self.backend.version,
@@ -296,7 +322,7 @@ class _Run:
                 device_name=device_name(self.settings.device),
                 latency_ms=max(map(latency_ms, self.seconds.values())),
                 batch_sizes=tuple(self.batch_sizes.values()),
-                batch_dependent=tuple(self.batch_dependent),
+                batch_dependent=(*self.batch_dependent, *apart),
                 repeated_cases=min(self.repeated.values()),
                 **self.usage.fields(),
             ),
@@ -330,15 +356,21 @@ def _gated(folder: Path, verdict: GateVerdict) -> Submission:
     return submission
 
 
-def _look_into(images: Path, key: Path) -> _Archive:
-    """The passes, the number of cases and the first images.
+def _look_into(images: Path, key: Path, spec: InputSpec) -> _Archive:
+    """The passes, the number of cases, their largest canvas, and the first images.
 
     The index, too large to be in memory beside another, is opened again when it is needed.
+
+    Raises:
+        BusbenchError: `submission-invalid` where the images cannot be prepared as declared.
     """
     with open_sealed(images, key) as (index, cases):
         seeds = (None, *window_seeds(index))
+        if (problem := check_images(spec, index.cases)) is not None:
+            raise BusbenchError(Code.SUBMISSION_INVALID, f"submission.yaml: {problem}.", NO_SPACING)
         first = tuple(decode_image(data, case, images) for case, data in islice(cases, 2))
-        return _Archive(seeds, require_seed(index, images), len(index.cases), first)
+        largest = Canvases.of(spec, index.cases).largest
+        return _Archive(seeds, require_seed(index, images), len(index.cases), largest, first)
 
 
 def _helpers(settings: InferSettings) -> int:

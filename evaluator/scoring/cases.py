@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from evaluator.documents.predictions import PredictedCase
 from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
-from evaluator.metrics import METRICS, case_metrics, worst
+from evaluator.metrics import ProfileVersion
 from evaluator.metrics.lesions import UNCOUNTED, count_lesions, missed
 from evaluator.metrics.secondary import calibration
 from evaluator.predictions import REMEDY, bits_file, maps_file, read_maps, read_packed, unpack
 from evaluator.scoring import awesome_bus
-from evaluator.scoring.summary import PROFILE, CaseScore
+from evaluator.scoring.summary import CaseScore
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,14 @@ class Truth:
 
 
 Truths = Mapping[str, Truth]  # by case id, in its order
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What masks are measured by: a metric profile, and whether distances are in millimetres."""
+
+    profile: ProfileVersion
+    in_mm: bool
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def score_case(
     found: Found | None,
     *,
     status: str,
-    in_mm: bool,
+    measure: Measure,
     is_plain: bool = True,
 ) -> CaseScore:
     """One case of one fold's model: its mask against the truth.
@@ -108,12 +116,12 @@ def score_case(
     """
     reference = truth.mask
     lesion = int(reference.sum())
-    spacing = truth.case.spacing_mm if in_mm else None
+    spacing = truth.case.spacing_mm if measure.in_mm else None
     if found is None:
-        values = {name: worst(name, truth.lesions.shape, spacing) for name in METRICS}
+        values = measure.profile.worst(truth.lesions.shape, spacing, lesion=lesion > 0)
         counts, published = missed(truth.lesions), awesome_bus.WORST
         return CaseScore(fold, truth.case, lesion, status, values, counts, published, {})
-    values = case_metrics(found.mask, reference, spacing=spacing, profile=PROFILE)
+    values = measure.profile.values(found.mask, reference, spacing)
     return CaseScore(
         fold=fold,
         case=truth.case,

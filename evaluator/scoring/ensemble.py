@@ -12,12 +12,12 @@ from evaluator.documents.predictions import Predictions
 from evaluator.documents.scores import Ensemble
 from evaluator.metrics.secondary import UNKNOWN
 from evaluator.predictions import LEVELS
-from evaluator.scoring.cases import Found, Truths, read_found, score_case
+from evaluator.scoring.cases import Found, Measure, Truths, read_found, score_case
 from evaluator.scoring.summary import summarise_ensemble
 
 
 def score_ensemble(
-    folder: Path, document: Predictions, *, truths: Truths, in_mm: bool
+    folder: Path, document: Predictions, *, truths: Truths, measure: Measure
 ) -> Ensemble | None:
     """All fold models together; None with a single one.
 
@@ -33,25 +33,30 @@ def score_ensemble(
             folder,
             document.cases,
             fold,
-            shape_of=lambda case_id: truths[case_id].lesions.shape,
+            shape_of=lambda case_id: truths[case_id].lesions.shape if case_id in truths else (),
             with_maps=with_maps,
         )
         for fold in document.folds
     )
     for several in zip(*every, strict=True):
         case_id, whole = several[0][0], [found for _, found in several if found is not None]
+        if case_id not in truths:  # it is left out
+            continue
         joined = join(whole, document.threshold) if whole else None
-        rows[case_id] = score_case(None, truths[case_id], joined, status="wrong-size", in_mm=in_mm)
+        rows[case_id] = score_case(
+            None, truths[case_id], joined, status="wrong-size", measure=measure
+        )
     unknown = UNKNOWN if with_maps else {}
     every_case = [
-        rows.get(case_id) or score_case(None, truth, None, status="missing", in_mm=in_mm)
+        rows.get(case_id) or score_case(None, truth, None, status="missing", measure=measure)
         for case_id, truth in truths.items()
     ]
     return summarise_ensemble(
         [replace(row, calibration=row.calibration or unknown) for row in every_case],
         "mean-probability" if with_maps else "majority",
         models,
-        in_mm=in_mm,
+        in_mm=measure.in_mm,
+        profile=measure.profile,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.scores import RANKED, Scores, labels_digest
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, sha256_pixels, write_atomically
-from evaluator.metrics import METRICS
+from evaluator.metrics import METRICS, ProfileVersion, ranking_profile
 from evaluator.metrics.secondary import CALIBRATION, UNKNOWN
 from evaluator.png import decode_png
 from evaluator.predictions import (
@@ -29,21 +30,41 @@ from evaluator.predictions import (
     open_predictions,
 )
 from evaluator.progress import Progress, print_line, quiet
-from evaluator.scoring.cases import Found, Truth, Truths, read_found, require_one_cut, score_case
+from evaluator.scoring.cases import (
+    Found,
+    Measure,
+    Truth,
+    Truths,
+    read_found,
+    require_one_cut,
+    score_case,
+)
 from evaluator.scoring.ensemble import score_ensemble
-from evaluator.scoring.summary import CaseScore, summarise
+from evaluator.scoring.summary import DEFAULT, CaseScore, summarise
 from evaluator.sealed import open_sealed
 
 CASES = "cases.parquet"
 
 
 def score(
-    predictions: Path, labels: Path, key: Path, *, out: Path, progress: Progress = quiet
+    predictions: Path,
+    labels: Path,
+    key: Path,
+    *,
+    out: Path,
+    profile: ProfileVersion = DEFAULT,
+    left_out: Collection[str] = (),
+    progress: Progress = quiet,
 ) -> Scores:
     """Score a submission's predictions against the sealed labels.
 
     Writes `cases.parquet` (every case of every fold: for the organiser alone) and, last,
     `scores.json` into `out`: the same bytes for the same input.
+
+    Args:
+        profile: what masks are measured by.
+        left_out: test cases that are not scored, since the submission may have been trained on
+            their images.
 
     Raises:
         BusbenchError: `predictions-invalid`, `bundle-invalid`, `keys-invalid`.
@@ -55,33 +76,40 @@ def score(
                 Code.PREDICTIONS_INVALID, f"{predictions} belongs to another split.", REMEDY
             )
         found = (Truth(case, numbered(decode_png(data, case, labels))) for case, data in stream)
-        truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
+        known = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
     seeds = window_seeds(index)
-    _require_known_cases(predictions, document.cases, truths)
-    for cases in document.transformed:
-        _require_known_cases(predictions, cases, truths)
+    for cases in (document.cases, *document.transformed):
+        _require_known_cases(predictions, cases, known)
     if len(document.transformed) > len(seeds):
         raise BusbenchError(
             Code.PREDICTIONS_INVALID, f"{predictions} has windows that were not drawn.", REMEDY
         )
-    in_mm = all(truth.case.spacing_mm is not None for truth in truths.values())
+    masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in known.items()}
+    measure = Measure(profile, all(t.case.spacing_mm is not None for t in known.values()))
+    truths = _without(left_out, known)
     rows: list[CaseScore] = []
     windows: list[list[CaseScore]] = [[] for _ in seeds]
     for number, fold in enumerate(document.folds, start=1):
-        rows += score_fold(predictions, document, fold, truths=truths, in_mm=in_mm)
+        rows += score_fold(predictions, document, fold, truths=truths, measure=measure)
         for window, seed in enumerate(seeds, start=1):
             windows[window - 1] += score_fold(
-                predictions, document, fold, truths=truths, in_mm=in_mm, window=window, seed=seed
+                predictions,
+                document,
+                fold,
+                truths=truths,
+                measure=measure,
+                window=window,
+                seed=seed,
             )
         progress("scoring", number, len(document.folds))
-    masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in truths.items()}
     scores = summarise(
         rows,
         windows,
-        ensemble=score_ensemble(predictions, document, truths=truths, in_mm=in_mm),
+        ensemble=score_ensemble(predictions, document, truths=truths, measure=measure),
         predictions_sha256=sha256_file(predictions / DOCUMENT),
-        labels_sha256=labels_digest((i, truths[i].case.label, mask) for i, mask in masks.items()),
-        in_mm=in_mm,
+        labels_sha256=labels_digest((i, known[i].case.label, mask) for i, mask in masks.items()),
+        in_mm=measure.in_mm,
+        profile=profile,
     )
     write_atomically(out / CASES, cases_parquet(rows, windows, masks))
     write(scores, out / "scores.json")
@@ -100,13 +128,28 @@ def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Tr
             )
 
 
+def _without(left_out: Collection[str], truths: Truths) -> dict[str, Truth]:
+    """The test cases that are scored.
+
+    Raises:
+        BusbenchError: `bundle-invalid` where one that is left out is none, or nothing would remain.
+    """
+    unknown = sorted({*left_out} - truths.keys())
+    kept = {case_id: truth for case_id, truth in truths.items() if case_id not in left_out}
+    if unknown or not kept:
+        what = f"{unknown[0]}, which is no test case" if unknown else "every test case"
+        remedy = "Name the frozen split and the cross-audit that belong to this bundle."
+        raise BusbenchError(Code.BUNDLE_INVALID, f"What is left out names {what}.", remedy)
+    return kept
+
+
 def score_fold(
     folder: Path,
     document: Predictions,
     fold: int | None,
     *,
     truths: Truths,
-    in_mm: bool,
+    measure: Measure,
     window: int = 0,
     seed: Digest | None = None,
 ) -> Iterator[CaseScore]:
@@ -121,7 +164,7 @@ def score_fold(
 
     def scored(case_id: str, found: Found | None, status: str) -> CaseScore:
         return score_case(
-            fold, seen(case_id), found, status=status, in_mm=in_mm, is_plain=window == 0
+            fold, seen(case_id), found, status=status, measure=measure, is_plain=window == 0
         )
 
     passes = (document.cases, *document.transformed)
@@ -132,10 +175,12 @@ def score_fold(
             folder,
             passes[window],
             fold,
-            shape_of=lambda case_id: seen(case_id).lesions.shape,
+            shape_of=lambda case_id: seen(case_id).lesions.shape if case_id in truths else (),
             window=window,
             with_maps=with_maps,
         ):
+            if case_id not in truths:  # it is left out
+                continue
             if found is not None and found.levels is not None:
                 require_one_cut(found.mask, found.levels, level(document.threshold or 0))
             rows[case_id] = scored(case_id, found, "wrong-size")
@@ -156,8 +201,9 @@ def cases_parquet(
     """Every case of every fold as Parquet, one row each.
 
     Columns `transformed_…` are those of the first window of the consistency pass, where there was
-    one, `transformed_2_…` those of the second; `awesome_bus_2025_…` those of that profile, null
-    where it drops a case; `brier` and `ece` are there where probabilities were asked for.
+    one, `transformed_2_…` those of the second; `awesome_bus_2025_…` those of that profile; `brier`
+    and `ece` are there where probabilities were asked for. A metric is null where its profile
+    leaves the case out.
 
     Args:
         masks: case id -> digest of the reference's pixels.
@@ -203,13 +249,32 @@ def _columns(prefix: str, rows: Sequence[CaseScore]) -> dict[str, pa.Array]:
     return {
         f"{prefix}status": pa.array([row.status for row in rows], pa.string()),
         **{f"{prefix}{name}": pa.array(column, pa.int32()) for name, column in whole.items()},
-        **{f"{prefix}{m}": pa.array([r.values[m] for r in rows], pa.float64()) for m in METRICS},
+        **{
+            f"{prefix}{m}": pa.array([r.values[m] for r in rows], pa.float64(), from_pandas=True)
+            for m in METRICS
+        },
     }
 
 
 PATHS = ("predictions", "labels", "key", "out")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options beside the paths."""
+    parser.add_argument("--profile", type=ranking_profile, default=DEFAULT)
+    what = "a JSON list of test cases that are not scored"
+    parser.add_argument("--left-out", type=Path, metavar="PATH", help=what)
+
+
 def run(args: argparse.Namespace) -> None:
     """Score the predictions against the sealed labels."""
-    score(args.predictions, args.labels, args.key, out=args.out, progress=print_line)
+    left_out = [] if args.left_out is None else json.loads(args.left_out.read_bytes())
+    score(
+        args.predictions,
+        args.labels,
+        args.key,
+        out=args.out,
+        profile=args.profile,
+        left_out=left_out,
+        progress=print_line,
+    )

@@ -23,14 +23,14 @@ from evaluator.documents.scores import (
     Scores,
 )
 from evaluator.documents.sealed import SealedCase
-from evaluator.metrics import METRICS, Profile, mean
+from evaluator.metrics import METRICS, ProfileVersion, mean, profiles, ranking_profile
 from evaluator.metrics.lesions import LesionCounts
 from evaluator.metrics.secondary import CALIBRATION, SECONDARY, hd95_relative
 from evaluator.scoring import awesome_bus
 from evaluator.scoring.groups import groups_of, patient_of
 from evaluator.scoring.intervals import ANY, interval, ratio_interval
 
-PROFILE: Profile = "native"
+DEFAULT = ranking_profile(profiles.DEFAULT)
 VALID = ("ok", "true-negative")
 Tables = Mapping[str, NDArray[np.float64]]  # metric -> values (folds, cases)
 
@@ -43,7 +43,7 @@ class CaseScore:
     case: SealedCase
     lesion: int  # pixels of the reference
     status: str  # ok, true-negative, or why it took the worst value
-    values: dict[str, float]
+    values: dict[str, float]  # NaN where the profile leaves the case out
     lesions: LesionCounts
     awesome_bus: Mapping[str, float]  # `evaluator.scoring.awesome_bus`: those of plain images count
     calibration: Mapping[str, float] = field(default_factory=dict)
@@ -58,6 +58,7 @@ def summarise(
     predictions_sha256: str,
     labels_sha256: str,
     in_mm: bool,
+    profile: ProfileVersion = DEFAULT,
 ) -> Scores:
     """Scores of all groups that have cases.
 
@@ -67,9 +68,11 @@ def summarise(
             that pass is off.
         ensemble: of the fold models, from `summarise_ensemble`.
         in_mm: whether distances are in millimetres, else in pixels.
+        profile: what the rows were measured by.
 
     Raises:
-        ValueError: where a metric is NaN or infinite, which would be a bug.
+        ValueError: where a metric is infinite, or NaN where its profile leaves nothing out, which
+            would be a bug.
     """
     first = [row for row in rows if row.fold == rows[0].fold]
     groups = groups_of([row.case for row in first], {r.case.case_id: r.lesion for r in first})
@@ -84,7 +87,7 @@ def summarise(
         scores[name] = GroupScores(
             cases=len(places),
             patients=len(set(patients)),
-            metrics=_metrics(rows, places, patients, in_mm=in_mm),
+            metrics=_metrics(rows, places, patients, in_mm=in_mm, profile=profile),
             consistency=(
                 _consistency(plain, changed, compared, patients=everyone, windows=len(windows))
                 if compared
@@ -92,7 +95,7 @@ def summarise(
             ),
         )
     return Scores(
-        metric_profile=PROFILE,
+        metric_profile=profile.identity,
         units={name: metric.unit(spacing) for name, metric in METRICS.items()},
         groups=scores,
         awesome_bus_2025=awesome_bus.summarise([r.awesome_bus for r in rows], folds=_folds(rows)),
@@ -111,22 +114,29 @@ def summarise_ensemble(
     models: int,
     *,
     in_mm: bool,
+    profile: ProfileVersion,
 ) -> Ensemble:
     """The scores of fold models together, from one row a case."""
     patients = [patient_of(row.case) for row in rows]
-    metrics = _metrics(rows, [*range(len(rows))], patients, in_mm=in_mm)
+    places = [*range(len(rows))]
+    metrics = _metrics(rows, places, patients, in_mm=in_mm, profile=profile)
     return Ensemble(rule=rule, models=models, metrics=metrics)
 
 
 def _metrics(
-    rows: Sequence[CaseScore], places: list[int], patients: Sequence[str], *, in_mm: bool
+    rows: Sequence[CaseScore],
+    places: list[int],
+    patients: Sequence[str],
+    *,
+    in_mm: bool,
+    profile: ProfileVersion,
 ) -> dict[str, MetricSummary]:
     """All metrics and secondary numbers over the cases at `places`."""
-    plain = _tables(rows)
-    found = {m: _summary(plain[m][:, places], patients, METRICS[m].bounds) for m in METRICS}
-    return (
-        found | _detection(rows, places, patients) | _per_case(rows, places, patients, in_mm=in_mm)
-    )
+    return {
+        **_summaries(_tables(rows), places, patients, profile=profile),
+        **_detection(rows, places, patients),
+        **_per_case(rows, places, patients, in_mm=in_mm),
+    }
 
 
 def _per_case(
@@ -243,9 +253,24 @@ def _ratio(
     return MetricSummary.of(folds, ends)
 
 
+def _summaries(
+    tables: Tables, places: list[int], patients: Sequence[str], *, profile: ProfileVersion
+) -> dict[str, MetricSummary]:
+    """Each metric over those of the cases at `places` that it is of; none where it is of none."""
+    found = {}
+    for name, table in tables.items():
+        values = table[:, places]
+        empty = np.atleast_1d(np.isnan(values).all(axis=0))
+        kept = ~empty if profile.leaves_out(name) else np.ones_like(empty)
+        who = [patient for patient, is_in in zip(patients, kept, strict=True) if is_in]
+        if who:
+            found[name] = _summary(values[:, kept], who, METRICS[name].bounds)
+    return found
+
+
 def _summary(
     table: NDArray[np.float64], patients: Sequence[str], bounds: tuple[float, float] = ANY
 ) -> MetricSummary:
     """One metric from its values (folds, cases), whose mean lies within `bounds`."""
-    means = [mean(fold, PROFILE) for fold in table]
+    means = [mean(fold) for fold in table]
     return MetricSummary.of(means, interval(table.mean(axis=0), patients, bounds))

@@ -50,6 +50,13 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need(("received",), lambda given: given["ledger"], "Name --ledger, too"),
         Need(("team", "method"), _names_image, "Name a container image by digest"),
     ),
+    "finalise": (
+        Need(
+            ("keys", "device", "precision", "batch_size", "backend", "cluster", "inputs", "runner"),
+            lambda given: not given["dry_run"],
+            "Leave --dry-run out",
+        ),
+    ),
     "prepare": (
         Need(
             ("patients", "seed"),
@@ -64,6 +71,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name an image by its digest; a folder says its track itself",
         ),
     ),
+    "rank": (Need(("columns",), lambda given: not given["json"], "Take --json out"),),
     "reproduce": (
         Need(
             ("device", "tolerance", "runner", "challenge"),
@@ -71,7 +79,9 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name --submission, --split and --store, too",
         ),
     ),
+    "seal": (Need(("windows",), lambda given: given["consistency"], "Take --no-consistency out"),),
     "splits verify": (Need(("secret",), lambda given: given["store"], "Name --store, too"),),
+    "table": (Need(("columns",), lambda given: given["format"] != "csv", "Name another --format"),),
     "train": (
         Need(
             ("pull",),
@@ -84,7 +94,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need(("store", "reveal"), lambda given: given["splits"], "Name --splits, too"),
         Need(("secret",), lambda given: given["store"], "Name --store, too"),
         Need(
-            ("bundle", "keys", "runner", "challenge"),
+            ("bundle", "keys", "final_keys", "runner", "challenge"),
             lambda given: given["rescore_runs"],
             "Name --rescore, too",
         ),

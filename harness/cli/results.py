@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from evaluator.documents.notes import NONE
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.cli.app import app, err, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     JsonOption,
@@ -20,8 +22,9 @@ from harness.cli.options import (
 from harness.cli.progress import bars
 from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
 from harness.ledger import verify_ledger
-from harness.quotas.recording import require_results_open
+from harness.quotas.publication import require_results_open
 from harness.ranking import FORMATS, Board, Format, Track, make_board
+from harness.ranking.across import Block, blocks
 from harness.ranking.columns import CHOICES, NAMES, Style, chosen_column
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
@@ -38,7 +41,7 @@ ColumnsOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Checked)
 def rank(
     ledger: LedgerArgument,
     cases: Annotated[
@@ -53,6 +56,14 @@ def rank(
     keys: OptionalKeys = None,
     track: Annotated[str | None, typer.Option(help="The only track to compute.")] = None,
     columns: ColumnsOption = None,
+    no_external_data: Annotated[
+        bool,
+        typer.Option(
+            "--no-external-data",
+            help="Show those alone whose team states that training saw no data beside the training "
+            "bundle; ranks stay those among all.",
+        ),
+    ] = False,
     challenge: ChallengeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -65,9 +76,6 @@ def rank(
     Example: busbench rank demo/ledger.jsonl --cases demo/runs --keys demo/keys
     """
     declared = read_challenge(challenge)
-    if columns is not None and json:
-        message = "--columns has no effect with --json, which has every number."
-        raise BusbenchError(Code.USAGE, message, "Leave one of the two out.")
     if cases:
         if keys is None:
             message = "--cases records the ranking in the ledger, which takes --keys."
@@ -85,7 +93,8 @@ def rank(
             )
         for one in outcomes:
             count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
-            err.print(harmless(f"{one.track} {one.split_version}: {count}, {one.state}."))
+            table = f"{one.track} {one.split_version}, {one.part} part"
+            err.print(harmless(f"{table}: {count}, {one.state}."))
             for who in one.lost:
                 err.print(harmless(f"No run contains {who}: it is listed, not ranked."))
     elif keys or track:
@@ -93,14 +102,34 @@ def rank(
             Code.USAGE, "--keys and --track belong to --cases.", "Name --cases, too."
         )
     board = make_board(verify_ledger(ledger), declared)
+    if no_external_data:
+        board = _without_external_data(board)
     if json:
         print_json(board.document())
         return
     chosen = read_columns(columns, board)
     for found in board.tracks:
         print_board(found, chosen)
-    if not board.tracks:
+    for block in blocks(board, plain):
+        print_block(block)
+    if not board.ledger_reports:
         out.print(harmless("The ledger has no report yet."))
+
+
+def _without_external_data(board: Board) -> Board:
+    """The board with the rows that state that they saw none; what is left out is said."""
+    tracks = []
+    for track in board.tracks:
+        rows = tuple(row for row in track.rows if row.notes.external_data == NONE)
+        unknown = sum(row.notes.external_data is None for row in track.rows)
+        message = (
+            f"{track.track} {track.split_version}: {len(rows)} of {len(track.rows)} state that "
+            f"they saw no external data, {unknown} do not state it; ranks are among all."
+        )
+        err.print(harmless(message))
+        if rows:
+            tracks.append(track.model_copy(update={"rows": rows}))
+    return board.model_copy(update={"tracks": tuple(tracks)})
 
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken
@@ -145,6 +174,18 @@ def print_board(track: Track, chosen: tuple[str, ...] = ()) -> None:
         out.note(harmless(f"Left out for want of width: {left_out}. A file or a pipe has all."))
 
 
+def print_block(block: Block) -> None:
+    """Print a table across tracks."""
+    head, *rows = block.cells
+    grid = Grid(harmless(block.caption), frame="head")
+    for name in head:
+        grid.column(harmless(name), right=name not in NAMES)
+    for row in rows:
+        grid.row(*map(harmless, row))
+    out.draw(grid)
+    out.note(harmless(block.note))
+
+
 def _fitting(columns: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
     """The columns that fit, the most important first; as many as that, in their own order."""
     ordered = sorted(columns, key=_importance)
@@ -174,7 +215,7 @@ def _short(name: str) -> Markup:
     return plain(harmless(name, 32))
 
 
-@app.command()
+@app.command(cls=Checked)
 def table(
     ledger: LedgerArgument,
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.MARKDOWN,
@@ -186,9 +227,6 @@ def table(
     Example: busbench table demo/ledger.jsonl --format latex
     """
     board = make_board(verify_ledger(ledger), read_challenge(challenge))
-    if columns is not None and format is Format.CSV:
-        message = "--columns has no effect on CSV, which has every number."
-        raise BusbenchError(Code.USAGE, message, "Choose another format, or leave it out.")
     chosen = read_columns(columns, board)
     print_document(FORMATS[format](board, chosen) if chosen else FORMATS[format](board))
 

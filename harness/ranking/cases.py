@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,11 @@ class CaseTable:
     values: Mapping[str, NDArray[np.float64]]  # metric -> (cases, submissions), all finite
     gaps: Mapping[Digest, NDArray[np.float64]] = field(default_factory=dict)
     # ^ entry -> the consistency gap of Dice, (cases,), NaN of a case that has none
+
+    def select(self, places: Sequence[int]) -> CaseTable:
+        """The submissions at some places, in that order."""
+        chosen = {key: table[:, places] for key, table in self.values.items()}
+        return CaseTable(tuple(self.entries[n] for n in places), self.patients, chosen)
 
 
 def average_folds(rows: pd.DataFrame, report: Report) -> pd.DataFrame:

@@ -27,7 +27,11 @@ from harness.ranking.orders import smallest_ranks
 
 # Metrics that are shown for a part of the images alone, where a track has images of both parts.
 PARTS = {"lesion": ("dice", "hd95"), "normal": ("dice",)}
-NAMES = ("Method", "Team")  # the columns that participants wrote, and the only ones of words
+NAMES = (
+    "Method",
+    "Team",
+    "Trained on",
+)  # the columns that participants wrote, and the only ones of words
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,19 @@ intervals in it are about the complete submissions of one track; see `harness.ra
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple, Self, get_args
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, parse
 from evaluator.documents.reading import Bounds
-from evaluator.documents.scores import Ranked
+from evaluator.documents.scores import MetricProfile, Ranked
 from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.challenge import RankingScheme
 from harness.ledger import LedgerVerdict
 
-Version = Literal["busbench/ranking/v3", "busbench/ranking/v4"]
-SCHEMA: Version = "busbench/ranking/v4"
-READ = get_args(Version)  # of version 3, the scheme is `mean-rank` and nothing is said of gaps
+SCHEMA: Literal["busbench/ranking/v4"] = "busbench/ranking/v4"
 CODE = Code.LEDGER_INVALID
 REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
@@ -139,10 +137,10 @@ class TrackRanking(Contract):
     """The body of a ledger entry of kind `ranking`: one track, and exactly these submissions."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Version = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["busbench/ranking/v4"] = Field(default=SCHEMA, alias="schema")
     track: Name
     split_version: Name
-    metric_profile: str
+    metric_profile: MetricProfile
     statistics: TrackStatistics
     submissions: tuple[RankedSubmission, ...] = Field(
         min_length=1
@@ -176,7 +174,7 @@ def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
             remedy=REMEDY,
         )
         for found in ledger.rankings
-        if found.body.get("schema") in READ
+        if found.body.get("schema") == SCHEMA
     ]
 
 

@@ -13,8 +13,8 @@ GROUPS = ("all", "lesion", "normal")
 PARTS = ("mean", "std", "ci_low", "ci_high")
 
 FIRST = (
-    "track split_version sealing metric_profile order rank mean_rank rank_low rank_high "
-    "resamples_first group rank_aggregate rank_test team method status"
+    "track split_version part sealing metric_profile metric_profile_digest order rank mean_rank "
+    "rank_low rank_high resamples_first group rank_aggregate rank_test team method status"
 )
 AWESOME_BUS = {
     f"awesome_bus_2025_{metric.key}_{part}": (metric.key, part)
@@ -24,7 +24,8 @@ AWESOME_BUS = {
 LAST = (
     "dice_gap_mean dice_gap_ci_low dice_gap_ci_high gap_unlike hd95_unit parameters gmacs "
     "latency_ms seconds host_memory_mb gpu_memory_mb gpu_memory_of energy_j device_name device "
-    "provider backend kind labels trained_here runner invalid entry entry_digest recorded"
+    "provider backend kind labels trained_on left_out trained_here runner invalid description "
+    "authors paper code licence external_data pretrained entry entry_digest recorded rescores"
 )
 SHOWN_BESIDE = {
     f"all_{metric.key}_{part}": (metric.key, part) for metric in SECONDARY for part in PARTS
@@ -54,7 +55,9 @@ def to_csv(board: Board) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    records = (_record(track, row) for track in board.tracks for row in track.rows)
+    records = (
+        _record(track, row) for track in board.tracks for row in (*track.rows, *track.visitors)
+    )
     writer.writerows({name: _cell(value) for name, value in each.items()} for each in records)
     return text.getvalue()
 
@@ -67,12 +70,18 @@ def _cell(value: object) -> object:
 def _record(track: Track, row: Row) -> dict[str, object]:
     record: dict[str, object] = {
         **row.model_dump(
-            exclude={"groups", "awesome_bus_2025", "ensemble", "worst", "runtime", "ranked"}
+            exclude={
+                *("groups", "awesome_bus_2025", "ensemble", "worst", "runtime", "ranked", "notes")
+            }
         ),
+        **row.notes.model_dump(),
+        "authors": "; ".join(row.notes.authors),
         "track": track.track,
         "split_version": track.split_version,
+        "part": track.part,
         "sealing": track.sealing,
-        "metric_profile": track.metric_profile,
+        "metric_profile": track.metric_profile.label,
+        "metric_profile_digest": track.metric_profile.digest,
         "order": track.order,
         "hd95_unit": track.units.get("hd95", ""),
         **row.runtime.model_dump(include={"device", "precision", "provider", "backend"}),

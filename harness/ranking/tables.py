@@ -12,6 +12,7 @@ from html import escape
 from itertools import groupby
 
 from harness.ranking import names
+from harness.ranking.across import Block, blocks
 from harness.ranking.board import Board, Track
 from harness.ranking.columns import NAMES, Column, Style, columns, lettered, plain_group
 from harness.ranking.marks import own_marks, shared_marks
@@ -40,8 +41,9 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     titled = track.title != track.track
     which = f"{name(track.title)} ({track.track})" if titled else track.track
     sealed = f", sealing {track.sealing[:8]}" if track.sealings > 1 else ""
+    which += ", final part" if track.part == "final" else ""
     which += ", synthetic phantoms" if track.synthetic else ""
-    return f"{which}, split {track.split_version}, profile {track.metric_profile}{sealed}"
+    return f"{which}, split {track.split_version}, profile {track.metric_profile.title}{sealed}"
 
 
 def order_note(track: Track) -> str:
@@ -78,18 +80,28 @@ MARKDOWN = Style(names.markdown, "**{}**", "<ins>{}</ins>", "<sup>{}</sup>")
 
 
 def to_markdown(board: Board, chosen: Sequence[str] = ()) -> str:
-    """One pipe table a track, under its own heading; `chosen` as for `columns`."""
-    return "\n".join(_markdown_track(track, chosen) for track in board.tracks)
+    """One pipe table a track, under its own heading, then those across tracks.
+
+    Args:
+        chosen: as for `columns`.
+    """
+    tables = [_markdown_track(track, chosen) for track in board.tracks]
+    across = [_markdown(b.caption, b.cells, [b.note]) for b in blocks(board, names.markdown)]
+    return "\n".join([*tables, *across])
 
 
 def _markdown_track(track: Track, chosen: Sequence[str]) -> str:
-    head, *rows = track_cells(track, MARKDOWN, chosen)
+    notes = [order_note(track), *footnotes(track, MARKDOWN)]
+    cells = track_cells(track, MARKDOWN, chosen)
+    return _markdown(caption(track, names.markdown), cells, notes)
+
+
+def _markdown(title: str, cells: list[list[str]], notes: Sequence[str]) -> str:
+    head, *rows = cells
     rule = ["---" if name in NAMES else "--:" for name in head]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
-    notes = [part for note in footnotes(track, MARKDOWN) for part in (note, "")]
-    return "\n".join(
-        [f"### {caption(track, names.markdown)}", "", *lines, "", order_note(track), "", *notes]
-    )
+    lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
+    below = [part for note in notes for part in (note, "")]
+    return "\n".join([f"### {title}", "", *lines, "", *below])
 
 
 # --- LaTeX ---------------------------------------------------------------------------------------
@@ -108,8 +120,9 @@ _LATEX_CHARACTERS = str.maketrans(
 
 
 def to_latex(board: Board, chosen: Sequence[str] = ()) -> str:
-    r"""One booktabs `tabular` a track; needs `\usepackage{booktabs}`."""
+    r"""One booktabs `tabular` a track and those across; needs `\usepackage{booktabs}`."""
     tables = [_latex_track(track, chosen) for track in board.tracks]
+    tables += map(_latex_block, blocks(board, names.latex))
     return "\n".join([LATEX_HEAD, *tables]) if tables else ""
 
 
@@ -133,6 +146,24 @@ def _latex_track(track: Track, chosen: Sequence[str]) -> str:
             *(_latex_row(row) for row in rows),
             r"\bottomrule",
             *(_latex_note(note, len(found)) for note in footnotes(track, LATEX)),
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _latex_block(block: Block) -> str:
+    head, *rows = block.cells
+    return "\n".join(
+        [
+            f"% {block.caption}",
+            f"% {block.note}",
+            rf"\begin{{tabular}}{{{''.join('l' if name in NAMES else 'r' for name in head)}}}",
+            r"\toprule",
+            _latex_row(head),
+            r"\midrule",
+            *map(_latex_row, rows),
+            r"\bottomrule",
             r"\end{tabular}",
             "",
         ]
@@ -170,24 +201,36 @@ HTML = Style(names.html, "<strong>{}</strong>", "<u>{}</u>", "<sup>{}</sup>")
 
 
 def to_html(board: Board, chosen: Sequence[str] = ()) -> str:
-    """One plain `<table>` a track, in ASCII, to be put into any page; `chosen` as for `columns`."""
-    text = "\n".join(_html_track(track, chosen) for track in board.tracks)
+    """One plain `<table>` a track, then those across tracks, in ASCII, for any page.
+
+    Args:
+        chosen: as for `columns`.
+    """
+    tables = [_html_track(track, chosen) for track in board.tracks]
+    across = [_html(b.caption, b.note, b.cells, notes=[]) for b in blocks(board, names.html)]
+    text = "\n".join([*tables, *across])
     return text.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _html_track(track: Track, chosen: Sequence[str]) -> str:
     head, *rows = track_cells(track, HTML, chosen)
+    cells = [[escape(name) for name in head], *rows]
+    return _html(caption(track, names.html), order_note(track), cells, notes=footnotes(track, HTML))
+
+
+def _html(title: str, note: str, cells: list[list[str]], *, notes: Sequence[str]) -> str:
+    head, *rows = cells
     lines = [
         "<table>",
-        f"<caption>{caption(track, names.html)}. {escape(order_note(track))}</caption>",
+        f"<caption>{title}. {escape(note)}</caption>",
         "<thead><tr>",
-        *(f'<th scope="col">{escape(name)}</th>' for name in head),
+        *(f'<th scope="col">{name}</th>' for name in head),
         "</tr></thead>",
         "<tbody>",
         *("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows),
         "</tbody>",
         "<tfoot>",
-        *(f'<tr><td colspan="{len(head)}">{note}</td></tr>' for note in footnotes(track, HTML)),
+        *(f'<tr><td colspan="{len(head)}">{each}</td></tr>' for each in notes),
         "</tfoot>",
         "</table>",
     ]

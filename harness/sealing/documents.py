@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evaluator.documents.base import Contract, Digest, Name
 from evaluator.documents.sealed import MAX_WINDOWS
 from evaluator.documents.submission import ModelLimits
-from harness.challenge import LabelAccess, Limits, Prose, StatedTrack
+from harness.challenge import HiddenPart, LabelAccess, Limits, Prose, StatedTrack
 
 
 class Source(Contract):
@@ -33,7 +33,7 @@ class TrainingBundle(Contract):
     folds: int
     cases: int
     cases_sha256: Digest
-    test_cases: int
+    test_cases: int  # of the larger hidden part, where there is a final one
     infer: Limits  # of the inference on all test cases, for a forecast
     source: Source
     model: ModelLimits  # of a submission's ONNX files
@@ -53,6 +53,7 @@ class SealedBundle(Contract):
     schema_: Literal["busbench/sealed-bundle/v3", "busbench/sealed-bundle/v4"] = Field(
         default="busbench/sealed-bundle/v4", alias="schema"
     )
+    part: HiddenPart = "test"  # of the split; v3 knows no other
     dataset: Name
     track: Name
     split_version: Name
@@ -66,6 +67,12 @@ class SealedBundle(Contract):
     windows: int = Field(default=1, ge=1, le=MAX_WINDOWS)  # of each case in that pass
     image_recipient: str
     label_recipient: str
+
+    @model_validator(mode="after")
+    def _of_a_known_part(self) -> Self:
+        if self.schema_ == "busbench/sealed-bundle/v3" and self.part != "test":
+            raise ValueError("part: v3 has the test part alone")
+        return self
 
     @property
     def stated_track(self) -> StatedTrack:

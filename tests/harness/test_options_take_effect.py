@@ -57,6 +57,9 @@ IDLE = {
     "evaluate": "evaluate {store} --bundle {store}",
     "prepare": "prepare busi --raw {store} --out {new}",
     "propose": "propose {store} --team t --method m",
+    "rank": "rank {report} --json",
+    "seal": "seal {store} --split {store} --keys {store} --out {new} --no-consistency",
+    "table": "table {report} --format csv",
     "reproduce": "reproduce {report} 1",
     "splits verify": "splits verify {store}",
     "train": "train reference --bundle {store} --out {new}",
@@ -64,6 +67,7 @@ IDLE = {
 }
 VALUES = {
     "bundle": "{store}",
+    "columns": "dice",
     "device": "cpu",
     "tolerance": "0.001",
     "holds": "aa",
@@ -74,6 +78,7 @@ VALUES = {
     "runner": "process",
     "seed": "3",
     "store": "{store}",
+    "windows": "2",
 }  # of others: a file
 
 

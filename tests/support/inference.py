@@ -27,6 +27,7 @@ from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
 
 SIZE = 64
+NATIVE: dict[str, Any] = {"mode": "native", "height": None, "width": None, "resize": None}
 
 
 def network(
@@ -134,6 +135,7 @@ def stage(
     kind: Any = "logits",
     seed: str | None = None,
     windows: int = 1,
+    spacing_mm: tuple[float, float] | None = None,
     **inputs: Any,
 ) -> Stage:
     """Seal `images`, hand in one model a fold or one for all; a seed adds the second pass."""
@@ -141,7 +143,13 @@ def stage(
     identity = pyrage.x25519.Identity.generate()
     (root / "images.key").write_text(str(identity))
     cases = tuple(
-        SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.grey")
+        SealedCase(
+            case_id=f"c{n:05}",
+            height=p.shape[0],
+            width=p.shape[1],
+            file=f"{n}.grey",
+            spacing_mm=spacing_mm,
+        )
         for n, p in enumerate(images)
     )
     index = SealedIndex(
