@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluator.documents.base import read
-from evaluator.documents.submission import ImageSubmission
+from evaluator.documents.submission import ImageSubmission, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.evaluation.images import pass_gate, pinned, run_and_score
@@ -105,7 +105,8 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         if environment.keys is not None:
             keys = Keys.open(environment.keys)
             require_keys_of(bundles, keys)
-            require_images(facts, _sealed_files(bundles, keys).index().cases)
+            if isinstance(facts, Submission) and facts.input.spacing is not None:
+                require_images(facts, _sealed_files(bundles, keys).index().cases)
         limits = environment.challenge.efficiency_of(bundles.sealed.track)
         how, compared = settings or EvaluateSettings(), None
         if how.precision != "fp32":
