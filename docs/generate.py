@@ -217,8 +217,9 @@ def _gate() -> str:
 LIMITS = """# Limits
 
 What a submission may take. The organiser sets all of it in `challenge.yaml`, under `limits`; these
-are the defaults. What counts for your track is in `bundle.json` of the training bundle, as `model`,
-and `busbench check --bundle` shows it beside what it counts.
+are the defaults, and `busbench limits --challenge challenge.yaml` shows those in force. What counts
+for your track is in `bundle.json` of the training bundle, as `model`, and `busbench check --bundle`
+shows it beside what it counts.
 
 ## Of an ONNX file: `limits.model`
 

@@ -48,6 +48,7 @@ class ModelLimits(Contract):
 Resize = Literal["letterbox", "stretch"]
 Resample = Literal["antialiased", "plain"]
 Blend = Literal["gaussian", "constant"]
+Normalise = Literal["zscore"]
 Mode = Literal["resized", "tiled", "native"]
 Size = tuple[int, int]  # height and width, in pixels
 _SIDES = dict.fromkeys(("height", "width"), "it is a side of the network's input, in pixels")
@@ -71,7 +72,7 @@ _NEEDED: Mapping[Mode, Mapping[str, str]] = {
 _CHOICES = {"resize": get_args(Resize), "blend": get_args(Blend)}
 _OPTIONAL: Mapping[Mode, tuple[str, ...]] = {
     "resized": ("resample",),
-    "tiled": ("resample", "spacing"),
+    "tiled": ("resample", "spacing", "normalise"),
     "native": ("resample", "spacing"),
 }
 LARGEST = 1.0  # of mean and std: pixels are 0 to 1 when they apply
@@ -84,7 +85,8 @@ class InputSpec(Contract):
     brings an image to the input's size. `tiled` cuts it into tiles of that size. `native` gives it
     whole, black around it up to a `multiple`. The last two scale an image only to a `spacing`.
     `resize`, `overlap`, `blend` and `multiple` have no default: an image that is prepared otherwise
-    than in training is scored, and scores less.
+    than in training is scored, and scores less. `normalise: zscore` takes mean and standard
+    deviation of each image instead, which no network that sees tiles could compute.
     """
 
     mode: Mode = "resized"
@@ -96,6 +98,7 @@ class InputSpec(Contract):
     blend: Blend | None = None
     multiple: int | None = Field(default=None, ge=1, le=512)
     spacing: float | None = Field(default=None, ge=0.01, le=10)  # millimetres a pixel, both ways
+    normalise: Normalise | None = None  # by mean and std where it is null
     channels: Literal["grey", "rgb"] = "grey"
     mean: float | tuple[float, ...] = 0.0
     std: Positive | tuple[Positive, ...] = 1.0
@@ -204,6 +207,13 @@ class InputSpec(Contract):
         if mode != "resized" and fields.get("resample") and fields.get("spacing") is None:
             raise ValueError(f"resample has no effect where mode is {mode} without a spacing")
         return fields
+
+    @model_validator(mode="after")
+    def _normalised_once(self) -> Self:
+        for name, value, default in (("mean", self.mean, 0.0), ("std", self.std, 1.0)):
+            if self.normalise and value != default:
+                raise ValueError(f"{name} has no effect where normalise is zscore: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _one_a_channel(self) -> Self:

@@ -28,7 +28,7 @@ from evaluator.gate.confinement import confine
 from evaluator.gate.contained import LOADING, SHAPING, STARTED
 from evaluator.gate.macs import cost
 from evaluator.inference.outputs import find_bent, find_trouble
-from evaluator.inference.placement import values_of_pixels
+from evaluator.inference.placement import values_for
 
 _MAX_FILE_BYTES = 64 << 20  # a folded graph without its large weights, or a report
 _SHOWN = ("speckle", "a black image", "a drawn lesion", "an image of low contrast")
@@ -78,8 +78,8 @@ def _images(spec: InputSpec, height: int, width: int) -> NDArray[np.float32]:
     drawn = _draw_lesion(height, width, rng)
     faint = (100 + drawn // 16).astype(np.uint8)
     shown = (speckle, np.zeros_like(speckle), drawn, faint)
-    values = values_of_pixels(spec.depth, spec.mean, spec.std)  # of the input's size: as they are
-    return np.stack([values[:, image] for image in shown])
+    # of the input's size: as they are
+    return np.stack([values_for(image, spec)[:, image] for image in shown])
 
 
 def _draw_lesion(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:

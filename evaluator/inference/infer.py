@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluator.consistency import window_seeds
 from evaluator.documents.base import read, write
 from evaluator.documents.canvases import NO_SPACING, Canvases, check_images
 from evaluator.documents.inference import GateVerdict, Measured, Runtime
@@ -40,10 +41,10 @@ from evaluator.inference.hardware import device_name, free_memory
 from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, run_again
 from evaluator.inference.separable import is_separable
 from evaluator.inference.speed import measure_batch
-from evaluator.inference.sweep import LoadedModel, Sweep, masks_file, probe_inputs
+from evaluator.inference.sweep import LoadedModel, Sweep, probe_inputs
 from evaluator.inference.tiles import TILES
 from evaluator.inference.usage import Usage, measured_usage
-from evaluator.predictions import DOCUMENT, RUNTIME, predicted_cases
+from evaluator.predictions import DOCUMENT, RUNTIME, maps_file, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
 from evaluator.sealed import decode_image, open_sealed
 
@@ -69,6 +70,7 @@ def infer(
     images: Path,
     key: Path,
     settings: InferSettings,
+    probabilities: bool = False,
     progress: Progress = quiet,
 ) -> Predictions:
     """Run every model of a gated submission on every sealed image, and on some of them twice.
@@ -78,6 +80,8 @@ def infer(
         verdict: the gate's verdict on this very submission.
         out: an existing folder; `predictions.json` is written last.
         images: the sealed images, opened with the age identity in `key`.
+        probabilities: whether those of the plain images are written beside the masks; there are
+            none of a network that gives masks.
 
     Raises:
         BusbenchError: `model-failed`, `model-nondeterministic`, `device-unavailable`,
@@ -85,7 +89,8 @@ def infer(
     """
     submission = _gated(folder, verdict)
     with measured_usage(settings) as usage:
-        run = _Run(folder, submission, out, images, key, settings, usage)
+        maps = probabilities and submission.output.kind != "mask"
+        run = _Run(folder, submission, out, images, key, settings, usage, maps)
         while run.pending:
             with ExitStack() as opened:
                 run.sweep(run.load(opened, progress), progress)
@@ -106,12 +111,14 @@ class _Run:
     key: Path
     settings: InferSettings
     usage: Usage
+    probabilities: bool  # whether they are written
     measured: int | None = None  # the batch size that suits the first model on a CPU
     batch_sizes: dict[str, int] = field(default_factory=dict)  # by the model's file
     batch_dependent: list[str] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)  # of single images, by file
     repeated: dict[str, int] = field(default_factory=dict)  # cases that were run again, by file
     masks: dict[str, str] = field(default_factory=dict)  # file -> digest
+    maps: dict[str, str] = field(default_factory=dict)  # of the probabilities, where asked for
     by_shape: dict[str, ByShape] = field(default_factory=dict)  # by the model's file
 
     def __post_init__(self) -> None:
@@ -208,8 +215,9 @@ class _Run:
             images=self.images,
             helpers=_helpers(self.settings),
             seeds=self.archive.seeds,
+            probabilities=self.probabilities,
         )
-        files = {masks_file(model, seed): model for model in models for seed in sweep.seeds}
+        files = {sweep.file(model, seed): model for model in models for seed in sweep.seeds}
         with self.usage.timed():
             first = self.write_masks(sweep, tuple(files), progress)
         again = run_again(sweep, self.key, first)
@@ -218,11 +226,13 @@ class _Run:
             self.masks[file] = sha256_file(self.out / file)
             self.seconds[name] = self.seconds.get(name, []) + again[file]
             self.repeated[name] = self.repeated.get(name, 0) + len(first[file])
+        for name in map(maps_file, (m.declared.fold for m in models if self.probabilities)):
+            self.maps[name] = sha256_file(self.out / name)
 
     def write_masks(
         self, sweep: Sweep, files: tuple[str, ...], progress: Progress
     ) -> dict[str, dict[str, str]]:
-        """Write every case's masks to `files`.
+        """Write every case's masks to `files`, and the probabilities that are asked for.
 
         Returns:
             By file, the digests of the packed masks of the cases that are to be run again.
@@ -231,11 +241,19 @@ class _Run:
             index, cases = stack.enter_context(open_sealed(self.images, self.key))
             stack.enter_context(disk_errors(self.out))
             sinks = {name: stack.enter_context((self.out / name).open("wb")) for name in files}
+            if self.probabilities:
+                folds = {sweep.file(m, None): m.declared.fold for m in sweep.models}
+                levels = {
+                    file: stack.enter_context((self.out / maps_file(fold)).open("wb"))
+                    for file, fold in folds.items()
+                }
             names, digests = [case.case_id for case in index.cases], dict[str, dict[str, str]]()
             wanted = {file: self.drawn(file, names) for file in files}
             done = 0
             for masks in stack.enter_context(closing(sweep.masks(cases))):
                 sinks[masks.file].writelines(packed for _, packed in masks.packed)
+                if masks.maps:
+                    levels[masks.file].writelines(masks.maps)
                 digests.setdefault(masks.file, {}).update(
                     (name, sha256_bytes(packed))
                     for name, packed in masks.packed
@@ -321,6 +339,8 @@ class _Run:
                 cases=plain,
                 transformed=transformed,
                 masks=self.masks,
+                maps=self.maps,
+                threshold=self.submission.output.threshold if self.maps else None,
             )
 
 
@@ -345,10 +365,9 @@ def _look_into(images: Path, key: Path, spec: InputSpec) -> _Archive:
         BusbenchError: `submission-invalid` where the images cannot be prepared as declared.
     """
     with open_sealed(images, key) as (index, cases):
+        seeds = (None, *window_seeds(index))
         if (problem := check_images(spec, index.cases)) is not None:
             raise BusbenchError(Code.SUBMISSION_INVALID, f"submission.yaml: {problem}.", NO_SPACING)
-        seed = index.consistency_seed
-        seeds = (None,) if seed is None else (None, seed)
         first = tuple(decode_image(data, case, images) for case, data in islice(cases, 2))
         largest = Canvases.of(spec, index.cases).largest
         return _Archive(seeds, require_seed(index, images), len(index.cases), largest, first)
@@ -360,7 +379,12 @@ def _helpers(settings: InferSettings) -> int:
 
 
 PATHS = ("submission", "gate", "images", "key", "out")
-add_options = add_settings
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How models are run, and whether their probabilities are kept."""
+    add_settings(parser)
+    parser.add_argument("--probabilities", action="store_true", help="write them beside the masks")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -372,5 +396,6 @@ def run(args: argparse.Namespace) -> None:
         images=args.images,
         key=args.key,
         settings=settings_of(args),
+        probabilities=args.probabilities,
         progress=print_line,
     )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.documents.submission import InputSpec, Spacing
 from evaluator.letterbox import Placement, letterbox
+
+_LEAST = 1e-8  # nnU-Net's smallest deviation, for an image of one grey level
 
 
 def place(height: int, width: int, spec: InputSpec, *, spacing: Spacing = None) -> Placement:
@@ -28,6 +33,7 @@ def place(height: int, width: int, spec: InputSpec, *, spacing: Spacing = None) 
     return Placement((canvas[0] - down) // 2, (canvas[1] - across) // 2, down, across)
 
 
+@cache
 def values_of_pixels(
     depth: int, mean: float | tuple[float, ...], std: float | tuple[float, ...]
 ) -> NDArray[np.float32]:
@@ -41,3 +47,25 @@ def values_of_pixels(
     values -= np.array(mean, np.float32).reshape(-1, 1)
     values /= np.array(std, np.float32).reshape(-1, 1)
     return values
+
+
+def values_for(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """What each pixel value is as an input for this image (H, W), as (depth, 256) float32.
+
+    With `normalise: zscore` it is (pixel - mean) / std, both over the box of the pixels above 0, as
+    nnU-Net crops to it before it takes them. They come from whole numbers, so no bit varies.
+
+    Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), section "Intensity normalization".
+    """
+    if not spec.normalise:
+        return values_of_pixels(spec.depth, spec.mean, spec.std)
+    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+    if not len(rows):  # an image that is black has no box
+        return np.zeros((spec.depth, 256), np.float32)
+    inner = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    levels, size = np.arange(256), inner.size
+    counts = np.bincount(inner.ravel(), minlength=256)
+    total, squares = int(counts @ levels), int(counts @ levels**2)
+    deviation = math.sqrt(size * squares - total**2) / size
+    scores = (levels - total / size) / max(deviation, _LEAST)
+    return np.repeat(scores.astype(np.float32)[None], spec.depth, axis=0)

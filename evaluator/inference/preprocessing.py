@@ -5,17 +5,13 @@ Both ways are bilinear with half-pixel centres, so a round trip does not shift.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.submission import InputSpec, OutputSpec, Spacing
+from evaluator.documents.submission import InputSpec, OutputKind, OutputSpec, Spacing
 from evaluator.inference.outputs import foreground
-from evaluator.inference.placement import place, values_of_pixels
-from evaluator.inference.resampling import fill_input, pack_above
-
-_values = cache(values_of_pixels)
+from evaluator.inference.placement import place, values_for
+from evaluator.inference.resampling import fill_input, pack_above, resample_levels
 
 
 def to_input(
@@ -31,6 +27,7 @@ def to_input(
     native, the whole image, black around it up to a multiple.
 
     Values are (pixel / 255 - mean) / std, channel by channel, padding included (its pixels are 0).
+    With `normalise: zscore`, mean and std are the image's own, and what is around it is 0.
 
     Args:
         out: where it goes; None: to memory of its own.
@@ -40,10 +37,13 @@ def to_input(
     if out is None:
         out = np.empty((spec.depth, *spec.canvas(height, width, spacing)), np.float32)
     spot = place(height, width, spec, spacing=spacing)
-    table = _values(spec.depth, spec.mean, spec.std)
+    table = values_for(image, spec)
     corner = (spot.top, spot.left, spot.height, spot.width)
     antialiased = spec.resample != "plain"
     fill_input(np.ascontiguousarray(image), table, out, corner, antialiased)
+    if spec.normalise:
+        out[:, : spot.top] = out[:, spot.top + spot.height :] = 0
+        out[:, :, : spot.left] = out[:, :, spot.left + spot.width :] = 0
     return out
 
 
@@ -63,7 +63,32 @@ def to_packed_mask(
     Args:
         spacing: of the image.
     """
+    probability = _placed(output, native, inputs, kind=outputs.kind, spacing=spacing)
+    return pack_above(probability, native[0], native[1], outputs.threshold).tobytes()
+
+
+def to_probabilities(
+    output: NDArray[np.float32],
+    native: tuple[int, int],
+    inputs: InputSpec,
+    *,
+    outputs: OutputSpec,
+    spacing: Spacing = None,
+) -> bytes:
+    """The probabilities that `to_packed_mask` cuts, line after line, as `level` rounds them."""
+    probability = _placed(output, native, inputs, kind=outputs.kind, spacing=spacing)
+    return resample_levels(probability, *native).tobytes()
+
+
+def _placed(
+    output: NDArray[np.float32],
+    native: tuple[int, int],
+    inputs: InputSpec,
+    *,
+    kind: OutputKind,
+    spacing: Spacing,
+) -> NDArray[np.float32]:
+    """The probabilities (height, width) of the placed image alone."""
     spot = place(*native, inputs, spacing=spacing)
     inner = output[:, spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]
-    probability = np.ascontiguousarray(foreground(inner, outputs.kind), np.float32)
-    return pack_above(probability, native[0], native[1], outputs.threshold).tobytes()
+    return np.ascontiguousarray(foreground(inner, kind), np.float32)

@@ -22,7 +22,7 @@ from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.inference.by_shape import Several
-from evaluator.inference.sweep import LoadedModel, Predicted, Prepared, Sweep, masks_file
+from evaluator.inference.sweep import LoadedModel, Predicted, Prepared, Sweep
 from evaluator.sealed import REMEDY, open_sealed
 
 RUNS = 2  # of each alone; the faster one counts, for the other may have been interrupted
@@ -77,7 +77,7 @@ def run_again(
                 sweep,
                 model,
                 seed=seed,
-                first=first[masks_file(model, seed)],
+                first=first[sweep.file(model, seed)],
                 cases=len(index.cases),
             )
             for model in sweep.models
@@ -92,7 +92,7 @@ def run_again(
                         each.add(number, prepared)
         for each in made:
             each.end()
-    return {masks_file(each.model, each.seed): each.seconds for each in made}
+    return {sweep.file(each.model, each.seed): each.seconds for each in made}
 
 
 class _Apart:

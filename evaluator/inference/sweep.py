@@ -29,7 +29,7 @@ from evaluator.inference.backends import Model
 from evaluator.inference.batches import fill
 from evaluator.inference.by_shape import ByShape, Several
 from evaluator.inference.outputs import find_trouble
-from evaluator.inference.preprocessing import to_input, to_packed_mask
+from evaluator.inference.preprocessing import to_input, to_packed_mask, to_probabilities
 from evaluator.inference.tiles import corners_of, map_tiles
 from evaluator.predictions import bits_file
 from evaluator.sealed import decode_image
@@ -136,18 +136,9 @@ class Masks(NamedTuple):
     """The packed masks of a model for some cases of a pass."""
 
     model: LoadedModel
-    seed: Digest | None
+    file: str  # that they belong to
     packed: Sequence[tuple[str, bytes]]  # by case id
-
-    @property
-    def file(self) -> str:
-        """The file that they belong to."""
-        return masks_file(self.model, self.seed)
-
-
-def masks_file(model: LoadedModel, seed: Digest | None) -> str:
-    """The file of the masks of a model in a pass."""
-    return bits_file(model.declared.fold, transformed=seed is not None)
+    maps: Sequence[bytes] = ()  # the probabilities, where they are asked for: a byte a pixel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +150,11 @@ class Sweep:
     images: Path  # the sealed archive
     helpers: int  # threads that prepare, and threads that pack
     seeds: tuple[Digest | None, ...] = (None,)  # of each pass: None for the plain images
+    probabilities: bool = False  # whether those of the plain images are wanted, too
+
+    def file(self, model: LoadedModel, seed: Digest | None) -> str:
+        """The file of the masks of a model in a pass."""
+        return bits_file(model.declared.fold, self.seeds.index(seed))
 
     def prepare(
         self, item: Sealed, seed: Digest | None, out: NDArray[np.float32] | None = None
@@ -178,20 +174,18 @@ class Sweep:
     def pack(self, predicted: Predicted) -> Masks:
         """The masks of some maps, on their images' own grids."""
         model, seed, cases, maps = predicted
-        packed = [
-            (
-                case.case_id,
-                to_packed_mask(
-                    each,
-                    (case.height, case.width),
-                    self.submission.input,
-                    outputs=model.output,
-                    spacing=case.spacing_mm,
-                ),
-            )
-            for case, each in zip(cases, maps, strict=True)
-        ]
-        return Masks(model, seed, packed)
+
+        def on_grid(
+            convert: Callable[..., bytes], case: SealedCase, each: NDArray[np.float32]
+        ) -> bytes:
+            size, declared = (case.height, case.width), self.submission.input
+            return convert(each, size, declared, outputs=model.output, spacing=case.spacing_mm)
+
+        pairs = list(zip(cases, maps, strict=True))
+        packed = [(case.case_id, on_grid(to_packed_mask, case, each)) for case, each in pairs]
+        asked = self.probabilities and seed is None
+        levels = [on_grid(to_probabilities, case, each) for case, each in pairs if asked]
+        return Masks(model, self.file(model, seed), packed, levels)
 
     def masks(self, cases: Iterator[Sealed]) -> Generator[Masks]:
         """The masks of all models, batch by batch; reading, networks and packing overlap."""

@@ -86,17 +86,20 @@ def _require_suited(
     require_folds(submission, folds, where)
 
 
-def require_accepted(challenge: Challenge, submission: AnySubmission, where: str | Path) -> None:
-    """Refuse a kind of submission that its track does not take.
+def require_accepted(
+    challenge: Challenge, submission: AnySubmission, where: str | Path, *, track: str | None = None
+) -> None:
+    """Refuse a kind of submission that a track does not take.
 
     Args:
+        track: where it is tested; null: its own track.
         where: its document, for the error.
 
     Raises:
         BusbenchError: `submission-invalid`.
     """
     kind: Kind = "image" if isinstance(submission, ImageSubmission) else "onnx"
-    if (problem := check_accepted(challenge, submission.track, kind)) is not None:
+    if (problem := check_accepted(challenge, track or submission.track, kind)) is not None:
         remedy = "Hand in what the track takes, or ask the organiser."
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
 

@@ -305,7 +305,7 @@ def _infer(
     )
     files = SealedImages(*archive)
     run_models(work, files, settings, context=context)
-    require_whole(work, files)
+    require_whole(work, files, settings)
     found = open_predictions(work / "infer")
     bits = [work / "infer" / bits_file(fold) for fold in found.folds]
     by_case = zip(*(read_packed(file, found.cases) for file in bits), strict=True)

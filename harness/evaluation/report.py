@@ -14,7 +14,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
 from harness.evaluation.sizes import count_work
 from harness.evaluation.stages import read_runtime, read_scores, read_verdict
-from harness.ledger.report import PrecisionLoss, Provenance, Report
+from harness.ledger.report import HomeTrack, PrecisionLoss, Provenance, Report
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import RunnerName
 from harness.sealing.bundle import Bundles
@@ -29,11 +29,15 @@ def build_report(
     identities: Mapping[str, str],
     trained_here: str | None,
     precision_loss: PrecisionLoss | None = None,
+    home: HomeTrack | None = None,
+    folds: int | None = None,
     cases: Sequence[SealedCase],
 ) -> Report:
     """State the result of a finished run.
 
     Args:
+        home: the track that the submission was trained on, where it is another.
+        folds: how many that track has, where it is another.
         cases: of the sealed test set.
 
     Raises:
@@ -46,6 +50,7 @@ def build_report(
     else:
         counted = _counted(folder, submission, cases)
     scores = read_scores(folder)
+    complete = _is_complete(submission, scores, folds or bundles.sealed.folds)
     if predictions.submission_sha256 != submission.digest:
         raise _of_two(folder)
     sealed = bundles.sealed
@@ -56,12 +61,14 @@ def build_report(
         track=sealed.track,
         dataset=sealed.dataset,
         split_version=sealed.split_version,
+        part=sealed.part,
         labels=sealed.labels,
-        status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
+        status="complete" if complete else "incomplete",
         scores=scores,
         models=counted,
         runtime=read_runtime(folder),
         precision_loss=precision_loss,
+        home=home,
         provenance=Provenance(
             submission_sha256=submission.digest,
             image=image,

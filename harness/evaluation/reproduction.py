@@ -110,7 +110,8 @@ def reproduce(
     require_files(report, files)
     with tempfile.TemporaryDirectory(prefix="busbench-reproduce-") as name:
         folder = Path(name)
-        take(files.submission, folder / "submission", report.track)
+        own = report.track if report.home is None else report.home.track
+        take(files.submission, folder / "submission", own)
         sealed = _seal(report, files, folder)
         submission, cases = read_submission(folder / "submission"), sealed.index().cases
         verdict = pass_gate(folder, context, None, cases=cases)
@@ -135,13 +136,16 @@ def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
         place,
         files.store,
         files.split,
+        part=report.part,
         recipients=Recipients(images, labels),
         track=report.track,
         labels=report.labels,
-        consistency=False,
+        windows=0,
     )
     let_all_read(place)
-    return SealedFiles(place / "images.age", image_key, place / "labels.age", label_key)
+    left_out = () if report.home is None else report.home.left_out
+    archives = (place / "images.age", image_key, place / "labels.age", label_key)
+    return SealedFiles(*archives, left_out)
 
 
 def _comparable(

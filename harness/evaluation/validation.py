@@ -99,6 +99,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                 address takes nothing.
         """
         training, facts = TrainingSet.open(bundle), read_entry(folder)
+        profile = environment.challenge.profile_of(training.bundle.track)
         require_images(facts, [each.case for each in training.cases])
         return cls(
             submission_input(folder, facts, address),
@@ -107,7 +108,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             training.bundle,
             runs,
             environment,
-            settings or EvaluateSettings(),
+            replace(settings or EvaluateSettings(), profile=profile),
         )
 
     def tested_on(self) -> dict[str, object]:
@@ -256,6 +257,7 @@ def merge(folds: Sequence[Scores]) -> Scores:
             name: _merged([s.groups[name] for s in folds if name in s.groups]) for name in names
         },
         awesome_bus_2025=AwesomeBusScores(
+            metric_profile=published[0].metric_profile,
             metrics=_means([one.metrics for one in published]),
             dropped=sum(one.dropped for one in published),
         ),

@@ -50,6 +50,11 @@ MARKS = (
         lambda row: row.labels == "private",
     ),
     Mark(
+        "scored anew",
+        "the same predictions were scored again later; the ledger has the numbers before and after",
+        lambda row: row.rescores is not None,
+    ),
+    Mark(
         "no external data",
         "the team states that training saw no data beside the training bundle; of others it is not "
         "stated, or they saw some",
@@ -82,7 +87,7 @@ def marks_of(row: Row) -> tuple[Mark, ...]:
 
 def shared_marks(track: Track) -> tuple[Mark, ...]:
     """The marks that all rows of a track have, which are said once for the table."""
-    return tuple(mark for mark in MARKS if all(map(mark.applies, track.rows)))
+    return tuple(mark for mark in MARKS if track.rows and all(map(mark.applies, track.rows)))
 
 
 def all_marks(track: Track) -> tuple[Mark, ...]:

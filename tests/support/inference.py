@@ -102,7 +102,9 @@ class Stage:
     out: Path
     verdict: GateVerdict
 
-    def infer(self, progress: Progress = quiet, **settings: Any) -> dict[str, NDArray[np.bool_]]:
+    def infer(
+        self, progress: Progress = quiet, *, probabilities: bool = False, **settings: Any
+    ) -> dict[str, NDArray[np.bool_]]:
         """Run the stage; the masks of the first model by case id."""
         predictions = infer(
             self.folder,
@@ -111,6 +113,7 @@ class Stage:
             images=self.images,
             key=self.key,
             settings=InferSettings(**settings),
+            probabilities=probabilities,
             progress=progress,
         )
         path = self.out / bits_file(predictions.folds[0])
@@ -131,6 +134,7 @@ def stage(
     *models: bytes,
     kind: Any = "logits",
     seed: str | None = None,
+    windows: int = 1,
     spacing_mm: tuple[float, float] | None = None,
     **inputs: Any,
 ) -> Stage:
@@ -149,7 +153,11 @@ def stage(
         for n, p in enumerate(images)
     )
     index = SealedIndex(
-        split_digest="0" * 64, consistency_seed=seed, repeat_seed="7" * 64, cases=cases
+        split_digest="0" * 64,
+        consistency_seed=seed,
+        windows=windows,
+        repeat_seed="7" * 64,
+        cases=cases,
     )
     sealed = seal_archive(index, (image.tobytes() for image in images), str(identity.to_public()))
     (root / "images.age").write_bytes(sealed)

@@ -45,7 +45,7 @@ class SmallChallenge:
         (root / "splits" / "v1.secret").write_text(SECRET.hex() + "\n")
         keys = Keys.new(root / "keys")
         recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-        return cls(root, keys, seal(store, split, recipients, out=root / "bundles"))
+        return cls(root, keys, seal(store, split, recipients, out=root / "bundles", windows=2))
 
     @property
     def settings(self) -> Challenge:
