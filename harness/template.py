@@ -27,6 +27,8 @@ class Kind(StrEnum):
     PREPROCESSING = "preprocessing"
     SKLEARN = "sklearn"
     ENSEMBLE = "ensemble"
+    SMP = "smp"
+    MONAI = "monai"
 
 
 ABOUT = {
@@ -34,6 +36,12 @@ ABOUT = {
     Kind.PREPROCESSING: "A network in nnU-Net's manner, its preprocessing inside the ONNX file.",
     Kind.SKLEARN: "Scikit-learn on each pixel, made into ONNX by skl2onnx.",
     Kind.ENSEMBLE: "The fold models' mean, in one ONNX file.",
+    Kind.SMP: "A network of segmentation_models_pytorch, one model a fold.",
+    Kind.MONAI: "A MONAI network, defined as in a MONAI bundle, one model a fold.",
+}
+PACKAGES = {  # what a kind needs beside PyTorch's common packages
+    Kind.SMP: ("segmentation-models-pytorch>=0.6,<0.7",),
+    Kind.MONAI: ("monai>=1.6,<2",),
 }
 PARTS = {kind: (COMMON, TORCH, kind.value) for kind in Kind} | {
     Kind.SKLEARN: (COMMON, Kind.SKLEARN.value)
@@ -65,6 +73,7 @@ def _rendered(kind: Kind, team: str, method: str) -> Iterator[tuple[Path, bytes]
         "method": method,
         "about": ABOUT[kind],
         "image": image_name(method),
+        "packages": PACKAGES.get(kind, ()),
         "cuda": cuda,  # whether its framework has a build for GPUs
         "requirements": "requirements-cpu.txt" if cuda else "requirements.txt",
     }
