@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
+from evaluator.documents.submission import ImageSubmission
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.challenge import CHALLENGE
@@ -27,7 +29,6 @@ from harness.cli.options import (
     PrecisionOption,
     RunnerName,
     RunnerOption,
-    SubmissionArgument,
     make_runner,
     read_batch_size,
     read_challenge,
@@ -35,12 +36,13 @@ from harness.cli.options import (
 from harness.cli.progress import bars
 from harness.cli.run_view import Batch, Failure, do_jobs, make_jobs
 from harness.cli.screen import print_json
-from harness.cli.show import print_report, print_validation, print_verdict
-from harness.cli.submissions import LOCAL, Named, folders, names_image
+from harness.cli.show import print_report, print_trial, print_validation, print_verdict
+from harness.cli.submissions import LOCAL, Named, folders, names_image, only_track
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.forecast import forecast
 from harness.evaluation.images import check as check_submission
 from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.trial import try_image
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys
@@ -49,6 +51,7 @@ from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
+from harness.submission import read_entry
 
 LEFT_TO_SCORING = (
     "Only the scoring finds whether masks of all test images are valid and the same twice, how "
@@ -58,7 +61,13 @@ LEFT_TO_SCORING = (
 
 @app.command()
 def check(
-    submission: SubmissionArgument,
+    submission: Annotated[
+        str,
+        typer.Argument(
+            help="The submission's folder, or a container image that predicts, by digest "
+            "(registry/name@sha256:…)."
+        ),
+    ],
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -71,7 +80,8 @@ def check(
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     log: Annotated[
-        Path | None, typer.Option(help="Write the gate's whole log here.", dir_okay=False)
+        Path | None,
+        typer.Option(help="Write the whole log of the gate, or of an image, here.", dir_okay=False),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,29 +90,42 @@ def check(
     With --bundle the largest model is run on some of its images, and the time of the inference on
     all test cases is forecast. Limits are those of challenge.yaml, or else of the bundle.
 
+    A container image that predicts is run twice, in the sandbox and on the processor, on some of
+    the bundle's images or else on drawn ones, and its masks are taken in as in an evaluation.
+
     Example: busbench check my-submission --bundle bundles/training --log gate.log
+
+    Example: busbench check registry/name@sha256:… --bundle bundles/training
     """
-    if log is not None and log.resolve().is_relative_to(submission.resolve()):
+    if log is not None and log.resolve().is_relative_to(Path(submission).resolve()):
         message = f"--log {log} would lie in the submission."
         raise BusbenchError(Code.USAGE, message, "Name a file outside of it.")
     settings = read_challenge(challenge)
     training = None if bundle is None else TrainingSet.open(bundle)
-    facts, found = None if training is None else training.bundle, None
+    facts = None if training is None else training.bundle
     if facts is not None and challenge is None and not CHALLENGE.exists():
         settings = settings.with_limits(facts.infer, facts.model)
-    with bars() as progress:
+    expected, trial = None, None
+    with bars() as progress, TemporaryDirectory(prefix="busbench-check-") as name:
+        track = facts.track if facts is not None else only_track(settings)
+        (folder,) = folders([submission], Named(track, LOCAL, None, Path(name)))
         context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(submission, context, log, bundle=facts)
-        if training is not None and verdict.models:
-            found = forecast(submission, verdict, training, context=context)
+        verdict = check_submission(folder, context, log, bundle=facts)
+        if isinstance(entry := read_entry(folder), ImageSubmission):
+            trial = try_image(entry, training, context=context, log=log)
+        elif training is not None:
+            expected = forecast(folder, verdict, training, context=context)
     if as_json:
-        return print_json({**verdict.document(), "forecast": found and found.document()})
+        found = {"forecast": expected and expected.document(), "trial": trial and trial.document()}
+        return print_json({**verdict.document(), **found})
+    if trial is not None:
+        return print_trial(trial, on_bundle=training is not None)
     print_verdict(verdict, settings.limits.model)
-    if found is not None:
-        expected, assumed = found.lines
-        out.print(harmless(f"inference        {expected}"))
+    if expected is not None:
+        took, assumed = expected.lines
+        out.print(harmless(f"inference        {took}"))
         out.print(harmless(f"assumed          {assumed}"))
-    elif verdict.models:
+    else:
         out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
     out.print(harmless(LEFT_TO_SCORING))
     return None
