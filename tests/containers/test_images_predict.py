@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sandbox import DockerRunner
 from harness.submission import DOCUMENT, write_document
+from tests.support import ROOT
 from tests.support.command_line import busbench_in
+from tests.support.containers import compose_commands, compose_environment
 from tests.support.image_submissions import build_from, forget
 from tests.support.jobs import run
 from tests.support.predicting import BRIGHT, KINDS, SCRIPT, predicting_images
@@ -273,15 +276,55 @@ def test_no_image_is_checked_without_a_sandbox_or_for_no_track(
 ) -> None:
     done = busbench_in(capsys, "check", images["honest"], "--runner", "process")
     assert done.status == 2 and "does not isolate" in done.err
+    words = ("check", images["honest"], "--challenge", tmp_path / "challenge.yaml")
     tracks = {name: Track(dataset=name, split_version="v1") for name in ("busi", "phantom")}
     write(CHALLENGE.model_copy(update={"tracks": tracks}), tmp_path / "challenge.yaml")
-    done = busbench_in(
-        capsys, "check", images["honest"], "--challenge", tmp_path / "challenge.yaml"
-    )
+    done = busbench_in(capsys, *words)
     assert done.status == 2 and "--bundle" in done.err
     del tracks["busi"]
     write(CHALLENGE.model_copy(update={"tracks": tracks}), tmp_path / "challenge.yaml")
-    done = busbench_in(
-        capsys, "check", images["honest"], "--challenge", tmp_path / "challenge.yaml"
-    )
+    done = busbench_in(capsys, *words)
     assert done.status == 10 and "accepts ONNX files on track phantom" in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compose", compose_commands(), ids=" ".join)
+def test_compose_gives_an_image_the_harness_scores(
+    challenge: SmallChallenge,
+    images: dict[str, str],
+    ended: dict[str, Ended],
+    tmp_path: Path,
+    compose: list[str],
+) -> None:
+    runner, results = DockerRunner(CHALLENGE), tmp_path / "results"
+    names = {"PREDICT_IMAGE": images["honest"], "INFER_IMAGE": runner.identify("infer")}
+    names["SCORE_IMAGE"] = runner.identify("score")
+
+    environment = compose_environment(challenge.root, results)
+
+    def run_compose(*words: str) -> str:
+        file = f"--file={ROOT}/containers/compose.yaml"
+        done = subprocess.run(
+            [*compose, "-p", "busbench-image", file, "--profile=image", *words],
+            env=environment | names,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    try:
+        run_compose("up", "-d", "score-image")
+        run_compose("logs", "-f", "score-image")
+    finally:
+        run_compose("down", "-v")
+    kept = ended["honest"].folder / "score" / "scores.json"
+    ours, theirs = (
+        json.loads(path.read_text()) for path in (kept, results / "score" / "scores.json")
+    )
+    for document in (ours, theirs):  # it names the submission, which compose does not know
+        document.pop("predictions_sha256")
+    assert theirs == ours
+    assert not (results / "infer" / "runtime.json").exists()  # nothing of it was measured
