@@ -29,6 +29,7 @@ class Kind(StrEnum):
     ENSEMBLE = "ensemble"
     SMP = "smp"
     MONAI = "monai"
+    KERAS = "keras"
 
 
 ABOUT = {
@@ -38,13 +39,14 @@ ABOUT = {
     Kind.ENSEMBLE: "The fold models' mean, in one ONNX file.",
     Kind.SMP: "A network of segmentation_models_pytorch, one model a fold.",
     Kind.MONAI: "A MONAI network, defined as in a MONAI bundle, one model a fold.",
+    Kind.KERAS: "A Keras network, one model a fold, made into ONNX by tf2onnx.",
 }
 PACKAGES = {  # what a kind needs beside PyTorch's common packages
     Kind.SMP: ("segmentation-models-pytorch>=0.6,<0.7",),
     Kind.MONAI: ("monai>=1.6,<2",),
 }
 PARTS = {kind: (COMMON, TORCH, kind.value) for kind in Kind} | {
-    Kind.SKLEARN: (COMMON, Kind.SKLEARN.value)
+    kind: (COMMON, kind.value) for kind in (Kind.SKLEARN, Kind.KERAS)
 }
 
 
