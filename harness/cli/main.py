@@ -58,7 +58,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Make a submission to start from: training, export, an image, tests of its own.",
     ),
     "check": (
-        "evaluate",
+        "check",
         "Tell whether the evaluator would take a submission; labels are never touched.",
     ),
     "propose": (

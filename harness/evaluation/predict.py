@@ -24,17 +24,19 @@ from evaluator.progress import Progress, quiet
 from harness.datasets.base import RefusedError
 from harness.datasets.own_images import OwnImage
 from harness.evaluation.predict_parts import (
-    RECORD,
-    Chosen,
     Models,
     OwnRead,
-    PredictedImage,
-    PredictRecord,
     copy_masks,
     discard_unfinished,
-    made_before,
     predict_part,
     unfinished,
+)
+from harness.evaluation.predict_record import (
+    RECORD,
+    Chosen,
+    PredictedImage,
+    PredictRecord,
+    made_before,
 )
 from harness.evaluation.stages import EvaluateSettings, pass_gate
 from harness.execution.job import ExecutionEnvironment

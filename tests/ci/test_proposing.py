@@ -73,7 +73,7 @@ def test_no_file_of_an_earlier_proposal_is_left(forge: Forge, tmp_path: Path) ->
     assert [path.name for path in manifest.with_suffix("").iterdir()] == ["all.onnx"]
 
 
-def test_no_earlier_submission_that_was_merged_stands_in_the_way(
+def test_no_earlier_submission_that_was_merged_blocks_the_next(
     forge: Forge, tmp_path: Path
 ) -> None:
     """Of five models, one, then an image: each is a pull request that deletes what was there."""

@@ -22,7 +22,8 @@ from harness.evaluation import predict as parts_of_predict
 from harness.evaluation.images import check
 from harness.evaluation.predict import PredictRequest
 from harness.evaluation.predict import predict as run_predict
-from harness.evaluation.predict_parts import RECORD, PredictRecord, majority
+from harness.evaluation.predict_parts import majority
+from harness.evaluation.predict_record import RECORD, PredictRecord
 from harness.evaluation.validation import ValidateSubmission, Validation
 from harness.execution import ExecutionEnvironment, run_job
 from harness.prepare import prepare
