@@ -67,7 +67,8 @@ def _image_folder(word: str, named: Named) -> Path:
     if named.team is None:
         message = f"{word} is of no team."
         raise BusbenchError(Code.USAGE, message, "Say whose it is with --team.")
-    called = _PARTS.split(word.rpartition("/")[2])[0]
+    name, _, digest = word.rpartition("sha256:")
+    called = _PARTS.split(name.rpartition("/")[2])[0] or f"image {digest[:12]}"
     fields = {"team": named.team, "method": named.method or called, "track": named.track}
     try:
         document = ImageSubmission.model_validate({**fields, "image": word})

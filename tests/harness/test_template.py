@@ -174,6 +174,6 @@ def test_no_image_of_a_template_fails_to_train_in_the_sandbox(
     finally:
         engine.images.remove(tag, force=True)
     assert done.returncode == 0, done.stderr
-    for words in (("check",), ("evaluate", "--part", "val", "--out", tmp_path / "runs")):
-        done = run(*words, tmp_path / "out", "--bundle", bundle, "--runner", "process")
+    for asked in (("check",), ("evaluate", "--part", "val", "--out", str(tmp_path / "runs"))):
+        done = run(*asked, tmp_path / "out", "--bundle", bundle, "--runner", "process")
         assert done.returncode == 0, done.stderr
