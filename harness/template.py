@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from harness.folders import whole_folder
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "submission_template"
-COMMON, TORCH = "common", "torch"
+COMMON, TORCH, LOOP = "common", "torch", "torch_loop"
 HELPER = TEMPLATE / COMMON / "dataset.py"  # reads a training bundle, and is in each
 SUFFIX = ".j2"
 
@@ -27,6 +27,7 @@ class Kind(StrEnum):
     PREPROCESSING = "preprocessing"
     SKLEARN = "sklearn"
     ENSEMBLE = "ensemble"
+    NNUNET = "nnunet"
     SMP = "smp"
     MONAI = "monai"
     KERAS = "keras"
@@ -37,6 +38,7 @@ ABOUT = {
     Kind.PREPROCESSING: "A network in nnU-Net's manner, its preprocessing inside the ONNX file.",
     Kind.SKLEARN: "Scikit-learn on each pixel, made into ONNX by skl2onnx.",
     Kind.ENSEMBLE: "The fold models' mean, in one ONNX file.",
+    Kind.NNUNET: "nnU-Net itself, with its own plans and the bundle's folds.",
     Kind.SMP: "A network of segmentation_models_pytorch, one model a fold.",
     Kind.MONAI: "A MONAI network, defined as in a MONAI bundle, one model a fold.",
     Kind.KERAS: "A Keras network, one model a fold, made into ONNX by tf2onnx.",
@@ -45,8 +47,10 @@ PACKAGES = {  # what a kind needs beside PyTorch's common packages
     Kind.SMP: ("segmentation-models-pytorch>=0.6,<0.7",),
     Kind.MONAI: ("monai>=1.6,<2",),
 }
-PARTS = {kind: (COMMON, TORCH, kind.value) for kind in Kind} | {
-    kind: (COMMON, kind.value) for kind in (Kind.SKLEARN, Kind.KERAS)
+PARTS = {kind: (COMMON, TORCH, LOOP, kind.value) for kind in Kind} | {
+    Kind.SKLEARN: (COMMON, Kind.SKLEARN.value),
+    Kind.KERAS: (COMMON, Kind.KERAS.value),
+    Kind.NNUNET: (COMMON, TORCH, Kind.NNUNET.value),
 }
 
 
@@ -77,6 +81,8 @@ def _rendered(kind: Kind, team: str, method: str) -> Iterator[tuple[Path, bytes]
         "image": image_name(method),
         "packages": PACKAGES.get(kind, ()),
         "cuda": cuda,  # whether its framework has a build for GPUs
+        "loop": LOOP in PARTS[kind],  # whether it has our training loop
+        "kind": kind.value,
         "requirements": "requirements-cpu.txt" if cuda else "requirements.txt",
     }
     for part in PARTS[kind]:

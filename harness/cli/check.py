@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluator.documents.submission import ImageSubmission
+from evaluator.documents.submission import ImageSubmission, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.challenge import CHALLENGE
@@ -35,6 +35,11 @@ from harness.submission import read_entry
 LEFT_TO_SCORING = (
     "Only the scoring finds whether masks of all test images are valid and the same twice, how "
     "fast the organiser's machine is, and what quota and phase allow."
+)
+
+TRIED_AT = (
+    "Tried at 256, 512 and 1024 pixels a side, and counted at 512: --bundle says how large the "
+    "track's images are."
 )
 
 
@@ -89,7 +94,7 @@ def check(
         track = facts.track if facts is not None else only_track(settings)
         (folder,) = folders([submission], Named(track, LOCAL, None, Path(name)))
         context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(folder, context, log, bundle=facts)
+        verdict = check_submission(folder, context, log, training=training)
         if isinstance(entry := read_entry(folder), ImageSubmission):
             trial = try_image(entry, training, context=context, log=log)
         elif training is not None:
@@ -106,5 +111,7 @@ def check(
         out.print(harmless(f"assumed          {assumed}"))
     else:
         out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
+        if isinstance(entry, Submission) and entry.input.is_native:
+            out.print(harmless(TRIED_AT))
     out.print(harmless(LEFT_TO_SCORING))
     return None

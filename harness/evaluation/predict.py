@@ -9,6 +9,7 @@ predicted in parts of `PART`: an interrupted run goes on with the part that it w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,6 +66,7 @@ class PredictRequest:
         submission: the folder of an accepted submission.
         fold: whose model; `all` is the majority of the folds' masks, or the one model for all.
         skip_refused: leave images out that cannot be read, rather than fail.
+        spacing: (row, column) in millimetres a pixel, of images that state none.
     """
 
     submission: Path
@@ -73,6 +75,7 @@ class PredictRequest:
     fold: Chosen = "all"
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
     skip_refused: bool = False
+    spacing: tuple[float, float] | None = None
 
 
 def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -> Prediction:
@@ -86,14 +89,17 @@ def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -
     """
     submission = read_submission(request.submission)
     part = choose_models(submission, request.fold)
+    require_spacing_used(submission, request.spacing)
     images, refused = _read_all(request, progress)
+    _require_spacings(submission, images)
     settings, how = request.settings, request.environment
-    names = {each.image.mask: sha256_pixels(each.pixels) for each in images}
+    names = {e.image.mask: [sha256_pixels(e.pixels), e.case.spacing_mm] for e in images}
     record = PredictRecord(
         busbench=harness.__version__,
         submission_sha256=submission.digest,
         fold=request.fold,
         images_sha256=sha256_bytes(canonical_json(names)),
+        spacing=request.spacing,
         device=settings.device,
         precision=settings.precision,
         backend=settings.backend,
@@ -110,7 +116,7 @@ def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -
             whole_folder(out, last=RECORD) as partial,
             how.open(progress, gpu=settings.device != "cpu") as context,
         ):
-            verdict = _gate(request.submission, work / "gate", context)
+            verdict = _gate(request.submission, work / "gate", images, context=context)
             models = Models(part, work / "gate", verdict, settings)
             made: tuple[PredictedImage, ...] = ()
             for number, start in enumerate(range(0, len(images), PART)):
@@ -142,6 +148,25 @@ def choose_models(submission: Submission, fold: Chosen) -> Submission:
     raise BusbenchError(Code.USAGE, message, "Name a fold that it has a model of, or all.")
 
 
+def require_spacing_used(submission: Submission, spacing: tuple[float, float] | None) -> None:
+    """Raise `usage` where a spacing is given to a submission that resamples to none."""
+    if spacing is not None and submission.input.spacing is None:
+        message = "--spacing has no effect: the submission declares no `input.spacing`."
+        raise BusbenchError(Code.USAGE, message, "Leave --spacing out.")
+
+
+def _require_spacings(submission: Submission, images: Sequence[OwnRead]) -> None:
+    """Raise `usage` where an image cannot be resampled as the submission declares."""
+    lacking = [each for each in images if each.case.spacing_mm is None]
+    if submission.input.spacing is not None and lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        message = (
+            f"The submission resamples to {submission.input.spacing:g} mm a pixel, and "
+            f"{lacking[0].image.path}{more} state no spacing."
+        )
+        raise BusbenchError(Code.USAGE, message, "Say how large their pixels are with --spacing.")
+
+
 def _read_all(
     request: PredictRequest, progress: Progress
 ) -> tuple[tuple[OwnRead, ...], tuple[RefusedCase, ...]]:
@@ -149,13 +174,19 @@ def _read_all(
     for number, image in enumerate(request.images):
         progress("read images", number, len(request.images))
         try:
-            pixels, repairs = image.read()
+            pixels, repairs, spacing = image.read(request.spacing)
         except RefusedError as error:
             refused.append(error)
             continue
         height, width = pixels.shape
         name = f"image-{number:06}"
-        case = SealedCase(case_id=name, height=height, width=width, file=f"{name}.grey")
+        case = SealedCase(
+            case_id=name,
+            height=height,
+            width=width,
+            file=f"{name}.grey",
+            spacing_mm=spacing,
+        )
         found.append(OwnRead(image, pixels, repairs, case))
     progress("read images", len(request.images), len(request.images))
     errors = [error.refusal.error() for error in refused]
@@ -169,7 +200,7 @@ def _read_all(
     return tuple(found), listed
 
 
-def _gate(folder: Path, place: Path, context: Context) -> GateVerdict:
+def _gate(folder: Path, place: Path, images: Sequence[OwnRead], *, context: Context) -> GateVerdict:
     """Pass the whole submission in `folder` through the gate, in `place`."""
     take(folder, place / "submission")
-    return pass_gate(place, context, None)
+    return pass_gate(place, context, None, cases=[each.case for each in images])

@@ -168,7 +168,7 @@ def _infer(
     )
     files = SealedImages(*archive)
     run_models(work, files, settings, context=context)
-    require_whole(work, files)
+    require_whole(work, files, settings)
     found = open_predictions(work / "infer")
     bits = [work / "infer" / bits_file(fold) for fold in found.folds]
     by_case = zip(*(read_packed(file, found.cases) for file in bits), strict=True)
@@ -197,6 +197,7 @@ def _write_all(
             height=mask.shape[0],
             width=mask.shape[1],
             lesion_px=int(mask.sum()),
+            spacing_mm=each.case.spacing_mm,
             repairs=each.repairs,
         )
         progress("masks", done, len(images))

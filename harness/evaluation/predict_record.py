@@ -29,6 +29,7 @@ class PredictedImage(Contract):
     height: int
     width: int
     lesion_px: int
+    spacing_mm: tuple[float, float] | None  # (row, column), as the file or --spacing says
     repairs: tuple[str, ...]  # what was changed in the image before it was predicted
 
 
@@ -36,11 +37,12 @@ class PredictRecord(Contract):
     """`predict.json`: the images that were predicted, and what decided their masks."""
 
     bounds: ClassVar[Bounds] = CASE_BY_CASE
-    schema_: Literal["busbench/predict/v1"] = Field(default="busbench/predict/v1", alias="schema")
+    schema_: Literal["busbench/predict/v2"] = Field(default="busbench/predict/v2", alias="schema")
     busbench: str
     submission_sha256: Digest
     fold: Chosen
-    images_sha256: Digest  # over the names of the masks and the pixels of the images
+    images_sha256: Digest  # over the names of the masks, pixels and spacings of the images
+    spacing: tuple[float, float] | None  # of images that state none
     device: Device
     precision: Precision
     backend: Backend
@@ -54,6 +56,7 @@ class PredictRecord(Contract):
             "submission": "submission_sha256",
             "--fold": "fold",
             "content of the images": "images_sha256",
+            "--spacing": "spacing",
             "--device": "device",
             "--precision": "precision",
             "--backend": "backend",
