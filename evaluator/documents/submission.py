@@ -70,8 +70,8 @@ class InputSpec(Contract):
     `mean` and `std` apply after division by 255; each is one number, or one a channel. `resized`
     brings an image to the input's size. `tiled` cuts it into tiles of that size and never scales
     it. `resize`, `overlap` and `blend` have no default: an image that is prepared otherwise than in
-    training is scored, and scores less. `normalise: zscore` takes mean and standard deviation of
-    each image instead, which no network that sees tiles could compute.
+    training is scored, and scores less. `normalise: zscore` crops an image to the box of its pixels
+    above 0 and takes mean and standard deviation of that, which no network could that sees tiles.
     """
 
     mode: Mode = "resized"

@@ -27,9 +27,9 @@ from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Sub
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import Model
 from evaluator.inference.batches import fill
-from evaluator.inference.outputs import find_trouble
+from evaluator.inference.outputs import background, find_trouble
 from evaluator.inference.preprocessing import to_input, to_packed_mask
-from evaluator.inference.tiles import corners_of, map_tiles
+from evaluator.inference.tiles import first_tile, map_image
 from evaluator.predictions import bits_file
 from evaluator.sealed import decode_image
 
@@ -56,8 +56,10 @@ class LoadedModel:
         """Maps (N, K, H, W) of the inputs (N, C, H, W) of whole images."""
         if not self.input.is_tiled:
             return self.run(inputs)
-        how = {"maps": self.output.maps, "size": self.batch_size}
-        return np.stack([map_tiles(each, self.input, self.run, **how) for each in inputs])
+        outside, size = background(self.output.kind), self.batch_size
+        return np.stack(
+            [map_image(each, self.input, self.run, outside=outside, size=size) for each in inputs]
+        )
 
     def timed(self, image: Inputs) -> tuple[float, NDArray[np.float32]]:
         """Seconds that an input (C, H, W) takes alone, and its maps (1, K, H, W)."""
@@ -251,7 +253,7 @@ def probe_inputs(spec: InputSpec, images: Sequence[NDArray[np.uint8]]) -> Inputs
     chosen = [images[number % len(images)] for number in range(2)] if images else made
     inputs = [to_input(image, spec) for image in (*made, *chosen)]
     if spec.is_tiled:
-        inputs = [image[:, *corners_of(image, spec)[0]] for image in inputs]
+        inputs = [first_tile(image, spec) for image in inputs]
     return np.stack(inputs)
 
 
