@@ -9,34 +9,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.submission import InputSpec
+from evaluator.documents.submission import InputSpec, Spacing
 from evaluator.letterbox import Placement, letterbox
 
 _LEAST = 1e-8  # nnU-Net's smallest deviation, for an image of one grey level
 
 
-def canvas(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
-    """The height and width of the canvas that an image of `height` x `width` pixels lies on.
-
-    It is what `spec` declares, or the image itself where it is tiled and no smaller than a tile.
-    """
-    if spec.is_tiled:
-        return max(height, spec.height), max(width, spec.width)
-    return spec.height, spec.width
-
-
-def place(height: int, width: int, spec: InputSpec) -> Placement:
+def place(height: int, width: int, spec: InputSpec, *, spacing: Spacing = None) -> Placement:
     """Where an image of `height` x `width` pixels lies on its canvas.
 
-    `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it. Where
-    it is tiled, the image is not scaled, and is centred likewise.
+    `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it. Tiled
+    and native images are scaled to the declared spacing alone, and are centred likewise: where what
+    is left is odd, the greater part is below and to the right.
+
+    Args:
+        spacing: of the image.
     """
-    if spec.is_tiled:
-        down, across = canvas(height, width, spec)
-        return Placement((down - height) // 2, (across - width) // 2, height, width)
+    canvas = spec.canvas(height, width, spacing)
+    if spec.resize == "letterbox":
+        return letterbox(height, width, canvas)
     if spec.resize == "stretch":
-        return Placement(0, 0, spec.height, spec.width)
-    return letterbox(height, width, (spec.height, spec.width))
+        return Placement(0, 0, *canvas)
+    down, across = spec.scaled(height, width, spacing)
+    return Placement((canvas[0] - down) // 2, (canvas[1] - across) // 2, down, across)
 
 
 @cache

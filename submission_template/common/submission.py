@@ -34,10 +34,10 @@ def write_submission(
         name = "model.onnx" if fold is None else f"fold-{fold}.onnx"
         (out / name).write_bytes(data)
         declared.append({"fold": fold, "file": name, "sha256": hashlib.sha256(data).hexdigest()})
-    titles = yaml.safe_load((Path(__file__).parent / "about.yaml").read_text())
+    about = yaml.safe_load((Path(__file__).parent / "about.yaml").read_text())
     document = {
-        "schema": "busbench/submission/v1",
-        **titles,
+        "schema": "busbench/submission/v2",
+        **about,
         "track": json.loads((bundle / "bundle.json").read_text())["track"],
         "input": size if isinstance(size, dict) else stretched,
         "output": {"kind": output},

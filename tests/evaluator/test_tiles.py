@@ -229,9 +229,10 @@ def test_a_network_that_changes_between_runs_is_not_accepted_for_its_tiles(tmp_p
         ),
         ({"mode": "resized", "resize": "stretch"}, "has no effect where mode is resized"),
         ({"mode": "resized", "overlap": None, "blend": None}, "resize is missing"),
-        ({"mode": "sliding"}, "'resized' or 'tiled'"),
+        ({"mode": "sliding"}, "'resized', 'tiled' or 'native'"),
         ({"normalise": "zscore", "mean": 0.5}, "mean has no effect where normalise is zscore"),
         ({"normalise": "zscore", "std": 0.5}, "std has no effect where normalise is zscore"),
+        ({"normalise": "zscore", "spacing": 0.1}, "spacing has no effect where normalise"),
         ({"normalise": "minmax"}, "'zscore'"),
     ],
 )
