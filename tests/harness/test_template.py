@@ -25,10 +25,13 @@ from tests.support.training_bundle import make_bundle
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", Kind)
-def test_no_template_fails_its_own_tests(kind: Kind, tmp_path: Path) -> None:
+def test_no_template_fails_its_own_tests(
+    kind: Kind, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     new_submission(tmp_path / "mine", kind, 'A "team": {odd}', method="Méthode #1")
+    python = request.getfixturevalue("nnunet") if kind is Kind.NNUNET else sys.executable
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path / "mine",
         env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
