@@ -1,4 +1,4 @@
-"""Who enters the final: one submission of each team on a track.
+"""Choice of finalists: one submission of each team on a track.
 
 It is what the team handed in in the final phase; else what it named, in a table of the organiser's;
 else its best on the test part, by the challenge's own ranking.

@@ -182,7 +182,7 @@ def test_what_trained_here_has_trained_here_in_the_final(ended: FinalChallenge) 
     assert final["b", "only"].provenance.trained_here is None
 
 
-def test_a_final_never_changes_the_standings_of_the_development(
+def test_a_final_never_changes_the_ranking_of_the_development(
     played: FinalChallenge, ended: FinalChallenge
 ) -> None:
     def tables(challenge: FinalChallenge) -> dict[str, list[tuple[int | None, str]]]:
