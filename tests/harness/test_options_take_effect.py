@@ -31,8 +31,10 @@ ALWAYS = {
     "fetch": {"folder", "accept_terms", "as_json"},
     "export-split": {"challenge", "dataset_id", "with_test_labels", "as_json"},
     "feedback": {"challenge", "as_json"},
-    "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
+    "finalise": {"runs", "choose", "dry_run", "challenge", "as_json"},
+    "freeze": {"final", "policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
     | {"pairs", "exclude"},
+    "keys final": {"renew"},
     "ledger entries": {"as_json"},
     "new-submission": {"kind", "team", "method"},
     "predict": {"fold", "skip_refused", "device", "precision", "batch_size", "backend"}
@@ -43,7 +45,8 @@ ALWAYS = {
     "publish": {"splits", "challenge", "keys", "replaces"},  # the verb refuses an idle --replaces
     "rank": {"cases", "keys", "track", "challenge", "json"},  # the verb refuses keys without cases
     "reproduce": {"as_json", "submission", "store", "split", "key"},
-    "seal": {"track", "private_labels", "consistency", "challenge", "as_json"},
+    # the verb refuses --final-keys where the split has no final part
+    "seal": {"final_keys", "track", "private_labels", "consistency", "challenge", "as_json"},
     "splits reveal": {"secret"},
     "splits verify": {"store", "reveal", "json"},
     "table": {"format", "challenge"},
@@ -55,6 +58,7 @@ ALWAYS = {
 IDLE = {
     "audit": "audit {store}",
     "evaluate": "evaluate {store} --bundle {store}",
+    "finalise": "finalise {report} --bundle {store} --runs {store} --dry-run",
     "prepare": "prepare busi --raw {store} --out {new}",
     "propose": "propose {store} --team t --method m",
     "reproduce": "reproduce {report} 1",
@@ -64,7 +68,11 @@ IDLE = {
 }
 VALUES = {
     "bundle": "{store}",
+    "backend": "onnxruntime",
+    "batch_size": "auto",
     "device": "cpu",
+    "final_keys": "{store}",
+    "precision": "fp32",
     "tolerance": "0.001",
     "holds": "aa",
     "keys": "{store}",
