@@ -51,11 +51,16 @@ from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
-from harness.submission import read_entry
+from harness.submission import read_entry, read_submission
 
 LEFT_TO_SCORING = (
     "Only the scoring finds whether masks of all test images are valid and the same twice, how "
     "fast the organiser's machine is, and what quota and phase allow."
+)
+
+TRIED_AT = (
+    "Tried at 256, 512 and 1024 pixels a side, and counted at 512: --bundle says how large the "
+    "track's images are."
 )
 
 
@@ -95,7 +100,7 @@ def check(
         settings = settings.with_limits(facts.infer, facts.model)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(submission, context, log, bundle=facts)
+        verdict = check_submission(submission, context, log, training=training)
         if training is not None and verdict.models:
             found = forecast(submission, verdict, training, context=context)
     if as_json:
@@ -107,6 +112,8 @@ def check(
         out.print(harmless(f"assumed          {assumed}"))
     elif verdict.models:
         out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
+        if read_submission(submission).input.is_native:
+            out.print(harmless(TRIED_AT))
     out.print(harmless(LEFT_TO_SCORING))
     return None
 
@@ -159,6 +166,21 @@ def evaluate(
     precision: PrecisionOption = None,
     batch_size: BatchSizeOption = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACK",
+            help="Test what was trained on another track on this one, that of the bundle.",
+        ),
+    ] = None,
+    splits: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --on: the frozen splits of both tracks, or a folder of them; repeatable.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,
     runner: RunnerOption = RunnerName.DOCKER,
@@ -178,7 +200,13 @@ def evaluate(
     every log whole, and leaves all masks as PNG, cases.csv and overlays.html, worst case first.
     Run either again after an interruption: finished stages are kept.
 
+    With --on, where challenge.yaml offers `generalisation`: a submission that was trained on
+    another track. Test cases with a twin in that track's training part are not scored. It takes
+    quota on the track that it is tested on, and is never ranked there.
+
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
+
+    Example: busbench evaluate submission --bundle bundles/busi --on busi --splits splits --keys k
 
     Example: busbench evaluate submission --bundle training --part val
 
@@ -192,8 +220,9 @@ def evaluate(
         chosen = own if precision is None else precision.value
         return EvaluateSettings(device.value, read_batch_size(batch_size), backend.value, chosen)
 
+    _require_both(on, splits)
     if part is Part.VAL:
-        _require_public(keys, ledger)
+        _require_public(keys, ledger, on)
         track = TrainingSet.open(bundle).bundle.track
         named = Named(track, team or LOCAL, method, out_dir)
 
@@ -215,10 +244,13 @@ def evaluate(
     came = received and received.date()
     bundles = cache(partial(Bundles.open, bundle))  # of a part
     track = bundles("final" if part is Part.FINAL else "test").sealed.track
+    if on not in (None, track):
+        message = f"{bundle} is of the track {track}, not of {on}."
+        raise BusbenchError(Code.USAGE, message, "Name with --bundle the bundles to test on.")
 
     def scored_on(each: Path) -> HiddenPart:
         asked: HiddenPart = "final" if part is Part.FINAL else "test"
-        if ledger is None:
+        if ledger is None or on is not None:
             return asked
         due = part_of(read_entry(each), ledger, settings, received=came)
         if part is not None and due != asked:
@@ -234,6 +266,7 @@ def evaluate(
             environment=environment,
             settings=settings_on(track, each),
             address=inputs,
+            splits=splits,
         )
 
     recorder = None
@@ -244,10 +277,16 @@ def evaluate(
     return print_evaluations(batch, recorder, as_json=as_json)
 
 
-def _require_public(keys: Path | None, ledger: Path | None) -> None:
-    if ledger is not None or keys is not None:
+def _require_public(keys: Path | None, ledger: Path | None, on: str | None) -> None:
+    if ledger is not None or keys is not None or on is not None:
         message, remedy = (
-            "--part val takes no keys and no ledger.",
-            "Leave --keys and --ledger out.",
+            "--part val takes no keys, no ledger and no other track.",
+            "Leave --keys, --ledger and --on out.",
         )
         raise BusbenchError(Code.USAGE, message, remedy)
+
+
+def _require_both(on: str | None, splits: list[Path] | None) -> None:
+    if (on is None) != (splits is None):
+        message = "--on and --splits belong together: the splits say which twins are in training."
+        raise BusbenchError(Code.USAGE, message, "Name the frozen splits of both tracks.")

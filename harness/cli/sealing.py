@@ -9,6 +9,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from evaluator.documents.base import Name
+from evaluator.documents.sealed import MAX_WINDOWS
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.challenge import LabelAccess, StatedTrack, require_final_part, require_track
@@ -27,7 +28,7 @@ from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.folders import one_at_a_time
 from harness.ledger import rotate as rotate_ledger
-from harness.sealing.bundle import FOLDERS, Bundles, Recipients
+from harness.sealing.bundle import FOLDERS, WINDOWS, Bundles, Recipients
 from harness.sealing.bundle import seal as seal_split
 from harness.sealing.keys import PUBLICS, SECRETS, Keys
 from harness.splits import FrozenSplit
@@ -135,6 +136,15 @@ def seal(
     consistency: Annotated[
         bool, typer.Option(help="Run submissions on secretly transformed test images, too.")
     ] = True,
+    windows: Annotated[
+        int | None,
+        typer.Option(
+            help="Transformed images of each test image; inference takes as many times longer.",
+            show_default=str(WINDOWS),
+            min=1,
+            max=MAX_WINDOWS,
+        ),
+    ] = None,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -147,6 +157,9 @@ def seal(
 
     Example: busbench seal store --split split --keys keys --final-keys final-keys --out bundles
     """
+    if windows is not None and not consistency:
+        message = "--windows belongs to the pass that --no-consistency leaves out."
+        raise BusbenchError(Code.USAGE, message, "Give one of the two.")
     declared, frozen, opened = read_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
     name = _track_name(track or frozen.lock.dataset)
     labels: LabelAccess = "private" if private_labels else "public"
@@ -166,7 +179,7 @@ def seal(
             final=sealed_to,
             track=name,
             labels=labels,
-            consistency=consistency,
+            windows=windows if consistency else 0,
             limits=declared.limits,
             progress=progress,
         )

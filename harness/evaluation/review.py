@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from operator import eq
 from pathlib import Path
 
-from evaluator.documents.base import Digest, read
+from evaluator.documents.base import CaseId, Digest, read
 from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
-from harness.evaluation.stages import score_stage
+from harness.evaluation.stages import known_profile, score_stage, write_left_out
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
@@ -166,7 +166,11 @@ def rescore(
         elif (damage := _damage(predictions)) is not None:
             found.append(f"{name}: {damage}")
         else:
-            again = _score_again(predictions, opened, context)
+            how = Scoring(
+                known_profile(report.scores, name.capitalize()),
+                () if report.home is None else report.home.left_out,
+            )
+            again = _score_again(predictions, opened, how, context=context)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
         context.progress("scoring again", number, len(reports))
     return found
@@ -181,7 +185,17 @@ def _damage(predictions: Path) -> str | None:
     return None
 
 
-def _score_again(predictions: Path, sealed: tuple[Bundles, Keys], context: Context) -> Scores:
+@dataclass(frozen=True)
+class Scoring:
+    """How predictions were scored."""
+
+    profile: str  # the version of the metric profile
+    left_out: tuple[CaseId, ...]  # test cases that were not
+
+
+def _score_again(
+    predictions: Path, sealed: tuple[Bundles, Keys], how: Scoring, *, context: Context
+) -> Scores:
     bundles, keys = sealed
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
@@ -190,7 +204,9 @@ def _score_again(predictions: Path, sealed: tuple[Bundles, Keys], context: Conte
             folder,
             labels=bundles.labels,
             key=keys.labels.identity,
+            profile=how.profile,
             challenge=context.challenge,
+            left_out=write_left_out(folder, how.left_out),
         )
         out = context.run_once(stage)
         return read(

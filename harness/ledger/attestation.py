@@ -11,9 +11,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature, SSlibKey
@@ -50,28 +50,10 @@ class Statement(Contract):
         default="https://in-toto.io/Statement/v1", alias="_type"
     )
     subject: tuple[Subject, ...] = Field(min_length=1)
-    predicate_type: Literal["https://busbench.org/report/v4", "https://busbench.org/report/v5"] = (
-        Field(alias="predicateType")
+    predicate_type: Literal["https://busbench.org/report/v5"] = Field(
+        default="https://busbench.org/report/v5", alias="predicateType"
     )
     predicate: Report
-
-    @classmethod
-    def about(cls, report: Report) -> Statement:
-        """The statement of a report."""
-        version = report.schema_.removeprefix("busbench/")
-        return cls.model_validate(
-            {
-                "subject": subjects(report),
-                "predicateType": f"https://busbench.org/{version}",
-                "predicate": report,
-            }
-        )
-
-    @model_validator(mode="after")
-    def _of_one_version(self) -> Self:
-        if self.predicate_type.rpartition("/")[2] != self.predicate.schema_.rpartition("/")[2]:
-            raise ValueError("predicateType: it is not that of the report")
-        return self
 
 
 class SignatureText(Contract):
@@ -112,7 +94,8 @@ def subjects(report: Report) -> tuple[Subject, ...]:
 
 def sign(report: Report, keys: Keys) -> SignedReport:
     """Sign `report` with the organiser's report key. The same report gives the same bytes."""
-    payload = canonical_json(Statement.about(report).document())
+    statement = Statement(subject=subjects(report), predicate=report)
+    payload = canonical_json(statement.document())
     envelope = Envelope(payload, PAYLOAD_TYPE, {})
     envelope.sign(keys.signer())
     return SignedReport.model_validate(envelope.to_dict())
@@ -229,9 +212,28 @@ def parse_canonical(
     Raises:
         BusbenchError: `ledger-invalid` where it is another form, or not a valid `model`.
     """
-    document = parse(model, data, where, code=CODE, remedy=REMEDY)
     try:
-        written = form(load_json(data, model.bounds))
+        value = load_json(data, model.bounds)
+    except (ValueError, RecursionError):  # `parse` says what is wrong
+        return parse(model, data, where, code=CODE, remedy=REMEDY)
+    return validate_canonical(model, value, data, where=where, form=form)
+
+
+def validate_canonical(
+    model: type[Document],
+    value: Any,
+    data: bytes,
+    *,
+    where: str,
+    form: Callable[[Any], bytes] = canonical_json,
+) -> Document:
+    """What `parse_canonical` does, on a value that was loaded from `data` already."""
+    try:
+        document = model.model_validate(value)
+    except ValueError:  # as above
+        return parse(model, data, where, code=CODE, remedy=REMEDY)
+    try:
+        written = form(value)
     except ValueError:  # a number of another spelling can be beyond what `form` writes
         written = b""
     if written != data:

@@ -26,14 +26,12 @@ from harness.challenge import Challenge, HiddenPart, Phase, StatedTrack, require
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import CASES
 from harness.execution.job import Job
-from harness.ledger import (
-    Appended,
-    append,
-    require_writable,
-)
+from harness.ledger import Appended, append, require_writable, verify_ledger
+from harness.ledger.provenance import provenance_path, trained_here
 from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_of, receive
 from harness.quotas.submission_log import SubmissionLog
 from harness.sealing.keys import Keys
+from harness.team_names import one_spelling
 
 # Of `cases.parquet`, what a team may ever read. The rest tells of the secret transforms, which the
 # sealed bundle keeps for its whole life, so no results_open opens it.
@@ -154,15 +152,18 @@ def part_of(
     return phase_of(own, challenge).part
 
 
-def hand_out(run: Path, feedback: Feedback) -> Path:
+def hand_out(run: Path, feedback: Feedback, scored: Path | None = None) -> Path:
     """Write what the team may read of a finished run; the folder that it may have.
+
+    Args:
+        scored: where its cases are, if it was scored anew.
 
     Raises:
         BusbenchError: `cases-invalid`, `disk-full`.
     """
     folder = run / "feedback"
     write(feedback, folder / "feedback.json")
-    _hand_out(run / CASES, folder / CASES.name, is_open=feedback.cases_open)
+    _hand_out((scored or run) / CASES, folder / CASES.name, is_open=feedback.cases_open)
     return folder
 
 
@@ -236,7 +237,32 @@ class LedgerRecorder:
         Raises also `ledger-invalid`, where the ledger would not take the result.
         """
         require_writable(self._ledger, self._keys)
+        if isinstance(job, EvaluateSubmission):
+            split, known = job.cases.split_digest, job.environment.known_keys
+            place = job.submission.path
+            image = trained_here(place, job.facts, split, keys=self._keys, known_keys=known)
+            self._require_origin(job, image)
         self._reserve(job)
+
+    def _require_origin(self, job: EvaluateSubmission, image: str | None) -> None:
+        """Refuse a result that would lose, in silence, that the same files were trained here."""
+        name = (one_spelling(job.facts.team), job.facts.method, job.cases.track)
+        log = SubmissionLog.beside(self._ledger).submissions
+        known = {(one_spelling(one.team), one.method, one.track) for one in log}
+        if image is not None or name not in known or not self._ledger.exists():
+            return
+        for entry in verify_ledger(self._ledger).reports:
+            made = entry.report.provenance
+            same = (made.submission_sha256, made.split_digest)
+            if made.trained_here and same == (job.facts.digest, job.cases.split_digest):
+                place = job.submission.path
+                raise BusbenchError(
+                    Code.PROVENANCE_INVALID,
+                    f"Entry {entry.number} of {self._ledger} says that these files were trained "
+                    f"here, and {provenance_path(place)}, which shows it, is missing.",
+                    "Put it there, or evaluate the folder that `busbench train` left. To score "
+                    "kept predictions again, use `busbench rescore`.",
+                )
 
     def _reserve(self, job: Job) -> None:
         handed_in = self._handed_in(job)
@@ -266,6 +292,7 @@ class LedgerRecorder:
         if not isinstance(job, EvaluateSubmission):
             return
         evaluation = job.finished()
+        self._require_origin(job, evaluation.report.provenance.trained_here)
         self._reserve(job)
         records = self._record and job.cases.part == "test"  # a final is recorded at its end
         appended = append(self._ledger, evaluation.signed, self._keys) if records else None
@@ -281,7 +308,7 @@ class LedgerRecorder:
     def _handed_in(self, job: Job) -> HandedIn | None:
         if self._entrant is not None:
             return self._entrant
-        return job.facts if isinstance(job, EvaluateSubmission) else None
+        return job.handed_in if isinstance(job, EvaluateSubmission) else None
 
     def _reservation(self, job: Job) -> QuotaReservation | None:
         handed_in = self._handed_in(job)

@@ -11,10 +11,11 @@ Each bundle is made beside its place and moved there in one step; `bundle.json` 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.documents.base import Name, read, write
+from evaluator.documents.base import MAX_CASES, Name, read, write
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
@@ -28,6 +29,7 @@ from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
 
+WINDOWS = 4  # of each case in the consistency pass, where nobody says otherwise
 REMEDY = "Seal the split again with `busbench seal` into a new folder."
 FOLDERS: dict[HiddenPart, str] = {"test": "sealed", "final": "final"}
 
@@ -98,7 +100,7 @@ def seal(
     final: Recipients | None = None,
     track: Name | None = None,
     labels: LabelAccess = "public",
-    consistency: bool = True,
+    windows: int | None = None,
     limits: StageLimits = StageLimits(),  # noqa: B008 - frozen
     progress: Progress = quiet,
 ) -> Bundles:
@@ -113,9 +115,11 @@ def seal(
             open it.
         track: the track that all are for; null: it is called as its dataset.
         labels: whether the test labels can be found in public; the board shows it.
-        consistency: whether submissions are also run on transformed test images. The seed is drawn
-            here and is in the two sealed archives alone. So are the order of the cases, in which
-            models see them, and the seed of those that are run again.
+        windows: of each test image in the consistency pass, in which submissions are also run on
+            transformed images; 0: without that pass; null: `WINDOWS`, or as many as a bundle that
+            is there already has. The seed is drawn here and is in the two sealed archives alone. So
+            are the order of the cases, in which models see them, and the seed of those that are run
+            again.
         limits: those of inference and of a submission's files are in the training bundle, for
             participants to read.
 
@@ -140,7 +144,7 @@ def seal(
         if stated != first:
             write(stated, training / "bundle.json")
             let_all_read(training)
-    said = {"track": track, "labels": labels, "consistency": consistency}
+    said = {"track": track, "labels": labels, "windows": windows}
     missing = []
     for part in to:
         sealed = out / FOLDERS[part]
@@ -163,7 +167,7 @@ def seal(
                 recipients=to[part],
                 track=track,
                 labels=labels,
-                consistency=consistency,
+                windows=windows,
             )
             let_all_read(folder)
     return Bundles.open(out)
@@ -191,7 +195,7 @@ def _recipients(
 
 
 def _differing(
-    bundle: SealedBundle, lock: SplitLock, recipients: Recipients, *, said: dict[str, object]
+    bundle: SealedBundle, lock: SplitLock, recipients: Recipients, *, said: Mapping[str, object]
 ) -> dict[str, bool]:
     """Whether a sealed bundle was made with another setting, by its name on the command line."""
     found = (bundle.image_recipient, bundle.label_recipient)
@@ -201,7 +205,10 @@ def _differing(
         "--track": bundle.track != said["track"],
         keys: found != (recipients.images, recipients.labels),
         "--private-labels": bundle.labels != said["labels"],
-        "--consistency": bundle.consistency != said["consistency"],
+        "--consistency": bundle.consistency != (said["windows"] != 0),
+        "--windows": bool(said["windows"])
+        and bundle.consistency
+        and bundle.windows != said["windows"],
     }
 
 
@@ -214,17 +221,27 @@ def write_sealed(
     recipients: Recipients,
     track: Name,
     labels: LabelAccess,
-    consistency: bool,
+    windows: int | None,
 ) -> None:
     """Write the sealed bundle of a hidden part of a split, from the store it was frozen from."""
     lock = split.lock
-    seed = secrets.token_hex(32) if consistency else None
+    drawn = WINDOWS if windows is None else windows
+    seed = secrets.token_hex(32) if drawn else None
     rows = [row for row in split.rows if row.part == part]
+    if len(rows) * (1 + drawn) > 2 * MAX_CASES:  # what predictions may name
+        message = f"{len(rows)} {part} cases with {drawn} windows each are too many images."
+        raise BusbenchError(Code.USAGE, message, "Name fewer with --windows.")
     secrets.SystemRandom().shuffle(rows)  # or who knows a case's place could prepare for it
     by_id = {case.case_id: case for case in store.cases}
     cases = [by_id[row.case_id] for row in rows]
     blind = [
-        SealedCase(case_id=case.case_id, height=case.height, width=case.width, file=f"{n:06d}.grey")
+        SealedCase(
+            case_id=case.case_id,
+            height=case.height,
+            width=case.width,
+            file=f"{n:06d}.grey",
+            spacing_mm=case.spacing,  # networks may be declared for images of one spacing
+        )
         for n, case in enumerate(cases)
     ]
     labelled = [
@@ -234,11 +251,17 @@ def write_sealed(
             label=case.label,
             device=case.device,
             patient_group=row.patient_group,
+            birads=case.birads,
             spacing_mm=case.spacing,
         )
         for n, (sealed, case, row) in enumerate(zip(blind, cases, rows, strict=True))
     ]
-    index = SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(labelled))
+    index = SealedIndex(
+        split_digest=lock.digest,
+        consistency_seed=seed,
+        windows=max(1, drawn),
+        cases=tuple(labelled),
+    )
     seen = {"repeat_seed": secrets.token_hex(32), "cases": tuple(blind)}
     images = seal_archive(
         index.model_copy(update=seen),
@@ -263,7 +286,8 @@ def write_sealed(
         cases=len(cases),
         images_sha256=sha256_bytes(images),
         labels_sha256=sha256_bytes(masks),
-        consistency=consistency,
+        consistency=drawn > 0,
+        windows=max(1, drawn),
         image_recipient=recipients.images,
         label_recipient=recipients.labels,
     )

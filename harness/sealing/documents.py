@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from evaluator.documents.base import Contract, Digest, Name
+from evaluator.documents.sealed import MAX_WINDOWS
 from evaluator.documents.submission import ModelLimits
 from harness.challenge import HiddenPart, LabelAccess, Limits, Prose, StatedTrack
 
@@ -44,7 +45,10 @@ class TrainingBundle(Contract):
 
 
 class SealedBundle(Contract):
-    """`bundle.json` of a sealed bundle: two age files, each to a key of its own."""
+    """`bundle.json` of the sealed bundle: two age files, each to a key of its own.
+
+    One of version 3 has one window a case where it has the consistency pass.
+    """
 
     schema_: Literal["busbench/sealed-bundle/v3", "busbench/sealed-bundle/v4"] = Field(
         default="busbench/sealed-bundle/v4", alias="schema"
@@ -60,6 +64,7 @@ class SealedBundle(Contract):
     images_sha256: Digest
     labels_sha256: Digest
     consistency: bool  # whether the archives contain a seed for the consistency pass
+    windows: int = Field(default=1, ge=1, le=MAX_WINDOWS)  # of each case in that pass
     image_recipient: str
     label_recipient: str
 

@@ -313,15 +313,6 @@ def test_a_reveal_opens_the_labels_of_each_part_and_of_no_other(ended: FinalChal
     assert "moved: the classes or masks that it was scored with are not those of" in line
 
 
-def test_a_report_of_the_final_is_refused_where_its_split_has_no_such_part(
-    ended: FinalChallenge, tmp_path: Path
-) -> None:
-    """The board would show as a final what was scored on anything."""
-    (report, *_) = reports(ended, "final").values()
-    with pytest.raises(ValueError, match="v4 is of the test part alone"):
-        Report.model_validate({**report.document(), "schema": "busbench/report/v4"})
-
-
 @pytest.fixture(scope="module")
 def site(ended: FinalChallenge) -> Path:
     ranked = ended.run("rank", "l.jsonl", "--cases", "runs", "--keys", "keys", day=OPEN)

@@ -34,7 +34,7 @@ def sealed(
     frozen: tuple[CaseStore, FrozenSplit], keys: Keys, out: Path, on: bool = True
 ) -> Bundles:
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-    return seal(*frozen, recipients, out=out, consistency=on)
+    return seal(*frozen, recipients, out=out, windows=2 if on else 0)
 
 
 def seeds(bundles: Bundles, keys: Keys) -> list[str | None]:
