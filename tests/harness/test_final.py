@@ -316,7 +316,7 @@ def test_a_final_is_scored_anew_with_its_own_keys_alone(ended: FinalChallenge) -
     for job in plan.jobs.values():
         part = job.report.part
         assert (job.environment.keys, job.bundles.sealed.part) == (places[part], part)
-    test = {"test": both["test"]}
+    test: dict[HiddenPart, ExecutionEnvironment] = {"test": both["test"]}
     with pytest.raises(BusbenchError, match="No bundle has the sealed labels") as refused:
         make_plan(verdict, runs, open_parts(folders, ["test"]), environments=test)
     assert "--final-keys" in refused.value.remedy
