@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from evaluator.harmless import harmless
+from harness.challenge import HiddenPart
 from harness.cli.app import app, err, out
 from harness.cli.options import (
     ChallengeOption,
+    FinalKeysOption,
     JsonOption,
     KeysOption,
     LedgerArgument,
@@ -29,7 +32,7 @@ from harness.ranking import METRICS
 from harness.ranking.metrics import MISSING
 from harness.rescoring.plan import Change, find_changes, make_plan, require_all, who
 from harness.rescoring.record import Written, record
-from harness.sealing.bundle import Bundles
+from harness.sealing.bundle import open_parts
 from harness.sealing.keys import Keys
 
 
@@ -49,6 +52,7 @@ def rescore(
         ),
     ],
     keys: KeysOption,
+    final_keys: FinalKeysOption = None,
     profile: Annotated[
         str | None,
         typer.Option(
@@ -92,8 +96,17 @@ def rescore(
     declared, opened = read_challenge(challenge), Keys.open(keys)
     verdict = verify_ledger(ledger, opened.report)
     environment = ExecutionEnvironment(runner.value, declared, keys, known_keys(ledger))
-    bundles = [Bundles.open(each) for each in bundle]
-    plan = make_plan(verdict, runs, bundles, environment=environment, profile=profile, track=track)
+    key_folders: dict[HiddenPart, Path] = {"test": keys}
+    if final_keys is not None:
+        key_folders["final"] = final_keys
+    plan = make_plan(
+        verdict,
+        runs,
+        open_parts(bundle, key_folders),
+        environments={p: replace(environment, keys=f) for p, f in key_folders.items()},
+        profile=profile,
+        track=track,
+    )
     if not partial:
         require_all(plan.missing)
     batch = do_jobs(list(plan.jobs.values()), None)

@@ -48,7 +48,8 @@ class ScoreAnew:
 
     @property
     def label(self) -> str:
-        return f"rescore {self.report.method} of {self.report.team} on {self.report.track}"
+        part = ", final part" if self.report.part == "final" else ""
+        return f"rescore {self.report.method} of {self.report.team} on {self.report.track}{part}"
 
     @property
     def key(self) -> Digest:

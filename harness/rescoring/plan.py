@@ -12,7 +12,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.metrics import ranking_profile
 from evaluator.predictions import DOCUMENT
-from harness.challenge import Challenge, require_hidden, require_track
+from harness.challenge import Challenge, HiddenPart, require_hidden, require_track
 from harness.execution.job import ExecutionEnvironment
 from harness.ledger import LedgerVerdict, RecordedReport, SignedReport
 from harness.ledger.attestation import stated_report
@@ -40,7 +40,7 @@ def make_plan(
     runs: Sequence[Path],
     bundles: Sequence[Bundles],
     *,
-    environment: ExecutionEnvironment,
+    environments: Mapping[HiddenPart, ExecutionEnvironment],
     profile: str | None = None,
     track: Name | None = None,
 ) -> Plan:
@@ -48,6 +48,7 @@ def make_plan(
 
     Args:
         runs: the folders that `busbench evaluate --out` filled.
+        environments: by hidden part, with the keys that open it; that of the test part at least.
         profile: null: that of each track in challenge.yaml.
         track: the only one to do; all where it is None.
 
@@ -56,7 +57,7 @@ def make_plan(
             challenge.yaml declares another profile, or a report is on no track of it;
             `bundle-invalid` where no bundle has the labels of a result.
     """
-    challenge = environment.challenge
+    challenge = environments["test"].challenge
     chosen = [one for one in ledger.reports if track in (None, one.report.track)]
     if not chosen:
         where = "" if track is None else f" on the track {track}"
@@ -76,9 +77,12 @@ def make_plan(
         found = by_labels.get(made.sealed_labels_sha256)
         if found is None:
             message = f"No bundle has the sealed labels of {who(one)}."
-            remedy = f"Name the one whose labels.age has SHA-256 {made.sealed_labels_sha256}."
+            remedy = f"Name the one whose labels.age has SHA-256 {made.sealed_labels_sha256}"
+            remedy += ", and --final-keys." if one.report.part == "final" else "."
             raise BusbenchError(Code.BUNDLE_INVALID, message, remedy)
-        jobs[one.digest] = ScoreAnew(folder, one.report, found, label, environment)
+        jobs[one.digest] = ScoreAnew(
+            folder, one.report, found, label, environments[found.sealed.part]
+        )
     return Plan(jobs, tuple(missing))
 
 

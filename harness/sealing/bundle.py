@@ -11,7 +11,7 @@ Each bundle is made beside its place and moved there in one step; `bundle.json` 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,6 +81,20 @@ class Bundles:
     def labels(self) -> Path:
         """The sealed labels."""
         return self.path / FOLDERS[self.sealed.part] / "labels.age"
+
+
+def open_parts(folders: Iterable[Path], parts: Collection[HiddenPart]) -> list[Bundles]:
+    """The bundles in each folder of these hidden parts; a final part only where there is one.
+
+    Raises:
+        BusbenchError: as `Bundles.open`.
+    """
+    return [
+        Bundles.open(folder, part)
+        for folder in folders
+        for part in parts
+        if part == "test" or (folder / FOLDERS[part]).is_dir()
+    ]
 
 
 @dataclass(frozen=True)
