@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from evaluator.documents.scores import DETECTION
 from evaluator.harmless import harmless
+from evaluator.metrics import METRICS as DEFINED
 from harness.cli.app import app, err, out
 from harness.cli.options import (
     ChallengeOption,
@@ -196,17 +198,25 @@ def _grid(track: str, changes: Sequence[Change]) -> Grid:
     }
     how = ", ".join(" to ".join(dict.fromkeys(pair)) for pair in sorted(profiles))
     grid = Grid(harmless(f"{track}: {how}"), frame="head")
-    for name in ("Entry", "Method", "Team", *(metric.label for metric in METRICS), "Rank"):
+    keys = dict.fromkeys(key for one in changes for key in one.means)
+    shown = {metric.key: metric.number for metric in METRICS}
+    titles = {
+        key: DEFINED[key].title if key in DEFINED else DETECTION.get(key, key) for key in keys
+    }
+    for name in ("Entry", "Method", "Team", *titles.values(), "Rank"):
         grid.column(harmless(name), right=name not in ("Method", "Team"))
     for one in changes:
         numbers = [
-            _both(*(metric.number(value) for value in one.means.get(metric.key, (None, None))))
-            for metric in METRICS
+            _both(*map(shown.get(key, _number), one.means.get(key, (None, None)))) for key in keys
         ]
         ranks = _both(*(MISSING if rank is None else str(rank) for rank in one.ranks))
         names = (str(one.before.number), one.report.method, one.report.team)
         grid.row(*map(harmless, (*names, *numbers, ranks)))
     return grid
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def _both(before: str, after: str) -> str:

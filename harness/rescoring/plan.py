@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.documents.base import Digest, Name
-from evaluator.documents.scores import Ranked
+from evaluator.documents.scores import RANKED, Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.metrics import ranking_profile
@@ -18,7 +18,6 @@ from harness.execution.job import ExecutionEnvironment
 from harness.ledger import LedgerVerdict, RecordedReport, SignedReport
 from harness.ledger.attestation import stated_report
 from harness.ledger.report import Report
-from harness.ranking import METRICS
 from harness.ranking.board import by_track, is_complete, rank
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.record import rank_cases, run_folders
@@ -149,10 +148,13 @@ class Change:
 
     @property
     def means(self) -> dict[str, tuple[float, float]]:
-        """Ranked metric -> mean over all cases, before and after."""
+        """Metric -> mean over all cases, before and after: those that rank, or change."""
         old, new = (each.scores.means.get("all", {}) for each in (self.before.report, self.report))
-        names = (metric.key for metric in METRICS)
-        return {name: (old[name], new[name]) for name in names if name in old and name in new}
+        return {
+            name: (old[name], new[name])
+            for name in old
+            if name in new and (name in RANKED or old[name] != new[name])
+        }
 
     def document(self) -> dict[str, Any]:
         """The change, for scripts."""

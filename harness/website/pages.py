@@ -8,7 +8,7 @@ from typing import Any
 from evaluator.documents.scores import DETECTION
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
-from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
+from evaluator.metrics import VERSIONS, Edge, ProfileVersion, Situation, metrics_of
 from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
 from harness.ledger import RecordedReport
@@ -219,7 +219,7 @@ def _about(edition: Edition) -> bytes:
 
 
 def _method(edition: Edition) -> bytes:
-    tables = {profile: _edges(profile) for profile in PROFILES}
+    tables = {row.identity.title: _edges(row) for row in VERSIONS.values()}
     return _page(
         edition,
         "method",
@@ -230,12 +230,12 @@ def _method(edition: Edition) -> bytes:
     )
 
 
-def _edges(profile: Any) -> Mapping[str, Any]:
-    """The edge table of a profile, without the ordinary row."""
-    table = edge_table(profile)
+def _edges(profile: ProfileVersion) -> Mapping[str, Any]:
+    """The edge table of a version of a profile, without the ordinary row."""
+    rules = {metric.title: profile.rule(metric.name) for metric in metrics_of(profile.name)}
     rows = [
-        (str(situation), [str(edge) for edge in table[situation].values()])
+        (str(situation), [str(rule.edges.get(situation, Edge.FORMULA)) for rule in rules.values()])
         for situation in Situation
         if situation is not Situation.ORDINARY
     ]
-    return {"titles": [metric.title for metric in metrics_of(profile)], "rows": rows}
+    return {"titles": list(rules), "rows": rows}
