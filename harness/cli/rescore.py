@@ -124,6 +124,9 @@ def rescore(
     return _print(changes, plan.missing, same=len(scored) - len(changes), written=written)
 
 
+TITLES = DETECTION | {key: metric.title for key, metric in DEFINED.items()}
+
+
 def _default_reason(changes: Sequence[Change]) -> str:
     labels = sorted({one.report.scores.metric_profile.label for one in changes})
     return f"Scored anew by {' and '.join(labels)}."
@@ -200,9 +203,7 @@ def _grid(track: str, changes: Sequence[Change]) -> Grid:
     grid = Grid(harmless(f"{track}: {how}"), frame="head")
     keys = dict.fromkeys(key for one in changes for key in one.means)
     shown = {metric.key: metric.number for metric in METRICS}
-    titles = {
-        key: DEFINED[key].title if key in DEFINED else DETECTION.get(key, key) for key in keys
-    }
+    titles = {key: TITLES.get(key, key) for key in keys}
     for name in ("Entry", "Method", "Team", *titles.values(), "Rank"):
         grid.column(harmless(name), right=name not in ("Method", "Team"))
     for one in changes:
