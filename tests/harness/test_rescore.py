@@ -209,6 +209,8 @@ def test_a_kill_in_the_middle_leaves_the_ledger_saying_what_it_said(
     world.ledger.write_bytes(b"".join(whole[:lines]))
     assert [entry.number for entry in world.verdict.reports] == [1, 2]
     assert world.board("native@1")["metric_profile"]["version"] == 1
+    shown = world.busbench("ledger", "entries", world.ledger)
+    assert shown.out.count("not counted: run `busbench rescore` again") == lines - 3
     found = world.rescore()
     assert found["recorded"]["entry"] == 5
     assert [entry.number for entry in world.verdict.reports] == [3, 4]
