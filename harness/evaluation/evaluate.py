@@ -212,12 +212,22 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         Raises:
             BusbenchError: `ledger-invalid` where its report is not what the organiser signed.
         """
-        assert self.environment.keys is not None
-        path, keys = self.folder / REPORT, Keys.open(self.environment.keys)
-        signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
-        report = verify_report(path, *signers(keys, self.environment.known_keys))
-        is_old = signed.signatures[0].keyid != keys.report.keyid
-        return Evaluation(self.folder, report, sign(report, keys) if is_old else signed)
+        report, signed = read_signed(self.folder / REPORT, self.environment)
+        return Evaluation(self.folder, report, signed)
+
+
+def read_signed(path: Path, environment: ExecutionEnvironment) -> tuple[Report, SignedReport]:
+    """A report that a job signed; what an earlier key of the ledger signed is signed anew.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where it is not what the organiser signed.
+    """
+    assert environment.keys is not None
+    keys = Keys.open(environment.keys)
+    signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
+    report = verify_report(path, *signers(keys, environment.known_keys))
+    is_old = signed.signatures[0].keyid != keys.report.keyid
+    return report, sign(report, keys) if is_old else signed
 
 
 def require_keys_of(bundles: Bundles, keys: Keys) -> None:

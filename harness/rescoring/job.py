@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from evaluator.documents.base import Digest, read
+from evaluator.documents.base import Digest
 from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from evaluator.metrics import profile_version
 from evaluator.predictions import open_predictions
 from evaluator.progress import Progress
-from harness.evaluation.evaluate import REPORT, require_keys_of
+from harness.evaluation.evaluate import REPORT, read_signed, require_keys_of
 from harness.evaluation.stages import RESCORED, read_scores, score_stage
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
-from harness.ledger import SignedReport, sign, verify_report, write_report
-from harness.ledger.provenance import signers
+from harness.ledger import SignedReport, sign, write_report
 from harness.ledger.report import Report
-from harness.sandbox.cached import AGAIN
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
@@ -114,12 +112,7 @@ class ScoreAnew:
         Raises:
             BusbenchError: `ledger-invalid` where its report is not what the organiser signed.
         """
-        assert self.environment.keys is not None
-        path, keys = self.folder / REPORT, Keys.open(self.environment.keys)
-        report = verify_report(path, *signers(keys, self.environment.known_keys))
-        signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
-        is_old = signed.signatures[0].keyid != keys.report.keyid
-        return sign(report, keys) if is_old else signed
+        return read_signed(self.folder / REPORT, self.environment)[1]
 
 
 def scored_anew(report: Report, scores: Scores, scorer: str) -> Report:
