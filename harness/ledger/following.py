@@ -175,7 +175,9 @@ class Follower:
                 return RecordedRotation(*place, parse_public_key(fields["public_key"]).keyid)
             case "rescoring":
                 names = Rescoring.model_fields.keys()
-                body = Rescoring.model_validate({name: fields[name] for name in names if name in fields})
+                body = Rescoring.model_validate(
+                    {name: fields[name] for name in names if name in fields}
+                )
                 pairs = (map(self._number_of, pair) for pair in body.pairs)
                 return RecordedRescoring(*place, tuple((a, b) for a, b in pairs), body)
             case "ranking":
