@@ -105,7 +105,7 @@ def rescore(
         err.print(harmless("Nothing was recorded: not all results could be scored."))
         batch.exit()
     scored = {entry: job.finished() for entry, job in plan.jobs.items()}
-    changes = find_changes(verdict, scored, runs, ranked=declared.ranking.metrics)
+    changes = find_changes(verdict, scored, runs, challenge=declared)
     written = None
     if not dry_run:
         with bars() as progress:

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluator.documents.base import Digest, Name, read
-from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
@@ -91,7 +90,7 @@ def record_ranking(
     for number, entries in enumerate(filter(None, complete), start=1):
         here = [entry for entry in entries if entry.report.identity() in folders]
         lost = [entry for entry in entries if entry not in here]
-        found = rank_cases(here, lost, folders, ranked=challenge.ranking.metrics) if here else None
+        found = rank_cases(here, lost, folders, challenge=challenge) if here else None
         outcomes.append((entries, lost, found))
         progress("ranking", number, len(complete))
     if outcomes and all(entries == lost for entries, lost, _ in outcomes):
@@ -108,13 +107,13 @@ def rank_cases(
     lost: Sequence[RecordedReport],
     folders: Mapping[Digest, Path],
     *,
-    ranked: Sequence[Ranked],
+    challenge: Challenge,
 ) -> TrackRanking | None:
     """The ranking of one track; None where its cases are of too few patients."""
     table = _read(here, folders)
     if len(set(table.patients)) < MIN_PATIENTS:
         return None
-    ranking = make_ranking(here[0].report, table, ranked)
+    ranking = make_ranking(here[0].report, table, challenge.ranking.metrics)
     return ranking.model_copy(update={"lost": tuple(entry.digest for entry in lost)})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.documents.base import Digest, Name
-from evaluator.documents.scores import RANKED, Ranked
+from evaluator.documents.scores import RANKED
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.metrics import ranking_profile
@@ -177,13 +177,13 @@ def find_changes(
     scored: Mapping[Digest, SignedReport],
     runs: Sequence[Path],
     *,
-    ranked: Sequence[Ranked],
+    challenge: Challenge,
 ) -> list[Change]:
     """The results whose scores are other ones now, in the order of their entries.
 
     Args:
         scored: by the entry of a report that counts, what scoring it anew gave.
-        ranked: the metrics that rank.
+        challenge: whose rules rank.
     """
     found = []
     for one in ledger.reports:
@@ -192,9 +192,9 @@ def find_changes(
             report = stated_report(signed, who(one))
             if (report.scores, report.status) != (one.report.scores, one.report.status):
                 found.append((one, signed, report))
-    before = _ranks(ledger.reports, read_rankings(ledger), ranked)
+    before = _ranks(ledger.reports, read_rankings(ledger), challenge)
     after = _ranks_after(
-        ledger, {one.number: report for one, _, report in found}, runs, ranked=ranked
+        ledger, {one.number: report for one, _, report in found}, runs, challenge=challenge
     )
     return [
         Change(one, signed, report, (before.get(one.number), after.get(one.number)))
@@ -203,9 +203,9 @@ def find_changes(
 
 
 def _ranks(
-    reports: Iterable[RecordedReport], rankings: Iterable[TrackRanking], ranked: Sequence[Ranked]
+    reports: Iterable[RecordedReport], rankings: Iterable[TrackRanking], challenge: Challenge
 ) -> dict[int, int | None]:
-    tracks = rank(reports, rankings, ranked)
+    tracks = rank(reports, rankings, challenge.ranking.metrics)
     return {row.entry: row.rank for track in tracks for row in track.rows}
 
 
@@ -214,7 +214,7 @@ def _ranks_after(
     scored: Mapping[int, Report],
     runs: Sequence[Path],
     *,
-    ranked: Sequence[Ranked],
+    challenge: Challenge,
 ) -> dict[int, int | None]:
     """The ranks once the reports in `scored` count, in the place of the entries of these numbers.
 
@@ -233,8 +233,8 @@ def _ranks_after(
         here = [one for one in complete if one.report.identity() in folders]
         if here and entries[0].report.track in names:
             lost = [one for one in complete if one not in here]
-            rankings.append(rank_cases(here, lost, folders, ranked=ranked))
-    return _ranks(reports, filter(None, rankings), ranked)
+            rankings.append(rank_cases(here, lost, folders, challenge=challenge))
+    return _ranks(reports, filter(None, rankings), challenge)
 
 
 def _giving(report: Report) -> Any:
