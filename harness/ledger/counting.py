@@ -1,4 +1,4 @@
-"""Which reports count: what retractions, reports that were scored anew and rescorings change.
+"""Counting reports: what retractions, reports that were scored anew and rescorings change.
 
 A report that was scored anew has no effect until a rescoring names it, in the place of the report
 that it was made of; it may differ from that in nothing but its scores.
