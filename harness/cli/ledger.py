@@ -124,6 +124,7 @@ def _row(entry: Recorded, *, is_pending: bool) -> dict[str, Any]:
     match entry:
         case RecordedReport(report=report, replaces=replaces):
             kind, about = "report", f"{report.method} by {report.team} on {report.track}"
+            about += ", final part" if report.part == "final" else ""
             if replaces is not None:
                 kind, about = "rescored", f"{about}, scored anew after entry {replaces}"
                 about += ", not counted: run `busbench rescore` again" if is_pending else ""

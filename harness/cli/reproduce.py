@@ -105,6 +105,7 @@ def reproduce(
                 precision=precision,
                 backend=backend,
                 profile=known_profile(report.scores, f"Entry {entry} of {ledger}"),
+                probabilities="brier" in report.scores.groups["all"].metrics,
             ),
             context=Context(make_runner(runner, settings, progress), settings, progress),
             tolerance=tolerance,

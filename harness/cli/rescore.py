@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluator.documents.scores import DETECTION
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
+from evaluator.metrics.secondary import SECONDARY
+from harness.challenge import HiddenPart
 from harness.cli.app import app, err, out
 from harness.cli.options import (
     ChallengeOption,
+    FinalKeysOption,
     JsonOption,
     KeysOption,
     LedgerArgument,
@@ -31,7 +33,7 @@ from harness.ranking import METRICS
 from harness.ranking.metrics import MISSING
 from harness.rescoring.plan import Change, find_changes, make_plan, require_all, who
 from harness.rescoring.record import Written, record
-from harness.sealing.bundle import Bundles
+from harness.sealing.bundle import open_each
 from harness.sealing.keys import Keys
 
 
@@ -51,6 +53,7 @@ def rescore(
         ),
     ],
     keys: KeysOption,
+    final_keys: FinalKeysOption = None,
     profile: Annotated[
         str | None,
         typer.Option(
@@ -94,7 +97,10 @@ def rescore(
     declared, opened = read_challenge(challenge), Keys.open(keys)
     verdict = verify_ledger(ledger, opened.report)
     environment = ExecutionEnvironment(runner.value, declared, keys, known_keys(ledger))
-    bundles = [Bundles.open(each) for each in bundle]
+    parts: dict[HiddenPart, Keys] = {"test": opened}
+    if final_keys is not None:
+        parts["final"] = Keys.open(final_keys)
+    bundles = open_each(bundle, parts)
     plan = make_plan(verdict, runs, bundles, environment=environment, profile=profile, track=track)
     if not partial:
         require_all(plan.missing)
@@ -124,7 +130,8 @@ def rescore(
     return _print(changes, plan.missing, same=len(scored) - len(changes), written=written)
 
 
-TITLES = DETECTION | {key: metric.title for key, metric in DEFINED.items()}
+TITLES = {key: metric.title for key, metric in DEFINED.items()}
+TITLES |= {key: number.title for key, number in SECONDARY.items()}
 
 
 def _default_reason(changes: Sequence[Change]) -> str:

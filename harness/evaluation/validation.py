@@ -34,6 +34,7 @@ from harness.evaluation.ephemeral import seal_once
 from harness.evaluation.images import pass_gate, run_and_score
 from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.precision import COMPARISON, REFERENCE, Comparison, count_differences
+from harness.evaluation.sizes import require_images
 from harness.evaluation.stages import (
     EvaluateSettings,
     KeyText,
@@ -99,6 +100,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
         """
         training, facts = TrainingSet.open(bundle), read_entry(folder)
         profile = environment.challenge.profile_of(training.bundle.track)
+        require_images(facts, [each.case for each in training.cases])
         return cls(
             submission_input(folder, facts, address),
             facts,
@@ -121,7 +123,12 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             take(self.submission.here(), self.folder / "submission", self.cases.track)
         found, reference = [], []
         with self.environment.open(progress, gpu=self.gpu) as context:
-            verdict = pass_gate(self.folder, context, self.folder / "gate.log")
+            verdict = pass_gate(
+                self.folder,
+                context,
+                self.folder / "gate.log",
+                cases=[each.case for each in training.cases],
+            )
             for fold, part in one_a_fold(self.facts, self.cases.folds).items():
                 place = self.folder / f"fold-{fold}"
                 files = seal_public(

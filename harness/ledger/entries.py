@@ -231,7 +231,11 @@ def rotation_line(new: Keys, place: Position, keys: Keys) -> bytes:
 
 def signed_part(line: bytes, *also_without: str) -> bytes:
     """The part of a line that is hashed and signed."""
-    fields = load_json(line, SIGNED)
+    return unsealed(load_json(line, SIGNED), *also_without)
+
+
+def unsealed(fields: dict[str, Any], *also_without: str) -> bytes:
+    """The same of an entry whose fields were loaded."""
     left_out = {"digest", "signature", *also_without}
     return rfc8785_json({name: fields[name] for name in fields.keys() - left_out})
 

@@ -25,10 +25,12 @@ from evaluator.files import canonical_json, rfc8785_json, sha256_bytes
 from harness.ledger.attestation import (
     CODE,
     REMEDY,
+    SIGNED,
     check_signature,
     invalid,
     open_report,
     parse_canonical,
+    validate_canonical,
 )
 from harness.ledger.entries import (
     EARLIER,
@@ -43,7 +45,7 @@ from harness.ledger.entries import (
     RescoringEntry,
     RetractionEntry,
     RotationEntry,
-    signed_part,
+    unsealed,
 )
 from harness.ledger.report import Report
 from harness.sealing.keys import parse_public_key
@@ -167,11 +169,18 @@ def _parse_keys(pems: Iterable[str]) -> Iterator[SSlibKey]:
 def _examine_line(
     line: bytes, where: str, keys: Mapping[Digest, SSlibKey], *, number: int
 ) -> Examined:
+    try:
+        fields: Any = load_json(line, SIGNED)
+    except (ValueError, RecursionError):
+        fields = None
     if number == 0:
-        _require_readable(line, where)
-    model = _kind_of(line, where) if number else Genesis
-    entry = parse_canonical(model, line, where, form=rfc8785_json)
-    body = signed_part(line)
+        _require_readable(fields, where)
+    model = _kind_of(fields, where) if number else Genesis
+    if fields is None:
+        entry = parse_canonical(model, line, where, form=rfc8785_json)
+    else:
+        entry = validate_canonical(model, fields, line, where=where, form=rfc8785_json)
+    body = unsealed(fields)
     if entry.digest != sha256_bytes(body):
         raise invalid(where, "it was changed after it was written")
     report, fault = _check_signatures(entry, body, keys, where=where)
@@ -252,12 +261,9 @@ def same_ranking(table: object) -> Digest:
     return sha256_bytes(rfc8785_json(table))
 
 
-def _require_readable(genesis: bytes, where: str) -> None:
+def _require_readable(genesis: Any, where: str) -> None:
     """Refuse by name a ledger whose entries have the schema of an earlier version."""
-    try:
-        schema = load_json(genesis, Genesis.bounds)["schema"]
-    except (ValueError, TypeError, LookupError, RecursionError):
-        return  # whoever reads it next says what is wrong with it
+    schema = genesis.get("schema") if isinstance(genesis, dict) else None
     if isinstance(schema, str) and (writer := EARLIER.get(schema)):
         ledger = where.rpartition(": entry")[0]
         message = f"{ledger} was written by {writer}, whose ledgers this version cannot read."
@@ -265,9 +271,8 @@ def _require_readable(genesis: bytes, where: str) -> None:
         raise BusbenchError(CODE, message, remedy)
 
 
-def _kind_of(line: bytes, where: str) -> type[Entry]:
+def _kind_of(fields: Any, where: str) -> type[Entry]:
     try:
-        kind = load_json(line, Entry.bounds)["kind"]
-        return ENTRIES[kind]
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        return ENTRIES[fields["kind"]]
+    except (TypeError, LookupError) as error:
         raise invalid(where, "it is of no kind that a ledger knows") from error

@@ -126,9 +126,10 @@ class Follower:
         """Keep in the index, where there is one, how far the open file is verified."""
         if not self.index.kept:
             return
-        if time.time() - os.fstat(descriptor).st_ctime < TICK:
-            time.sleep(TICK)  # now no later change can leave the same stamp
         self.index.save(State(self.stop, self.prefix.hex(), self._pems, _stamp(descriptor)))
+        left = TICK - (time.time() - os.fstat(descriptor).st_ctime)
+        if 0 < left <= TICK:
+            time.sleep(left)  # a change by whoever has the lock next leaves another stamp
 
     @property
     def state(self) -> LedgerState:

@@ -190,7 +190,8 @@ def _opened(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600)
     database = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
     try:
-        database.executescript(_TABLES)
+        # A crash of the machine loses what was kept last, and is not worth more waiting.
+        database.executescript(f"pragma synchronous = normal;{_TABLES}")
         database.execute("begin immediate")  # nobody else goes on with it meanwhile
     except sqlite3.Error:
         database.close()

@@ -20,9 +20,10 @@ from harness.ledger.attestation import stated_report
 from harness.ledger.report import Report
 from harness.ranking.board import by_track, is_complete, rank
 from harness.ranking.document import TrackRanking, read_rankings
-from harness.ranking.record import rank_cases, run_folders
+from harness.ranking.record import rank_table, read_table, run_folders
 from harness.rescoring.job import ScoreAnew
 from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys
 
 NAMED = 5  # of the results whose runs are missing, in an error
 
@@ -38,7 +39,7 @@ class Plan:
 def make_plan(
     ledger: LedgerVerdict,
     runs: Sequence[Path],
-    bundles: Sequence[Bundles],
+    bundles: Sequence[tuple[Bundles, Keys]],
     *,
     environment: ExecutionEnvironment,
     profile: str | None = None,
@@ -48,6 +49,7 @@ def make_plan(
 
     Args:
         runs: the folders that `busbench evaluate --out` filled.
+        bundles: of all tracks and hidden parts concerned, each with its keys.
         profile: null: that of each track in challenge.yaml.
         track: the only one to do; all where it is None.
 
@@ -65,7 +67,7 @@ def make_plan(
     for one in chosen:
         _require_declared(one, challenge)
     kept = _kept(runs)
-    by_labels = {each.sealed.labels_sha256: each for each in bundles}
+    by_labels = {opened[0].sealed.labels_sha256: opened for opened in bundles}
     jobs, missing = {}, []
     for one in chosen:
         made, folder = one.report.provenance, kept.get(one.report.provenance.predictions_sha256)
@@ -75,10 +77,13 @@ def make_plan(
             continue
         found = by_labels.get(made.sealed_labels_sha256)
         if found is None:
-            message = f"No bundle has the sealed labels of {who(one)}."
+            more = "; those of a final part take --final-keys" if one.report.part == "final" else ""
+            message = f"No bundle has the sealed labels of {who(one)}{more}."
             remedy = f"Name the one whose labels.age has SHA-256 {made.sealed_labels_sha256}."
             raise BusbenchError(Code.BUNDLE_INVALID, message, remedy)
-        jobs[one.digest] = ScoreAnew(folder, one.report, found, label, environment)
+        jobs[one.digest] = ScoreAnew(
+            *(folder, one.report, found[0], label, found[1].path, environment)
+        )
     return Plan(jobs, tuple(missing))
 
 
@@ -183,7 +188,7 @@ def find_changes(
 
     Args:
         scored: by the entry of a report that counts, what scoring it anew gave.
-        challenge: whose rules rank.
+        challenge: by whose rules they rank.
     """
     found = []
     for one in ledger.reports:
@@ -205,7 +210,8 @@ def find_changes(
 def _ranks(
     reports: Iterable[RecordedReport], rankings: Iterable[TrackRanking], challenge: Challenge
 ) -> dict[int, int | None]:
-    tracks = rank(reports, rankings, challenge.ranking.metrics)
+    rules = challenge.ranking
+    tracks = rank(reports, rankings, rules.metrics, scheme=rules.scheme)
     return {row.entry: row.rank for track in tracks for row in track.rows}
 
 
@@ -233,7 +239,8 @@ def _ranks_after(
         here = [one for one in complete if one.report.identity() in folders]
         if here and entries[0].report.track in names:
             lost = [one for one in complete if one not in here]
-            rankings.append(rank_cases(here, lost, folders, challenge=challenge))
+            table = read_table(here, folders)
+            rankings.append(rank_table(table, here, lost, challenge=challenge))
     return _ranks(reports, filter(None, rankings), challenge)
 
 

@@ -65,9 +65,10 @@ class View:
     @property
     def size(self) -> str:
         """How large its test set is."""
-        found = self.track.rows[0].groups.get("all")
-        if found is None:
-            return "unknown"
+        row = (*self.track.rows, *self.track.visitors)[0]
+        found = row.groups.get("all")
+        if found is None or row.left_out:
+            return count(self.track.cases, "image") if self.track.cases else "unknown"
         return f"{count(found.cases, 'image')}, {count(found.patients, 'patient')}"
 
     @cached_property
@@ -126,6 +127,7 @@ class View:
             "origin": "trained here" if row.trained_here else "supplied",
             "kind": row.kind,
             "labels": row.labels,
+            "external": row.notes.external,
             "device": row.runtime.computed_on.upper(),
             "recorded": row.recorded,
         }

@@ -110,7 +110,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> World:
     environment = ExecutionEnvironment("process", Challenge(), world.challenge.keys.path)
     for label in ("native@1", "native@2"):  # once for all tests: what is done is not done again
         plan = make_plan(
-            *(world.verdict, [world.runs], [world.challenge.bundles]),
+            *(world.verdict, [world.runs], [(world.challenge.bundles, world.challenge.keys)]),
             environment=environment,
             profile=label,
         )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from evaluator.documents.inference import CountedModel, Measured, Runtime
+from evaluator.documents.notes import MethodNotes
 from evaluator.documents.scores import (
     AwesomeBusScores,
     Consistency,
@@ -89,7 +90,7 @@ def submission_document(files: Mapping[str, bytes], /, **changes: object) -> dic
         for fold, (name, data) in zip(folds, files.items(), strict=True)
     ]
     return {
-        "schema": "busbench/submission/v1",
+        "schema": "busbench/submission/v2",
         "team": "team",
         "method": "method",
         "track": "phantom",
@@ -165,6 +166,7 @@ def make_report(
     split_digest: str | None = None,
     sealed_images: str = "images",
     sealed_labels: str = "labels",
+    notes: Mapping[str, object] | None = None,
 ) -> Report:
     """A report of one submission on one track; `gap` is the consistency gap of its Dice.
 
@@ -190,12 +192,13 @@ def make_report(
         means = {"transformed": dice - gap, "gap": gap}
         held = {name: {"dice": make_summary(mean, **how)} for name, mean in means.items()}
         everything = everything.model_copy(
-            update={"consistency": Consistency.model_validate({"cases": 30, **held})}
+            update={"consistency": Consistency.model_validate({"cases": 30, "windows": 4, **held})}
         )
     found = RUNTIME.measured.model_copy(update={"latency_ms": latency_ms, **(measured or {})})
     return Report(
         team=team,
         method=method,
+        notes=MethodNotes.model_validate(notes or {}),
         track=track,
         dataset=dataset,
         split_version=split_version,
