@@ -78,6 +78,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name --submission, --split and --store, too",
         ),
     ),
+    "rescore": (Need(("reason",), lambda given: not given["dry_run"], "Leave --dry-run out"),),
     "splits verify": (Need(("secret",), lambda given: given["store"], "Name --store, too"),),
     "train": (
         Need(

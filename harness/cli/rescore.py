@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics.secondary import SECONDARY
 from harness.challenge import HiddenPart
 from harness.cli.app import app, err, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     FinalKeysOption,
@@ -37,7 +39,7 @@ from harness.sealing.bundle import open_each
 from harness.sealing.keys import Keys
 
 
-@app.command()
+@app.command(cls=Checked)
 def rescore(
     ledger: LedgerArgument,
     runs: Annotated[
@@ -101,6 +103,9 @@ def rescore(
     if final_keys is not None:
         parts["final"] = Keys.open(final_keys)
     bundles = open_each(bundle, parts)
+    if final_keys is not None and all(each.sealed.part == "test" for each, _ in bundles):
+        message = "--final-keys would have no effect here: no bundle has a final part."
+        raise BusbenchError(Code.USAGE, message, "Name one with --bundle, or leave it out.")
     plan = make_plan(verdict, runs, bundles, environment=environment, profile=profile, track=track)
     if not partial:
         require_all(plan.missing)

@@ -43,6 +43,9 @@ ALWAYS = {
     "publish": {"splits", "challenge", "keys", "replaces"},  # the verb refuses an idle --replaces
     "rank": {"cases", "keys", "track", "challenge", "json"},  # the verb refuses keys without cases
     "reproduce": {"as_json", "submission", "store", "split", "key"},
+    # the verb refuses final_keys where no bundle has a final part
+    "rescore": {"profile", "track", "partial", "dry_run", "final_keys", "runner", "challenge"}
+    | {"as_json"},
     "seal": {"track", "private_labels", "consistency", "challenge", "as_json"},
     "splits reveal": {"secret"},
     "splits verify": {"store", "reveal", "json"},
@@ -58,6 +61,7 @@ IDLE = {
     "prepare": "prepare busi --raw {store} --out {new}",
     "propose": "propose {store} --team t --method m",
     "reproduce": "reproduce {report} 1",
+    "rescore": "rescore {report} --runs {store} --bundle {store} --keys {store} --dry-run",
     "splits verify": "splits verify {store}",
     "train": "train reference --bundle {store} --out {new}",
     "verify": "verify {report}",
