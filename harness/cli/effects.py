@@ -80,6 +80,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         ),
     ),
     "seal": (Need(("windows",), lambda given: given["consistency"], "Take --no-consistency out"),),
+    "rescore": (Need(("reason",), lambda given: not given["dry_run"], "Leave --dry-run out"),),
     "splits verify": (Need(("secret",), lambda given: given["store"], "Name --store, too"),),
     "table": (Need(("columns",), lambda given: given["format"] != "csv", "Name another --format"),),
     "train": (

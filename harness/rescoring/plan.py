@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.documents.base import Digest, Name
+from evaluator.documents.scores import RANKED
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.metrics import ranking_profile
 from evaluator.predictions import DOCUMENT
-from harness.challenge import Challenge, HiddenPart, require_hidden, require_track
+from harness.challenge import Challenge, require_hidden, require_track
 from harness.execution.job import ExecutionEnvironment
 from harness.ledger import LedgerVerdict, RecordedReport, SignedReport
 from harness.ledger.attestation import stated_report
 from harness.ledger.report import Report
-from harness.ranking import METRICS
 from harness.ranking.board import by_track, is_complete, rank
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.record import rank_table, read_table, run_folders
 from harness.rescoring.job import ScoreAnew
 from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys
 
 NAMED = 5  # of the results whose runs are missing, in an error
 
@@ -38,9 +39,9 @@ class Plan:
 def make_plan(
     ledger: LedgerVerdict,
     runs: Sequence[Path],
-    bundles: Sequence[Bundles],
+    bundles: Sequence[tuple[Bundles, Keys]],
     *,
-    environments: Mapping[HiddenPart, ExecutionEnvironment],
+    environment: ExecutionEnvironment,
     profile: str | None = None,
     track: Name | None = None,
 ) -> Plan:
@@ -48,7 +49,7 @@ def make_plan(
 
     Args:
         runs: the folders that `busbench evaluate --out` filled.
-        environments: by hidden part, with the keys that open it; that of the test part at least.
+        bundles: of all tracks and hidden parts concerned, each with its keys.
         profile: null: that of each track in challenge.yaml.
         track: the only one to do; all where it is None.
 
@@ -57,7 +58,7 @@ def make_plan(
             challenge.yaml declares another profile, or a report is on no track of it;
             `bundle-invalid` where no bundle has the labels of a result.
     """
-    challenge = environments["test"].challenge
+    challenge = environment.challenge
     chosen = [one for one in ledger.reports if track in (None, one.report.track)]
     if not chosen:
         where = "" if track is None else f" on the track {track}"
@@ -66,7 +67,7 @@ def make_plan(
     for one in chosen:
         _require_declared(one, challenge)
     kept = _kept(runs)
-    by_labels = {each.sealed.labels_sha256: each for each in bundles}
+    by_labels = {opened[0].sealed.labels_sha256: opened for opened in bundles}
     jobs, missing = {}, []
     for one in chosen:
         made, folder = one.report.provenance, kept.get(one.report.provenance.predictions_sha256)
@@ -76,12 +77,12 @@ def make_plan(
             continue
         found = by_labels.get(made.sealed_labels_sha256)
         if found is None:
-            message = f"No bundle has the sealed labels of {who(one)}."
-            remedy = f"Name the one whose labels.age has SHA-256 {made.sealed_labels_sha256}"
-            remedy += ", and --final-keys." if one.report.part == "final" else "."
+            more = "; those of a final part take --final-keys" if one.report.part == "final" else ""
+            message = f"No bundle has the sealed labels of {who(one)}{more}."
+            remedy = f"Name the one whose labels.age has SHA-256 {made.sealed_labels_sha256}."
             raise BusbenchError(Code.BUNDLE_INVALID, message, remedy)
         jobs[one.digest] = ScoreAnew(
-            folder, one.report, found, label, environments[found.sealed.part]
+            *(folder, one.report, found[0], label, found[1].path, environment)
         )
     return Plan(jobs, tuple(missing))
 
@@ -152,10 +153,13 @@ class Change:
 
     @property
     def means(self) -> dict[str, tuple[float, float]]:
-        """Ranked metric -> mean over all cases, before and after."""
+        """Metric -> mean over all cases, before and after: those that rank, or change."""
         old, new = (each.scores.means.get("all", {}) for each in (self.before.report, self.report))
-        names = (metric.key for metric in METRICS)
-        return {name: (old[name], new[name]) for name in names if name in old and name in new}
+        return {
+            name: (old[name], new[name])
+            for name in old
+            if name in new and (name in RANKED or old[name] != new[name])
+        }
 
     def document(self) -> dict[str, Any]:
         """The change, for scripts."""

@@ -11,7 +11,7 @@ Each bundle is made beside its place and moved there in one step; `bundle.json` 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from evaluator.sealed import seal_archive
 from harness.challenge import HiddenPart, LabelAccess, StageLimits
 from harness.folders import let_all_read, require_same, whole_folder
 from harness.sealing.documents import SealedBundle, TrainingBundle
+from harness.sealing.keys import Keys
 from harness.sealing.training import write_training
 from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import SplitLock
@@ -83,26 +84,29 @@ class Bundles:
         return self.path / FOLDERS[self.sealed.part] / "labels.age"
 
 
-def open_parts(folders: Iterable[Path], parts: Collection[HiddenPart]) -> list[Bundles]:
-    """The bundles in each folder of these hidden parts; a final part only where there is one.
-
-    Raises:
-        BusbenchError: as `Bundles.open`.
-    """
-    return [
-        Bundles.open(folder, part)
-        for folder in folders
-        for part in parts
-        if part == "test" or (folder / FOLDERS[part]).is_dir()
-    ]
-
-
 @dataclass(frozen=True)
 class Recipients:
     """The public halves of the two age keys."""
 
     images: str
     labels: str
+
+
+def open_each(paths: Iterable[Path], keys: Mapping[HiddenPart, Keys]) -> list[tuple[Bundles, Keys]]:
+    """The bundles of the hidden parts that there are keys of, each with its keys.
+
+    Args:
+        paths: folders of bundles; not each has a final part.
+
+    Raises:
+        BusbenchError: `bundle-invalid`.
+    """
+    return [
+        (Bundles.open(path, part), its)
+        for path in paths
+        for part, its in keys.items()
+        if part == "test" or (path / FOLDERS[part]).is_dir()
+    ]
 
 
 def seal(

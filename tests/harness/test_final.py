@@ -25,7 +25,7 @@ from harness.quotas import finals
 from harness.rescoring.plan import make_plan
 from harness.sandbox import ProcessRunner
 from harness.sandbox.cached import Context
-from harness.sealing.bundle import open_parts
+from harness.sealing.bundle import open_each
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, Reveal
 from harness.submission import read_submission
@@ -309,17 +309,17 @@ def test_a_final_is_scored_anew_with_its_own_keys_alone(ended: FinalChallenge) -
         "test": ended.root / "keys",
         "final": ended.root / "final-keys",
     }
-    both = {p: ExecutionEnvironment("process", ended.declared, k) for p, k in places.items()}
+    both = {part: Keys.open(place) for part, place in places.items()}
+    environment = ExecutionEnvironment("process", ended.declared, places["test"])
     runs, folders = [ended.root / "runs"], [ended.root / "bundles"]
-    plan = make_plan(verdict, runs, open_parts(folders, both), environments=both)
+    plan = make_plan(verdict, runs, open_each(folders, both), environment=environment)
     assert len(plan.jobs) == 7 and not plan.missing
     for job in plan.jobs.values():
         part = job.report.part
-        assert (job.environment.keys, job.bundles.sealed.part) == (places[part], part)
-    test: dict[HiddenPart, ExecutionEnvironment] = {"test": both["test"]}
-    with pytest.raises(BusbenchError, match="No bundle has the sealed labels") as refused:
-        make_plan(verdict, runs, open_parts(folders, ["test"]), environments=test)
-    assert "--final-keys" in refused.value.remedy
+        assert (job.label_keys, job.bundles.sealed.part) == (places[part], part)
+    test: dict[HiddenPart, Keys] = {"test": both["test"]}
+    with pytest.raises(BusbenchError, match="those of a final part take --final-keys"):
+        make_plan(verdict, runs, open_each(folders, test), environment=environment)
 
 
 def test_what_was_scored_anew_enters_with_the_files_of_its_run(tmp_path: Path) -> None:

@@ -48,10 +48,11 @@ ALWAYS = {
     # the verb refuses keys without cases
     "rank": {"cases", "keys", "track", "no_external_data", "challenge", "json"},
     "reproduce": {"as_json", "submission", "store", "split", "key"},
-    "rescore": {"final_keys", "profile", "track", "reason", "partial", "dry_run", "runner"}
-    | {"challenge", "as_json"},
     # the verb refuses --final-keys where the split has no final part
     "seal": {"final_keys", "track", "private_labels", "consistency", "challenge", "as_json"},
+    # the verb refuses final_keys where no bundle has a final part
+    "rescore": {"profile", "track", "partial", "dry_run", "final_keys", "runner", "challenge"}
+    | {"as_json"},
     "splits reveal": {"secret"},
     "splits verify": {"store", "reveal", "json"},
     "table": {"format", "challenge"},
@@ -70,6 +71,7 @@ IDLE = {
     "seal": "seal {store} --split {store} --keys {store} --out {new} --no-consistency",
     "table": "table {report} --format csv",
     "reproduce": "reproduce {report} 1",
+    "rescore": "rescore {report} --runs {store} --bundle {store} --keys {store} --dry-run",
     "splits verify": "splits verify {store}",
     "train": "train reference --bundle {store} --out {new}",
     "verify": "verify {report}",

@@ -20,7 +20,17 @@ from securesystemslib.dsse import Envelope
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.challenge import Challenge
-from harness.ledger import Ranking, Retraction, append, rotate, sign, verify_bytes
+from harness.ledger import (
+    Ranking,
+    Replacement,
+    Rescored,
+    Rescoring,
+    Retraction,
+    append,
+    rotate,
+    sign,
+    verify_bytes,
+)
 from harness.ledger.entries import ENTRY_TYPE, Position, entry_line, rotation_line
 from harness.sealing.keys import Keys
 from harness.website import publish
@@ -61,8 +71,19 @@ def ledger(tmp_path_factory: pytest.TempPathFactory, keys: Keys, second: Keys) -
     numbers = {"\ufb33": [0.1, 1e22, -0.0, 1e-7, 5e-324], "\U0001f600": 1.5e300}
     append(path, Ranking(body={"mean": 1e-07, "rows": numbers}), keys)
     rotate(path, keys, second)
-    append(path, sign(make_report(method="later", folds=1), second), second)
+    later = append(path, sign(make_report(method="later", folds=1), second), second).entry.digest
+    better = sign(make_report(method="later", dice=0.625, folds=1), second)
+    after = append(path, Rescored(replaces=later, envelope=better), second).entry.digest
+    append(path, _rescoring((later, after)), second)
     return path.read_bytes()
+
+
+def _rescoring(*pairs: tuple[str, str], left: tuple[str, ...] = ()) -> Rescoring:
+    replaced = tuple(
+        Replacement(before=old, after=new, means={"dice": (0.8, 0.625)}, ranks=(1, 1))
+        for old, new in pairs
+    )
+    return Rescoring(reason="Corrected.", replaced=replaced, left=left)
 
 
 def test_a_whole_ledger_holds_with_the_same_numbers(ledger: bytes, second: Keys) -> None:
@@ -72,8 +93,8 @@ def test_a_whole_ledger_holds_with_the_same_numbers(ledger: bytes, second: Keys)
     assert (found["entries"], found["head"]) == (verdict.entries, verdict.head)
     assert (found["reports"], found["keys"]) == (len(verdict.reports), list(verdict.keys))
     assert found["counts"] == {
-        **dict.fromkeys(("bytes", "chain", "digests", "signatures"), 6),
-        **{"reports": 2, "retractions": 1, "rotations": 1, "key": 1, "head": 1},
+        **dict.fromkeys(("bytes", "chain", "digests", "signatures"), 8),
+        **{"reports": 3, "rescorings": 1, "retractions": 1, "rotations": 1, "key": 1, "head": 1},
     }
 
 
@@ -113,6 +134,17 @@ def _forged(ledger: bytes, keys: Keys, second: Keys) -> Iterator[tuple[str, byte
     yield "chain", ledger + entry_line(Ranking(body={}), earlier, second)
     ahead = Position(whole.entries + 1, whole.head, TIME)
     yield "chain", ledger + entry_line(Ranking(body={}), ahead, second)
+    old, new = (json.loads(lines[n])["digest"] for n in (5, 6))
+    yield "rescorings", ledger + entry_line(_rescoring((old, new)), after, second)  # once more
+    yield "rescorings", ledger + entry_line(_rescoring((new, new)), after, second)
+    yield "rescorings", ledger + entry_line(_rescoring((new, old), left=(gone,)), after, second)
+    for replaces, report in (
+        (old, make_report(method="later", folds=1)),  # does not count any more
+        (new, make_report(method="another", folds=1)),
+        (new, make_report(method="later", folds=1, trained_here="sha256:1")),
+    ):
+        body = Rescored(replaces=replaces, envelope=sign(report, second))
+        yield "rescorings", ledger + entry_line(body, after, second)
     yield "rotations", ledger + rotation_line(keys, after, second)  # back to a key given up
     yield "rotations", b"".join(lines[:4]) + _taken_over(lines[4], keys)
 
@@ -200,7 +232,7 @@ def test_the_page_checks_itself_from_a_file_and_names_a_changed_copy(
     verdict = page.locator("#verdict")
     expect(verdict).to_contain_text("The ledger holds", timeout=PATIENCE)
     expect(verdict).to_contain_text(verify_bytes(ledger, "here").head)
-    assert page.locator("#steps li").all_inner_texts()[0].endswith("✓ 6 checked.")
+    assert page.locator("#steps li").all_inner_texts()[0].endswith("✓ 8 checked.")
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(CHANGES["a bit"](ledger, len(ledger) // 2))
     page.set_input_files("#file", copy)

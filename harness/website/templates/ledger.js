@@ -25,6 +25,7 @@ const LedgerCheck = (() => {
     digests: "Every entry has the SHA-256 that it states",
     signatures: "Every entry is signed by the key whose turn it is",
     reports: "Every report is signed, and about the files that it judges",
+    rescorings: "Every report that was scored anew says the same of what was scored, and counts by name",
     retractions: "Every retraction is of a report that counted",
     rotations: "Every new key has signed that it takes over, and is used once",
     key: "The key that is published with this site signed it",
@@ -171,6 +172,12 @@ const LedgerCheck = (() => {
     return models.map((model) => ({ name: `fold-${model.fold ?? "all"}.onnx`, digest: { sha256: model.sha256 } }));
   }
 
+  // All that scoring the same predictions anew may not change.
+  function originOf({ schema, scores, status, ...report }) {
+    const { score, ...evaluator } = report.provenance.evaluator;
+    return encoder.encode(canonical({ ...report, provenance: { ...report.provenance, evaluator } }));
+  }
+
   function isAboutItsFiles(statement, format) {
     try {
       const named = statement.predicateType === format.predicateType;
@@ -200,6 +207,8 @@ const LedgerCheck = (() => {
     constructor(format) {
       Object.assign(this, { format, queue: new Queue(), signers: [], last: null, gone: new Set() });
       this.reports = new Map(); // digest of the entry -> its number
+      this.anew = new Map(); // digest of the entry of a report that was scored anew -> what it replaces
+      this.origins = new Map(); // digest of the entry of a report -> a digest of its origin
       this.digests = new Set();
       this.counts = Object.fromEntries(Object.keys(STEPS).map((step) => [step, 0]));
     }
@@ -218,7 +227,12 @@ const LedgerCheck = (() => {
       this.queue.add("signatures", number, "its signature is not valid",
         isValid(signer, entry.signature, this.format.entryType, body));
       for (const step of ["bytes", "chain", "digests", "signatures"]) this.counts[step] += 1;
-      if (entry.kind === "report") this.report(number, entry, signer);
+      if (entry.kind === "report") {
+        this.report(number, entry, signer);
+        this.reports.set(entry.digest, number);
+      }
+      if (entry.kind === "rescored") this.rescored(number, entry, signer);
+      if (entry.kind === "rescoring") this.rescoring(number, entry);
       if (entry.kind === "retraction") this.retraction(number, entry);
       if (entry.kind === "rotation") await this.rotation(number, entry);
       this.digests.add(entry.digest);
@@ -252,12 +266,43 @@ const LedgerCheck = (() => {
       }
       this.queue.add("reports", number, "the signature of its report is not valid",
         isValid(signer, found.signature, this.format.payloadType, found.payload));
-      this.reports.set(entry.digest, number);
+      this.origins.set(entry.digest, sha256(originOf(found.statement.predicate)));
       this.counts.reports += 1;
     }
 
+    isCounting(digest) {
+      return this.reports.has(digest) && !this.gone.has(digest);
+    }
+
+    rescored(number, entry, signer) {
+      this.report(number, entry, signer);
+      if (!this.isCounting(entry.replaces)) {
+        throw new Invalid("rescorings", number, "it replaces what is no report that counts");
+      }
+      const both = [entry.digest, entry.replaces].map((digest) => this.origins.get(digest));
+      this.queue.add("rescorings", number, "it says something else of what was scored",
+        Promise.all(both).then(([after, before]) => after === before));
+      this.anew.set(entry.digest, entry.replaces);
+    }
+
+    rescoring(number, entry) {
+      const isList = Array.isArray(entry.left) && Array.isArray(entry.replaced) && entry.replaced.length > 0;
+      if (!isList || !entry.left.every((digest) => this.isCounting(digest))) {
+        throw new Invalid("rescorings", number, "it leaves what is no report that counts");
+      }
+      for (const { before, after } of entry.replaced) {
+        if (!this.isCounting(before) || this.anew.get(after) !== before) {
+          throw new Invalid("rescorings", number, "it replaces a report by what was not made of it");
+        }
+        this.anew.delete(after);
+        this.gone.add(before);
+        this.reports.set(after, number);
+      }
+      this.counts.rescorings += 1;
+    }
+
     retraction(number, entry) {
-      if (!this.reports.has(entry.entry) || this.gone.has(entry.entry)) {
+      if (!this.isCounting(entry.entry)) {
         throw new Invalid("retractions", number, "it retracts what is no report that counts");
       }
       this.gone.add(entry.entry);
