@@ -276,7 +276,7 @@ class ModelFile(Contract):
     sha256: Annotated[Digest, BeforeValidator(_lower)]  # PowerShell writes it in upper case
 
 
-NEW_INPUT = ("multiple", "spacing")  # fields of `input` that version 1 lacks
+NEW_INPUT = ("multiple", "spacing", "normalise")  # fields of `input` that version 1 lacks
 
 
 class Entry(MethodNotes):
