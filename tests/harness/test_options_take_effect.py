@@ -34,6 +34,7 @@ ALWAYS = {
     "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
     | {"pairs", "exclude"},
     "ledger entries": {"as_json"},
+    "import-nnunet": {"team", "method", "checkpoint", "ensemble", "mirroring", "python", "as_json"},
     "new-submission": {"kind", "team", "method"},
     # the verb refuses a --spacing that the submission does not ask for
     "predict": {"fold", "skip_refused", "spacing", "device", "precision", "batch_size", "backend"}
