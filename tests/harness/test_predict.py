@@ -259,10 +259,11 @@ def test_no_image_is_read_otherwise_than_for_a_store(tmp_path: Path) -> None:
     stored = {case.source_image: case for case in store.cases}
     assert len(images) == len(stored) == 2
     for image in images:
-        pixels, repairs, _ = image.read()
+        pixels, repairs, spacing = image.read()
         case = stored[image.path.name]
         assert np.array_equal(pixels, store.image(case.case_id))
         assert "; ".join(repairs) == case.repairs and repairs
+        assert spacing == case.spacing
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

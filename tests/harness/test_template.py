@@ -40,12 +40,11 @@ from tests.support.training_bundle import make_bundle
 def test_no_template_fails_its_own_tests(
     kind: Kind, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    python = Path(sys.executable)
-    if kind is Kind.KERAS:
-        python = request.getfixturevalue("keras_python")
     if kind is Kind.SMP:
         pytest.importorskip("segmentation_models_pytorch", reason="its image has it: see below")
     new_submission(tmp_path / "mine", kind, 'A "team": {odd}', method="Méthode #1")
+    own = {Kind.KERAS: "keras_python", Kind.NNUNET: "nnunet"}  # environments of their own
+    python = request.getfixturevalue(own[kind]) if kind in own else sys.executable
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path / "mine",
