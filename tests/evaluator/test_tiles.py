@@ -49,7 +49,7 @@ def by_position(tiles: Maps) -> Maps:
 def plainly_blended(image: Maps, inputs: InputSpec) -> NDArray[np.float64]:
     """As nnU-Net's sliding window does it, pixel by pixel in float64: maps (K, H, W)."""
     assert inputs.overlap is not None
-    size = (inputs.height, inputs.width)
+    size = inputs.size
     weights = np.ones(size)
     if inputs.blend == "gaussian":
         peak = np.zeros(size)
