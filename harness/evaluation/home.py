@@ -1,8 +1,8 @@
 """Home track of a submission that is tested on another one, and the test cases it may have seen.
 
-Datasets share images. A submission that was trained on one of them is not scored on the test cases
-of another that have a twin in its own training part: the organiser's cross-audit names the twins,
-the two frozen splits say which of them are on those sides.
+Datasets share images. A submission that was trained on one of them is not scored on the patients of
+another of whom its own training part shows a frame: the organiser's cross-audit names the twins,
+the two frozen splits say which of them are on those sides, and what else is of their patients.
 """
 
 from __future__ import annotations
@@ -136,16 +136,16 @@ def _read(path: Path) -> CrossAudit:
 
 
 def _twins(audit: CrossAudit, own: FrozenSplit, other: FrozenSplit) -> Iterator[str]:
-    """The test cases of `other` that show a frame of the training part of `own`."""
+    """The test cases of `other` whose patient the training part of `own` has a frame of."""
     names = {dataset.store_digest: dataset.name for dataset in audit.datasets}
     home, away = names[own.lock.store_digest], names[other.lock.store_digest]
     training = {row.case_id for row in own.rows if row.part == "train"}
-    test = {row.case_id for row in other.rows if row.part == "test"}
+    test = {row.case_id: row.patient_group for row in other.rows if row.part == "test"}
     sides = [((p.first_dataset, p.first), (p.second_dataset, p.second)) for p in audit.pairs]
-    twins = {
-        there
+    patients = {
+        test[there]
         for pair in sides
         for (one, here), (two, there) in (pair, pair[::-1])
         if (one, two) == (home, away) and here in training and there in test
     }
-    yield from twins
+    yield from (case_id for case_id, patient in test.items() if patient in patients)

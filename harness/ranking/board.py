@@ -76,7 +76,7 @@ class Row(Contract):
     runtime: Runtime
     labels: LabelAccess
     trained_on: Name | None = None  # the track, where it is another one
-    left_out: int = 0  # test cases with a twin in the training part of that track: not scored
+    left_out: int = 0  # test cases of patients with a twin in that track's training part
     gap_unlike: bool = False  # the others' gaps of Dice, see `unlike_gaps`
     trained_here: bool
     runner: RunnerName
