@@ -16,7 +16,7 @@ from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
 from harness.ledger import RecordedReport
 from harness.ledger.attestation import PAYLOAD_TYPE, Statement
-from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Genesis
+from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Entry, Genesis
 from harness.ledger.report import Report
 from harness.ranking.across import blocks
 from harness.ranking.board import comparable, entry_name
@@ -246,7 +246,7 @@ def _check(edition: Edition) -> bytes:
 
 def ledger_format() -> dict[str, Any]:
     """What `ledger.js` must know of this release's ledgers."""
-    kinds = {"genesis": Genesis, **ENTRIES}
+    kinds: dict[str, type[Entry]] = {"genesis": Genesis, **ENTRIES}
     return {
         "schema": SCHEMA,
         "entryType": ENTRY_TYPE,

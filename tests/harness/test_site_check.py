@@ -157,7 +157,7 @@ def test_the_first_of_two_faults_is_the_one_named(ledger: bytes) -> None:
     )
 
 
-VALUES = [
+VALUES: list[Any] = [
     *(0.0, -0.0, 1e-7, 1e21, 1.5e300, 5e-324, 333333333.3333333, 9007199254740991),
     *("\u007f\u2028\x00\x1f", '€$\u000f\nA\'B"\\"/', {"\U0001f600": 1, "\ufb33": 2.0, "": []}),
     {
