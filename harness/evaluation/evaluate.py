@@ -1,6 +1,7 @@
-"""Evaluation job of a submission on the sealed test set: gate, inference, scoring, signed report.
+"""Evaluation job of a submission on a sealed hidden part: gate, inference, scoring, signed report.
 
     RUNS/<id>/submission/   the declared files, copied
+    RUNS/<id>/submission.provenance.json       of a submission that was trained here
     RUNS/<id>/gate/         gate.json          made by the gate container, which loads the models
     RUNS/<id>/verdict/      gate.json          made by the verdict container, which loads none
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
@@ -16,11 +17,11 @@ another one never meets its files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.documents.base import read
+from evaluator.documents.base import CaseId, read
 from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
@@ -29,17 +30,18 @@ from harness.evaluation.images import pass_gate, pinned, run_and_score
 from harness.evaluation.job import SubmissionJob, make_run_folder, submission_input
 from harness.evaluation.precision import require_small_loss
 from harness.evaluation.report import build_report
+from harness.evaluation.sizes import require_images
 from harness.evaluation.stages import EvaluateSettings, SealedFiles
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import bundle_input
 from harness.execution.job import ExecutionEnvironment, run_once, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
-from harness.ledger.provenance import signers, trained_here
+from harness.ledger.provenance import keep_provenance, signers, trained_here
 from harness.ledger.report import HomeTrack, PrecisionLoss, Report
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.participant_error import ERROR_FILE, hidden_cases, reported_to_participant
 from harness.sandbox.stage import StageName
-from harness.sealing.bundle import Bundles
+from harness.sealing.bundle import FOLDERS, Bundles
 from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 from harness.submission import read_entry, take
@@ -58,7 +60,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EvaluateSubmission(SubmissionJob[SealedBundle]):
-    """One submission on one track; its environment has the organiser's keys.
+    """One submission on a hidden part of a track; its environment has the keys of that part.
 
     In a precision other than fp32 it is first compared with fp32 on the public validation cases:
     what it loses there is known, and allowed, before a test image is read.
@@ -106,10 +108,13 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 `keys-invalid` where the environment's keys cannot open the bundles;
                 `input-unavailable` where the address takes nothing.
         """
-        if environment.keys is not None:
-            require_keys_of(bundles, Keys.open(environment.keys))
         facts = read_entry(folder)
-        limits = environment.challenge.efficiency_of(bundles.sealed.track)
+        if environment.keys is not None:
+            keys = Keys.open(environment.keys)
+            require_keys_of(bundles, keys)
+            require_images(facts, _sealed_files(bundles, keys).index().cases)
+        track = bundles.sealed.track
+        limits = environment.challenge.efficiency_of(track)
         how, compared = settings or EvaluateSettings(), None
         home = None
         if splits is not None:
@@ -127,11 +132,16 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         return cls(
             submission_input(folder, facts, address),
             facts,
-            bundle_input(bundles.path, "sealed", address),
+            bundle_input(bundles.path, FOLDERS[bundles.sealed.part], address),
             bundles.sealed,
             runs,
             environment,
-            replace(how, efficiency=limits),
+            replace(
+                how,
+                efficiency=limits,
+                profile=environment.challenge.profile_of(track),
+                probabilities=environment.challenge.asks_probabilities(track),
+            ),
             compared,
             home,
         )
@@ -165,6 +175,10 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         return self.environment.challenge.max_dice_loss_of(self.cases.track)
 
     @property
+    def label(self) -> str:
+        return super().label + (", final part" if self.cases.part == "final" else "")
+
+    @property
     def stage(self) -> StageName | None:
         compared = None if self.comparison is None else self.comparison.stage
         return super().stage or compared
@@ -172,7 +186,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
     def run(self, progress: Progress) -> None:
         """Evaluate and sign; finished stages of a killed evaluation are kept."""
         loss = self._compare(progress)  # before it takes a GPU for itself
-        submission, bundles = self.submission.here(), Bundles.open(self.bundle.here())
+        submission, bundles = self.submission.here(), self._bundles()
         with self.environment.open(progress, gpu=self.gpu) as context:
             assert context.keys is not None
             keys = Keys.open(context.keys)
@@ -194,9 +208,13 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 precision_loss=loss,
                 home=self.home,
                 folds=self.folds,
+                cases=_sealed_files(bundles, keys).index().cases,
             )
         write_report(sign(report, keys), self.folder / REPORT)
         write_result(self, {REPORT: self.folder / REPORT})
+
+    def _bundles(self) -> Bundles:
+        return Bundles.open(self.bundle.here(), self.cases.part)
 
     def _compare(self, progress: Progress) -> PrecisionLoss | None:
         """What the precision loses on the validation cases; None in fp32.
@@ -218,17 +236,14 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         self, submission: Path, bundles: Bundles, *, keys: Keys, context: Context
     ) -> None:
         folder = make_run_folder(self.folder)
+        keep_provenance(submission, folder / "submission")
         if not (folder / "submission").is_dir():
             take(submission, folder / "submission", (self.home or bundles.sealed).track)
         with reported_to_participant(folder / ERROR_FILE):
-            pass_gate(folder, context, folder / "gate.log")
-            files = SealedFiles(
-                images=bundles.images,
-                image_key=keys.images.identity,
-                labels=bundles.labels,
-                label_key=keys.labels.identity,
-                left_out=() if self.home is None else self.home.left_out,
-            )
+            left_out = () if self.home is None else self.home.left_out
+            files = _sealed_files(bundles, keys, left_out)
+            log, cases = folder / "gate.log", files.index().cases
+            pass_gate(folder, context, log, cases=cases)
             with hidden_cases(bundles.sealed.labels == "private"):
                 run_and_score(folder, files, self.settings, context=context)
 
@@ -239,11 +254,31 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             BusbenchError: `ledger-invalid` where its report is not what the organiser signed.
         """
         assert self.environment.keys is not None
-        path, keys = self.folder / REPORT, Keys.open(self.environment.keys)
-        signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
-        report = verify_report(path, *signers(keys, self.environment.known_keys))
-        is_old = signed.signatures[0].keyid != keys.report.keyid
-        return Evaluation(self.folder, report, sign(report, keys) if is_old else signed)
+        keys = Keys.open(self.environment.keys)
+        return finished_run(self.folder, keys, self.environment.known_keys)
+
+
+def finished_run(folder: Path, keys: Keys, known_keys: Iterable[str] = ()) -> Evaluation:
+    """What a finished run left; see `EvaluateSubmission.finished`.
+
+    Args:
+        known_keys: PEM: the report keys, old and new, that a ledger names.
+    """
+    path = folder / REPORT
+    signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
+    report = verify_report(path, *signers(keys, known_keys))
+    is_old = signed.signatures[0].keyid != keys.report.keyid
+    return Evaluation(folder, report, sign(report, keys) if is_old else signed)
+
+
+def _sealed_files(bundles: Bundles, keys: Keys, left_out: tuple[CaseId, ...] = ()) -> SealedFiles:
+    return SealedFiles(
+        images=bundles.images,
+        image_key=keys.images.identity,
+        labels=bundles.labels,
+        label_key=keys.labels.identity,
+        left_out=left_out,
+    )
 
 
 def require_keys_of(bundles: Bundles, keys: Keys) -> None:

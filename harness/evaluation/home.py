@@ -72,7 +72,7 @@ def home_of(
         split_version=own.lock.version,
         split_digest=own.lock.digest,
         twins_sha256=sha256_bytes(canonical_json(audit.document())),
-        left_out=tuple(sorted(_twins(audit, own, other))),
+        left_out=tuple(sorted(_twins(audit, own, other, part=tested.part))),
     )
 
 
@@ -135,12 +135,12 @@ def _read(path: Path) -> CrossAudit:
     return parse(CrossAudit, data, str(path), code=code, remedy=AUDIT)
 
 
-def _twins(audit: CrossAudit, own: FrozenSplit, other: FrozenSplit) -> Iterator[str]:
+def _twins(audit: CrossAudit, own: FrozenSplit, other: FrozenSplit, *, part: str) -> Iterator[str]:
     """The test cases of `other` whose patient the training part of `own` has a frame of."""
     names = {dataset.store_digest: dataset.name for dataset in audit.datasets}
     home, away = names[own.lock.store_digest], names[other.lock.store_digest]
     training = {row.case_id for row in own.rows if row.part == "train"}
-    test = {row.case_id: row.patient_group for row in other.rows if row.part == "test"}
+    test = {row.case_id: row.patient_group for row in other.rows if row.part == part}
     sides = [((p.first_dataset, p.first), (p.second_dataset, p.second)) for p in audit.pairs]
     patients = {
         test[there]

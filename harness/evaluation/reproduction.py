@@ -20,6 +20,7 @@ from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from harness.evaluation.ephemeral import new_key
 from harness.evaluation.review import differing, leaves_of
+from harness.evaluation.sizes import count_work
 from harness.evaluation.stages import (
     EvaluateSettings,
     SealedFiles,
@@ -111,12 +112,14 @@ def reproduce(
         folder = Path(name)
         own = report.track if report.home is None else report.home.track
         take(files.submission, folder / "submission", own)
-        verdict = pass_gate(folder, context, None)
-        infer_and_score(folder, _seal(report, files, folder), settings, context=context)
-        scores = read_scores(folder)
+        sealed = _seal(report, files, folder)
+        submission, cases = read_submission(folder / "submission"), sealed.index().cases
+        verdict = pass_gate(folder, context, None, cases=cases)
+        infer_and_score(folder, sealed, settings, context=context)
+        scores, models = read_scores(folder), count_work(verdict.models, submission.input, cases)
     left_out = dict(_left_out(report.scores))
     before = _comparable(report.scores, report.models, left_out)
-    after = _comparable(scores, verdict.models, left_out)
+    after = _comparable(scores, models, left_out)
     return Reproduction(
         compared=len(before.keys() | after.keys()),
         scores=scores,
@@ -133,10 +136,11 @@ def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
         place,
         files.store,
         files.split,
+        part=report.part,
         recipients=Recipients(images, labels),
         track=report.track,
         labels=report.labels,
-        consistency=False,
+        windows=0,
     )
     let_all_read(place)
     left_out = () if report.home is None else report.home.left_out

@@ -14,6 +14,7 @@ from typing import Any
 import pyrage
 
 from evaluator.documents.base import CaseId, read
+from evaluator.documents.canvases import Canvases
 from evaluator.documents.inference import (
     Backend,
     BatchSize,
@@ -25,22 +26,27 @@ from evaluator.documents.inference import (
     require_precision,
 )
 from evaluator.documents.scores import Scores
-from evaluator.documents.sealed import SealedIndex
+from evaluator.documents.sealed import SealedCase, SealedIndex
+from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.files import canonical_json, write_atomically
+from evaluator.metrics import VERSIONS
+from evaluator.metrics.profiles import DEFAULT
 from evaluator.predictions import RUNTIME, open_predictions, require_bound
 from evaluator.sealed import open_sealed
 from harness.challenge import Challenge, Component
 from harness.evaluation import known_good
+from harness.evaluation.sizes import canvases_of, require_images
 from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
-from harness.submission import read_entry
+from harness.submission import read_entry, read_submission
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
 LEFT_OUT = "left-out.json"  # of a run on another track than the submission's own
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
+RESCORED = "rescored"  # of a run: its predictions scored anew, a folder each time
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,21 @@ class EvaluateSettings:
     batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
     precision: Precision = "fp32"
+    profile: str = DEFAULT  # that masks are measured by; the track's
     efficiency: EfficiencyLimits | None = None  # of the track; on validation folds none
+    probabilities: bool = False  # whether the track asks for them; on validation folds not
 
     def __post_init__(self) -> None:
         require_precision(self.device, self.precision)
+
+    def due_threshold(self, submission: AnySubmission) -> float | None:
+        """The threshold of the probabilities that a submission owes; None where it owes none.
+
+        A container image, and a network that gives masks, have none to give.
+        """
+        if not self.probabilities or isinstance(submission, ImageSubmission):
+            return None
+        return None if submission.output.kind == "mask" else submission.output.threshold
 
     @property
     def component(self) -> Component:
@@ -111,7 +128,9 @@ class SealedFiles(SealedImages):
     left_out: tuple[CaseId, ...] = ()  # test cases that are not scored
 
 
-def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
+def pass_gate(
+    folder: Path, context: Context, log: Path | None, *, cases: Sequence[SealedCase]
+) -> GateVerdict:
     """Run the gate on the submission in `folder`, or find that it ran.
 
     One container loads the models; another, with another user, writes the verdict. Where either
@@ -120,13 +139,18 @@ def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
 
     Args:
         log: where the whole log goes.
+        cases: whose images it is for, by whose sizes a native model is tried; none: not known.
 
     Raises:
-        BusbenchError: `gate-refused`, or the limit that was met; whatever the machine is to blame
-            for, where our own submission does not pass.
+        BusbenchError: `gate-refused`, or the limit that was met; `submission-invalid` where the
+            images cannot be prepared as declared; whatever the machine is to blame for, where our
+            own submission does not pass.
     """
+    submission = read_submission(folder / "submission")
+    require_images(submission, cases)
+    canvases = canvases_of(submission.input, cases)
     try:
-        context.run_once(replace(gate_stage(folder, context.challenge), log=log))
+        context.run_once(replace(gate_stage(folder, context.challenge, canvases), log=log))
         context.run_once(verdict_stage(folder, context.challenge))
         return read_verdict(folder)
     except BusbenchError as error:
@@ -180,13 +204,15 @@ def score(
     Raises:
         BusbenchError: `predictions-invalid`, `limit-efficiency`.
     """
-    require_whole(folder, files)
+    require_whole(folder, files, settings)
     if settings.efficiency is not None:
         require_efficient(folder, settings.efficiency)
-    _score(folder, files, context)
+    _score(folder, files, settings, context=context)
 
 
-def _score(folder: Path, files: SealedFiles, context: Context) -> None:
+def _score(
+    folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
+) -> None:
     """Score what inference left in `folder`; see `run_on_masks`."""
 
     def stage(place: Path) -> Stage:
@@ -195,13 +221,19 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
             place,
             labels=files.labels,
             key=files.label_key,
+            profile=settings.profile,
             challenge=context.challenge,
             left_out=write_left_out(place, files.left_out),
         )
 
     def write_ours(place: Path) -> None:
         submission = read_entry(folder / "submission")
-        known_good.write_predictions(place / "infer", submission, files.index())
+        known_good.write_predictions(
+            place / "infer",
+            submission,
+            files.index(),
+            threshold=settings.due_threshold(submission),
+        )
 
     run_on_masks(stage, folder, write_ours, does="scores", context=context)
 
@@ -244,8 +276,10 @@ def run_on_masks(
         ) from error
 
 
-def require_whole(folder: Path, files: SealedImages) -> None:
+def require_whole(folder: Path, files: SealedImages, settings: EvaluateSettings) -> None:
     """Refuse what inference left unless it is every declared model on every sealed case.
+
+    With the probabilities that are due, and no others.
 
     Here, because the scorer does not know what was declared, and inference may have been taken
     over.
@@ -261,6 +295,7 @@ def require_whole(folder: Path, files: SealedImages) -> None:
             submission.digest,
             submission.folds,
             index=index,
+            threshold=settings.due_threshold(submission),
         )
     except BusbenchError as error:
         error.stage = "infer"
@@ -270,6 +305,20 @@ def require_whole(folder: Path, files: SealedImages) -> None:
 def read_runtime(folder: Path) -> Runtime:
     """What a finished infer stage says that it ran on, from `folder/infer`."""
     return read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, remedy=AGAIN)
+
+
+def known_profile(scores: Scores, where: str) -> str:
+    """The metric profile of scores, if this release can compute it.
+
+    Raises:
+        BusbenchError: `usage`, naming the profile.
+    """
+    stated = scores.metric_profile
+    known = VERSIONS.get(stated.label)
+    if known is None or known.identity != stated:
+        message = f"{where} was scored by {stated.title}, which this release does not define so."
+        raise BusbenchError(Code.USAGE, message, "Use the release of BUSBench that scored it.")
+    return stated.label
 
 
 def read_scores(folder: Path) -> Scores:
@@ -290,8 +339,12 @@ def require_efficient(folder: Path, limits: EfficiencyLimits) -> None:
         raise BusbenchError(Code.LIMIT_EFFICIENCY, message, remedy, stage="infer")
 
 
-def gate_stage(folder: Path, challenge: Challenge) -> Stage:
-    """The gate's load of the models, which sees them alone; it writes to `folder/gate`."""
+def gate_stage(folder: Path, challenge: Challenge, canvases: Canvases | None = None) -> Stage:
+    """The gate's load of the models, which sees them alone; it writes to `folder/gate`.
+
+    Args:
+        canvases: that native models are tried at.
+    """
     return Stage(
         name="gate",
         component="infer",
@@ -300,6 +353,7 @@ def gate_stage(folder: Path, challenge: Challenge) -> Stage:
             submission="{submission}",
             out="{out}",
             limits=challenge.limits.model.model_dump_json(),
+            **({} if canvases is None else {"canvases": canvases.model_dump_json()}),
         ),
         inputs={"submission": folder / "submission"},
         output=folder / "gate",
@@ -346,7 +400,11 @@ def infer_stage(
     return Stage(
         name="infer",
         component=settings.component,
-        command=(*submission, *_on_images(settings, limits.cpus)),
+        command=(
+            *submission,
+            *_on_images(settings, limits.cpus),
+            *(["--probabilities"] if settings.probabilities else []),
+        ),
         inputs={
             "submission": folder / "submission",
             "gate": folder / "verdict",
@@ -406,12 +464,14 @@ def score_stage(
     *,
     labels: Path,
     key: KeyText,
+    profile: str,
     challenge: Challenge,
     left_out: Path | None = None,
 ) -> Stage:
     """The scorer, which sees predictions and labels and no model; it writes to `folder/score`.
 
     Args:
+        profile: the version of the metric profile that masks are measured by.
         left_out: as `write_left_out` wrote it.
     """
     inputs = {"predictions": predictions, "labels": labels}
@@ -420,7 +480,7 @@ def score_stage(
     return Stage(
         name="score",
         component="score",
-        command=command("score", **places, key="-", out="{out}"),
+        command=command("score", **places, key="-", out="{out}", profile=profile),
         inputs=inputs,
         secret=key,
         output=folder / "score",

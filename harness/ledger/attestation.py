@@ -50,8 +50,8 @@ class Statement(Contract):
         default="https://in-toto.io/Statement/v1", alias="_type"
     )
     subject: tuple[Subject, ...] = Field(min_length=1)
-    predicate_type: Literal["https://busbench.org/report/v4"] = Field(
-        default="https://busbench.org/report/v4", alias="predicateType"
+    predicate_type: Literal["https://busbench.org/report/v5"] = Field(
+        default="https://busbench.org/report/v5", alias="predicateType"
     )
     predicate: Report
 

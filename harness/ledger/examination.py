@@ -41,6 +41,8 @@ from harness.ledger.entries import (
     Instant,
     RankingEntry,
     ReportEntry,
+    RescoredEntry,
+    RescoringEntry,
     RetractionEntry,
     RotationEntry,
     unsealed,
@@ -66,6 +68,9 @@ class Examined:
     same: Digest | None = None  # entries of a kind that say the same have the same
     payload_sha256: Digest | None = None  # of a report
     retracts: Digest | None = None
+    replaces: Digest | None = None  # of a report that was scored anew
+    replaced: tuple[tuple[Digest, Digest], ...] = ()  # of a rescoring: entries before and after
+    left: tuple[Digest, ...] = ()
     public_key: str | None = None  # of a genesis or a rotation
 
 
@@ -179,19 +184,36 @@ def _examine_line(
     if entry.digest != sha256_bytes(body):
         raise invalid(where, "it was changed after it was written")
     report, fault = _check_signatures(entry, body, keys, where=where)
-    kind: str = getattr(entry, "kind")  # noqa: B009  each kind's is another literal
-    place = (kind, entry.number, entry.previous, entry.digest, entry.recorded)
-    seal = (entry.signature.keyid, fault)
+    return Examined(
+        getattr(entry, "kind"),  # noqa: B009  each kind's is another literal
+        entry.number,
+        entry.previous,
+        entry.digest,
+        entry.recorded,
+        entry.signature.keyid,
+        fault,
+        **_of_body(entry, report),
+    )
+
+
+def _of_body(entry: Entry, report: Report | None) -> dict[str, Any]:
+    """What an entry says beside its place."""
+    found: dict[str, Any] = {}
     match entry:
         case ReportEntry(envelope=envelope) if report is not None:
-            return Examined(*place, *seal, same_report(report), envelope.payload_sha256)
+            found = {"same": same_report(report), "payload_sha256": envelope.payload_sha256}
+        case RescoredEntry(envelope=envelope, replaces=digest) if report is not None:
+            same = same_rescored(digest, report)
+            found = {"same": same, "payload_sha256": envelope.payload_sha256, "replaces": digest}
+        case RescoringEntry(pairs=pairs, left=left):
+            found = {"same": same_rescoring(pairs), "replaced": pairs, "left": left}
         case RetractionEntry(entry=digest, reason=reason):
-            return Examined(*place, *seal, same_retraction(digest, reason), retracts=digest)
+            found = {"same": same_retraction(digest, reason), "retracts": digest}
         case RankingEntry(body=table):
-            return Examined(*place, *seal, same_ranking(table))
+            found = {"same": same_ranking(table)}
         case Genesis(public_key=pem) | RotationEntry(public_key=pem):
-            return Examined(*place, *seal, public_key=pem)
-    return Examined(*place, *seal)
+            found = {"public_key": pem}
+    return found
 
 
 def _check_signatures(
@@ -207,7 +229,7 @@ def _check_signatures(
         if key is None:
             raise invalid(where, f"it is signed by another key ({signature.keyid[:16]}…)")
         check_signature(body, ENTRY_TYPE, signature, key=key, where=where)
-        if isinstance(entry, ReportEntry):
+        if isinstance(entry, ReportEntry | RescoredEntry):
             return open_report(entry.envelope, (key,), where), None
     except BusbenchError as error:
         return None, error.message
@@ -217,6 +239,16 @@ def _check_signatures(
 def same_report(report: Report) -> Digest:
     """What all reports of the same evaluation share, if not they alone."""
     return sha256_bytes(canonical_json(report.provenance.document()))
+
+
+def same_rescored(replaces: Digest, report: Report) -> Digest:
+    """What the same scores in the place of the same entry share, and they alone."""
+    return sha256_bytes(canonical_json([replaces, report.identity()]))
+
+
+def same_rescoring(pairs: Iterable[tuple[Digest, Digest]]) -> Digest:
+    """What rescorings that put the same entries into others' places share, and they alone."""
+    return sha256_bytes(canonical_json([list(pair) for pair in pairs]))
 
 
 def same_retraction(entry: Digest, reason: str) -> Digest:

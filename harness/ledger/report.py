@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from evaluator.documents.base import GROUP_BY_GROUP, CaseId, Contract, Digest, Name, Title
 from evaluator.documents.inference import CountedModel, Precision, Runtime
+from evaluator.documents.notes import MethodNotes
 from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import Scores
 from evaluator.documents.submission import ImageDigest
 from evaluator.files import canonical_json, sha256_bytes
-from harness.challenge import LabelAccess, StatedTrack
+from harness.challenge import HiddenPart, LabelAccess, StatedTrack
 from harness.sandbox.stage import RunnerName
 
 Count = Annotated[int, Field(ge=0)]
@@ -78,12 +79,14 @@ class Report(Contract):
     """The predicate of a signed report."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/report/v4"] = Field(default="busbench/report/v4", alias="schema")
+    schema_: Literal["busbench/report/v5"] = Field(default="busbench/report/v5", alias="schema")
     team: Title
     method: Title
+    notes: MethodNotes = MethodNotes()  # what the team says of the method
     track: Name
     dataset: Name
     split_version: Name
+    part: HiddenPart = "test"  # of the split, that it was scored on
     labels: LabelAccess
     status: Status
     scores: Scores
@@ -127,8 +130,16 @@ class Report(Contract):
         folds = len(self.models) or None if apart else None
         named = (self.track, self.dataset, self.split_version)
         return StatedTrack(
-            *named, folds, self.scores.metric_profile, self.labels, self.runtime.precision
+            *named, folds, self.scores.metric_profile.label, self.labels, self.runtime.precision
         )
+
+    def origin(self) -> dict[str, Any]:
+        """All that scoring its predictions anew may not change: what was scored, and its origin."""
+        document = self.document()
+        for scored in ("schema", "scores", "status"):
+            del document[scored]
+        document["provenance"]["evaluator"].pop("score", None)
+        return document
 
     def identity(self) -> Digest:
         """A digest that two runs of the same evaluation share.

@@ -1,7 +1,7 @@
 """The board: who ranks where, and on what evidence. A pure function of ledger and challenge.yaml.
 
-Results are comparable, and so share a table, where track, split, metric profile, units and the
-sealing of the test set agree: another sealing may have other labels, and has other secret seeds.
+Results are comparable, and so share a table, where track, split and its part, metric profile, units
+and the sealing agree: another sealing may have other labels, and has other secret seeds.
 Of a team's entries for one method the latest counts; the earlier ones stay in the ledger.
 
 A submission that was trained on another track is a visitor: shown, never ranked here.
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -27,15 +28,26 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
-from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Ranked
+from evaluator.documents.notes import MethodNotes
+from evaluator.documents.scores import (
+    AwesomeBusScores,
+    Ensemble,
+    GroupScores,
+    MetricProfile,
+    MetricSummary,
+    Ranked,
+)
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import (
     DEFAULT_RANKED,
     About,
     Challenge,
+    HiddenPart,
     Kind,
     LabelAccess,
+    RankingScheme,
+    Reference,
     require_track,
 )
 from harness.datasets import is_synthetic
@@ -52,6 +64,7 @@ from harness.ranking.document import (
 from harness.ranking.gaps import unlike_gaps
 from harness.ranking.metrics import COSTS, METRICS, Cost
 from harness.ranking.orders import Floats, aggregate_rank_sums, smallest_ranks
+from harness.ranking.worst import WorstGroup, worst_groups
 from harness.sandbox.stage import RunnerName
 from harness.team_names import one_spelling
 
@@ -64,9 +77,12 @@ class Row(Contract):
     ranked: RankedSubmission | None = None  # null where not ranked, or the track has no ranking
     team: Title
     method: Title
+    notes: MethodNotes = MethodNotes()  # what the team says of the method
     status: Status
     groups: dict[str, GroupScores]
     awesome_bus_2025: AwesomeBusScores  # never ranked
+    ensemble: Ensemble | None = None  # of its fold models; never ranked
+    worst: dict[str, WorstGroup] = Field(default_factory=dict)  # metric -> the worst subgroup
     true_negatives: int
     invalid: int
     kind: Kind  # of submission
@@ -83,6 +99,7 @@ class Row(Contract):
     entry: int
     entry_digest: Digest
     recorded: Instant  # when the entry was
+    rescores: int | None = None  # number of the entry that it replaces, scored anew
 
     def summary(self, metric: str, group: str = "all") -> MetricSummary | None:
         """One metric over one group of cases, or None where it is missing."""
@@ -105,19 +122,26 @@ class Track(Contract):
     dataset: Name
     split_version: Name
     split_digest: Digest
-    metric_profile: str
+    part: HiddenPart  # of the split, that its results were scored on
+    metric_profile: MetricProfile
     units: dict[str, str]
     sealing: Digest  # of the sealed test set, see `sealing_of`
-    sealings: int = 1  # tables on this track and split version: one for each sealing and split
+    sealings: int = 1  # tables on this track, split version and part: one for each sealing
     lost: int = 0  # complete results that are not ranked, since no run with their cases was left
     cases: int  # of the test set
     spaced: int  # of them, with a known pixel size
     ranked_by: tuple[Ranked, ...] = DEFAULT_RANKED  # the metrics that order it
-    order: Scheme = "aggregate"  # `mean-rank` where there is a ranking
+    order: Scheme = "aggregate"  # the declared scheme where there is a ranking
     statistics: TrackStatistics | None = None  # null where there is no ranking
     efficiency: EfficiencyLimits | None = None  # of challenge.yaml, kept by every row
+    reference: int | None = None  # the entry whose gap the others' are shown against
     rows: tuple[Row, ...]  # in order of rank, the unranked last
     visitors: tuple[Row, ...] = ()  # trained on another track, never ranked here
+
+    @property
+    def heading(self) -> str:
+        """Its title, and that it is the final where it is."""
+        return f"{self.title}, final" if self.part == "final" else self.title
 
     @property
     def costs(self) -> tuple[Cost, ...]:
@@ -154,7 +178,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v5"] = Field(default="busbench/board/v5", alias="schema")
+    schema_: Literal["busbench/board/v6"] = Field(default="busbench/board/v6", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -173,12 +197,12 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
     """
     challenge = challenge or Challenge()
     require_declared(ledger, challenge)
-    ranked_by = challenge.ranking.metrics
-    tracks = rank(ledger.reports, read_rankings(ledger), ranked_by)
+    rules = challenge.ranking
+    tracks = rank(ledger.reports, read_rankings(ledger), rules.metrics, scheme=rules.scheme)
     combined = None
     if challenge.combined:
         results = {name: _results(tracks, name) for name in challenge.combined}
-        combined = combine(results, ranked_by, read_combined(ledger))
+        combined = combine(results, rules.metrics, read_combined(ledger))
     return Board(
         challenge=challenge.about,
         ledger_key=ledger.key,
@@ -190,6 +214,7 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
                 update={
                     "title": challenge.title_of(track.track),
                     "efficiency": challenge.efficiency_of(track.track),
+                    "reference": _reference(track, challenge.reference_of(track.track)),
                 }
             )
             for track in tracks
@@ -221,9 +246,12 @@ def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
     Raises:
         BusbenchError: `challenge-invalid`, naming the first entry that contradicts it.
     """
+    left = ledger.left
     for entry in ledger.reports:
-        where = f"Entry {entry.number} of the ledger"
-        require_track(challenge, entry.report.stated_track, where)
+        where, stated = f"Entry {entry.number} of the ledger", entry.report.stated_track
+        if entry.digest in left:  # by name: it is in a table of its own
+            stated = replace(stated, metric_profile=None)
+        require_track(challenge, stated, where)
         problem = _over_limits(challenge, entry.report)
         if problem is not None:
             message = f"{where} is not within the limits of track {entry.report.track}: {problem}."
@@ -244,14 +272,22 @@ def rank(
     reports: Iterable[RecordedReport],
     ranking: Iterable[TrackRanking] = (),
     ranked: Sequence[Ranked] = DEFAULT_RANKED,
+    *,
+    scheme: RankingScheme = "mean-rank",
 ) -> tuple[Track, ...]:
     """Sort reports into tracks, in order of their names, and rank each track's submissions.
 
     Args:
-        ranking: those in the ledger, the newest last; only those by the same metrics count.
+        ranking: those in the ledger, the newest last; only those by the same rules count.
         ranked: the metrics that order a track.
+        scheme: by which they do.
     """
-    newest = {one.covers: one for one in ranking if one.statistics.metrics == tuple(ranked)}
+    rules = (tuple(ranked), scheme)
+    newest = {
+        one.covers: one
+        for one in ranking
+        if (one.statistics.metrics, one.statistics.scheme) == rules
+    }
     all_reports = list(reports)
     own = _grouped(entry for entry in all_reports if entry.report.home is None)
     visits = _grouped(entry for entry in all_reports if entry.report.home is not None)
@@ -259,11 +295,14 @@ def rank(
         _track(own.get(key, ()), visits.get(key, ()), newest, ranked_by=ranked)
         for key in sorted({*own, *visits})
     ]
-    tables = Counter((track.track, track.split_version) for track in tracks)
+    tables = Counter(map(_test_set, tracks))
     return tuple(
-        track.model_copy(update={"sealings": tables[track.track, track.split_version]})
-        for track in tracks
+        track.model_copy(update={"sealings": tables[_test_set(track)]}) for track in tracks
     )
+
+
+def _test_set(track: Track) -> tuple[str, ...]:
+    return track.track, track.split_version, track.part
 
 
 def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
@@ -275,10 +314,11 @@ def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
 def _grouped(reports: Iterable[RecordedReport]) -> dict[tuple[str, ...], list[RecordedReport]]:
     """The reports that count, by what they must agree on, in order of team and method.
 
-    Of a team's method the newest counts, however the team's name is spelled in it.
+    Of a team's method the newest counts, however the team's name is spelled in it; a result that
+    was scored anew is as old as what it replaces.
     """
     tracks: dict[tuple[str, ...], dict[tuple[str, ...], RecordedReport]] = {}
-    for recorded in sorted(reports, key=lambda entry: entry.number):
+    for recorded in sorted(reports, key=lambda entry: entry.place):
         of_track = tracks.setdefault(comparable(recorded.report), {})
         of_track[entry_name(recorded.report)] = recorded
     return {
@@ -298,9 +338,12 @@ def entry_name(report: Report) -> tuple[str, ...]:
 
 def comparable(report: Report) -> tuple[str, ...]:
     """What two reports must agree on to share a table."""
-    split = (report.track, report.dataset, report.split_version, report.provenance.split_digest)
+    digest = report.provenance.split_digest
+    split = (report.track, report.dataset, report.split_version, digest, report.part)
     units = sorted(f"{metric}={unit}" for metric, unit in report.scores.units.items())
-    return (*split, report.scores.metric_profile, *units, sealing_of(report))
+    profiles = (report.scores.metric_profile, report.scores.awesome_bus_2025.metric_profile)
+    measured = (f"{profile.label}={profile.digest}" for profile in profiles)
+    return (*split, *measured, *units, sealing_of(report))
 
 
 def sealing_of(report: Report) -> Digest:
@@ -338,6 +381,7 @@ def _track(
         dataset=first.dataset,
         split_version=first.split_version,
         split_digest=first.provenance.split_digest,
+        part=first.part,
         metric_profile=first.scores.metric_profile,
         units=first.scores.units,
         sealing=sealing_of(first),
@@ -345,7 +389,7 @@ def _track(
         cases=_cases(first),
         spaced=_cases(first) if first.scores.units.get("hd95") == "mm" else first.scores.spaced,
         ranked_by=tuple(ranked_by),
-        order="aggregate" if found is None else "mean-rank",
+        order="aggregate" if found is None else found.statistics.scheme,
         statistics=None if found is None else found.statistics,
         rows=_marked([*sorted(ranked, key=lambda row: row.rank or 0), *listed]),
         visitors=tuple(_row(entry, None, None) for entry in visits),
@@ -362,6 +406,19 @@ def _marked(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The rows, those marked whose gap is unlike that of the track's other complete results."""
     unlike = unlike_gaps({r.entry: r.gap for r in rows if r.status == "complete" and r.gap})
     return tuple(row.model_copy(update={"gap_unlike": row.entry in unlike}) for row in rows)
+
+
+def _reference(track: Track, declared: Reference | None) -> int | None:
+    """The entry of the reference that challenge.yaml declares, where its gap is known."""
+    wanted = None if declared is None else (one_spelling(declared.team), declared.method)
+    found = (r.entry for r in track.rows if (one_spelling(r.team), r.method) == wanted and r.gap)
+    return next(found, None)
+
+
+def is_reference(report: Report, declared: Reference | None) -> bool:
+    """Whether a report is of the reference that challenge.yaml declares for its track."""
+    wanted = None if declared is None else (one_spelling(declared.team), declared.method)
+    return (one_spelling(report.team), report.method) == wanted
 
 
 def is_complete(report: Report) -> bool:
@@ -397,9 +454,12 @@ def _row(
         ranked=ranked,
         team=report.team,
         method=report.method,
+        notes=report.notes,
         status=report.status,
         groups=report.scores.groups,
         awesome_bus_2025=report.scores.awesome_bus_2025,
+        ensemble=report.scores.ensemble,
+        worst=worst_groups(report.scores.groups),
         true_negatives=report.scores.true_negatives,
         invalid=report.scores.invalid,
         models=len(report.models),
@@ -415,4 +475,5 @@ def _row(
         entry=entry.number,
         entry_digest=entry.digest,
         recorded=entry.time,
+        rescores=entry.replaces,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from evaluator.documents.base import Digest
 from harness.ledger.report import Report
+from harness.ranking.gaps import GAP_COLUMNS, gaps_of_cases
 from harness.ranking.metrics import METRICS
 
 KEYS = [metric.key for metric in METRICS]
 COLUMNS = ("case_id", "fold", "patient_group", *KEYS)
+GAPS = ("dice", *GAP_COLUMNS)
 TOLERANCE = 1e-9  # relative and absolute: the order of a sum may differ, nothing else
 
 
@@ -25,6 +27,8 @@ class CaseTable:
     entries: tuple[Digest, ...]  # of the submissions' reports, one a column
     patients: tuple[str, ...]  # the patient of each case, one a row
     values: Mapping[str, NDArray[np.float64]]  # metric -> (cases, submissions), all finite
+    gaps: Mapping[Digest, NDArray[np.float64]] = field(default_factory=dict)
+    # ^ entry -> the consistency gap of Dice, (cases,), NaN of a case that has none
 
     def select(self, places: Sequence[int]) -> CaseTable:
         """The submissions at some places, in that order."""
@@ -58,7 +62,14 @@ def average_folds(rows: pd.DataFrame, report: Report) -> pd.DataFrame:
             raise ValueError(f"its {metric.label} is not the one that the report signs")
     patients = rows["patient_group"].iloc[:count].to_numpy(object)
     means = pd.DataFrame(values.mean(axis=0), index=case_ids, columns=KEYS)
-    return means.assign(patient=[*map(_patient, patients, case_ids)])
+    columns = {name: rows[name].to_numpy(np.float64) for name in GAPS if name in rows}
+    gaps = gaps_of_cases(columns, count)
+    consistency = report.scores.groups["all"].consistency
+    if consistency is not None and not np.isclose(
+        np.nanmean(gaps), consistency.gap["dice"].mean, TOLERANCE, TOLERANCE
+    ):
+        raise ValueError("its consistency gap is not the one that the report signs")
+    return means.assign(patient=[*map(_patient, patients, case_ids)], gap=gaps)
 
 
 def _patient(group: object, case_id: str) -> str:
@@ -83,4 +94,5 @@ def join(cases: Mapping[Digest, pd.DataFrame]) -> CaseTable:
         tuple(cases),
         tuple(patients),
         {m.key: np.column_stack([frame[m.key].to_numpy() for frame in frames]) for m in METRICS},
+        {entry: f["gap"].to_numpy() for entry, f in cases.items() if f["gap"].notna().any()},
     )

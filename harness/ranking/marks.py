@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from evaluator.documents.notes import NONE
 from harness.ranking.board import Row, Track
 
 
@@ -47,6 +48,28 @@ MARKS = (
         "labels private",
         "only the organiser has the masks of the test set",
         lambda row: row.labels == "private",
+    ),
+    Mark(
+        "scored anew",
+        "the same predictions were scored again later; the ledger has the numbers before and after",
+        lambda row: row.rescores is not None,
+    ),
+    Mark(
+        "no external data",
+        "the team states that training saw no data beside the training bundle; of others it is not "
+        "stated, or they saw some",
+        lambda row: row.notes.external_data == NONE,
+        "good",
+    ),
+    Mark(
+        "external data",
+        "the team states that training saw data beside the training bundle",
+        lambda row: row.notes.external_data not in (None, NONE),
+    ),
+    Mark(
+        "pretrained",
+        "the team states that training began with weights that other data gave",
+        lambda row: row.notes.pretrained not in (None, NONE),
     ),
     Mark(
         "no container",

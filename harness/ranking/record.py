@@ -22,14 +22,20 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.intervals import MIN_PATIENTS
-from harness.challenge import Challenge, require_hidden
+from harness.challenge import Challenge, HiddenPart, require_hidden
 from harness.evaluation.evaluate import REPORT
-from harness.evaluation.stages import CASES
+from harness.evaluation.stages import CASES, RESCORED
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.attestation import SignedReport, stated_report
 from harness.ledger.entries import MAX_RANKING_BYTES
-from harness.ranking.board import by_track, entry_name, is_complete, require_declared
-from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
+from harness.ranking.board import (
+    by_track,
+    entry_name,
+    is_complete,
+    is_reference,
+    require_declared,
+)
+from harness.ranking.cases import COLUMNS, GAPS, CaseTable, average_folds, join
 from harness.ranking.combined import CombinedRanking, common_keys, make_combined, read_combined
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
@@ -46,6 +52,7 @@ class Outcome:
 
     track: Name  # `combined` of several
     split_version: str  # of several, their names
+    part: HiddenPart
     submissions: int
     state: State
     lost: tuple[str, ...] = ()  # who was left out, since no run contains their cases
@@ -86,20 +93,18 @@ def record_ranking(
     if track is not None and not any(complete):
         message = f"{ledger} contains no complete result on the track {track}."
         raise BusbenchError(Code.USAGE, message, "`busbench rank LEDGER` shows its tracks.")
-    folders = _folders(runs)
+    folders = run_folders(runs)
     outcomes = []
     tables: dict[Name, Table] = {}
     for number, entries in enumerate(filter(None, complete), start=1):
         here = [entry for entry in entries if entry.report.identity() in folders]
         lost = [entry for entry in entries if entry not in here]
-        table = _read(here, folders) if here else None
-        if table is None or len({*table.patients}) < MIN_PATIENTS:
-            found = None
-        else:
-            found = make_ranking(here[0].report, table, challenge.ranking.metrics)
-            missing = tuple(entry.digest for entry in lost)
-            found = found.model_copy(update={"lost": missing})
-            _keep_newest(tables, here, table)
+        found = None
+        if here:
+            table = read_table(here, folders)
+            found = rank_table(table, here, lost, challenge=challenge)
+            if found is not None and here[0].report.part == "test":
+                _keep_newest(tables, here, table)
         outcomes.append((entries, lost, found))
         progress("ranking", number, len(complete))
     if outcomes and all(entries == lost for entries, lost, _ in outcomes):
@@ -115,6 +120,28 @@ def record_ranking(
     return done
 
 
+def rank_table(
+    table: CaseTable,
+    here: Sequence[RecordedReport],
+    lost: Sequence[RecordedReport],
+    *,
+    challenge: Challenge,
+) -> TrackRanking | None:
+    """The ranking of one track; None where its cases are of too few patients.
+
+    Args:
+        table: every case of `here`.
+        lost: results whose cases are in no run.
+    """
+    if len(set(table.patients)) < MIN_PATIENTS:
+        return None
+    report, rules = here[0].report, challenge.ranking
+    declared = challenge.reference_of(report.track)
+    reference = next((e.digest for e in here if is_reference(e.report, declared)), None)
+    ranking = make_ranking(report, table, rules.metrics, scheme=rules.scheme, reference=reference)
+    return ranking.model_copy(update={"lost": tuple(entry.digest for entry in lost)})
+
+
 def _record_combined(
     ledger: Path, verdict: LedgerVerdict, found: CombinedRanking, *, keys: Keys
 ) -> Outcome:
@@ -123,7 +150,7 @@ def _record_combined(
     if known != found:
         _append(ledger, found.document(), keys, what=names)
     state: State = "unchanged" if known == found else "recorded"
-    return Outcome("combined", names, len(found.submissions), state)
+    return Outcome("combined", names, "test", len(found.submissions), state)
 
 
 @dataclass(frozen=True)
@@ -183,7 +210,8 @@ def _record(
         state = "unchanged" if newest == found else "recorded"
     if found is not None and state == "recorded":
         _append(ledger, found.document(), keys, what=report.track)
-    return Outcome(report.track, report.split_version, ranked, state, tuple(map(_who, lost)))
+    table = (report.track, report.split_version, report.part)
+    return Outcome(*table, ranked, state, tuple(map(_who, lost)))
 
 
 def _append(ledger: Path, body: dict[str, Any], keys: Keys, *, what: str) -> None:
@@ -199,12 +227,17 @@ def _append(ledger: Path, body: dict[str, Any], keys: Keys, *, what: str) -> Non
     append(ledger, Ranking(body=body), keys)
 
 
-def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
-    """Where each finished run is, by the identity of its report."""
+def run_folders(runs: Sequence[Path]) -> dict[Digest, Path]:
+    """Where each finished run is, or its scoring anew, by the identity of its report.
+
+    Raises:
+        BusbenchError: `cases-invalid` where one of `runs` is no folder.
+    """
     for folder in runs:
         if not folder.is_dir():
             raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)
-    reports = [path for folder in runs for path in sorted(folder.glob(f"*/{REPORT}"))]
+    patterns = (f"*/{REPORT}", f"*/{RESCORED}/*/{REPORT}")
+    reports = [p for folder in runs for each in patterns for p in sorted(folder.glob(each))]
     digests = ((identity_of(p), p.parent) for p in reports if (p.parent / CASES).exists())
     return {digest: folder for digest, folder in digests if digest is not None}
 
@@ -218,7 +251,15 @@ def identity_of(path: Path) -> Digest | None:
         return None
 
 
-def _read(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> CaseTable:
+def read_table(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> CaseTable:
+    """Every case of results that share a table, in their order.
+
+    Args:
+        folders: as `run_folders` finds them.
+
+    Raises:
+        BusbenchError: `cases-invalid` where no run contains one, or its cases contradict it.
+    """
     cases = {entry.digest: _cases(entry, folders) for entry in entries}
     try:
         return join(cases)
@@ -247,10 +288,12 @@ def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFram
 
 def _rows(path: Path) -> pd.DataFrame:
     try:
-        lacking = sorted(set(COLUMNS) - set(pq.read_schema(path).names))
+        names = set(pq.read_schema(path).names)
+        lacking = sorted(set(COLUMNS) - names)
         if lacking:
             raise ValueError(f"it lacks the column {lacking[0]}")
-        table = pq.read_table(path, columns=list(COLUMNS))
-        return pd.DataFrame({name: table[name].to_pandas() for name in COLUMNS})
+        there = [name for name in dict.fromkeys((*COLUMNS, *GAPS)) if name in names]
+        table = pq.read_table(path, columns=there)
+        return pd.DataFrame({name: table[name].to_pandas() for name in there})
     except pa.ArrowException as error:
         raise ValueError("it is no Parquet file") from error

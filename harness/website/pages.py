@@ -6,17 +6,18 @@ import base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from evaluator.documents.base import Contract
 from evaluator.documents.reading import MEBIBYTE
-from evaluator.documents.scores import DETECTION
 from evaluator.files import canonical_json
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
+from evaluator.metrics.secondary import SECONDARY
 from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
 from harness.ledger import RecordedReport
 from harness.ledger.attestation import PAYLOAD_TYPE, Statement
-from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Entry, Genesis
+from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Genesis
 from harness.ledger.report import Report
 from harness.ranking.across import blocks
 from harness.ranking.board import comparable, entry_name
@@ -121,6 +122,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for entry in edition.reports:
         report, number = entry.report, entry.number
         track_title = edition.challenge.title_of(report.track)
+        track_title += ", final" if report.part == "final" else ""
         newest = ranked.get(_contest(report))
         view, row = (None, None) if newest is None else rows[newest]
         digest = report.provenance.split_digest
@@ -133,6 +135,8 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             number=number,
             time=entry.time,
             retracted=edition.retracted.get(number),
+            rescored=edition.rescored.get(number),
+            rescores=entry.replaces,
             row=row if newest == number else None,
             newer=newest if newest != number else None,
             view=view,
@@ -140,12 +144,25 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             if digest in splits
             else None,
             score_titles=_score_titles(report),
+            notes=_notes(report),
             awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
             evidence=_evidence(entry),
             citation=cite_entry(edition.challenge, entry, track_title),
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
+
+
+def _notes(report: Report) -> list[tuple[str, str | None]]:
+    """What a team says of its method, but for links; None where it does not say."""
+    said = report.notes
+    return [
+        ("Description", said.description),
+        ("Authors", ", ".join(said.authors) or None),
+        ("Licence", said.licence),
+        ("External data", said.external_data),
+        ("Pretrained weights", said.pretrained),
+    ]
 
 
 def _contest(report: Report) -> tuple[object, ...]:
@@ -161,7 +178,9 @@ def _score_titles(report: Report) -> dict[str, str]:
         unit = report.scores.units.get(key)
         arrow = "↑" if DEFINED[key].higher_is_better else "↓"
         titles[key] = f"{DEFINED[key].title}{f' [{unit}]' if unit else ''} {arrow}"
-    return titles | {key: title for key, title in DETECTION.items() if key in present}
+    for key in [key for key in SECONDARY if key in present]:
+        titles[key] = f"{SECONDARY[key].title} {'↑' if SECONDARY[key].higher_is_better else '↓'}"
+    return titles
 
 
 def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
@@ -246,7 +265,7 @@ def _check(edition: Edition) -> bytes:
 
 def ledger_format() -> dict[str, Any]:
     """What `ledger.js` must know of this release's ledgers."""
-    kinds: dict[str, type[Entry]] = {"genesis": Genesis, **ENTRIES}
+    kinds: dict[str, type[Contract]] = {"genesis": Genesis, **ENTRIES}
     return {
         "schema": SCHEMA,
         "entryType": ENTRY_TYPE,

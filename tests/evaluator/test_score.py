@@ -26,8 +26,9 @@ from evaluator.documents.scores import RANKED, GroupScores, Scores
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
-from evaluator.metrics import METRICS, hd95, worst
+from evaluator.metrics import METRICS, ProfileVersion, hd95, worst
 from evaluator.predictions import bits_file, pack
+from evaluator.scoring import cases as cases_of
 from evaluator.scoring import score as stage
 from evaluator.scoring.groups import groups_of, size_quartiles
 from evaluator.sealed import seal_archive
@@ -83,7 +84,7 @@ class Bench:
             split_digest=self.split,
             folds=self.folds,
             cases=_declared(self.plain),
-            transformed=_declared(self.transformed),
+            transformed=(_declared(self.transformed),) if self.transformed else (),
             masks={path.name: sha256_file(path) for path in folder.glob("*.bits")},
         )
         write(document, folder / "predictions.json")
@@ -180,7 +181,7 @@ def test_a_mask_of_another_size_is_never_unpacked(
 ) -> None:
     bench.plain = {"c03": np.zeros((8192, 8192), bool)}  # claims the most that may be claimed
     bench.transformed = {}
-    monkeypatch.setattr(stage, "unpack", lambda *_: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(cases_of, "unpack", lambda *_: pytest.fail("it was unpacked"))
     bench.score()
     assert set(bench.rows().query("case_id == 'c03'").status) == {"wrong-size"}
 
@@ -214,7 +215,8 @@ def test_predictions_of_another_split_are_refused(bench: Bench) -> None:
 def test_nan_and_infinity_never_reach_an_aggregate(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, poison: float
 ) -> None:
-    monkeypatch.setattr(stage, "case_metrics", lambda *_, **__: dict.fromkeys(METRICS, poison))
+    poisoned = dict.fromkeys(METRICS, poison)
+    monkeypatch.setattr(ProfileVersion, "values", lambda *_, **__: poisoned)
     with pytest.raises(ValueError, match="NaN or infinity"):
         bench.score()
     assert not (bench.root / "out" / "scores.json").exists()
