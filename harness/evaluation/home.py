@@ -47,13 +47,17 @@ def home_of(
         splits: frozen splits, or folders of them, those of both tracks among them.
 
     Raises:
-        BusbenchError: `usage` where it is the submission's own track; `challenge-invalid` where
-            challenge.yaml offers no generalisation, lacks the submission's track, or names no
-            cross-audit of both stores; `split-invalid` where a frozen split is not there.
+        BusbenchError: `usage` where it is the submission's own track, or not the test part;
+            `challenge-invalid` where challenge.yaml offers no generalisation, lacks the
+            submission's track, or names no cross-audit of both stores; `split-invalid` where a
+            frozen split is not there.
     """
     if facts.track == tested.track:
         message = f"--on {tested.track} is the submission's own track."
         raise BusbenchError(Code.USAGE, message, "Leave --on out.")
+    if tested.part != "test":
+        message = f"--on tests on the part test, and this bundle has the part {tested.part}."
+        raise BusbenchError(Code.USAGE, message, "Wait until the phase is over, or leave --on out.")
     if challenge.generalisation is None:
         message = "challenge.yaml offers no evaluation on other tracks than a submission's own."
         remedy = "Declare `generalisation: {twins: [cross-audit.json]}`."
@@ -72,7 +76,7 @@ def home_of(
         split_version=own.lock.version,
         split_digest=own.lock.digest,
         twins_sha256=sha256_bytes(canonical_json(audit.document())),
-        left_out=tuple(sorted(_twins(audit, own, other, part=tested.part))),
+        left_out=tuple(sorted(_twins(audit, own, other))),
     )
 
 
@@ -135,12 +139,12 @@ def _read(path: Path) -> CrossAudit:
     return parse(CrossAudit, data, str(path), code=code, remedy=AUDIT)
 
 
-def _twins(audit: CrossAudit, own: FrozenSplit, other: FrozenSplit, *, part: str) -> Iterator[str]:
+def _twins(audit: CrossAudit, own: FrozenSplit, other: FrozenSplit) -> Iterator[str]:
     """The test cases of `other` whose patient the training part of `own` has a frame of."""
     names = {dataset.store_digest: dataset.name for dataset in audit.datasets}
     home, away = names[own.lock.store_digest], names[other.lock.store_digest]
     training = {row.case_id for row in own.rows if row.part == "train"}
-    test = {row.case_id: row.patient_group for row in other.rows if row.part == part}
+    test = {row.case_id: row.patient_group for row in other.rows if row.part == "test"}
     sides = [((p.first_dataset, p.first), (p.second_dataset, p.second)) for p in audit.pairs]
     patients = {
         test[there]

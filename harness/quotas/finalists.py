@@ -252,7 +252,9 @@ class _Track:
 
 
 def _is_on(test: SealedBundle, report: Report) -> bool:
-    """Whether a report is of a sealed bundle: what was sealed again is another test set."""
+    """Whether a report may be ranked on a sealed bundle: one sealed again is another test set."""
+    if report.home is not None:
+        return False
     made = report.provenance
     stated = (made.split_digest, made.sealed_images_sha256, made.sealed_labels_sha256)
     sealed = (test.split_digest, test.images_sha256, test.labels_sha256)

@@ -224,8 +224,9 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
 
 
 def _results(tracks: Iterable[Track], name: Name) -> list[Result]:
-    """The ranked results of a track; of several tables, those of the one with the newest."""
-    tables = [track.ranked for track in tracks if track.track == name and track.ranked]
+    """The ranked results of a track's test part; of several tables, of the one with the newest."""
+    own = [track for track in tracks if (track.track, track.part) == (name, "test")]
+    tables = [track.ranked for track in own if track.ranked]
     newest = max(tables, key=lambda rows: max(row.entry for row in rows), default=())
     return [
         Result(

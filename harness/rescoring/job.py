@@ -21,7 +21,7 @@ from evaluator.metrics import profile_version
 from evaluator.predictions import open_predictions
 from evaluator.progress import Progress
 from harness.evaluation.evaluate import REPORT, require_keys_of
-from harness.evaluation.stages import RESCORED, read_scores, score_stage
+from harness.evaluation.stages import RESCORED, read_scores, score_stage, write_left_out
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import signers
@@ -86,6 +86,7 @@ class ScoreAnew:
             assert context.keys is not None
             keys = Keys.open(context.keys)
             require_keys_of(self.bundles, keys)
+            home = self.report.home
             stage = score_stage(
                 self.run_folder / "infer",
                 self.folder,
@@ -93,6 +94,7 @@ class ScoreAnew:
                 key=keys.labels.identity,
                 profile=self.profile,
                 challenge=context.challenge,
+                left_out=write_left_out(self.folder, home.left_out if home else ()),
             )
             context.run_once(stage)
             scorer = context.runner.identify("score")
