@@ -229,6 +229,14 @@ def test_the_whole_way_leaves_twins_out_and_anyone_can_redo_it(
         *("--keys", two.home.keys.path, *challenge),
     )
     assert rescored.exit_code == 0, rescored.output
+    anew = busbench(
+        *("rescore", ledger, "--runs", runs, "--bundle", two.other.path, "--dry-run", "--json"),
+        *("--keys", two.home.keys.path, "--reason", "A test.", *challenge),
+    )
+    assert anew.exit_code == 0 and len(verify_ledger(ledger).reports) == 1, anew.output
+    (scored,) = runs.glob("*/rescored/*/score/scores.json")
+    before, after = (json.loads(p.read_bytes()) for p in (run / "scores.json", scored))
+    assert before["groups"] == after["groups"]
     options = ["--submission", two.root / "submission", "--split", two.splits / "other"]
     redone = busbench("reproduce", ledger, 1, *options, "--store", two.root / "other", *challenge)
     assert redone.exit_code == 0, redone.output
