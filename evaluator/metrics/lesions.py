@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 from numpy.typing import NDArray
-from scipy.ndimage import label
 
 from evaluator.metrics.case import loops
 
@@ -34,7 +34,7 @@ def count_lesions(predicted: NDArray[np.bool_], lesions: NDArray[np.uint8]) -> L
     """
     marked = predicted | (lesions > 0)
     rows, columns = (_span(np.asarray(marked.any(axis=axis))) for axis in (1, 0))
-    areas, count = label(predicted[rows, columns], np.ones((3, 3)))
+    areas, count = scipy.ndimage.label(predicted[rows, columns], np.ones((3, 3)))
     total, found = loops().matches(areas.ravel(), lesions[rows, columns].ravel(), count)
     return LesionCounts(total, found, count - found)
 

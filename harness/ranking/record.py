@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,6 +33,9 @@ from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIND = "Name the folder that `busbench evaluate --out` wrote, or evaluate the submission again."
 
@@ -189,6 +191,8 @@ def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFram
 
 
 def _rows(path: Path) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
     try:
         lacking = sorted(set(COLUMNS) - set(pq.read_schema(path).names))
         if lacking:
