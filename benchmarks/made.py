@@ -25,6 +25,7 @@ from evaluator.documents.scores import (
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
+from evaluator.metrics import profile_version
 from evaluator.sealed import seal_archive
 from harness.ledger.report import Provenance, Report
 
@@ -69,7 +70,7 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
         labels="public",
         status="complete",
         scores=Scores(
-            metric_profile="native",
+            metric_profile=profile_version("native").identity,
             units={"dice": "", "iou": "", "hd95": "px"},
             groups={
                 "all": group.model_copy(update={"consistency": consistency}),
@@ -77,7 +78,9 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
                 "normal": group,
             },
             awesome_bus_2025=AwesomeBusScores(
-                metrics={key: group.metrics[key] for key in RANKED}, dropped=0
+                metric_profile=profile_version("awesome-bus-2025").identity,
+                metrics={key: group.metrics[key] for key in RANKED},
+                dropped=0,
             ),
             true_negatives=45,
             invalid=0,

@@ -21,7 +21,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import Harmless, harmless
 from harness.proposal import MANIFEST, refused
 from harness.quotas import SubmissionLog
-from harness.quotas.recording import require_results_open
+from harness.quotas.publication import require_results_open
 from harness.website import publish
 
 
@@ -62,7 +62,8 @@ def record(machine: Machine, manifest: Change, merged: str) -> Harmless:
     if not _is_scored(machine, checked):
         raise refused(f"{manifest.path} was merged, but never scored", "Score it, or revert.")
     accepted = score(machine, checked, record=True)
-    assert accepted.appended is not None
+    if accepted.appended is None:
+        return harmless(f"{manifest.path} is kept for the final, which is recorded at its end")
     entry = accepted.appended.entry.number
     state = "recorded as" if accepted.appended.new else "is already"
     return harmless(f"{manifest.path} {state} entry {entry}")

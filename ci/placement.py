@@ -15,7 +15,7 @@ from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge
 from harness.ledger import RecordedReport, verify_ledger
 from harness.ledger.report import Report
-from harness.quotas.recording import require_results_open
+from harness.quotas.publication import require_results_open
 from harness.ranking.board import Row, Track, rank
 
 BASELINE_TEAM = "BUSBench reference"  # as `reference_models` calls itself

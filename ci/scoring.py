@@ -6,7 +6,7 @@ SHA-256; or its image trains here. Then the harness evaluates it, under the chal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from harness.execution.inputs import Input
 from harness.locking import locked
 from harness.proposal import Image, Proposal, refused
 from harness.quotas import HandedIn
-from harness.quotas.recording import Accepted, LedgerRecorder
+from harness.quotas.recording import Accepted, LedgerRecorder, part_of
 from harness.sandbox import DockerRunner
 from harness.sandbox.references import ImageRequest, resolve
 from harness.submission import DOCUMENT, read_entry
@@ -76,14 +76,18 @@ def score(
             that the submission log has.
     """
     state, place = machine.state, place_of(machine, checked)
-    bundles = state.bundles(checked.proposal.track)
     with locked(place.with_name(f".{place.name}.lock")):  # once, whoever else scores it
         identity = None if is_assembled(place) else assemble(machine, checked)
 
         def evaluation() -> EvaluateSubmission:
             _require_same(read_entry(place), checked)
+            entrant = handed_in(machine, checked)
+            part = part_of(entrant, state.ledger, machine.challenge, received=received)
             return EvaluateSubmission.of(
-                place, bundles, state.runs, environment=machine.environment
+                place,
+                state.bundles(checked.proposal.track, part),
+                state.runs,
+                environment=replace(machine.environment, keys=state.keys_of(part)),
             )
 
         recorder = LedgerRecorder(

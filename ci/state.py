@@ -1,6 +1,7 @@
 """The organiser's state, which no pull request may see.
 
 STATE/keys/                 the organiser's keys
+STATE/final-keys/           those of the final part, from the day on which its phase opens
 STATE/bundles/<track>/      what `busbench seal` made
 STATE/uploads/<sha256>      ONNX files that teams uploaded by another way, by their SHA-256
 STATE/submissions/<id>/     what was assembled from a pull request
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.errors import BusbenchError, Code
+from harness.challenge import HiddenPart
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 
@@ -45,9 +47,13 @@ class State:
         """The organiser's keys; raises `keys-invalid` where they are not there."""
         return Keys.open(self.path / "keys")
 
-    def bundles(self, track: str) -> Bundles:
+    def keys_of(self, part: HiddenPart) -> Path:
+        """Where the keys of a hidden part lie."""
+        return self.path / ("keys" if part == "test" else "final-keys")
+
+    def bundles(self, track: str, part: HiddenPart = "test") -> Bundles:
         """The bundles of a track; raises `bundle-invalid` where they are not there."""
-        bundles = Bundles.open(self.path / "bundles" / track)
+        bundles = Bundles.open(self.path / "bundles" / track, part)
         if bundles.sealed.track != track:
             message = f"{bundles.path} is sealed for track {bundles.sealed.track}."
             raise BusbenchError(Code.BUNDLE_INVALID, message, f"Seal {track} into this folder.")

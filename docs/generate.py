@@ -167,7 +167,8 @@ them; first states of recurrent layers count where they are not zero.
 
 **GMACs** are multiply-accumulates / 10⁹ for one image of the declared size. Of a network that
 sees tiles the gate counts, and limits, one tile; the report and the board have those of all tiles
-of the mean test image. By the usual
+of the mean test image. Of a network that takes images of any size (`mode: native`) it counts the
+image whose padded area is nearest to the mean, and limits the largest. By the usual
 formulas: {products}. Elementwise products ({elementwise}) are left out as papers do, up to a
 fifth of that; beyond, all of them count, since a layer can be written in them. These count
 nothing: {nothing}. An operator that is in no list, or a shape that stays unknown, makes the
@@ -216,8 +217,9 @@ def _gate() -> str:
 LIMITS = """# Limits
 
 What a submission may take. The organiser sets all of it in `challenge.yaml`, under `limits`; these
-are the defaults. What counts for your track is in `bundle.json` of the training bundle, as `model`,
-and `busbench check --bundle` shows it beside what it counts.
+are the defaults, and `busbench limits --challenge challenge.yaml` shows those in force. What counts
+for your track is in `bundle.json` of the training bundle, as `model`, and `busbench check --bundle`
+shows it beside what it counts.
 
 ## Of an ONNX file: `limits.model`
 

@@ -1,9 +1,9 @@
 """The consistency pass: every test image is scored as it is, and transformed.
 
-A transformed image is a window of the original, perhaps mirrored. Nothing is resampled and nothing
-is invented: its pixels are pixels of the original, its mask the very same pixels of the mask, so
-the labels stay exact. Cutting shifts the lesion, and since a network resizes what it gets to its
-own input, it scales it as well.
+A transformed image is a window of the original, perhaps mirrored; of each there are several.
+Nothing is resampled and nothing is invented: its pixels are pixels of the original, its mask the
+very same pixels of the mask, so the labels stay exact. Cutting shifts the lesion, and since a
+network resizes what it gets to its own input, it scales it as well.
 
 Where and how is drawn from a secret seed and the case, by HMAC-SHA256 and whole numbers: infer
 (images, no labels) and score (labels, no images) draw the same, in any order and with any library,
@@ -11,8 +11,8 @@ and nobody without the seed can prepare for it. The window is drawn from the siz
 alone, so a lesion may be cut; it is then scored on what is left of it.
 
 A network that segments loses little, one that has stored the test images loses more: the
-**consistency gap** is plain minus transformed. It is taken case by case, over the lesion cases
-that keep at least `KEPT_LESION` of their lesion.
+**consistency gap** is plain minus transformed. It is taken case by case, against the mean of those
+windows that keep at least `KEPT_LESION` of the lesion; cases without such a window are left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.documents.base import Digest
-from evaluator.documents.sealed import SealedCase
+from evaluator.documents.sealed import SealedCase, SealedIndex
 
 KEPT_SIDE = (80, 92)  # percent of each side that a window keeps, inclusive
 KEPT_LESION = 0.5  # of a lesion's pixels; the score of a smaller rest depends on the cut
@@ -42,6 +42,26 @@ class Transform:
     height: int
     width: int
     mirrored: bool
+
+
+def window_seeds(index: SealedIndex) -> tuple[Digest, ...]:
+    """The seed of each window of the consistency pass; none where it is off.
+
+    That of the first is the secret itself, as in archives that were sealed with one window.
+    """
+    secret = index.consistency_seed
+    if secret is None:
+        return ()
+    further = (
+        hmac.digest(bytes.fromhex(secret), f"window {number}".encode(), "sha256").hex()
+        for number in range(2, index.windows + 1)
+    )
+    return (secret, *further)
+
+
+def window_prefix(number: int) -> str:
+    """What the columns of a window, from 1, in `cases.parquet` begin with."""
+    return "transformed_" if number == 1 else f"transformed_{number}_"
 
 
 def draw(seed: Digest, case_id: str, shape: tuple[int, ...]) -> Transform:

@@ -57,13 +57,17 @@ def rfc8785_json(value: Any) -> bytes:
         ValueError: for NaN, infinity, and numbers that would read as whole ones beyond 2^53 - 1.
     """
     text = canonical_json(value).decode()
-    if _ASTRAL.search(text):  # sorts otherwise in UTF-16 than by code points
+    if not text.isascii() and _ASTRAL.search(text):  # sorts otherwise in UTF-16 than by code points
         text = json.dumps(_by_utf16(value), separators=(",", ":"), ensure_ascii=False)
-    return (_TOKEN.sub(_spelled, text) if _OTHERWISE.search(text) else text).encode()
+    otherwise = any(pattern.search(f":{text}") for pattern in _OTHERWISE)
+    return (_TOKEN.sub(_spelled, text) if otherwise else text).encode()
 
 
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-_OTHERWISE = re.compile(r"(?:\.0|e[+-]\d+|\d{16})(?=[,\]}]|$)")  # ends of numbers to look at
+# Signs of numbers to look at; each begins with what is rare in base64, as most of a ledger is.
+_OTHERWISE = tuple(
+    map(re.compile, (r"\.0(?=[,\]}]|$)", r"e[+-]\d+(?=[,\]}]|$)", r"[:\[,]-?\d{16}"))
+)
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.e+-]*')
 
 

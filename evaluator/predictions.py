@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.consistency import draw
+from evaluator.consistency import draw, window_seeds
 from evaluator.documents.base import Digest, read
 from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.sealed import SealedIndex
@@ -20,13 +20,33 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 
 DOCUMENT, RUNTIME = "predictions.json", "runtime.json"
+LEVELS = 255  # of a probability, above 0
 REMEDY = "Evaluate the submission again; predictions are written by the infer stage only."
 
 
-def bits_file(fold: int | None, transformed: bool = False) -> str:
-    """The name of the packed masks of one fold's model, on the plain or transformed images."""
+def bits_file(fold: int | None, window: int = 0) -> str:
+    """The name of the packed masks of one fold's model.
+
+    Args:
+        window: of the transformed images, from 1; 0: the plain images.
+    """
     name = "all" if fold is None else str(fold)
-    return f"fold-{name}.transformed.bits" if transformed else f"fold-{name}.bits"
+    passes = "" if window == 0 else ".transformed" if window == 1 else f".transformed-{window}"
+    return f"fold-{name}{passes}.bits"
+
+
+def maps_file(fold: int | None) -> str:
+    """The name of the probabilities of one fold's model on the plain images."""
+    return f"fold-{'all' if fold is None else fold}.maps"
+
+
+def level(probability: float) -> int:
+    """A probability as a byte of a map: 255 times as much, rounded, halves up.
+
+    Of single precision, in which masks are cut: where it is above a threshold, its level is not
+    below the threshold's.
+    """
+    return int(min(max(float(np.float32(probability)), 0.0), 1.0) * LEVELS + 0.5)
 
 
 def packed_bytes(height: int, width: int) -> int:
@@ -53,42 +73,53 @@ def open_predictions(folder: Path) -> Predictions:
     document = read(Predictions, path, Code.PREDICTIONS_INVALID, remedy=REMEDY)
     for what, values in (
         ("case id", [case.case_id for case in document.cases]),
-        ("transformed case id", [case.case_id for case in document.transformed]),
+        *(("transformed case id", [case.case_id for case in w]) for w in document.transformed),
         ("fold", document.folds),
     ):
         if len(set(values)) != len(values):
             raise _refused(f"{path} names a {what} twice")
-    files = {bits_file(fold, moved) for fold in document.folds for moved in (False, True)}
-    if surplus := sorted(document.masks.keys() - files):
-        raise _refused(f"{path} names {surplus[0]}, which belongs to none of its folds")
-    for fold in document.folds:
-        _check_masks(folder / bits_file(fold), document.cases, document.masks)
-        if document.transformed:
-            path = folder / bits_file(fold, transformed=True)
-            _check_masks(path, document.transformed, document.masks)
+    masks = {
+        bits_file(fold, number): sum(packed_bytes(case.height, case.width) for case in cases)
+        for fold in document.folds
+        for number, cases in enumerate((document.cases, *document.transformed))
+    }
+    pixels = sum(case.height * case.width for case in document.cases)
+    maps = {maps_file(fold): pixels for fold in document.folds if document.maps}
+    if (document.threshold is None) != (not maps):
+        raise _refused(f"{path} has maps without a threshold, or a threshold without maps")
+    for sizes, digests in ((masks, document.masks), (maps, document.maps)):
+        if surplus := sorted(digests.keys() - sizes.keys()):
+            raise _refused(f"{path} names {surplus[0]}, which belongs to none of its folds")
+        for name, size in sizes.items():
+            _check_file(folder / name, size, digests)
     return document
 
 
 def predicted_cases(
     index: SealedIndex,
-) -> tuple[tuple[PredictedCase, ...], tuple[PredictedCase, ...]]:
-    """Every sealed case with the size of its plain image, and those of the transformed ones."""
+) -> tuple[tuple[PredictedCase, ...], tuple[tuple[PredictedCase, ...], ...]]:
+    """Every sealed case with the size of its plain image, and those of each window."""
     plain = tuple(
         PredictedCase(case_id=case.case_id, height=case.height, width=case.width)
         for case in index.cases
     )
-    seed = index.consistency_seed
-    if seed is None:
-        return plain, ()
-    drawn = ((case.case_id, draw(seed, case.case_id, (case.height, case.width))) for case in plain)
     return plain, tuple(
-        PredictedCase(case_id=case_id, height=shape.height, width=shape.width)
-        for case_id, shape in drawn
+        tuple(_window(seed, case) for case in plain) for seed in window_seeds(index)
     )
 
 
+def _window(seed: Digest, case: PredictedCase) -> PredictedCase:
+    drawn = draw(seed, case.case_id, (case.height, case.width))
+    return PredictedCase(case_id=case.case_id, height=drawn.height, width=drawn.width)
+
+
 def require_bound(
-    document: Predictions, submission: Digest, folds: Sequence[int | None], *, index: SealedIndex
+    document: Predictions,
+    submission: Digest,
+    folds: Sequence[int | None],
+    *,
+    index: SealedIndex,
+    threshold: float | None = None,
 ) -> None:
     """Refuse predictions of anything but all declared models on all sealed cases, once each.
 
@@ -99,6 +130,7 @@ def require_bound(
         document: from `open_predictions`.
         submission: digest of the submission, which declares `folds`.
         index: of the sealed images.
+        threshold: that the submission declares, where its probabilities are due; null where not.
 
     Raises:
         BusbenchError: `predictions-invalid`, naming the first that is missing or too many.
@@ -108,10 +140,19 @@ def require_bound(
         raise _refused(f"{DOCUMENT} is of another submission")
     if document.split_digest != index.split_digest:
         raise _refused(f"{DOCUMENT} is of another split")
+    if document.threshold != threshold:
+        lacks = "lacks the maps" if document.threshold is None else "adds maps, or their threshold"
+        raise _refused(f"{DOCUMENT} {lacks} that were asked for")
+    if len(document.transformed) != len(transformed):
+        raise _refused(
+            f"{DOCUMENT} has {len(document.transformed)} windows of each case and not "
+            f"{len(transformed)}"
+        )
+    windows = zip(document.transformed, transformed, strict=True)
     for what, found, expected in (
         ("fold", document.folds, folds),
         ("case", document.cases, plain),
-        ("transformed case", document.transformed, transformed),
+        *(("transformed case", one, due) for one, due in windows),
     ):
         _require_same(what, found, expected)
 
@@ -130,10 +171,9 @@ def _named(item: object) -> str:
     return "of all folds" if item is None else str(item)
 
 
-def _check_masks(path: Path, cases: Sequence[PredictedCase], digests: Mapping[str, Digest]) -> None:
-    expected = sum(packed_bytes(case.height, case.width) for case in cases)
-    if not _is_regular(path) or path.stat().st_size != expected:
-        raise _refused(f"{path} has another size than its masks")
+def _check_file(path: Path, size: int, digests: Mapping[str, Digest]) -> None:
+    if not _is_regular(path) or path.stat().st_size != size:
+        raise _refused(f"{path} has another size than its cases need")
     if digests.get(path.name) != sha256_file(path):
         raise _refused(f"{path} is not the file that was predicted")
 
@@ -153,6 +193,13 @@ def read_packed(
     with path.open("rb") as handle:
         for case in cases:
             yield case, handle.read(packed_bytes(case.height, case.width))
+
+
+def read_maps(path: Path, cases: Sequence[PredictedCase]) -> Iterator[bytes]:
+    """The probabilities of each case in a checked `.maps` file, a byte a pixel, in order."""
+    with path.open("rb") as handle:
+        for case in cases:
+            yield handle.read(case.height * case.width)
 
 
 def unpack(packed: bytes, height: int, width: int) -> NDArray[np.bool_]:

@@ -7,23 +7,29 @@ declaration wherever one is taken in. A field that no code reads has no place he
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from evaluator.documents.base import Contract, Name, Title, read
 from evaluator.documents.inference import EfficiencyLimits, Precision
 from evaluator.documents.scores import Ranked
 from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
+from evaluator.metrics import ranking_profile
+from evaluator.metrics.profiles import DEFAULT
 
+RankingScheme = Literal["mean-rank", "aggregate"]
+# ^ rank each case and take the mean, or take means over the cases and rank them
 Kind = Literal["onnx", "image"]  # of submission
 MEASURED_OF_IMAGES = frozenset({"seconds"})  # well enough to be limited
 LabelAccess = Literal["public", "private"]  # whether participants may have the test labels
+HiddenPart = Literal["test", "final"]  # of a split: for development, and to decide
 Component = Literal["participant", "infer", "infer-gpu", "triton", "score"]
 Step = Annotated[float, Field(gt=0)]
 # The finest steps that hide anything: below them, numbers are as good as exact.
@@ -36,6 +42,8 @@ BASE_IMAGE = (
     "python:3.11-slim-bookworm"
     "@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
 )
+# A name alone is version 1, for ever: no release changes what a track is measured by.
+RankingProfile = Annotated[str, AfterValidator(lambda label: ranking_profile(label).label)]
 # Paragraphs for people: of the characters that steer a terminal, the line feed alone.
 Prose = Annotated[
     str,
@@ -70,6 +78,13 @@ class StageLimits(Contract):
     model: ModelLimits = ModelLimits()  # of the file, and not of a container
 
 
+class Reference(Contract):
+    """A submission that others are compared with, as the ledger names it."""
+
+    team: Title
+    method: Title
+
+
 class Track(Contract):
     """One dataset with one frozen split and one way of scoring, under a name of its own."""
 
@@ -77,7 +92,7 @@ class Track(Contract):
     dataset: Name
     split_version: Name
     folds: int = Field(default=5, ge=2, le=20)
-    metric_profile: Literal["native"] = "native"
+    metric_profile: RankingProfile = DEFAULT  # name and version, of what masks are measured by
     labels: LabelAccess = "public"
     precision: Precision = "fp32"  # of the arithmetic that masks are made with
     max_dice_loss: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -85,6 +100,9 @@ class Track(Contract):
     efficiency: EfficiencyLimits | None = None  # what a model may take; null: no limits
     accepts: tuple[Kind, ...] = Field(default=("onnx",), min_length=1)
     # ^ kinds of submissions: ONNX files, or a container image that predicts
+    probabilities: bool = False  # whether they are kept, a byte a pixel, for calibration and the
+    # mean of the fold models; there are none of images, and of networks that give masks
+    reference: Reference | None = None  # whose consistency gap the others' are shown against
 
     @model_validator(mode="after")
     def _states_its_loss(self) -> Self:
@@ -96,6 +114,8 @@ class Track(Contract):
     def _measures_what_it_limits(self) -> Self:
         stated = set() if self.efficiency is None else {*self.efficiency.stated}
         unmeasured = sorted(stated - MEASURED_OF_IMAGES)
+        if self.probabilities and self.accepts == ("image",):
+            raise ValueError("probabilities: container images, which alone it accepts, give masks")
         if len({*self.accepts}) < len(self.accepts):
             raise ValueError("accepts: each kind may be named once")
         if "image" in self.accepts and unmeasured:
@@ -119,6 +139,7 @@ class Phase(Contract):
     steps: dict[Ranked, Step] | None = None  # metric -> step; null: everything is shown, exactly
     groups: tuple[str, ...] = ("all",)  # the groups of cases whose numbers are shown
     ladder: bool = True
+    part: HiddenPart = "test"  # of the split, on which it scores
     results_open: date | None = None  # from when exact and per-case results may be read; null:
     # at once where nothing is rounded, else never
 
@@ -141,6 +162,11 @@ class Phase(Contract):
     def _in_order(self) -> Self:
         if self.opens and self.closes and self.closes < self.opens:
             raise ValueError("closes: a phase closes after it opens")
+        if self.part == "final" and (self.closes is None or self.steps != {}):
+            raise ValueError(
+                "part: a phase that scores the final part shows no number (steps: {}) and closes "
+                "on a day, for what is shown of it before the end is no final any more"
+            )
         return self
 
 
@@ -149,12 +175,20 @@ class RankingRules(Contract):
 
     metrics: tuple[Ranked, ...] = Field(default=DEFAULT_RANKED, min_length=1)
     # ^ IoU is a function of Dice, case by case: to rank both counts the overlap twice
+    scheme: RankingScheme = "mean-rank"
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError("metrics: each may be named once")
         return self
+
+
+class Generalisation(Contract):
+    """Evaluation of submissions on the test sets of tracks that they were not trained on."""
+
+    twins: tuple[Path, ...] = Field(min_length=1)
+    # ^ cross-audit.json files of `busbench audit STORE STORE --out`, from this file's folder
 
 
 ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$")]
@@ -188,7 +222,14 @@ class Challenge(About):
     limits: StageLimits = StageLimits()
     images: Images = Images()
     ranking: RankingRules = RankingRules()
+    generalisation: Generalisation | None = None  # null: each submission on its own track alone
+    combined: tuple[Name, ...] = ()  # tracks whose mean ranks are averaged to one more ranking
     phases: tuple[Phase, ...] = ()  # none: always open, nothing hidden
+
+    @property
+    def final_phase(self) -> Phase | None:
+        """The phase that scores the final part; None where all score the test part."""
+        return next((phase for phase in self.phases if phase.part == "final"), None)
 
     @property
     def about(self) -> About:
@@ -204,6 +245,10 @@ class Challenge(About):
         """What a track's masks are computed in: fp32 where challenge.yaml does not say."""
         return self.tracks[track].precision if track in self.tracks else "fp32"
 
+    def profile_of(self, track: Name) -> str:
+        """The version of the metric profile that a track is measured by."""
+        return self.tracks[track].metric_profile if track in self.tracks else DEFAULT
+
     def max_dice_loss_of(self, track: Name) -> float | None:
         """The most that a track's precision may lose against fp32; None in fp32."""
         declared = self.tracks.get(track)
@@ -214,10 +259,26 @@ class Challenge(About):
         declared = self.tracks.get(track)
         return None if declared is None else declared.efficiency
 
+    def asks_probabilities(self, track: Name) -> bool:
+        """Whether probabilities are kept on a track."""
+        return track in self.tracks and self.tracks[track].probabilities
+
+    def reference_of(self, track: Name) -> Reference | None:
+        """Whose consistency gap those of a track are shown against."""
+        return self.tracks[track].reference if track in self.tracks else None
+
     def with_limits(self, infer: Limits, model: ModelLimits) -> Challenge:
         """The same with other limits of inference, and on a model."""
         limits = self.limits.model_copy(update={"infer": infer, "model": model})
         return self.model_copy(update={"limits": limits})
+
+    @model_validator(mode="after")
+    def _combines_tracks(self) -> Self:
+        if len(self.combined) == 1 or len({*self.combined}) < len(self.combined):
+            raise ValueError("combined: name two tracks or more, each once")
+        if unknown := [name for name in self.combined if name not in self.tracks]:
+            raise ValueError(f"combined: {unknown[0]} is no declared track")
+        return self
 
     @model_validator(mode="after")
     def _phases_apart(self) -> Self:
@@ -227,6 +288,8 @@ class Challenge(About):
         for before, after in pairwise(self.phases):
             if before.closes is None or after.opens is None or after.opens <= before.closes:
                 raise ValueError(f"phases: {after.name} must open after {before.name} closes")
+        if any(phase.part == "final" for phase in self.phases[:-1]):
+            raise ValueError("phases: only the last may score the final part")
         is_private = any(track.labels == "private" for track in self.tracks.values())
         early = self.opens_early()
         if early is not None and (is_private or self.phases[-1].closes is not None):
@@ -256,12 +319,12 @@ def load_challenge(path: Path | None) -> Challenge:
         path = CHALLENGE
         if not path.exists():
             return Challenge()
-    return read(
-        Challenge,
-        path,
-        Code.CHALLENGE_INVALID,
-        remedy="Compare it with challenge.yaml of the project.",
-    )
+    remedy = "Compare it with challenge.yaml of the project."
+    found = read(Challenge, path, Code.CHALLENGE_INVALID, remedy=remedy)
+    if found.generalisation is None:
+        return found
+    beside = Generalisation(twins=tuple(path.parent / file for file in found.generalisation.twins))
+    return found.model_copy(update={"generalisation": beside})
 
 
 @dataclass(frozen=True)
@@ -320,6 +383,24 @@ def require_track(challenge: Challenge, stated: StatedTrack, where: str | Path) 
     if problem is not None:
         remedy = "Correct challenge.yaml, or name the challenge that this belongs to."
         raise BusbenchError(Code.CHALLENGE_INVALID, f"{where}: {problem}.", remedy)
+
+
+def require_final_part(
+    challenge: Challenge, parts: Collection[HiddenPart], where: str | Path
+) -> None:
+    """Refuse a split without a final part where a phase scores one.
+
+    Args:
+        where: the split or bundle, for the error.
+
+    Raises:
+        BusbenchError: `challenge-invalid`, naming the phase.
+    """
+    phase = challenge.final_phase
+    if phase is not None and "final" not in parts:
+        message = f"{where} has no final part, and the phase {phase.name} scores one."
+        remedy = f"Freeze a new version with --final, or leave `part` of {phase.name} out."
+        raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
 
 
 def check_hidden(challenge: Challenge, stated: StatedTrack) -> str | None:

@@ -8,11 +8,12 @@ or among the organiser's uploads. The organiser keeps `submissions/teams.yaml`.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from evaluator.documents.base import FILE_NAME, MAX_FOLDS, NAME, Contract, Name, Title
+from evaluator.documents.notes import MethodNotes, from_version_1
 from evaluator.documents.submission import (
     MAX_MODEL_BYTES,
     MAX_PARAMETERS,
@@ -22,6 +23,7 @@ from evaluator.documents.submission import (
     ModelFile,
     OutputSpec,
     Submission,
+    new_fields,
 )
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import (
@@ -61,6 +63,9 @@ ImageReference = Annotated[
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[ -~]+$")]
 
 
+SCHEMA = "busbench/proposal/v2"
+
+
 class Onnx(Contract):
     """ONNX files and how they want to be run; as in `submission.yaml`."""
 
@@ -78,16 +83,24 @@ class Image(Contract):
     command: tuple[Word, ...] = Field(default=(), max_length=32)  # may contain {bundle} and {out}
 
 
-class Proposal(Contract):
-    """`submissions/<team>/<method>.yaml`."""
+class Proposal(MethodNotes):
+    """`submissions/<team>/<method>.yaml`; an image that trains has notes in submission.yaml."""
 
-    schema_: Literal["busbench/proposal/v1"] = Field(alias="schema")
+    schema_: Literal["busbench/proposal/v2"] = Field(alias="schema")
     team: Name  # the folder's name
     method: Name  # the file's name
     track: Name
     onnx: Onnx | None = None
     image: Image | None = None  # that trains
     predict: ImageReference | None = None  # an image that predicts
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_1(cls, fields: Any) -> Any:
+        said = fields if isinstance(fields, dict) else {}
+        onnx = said.get("onnx")
+        given = onnx.get("input") if isinstance(onnx, dict) else None
+        return from_version_1(fields, SCHEMA, new_fields({**said, "input": given}))
 
     @property
     def kind(self) -> Kind:
@@ -103,6 +116,11 @@ class Proposal(Contract):
     def _one_way(self) -> Self:
         if sum(getattr(self, field) is not None for field in ONLY_SCORING) != 1:
             raise ValueError(f"name one of {', '.join(ONLY_SCORING)}")
+        if self.image is not None and not self.says_nothing:
+            raise ValueError(
+                "an image that trains states description, authors and the like in its own "
+                "submission.yaml: leave them out here"
+            )
         try:
             self.submission(self.team)
         except ValidationError as error:  # what the harness would refuse later
@@ -112,6 +130,7 @@ class Proposal(Contract):
     def submission(self, team: Title) -> AnySubmission | None:
         """What is evaluated, under the team's registered name; null where it is trained first."""
         named = {"team": team, "method": self.method, "track": self.track}
+        named |= self.notes.document()
         if self.predict is not None:
             return ImageSubmission.model_validate({**named, "image": self.predict})
         return None if self.onnx is None else Submission(**named, **dict(self.onnx.__dict__))

@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 
 from evaluator.documents.base import parse, read
-from evaluator.documents.submission import ImageSubmission
+from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import Code
 from evaluator.files import disk_errors, write_atomically
 from harness.challenge import Challenge
-from harness.proposal import TEAMS, Onnx, Proposal, Teams, require_size, require_suited
+from harness.proposal import SCHEMA, TEAMS, Onnx, Proposal, Teams, require_size, require_suited
 from harness.submission import take
 
 
@@ -46,12 +46,12 @@ def propose_folder(
     with tempfile.TemporaryDirectory(prefix="busbench-propose-") as name:
         taken = take(submission, Path(name, "submission"))
         if isinstance(taken, ImageSubmission):
-            named = {"track": taken.track, "predict": taken.image}
+            named = {"track": taken.track, "predict": taken.image, **_stated(taken)}
             return _write(named, clone, entrant, challenge=challenge)
         onnx = Onnx(**{field: getattr(taken, field) for field in Onnx.model_fields})
         for model in taken.models:
             require_size(model.file, Path(name, "submission", model.file).stat().st_size)
-        ways = {"track": taken.track, "onnx": onnx.document()}
+        ways = {"track": taken.track, "onnx": onnx.document(), **_stated(taken)}
         manifest, data, proposal = _checked(ways, clone, entrant, challenge=challenge)
         folder = manifest.with_suffix("")
         partial = folder.with_name(f".{folder.name}.partial")
@@ -64,6 +64,11 @@ def propose_folder(
             partial.replace(folder)
             write_atomically(manifest, data)
     return manifest, proposal
+
+
+def _stated(taken: AnySubmission) -> dict[str, Any]:
+    """What a submission says of its method, as fields of a manifest."""
+    return {name: value for name, value in taken.notes.document().items() if value}
 
 
 def propose_image(
@@ -101,7 +106,7 @@ def _checked(
     remedy = "Run it in your clone of the challenge's repository, or name that with --repository."
     teams = read(Teams, clone / TEAMS, Code.PULL_REQUEST_REFUSED, remedy=remedy)
     document = {
-        "schema": "busbench/proposal/v1",
+        "schema": SCHEMA,
         "team": entrant.team,
         "method": entrant.method,
         **ways,

@@ -125,7 +125,7 @@ def take(folder: Path, copy: Path, track: str | None = None) -> AnySubmission:
         raise BusbenchError(
             Code.SUBMISSION_INVALID,
             f"{folder / 'submission.yaml'} is for track {submission.track}, not {track}.",
-            "Name the bundle of the submission's own track.",
+            "Name the bundle of the submission's own track; the organiser may add --on.",
         )
 
     def find(model: ModelFile) -> Path:

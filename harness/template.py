@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from harness.folders import whole_folder
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "submission_template"
-COMMON, TORCH = "common", "torch"
+COMMON, TORCH, LOOP = "common", "torch", "torch_loop"
 HELPER = TEMPLATE / COMMON / "dataset.py"  # reads a training bundle, and is in each
 SUFFIX = ".j2"
 
@@ -27,6 +27,7 @@ class Kind(StrEnum):
     PREPROCESSING = "preprocessing"
     SKLEARN = "sklearn"
     ENSEMBLE = "ensemble"
+    NNUNET = "nnunet"
 
 
 ABOUT = {
@@ -34,9 +35,11 @@ ABOUT = {
     Kind.PREPROCESSING: "A network in nnU-Net's manner, its preprocessing inside the ONNX file.",
     Kind.SKLEARN: "Scikit-learn on each pixel, made into ONNX by skl2onnx.",
     Kind.ENSEMBLE: "The fold models' mean, in one ONNX file.",
+    Kind.NNUNET: "nnU-Net itself, with its own plans and the bundle's folds.",
 }
-PARTS = {kind: (COMMON, TORCH, kind.value) for kind in Kind} | {
-    Kind.SKLEARN: (COMMON, Kind.SKLEARN.value)
+PARTS = {kind: (COMMON, TORCH, LOOP, kind.value) for kind in Kind} | {
+    Kind.SKLEARN: (COMMON, Kind.SKLEARN.value),
+    Kind.NNUNET: (COMMON, TORCH, Kind.NNUNET.value),
 }
 
 
@@ -66,6 +69,8 @@ def _rendered(kind: Kind, team: str, method: str) -> Iterator[tuple[Path, bytes]
         "about": ABOUT[kind],
         "image": image_name(method),
         "cuda": cuda,  # whether its framework has a build for GPUs
+        "loop": LOOP in PARTS[kind],  # whether it has our training loop
+        "kind": kind.value,
         "requirements": "requirements-cpu.txt" if cuda else "requirements.txt",
     }
     for part in PARTS[kind]:

@@ -111,7 +111,7 @@ def write_document(
         MachineError: where the disk refuses.
     """
     document = {
-        "schema": "busbench/submission/v1",
+        "schema": "busbench/submission/v2",
         "team": titles.team,
         "method": titles.method,
         "track": track,

@@ -161,6 +161,7 @@ def write(document: Contract, path: Path, *, mode: int = 0o644) -> None:
     fields = {
         field.alias or name: getattr(document, name)
         for name, field in type(document).model_fields.items()
+        if field.exclude_if is None or not field.exclude_if(getattr(document, name))
     }
     write_atomically(path, pretty_pieces(fields, default=_plain), mode)
 

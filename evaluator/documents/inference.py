@@ -60,7 +60,8 @@ class CountedModel(Contract):
     nodes: Large
     parameters: Large
     gmacs: Amount | None  # conv and matmul at batch 1; null where shapes cannot be inferred
-    # ^ of one image; of tiles the gate counts one, the report all of a mean test image
+    # ^ of one image; of tiles the gate counts one, the report all of a mean test image; of native
+    # images, the one whose area is nearest to the mean
 
 
 class GateVerdict(Contract):

@@ -17,17 +17,14 @@ from evaluator.documents.base import (
     Contract,
     Digest,
     Label,
+    Name,
 )
 from evaluator.documents.reading import Bounds
+from evaluator.documents.sealed import MAX_WINDOWS
 from evaluator.files import canonical_json, sha256_bytes
 
 Ranked = Literal["dice", "iou", "hd95"]  # the metrics that rank; all others are shown
 RANKED: tuple[Ranked, ...] = get_args(Ranked)
-DETECTION = {  # of lesions, beside the metrics of masks; see `evaluator.metrics.lesions`
-    "lesion_sensitivity": "Lesions found ↑",
-    "false_lesions": "False lesions an image ↓",
-    "lesion_f1": "Lesion F1 ↑",
-}
 Value = Annotated[float, Field(ge=-1e12, le=1e12)]  # no area of an image is larger
 Cases = Annotated[int, Field(ge=0, le=MAX_CASES)]
 Masks = Annotated[int, Field(ge=0, le=2 * MAX_CASES * MAX_FOLDS)]  # of both passes
@@ -40,6 +37,24 @@ def labels_digest(labels: Iterable[tuple[CaseId, Label | None, Digest]]) -> Dige
         labels: id, class and the digest of the mask's pixels, of every case.
     """
     return sha256_bytes(canonical_json(["busbench/labels/v1", *sorted(labels)]))
+
+
+class MetricProfile(Contract):
+    """Which definitions metrics were computed by; only results of equal ones are compared."""
+
+    name: Name
+    version: int = Field(ge=1)
+    digest: Digest  # of the definition, see `evaluator.metrics.profiles`
+
+    @property
+    def label(self) -> str:
+        """What people call it: `native@1`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def title(self) -> str:
+        """The same, with the first digits of its digest."""
+        return f"{self.label} ({self.digest[:8]})"
 
 
 class MetricSummary(Contract):
@@ -67,16 +82,17 @@ class MetricSummary(Contract):
 class Consistency(Contract):
     """What a group loses on transformed images; see `evaluator.consistency`.
 
-    Over those of its lesion cases that keep at least half of their lesion.
+    Over those of its lesion cases that keep at least half of their lesion in a window or more.
     """
 
     cases: Cases
-    transformed: dict[str, MetricSummary]  # on the transformed images
+    windows: int = Field(ge=1, le=MAX_WINDOWS)  # drawn of each case
+    transformed: dict[str, MetricSummary]  # case by case the mean over its windows
     gap: dict[str, MetricSummary]  # plain minus transformed, case by case
 
 
 class GroupScores(Contract):
-    """All metrics over one group of test cases."""
+    """All metrics and secondary numbers (`evaluator.metrics.secondary`) over one group of cases."""
 
     cases: Cases
     patients: Cases
@@ -91,19 +107,31 @@ class AwesomeBusScores(Contract):
     `evaluator.scoring.awesome_bus`. Never ranked.
     """
 
+    metric_profile: MetricProfile
     metrics: dict[str, MetricSummary]  # without intervals, and without HD95 where none is left
     dropped: Masks  # left out of HD95, over all folds: no lesion, and something predicted
+
+
+class Ensemble(Contract):
+    """The fold models together: one mask a case, scored once over all cases. Never ranked."""
+
+    rule: Literal["mean-probability", "majority"]
+    # ^ the mean of their probabilities, cut at the submission's threshold; of masks alone, what
+    # more than half of the models mark
+    models: int = Field(ge=2, le=MAX_FOLDS)
+    metrics: dict[str, MetricSummary]
 
 
 class Scores(Contract):
     """`scores.json`: the score container's result, before the harness signs a report."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/scores/v4"] = Field(default="busbench/scores/v4", alias="schema")
-    metric_profile: str
+    schema_: Literal["busbench/scores/v5"] = Field(default="busbench/scores/v5", alias="schema")
+    metric_profile: MetricProfile
     units: dict[str, str]
     groups: dict[str, GroupScores]  # by the names of `evaluator.scoring.groups`
     awesome_bus_2025: AwesomeBusScores
+    ensemble: Ensemble | None = None  # null with a single model, and of validation folds
     true_negatives: Masks  # both masks empty, over all folds
     invalid: Masks  # masks that took the worst value, over all folds and both passes
     spaced: Cases  # with a known pixel size; only where all have one, distances are in millimetres

@@ -31,22 +31,28 @@ class SealedCase:
     label: Label | None = None
     device: str | None = None  # the scanner
     patient_group: str | None = None
+    birads: str | None = None
     spacing_mm: tuple[float, float] | None = None  # (row, column)
+
+
+MAX_WINDOWS = 8
 
 
 class SealedIndex(Contract):
     """`index.json`, the first member of a sealed archive.
 
     The seed of the consistency pass is the same in both archives and is kept nowhere else; null
-    where the pass is off. The other seed is in the archive of the images alone.
+    where the pass is off. The other seed is in the archive of the images alone. An index of version
+    3 has one window a case and no BI-RADS.
     """
 
     bounds: ClassVar[Bounds] = CASE_BY_CASE
-    schema_: Literal["busbench/sealed-index/v3"] = Field(
-        default="busbench/sealed-index/v3", alias="schema"
+    schema_: Literal["busbench/sealed-index/v3", "busbench/sealed-index/v4"] = Field(
+        default="busbench/sealed-index/v4", alias="schema"
     )
     split_digest: Digest
     consistency_seed: Digest | None = None  # 256 random bits
+    windows: int = Field(default=1, ge=1, le=MAX_WINDOWS)  # of each case in that pass
     repeat_seed: Digest | None = None  # as many: which cases inference runs again
     cases: tuple[SealedCase, ...]  # of the test part: in a random order
 

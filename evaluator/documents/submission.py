@@ -15,9 +15,11 @@ from pydantic import (
 )
 
 from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Fold, Name, Title
+from evaluator.documents.notes import MethodNotes, from_version_1
 from evaluator.files import canonical_json, sha256_bytes
 
 Positive = Annotated[float, Field(gt=0)]
+Spacing = tuple[float, float] | None  # (row, column) in millimetres a pixel, where it is known
 MEGABYTE = 1_000_000
 MAX_MODEL_BYTES = 2_000 * MEGABYTE  # of one ONNX file: protobuf ends at 2 GiB
 MAX_PARAMETERS = 8 * MAX_MODEL_BYTES  # none is smaller than a bit
@@ -46,20 +48,33 @@ class ModelLimits(Contract):
 Resize = Literal["letterbox", "stretch"]
 Resample = Literal["antialiased", "plain"]
 Blend = Literal["gaussian", "constant"]
-Mode = Literal["resized", "tiled"]
-# What belongs to one mode alone and has no default, and what it is.
+Normalise = Literal["zscore"]
+Mode = Literal["resized", "tiled", "native"]
+Size = tuple[int, int]  # height and width, in pixels
+_SIDES = dict.fromkeys(("height", "width"), "it is a side of the network's input, in pixels")
+# What a mode has no default for, and what it is.
 _NEEDED: Mapping[Mode, Mapping[str, str]] = {
     "resized": {
         "resize": "it is `stretch` where training scaled both sides to the input's size, or "
         "`letterbox` where it kept the aspect ratio and filled up with black",
+        **_SIDES,
     },
     "tiled": {
         "overlap": "it is the part of a tile that its neighbour shares, such as 0.5",
         "blend": "it is `gaussian` where a tile's middle counts most, as in nnU-Net, or `constant`",
+        **_SIDES,
+    },
+    "native": {
+        "multiple": "it is what both sides of an input are a multiple of, such as 32 where the "
+        "network halves its maps five times",
     },
 }
 _CHOICES = {"resize": get_args(Resize), "blend": get_args(Blend)}
-_OPTIONAL: Mapping[Mode, tuple[str, ...]] = {"resized": ("resample",), "tiled": ()}
+_OPTIONAL: Mapping[Mode, tuple[str, ...]] = {
+    "resized": ("resample",),
+    "tiled": ("resample", "spacing", "normalise"),
+    "native": ("resample", "spacing"),
+}
 LARGEST = 1.0  # of mean and std: pixels are 0 to 1 when they apply
 
 
@@ -67,18 +82,23 @@ class InputSpec(Contract):
     """How a participant's network wants its input.
 
     `mean` and `std` apply after division by 255; each is one number, or one a channel. `resized`
-    brings an image to the input's size. `tiled` cuts it into tiles of that size and never scales
-    it. `resize`, `overlap` and `blend` have no default: an image that is prepared otherwise than in
-    training is scored, and scores less.
+    brings an image to the input's size. `tiled` cuts it into tiles of that size. `native` gives it
+    whole, black around it up to a `multiple`. The last two scale an image only to a `spacing`.
+    `resize`, `overlap`, `blend` and `multiple` have no default: an image that is prepared otherwise
+    than in training is scored, and scores less. `normalise: zscore` takes mean and standard
+    deviation of each image instead, which no network that sees tiles could compute.
     """
 
     mode: Mode = "resized"
-    height: int = Field(ge=16, le=2048)
-    width: int = Field(ge=16, le=2048)
+    height: int | None = Field(default=None, ge=16, le=2048)  # null where native
+    width: int | None = Field(default=None, ge=16, le=2048)
     resize: Resize | None = None
     resample: Resample | None = None  # antialiased where it is null
     overlap: float | None = Field(default=None, ge=0, le=0.9)
     blend: Blend | None = None
+    multiple: int | None = Field(default=None, ge=1, le=512)
+    spacing: float | None = Field(default=None, ge=0.01, le=10)  # millimetres a pixel, both ways
+    normalise: Normalise | None = None  # by mean and std where it is null
     channels: Literal["grey", "rgb"] = "grey"
     mean: float | tuple[float, ...] = 0.0
     std: Positive | tuple[Positive, ...] = 1.0
@@ -89,19 +109,71 @@ class InputSpec(Contract):
         return 3 if self.channels == "rgb" else 1
 
     @property
+    def size(self) -> Size:
+        """The network's height and width; raises `ValueError` where native, which has none."""
+        if self.height is None or self.width is None:
+            raise ValueError("a native input has the size of its image")
+        return self.height, self.width
+
+    @property
     def is_tiled(self) -> bool:
         """Whether images are cut into tiles."""
         return self.mode == "tiled"
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the network takes images of any size."""
+        return self.mode == "native"
+
+    def scaled(self, height: int, width: int, spacing: Spacing = None) -> Size:
+        """The size of an image of `height` x `width` pixels at the declared spacing.
+
+        Sides are rounded as Python rounds (halves to even), at least 1.
+
+        Args:
+            spacing: of the image.
+
+        Raises:
+            ValueError: where one is declared and the image has none.
+        """
+        if self.spacing is None:
+            return height, width
+        if spacing is None:
+            raise ValueError("the image has no spacing")
+        down, across = (
+            max(1, round(side * each / self.spacing))
+            for side, each in zip((height, width), spacing, strict=True)
+        )
+        return down, across
+
+    def canvas(self, height: int, width: int, spacing: Spacing = None) -> Size:
+        """The size of the canvas that an image of `height` x `width` pixels lies on.
+
+        The network's own; where it is tiled, the scaled image's, or a tile's if that is larger;
+        where it is native, the scaled image's, each side up to the next `multiple`.
+
+        Raises:
+            ValueError: as `scaled`.
+        """
+        if self.mode == "resized":
+            return self.size
+        down, across = self.scaled(height, width, spacing)
+        if self.multiple is None:
+            return max(down, self.size[0]), max(across, self.size[1])
+        return -(-down // self.multiple) * self.multiple, -(
+            -across // self.multiple
+        ) * self.multiple
 
     def tiles(self, side: int, tile: int) -> int:
         """How many overlapping tiles of `tile` pixels cover `side` pixels."""
         return 1 + max(0, math.ceil((side - tile) / (tile * (1 - (self.overlap or 0.0)))))
 
-    def runs(self, height: int, width: int) -> int:
-        """How many inputs of the network an image of `height` x `width` pixels becomes."""
+    def runs(self, height: int, width: int, spacing: Spacing = None) -> int:
+        """How many inputs of the network an image becomes; see `canvas`."""
         if not self.is_tiled:
             return 1
-        return self.tiles(height, self.height) * self.tiles(width, self.width)
+        down, across = self.canvas(height, width, spacing)
+        return self.tiles(down, self.size[0]) * self.tiles(across, self.size[1])
 
     @field_validator("mean", "std")
     @classmethod
@@ -128,11 +200,20 @@ class InputSpec(Contract):
             if value is None or value not in _CHOICES.get(name, (value,)):
                 found = "is missing" if value is None else "is neither"
                 raise ValueError(f"{name} {found}: {wanted}")
-        for other in _NEEDED.keys() - {mode}:
-            for name in (*_NEEDED[other], *_OPTIONAL[other]):
-                if fields.get(name) is not None:
-                    raise ValueError(f"{name} has no effect where mode is {mode}: leave it out")
+        taken = {*_NEEDED[mode], *_OPTIONAL[mode]}
+        for name in (name for other in _NEEDED for name in (*_NEEDED[other], *_OPTIONAL[other])):
+            if name not in taken and fields.get(name) is not None:
+                raise ValueError(f"{name} has no effect where mode is {mode}: leave it out")
+        if mode != "resized" and fields.get("resample") and fields.get("spacing") is None:
+            raise ValueError(f"resample has no effect where mode is {mode} without a spacing")
         return fields
+
+    @model_validator(mode="after")
+    def _normalised_once(self) -> Self:
+        for name, value, default in (("mean", self.mean, 0.0), ("std", self.std, 1.0)):
+            if self.normalise and value != default:
+                raise ValueError(f"{name} has no effect where normalise is zscore: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _one_a_channel(self) -> Self:
@@ -195,17 +276,36 @@ class ModelFile(Contract):
     sha256: Annotated[Digest, BeforeValidator(_lower)]  # PowerShell writes it in upper case
 
 
-class Entry(Contract):
+NEW_INPUT = ("multiple", "spacing")  # fields of `input` that version 1 lacks
+
+
+class Entry(MethodNotes):
     """What every submission says of itself, whatever it consists of."""
 
     team: Title
     method: Title
     track: Name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _version_1(cls, fields: Any) -> Any:
+        schema: str = cls.model_fields["schema_"].default
+        return from_version_1(fields, schema, new_fields(fields))
+
     @property
     def digest(self) -> Digest:
         """What the submission is called from the gate on; it covers every file's digest too."""
         return sha256_bytes(canonical_json(self.document()))
+
+
+def new_fields(fields: Any) -> list[str]:
+    """The fields of a submission's document that its version 1 lacks."""
+    if not isinstance(fields, dict):
+        return []
+    given = fields.get("input")
+    inputs = given if isinstance(given, dict) else {}
+    notes = [name for name in MethodNotes.model_fields if name in fields]
+    return notes + [f"input.{name}" for name in NEW_INPUT if inputs.get(name) is not None]
 
 
 # An image that nobody can change: of a registry by digest, or of the engine by id.
@@ -216,8 +316,8 @@ ImageDigest = Annotated[str, StringConstraints(max_length=500, pattern=IMAGE)]
 class ImageSubmission(Entry):
     """`submission.yaml` of a container image that predicts; its masks are of no fold."""
 
-    schema_: Literal["busbench/image-submission/v1"] = Field(
-        default="busbench/image-submission/v1", alias="schema"
+    schema_: Literal["busbench/image-submission/v2"] = Field(
+        default="busbench/image-submission/v2", alias="schema"
     )
     image: ImageDigest
 
@@ -235,8 +335,8 @@ class ImageSubmission(Entry):
 class Submission(Entry):
     """`submission.yaml`: what a participant hands in, beside the ONNX files it names."""
 
-    schema_: Literal["busbench/submission/v1"] = Field(
-        default="busbench/submission/v1", alias="schema"
+    schema_: Literal["busbench/submission/v2"] = Field(
+        default="busbench/submission/v2", alias="schema"
     )
     input: InputSpec
     output: OutputSpec

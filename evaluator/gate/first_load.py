@@ -6,6 +6,8 @@ Two processes a model: one infers shapes and so the cost, one loads and runs it 
 
 from __future__ import annotations
 
+import json
+import math
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import NamedTuple
 from onnx import ModelProto
 
 from evaluator.documents.base import parse
-from evaluator.documents.submission import Submission
+from evaluator.documents.canvases import Canvases
+from evaluator.documents.submission import Size, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
 from evaluator.gate.macs import Cost, lighten
@@ -102,10 +105,32 @@ def _last_line(text: str) -> str:
     return label(lines[-1], 300) if lines else "it said nothing"
 
 
-def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Cost | Verdict:
-    """The model's cost, from a contained process."""
+def measure(
+    model: ModelProto, submission: Submission, limits: GateLimits, *, canvases: Canvases
+) -> Cost | Verdict:
+    """The model's cost, from a contained process.
+
+    Where it is native, it is that of the usual canvas; the largest must be within the limits, too.
+    """
     spec = submission.input
-    data = lighten(model, spec.height, spec.width).SerializeToString()
+    if not spec.is_native:
+        return _measured(model, spec.size, limits, each="a tile" if spec.is_tiled else "an image")
+    height, width = canvases.largest
+    largest = _measured(
+        model, canvases.largest, limits, each=f"an image of {height} x {width} pixels"
+    )
+    if isinstance(largest, Verdict) or canvases.usual == canvases.largest:
+        return largest
+    return _measured(model, canvases.usual, limits, each="an image")
+
+
+def _measured(model: ModelProto, size: Size, limits: GateLimits, *, each: str) -> Cost | Verdict:
+    """The cost of one input.
+
+    Args:
+        each: what that is, for people.
+    """
+    data = lighten(model, *size).SerializeToString()
     outcome = _contained("cost", limits, limits.shape_seconds, options={}, data=data)
     verdict = explain(outcome, {"*": _NO_SHAPES})
     if verdict is not None and verdict.code == _NO_SHAPES:
@@ -118,29 +143,41 @@ def measure(model: ModelProto, submission: Submission, limits: GateLimits) -> Co
     except BusbenchError:
         return Verdict("G-CRASH", "It reported nonsense while its shapes were inferred.")
     if cost.gmacs is not None and cost.gmacs > limits.model.gmacs:
-        each = "a tile" if spec.is_tiled else "an image"
         return Verdict("G-COST", exceeded(limits, "gmacs", f"{cost.gmacs:,.0f} GMACs {each}"))
     if cost.largest > limits.max_tensor_elements:
-        return Verdict("G-COST", f"One of its tensors has {cost.largest} elements.")
+        return Verdict("G-COST", f"One of its tensors has {cost.largest} elements for {each}.")
     return cost
 
 
 def first_load(
-    path: Path, submission: Submission, limits: GateLimits, *, gmacs: float | None, bent: bool
+    path: Path,
+    submission: Submission,
+    limits: GateLimits,
+    *,
+    canvases: Canvases,
+    gmacs: float | None,
+    bent: bool,
 ) -> Verdict | None:
     """Load and run the model once, contained; None where it behaves.
 
     Args:
+        canvases: that it is run at, where it is native.
         gmacs: its cost at batch 1, which gives an honest large network the time it needs.
         bent: whether something bends its values after the last layer.
     """
-    # batch 1, then twice batch 2
-    seconds = limits.load_seconds + 5 * (gmacs or 0) / limits.pace
+    spec, pixels = submission.input, 1.0
+    sizes = [spec.size] if not spec.is_native else [canvases.usual]
+    if spec.is_native:
+        sizes += [canvases.smallest, canvases.largest]
+        pixels = sum(map(math.prod, sizes)) / math.prod(canvases.usual)
+    # batch 1, then twice batch 2; then once at each other size
+    seconds = limits.load_seconds + (4 + pixels) * (gmacs or 0) / limits.pace
     options = {
         "folder": str(path.parent.resolve()),
         "model": path.name,
         "threads": str(limits.load_threads),
-        "input": submission.input.model_dump_json(),
+        "input": spec.model_dump_json(),
+        "sizes": json.dumps(sizes),
         "output": submission.output.model_dump_json(),
         "bent": str(int(bent)),
     }

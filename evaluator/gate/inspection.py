@@ -13,6 +13,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from evaluator.documents.base import read, write
+from evaluator.documents.canvases import Canvases
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.reading import load_json
 from evaluator.documents.submission import ModelFile, ModelLimits, Submission
@@ -32,6 +33,7 @@ def inspect(
     submission: Submission,
     limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
     *,
+    canvases: Canvases | None = None,
     progress: Progress = quiet,
 ) -> GateVerdict:
     """Check every declared model file of a submission.
@@ -39,6 +41,7 @@ def inspect(
     Args:
         folder: where `submission.yaml` and the ONNX files lie; files it does not name are ignored.
         submission: the validated `submission.yaml`.
+        canvases: of the images that native models are for; None: nobody says how large they are.
 
     Returns:
         The verdict, with what was counted off each graph.
@@ -46,9 +49,10 @@ def inspect(
     Raises:
         GateRefused: `gate-refused`, with the findings of every file that does not pass.
     """
+    sizes = canvases or Canvases.of(submission.input)
 
     def check(declared: ModelFile) -> CountedModel | list[Finding]:
-        return _inspect_one(folder, declared, submission, limits=limits)
+        return _inspect_one(folder, declared, submission, limits=limits, canvases=sizes)
 
     return each_model(submission, check, step="gate: models checked", progress=progress)
 
@@ -99,17 +103,29 @@ def read_off(
 
 
 def _inspect_one(
-    folder: Path, declared: ModelFile, submission: Submission, *, limits: GateLimits
+    folder: Path,
+    declared: ModelFile,
+    submission: Submission,
+    *,
+    limits: GateLimits,
+    canvases: Canvases,
 ) -> CountedModel | list[Finding]:
     found = read_off(folder, declared, submission, limits=limits)
     if isinstance(found, list):
         return found
     seen, counted = found
-    cost, bent = measure(seen.model, submission, limits), is_bent(seen)
+    cost, bent = measure(seen.model, submission, limits, canvases=canvases), is_bent(seen)
     del found, seen  # the next process needs the memory
     if isinstance(cost, Verdict):
         return [finding(cost, declared.file)]
-    verdict = first_load(folder / declared.file, submission, limits, gmacs=cost.gmacs, bent=bent)
+    verdict = first_load(
+        folder / declared.file,
+        submission,
+        limits,
+        canvases=canvases,
+        gmacs=cost.gmacs,
+        bent=bent,
+    )
     if verdict is not None:
         return [finding(verdict, declared.file)]
     return counted.model_copy(update={"gmacs": cost.gmacs})
@@ -119,9 +135,10 @@ PATHS = ("submission", "out")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The organiser's limits."""
+    """The organiser's limits, and how large images are."""
     default = ModelLimits().model_dump_json()
     parser.add_argument("--limits", default=default, metavar="JSON", help="`limits.model`")
+    parser.add_argument("--canvases", type=Canvases.model_validate_json, metavar="JSON")
 
 
 def limits_of(args: argparse.Namespace) -> GateLimits:
@@ -132,7 +149,8 @@ def limits_of(args: argparse.Namespace) -> GateLimits:
 def run(args: argparse.Namespace) -> None:
     """Check a submission's files before any runtime sees them, then load each model once."""
     declared, limits = declaration(args.submission), limits_of(args)
-    found = inspect(args.submission, declared, limits, progress=print_line)
+    sizes = args.canvases
+    found = inspect(args.submission, declared, limits, canvases=sizes, progress=print_line)
     write(found, args.out / "gate.json")
 
 

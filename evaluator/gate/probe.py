@@ -9,6 +9,7 @@ whatever ends this process is for the parent to judge.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import resource
@@ -22,15 +23,16 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from evaluator.documents.submission import InputSpec, OutputSpec
+from evaluator.documents.submission import InputSpec, OutputSpec, Size
 from evaluator.gate.confinement import confine
 from evaluator.gate.contained import LOADING, SHAPING, STARTED
 from evaluator.gate.macs import cost
 from evaluator.inference.outputs import find_bent, find_trouble
-from evaluator.inference.placement import values_of_pixels
+from evaluator.inference.placement import values_for
 
 _MAX_FILE_BYTES = 64 << 20  # a folded graph without its large weights, or a report
 _SHOWN = ("speckle", "a black image", "a drawn lesion", "an image of low contrast")
+_LESION = 2  # of those
 _BATCHES = ((0,), (0, 1), (2, 3))  # of those; a network of batch 1 takes each alone
 _MIXED = 0.1  # of the map's spread: what integer arithmetic over a whole batch may move it
 
@@ -69,15 +71,15 @@ def _cost() -> None:
     _say("done", cost(light).model_dump_json())
 
 
-def _images(args: argparse.Namespace) -> NDArray[np.float32]:
+def _images(spec: InputSpec, height: int, width: int) -> NDArray[np.float32]:
     """Four inputs (4, C, H, W), prepared as declared, in the order of `_SHOWN`."""
-    spec, rng = args.input, np.random.default_rng(0)
-    speckle = rng.integers(0, 256, (spec.height, spec.width), np.uint8)
-    drawn = _draw_lesion(spec.height, spec.width, rng)
+    rng = np.random.default_rng(0)
+    speckle = rng.integers(0, 256, (height, width), np.uint8)
+    drawn = _draw_lesion(height, width, rng)
     faint = (100 + drawn // 16).astype(np.uint8)
     shown = (speckle, np.zeros_like(speckle), drawn, faint)
-    values = values_of_pixels(spec.depth, spec.mean, spec.std)  # of the input's size: as they are
-    return np.stack([values[:, image] for image in shown])
+    # of the input's size: as they are
+    return np.stack([values_for(image, spec)[:, image] for image in shown])
 
 
 def _draw_lesion(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -91,7 +93,7 @@ def _draw_lesion(height: int, width: int, rng: np.random.Generator) -> NDArray[n
 
 
 def _load(args: argparse.Namespace) -> None:
-    """Load the model as inference will, and run it at batch 1 and 2."""
+    """Load the model as inference will, and run it at batch 1 and 2, and at each size."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     options.inter_op_num_threads = 1
@@ -101,20 +103,14 @@ def _load(args: argparse.Namespace) -> None:
     os.chdir(args.folder)  # so that complaints name the file alone
     _say("stage", LOADING)
     session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
-    name, kind = session.get_inputs()[0].name, session.get_inputs()[0].type
     fixed = session.get_inputs()[0].shape[0] == 1
-    images = _images(args).astype(np.float16 if kind == "tensor(float16)" else np.float32)
-    maps = []
-    for chosen in [(n,) for n in range(len(images))] if fixed else _BATCHES:
-        batch = images[list(chosen)]
-        _say("stage", f"while it ran at batch {len(batch)}")
-        (output,) = session.run(None, {name: batch})
-        trouble = find_trouble(output, batch.shape, args.output)
-        if trouble is not None:
-            where = _where(output, args.output, [_SHOWN[n] for n in chosen])
-            _say("refused", f"G-RESULT-{trouble.what} {where}{trouble.detail}")
+    first, *others = args.sizes
+    maps = _run(session, args, first, batches=[(n,) for n in range(4)] if fixed else _BATCHES)
+    for size in others if maps else ():
+        if not _run(session, args, size, batches=[(_LESION,)]):
             return
-        maps.append(output.astype(np.float32))
+    if not maps:
+        return
     if not fixed and _differ(maps[0][0], maps[1][0]):
         _say("refused", "G-BATCH Its map of one image depends on the batch that it comes in.")
         return
@@ -123,6 +119,31 @@ def _load(args: argparse.Namespace) -> None:
         _say("refused", f"G-RESULT-RANGE {cure}")
         return
     _say("done", "{}")
+
+
+def _run(
+    session: onnxruntime.InferenceSession,
+    args: argparse.Namespace,
+    size: Size,
+    *,
+    batches: Sequence[tuple[int, ...]],
+) -> list[NDArray[np.float32]]:
+    """The maps of batches of images of one size; none where a result is refused, which is said."""
+    name, kind = session.get_inputs()[0].name, session.get_inputs()[0].type
+    taken = np.float16 if kind == "tensor(float16)" else np.float32
+    images, maps = _images(args.input, *size).astype(taken), []
+    at = f" and {size[0]} x {size[1]} pixels" if args.input.is_native else ""
+    for chosen in batches:
+        batch = images[list(chosen)]
+        _say("stage", f"while it ran at batch {len(batch)}{at}")
+        (output,) = session.run(None, {name: batch})
+        trouble = find_trouble(output, batch.shape, args.output)
+        if trouble is not None:
+            where = _where(output, args.output, [_SHOWN[n] for n in chosen])
+            _say("refused", f"G-RESULT-{trouble.what} {where}{trouble.detail}")
+            return []
+        maps.append(output.astype(np.float32))
+    return maps
 
 
 def _where(output: NDArray[np.float32], spec: OutputSpec, names: Sequence[str]) -> str:
@@ -151,6 +172,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--input", type=InputSpec.model_validate_json)
+    parser.add_argument(
+        "--sizes", type=json.loads, help="(height, width) each; batches are of the first"
+    )
     parser.add_argument("--bent", type=int)
     parser.add_argument("--output", type=OutputSpec.model_validate_json)
     return parser.parse_args()

@@ -60,27 +60,28 @@ def _one_float(values: Sequence[ValueInfoProto], what: str) -> Iterator[Hit]:
 
 
 def input_shape(subject: Subject) -> Iterator[Hit]:
-    """(N, C, H, W): N free or 1, C as declared, H and W as declared or free."""
+    """(N, C, H, W): N free or 1, C as declared, H and W as declared or free; of native, free."""
     spec = subject.submission.input
     for value in _inputs(subject)[:1]:
         yield from _shape(value, (1, spec.depth, spec.height, spec.width), "input")
 
 
 def output_shape(subject: Subject) -> Iterator[Hit]:
-    """(N, K, H, W): N free or 1, the maps that the kind has, H and W as declared or free."""
+    """(N, K, H, W): N free or 1, the maps that the kind has, H and W as of the input."""
     spec, maps = subject.submission.input, subject.submission.output.maps
     for value in list(subject.survey.model.graph.output)[:1]:
         yield from _shape(value, (1, maps, spec.height, spec.width), "output")
 
 
-def _shape(value: ValueInfoProto, wanted: tuple[int, ...], what: str) -> Iterator[Hit]:
+def _shape(value: ValueInfoProto, wanted: tuple[int | None, ...], what: str) -> Iterator[Hit]:
+    """What is wrong with a declared shape; a side of None must be free."""
     name = f"{what} '{label(value.name)}'"
     shape = value.type.tensor_type.shape
     if not value.type.tensor_type.HasField("shape") or len(shape.dim) != len(wanted):
         yield Hit(name, f"This one declares {len(shape.dim)} dimensions.")
         return
     given = [dimension.dim_value for dimension in shape.dim]
-    if given[1:] == [*wanted[2:], wanted[1]] and wanted[1] != wanted[3]:
+    if given[1:] == [*(size or 0 for size in wanted[2:]), wanted[1]] and wanted[1] != wanted[3]:
         yield Hit(
             name,
             "This one is (N, H, W, C), as Keras writes it: convert with tf2onnx's --inputs-as-nchw "
@@ -93,6 +94,9 @@ def _shape(value: ValueInfoProto, wanted: tuple[int, ...], what: str) -> Iterato
             sound, found = dimension.dim_value == size, str(dimension.dim_value)
         else:
             sound, found = may_be_free, "free"
-        if not sound:
+        if not sound and size is None:
+            wish = "left free where mode is native (dynamic_axes or dynamic_shapes of the export)"
+            yield Hit(name, f"{axis} is {found}; it must be {wish}.")
+        elif not sound:
             wish = f"{size} or left free" if may_be_free else str(size)
             yield Hit(name, f"{axis} is {found}; it must be {wish}.")

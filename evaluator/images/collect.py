@@ -60,11 +60,11 @@ def collect(
     """
     with open_sealed(images, key) as (index, _):
         pass
-    named = {(i.case_id, i.transformed): i for i in shown(index, submission, again=False)}
+    named = {(i.case_id, i.window): i for i in shown(index, submission, again=False)}
     sample = shown(index, submission, again=True)
     document = _write_masks(first, out, submission, index=index, named=named, progress=progress)
     for image in sample:
-        before = read_mask(first, named[image.case_id, image.transformed])
+        before = read_mask(first, named[image.case_id, image.window])
         if pack(before) != pack(read_mask(again, image)):
             message = "The image gave another mask when it saw the same pixels again."
             raise BusbenchError(Code.MODEL_NONDETERMINISTIC, message, _SAME)
@@ -79,18 +79,16 @@ def _write_masks(
     submission: Digest,
     *,
     index: SealedIndex,
-    named: dict[tuple[str, bool], Shown],
+    named: dict[tuple[str, int], Shown],
     progress: Progress,
 ) -> Predictions:
     plain, transformed = predicted_cases(index)
     masks, done = {}, 0
-    for is_transformed, cases in ((False, plain), (True, transformed)):
-        if is_transformed and not cases:
-            continue
-        path = out / bits_file(None, is_transformed)
+    for window, cases in enumerate((plain, *transformed)):
+        path = out / bits_file(None, window)
         with disk_errors(path), path.open("wb") as sink:
             for case in cases:
-                sink.write(pack(read_mask(first, named[case.case_id, is_transformed])))
+                sink.write(pack(read_mask(first, named[case.case_id, window])))
                 progress("masks", done := done + 1, len(named))
         masks[path.name] = sha256_file(path)
     return Predictions(

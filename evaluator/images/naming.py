@@ -43,11 +43,11 @@ class ShownImages(Contract):
 
 @dataclass(frozen=True, order=True)
 class Shown:
-    """One image of a case, plain or transformed, under the name of one start."""
+    """One image of a case, plain or a window of it, under the name of one start."""
 
     file: str
     case_id: str
-    transformed: bool
+    window: int  # from 1; 0: the plain image
     height: int
     width: int
 
@@ -69,7 +69,7 @@ def shown(index: SealedIndex, submission: Digest, *, again: bool) -> list[Shown]
     seed = bytes.fromhex(index.repeat_seed)
 
     def drawn(what: str, image: Shown) -> str:
-        words = f"image:{what}:{submission}:{image.transformed}:{image.case_id}"
+        words = f"image:{what}:{submission}:{image.window}:{image.case_id}"
         return hmac.digest(seed, words.encode(), "sha256")[:BYTES].hex()
 
     images = list(_images(index))
@@ -78,12 +78,13 @@ def shown(index: SealedIndex, submission: Digest, *, again: bool) -> list[Shown]
         images = heapq.nsmallest(count, images, key=lambda image: drawn("sample", image))
     start = "again" if again else "first"
     return sorted(
-        Shown(f"{drawn(start, i)}.png", i.case_id, i.transformed, i.height, i.width) for i in images
+        Shown(f"{drawn(start, i)}.png", i.case_id, i.window, i.height, i.width) for i in images
     )
 
 
 def _images(index: SealedIndex) -> Iterator[Shown]:
     """Every image of every pass, without a name."""
-    for transformed, cases in zip((False, True), predicted_cases(index), strict=True):
+    plain, windows = predicted_cases(index)
+    for number, cases in enumerate((plain, *windows)):
         for case in cases:
-            yield Shown("", case.case_id, transformed, case.height, case.width)
+            yield Shown("", case.case_id, number, case.height, case.width)

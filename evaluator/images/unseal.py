@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluator.consistency import transform_case
+from evaluator.consistency import transform_case, window_seeds
 from evaluator.documents.base import Digest, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
@@ -74,17 +74,16 @@ def _write_drafts(
     """Write the PNG of every image that is shown; which they are."""
     with open_sealed(images, key) as (index, cases):
         listed = shown(index, submission, again=again)
-        by_image = {(image.case_id, image.transformed): image for image in listed}
+        by_image = {(image.case_id, image.window): image for image in listed}
+        seeds = (None, *window_seeds(index))
         for case, data in cases:
             pixels = decode_image(data, case, images)
-            for transformed in (False, True):
-                image = by_image.get((case.case_id, transformed))
+            for window, seed in enumerate(seeds):
+                image = by_image.get((case.case_id, window))
                 if image is None:
                     continue
-                if transformed:
-                    assert index.consistency_seed is not None
-                    _, pixels = transform_case(index.consistency_seed, case, pixels)
-                (drafts / image.file).write_bytes(encode_png(pixels))
+                view = pixels if seed is None else transform_case(seed, case, pixels)[1]
+                (drafts / image.file).write_bytes(encode_png(view))
     return listed
 
 

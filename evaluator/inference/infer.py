@@ -20,10 +20,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluator.consistency import window_seeds
 from evaluator.documents.base import read, write
+from evaluator.documents.canvases import NO_SPACING, Canvases, check_images
 from evaluator.documents.inference import GateVerdict, Measured, Runtime
 from evaluator.documents.predictions import Predictions
-from evaluator.documents.submission import ModelFile, Submission
+from evaluator.documents.submission import InputSpec, ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_bytes, sha256_file
 from evaluator.inference.backends import (
@@ -34,14 +36,15 @@ from evaluator.inference.backends import (
     settings_of,
 )
 from evaluator.inference.batches import depends_on_batch, depends_on_company, device_batch
+from evaluator.inference.by_shape import ByShape
 from evaluator.inference.hardware import device_name, free_memory
 from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, run_again
 from evaluator.inference.separable import is_separable
 from evaluator.inference.speed import measure_batch
-from evaluator.inference.sweep import LoadedModel, Sweep, masks_file, probe_inputs
+from evaluator.inference.sweep import LoadedModel, Sweep, probe_inputs
 from evaluator.inference.tiles import TILES
 from evaluator.inference.usage import Usage, measured_usage
-from evaluator.predictions import DOCUMENT, RUNTIME, predicted_cases
+from evaluator.predictions import DOCUMENT, RUNTIME, maps_file, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
 from evaluator.sealed import decode_image, open_sealed
 
@@ -55,6 +58,7 @@ class _Archive(NamedTuple):
     seeds: tuple[str | None, ...]  # of each pass: None for the plain images
     repeat_seed: str
     cases: int
+    largest: tuple[int, int]  # the largest canvas of any image
     first: tuple[NDArray[np.uint8], ...]  # the first two images
 
 
@@ -66,6 +70,7 @@ def infer(
     images: Path,
     key: Path,
     settings: InferSettings,
+    probabilities: bool = False,
     progress: Progress = quiet,
 ) -> Predictions:
     """Run every model of a gated submission on every sealed image, and on some of them twice.
@@ -75,6 +80,8 @@ def infer(
         verdict: the gate's verdict on this very submission.
         out: an existing folder; `predictions.json` is written last.
         images: the sealed images, opened with the age identity in `key`.
+        probabilities: whether those of the plain images are written beside the masks; there are
+            none of a network that gives masks.
 
     Raises:
         BusbenchError: `model-failed`, `model-nondeterministic`, `device-unavailable`,
@@ -82,7 +89,8 @@ def infer(
     """
     submission = _gated(folder, verdict)
     with measured_usage(settings) as usage:
-        run = _Run(folder, submission, out, images, key, settings, usage)
+        maps = probabilities and submission.output.kind != "mask"
+        run = _Run(folder, submission, out, images, key, settings, usage, maps)
         while run.pending:
             with ExitStack() as opened:
                 run.sweep(run.load(opened, progress), progress)
@@ -103,12 +111,15 @@ class _Run:
     key: Path
     settings: InferSettings
     usage: Usage
+    probabilities: bool  # whether they are written
     measured: int | None = None  # the batch size that suits the first model on a CPU
     batch_sizes: dict[str, int] = field(default_factory=dict)  # by the model's file
     batch_dependent: list[str] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)  # of single images, by file
     repeated: dict[str, int] = field(default_factory=dict)  # cases that were run again, by file
     masks: dict[str, str] = field(default_factory=dict)  # file -> digest
+    maps: dict[str, str] = field(default_factory=dict)  # of the probabilities, where asked for
+    by_shape: dict[str, ByShape] = field(default_factory=dict)  # by the model's file
 
     def __post_init__(self) -> None:
         self.pending = deque(self.submission.models)
@@ -116,12 +127,17 @@ class _Run:
         with ThreadPoolExecutor(1) as pool:  # a device takes seconds to begin
             self.first: Future[Model] | None = pool.submit(open_model, first, self.settings)
             try:
-                self.archive = _look_into(self.images, self.key)
+                self.archive = _look_into(self.images, self.key, self.submission.input)
             except BaseException:
                 if self.first.exception() is None:
                     self.first.result().close()
                 raise
-        self.probes = probe_inputs(self.submission.input, self.archive.first)
+        spec = self.submission.input
+        self.probes = (
+            probe_inputs(spec, (), self.archive.largest)
+            if spec.is_native
+            else probe_inputs(spec, self.archive.first, spec.size)
+        )
 
     def load(self, opened: ExitStack, progress: Progress) -> tuple[LoadedModel, ...]:
         """Load the next models: as many as memory suffices for, one at least.
@@ -171,12 +187,24 @@ class _Run:
             batch_size=self.suited_batch(model),
             fixed=self.on_device,
         )
+        asked = self.settings.batch_size
+        if loaded.input.is_native and self.on_device and asked not in ("auto", 1):
+            progress(f"{declared.file} runs at batch 1: its images have shapes of their own", 0, 1)
         if self.may_depend_on_batch(loaded):
             progress(f"{declared.file} runs at batch 1: a larger batch may change its maps", 0, 1)
             loaded = replace(loaded, batch_size=1)
             self.batch_dependent.append(declared.file)
         self.batch_sizes[declared.file] = loaded.batch_size
         loaded.run(self.probes[: loaded.batch_size])
+        if loaded.input.is_native and loaded.batch_size > 1:
+            path = self.folder / declared.file
+
+            def proven(height: int, width: int) -> bool:
+                return is_separable(path, loaded.input, (height, width))
+
+            together = ByShape(loaded.run, loaded.batch_size, proven)
+            self.by_shape[declared.file] = together
+            return replace(loaded, by_shape=together)
         return loaded
 
     def sweep(self, models: tuple[LoadedModel, ...], progress: Progress) -> None:
@@ -187,8 +215,9 @@ class _Run:
             images=self.images,
             helpers=_helpers(self.settings),
             seeds=self.archive.seeds,
+            probabilities=self.probabilities,
         )
-        files = {masks_file(model, seed): model for model in models for seed in sweep.seeds}
+        files = {sweep.file(model, seed): model for model in models for seed in sweep.seeds}
         with self.usage.timed():
             first = self.write_masks(sweep, tuple(files), progress)
         again = run_again(sweep, self.key, first)
@@ -197,11 +226,13 @@ class _Run:
             self.masks[file] = sha256_file(self.out / file)
             self.seconds[name] = self.seconds.get(name, []) + again[file]
             self.repeated[name] = self.repeated.get(name, 0) + len(first[file])
+        for name in map(maps_file, (m.declared.fold for m in models if self.probabilities)):
+            self.maps[name] = sha256_file(self.out / name)
 
     def write_masks(
         self, sweep: Sweep, files: tuple[str, ...], progress: Progress
     ) -> dict[str, dict[str, str]]:
-        """Write every case's masks to `files`.
+        """Write every case's masks to `files`, and the probabilities that are asked for.
 
         Returns:
             By file, the digests of the packed masks of the cases that are to be run again.
@@ -210,11 +241,19 @@ class _Run:
             index, cases = stack.enter_context(open_sealed(self.images, self.key))
             stack.enter_context(disk_errors(self.out))
             sinks = {name: stack.enter_context((self.out / name).open("wb")) for name in files}
+            if self.probabilities:
+                folds = {sweep.file(m, None): m.declared.fold for m in sweep.models}
+                levels = {
+                    file: stack.enter_context((self.out / maps_file(fold)).open("wb"))
+                    for file, fold in folds.items()
+                }
             names, digests = [case.case_id for case in index.cases], dict[str, dict[str, str]]()
             wanted = {file: self.drawn(file, names) for file in files}
             done = 0
             for masks in stack.enter_context(closing(sweep.masks(cases))):
                 sinks[masks.file].writelines(packed for _, packed in masks.packed)
+                if masks.maps:
+                    levels[masks.file].writelines(masks.maps)
                 digests.setdefault(masks.file, {}).update(
                     (name, sha256_bytes(packed))
                     for name, packed in masks.packed
@@ -242,6 +281,8 @@ class _Run:
     def suited_batch(self, model: Model) -> int:
         """Images a run, or tiles of one, if none changes another's maps."""
         asked = self.settings.batch_size
+        if self.on_device and self.submission.input.is_native:
+            return 1  # a device's bits depend on a batch's size, and shapes are of any number
         if self.on_device:
             found = device_batch(model, self.settings, self.probes)
         else:
@@ -253,6 +294,8 @@ class _Run:
     def may_depend_on_batch(self, loaded: LoadedModel) -> bool:
         """Whether it is not certain that an image's maps are the same in every batch."""
         size, cases = loaded.batch_size, self.archive.cases
+        if loaded.input.is_native:
+            return False  # it is asked for each shape that comes
         if (size if self.on_device or self.tiled else min(size, cases)) < 2:
             return False
         if not is_separable(self.folder / loaded.declared.file, self.submission.input):
@@ -265,6 +308,7 @@ class _Run:
 
     def runtime(self) -> Runtime:
         """What it ran on, once all models are done."""
+        apart = [file for file, together in self.by_shape.items() if together.dependent]
         return Runtime(
             backend=self.backend.backend,
             backend_version=self.backend.version,
@@ -278,7 +322,7 @@ class _Run:
                 device_name=device_name(self.settings.device),
                 latency_ms=max(map(latency_ms, self.seconds.values())),
                 batch_sizes=tuple(self.batch_sizes.values()),
-                batch_dependent=tuple(self.batch_dependent),
+                batch_dependent=(*self.batch_dependent, *apart),
                 repeated_cases=min(self.repeated.values()),
                 **self.usage.fields(),
             ),
@@ -295,6 +339,8 @@ class _Run:
                 cases=plain,
                 transformed=transformed,
                 masks=self.masks,
+                maps=self.maps,
+                threshold=self.submission.output.threshold if self.maps else None,
             )
 
 
@@ -310,16 +356,21 @@ def _gated(folder: Path, verdict: GateVerdict) -> Submission:
     return submission
 
 
-def _look_into(images: Path, key: Path) -> _Archive:
-    """The passes, the number of cases and the first images.
+def _look_into(images: Path, key: Path, spec: InputSpec) -> _Archive:
+    """The passes, the number of cases, their largest canvas, and the first images.
 
     The index, too large to be in memory beside another, is opened again when it is needed.
+
+    Raises:
+        BusbenchError: `submission-invalid` where the images cannot be prepared as declared.
     """
     with open_sealed(images, key) as (index, cases):
-        seed = index.consistency_seed
-        seeds = (None,) if seed is None else (None, seed)
+        seeds = (None, *window_seeds(index))
+        if (problem := check_images(spec, index.cases)) is not None:
+            raise BusbenchError(Code.SUBMISSION_INVALID, f"submission.yaml: {problem}.", NO_SPACING)
         first = tuple(decode_image(data, case, images) for case, data in islice(cases, 2))
-        return _Archive(seeds, require_seed(index, images), len(index.cases), first)
+        largest = Canvases.of(spec, index.cases).largest
+        return _Archive(seeds, require_seed(index, images), len(index.cases), largest, first)
 
 
 def _helpers(settings: InferSettings) -> int:
@@ -328,7 +379,12 @@ def _helpers(settings: InferSettings) -> int:
 
 
 PATHS = ("submission", "gate", "images", "key", "out")
-add_options = add_settings
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How models are run, and whether their probabilities are kept."""
+    add_settings(parser)
+    parser.add_argument("--probabilities", action="store_true", help="write them beside the masks")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -340,5 +396,6 @@ def run(args: argparse.Namespace) -> None:
         images=args.images,
         key=args.key,
         settings=settings_of(args),
+        probabilities=args.probabilities,
         progress=print_line,
     )

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.submission import InputSpec
+from evaluator.documents.submission import InputSpec, Spacing
 from evaluator.letterbox import Placement, letterbox
 
-
-def canvas(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
-    """The height and width of the canvas that an image of `height` x `width` pixels lies on.
-
-    It is what `spec` declares, or the image itself where it is tiled and no smaller than a tile.
-    """
-    if spec.is_tiled:
-        return max(height, spec.height), max(width, spec.width)
-    return spec.height, spec.width
+_LEAST = 1e-8  # nnU-Net's smallest deviation, for an image of one grey level
 
 
-def place(height: int, width: int, spec: InputSpec) -> Placement:
+def place(height: int, width: int, spec: InputSpec, *, spacing: Spacing = None) -> Placement:
     """Where an image of `height` x `width` pixels lies on its canvas.
 
-    `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it. Where
-    it is tiled, the image is not scaled, and is centred likewise.
+    `stretch` fills the canvas. `letterbox` keeps the aspect ratio, centred, zeros around it. Tiled
+    and native images are scaled to the declared spacing alone, and are centred likewise: where what
+    is left is odd, the greater part is below and to the right.
+
+    Args:
+        spacing: of the image.
     """
-    if spec.is_tiled:
-        down, across = canvas(height, width, spec)
-        return Placement((down - height) // 2, (across - width) // 2, height, width)
+    canvas = spec.canvas(height, width, spacing)
+    if spec.resize == "letterbox":
+        return letterbox(height, width, canvas)
     if spec.resize == "stretch":
-        return Placement(0, 0, spec.height, spec.width)
-    return letterbox(height, width, (spec.height, spec.width))
+        return Placement(0, 0, *canvas)
+    down, across = spec.scaled(height, width, spacing)
+    return Placement((canvas[0] - down) // 2, (canvas[1] - across) // 2, down, across)
 
 
+@cache
 def values_of_pixels(
     depth: int, mean: float | tuple[float, ...], std: float | tuple[float, ...]
 ) -> NDArray[np.float32]:
@@ -46,3 +47,25 @@ def values_of_pixels(
     values -= np.array(mean, np.float32).reshape(-1, 1)
     values /= np.array(std, np.float32).reshape(-1, 1)
     return values
+
+
+def values_for(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """What each pixel value is as an input for this image (H, W), as (depth, 256) float32.
+
+    With `normalise: zscore` it is (pixel - mean) / std, both over the box of the pixels above 0, as
+    nnU-Net crops to it before it takes them. They come from whole numbers, so no bit varies.
+
+    Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), section "Intensity normalization".
+    """
+    if not spec.normalise:
+        return values_of_pixels(spec.depth, spec.mean, spec.std)
+    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+    if not len(rows):  # an image that is black has no box
+        return np.zeros((spec.depth, 256), np.float32)
+    inner = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    levels, size = np.arange(256), inner.size
+    counts = np.bincount(inner.ravel(), minlength=256)
+    total, squares = int(counts @ levels), int(counts @ levels**2)
+    deviation = math.sqrt(size * squares - total**2) / size
+    scores = (levels - total / size) / max(deviation, _LEAST)
+    return np.repeat(scores.astype(np.float32)[None], spec.depth, axis=0)

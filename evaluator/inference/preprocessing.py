@@ -5,51 +5,90 @@ Both ways are bilinear with half-pixel centres, so a round trip does not shift.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.submission import InputSpec, OutputSpec
+from evaluator.documents.submission import InputSpec, OutputKind, OutputSpec, Spacing
 from evaluator.inference.outputs import foreground
-from evaluator.inference.placement import canvas, place, values_of_pixels
-from evaluator.inference.resampling import fill_input, pack_above
-
-_values = cache(values_of_pixels)
+from evaluator.inference.placement import place, values_for
+from evaluator.inference.resampling import fill_input, pack_above, resample_levels
 
 
 def to_input(
-    image: NDArray[np.uint8], spec: InputSpec, out: NDArray[np.float32] | None = None
+    image: NDArray[np.uint8],
+    spec: InputSpec,
+    out: NDArray[np.float32] | None = None,
+    *,
+    spacing: Spacing = None,
 ) -> NDArray[np.float32]:
     """An image (H, W) uint8 as the network's input (C, height, width) float32.
 
-    Where it is tiled, that is the whole image, black around it where a tile is larger.
+    Where it is tiled, that is the whole image, black around it where a tile is larger; where it is
+    native, the whole image, black around it up to a multiple.
 
     Values are (pixel / 255 - mean) / std, channel by channel, padding included (its pixels are 0).
+    With `normalise: zscore`, mean and std are the image's own, and what is around it is 0.
 
     Args:
         out: where it goes; None: to memory of its own.
+        spacing: of the image.
     """
     height, width = image.shape
     if out is None:
-        out = np.empty((spec.depth, *canvas(height, width, spec)), np.float32)
-    spot = place(height, width, spec)
-    table = _values(spec.depth, spec.mean, spec.std)
+        out = np.empty((spec.depth, *spec.canvas(height, width, spacing)), np.float32)
+    spot = place(height, width, spec, spacing=spacing)
+    table = values_for(image, spec)
     corner = (spot.top, spot.left, spot.height, spot.width)
     antialiased = spec.resample != "plain"
     fill_input(np.ascontiguousarray(image), table, out, corner, antialiased)
+    if spec.normalise:
+        out[:, : spot.top] = out[:, spot.top + spot.height :] = 0
+        out[:, :, : spot.left] = out[:, :, spot.left + spot.width :] = 0
     return out
 
 
 def to_packed_mask(
-    output: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, *, outputs: OutputSpec
+    output: NDArray[np.float32],
+    native: tuple[int, int],
+    inputs: InputSpec,
+    *,
+    outputs: OutputSpec,
+    spacing: Spacing = None,
 ) -> bytes:
     """The maps (K, height, width) of one image's input as the packed mask of `native` (H, W).
 
     The maps are cut to the placed image; their probabilities are resampled to `native`, antialiased
     whatever `resample` of the input is, and compared with the threshold, strictly above.
+
+    Args:
+        spacing: of the image.
     """
-    spot = place(*native, inputs)
-    inner = output[:, spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]
-    probability = np.ascontiguousarray(foreground(inner, outputs.kind), np.float32)
+    probability = _placed(output, native, inputs, kind=outputs.kind, spacing=spacing)
     return pack_above(probability, native[0], native[1], outputs.threshold).tobytes()
+
+
+def to_probabilities(
+    output: NDArray[np.float32],
+    native: tuple[int, int],
+    inputs: InputSpec,
+    *,
+    outputs: OutputSpec,
+    spacing: Spacing = None,
+) -> bytes:
+    """The probabilities that `to_packed_mask` cuts, line after line, as `level` rounds them."""
+    probability = _placed(output, native, inputs, kind=outputs.kind, spacing=spacing)
+    return resample_levels(probability, *native).tobytes()
+
+
+def _placed(
+    output: NDArray[np.float32],
+    native: tuple[int, int],
+    inputs: InputSpec,
+    *,
+    kind: OutputKind,
+    spacing: Spacing,
+) -> NDArray[np.float32]:
+    """The probabilities (height, width) of the placed image alone."""
+    spot = place(*native, inputs, spacing=spacing)
+    inner = output[:, spot.top : spot.top + spot.height, spot.left : spot.left + spot.width]
+    return np.ascontiguousarray(foreground(inner, kind), np.float32)

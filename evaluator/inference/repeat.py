@@ -16,15 +16,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluator.documents.base import Digest
 from evaluator.documents.inference import REPEATED, repeated_cases
 from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
-from evaluator.inference.sweep import LoadedModel, Predicted, Prepared, Sweep, masks_file
+from evaluator.inference.by_shape import Several
+from evaluator.inference.sweep import LoadedModel, Predicted, Prepared, Sweep
 from evaluator.sealed import REMEDY, open_sealed
 
 RUNS = 2  # of each alone; the faster one counts, for the other may have been interrupted
@@ -75,11 +73,11 @@ def run_again(
     """
     with open_sealed(sweep.images, key) as (index, cases):
         made = [
-            (_InPlace if model.fixed and not model.input.is_tiled else _Apart)(
+            (_InPlace if model.fixed and model.input.mode == "resized" else _Apart)(
                 sweep,
                 model,
                 seed=seed,
-                first=first[masks_file(model, seed)],
+                first=first[sweep.file(model, seed)],
                 cases=len(index.cases),
             )
             for model in sweep.models
@@ -94,7 +92,7 @@ def run_again(
                         each.add(number, prepared)
         for each in made:
             each.end()
-    return {masks_file(each.model, each.seed): each.seconds for each in made}
+    return {sweep.file(each.model, each.seed): each.seconds for each in made}
 
 
 class _Apart:
@@ -136,17 +134,17 @@ class _Apart:
         self._waiting = []
         for each in group:
             if not self.seconds:
-                self.model.maps(each.input[None])  # warms up
+                self.model.maps([each.input])  # warms up
             runs = [self.model.timed(each.input) for _ in range(RUNS)]
             for _, maps in runs:
                 self.compare([each], maps)
             self.seconds.append(min(seconds for seconds, _ in runs))
         if self._size > 1:  # filled up, since arithmetic may depend on a batch's size
             others = list(islice(cycle(group[::-1]), self._size))
-            self.compare(others, self.model.maps(np.stack([each.input for each in others])))
+            self.compare(others, self.model.maps([each.input for each in others]))
 
-    def compare(self, cases: Sequence[Prepared], maps: NDArray[np.float32]) -> None:
-        """Refuse maps (N, K, H, W) whose masks are not those of the first run."""
+    def compare(self, cases: Sequence[Prepared], maps: Several) -> None:
+        """Refuse maps (K, H, W) whose masks are not those of the first run."""
         named = [prepared.case for prepared in cases]
         for case_id, packed in self.sweep.pack(
             Predicted(self.model, self.seed, named, maps)
@@ -170,9 +168,9 @@ class _InPlace(_Apart):
             self._timed += list(placed.values())[: REPEATED - len(self._timed)]
             others = cycle(reversed(placed.values()))
             row = [placed.get(place) or next(others) for place in range(self._size)]
-            maps = self.model.maps(np.stack([each.input for each in row]))
+            maps = self.model.maps([each.input for each in row])
             kept = sorted(placed)
-            self.compare([placed[place] for place in kept], maps[kept])
+            self.compare([placed[place] for place in kept], [maps[place] for place in kept])
 
     def end(self) -> None:
         super().end()

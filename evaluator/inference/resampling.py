@@ -267,3 +267,23 @@ def pack_above(
         for number, pixels in enumerate(above.view(np.uint64)):
             packed[lowest + number] = pixels * _GATHER >> np.uint64(56)
     return packed
+
+
+@compiled(numba.uint8[:, ::1](_VALUES, numba.int64, numba.int64))
+def resample_levels(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+    """Resample a map as `pack_above` does, all of it, and round it to bytes.
+
+    Args:
+        values: (h, w), probabilities.
+
+    Returns:
+        `predictions.level` of the map (height, width).
+    """
+    rows, columns = _weigh(values.shape[0], height, True), _weigh(values.shape[1], width, True)
+    rows_first = _begins_with_rows(values.shape[0], values.shape[1], (height, width))
+    found = _resize(values, rows, columns, 0.0, rows_first)
+    levels = np.empty((height, width), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            levels[y, x] = np.uint8(min(max(np.float64(found[y, x]), 0.0), 1.0) * 255.0 + 0.5)
+    return levels

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 
-from evaluator.documents.submission import InputSpec
+from evaluator.documents.submission import InputSpec, Size
 from evaluator.inference.batch_rules import (
     ABSENT,
     RULES,
@@ -33,27 +33,30 @@ _SMALL = 4096  # elements of a constant whose values shape inference may need
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
-def is_separable(path: Path, spec: InputSpec) -> bool:
+def is_separable(path: Path, spec: InputSpec, size: Size | None = None) -> bool:
     """Whether it is proven that each image's maps are the same in every batch, rounding apart.
 
     Args:
         path: an ONNX file that the gate has accepted.
+        size: the (height, width) that it is proven for; None: the declared one.
     """
     try:
         model = onnx.load(path, load_external_data=False)
-        result = follow(model, spec).get(model.graph.output[0].name)
+        result = follow(model, spec, size).get(model.graph.output[0].name)
     except Exception:  # noqa: BLE001  whatever ONNX raises: then nothing is proven
         return False
     return isinstance(result, Batched) and (result.axis, result.block) == (0, 1)
 
 
-def follow(model: onnx.ModelProto, spec: InputSpec) -> Mapping[str, State]:
+def follow(
+    model: onnx.ModelProto, spec: InputSpec, size: Size | None = None
+) -> Mapping[str, State]:
     """What is proven of each tensor by name; `model` is changed.
 
     Raises:
         Exception: whatever ONNX raises where it cannot infer a shape.
     """
-    model = inliner.inline_local_functions(_lighten(model, spec))
+    model = inliner.inline_local_functions(_lighten(model, (1, spec.depth, *(size or spec.size))))
     _sort(model.graph)
     _widen(model.graph)
     del model.graph.value_info[:]  # what is stated may be wrong
@@ -67,14 +70,13 @@ def follow(model: onnx.ModelProto, spec: InputSpec) -> Mapping[str, State]:
     return states
 
 
-def _lighten(model: onnx.ModelProto, spec: InputSpec) -> onnx.ModelProto:
-    """The model at batch 1 and the declared size; of large constants their shapes alone."""
+def _lighten(model: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
+    """The model for inputs of `shape`; of large constants their shapes alone."""
     graph, stored = model.graph, list(model.graph.initializer)
     names = {tensor.name for tensor in stored}
     (image,) = (info for info in graph.input if info.name not in names)
     name, kind = image.name, image.type.tensor_type.elem_type
     del graph.initializer[:], graph.input[:]
-    shape = (1, spec.depth, spec.height, spec.width)
     graph.input.append(helper.make_tensor_value_info(name, kind, shape))
     for tensor in stored:
         if math.prod(tensor.dims) <= _SMALL:

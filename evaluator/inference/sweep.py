@@ -27,8 +27,9 @@ from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Sub
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import Model
 from evaluator.inference.batches import fill
+from evaluator.inference.by_shape import ByShape, Several
 from evaluator.inference.outputs import find_trouble
-from evaluator.inference.preprocessing import to_input, to_packed_mask
+from evaluator.inference.preprocessing import to_input, to_packed_mask, to_probabilities
 from evaluator.inference.tiles import corners_of, map_tiles
 from evaluator.predictions import bits_file
 from evaluator.sealed import decode_image
@@ -51,20 +52,25 @@ class LoadedModel:
     output: OutputSpec
     batch_size: int  # of tiles, where images are cut into them
     fixed: bool = False  # whether all runs have `batch_size` images, as a device's do
+    by_shape: ByShape | None = None  # how native images of one shape are run together, where any
 
-    def maps(self, inputs: Inputs) -> NDArray[np.float32]:
-        """Maps (N, K, H, W) of the inputs (N, C, H, W) of whole images."""
-        if not self.input.is_tiled:
-            return self.run(inputs)
-        how = {"maps": self.output.maps, "size": self.batch_size}
-        return np.stack([map_tiles(each, self.input, self.run, **how) for each in inputs])
+    def maps(self, inputs: Several) -> Several:
+        """The maps (K, H, W) of the inputs (C, H, W) of whole images."""
+        if self.input.is_tiled:
+            how = {"maps": self.output.maps, "size": self.batch_size}
+            return [map_tiles(each, self.input, self.run, **how) for each in inputs]
+        if self.by_shape is not None:
+            return self.by_shape.run(inputs)
+        if self.input.is_native:
+            return [self.run(each[None])[0] for each in inputs]
+        return self.run(inputs if isinstance(inputs, np.ndarray) else np.stack(inputs))
 
     def timed(self, image: Inputs) -> tuple[float, NDArray[np.float32]]:
         """Seconds that an input (C, H, W) takes alone, and its maps (1, K, H, W)."""
         start = time.perf_counter()
         if self.input.is_tiled:
-            maps = self.maps(image[None])
-            return time.perf_counter() - start, maps
+            (tiled,) = self.maps([image])
+            return time.perf_counter() - start, tiled[None]
         maps = self.model.run(image[None])
         return time.perf_counter() - start, self.sound(maps, image[None].shape)
 
@@ -96,7 +102,7 @@ class Prepared(NamedTuple):
     """A case as the network's input."""
 
     case: SealedCase  # with the size of its plain or transformed image
-    input: NDArray[np.float32]  # (C, height, width), or larger where it is yet to be cut into tiles
+    input: NDArray[np.float32]  # (C, H, W) of its canvas
 
 
 class _Part(NamedTuple):
@@ -104,7 +110,7 @@ class _Part(NamedTuple):
 
     seed: Digest | None
     cases: Sequence[Sealed]
-    inputs: Inputs | None  # (N, C, height, width) of the whole batch; None: of an image's own size
+    inputs: Inputs | None  # (N, C, height, width) of the whole batch; None: each of its own size
     start: int
     total: int  # cases of the whole batch
 
@@ -114,34 +120,25 @@ class Batch(NamedTuple):
 
     seed: Digest | None  # of the pass
     cases: tuple[SealedCase, ...]
-    inputs: Inputs  # (N, C, height, width)
+    inputs: Several  # (C, H, W) each
 
 
 class Predicted(NamedTuple):
-    """Maps (N, K, height, width) of a model for some cases of a pass."""
+    """Maps of a model for some cases of a pass."""
 
     model: LoadedModel
     seed: Digest | None
     cases: Sequence[SealedCase]
-    maps: NDArray[np.float32]
+    maps: Several  # (K, H, W) each
 
 
 class Masks(NamedTuple):
     """The packed masks of a model for some cases of a pass."""
 
     model: LoadedModel
-    seed: Digest | None
+    file: str  # that they belong to
     packed: Sequence[tuple[str, bytes]]  # by case id
-
-    @property
-    def file(self) -> str:
-        """The file that they belong to."""
-        return masks_file(self.model, self.seed)
-
-
-def masks_file(model: LoadedModel, seed: Digest | None) -> str:
-    """The file of the masks of a model in a pass."""
-    return bits_file(model.declared.fold, transformed=seed is not None)
+    maps: Sequence[bytes] = ()  # the probabilities, where they are asked for: a byte a pixel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +150,11 @@ class Sweep:
     images: Path  # the sealed archive
     helpers: int  # threads that prepare, and threads that pack
     seeds: tuple[Digest | None, ...] = (None,)  # of each pass: None for the plain images
+    probabilities: bool = False  # whether those of the plain images are wanted, too
+
+    def file(self, model: LoadedModel, seed: Digest | None) -> str:
+        """The file of the masks of a model in a pass."""
+        return bits_file(model.declared.fold, self.seeds.index(seed))
 
     def prepare(
         self, item: Sealed, seed: Digest | None, out: NDArray[np.float32] | None = None
@@ -166,20 +168,24 @@ class Sweep:
         image = decode_image(data, case, self.images)
         if seed is not None:
             case, image = transform_case(seed, case, image)
-        return Prepared(case, to_input(image, self.submission.input, out))
+        spacing = case.spacing_mm
+        return Prepared(case, to_input(image, self.submission.input, out, spacing=spacing))
 
     def pack(self, predicted: Predicted) -> Masks:
         """The masks of some maps, on their images' own grids."""
         model, seed, cases, maps = predicted
-        inputs = self.submission.input
-        packed = [
-            (
-                case.case_id,
-                to_packed_mask(each, (case.height, case.width), inputs, outputs=model.output),
-            )
-            for case, each in zip(cases, maps, strict=True)
-        ]
-        return Masks(model, seed, packed)
+
+        def on_grid(
+            convert: Callable[..., bytes], case: SealedCase, each: NDArray[np.float32]
+        ) -> bytes:
+            size, declared = (case.height, case.width), self.submission.input
+            return convert(each, size, declared, outputs=model.output, spacing=case.spacing_mm)
+
+        pairs = list(zip(cases, maps, strict=True))
+        packed = [(case.case_id, on_grid(to_packed_mask, case, each)) for case, each in pairs]
+        asked = self.probabilities and seed is None
+        levels = [on_grid(to_probabilities, case, each) for case, each in pairs if asked]
+        return Masks(model, self.file(model, seed), packed, levels)
 
     def masks(self, cases: Iterator[Sealed]) -> Generator[Masks]:
         """The masks of all models, batch by batch; reading, networks and packing overlap."""
@@ -198,8 +204,9 @@ class Sweep:
         spec = self.submission.input
         while group := tuple(islice(cases, size)):
             for seed in self.seeds:
-                shape = (len(group), spec.depth, spec.height, spec.width)
-                inputs = None if spec.is_tiled else np.empty(shape, np.float32)
+                alike = spec.mode == "resized"
+                shape = (len(group), spec.depth, *spec.size) if alike else ()
+                inputs = np.empty(shape, np.float32) if alike else None
                 for start in range(0, len(group), PART):
                     yield _Part(seed, group[start : start + PART], inputs, start, len(group))
 
@@ -226,8 +233,9 @@ def _batches(filled: Generator[tuple[_Part, list[Prepared]]]) -> Generator[Batch
         for part, some in filled:
             done += some
             if len(done) == part.total:
-                inputs = some[0].input[None] if part.inputs is None else part.inputs
-                yield Batch(part.seed, tuple(each.case for each in done), inputs)
+                cases = tuple(each.case for each in done)
+                own = [each.input for each in done] if part.inputs is None else part.inputs
+                yield Batch(part.seed, cases, own)
                 done = []
 
 
@@ -241,15 +249,19 @@ def _apart(results: Generator[list[Predicted]]) -> Generator[Predicted]:
                     yield Predicted(model, seed, cases[some], maps[some])
 
 
-def probe_inputs(spec: InputSpec, images: Sequence[NDArray[np.uint8]]) -> Inputs:
+def probe_inputs(
+    spec: InputSpec, images: Sequence[NDArray[np.uint8]], size: tuple[int, int]
+) -> Inputs:
     """Inputs (4, C, height, width): low contrast, full range, and two of `images` (H, W).
 
-    Of an image that is cut into tiles it is the first.
+    Args:
+        images: none where they have sizes of their own, or are to be scaled by a spacing.
+        size: of the images that are made, in pixels.
     """
-    draw, shape = np.random.default_rng(0), (spec.height, spec.width)
-    made = [draw.integers(low, high, shape, np.uint8) for low, high in ((100, 110), (0, 256))]
+    draw, plain = np.random.default_rng(0), spec.model_copy(update={"spacing": None})
+    made = [draw.integers(low, high, size, np.uint8) for low, high in ((100, 110), (0, 256))]
     chosen = [images[number % len(images)] for number in range(2)] if images else made
-    inputs = [to_input(image, spec) for image in (*made, *chosen)]
+    inputs = [to_input(image, plain) for image in (*made, *chosen)]
     if spec.is_tiled:
         inputs = [image[:, *corners_of(image, spec)[0]] for image in inputs]
     return np.stack(inputs)

@@ -62,7 +62,7 @@ def map_tiles(
         size: tiles a run.
     """
     corners = corners_of(image, spec)
-    weights = weigh(spec.height, spec.width, spec.blend or "constant")
+    weights = weigh(*spec.size, spec.blend or "constant")
     total, blended = np.zeros(image.shape[1:]), np.zeros((maps, *image.shape[1:]))
     for at in range(0, len(corners), size):
         places = corners[at : at + size]
@@ -76,11 +76,11 @@ def map_tiles(
 def corners_of(image: Maps, spec: InputSpec) -> list[tuple[slice, slice]]:
     """The rows and columns of each tile of an image (C, H, W), line after line."""
     rows, columns = (
-        starts(side, tile, spec)
-        for side, tile in zip(image.shape[1:], (spec.height, spec.width), strict=True)
+        starts(side, tile, spec) for side, tile in zip(image.shape[1:], spec.size, strict=True)
     )
+    height, width = spec.size
     return [
-        (slice(row, row + spec.height), slice(column, column + spec.width))
+        (slice(row, row + height), slice(column, column + width))
         for row in rows
         for column in columns
     ]

@@ -7,6 +7,12 @@
 
 from evaluator.metrics.case import PROFILES, Case, Profile, Situation, examine
 from evaluator.metrics.metric import Edge, Kind, Metric, mean
+from evaluator.metrics.profiles import (
+    VERSIONS,
+    ProfileVersion,
+    profile_version,
+    ranking_profile,
+)
 from evaluator.metrics.table import METRICS, case_metrics, edge_table, metrics_of, worst
 
 dice = METRICS["dice"]
@@ -16,11 +22,13 @@ hd95 = METRICS["hd95"]
 __all__ = [
     "METRICS",
     "PROFILES",
+    "VERSIONS",
     "Case",
     "Edge",
     "Kind",
     "Metric",
     "Profile",
+    "ProfileVersion",
     "Situation",
     "case_metrics",
     "dice",
@@ -30,5 +38,7 @@ __all__ = [
     "iou",
     "mean",
     "metrics_of",
+    "profile_version",
+    "ranking_profile",
     "worst",
 ]

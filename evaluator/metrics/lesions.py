@@ -25,6 +25,9 @@ class LesionCounts:
     false: int  # predicted areas without a match
 
 
+UNCOUNTED = LesionCounts(0, 0, 0)  # of a transformed image
+
+
 def count_lesions(predicted: NDArray[np.bool_], lesions: NDArray[np.uint8]) -> LesionCounts:
     """Compare a predicted mask with the lesions of an image.
 

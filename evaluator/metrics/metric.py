@@ -90,9 +90,13 @@ class Metric:
 
     def of(self, case: Case) -> float:
         """The metric's value on an examined case; NaN only where the edge table says dropped."""
-        edge = self.edge(case.situation, case.profile)
+        return self.by(self.rules[case.profile], case)
+
+    def by(self, rule: Rule, case: Case) -> float:
+        """As `of`, by a definition that may be another version's."""
+        edge = rule.edges.get(case.situation, Edge.FORMULA)
         if edge is Edge.FORMULA:
-            return self.rules[case.profile].formula(case)
+            return rule.formula(case)
         if edge is Edge.DROPPED:
             return math.nan
         extreme = self.best if edge is Edge.BEST else self.worst

@@ -25,6 +25,12 @@ JUDGED = {
 # Specificity and false-positive area mean something on normal images, so the formulas apply there;
 # without any background, none of it can be called lesion.
 BACKGROUND = {Situation.REFERENCE_WHOLE: Edge.BEST, Situation.PREDICTION_EMPTY: Edge.BEST}
+# What is of lesions alone leaves out images without one.
+LESION_ONLY = {
+    Situation.BOTH_EMPTY: Edge.DROPPED,
+    Situation.PREDICTION_EMPTY: Edge.WORST,
+    Situation.REFERENCE_EMPTY: Edge.DROPPED,
+}
 # Awesome-BUS's smoothed ratios are defined everywhere; an image without a lesion on which something
 # was predicted is left out of its mean HD95.
 SMOOTHED: Mapping[Situation, Edge] = {}

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from evaluator.documents.scores import RANKED, AwesomeBusScores, MetricSummary
 from evaluator.letterbox import letterbox
-from evaluator.metrics import Profile, case_metrics, mean, worst
+from evaluator.metrics import Profile, case_metrics, mean, profile_version, worst
 
 PROFILE: Profile = "awesome-bus-2025"
+IDENTITY = profile_version(PROFILE).identity
 GRID = (224, 224)
 # Of an output that is missing or invalid.
 WORST: Mapping[str, float] = {name: worst(name, GRID) for name in RANKED}
@@ -56,5 +57,7 @@ def summarise(cases: Sequence[Mapping[str, float]], *, folds: int) -> AwesomeBus
         if not np.isnan(table).all(axis=1).any():
             summaries[name] = MetricSummary.of([mean(fold, PROFILE) for fold in table])
     return AwesomeBusScores(
-        metrics=summaries, dropped=sum(math.isnan(case["hd95"]) for case in cases)
+        metric_profile=IDENTITY,
+        metrics=summaries,
+        dropped=sum(math.isnan(case["hd95"]) for case in cases),
     )

@@ -20,9 +20,9 @@ SIZES = ("Q1", "Q2", "Q3", "Q4")  # quarters of lesion area, from small to large
 def groups_of(cases: Sequence[SealedCase], areas: Mapping[str, int]) -> dict[str, list[int]]:
     """The groups that have cases, by name, each with its cases' places in `cases`.
 
-    The quarters of lesion area are over these cases. A scanner is a group, `device <name>`, where
-    there are several, and it has patients enough: the mean of a few would disclose single cases,
-    which stay with the organiser.
+    The quarters of lesion area are over these cases. A scanner is a group, `device <name>`, and so
+    is a grade, `birads <grade>`, where there are several, and it has patients enough: the mean of a
+    few would disclose single cases, which stay with the organiser.
 
     Args:
         areas: case id -> pixels of its lesion.
@@ -34,17 +34,22 @@ def groups_of(cases: Sequence[SealedCase], areas: Mapping[str, int]) -> dict[str
             name: [quartile[case.case_id] == number for case in cases]
             for number, name in enumerate(SIZES, start=1)
         },
-        **{f"device {name}": [c.device == name for c in cases] for name in _devices(cases)},
+        **{
+            f"{kind} {name}": [getattr(case, kind) == name for case in cases]
+            for kind in ("device", "birads")
+            for name in _named(cases, kind)
+        },
     }
     places = {name: [n for n, is_in in enumerate(flags) if is_in] for name, flags in inside.items()}
     return {name: found for name, found in places.items() if found}
 
 
-def _devices(cases: Sequence[SealedCase]) -> list[str]:
+def _named(cases: Sequence[SealedCase], kind: str) -> list[str]:
+    """The scanners or grades with patients enough, where there are several."""
     patients: dict[str, set[str]] = {}
     for case in cases:
-        if case.device:
-            patients.setdefault(case.device, set()).add(patient_of(case))
+        if name := getattr(case, kind):
+            patients.setdefault(name, set()).add(patient_of(case))
     large = sorted(name for name, found in patients.items() if len(found) >= MIN_PATIENTS)
     return large if len(patients) > 1 else []
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,55 +14,57 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evaluator.consistency import transform_case
-from evaluator.documents.base import write
+from evaluator.consistency import transform_case, window_prefix, window_seeds
+from evaluator.documents.base import Digest, write
 from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.scores import RANKED, Scores, labels_digest
-from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, sha256_pixels, write_atomically
-from evaluator.metrics import METRICS, case_metrics, worst
-from evaluator.metrics.lesions import count_lesions, missed
+from evaluator.metrics import METRICS, ProfileVersion, ranking_profile
+from evaluator.metrics.secondary import CALIBRATION, UNKNOWN
 from evaluator.png import decode_png
 from evaluator.predictions import (
     DOCUMENT,
     REMEDY,
-    bits_file,
+    level,
     open_predictions,
-    read_packed,
-    unpack,
 )
 from evaluator.progress import Progress, print_line, quiet
-from evaluator.scoring import awesome_bus
-from evaluator.scoring.summary import PROFILE, CaseScore, summarise
+from evaluator.scoring.cases import (
+    Found,
+    Measure,
+    Truth,
+    Truths,
+    read_found,
+    require_one_cut,
+    score_case,
+)
+from evaluator.scoring.ensemble import score_ensemble
+from evaluator.scoring.summary import DEFAULT, CaseScore, summarise
 from evaluator.sealed import open_sealed
 
 CASES = "cases.parquet"
 
 
-@dataclass(frozen=True)
-class Truth:
-    """A test case as the organiser knows it."""
-
-    case: SealedCase
-    lesions: NDArray[np.uint8]  # (H, W): 0 where none is, else a lesion's number from 1
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """The union of the lesions, (H, W)."""
-        return self.lesions > 0
-
-
-Truths = Mapping[str, Truth]  # by case id, in its order
-
-
 def score(
-    predictions: Path, labels: Path, key: Path, *, out: Path, progress: Progress = quiet
+    predictions: Path,
+    labels: Path,
+    key: Path,
+    *,
+    out: Path,
+    profile: ProfileVersion = DEFAULT,
+    left_out: Collection[str] = (),
+    progress: Progress = quiet,
 ) -> Scores:
     """Score a submission's predictions against the sealed labels.
 
     Writes `cases.parquet` (every case of every fold: for the organiser alone) and, last,
     `scores.json` into `out`: the same bytes for the same input.
+
+    Args:
+        profile: what masks are measured by.
+        left_out: test cases that are not scored, since the submission may have been trained on
+            their images.
 
     Raises:
         BusbenchError: `predictions-invalid`, `bundle-invalid`, `keys-invalid`.
@@ -73,35 +76,42 @@ def score(
                 Code.PREDICTIONS_INVALID, f"{predictions} belongs to another split.", REMEDY
             )
         found = (Truth(case, numbered(decode_png(data, case, labels))) for case, data in stream)
-        truths = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
-    seed = index.consistency_seed
-    transformed = {} if seed is None else {i: _transformed(seed, t) for i, t in truths.items()}
-    _require_known_cases(predictions, document.cases, truths)
-    _require_known_cases(predictions, document.transformed, transformed)
-    in_mm = all(truth.case.spacing_mm is not None for truth in truths.values())
+        known = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
+    seeds = window_seeds(index)
+    for cases in (document.cases, *document.transformed):
+        _require_known_cases(predictions, cases, known)
+    if len(document.transformed) > len(seeds):
+        raise BusbenchError(
+            Code.PREDICTIONS_INVALID, f"{predictions} has windows that were not drawn.", REMEDY
+        )
+    masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in known.items()}
+    measure = Measure(profile, all(t.case.spacing_mm is not None for t in known.values()))
+    truths = _without(left_out, known)
     rows: list[CaseScore] = []
-    transformed_rows: list[CaseScore] = []
+    windows: list[list[CaseScore]] = [[] for _ in seeds]
     for number, fold in enumerate(document.folds, start=1):
-        rows += score_fold(predictions, document, fold, truths=truths, in_mm=in_mm)
-        if transformed:
-            transformed_rows += score_fold(
+        rows += score_fold(predictions, document, fold, truths=truths, measure=measure)
+        for window, seed in enumerate(seeds, start=1):
+            windows[window - 1] += score_fold(
                 predictions,
                 document,
                 fold,
-                truths=transformed,
-                in_mm=in_mm,
-                is_transformed=True,
+                truths=truths,
+                measure=measure,
+                window=window,
+                seed=seed,
             )
         progress("scoring", number, len(document.folds))
-    masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in truths.items()}
     scores = summarise(
         rows,
-        transformed_rows,
+        windows,
+        ensemble=score_ensemble(predictions, document, truths=truths, measure=measure),
         predictions_sha256=sha256_file(predictions / DOCUMENT),
-        labels_sha256=labels_digest((i, truths[i].case.label, mask) for i, mask in masks.items()),
-        in_mm=in_mm,
+        labels_sha256=labels_digest((i, known[i].case.label, mask) for i, mask in masks.items()),
+        in_mm=measure.in_mm,
+        profile=profile,
     )
-    write_atomically(out / CASES, cases_parquet(rows, transformed_rows, masks))
+    write_atomically(out / CASES, cases_parquet(rows, windows, masks))
     write(scores, out / "scores.json")
     return scores
 
@@ -118,60 +128,66 @@ def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Tr
             )
 
 
+def _without(left_out: Collection[str], truths: Truths) -> dict[str, Truth]:
+    """The test cases that are scored.
+
+    Raises:
+        BusbenchError: `bundle-invalid` where one that is left out is none, or nothing would remain.
+    """
+    unknown = sorted({*left_out} - truths.keys())
+    kept = {case_id: truth for case_id, truth in truths.items() if case_id not in left_out}
+    if unknown or not kept:
+        what = f"{unknown[0]}, which is no test case" if unknown else "every test case"
+        remedy = "Name the frozen split and the cross-audit that belong to this bundle."
+        raise BusbenchError(Code.BUNDLE_INVALID, f"What is left out names {what}.", remedy)
+    return kept
+
+
 def score_fold(
     folder: Path,
     document: Predictions,
     fold: int | None,
     *,
     truths: Truths,
-    in_mm: bool,
-    is_transformed: bool = False,
+    measure: Measure,
+    window: int = 0,
+    seed: Digest | None = None,
 ) -> Iterator[CaseScore]:
     """Every test case of one fold's model, in the order of `truths`; a missing one is the worst.
 
     Args:
-        is_transformed: whether `truths` are those of the transformed images.
+        window: of the transformed images, with its seed; 0: the plain images.
     """
-    cases = document.transformed if is_transformed else document.cases
-    packed = read_packed(folder / bits_file(fold, is_transformed), cases) if cases else ()
-    found = {
-        c.case_id: score_case(
-            fold, c, data, truth=truths[c.case_id], in_mm=in_mm, is_transformed=is_transformed
+
+    def seen(case_id: str) -> Truth:
+        return truths[case_id] if seed is None else _transformed(seed, truths[case_id])
+
+    def scored(case_id: str, found: Found | None, status: str) -> CaseScore:
+        return score_case(
+            fold, seen(case_id), found, status=status, measure=measure, is_plain=window == 0
         )
-        for c, data in packed
-    }
-    for case_id, truth in truths.items():
-        yield found.get(case_id) or _worst(fold, truth, "missing", in_mm=in_mm)
 
-
-def score_case(
-    fold: int | None,
-    predicted: PredictedCase,
-    packed: bytes,
-    *,
-    truth: Truth,
-    in_mm: bool,
-    is_transformed: bool = False,
-) -> CaseScore:
-    """One case of one fold's model: its packed mask against the truth."""
-    if (predicted.height, predicted.width) != truth.lesions.shape:
-        return _worst(fold, truth, "wrong-size", in_mm=in_mm)
-    mask, reference = unpack(packed, predicted.height, predicted.width), truth.mask
-    spacing = truth.case.spacing_mm if in_mm else None
-    values = case_metrics(mask, reference, spacing=spacing, profile=PROFILE)
-    lesion = int(reference.sum())
-    status = "ok" if lesion or mask.any() else "true-negative"
-    counts = count_lesions(mask, truth.lesions)
-    published = {} if is_transformed else awesome_bus.values(mask, reference)
-    return CaseScore(fold, truth.case, lesion, status, values, counts, published)
-
-
-def _worst(fold: int | None, truth: Truth, status: str, *, in_mm: bool) -> CaseScore:
-    spacing = truth.case.spacing_mm if in_mm else None
-    values = {name: worst(name, truth.lesions.shape, spacing) for name in METRICS}
-    counts = missed(truth.lesions)
-    lesion, published = int(truth.mask.sum()), awesome_bus.WORST
-    return CaseScore(fold, truth.case, lesion, status, values, counts, published)
+    passes = (document.cases, *document.transformed)
+    with_maps = window == 0 and document.threshold is not None
+    rows = {}
+    if window < len(passes) and passes[window]:
+        for case_id, found in read_found(
+            folder,
+            passes[window],
+            fold,
+            shape_of=lambda case_id: seen(case_id).lesions.shape if case_id in truths else (),
+            window=window,
+            with_maps=with_maps,
+        ):
+            if case_id not in truths:  # it is left out
+                continue
+            if found is not None and found.levels is not None:
+                require_one_cut(found.mask, found.levels, level(document.threshold or 0))
+            rows[case_id] = scored(case_id, found, "wrong-size")
+    unknown = UNKNOWN if with_maps else {}
+    for case_id in truths:
+        row = rows.get(case_id) or scored(case_id, None, "missing")
+        yield replace(row, calibration=row.calibration or unknown)
 
 
 def numbered(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -180,12 +196,14 @@ def numbered(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def cases_parquet(
-    rows: Sequence[CaseScore], transformed: Sequence[CaseScore], masks: Mapping[str, str]
+    rows: Sequence[CaseScore], windows: Sequence[Sequence[CaseScore]], masks: Mapping[str, str]
 ) -> bytes:
     """Every case of every fold as Parquet, one row each.
 
-    Columns `transformed_…` are those of the consistency pass, where there was one;
-    `awesome_bus_2025_…` those of that profile, null where it drops a case.
+    Columns `transformed_…` are those of the first window of the consistency pass, where there was
+    one, `transformed_2_…` those of the second; `awesome_bus_2025_…` those of that profile; `brier`
+    and `ece` are there where probabilities were asked for. A metric is null where its profile
+    leaves the case out.
 
     Args:
         masks: case id -> digest of the reference's pixels.
@@ -209,8 +227,14 @@ def cases_parquet(
             f"lesions_{name}": pa.array([getattr(row.lesions, field) for row in rows], pa.int32())
             for name, field in (("marked", "lesions"), ("found", "found"), ("false", "false"))
         },
-        **(_columns("transformed_", transformed) if transformed else {}),
+        **{
+            name: pa.array([row.calibration[name] for row in rows], pa.float64())
+            for name in CALIBRATION
+            if rows and rows[0].calibration
+        },
     }
+    for number, some in enumerate(windows, start=1):
+        columns |= _columns(window_prefix(number), some)
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink, compression="zstd")
     return sink.getvalue()
@@ -225,13 +249,32 @@ def _columns(prefix: str, rows: Sequence[CaseScore]) -> dict[str, pa.Array]:
     return {
         f"{prefix}status": pa.array([row.status for row in rows], pa.string()),
         **{f"{prefix}{name}": pa.array(column, pa.int32()) for name, column in whole.items()},
-        **{f"{prefix}{m}": pa.array([r.values[m] for r in rows], pa.float64()) for m in METRICS},
+        **{
+            f"{prefix}{m}": pa.array([r.values[m] for r in rows], pa.float64(), from_pandas=True)
+            for m in METRICS
+        },
     }
 
 
 PATHS = ("predictions", "labels", "key", "out")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options beside the paths."""
+    parser.add_argument("--profile", type=ranking_profile, default=DEFAULT)
+    what = "a JSON list of test cases that are not scored"
+    parser.add_argument("--left-out", type=Path, metavar="PATH", help=what)
+
+
 def run(args: argparse.Namespace) -> None:
     """Score the predictions against the sealed labels."""
-    score(args.predictions, args.labels, args.key, out=args.out, progress=print_line)
+    left_out = [] if args.left_out is None else json.loads(args.left_out.read_bytes())
+    score(
+        args.predictions,
+        args.labels,
+        args.key,
+        out=args.out,
+        profile=args.profile,
+        left_out=left_out,
+        progress=print_line,
+    )

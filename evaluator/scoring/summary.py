@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.consistency import KEPT_LESION
-from evaluator.documents.scores import RANKED, Consistency, GroupScores, MetricSummary, Scores
+from evaluator.documents.scores import (
+    RANKED,
+    Consistency,
+    Ensemble,
+    GroupScores,
+    MetricSummary,
+    Scores,
+)
 from evaluator.documents.sealed import SealedCase
-from evaluator.metrics import METRICS, Profile, mean
+from evaluator.metrics import METRICS, ProfileVersion, mean, profiles, ranking_profile
 from evaluator.metrics.lesions import LesionCounts
+from evaluator.metrics.secondary import CALIBRATION, SECONDARY, hd95_relative
 from evaluator.scoring import awesome_bus
 from evaluator.scoring.groups import groups_of, patient_of
 from evaluator.scoring.intervals import ANY, interval, ratio_interval
 
-PROFILE: Profile = "native"
+DEFAULT = ranking_profile(profiles.DEFAULT)
 VALID = ("ok", "true-negative")
 Tables = Mapping[str, NDArray[np.float64]]  # metric -> values (folds, cases)
 
@@ -34,64 +43,121 @@ class CaseScore:
     case: SealedCase
     lesion: int  # pixels of the reference
     status: str  # ok, true-negative, or why it took the worst value
-    values: dict[str, float]
+    values: dict[str, float]  # NaN where the profile leaves the case out
     lesions: LesionCounts
     awesome_bus: Mapping[str, float]  # `evaluator.scoring.awesome_bus`: those of plain images count
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    # ^ of probabilities, where the track asks for them
 
 
 def summarise(
     rows: Sequence[CaseScore],
-    transformed: Sequence[CaseScore],
+    windows: Sequence[Sequence[CaseScore]],
     *,
+    ensemble: Ensemble | None = None,
     predictions_sha256: str,
     labels_sha256: str,
     in_mm: bool,
+    profile: ProfileVersion = DEFAULT,
 ) -> Scores:
     """Scores of all groups that have cases.
 
     Args:
         rows: every case of every fold, fold by fold, the cases of each in one order.
-        transformed: the same on the transformed images, in the same order; none where that pass is
-            off.
+        windows: the same on each window of the transformed images, in the same order; none where
+            that pass is off.
+        ensemble: of the fold models, from `summarise_ensemble`.
         in_mm: whether distances are in millimetres, else in pixels.
+        profile: what the rows were measured by.
 
     Raises:
-        ValueError: where a metric is NaN or infinite, which would be a bug.
+        ValueError: where a metric is infinite, or NaN where its profile leaves nothing out, which
+            would be a bug.
     """
     first = [row for row in rows if row.fold == rows[0].fold]
     groups = groups_of([row.case for row in first], {r.case.case_id: r.lesion for r in first})
-    plain, changed = _tables(rows), _tables(transformed)
-    kept = [
-        after.lesion >= KEPT_LESION * before.lesion > 0
-        # of the first fold; none where the pass is off
-        for before, after in zip(first, transformed, strict=False)
-    ]
+    plain = _tables(rows)
+    changed, kept = _over_windows(first, windows)
     everyone = [patient_of(row.case) for row in first]
     spacing = (1.0, 1.0) if in_mm else None
     scores = {}
     for name, places in groups.items():
         patients = [everyone[place] for place in places]
-        compared = [place for place in places if kept and kept[place]]
+        compared = [place for place in places if len(windows) and kept[place]]
         scores[name] = GroupScores(
             cases=len(places),
             patients=len(set(patients)),
-            metrics={m: _summary(plain[m][:, places], patients, METRICS[m].bounds) for m in METRICS}
-            | _detection(rows, places, patients),
+            metrics=_metrics(rows, places, patients, in_mm=in_mm, profile=profile),
             consistency=(
-                _consistency(plain, changed, compared, patients=everyone) if compared else None
+                _consistency(plain, changed, compared, patients=everyone, windows=len(windows))
+                if compared
+                else None
             ),
         )
     return Scores(
-        metric_profile=PROFILE,
+        metric_profile=profile.identity,
         units={name: metric.unit(spacing) for name, metric in METRICS.items()},
         groups=scores,
         awesome_bus_2025=awesome_bus.summarise([r.awesome_bus for r in rows], folds=_folds(rows)),
+        ensemble=ensemble,
         true_negatives=sum(row.status == "true-negative" for row in rows),
-        invalid=sum(row.status not in VALID for row in (*rows, *transformed)),
+        invalid=sum(row.status not in VALID for some in (rows, *windows) for row in some),
         spaced=sum(row.case.spacing_mm is not None for row in first),
         predictions_sha256=predictions_sha256,
         labels_sha256=labels_sha256,
     )
+
+
+def summarise_ensemble(
+    rows: Sequence[CaseScore],
+    rule: Literal["mean-probability", "majority"],
+    models: int,
+    *,
+    in_mm: bool,
+    profile: ProfileVersion,
+) -> Ensemble:
+    """The scores of fold models together, from one row a case."""
+    patients = [patient_of(row.case) for row in rows]
+    places = [*range(len(rows))]
+    metrics = _metrics(rows, places, patients, in_mm=in_mm, profile=profile)
+    return Ensemble(rule=rule, models=models, metrics=metrics)
+
+
+def _metrics(
+    rows: Sequence[CaseScore],
+    places: list[int],
+    patients: Sequence[str],
+    *,
+    in_mm: bool,
+    profile: ProfileVersion,
+) -> dict[str, MetricSummary]:
+    """All metrics and secondary numbers over the cases at `places`."""
+    return {
+        **_summaries(_tables(rows), places, patients, profile=profile),
+        **_detection(rows, places, patients),
+        **_per_case(rows, places, patients, in_mm=in_mm),
+    }
+
+
+def _per_case(
+    rows: Sequence[CaseScore], places: list[int], patients: Sequence[str], *, in_mm: bool
+) -> dict[str, MetricSummary]:
+    """Relative distance over the lesion cases at `places`, and calibration over all of them."""
+    relative = [
+        hd95_relative(row.values["hd95"], row.lesion, row.case.spacing_mm if in_mm else None)
+        for row in rows
+    ]
+    tables = {"hd95_relative": np.array(relative, float)}  # NaN without a lesion
+    if rows[0].calibration:
+        tables |= {name: np.array([row.calibration[name] for row in rows]) for name in CALIBRATION}
+    found = {}
+    for name, values in tables.items():
+        table = values.reshape(_folds(rows), -1)[:, places]
+        defined = np.flatnonzero(~np.isnan(table[0])).tolist()
+        if defined:
+            of = [patients[n] for n in defined]
+            found[name] = _summary(table[:, defined], of, SECONDARY[name].bounds)
+    return found
 
 
 def _tables(rows: Sequence[CaseScore]) -> Tables:
@@ -101,18 +167,51 @@ def _tables(rows: Sequence[CaseScore]) -> Tables:
     }
 
 
+def _over_windows(
+    first: Sequence[CaseScore], windows: Sequence[Sequence[CaseScore]]
+) -> tuple[Tables, NDArray[np.int64]]:
+    """Case by case the mean over the windows that keep enough of its lesion, and their number.
+
+    Args:
+        first: the plain cases of the first fold.
+    """
+    kept = np.array(
+        [
+            [
+                after.lesion >= KEPT_LESION * before.lesion > 0
+                for before, after in zip(first, rows, strict=False)  # of the first fold
+            ]
+            for rows in windows
+        ]
+    ).reshape(len(windows), len(first))
+    count = kept.sum(axis=0)
+    tables = [_tables(rows) for rows in windows]
+    means: Tables = {
+        name: sum((t[name] * k for t, k in zip(tables, kept, strict=True)), np.zeros(1))
+        / np.maximum(count, 1)
+        for name in RANKED
+    }
+    return means, count
+
+
 def _folds(rows: Sequence[CaseScore]) -> int:
     return max(1, len({row.fold for row in rows}))
 
 
 def _consistency(
-    plain: Tables, transformed: Tables, places: list[int], *, patients: Sequence[str]
+    plain: Tables,
+    transformed: Tables,
+    places: list[int],
+    *,
+    patients: Sequence[str],
+    windows: int,
 ) -> Consistency:
     """The gap over the cases at `places`; `patients` are those of all cases."""
     chosen = [patients[place] for place in places]
     gap = {m: (plain[m] - transformed[m])[:, places] for m in RANKED}
     return Consistency(
         cases=len(places),
+        windows=windows,
         transformed={
             m: _summary(transformed[m][:, places], chosen, METRICS[m].bounds) for m in RANKED
         },
@@ -154,9 +253,24 @@ def _ratio(
     return MetricSummary.of(folds, ends)
 
 
+def _summaries(
+    tables: Tables, places: list[int], patients: Sequence[str], *, profile: ProfileVersion
+) -> dict[str, MetricSummary]:
+    """Each metric over those of the cases at `places` that it is of; none where it is of none."""
+    found = {}
+    for name, table in tables.items():
+        values = table[:, places]
+        empty = np.atleast_1d(np.isnan(values).all(axis=0))
+        kept = ~empty if profile.leaves_out(name) else np.ones_like(empty)
+        who = [patient for patient, is_in in zip(patients, kept, strict=True) if is_in]
+        if who:
+            found[name] = _summary(values[:, kept], who, METRICS[name].bounds)
+    return found
+
+
 def _summary(
     table: NDArray[np.float64], patients: Sequence[str], bounds: tuple[float, float] = ANY
 ) -> MetricSummary:
     """One metric from its values (folds, cases), whose mean lies within `bounds`."""
-    means = [mean(fold, PROFILE) for fold in table]
+    means = [mean(fold) for fold in table]
     return MetricSummary.of(means, interval(table.mean(axis=0), patients, bounds))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, sha256_pixels
@@ -46,13 +46,15 @@ class Published:
     def comparisons(self) -> Iterator[tuple[str, frozenset[str], frozenset[str]]]:
         """(name, held out, training): the test part against the rest, validation against training.
 
-        Validation cases count as training for the test part, since they steer it too.
+        Validation cases count as training for the test part, since they steer it too; and so do
+        test cases for a final part, which judges what was chosen on them.
         """
         for name, parts in self.splits.items():
             nobody = frozenset[str]()
-            train, val, test = (parts.get(part, nobody) for part in ("train", "val", "test"))
+            train, val, test, final = (parts.get(part, nobody) for part in get_args(Part))
             for side, held_out, training in (
                 ("test", test, train | val),
+                ("final", final, train | val | test),
                 ("validation", val, train),
             ):
                 if held_out and training:
@@ -102,11 +104,11 @@ def read_published(
     return published
 
 
-def drawn(name: str, part_of: Mapping[str, Literal["train", "test"]]) -> Published:
+def drawn(name: str, part_of: Mapping[str, Part]) -> Published:
     """A split that a rule draws, as if it had been published."""
     parts: Parts = {
         part: frozenset(case_id for case_id, its in part_of.items() if its == part)
-        for part in ("train", "test")
+        for part in sorted({*part_of.values()})
     }
     return Published(name, "drawn by rule", {"": parts}, frozenset(part_of), (), 0, renamed=0)
 

@@ -24,14 +24,15 @@ class Verdict(Contract):
     pairs: tuple[Pair, ...]  # the pairs with one case on each side
 
 
-def judge(report: AuditReport, part_of: Mapping[str, str]) -> Verdict:
+def judge(report: AuditReport, part_of: Mapping[str, str], part: str = TEST) -> Verdict:
     """Compare a split with an audit.
 
     Args:
-        part_of: case id -> part. Part "test" is held out; every other part counts as training,
-            since validation cases steer it too. Cases without a part are on neither side.
+        part_of: case id -> part. Cases without a part are on neither side.
+        part: the one that is held out; every other part counts as training, since validation cases
+            steer it too.
     """
-    held_out = {case_id for case_id, part in part_of.items() if part == TEST}
+    held_out = {case_id for case_id, its in part_of.items() if its == part}
     return compare(report, held_out, part_of.keys() - held_out)
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Part = Literal["train", "val", "test"]
+Part = Literal["train", "val", "test", "final"]
 PARTS: dict[str, Part] = {
     **dict.fromkeys(("train", "training", "trn", "tr"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validate", "vali"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "ts", "te", "holdout"), "test"),
 }  # not "dev": it is the training part to some, and the validation part to others
+CELLS: dict[str, Part] = {**PARTS, "final": "final"}  # in a file's name, that is a version
 NUMBERED = re.compile(r"(fold|split|cv|run|round)[ _-]?\d+", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 
@@ -41,4 +42,4 @@ def fold_name(words: Iterable[str]) -> str:
 
 def part_of(value: str) -> Part | None:
     """The part that a cell or key names, in any case; None where it is no such word."""
-    return PARTS.get(re.sub(r"[\s_-]|set$", "", value.casefold()))
+    return CELLS.get(re.sub(r"[\s_-]|set$", "", value.casefold()))

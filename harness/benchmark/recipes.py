@@ -5,7 +5,6 @@ The harness runs no model, so it reads recipes as files; the trainer checks thei
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from evaluator.documents.reading import load_yaml
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, write_atomically
 from harness.benchmark.fold import Recipe
+from harness.spelling import did_you_mean
 
 
 def packaged() -> dict[str, Path]:
@@ -48,9 +48,8 @@ def freeze_recipes(
     for name in networks:
         source = files.get(name) or known.get(name)
         if source is None:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean {near[0]}? " if near else ""
-            remedy = f"{hint}There are {', '.join(known)}; any other needs --recipe."
+            nearest = did_you_mean(name, known)
+            remedy = f"{nearest}There are {', '.join(known)}; any other needs --recipe."
             raise BusbenchError(Code.USAGE, f"There is no recipe {name!r}.", remedy)
         recipes.append(_freeze(name, source, folder / f"{name}.yaml"))
     return recipes

@@ -83,7 +83,7 @@ def _line(line: Line, published: PublishedTable) -> list[str]:
     mark = "" if line.report.status == "complete" else " (incomplete)"
     return [
         markdown(name) + mark,
-        f"{line.input.height} × {line.input.width}",
+        " × ".join(map(str, line.input.size)),
         *(
             _score(metrics.get(metric.key), DIGITS[metric.key])
             for metrics in (group.metrics, line.report.scores.awesome_bus_2025.metrics)

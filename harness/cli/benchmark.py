@@ -69,7 +69,7 @@ def benchmark(
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train networks on tracks fold by fold, evaluate each, and print the table as Markdown.
+    """Train networks on tracks fold by fold, evaluate each, and print a table.
 
     Run it again after an interruption: what is done is kept, and a fold goes on from its last
     checkpoint. The table is also in OUT/table.md. A training that was begun by hand is taken from

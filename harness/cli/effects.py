@@ -50,6 +50,13 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need(("received",), lambda given: given["ledger"], "Name --ledger, too"),
         Need(("team", "method"), _names_image, "Name a container image by digest"),
     ),
+    "finalise": (
+        Need(
+            ("keys", "device", "precision", "batch_size", "backend", "cluster", "inputs", "runner"),
+            lambda given: not given["dry_run"],
+            "Leave --dry-run out",
+        ),
+    ),
     "prepare": (
         Need(
             ("patients", "seed"),
@@ -84,7 +91,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need(("store", "reveal"), lambda given: given["splits"], "Name --splits, too"),
         Need(("secret",), lambda given: given["store"], "Name --store, too"),
         Need(
-            ("bundle", "keys", "runner", "challenge"),
+            ("bundle", "keys", "final_keys", "runner", "challenge"),
             lambda given: given["rescore_runs"],
             "Name --rescore, too",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,10 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import CHALLENGE
+from harness.challenge import CHALLENGE, HiddenPart
 from harness.cli.app import app, out
 from harness.cli.effects import Checked
+from harness.cli.evaluation_view import print_evaluations, validate
 from harness.cli.options import (
     Backend,
     BatchSizeOption,
@@ -33,9 +35,9 @@ from harness.cli.options import (
     read_challenge,
 )
 from harness.cli.progress import bars
-from harness.cli.run_view import Batch, Failure, do_jobs, make_jobs
+from harness.cli.run_view import do_jobs, make_jobs
 from harness.cli.screen import print_json
-from harness.cli.show import print_report, print_validation, print_verdict
+from harness.cli.show import print_verdict
 from harness.cli.submissions import LOCAL, Named, folders, names_image
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.forecast import forecast
@@ -44,15 +46,21 @@ from harness.evaluation.stages import EvaluateSettings
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys
-from harness.quotas.recording import LedgerRecorder
+from harness.quotas.recording import LedgerRecorder, part_of
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
+from harness.submission import read_entry, read_submission
 
 LEFT_TO_SCORING = (
     "Only the scoring finds whether masks of all test images are valid and the same twice, how "
     "fast the organiser's machine is, and what quota and phase allow."
+)
+
+TRIED_AT = (
+    "Tried at 256, 512 and 1024 pixels a side, and counted at 512: --bundle says how large the "
+    "track's images are."
 )
 
 
@@ -92,7 +100,7 @@ def check(
         settings = settings.with_limits(facts.infer, facts.model)
     with bars() as progress:
         context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(submission, context, log, bundle=facts)
+        verdict = check_submission(submission, context, log, training=training)
         if training is not None and verdict.models:
             found = forecast(submission, verdict, training, context=context)
     if as_json:
@@ -104,6 +112,8 @@ def check(
         out.print(harmless(f"assumed          {assumed}"))
     elif verdict.models:
         out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
+        if read_submission(submission).input.is_native:
+            out.print(harmless(TRIED_AT))
     out.print(harmless(LEFT_TO_SCORING))
     return None
 
@@ -130,9 +140,13 @@ def evaluate(
         Path, typer.Option("--out", help="Where runs are kept; each is private.", file_okay=False)
     ] = Path("runs"),
     part: Annotated[
-        Part,
-        typer.Option(help="test: the sealed test set; val: each fold's own validation cases."),
-    ] = Part.TEST,
+        Part | None,
+        typer.Option(
+            help="test: the sealed test set; val: each fold's own validation cases; final: the "
+            "sealed final part.",
+            show_default="what the phase scores, or test",
+        ),
+    ] = None,
     ledger: LedgerOption = None,
     team: Annotated[
         str | None, typer.Option(help="Whose an image is that is named without a folder.")
@@ -152,6 +166,21 @@ def evaluate(
     precision: PrecisionOption = None,
     batch_size: BatchSizeOption = "auto",
     backend: Backend = Backend.ONNXRUNTIME,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACK",
+            help="Test what was trained on another track on this one, that of the bundle.",
+        ),
+    ] = None,
+    splits: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --on: the frozen splits of both tracks, or a folder of them; repeatable.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,
     runner: RunnerOption = RunnerName.DOCKER,
@@ -163,14 +192,21 @@ def evaluate(
     With --ledger, quotas and phases of challenge.yaml apply, and what the team may read is kept
     apart from the rest. The day on which a submission came is kept before anything is run, and its
     phase goes by that day, whenever it is run. Each submission is a job, here or on a --cluster;
-    one that fails holds up no other.
+    one that fails holds up no other. In a phase with `part: final` it is run on the final part, by
+    the --keys of that part, and recorded by `busbench finalise` when the phase is over.
 
     With --part val: the same gate, inference and scoring on the validation folds of the training
     bundle, whose labels are public. It needs no keys, signs nothing, never touches a ledger, keeps
     every log whole, and leaves all masks as PNG, cases.csv and overlays.html, worst case first.
     Run either again after an interruption: finished stages are kept.
 
+    With --on, where challenge.yaml offers `generalisation`: a submission that was trained on
+    another track. Test cases with a twin in that track's training part are not scored. It takes
+    quota on the track that it is tested on, and is never ranked there.
+
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl
+
+    Example: busbench evaluate submission --bundle bundles/busi --on busi --splits splits --keys k
 
     Example: busbench evaluate submission --bundle training --part val
 
@@ -184,8 +220,9 @@ def evaluate(
         chosen = own if precision is None else precision.value
         return EvaluateSettings(device.value, read_batch_size(batch_size), backend.value, chosen)
 
+    _require_both(on, splits)
     if part is Part.VAL:
-        _require_public(keys, ledger)
+        _require_public(keys, ledger, on)
         track = TrainingSet.open(bundle).bundle.track
         named = Named(track, team or LOCAL, method, out_dir)
 
@@ -200,75 +237,56 @@ def evaluate(
             )
 
         made = make_jobs(validation, folders(submission, named))
-        return _validate(*made, cluster=cluster, as_json=as_json)
+        return validate(*made, cluster=cluster, as_json=as_json)
     if keys is None:
         message = "The sealed test set is opened with --keys."
         raise BusbenchError(Code.USAGE, message, "Name the organiser's keys, or use --part val.")
-    bundles = Bundles.open(bundle)
-    track = bundles.sealed.track
+    came = received and received.date()
+    bundles = cache(partial(Bundles.open, bundle))  # of a part
+    track = bundles("final" if part is Part.FINAL else "test").sealed.track
+    if on not in (None, track):
+        message = f"{bundle} is of the track {track}, not of {on}."
+        raise BusbenchError(Code.USAGE, message, "Name with --bundle the bundles to test on.")
+
+    def scored_on(each: Path) -> HiddenPart:
+        asked: HiddenPart = "final" if part is Part.FINAL else "test"
+        if ledger is None or on is not None:
+            return asked
+        due = part_of(read_entry(each), ledger, settings, received=came)
+        if part is not None and due != asked:
+            message = f"{each} came in a phase that scores the part {due}, and not {asked}."
+            raise BusbenchError(Code.USAGE, message, "Leave --part out, or --ledger.")
+        return due
 
     def evaluation(each: Path) -> EvaluateSubmission:
         return EvaluateSubmission.of(
             each,
-            bundles,
+            bundles(scored_on(each)),
             out_dir,
             environment=environment,
             settings=settings_on(track, each),
             address=inputs,
+            splits=splits,
         )
 
-    came = received and received.date()
     recorder = None
     if ledger is not None:
         recorder = LedgerRecorder(Keys.open(keys), ledger, settings, received=came)
     jobs, refused = make_jobs(evaluation, folders(submission, Named(track, team, method, out_dir)))
     batch = do_jobs(jobs, cluster, recorder, refused=refused)
-    return _show(batch, recorder, as_json=as_json)
+    return print_evaluations(batch, recorder, as_json=as_json)
 
 
-def _require_public(keys: Path | None, ledger: Path | None) -> None:
-    if ledger is not None or keys is not None:
+def _require_public(keys: Path | None, ledger: Path | None, on: str | None) -> None:
+    if ledger is not None or keys is not None or on is not None:
         message, remedy = (
-            "--part val takes no keys and no ledger.",
-            "Leave --keys and --ledger out.",
+            "--part val takes no keys, no ledger and no other track.",
+            "Leave --keys, --ledger and --on out.",
         )
         raise BusbenchError(Code.USAGE, message, remedy)
 
 
-def _show(
-    batch: Batch[EvaluateSubmission], recorder: LedgerRecorder | None, *, as_json: bool
-) -> None:
-    results = [job.finished() for job in batch.done]
-    if as_json:
-        batch.print_json("reports", [result.report.document() for result in results])
-    else:
-        for job, result in zip(batch.done, results, strict=True):
-            print_report(result)
-            if recorder is not None and (accepted := recorder.accepted.get(job.key)):
-                own = accepted.own
-                out.print(harmless(f"received         {own.day}, in the phase {own.phase}"))
-                out.print(harmless(f"for the team     {accepted.folder}"))
-    batch.exit()
-
-
-def _validate(
-    jobs: list[ValidateSubmission], refused: list[Failure], *, cluster: str | None, as_json: bool
-) -> None:
-    batch = do_jobs(jobs, cluster, refused=refused)
-    results = [job.finished() for job in batch.done]
-    if as_json:
-        scores = [
-            {
-                "folder": str(result.folder),
-                "submission": result.submission.document(),
-                "scores": result.scores.document(),
-                "mean_of_cases": result.cases.mean,
-                "hints": result.cases.hints,
-            }
-            for result in results
-        ]
-        batch.print_json("validations", scores)
-    else:
-        for result in results:
-            print_validation(result)
-    batch.exit()
+def _require_both(on: str | None, splits: list[Path] | None) -> None:
+    if (on is None) != (splits is None):
+        message = "--on and --splits belong together: the splits say which twins are in training."
+        raise BusbenchError(Code.USAGE, message, "Name the frozen splits of both tracks.")

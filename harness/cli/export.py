@@ -47,7 +47,8 @@ def export_split_verb(
 ) -> None:
     """Write a frozen split's images, masks and folds as other people's code reads them.
 
-    Test images are without class and mask, and left out where the track's labels are private.
+    Test images are without class and mask, and left out where the track's labels are private. A
+    final part is never exported.
 
     Example: busbench export-split store --split splits/busbra/v1 --format nnunet --out nnunet
     """
@@ -68,6 +69,8 @@ def export_split_verb(
         print_json(export.document())
     else:
         show(export, to)
+        if hidden := len(frozen.hidden("final")):
+            out.print(harmless(f"The {hidden} cases of the final part are left out."))
 
 
 def show(export: SplitExport, folder: Path) -> None:

@@ -18,6 +18,7 @@ from harness.datasets import ADAPTERS, Adapter
 from harness.datasets.fetching import RELEASE
 from harness.datasets.fetching import fetch as run
 from harness.datasets.records import ON_REQUEST, SOURCES
+from harness.spelling import did_you_mean
 
 NAMES = ", ".join(sorted({*SOURCES, *ON_REQUEST}))
 PACKED = (".rar", ".7z", ".tar", ".gz")  # archives that are left as they are
@@ -46,7 +47,9 @@ def fetch(
         return
     if dataset not in SOURCES:
         message = f"No dataset called {dataset!r} can be downloaded."
-        raise BusbenchError(Code.USAGE, message, f"Name one of {NAMES}.")
+        raise BusbenchError(
+            Code.USAGE, message, f"{did_you_mean(dataset, SOURCES)}Name one of {NAMES}."
+        )
     if folder is None:
         raise BusbenchError(Code.USAGE, "Missing option '--out'.", "Name a new folder.")
     adapter = ADAPTERS[dataset]

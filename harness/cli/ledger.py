@@ -18,6 +18,7 @@ from harness.ledger import (
     Recorded,
     RecordedRanking,
     RecordedReport,
+    RecordedRescoring,
     RecordedRetraction,
     RecordedRotation,
     Retraction,
@@ -62,7 +63,11 @@ def retract(
 
     Example: busbench ledger retract l.jsonl 3 --reason "Trained on test images." --keys keys
     """
-    found = find_report(verify_ledger(ledger), entry, ledger)
+    verdict = verify_ledger(ledger)
+    found = find_report(verdict, entry, ledger)
+    if (now := verdict.successors.get(found.number)) is not None:
+        message = f"Entry {found.number} was scored anew, and entry {now} counts in its place."
+        raise BusbenchError(Code.USAGE, message, f"Retract entry {now}.")
     try:
         retraction = Retraction(entry=found.digest, reason=reason)
     except ValidationError as error:
@@ -103,10 +108,9 @@ def find_report(verdict: LedgerVerdict, name: str, ledger: Path) -> RecordedRepo
     Raises:
         BusbenchError: `usage` where no report, or more than one, is called so.
     """
-    reports = [entry for entry in verdict.recorded if isinstance(entry, RecordedReport)]
     found = [
         entry
-        for entry in reports
+        for entry in verdict.all_reports
         if name == str(entry.number) or (len(name) >= MIN_DIGITS and entry.digest.startswith(name))
     ]
     if len(found) != 1:
@@ -117,8 +121,14 @@ def find_report(verdict: LedgerVerdict, name: str, ledger: Path) -> RecordedRepo
 
 def _row(entry: Recorded) -> dict[str, Any]:
     match entry:
-        case RecordedReport(report=report):
+        case RecordedReport(report=report, replaces=replaces):
             kind, about = "report", f"{report.method} by {report.team} on {report.track}"
+            about += ", final part" if report.part == "final" else ""
+            if replaces is not None:
+                kind, about = "rescored", f"{about}, scored anew after entry {replaces}"
+        case RecordedRescoring(pairs=pairs, body=body):
+            kind = "rescoring"
+            about = f"{len(pairs)} in the place of earlier ones: {body.reason}"
         case RecordedRetraction(retracted=retracted, reason=reason):
             kind, about = "retraction", f"of entry {retracted.number}: {reason}"
         case RecordedRotation(key=key):

@@ -6,6 +6,7 @@ them import pandas, scipy and the engine's client, which `--help` and completion
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import tempfile
@@ -24,83 +25,115 @@ from evaluator.harmless import harmless
 from harness.cli.app import app as registered
 from harness.cli.app import err, out
 from harness.cli.screen import Styled, never_fail_to_print, print_json
+from harness.spelling import did_you_mean
 
-# Verb -> its module in this package, and the first paragraph of its help; in the order of `--help`.
-VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "The whole journey, from raw images to a published leaderboard."),
-    "doctor": (
-        "doctor",
-        "Look at this machine: engine, versions with known vulnerabilities, GPU, disk, keys.",
-    ),
-    "errors": (
-        "doctor",
-        "List every error code: whose fault it is, the exit status, and what it means.",
-    ),
-    "fetch": (
-        "fetch",
-        "Download a dataset from where it is published, or say how to ask for it.",
-    ),
-    "prepare": ("prepare", "Turn a dataset as downloaded into a case store."),
-    "audit": ("audit", "Find the cases that belong on one side of a split."),
-    "freeze": ("splits", "Audit a store and draw its test part and folds, once and for all."),
-    "splits": ("splits", "Check frozen splits, and open their commitments."),
-    "export-split": (
-        "export",
-        "Write a frozen split's images, masks and folds as other people's code reads them.",
-    ),
-    "keys": ("sealing", "The organiser's keys."),
-    "seal": (
-        "sealing",
-        "Write the public training bundle and the sealed test bundle of a frozen split.",
-    ),
-    "new-submission": (
-        "template",
-        "Make a submission to start from: training, export, an image, tests of its own.",
-    ),
-    "check": (
-        "evaluate",
-        "Tell whether the evaluator would take a submission; labels are never touched.",
-    ),
-    "propose": (
-        "propose",
-        "Write and check the files of a pull request: the manifest, and a submission's ONNX files.",
-    ),
-    "train": (
-        "train",
-        "Train an image on the training bundle, in the sandbox, and take its submission.",
-    ),
-    "evaluate": (
-        "evaluate",
-        "Evaluate a submission on the sealed test set: gate, infer, score, sign.",
-    ),
-    "predict": (
-        "predict",
-        "Run an accepted submission on images of your own, and write a mask for each.",
-    ),
-    "feedback": (
-        "feedback",
-        "Write what each team may read of its runs today; nothing is run or counted.",
-    ),
-    "benchmark": (
-        "benchmark",
-        "Train networks on tracks fold by fold, evaluate each, and print the table as Markdown.",
-    ),
-    "ledger": ("ledger", "Look through a ledger, and retract results."),
-    "verify": (
-        "verify",
-        "Check every byte, digest and signature of a ledger or of one signed report.",
-    ),
-    "reproduce": (
-        "reproduce",
-        "Run a submission of a ledger again, from public files, and compare every number.",
-    ),
-    "rank": ("results", "Show the board: every track's submissions in order of rank."),
-    "table": ("results", "Print the board as a table for a paper or a program."),
-    "publish": (
-        "results",
-        "Write the board as a static site, which any web server or browser can show.",
-    ),
+# Who uses them -> verb -> its module in this package, and the first paragraph of its help; in the
+# order of `--help`.
+BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
+    "Start": {
+        "demo": ("demo", "The whole journey, from raw images to a published leaderboard."),
+        "doctor": (
+            "doctor",
+            "Look at this machine: engine, versions with known vulnerabilities, GPU, disk, keys.",
+        ),
+        "errors": (
+            "doctor",
+            "List every error code: whose fault it is, the exit status, and what it means.",
+        ),
+    },
+    "Organiser: data and splits": {
+        "fetch": (
+            "fetch",
+            "Download a dataset from where it is published, or say how to ask for it.",
+        ),
+        "prepare": ("prepare", "Turn a dataset as downloaded into a case store."),
+        "audit": ("audit", "Find the cases that belong on one side of a split."),
+        "freeze": ("splits", "Audit a store and draw its test part and folds, once and for all."),
+        "splits": ("splits", "Check frozen splits, and open their commitments."),
+        "export-split": (
+            "export",
+            "Write a frozen split's images, masks and folds as other people's code reads them.",
+        ),
+    },
+    "Organiser: the challenge": {
+        "keys": ("sealing", "The organiser's keys."),
+        "seal": (
+            "sealing",
+            "Write the public training bundle and the sealed test bundle of a frozen split.",
+        ),
+        "evaluate": (
+            "evaluate",
+            "Evaluate a submission on the sealed test set: gate, infer, score, sign.",
+        ),
+        "benchmark": (
+            "benchmark",
+            "Train networks on tracks fold by fold, evaluate each, and print a table.",
+        ),
+        "feedback": (
+            "feedback",
+            "Write what each team may read of its runs today; nothing is run or counted.",
+        ),
+        "rescore": (
+            "rescore",
+            "Score the kept predictions of a ledger's results anew, and record what changes.",
+        ),
+        "finalise": (
+            "finalise",
+            "Score one submission of each team on the final part, and record all of them at once.",
+        ),
+        "rank": ("results", "Show the board: every track's submissions in order of rank."),
+        "ledger": ("ledger", "Look through a ledger, and retract results."),
+        "publish": (
+            "results",
+            "Write the board as a static site, which any web server or browser can show.",
+        ),
+    },
+    "Participant": {
+        "new-submission": (
+            "template",
+            "Make a submission to start from: training, export, an image, tests of its own.",
+        ),
+        "import-nnunet": (
+            "import_nnunet",
+            "Write a submission from what nnU-Net has trained: ONNX files that predict as it does.",
+        ),
+        "limits": ("limits", "Show what a submission may take: size, time, memory, quotas."),
+        "check": (
+            "evaluate",
+            "Tell whether the evaluator would take a submission; labels are never touched.",
+        ),
+        "train": (
+            "train",
+            "Train an image on the training bundle, in the sandbox, and take its submission.",
+        ),
+        "propose": (
+            "propose",
+            "Write and check the files of a pull request: manifest and ONNX files.",
+        ),
+        "predict": (
+            "predict",
+            "Run an accepted submission on images of your own, and write a mask for each.",
+        ),
+    },
+    "Reviewer": {
+        "open": ("open_site", "Open a published site in the browser."),
+        "table": ("results", "Print the board as a table for a paper or a program."),
+        "compare": (
+            "compare",
+            "Compare two submissions case by case: differences, intervals, a paired test.",
+        ),
+        "verify": (
+            "verify",
+            "Check every byte, digest and signature of a ledger or of one signed report.",
+        ),
+        "reproduce": (
+            "reproduce",
+            "Run a submission of a ledger again, from public files, and compare every number.",
+        ),
+    },
 }
+VERBS = {verb: row for verbs in BY_PERSON.values() for verb, row in verbs.items()}
+PANELS = {verb: person for person, verbs in BY_PERSON.items() for verb in verbs}
 # The base of all that Typer says of a command line; it has no public name of its own.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
@@ -135,7 +168,9 @@ class LazyGroup(TyperGroup):
     def get_command(self, _: Any, cmd_name: str) -> Any:
         """The name and the help of a verb, which is all that a list of verbs takes."""
         found = VERBS.get(cmd_name)
-        return None if found is None else TyperCommand(cmd_name, help=found[1])
+        if found is None:
+            return None
+        return TyperCommand(cmd_name, help=found[1], rich_help_panel=PANELS[cmd_name])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The verb itself, to be run."""
@@ -196,9 +231,18 @@ def _misused(error: Any) -> int:
         error.show()
         return int(error.exit_code)
     verb = error.ctx.command_path if error.ctx else "busbench"
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "")
     message += "" if message.endswith((".", "?")) else "."
-    return _fail(BusbenchError(Code.USAGE, message, f"See `{verb} --help`."))
+    return _fail(BusbenchError(Code.USAGE, message + _meant(message), f"See `{verb} --help`."))
+
+
+def _meant(message: str) -> str:
+    """The question whether a choice was meant that is spelled nearly so; else nothing."""
+    found = re.search(r"'([^']*)' is not one of (.*)", message)
+    if found is None:
+        return ""
+    choices = re.findall("'([^']*)'", found[2])
+    return f" {did_you_mean(found[1], choices)}".rstrip()
 
 
 def _unforeseen(error: Exception) -> BusbenchError:

@@ -58,6 +58,7 @@ class Part(StrEnum):
 
     TEST = "test"
     VAL = "val"
+    FINAL = "final"
 
 
 class Backend(StrEnum):
@@ -91,6 +92,14 @@ OptionalKeys = Annotated[
     typer.Option(
         "--keys",
         help="The organiser's folder that `busbench keys new` made.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+FinalKeysOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="The keys of the final part, which `busbench keys final` made.",
         exists=True,
         file_okay=False,
     ),

@@ -33,6 +33,8 @@ from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment
 from harness.submission import read_submission
 
+LARGEST_MM = 10.0  # of a pixel's sides; images that would be too large are refused one by one
+
 
 @app.command()
 def predict(
@@ -56,6 +58,13 @@ def predict(
             "half of their masks mark.",
         ),
     ] = "all",
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM|ROW,COLUMN",
+            help="Millimetres a pixel of images that state none, where the submission resamples.",
+        ),
+    ] = None,
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="Leave refused images out rather than fail.")
     ] = False,
@@ -79,6 +88,9 @@ def predict(
 
     Example: busbench predict my-submission my-images --out masks
 
+    A submission with `input.spacing` takes images whose pixels are of known size: DICOM and its kin
+    state it, of others --spacing does.
+
     Example: busbench predict winner a.png b.dcm --out masks --fold 0 --device cuda
     """
     for place in images:
@@ -96,6 +108,7 @@ def predict(
         fold=_read_fold(fold),
         settings=EvaluateSettings(device.value, size, backend.value, chosen),
         skip_refused=skip_refused,
+        spacing=None if spacing is None else _read_spacing(spacing),
     )
     with refusals_drawn(), bars() as progress:
         result = run(request, masks, progress=progress)
@@ -113,6 +126,17 @@ def _read_fold(text: str) -> Chosen:
     if not text.isdecimal():
         raise BusbenchError(Code.USAGE, f"--fold {text} is no fold.", "Give a number, or all.")
     return int(text)
+
+
+def _read_spacing(text: str) -> tuple[float, float]:
+    try:
+        row, column = map(float, text.split(",") if "," in text else (text, text))
+    except ValueError:
+        row = column = 0.0
+    if not 0 < min(row, column) <= max(row, column) <= LARGEST_MM:
+        message = f"--spacing {text} is no size of a pixel."
+        raise BusbenchError(Code.USAGE, message, "Give millimetres, such as 0.08 or 0.08,0.07.")
+    return row, column
 
 
 def _show(result: Prediction, passed_over: tuple[Path, ...]) -> None:

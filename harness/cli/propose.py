@@ -44,7 +44,7 @@ def propose(
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write and check the files of a pull request: the manifest, and a submission's ONNX files.
+    """Write and check the files of a pull request: manifest and ONNX files.
 
     They are checked as the pull request will be: schema, track, folds, sizes and team. Where they
     would be refused, nothing is written. Files of an earlier proposal of the method are replaced.

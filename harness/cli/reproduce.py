@@ -27,8 +27,8 @@ from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.evaluation.reproduction import Files, Reproduction, files_needed
 from harness.evaluation.reproduction import reproduce as evaluate_again
-from harness.evaluation.stages import EvaluateSettings
-from harness.ledger import RecordedReport, verify_ledger
+from harness.evaluation.stages import EvaluateSettings, known_profile
+from harness.ledger import verify_ledger
 from harness.ledger.report import Report
 from harness.ranking import METRICS
 from harness.ranking.metrics import AWESOME_BUS
@@ -104,6 +104,8 @@ def reproduce(
                 device=report.runtime.device if device is None else device.value,
                 precision=precision,
                 backend=backend,
+                profile=known_profile(report.scores, f"Entry {entry} of {ledger}"),
+                probabilities="brier" in report.scores.groups["all"].metrics,
             ),
             context=Context(make_runner(runner, settings, progress), settings, progress),
             tolerance=tolerance,
@@ -119,8 +121,8 @@ def reproduce(
 
 def _recorded(ledger: Path, entry: int, key: Path | None) -> Report:
     verdict = verify_ledger(ledger, None if key is None else read_public_key(key))
-    for one in verdict.recorded:
-        if one.number == entry and isinstance(one, RecordedReport):
+    for one in verdict.all_reports:
+        if one.number == entry:
             return one.report
     message = f"Entry {entry} of {ledger} is not there, or is no result."
     raise BusbenchError(Code.USAGE, message, f"`busbench ledger entries {ledger}` lists them.")

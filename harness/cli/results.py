@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from evaluator.documents.notes import NONE
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.cli.app import app, err, out
@@ -20,13 +21,23 @@ from harness.cli.options import (
 from harness.cli.progress import bars
 from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
 from harness.ledger import verify_ledger
-from harness.quotas.recording import require_results_open
-from harness.ranking import FORMATS, Format, Track, make_board
+from harness.quotas.publication import require_results_open
+from harness.ranking import FORMATS, Board, Format, Track, make_board
+from harness.ranking.across import Block, blocks
+from harness.ranking.columns import CHOICES, NAMES, Style, chosen_column
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
-from harness.ranking.tables import NAMES, Style, caption, order_note, track_cells
+from harness.ranking.tables import caption, order_note, track_cells
 from harness.sealing.keys import Keys
 from harness.website import publish
+
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME",
+        help=f"Show these columns beside rank, method and team: {CHOICES}.",
+    ),
+]
 
 
 @app.command()
@@ -43,6 +54,15 @@ def rank(
     ] = None,
     keys: OptionalKeys = None,
     track: Annotated[str | None, typer.Option(help="The only track to compute.")] = None,
+    columns: ColumnsOption = None,
+    no_external_data: Annotated[
+        bool,
+        typer.Option(
+            "--no-external-data",
+            help="Show those alone whose team states that training saw no data beside the training "
+            "bundle; ranks stay those among all.",
+        ),
+    ] = False,
     challenge: ChallengeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -55,6 +75,9 @@ def rank(
     Example: busbench rank demo/ledger.jsonl --cases demo/runs --keys demo/keys
     """
     declared = read_challenge(challenge)
+    if columns is not None and json:
+        message = "--columns has no effect with --json, which has every number."
+        raise BusbenchError(Code.USAGE, message, "Leave one of the two out.")
     if cases:
         if keys is None:
             message = "--cases records the ranking in the ledger, which takes --keys."
@@ -72,7 +95,8 @@ def rank(
             )
         for one in outcomes:
             count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
-            err.print(harmless(f"{one.track} {one.split_version}: {count}, {one.state}."))
+            table = f"{one.track} {one.split_version}, {one.part} part"
+            err.print(harmless(f"{table}: {count}, {one.state}."))
             for who in one.lost:
                 err.print(harmless(f"No run contains {who}: it is listed, not ranked."))
     elif keys or track:
@@ -80,13 +104,34 @@ def rank(
             Code.USAGE, "--keys and --track belong to --cases.", "Name --cases, too."
         )
     board = make_board(verify_ledger(ledger), declared)
+    if no_external_data:
+        board = _without_external_data(board)
     if json:
         print_json(board.document())
         return
+    chosen = read_columns(columns, board)
     for found in board.tracks:
-        print_board(found)
-    if not board.tracks:
+        print_board(found, chosen)
+    for block in blocks(board, plain):
+        print_block(block)
+    if not board.ledger_reports:
         out.print(harmless("The ledger has no report yet."))
+
+
+def _without_external_data(board: Board) -> Board:
+    """The board with the rows that state that they saw none; what is left out is said."""
+    tracks = []
+    for track in board.tracks:
+        rows = tuple(row for row in track.rows if row.notes.external_data == NONE)
+        unknown = sum(row.notes.external_data is None for row in track.rows)
+        message = (
+            f"{track.track} {track.split_version}: {len(rows)} of {len(track.rows)} state that "
+            f"they saw no external data, {unknown} do not state it; ranks are among all."
+        )
+        err.print(harmless(message))
+        if rows:
+            tracks.append(track.model_copy(update={"rows": rows}))
+    return board.model_copy(update={"tracks": tuple(tracks)})
 
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken
@@ -95,9 +140,26 @@ IMPORTANT = ("Rank", "Method", "Dice", "HD95", "Group", "Ranks", "Team", "IoU", 
 ALWAYS = 2
 
 
-def print_board(track: Track) -> None:
+def read_columns(text: str | None, board: Board) -> tuple[str, ...]:
+    """The names that `--columns` gives; none without it.
+
+    Raises:
+        BusbenchError: `usage` where a track of the board has no such column.
+    """
+    names = () if text is None else tuple(name.strip() for name in text.split(","))
+    for track in board.tracks:
+        for name in names:
+            try:
+                chosen_column(track, name)
+            except ValueError as error:
+                message = f"--columns {name!a}: {error}."
+                raise BusbenchError(Code.USAGE, message, f"Name some of {CHOICES}.") from error
+    return names
+
+
+def print_board(track: Track, chosen: tuple[str, ...] = ()) -> None:
     """Print a track's board; columns that do not fit are left out, and named."""
-    every = list(zip(*track_cells(track, Style(_short)), strict=True))
+    every = list(zip(*track_cells(track, Style(_short), chosen), strict=True))
     columns = _fitting(every, out.width)
     grid = Grid(harmless(caption(track, plain)), frame="head")
     for column in columns:
@@ -112,6 +174,18 @@ def print_board(track: Track) -> None:
     left_out = ", ".join(column[0] for column in every if column not in columns)
     if left_out:
         out.note(harmless(f"Left out for want of width: {left_out}. A file or a pipe has all."))
+
+
+def print_block(block: Block) -> None:
+    """Print a table across tracks."""
+    head, *rows = block.cells
+    grid = Grid(harmless(block.caption), frame="head")
+    for name in head:
+        grid.column(harmless(name), right=name not in NAMES)
+    for row in rows:
+        grid.row(*map(harmless, row))
+    out.draw(grid)
+    out.note(harmless(block.note))
 
 
 def _fitting(columns: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
@@ -147,13 +221,19 @@ def _short(name: str) -> Markup:
 def table(
     ledger: LedgerArgument,
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.MARKDOWN,
+    columns: ColumnsOption = None,
     challenge: ChallengeOption = None,
 ) -> None:
     """Print the board as a table for a paper or a program.
 
     Example: busbench table demo/ledger.jsonl --format latex
     """
-    print_document(FORMATS[format](make_board(verify_ledger(ledger), read_challenge(challenge))))
+    board = make_board(verify_ledger(ledger), read_challenge(challenge))
+    if columns is not None and format is Format.CSV:
+        message = "--columns has no effect on CSV, which has every number."
+        raise BusbenchError(Code.USAGE, message, "Choose another format, or leave it out.")
+    chosen = read_columns(columns, board)
+    print_document(FORMATS[format](board, chosen) if chosen else FORMATS[format](board))
 
 
 @app.command(name="publish")

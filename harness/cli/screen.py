@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,7 +127,7 @@ class Screen:
 
     def __init__(self, *, stderr: bool = False) -> None:
         self._console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-        if not self._console.is_terminal and "COLUMNS" not in os.environ:
+        if not self._console.is_terminal:
             self._console.width = UNLIMITED
 
     @property

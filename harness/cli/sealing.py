@@ -9,12 +9,14 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from evaluator.documents.base import Name
+from evaluator.documents.sealed import MAX_WINDOWS
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import LabelAccess, StatedTrack, require_track
+from harness.challenge import LabelAccess, StatedTrack, require_final_part, require_track
 from harness.cli.app import app, out
 from harness.cli.options import (
     ChallengeOption,
+    FinalKeysOption,
     JsonOption,
     KeysOption,
     LedgerArgument,
@@ -26,7 +28,7 @@ from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.folders import one_at_a_time
 from harness.ledger import rotate as rotate_ledger
-from harness.sealing.bundle import Recipients
+from harness.sealing.bundle import FOLDERS, WINDOWS, Bundles, Recipients
 from harness.sealing.bundle import seal as seal_split
 from harness.sealing.keys import PUBLICS, SECRETS, Keys
 from harness.splits import FrozenSplit
@@ -79,12 +81,48 @@ def rotate(
     out.print(harmless(f"Publish {to / 'report.pub'}, and use --keys {to} from now on."))
 
 
+@keys.command()
+def final(
+    keys: Annotated[
+        Path,
+        typer.Argument(
+            metavar="KEYS", help="The key folder of the challenge.", exists=True, file_okay=False
+        ),
+    ],
+    to: Annotated[
+        Path, typer.Option("--out", help="The folder for the final keys.", file_okay=False)
+    ],
+    renew: Annotated[
+        Path | None,
+        typer.Option(
+            help="The final keys from before `keys rotate`: what is sealed to them stays so.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Make the keys of a final part: sealing keys of its own, and the same key to sign reports.
+
+    Keep the folder offline until the final phase: with the other keys alone, nobody opens the final
+    part, and nothing is scored on it.
+
+    Example: busbench keys final keys --out final-keys
+
+    Example: busbench keys final keys-2 --renew final-keys --out final-keys-2
+    """
+    kept = None if renew is None else Keys.open(renew)
+    made = Keys.open(keys).with_other_seals(to, kept)
+    out.print(harmless(f"Secret, to be kept offline until the final: {', '.join(SECRETS[:2])}"))
+    out.print(harmless(f"Reports are signed by {made.report.keyid}, as with {keys}"))
+
+
 @app.command()
 def seal(
     store: StoreArgument,
     split: SplitOption,
     keys: KeysOption,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where both bundles go.", file_okay=False)],
+    out_dir: Annotated[Path, typer.Option("--out", help="Where the bundles go.", file_okay=False)],
+    final_keys: FinalKeysOption = None,
     track: Annotated[
         str | None, typer.Option(help="The track of challenge.yaml; default: the dataset's name.")
     ] = None,
@@ -98,15 +136,30 @@ def seal(
     consistency: Annotated[
         bool, typer.Option(help="Run submissions on secretly transformed test images, too.")
     ] = True,
+    windows: Annotated[
+        int | None,
+        typer.Option(
+            help="Transformed images of each test image; inference takes as many times longer.",
+            show_default=str(WINDOWS),
+            min=1,
+            max=MAX_WINDOWS,
+        ),
+    ] = None,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the public training bundle and the sealed test bundle of a frozen split.
 
-    Where challenge.yaml declares tracks, the split has to be what it declares of this one.
+    Where challenge.yaml declares tracks, the split has to be what it declares of this one. A final
+    part is sealed apart, to keys of its own (`busbench keys final`).
 
     Example: busbench seal store --split splits/busbra/v1 --keys keys --out bundles
+
+    Example: busbench seal store --split split --keys keys --final-keys final-keys --out bundles
     """
+    if windows is not None and not consistency:
+        message = "--windows belongs to the pass that --no-consistency leaves out."
+        raise BusbenchError(Code.USAGE, message, "Give one of the two.")
     declared, frozen, opened = read_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
     name = _track_name(track or frozen.lock.dataset)
     labels: LabelAccess = "private" if private_labels else "public"
@@ -115,26 +168,35 @@ def seal(
     lock = frozen.lock
     stated = StatedTrack(name, lock.dataset, lock.version, lock.folds, labels=labels)
     require_track(declared, stated, split)
+    require_final_part(declared, lock.hidden_parts, split)
+    sealed_to = None if final_keys is None else _recipients(Keys.open(final_keys))
     with bars() as progress, one_at_a_time(out_dir):
         bundles = seal_split(
             CaseStore.open(store),
             frozen,
-            Recipients(opened.images.recipient, opened.labels.recipient),
+            _recipients(opened),
             out=out_dir,
+            final=sealed_to,
             track=name,
             labels=labels,
-            consistency=consistency,
+            windows=windows if consistency else 0,
             limits=declared.limits,
             progress=progress,
         )
+    sealed = [Bundles.open(out_dir, part).sealed for part in lock.hidden_parts]
     if as_json:
-        return print_json(
-            {"training": bundles.training.document(), "sealed": bundles.sealed.document()}
-        )
-    training, sealed = bundles.training.cases, bundles.sealed.cases
+        found = {FOLDERS[one.part]: one.document() for one in sealed}
+        return print_json({"training": bundles.training.document(), **found})
+    training = bundles.training.cases
     out.print(harmless(f"training bundle  {out_dir / 'training'}  {training} cases, public"))
-    out.print(harmless(f"sealed bundle    {out_dir / 'sealed'}  {sealed} cases, two keys"))
+    for one in sealed:
+        name, place = f"{FOLDERS[one.part]} bundle", out_dir / FOLDERS[one.part]
+        out.print(harmless(f"{name:<17}{place}  {one.cases} cases, two keys"))
     return None
+
+
+def _recipients(keys: Keys) -> Recipients:
+    return Recipients(keys.images.recipient, keys.labels.recipient)
 
 
 def _track_name(text: str) -> Name:

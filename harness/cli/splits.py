@@ -52,6 +52,14 @@ def freeze_verb(
         "patient"
     ),
     test_fraction: Annotated[float, typer.Option(help="Share of cases to hold out.")] = 0.2,
+    final: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the held-out cases to keep for the end of the challenge, as a part of "
+            "its own.",
+            show_default="no final part",
+        ),
+    ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the training part.")] = 5,
     seed: Annotated[int, typer.Option(help="The draw is a function of it.")] = 42,
     version: Annotated[str | None, typer.Option(help="By default the folder's name.")] = None,
@@ -63,9 +71,13 @@ def freeze_verb(
     """Audit a store and draw its test part and folds, once and for all.
 
     A table names a case by its id or by its file in the release, as CSV or Excel. Known pairs stay
-    on one side; what is left out is in no part, and the lock says why.
+    on one side; what is left out is in no part, and the lock says why. With --final the held-out
+    cases are drawn twice, by patient: `test` is what phases score, `final` what decides at the end
+    (`busbench finalise`). The same cases are held out with and without it.
 
     Example: busbench freeze stores/busbra --out splits/busbra/v1
+
+    Example: busbench freeze stores/busbra --final 0.5 --out splits/busbra/v1
 
     Example: busbench freeze stores/busi --pairs known.csv --exclude wrong.csv --out splits/busi/v1
     """
@@ -79,6 +91,7 @@ def freeze_verb(
             version=version or to.resolve().name,
             policy=policy,
             test_fraction=test_fraction,
+            final_fraction=final,
             folds=folds,
             seed=seed,
             secret=_secret(to, secret, make=not known),
@@ -159,7 +172,7 @@ def reveal_verb(
     to: Annotated[Path, typer.Option("--out", help="The document to write.", dir_okay=False)],
     secret: SecretPath = None,
 ) -> None:
-    """Open the commitments to the test labels, when the challenge is over.
+    """Open the commitments to the test labels, and those of a final part, after the challenge.
 
     Example: busbench splits reveal splits/busbra/v1 --store stores/busbra --out reveal.json
     """
@@ -168,7 +181,8 @@ def reveal_verb(
     frozen = FrozenSplit.open(split)
     document = reveal(frozen, CaseStore.open(store), _secret(split, secret, make=False))
     write(document, to)
-    out.print(harmless(f"{to} opens the labels of {len(document.cases)} test cases"))
+    parts = " and ".join(frozen.lock.hidden_parts)
+    out.print(harmless(f"{to} opens the labels of {len(document.cases)} {parts} cases"))
 
 
 def _secret(split: Path, named: Path | None, *, make: bool) -> bytes:

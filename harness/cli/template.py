@@ -29,6 +29,14 @@ def new_submission_verb(
     Example: busbench new-submission my-method --like pytorch --team "Lab of Jane"
     """
     titles = {"team": team, "method": method or folder.resolve().name}
+    require_titles(**titles)
+    for path in new_submission(folder, kind, **titles):
+        out.print(harmless(folder / path))
+    out.print(harmless(f"Read {folder / 'README.md'} next."))
+
+
+def require_titles(**titles: str) -> None:
+    """Raise `usage` where a name cannot be shown on a board."""
     for name, title in titles.items():
         try:
             TypeAdapter(Title).validate_python(title)
@@ -36,6 +44,3 @@ def new_submission_verb(
             remedy = "Use 1 to 100 printable characters."
             message = f"The {name} {title[:40]!r} cannot be shown on a board."
             raise BusbenchError(Code.USAGE, message, remedy) from error
-    for path in new_submission(folder, kind, **titles):
-        out.print(harmless(folder / path))
-    out.print(harmless(f"Read {folder / 'README.md'} next."))

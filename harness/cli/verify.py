@@ -11,10 +11,12 @@ import typer
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
+from harness.challenge import HiddenPart
 from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
+    FinalKeysOption,
     JsonOption,
     OptionalKeys,
     PublicKeyOption,
@@ -38,8 +40,8 @@ from harness.ledger import (
 )
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
-from harness.sealing.bundle import Bundles
-from harness.sealing.keys import read_public_key
+from harness.sealing.bundle import FOLDERS, Bundles
+from harness.sealing.keys import Keys, read_public_key
 from harness.splits import Reveal
 from harness.store import CaseStore
 
@@ -105,6 +107,7 @@ def verify(
         Paths, typer.Option(help="Sealed bundles for --rescore.", exists=True, file_okay=False)
     ] = None,
     keys: OptionalKeys = None,
+    final_keys: FinalKeysOption = None,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     json: JsonOption = False,
@@ -143,9 +146,17 @@ def verify(
             message = "--rescore opens the sealed labels again."
             raise BusbenchError(Code.USAGE, message, "Name --bundle and --keys, too.")
         settings = read_challenge(challenge)
-        bundles = [Bundles.open(each) for each in bundle]
+        opened_by: dict[HiddenPart, Keys] = {"test": Keys.open(keys)}
+        if final_keys is not None:
+            opened_by["final"] = Keys.open(final_keys)
+        bundles = [
+            (Bundles.open(each, part), its)
+            for each in bundle
+            for part, its in opened_by.items()
+            if part == "test" or (each / FOLDERS[part]).is_dir()
+        ]
         with bars() as progress:
-            context = Context(make_runner(runner, settings, progress), settings, progress, keys)
+            context = Context(make_runner(runner, settings, progress), settings, progress)
             differences += rescore(reports, rescore_runs, bundles, context=context)
         facts["rescored"] = len(reports)
     _tell(facts, differences, json)
@@ -182,6 +193,7 @@ def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, 
         "verdict": "the ledger holds",
         "reports": len(verdict.reports),
         "retractions": len(verdict.retractions),
+        "rescorings": len(verdict.rescorings),
         "rotations": len(verdict.keys) - 1,
         "head": verdict.head,
         "recorded": verdict.time,

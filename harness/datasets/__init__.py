@@ -9,6 +9,7 @@ from pathlib import Path
 from evaluator.errors import BusbenchError, Code
 from harness.datasets import breast, bus_uc, bus_uclm, busbra, busi, generic, phantom, yap2018
 from harness.datasets.base import Adapter, RawCase, Refusal, Release
+from harness.spelling import did_you_mean
 
 MODULES = (busi, busbra, bus_uc, bus_uclm, yap2018, breast, phantom, generic)
 ADAPTERS: dict[str, Adapter] = {module.ADAPTER.name: module.ADAPTER for module in MODULES}
@@ -25,7 +26,8 @@ def adapter(name: str) -> Adapter:
         return _from_file(Path(name))
     if name not in ADAPTERS:
         known = ", ".join(sorted(ADAPTERS))
-        remedy = f"Name one of {known}, or the Python file of an adapter."
+        nearest = did_you_mean(name, ADAPTERS)
+        remedy = f"{nearest}Name one of {known}, or the Python file of an adapter."
         raise BusbenchError(Code.USAGE, f"No dataset is called {name!r}.", remedy)
     return ADAPTERS[name]
 

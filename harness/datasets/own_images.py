@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from evaluator.errors import BusbenchError, Code
 from harness.datasets.decode import decode
 from harness.datasets.layout import IMAGE_SUFFIXES, decoded, files_below, is_litter
 from harness.datasets.medical import SUFFIXES, is_medical
-from harness.datasets.repair import Grey, Repairs, visible_grey
+from harness.datasets.repair import Grey, Repairs, plausible_spacing, visible_grey
 
 LIST = ".txt"  # ends the name of a file that lists images, one a line
+
+
+class ReadImage(NamedTuple):
+    """An image that was read."""
+
+    pixels: Grey  # (H, W)
+    repairs: Repairs  # what was changed to get them
+    spacing: tuple[float, float] | None  # (row, column) in millimetres
 
 
 @dataclass(frozen=True)
@@ -22,13 +31,19 @@ class OwnImage:
     path: Path
     mask: str
 
-    def read(self) -> tuple[Grey, Repairs]:
-        """Grey pixels (H, W), and what was changed to get them.
+    def read(self, stated: tuple[float, float] | None = None) -> ReadImage:
+        """The image; see `ReadImage`.
+
+        Args:
+            stated: the spacing (row, column) in millimetres, where the file says none.
 
         Raises:
             RefusedError: where `prepare` would refuse the image.
         """
-        return visible_grey(self.path, decode(self.path))
+        decoded = decode(self.path)
+        pixels, repairs = visible_grey(self.path, decoded)
+        spacing = plausible_spacing(self.path, decoded, decoded.spacing or stated)
+        return ReadImage(pixels, repairs, spacing)
 
 
 def find_images(given: Sequence[Path]) -> tuple[tuple[OwnImage, ...], tuple[Path, ...]]:

@@ -63,7 +63,7 @@ def judge(case: RawCase, raw: Path, image: Decoded, *, masks: tuple[Decoded, ...
         lesions=lesions,
         source_image=case.image.relative_to(raw).as_posix(),
         source_mask="; ".join(mask.relative_to(raw).as_posix() for mask in case.masks),
-        spacing=_plausible(case, image),
+        spacing=plausible_spacing(case.image, image, case.spacing),
         device=case.device,
         birads=case.birads,
         repairs=(
@@ -77,9 +77,18 @@ def judge(case: RawCase, raw: Path, image: Decoded, *, masks: tuple[Decoded, ...
     )
 
 
-def _plausible(case: RawCase, image: Decoded) -> tuple[float, float] | None:
-    """The spacing, where the image is as large as one of a breast can be."""
-    spacing = case.spacing or image.spacing
+def plausible_spacing(
+    path: Path, image: Decoded, stated: tuple[float, float] | None = None
+) -> tuple[float, float] | None:
+    """The spacing (row, column) in millimetres; None where none is stated.
+
+    Args:
+        stated: before what the file says.
+
+    Raises:
+        RefusedError: where the image would be smaller or larger than one of a breast can be.
+    """
+    spacing = stated or image.spacing
     if spacing is None:
         return None
     height, width = (s * n for s, n in zip(spacing, image.pixels.shape, strict=False))
@@ -87,7 +96,7 @@ def _plausible(case: RawCase, image: Decoded) -> tuple[float, float] | None:
         reason = (
             f"would be {width:g} x {height:g} mm with its spacing of {list(spacing)} mm a pixel"
         )
-        raise RefusedError(Code.DATA_REFUSED, case.image, reason)
+        raise RefusedError(Code.DATA_REFUSED, path, reason)
     return spacing
 
 

@@ -1,6 +1,7 @@
-"""Evaluation job of a submission on the sealed test set: gate, inference, scoring, signed report.
+"""Evaluation job of a submission on a sealed hidden part: gate, inference, scoring, signed report.
 
     RUNS/<id>/submission/   the declared files, copied
+    RUNS/<id>/submission.provenance.json       of a submission that was trained here
     RUNS/<id>/gate/         gate.json          made by the gate container, which loads the models
     RUNS/<id>/verdict/      gate.json          made by the verdict container, which loads none
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
@@ -16,28 +17,31 @@ another one never meets its files.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.documents.base import read
-from evaluator.documents.submission import ImageSubmission
+from evaluator.documents.base import CaseId, read
+from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
+from harness.evaluation.home import Visitor, home_of, require_home_precision
 from harness.evaluation.images import pass_gate, pinned, run_and_score
 from harness.evaluation.job import SubmissionJob, make_run_folder, submission_input
 from harness.evaluation.precision import require_small_loss
 from harness.evaluation.report import build_report
+from harness.evaluation.sizes import require_images
 from harness.evaluation.stages import EvaluateSettings, SealedFiles
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import bundle_input
 from harness.execution.job import ExecutionEnvironment, run_once, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
-from harness.ledger.provenance import signers, trained_here
-from harness.ledger.report import PrecisionLoss, Report
+from harness.ledger.provenance import keep_provenance, signers, trained_here
+from harness.ledger.report import HomeTrack, PrecisionLoss, Report
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.participant_error import ERROR_FILE, hidden_cases, reported_to_participant
 from harness.sandbox.stage import StageName
-from harness.sealing.bundle import Bundles
+from harness.sealing.bundle import FOLDERS, Bundles
 from harness.sealing.documents import SealedBundle
 from harness.sealing.keys import Keys
 from harness.submission import read_entry, take
@@ -56,7 +60,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EvaluateSubmission(SubmissionJob[SealedBundle]):
-    """One submission on one track; its environment has the organiser's keys.
+    """One submission on a hidden part of a track; its environment has the keys of that part.
 
     In a precision other than fp32 it is first compared with fp32 on the public validation cases:
     what it loses there is known, and allowed, before a test image is read.
@@ -67,6 +71,7 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
 
     kind = "evaluate"
     comparison: ValidateSubmission | None = None  # there is one where it is not fp32
+    home: HomeTrack | None = None  # what it was trained on, where it is tested on another track
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,22 +94,32 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         environment: ExecutionEnvironment,
         settings: EvaluateSettings | None = None,
         address: str | None = None,
+        splits: Sequence[Path] | None = None,
     ) -> EvaluateSubmission:
         """The job for a submission's folder.
 
         Args:
             address: where the job's inputs are put for other machines; null: all see `folder`.
+            splits: frozen splits, or folders of them, where the bundles are of another track than
+                the one that the submission was trained on.
 
         Raises:
-            BusbenchError: `submission-invalid`, `challenge-invalid`; `keys-invalid` where the
-                environment's keys cannot open the bundles; `input-unavailable` where the address
-                takes nothing.
+            BusbenchError: `submission-invalid`, `challenge-invalid`; what `home_of` raises;
+                `keys-invalid` where the environment's keys cannot open the bundles;
+                `input-unavailable` where the address takes nothing.
         """
-        if environment.keys is not None:
-            require_keys_of(bundles, Keys.open(environment.keys))
         facts = read_entry(folder)
-        limits = environment.challenge.efficiency_of(bundles.sealed.track)
+        if environment.keys is not None:
+            keys = Keys.open(environment.keys)
+            require_keys_of(bundles, keys)
+            require_images(facts, _sealed_files(bundles, keys).index().cases)
+        track = bundles.sealed.track
+        limits = environment.challenge.efficiency_of(track)
         how, compared = settings or EvaluateSettings(), None
+        home = None
+        if splits is not None:
+            home = home_of(facts, bundles.sealed, environment.challenge, splits=splits)
+            require_home_precision(how.precision, bundles.sealed.track)
         if how.precision != "fp32":
             compared = ValidateSubmission.of(
                 folder,
@@ -117,13 +132,32 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         return cls(
             submission_input(folder, facts, address),
             facts,
-            bundle_input(bundles.path, "sealed", address),
+            bundle_input(bundles.path, FOLDERS[bundles.sealed.part], address),
             bundles.sealed,
             runs,
             environment,
-            replace(how, efficiency=limits),
+            replace(
+                how,
+                efficiency=limits,
+                profile=environment.challenge.profile_of(track),
+                probabilities=environment.challenge.asks_probabilities(track),
+            ),
             compared,
+            home,
         )
+
+    @property
+    def folds(self) -> int:
+        if self.home is None:
+            return self.cases.folds
+        return self.environment.challenge.tracks[self.home.track].folds
+
+    @property
+    def handed_in(self) -> AnySubmission | Visitor:
+        """Whose submission it is, on the track that it is tested on: quotas go by it."""
+        if self.home is None:
+            return self.facts
+        return Visitor(self.facts.team, self.facts.method, self.cases.track, self.facts.digest)
 
     def tested_on(self) -> dict[str, object]:
         return {
@@ -132,12 +166,17 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             "labels": self.cases.labels_sha256,
             "compared": self.comparison and self.comparison.key,
             "max_dice_loss": self.max_dice_loss,
+            **({} if self.home is None else {"home": self.home.document()}),
         }
 
     @property
     def max_dice_loss(self) -> float | None:
         """The most that the track's precision may lose; None in fp32."""
         return self.environment.challenge.max_dice_loss_of(self.cases.track)
+
+    @property
+    def label(self) -> str:
+        return super().label + (", final part" if self.cases.part == "final" else "")
 
     @property
     def stage(self) -> StageName | None:
@@ -147,12 +186,13 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
     def run(self, progress: Progress) -> None:
         """Evaluate and sign; finished stages of a killed evaluation are kept."""
         loss = self._compare(progress)  # before it takes a GPU for itself
-        submission, bundles = self.submission.here(), Bundles.open(self.bundle.here())
+        submission, bundles = self.submission.here(), self._bundles()
         with self.environment.open(progress, gpu=self.gpu) as context:
             assert context.keys is not None
             keys = Keys.open(context.keys)
             require_keys_of(bundles, keys)
-            split, known = bundles.sealed.split_digest, self.environment.known_keys
+            known = self.environment.known_keys
+            split = (self.home or bundles.sealed).split_digest
             image = trained_here(submission, self.facts, split, keys=keys, known_keys=known)
             identities = self.settings.identify(context.runner)
             if isinstance(self.facts, ImageSubmission):
@@ -166,9 +206,15 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
                 identities=identities,
                 trained_here=image,
                 precision_loss=loss,
+                home=self.home,
+                folds=self.folds,
+                cases=_sealed_files(bundles, keys).index().cases,
             )
         write_report(sign(report, keys), self.folder / REPORT)
         write_result(self, {REPORT: self.folder / REPORT})
+
+    def _bundles(self) -> Bundles:
+        return Bundles.open(self.bundle.here(), self.cases.part)
 
     def _compare(self, progress: Progress) -> PrecisionLoss | None:
         """What the precision loses on the validation cases; None in fp32.
@@ -190,16 +236,14 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         self, submission: Path, bundles: Bundles, *, keys: Keys, context: Context
     ) -> None:
         folder = make_run_folder(self.folder)
+        keep_provenance(submission, folder / "submission")
         if not (folder / "submission").is_dir():
-            take(submission, folder / "submission", bundles.sealed.track)
+            take(submission, folder / "submission", (self.home or bundles.sealed).track)
         with reported_to_participant(folder / ERROR_FILE):
-            pass_gate(folder, context, folder / "gate.log")
-            files = SealedFiles(
-                images=bundles.images,
-                image_key=keys.images.identity,
-                labels=bundles.labels,
-                label_key=keys.labels.identity,
-            )
+            left_out = () if self.home is None else self.home.left_out
+            files = _sealed_files(bundles, keys, left_out)
+            log, cases = folder / "gate.log", files.index().cases
+            pass_gate(folder, context, log, cases=cases)
             with hidden_cases(bundles.sealed.labels == "private"):
                 run_and_score(folder, files, self.settings, context=context)
 
@@ -210,11 +254,31 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             BusbenchError: `ledger-invalid` where its report is not what the organiser signed.
         """
         assert self.environment.keys is not None
-        path, keys = self.folder / REPORT, Keys.open(self.environment.keys)
-        signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
-        report = verify_report(path, *signers(keys, self.environment.known_keys))
-        is_old = signed.signatures[0].keyid != keys.report.keyid
-        return Evaluation(self.folder, report, sign(report, keys) if is_old else signed)
+        keys = Keys.open(self.environment.keys)
+        return finished_run(self.folder, keys, self.environment.known_keys)
+
+
+def finished_run(folder: Path, keys: Keys, known_keys: Iterable[str] = ()) -> Evaluation:
+    """What a finished run left; see `EvaluateSubmission.finished`.
+
+    Args:
+        known_keys: PEM: the report keys, old and new, that a ledger names.
+    """
+    path = folder / REPORT
+    signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
+    report = verify_report(path, *signers(keys, known_keys))
+    is_old = signed.signatures[0].keyid != keys.report.keyid
+    return Evaluation(folder, report, sign(report, keys) if is_old else signed)
+
+
+def _sealed_files(bundles: Bundles, keys: Keys, left_out: tuple[CaseId, ...] = ()) -> SealedFiles:
+    return SealedFiles(
+        images=bundles.images,
+        image_key=keys.images.identity,
+        labels=bundles.labels,
+        label_key=keys.labels.identity,
+        left_out=left_out,
+    )
 
 
 def require_keys_of(bundles: Bundles, keys: Keys) -> None:

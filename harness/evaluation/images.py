@@ -13,12 +13,14 @@ submission of ONNX files.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from evaluator.documents.base import read
 from evaluator.documents.inference import GateVerdict
+from evaluator.documents.sealed import SealedCase
 from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.files import canonical_json
@@ -32,6 +34,7 @@ from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import RunnerName
 from harness.sandbox.usage import StageUsage
 from harness.sealing.documents import TrainingBundle
+from harness.sealing.training import TrainingSet
 from harness.submission import DOCUMENT, read_entry, require_folds, take
 
 Start = Literal["first", "again"]
@@ -43,24 +46,27 @@ def check(
     context: Context,
     log: Path | None = None,
     *,
-    bundle: TrainingBundle | None = None,
+    training: TrainingSet | None = None,
 ) -> GateVerdict:
     """Tell whether a submission of either kind would be taken, without any label.
 
     Args:
         log: where the gate's whole log goes.
-        bundle: the training bundle of its track; null: challenge.yaml alone says what tracks have.
+        training: the training bundle of its track; null: challenge.yaml alone says what tracks
+            have, and nobody how large images are.
 
     Raises:
         BusbenchError: `submission-invalid`; else as `pass_gate`, with the reason.
     """
     with tempfile.TemporaryDirectory(prefix="busbench-check-") as name:
         work, where = Path(name), folder / DOCUMENT
+        bundle = None if training is None else training.bundle
         track = None if bundle is None else bundle.track
         submission = take(folder, work / "submission", track)
         require_accepted(context.challenge, submission, where)
         _require_suited(submission, context.challenge, bundle, where=where)
-        return pass_gate(work, context, log)
+        cases = () if training is None else [each.case for each in training.cases]
+        return pass_gate(work, context, log, cases=cases)
 
 
 def _require_suited(
@@ -80,22 +86,27 @@ def _require_suited(
     require_folds(submission, folds, where)
 
 
-def require_accepted(challenge: Challenge, submission: AnySubmission, where: str | Path) -> None:
-    """Refuse a kind of submission that its track does not take.
+def require_accepted(
+    challenge: Challenge, submission: AnySubmission, where: str | Path, *, track: str | None = None
+) -> None:
+    """Refuse a kind of submission that a track does not take.
 
     Args:
+        track: where it is tested; null: its own track.
         where: its document, for the error.
 
     Raises:
         BusbenchError: `submission-invalid`.
     """
     kind: Kind = "image" if isinstance(submission, ImageSubmission) else "onnx"
-    if (problem := check_accepted(challenge, submission.track, kind)) is not None:
+    if (problem := check_accepted(challenge, track or submission.track, kind)) is not None:
         remedy = "Hand in what the track takes, or ask the organiser."
         raise BusbenchError(Code.SUBMISSION_INVALID, f"{where}: {problem}.", remedy)
 
 
-def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
+def pass_gate(
+    folder: Path, context: Context, log: Path | None, *, cases: Sequence[SealedCase]
+) -> GateVerdict:
     """Accept the submission in `folder`, ONNX files by the gate, an image by its inspection.
 
     Raises:
@@ -104,7 +115,7 @@ def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
     submission = read_entry(folder / "submission")
     if isinstance(submission, ImageSubmission):
         return _accept(submission, context)
-    return stages.pass_gate(folder, context, log)
+    return stages.pass_gate(folder, context, log, cases=cases)
 
 
 def _accept(submission: ImageSubmission, context: Context) -> GateVerdict:

@@ -45,8 +45,8 @@ class SubmissionJob(ABC, Generic[Cases]):
 
     def __post_init__(self) -> None:
         require_track(self.environment.challenge, self.cases.stated_track, self.bundle.path)
-        require_folds(self.facts, self.cases.folds, DOCUMENT)
-        require_accepted(self.environment.challenge, self.facts, DOCUMENT)
+        require_folds(self.facts, self.folds, DOCUMENT)
+        require_accepted(self.environment.challenge, self.facts, DOCUMENT, track=self.cases.track)
         if isinstance(self.facts, ImageSubmission):
             require_image_settings(self.settings, self.environment.runner)
 
@@ -56,6 +56,11 @@ class SubmissionJob(ABC, Generic[Cases]):
 
     @abstractmethod
     def run(self, progress: Progress) -> None: ...
+
+    @property
+    def folds(self) -> int:
+        """How many folds the submission's own track has."""
+        return self.cases.folds
 
     @property
     def label(self) -> str:

@@ -25,7 +25,7 @@ from evaluator.documents.submission import (
 )
 from evaluator.files import disk_errors, sha256_bytes, sha256_file
 from evaluator.images.naming import Shown
-from evaluator.predictions import DOCUMENT, bits_file, pack, predicted_cases
+from evaluator.predictions import DOCUMENT, bits_file, maps_file, pack, predicted_cases
 from harness.folders import let_all_read
 from harness.submission import assemble
 
@@ -51,24 +51,31 @@ def write_submission(place: Path) -> None:
     assemble(submission, lambda _: NETWORK, place)
 
 
-def write_predictions(place: Path, submission: AnySubmission, index: SealedIndex) -> None:
+def write_predictions(
+    place: Path, submission: AnySubmission, index: SealedIndex, *, threshold: float | None = None
+) -> None:
     """Write the predictions that `submission` owes, each mask with a lesion in its middle.
 
     Args:
         index: of the sealed images.
+        threshold: as `require_bound` takes it.
     """
     cases, transformed = predicted_cases(index)
     folds = submission.folds
-    digests = {}
+    digests, maps = {}, dict[str, str]()
     with disk_errors(place):
         place.mkdir(parents=True)
         for fold in folds:
-            for is_transformed, shown in ((False, cases), (True, transformed)):
-                if shown or not is_transformed:
-                    path = place / bits_file(fold, is_transformed)
-                    with path.open("wb") as sink:
-                        sink.writelines(map(_lesion, shown))
-                    digests[path.name] = sha256_file(path)
+            for window, shown in enumerate((cases, *transformed)):
+                path = place / bits_file(fold, window)
+                with path.open("wb") as sink:
+                    sink.writelines(map(_lesion, shown))
+                digests[path.name] = sha256_file(path)
+            if threshold is not None:
+                path = place / maps_file(fold)
+                with path.open("wb") as sink:
+                    sink.writelines(map(_certain, cases))
+                maps[path.name] = sha256_file(path)
     document = Predictions(
         submission_sha256=submission.digest,
         split_digest=index.split_digest,
@@ -76,6 +83,8 @@ def write_predictions(place: Path, submission: AnySubmission, index: SealedIndex
         cases=cases,
         transformed=transformed,
         masks=digests,
+        maps=maps,
+        threshold=threshold,
     )
     write(document, place / DOCUMENT)
     let_all_read(place)
@@ -93,6 +102,11 @@ def write_masks(place: Path, images: Iterable[Shown]) -> None:
 def _lesion(case: PredictedCase) -> bytes:
     """The packed mask of an ellipse."""
     return pack(_ellipse(case.height, case.width))
+
+
+def _certain(case: PredictedCase) -> bytes:
+    """The probabilities of an ellipse that is certain."""
+    return (_ellipse(case.height, case.width) * np.uint8(255)).tobytes()
 
 
 def _ellipse(height: int, width: int) -> NDArray[np.bool_]:

@@ -67,6 +67,7 @@ class PredictedImage(Contract):
     height: int
     width: int
     lesion_px: int
+    spacing_mm: tuple[float, float] | None  # (row, column), as the file or --spacing says
     repairs: tuple[str, ...]  # what was changed in the image before it was predicted
 
 
@@ -74,11 +75,12 @@ class PredictRecord(Contract):
     """`predict.json`: the images that were predicted, and what decided their masks."""
 
     bounds: ClassVar[Bounds] = CASE_BY_CASE
-    schema_: Literal["busbench/predict/v1"] = Field(default="busbench/predict/v1", alias="schema")
+    schema_: Literal["busbench/predict/v2"] = Field(default="busbench/predict/v2", alias="schema")
     busbench: str
     submission_sha256: Digest
     fold: Chosen
     images_sha256: Digest  # over the names of the masks and the pixels of the images
+    spacing: tuple[float, float] | None  # of images that state none
     device: Device
     precision: Precision
     backend: Backend
@@ -92,6 +94,7 @@ class PredictRecord(Contract):
             "submission": "submission_sha256",
             "--fold": "fold",
             "content of the images": "images_sha256",
+            "--spacing": "spacing",
             "--device": "device",
             "--precision": "precision",
             "--backend": "backend",
@@ -120,6 +123,7 @@ class PredictRequest:
         submission: the folder of an accepted submission.
         fold: whose model; `all` is the majority of the folds' masks, or the one model for all.
         skip_refused: leave images out that cannot be read, rather than fail.
+        spacing: (row, column) in millimetres a pixel, of images that state none.
     """
 
     submission: Path
@@ -128,6 +132,7 @@ class PredictRequest:
     fold: Chosen = "all"
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
     skip_refused: bool = False
+    spacing: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,9 @@ def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -
     """
     submission = read_submission(request.submission)
     part = choose_models(submission, request.fold)
+    require_spacing_used(submission, request.spacing)
     images, refused = _read_all(request, progress)
+    _require_spacings(submission, images)
     settings, how = request.settings, request.environment
     names = {each.image.mask: sha256_pixels(each.pixels) for each in images}
     record = PredictRecord(
@@ -159,6 +166,7 @@ def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -
         submission_sha256=submission.digest,
         fold=request.fold,
         images_sha256=sha256_bytes(canonical_json(names)),
+        spacing=request.spacing,
         device=settings.device,
         precision=settings.precision,
         backend=settings.backend,
@@ -173,7 +181,7 @@ def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -
                 how.open(progress, gpu=settings.device != "cpu") as context,
                 tempfile.TemporaryDirectory(prefix="busbench-predict-") as work,
             ):
-                _gate(request.submission, part, Path(work), context=context)
+                _gate(request.submission, part, Path(work), images=images, context=context)
                 masks = _infer(Path(work), part, images, settings=settings, context=context)
                 made = tuple(_write_all(partial, images, masks, progress=progress))
             record = record.model_copy(update={"images": made})
@@ -194,6 +202,25 @@ def choose_models(submission: Submission, fold: Chosen) -> Submission:
     has = f"models of the folds {', '.join(known)}" if known else "one model for all folds"
     message = f"The submission has {has}, and --fold is {fold}."
     raise BusbenchError(Code.USAGE, message, "Name a fold that it has a model of, or all.")
+
+
+def require_spacing_used(submission: Submission, spacing: tuple[float, float] | None) -> None:
+    """Raise `usage` where a spacing is given to a submission that resamples to none."""
+    if spacing is not None and submission.input.spacing is None:
+        message = "--spacing has no effect: the submission declares no `input.spacing`."
+        raise BusbenchError(Code.USAGE, message, "Leave --spacing out.")
+
+
+def _require_spacings(submission: Submission, images: Sequence[_Read]) -> None:
+    """Raise `usage` where an image cannot be resampled as the submission declares."""
+    lacking = [each for each in images if each.case.spacing_mm is None]
+    if submission.input.spacing is not None and lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        message = (
+            f"The submission resamples to {submission.input.spacing:g} mm a pixel, and "
+            f"{lacking[0].image.path}{more} state no spacing."
+        )
+        raise BusbenchError(Code.USAGE, message, "Say how large their pixels are with --spacing.")
 
 
 def majority(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
@@ -221,13 +248,19 @@ def _read_all(
     for number, image in enumerate(request.images):
         progress("read images", number, len(request.images))
         try:
-            pixels, repairs = image.read()
+            pixels, repairs, spacing = image.read(request.spacing)
         except RefusedError as error:
             refused.append(error)
             continue
         height, width = pixels.shape
         name = f"image-{number:06}"
-        case = SealedCase(case_id=name, height=height, width=width, file=f"{name}.grey")
+        case = SealedCase(
+            case_id=name,
+            height=height,
+            width=width,
+            file=f"{name}.grey",
+            spacing_mm=spacing,
+        )
         found.append(_Read(image, pixels, repairs, case))
     progress("read images", len(request.images), len(request.images))
     errors = [error.refusal.error() for error in refused]
@@ -241,11 +274,14 @@ def _read_all(
     return tuple(found), listed
 
 
-def _gate(folder: Path, part: Submission, work: Path, *, context: Context) -> None:
+def _gate(
+    folder: Path, part: Submission, work: Path, *, images: Sequence[_Read], context: Context
+) -> None:
     """Pass the whole submission in `folder` through the gate; leave `part` of it in `work`."""
     with_all = work / "whole"
     take(folder, with_all / "submission")
-    narrow(with_all, pass_gate(with_all, context, None), part, place=work)
+    verdict = pass_gate(with_all, context, None, cases=[each.case for each in images])
+    narrow(with_all, verdict, part, place=work)
 
 
 def _infer(
@@ -269,7 +305,7 @@ def _infer(
     )
     files = SealedImages(*archive)
     run_models(work, files, settings, context=context)
-    require_whole(work, files)
+    require_whole(work, files, settings)
     found = open_predictions(work / "infer")
     bits = [work / "infer" / bits_file(fold) for fold in found.folds]
     by_case = zip(*(read_packed(file, found.cases) for file in bits), strict=True)
@@ -298,6 +334,7 @@ def _write_all(
             height=mask.shape[0],
             width=mask.shape[1],
             lesion_px=int(mask.sum()),
+            spacing_mm=each.case.spacing_mm,
             repairs=each.repairs,
         )
         progress("masks", done, len(images))

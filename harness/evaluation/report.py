@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 
 import harness
 from evaluator.documents.inference import CountedModel
-from evaluator.documents.predictions import Predictions
 from evaluator.documents.scores import Scores
+from evaluator.documents.sealed import SealedCase
 from evaluator.documents.submission import AnySubmission, ImageSubmission, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
+from harness.evaluation.sizes import count_work
 from harness.evaluation.stages import read_runtime, read_scores, read_verdict
-from harness.ledger.report import PrecisionLoss, Provenance, Report
+from harness.ledger.report import HomeTrack, PrecisionLoss, Provenance, Report
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import RunnerName
 from harness.sealing.bundle import Bundles
@@ -29,8 +29,16 @@ def build_report(
     identities: Mapping[str, str],
     trained_here: str | None,
     precision_loss: PrecisionLoss | None = None,
+    home: HomeTrack | None = None,
+    folds: int | None = None,
+    cases: Sequence[SealedCase],
 ) -> Report:
     """State the result of a finished run.
+
+    Args:
+        home: the track that the submission was trained on, where it is another.
+        folds: how many that track has, where it is another.
+        cases: of the sealed test set.
 
     Raises:
         BusbenchError: `predictions-invalid` or `stage-crashed` where they contradict each other.
@@ -40,23 +48,27 @@ def build_report(
     if isinstance(submission, ImageSubmission):
         image = submission.image
     else:
-        counted = _counted(folder, submission, predictions)
+        counted = _counted(folder, submission, cases)
     scores = read_scores(folder)
+    complete = _is_complete(submission, scores, folds or bundles.sealed.folds)
     if predictions.submission_sha256 != submission.digest:
         raise _of_two(folder)
     sealed = bundles.sealed
     return Report(
         team=submission.team,
         method=submission.method,
+        notes=submission.notes,
         track=sealed.track,
         dataset=sealed.dataset,
         split_version=sealed.split_version,
+        part=sealed.part,
         labels=sealed.labels,
-        status="complete" if _is_complete(submission, scores, sealed.folds) else "incomplete",
+        status="complete" if complete else "incomplete",
         scores=scores,
         models=counted,
         runtime=read_runtime(folder),
         precision_loss=precision_loss,
+        home=home,
         provenance=Provenance(
             submission_sha256=submission.digest,
             image=image,
@@ -74,23 +86,15 @@ def build_report(
 
 
 def _counted(
-    folder: Path, submission: Submission, predictions: Predictions
+    folder: Path, submission: Submission, cases: Sequence[SealedCase]
 ) -> tuple[CountedModel, ...]:
-    """What the gate counted of each declared model, with the work of a mean image.
-
-    A network may see an image in several tiles.
-    """
+    """What the gate counted of each declared model, with the work of a mean image."""
     verdict = read_verdict(folder)
     declared = {(model.fold, model.sha256) for model in submission.models}
     counted = {(model.fold, model.sha256) for model in verdict.models}
     if verdict.submission_sha256 != submission.digest or declared != counted:
         raise _of_two(folder)
-    cases = predictions.cases
-    runs = fmean(submission.input.runs(case.height, case.width) for case in cases) if cases else 1
-    return tuple(
-        model.model_copy(update={"gmacs": None if model.gmacs is None else runs * model.gmacs})
-        for model in verdict.models
-    )
+    return count_work(verdict.models, submission.input, cases)
 
 
 def _of_two(folder: Path) -> BusbenchError:

@@ -20,6 +20,7 @@ from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from harness.evaluation.ephemeral import new_key
 from harness.evaluation.review import differing, leaves_of
+from harness.evaluation.sizes import count_work
 from harness.evaluation.stages import (
     EvaluateSettings,
     SealedFiles,
@@ -109,13 +110,16 @@ def reproduce(
     require_files(report, files)
     with tempfile.TemporaryDirectory(prefix="busbench-reproduce-") as name:
         folder = Path(name)
-        take(files.submission, folder / "submission", report.track)
-        verdict = pass_gate(folder, context, None)
-        infer_and_score(folder, _seal(report, files, folder), settings, context=context)
-        scores = read_scores(folder)
+        own = report.track if report.home is None else report.home.track
+        take(files.submission, folder / "submission", own)
+        sealed = _seal(report, files, folder)
+        submission, cases = read_submission(folder / "submission"), sealed.index().cases
+        verdict = pass_gate(folder, context, None, cases=cases)
+        infer_and_score(folder, sealed, settings, context=context)
+        scores, models = read_scores(folder), count_work(verdict.models, submission.input, cases)
     left_out = dict(_left_out(report.scores))
     before = _comparable(report.scores, report.models, left_out)
-    after = _comparable(scores, verdict.models, left_out)
+    after = _comparable(scores, models, left_out)
     return Reproduction(
         compared=len(before.keys() | after.keys()),
         scores=scores,
@@ -132,13 +136,16 @@ def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
         place,
         files.store,
         files.split,
+        part=report.part,
         recipients=Recipients(images, labels),
         track=report.track,
         labels=report.labels,
-        consistency=False,
+        windows=0,
     )
     let_all_read(place)
-    return SealedFiles(place / "images.age", image_key, place / "labels.age", label_key)
+    left_out = () if report.home is None else report.home.left_out
+    archives = (place / "images.age", image_key, place / "labels.age", label_key)
+    return SealedFiles(*archives, left_out)
 
 
 def _comparable(

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from operator import eq
 from pathlib import Path
 
-from evaluator.documents.base import read
+from evaluator.documents.base import CaseId, Digest, read
 from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
-from harness.evaluation.stages import score_stage
+from harness.evaluation.stages import known_profile, score_stage, write_left_out
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
-from harness.splits import Reveal, read_secret, secret_path, verify
+from harness.splits import FrozenSplit, Reveal, read_secret, secret_path, verify
 from harness.splits.commitments import opened_labels
 from harness.splits.lock import SplitLock
 from harness.splits.manifest import REMEDY
@@ -71,16 +71,29 @@ def review_splits(
             secret = read_secret(evidence.secret or secret_path(path.resolve()))
         differences = verify(path, store, reveal, secret=secret, progress=progress)
         found += [f"{path}: {difference}" for difference in differences]
-        opened = opened_labels(lock, reveal or store)
-        found += [
-            f"{name}: the classes or masks that it was scored with are not those of {path}"
-            for name, report in reports.items()
-            if opened and report.provenance.split_digest == digest
-            if report.scores.labels_sha256 != opened
-        ]
+        own = {n: report for n, report in reports.items() if _split_of(report) == digest}
+        if not differences:  # else which cases are of which part is not known
+            found += _scored_otherwise(own, FrozenSplit.open(path), reveal or store)
     locks = [splits[digest][1] for digest in used & splits.keys()]
     found += _unused(evidence, locks)
     return found
+
+
+def _split_of(report: Report) -> Digest:
+    return report.provenance.split_digest
+
+
+def _scored_otherwise(
+    reports: Reports, split: FrozenSplit, source: Reveal | CaseStore | None
+) -> Iterator[str]:
+    """The reports of a split that were scored with other labels than those of their part."""
+    opened = {part: opened_labels(split.hidden(part), source) for part in split.lock.hidden_parts}
+    for name, report in reports.items():
+        if report.part not in opened:
+            yield f"{name}: it was scored on the part {report.part}, which {split.path} lacks"
+        elif opened[report.part] not in (None, report.scores.labels_sha256):
+            what = "the classes or masks that it was scored with are not those of"
+            yield f"{name}: {what} {split.path}"
 
 
 def count_opened(reports: Reports, folder: Path, evidence: Evidence) -> int:
@@ -126,7 +139,7 @@ def _unused(evidence: Evidence, locks: Sequence[SplitLock]) -> Iterator[str]:
 def rescore(
     reports: Reports,
     runs: Path,
-    bundles: Sequence[Bundles],
+    bundles: Sequence[tuple[Bundles, Keys]],
     *,
     context: Context,
 ) -> list[str]:
@@ -134,26 +147,30 @@ def rescore(
 
     Args:
         runs: the folder that `busbench evaluate --out` filled.
-        bundles: the sealed bundles of all tracks concerned.
-        context: with the organiser's keys.
+        bundles: the sealed bundles of all tracks and parts concerned, each with its keys.
 
     Raises:
         BusbenchError: whatever the scoring stage fails with.
     """
     kept = {sha256_file(file): file.parent for file in sorted(runs.glob(f"*/infer/{DOCUMENT}"))}
-    by_labels = {bundle.sealed.labels_sha256: bundle for bundle in bundles}
+    by_labels = {opened[0].sealed.labels_sha256: opened for opened in bundles}
     found = []
     for number, (name, report) in enumerate(reports.items(), start=1):
         predictions = kept.get(report.provenance.predictions_sha256)
-        bundle = by_labels.get(report.provenance.sealed_labels_sha256)
+        opened = by_labels.get(report.provenance.sealed_labels_sha256)
         if predictions is None:
             found.append(f"{name}: {runs} does not contain its predictions")
-        elif bundle is None:
-            found.append(f"{name}: the sealed labels that it was scored with are in no bundle")
+        elif opened is None:
+            more = "; those of a final part take --final-keys" if report.part == "final" else ""
+            found.append(f"{name}: the sealed labels it was scored with are in no bundle{more}")
         elif (damage := _damage(predictions)) is not None:
             found.append(f"{name}: {damage}")
         else:
-            again = _score_again(predictions, bundle, context)
+            how = Scoring(
+                known_profile(report.scores, name.capitalize()),
+                () if report.home is None else report.home.left_out,
+            )
+            again = _score_again(predictions, opened, how, context=context)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]
         context.progress("scoring again", number, len(reports))
     return found
@@ -168,16 +185,28 @@ def _damage(predictions: Path) -> str | None:
     return None
 
 
-def _score_again(predictions: Path, bundles: Bundles, context: Context) -> Scores:
-    assert context.keys is not None
+@dataclass(frozen=True)
+class Scoring:
+    """How predictions were scored."""
+
+    profile: str  # the version of the metric profile
+    left_out: tuple[CaseId, ...]  # test cases that were not
+
+
+def _score_again(
+    predictions: Path, sealed: tuple[Bundles, Keys], how: Scoring, *, context: Context
+) -> Scores:
+    bundles, keys = sealed
     with tempfile.TemporaryDirectory(prefix="busbench-rescore-") as name:
         folder = Path(name)
         stage = score_stage(
             predictions,
             folder,
             labels=bundles.labels,
-            key=Keys.open(context.keys).labels.identity,
+            key=keys.labels.identity,
+            profile=how.profile,
             challenge=context.challenge,
+            left_out=write_left_out(folder, how.left_out),
         )
         out = context.run_once(stage)
         return read(

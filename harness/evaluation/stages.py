@@ -6,14 +6,15 @@ The wall between them is here: the model sees images and no labels, the scorer l
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyrage
 
-from evaluator.documents.base import read
+from evaluator.documents.base import CaseId, read
+from evaluator.documents.canvases import Canvases
 from evaluator.documents.inference import (
     Backend,
     BatchSize,
@@ -25,20 +26,27 @@ from evaluator.documents.inference import (
     require_precision,
 )
 from evaluator.documents.scores import Scores
-from evaluator.documents.sealed import SealedIndex
+from evaluator.documents.sealed import SealedCase, SealedIndex
+from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code, Fault
+from evaluator.files import canonical_json, write_atomically
+from evaluator.metrics import VERSIONS
+from evaluator.metrics.profiles import DEFAULT
 from evaluator.predictions import RUNTIME, open_predictions, require_bound
 from evaluator.sealed import open_sealed
 from harness.challenge import Challenge, Component
 from harness.evaluation import known_good
+from harness.evaluation.sizes import canvases_of, require_images
 from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
-from harness.submission import read_entry
+from harness.submission import read_entry, read_submission
 
 KeyText = Callable[[], str]  # gives a key when a stage starts; nothing keeps it
+LEFT_OUT = "left-out.json"  # of a run on another track than the submission's own
 CASES = Path("score", "cases.parquet")  # of a run; `evaluator.scoring.score` writes it
+RESCORED = "rescored"  # of a run: its predictions scored anew, a folder each time
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,21 @@ class EvaluateSettings:
     batch_size: BatchSize = "auto"
     backend: Backend = "onnxruntime"
     precision: Precision = "fp32"
+    profile: str = DEFAULT  # that masks are measured by; the track's
     efficiency: EfficiencyLimits | None = None  # of the track; on validation folds none
+    probabilities: bool = False  # whether the track asks for them; on validation folds not
 
     def __post_init__(self) -> None:
         require_precision(self.device, self.precision)
+
+    def due_threshold(self, submission: AnySubmission) -> float | None:
+        """The threshold of the probabilities that a submission owes; None where it owes none.
+
+        A container image, and a network that gives masks, have none to give.
+        """
+        if not self.probabilities or isinstance(submission, ImageSubmission):
+            return None
+        return None if submission.output.kind == "mask" else submission.output.threshold
 
     @property
     def component(self) -> Component:
@@ -106,9 +125,12 @@ class SealedFiles(SealedImages):
 
     labels: Path
     label_key: KeyText = field(repr=False)
+    left_out: tuple[CaseId, ...] = ()  # test cases that are not scored
 
 
-def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
+def pass_gate(
+    folder: Path, context: Context, log: Path | None, *, cases: Sequence[SealedCase]
+) -> GateVerdict:
     """Run the gate on the submission in `folder`, or find that it ran.
 
     One container loads the models; another, with another user, writes the verdict. Where either
@@ -117,13 +139,18 @@ def pass_gate(folder: Path, context: Context, log: Path | None) -> GateVerdict:
 
     Args:
         log: where the whole log goes.
+        cases: whose images it is for, by whose sizes a native model is tried; none: not known.
 
     Raises:
-        BusbenchError: `gate-refused`, or the limit that was met; whatever the machine is to blame
-            for, where our own submission does not pass.
+        BusbenchError: `gate-refused`, or the limit that was met; `submission-invalid` where the
+            images cannot be prepared as declared; whatever the machine is to blame for, where our
+            own submission does not pass.
     """
+    submission = read_submission(folder / "submission")
+    require_images(submission, cases)
+    canvases = canvases_of(submission.input, cases)
     try:
-        context.run_once(replace(gate_stage(folder, context.challenge), log=log))
+        context.run_once(replace(gate_stage(folder, context.challenge, canvases), log=log))
         context.run_once(verdict_stage(folder, context.challenge))
         return read_verdict(folder)
     except BusbenchError as error:
@@ -177,13 +204,15 @@ def score(
     Raises:
         BusbenchError: `predictions-invalid`, `limit-efficiency`.
     """
-    require_whole(folder, files)
+    require_whole(folder, files, settings)
     if settings.efficiency is not None:
         require_efficient(folder, settings.efficiency)
-    _score(folder, files, context)
+    _score(folder, files, settings, context=context)
 
 
-def _score(folder: Path, files: SealedFiles, context: Context) -> None:
+def _score(
+    folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
+) -> None:
     """Score what inference left in `folder`; see `run_on_masks`."""
 
     def stage(place: Path) -> Stage:
@@ -192,12 +221,19 @@ def _score(folder: Path, files: SealedFiles, context: Context) -> None:
             place,
             labels=files.labels,
             key=files.label_key,
+            profile=settings.profile,
             challenge=context.challenge,
+            left_out=write_left_out(place, files.left_out),
         )
 
     def write_ours(place: Path) -> None:
         submission = read_entry(folder / "submission")
-        known_good.write_predictions(place / "infer", submission, files.index())
+        known_good.write_predictions(
+            place / "infer",
+            submission,
+            files.index(),
+            threshold=settings.due_threshold(submission),
+        )
 
     run_on_masks(stage, folder, write_ours, does="scores", context=context)
 
@@ -240,8 +276,10 @@ def run_on_masks(
         ) from error
 
 
-def require_whole(folder: Path, files: SealedImages) -> None:
+def require_whole(folder: Path, files: SealedImages, settings: EvaluateSettings) -> None:
     """Refuse what inference left unless it is every declared model on every sealed case.
+
+    With the probabilities that are due, and no others.
 
     Here, because the scorer does not know what was declared, and inference may have been taken
     over.
@@ -257,6 +295,7 @@ def require_whole(folder: Path, files: SealedImages) -> None:
             submission.digest,
             submission.folds,
             index=index,
+            threshold=settings.due_threshold(submission),
         )
     except BusbenchError as error:
         error.stage = "infer"
@@ -266,6 +305,20 @@ def require_whole(folder: Path, files: SealedImages) -> None:
 def read_runtime(folder: Path) -> Runtime:
     """What a finished infer stage says that it ran on, from `folder/infer`."""
     return read(Runtime, folder / "infer" / RUNTIME, Code.PREDICTIONS_INVALID, remedy=AGAIN)
+
+
+def known_profile(scores: Scores, where: str) -> str:
+    """The metric profile of scores, if this release can compute it.
+
+    Raises:
+        BusbenchError: `usage`, naming the profile.
+    """
+    stated = scores.metric_profile
+    known = VERSIONS.get(stated.label)
+    if known is None or known.identity != stated:
+        message = f"{where} was scored by {stated.title}, which this release does not define so."
+        raise BusbenchError(Code.USAGE, message, "Use the release of BUSBench that scored it.")
+    return stated.label
 
 
 def read_scores(folder: Path) -> Scores:
@@ -286,8 +339,12 @@ def require_efficient(folder: Path, limits: EfficiencyLimits) -> None:
         raise BusbenchError(Code.LIMIT_EFFICIENCY, message, remedy, stage="infer")
 
 
-def gate_stage(folder: Path, challenge: Challenge) -> Stage:
-    """The gate's load of the models, which sees them alone; it writes to `folder/gate`."""
+def gate_stage(folder: Path, challenge: Challenge, canvases: Canvases | None = None) -> Stage:
+    """The gate's load of the models, which sees them alone; it writes to `folder/gate`.
+
+    Args:
+        canvases: that native models are tried at.
+    """
     return Stage(
         name="gate",
         component="infer",
@@ -296,6 +353,7 @@ def gate_stage(folder: Path, challenge: Challenge) -> Stage:
             submission="{submission}",
             out="{out}",
             limits=challenge.limits.model.model_dump_json(),
+            **({} if canvases is None else {"canvases": canvases.model_dump_json()}),
         ),
         inputs={"submission": folder / "submission"},
         output=folder / "gate",
@@ -342,7 +400,11 @@ def infer_stage(
     return Stage(
         name="infer",
         component=settings.component,
-        command=(*submission, *_on_images(settings, limits.cpus)),
+        command=(
+            *submission,
+            *_on_images(settings, limits.cpus),
+            *(["--probabilities"] if settings.probabilities else []),
+        ),
         inputs={
             "submission": folder / "submission",
             "gate": folder / "verdict",
@@ -388,17 +450,38 @@ def command(*name: str, **options: str | int) -> tuple[str, ...]:
     return (*name, *(word for pair in words for word in pair))
 
 
+def write_left_out(folder: Path, left_out: Sequence[CaseId]) -> Path | None:
+    """Write the cases that the scorer leaves out; None where there are none."""
+    if not left_out:
+        return None
+    write_atomically(folder / LEFT_OUT, canonical_json([*left_out]))
+    return folder / LEFT_OUT
+
+
 def score_stage(
-    predictions: Path, folder: Path, *, labels: Path, key: KeyText, challenge: Challenge
+    predictions: Path,
+    folder: Path,
+    *,
+    labels: Path,
+    key: KeyText,
+    profile: str,
+    challenge: Challenge,
+    left_out: Path | None = None,
 ) -> Stage:
-    """The scorer, which sees predictions and labels and no model; it writes to `folder/score`."""
+    """The scorer, which sees predictions and labels and no model; it writes to `folder/score`.
+
+    Args:
+        profile: the version of the metric profile that masks are measured by.
+        left_out: as `write_left_out` wrote it.
+    """
+    inputs = {"predictions": predictions, "labels": labels}
+    inputs |= {} if left_out is None else {"left_out": left_out}
+    places = {name: f"{{{name}}}" for name in inputs}
     return Stage(
         name="score",
         component="score",
-        command=command(
-            "score", predictions="{predictions}", labels="{labels}", key="-", out="{out}"
-        ),
-        inputs={"predictions": predictions, "labels": labels},
+        command=command("score", **places, key="-", out="{out}", profile=profile),
+        inputs=inputs,
         secret=key,
         output=folder / "score",
         limits=challenge.limits.score,

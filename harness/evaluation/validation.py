@@ -34,6 +34,7 @@ from harness.evaluation.ephemeral import seal_once
 from harness.evaluation.images import pass_gate, run_and_score
 from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.precision import COMPARISON, REFERENCE, Comparison, count_differences
+from harness.evaluation.sizes import require_images
 from harness.evaluation.stages import (
     EvaluateSettings,
     KeyText,
@@ -98,6 +99,8 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
                 address takes nothing.
         """
         training, facts = TrainingSet.open(bundle), read_entry(folder)
+        profile = environment.challenge.profile_of(training.bundle.track)
+        require_images(facts, [each.case for each in training.cases])
         return cls(
             submission_input(folder, facts, address),
             facts,
@@ -105,7 +108,7 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             training.bundle,
             runs,
             environment,
-            settings or EvaluateSettings(),
+            replace(settings or EvaluateSettings(), profile=profile),
         )
 
     def tested_on(self) -> dict[str, object]:
@@ -120,7 +123,12 @@ class ValidateSubmission(SubmissionJob[TrainingBundle]):
             take(self.submission.here(), self.folder / "submission", self.cases.track)
         found, reference = [], []
         with self.environment.open(progress, gpu=self.gpu) as context:
-            verdict = pass_gate(self.folder, context, self.folder / "gate.log")
+            verdict = pass_gate(
+                self.folder,
+                context,
+                self.folder / "gate.log",
+                cases=[each.case for each in training.cases],
+            )
             for fold, part in one_a_fold(self.facts, self.cases.folds).items():
                 place = self.folder / f"fold-{fold}"
                 files = seal_public(
@@ -249,6 +257,7 @@ def merge(folds: Sequence[Scores]) -> Scores:
             name: _merged([s.groups[name] for s in folds if name in s.groups]) for name in names
         },
         awesome_bus_2025=AwesomeBusScores(
+            metric_profile=published[0].metric_profile,
             metrics=_means([one.metrics for one in published]),
             dropped=sum(one.dropped for one in published),
         ),

@@ -87,8 +87,8 @@ def cache_folder() -> Path:
 
 
 def bundle_input(bundle: Path, part: str, address: str | None) -> Input:
-    """`training` or `sealed` of a folder with both bundles, and what either says of itself."""
-    documents = [bundle / other / "bundle.json" for other in ("training", "sealed")]
+    """One bundle of a folder with all of them, and what it and the public one say of themselves."""
+    documents = [bundle / other / "bundle.json" for other in sorted({"training", "sealed", part})]
     return offer(bundle, [*documents, *sorted((bundle / part).rglob("*"))], address)
 
 

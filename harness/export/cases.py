@@ -89,7 +89,7 @@ class Cases:
 
     @classmethod
     def of(cls, store: CaseStore, split: FrozenSplit, test: TestPart) -> Cases:
-        """The training cases, and the test cases as far as `test` lets."""
+        """The training cases, and the test cases as far as `test` lets; none of a final part."""
         by_id = {case.case_id: case for case in store.cases}
         items = tuple(
             Item(
@@ -103,7 +103,7 @@ class Cases:
                 known=case if row.part == "train" or test == "images and labels" else None,
             )
             for row in split.rows
-            if row.part == "train" or test != "none"
+            if row.part == "train" or (row.part == "test" and test != "none")
         )
         return cls(store, split.lock, items, by_id)
 

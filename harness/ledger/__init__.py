@@ -15,13 +15,22 @@ from harness.ledger.chain import (
     verify_ledger,
 )
 from harness.ledger.checkpoint import WholeLedger, find_checkpoints, read_note, write_checkpoint
-from harness.ledger.entries import Instant, Ranking, Retraction, is_ahead
+from harness.ledger.entries import (
+    Instant,
+    Ranking,
+    Replacement,
+    Rescored,
+    Rescoring,
+    Retraction,
+    is_ahead,
+)
 from harness.ledger.following import verify_bytes
 from harness.ledger.verdict import (
     LedgerVerdict,
     Recorded,
     RecordedRanking,
     RecordedReport,
+    RecordedRescoring,
     RecordedRetraction,
     RecordedRotation,
 )
@@ -34,8 +43,12 @@ __all__ = [
     "Recorded",
     "RecordedRanking",
     "RecordedReport",
+    "RecordedRescoring",
     "RecordedRetraction",
     "RecordedRotation",
+    "Replacement",
+    "Rescored",
+    "Rescoring",
     "Retraction",
     "SignedReport",
     "WholeLedger",

@@ -50,8 +50,8 @@ class Statement(Contract):
         default="https://in-toto.io/Statement/v1", alias="_type"
     )
     subject: tuple[Subject, ...] = Field(min_length=1)
-    predicate_type: Literal["https://busbench.org/report/v4"] = Field(
-        default="https://busbench.org/report/v4", alias="predicateType"
+    predicate_type: Literal["https://busbench.org/report/v5"] = Field(
+        default="https://busbench.org/report/v5", alias="predicateType"
     )
     predicate: Report
 
@@ -212,9 +212,28 @@ def parse_canonical(
     Raises:
         BusbenchError: `ledger-invalid` where it is another form, or not a valid `model`.
     """
-    document = parse(model, data, where, code=CODE, remedy=REMEDY)
     try:
-        written = form(load_json(data, model.bounds))
+        value = load_json(data, model.bounds)
+    except (ValueError, RecursionError):  # `parse` says what is wrong
+        return parse(model, data, where, code=CODE, remedy=REMEDY)
+    return validate_canonical(model, value, data, where=where, form=form)
+
+
+def validate_canonical(
+    model: type[Document],
+    value: Any,
+    data: bytes,
+    *,
+    where: str,
+    form: Callable[[Any], bytes] = canonical_json,
+) -> Document:
+    """What `parse_canonical` does, on a value that was loaded from `data` already."""
+    try:
+        document = model.model_validate(value)
+    except ValueError:  # as above
+        return parse(model, data, where, code=CODE, remedy=REMEDY)
+    try:
+        written = form(value)
     except ValueError:  # a number of another spelling can be beyond what `form` writes
         written = b""
     if written != data:

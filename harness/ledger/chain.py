@@ -30,16 +30,31 @@ from harness.ledger.entries import (
     Position,
     Ranking,
     Reported,
+    Rescored,
+    Rescoring,
     Retraction,
     entry_line,
     genesis_line,
     is_ahead,
     rotation_line,
 )
-from harness.ledger.examination import same_ranking, same_report, same_retraction
+from harness.ledger.examination import (
+    same_ranking,
+    same_report,
+    same_rescored,
+    same_rescoring,
+    same_retraction,
+)
 from harness.ledger.following import Follower, following
 from harness.ledger.report import Report
-from harness.ledger.verdict import LedgerState, LedgerVerdict, Recorded, RecordedReport
+from harness.ledger.verdict import (
+    LedgerState,
+    LedgerVerdict,
+    Recorded,
+    RecordedReport,
+    RecordedRescoring,
+    RecordedRetraction,
+)
 from harness.sealing.keys import Keys, public_pem
 
 log = logging.getLogger(__name__)
@@ -71,21 +86,21 @@ class Appended:
 
 def append(
     ledger: Path,
-    body: SignedReport | Retraction | Ranking,
+    body: SignedReport | Rescored | Rescoring | Retraction | Ranking,
     keys: Keys,
     *,
     clock: Clock = utc_now,
 ) -> Appended:
-    """Append a signed report, a retraction or a ranking, making the ledger where there is none.
+    """Append a signed report or another body, making the ledger where there is none.
 
     Safe under concurrent writers and a kill at any moment. The same body is recorded once, however
-    often it is appended: the report of the same evaluation at all, the same retraction at all, the
-    same ranking unless another came in between. The entry says when it was recorded: by `clock`,
-    but never earlier than the entry before it.
+    often it is appended: the report of the same evaluation at all, the same retraction or rescoring
+    at all, the same ranking unless another came in between. The entry says when it was recorded: by
+    `clock`, but never earlier than the entry before it.
 
     Raises:
         BusbenchError: `ledger-invalid` where the ledger is not valid, is signed by another key
-            now, the report is not signed by `keys`, or the retraction names no report that counts;
+            now, the report is not signed by `keys`, or the body names no report that counts;
             `disk-full` where the disk refuses.
     """
     entry: Body
@@ -93,6 +108,10 @@ def append(
     if isinstance(body, SignedReport):
         report = open_report(body, (keys.report,), "the new report")
         entry, find = Reported(envelope=body), partial(_same_report, report=report)
+    elif isinstance(body, Rescored):
+        report = open_report(body.envelope, (keys.report,), "the new report")
+        same = same_rescored(body.replaces, report)
+        entry, find = body, partial(_first, kind="rescored", same=same)
     else:
         entry, find = body, partial(_same, body=body)
     return _record(
@@ -123,11 +142,17 @@ def _same_report(before: Follower, report: Report) -> Recorded | None:
     return next((entry for entry in reports if entry.report.identity() == report.identity()), None)
 
 
-def _same(before: Follower, body: Retraction | Ranking) -> Recorded | None:
+def _first(before: Follower, kind: str, same: Digest) -> Recorded | None:
+    return next(before.entries(kind, same), None)
+
+
+def _same(before: Follower, body: Rescoring | Retraction | Ranking) -> Recorded | None:
     """The entry that records `body` already."""
     match body:
+        case Rescoring(pairs=pairs):
+            return _first(before, "rescoring", same_rescoring(pairs))
         case Retraction(entry=digest, reason=reason):
-            return next(before.entries("retraction", same_retraction(digest, reason)), None)
+            return _first(before, "retraction", same_retraction(digest, reason))
         case Ranking(body=table):
             last = before.last_of("ranking")
             return before.recorded(last) if last and last.same == same_ranking(table) else None
@@ -147,7 +172,7 @@ def _record(ledger: Path, keys: Keys, find: Find, *, write: Write, clock: Clock)
             before = follower.state
             before.require_signer(keys.report.keyid, str(ledger))
             if (entry := find(follower)) is not None:
-                _warn_of_retracted(entry, follower, ledger)
+                _warn_of_its_end(entry, follower, ledger)
                 return Appended(entry, new=False, torn=torn)
             now = clock()
             _require_writable(before, keys, now, ledger=ledger)
@@ -192,9 +217,12 @@ def _require_writable(before: LedgerState, keys: Keys, now: Instant, *, ledger: 
         raise BusbenchError(CODE, message, WRONG_CLOCK)
 
 
-def _warn_of_retracted(entry: Recorded, before: Follower, ledger: Path) -> None:
-    gone = before.retraction_of(entry)
-    if gone is not None:
+def _warn_of_its_end(entry: Recorded, before: Follower, ledger: Path) -> None:
+    gone = before.end_of(entry)
+    if isinstance(gone, RecordedRescoring):
+        words = "The result is entry %s of %s, which was scored anew: see entry %s."
+        log.warning(words, entry.number, ledger, gone.number)
+    if isinstance(gone, RecordedRetraction):
         said = (entry.number, ledger, gone.number, gone.reason)
         log.warning("The result is entry %s of %s, which entry %s retracts: %s", *said)
 

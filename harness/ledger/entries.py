@@ -31,6 +31,7 @@ ENTRY_TYPE = "application/vnd.busbench.ledger-entry+json"
 ROTATION_TYPE = "application/vnd.busbench.key-rotation+json"
 NOTHING_BEFORE = "0" * 64
 MAX_RANKING_BYTES = 1024 * 1024
+MAX_REPLACED = 4000  # reports of one rescoring: it is one line
 PublicKey = Annotated[str, StringConstraints(max_length=512)]  # ed25519, PEM
 Reason = Annotated[
     str,
@@ -71,6 +72,38 @@ class Reported(Contract):
     envelope: SignedReport
 
 
+class Rescored(Contract):
+    """An earlier report, its kept predictions scored anew; it counts from a `Rescoring` on."""
+
+    kind: Literal["rescored"] = "rescored"
+    replaces: Digest  # of the entry of the earlier report
+    envelope: SignedReport
+
+
+class Replacement(Contract):
+    """One report that takes the place of another, and what that changes."""
+
+    before: Digest  # of the entry that no longer counts
+    after: Digest  # of the `rescored` entry that does
+    means: dict[str, tuple[float, float]]  # metric -> mean over all cases, before and after
+    ranks: tuple[int | None, int | None]  # on the board, before and after; null: not ranked
+
+
+class Rescoring(Contract):
+    """The one entry by which reports that were scored anew count, all at once."""
+
+    kind: Literal["rescoring"] = "rescoring"
+    reason: Reason
+    replaced: tuple[Replacement, ...] = Field(min_length=1, max_length=MAX_REPLACED)
+    left: tuple[Digest, ...] = Field(default=(), max_length=MAX_REPLACED)
+    # ^ reports that stay as they were, since nobody has their predictions any more
+
+    @property
+    def pairs(self) -> tuple[tuple[Digest, Digest], ...]:
+        """The entries before and after, of each report."""
+        return tuple((one.before, one.after) for one in self.replaced)
+
+
 class Retraction(Contract):
     """An earlier report no longer counts: the board drops it, the ledger keeps it."""
 
@@ -101,7 +134,7 @@ class Rotation(Contract):
     countersignature: SignatureText  # by the new key, over the entry without its signatures
 
 
-Body: TypeAlias = Reported | Retraction | Ranking
+Body: TypeAlias = Reported | Rescored | Rescoring | Retraction | Ranking
 
 
 # --- entries: a body in its place ----------------------------------------------------------------
@@ -130,6 +163,14 @@ class ReportEntry(Entry, Reported):
     """A report in its place."""
 
 
+class RescoredEntry(Entry, Rescored):
+    """A report that was scored anew, in its place."""
+
+
+class RescoringEntry(Entry, Rescoring):
+    """A rescoring in its place."""
+
+
 class RetractionEntry(Entry, Retraction):
     """A retraction in its place."""
 
@@ -145,6 +186,8 @@ class RotationEntry(Entry, Rotation):
 # An entry's kind -> how it is read. Only entry 0 is a genesis, and it is no other kind.
 ENTRIES: dict[str, type[Entry]] = {
     "report": ReportEntry,
+    "rescored": RescoredEntry,
+    "rescoring": RescoringEntry,
     "retraction": RetractionEntry,
     "ranking": RankingEntry,
     "rotation": RotationEntry,
@@ -187,7 +230,11 @@ def rotation_line(new: Keys, place: Position, keys: Keys) -> bytes:
 
 def signed_part(line: bytes, *also_without: str) -> bytes:
     """The part of a line that is hashed and signed."""
-    fields = load_json(line, SIGNED)
+    return unsealed(load_json(line, SIGNED), *also_without)
+
+
+def unsealed(fields: dict[str, Any], *also_without: str) -> bytes:
+    """The same of an entry whose fields were loaded."""
     left_out = {"digest", "signature", *also_without}
     return rfc8785_json({name: fields[name] for name in fields.keys() - left_out})
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from securesystemslib.signer import SSlibKey
 
@@ -25,10 +25,12 @@ from evaluator.files import canonical_json, rfc8785_json, sha256_bytes
 from harness.ledger.attestation import (
     CODE,
     REMEDY,
+    SIGNED,
     check_signature,
     invalid,
     open_report,
     parse_canonical,
+    validate_canonical,
 )
 from harness.ledger.entries import (
     EARLIER,
@@ -39,9 +41,11 @@ from harness.ledger.entries import (
     Instant,
     RankingEntry,
     ReportEntry,
+    RescoredEntry,
+    RescoringEntry,
     RetractionEntry,
     RotationEntry,
-    signed_part,
+    unsealed,
 )
 from harness.ledger.report import Report
 from harness.sealing.keys import parse_public_key
@@ -64,6 +68,9 @@ class Examined:
     same: Digest | None = None  # entries of a kind that say the same have the same
     payload_sha256: Digest | None = None  # of a report
     retracts: Digest | None = None
+    replaces: Digest | None = None  # of a report that was scored anew
+    replaced: tuple[tuple[Digest, Digest], ...] = ()  # of a rescoring: entries before and after
+    left: tuple[Digest, ...] = ()
     public_key: str | None = None  # of a genesis or a rotation
 
 
@@ -162,27 +169,51 @@ def _parse_keys(pems: Iterable[str]) -> Iterator[SSlibKey]:
 def _examine_line(
     line: bytes, where: str, keys: Mapping[Digest, SSlibKey], *, number: int
 ) -> Examined:
+    try:
+        fields: Any = load_json(line, SIGNED)
+    except (ValueError, RecursionError):
+        fields = None
     if number == 0:
-        _require_readable(line, where)
-    model = _kind_of(line, where) if number else Genesis
-    entry = parse_canonical(model, line, where, form=rfc8785_json)
-    body = signed_part(line)
+        _require_readable(fields, where)
+    model = _kind_of(fields, where) if number else Genesis
+    if fields is None:
+        entry = parse_canonical(model, line, where, form=rfc8785_json)
+    else:
+        entry = validate_canonical(model, fields, line, where=where, form=rfc8785_json)
+    body = unsealed(fields)
     if entry.digest != sha256_bytes(body):
         raise invalid(where, "it was changed after it was written")
     report, fault = _check_signatures(entry, body, keys, where=where)
-    kind: str = getattr(entry, "kind")  # noqa: B009  each kind's is another literal
-    place = (kind, entry.number, entry.previous, entry.digest, entry.recorded)
-    seal = (entry.signature.keyid, fault)
+    return Examined(
+        getattr(entry, "kind"),  # noqa: B009  each kind's is another literal
+        entry.number,
+        entry.previous,
+        entry.digest,
+        entry.recorded,
+        entry.signature.keyid,
+        fault,
+        **_of_body(entry, report),
+    )
+
+
+def _of_body(entry: Entry, report: Report | None) -> dict[str, Any]:
+    """What an entry says beside its place."""
+    found: dict[str, Any] = {}
     match entry:
         case ReportEntry(envelope=envelope) if report is not None:
-            return Examined(*place, *seal, same_report(report), envelope.payload_sha256)
+            found = {"same": same_report(report), "payload_sha256": envelope.payload_sha256}
+        case RescoredEntry(envelope=envelope, replaces=digest) if report is not None:
+            same = same_rescored(digest, report)
+            found = {"same": same, "payload_sha256": envelope.payload_sha256, "replaces": digest}
+        case RescoringEntry(pairs=pairs, left=left):
+            found = {"same": same_rescoring(pairs), "replaced": pairs, "left": left}
         case RetractionEntry(entry=digest, reason=reason):
-            return Examined(*place, *seal, same_retraction(digest, reason), retracts=digest)
+            found = {"same": same_retraction(digest, reason), "retracts": digest}
         case RankingEntry(body=table):
-            return Examined(*place, *seal, same_ranking(table))
+            found = {"same": same_ranking(table)}
         case Genesis(public_key=pem) | RotationEntry(public_key=pem):
-            return Examined(*place, *seal, public_key=pem)
-    return Examined(*place, *seal)
+            found = {"public_key": pem}
+    return found
 
 
 def _check_signatures(
@@ -198,7 +229,7 @@ def _check_signatures(
         if key is None:
             raise invalid(where, f"it is signed by another key ({signature.keyid[:16]}…)")
         check_signature(body, ENTRY_TYPE, signature, key=key, where=where)
-        if isinstance(entry, ReportEntry):
+        if isinstance(entry, ReportEntry | RescoredEntry):
             return open_report(entry.envelope, (key,), where), None
     except BusbenchError as error:
         return None, error.message
@@ -208,6 +239,16 @@ def _check_signatures(
 def same_report(report: Report) -> Digest:
     """What all reports of the same evaluation share, if not they alone."""
     return sha256_bytes(canonical_json(report.provenance.document()))
+
+
+def same_rescored(replaces: Digest, report: Report) -> Digest:
+    """What the same scores in the place of the same entry share, and they alone."""
+    return sha256_bytes(canonical_json([replaces, report.identity()]))
+
+
+def same_rescoring(pairs: Iterable[tuple[Digest, Digest]]) -> Digest:
+    """What rescorings that put the same entries into others' places share, and they alone."""
+    return sha256_bytes(canonical_json([list(pair) for pair in pairs]))
 
 
 def same_retraction(entry: Digest, reason: str) -> Digest:
@@ -220,12 +261,9 @@ def same_ranking(table: object) -> Digest:
     return sha256_bytes(rfc8785_json(table))
 
 
-def _require_readable(genesis: bytes, where: str) -> None:
+def _require_readable(genesis: Any, where: str) -> None:
     """Refuse by name a ledger whose entries have the schema of an earlier version."""
-    try:
-        schema = load_json(genesis, Genesis.bounds)["schema"]
-    except (ValueError, TypeError, LookupError, RecursionError):
-        return  # whoever reads it next says what is wrong with it
+    schema = genesis.get("schema") if isinstance(genesis, dict) else None
     if isinstance(schema, str) and (writer := EARLIER.get(schema)):
         ledger = where.rpartition(": entry")[0]
         message = f"{ledger} was written by {writer}, whose ledgers this version cannot read."
@@ -233,9 +271,8 @@ def _require_readable(genesis: bytes, where: str) -> None:
         raise BusbenchError(CODE, message, remedy)
 
 
-def _kind_of(line: bytes, where: str) -> type[Entry]:
+def _kind_of(fields: Any, where: str) -> type[Entry]:
     try:
-        kind = load_json(line, Entry.bounds)["kind"]
-        return ENTRIES[kind]
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        return ENTRIES[fields["kind"]]
+    except (TypeError, LookupError) as error:
         raise invalid(where, "it is of no kind that a ledger knows") from error

@@ -37,6 +37,8 @@ from harness.ledger.entries import (
     NOTHING_BEFORE,
     ROTATION_TYPE,
     ReportEntry,
+    RescoredEntry,
+    Rescoring,
     RotationEntry,
     signed_part,
 )
@@ -49,6 +51,7 @@ from harness.ledger.verdict import (
     Recorded,
     RecordedRanking,
     RecordedReport,
+    RecordedRescoring,
     RecordedRetraction,
     RecordedRotation,
 )
@@ -122,9 +125,10 @@ class Follower:
         """Keep in the index, where there is one, how far the open file is verified."""
         if not self.index.kept:
             return
-        if time.time() - os.fstat(descriptor).st_ctime < TICK:
-            time.sleep(TICK)  # now no later change can leave the same stamp
         self.index.save(State(self.stop, self.prefix.hex(), self._pems, _stamp(descriptor)))
+        left = TICK - (time.time() - os.fstat(descriptor).st_ctime)
+        if 0 < left <= TICK:
+            time.sleep(left)  # a change by whoever has the lock next leaves another stamp
 
     @property
     def state(self) -> LedgerState:
@@ -150,18 +154,18 @@ class Follower:
         """The last entry of a kind."""
         return self.index.last("kind = ?", kind)
 
-    def retraction_of(self, entry: Recorded) -> RecordedRetraction | None:
-        """The retraction of a report, where there is one."""
+    def end_of(self, entry: Recorded) -> Recorded | None:
+        """The entry since which a report does not count: a retraction, or a rescoring."""
         row = self.index.last("number = (select gone from entries where number = ?)", entry.number)
-        found = row and self.recorded(row)
-        return found if isinstance(found, RecordedRetraction) else None
+        return None if row is None else self.recorded(row)
 
     def recorded(self, row: Row, line: bytes | None = None) -> Recorded:
         """An entry that was verified; what is long of a report is read when it is asked for."""
         place = (row.number, row.digest, row.time)
-        if row.kind == "report" and row.payload_sha256:
+        if row.payload_sha256:
             load = partial(_report, self.later, row, self.where)
-            return RecordedReport(*place, row.payload_sha256, load)
+            of = self.index.place_of(row.number) if row.kind == "rescored" else ()
+            return RecordedReport(*place, row.payload_sha256, load, *of)
         fields = load_json(line[:-1] if line else _load(self.read, row, self.where), SIGNED)
         match row.kind:
             case "retraction":
@@ -169,6 +173,11 @@ class Follower:
                 return RecordedRetraction(*place, self._a_report(retracted), fields["reason"])
             case "rotation":
                 return RecordedRotation(*place, parse_public_key(fields["public_key"]).keyid)
+            case "rescoring":
+                names = Rescoring.model_fields.keys()
+                body = Rescoring.model_validate({name: fields[name] for name in names})
+                pairs = (map(self._number_of, pair) for pair in body.pairs)
+                return RecordedRescoring(*place, tuple((a, b) for a, b in pairs), body)
             case "ranking":
                 return RecordedRanking(*place, fields["body"])
         raise AssertionError(row)
@@ -190,6 +199,11 @@ class Follower:
         found = row and self.recorded(row)
         assert isinstance(found, RecordedReport)
         return found
+
+    def _number_of(self, digest: Digest) -> int:
+        row = self.index.last("digest = ?", digest)
+        assert row is not None  # it was looked for when the entry was verified
+        return row.number
 
     def _batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The lines of these bytes, in batches of about a block."""
@@ -217,6 +231,7 @@ class Follower:
         row = Row(
             *(one.number, one.kind, one.digest, one.time, self.stop, stop),
             *(one.same, one.payload_sha256),
+            gone=one.number if one.replaces else None,
         )
         self._check_body(one, line, at)
         self.index.add(row)
@@ -236,17 +251,48 @@ class Follower:
 
     def _check_body(self, one: Examined, line: bytes, at: str) -> None:
         if one.retracts is not None:
-            counts = "digest = ? and kind = 'report' and gone is null"
-            report = self.index.last(counts, one.retracts)
-            if report is None:
-                raise invalid(at, f"it retracts {one.retracts}, which is no report that counts")
-            self.index.retract(report.number, one.number)
+            self.index.retract(self._counting(one.retracts, at, "retracts"), one.number)
+        elif one.replaces is not None:
+            number = self._counting(one.replaces, at, "replaces")
+            self._require_same_origin(number, line, at)
+            self.index.add_place(one.number, number)
+        elif one.kind == "rescoring":
+            self._replace(one, at)
         elif one.kind == "rotation" and one.public_key is not None:
             self._take_key(one.public_key, at)
             entry = parse_canonical(RotationEntry, line, at, form=rfc8785_json)
             unsigned = signed_part(line, "countersignature")
             new, signature = self.signers[-1], entry.countersignature
             check_signature(unsigned, ROTATION_TYPE, signature, key=new, where=at)
+
+    def _counting(self, digest: Digest, at: str, does: str) -> int:
+        """The number of a report that counts."""
+        counts = "digest = ? and payload_sha256 is not null and gone is null"
+        report = self.index.last(counts, digest)
+        if report is None:
+            raise invalid(at, f"it {does} {digest}, which is no report that counts")
+        return report.number
+
+    def _require_same_origin(self, number: int, line: bytes, at: str) -> None:
+        """Refuse a report that was scored anew, and says something else of what was scored."""
+        before = self.index.last("number = ?", number)
+        assert before is not None
+        entry = RescoredEntry.model_validate(load_json(line, SIGNED))
+        old, new = _report(self.read, before, self.where), stated_report(entry.envelope, at)
+        if new.origin() != old.origin():
+            raise invalid(at, f"it says something else of what was scored than entry {number}")
+
+    def _replace(self, one: Examined, at: str) -> None:
+        """Let reports that were scored anew count in the place of the earlier ones."""
+        for digest in one.left:
+            self._counting(digest, at, "leaves")
+        for before, after in one.replaced:
+            number = self._counting(before, at, "replaces")
+            row = self.index.last("digest = ? and kind = 'rescored' and gone = number", after)
+            if row is None or self.index.place_of(row.number)[0] != number:
+                raise invalid(at, f"it replaces entry {number} by what was not made of it")
+            self.index.retract(number, one.number)
+            self.index.retract(row.number, None)
 
     def _take_key(self, pem: str, at: str) -> None:
         try:
@@ -276,7 +322,8 @@ def _load(read: Read, row: Row, where: str) -> bytes:
 
 
 def _report(read: Read, row: Row, where: str) -> Report:
-    entry = ReportEntry.model_validate(load_json(_load(read, row, where), SIGNED))
+    kind = RescoredEntry if row.kind == "rescored" else ReportEntry
+    entry = kind.model_validate(load_json(_load(read, row, where), SIGNED))
     return stated_report(entry.envelope, f"{where}: entry {row.number}")
 
 

@@ -34,6 +34,9 @@ create table if not exists entries (
 );
 create unique index if not exists by_digest on entries (digest);
 create index if not exists by_same on entries (kind, same);
+create table if not exists places (
+    number integer primary key, replaces integer not null, place integer not null
+);
 create table if not exists state (document text not null);
 """
 _COLUMNS = "number, kind, digest, time, start, stop, same, payload_sha256, gone"
@@ -51,7 +54,9 @@ class Row:
     stop: int  # behind its newline
     same: Digest | None
     payload_sha256: Digest | None
-    gone: int | None = None  # number of the entry that retracts it
+    # number of the entry that retracts it, or by which another takes its place; of a report that
+    # was scored anew and does not count yet, its own
+    gone: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ class Index:
     def clear(self) -> None:
         """Forget everything."""
         self._database.execute("delete from entries")
+        self._database.execute("delete from places")
         self._database.execute("delete from state")
 
     def save(self, state: State) -> None:
@@ -117,8 +123,20 @@ class Index:
         values = tuple(vars(row).values())
         self._database.execute(f"insert into entries values ({','.join('?' * 9)})", values)
 
-    def retract(self, number: int, by: int) -> None:
-        """Note that the entry `by` retracts the report `number`."""
+    def add_place(self, number: int, replaces: int) -> None:
+        """Note which report's place a `rescored` entry is to take."""
+        earlier = "coalesce((select place from places where number = ?2), ?2)"
+        query = f"insert into places values (?1, ?2, {earlier})"
+        self._database.execute(query, (number, replaces))
+
+    def place_of(self, number: int) -> tuple[int, int]:
+        """The report that a `rescored` entry replaces, and the first one of that place."""
+        query = "select replaces, place from places where number = ?"
+        replaces, place = self._database.execute(query, (number,)).fetchone()
+        return replaces, place
+
+    def retract(self, number: int, by: int | None) -> None:
+        """Note that since the entry `by` the report `number` does not count; None: it does."""
         self._database.execute("update entries set gone = ? where number = ?", (by, number))
 
     def find(self, condition: str = "true", *values: object) -> Iterator[Row]:
@@ -172,7 +190,8 @@ def _opened(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600)
     database = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
     try:
-        database.executescript(_TABLES)
+        # A crash of the machine loses what was kept last, and is not worth more waiting.
+        database.executescript(f"pragma synchronous = normal;{_TABLES}")
         database.execute("begin immediate")  # nobody else goes on with it meanwhile
     except sqlite3.Error:
         database.close()

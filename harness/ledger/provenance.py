@@ -16,6 +16,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Contract, Digest, Title, parse, read
+from evaluator.documents.reading import read_bytes
 from evaluator.documents.submission import AnySubmission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, write_atomically
@@ -65,6 +66,17 @@ def write_provenance(attestation: ProvenanceAttestation, submission: Path, keys:
     envelope.sign(keys.signer())
     signed = SignedProvenance.model_validate(envelope.to_dict())
     write_atomically(provenance_path(submission), canonical_json(signed.document()) + b"\n")
+
+
+def keep_provenance(submission: Path, copy: Path) -> None:
+    """Copy the attestation of a submission, where there is one, beside a copy of the submission.
+
+    Else evaluating the copy would say that it was trained elsewhere.
+    """
+    path = provenance_path(submission)
+    if path.exists():
+        data = read_bytes(path, SignedProvenance.bounds.bytes, CODE, remedy=REMEDY)
+        write_atomically(provenance_path(copy), data)
 
 
 def trained_here(

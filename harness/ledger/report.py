@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, Title
+from evaluator.documents.base import GROUP_BY_GROUP, CaseId, Contract, Digest, Name, Title
 from evaluator.documents.inference import CountedModel, Precision, Runtime
+from evaluator.documents.notes import MethodNotes
 from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import Scores
 from evaluator.documents.submission import ImageDigest
 from evaluator.files import canonical_json, sha256_bytes
-from harness.challenge import LabelAccess, StatedTrack
+from harness.challenge import HiddenPart, LabelAccess, StatedTrack
 from harness.sandbox.stage import RunnerName
 
 Count = Annotated[int, Field(ge=0)]
@@ -34,6 +35,17 @@ class Provenance(Contract):
     runner: RunnerName
     busbench: str
     trained_here: str | None  # image id of the training container, else null
+
+
+class HomeTrack(Contract):
+    """The track that a submission was trained on, where it is tested on another one."""
+
+    track: Name
+    dataset: Name
+    split_version: Name
+    split_digest: Digest
+    twins_sha256: Digest  # of the cross-audit that names the twins
+    left_out: tuple[CaseId, ...]  # test cases with a twin in its training part; not scored
 
 
 class PrecisionLoss(Contract):
@@ -65,18 +77,22 @@ class Report(Contract):
     """The predicate of a signed report."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/report/v4"] = Field(default="busbench/report/v4", alias="schema")
+    schema_: Literal["busbench/report/v5"] = Field(default="busbench/report/v5", alias="schema")
     team: Title
     method: Title
+    notes: MethodNotes = MethodNotes()  # what the team says of the method
     track: Name
     dataset: Name
     split_version: Name
+    part: HiddenPart = "test"  # of the split, that it was scored on
     labels: LabelAccess
     status: Status
     scores: Scores
     models: tuple[CountedModel, ...]
     runtime: Runtime
     precision_loss: PrecisionLoss | None = None  # null in fp32
+    home: HomeTrack | None = Field(default=None, exclude_if=lambda value: value is None)
+    # ^ None where it was trained on this very track
     provenance: Provenance
 
     @model_validator(mode="after")
@@ -86,6 +102,8 @@ class Report(Contract):
         kinds = {bool(self.models), not self.is_image, self.runtime.backend != "image"}
         if len(kinds) > 1:
             raise ValueError("a report is of models or of a container image")
+        if self.home is not None and self.home.track == self.track:
+            raise ValueError("home: it is the track of the report")
         lost = self.precision_loss and self.precision_loss.precision
         if lost != (None if self.runtime.precision == "fp32" else self.runtime.precision):
             raise ValueError("runtime and precision_loss are of different precisions")
@@ -104,13 +122,22 @@ class Report(Contract):
 
     @property
     def stated_track(self) -> StatedTrack:
-        """What it says of its track; of the folds nothing, where one model is for all of them."""
-        apart = self.status == "complete" and all(m.fold is not None for m in self.models)
+        """What it says of its track; of the folds nothing where they are not its own."""
+        own = self.status == "complete" and self.home is None
+        apart = own and all(m.fold is not None for m in self.models)
         folds = len(self.models) or None if apart else None
         named = (self.track, self.dataset, self.split_version)
         return StatedTrack(
-            *named, folds, self.scores.metric_profile, self.labels, self.runtime.precision
+            *named, folds, self.scores.metric_profile.label, self.labels, self.runtime.precision
         )
+
+    def origin(self) -> dict[str, Any]:
+        """All that scoring its predictions anew may not change: what was scored, and its origin."""
+        document = self.document()
+        for scored in ("schema", "scores", "status"):
+            del document[scored]
+        document["provenance"]["evaluator"].pop("score", None)
+        return document
 
     def identity(self) -> Digest:
         """A digest that two runs of the same evaluation share.

@@ -11,7 +11,7 @@ from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Digest
 from harness.ledger.attestation import invalid
-from harness.ledger.entries import Instant
+from harness.ledger.entries import Instant, Rescoring
 from harness.ledger.report import Report
 
 
@@ -30,6 +30,13 @@ class RecordedReport(Recorded):
 
     payload_sha256: Digest  # by which the same report is known again, whichever key signs it
     load: Callable[[], Report] = field(compare=False, repr=False)  # raises `ledger-invalid`
+    replaces: int | None = None  # number of the report whose place it took, scored anew
+    origin: int | None = None  # number of the first report of that place
+
+    @property
+    def place(self) -> int:
+        """By what a team's results are put in order: scoring one anew makes it no later one."""
+        return self.number if self.origin is None else self.origin
 
     @cached_property
     def report(self) -> Report:
@@ -43,6 +50,14 @@ class RecordedRetraction(Recorded):
 
     retracted: RecordedReport
     reason: str
+
+
+@dataclass(frozen=True)
+class RecordedRescoring(Recorded):
+    """The entry by which reports that were scored anew count."""
+
+    pairs: tuple[tuple[int, int], ...]  # numbers of the entries before and after
+    body: Rescoring
 
 
 @dataclass(frozen=True)
@@ -102,14 +117,36 @@ class LedgerVerdict(LedgerState):
         return tuple(entry for entry in self.recorded if isinstance(entry, RecordedRetraction))
 
     @property
-    def reports(self) -> tuple[RecordedReport, ...]:
-        """The reports that count: those not retracted."""
-        gone = {entry.retracted.number for entry in self.retractions}
+    def rescorings(self) -> tuple[RecordedRescoring, ...]:
+        """The rescorings, the newest last."""
+        return tuple(entry for entry in self.recorded if isinstance(entry, RecordedRescoring))
+
+    @cached_property
+    def successors(self) -> dict[int, int]:
+        """By the number of a report's entry, that of the one that took its place."""
+        return dict(pair for entry in self.rescorings for pair in entry.pairs)
+
+    @property
+    def all_reports(self) -> tuple[RecordedReport, ...]:
+        """The reports that count or once did; not those of a rescoring that was never ended."""
+        ended = {*self.successors.values()}
         return tuple(
             entry
             for entry in self.recorded
-            if isinstance(entry, RecordedReport) and entry.number not in gone
+            if isinstance(entry, RecordedReport)
+            and (entry.replaces is None or entry.number in ended)
         )
+
+    @property
+    def reports(self) -> tuple[RecordedReport, ...]:
+        """The reports that count: those not retracted, and in whose place no other one is."""
+        gone = {entry.retracted.number for entry in self.retractions} | self.successors.keys()
+        return tuple(entry for entry in self.all_reports if entry.number not in gone)
+
+    @property
+    def left(self) -> frozenset[Digest]:
+        """Entries of reports that the newest rescorings left as they were, by name."""
+        return frozenset(digest for entry in self.rescorings for digest in entry.body.left)
 
     @property
     def rankings(self) -> tuple[RecordedRanking, ...]:

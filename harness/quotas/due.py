@@ -6,19 +6,20 @@ where challenge.yaml has closed them since, they are taken back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, require_hidden
 from harness.evaluation.evaluate import REPORT
-from harness.ledger import RecordedReport, verify_ledger
+from harness.ledger import LedgerVerdict, RecordedReport, verify_ledger
 from harness.ledger.report import Report
 from harness.quotas import recording
 from harness.quotas.policy import Feedback, Submitted, feedback, phase_of
 from harness.quotas.submission_log import SubmissionLog
-from harness.ranking.record import identity_of
+from harness.ranking.record import identity_of, run_folders
 from harness.team_names import one_spelling
 
 
@@ -39,35 +40,64 @@ def hand_out_due(runs: Path, ledger: Path, challenge: Challenge) -> list[Due]:
             submission log and challenge do not belong together; `usage` where no run is recorded;
             `cases-invalid`, `disk-full`.
     """
-    recorded = {one.report.identity(): one for one in verify_ledger(ledger).reports}
-    log = SubmissionLog.beside(ledger)
+    verdict, log = verify_ledger(ledger), SubmissionLog.beside(ledger)
     log.require_whole(ledger, challenge)
-    submissions = log.submissions
+    before = answers(verdict)
+    log.answer_again(scored_anew(before), challenge)
+    submissions, folders = log.submissions, run_folders([runs])
     found = []
     for path in sorted(runs.glob(f"*/{REPORT}")):
-        entry = recorded.get(identity_of(path) or "")
+        entry = before.get(identity_of(path) or "")
         own = entry and _answered(submissions, entry.report)
         if entry and own:
-            found.append((path.parent, entry, own))
+            scored: Path | None = path.parent
+            if entry.replaces is not None:
+                scored = folders.get(entry.report.identity())
+            found.append(_Answered(path.parent, scored, entry, own))
     if not found:
         message = f"{runs} contains no run that {ledger} and its submission log know."
         remedy = "Name the folder that `busbench evaluate --out` wrote."
         raise BusbenchError(Code.USAGE, message, remedy)
-    return [_hand_out(*one, log=submissions, challenge=challenge) for one in found]
+    return [_hand_out(one, log=submissions, challenge=challenge) for one in found]
 
 
-def _hand_out(
-    run: Path,
-    entry: RecordedReport,
-    own: Submitted,
-    *,
-    log: Sequence[Submitted],
-    challenge: Challenge,
-) -> Due:
-    require_hidden(challenge, entry.report.stated_track, f"Entry {entry.number} of the ledger")
-    day = recording.today()
-    stated = feedback(log, own, phase_of(own, challenge), day=day, report=entry.report)
-    return Due(run, recording.hand_out(run, stated), stated)
+def answers(ledger: LedgerVerdict) -> dict[Digest, RecordedReport]:
+    """The reports that count, by their identities and by those of what they replace."""
+    by_number = {one.number: one for one in ledger.all_reports}
+    found = {}
+    for now in ledger.reports:
+        one: RecordedReport | None = now
+        while one is not None:
+            found[one.report.identity()] = now
+            one = None if one.replaces is None else by_number[one.replaces]
+    return found
+
+
+def scored_anew(found: Mapping[Digest, RecordedReport]) -> dict[Digest, Report]:
+    """Of `answers`, the reports that count in the place of others, by the others' identities."""
+    return {said: now.report for said, now in found.items() if now.report.identity() != said}
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """One run that was answered before."""
+
+    run: Path
+    scored: Path | None  # the folder with the cases of the report that counts; null: it is missing
+    entry: RecordedReport
+    own: Submitted
+
+
+def _hand_out(one: _Answered, *, log: Sequence[Submitted], challenge: Challenge) -> Due:
+    report, where = one.entry.report, f"Entry {one.entry.number} of the ledger"
+    require_hidden(challenge, report.stated_track, where)
+    phase, day = phase_of(one.own, challenge), recording.today()
+    stated = feedback(log, one.own, phase, day=day, report=report)
+    if one.scored is None and stated.cases_open:
+        message = f"{one.run} does not contain the cases that {where} is of."
+        remedy = "Run `busbench rescore` again, which scores its predictions and records nothing."
+        raise BusbenchError(Code.CASES_INVALID, message, remedy)
+    return Due(one.run, recording.hand_out(one.run, stated, one.scored), stated)
 
 
 def _answered(log: Sequence[Submitted], report: Report) -> Submitted | None:

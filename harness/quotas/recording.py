@@ -22,14 +22,16 @@ from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, write_atomically
 from evaluator.metrics import METRICS
-from harness.challenge import Challenge, Phase, StatedTrack, require_hidden
+from harness.challenge import Challenge, HiddenPart, Phase, StatedTrack, require_hidden
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import CASES
 from harness.execution.job import Job
 from harness.ledger import Appended, append, require_writable, verify_ledger
-from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_of, require_open
+from harness.ledger.provenance import provenance_path, trained_here
+from harness.quotas.policy import Feedback, HandedIn, Submitted, phase_of, receive
 from harness.quotas.submission_log import SubmissionLog
 from harness.sealing.keys import Keys
+from harness.team_names import one_spelling
 
 # Of `cases.parquet`, what a team may ever read. The rest tells of the secret transforms, which the
 # sealed bundle keeps for its whole life, so no results_open opens it.
@@ -45,7 +47,7 @@ class Accepted:
     """A finished evaluation, and what its team may read of it."""
 
     evaluation: Evaluation
-    appended: Appended | None  # null where it is not recorded yet
+    appended: Appended | None  # null where it is not recorded yet, as before the end of a final
     feedback: Feedback
     folder: Path  # what the participant may have
     own: Submitted  # its entry of the submission log, before this run ended
@@ -101,40 +103,67 @@ class QuotaReservation:
                 ledger.chmod(0o600)  # a new one is private; one from elsewhere may not be
         return cls(log, own, phase, day)
 
+    def require_part(self, part: HiddenPart) -> None:
+        """Refuse an evaluation on another part than the one that the phase scores.
+
+        Raises:
+            BusbenchError: `challenge-invalid`.
+        """
+        if part != self.phase.part:
+            own, scored = self.own, self.phase.part
+            message = (
+                f"{own.method} of {own.team} came in the phase {own.phase}, which scores the part "
+                f"{scored}, and this evaluation is on the part {part}."
+            )
+            remedy = "Evaluate it with `busbench evaluate`, which takes the part of its phase."
+            raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
+
     def failed(self, error: BusbenchError) -> RefusedError:
         """What `error` means to the team; only its own fault takes quota."""
         return RefusedError(error, self.log.fail(self.own, self.phase, self.day, error=error))
 
     def finished(self, evaluation: Evaluation, appended: Appended | None) -> Accepted:
-        """What the team may read of a finished evaluation, written for it."""
-        feedback = self.log.close(self.own, self.phase, self.day, report=evaluation.report)
+        """What the team may read of a finished evaluation, written for it.
+
+        Of a final, nothing of it is read before all of it is recorded.
+        """
+        last = self.phase.closes if self.phase.part == "final" else None
+        day = self.day if last is None else min(self.day, last)
+        feedback = self.log.close(self.own, self.phase, day, report=evaluation.report)
         folder = hand_out(evaluation.folder, feedback)
         return Accepted(evaluation, appended, feedback, folder, self.own)
 
 
-def require_results_open(ledger: Path, challenge: Challenge) -> None:
-    """Refuse to publish a ledger of which a phase hides exact results today.
+def part_of(
+    handed_in: HandedIn, ledger: Path, challenge: Challenge, *, received: date | None = None
+) -> HiddenPart:
+    """The part that the phase of a submission scores; of one that no phase takes, `test`.
 
-    Raises:
-        BusbenchError: `results-closed`, `feedback-invalid`, `challenge-invalid`; see
-            `harness.quotas.policy.require_open` and `SubmissionLog.require_whole`.
+    Args:
+        received: the day on which the organiser states that it came.
     """
-    log = SubmissionLog.beside(ledger)
-    reports = [entry.report for entry in verify_ledger(ledger).reports]
-    require_open(log.submissions, challenge, today(), reports=reports)
-    if challenge.phases:  # else it may be a published ledger, on anybody's machine
-        log.require_whole(ledger, challenge)
+    log = SubmissionLog.beside(ledger).submissions
+    try:
+        own = receive(log, handed_in, challenge, day=today(), received=received)
+    except BusbenchError as error:
+        if error.code != Code.PHASE_CLOSED:
+            raise
+        return "test"  # it will be refused by the phase's name
+    return phase_of(own, challenge).part
 
 
-def hand_out(run: Path, feedback: Feedback) -> Path:
+def hand_out(run: Path, feedback: Feedback, scored: Path | None = None) -> Path:
     """Write what the team may read of a finished run; the folder that it may have.
+
+    Args:
+        scored: where its cases are, if it was scored anew.
 
     Raises:
         BusbenchError: `cases-invalid`, `disk-full`.
     """
     folder = run / "feedback"
     write(feedback, folder / "feedback.json")
-    _hand_out(run / CASES, folder / CASES.name, is_open=feedback.cases_open)
+    _hand_out((scored or run) / CASES, folder / CASES.name, is_open=feedback.cases_open)
     return folder
 
 
@@ -208,7 +237,32 @@ class LedgerRecorder:
         Raises also `ledger-invalid`, where the ledger would not take the result.
         """
         require_writable(self._ledger, self._keys)
+        if isinstance(job, EvaluateSubmission):
+            split, known = job.cases.split_digest, job.environment.known_keys
+            place = job.submission.path
+            image = trained_here(place, job.facts, split, keys=self._keys, known_keys=known)
+            self._require_origin(job, image)
         self._reserve(job)
+
+    def _require_origin(self, job: EvaluateSubmission, image: str | None) -> None:
+        """Refuse a result that would lose, in silence, that the same files were trained here."""
+        name = (one_spelling(job.facts.team), job.facts.method, job.cases.track)
+        log = SubmissionLog.beside(self._ledger).submissions
+        known = {(one_spelling(one.team), one.method, one.track) for one in log}
+        if image is not None or name not in known or not self._ledger.exists():
+            return
+        for entry in verify_ledger(self._ledger).reports:
+            made = entry.report.provenance
+            same = (made.submission_sha256, made.split_digest)
+            if made.trained_here and same == (job.facts.digest, job.cases.split_digest):
+                place = job.submission.path
+                raise BusbenchError(
+                    Code.PROVENANCE_INVALID,
+                    f"Entry {entry.number} of {self._ledger} says that these files were trained "
+                    f"here, and {provenance_path(place)}, which shows it, is missing.",
+                    "Put it there, or evaluate the folder that `busbench train` left. To score "
+                    "kept predictions again, use `busbench rescore`.",
+                )
 
     def _reserve(self, job: Job) -> None:
         handed_in = self._handed_in(job)
@@ -226,6 +280,8 @@ class LedgerRecorder:
                 day=self._day,
                 received=self._received,
             )
+        if isinstance(job, EvaluateSubmission):
+            self._reservations[handed_in.digest].require_part(job.cases.part)
 
     def done(self, job: Job) -> None:
         """See `Recorder`. The same result counts once, also where it was computed again.
@@ -236,8 +292,10 @@ class LedgerRecorder:
         if not isinstance(job, EvaluateSubmission):
             return
         evaluation = job.finished()
+        self._require_origin(job, evaluation.report.provenance.trained_here)
         self._reserve(job)
-        appended = append(self._ledger, evaluation.signed, self._keys) if self._record else None
+        records = self._record and job.cases.part == "test"  # a final is recorded at its end
+        appended = append(self._ledger, evaluation.signed, self._keys) if records else None
         reservation = self._reservation(job)
         assert reservation is not None
         self.accepted[job.key] = reservation.finished(evaluation, appended)
@@ -250,7 +308,7 @@ class LedgerRecorder:
     def _handed_in(self, job: Job) -> HandedIn | None:
         if self._entrant is not None:
             return self._entrant
-        return job.facts if isinstance(job, EvaluateSubmission) else None
+        return job.handed_in if isinstance(job, EvaluateSubmission) else None
 
     def _reservation(self, job: Job) -> QuotaReservation | None:
         handed_in = self._handed_in(job)

@@ -6,7 +6,7 @@ both take the last of a team's quota, and a killed run leaves the log as it was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from evaluator.documents.base import CASE_BY_CASE, Contract, read, write
+from evaluator.documents.base import CASE_BY_CASE, Contract, Digest, read, write
 from evaluator.documents.reading import Bounds
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, Phase
@@ -137,6 +137,32 @@ class SubmissionLog:
                 noted = noted.model_copy(update=answer)
                 self._write(log := _with(before, noted))
             return feedback(log, noted, phase, day=day, report=report)
+
+    def answer_again(self, scored: Mapping[Digest, Report], challenge: Challenge) -> int:
+        """Show, by the same policy, what reports say that took the place of those answered before.
+
+        Doing it again changes nothing.
+
+        Args:
+            scored: by the identity of the report that was answered, the one that counts now.
+
+        Returns:
+            How many answers changed.
+        """
+        with self._locked() as before:
+            log: list[Submitted] = []
+            for one in before:
+                report = scored.get(one.report or "")
+                if report is not None and one.shown is not None:
+                    shown = show(log, one, report, phase=phase_of(one, challenge))
+                    answer = {"shown": shown, "report": report.identity()}
+                    log.append(one.model_copy(update=answer))
+                else:
+                    log.append(one)
+            changed = sum(old != new for old, new in zip(before, log, strict=True))
+            if changed:
+                self._write(tuple(log))
+            return changed
 
     def fail(self, own: Submitted, phase: Phase, day: date, *, error: BusbenchError) -> Feedback:
         """Note a failure. One that is not the submission's no longer counts; its day is kept."""

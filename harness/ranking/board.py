@@ -1,8 +1,10 @@
 """The board: who ranks where, and on what evidence. A pure function of ledger and challenge.yaml.
 
-Results are comparable, and so share a table, where track, split, metric profile, units and the
-sealing of the test set agree: another sealing may have other labels, and has other secret seeds.
+Results are comparable, and so share a table, where track, split and its part, metric profile, units
+and the sealing agree: another sealing may have other labels, and has other secret seeds.
 Of a team's entries for one method the latest counts; the earlier ones stay in the ledger.
+
+A submission that was trained on another track is a visitor: shown, never ranked here.
 
 Order: by mean rank over all cases and metrics, ties sharing the smallest rank, as the ledger's
 newest ranking of exactly a track's complete submissions has it (`harness.ranking.document`); one
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -25,20 +28,32 @@ from pydantic import Field
 
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
-from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Ranked
+from evaluator.documents.notes import MethodNotes
+from evaluator.documents.scores import (
+    AwesomeBusScores,
+    Ensemble,
+    GroupScores,
+    MetricProfile,
+    MetricSummary,
+    Ranked,
+)
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import (
     DEFAULT_RANKED,
     About,
     Challenge,
+    HiddenPart,
     Kind,
     LabelAccess,
+    RankingScheme,
+    Reference,
     require_track,
 )
 from harness.datasets import is_synthetic
 from harness.ledger import Instant, LedgerVerdict, RecordedReport
 from harness.ledger.report import Report, Status
+from harness.ranking.combined import CombinedBoard, Result, combine, read_combined
 from harness.ranking.document import (
     RankedSubmission,
     Scheme,
@@ -49,6 +64,7 @@ from harness.ranking.document import (
 from harness.ranking.gaps import unlike_gaps
 from harness.ranking.metrics import COSTS, METRICS, Cost
 from harness.ranking.orders import Floats, aggregate_rank_sums, smallest_ranks
+from harness.ranking.worst import WorstGroup, worst_groups
 from harness.sandbox.stage import RunnerName
 from harness.team_names import one_spelling
 
@@ -61,9 +77,12 @@ class Row(Contract):
     ranked: RankedSubmission | None = None  # null where not ranked, or the track has no ranking
     team: Title
     method: Title
+    notes: MethodNotes = MethodNotes()  # what the team says of the method
     status: Status
     groups: dict[str, GroupScores]
     awesome_bus_2025: AwesomeBusScores  # never ranked
+    ensemble: Ensemble | None = None  # of its fold models; never ranked
+    worst: dict[str, WorstGroup] = Field(default_factory=dict)  # metric -> the worst subgroup
     true_negatives: int
     invalid: int
     kind: Kind  # of submission
@@ -72,12 +91,15 @@ class Row(Contract):
     gmacs: float | None  # of the largest; null where one could not be counted
     runtime: Runtime
     labels: LabelAccess
+    trained_on: Name | None = None  # the track, where it is another one
+    left_out: int = 0  # test cases with a twin in the training part of that track: not scored
     gap_unlike: bool = False  # the others' gaps of Dice, see `unlike_gaps`
     trained_here: bool
     runner: RunnerName
     entry: int
     entry_digest: Digest
     recorded: Instant  # when the entry was
+    rescores: int | None = None  # number of the entry that it replaces, scored anew
 
     def summary(self, metric: str, group: str = "all") -> MetricSummary | None:
         """One metric over one group of cases, or None where it is missing."""
@@ -100,18 +122,26 @@ class Track(Contract):
     dataset: Name
     split_version: Name
     split_digest: Digest
-    metric_profile: str
+    part: HiddenPart  # of the split, that its results were scored on
+    metric_profile: MetricProfile
     units: dict[str, str]
     sealing: Digest  # of the sealed test set, see `sealing_of`
-    sealings: int = 1  # tables on this track and split version: one for each sealing and split
+    sealings: int = 1  # tables on this track, split version and part: one for each sealing
     lost: int = 0  # complete results that are not ranked, since no run with their cases was left
     cases: int  # of the test set
     spaced: int  # of them, with a known pixel size
     ranked_by: tuple[Ranked, ...] = DEFAULT_RANKED  # the metrics that order it
-    order: Scheme = "aggregate"  # `mean-rank` where there is a ranking
+    order: Scheme = "aggregate"  # the declared scheme where there is a ranking
     statistics: TrackStatistics | None = None  # null where there is no ranking
     efficiency: EfficiencyLimits | None = None  # of challenge.yaml, kept by every row
+    reference: int | None = None  # the entry whose gap the others' are shown against
     rows: tuple[Row, ...]  # in order of rank, the unranked last
+    visitors: tuple[Row, ...] = ()  # trained on another track, never ranked here
+
+    @property
+    def heading(self) -> str:
+        """Its title, and that it is the final where it is."""
+        return f"{self.title}, final" if self.part == "final" else self.title
 
     @property
     def costs(self) -> tuple[Cost, ...]:
@@ -148,13 +178,14 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger."""
 
-    schema_: Literal["busbench/board/v5"] = Field(default="busbench/board/v5", alias="schema")
+    schema_: Literal["busbench/board/v6"] = Field(default="busbench/board/v6", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
     ledger_updated: Instant  # when its last entry was recorded
     ledger_reports: int
     tracks: tuple[Track, ...]
+    combined: CombinedBoard | None = None  # null where challenge.yaml combines no tracks
 
 
 def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Board:
@@ -166,7 +197,12 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
     """
     challenge = challenge or Challenge()
     require_declared(ledger, challenge)
-    tracks = rank(ledger.reports, read_rankings(ledger), challenge.ranking.metrics)
+    rules = challenge.ranking
+    tracks = rank(ledger.reports, read_rankings(ledger), rules.metrics, scheme=rules.scheme)
+    combined = None
+    if challenge.combined:
+        results = {name: _results(tracks, name) for name in challenge.combined}
+        combined = combine(results, rules.metrics, read_combined(ledger))
     return Board(
         challenge=challenge.about,
         ledger_key=ledger.key,
@@ -178,11 +214,30 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
                 update={
                     "title": challenge.title_of(track.track),
                     "efficiency": challenge.efficiency_of(track.track),
+                    "reference": _reference(track, challenge.reference_of(track.track)),
                 }
             )
             for track in tracks
         ),
+        combined=combined,
     )
+
+
+def _results(tracks: Iterable[Track], name: Name) -> list[Result]:
+    """The ranked results of a track; of several tables, those of the one with the newest."""
+    tables = [track.ranked for track in tracks if track.track == name and track.ranked]
+    newest = max(tables, key=lambda rows: max(row.entry for row in rows), default=())
+    return [
+        Result(
+            key=(one_spelling(row.team) or row.team, row.method),
+            team=row.team,
+            method=row.method,
+            number=row.entry,
+            digest=row.entry_digest,
+            means={key: row.groups["all"].metrics[key].mean for key in row.groups["all"].metrics},
+        )
+        for row in newest
+    ]
 
 
 def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
@@ -191,9 +246,12 @@ def require_declared(ledger: LedgerVerdict, challenge: Challenge) -> None:
     Raises:
         BusbenchError: `challenge-invalid`, naming the first entry that contradicts it.
     """
+    left = ledger.left
     for entry in ledger.reports:
-        where = f"Entry {entry.number} of the ledger"
-        require_track(challenge, entry.report.stated_track, where)
+        where, stated = f"Entry {entry.number} of the ledger", entry.report.stated_track
+        if entry.digest in left:  # by name: it is in a table of its own
+            stated = replace(stated, metric_profile=None)
+        require_track(challenge, stated, where)
         problem = _over_limits(challenge, entry.report)
         if problem is not None:
             message = f"{where} is not within the limits of track {entry.report.track}: {problem}."
@@ -214,47 +272,78 @@ def rank(
     reports: Iterable[RecordedReport],
     ranking: Iterable[TrackRanking] = (),
     ranked: Sequence[Ranked] = DEFAULT_RANKED,
+    *,
+    scheme: RankingScheme = "mean-rank",
 ) -> tuple[Track, ...]:
     """Sort reports into tracks, in order of their names, and rank each track's submissions.
 
     Args:
-        ranking: those in the ledger, the newest last; only those by the same metrics count.
+        ranking: those in the ledger, the newest last; only those by the same rules count.
         ranked: the metrics that order a track.
+        scheme: by which they do.
     """
-    newest = {one.covers: one for one in ranking if one.statistics.metrics == tuple(ranked)}
-    tracks = [_track(entries, newest, ranked) for entries in by_track(reports)]
-    tables = Counter((track.track, track.split_version) for track in tracks)
+    rules = (tuple(ranked), scheme)
+    newest = {
+        one.covers: one
+        for one in ranking
+        if (one.statistics.metrics, one.statistics.scheme) == rules
+    }
+    all_reports = list(reports)
+    own = _grouped(entry for entry in all_reports if entry.report.home is None)
+    visits = _grouped(entry for entry in all_reports if entry.report.home is not None)
+    tracks = [
+        _track(own.get(key, ()), visits.get(key, ()), newest, ranked_by=ranked)
+        for key in sorted({*own, *visits})
+    ]
+    tables = Counter(map(_test_set, tracks))
     return tuple(
-        track.model_copy(update={"sealings": tables[track.track, track.split_version]})
-        for track in tracks
+        track.model_copy(update={"sealings": tables[_test_set(track)]}) for track in tracks
     )
 
 
-def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
-    """The reports that count, track by track, in order of team and method.
+def _test_set(track: Track) -> tuple[str, ...]:
+    return track.track, track.split_version, track.part
 
-    Of a team's method the newest counts, however the team's name is spelled in it.
+
+def by_track(reports: Iterable[RecordedReport]) -> list[list[RecordedReport]]:
+    """The reports that may be ranked, track by track, in order of team and method."""
+    found = _grouped(entry for entry in reports if entry.report.home is None)
+    return [found[key] for key in sorted(found)]
+
+
+def _grouped(reports: Iterable[RecordedReport]) -> dict[tuple[str, ...], list[RecordedReport]]:
+    """The reports that count, by what they must agree on, in order of team and method.
+
+    Of a team's method the newest counts, however the team's name is spelled in it; a result that
+    was scored anew is as old as what it replaces.
     """
-    tracks: dict[tuple[str, ...], dict[tuple[str, str], RecordedReport]] = {}
-    for recorded in sorted(reports, key=lambda entry: entry.number):
+    tracks: dict[tuple[str, ...], dict[tuple[str, ...], RecordedReport]] = {}
+    for recorded in sorted(reports, key=lambda entry: entry.place):
         of_track = tracks.setdefault(comparable(recorded.report), {})
         of_track[entry_name(recorded.report)] = recorded
-    return [
-        sorted(tracks[key].values(), key=lambda entry: (entry.report.team, entry.report.method))
-        for key in sorted(tracks)
-    ]
+    return {
+        key: sorted(found.values(), key=lambda entry: (entry.report.team, entry.report.method))
+        for key, found in tracks.items()
+    }
 
 
-def entry_name(report: Report) -> tuple[str, str]:
-    """The team, in one spelling, and the method: what two reports of one row share."""
-    return one_spelling(report.team) or report.team, report.method
+def entry_name(report: Report) -> tuple[str, ...]:
+    """What two reports of one row share: team, in one spelling, method, and where it was trained.
+
+    The last is empty where that is the report's own track.
+    """
+    home = () if report.home is None else (report.home.track, report.home.split_digest)
+    return (one_spelling(report.team) or report.team, report.method, *home)
 
 
 def comparable(report: Report) -> tuple[str, ...]:
     """What two reports must agree on to share a table."""
-    split = (report.track, report.dataset, report.split_version, report.provenance.split_digest)
+    digest = report.provenance.split_digest
+    split = (report.track, report.dataset, report.split_version, digest, report.part)
     units = sorted(f"{metric}={unit}" for metric, unit in report.scores.units.items())
-    return (*split, report.scores.metric_profile, *units, sealing_of(report))
+    profiles = (report.scores.metric_profile, report.scores.awesome_bus_2025.metric_profile)
+    measured = (f"{profile.label}={profile.digest}" for profile in profiles)
+    return (*split, *measured, *units, sealing_of(report))
 
 
 def sealing_of(report: Report) -> Digest:
@@ -269,7 +358,9 @@ def sealing_of(report: Report) -> Digest:
 
 def _track(
     entries: Sequence[RecordedReport],
+    visits: Sequence[RecordedReport],
     newest: Mapping[frozenset[Digest], TrackRanking],
+    *,
     ranked_by: Sequence[Ranked],
 ) -> Track:
     complete = [entry for entry in entries if is_complete(entry.report)]
@@ -283,30 +374,51 @@ def _track(
         ranked = [_row(entry, one.rank, one.mean_rank, ranked=one) for entry, one in here]
     shown = {row.entry for row in ranked}
     listed = [_row(entry, None, None) for entry in entries if entry.number not in shown]
-    first = entries[0].report
+    first = [*entries, *visits][0].report
     return Track(
         track=first.track,
         title=first.track,
         dataset=first.dataset,
         split_version=first.split_version,
         split_digest=first.provenance.split_digest,
+        part=first.part,
         metric_profile=first.scores.metric_profile,
         units=first.scores.units,
         sealing=sealing_of(first),
         lost=0 if found is None else len(found.lost),
-        cases=max((group.cases for group in first.scores.groups.values()), default=0),
-        spaced=first.scores.spaced,
+        cases=_cases(first),
+        spaced=_cases(first) if first.scores.units.get("hd95") == "mm" else first.scores.spaced,
         ranked_by=tuple(ranked_by),
-        order="aggregate" if found is None else "mean-rank",
+        order="aggregate" if found is None else found.statistics.scheme,
         statistics=None if found is None else found.statistics,
         rows=_marked([*sorted(ranked, key=lambda row: row.rank or 0), *listed]),
+        visitors=tuple(_row(entry, None, None) for entry in visits),
     )
+
+
+def _cases(report: Report) -> int:
+    """Cases of the test set, those that were left out among them."""
+    scored = max((group.cases for group in report.scores.groups.values()), default=0)
+    return scored + (0 if report.home is None else len(report.home.left_out))
 
 
 def _marked(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The rows, those marked whose gap is unlike that of the track's other complete results."""
     unlike = unlike_gaps({r.entry: r.gap for r in rows if r.status == "complete" and r.gap})
     return tuple(row.model_copy(update={"gap_unlike": row.entry in unlike}) for row in rows)
+
+
+def _reference(track: Track, declared: Reference | None) -> int | None:
+    """The entry of the reference that challenge.yaml declares, where its gap is known."""
+    wanted = None if declared is None else (one_spelling(declared.team), declared.method)
+    found = (r.entry for r in track.rows if (one_spelling(r.team), r.method) == wanted and r.gap)
+    return next(found, None)
+
+
+def is_reference(report: Report, declared: Reference | None) -> bool:
+    """Whether a report is of the reference that challenge.yaml declares for its track."""
+    wanted = None if declared is None else (one_spelling(declared.team), declared.method)
+    return (one_spelling(report.team), report.method) == wanted
 
 
 def is_complete(report: Report) -> bool:
@@ -342,9 +454,12 @@ def _row(
         ranked=ranked,
         team=report.team,
         method=report.method,
+        notes=report.notes,
         status=report.status,
         groups=report.scores.groups,
         awesome_bus_2025=report.scores.awesome_bus_2025,
+        ensemble=report.scores.ensemble,
+        worst=worst_groups(report.scores.groups),
         true_negatives=report.scores.true_negatives,
         invalid=report.scores.invalid,
         models=len(report.models),
@@ -353,9 +468,12 @@ def _row(
         gmacs=max(counted) if counted and len(counted) == len(gmacs) else None,
         runtime=report.runtime,
         labels=report.labels,
+        trained_on=None if report.home is None else report.home.track,
+        left_out=0 if report.home is None else len(report.home.left_out),
         trained_here=report.provenance.trained_here is not None,
         runner=report.provenance.runner,
         entry=entry.number,
         entry_digest=entry.digest,
         recorded=entry.time,
+        rescores=entry.replaces,
     )

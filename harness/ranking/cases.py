@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evaluator.documents.base import Digest
 from harness.ledger.report import Report
+from harness.ranking.gaps import GAP_COLUMNS, gaps_of_cases
 from harness.ranking.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 KEYS = [metric.key for metric in METRICS]
 COLUMNS = ("case_id", "fold", "patient_group", *KEYS)
+GAPS = ("dice", *GAP_COLUMNS)
 TOLERANCE = 1e-9  # relative and absolute: the order of a sum may differ, nothing else
 
 
@@ -28,6 +30,13 @@ class CaseTable:
     entries: tuple[Digest, ...]  # of the submissions' reports, one a column
     patients: tuple[str, ...]  # the patient of each case, one a row
     values: Mapping[str, NDArray[np.float64]]  # metric -> (cases, submissions), all finite
+    gaps: Mapping[Digest, NDArray[np.float64]] = field(default_factory=dict)
+    # ^ entry -> the consistency gap of Dice, (cases,), NaN of a case that has none
+
+    def select(self, places: Sequence[int]) -> CaseTable:
+        """The submissions at some places, in that order."""
+        chosen = {key: table[:, places] for key, table in self.values.items()}
+        return CaseTable(tuple(self.entries[n] for n in places), self.patients, chosen)
 
 
 def average_folds(rows: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -58,7 +67,14 @@ def average_folds(rows: pd.DataFrame, report: Report) -> pd.DataFrame:
             raise ValueError(f"its {metric.label} is not the one that the report signs")
     patients = rows["patient_group"].iloc[:count].to_numpy(object)
     means = pd.DataFrame(values.mean(axis=0), index=case_ids, columns=KEYS)
-    return means.assign(patient=[*map(_patient, patients, case_ids)])
+    columns = {name: rows[name].to_numpy(np.float64) for name in GAPS if name in rows}
+    gaps = gaps_of_cases(columns, count)
+    consistency = report.scores.groups["all"].consistency
+    if consistency is not None and not np.isclose(
+        np.nanmean(gaps), consistency.gap["dice"].mean, TOLERANCE, TOLERANCE
+    ):
+        raise ValueError("its consistency gap is not the one that the report signs")
+    return means.assign(patient=[*map(_patient, patients, case_ids)], gap=gaps)
 
 
 def _patient(group: object, case_id: str) -> str:
@@ -83,4 +99,5 @@ def join(cases: Mapping[Digest, pd.DataFrame]) -> CaseTable:
         tuple(cases),
         tuple(patients),
         {m.key: np.column_stack([frame[m.key].to_numpy() for frame in frames]) for m in METRICS},
+        {entry: f["gap"].to_numpy() for entry, f in cases.items() if f["gap"].notna().any()},
     )

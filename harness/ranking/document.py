@@ -14,16 +14,17 @@ from pydantic import Field, model_validator
 
 from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, parse
 from evaluator.documents.reading import Bounds
-from evaluator.documents.scores import Ranked
+from evaluator.documents.scores import MetricProfile, Ranked
 from evaluator.errors import Code
 from evaluator.files import canonical_json
+from harness.challenge import RankingScheme
 from harness.ledger import LedgerVerdict
 
-SCHEMA: Literal["busbench/ranking/v3"] = "busbench/ranking/v3"
+SCHEMA: Literal["busbench/ranking/v4"] = "busbench/ranking/v4"
 CODE = Code.LEDGER_INVALID
 REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
-SCHEMES: tuple[Scheme, ...] = ("mean-rank", "aggregate", "test-based")  # the first is primary
+SCHEMES: tuple[Scheme, ...] = ("mean-rank", "aggregate", "test-based")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a metric over the cases: no single extreme case
 MAX_BINS = 32  # of the histogram of ranks
 MAX_OPPONENTS = 50  # of a submission in the tests, and so the size of the significance matrix
@@ -47,13 +48,24 @@ class RankedMetricScore(Contract):
     tests: int = Field(ge=0)  # opponents that it was tested against
 
 
+class GapExcess(Contract):
+    """By how much a submission's consistency gap of Dice is larger than the reference's.
+
+    Case by case, on the same windows.
+    """
+
+    cases: int
+    mean: float
+    interval: Interval | None  # 95 %, over patients; null for few
+
+
 class RankedSubmission(Contract):
     """One complete submission among the others of its track."""
 
     entry: Digest  # of its report's entry in the ledger
-    rank: int = Field(ge=1)  # primary: by mean rank, ties share the smallest
-    mean_rank: float  # over cases and metrics
-    mean_rank_interval: Interval
+    rank: int = Field(ge=1)  # by the track's scheme, ties share the smallest
+    mean_rank: float  # over cases and metrics; of the scheme `aggregate` over the metrics
+    mean_rank_interval: Interval | None  # null of the scheme `aggregate`
     rank_low: int = Field(ge=1)  # 95 % confidence set of `rank`: `harness.ranking.rank_sets`
     rank_high: int = Field(ge=1)
     resamples_first: int = Field(ge=0)  # resamples where it has rank 1, ties included
@@ -63,6 +75,7 @@ class RankedSubmission(Contract):
     group_last: int = Field(ge=1)
     metrics: dict[str, RankedMetricScore]
     rank_counts: tuple[int, ...]  # resamples in which its rank fell into each of `rank_bins`
+    gap_excess: GapExcess | None = None  # null of the reference itself, and where there is none
 
     @property
     def rank_set(self) -> str:
@@ -108,6 +121,8 @@ class TrackStatistics(Contract):
     """What is said of a track's complete submissions together."""
 
     metrics: tuple[Ranked, ...]  # that order the submissions
+    scheme: RankingScheme = "mean-rank"  # by which they do
+    reference: Digest | None = None  # the entry that consistency gaps are compared with
     cases: int
     patients: int
     seed: int
@@ -122,10 +137,10 @@ class TrackRanking(Contract):
     """The body of a ledger entry of kind `ranking`: one track, and exactly these submissions."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/ranking/v3"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["busbench/ranking/v4"] = Field(default=SCHEMA, alias="schema")
     track: Name
     split_version: Name
-    metric_profile: str
+    metric_profile: MetricProfile
     statistics: TrackStatistics
     submissions: tuple[RankedSubmission, ...] = Field(
         min_length=1

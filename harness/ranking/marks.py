@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from evaluator.documents.notes import NONE
 from harness.ranking.board import Row, Track
 
 
@@ -49,6 +50,28 @@ MARKS = (
         lambda row: row.labels == "private",
     ),
     Mark(
+        "scored anew",
+        "the same predictions were scored again later; the ledger has the numbers before and after",
+        lambda row: row.rescores is not None,
+    ),
+    Mark(
+        "no external data",
+        "the team states that training saw no data beside the training bundle; of others it is not "
+        "stated, or they saw some",
+        lambda row: row.notes.external_data == NONE,
+        "good",
+    ),
+    Mark(
+        "external data",
+        "the team states that training saw data beside the training bundle",
+        lambda row: row.notes.external_data not in (None, NONE),
+    ),
+    Mark(
+        "pretrained",
+        "the team states that training began with weights that other data gave",
+        lambda row: row.notes.pretrained not in (None, NONE),
+    ),
+    Mark(
         "no container",
         "run as a process of the organiser's machine: for development",
         lambda row: row.runner == "process",
@@ -64,7 +87,7 @@ def marks_of(row: Row) -> tuple[Mark, ...]:
 
 def shared_marks(track: Track) -> tuple[Mark, ...]:
     """The marks that all rows of a track have, which are said once for the table."""
-    return tuple(mark for mark in MARKS if all(map(mark.applies, track.rows)))
+    return tuple(mark for mark in MARKS if track.rows and all(map(mark.applies, track.rows)))
 
 
 def all_marks(track: Track) -> tuple[Mark, ...]:

@@ -1,4 +1,4 @@
-"""The metrics that rank, and what a model takes, as they are shown."""
+"""The metrics that rank, the secondary ones and what a model takes, as they are shown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from evaluator.documents.inference import Measured
 from evaluator.documents.scores import RANKED, MetricSummary
 from evaluator.metrics import METRICS as DEFINED
+from evaluator.metrics import Kind
+from evaluator.metrics.secondary import SECONDARY as BESIDE
 
 MISSING = "–"
 NOT_COUNTED = "not counted"  # work of a network with an operator that has no counting rule
@@ -97,6 +99,16 @@ METRICS = tuple(
     RankedMetric(key, DEFINED[key].title, DEFINED[key].higher_is_better, 2 if key == "hd95" else 3)
     for key in RANKED
 )
+RANKED_KEYS = frozenset(metric.key for metric in METRICS)
+SECONDARY = (  # shown where a viewer asks for them, never ranked
+    *(
+        RankedMetric(key, one.title, one.higher_is_better, 3 if one.kind is Kind.RATIO else 2)
+        for key, one in DEFINED.items()
+        if key not in RANKED_KEYS
+    ),
+    *(RankedMetric(key, one.title, one.higher_is_better, 3) for key, one in BESIDE.items()),
+)
+BY_KEY = {metric.key: metric for metric in (*METRICS, *SECONDARY)}
 
 AWESOME_BUS_NOTE = (
     f"What is marked `{AWESOME_BUS}` are the same masks on that benchmark's grid of 224 × 224 "

@@ -15,6 +15,7 @@ test sets. The joint sets come from the family of all pairs, and cover all ranks
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,18 +39,49 @@ class RankSets:
     joint: tuple[Ranks, Ranks]
 
 
-def rank_sets(sums: Floats) -> RankSets:
+def rank_sets(sums: Floats, level: float = LEVEL) -> RankSets:
     """The confidence sets of all submissions.
 
     Args:
         sums: the ranks of each submission, summed over each patient's cases and metrics, in whole
             numbers, shape (patients, submissions); less is better.
+        level: how often a set may miss.
     """
     statistics = _Statistics.of(sums)
     totals = sums.sum(axis=0)
     first = statistics.largest(statistics.scales > 0)
-    own, joint = (_step_down(statistics, first, joint=joint) for joint in (False, True))
+    own, joint = (
+        _step_down(statistics, first, joint=joint, level=level) for joint in (False, True)
+    )
     return RankSets(_ranks(own, totals), _ranks(joint, totals))
+
+
+def aggregate_rank_sets(losses: Sequence[Floats]) -> RankSets:
+    """The confidence sets of ranks by means over the cases.
+
+    By one metric, of its sums as `rank_sets` takes those of ranks. By several, the joint sets of
+    each metric, which miss less often by as many times (Bonferroni), hold the rank on each at once:
+    a submission is surely before another where the sum of its largest ranks is below the sum of the
+    other's smallest. These sets are wider than they need be, and own and joint ones are the same.
+
+    Args:
+        losses: of each metric, sums over each patient's cases in whole numbers, shape (patients,
+            submissions); less is better.
+    """
+    if len(losses) == 1:
+        return rank_sets(_centred(losses[0]))
+    each = [rank_sets(_centred(sums), LEVEL / len(losses)).joint for sums in losses]
+    low, high = (np.sum([ends[end] for ends in each], axis=0) for end in (0, 1))
+    before = (high < low[:, None]).sum(axis=1)
+    after = (low > high[:, None]).sum(axis=1)
+    found = 1 + before, len(low) - after
+    return RankSets(found, found)
+
+
+def _centred(sums: Floats) -> Floats:
+    """Sums with the same differences, near zero: so that squares of large ones lose no digit."""
+    centred: Floats = sums - np.rint(sums.mean(axis=1, keepdims=True))
+    return centred
 
 
 def signs(patients: int) -> Floats:
@@ -73,6 +105,7 @@ class _Statistics:
     def of(cls, sums: Floats) -> _Statistics:
         products = sums.T @ sums  # of whole numbers: exact
         squares = products.diagonal()[:, None] + products.diagonal() - 2 * products
+        np.maximum(squares, 0, out=squares)
         scales = np.zeros_like(squares)
         np.divide(1, np.sqrt(squares, out=squares), out=scales, where=squares > 0)
         return cls(np.ascontiguousarray((signs(len(sums)) @ sums).T), scales)
@@ -97,17 +130,18 @@ class _Statistics:
         return found
 
 
-def _step_down(statistics: _Statistics, largest: Floats, *, joint: bool) -> Flags:
+def _step_down(statistics: _Statistics, largest: Floats, *, joint: bool, level: float) -> Flags:
     """Which pairs differ significantly, (submissions, submissions).
 
     Args:
         largest: over all pairs, as `_Statistics.largest` gives it.
         joint: whether all pairs are one family, else each submission's are.
+        level: how often a family may have one that does not.
     """
     found, observed = np.zeros(statistics.scales.shape, bool), statistics.unflipped()
     while True:
         family = largest.max(axis=0, keepdims=True) if joint else largest
-        allowed = int(LEVEL * family.shape[1])  # flips that may reach a significant statistic
+        allowed = int(level * family.shape[1])  # flips that may reach a significant statistic
         bound = -np.partition(-family, allowed, axis=1)[:, allowed, None]
         fresh = (observed > bound) & ~found
         if not fresh.any():

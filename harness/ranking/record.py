@@ -11,25 +11,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluator.documents.base import Digest, Name, read
-from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.intervals import MIN_PATIENTS
-from harness.challenge import Challenge, require_hidden
+from harness.challenge import Challenge, HiddenPart, require_hidden
 from harness.evaluation.evaluate import REPORT
-from harness.evaluation.stages import CASES
+from harness.evaluation.stages import CASES, RESCORED
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.attestation import SignedReport, stated_report
 from harness.ledger.entries import MAX_RANKING_BYTES
-from harness.ranking.board import by_track, is_complete, require_declared
-from harness.ranking.cases import COLUMNS, CaseTable, average_folds, join
+from harness.ranking.board import (
+    by_track,
+    entry_name,
+    is_complete,
+    is_reference,
+    require_declared,
+)
+from harness.ranking.cases import COLUMNS, GAPS, CaseTable, average_folds, join
+from harness.ranking.combined import CombinedRanking, common_keys, make_combined, read_combined
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
@@ -46,8 +52,9 @@ State = Literal["recorded", "unchanged", "too few patients", "no run is left"]
 class Outcome:
     """What became of one track."""
 
-    track: Name
-    split_version: Name
+    track: Name  # `combined` of several
+    split_version: str  # of several, their names
+    part: HiddenPart
     submissions: int
     state: State
     lost: tuple[str, ...] = ()  # who was left out, since no run contains their cases
@@ -88,36 +95,105 @@ def record_ranking(
     if track is not None and not any(complete):
         message = f"{ledger} contains no complete result on the track {track}."
         raise BusbenchError(Code.USAGE, message, "`busbench rank LEDGER` shows its tracks.")
-    folders = _folders(runs)
+    folders = run_folders(runs)
     outcomes = []
+    tables: dict[Name, Table] = {}
     for number, entries in enumerate(filter(None, complete), start=1):
         here = [entry for entry in entries if entry.report.identity() in folders]
         lost = [entry for entry in entries if entry not in here]
-        found = _rank(here, lost, folders, ranked=challenge.ranking.metrics) if here else None
+        found = None
+        if here:
+            table = read_table(here, folders)
+            found = rank_table(table, here, lost, challenge=challenge)
+            if found is not None and here[0].report.part == "test":
+                _keep_newest(tables, here, table)
         outcomes.append((entries, lost, found))
         progress("ranking", number, len(complete))
     if outcomes and all(entries == lost for entries, lost, _ in outcomes):
         message = f"No run contains the report on {_who(outcomes[0][0][0])}, nor any other."
         raise BusbenchError(Code.CASES_INVALID, message, FIND)
-    return [
+    done = [
         _record(ledger, verdict, entries, lost=lost, found=found, keys=keys)
         for entries, lost, found in outcomes
     ]
+    over_all = None if track else _combined(tables, challenge)
+    if over_all is not None:
+        done.append(_record_combined(ledger, verdict, over_all, keys=keys))
+    return done
 
 
-def _rank(
+def rank_table(
+    table: CaseTable,
     here: Sequence[RecordedReport],
     lost: Sequence[RecordedReport],
-    folders: Mapping[Digest, Path],
     *,
-    ranked: Sequence[Ranked],
+    challenge: Challenge,
 ) -> TrackRanking | None:
-    """The ranking of one track; None where its cases are of too few patients."""
-    table = _read(here, folders)
+    """The ranking of one track; None where its cases are of too few patients.
+
+    Args:
+        table: every case of `here`.
+        lost: results whose cases are in no run.
+    """
     if len(set(table.patients)) < MIN_PATIENTS:
         return None
-    ranking = make_ranking(here[0].report, table, ranked)
+    report, rules = here[0].report, challenge.ranking
+    declared = challenge.reference_of(report.track)
+    reference = next((e.digest for e in here if is_reference(e.report, declared)), None)
+    ranking = make_ranking(report, table, rules.metrics, scheme=rules.scheme, reference=reference)
     return ranking.model_copy(update={"lost": tuple(entry.digest for entry in lost)})
+
+
+def _record_combined(
+    ledger: Path, verdict: LedgerVerdict, found: CombinedRanking, *, keys: Keys
+) -> Outcome:
+    newest = {(one.tracks, one.covers): one for one in read_combined(verdict)}
+    known, names = newest.get((found.tracks, found.covers)), ", ".join(found.tracks)
+    if known != found:
+        _append(ledger, found.document(), keys, what=names)
+    state: State = "unchanged" if known == found else "recorded"
+    return Outcome("combined", names, "test", len(found.submissions), state)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every case of a track's results, and whose they are."""
+
+    entries: tuple[RecordedReport, ...]  # one a column
+    cases: CaseTable
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest entry."""
+        return max(entry.number for entry in self.entries)
+
+
+def _keep_newest(
+    tables: dict[Name, Table], entries: Sequence[RecordedReport], cases: CaseTable
+) -> None:
+    """Keep the table of a track; of several that were sealed apart, the one with the newest."""
+    new, name = Table(tuple(entries), cases), entries[0].report.track
+    if name not in tables or tables[name].newest < new.newest:
+        tables[name] = new
+
+
+def _combined(tables: Mapping[Name, Table], challenge: Challenge) -> CombinedRanking | None:
+    """The ranking over the tracks that are combined; None where a method is on all of none."""
+    if not challenge.combined or not {*challenge.combined} <= tables.keys():
+        return None
+    chosen = {name: tables[name] for name in challenge.combined}
+    places = {
+        name: {entry_name(entry.report): n for n, entry in enumerate(table.entries)}
+        for name, table in chosen.items()
+    }
+    common = common_keys(places)
+    if not common:
+        return None
+    aligned = {
+        name: table.cases.select([places[name][key] for key in common])
+        for name, table in chosen.items()
+    }
+    return make_combined(aligned, challenge.ranking.metrics)
 
 
 def _record(
@@ -135,21 +211,35 @@ def _record(
         newest = {known.covers: known for known in read_rankings(verdict)}.get(found.covers)
         state = "unchanged" if newest == found else "recorded"
     if found is not None and state == "recorded":
-        body = found.document()
-        size = len(rfc8785_json(body))
-        if size > MAX_RANKING_BYTES:
-            message = f"The ranking of {report.track} takes {size} bytes, too many for a ledger."
-            raise BusbenchError(Code.LEDGER_INVALID, message, "Divide its submissions into tracks.")
-        append(ledger, Ranking(body=body), keys)
-    return Outcome(report.track, report.split_version, ranked, state, tuple(map(_who, lost)))
+        _append(ledger, found.document(), keys, what=report.track)
+    table = (report.track, report.split_version, report.part)
+    return Outcome(*table, ranked, state, tuple(map(_who, lost)))
 
 
-def _folders(runs: Sequence[Path]) -> dict[Digest, Path]:
-    """Where each finished run is, by the identity of its report."""
+def _append(ledger: Path, body: dict[str, Any], keys: Keys, *, what: str) -> None:
+    """Record a ranking.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where it is too long; what `append` raises.
+    """
+    size = len(rfc8785_json(body))
+    if size > MAX_RANKING_BYTES:
+        message = f"The ranking of {what} takes {size} bytes, too many for a ledger."
+        raise BusbenchError(Code.LEDGER_INVALID, message, "Divide its submissions into tracks.")
+    append(ledger, Ranking(body=body), keys)
+
+
+def run_folders(runs: Sequence[Path]) -> dict[Digest, Path]:
+    """Where each finished run is, or its scoring anew, by the identity of its report.
+
+    Raises:
+        BusbenchError: `cases-invalid` where one of `runs` is no folder.
+    """
     for folder in runs:
         if not folder.is_dir():
             raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)
-    reports = [path for folder in runs for path in sorted(folder.glob(f"*/{REPORT}"))]
+    patterns = (f"*/{REPORT}", f"*/{RESCORED}/*/{REPORT}")
+    reports = [p for folder in runs for each in patterns for p in sorted(folder.glob(each))]
     digests = ((identity_of(p), p.parent) for p in reports if (p.parent / CASES).exists())
     return {digest: folder for digest, folder in digests if digest is not None}
 
@@ -163,7 +253,15 @@ def identity_of(path: Path) -> Digest | None:
         return None
 
 
-def _read(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> CaseTable:
+def read_table(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> CaseTable:
+    """Every case of results that share a table, in their order.
+
+    Args:
+        folders: as `run_folders` finds them.
+
+    Raises:
+        BusbenchError: `cases-invalid` where no run contains one, or its cases contradict it.
+    """
     cases = {entry.digest: _cases(entry, folders) for entry in entries}
     try:
         return join(cases)
@@ -194,10 +292,12 @@ def _rows(path: Path) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415  takes a second to import
 
     try:
-        lacking = sorted(set(COLUMNS) - set(pq.read_schema(path).names))
+        names = set(pq.read_schema(path).names)
+        lacking = sorted(set(COLUMNS) - names)
         if lacking:
             raise ValueError(f"it lacks the column {lacking[0]}")
-        table = pq.read_table(path, columns=list(COLUMNS))
-        return pd.DataFrame({name: table[name].to_pandas() for name in COLUMNS})
+        there = [name for name in dict.fromkeys((*COLUMNS, *GAPS)) if name in names]
+        table = pq.read_table(path, columns=there)
+        return pd.DataFrame({name: table[name].to_pandas() for name in there})
     except pa.ArrowException as error:
         raise ValueError("it is no Parquet file") from error

@@ -59,14 +59,14 @@ def better(means: Floats, against: NDArray[np.intp]) -> Tests:
     itself[against, np.arange(len(against))] = True
     for column, opponent in enumerate(against):
         others = np.flatnonzero(~itself[:, column])
-        p[others, column] = _p_values(means[:, others] - means[:, [opponent]])
+        p[others, column] = p_values(means[:, others] - means[:, [opponent]])
     adjusted = np.ones(p.shape)
     adjusted[~itself] = np.round(holm(p[~itself]), DIGITS)
     wins = (adjusted < LEVEL).sum(axis=1)
     return Tests(adjusted, wins, (~itself).sum(axis=1))
 
 
-def _p_values(differences: Floats) -> Floats:
+def p_values(differences: Floats) -> Floats:
     """One-sided p-values that differences, (patients, n), lie above zero; 1 where all are zero."""
     p = np.ones(differences.shape[1])
     tested = differences.any(axis=0)

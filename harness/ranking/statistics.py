@@ -7,22 +7,24 @@ number of submissions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import scipy  # whose parts are imported when they are first used
 
+from evaluator.documents.base import Digest
 from evaluator.documents.scores import Ranked
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.scoring.intervals import mean_intervals
-from harness.challenge import DEFAULT_RANKED
+from harness.challenge import DEFAULT_RANKED, RankingScheme
 from harness.ledger.report import Report
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import (
     QUANTILES,
     SCHEMES,
     Agreement,
+    GapExcess,
     Interval,
     RankedMetricScore,
     RankedSubmission,
@@ -32,18 +34,20 @@ from harness.ranking.document import (
     TrackRanking,
     TrackStatistics,
 )
+from harness.ranking.gaps import excess
 from harness.ranking.metrics import METRICS
 from harness.ranking.orders import (
     UNIT,
     Floats,
     Ranks,
     aggregate_order,
+    aggregate_rank_sums,
     case_ranks,
     exact,
     gains,
     mean_rank_order,
 )
-from harness.ranking.rank_sets import rank_sets
+from harness.ranking.rank_sets import aggregate_rank_sets, rank_sets
 from harness.ranking.resampling import (
     RESAMPLES,
     SEED,
@@ -66,7 +70,12 @@ DIGITS = 6  # after the point, of every number that is written down
 
 
 def make_ranking(
-    report: Report, table: CaseTable, ranked: Sequence[Ranked] = DEFAULT_RANKED
+    report: Report,
+    table: CaseTable,
+    ranked: Sequence[Ranked] = DEFAULT_RANKED,
+    *,
+    scheme: RankingScheme = "mean-rank",
+    reference: Digest | None = None,
 ) -> TrackRanking:
     """The ranking of a track, from every case of its complete submissions.
 
@@ -74,8 +83,10 @@ def make_ranking(
         report: of any of them; it says which track this is.
         table: at least one submission, in order of team and method.
         ranked: the metrics that order it.
+        scheme: by which they do.
+        reference: the entry that consistency gaps are compared with.
     """
-    found = _measure(table, ranked)
+    found = _measure(table, ranked, scheme=scheme, reference=reference)
     submissions = [_ranked_submission(found, place) for place in range(len(table.entries))]
     return TrackRanking(
         track=report.track,
@@ -100,13 +111,16 @@ class _Found:
 
     table: CaseTable
     ranked: tuple[Ranked, ...]
+    scheme: RankingScheme
+    reference: Digest | None
     patients: int
     orders: Mapping[Scheme, Ranks]
     resampled_orders: Mapping[Scheme, Ranks]  # (resamples, submissions)
     rank_sets: tuple[Ranks, Ranks]  # the first and the last rank
     groups: tuple[Ranks, Ranks]
     rank_counts: Ranks  # (submissions, bins)
-    mean_rank: _Means
+    mean_rank: Floats  # (submissions,)
+    mean_rank_intervals: Floats | None  # (2, submissions)
     means: Mapping[str, _Means]  # metric -> of its values
     metric_ranks: Mapping[str, Floats]  # metric -> mean rank on it alone
     quantiles: Mapping[str, Floats]  # metric -> (quantiles, submissions)
@@ -114,7 +128,13 @@ class _Found:
     opponents: Ranks
 
 
-def _measure(table: CaseTable, ranked: Sequence[Ranked]) -> _Found:
+def _measure(
+    table: CaseTable,
+    ranked: Sequence[Ranked],
+    *,
+    scheme: RankingScheme,
+    reference: Digest | None,
+) -> _Found:
     patients = Patients.of(table.patients)
     weights = patients.weights()
     values = {metric.key: exact(table.values[metric.key]) for metric in METRICS}
@@ -122,27 +142,41 @@ def _measure(table: CaseTable, ranked: Sequence[Ranked]) -> _Found:
     rank_sums = patients.sums(sum((ranks[key] for key in ranked), np.zeros(1)))
     sums = {key: patients.sums(value) for key, value in values.items()}
     drawn: dict[str, Floats] = {key: weights @ sums[key] for key in ranked}
-    drawn_ranks = weights @ rank_sums
-    primary = mean_rank_order(rank_sums.sum(axis=0))
-    resampled = mean_rank_order(drawn_ranks)
+    totals: dict[str, Floats] = {key: sums[key].sum(axis=0) for key in ranked}
+    orders: dict[Scheme, Ranks] = {
+        "mean-rank": mean_rank_order(rank_sums.sum(axis=0)),
+        "aggregate": aggregate_order(totals),
+    }
+    resampled: dict[Scheme, Ranks] = {
+        "mean-rank": mean_rank_order(weights @ rank_sums),
+        "aggregate": aggregate_order(drawn),
+    }
+    primary = orders[scheme]
     against = opponents(np.argsort(primary, kind="stable"))
     per_patient = {k: gains(k, value) / patients.sizes[:, None] for k, value in sums.items()}
     tests = {key: better(value, against) for key, value in per_patient.items()}
-    sets = rank_sets(rank_sums)
+    of_ranks = _means(rank_sums / len(ranked), patients, (1.0, len(table.entries)))
+    if scheme == "mean-rank":
+        sets = rank_sets(rank_sums)
+    else:
+        sets = aggregate_rank_sets([-gains(key, sums[key]) for key in ranked])
+        of_ranks = replace(of_ranks, whole=aggregate_rank_sums(totals) / len(ranked))
     return _Found(
         table=table,
         ranked=tuple(ranked),
+        scheme=scheme,
+        reference=reference,
         patients=len(patients.sizes),
         orders={
-            "mean-rank": primary,
-            "aggregate": aggregate_order({key: sums[key].sum(axis=0) for key in ranked}),
+            **orders,
             "test-based": test_based_order([tests[key] for key in ranked]),
         },
-        resampled_orders={"mean-rank": resampled, "aggregate": aggregate_order(drawn)},
+        resampled_orders=resampled,
         rank_sets=sets.own,
         groups=groups(*sets.joint),
-        rank_counts=rank_counts(resampled),
-        mean_rank=_means(rank_sums / len(ranked), patients, (1.0, len(table.entries))),
+        rank_counts=rank_counts(resampled[scheme]),
+        mean_rank=of_ranks.whole,
+        mean_rank_intervals=of_ranks.intervals if scheme == "mean-rank" else None,
         means={k: _means(sums[k] * UNIT, patients, DEFINED[k].bounds) for k in sums},
         metric_ranks={key: value.mean(axis=0) for key, value in ranks.items()},
         quantiles={k: np.quantile(v, QUANTILES, axis=0) * UNIT for k, v in values.items()},
@@ -157,14 +191,16 @@ def _means(sums: Floats, patients: Patients, bounds: tuple[float, float]) -> _Me
 
 
 def _ranked_submission(found: _Found, place: int) -> RankedSubmission:
+    entry, intervals = found.table.entries[place], found.mean_rank_intervals
     return RankedSubmission(
-        entry=found.table.entries[place],
-        rank=int(found.orders["mean-rank"][place]),
-        mean_rank=_number(found.mean_rank.whole[place]),
-        mean_rank_interval=_interval(found.mean_rank.intervals[:, place]),
+        entry=entry,
+        gap_excess=_gap_excess(found, entry),
+        rank=int(found.orders[found.scheme][place]),
+        mean_rank=_number(found.mean_rank[place]),
+        mean_rank_interval=None if intervals is None else _interval(intervals[:, place]),
         rank_low=int(found.rank_sets[0][place]),
         rank_high=int(found.rank_sets[1][place]),
-        resamples_first=int((found.resampled_orders["mean-rank"][:, place] == 1).sum()),
+        resamples_first=int((found.resampled_orders[found.scheme][:, place] == 1).sum()),
         rank_aggregate=int(found.orders["aggregate"][place]),
         rank_test=int(found.orders["test-based"][place]),
         group_first=int(found.groups[0][place]),
@@ -172,6 +208,13 @@ def _ranked_submission(found: _Found, place: int) -> RankedSubmission:
         metrics={metric.key: _metric(found, metric.key, place) for metric in METRICS},
         rank_counts=tuple(found.rank_counts[place].tolist()),
     )
+
+
+def _gap_excess(found: _Found, entry: Digest) -> GapExcess | None:
+    gaps, reference = found.table.gaps, found.reference
+    if reference is None or entry == reference or not {entry, reference} <= gaps.keys():
+        return None
+    return excess(gaps[entry], gaps[reference], found.table.patients)
 
 
 def _metric(found: _Found, key: str, place: int) -> RankedMetricScore:
@@ -189,6 +232,8 @@ def _statistics(found: _Found) -> TrackStatistics:
     orders = found.orders
     return TrackStatistics(
         metrics=found.ranked,
+        scheme=found.scheme,
+        reference=found.reference,
         cases=len(found.table.patients),
         patients=found.patients,
         seed=SEED,

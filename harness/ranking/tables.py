@@ -7,103 +7,17 @@ underlined; submissions that share a group letter cannot be distinguished.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
 from itertools import groupby
-from string import ascii_lowercase
-
-import numpy as np
 
 from harness.ranking import names
-from harness.ranking.board import Board, Row, Track
-from harness.ranking.marks import Mark, own_marks, shared_marks
-from harness.ranking.metrics import (
-    AWESOME_BUS_NOTE,
-    GAP,
-    METRICS,
-    MISSING,
-    NOT_COUNTED,
-    Cost,
-    RankedMetric,
-    labels,
-)
-from harness.ranking.orders import gains, smallest_ranks
+from harness.ranking.across import Block, blocks
+from harness.ranking.board import Board, Track
+from harness.ranking.columns import NAMES, Column, Style, columns, lettered
+from harness.ranking.marks import own_marks, shared_marks
+from harness.ranking.metrics import AWESOME_BUS_NOTE, MISSING, labels
 from harness.ranking.records import to_csv
-
-# Metrics that are shown for a part of the images alone, where a track has images of both parts.
-PARTS = {"lesion": ("dice", "hd95"), "normal": ("dice",)}
-NAMES = ("Method", "Team")  # the columns that participants wrote, and the only ones of words
-
-
-@dataclass(frozen=True)
-class Style:
-    """How one format marks a cell's text."""
-
-    name: Callable[[str], names.Markup]  # what a participant wrote, as literal text
-    best: str = "{}"
-    second: str = "{}"
-    raised: str = "{}"  # the letters of footnotes
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a track's table."""
-
-    head: str
-    text: Callable[[Row, Style], str]
-    metric: RankedMetric | None = None  # whose best values are marked
-    group: str = ""  # the cases it is over, where it is about some
-
-    def cells(self, track: Track, style: Style) -> list[str]:
-        """The text of every row, the best and the second best of those ranked marked."""
-        marks = self._marks(track, style)
-        return [
-            marks.get(row.entry, "{}").replace("{}", self.text(row, style)) for row in track.rows
-        ]
-
-    def _marks(self, track: Track, style: Style) -> dict[int, str]:
-        if self.metric is None:
-            return {}
-        found = {row.entry: row.summary(self.metric.key, self.group) for row in track.ranked}
-        means = {entry: summary.mean for entry, summary in found.items() if summary is not None}
-        ranks = smallest_ranks(-gains(self.metric.key, np.array(list(means.values()), float)))
-        marks = {1: style.best, 2: style.second}
-        return {entry: marks.get(int(rank), "{}") for entry, rank in zip(means, ranks, strict=True)}
-
-
-def columns(track: Track) -> list[Column]:
-    """The columns of a track's table: of sets of ranks and groups only where it has a ranking."""
-    ranking = [RANK_SET, GROUP] if track.statistics else []
-    parts = {name for row in track.rows for name in row.groups}
-    notes = own_marks(track)
-    apart = [
-        _metric_column(track, metric, part)
-        for part, keys in PARTS.items()
-        for metric in METRICS
-        if metric.key in keys and parts >= PARTS.keys()
-    ]
-    return [
-        RANK,
-        *ranking,
-        Column("Method", lambda row, style: style.name(row.method) + _letters(notes, row, style)),
-        Column("Team", lambda row, style: style.name(row.team)),
-        *(each for metric in METRICS for each in _mean_and_interval(track, metric)),
-        *apart,
-        *MODEL,
-        *map(_cost_column, track.costs),
-        *map(_awesome_bus_column, METRICS),
-    ]
-
-
-def _letters(notes: Sequence[Mark], row: Row, style: Style) -> str:
-    letters = [letter for letter, mark in lettered(notes) if mark.applies(row)]
-    return style.raised.replace("{}", ",".join(letters)) if letters else ""
-
-
-def lettered(notes: Sequence[Mark]) -> list[tuple[str, Mark]]:
-    """The marks of some rows, each with the letter of its footnote."""
-    return list(zip(ascii_lowercase, notes, strict=False))
 
 
 def footnotes(track: Track, style: Style) -> list[str]:
@@ -116,63 +30,9 @@ def footnotes(track: Track, style: Style) -> list[str]:
     return [*own, *shared]
 
 
-def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
-    title = metric.title(track.units)
-    head = title if group == "all" else f"{group.capitalize()} images: {title}"
-    return Column(
-        head,
-        lambda row, _: metric.mean_and_std(row.summary(metric.key, group)),
-        metric,
-        group,
-    )
-
-
-def _cost_column(cost: Cost) -> Column:
-    return Column(cost.title, lambda row, _: cost.number(row.runtime.measured))
-
-
-def _awesome_bus_column(metric: RankedMetric) -> Column:
-    return Column(
-        metric.awesome_bus_title,
-        lambda row, _: metric.mean_and_std(row.awesome_bus_2025.metrics.get(metric.key)),
-    )
-
-
-def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Column]:
-    interval = Column(
-        f"95 % of {metric.label}",
-        lambda row, _: metric.interval(row.summary(metric.key)),
-        group="all",
-    )
-    return _metric_column(track, metric, "all"), interval
-
-
-def _counted(number: float | None, unit: float = 1) -> str:
-    return NOT_COUNTED if number is None else f"{number / unit:.2f}"
-
-
-def _latency(row: Row) -> str:
-    milliseconds = row.runtime.measured.latency_ms
-    return MISSING if milliseconds is None else f"{milliseconds:.1f}"
-
-
-RANK = Column("Rank", lambda row, _: MISSING if row.rank is None else str(row.rank))
-RANK_SET = Column("Ranks", lambda row, _: row.ranked.rank_set if row.ranked else MISSING)
-GROUP = Column("Group", lambda row, _: row.ranked.group if row.ranked else MISSING)
-MODEL = (
-    Column(GAP.label, lambda row, _: GAP.number(row.gap.mean if row.gap else None)),
-    Column("Parameters [M]", lambda row, _: _counted(row.parameters, 1e6)),
-    Column("GMACs", lambda row, _: _counted(row.gmacs)),
-    Column(
-        "Latency [ms]",
-        lambda row, _: f"{_latency(row)} ({row.runtime.computed_on})",
-    ),
-)
-
-
-def track_cells(track: Track, style: Style) -> list[list[str]]:
-    """The table's cells, row by row, its heading first."""
-    filled = [[column.head, *column.cells(track, style)] for column in columns(track)]
+def track_cells(track: Track, style: Style, chosen: Sequence[str] = ()) -> list[list[str]]:
+    """The table's cells, row by row, its heading first; `chosen` as for `columns`."""
+    filled = [[column.head, *column.cells(track, style)] for column in columns(track, chosen)]
     return [list(row) for row in zip(*filled, strict=True)]
 
 
@@ -181,8 +41,9 @@ def caption(track: Track, name: Callable[[str], names.Markup]) -> str:
     titled = track.title != track.track
     which = f"{name(track.title)} ({track.track})" if titled else track.track
     sealed = f", sealing {track.sealing[:8]}" if track.sealings > 1 else ""
+    which += ", final part" if track.part == "final" else ""
     which += ", synthetic phantoms" if track.synthetic else ""
-    return f"{which}, split {track.split_version}, profile {track.metric_profile}{sealed}"
+    return f"{which}, split {track.split_version}, profile {track.metric_profile.title}{sealed}"
 
 
 def order_note(track: Track) -> str:
@@ -215,19 +76,29 @@ def _order(track: Track) -> str:
 MARKDOWN = Style(names.markdown, "**{}**", "<ins>{}</ins>", "<sup>{}</sup>")
 
 
-def to_markdown(board: Board) -> str:
-    """One pipe table a track, under its own heading."""
-    return "\n".join(map(_markdown_track, board.tracks))
+def to_markdown(board: Board, chosen: Sequence[str] = ()) -> str:
+    """One pipe table a track, under its own heading, then those across tracks.
+
+    Args:
+        chosen: as for `columns`.
+    """
+    tables = [_markdown_track(track, chosen) for track in board.tracks]
+    across = [_markdown(b.caption, b.cells, [b.note]) for b in blocks(board, names.markdown)]
+    return "\n".join([*tables, *across])
 
 
-def _markdown_track(track: Track) -> str:
-    head, *rows = track_cells(track, MARKDOWN)
+def _markdown_track(track: Track, chosen: Sequence[str]) -> str:
+    notes = [order_note(track), *footnotes(track, MARKDOWN)]
+    cells = track_cells(track, MARKDOWN, chosen)
+    return _markdown(caption(track, names.markdown), cells, notes)
+
+
+def _markdown(title: str, cells: list[list[str]], notes: Sequence[str]) -> str:
+    head, *rows = cells
     rule = ["---" if name in NAMES else "--:" for name in head]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
-    notes = [part for note in footnotes(track, MARKDOWN) for part in (note, "")]
-    return "\n".join(
-        [f"### {caption(track, names.markdown)}", "", *lines, "", order_note(track), "", *notes]
-    )
+    lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
+    below = [part for note in notes for part in (note, "")]
+    return "\n".join([f"### {title}", "", *lines, "", *below])
 
 
 # --- LaTeX ---------------------------------------------------------------------------------------
@@ -245,14 +116,15 @@ _LATEX_CHARACTERS = str.maketrans(
 )
 
 
-def to_latex(board: Board) -> str:
-    r"""One booktabs `tabular` a track; needs `\usepackage{booktabs}`."""
-    tables = list(map(_latex_track, board.tracks))
+def to_latex(board: Board, chosen: Sequence[str] = ()) -> str:
+    r"""One booktabs `tabular` a track and those across; needs `\usepackage{booktabs}`."""
+    tables = [_latex_track(track, chosen) for track in board.tracks]
+    tables += map(_latex_block, blocks(board, names.latex))
     return "\n".join([LATEX_HEAD, *tables]) if tables else ""
 
 
-def _latex_track(track: Track) -> str:
-    found = columns(track)
+def _latex_track(track: Track, chosen: Sequence[str]) -> str:
+    found = columns(track, chosen)
     kinds = "".join("l" if column.head in NAMES else "r" for column in found)
     rows = list(zip(*(column.cells(track, LATEX) for column in found), strict=True))
     heads = [column.metric.title(track.units) if column.metric else column.head for column in found]
@@ -268,6 +140,24 @@ def _latex_track(track: Track) -> str:
             *(_latex_row(row) for row in rows),
             r"\bottomrule",
             *(_latex_note(note, len(found)) for note in footnotes(track, LATEX)),
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _latex_block(block: Block) -> str:
+    head, *rows = block.cells
+    return "\n".join(
+        [
+            f"% {block.caption}",
+            f"% {block.note}",
+            rf"\begin{{tabular}}{{{''.join('l' if name in NAMES else 'r' for name in head)}}}",
+            r"\toprule",
+            _latex_row(head),
+            r"\midrule",
+            *map(_latex_row, rows),
+            r"\bottomrule",
             r"\end{tabular}",
             "",
         ]
@@ -304,25 +194,37 @@ def _latex_row(cells: Sequence[str]) -> str:
 HTML = Style(names.html, "<strong>{}</strong>", "<u>{}</u>", "<sup>{}</sup>")
 
 
-def to_html(board: Board) -> str:
-    """One plain `<table>` a track, in ASCII, to be put into any page."""
-    text = "\n".join(map(_html_track, board.tracks))
+def to_html(board: Board, chosen: Sequence[str] = ()) -> str:
+    """One plain `<table>` a track, then those across tracks, in ASCII, for any page.
+
+    Args:
+        chosen: as for `columns`.
+    """
+    tables = [_html_track(track, chosen) for track in board.tracks]
+    across = [_html(b.caption, b.note, b.cells, notes=[]) for b in blocks(board, names.html)]
+    text = "\n".join([*tables, *across])
     return text.encode("ascii", "xmlcharrefreplace").decode()
 
 
-def _html_track(track: Track) -> str:
-    head, *rows = track_cells(track, HTML)
+def _html_track(track: Track, chosen: Sequence[str]) -> str:
+    head, *rows = track_cells(track, HTML, chosen)
+    cells = [[escape(name) for name in head], *rows]
+    return _html(caption(track, names.html), order_note(track), cells, notes=footnotes(track, HTML))
+
+
+def _html(title: str, note: str, cells: list[list[str]], *, notes: Sequence[str]) -> str:
+    head, *rows = cells
     lines = [
         "<table>",
-        f"<caption>{caption(track, names.html)}. {escape(order_note(track))}</caption>",
+        f"<caption>{title}. {escape(note)}</caption>",
         "<thead><tr>",
-        *(f'<th scope="col">{escape(name)}</th>' for name in head),
+        *(f'<th scope="col">{name}</th>' for name in head),
         "</tr></thead>",
         "<tbody>",
         *("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows),
         "</tbody>",
         "<tfoot>",
-        *(f'<tr><td colspan="{len(head)}">{note}</td></tr>' for note in footnotes(track, HTML)),
+        *(f'<tr><td colspan="{len(head)}">{each}</td></tr>' for each in notes),
         "</tfoot>",
         "</table>",
     ]
@@ -338,7 +240,7 @@ class Format(StrEnum):
     HTML = "html"
 
 
-FORMATS: dict[Format, Callable[[Board], str]] = {
+FORMATS: dict[Format, Callable[..., str]] = {
     Format.MARKDOWN: to_markdown,
     Format.LATEX: to_latex,
     Format.CSV: to_csv,

@@ -1,8 +1,9 @@
-"""From a frozen split to the two bundles.
+"""From a frozen split to its bundles.
 
     OUT/training/bundle.json  cases.csv  images/<id>.png  masks/<id>.png     public
                  CITATION     dataset.py
     OUT/sealed/bundle.json    images.age labels.age                          evaluator only
+    OUT/final/bundle.json     images.age labels.age    of the final part, to keys of its own
 
 Each bundle is made beside its place and moved there in one step; `bundle.json` is written last.
 """
@@ -10,38 +11,40 @@ Each bundle is made beside its place and moved there in one step; `bundle.json` 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.documents.base import Name, read, write
+from evaluator.documents.base import MAX_CASES, Name, read, write
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes, sha256_file, write_atomically
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
-from harness.challenge import LabelAccess, StageLimits
-from harness.export.citation import citation, release_of
+from harness.challenge import HiddenPart, LabelAccess, StageLimits
 from harness.folders import let_all_read, require_same, whole_folder
-from harness.sealing.documents import SealedBundle, Source, TrainingBundle
+from harness.sealing.documents import SealedBundle, TrainingBundle
+from harness.sealing.training import write_training
 from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
-from harness.template import HELPER
 
+WINDOWS = 4  # of each case in the consistency pass, where nobody says otherwise
 REMEDY = "Seal the split again with `busbench seal` into a new folder."
+FOLDERS: dict[HiddenPart, str] = {"test": "sealed", "final": "final"}
 
 
 @dataclass(frozen=True)
 class Bundles:
-    """Where the two bundles of one split lie, and what they say of themselves."""
+    """Where the bundles of one split lie, and what two of them say of themselves."""
 
     path: Path
     training: TrainingBundle
-    sealed: SealedBundle
+    sealed: SealedBundle  # of one hidden part
 
     @classmethod
-    def open(cls, path: Path) -> Bundles:
-        """Open both bundles and check the sealed files' digests.
+    def open(cls, path: Path, part: HiddenPart = "test") -> Bundles:
+        """Open the training bundle and that of a hidden part, and check the sealed files' digests.
 
         Raises:
             BusbenchError: `bundle-invalid` where something is missing or was changed.
@@ -49,9 +52,15 @@ class Bundles:
         training = read(
             TrainingBundle, path / "training" / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY
         )
-        sealed = read(
-            SealedBundle, path / "sealed" / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY
-        )
+        place = path / FOLDERS[part]
+        if part == "final" and not place.is_dir():
+            message = f"{path} has no final part: the split was frozen without --final."
+            remedy = "Freeze a new version with --final, or let the phase score the part test."
+            raise BusbenchError(Code.BUNDLE_INVALID, message, remedy)
+        sealed = read(SealedBundle, place / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
+        if sealed.part != part:
+            message = f"{place} contains the part {sealed.part}."
+            raise BusbenchError(Code.BUNDLE_INVALID, message, REMEDY)
         bundles = cls(path, training, sealed)
         for file, digest in (
             (bundles.images, sealed.images_sha256),
@@ -65,13 +74,13 @@ class Bundles:
 
     @property
     def images(self) -> Path:
-        """The sealed test images."""
-        return self.path / "sealed" / "images.age"
+        """The sealed images."""
+        return self.path / FOLDERS[self.sealed.part] / "images.age"
 
     @property
     def labels(self) -> Path:
-        """The sealed test labels."""
-        return self.path / "sealed" / "labels.age"
+        """The sealed labels."""
+        return self.path / FOLDERS[self.sealed.part] / "labels.age"
 
 
 @dataclass(frozen=True)
@@ -88,37 +97,44 @@ def seal(
     recipients: Recipients,
     *,
     out: Path,
+    final: Recipients | None = None,
     track: Name | None = None,
     labels: LabelAccess = "public",
-    consistency: bool = True,
+    windows: int | None = None,
     limits: StageLimits = StageLimits(),  # noqa: B008 - frozen
     progress: Progress = quiet,
 ) -> Bundles:
-    """Write the training bundle and the sealed bundle of a frozen split.
+    """Write the training bundle of a frozen split, and a sealed bundle of each hidden part.
 
     A bundle that is there already, of this split, to these keys and with these settings, is kept;
     the training bundle's words on limits become those of now.
     Every image and mask that is put into one is decoded before and compared with what was frozen.
 
     Args:
-        track: the track that both are for; null: it is called as its dataset.
+        final: those of the final part, where the split has one: keys that open the test part never
+            open it.
+        track: the track that all are for; null: it is called as its dataset.
         labels: whether the test labels can be found in public; the board shows it.
-        consistency: whether submissions are also run on transformed test images. The seed is drawn
-            here and is in the two sealed archives alone. So are the order of the cases, in which
-            models see them, and the seed of those that are run again.
+        windows: of each test image in the consistency pass, in which submissions are also run on
+            transformed images; 0: without that pass; null: `WINDOWS`, or as many as a bundle that
+            is there already has. The seed is drawn here and is in the two sealed archives alone. So
+            are the order of the cases, in which models see them, and the seed of those that are run
+            again.
         limits: those of inference and of a submission's files are in the training bundle, for
             participants to read.
 
     Raises:
-        BusbenchError: `split-invalid` where the store is not the one that was frozen,
+        BusbenchError: `split-invalid` where the store is not the one that was frozen, `usage` where
+            keys of a final part are missing or have nothing to seal, `keys-invalid` where a key is
+            to open both parts,
             `store-invalid` where an image or a mask is not the table's, `output-exists` where
             `out` holds bundles made with other settings.
     """
     require_store(split, store)
     track = track or split.lock.dataset
-    training, sealed = out / "training", out / "sealed"
-    made = [folder for folder in (training, sealed) if (folder / "bundle.json").exists()]
-    if training in made:
+    to = _recipients(split, recipients, final)
+    training = out / "training"
+    if is_made := (training / "bundle.json").exists():
         first = read(TrainingBundle, training / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
         require_same(
             training,
@@ -128,112 +144,72 @@ def seal(
         if stated != first:
             write(stated, training / "bundle.json")
             let_all_read(training)
-    if sealed in made:
-        other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
-        require_same(
-            sealed,
-            _differing(
-                other,
-                split.lock,
-                recipients,
-                track=track,
-                labels=labels,
-                consistency=consistency,
-            ),
-        )
-    if training not in made:
+    said = {"track": track, "labels": labels, "windows": windows}
+    missing = []
+    for part in to:
+        sealed = out / FOLDERS[part]
+        if (sealed / "bundle.json").exists():
+            other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
+            require_same(sealed, _differing(other, split.lock, to[part], said=said))
+        else:
+            missing.append(part)
+    if not is_made:
         with whole_folder(training, last="bundle.json") as folder:
-            _write_training(folder, store, split, track=track, limits=limits, progress=progress)
+            write_training(folder, store, split, track=track, limits=limits, progress=progress)
             let_all_read(folder)
-    if sealed not in made:
-        with whole_folder(sealed, last="bundle.json") as folder:
+    for part in missing:
+        with whole_folder(out / FOLDERS[part], last="bundle.json") as folder:
             write_sealed(
                 folder,
                 store,
                 split,
-                recipients=recipients,
+                part=part,
+                recipients=to[part],
                 track=track,
                 labels=labels,
-                consistency=consistency,
+                windows=windows,
             )
             let_all_read(folder)
     return Bundles.open(out)
 
 
+def _recipients(
+    split: FrozenSplit, test: Recipients, final: Recipients | None
+) -> dict[HiddenPart, Recipients]:
+    """To whom each hidden part is sealed."""
+    if (final is not None) != ("final" in split.lock.hidden_parts):
+        has = "has no final part" if final else "has a final part, which takes keys of its own"
+        remedy = (
+            "Leave --final-keys out, or freeze a new version with --final."
+            if final
+            else "Make them with `busbench keys final KEYS --out FOLDER`, and name --final-keys."
+        )
+        raise BusbenchError(Code.USAGE, f"{split.path} {has}.", remedy)
+    if final is None:
+        return {"test": test}
+    if {test.images, test.labels} & {final.images, final.labels}:
+        message = "A key of the test part would open the final part, too."
+        remedy = "Make other keys with `busbench keys final KEYS --out FOLDER`."
+        raise BusbenchError(Code.KEYS_INVALID, message, remedy)
+    return {"test": test, "final": final}
+
+
 def _differing(
-    bundle: SealedBundle,
-    lock: SplitLock,
-    recipients: Recipients,
-    *,
-    track: str,
-    labels: str,
-    consistency: bool,
+    bundle: SealedBundle, lock: SplitLock, recipients: Recipients, *, said: Mapping[str, object]
 ) -> dict[str, bool]:
     """Whether a sealed bundle was made with another setting, by its name on the command line."""
     found = (bundle.image_recipient, bundle.label_recipient)
+    keys = "--keys" if bundle.part == "test" else "--final-keys"
     return {
         "--split": bundle.split_digest != lock.digest,
-        "--track": bundle.track != track,
-        "--keys": found != (recipients.images, recipients.labels),
-        "--private-labels": bundle.labels != labels,
-        "--consistency": bundle.consistency != consistency,
+        "--track": bundle.track != said["track"],
+        keys: found != (recipients.images, recipients.labels),
+        "--private-labels": bundle.labels != said["labels"],
+        "--consistency": bundle.consistency != (said["windows"] != 0),
+        "--windows": bool(said["windows"])
+        and bundle.consistency
+        and bundle.windows != said["windows"],
     }
-
-
-def _write_training(
-    folder: Path,
-    store: CaseStore,
-    split: FrozenSplit,
-    *,
-    track: Name,
-    limits: StageLimits,
-    progress: Progress,
-) -> None:
-    by_id = {case.case_id: case for case in store.cases}
-    rows = [row for row in split.rows if row.part == "train"]
-    records = []
-    for done, row in enumerate(rows, start=1):
-        case = by_id[row.case_id]
-        write_atomically(folder / "images" / f"{case.case_id}.png", store.image_file(case))
-        write_atomically(folder / "masks" / f"{case.case_id}.png", store.mask_file(case))
-        records.append(
-            {
-                "case_id": case.case_id,
-                "fold": row.fold,
-                "class": case.label,
-                "patient_group": row.patient_group,
-                "height": case.height,
-                "width": case.width,
-                "spacing_row_mm": case.spacing_row_mm,
-                "spacing_col_mm": case.spacing_col_mm,
-                "image_sha256": case.image_sha256,
-                "mask_sha256": case.mask_sha256,
-            }
-        )
-        progress("training bundle", done, len(rows))
-    import pandas as pd  # noqa: PLC0415  takes a second to import
-
-    table = pd.DataFrame(records).to_csv(index=False, lineterminator="\n").encode()
-    write_atomically(folder / "cases.csv", table)
-    lock = split.lock
-    text = citation(lock, (by_id[row.case_id] for row in rows))
-    write_atomically(folder / "CITATION", text.encode())
-    write_atomically(folder / HELPER.name, HELPER.read_bytes())
-    release = release_of(lock.dataset)
-    bundle = TrainingBundle(
-        dataset=lock.dataset,
-        track=track,
-        split_version=lock.version,
-        split_digest=lock.digest,
-        folds=lock.folds,
-        cases=len(records),
-        cases_sha256=sha256_bytes(table),
-        test_cases=sum(row.part == "test" for row in split.rows),
-        infer=limits.infer,
-        source=Source(cite=release.paper, release=release.download, terms=release.terms),
-        model=limits.model,
-    )
-    write(bundle, folder / "bundle.json")
 
 
 def write_sealed(
@@ -241,20 +217,31 @@ def write_sealed(
     store: CaseStore,
     split: FrozenSplit,
     *,
+    part: HiddenPart,
     recipients: Recipients,
     track: Name,
     labels: LabelAccess,
-    consistency: bool,
+    windows: int | None,
 ) -> None:
-    """Write the sealed bundle of a frozen split's test part, from the store it was frozen from."""
+    """Write the sealed bundle of a hidden part of a split, from the store it was frozen from."""
     lock = split.lock
-    seed = secrets.token_hex(32) if consistency else None
-    rows = [row for row in split.rows if row.part == "test"]
+    drawn = WINDOWS if windows is None else windows
+    seed = secrets.token_hex(32) if drawn else None
+    rows = [row for row in split.rows if row.part == part]
+    if len(rows) * (1 + drawn) > 2 * MAX_CASES:  # what predictions may name
+        message = f"{len(rows)} {part} cases with {drawn} windows each are too many images."
+        raise BusbenchError(Code.USAGE, message, "Name fewer with --windows.")
     secrets.SystemRandom().shuffle(rows)  # or who knows a case's place could prepare for it
     by_id = {case.case_id: case for case in store.cases}
     cases = [by_id[row.case_id] for row in rows]
     blind = [
-        SealedCase(case_id=case.case_id, height=case.height, width=case.width, file=f"{n:06d}.grey")
+        SealedCase(
+            case_id=case.case_id,
+            height=case.height,
+            width=case.width,
+            file=f"{n:06d}.grey",
+            spacing_mm=case.spacing,  # networks may be declared for images of one spacing
+        )
         for n, case in enumerate(cases)
     ]
     labelled = [
@@ -264,11 +251,17 @@ def write_sealed(
             label=case.label,
             device=case.device,
             patient_group=row.patient_group,
+            birads=case.birads,
             spacing_mm=case.spacing,
         )
         for n, (sealed, case, row) in enumerate(zip(blind, cases, rows, strict=True))
     ]
-    index = SealedIndex(split_digest=lock.digest, consistency_seed=seed, cases=tuple(labelled))
+    index = SealedIndex(
+        split_digest=lock.digest,
+        consistency_seed=seed,
+        windows=max(1, drawn),
+        cases=tuple(labelled),
+    )
     seen = {"repeat_seed": secrets.token_hex(32), "cases": tuple(blind)}
     images = seal_archive(
         index.model_copy(update=seen),
@@ -283,6 +276,7 @@ def write_sealed(
     write_atomically(folder / "images.age", images)
     write_atomically(folder / "labels.age", masks)
     bundle = SealedBundle(
+        part=part,
         dataset=lock.dataset,
         track=track,
         split_version=lock.version,
@@ -292,7 +286,8 @@ def write_sealed(
         cases=len(cases),
         images_sha256=sha256_bytes(images),
         labels_sha256=sha256_bytes(masks),
-        consistency=consistency,
+        consistency=drawn > 0,
+        windows=max(1, drawn),
         image_recipient=recipients.images,
         label_recipient=recipients.labels,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evaluator.documents.base import Contract, Digest, Name
+from evaluator.documents.sealed import MAX_WINDOWS
 from evaluator.documents.submission import ModelLimits
-from harness.challenge import LabelAccess, Limits, Prose, StatedTrack
+from harness.challenge import HiddenPart, LabelAccess, Limits, Prose, StatedTrack
 
 
 class Source(Contract):
@@ -32,7 +33,7 @@ class TrainingBundle(Contract):
     folds: int
     cases: int
     cases_sha256: Digest
-    test_cases: int
+    test_cases: int  # of the larger hidden part, where there is a final one
     infer: Limits  # of the inference on all test cases, for a forecast
     source: Source
     model: ModelLimits  # of a submission's ONNX files
@@ -44,11 +45,15 @@ class TrainingBundle(Contract):
 
 
 class SealedBundle(Contract):
-    """`bundle.json` of the sealed bundle: two age files, each to a key of its own."""
+    """`bundle.json` of the sealed bundle: two age files, each to a key of its own.
 
-    schema_: Literal["busbench/sealed-bundle/v3"] = Field(
-        default="busbench/sealed-bundle/v3", alias="schema"
+    One of version 3 has one window a case where it has the consistency pass.
+    """
+
+    schema_: Literal["busbench/sealed-bundle/v3", "busbench/sealed-bundle/v4"] = Field(
+        default="busbench/sealed-bundle/v4", alias="schema"
     )
+    part: HiddenPart = "test"  # of the split; v3 knows no other
     dataset: Name
     track: Name
     split_version: Name
@@ -59,8 +64,15 @@ class SealedBundle(Contract):
     images_sha256: Digest
     labels_sha256: Digest
     consistency: bool  # whether the archives contain a seed for the consistency pass
+    windows: int = Field(default=1, ge=1, le=MAX_WINDOWS)  # of each case in that pass
     image_recipient: str
     label_recipient: str
+
+    @model_validator(mode="after")
+    def _of_a_known_part(self) -> Self:
+        if self.schema_ == "busbench/sealed-bundle/v3" and self.part != "test":
+            raise ValueError("part: v3 has the test part alone")
+        return self
 
     @property
     def stated_track(self) -> StatedTrack:

@@ -15,6 +15,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyrage
@@ -77,15 +78,18 @@ class Keys:
         Raises:
             BusbenchError: as `new` does.
         """
+        return self._made(path, partial(_write_all, sealing=self))
 
-        def write(folder: Path) -> None:
-            for key in (self.images, self.labels):
-                _write_pair(
-                    folder, key.secret.stem, key.identity() + "\n", public=key.recipient + "\n"
-                )
-            _write_report_key(folder)
+    def with_other_seals(self, path: Path, sealing: Keys | None = None) -> Keys:
+        """Other sealing keys in a new folder, with the same key to sign reports.
 
-        return self._made(path, write)
+        Args:
+            sealing: whose they are; None: fresh ones.
+
+        Raises:
+            BusbenchError: as `new` does.
+        """
+        return self._made(path, partial(_write_all, sealing=sealing, report=self))
 
     @classmethod
     def _made(cls, path: Path, write: Callable[[Path], None]) -> Keys:
@@ -99,24 +103,24 @@ class Keys:
         given = path.is_dir()  # and empty: it may be where the user is, so it stays the same folder
         base = path if given else path.parent
         with disk_errors(path), locked(base / f"{PARTIAL}.lock"):
-            partial = base / PARTIAL
-            shutil.rmtree(partial, ignore_errors=True)  # secrets of a process that was killed here
-            partial.mkdir(mode=0o700)
+            begun = base / PARTIAL
+            shutil.rmtree(begun, ignore_errors=True)  # secrets of a process that was killed here
+            begun.mkdir(mode=0o700)
             try:
-                write(partial)
-                (partial / ".gitignore").write_text("*.key\n")  # `git add` of the folder takes none
+                write(begun)
+                (begun / ".gitignore").write_text("*.key\n")  # `git add` of the folder takes none
                 if given:
                     path.chmod(0o700)
-                    for file in sorted(partial.iterdir()):
+                    for file in sorted(begun.iterdir()):
                         (path / file.name).hardlink_to(file)
                 else:
-                    partial.rename(path)
+                    begun.rename(path)
             except OSError as error:
                 if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another process was faster
                     raise taken from error
                 raise
             finally:
-                shutil.rmtree(partial, ignore_errors=True)
+                shutil.rmtree(begun, ignore_errors=True)
         return cls.open(path)
 
     @classmethod
@@ -212,19 +216,22 @@ def _is_taken(path: Path) -> bool:
     )
 
 
-def _write_all(folder: Path) -> None:
-    """Write the six files; the folder itself has mode 0700."""
+def _write_all(folder: Path, *, sealing: Keys | None = None, report: Keys | None = None) -> None:
+    """Write the six files, fresh or those of other folders; the folder itself has mode 0700."""
     for name in ("images", "labels"):
-        identity = pyrage.x25519.Identity.generate()
-        _write_pair(folder, name, f"{identity}\n", public=f"{identity.to_public()}\n")
-    _write_report_key(folder)
-
-
-def _write_report_key(folder: Path) -> None:
-    signer = CryptoSigner.generate_ed25519()
-    _write_pair(
-        folder, "report", signer.private_bytes.decode(), public=public_pem(signer.public_key)
-    )
+        if sealing is None:
+            identity = pyrage.x25519.Identity.generate()
+            secret, public = f"{identity}", f"{identity.to_public()}"
+        else:
+            key: SealingKey = getattr(sealing, name)
+            secret, public = key.identity(), key.recipient
+        _write_pair(folder, name, f"{secret}\n", public=f"{public}\n")
+    if report is None:
+        signer = CryptoSigner.generate_ed25519()
+        pem, known = signer.private_bytes.decode(), signer.public_key
+    else:
+        pem, known = f"{_text(report.path / 'report.key')}\n", report.report
+    _write_pair(folder, "report", pem, public=public_pem(known))
 
 
 def _write_pair(folder: Path, name: str, secret: str, *, public: str) -> None:

@@ -1,4 +1,4 @@
-"""Reader of a training bundle, which checks that it is whole; for the harness alone."""
+"""Writer of a training bundle, and its reader, which checks that it is whole."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluator.documents.base import CASE_BY_CASE, MAX_SIDE, read
+from evaluator.documents.base import CASE_BY_CASE, MAX_SIDE, Name, read, write
 from evaluator.documents.reading import read_bytes
 from evaluator.documents.sealed import SealedCase
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import sha256_bytes
+from evaluator.files import sha256_bytes, write_atomically
 from evaluator.png import decode_png
-from harness.sealing.documents import TrainingBundle
-from harness.store import MAX_LESIONS, connected, png_bytes
+from evaluator.progress import Progress
+from harness.challenge import StageLimits
+from harness.export.citation import citation, release_of
+from harness.sealing.documents import Source, TrainingBundle
+from harness.splits import FrozenSplit
+from harness.store import MAX_LESIONS, CaseStore, connected, png_bytes
+from harness.template import HELPER
 
 REMEDY = "Get the training bundle again, and name its folder."
 
@@ -72,6 +77,63 @@ class TrainingSet:
     def _file(self, kind: str, case: SealedCase) -> bytes:
         path = self.path / kind / case.file
         return read_bytes(path, MAX_SIDE**2, Code.BUNDLE_INVALID, remedy=REMEDY)
+
+
+def write_training(
+    folder: Path,
+    store: CaseStore,
+    split: FrozenSplit,
+    *,
+    track: Name,
+    limits: StageLimits,
+    progress: Progress,
+) -> None:
+    """Write the training bundle of a frozen split, from the store it was frozen from."""
+    by_id = {case.case_id: case for case in store.cases}
+    rows = [row for row in split.rows if row.part == "train"]
+    records = []
+    for done, row in enumerate(rows, start=1):
+        case = by_id[row.case_id]
+        write_atomically(folder / "images" / f"{case.case_id}.png", store.image_file(case))
+        write_atomically(folder / "masks" / f"{case.case_id}.png", store.mask_file(case))
+        records.append(
+            {
+                "case_id": case.case_id,
+                "fold": row.fold,
+                "class": case.label,
+                "patient_group": row.patient_group,
+                "height": case.height,
+                "width": case.width,
+                "spacing_row_mm": case.spacing_row_mm,
+                "spacing_col_mm": case.spacing_col_mm,
+                "image_sha256": case.image_sha256,
+                "mask_sha256": case.mask_sha256,
+            }
+        )
+        progress("training bundle", done, len(rows))
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
+    table = pd.DataFrame(records).to_csv(index=False, lineterminator="\n").encode()
+    write_atomically(folder / "cases.csv", table)
+    lock = split.lock
+    text = citation(lock, (by_id[row.case_id] for row in rows))
+    write_atomically(folder / "CITATION", text.encode())
+    write_atomically(folder / HELPER.name, HELPER.read_bytes())
+    release = release_of(lock.dataset)
+    bundle = TrainingBundle(
+        dataset=lock.dataset,
+        track=track,
+        split_version=lock.version,
+        split_digest=lock.digest,
+        folds=lock.folds,
+        cases=len(records),
+        cases_sha256=sha256_bytes(table),
+        test_cases=max(len(split.hidden(part)) for part in lock.hidden_parts),
+        infer=limits.infer,
+        source=Source(cite=release.paper, release=release.download, terms=release.terms),
+        model=limits.model,
+    )
+    write(bundle, folder / "bundle.json")
 
 
 def _cases(table: bytes) -> tuple[TrainingCase, ...]:

@@ -1,6 +1,6 @@
 """Commitments to the withheld labels: proof, after the challenge, that no test label ever changed.
 
-At the freeze every test case gets a commitment: SHA-256 over a salt, its id, class and mask. The
+At the freeze every hidden case gets a commitment: SHA-256 over a salt, its id, class and mask. The
 salt keeps it from being guessed: the empty mask of a normal case is no riddle. It is
 HMAC-SHA256(secret, case id), so that one secret opens all, and one salt opens no other. The reveal
 document publishes salts, classes and mask digests; anyone can then hash for themselves.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -112,9 +112,9 @@ def unopened(lock: SplitLock, document: Reveal) -> Iterator[str]:
     for case_id in sorted(lock.commitments.keys() | document.cases.keys()):
         case = document.cases.get(case_id)
         if case is None:
-            yield f"the reveal document does not name the test case {case_id}"
+            yield f"the reveal document does not name the hidden case {case_id}"
         elif case_id not in lock.commitments:
-            yield f"the reveal document names {case_id}, which is no test case"
+            yield f"the reveal document names {case_id}, which is no hidden case"
         elif (
             commitment(case.salt, case_id, case.label, mask_sha256=case.mask_sha256)
             != (lock.commitments[case_id])
@@ -122,17 +122,22 @@ def unopened(lock: SplitLock, document: Reveal) -> Iterator[str]:
             yield f"the class or mask of {case_id} is not the one that was committed to"
 
 
-def opened_labels(lock: SplitLock, source: Reveal | CaseStore | None) -> Digest | None:
+def opened_labels(hidden: Set[CaseId], source: Reveal | CaseStore | None) -> Digest | None:
     """The digest that a report scored on these labels carries; None where nothing opens them.
+
+    Args:
+        hidden: the cases of the report's part.
 
     Whether they are those that were committed to is for `unopened` and `commit` to say.
     """
     if source is None:
         return None
-    if isinstance(source, Reveal):
-        return labels_digest((i, case.label, case.mask_sha256) for i, case in source.cases.items())
-    cases = (case for case in source.cases if case.case_id in lock.commitments)
-    return labels_digest((case.case_id, case.label, case.mask_sha256) for case in cases)
+    cases = (
+        source.cases.items()
+        if isinstance(source, Reveal)
+        else ((case.case_id, case) for case in source.cases)
+    )
+    return labels_digest((i, case.label, case.mask_sha256) for i, case in cases if i in hidden)
 
 
 def secret_path(split: Path) -> Path:

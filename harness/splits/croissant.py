@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evaluator.files import pretty_json, sha256_file, write_atomically
@@ -16,7 +16,7 @@ from harness.splits.manifest import FrozenSplit
 
 CROISSANT = "croissant.json"
 FILES = {"split.csv": "text/csv", "lock.json": "application/json"}
-# Columns of split.csv -> type, and what they are.
+# Columns of split.csv -> type, and what they are; `test` stands for all hidden parts.
 ABOUT = {
     "case_id": ("sc:Text", "The case, as in BUSBench's store of the release"),
     "part": ("sc:Text", "train or test"),
@@ -25,7 +25,7 @@ ABOUT = {
     "patient_group": ("sc:Text", "Cases of one patient, and twins: all on one side"),
     "image_sha256": ("sc:Text", "SHA-256 of the image's height, width and pixels"),
 }
-PARTS = {"train": "cr:TrainingSplit", "test": "cr:TestSplit"}
+TRAINING, TEST = "cr:TrainingSplit", "cr:TestSplit"  # Croissant knows no third that is hidden
 # The context that Croissant 1.0 prescribes, all of it, used here or not.
 TERMS = """citeAs column equivalentProperty examples extract field fileObject fileProperty fileSet
 format includes isLiveDataset jsonPath key md5 parentField path recordSet references regex repeated
@@ -74,7 +74,7 @@ def describe(split: FrozenSplit) -> dict[str, Any]:
             }
             for file, kind in FILES.items()
         ],
-        "recordSet": [_parts(), _cases()],
+        "recordSet": [_parts(lock.hidden_parts), _cases(lock.hidden_parts)],
     }
     number = re.search(r"(?:^|-)v([1-9][0-9]*)$", lock.version)  # Croissant has numbers alone
     return document | ({"version": f"{number[1]}.0.0"} if number else {}) | _release(lock.dataset)
@@ -95,8 +95,9 @@ def _release(dataset: str) -> dict[str, Any]:
     return known | {"license": work}
 
 
-def _parts() -> dict[str, Any]:
-    """The two parts, in Croissant's own words for them."""
+def _parts(hidden: Sequence[str]) -> dict[str, Any]:
+    """The parts, in Croissant's own words for them."""
+    urls = {"train": TRAINING, **dict.fromkeys(hidden, TEST)}
     fields = {"name": "sc:Text", "url": "sc:URL"}
     return {
         "@type": "cr:RecordSet",
@@ -108,22 +109,22 @@ def _parts() -> dict[str, Any]:
             {"@type": "cr:Field", "@id": f"parts/{field}", "name": field, "dataType": kind}
             for field, kind in fields.items()
         ],
-        "data": [{"parts/name": part, "parts/url": url} for part, url in PARTS.items()],
+        "data": [{"parts/name": part, "parts/url": url} for part, url in urls.items()],
     }
 
 
-def _cases() -> dict[str, Any]:
+def _cases(hidden: Sequence[str]) -> dict[str, Any]:
     """The rows of split.csv."""
     fields: dict[str, dict[str, Any]] = {
         column: {
             "@type": "cr:Field",
             "@id": f"cases/{column}",
             "name": column,
-            "description": about,
+            "description": text.replace("test", " or ".join(hidden)),
             "dataType": kind,
             "source": {"fileObject": {"@id": "split.csv"}, "extract": {"column": column}},
         }
-        for column, (kind, about) in ABOUT.items()
+        for column, (kind, text) in ABOUT.items()
     }
     fields["part"]["references"] = {"field": {"@id": "parts/name"}}
     return {

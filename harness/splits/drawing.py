@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -19,13 +19,14 @@ from evaluator.documents.base import Label
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json
 from evaluator.scoring.groups import size_quartiles
+from harness.challenge import HiddenPart
 from harness.splits.balance import share_out
 from harness.splits.by_image import stratified
 from harness.splits.lock import Policy
 
 RULES = "splits-1"
 STARTS = 32  # orders of dealing, of which the best is kept; matters where groups are few
-Part = Literal["train", "test"]
+Part: TypeAlias = Literal["train"] | HiddenPart
 Group = tuple[str, ...]  # case ids that must be on one side, sorted
 
 
@@ -48,6 +49,7 @@ class _Task:
     subjects: tuple[Subject, ...]
     groups: tuple[Group, ...]
     test_fraction: float
+    final_fraction: float | None
     folds: int
     seed: int
 
@@ -57,7 +59,7 @@ class Assignment:
     """Part and fold of a case."""
 
     part: Part
-    fold: int | None  # of the training part; None for a test case
+    fold: int | None  # of the training part; None for a hidden case
 
 
 def draw(
@@ -66,14 +68,18 @@ def draw(
     *,
     policy: Policy = "patient",
     test_fraction: float = 0.2,
+    final_fraction: float | None = None,
     folds: int = 5,
     seed: int = 42,
 ) -> dict[str, Assignment]:
     """Give every case a part, and every training case a fold.
 
-    The held-out part is drawn first and alone, so that another number of folds leaves it as it is.
+    The hidden part is drawn first and alone, so that another number of folds leaves it as it is,
+    and so does a final part, which is drawn from it.
 
     Args:
+        final_fraction: the share of the hidden cases that only the end of the challenge is scored
+            on; None: all are for testing. Policy `image`, which is for old tables, has none.
         groups: of case ids that belong together; a case without one is a group of its own. Only
             policy `patient` keeps them whole.
 
@@ -83,8 +89,11 @@ def draw(
     """
     cases = tuple(sorted(subjects, key=lambda subject: subject.case_id))
     whole = whole_groups([case.case_id for case in cases], groups)
-    places = POLICIES[policy](_Task(cases, whole, test_fraction, folds, seed))
-    wanted = {Assignment("test", None), *(Assignment("train", fold) for fold in range(folds))}
+    task = _Task(cases, whole, test_fraction, final_fraction, folds, seed)
+    places = POLICIES[policy](task)
+    hidden: tuple[HiddenPart, ...] = ("test",) if final_fraction is None else ("test", "final")
+    wanted = {Assignment(part, None) for part in hidden}
+    wanted |= {Assignment("train", fold) for fold in range(folds)}
     if wanted - set(places.values()):
         raise _impossible(f"{len(cases)} cases in {len(whole)} groups leave a part or a fold empty")
     return places
@@ -112,16 +121,23 @@ def quartiles(subjects: Sequence[Subject]) -> dict[str, int]:
 
 def _by_patient(task: _Task) -> dict[str, Assignment]:
     """Groups stay whole; cases, groups, classes and lesion-size quartiles are balanced."""
-    share = Fraction(str(task.test_fraction)).limit_denominator(1000)
-    if share in (0, 1):
-        raise _impossible(f"{task.test_fraction} of the cases is nothing, or all")
     traits = _traits(task.subjects)
-    shares = (share.numerator, share.denominator - share.numerator)
-    test, train = _split(task.groups, traits, shares, seed=task.seed)
-    places = {case_id: Assignment("test", None) for group in test for case_id in group}
+    hidden, train = _split(task.groups, traits, _shares(task.test_fraction), seed=task.seed)
+    places = {case_id: Assignment("test", None) for group in hidden for case_id in group}
+    if task.final_fraction is not None:
+        final, _ = _split(hidden, traits, _shares(task.final_fraction), seed=task.seed)
+        places |= {case_id: Assignment("final", None) for group in final for case_id in group}
     for fold, members in enumerate(_split(train, traits, (1,) * task.folds, seed=task.seed)):
         places |= {case_id: Assignment("train", fold) for group in members for case_id in group}
     return places
+
+
+def _shares(fraction: float) -> tuple[int, int]:
+    """A part and the rest, as whole numbers."""
+    share = Fraction(str(fraction)).limit_denominator(1000)
+    if share in (0, 1):
+        raise _impossible(f"{fraction} of the cases is nothing, or all")
+    return share.numerator, share.denominator - share.numerator
 
 
 def _traits(subjects: Sequence[Subject]) -> dict[str, tuple[str, ...]]:
@@ -168,6 +184,8 @@ def _order(groups: Sequence[Group], seed: int, start: int) -> list[int]:
 
 def _by_image(task: _Task) -> dict[str, Assignment]:
     """The Awesome-BUS benchmark's rule: classes are balanced, and patients are divided."""
+    if task.final_fraction is not None:
+        raise _impossible("the Awesome-BUS benchmark's rule knows no final part")
     listed = sorted(task.subjects, key=lambda subject: (subject.source, subject.case_id))
     labels = [subject.label for subject in listed]
     try:

@@ -13,6 +13,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import pretty_json, sha256_bytes, write_atomically
 from evaluator.progress import Progress, quiet
 from harness.audit import AuditReport, Pair, judge
+from harness.audit.verdict import KINDS
 from harness.folders import whole_folder
 from harness.splits.commitments import commit
 from harness.splits.croissant import write_croissant
@@ -32,6 +33,7 @@ def freeze(
     version: str,
     policy: Policy = "patient",
     test_fraction: float = 0.2,
+    final_fraction: float | None = None,
     folds: int = 5,
     seed: int = 42,
     secret: bytes,
@@ -43,6 +45,7 @@ def freeze(
 
     Args:
         report: the audit of this very store.
+        final_fraction: the share of the hidden cases that are kept for the end; see `draw`.
         secret: the organiser's; salts the commitments to the test labels.
         pairs: those that the organiser knows of, beside the audit's.
         excluded: case -> why it is in no part.
@@ -53,7 +56,15 @@ def freeze(
             asked, `store-invalid` where masks or audit are not those of the store, `usage` where
             a setting is out of its range.
     """
-    rule = _rule(store, version, policy, test_fraction=test_fraction, folds=folds, seed=seed)
+    rule = _rule(
+        store,
+        version,
+        policy,
+        test_fraction=test_fraction,
+        final_fraction=final_fraction,
+        folds=folds,
+        seed=seed,
+    )
     if report.store_digest != store.info.digest:
         raise BusbenchError(
             Code.STORE_INVALID, f"The audit is not one of {store.path}.", "Audit this store again."
@@ -62,13 +73,20 @@ def freeze(
     subjects = subjects_of(store, progress)
     groups = whole_groups((case.case_id for case in store.cases), report.groups)
     places = draw(
-        subjects, groups, policy=policy, test_fraction=test_fraction, folds=folds, seed=seed
+        subjects,
+        groups,
+        policy=policy,
+        test_fraction=test_fraction,
+        final_fraction=final_fraction,
+        folds=folds,
+        seed=seed,
     )
     rows = _rows(store, groups, places)
     counts, quartiles = tally(subjects, places)
     audit = verdict(report, rows)
     lock = complete_lock(
         {
+            **({} if final_fraction is None else {"schema": "busbench/split-lock/v4"}),
             **rule.document(),
             "counts": counts,
             "quartiles": quartiles,
@@ -89,7 +107,7 @@ def freeze(
             "commitments": {
                 case.case_id: commit(secret, case)
                 for case in store.cases
-                if places[case.case_id].part == "test"
+                if places[case.case_id].part != "train"
             },
         }
     )
@@ -97,20 +115,24 @@ def freeze(
 
 
 def _contradicting(report: AuditReport, places: Mapping[str, Assignment]) -> int:
-    """The test cases that contradict a twin."""
+    """The hidden cases that contradict a twin."""
     found = {end for pair in contradictions(report) for end in (pair.first, pair.second)}
-    return sum(places[case_id].part == "test" for case_id in found)
+    return sum(places[case_id].part != "train" for case_id in found)
 
 
 def verdict(report: AuditReport, rows: tuple[SplitRow, ...]) -> SplitAudit:
     """What the audit says about a split, in counts."""
-    found = judge(report, {row.case_id: row.part for row in rows})
+    part_of = {row.case_id: row.part for row in rows}
+    parts = sorted({*part_of.values()} - {"train"})
+    found = [judge(report, part_of, part) for part in parts]
+    hidden, leaking = (sum(getattr(one, name) for one in found) for name in ("test", "leaking"))
+    sides = ({part_of.get(case_id) for case_id in group} - {None} for group in report.groups)
     return SplitAudit(
         near=report.near,
-        leaking=found.leaking,
-        share=found.share,
-        by_kind={str(kind): number for kind, number in found.by_kind.items()},
-        groups=found.groups,
+        leaking=leaking,
+        share=leaking / hidden if hidden else 0.0,
+        by_kind={str(kind): sum(one.by_kind[kind] for one in found) for kind in KINDS},
+        groups=sum(len(side) > 1 for side in sides),
         without_patient=report.without_patient,
     )
 
@@ -118,10 +140,10 @@ def verdict(report: AuditReport, rows: tuple[SplitRow, ...]) -> SplitAudit:
 def published(report: AuditReport, rows: tuple[SplitRow, ...]) -> AuditReport:
     """The audit without what it reveals of withheld labels.
 
-    That two test cases show one image under two classes, or with two masks, reveals something of
-    both; so does that a test case contradicts a training case, whose class is known.
+    That two hidden cases show one image under two classes, or with two masks, reveals something of
+    both; so does that a hidden case contradicts a training case, whose class is known.
     """
-    hidden = {row.case_id for row in rows if row.part == "test"}
+    hidden = {row.case_id for row in rows if row.part != "train"}
     pairs = tuple(
         replace(pair, conflict="") if {pair.first, pair.second} & hidden else pair
         for pair in report.pairs
@@ -131,7 +153,14 @@ def published(report: AuditReport, rows: tuple[SplitRow, ...]) -> AuditReport:
 
 
 def _rule(
-    store: CaseStore, version: str, policy: Policy, *, test_fraction: float, folds: int, seed: int
+    store: CaseStore,
+    version: str,
+    policy: Policy,
+    *,
+    test_fraction: float,
+    final_fraction: float | None,
+    folds: int,
+    seed: int,
 ) -> SplitRule:
     try:
         return SplitRule(
@@ -139,6 +168,7 @@ def _rule(
             version=version,
             policy=policy,
             test_fraction=test_fraction,
+            final_fraction=final_fraction,
             folds=folds,
             seed=seed,
         )
@@ -204,7 +234,8 @@ def _same(frozen: FrozenSplit, drawn: FrozenSplit) -> FrozenSplit:
     differing = [
         name
         for name in _FIELDS
-        if getattr(frozen.lock, name) not in (None, getattr(drawn.lock, name))
+        if (before := getattr(frozen.lock, name)) != getattr(drawn.lock, name)
+        and (before is not None or name in SplitRule.model_fields)
     ]
     if not differing and not (drawn.lock.excluded or drawn.lock.stated_pairs):
         return frozen  # by an older version, which did not say all that is said now

@@ -1,6 +1,6 @@
 """The frozen split on disk, and the check that it agrees with itself.
 
-DIR/split.csv    one row a case; the class of a test case is withheld
+DIR/split.csv    one row a case; the class of a test or final case is withheld
 DIR/lock.json    what was asked, counts, the audit's verdict, digests, commitments
 DIR/audit.json   where the groups come from: an explanation, not covered by the lock
 DIR/croissant.json  the same for machines, see `croissant`; not covered by the lock either
@@ -13,7 +13,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -21,6 +21,8 @@ from evaluator.documents.base import CaseId, Contract, Digest, Label, read
 from evaluator.documents.reading import read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
+from harness.challenge import HiddenPart
+from harness.splits.drawing import Part
 from harness.splits.lock import SplitLock
 
 REMEDY = "Fetch the published split again, or freeze a new version."
@@ -32,18 +34,16 @@ class SplitRow(Contract):
     """One case of a split, as everybody may see it."""
 
     case_id: CaseId
-    part: Literal["train", "test"]
-    fold: int | None = Field(ge=0, le=19)  # None for a test case
-    label: Label | None = Field(alias="class")  # withheld, None, for a test case
+    part: Part
+    fold: int | None = Field(ge=0, le=19)  # None for a hidden case
+    label: Label | None = Field(alias="class")  # withheld, None, for a hidden case
     patient_group: GroupName
     image_sha256: Digest
 
     @model_validator(mode="after")
     def _withheld(self) -> Self:
-        if (self.part == "test") != (self.fold is None) or (self.fold is None) != (
-            self.label is None
-        ):
-            raise ValueError("a training case has a fold and a class, a test case neither")
+        if {self.part != "train", self.fold is None, self.label is None} == {True, False}:
+            raise ValueError("a training case has a fold and a class, a hidden case neither")
         return self
 
     @property
@@ -129,6 +129,11 @@ class FrozenSplit:
     lock: SplitLock
     rows: tuple[SplitRow, ...]
 
+    def hidden(self, part: HiddenPart | None = None) -> set[CaseId]:
+        """The cases of a part whose labels are withheld; None: of all such parts."""
+        parts = self.lock.hidden_parts if part is None else (part,)
+        return {row.case_id for row in self.rows if row.part in parts}
+
     @classmethod
     def open(cls, path: Path) -> FrozenSplit:
         """Open a frozen split and compare it with its lock.
@@ -182,18 +187,21 @@ def _rows_differ(split: FrozenSplit, data: bytes) -> Iterator[str]:
 def _does_not_add_up(split: FrozenSplit) -> Iterator[str]:
     """What a lock would betray that was forged with digests that fit."""
     lock = split.lock
-    test = {row.case_id for row in split.rows if row.part == "test"}
-    if lock.commitments.keys() != test:
-        yield "lock.json: commitments are not those of the test cases"
-    if lock.masks.keys() != {row.case_id for row in split.rows} - test:
+    hidden = {row.case_id for row in split.rows if row.part != "train"}
+    if lock.commitments.keys() != hidden:
+        yield f"lock.json: commitments are not those of the {' and '.join(lock.hidden_parts)} cases"
+    if lock.masks.keys() != {row.case_id for row in split.rows} - hidden:
         yield "lock.json: masks are not those of the training cases"
     for part in ("train", *(f"fold-{fold}" for fold in range(lock.folds))):
         labels = [row.label for row in split.rows if part in ("train", f"fold-{row.fold}")]
         counted = {label: n for label, n in lock.counts.get(part, {}).items() if n}
         if counted != {label: labels.count(label) for label in set(labels) - {None}}:
             yield f"lock.json: counts of {part} are not those of split.csv"
-    if sum(lock.counts.get("test", {}).values()) != len(test):
-        yield "lock.json: counts of test are not those of split.csv"
+    for part in get_args(HiddenPart):
+        if sum(lock.counts.get(part, {}).values()) != len(split.hidden(part)):
+            yield f"lock.json: counts of {part} are not those of split.csv"
+    for part in sorted({row.part for row in split.rows} - {"train", *lock.hidden_parts}):
+        yield f"split.csv: it has a part {part}, and lock.json none"
     if lock.policy == "patient":
         yield from _torn_groups(split.rows)
 

@@ -18,7 +18,8 @@ def tally(subjects: Sequence[Subject], places: Mapping[str, Assignment]) -> tupl
     """
     quartile = quartiles(subjects)
     folds = {place.fold for place in places.values() if place.fold is not None}
-    parts = ("all", "train", "test", *(f"fold-{fold}" for fold in sorted(folds)))
+    final = ("final",) if any(place.part == "final" for place in places.values()) else ()
+    parts = ("all", "train", "test", *final, *(f"fold-{fold}" for fold in sorted(folds)))
     labels = sorted({subject.label for subject in subjects})
     classes: Counts = {part: dict.fromkeys(labels, 0) for part in parts}
     names = [SIZES[number] for number in sorted(set(quartile.values()))]

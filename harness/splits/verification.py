@@ -121,7 +121,7 @@ def _cases_differ(split: FrozenSplit, by_id: Mapping[str, Case]) -> Iterator[str
 def _withheld_differ(
     split: FrozenSplit, by_id: Mapping[str, Case], reveal: Reveal | None, *, secret: bytes | None
 ) -> Iterator[str]:
-    """Classes and masks of test cases, as far as a reveal document or the secret opens them."""
+    """Classes and masks of hidden cases, as far as a reveal document or the secret opens them."""
     for case_id, committed in split.lock.commitments.items():
         case = by_id.get(case_id)
         if case is None:
@@ -163,6 +163,7 @@ def _drawn_otherwise(split: FrozenSplit, subjects: Sequence[Subject]) -> Iterato
         groups.values(),
         policy=lock.policy,
         test_fraction=lock.test_fraction,
+        final_fraction=lock.final_fraction,
         folds=lock.folds,
         seed=lock.seed,
     )

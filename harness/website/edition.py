@@ -14,7 +14,7 @@ from functools import cached_property
 from evaluator.documents.base import Digest
 from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import Challenge
-from harness.ledger import LedgerVerdict, RecordedReport, RecordedRetraction
+from harness.ledger import LedgerVerdict, RecordedReport, RecordedRescoring, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.marks import Mark, all_marks, own_marks, shared_marks
 from harness.ranking.metrics import GAP
@@ -48,7 +48,8 @@ class View:
         """Readable, and different for any two tables that cannot be compared."""
         track = self.track
         units = sorted(track.units.items())
-        key = (track.dataset, track.split_digest, track.metric_profile, units, track.sealing)
+        profile = track.metric_profile.document()
+        key = (track.dataset, track.split_digest, profile, units, track.sealing)
         return f"{track.track}-{track.split_version}-{sha256_bytes(canonical_json(key))[:8]}"
 
     @property
@@ -64,9 +65,10 @@ class View:
     @property
     def size(self) -> str:
         """How large its test set is."""
-        found = self.track.rows[0].groups.get("all")
-        if found is None:
-            return "unknown"
+        row = (*self.track.rows, *self.track.visitors)[0]
+        found = row.groups.get("all")
+        if found is None or row.left_out:
+            return count(self.track.cases, "image") if self.track.cases else "unknown"
         return f"{count(found.cases, 'image')}, {count(found.patients, 'patient')}"
 
     @cached_property
@@ -125,6 +127,7 @@ class View:
             "origin": "trained here" if row.trained_here else "supplied",
             "kind": row.kind,
             "labels": row.labels,
+            "external": row.notes.external,
             "device": row.runtime.computed_on.upper(),
             "recorded": row.recorded,
         }
@@ -153,6 +156,7 @@ class Edition:
     ledger: bytes
     reports: tuple[RecordedReport, ...]  # the superseded and the retracted, too
     retracted: Mapping[int, RecordedRetraction] = field(default_factory=dict)  # by entry
+    rescorings: tuple[RecordedRescoring, ...] = ()
     locks: Mapping[Digest, SplitLock] = field(default_factory=dict)  # of splits at hand
     challenge: Challenge = field(default_factory=Challenge)  # whose words the pages say
     checkpoint: bytes | None = None  # of the ledger, where there was a key to sign it
@@ -176,8 +180,9 @@ class Edition:
         return cls(
             board=make_board(verdict, challenge),
             ledger=ledger,
-            reports=tuple(e for e in verdict.recorded if isinstance(e, RecordedReport)),
+            reports=verdict.all_reports,
             retracted={one.retracted.number: one for one in verdict.retractions},
+            rescorings=verdict.rescorings,
             locks=locks or {},
             challenge=challenge or Challenge(),
             checkpoint=checkpoint,
@@ -204,6 +209,11 @@ class Edition:
         return tuple(Split(*key, tracks=tuple(views)) for key, views in found.items())
 
     @cached_property
+    def rescored(self) -> Mapping[int, tuple[int, RecordedRescoring]]:
+        """By entry, the one that took its place when it was scored anew, and since when."""
+        return {old: (new, one) for one in self.rescorings for old, new in one.pairs}
+
+    @cached_property
     def genesis(self) -> Digest:
         """The digest of entry 0, which names the ledger whoever signs it now."""
         return str(json.loads(self.ledger.splitlines()[0])["digest"])
@@ -215,5 +225,5 @@ class Edition:
         return {
             entry["number"]: canonical_json(entry["envelope"]) + b"\n"
             for entry in entries
-            if entry["kind"] == "report"
+            if entry["kind"] in ("report", "rescored")
         }

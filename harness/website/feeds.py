@@ -60,6 +60,8 @@ def badges(edition: Edition) -> Mapping[int, str]:
             place = "not ranked" if row.rank is None else f"rank {row.rank} of {ranked}"
             unlike = f" · {GAP_UNLIKE.label}" if row.gap_unlike else ""
             texts[row.entry] = f"{view.track.track} · {place}{unlike}"
+        for row in view.track.visitors:
+            texts[row.entry] = f"{view.track.track} · trained on {row.trained_on}"
     for number in edition.retracted:
         texts[number] = "retracted"
     return texts

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from evaluator.documents.scores import DETECTION
+from evaluator.documents.base import Contract
+from evaluator.documents.reading import MEBIBYTE
+from evaluator.files import canonical_json
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
+from evaluator.metrics.secondary import SECONDARY
 from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
 from harness.ledger import RecordedReport
+from harness.ledger.attestation import PAYLOAD_TYPE, Statement
+from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Genesis
 from harness.ledger.report import Report
+from harness.ranking.across import blocks
 from harness.ranking.board import comparable, entry_name
 from harness.ranking.metrics import AWESOME_BUS_NOTE, COSTS, labels
+from harness.ranking.names import plain
 from harness.ranking.published import published_table
 from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
@@ -24,8 +32,9 @@ from harness.website.formulas import FORMULAS
 from harness.website.plots import Plot, plots
 from harness.website.rendering import environment, source
 
+EMBEDDED = 4 * MEBIBYTE  # bytes of a ledger that the page that checks it contains
 Write = Callable[..., bytes]
-ASSETS = ("style.css", "board.js", "icon.svg")
+ASSETS = ("style.css", "board.js", "check.js", "ledger.js", "icon.svg")
 
 
 def render(edition: Edition) -> dict[str, bytes]:
@@ -41,6 +50,9 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     yield "index.html", _page(edition, "index", "", tracks=edition.views, references=published)
     yield "method.html", _method(edition)
     yield "about.html", _about(edition)
+    if found := blocks(edition.board, plain):
+        yield "across.html", _page(edition, "across", "", blocks=found)
+    yield "check.html", _check(edition)
     for view in edition.views:
         yield from _track(edition, view)
     yield from _submissions(edition)
@@ -99,13 +111,18 @@ def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
 
 
 def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
-    rows = {row.entry: (view, row) for view in edition.views for row in view.track.rows}
+    rows = {
+        row.entry: (view, row)
+        for view in edition.views
+        for row in (*view.track.rows, *view.track.visitors)
+    }
     ranked = {_contest(e.report): e.number for e in edition.reports if e.number in rows}
     splits = {split.digest for split in edition.splits}
     texts = badges(edition)
     for entry in edition.reports:
         report, number = entry.report, entry.number
         track_title = edition.challenge.title_of(report.track)
+        track_title += ", final" if report.part == "final" else ""
         newest = ranked.get(_contest(report))
         view, row = (None, None) if newest is None else rows[newest]
         digest = report.provenance.split_digest
@@ -118,6 +135,8 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             number=number,
             time=entry.time,
             retracted=edition.retracted.get(number),
+            rescored=edition.rescored.get(number),
+            rescores=entry.replaces,
             row=row if newest == number else None,
             newer=newest if newest != number else None,
             view=view,
@@ -125,12 +144,25 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             if digest in splits
             else None,
             score_titles=_score_titles(report),
+            notes=_notes(report),
             awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
             evidence=_evidence(entry),
             citation=cite_entry(edition.challenge, entry, track_title),
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
+
+
+def _notes(report: Report) -> list[tuple[str, str | None]]:
+    """What a team says of its method, but for links; None where it does not say."""
+    said = report.notes
+    return [
+        ("Description", said.description),
+        ("Authors", ", ".join(said.authors) or None),
+        ("Licence", said.licence),
+        ("External data", said.external_data),
+        ("Pretrained weights", said.pretrained),
+    ]
 
 
 def _contest(report: Report) -> tuple[object, ...]:
@@ -146,7 +178,9 @@ def _score_titles(report: Report) -> dict[str, str]:
         unit = report.scores.units.get(key)
         arrow = "↑" if DEFINED[key].higher_is_better else "↓"
         titles[key] = f"{DEFINED[key].title}{f' [{unit}]' if unit else ''} {arrow}"
-    return titles | {key: title for key, title in DETECTION.items() if key in present}
+    for key in [key for key in SECONDARY if key in present]:
+        titles[key] = f"{SECONDARY[key].title} {'↑' if SECONDARY[key].higher_is_better else '↓'}"
+    return titles
 
 
 def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
@@ -214,6 +248,35 @@ def _about(edition: Edition) -> bytes:
         ],
         citation=cite_board(edition.board),
     )
+
+
+def _check(edition: Edition) -> bytes:
+    embedded = len(edition.ledger) <= EMBEDDED
+    return _page(
+        edition,
+        "check",
+        root="",
+        ledger=base64.b64encode(edition.ledger).decode() if embedded else None,
+        key=edition.public_key.decode(),
+        format=canonical_json(ledger_format()).decode(),
+        head=edition.board.ledger_head,
+    )
+
+
+def ledger_format() -> dict[str, Any]:
+    """What `ledger.js` must know of this release's ledgers."""
+    kinds: dict[str, type[Contract]] = {"genesis": Genesis, **ENTRIES}
+    return {
+        "schema": SCHEMA,
+        "entryType": ENTRY_TYPE,
+        "rotationType": ROTATION_TYPE,
+        "payloadType": PAYLOAD_TYPE,
+        "predicateType": Statement.model_fields["predicate_type"].default,
+        "kinds": {
+            kind: sorted(field.alias or name for name, field in model.model_fields.items())
+            for kind, model in kinds.items()
+        },
+    }
 
 
 def _method(edition: Edition) -> bytes:

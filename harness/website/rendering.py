@@ -107,7 +107,7 @@ GROUPS = {
     "Q4": "Q4, largest",
 }
 
-ORDER = (*GROUPS, "train", "test")
+ORDER = (*GROUPS, "train", "test", "final")
 
 
 def in_order(named: Mapping[str, Value]) -> list[tuple[str, Value]]:

@@ -47,6 +47,18 @@ def test_no_file_that_is_written_is_refused(
     assert {model.file for model in found.proposal.onnx.models} == set(files)
 
 
+def test_no_word_of_a_submission_is_lost_in_its_proposal(forge: Forge, tmp_path: Path) -> None:
+    said = {"paper": "https://example.org", "external_data": "none", "authors": ["Ann"]}
+    work, challenge = forge.checkout("alice"), forge.machine.challenge
+    folder = hand_in(tmp_path / "mine", ALL, **said)
+    propose_folder(folder, work, MINE, challenge=challenge)
+    head, _ = forge.propose(work)
+    submission = forge.check(head, challenge=challenge).proposal.submission("Alpha")
+    assert submission is not None
+    stated = submission.notes.model_dump(mode="json", exclude_defaults=True)
+    assert stated == said
+
+
 def test_no_file_of_an_earlier_proposal_is_left(forge: Forge, tmp_path: Path) -> None:
     work = forge.checkout("alice")
     challenge = forge.machine.challenge

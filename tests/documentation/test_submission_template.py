@@ -56,7 +56,8 @@ def test_no_default_is_written_otherwise_than_it_is() -> None:
             while first and above[first - 1].lstrip().startswith("#"):
                 first -= 1
             comment = " ".join(above[first:])
-            if field.is_required() or name == "resize":  # which the default mode requires
+            needed = name in ("height", "width", "resize")  # by the default mode
+            if field.is_required() or needed:
                 assert "Required" in comment, shown
             else:
                 assert "Default" in comment, shown

@@ -43,9 +43,9 @@ def test_no_name_or_place_in_the_list_tells_the_passes_apart() -> None:
     listed = shown(index_of(200), SUBMISSION, again=False)
     assert len({image.file for image in listed}) == len(listed) == 400
     assert [i.file for i in listed] == sorted(i.file for i in listed)
-    transformed = [image.transformed for image in listed]
+    transformed = [image.window for image in listed]
     assert 160 < sum(transformed[:200]) + 100 < 240  # mixed, and not one pass after the other
-    place = {(i.case_id, i.transformed): n for n, i in enumerate(listed)}
+    place = {(i.case_id, i.window): n for n, i in enumerate(listed)}
     apart = [abs(place[f"case_{n}", True] - place[f"case_{n}", False]) for n in range(200)]
     assert 100 < np.mean(apart) < 170  # a third of 400, as of places drawn by chance
 
@@ -108,7 +108,7 @@ def test_no_mask_is_packed_for_another_case_or_pass(tmp_path: Path) -> None:
     with open_sealed(made.images, made.key) as (index, cases):
         require_bound(document, SUBMISSION, [None], index=index)
         pixels = {case.case_id: (case, decode_image(d, case, made.images)) for case, d in cases}
-    for name, listed in (("all", document.cases), ("all.transformed", document.transformed)):
+    for name, listed in (("all", document.cases), ("all.transformed", document.transformed[0])):
         for case, packed in read_packed(out / f"fold-{name}.bits", listed):
             sealed, image = pixels[case.case_id]
             if name != "all":
@@ -116,7 +116,7 @@ def test_no_mask_is_packed_for_another_case_or_pass(tmp_path: Path) -> None:
             assert np.array_equal(unpack(packed, case.height, case.width), image > 128)
 
 
-IMAGE = Shown("a.png", "case", False, 4, 6)
+IMAGE = Shown("a.png", "case", 0, 4, 6)
 
 
 def png(pixels: np.ndarray, **how: object) -> bytes:

@@ -18,15 +18,25 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from evaluator.consistency import draw, transform_pixels
+from evaluator.consistency import draw, transform_pixels, window_seeds
 from evaluator.documents.base import read
 from evaluator.documents.inference import REPEATED, EfficiencyLimits
 from evaluator.documents.predictions import Predictions
+from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference import infer as stage_module
 from evaluator.inference import repeat
 from evaluator.inference.backends import open_model
 from evaluator.inference.hardware import device_name
+from evaluator.predictions import (
+    DOCUMENT,
+    bits_file,
+    level,
+    maps_file,
+    open_predictions,
+    read_maps,
+)
+from evaluator.scoring.cases import require_one_cut
 from evaluator.sealed import open_sealed, seal_archive
 from tests.support import ROOT
 from tests.support.inference import (
@@ -105,7 +115,7 @@ def test_a_transformed_image_is_run_like_any_other_image(tmp_path: Path) -> None
         read(Predictions, made.out / "predictions.json", Code.PREDICTIONS_INVALID, remedy="")
         for made in (both, alone)
     )
-    assert seen.transformed == single.cases
+    assert seen.transformed == (single.cases,)
     assert (both.out / "fold-all.transformed.bits").read_bytes() == (
         alone.out / "fold-all.bits"
     ).read_bytes()
@@ -294,3 +304,49 @@ def test_no_model_stays_open_where_the_images_cannot_be_read(
     with pytest.raises(BusbenchError):
         made.infer()
     assert closed == [True]
+
+
+def test_probabilities_are_those_of_the_masks_and_of_plain_images_alone(tmp_path: Path) -> None:
+    made = stage(tmp_path, speckle(9), blur(1), blur(2), seed="5" * 64)
+    masks = made.infer(batch_size=4)
+    without = read(Predictions, made.out / DOCUMENT, Code.PREDICTIONS_INVALID, remedy="")
+    assert not without.maps and without.threshold is None
+    assert not [*made.out.glob("*.maps")]
+    again = made.infer(batch_size=4, probabilities=True)
+    assert all(np.array_equal(mask, masks[case]) for case, mask in again.items())
+    document = open_predictions(made.out)
+    assert document.masks == without.masks  # the masks are as before
+    assert {*document.maps} == {maps_file(fold) for fold in document.folds}
+    assert document.threshold == made.submission.output.threshold
+    some = set()
+    for case, data in zip(
+        document.cases,
+        read_maps(made.out / maps_file(document.folds[0]), document.cases),
+        strict=True,
+    ):
+        levels = np.frombuffer(data, np.uint8).reshape(case.height, case.width)
+        require_one_cut(masks[case.case_id], levels, level(document.threshold))
+        some |= {*levels.ravel().tolist()}
+    assert len(some) > 100
+
+
+def test_a_network_that_gives_masks_has_no_probabilities(tmp_path: Path) -> None:
+    rounded = network([helper.make_node("Round", ["x"], ["y"])])
+    made = stage(tmp_path, speckle(2), rounded, kind="mask")
+    made.infer(probabilities=True)
+    document = open_predictions(made.out)
+    assert not document.maps and document.threshold is None
+
+
+def test_each_window_is_run_like_any_other_image(tmp_path: Path) -> None:
+    """Of two sealings, one with the second window's seed as its only one: the same masks."""
+    images = speckle(5)
+    many = stage(tmp_path / "many", images, blur(), seed=SEED, windows=3)
+    many.infer(batch_size=4)
+    index = SealedIndex(split_digest="0" * 64, consistency_seed=SEED, windows=3, cases=())
+    for window, seed in enumerate(window_seeds(index), start=1):
+        one = stage(tmp_path / f"{window}", images, blur(), seed=seed)
+        one.infer(batch_size=4)
+        assert (many.out / bits_file(None, window)).read_bytes() == (
+            one.out / bits_file(None, 1)
+        ).read_bytes()

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluator.inference.resampling import fill_input, pack_above
+from evaluator.inference.resampling import fill_input, pack_above, resample_levels
+from evaluator.predictions import level, unpack
+from evaluator.scoring.cases import require_one_cut
 from tests.support import ROOT
 
 SIDES = st.one_of(st.integers(1, 12), st.integers(1, 400))
@@ -125,3 +127,23 @@ print("scipy.linalg" in sys.modules)
             [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
         )
     assert done.stdout.split() == ["1", "1", "False"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    old=st.tuples(SIDES, SIDES),
+    new=st.tuples(SIDES, SIDES),
+    threshold=st.floats(0.01, 0.99),
+)
+@example(0, (300, 300), (195, 298), 0.5)  # rows first
+@example(2, (400, 1), (1, 400), 0.5)
+def test_no_level_of_a_map_differs_from_pillows_or_contradicts_its_mask(
+    seed: int, old: tuple[int, int], new: tuple[int, int], threshold: float
+) -> None:
+    values = (drawn(seed, *old) * 1.1 - 0.05).astype(np.float32)  # a quantised sigmoid's ends, too
+    found = resample_levels(values, *new)
+    resized = np.asarray(Image.fromarray(values).resize(new[::-1], BILINEAR), np.float64)
+    assert np.array_equal(found, np.floor(resized.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    mask = unpack(pack_above(values, *new, threshold).tobytes(), *new)
+    require_one_cut(mask, found, level(threshold))

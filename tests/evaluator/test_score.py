@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,8 +26,9 @@ from evaluator.documents.scores import RANKED, GroupScores, Scores
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
-from evaluator.metrics import METRICS, hd95, worst
+from evaluator.metrics import METRICS, ProfileVersion, hd95, worst
 from evaluator.predictions import bits_file, pack
+from evaluator.scoring import cases as cases_of
 from evaluator.scoring import score as stage
 from evaluator.scoring.groups import groups_of, size_quartiles
 from evaluator.sealed import seal_archive
@@ -83,16 +84,16 @@ class Bench:
             split_digest=self.split,
             folds=self.folds,
             cases=_declared(self.plain),
-            transformed=_declared(self.transformed),
+            transformed=(_declared(self.transformed),) if self.transformed else (),
             masks={path.name: sha256_file(path) for path in folder.glob("*.bits")},
         )
         write(document, folder / "predictions.json")
         return folder
 
-    def score(self, out: str = "out") -> Scores:
+    def score(self, out: str = "out", left_out: Collection[str] = ()) -> Scores:
         self.seal()
         labels, key = self.root / "labels.age", self.root / "labels.key"
-        return stage.score(self.predict(), labels, key, out=self.root / out)
+        return stage.score(self.predict(), labels, key, out=self.root / out, left_out=left_out)
 
     def rows(self, out: str = "out") -> pd.DataFrame:
         return pd.read_parquet(self.root / out / stage.CASES)
@@ -155,12 +156,32 @@ def test_a_missing_case_takes_the_worst_value_and_says_so(bench: Bench, where: s
     assert set(rows[rows.case_id != "c03"][f"{prefix}status"]) == {"ok", "true-negative"}
 
 
+def test_a_case_that_is_left_out_is_in_no_number_and_changes_no_other(bench: Bench) -> None:
+    bench.plain["c04"] = np.zeros(SHAPE, bool)  # wrong, and so is one that stays
+    bench.plain["c05"] = np.zeros(SHAPE, bool)
+    whole, left_out = bench.score(), {"c04", "c13"}
+    part, rows, all_rows = bench.score("part", left_out), bench.rows("part"), bench.rows()
+    assert part.groups["all"].cases == whole.groups["all"].cases - 2
+    assert part.labels_sha256 == whole.labels_sha256  # it is still the same test set
+    stay = all_rows[~all_rows.case_id.isin(left_out)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, stay)
+    assert dice(part) == pytest.approx(stay.groupby("fold").dice.mean().mean())
+    assert dice(part) > dice(whole)
+
+
+def test_nothing_is_left_out_that_is_no_test_case_and_never_everything(bench: Bench) -> None:
+    for left_out, words in (({"stranger"}, "stranger"), ({*bench.truths}, "every test case")):
+        with pytest.raises(BusbenchError, match=words) as refused:
+            bench.score(left_out=left_out)
+        assert refused.value.code == Code.BUNDLE_INVALID
+
+
 def test_a_mask_of_another_size_is_never_unpacked(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.plain = {"c03": np.zeros((8192, 8192), bool)}  # claims the most that may be claimed
     bench.transformed = {}
-    monkeypatch.setattr(stage, "unpack", lambda *_: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(cases_of, "unpack", lambda *_: pytest.fail("it was unpacked"))
     bench.score()
     assert set(bench.rows().query("case_id == 'c03'").status) == {"wrong-size"}
 
@@ -194,7 +215,8 @@ def test_predictions_of_another_split_are_refused(bench: Bench) -> None:
 def test_nan_and_infinity_never_reach_an_aggregate(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, poison: float
 ) -> None:
-    monkeypatch.setattr(stage, "case_metrics", lambda *_, **__: dict.fromkeys(METRICS, poison))
+    poisoned = dict.fromkeys(METRICS, poison)
+    monkeypatch.setattr(ProfileVersion, "values", lambda *_, **__: poisoned)
     with pytest.raises(ValueError, match="NaN or infinity"):
         bench.score()
     assert not (bench.root / "out" / "scores.json").exists()

@@ -87,7 +87,10 @@ def save(folder: Path, masks: dict[str, np.ndarray], /, **changes: object) -> No
         split_digest=DIGEST,
         folds=(0,),
         cases=tuple(cases),
-        masks={bits_file(0): sha256_bytes(packed), bits_file(0, True): sha256_bytes(packed)},
+        masks={
+            bits_file(0, n): sha256_bytes(packed)
+            for n in range(1 + len(changes.get("transformed", ())))  # type: ignore[arg-type]
+        },
     )
     (folder / bits_file(0)).write_bytes(packed)
     write(document.model_copy(update=changes), folder / "predictions.json")
@@ -136,8 +139,8 @@ MASK = {"a": np.ones((8, 8), bool)}
         {"folds": (0, 0)},
         {"folds": (0, 1)},
         {"cases": (PredictedCase(case_id="a", height=8, width=9),)},
-        {"transformed": (PredictedCase(case_id="a", height=8, width=8),)},
-        {"transformed": (PredictedCase(case_id="a", height=8, width=8),) * 2},
+        {"transformed": ((PredictedCase(case_id="a", height=8, width=8),),)},
+        {"transformed": ((PredictedCase(case_id="a", height=8, width=8),) * 2,)},
     ],
     ids=[
         *("a case twice", "a fold twice", "a fold without a file", "a wrong size"),
@@ -166,10 +169,10 @@ def refuse(folder: Path) -> None:
     ],
 )
 def test_hostile_fields_are_refused(tmp_path: Path, cases: str, field: str, value: object) -> None:
-    save(tmp_path, MASK, transformed=(PredictedCase(case_id="a", height=8, width=8),))
+    save(tmp_path, MASK, transformed=((PredictedCase(case_id="a", height=8, width=8),),))
     path = tmp_path / "predictions.json"
     document = json.loads(path.read_text())
-    document[cases][0][field] = value
+    (document[cases] if cases == "cases" else document[cases][0])[0][field] = value
     path.write_text(json.dumps(document))
     refuse(tmp_path)
 
@@ -235,7 +238,7 @@ def test_a_document_that_is_a_trap_is_refused(
 def test_packed_masks_that_are_a_trap_are_refused(
     tmp_path: Path, name: str, spoil: Callable[[Path], None]
 ) -> None:
-    save(tmp_path, MASK, transformed=(PredictedCase(case_id="a", height=8, width=8),))
+    save(tmp_path, MASK, transformed=((PredictedCase(case_id="a", height=8, width=8),),))
     (tmp_path / "fold-0.transformed.bits").write_bytes(pack(MASK["a"]))
     open_predictions(tmp_path)  # sound until it is spoilt
     spoil(tmp_path / name)
@@ -263,13 +266,13 @@ def test_no_document_makes_the_parser_stumble(
 ) -> None:
     """Any field may hold anything, any byte may be another: refused in one way, or sound."""
     place = tmp_path_factory.mktemp("fuzz")
-    save(place, MASK, transformed=(PredictedCase(case_id="a", height=4, width=2),))
+    save(place, MASK, transformed=((PredictedCase(case_id="a", height=4, width=2),),))
     (place / "fold-0.transformed.bits").write_bytes(b"x")
     path = place / "predictions.json"
     document = json.loads(path.read_text())
     holder = data.draw(
         st.sampled_from(
-            [document, document["cases"][0], document["transformed"][0], document["masks"]]
+            [document, document["cases"][0], document["transformed"][0][0], document["masks"]]
         )
     )
     for key in data.draw(st.lists(st.sampled_from(sorted(holder)), max_size=2)):
@@ -283,9 +286,9 @@ def test_no_document_makes_the_parser_stumble(
     except BusbenchError as error:
         assert error.code == "predictions-invalid"
         return
-    for transformed, cases in ((False, found.cases), (True, found.transformed)):
+    for window, cases in enumerate((found.cases, *found.transformed)):
         for fold in found.folds:
-            for case, packed in read_packed(place / bits_file(fold, transformed), cases):
+            for case, packed in read_packed(place / bits_file(fold, window), cases):
                 assert unpack(packed, case.height, case.width).shape == (case.height, case.width)
 
 

@@ -113,6 +113,37 @@ def test_weights_do_not_vanish_in_the_corners_of_a_large_tile() -> None:
     assert weigh(2048, 2048, "gaussian").min() > 1e-8
 
 
+@settings(deadline=None)
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    black=st.integers(0, 5),
+    channels=st.sampled_from(["grey", "rgb"]),
+    seed=st.integers(0, 99),
+)
+def test_no_z_score_is_of_a_tile_or_of_what_is_around_the_image(
+    height: int, width: int, black: int, channels: str, seed: int
+) -> None:
+    """As nnU-Net: cropped to the box of pixels above 0, then numpy's mean and std, then padded."""
+    rng = np.random.default_rng(seed)
+    inner = rng.integers(1, 256, (height, width), np.uint8)
+    image = np.pad(inner, ((black, 0), (0, black)))
+    seen = to_input(image, spec(normalise="zscore", channels=channels))
+    top, left = max(0, 32 - image.shape[0]) // 2, max(0, 48 - image.shape[1]) // 2
+    shown = slice(top, top + image.shape[0]), slice(left, left + image.shape[1])
+    wanted = (image - inner.mean()) / max(inner.std(), 1e-8)
+    for channel in seen:
+        np.testing.assert_allclose(channel[shown], wanted, rtol=1e-4, atol=1e-5)
+        around = np.ones(channel.shape, bool)
+        around[shown] = False
+        assert not channel[around].any()
+
+
+def test_no_black_image_divides_by_zero() -> None:
+    seen = to_input(np.zeros((50, 60), np.uint8), spec(normalise="zscore"))
+    assert seen.shape == (1, 50, 60) and not seen.any()
+
+
 # --- the infer stage -----------------------------------------------------------------------------
 
 
@@ -167,9 +198,17 @@ def test_a_network_that_changes_between_runs_is_not_accepted_for_its_tiles(tmp_p
         ({"overlap": 1.0}, "less than or equal to 0.9"),
         ({"resize": "stretch"}, "resize has no effect where mode is tiled"),
         ({"resample": "plain"}, "resample has no effect where mode is tiled"),
+        (
+            {"mode": "resized", "resize": "stretch", "overlap": None, "blend": None}
+            | {"normalise": "zscore"},
+            "normalise has no effect where mode is resized",
+        ),
         ({"mode": "resized", "resize": "stretch"}, "has no effect where mode is resized"),
         ({"mode": "resized", "overlap": None, "blend": None}, "resize is missing"),
-        ({"mode": "sliding"}, "'resized' or 'tiled'"),
+        ({"mode": "sliding"}, "'resized', 'tiled' or 'native'"),
+        ({"normalise": "zscore", "mean": 0.5}, "mean has no effect where normalise is zscore"),
+        ({"normalise": "zscore", "std": 0.5}, "std has no effect where normalise is zscore"),
+        ({"normalise": "minmax"}, "'zscore'"),
     ],
 )
 def test_what_cannot_take_effect_is_not_ignored(changes: dict[str, Any], words: str) -> None:
@@ -178,5 +217,6 @@ def test_what_cannot_take_effect_is_not_ignored(changes: dict[str, Any], words: 
 
 
 def test_a_written_declaration_is_not_refused_when_it_is_read_again() -> None:
-    for made in (spec(), InputSpec(height=32, width=32, resize="stretch", resample="plain")):
+    resized = InputSpec(height=32, width=32, resize="stretch", resample="plain")
+    for made in (spec(), spec(normalise="zscore"), resized):
         assert InputSpec.model_validate(made.document()) == made

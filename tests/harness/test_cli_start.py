@@ -22,6 +22,7 @@ from harness.cli.app import app as registered
 from harness.cli.main import VERBS
 from tests.support import ROOT
 from tests.support.command_line import busbench_in
+from tests.support.jobs import run
 
 HEAVY = "altair boto3 cryptography cv2 dask docker numpy pandas PIL pyarrow requests scipy"
 LIGHT = {
@@ -97,13 +98,32 @@ def test_a_misused_verb_leaves_a_json_error_where_a_script_asks(
     assert "[usage]" in done.err and "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("evalute",), "'evaluate'"),
+        (("evaluate", ".", "--runner", "doker"), "'docker'"),
+        (("table", "README.md", "--format", "latx"), "'latex'"),
+        (("prepare", "bus-bra", "--raw", ".", "--out", "x"), "'busbra'"),
+        (("table", "README.md", "--format", "zzz"), ""),
+    ],
+)
+def test_no_misspelt_word_is_refused_without_the_nearest(
+    words: tuple[str, ...], meant: str
+) -> None:
+    shown = run(*words)
+    asked = f"Did you mean {meant}?" if meant else "is not one of"
+    assert shown.returncode == 2 and asked in " ".join(shown.stderr.split())
+    assert ("Did you mean" in shown.stderr) == bool(meant)
+
+
 # What a verb makes where it is missing: the only paths that need not be there.
 MADE = {"--out", "--log", "freeze --secret", "evaluate --ledger", "benchmark --ledger"}
 MADE |= {"keys new folder", "new-submission folder"}
 MADE |= {"prepare --raw"}  # of phantoms; the verb itself looks for any other dataset's
 TEXT = {"image": "image", "dataset": "busi", "entry": "1", "reason": "why", "networks": "unext"}
 TEXT |= {"tracks": ".", "layout": "csv", "what": "x@y", "team": "t", "method": "m"}
-TEXT |= {"submission": "1"}
+TEXT |= {"submission": "1", "first": "1", "second": "2"}
 
 
 @dataclass(frozen=True)

@@ -417,7 +417,7 @@ def test_a_reveal_document_must_name_the_test_cases_and_no_others(root: Path) ->
     case_id, case = document["cases"].popitem()
     document["cases"]["case_zzz"] = case
     differences = verify(root / "v1", reveal=Reveal.model_validate(document))
-    assert any(f"does not name the test case {case_id}" in line for line in differences)
+    assert any(f"does not name the hidden case {case_id}" in line for line in differences)
     assert any("names case_zzz" in line for line in differences)
 
 

@@ -103,8 +103,14 @@ def stages_with_a_key(small: SmallChallenge, folder: Path) -> list[Stage]:
     keys, settings = small.keys, small.job(make_submission(folder / "s"), folder).settings
     files = SealedFiles(folder, keys.images.identity, folder, keys.labels.identity)
     infer = infer_stage(folder, files, settings=settings, challenge=small.settings)
-    labels = {"labels": folder, "key": keys.labels.identity}
-    score = score_stage(folder, folder, **labels, challenge=small.settings)  # type: ignore[arg-type]
+    score = score_stage(
+        folder,
+        folder,
+        labels=folder,
+        key=keys.labels.identity,
+        profile=settings.profile,
+        challenge=small.settings,
+    )
     return [infer, ready_stage(infer, settings), score]
 
 

@@ -63,11 +63,11 @@ def test_the_same_evaluation_done_again_never_counts_twice(keys: Keys, tmp_path:
 
 def test_a_report_of_an_older_release_is_refused_by_name(keys: Keys) -> None:
     signed = sign(make_report(), keys)
-    payload = base64.b64decode(signed.payload).replace(b"busbench/report/v4", b"busbench/report/v3")
+    payload = base64.b64decode(signed.payload).replace(b"busbench/report/v5", b"busbench/report/v4")
     with pytest.raises(BusbenchError) as refused:
         parse_canonical(Statement, payload, "the ledger")
     assert refused.value.code == "ledger-invalid"
-    assert "'busbench/report/v3', and this release reads 'busbench/report/v4'" in f"{refused.value}"
+    assert "'busbench/report/v4', and this release reads 'busbench/report/v5'" in f"{refused.value}"
 
 
 def test_another_organiser_cannot_write_on(keys: Keys, other_keys: Keys, tmp_path: Path) -> None:

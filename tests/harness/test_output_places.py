@@ -26,7 +26,7 @@ def busbench(*words: str | Path, here: Path, status: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "harness", *map(str, words)],
         cwd=here,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "300"},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -13,15 +13,22 @@ from evaluator.documents.base import write
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError
 from evaluator.files import pretty_json, sha256_file
-from evaluator.predictions import DOCUMENT, bits_file
+from evaluator.predictions import DOCUMENT, bits_file, maps_file
 from harness.evaluation.evaluate import EvaluateSubmission
-from harness.evaluation.stages import EvaluateSettings, SealedFiles, infer_and_score
+from harness.evaluation.stages import (
+    EvaluateSettings,
+    SealedFiles,
+    SealedImages,
+    infer_and_score,
+    require_whole,
+)
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.submission import read_submission
 from tests.support.small_challenge import Evaluated, make_submission
 
 FOLDS = 5
+PASSES = 3  # the plain images, and two windows
 
 
 class ReachedError(Exception):
@@ -54,7 +61,7 @@ def run(evaluated: Evaluated, tmp_path: Path) -> Path:
     write(declared, tmp_path / "submission" / "submission.yaml")
     document = json.loads((tmp_path / "infer" / DOCUMENT).read_text())
     masks = {}
-    for moved in (False, True):
+    for moved in range(PASSES):
         source = tmp_path / "infer" / bits_file(None, moved)
         for fold in range(FOLDS):
             shutil.copy(source, tmp_path / "infer" / bits_file(fold, moved))
@@ -96,10 +103,10 @@ def test_whole_predictions_are_scored(evaluated: Evaluated, run: Path) -> None:
 @pytest.mark.parametrize("kept", [[k] for k in range(FOLDS)] + [[0, 1, 2, 3], [], [None]])
 def test_no_best_fold_is_scored_alone(evaluated: Evaluated, run: Path, kept: Any) -> None:
     masks = document_of(run)["masks"]
-    names = {bits_file(fold, moved) for fold in kept for moved in (False, True)}
+    names = {bits_file(fold, moved) for fold in kept for moved in range(PASSES)}
     for fold in kept:
         if fold is None:
-            for moved in (False, True):
+            for moved in range(PASSES):
                 shutil.copy(
                     run / "infer" / bits_file(2, moved), run / "infer" / bits_file(None, moved)
                 )
@@ -118,7 +125,7 @@ def test_no_fold_is_dropped_named_twice_or_added(
     assert f"lacks the fold {fold}" in refused(evaluated, run)
     change(run, folds=[*all_folds, fold], masks=masks)
     assert "names a fold twice" in refused(evaluated, run)
-    for moved in (False, True):
+    for moved in range(PASSES):
         shutil.copy(run / "infer" / bits_file(fold, moved), run / "infer" / bits_file(9, moved))
         masks[bits_file(9, moved)] = masks[bits_file(fold, moved)]
     change(run, folds=[*all_folds, 9], masks=masks)
@@ -132,7 +139,7 @@ def test_no_case_is_dropped_named_twice_renamed_or_resized(
 ) -> None:
     """Each case in turn, the masks cut to what is then declared."""
     whole = document_of(run)
-    rows = whole[passed]
+    rows = whole["cases"] if passed == "cases" else whole["transformed"][-1]
     for place, row in enumerate(rows if how != "all dropped" else rows[:1]):
         others = rows[:place] + rows[place + 1 :]
         changed = {
@@ -147,13 +154,15 @@ def test_no_case_is_dropped_named_twice_renamed_or_resized(
         size = sum((each["height"] * each["width"] + 7) // 8 for each in changed)
         masks = dict(whole["masks"])
         for fold in range(FOLDS):
-            bits = run / "infer" / bits_file(fold, passed == "transformed")
+            bits = run / "infer" / bits_file(fold, 0 if passed == "cases" else PASSES - 1)
             if how == "all dropped" and passed == "transformed":
                 del masks[bits.name]
                 continue
             bits.write_bytes(bytes(size))
             masks[bits.name] = sha256_file(bits)
-        change(run, **{passed: changed}, masks=masks)
+        others = [] if how == "all dropped" else [changed]
+        declared = changed if passed == "cases" else [*whole["transformed"][:-1], *others]
+        change(run, **{passed: declared}, masks=masks)
         refused(evaluated, run)
 
 
@@ -213,3 +222,66 @@ def test_no_fold_that_the_track_lacks_reaches_inference(
             make()
         assert error.value.code == "submission-invalid" and f"{folds[-1]}.onnx" in f"{error.value}"
     assert not (tmp_path / "runs").exists()
+
+
+def due(run: Path, settings: EvaluateSettings, evaluated: Evaluated) -> str | None:
+    """What is said of the predictions where these settings ran; None where they are whole."""
+    bundles, keys = evaluated.challenge.bundles, evaluated.challenge.keys
+    files = SealedImages(bundles.images, keys.images.identity)
+    try:
+        require_whole(run, files, settings)
+    except BusbenchError as error:
+        assert error.code == "predictions-invalid" and error.stage == "infer"
+        return error.message
+    return None
+
+
+def write_maps(run: Path, threshold: float = 0.5) -> None:
+    """Add what the infer stage would have written of probabilities."""
+    maps = {}
+    cases = document_of(run)["cases"]
+    for fold in range(FOLDS):
+        path = run / "infer" / maps_file(fold)
+        path.write_bytes(bytes(sum(case["height"] * case["width"] for case in cases)))
+        maps[path.name] = sha256_file(path)
+    change(run, maps=maps, threshold=threshold)
+
+
+def test_probabilities_are_due_where_the_track_asks_and_nowhere_else(
+    evaluated: Evaluated, run: Path
+) -> None:
+    asked, plain = EvaluateSettings(probabilities=True), EvaluateSettings()
+    assert due(run, plain, evaluated) is None
+    assert "lacks the maps" in (due(run, asked, evaluated) or "")
+    write_maps(run)
+    assert due(run, asked, evaluated) is None
+    assert "adds maps" in (due(run, plain, evaluated) or "")
+
+
+def test_no_other_threshold_than_the_declared_one_cuts_probabilities(
+    evaluated: Evaluated, run: Path
+) -> None:
+    write_maps(run, threshold=0.3)
+    assert due(run, EvaluateSettings(probabilities=True), evaluated) is not None
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "of one fold", "unnamed", "linked"])
+def test_maps_that_are_not_what_was_predicted_are_refused(
+    evaluated: Evaluated, run: Path, how: str
+) -> None:
+    write_maps(run)
+    path = run / "infer" / maps_file(1)
+    maps = document_of(run)["maps"]
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+        change(run, maps=maps | {path.name: sha256_file(path)})
+    elif how == "changed":
+        path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    elif how == "of one fold":
+        change(run, maps={path.name: maps[path.name]})
+    elif how == "unnamed":
+        change(run, maps=maps | {"fold-9.maps": maps[path.name]})
+    else:
+        path.rename(run / "elsewhere")
+        path.symlink_to(run / "elsewhere")
+    assert due(run, EvaluateSettings(probabilities=True), evaluated) is not None

@@ -297,6 +297,6 @@ def test_rankings_of_another_schema_are_passed_over_and_broken_ones_named(
 ) -> None:
     append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v9"}), organiser.keys)
     assert only_track(organiser).order == "aggregate"
-    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v3"}), organiser.keys)
+    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v4"}), organiser.keys)
     with pytest.raises(BusbenchError, match="entry 5"):
         board(organiser)

@@ -80,6 +80,21 @@ def test_rank_prints_names_as_text_and_json_for_scripts(busbench: Busbench, ledg
     assert [row["rank"] for row in rows] == [1, 2]
 
 
+def test_no_silence_passes_for_no_external_data(
+    busbench: Busbench, keys: Keys, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    for number, data in enumerate((None, "none", "BUSI")):
+        notes = {"external_data": data}
+        report = make_report(method=f"m{number}", dice=0.9 - number / 10, notes=notes)
+        append(ledger, sign(report, keys), keys)
+    shown = busbench("rank", ledger, "--no-external-data", "--json")
+    assert "1 of 3 state that they saw no external data, 1 do not state it" in shown.err
+    (row,) = json.loads(shown.out)["tracks"][0]["rows"]
+    assert (row["method"], row["rank"]) == ("m1", 2)
+    assert len(json.loads(busbench("rank", ledger, "--json").out)["tracks"][0]["rows"]) == 3
+
+
 @pytest.mark.parametrize("format_", ["markdown", "latex", "csv"])
 def test_table_writes_each_format(busbench: Busbench, ledger: Path, format_: str) -> None:
     result = busbench("table", ledger, "--format", format_)
@@ -140,7 +155,7 @@ def test_no_number_is_cropped(
 
 def test_no_pipe_is_as_narrow_as_a_terminal(ledger: Path) -> None:
     command = [sys.executable, "-m", "harness", "rank", str(ledger)]
-    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
+    environment = os.environ | {"COLUMNS": "80"}  # as a shell may export it, of its own terminal
     shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert "Latency" in shown.stdout and "Left out" not in shown.stdout
 

@@ -172,8 +172,8 @@ def rescored(evaluated: Evaluated, runs: Path) -> list[str]:
     return rescore(
         reports_of(evaluated),
         runs,
-        [challenge.bundles],
-        context=Context(ProcessRunner(), challenge.settings, keys=challenge.keys.path),
+        [(challenge.bundles, challenge.keys)],
+        context=Context(ProcessRunner(), challenge.settings),
     )
 
 

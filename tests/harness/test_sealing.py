@@ -34,7 +34,7 @@ def sealed(
     frozen: tuple[CaseStore, FrozenSplit], keys: Keys, out: Path, on: bool = True
 ) -> Bundles:
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-    return seal(*frozen, recipients, out=out, consistency=on)
+    return seal(*frozen, recipients, out=out, windows=2 if on else 0)
 
 
 def seeds(bundles: Bundles, keys: Keys) -> list[str | None]:
@@ -90,7 +90,7 @@ def test_an_older_bundle_is_refused_by_name(
     bundles = sealed(frozen, keys, tmp_path / "a")
     path = bundles.path / "sealed" / "bundle.json"
     path.chmod(0o644)
-    path.write_text(path.read_text().replace("sealed-bundle/v3", "sealed-bundle/v2"))
+    path.write_text(path.read_text().replace("sealed-bundle/v4", "sealed-bundle/v2"))
     with pytest.raises(BusbenchError) as refused:
         Bundles.open(bundles.path) if act == "open" else sealed(frozen, keys, bundles.path)
     assert refused.value.code == "bundle-invalid"

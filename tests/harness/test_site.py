@@ -35,6 +35,7 @@ from tests.support.factories import make_report
 from tests.support.simulated import ENTRANTS, simulate
 from tests.support.website import HOSTILE, Page, edition_of
 
+SCRIPTS = [{"src": name, "defer": None} for name in ("../board.js", "ledger.js", "check.js")]
 ATOM = "{http://www.w3.org/2005/Atom}"
 SVG = "{http://www.w3.org/2000/svg}"
 POLICY = (
@@ -94,7 +95,7 @@ def test_every_page_has_the_strict_policy_and_no_inline_code(edition: Edition) -
         assert policies == [POLICY], name
         for tag, attributes in page.elements:
             assert tag not in {"style", "iframe", "object", "embed", "form", "base"}, name
-            assert tag != "script" or attributes == {"src": "../board.js", "defer": None}
+            assert tag != "script" or attributes in SCRIPTS
             assert "style" not in attributes
             assert not any(key.startswith("on") for key in attributes)
 
@@ -513,6 +514,30 @@ def test_a_retracted_result_says_why_and_is_on_no_board(keys: Keys, tmp_path: Pa
 
 def lock_of(name: str) -> SplitLock:
     return FrozenSplit.open(ROOT / "splits" / name / "subset-v1").lock
+
+
+def test_what_a_team_says_of_its_method_is_shown_and_never_fetched(
+    keys: Keys, tmp_path: Path
+) -> None:
+    notes = {
+        "description": "<b>bold</b> & more",
+        "authors": ["Ann", "Bob"],
+        "paper": "https://example.org/paper?a=b&c=(d)",
+        "code": "https://example.org/code",
+        "external_data": "none",
+    }
+    files = render(edition_of(tmp_path, keys, make_report(notes=notes)))
+    page = Page.of(files["submissions/1.html"])
+    assert "<b>bold</b> & more" in page.all_text and "Ann, Bob" in page.all_text
+    assert page.all_text.count("not stated") == 2  # licence, and weights that it began with
+    row = next(Page.of(data) for name, data in files.items() if name.startswith("tracks/"))
+    for shown in (page, row):
+        links = {
+            str(a["href"]): a for _, a in shown.elements if str(a.get("href")).startswith("https:")
+        }
+        assert links.keys() == {notes["paper"], notes["code"]}
+        assert all(str(a["rel"]).split()[0] == "noopener" for a in links.values())
+        assert not any(str(a.get("src")).startswith("http") for _, a in shown.elements)
 
 
 def test_a_split_at_hand_shows_its_audit(keys: Keys, tmp_path: Path) -> None:

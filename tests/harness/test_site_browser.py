@@ -405,6 +405,25 @@ def test_the_address_loses_neither_order_nor_filters_nor_details(
     assert tab.said == []
 
 
+def test_silence_on_external_data_passes_no_filter_for_none(
+    keys: Keys, tmp_path: Path, tab: Tab
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    for number, data in enumerate((None, "none", "BUSI")):
+        report = make_report(
+            method=f"m{number}", dice=0.9 - number / 10, notes={"external_data": data}
+        )
+        append(ledger, sign(report, keys), keys)
+    publish(ledger, tmp_path / "site")
+    tab.page.goto(next((tmp_path / "site" / "tracks").iterdir()).as_uri())
+    tab.page.get_by_label("External data").select_option("no external data")
+    assert tab.column("method") == ["m1"]
+    assert tab.page.url.endswith("?external=no+external+data")
+    tab.page.goto("about:blank")
+    tab.page.go_back()
+    assert tab.column("method") == ["m1"]
+
+
 def test_a_gap_unlike_the_others_can_be_filtered_out(keys: Keys, tmp_path: Path, tab: Tab) -> None:
     ledger = tmp_path / "ledger.jsonl"
     for number, gap in enumerate((0.02, 0.021, 0.019, 0.21)):

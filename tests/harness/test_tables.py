@@ -285,6 +285,27 @@ def test_a_gap_unlike_the_others_is_not_shown_without_a_footnote_in_any_table() 
     assert marked == ["memorised"]
 
 
+def test_no_table_hides_what_is_stated_of_data_or_takes_silence_for_none() -> None:
+    said: dict[str, dict[str, object]] = {
+        "silent": {},
+        "alone": {"external_data": "none", "paper": "https://example.org/p", "authors": ["A", "B"]},
+        "more": {"external_data": "=BUSI", "pretrained": "ImageNet"},
+    }
+    board = make_board(
+        *(
+            make_report("t", name, dice=0.9 - n / 10, notes=notes)
+            for n, (name, notes) in enumerate(said.items())
+        )
+    )
+    text = to_markdown(board)
+    assert "| silent |" in text and "alone<sup>a</sup>" in text and "more<sup>b,c</sup>" in text
+    assert "<sup>a</sup> no external data: the team states that" in text
+    assert "<sup>b</sup> external data: " in text and "<sup>c</sup> pretrained: " in text
+    rows = {row["method"]: row for row in csv.DictReader(io.StringIO(to_csv(board)))}
+    assert [rows[name]["external_data"] for name in said] == ["", "none", "'=BUSI"]
+    assert (rows["alone"]["paper"], rows["alone"]["authors"]) == ("https://example.org/p", "A; B")
+
+
 def test_numbers_as_awesome_bus_never_rank_and_are_never_marked_as_best() -> None:
     first, second = make_report("a", "first", dice=0.9), make_report("b", "second", dice=0.8)
     worse = first.scores.awesome_bus_2025.model_copy(

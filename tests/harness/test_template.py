@@ -17,7 +17,7 @@ from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.challenge import Challenge
 from harness.sandbox.images import ensure_image
-from harness.template import COMMON, PARTS, TEMPLATE, TORCH, Kind, image_name, new_submission
+from harness.template import COMMON, LOOP, PARTS, TEMPLATE, TORCH, Kind, image_name, new_submission
 from tests.support import ROOT, soon
 from tests.support.jobs import run
 from tests.support.training_bundle import make_bundle
@@ -67,7 +67,7 @@ def test_no_killed_training_begins_again_or_ends_otherwise(tmp_path: Path) -> No
 
 def test_no_training_goes_on_long_after_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(TEMPLATE / COMMON)
-    monkeypatch.syspath_prepend(TEMPLATE / TORCH)
+    monkeypatch.syspath_prepend(TEMPLATE / LOOP)
     training = importlib.import_module("torch_training")
     best = [(0, epoch, 0.0, 0.0, 0.5) for epoch in range(training.PATIENCE + 1)]
     assert training.stays_behind(best) and not training.stays_behind(best[1:])

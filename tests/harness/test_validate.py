@@ -15,6 +15,7 @@ from PIL import Image
 
 from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSummary, Scores
 from evaluator.errors import BusbenchError
+from evaluator.metrics import profile_version
 from evaluator.sealed import open_sealed
 from harness.challenge import Challenge
 from harness.cli.show import print_validation
@@ -191,10 +192,14 @@ def test_no_mean_over_folds_mixes_units() -> None:
 def scores(mean: float, group: str, cases: int) -> Scores:
     summary = MetricSummary(mean=mean, std=None, folds=(mean,))
     return Scores(
-        metric_profile="native",
+        metric_profile=profile_version("native").identity,
         units={"dice": ""},
         groups={group: GroupScores(cases=cases, patients=cases, metrics={"dice": summary})},
-        awesome_bus_2025=AwesomeBusScores(metrics={"dice": summary}, dropped=1),
+        awesome_bus_2025=AwesomeBusScores(
+            metric_profile=profile_version("awesome-bus-2025").identity,
+            metrics={"dice": summary},
+            dropped=1,
+        ),
         true_negatives=1,
         invalid=0,
         spaced=0,

@@ -17,6 +17,9 @@ from evaluator.documents.base import write
 from evaluator.files import canonical_json, sha256_bytes
 from harness.ledger import (
     Ranking,
+    Replacement,
+    Rescored,
+    Rescoring,
     Retraction,
     append,
     rotate,
@@ -24,6 +27,8 @@ from harness.ledger import (
     verify_ledger,
     write_checkpoint,
 )
+from harness.ledger.entries import Position, entry_line
+from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, reveal
 from harness.store import CaseStore
@@ -55,7 +60,11 @@ def published(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) ->
     append(ledger, Ranking(body={"mean": 1e-07, "rows": [0.1, 1e22, -0.0]}), keys)
     new = keys.renewed(folder / "keys-2")
     rotate(ledger, keys, new)
-    append(ledger, sign(make_report(method="later"), new), new)
+    later = append(ledger, sign(make_report(method="later"), new), new).entry.digest
+    scored = sign(make_report(method="later", dice=0.625, metric_profile="native@2"), new)
+    after = append(ledger, Rescored(replaces=later, envelope=scored), new).entry.digest
+    pair = Replacement(before=later, after=after, means={"dice": (0.8, 0.625)}, ranks=(2, 1))
+    append(ledger, Rescoring(reason="Corrected.", replaced=(pair,)), new)
     write_checkpoint(ledger, new, folder / "checkpoints").rename(folder / "witness.checkpoint")
     shutil.copy(keys.path / "report.pub", folder)
     shutil.copytree(root / "splits" / "v1", folder / "split")
@@ -95,12 +104,14 @@ def test_the_page_accepts_what_is_true(published: Path, evaluated: Evaluated) ->
     assert f"all {verdict.entries} entries that were seen are there" in done.stdout
     assert "phantom: bright by team: Dice" in done.stdout and "later by" in done.stdout
     assert "Müller: Dice" not in done.stdout  # retracted
+    assert done.stdout.count("later by") == 1 and "Dice 0.625" in done.stdout  # scored anew
+    assert "Dice [0.8,0.625], rank [2,1]" in done.stdout
     assert "the lock is unchanged" in done.stdout and "commitments match" in done.stdout
 
 
 def test_the_page_needs_no_busbench() -> None:
     blocks = "".join(text for _, text in BLOCK.findall(PAGE.read_text("utf-8")))
-    assert not re.search(r"\b(busbench |harness|evaluator|securesystemslib)\b", blocks)
+    assert not re.search(r"\b(busbench |harness|import evaluator|securesystemslib)\b", blocks)
 
 
 def _change(name: str, old: bytes, new: bytes) -> Callable[[Path], None]:
@@ -151,6 +162,38 @@ def _repair_lock(folder: Path) -> None:
     (folder / "split" / "lock.json").write_text(json.dumps(lock))
 
 
+def _replaced(folder: Path, before: str, report: Report) -> None:
+    """Write a rescoring that the organiser's own key signed, and `append` would refuse."""
+    keys, ledger = Keys.open(folder / "keys-2"), folder / "ledger.jsonl"
+
+    def write(body: Rescored | Rescoring) -> str:
+        last = json.loads(ledger.read_bytes().splitlines()[-1])
+        place = Position(last["number"] + 1, last["digest"], last["recorded"])
+        line = entry_line(body, place, keys)
+        with ledger.open("ab") as handle:
+            handle.write(line)
+        return str(json.loads(line)["digest"])
+
+    after = write(Rescored(replaces=before, envelope=sign(report, keys)))
+    pair = Replacement(before=before, after=after, means={}, ranks=(1, 1))
+    write(Rescoring(reason="So it is.", replaced=(pair,)))
+
+
+def _digest_of(folder: Path, kind: str) -> str:
+    entries = map(json.loads, (folder / "ledger.jsonl").read_bytes().splitlines())
+    return [str(entry["digest"]) for entry in entries if entry["kind"] == kind][-1]
+
+
+def _of_another(folder: Path) -> None:
+    before = _digest_of(folder, "rescored")
+    _replaced(folder, before, make_report(method="another", metric_profile="native@2"))
+
+
+def _trained_now(folder: Path) -> None:
+    before = _digest_of(folder, "rescored")
+    _replaced(folder, before, make_report(method="later", trained_here="sha256:1"))
+
+
 LIES: dict[str, Callable[[Path], object]] = {
     "a changed digit": _change("ledger.jsonl", b'"number":3', b'"number":4'),
     "a changed report": _change("ledger.jsonl", b'"payload":"ey', b'"payload":"eY'),
@@ -160,13 +203,16 @@ LIES: dict[str, Callable[[Path], object]] = {
     "another key than the report's": _another_key,
     "a dropped last entry": _drop_line(-1),
     "a time to come": _date_ahead,
-    "a checkpoint of a longer ledger": _change("witness.checkpoint", b"\n7\n", b"\n8\n"),
+    "a checkpoint of a longer ledger": _change("witness.checkpoint", b"\n9\n", b"\n10\n"),
     "a checkpoint of another head": _change("witness.checkpoint", b"head ", b"head 0"),
     "an unsigned checkpoint": _change("witness.checkpoint", b" busbench.org/", b" busbench,org/ x"),
     "a changed lock": _change("split/lock.json", b'"seed": 42', b'"seed": 43'),
     "a lock that was repaired": _repair_lock,
     "a changed split": _change("split/split.csv", b",train,", b",test,"),
     "a changed label": _change("reveal.json", b'"class": "benign"', b'"class": "malignant"'),
+    "a number of a rescoring": _change("ledger.jsonl", b"[0.8,0.625]", b"[0.8,0.925]"),
+    "a rescoring of another result": _of_another,
+    "a rescoring that makes a result trained here": _trained_now,
     "a torn tail": lambda folder: (folder / "ledger.jsonl").open("ab").write(b'{"di'),
 }
 

@@ -12,14 +12,17 @@ from typing import Any, Literal
 import yaml
 
 from evaluator.documents.inference import CountedModel, Measured, Runtime
+from evaluator.documents.notes import MethodNotes
 from evaluator.documents.scores import (
     AwesomeBusScores,
     Consistency,
     GroupScores,
+    MetricProfile,
     MetricSummary,
     Scores,
 )
 from evaluator.documents.submission import ModelLimits
+from evaluator.metrics import VERSIONS, profile_version
 from harness.challenge import Limits
 from harness.ledger import RecordedReport
 from harness.ledger.report import Provenance, Report
@@ -87,7 +90,7 @@ def submission_document(files: Mapping[str, bytes], /, **changes: object) -> dic
         for fold, (name, data) in zip(folds, files.items(), strict=True)
     ]
     return {
-        "schema": "busbench/submission/v1",
+        "schema": "busbench/submission/v2",
         "team": "team",
         "method": "method",
         "track": "phantom",
@@ -153,7 +156,7 @@ def make_report(
     runner: Literal["docker", "process"] = "docker",
     units: dict[str, str] | None = None,
     spaced: int = 0,
-    metric_profile: str = "native",
+    metric_profile: str = "native@1",
     latency_ms: float = 12.5,
     measured: Mapping[str, object] | None = None,
     gmacs: float | None = 1.42,
@@ -163,6 +166,7 @@ def make_report(
     split_digest: str | None = None,
     sealed_images: str = "images",
     sealed_labels: str = "labels",
+    notes: Mapping[str, object] | None = None,
 ) -> Report:
     """A report of one submission on one track; `gap` is the consistency gap of its Dice.
 
@@ -188,19 +192,20 @@ def make_report(
         means = {"transformed": dice - gap, "gap": gap}
         held = {name: {"dice": make_summary(mean, **how)} for name, mean in means.items()}
         everything = everything.model_copy(
-            update={"consistency": Consistency.model_validate({"cases": 30, **held})}
+            update={"consistency": Consistency.model_validate({"cases": 30, "windows": 4, **held})}
         )
     found = RUNTIME.measured.model_copy(update={"latency_ms": latency_ms, **(measured or {})})
     return Report(
         team=team,
         method=method,
+        notes=MethodNotes.model_validate(notes or {}),
         track=track,
         dataset=dataset,
         split_version=split_version,
         labels=labels,
         status=status,
         scores=Scores(
-            metric_profile=metric_profile,
+            metric_profile=named_profile(metric_profile),
             units=UNITS if units is None else units,
             groups={
                 "all": everything,
@@ -208,6 +213,7 @@ def make_report(
                 "normal": make_group(0.9, 0.9, 8.0, cases=10, **how),
             },
             awesome_bus_2025=AwesomeBusScores(
+                metric_profile=profile_version("awesome-bus-2025").identity,
                 metrics={
                     "dice": make_summary(dice / 2, half_width=None, folds=folds),
                     "iou": make_summary(iou / 2, half_width=None, folds=folds),
@@ -236,6 +242,14 @@ def make_report(
             trained_here=trained_here,
         ),
     )
+
+
+def named_profile(label: str) -> MetricProfile:
+    """A metric profile as a report states it, also one that no release knows."""
+    if label in VERSIONS:
+        return VERSIONS[label].identity
+    name, _, version = label.partition("@")
+    return MetricProfile(name=name, version=int(version or 1), digest=digest_of(label))
 
 
 def make_image_report(method: str = "container", image: str = "sha256:" + "c" * 64) -> Report:

@@ -27,6 +27,7 @@ from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
 
 SIZE = 64
+NATIVE: dict[str, Any] = {"mode": "native", "height": None, "width": None, "resize": None}
 
 
 def network(
@@ -101,7 +102,9 @@ class Stage:
     out: Path
     verdict: GateVerdict
 
-    def infer(self, progress: Progress = quiet, **settings: Any) -> dict[str, NDArray[np.bool_]]:
+    def infer(
+        self, progress: Progress = quiet, *, probabilities: bool = False, **settings: Any
+    ) -> dict[str, NDArray[np.bool_]]:
         """Run the stage; the masks of the first model by case id."""
         predictions = infer(
             self.folder,
@@ -110,6 +113,7 @@ class Stage:
             images=self.images,
             key=self.key,
             settings=InferSettings(**settings),
+            probabilities=probabilities,
             progress=progress,
         )
         path = self.out / bits_file(predictions.folds[0])
@@ -130,6 +134,8 @@ def stage(
     *models: bytes,
     kind: Any = "logits",
     seed: str | None = None,
+    windows: int = 1,
+    spacing_mm: tuple[float, float] | None = None,
     **inputs: Any,
 ) -> Stage:
     """Seal `images`, hand in one model a fold or one for all; a seed adds the second pass."""
@@ -137,11 +143,21 @@ def stage(
     identity = pyrage.x25519.Identity.generate()
     (root / "images.key").write_text(str(identity))
     cases = tuple(
-        SealedCase(case_id=f"c{n:05}", height=p.shape[0], width=p.shape[1], file=f"{n}.grey")
+        SealedCase(
+            case_id=f"c{n:05}",
+            height=p.shape[0],
+            width=p.shape[1],
+            file=f"{n}.grey",
+            spacing_mm=spacing_mm,
+        )
         for n, p in enumerate(images)
     )
     index = SealedIndex(
-        split_digest="0" * 64, consistency_seed=seed, repeat_seed="7" * 64, cases=cases
+        split_digest="0" * 64,
+        consistency_seed=seed,
+        windows=windows,
+        repeat_seed="7" * 64,
+        cases=cases,
     )
     sealed = seal_archive(index, (image.tobytes() for image in images), str(identity.to_public()))
     (root / "images.age").write_bytes(sealed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,19 +32,31 @@ class Organiser:
     keys: Keys
     cases: int = 16
     patients: int = 8
+    windows: int = 0  # of the consistency pass
     ledger: Path = field(init=False)
     runs: Path = field(init=False)
 
     def __post_init__(self) -> None:
         self.ledger, self.runs = self.root / "ledger.jsonl", self.root / "runs"
 
-    def submit(self, method: str, skill: float = 0.5, folds: int = 2, **how: Any) -> Path:
-        """Evaluate a submission of that skill, record its report, and give the run's folder."""
-        rows = self.rows(skill, folds, seed=len(method) + int(1000 * skill))
-        report = report_of(rows, make_report(method=method, folds=folds, **how))
+    def submit(
+        self, method: str, skill: float = 0.5, folds: int = 2, loss: float = 0.0, **how: Any
+    ) -> Path:
+        """Evaluate a submission of that skill, record its report, and give the run's folder.
+
+        Args:
+            loss: what it loses of Dice on each window, about.
+        """
+        seed = len(method) + int(1000 * skill)
+        rows = self.rows(skill, folds, seed=seed)
+        windows = [
+            self.rows(skill - loss, folds, seed=seed + number)
+            for number in range(1, self.windows + 1)
+        ]
+        report = report_of(rows, make_report(method=method, folds=folds, **how), windows)
         signed = sign(report, self.keys)
         folder = self.runs / digest_of(repr((method, skill, how)))[:16]
-        write_atomically(folder / CASES, cases_parquet(rows, [], defaultdict(str)))
+        write_atomically(folder / CASES, cases_parquet(rows, windows, defaultdict(str)))
         write_report(signed, folder / REPORT)
         append(self.ledger, signed, self.keys)
         return folder
@@ -73,11 +86,13 @@ class Organiser:
         )
 
 
-def report_of(rows: list[CaseScore], report: Report) -> Report:
+def report_of(
+    rows: list[CaseScore], report: Report, windows: Sequence[list[CaseScore]] = ()
+) -> Report:
     """The report with the scores that the rows amount to."""
     scores = summarise(
         rows,
-        [],
+        windows,
         predictions_sha256=report.provenance.predictions_sha256,
         labels_sha256=report.scores.labels_sha256,
         in_mm=False,

@@ -10,8 +10,12 @@ SECRET = bytes(range(32))
 LABELS = ("benign", "malignant", "normal")
 
 
-def samples(patients: int = 24) -> list[Sample]:
-    """Two views a patient; the first image of patient 0 is patient 1's, too."""
+def samples(patients: int = 24, spacing: tuple[float, float] | None = None) -> list[Sample]:
+    """Two views a patient; the first image of patient 0 is patient 1's, too.
+
+    Args:
+        spacing: of each image, (row, column) in millimetres.
+    """
     made = []
     for number in range(patients):
         label = LABELS[number % 3]
@@ -24,5 +28,16 @@ def samples(patients: int = 24) -> list[Sample]:
             mask[4 : 6 + number % 9, 4:12] = label != "normal"
             case_id = f"case_{number:03d}-{view}"
             name = f"{case_id}.png"
-            made.append(Sample(case_id, label, f"p{number}", image, mask, name, name))  # type: ignore[arg-type]
+            made.append(
+                Sample(
+                    case_id,
+                    label,  # type: ignore[arg-type]
+                    f"p{number}",
+                    image,
+                    mask,
+                    name,
+                    name,
+                    spacing=spacing,
+                )
+            )
     return made

@@ -152,7 +152,7 @@ def _report(
     rows, shifted = (_rows(cases, areas, table) for table in (dice, moved))
     scores = summarise(
         rows,
-        shifted,
+        [shifted],
         predictions_sha256=report.scores.predictions_sha256,
         labels_sha256=report.scores.labels_sha256,
         in_mm=False,

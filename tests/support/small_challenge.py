@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from evaluator.documents.base import write
@@ -36,15 +37,15 @@ class SmallChallenge:
     bundles: Bundles
 
     @classmethod
-    def make(cls, root: Path) -> SmallChallenge:
-        store = write_store(root / "store", "phantom", samples())
+    def make(cls, root: Path, *, spacing: tuple[float, float] | None = None) -> SmallChallenge:
+        store = write_store(root / "store", "phantom", samples(spacing=spacing))
         split = freeze(
             store, audit(store, near=False), root / "splits" / "v1", version="v1", secret=SECRET
         )
         (root / "splits" / "v1.secret").write_text(SECRET.hex() + "\n")
         keys = Keys.new(root / "keys")
         recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-        return cls(root, keys, seal(store, split, recipients, out=root / "bundles"))
+        return cls(root, keys, seal(store, split, recipients, out=root / "bundles", windows=2))
 
     @property
     def settings(self) -> Challenge:
@@ -93,6 +94,16 @@ def model_bytes(bias: float) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def declare(folder: Path, data: bytes, **changes: object) -> Path:
+    """Change the one model of a submission's folder, and fields of its document."""
+    path = folder / "submission.yaml"
+    (folder / "all.onnx").write_bytes(data)
+    document = yaml.safe_load(path.read_text()) | changes
+    document["models"][0]["sha256"] = sha256_bytes(data)
+    path.write_text(yaml.safe_dump(document))
+    return folder
 
 
 def make_submission(

@@ -19,6 +19,9 @@ Array = NDArray[np.floating[Any]]
 ENDS: Mapping[str, Type] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
+_KEPT = 16  # shapes: their buffers stay until the end, and native images have any number of shapes
+
+
 class _Binding(NamedTuple):
     """What one batch shape is bound to."""
 
@@ -32,7 +35,7 @@ class Bound:
     """A session whose input stays on the device, bound once for each batch shape.
 
     Only pixels and maps travel, between the device and memory of the host that is made for it. Runs
-    take turns, since they share their buffers.
+    take turns, since they share their buffers. Batches of more shapes than sixteen are run unbound.
 
     Args:
         device: `cuda`, or `cpu` in tests.
@@ -53,6 +56,8 @@ class Bound:
         """Maps (N, K, H, W) of a batch (N, C, H, W), in memory of the caller's own."""
         with self._lock:
             bound = self._shapes.get(batch.shape)
+            if bound is None and len(self._shapes) >= _KEPT:
+                return run_unbound(self._session, batch)
             if bound is None:
                 bound = self._shapes[batch.shape] = self._bind(batch)
             bound.staged[:] = batch
@@ -77,3 +82,12 @@ class Bound:
         result = self._empty(shape, ENDS[made.type])
         binding.bind_output(made.name, "cpu", 0, result.dtype, shape, result.ctypes.data)
         return _Binding(binding, staged, given, result)
+
+
+def run_unbound(
+    session: onnxruntime.InferenceSession, batch: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Maps (N, K, H, W) of a batch (N, C, H, W), through memory that the session makes."""
+    given, result = session.get_inputs()[0], session.get_outputs()[0]
+    maps = session.run([result.name], {given.name: batch.astype(ENDS[given.type], copy=False)})[0]
+    return np.asarray(maps, np.float32)

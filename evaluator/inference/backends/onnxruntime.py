@@ -23,7 +23,7 @@ from evaluator.inference.backends import (
     first_line,
     model_failed,
 )
-from evaluator.inference.backends.binding import ENDS, Bound
+from evaluator.inference.backends.binding import Bound, run_unbound
 from evaluator.inference.backends.cuda import PROVIDERS, provider_options, require_tf32
 from evaluator.inference.backends.half import in_half
 from evaluator.inference.backends.pinned import PinnedMemory
@@ -71,7 +71,7 @@ class OnnxRuntimeModel:
         self.one_by_one: bool = session.get_inputs()[0].shape[0] == 1
         self._run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
         if settings.device == "cpu":
-            self._run = partial(_run_on_cpu, session)
+            self._run = partial(run_unbound, session)
         else:
             require_gpu_provider(settings.device, self.provider, _placed(session), file=path.name)
             try:
@@ -94,14 +94,6 @@ class OnnxRuntimeModel:
         """Release the session and its memory."""
         del self._run
         self._closing.close()
-
-
-def _run_on_cpu(
-    session: onnxruntime.InferenceSession, batch: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    given, result = session.get_inputs()[0], session.get_outputs()[0]
-    maps = session.run([result.name], {given.name: batch.astype(ENDS[given.type], copy=False)})[0]
-    return np.asarray(maps, np.float32)
 
 
 def _open(path: Path, settings: InferSettings) -> onnxruntime.InferenceSession:

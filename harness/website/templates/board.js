@@ -3,7 +3,7 @@
 "use strict";
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-const FILTERS = { gaps: "Gap", origin: "Origin", kind: "Kind", labels: "Labels", device: "Device" };
+const FILTERS = { gaps: "Gap", origin: "Origin", kind: "Kind", labels: "Labels", external: "External data", device: "Device" };
 const TEXTS = ["method", "team"];
 
 for (const table of document.querySelectorAll("table[data-board]")) enhance(table);

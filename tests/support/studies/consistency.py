@@ -5,7 +5,9 @@
 prepares, splits and seals each release found there, evaluates honest networks and memorisers on it
 as any submission (gate, infer, score) and prints the table of docs/consistency.md in Markdown.
 Nothing is written but a temporary folder. `--train` adds the bundled reference network, trained
-here by the demo's recipe (some minutes a release).
+here by the demo's recipe (some minutes a release), once on the training part, and, for longer, on
+the test images themselves, alone and beside the training part: contaminated networks. `--only`
+takes one release.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from PIL import Image
 
 from evaluator.documents.base import write
 from evaluator.documents.inference import CountedModel
@@ -44,10 +48,12 @@ from tests.support.studies.memorisers import (
     segmenter,
     submission,
 )
+from tests.support.training_bundle import pixels_digest, write_table
 
 FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA"}
 COPIES = (4, 16, 64)  # transformed copies that the best-prepared attackers store of every image
 TRAIN = ("run", "--config", "demo", "--bundle", "{bundle}", "--out", "{out}")
+LONGER = (*TRAIN, "--set", "steps=600", "--set", "validate_every=600")  # they learn by heart
 
 
 @dataclass(frozen=True)
@@ -138,15 +144,52 @@ def networks(arena: Arena) -> dict[str, Callable[[], bytes]]:
 def compete(arena: Arena, with_training: bool, progress: Progress) -> Iterator[Result]:
     """Every network's result; the trained one first."""
     if with_training:
-        declared = train(
-            arena.bundles.path / "training",
-            arena.root / "trained",
-            TrainSettings(image=None, command=TRAIN),
-            context=Context(ProcessRunner(), Challenge(), progress),
-        )
-        yield evaluate(arena, arena.root / "trained", declared, progress=progress)
+        yield trained(arena, "unext", arena.bundles.path / "training", progress=progress)
+        for name, examples in (
+            ("trained on the test images", arena.test),
+            ("trained on both parts", arena.training + arena.test),
+        ):
+            bundle = contaminated(arena.root / name.replace(" ", "-"), examples)
+            yield trained(arena, f"unext, {name}", bundle, command=LONGER, progress=progress)
     for method, make in networks(arena).items():
         yield enter(arena, method, make(), progress=progress)
+
+
+def trained(
+    arena: Arena,
+    method: str,
+    bundle: Path,
+    *,
+    command: Sequence[str] = TRAIN,
+    progress: Progress,
+) -> Result:
+    """Train the reference network on a bundle, and evaluate it."""
+    folder = arena.root / f"model-{method.replace(' ', '-').replace(',', '')}"
+    declared = train(
+        bundle,
+        folder,
+        TrainSettings(image=None, command=tuple(command)),
+        context=Context(ProcessRunner(), Challenge(), progress),
+    )
+    found = evaluate(arena, folder, declared, progress=progress)
+    return replace(found, method=method)
+
+
+def contaminated(path: Path, examples: Sequence[Example]) -> Path:
+    """A training bundle of two folds, each of which has all examples: both models see them all."""
+    rows = []
+    for folder in ("images", "masks"):
+        (path / folder).mkdir(parents=True)
+    for number, (image, mask) in enumerate(examples):
+        for fold in range(2):
+            name = f"case-{number:04}-{fold}"
+            Image.fromarray(image).save(path / "images" / f"{name}.png")
+            Image.fromarray(mask).save(path / "masks" / f"{name}.png")
+            label = "benign" if mask.any() else "normal"
+            digests = (pixels_digest(image), pixels_digest(mask))
+            rows.append((name, fold, label, f"p{number}", *image.shape, "", "", *digests))
+    write_table(path, rows, folds=2)
+    return path
 
 
 def cells(dataset: str, result: Result) -> Sequence[str]:
@@ -185,20 +228,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder with the raw releases")
     parser.add_argument("--train", action="store_true", help="train the reference network, too")
+    parser.add_argument("--only", choices=FOLDERS, help="one release alone")
     asked = parser.parse_args()
     head = ("dataset", "network", "lesion cases", "Dice", "Dice transformed", "gap (95 %)")
-    lines: list[Sequence[str]] = [(*head, "parameters", "MB"), ("---",) * 8]
+    for line in ((*head, "parameters", "MB"), ("---",) * 8):
+        print(f"| {' | '.join(line)} |")
     with tempfile.TemporaryDirectory() as scratch, bars() as progress:
         for dataset, folder in FOLDERS.items():
-            if not (asked.data / folder).is_dir():
+            if asked.only not in (None, dataset) or not (asked.data / folder).is_dir():
                 continue
             root = Path(scratch) / dataset
             raw = asked.data / folder
             store = prepare(dataset, raw, root / "store", skip_refused=True).store
             arena = make_arena(store, root, progress)
-            lines += [cells(dataset, r) for r in compete(arena, asked.train, progress)]
-    for line in lines:
-        print(f"| {' | '.join(line)} |")
+            for result in compete(arena, asked.train, progress):
+                print(f"| {' | '.join(cells(dataset, result))} |", flush=True)
 
 
 if __name__ == "__main__":
