@@ -29,13 +29,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.timing import head, interleaved, machine, row, seconds
-from evaluator.documents.predictions import PredictedCase
 from evaluator.documents.sealed import SealedCase
 from evaluator.files import sha256_bytes, sha256_pixels
 from evaluator.metrics import PROFILES, case_metrics, hd95
+from evaluator.metrics.profiles import profile_version
 from evaluator.png import decode_png
-from evaluator.predictions import pack
-from evaluator.scoring.score import Truth, numbered, score_case
+from evaluator.predictions import pack, unpack
+from evaluator.scoring.cases import Found, Measure, Truth, score_case
+from evaluator.scoring.score import numbered
 from harness.store import png_bytes
 from tests.support.masks import HOSTILE
 
@@ -128,14 +129,15 @@ def _scored(item: Pair, models: int) -> float:
     prediction, label = item
     height, width = label.shape
     case = SealedCase(case_id="case", height=height, width=width, file="case.png")
-    predicted = PredictedCase(case_id="case", height=height, width=width)
+    measure = Measure(profile_version(PROFILES[0]), in_mm=False)
     packed, png = pack(prediction), png_bytes(label)
 
     def scored() -> None:
         truth = Truth(case, numbered(decode_png(png, case, Path("labels"))))
         for fold in range(models):
             sha256_bytes(packed)
-            score_case(fold, predicted, packed, truth=truth, in_mm=False)
+            found = Found(unpack(packed, height, width), None)
+            score_case(fold, truth, found, status="ok", measure=measure)
         sha256_pixels(truth.mask)
 
     return min(seconds(scored, clock=process_time) for _ in range(3))
