@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Once for all processes; otherwise the first evaluation takes 20 seconds more.
 COMPILE := $(BIN)/python -c "import evaluator.inference.resampling, evaluator.metrics.kernel"
 
-.PHONY: demo test test-fast test-gpu check docs bench lock triton triton-gpu nnunet clean
+.PHONY: demo test test-fast test-gpu check docs bench lock triton triton-gpu nnunet keras clean
 
 demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 	$(BIN)/busbench demo --out demo $(ARGS)
@@ -76,6 +76,17 @@ build/nnunet/done:
 	$(PYTHON) -c "import site; print(site.getsitepackages()[0])" > \
 		"$$(echo build/nnunet/lib/python3*/site-packages)/dev.pth"
 	build/nnunet/bin/python -m pip install --quiet "$(TORCH)" "nnunetv2>=2.8,<2.9"
+	touch $@
+
+# Keras on TensorFlow, in which the tests of `busbench new-submission --like keras` train; see above.
+keras: build/keras/done
+	@echo build/keras/bin/python
+
+build/keras/done: submission_template/keras/requirements.txt
+	$(PYTHON) -m venv --clear build/keras
+	$(PYTHON) -c "import site; print(site.getsitepackages()[0])" > \
+		"$$(echo build/keras/lib/python3*/site-packages)/dev.pth"
+	build/keras/bin/python -m pip install --quiet --requirement submission_template/keras/requirements.txt
 	touch $@
 
 clean:  ## remove what the other targets made

@@ -35,6 +35,7 @@ from harness.proposal import (
 )
 
 MAX_FILES = 64
+DELETED = "D"
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,13 @@ def find_manifest(changes: Sequence[Change]) -> Change:
     (manifest,) = manifests
     folder = manifest.path.removesuffix(".yaml")
     for change in changes:
+        file = FILE.fullmatch(change.path)
+        mine = file is not None and change.path.rpartition("/")[0] == folder
+        if mine and change.status == DELETED:
+            continue  # a model of an earlier submission of this method
         if change.status not in "AM" or change.mode != REGULAR:
             why = f"{change.path!a} is deleted, a link, a program or a submodule"
             raise refused(why, "Add regular files only; results are retracted by the organiser.")
-        file = FILE.fullmatch(change.path)
-        mine = file is not None and change.path.rpartition("/")[0] == folder
         if change is not manifest and not mine:
             raise refused(f"It changes {change.path!a}, which is not this submission's", GUIDE)
     return manifest
@@ -129,7 +132,7 @@ def _model_blobs(
     """The files that lie in the pull request; none of them undeclared."""
     declared = set() if proposal.onnx is None else {model.file for model in proposal.onnx.models}
     for change in files:
-        if change.path.rpartition("/")[2] not in declared:
+        if change.status != DELETED and change.path.rpartition("/")[2] not in declared:
             raise refused(f"{change.path} is not declared in its manifest", GUIDE)
     return select_models(repository, proposal, head)
 

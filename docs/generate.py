@@ -157,8 +157,10 @@ of any type, a `Constant` of any kind, an attribute, a table, bits that are take
 each byte), in the graph, a branch or a function. One that is used twice counts once; a function's
 own count once, however often it is called. For an honest network that is PyTorch's number, but
 for batch norms that the exporter folds into
-convolutions, and for tables that are not learned, such as the masks of shifted windows: nothing
-distinguishes them from weights. Of trees, each node's threshold and feature and each leaf's weight
+convolutions, for other factors that it multiplies into the weights beside them (of U-KAN's 25.4 M
+parameters 23.8 M are counted, without the scalers of its splines), and for tables that are not
+learned, such as the masks of shifted windows: nothing distinguishes them from weights.
+Of trees, each node's threshold and feature and each leaf's weight
 and class count, and no link between nodes. Where a size is computed with, what it was made of
 counts: sizes of tensors without values, and the sizes that operators are given. Four exceptions
 hide no weight: {free} different single numbers in arithmetic are free, and as many such sizes;

@@ -31,7 +31,7 @@ def require_free(place: Path) -> None:
         raise BusbenchError(Code.OUTPUT_EXISTS, f"{place} is not empty.", "Name a new folder.")
 
 
-def _beside(place: Path, suffix: str) -> Path:
+def beside(place: Path, suffix: str) -> Path:
     """A name for what is needed while `place` is made, on the same disk."""
     return (
         place / f"{_OURS}{suffix}" if place.is_dir() else place.with_name(f".{place.name}.{suffix}")
@@ -47,7 +47,7 @@ def one_at_a_time(place: Path) -> Iterator[None]:
     """
     place = place.absolute()
     others = place.with_name(f".{place.name}.lock")  # who began when nothing was there yet
-    lock = others if others.exists() else _beside(place, "lock")
+    lock = others if others.exists() else beside(place, "lock")
     with disk_errors(place):
         found = not is_free(place) and not lock.exists()  # it may be on a disk for reading alone
     with nullcontext() if found else locked(lock):
@@ -69,10 +69,10 @@ def whole_folder(place: Path, last: str | None = None) -> Iterator[Path]:
     """
     require_free(place)
     place = place.absolute()
-    with locked(_beside(place, "partial.lock")), disk_errors(place):
+    with locked(beside(place, "partial.lock")), disk_errors(place):
         require_free(place)  # another process may have been faster
         given = place.is_dir()
-        partial = _beside(place, "partial")
+        partial = beside(place, "partial")
         shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
         try:
             partial.mkdir(parents=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,26 +45,17 @@ def propose_folder(
             anything is written; `disk-full`.
     """
     with tempfile.TemporaryDirectory(prefix="busbench-propose-") as name:
-        taken = take(submission, Path(name, "submission"))
+        place = Path(name, "submission")
+        taken = take(submission, place)
         if isinstance(taken, ImageSubmission):
             named = {"track": taken.track, "predict": taken.image, **_stated(taken)}
-            return _write(named, clone, entrant, challenge=challenge)
+            return _write(named, (), clone, entrant=entrant, challenge=challenge)
         onnx = Onnx(**{field: getattr(taken, field) for field in Onnx.model_fields})
-        for model in taken.models:
-            require_size(model.file, Path(name, "submission", model.file).stat().st_size)
+        models = [place / model.file for model in taken.models]
+        for model in models:
+            require_size(model.name, model.stat().st_size)
         ways = {"track": taken.track, "onnx": onnx.document(), **_stated(taken)}
-        manifest, data, proposal = _checked(ways, clone, entrant, challenge=challenge)
-        folder = manifest.with_suffix("")
-        partial = folder.with_name(f".{folder.name}.partial")
-        with disk_errors(manifest.parent):
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            for model in taken.models:
-                shutil.copyfile(Path(name, "submission", model.file), partial / model.file)
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.replace(folder)
-            write_atomically(manifest, data)
-    return manifest, proposal
+        return _write(ways, models, clone, entrant=entrant, challenge=challenge)
 
 
 def _stated(taken: AnySubmission) -> dict[str, Any]:
@@ -87,15 +79,37 @@ def propose_image(
         command: what follows its entry point; may contain {bundle} and {out}.
     """
     ways = {"track": track, "image": {"reference": reference, "command": list(command)}}
-    return _write(ways, clone, entrant, challenge=challenge)
+    return _write(ways, (), clone, entrant=entrant, challenge=challenge)
 
 
 def _write(
-    ways: dict[str, Any], clone: Path, entrant: Entrant, *, challenge: Challenge
+    ways: dict[str, Any],
+    models: Sequence[Path],
+    clone: Path,
+    *,
+    entrant: Entrant,
+    challenge: Challenge,
 ) -> tuple[Path, Proposal]:
-    """Write a manifest alone; it, and what it says."""
+    """Write a manifest and its models' files, which replace those of an earlier proposal.
+
+    An image has none: files that an earlier proposal left would be refused beside its manifest.
+    """
     manifest, data, proposal = _checked(ways, clone, entrant, challenge=challenge)
-    write_atomically(manifest, data)
+    folder = manifest.with_suffix("")
+    partial = folder.with_name(f".{folder.name}.partial")
+    with disk_errors(manifest.parent):
+        shutil.rmtree(partial, ignore_errors=True)
+        if models:
+            partial.mkdir(parents=True)
+        for model in models:
+            shutil.copyfile(model, partial / model.name)
+        if folder.is_symlink():
+            folder.unlink()  # what it leads to is not ours
+        elif folder.exists():
+            shutil.rmtree(folder)
+        if models:
+            partial.replace(folder)
+        write_atomically(manifest, data)
     return manifest, proposal
 
 

@@ -28,6 +28,9 @@ class Kind(StrEnum):
     SKLEARN = "sklearn"
     ENSEMBLE = "ensemble"
     NNUNET = "nnunet"
+    SMP = "smp"
+    MONAI = "monai"
+    KERAS = "keras"
 
 
 ABOUT = {
@@ -36,9 +39,17 @@ ABOUT = {
     Kind.SKLEARN: "Scikit-learn on each pixel, made into ONNX by skl2onnx.",
     Kind.ENSEMBLE: "The fold models' mean, in one ONNX file.",
     Kind.NNUNET: "nnU-Net itself, with its own plans and the bundle's folds.",
+    Kind.SMP: "A network of segmentation_models_pytorch, one model a fold.",
+    Kind.MONAI: "A MONAI network, defined as in a MONAI bundle, one model a fold.",
+    Kind.KERAS: "A Keras network, one model a fold, made into ONNX by tf2onnx.",
+}
+PACKAGES = {  # what a kind needs beside PyTorch's common packages
+    Kind.SMP: ("segmentation-models-pytorch>=0.6,<0.7",),
+    Kind.MONAI: ("monai>=1.6,<2",),
 }
 PARTS = {kind: (COMMON, TORCH, LOOP, kind.value) for kind in Kind} | {
     Kind.SKLEARN: (COMMON, Kind.SKLEARN.value),
+    Kind.KERAS: (COMMON, Kind.KERAS.value),
     Kind.NNUNET: (COMMON, TORCH, Kind.NNUNET.value),
 }
 
@@ -68,6 +79,7 @@ def _rendered(kind: Kind, team: str, method: str) -> Iterator[tuple[Path, bytes]
         "method": method,
         "about": ABOUT[kind],
         "image": image_name(method),
+        "packages": PACKAGES.get(kind, ()),
         "cuda": cuda,  # whether its framework has a build for GPUs
         "loop": LOOP in PARTS[kind],  # whether it has our training loop
         "kind": kind.value,

@@ -104,6 +104,12 @@ def nnunet() -> Path:
     return ROOT / installed("nnunet", "nnU-Net")
 
 
+@pytest.fixture(scope="session")
+def keras_python() -> Path:
+    """A Python that has Keras, installed once as `make keras` does; else tests skip or fail."""
+    return ROOT / installed("keras", "Keras")
+
+
 def installed(target: str, what: str) -> str:
     """The last line of a target that installs what only some tests need."""
     with locked(Path(tempfile.gettempdir()) / f"busbench-{target}.lock"):  # one worker installs it

@@ -85,8 +85,8 @@ class InputSpec(Contract):
     brings an image to the input's size. `tiled` cuts it into tiles of that size. `native` gives it
     whole, black around it up to a `multiple`. The last two scale an image only to a `spacing`.
     `resize`, `overlap`, `blend` and `multiple` have no default: an image that is prepared otherwise
-    than in training is scored, and scores less. `normalise: zscore` takes mean and standard
-    deviation of each image instead, which no network that sees tiles could compute.
+    than in training is scored, and scores less. `normalise: zscore` crops an image to
+    the box of its pixels above 0, and takes mean and standard deviation of that instead.
     """
 
     mode: Mode = "resized"
@@ -210,7 +210,8 @@ class InputSpec(Contract):
 
     @model_validator(mode="after")
     def _normalised_once(self) -> Self:
-        for name, value, default in (("mean", self.mean, 0.0), ("std", self.std, 1.0)):
+        idle = ("mean", self.mean, 0.0), ("std", self.std, 1.0), ("spacing", self.spacing, None)
+        for name, value, default in idle:
             if self.normalise and value != default:
                 raise ValueError(f"{name} has no effect where normalise is zscore: leave it out")
         return self
@@ -276,7 +277,7 @@ class ModelFile(Contract):
     sha256: Annotated[Digest, BeforeValidator(_lower)]  # PowerShell writes it in upper case
 
 
-NEW_INPUT = ("multiple", "spacing")  # fields of `input` that version 1 lacks
+NEW_INPUT = ("multiple", "spacing", "normalise")  # fields of `input` that version 1 lacks
 
 
 class Entry(MethodNotes):

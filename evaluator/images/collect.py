@@ -43,7 +43,7 @@ def collect(
     submission: Digest,
     images: Path,
     key: Path,
-    ran: Ran,
+    ran: Ran | None,
     progress: Progress = quiet,
 ) -> Predictions:
     """Take in the masks of both starts; `predictions.json` is written last.
@@ -53,6 +53,7 @@ def collect(
         again: those of the sample that a second start saw.
         out: an existing folder.
         submission: digest of the submission.
+        ran: null where nothing of it was measured; then there is no `runtime.json`.
 
     Raises:
         BusbenchError: `predictions-invalid`; `model-nondeterministic` where the starts differ;
@@ -68,7 +69,8 @@ def collect(
         if pack(before) != pack(read_mask(again, image)):
             message = "The image gave another mask when it saw the same pixels again."
             raise BusbenchError(Code.MODEL_NONDETERMINISTIC, message, _SAME)
-    write(_runtime(ran, len(sample)), out / RUNTIME)
+    if ran is not None:
+        write(_runtime(ran, len(sample)), out / RUNTIME)
     write(document, out / DOCUMENT)
     return document
 
@@ -133,7 +135,7 @@ PATHS = ("first", "again", "images", "key", "out")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which submission, and how it was run."""
     parser.add_argument("--submission", required=True, metavar="DIGEST")
-    parser.add_argument("--ran", required=True, metavar="JSON", help="see `Ran`")
+    parser.add_argument("--ran", metavar="JSON", help="see `Ran`; default: not known")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -145,6 +147,6 @@ def run(args: argparse.Namespace) -> None:
         submission=args.submission,
         images=args.images,
         key=args.key,
-        ran=Ran.model_validate(load_json(args.ran.encode())),
+        ran=None if args.ran is None else Ran.model_validate(load_json(args.ran.encode())),
         progress=print_line,
     )

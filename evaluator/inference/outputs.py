@@ -99,6 +99,12 @@ def find_bent(output: Maps, spec: OutputSpec) -> str | None:
     return f"{given}, so its sigmoid is in it: declare `kind: probabilities`, or leave that out."
 
 
+def background(kind: OutputKind) -> Maps:
+    """The maps (K, 1, 1) of a pixel that is surely no lesion."""
+    values = {"probabilities": [0.0], "mask": [0.0], "logits": [-_LOGIT_LIMIT]}
+    return np.reshape(values.get(kind, [0.0, -_LOGIT_LIMIT]), (-1, 1, 1)).astype(np.float32)
+
+
 def foreground(maps: Maps, kind: OutputKind) -> Maps:
     """The probability of lesion (H, W) that one image's maps (K, H, W) mean."""
     return _KINDS[kind].foreground(maps)

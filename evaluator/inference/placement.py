@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,23 +50,31 @@ def values_of_pixels(
     return values
 
 
-def values_for(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
-    """What each pixel value is as an input for this image (H, W), as (depth, 256) float32.
-
-    With `normalise: zscore` it is (pixel - mean) / std, both over the box of the pixels above 0, as
-    nnU-Net crops to it before it takes them. They come from whole numbers, so no bit varies.
-
-    Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), section "Intensity normalization".
-    """
-    if not spec.normalise:
-        return values_of_pixels(spec.depth, spec.mean, spec.std)
+def box_of(image: NDArray[Any]) -> tuple[slice, slice]:
+    """The rows and columns that bound what is not 0 in an image (H, W); empty where all is."""
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    if not len(rows):  # an image that is black has no box
-        return np.zeros((spec.depth, 256), np.float32)
-    inner = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    levels, size = np.arange(256), inner.size
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def z_scores(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What each pixel value is in an image (H, W), (pixel - mean) / std, as (1, 256) float32.
+
+    Both are of the box of the pixels above 0. They come from whole numbers, so no bit varies.
+    """
+    inner, levels = image[box_of(image)], np.arange(256)
+    if not inner.size:
+        return np.zeros((1, 256), np.float32)
     counts = np.bincount(inner.ravel(), minlength=256)
     total, squares = int(counts @ levels), int(counts @ levels**2)
-    deviation = math.sqrt(size * squares - total**2) / size
-    scores = (levels - total / size) / max(deviation, _LEAST)
-    return np.repeat(scores.astype(np.float32)[None], spec.depth, axis=0)
+    deviation = math.sqrt(inner.size * squares - total**2) / inner.size
+    scores = (levels - total / inner.size) / max(deviation, _LEAST)
+    return scores.astype(np.float32)[None]
+
+
+def values_for(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """What each pixel value is as an input for this image (H, W), as (depth, 256) float32."""
+    if not spec.normalise:
+        return values_of_pixels(spec.depth, spec.mean, spec.std)
+    return np.repeat(z_scores(image), spec.depth, axis=0)

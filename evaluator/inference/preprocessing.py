@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evaluator.documents.submission import InputSpec, OutputKind, OutputSpec, Spacing
 from evaluator.inference.outputs import foreground
-from evaluator.inference.placement import place, values_for
+from evaluator.inference.placement import box_of, place, values_for
 from evaluator.inference.resampling import fill_input, pack_above, resample_levels
 
 
@@ -27,7 +27,8 @@ def to_input(
     native, the whole image, black around it up to a multiple.
 
     Values are (pixel / 255 - mean) / std, channel by channel, padding included (its pixels are 0).
-    With `normalise: zscore`, mean and std are the image's own, and what is around it is 0.
+    With `normalise: zscore`, mean and std are those of the box of its pixels above 0, and what is
+    around that box is NaN: `map_tiles` leaves it out, as nnU-Net does.
 
     Args:
         out: where it goes; None: to memory of its own.
@@ -42,8 +43,9 @@ def to_input(
     antialiased = spec.resample != "plain"
     fill_input(np.ascontiguousarray(image), table, out, corner, antialiased)
     if spec.normalise:
-        out[:, : spot.top] = out[:, spot.top + spot.height :] = 0
-        out[:, :, : spot.left] = out[:, :, spot.left + spot.width :] = 0
+        around = np.ones(out.shape[1:], bool)
+        around[spot.top : spot.top + height, spot.left : spot.left + width][box_of(image)] = False
+        out[:, around] = np.nan
     return out
 
 

@@ -28,9 +28,9 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import Model
 from evaluator.inference.batches import fill
 from evaluator.inference.by_shape import ByShape, Several
-from evaluator.inference.outputs import find_trouble
+from evaluator.inference.outputs import background, find_trouble
 from evaluator.inference.preprocessing import to_input, to_packed_mask, to_probabilities
-from evaluator.inference.tiles import corners_of, map_tiles
+from evaluator.inference.tiles import first_tile, map_image
 from evaluator.predictions import bits_file
 from evaluator.sealed import decode_image
 
@@ -57,8 +57,8 @@ class LoadedModel:
     def maps(self, inputs: Several) -> Several:
         """The maps (K, H, W) of the inputs (C, H, W) of whole images."""
         if self.input.is_tiled:
-            how = {"maps": self.output.maps, "size": self.batch_size}
-            return [map_tiles(each, self.input, self.run, **how) for each in inputs]
+            how = {"outside": background(self.output.kind), "size": self.batch_size}
+            return [map_image(each, self.input, self.run, **how) for each in inputs]
         if self.by_shape is not None:
             return self.by_shape.run(inputs)
         if self.input.is_native:
@@ -263,7 +263,7 @@ def probe_inputs(
     chosen = [images[number % len(images)] for number in range(2)] if images else made
     inputs = [to_input(image, plain) for image in (*made, *chosen)]
     if spec.is_tiled:
-        inputs = [image[:, *corners_of(image, spec)[0]] for image in inputs]
+        inputs = [first_tile(image, spec) for image in inputs]
     return np.stack(inputs)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.documents.submission import Blend, InputSpec
+from evaluator.inference.placement import box_of
 
 Maps = NDArray[np.float32]
 TILES = 4  # of one image that `auto` runs together: few images have more, and a batch is filled up
@@ -71,6 +72,51 @@ def map_tiles(
             blended[:, *place] += each * weights
             total[place] += weights
     return (blended / total).astype(np.float32)
+
+
+def map_image(
+    image: Maps, spec: InputSpec, run: Callable[[Maps], Maps], *, outside: Maps, size: int
+) -> Maps:
+    """As `map_tiles`, of an image that may be NaN around the box that its network sees.
+
+    Tiles are cut of the box alone, which is centred among zeros where a tile is larger.
+
+    Args:
+        outside: (K, 1, 1), the maps around the box.
+    """
+    box, inner = _box_in(image, spec)
+    if box is None:
+        return map_tiles(inner, spec, run, maps=len(outside), size=size)
+    rows, columns = box
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    found = np.repeat(np.repeat(outside, image.shape[1], axis=1), image.shape[2], axis=2)
+    if height:
+        top, left = (inner.shape[1] - height) // 2, (inner.shape[2] - width) // 2
+        maps = map_tiles(inner, spec, run, maps=len(outside), size=size)
+        found[:, rows, columns] = maps[:, top : top + height, left : left + width]
+    return found
+
+
+def first_tile(image: Maps, spec: InputSpec) -> Maps:
+    """The first input (C, height, width) that an image (C, H, W) becomes."""
+    _, inner = _box_in(image, spec)
+    first: Maps = inner[:, *corners_of(inner, spec)[0]]
+    return first
+
+
+def _box_in(image: Maps, spec: InputSpec) -> tuple[tuple[slice, slice] | None, Maps]:
+    """The box of an image (C, H, W) that is not NaN, and what is cut into tiles.
+
+    None, and the image itself, where no image has a box.
+    """
+    if not spec.normalise:
+        return None, image
+    box = box_of(np.isfinite(image[0]))
+    inner, around = image[:, *box], [(0, 0)]
+    for tile, side in zip((spec.height, spec.width), inner.shape[1:], strict=True):
+        short = max(0, tile - side)
+        around.append((short // 2, short - short // 2))
+    return box, np.pad(inner, around)
 
 
 def corners_of(image: Maps, spec: InputSpec) -> list[tuple[slice, slice]]:

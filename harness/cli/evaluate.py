@@ -1,4 +1,4 @@
-"""`busbench check` and `busbench evaluate`."""
+"""`busbench evaluate`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from evaluator.errors import BusbenchError, Code
-from evaluator.harmless import harmless
-from harness.challenge import CHALLENGE, HiddenPart
-from harness.cli.app import app, out
+from harness.challenge import HiddenPart
+from harness.cli.app import app
 from harness.cli.effects import Checked
 from harness.cli.evaluation_view import print_evaluations, validate
 from harness.cli.options import (
@@ -29,93 +28,21 @@ from harness.cli.options import (
     PrecisionOption,
     RunnerName,
     RunnerOption,
-    SubmissionArgument,
-    make_runner,
     read_batch_size,
     read_challenge,
 )
-from harness.cli.progress import bars
 from harness.cli.run_view import do_jobs, make_jobs
-from harness.cli.screen import print_json
-from harness.cli.show import print_verdict
 from harness.cli.submissions import LOCAL, Named, folders, names_image
 from harness.evaluation.evaluate import EvaluateSubmission
-from harness.evaluation.forecast import forecast
-from harness.evaluation.images import check as check_submission
 from harness.evaluation.stages import EvaluateSettings
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys
 from harness.quotas.recording import LedgerRecorder, part_of
-from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 from harness.sealing.training import TrainingSet
-from harness.submission import read_entry, read_submission
-
-LEFT_TO_SCORING = (
-    "Only the scoring finds whether masks of all test images are valid and the same twice, how "
-    "fast the organiser's machine is, and what quota and phase allow."
-)
-
-TRIED_AT = (
-    "Tried at 256, 512 and 1024 pixels a side, and counted at 512: --bundle says how large the "
-    "track's images are."
-)
-
-
-@app.command()
-def check(
-    submission: SubmissionArgument,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            help="The track's training bundle, to check track and folds, and to forecast how long "
-            "inference takes.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None,
-    runner: RunnerOption = RunnerName.DOCKER,
-    challenge: ChallengeOption = None,
-    log: Annotated[
-        Path | None, typer.Option(help="Write the gate's whole log here.", dir_okay=False)
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Tell whether the evaluator would take a submission; labels are never touched.
-
-    With --bundle the largest model is run on some of its images, and the time of the inference on
-    all test cases is forecast. Limits are those of challenge.yaml, or else of the bundle.
-
-    Example: busbench check my-submission --bundle bundles/training --log gate.log
-    """
-    if log is not None and log.resolve().is_relative_to(submission.resolve()):
-        message = f"--log {log} would lie in the submission."
-        raise BusbenchError(Code.USAGE, message, "Name a file outside of it.")
-    settings = read_challenge(challenge)
-    training = None if bundle is None else TrainingSet.open(bundle)
-    facts, found = None if training is None else training.bundle, None
-    if facts is not None and challenge is None and not CHALLENGE.exists():
-        settings = settings.with_limits(facts.infer, facts.model)
-    with bars() as progress:
-        context = Context(make_runner(runner, settings, progress), settings, progress)
-        verdict = check_submission(submission, context, log, training=training)
-        if training is not None and verdict.models:
-            found = forecast(submission, verdict, training, context=context)
-    if as_json:
-        return print_json({**verdict.document(), "forecast": found and found.document()})
-    print_verdict(verdict, settings.limits.model)
-    if found is not None:
-        expected, assumed = found.lines
-        out.print(harmless(f"inference        {expected}"))
-        out.print(harmless(f"assumed          {assumed}"))
-    elif verdict.models:
-        out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
-        if read_submission(submission).input.is_native:
-            out.print(harmless(TRIED_AT))
-    out.print(harmless(LEFT_TO_SCORING))
-    return None
+from harness.submission import read_entry
 
 
 @app.command(cls=Checked)

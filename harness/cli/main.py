@@ -99,7 +99,7 @@ BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "limits": ("limits", "Show what a submission may take: size, time, memory, quotas."),
         "check": (
-            "evaluate",
+            "check",
             "Tell whether the evaluator would take a submission; labels are never touched.",
         ),
         "train": (

@@ -27,8 +27,9 @@ from harness.cli.progress import bars
 from harness.cli.refusals import refusal_tables, refusals_drawn
 from harness.cli.screen import print_json
 from harness.datasets.own_images import find_images
-from harness.evaluation.predict import Chosen, Prediction, PredictRequest
+from harness.evaluation.predict import Prediction, PredictRequest
 from harness.evaluation.predict import predict as run
+from harness.evaluation.predict_record import Chosen
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment
 from harness.submission import read_submission
@@ -84,7 +85,8 @@ def predict(
     The gate comes first; then the models run in the sandbox as in an evaluation. A mask is a PNG
     of one bit a pixel, white where the lesion is, of its image's own size (upright, where a photo
     says how it is turned), under the image's name. Images are read as `prepare` reads them. The
-    same command again finds the masks there; an interrupted one starts anew and leaves nothing.
+    same command again finds the masks there. An interrupted one goes on: what was predicted is kept
+    in a hidden folder beside --out until all is done.
 
     Example: busbench predict my-submission my-images --out masks
 

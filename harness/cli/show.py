@@ -13,6 +13,7 @@ from harness.cli.app import out
 from harness.cli.screen import Grid
 from harness.evaluation.case_table import MASKS, OVERLAYS, SHOWN, TABLE
 from harness.evaluation.evaluate import REPORT, Evaluation
+from harness.evaluation.trial import Trial
 from harness.evaluation.validation import Validation
 from harness.ledger.report import PrecisionLoss
 from harness.ranking.metrics import COSTS, NOT_COUNTED
@@ -25,10 +26,7 @@ def number(summary: MetricSummary) -> str:
 
 
 def print_verdict(verdict: GateVerdict, limits: ModelLimits) -> None:
-    """What the gate read off each model, and its limits; nothing of a container image."""
-    if not verdict.models:
-        out.print(harmless("This container image would be taken; nothing of it is counted."))
-        return
+    """What the gate read off each model, and its limits."""
     table = Grid(harmless("The gate accepts this submission"))
     for name in ("fold", "opset", "nodes", "parameters", "GMACs"):
         table.column(harmless(name), right=True)
@@ -37,6 +35,23 @@ def print_verdict(verdict: GateVerdict, limits: ModelLimits) -> None:
     most = (limits.opset, f"{limits.nodes:,}", f"{limits.parameters:,}", f"{limits.gmacs:,g}")
     table.row(*map(harmless, ("limit", *map(str, most))))
     out.draw(table)
+
+
+def print_trial(trial: Trial, *, on_bundle: bool) -> None:
+    """What a container image made of a few images, and what it took."""
+    table = Grid(harmless("This container image would be taken; nothing of it is counted"))
+    for name in ("image", "height", "width", "marked, %"):
+        table.column(harmless(name), right=name != "image")
+    for each in trial.images:
+        share = f"{100 * each.lesion_px / (each.height * each.width):.1f}"
+        table.row(*map(harmless, (each.name, str(each.height), str(each.width), share)))
+    out.draw(table)
+    for head, text in trial.lines:
+        out.print(harmless(f"{head:16} {text}"))
+    whose = "the bundle's images" if on_bundle else "images that were drawn here"
+    out.print(harmless(f"It was started twice on {whose}, with the same masks, on the processor."))
+    if not on_bundle:
+        out.print(harmless("With the track's training bundle, --bundle, it forecasts the time."))
 
 
 def _cells(model: CountedModel) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from evaluator.documents.base import Name
 from evaluator.documents.submission import IMAGE, ImageSubmission
 from evaluator.errors import BusbenchError, Code
+from harness.challenge import Challenge
 from harness.submission import DOCUMENT, read_entry, write_document
 
 LOCAL = "local"  # the team of an image that is evaluated on public cases alone
@@ -31,6 +32,18 @@ class Named:
 def is_image(word: str) -> bool:
     """Whether a word names a container image by digest, and no folder."""
     return re.match(IMAGE, word) is not None and not Path(word).exists()
+
+
+def only_track(challenge: Challenge) -> Name:
+    """The track of an image that is checked without a bundle, which says no track itself.
+
+    Raises:
+        BusbenchError: `usage` where the challenge has many tracks.
+    """
+    if len(challenge.tracks) > 1:
+        message = "challenge.yaml has more than one track, and an image is of none by itself."
+        raise BusbenchError(Code.USAGE, message, "Name the track's training bundle with --bundle.")
+    return next(iter(challenge.tracks), LOCAL)
 
 
 def folders(words: Sequence[str], named: Named) -> list[Path]:
@@ -54,7 +67,8 @@ def _image_folder(word: str, named: Named) -> Path:
     if named.team is None:
         message = f"{word} is of no team."
         raise BusbenchError(Code.USAGE, message, "Say whose it is with --team.")
-    called = _PARTS.split(word.rpartition("/")[2])[0]
+    name, _, digest = word.rpartition("sha256:")
+    called = _PARTS.split(name.rpartition("/")[2])[0] or f"image {digest[:12]}"
     fields = {"team": named.team, "method": named.method or called, "track": named.track}
     try:
         document = ImageSubmission.model_validate({**fields, "image": word})

@@ -18,7 +18,14 @@ from harness.template import Kind, new_submission
 @app.command(name="new-submission")
 def new_submission_verb(
     folder: Annotated[Path, typer.Argument(help="The folder to make.", file_okay=False)],
-    kind: Annotated[Kind, typer.Option("--like", help="What your method is like.")] = Kind.PYTORCH,
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            "--like",
+            help="What your method is like. smp is segmentation_models_pytorch, monai a network "
+            "as MONAI's bundles define them.",
+        ),
+    ] = Kind.PYTORCH,
     team: Annotated[str, typer.Option(help="The team on the board.")] = "My team",
     method: Annotated[
         str | None, typer.Option(help="The method on the board; default: the folder's name.")

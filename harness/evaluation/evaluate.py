@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluator.documents.base import CaseId, read
-from evaluator.documents.submission import AnySubmission, ImageSubmission
+from evaluator.documents.submission import AnySubmission, ImageSubmission, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from harness.evaluation.home import Visitor, home_of, require_home_precision
@@ -112,7 +112,8 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         if environment.keys is not None:
             keys = Keys.open(environment.keys)
             require_keys_of(bundles, keys)
-            require_images(facts, _sealed_files(bundles, keys).index().cases)
+            if isinstance(facts, Submission) and facts.input.spacing is not None:
+                require_images(facts, _sealed_files(bundles, keys).index().cases)
         track = bundles.sealed.track
         limits = environment.challenge.efficiency_of(track)
         how, compared = settings or EvaluateSettings(), None

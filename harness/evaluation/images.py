@@ -27,7 +27,7 @@ from evaluator.files import canonical_json
 from evaluator.images.naming import FOLDER, LIST, shown
 from harness.challenge import Challenge, Kind, StatedTrack, check_accepted, check_track
 from harness.evaluation import known_good, stages
-from harness.evaluation.stages import EvaluateSettings, SealedFiles
+from harness.evaluation.stages import EvaluateSettings, SealedFiles, SealedImages
 from harness.sandbox import DockerRunner, Runner, Stage
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.references import ImageRequest, resolve
@@ -174,21 +174,25 @@ def run_and_score(
     """
     submission = read_entry(folder / "submission")
     if isinstance(submission, ImageSubmission):
-        _predict(folder, submission, files, settings=settings, context=context)
+        predict_masks(folder, submission, files, settings=settings, context=context)
         stages.score(folder, files, settings, context=context)
     else:
         stages.infer_and_score(folder, files, settings, context=context)
 
 
-def _predict(
+def predict_masks(
     folder: Path,
     submission: ImageSubmission,
-    files: SealedFiles,
+    files: SealedImages,
     *,
     settings: EvaluateSettings,
     context: Context,
 ) -> None:
-    """Run an image on all sealed images, and on a sample of them again; take its masks in."""
+    """Run an image on all sealed images, and on a sample of them again; take its masks in.
+
+    Raises:
+        BusbenchError: `predictions-invalid`, `model-nondeterministic`; see `stages.run_models`.
+    """
     if (folder / "infer").is_dir():
         return
     runner, image = require_isolation(context.runner), pinned(submission, context)
@@ -212,7 +216,7 @@ def _predict(
 
 
 def _require_device(
-    folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
+    folder: Path, files: SealedImages, settings: EvaluateSettings, *, context: Context
 ) -> None:
     """Raise `device-unavailable` where not even a network of ours runs on the device."""
     infer = stages.infer_stage(folder, files, settings=settings, challenge=context.challenge)
@@ -224,7 +228,7 @@ def _collect(
     image: str,
     submission: ImageSubmission,
     *,
-    files: SealedFiles,
+    files: SealedImages,
     settings: EvaluateSettings,
     context: Context,
 ) -> None:
@@ -252,7 +256,7 @@ def _collect(
 def unseal_stage(
     folder: Path,
     submission: ImageSubmission,
-    files: SealedFiles,
+    files: SealedImages,
     *,
     start: Start,
     stage: Stage,
@@ -313,7 +317,7 @@ def collect_stage(
     folder: Path,
     image: str,
     *,
-    files: SealedFiles,
+    files: SealedImages,
     submission: ImageSubmission,
     settings: EvaluateSettings,
     challenge: Challenge,

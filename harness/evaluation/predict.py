@@ -3,107 +3,50 @@
     MASKS/<name>.png       a mask for each image, one bit a pixel, at the image's own size
     MASKS/predict.json     last: what was predicted by what
 
-The gate comes first. Images are sealed like test images, to a key that is in memory alone.
+The gate comes first. Images are sealed like test images, to a key that is in memory alone, and
+predicted in parts of `PART`: an interrupted run goes on with the part that it was in.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
-
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
+from tempfile import TemporaryDirectory
 
 import harness
-from evaluator.documents.base import CASE_BY_CASE, Contract, Digest, Fold, read, write
-from evaluator.documents.inference import Backend, Device, Precision
-from evaluator.documents.reading import Bounds
+from evaluator.documents.base import write
+from evaluator.documents.inference import GateVerdict
 from evaluator.documents.sealed import SealedCase
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import (
-    canonical_json,
-    sha256_bytes,
-    sha256_file,
-    sha256_pixels,
-    write_atomically,
-)
-from evaluator.predictions import bits_file, open_predictions, read_packed, unpack
+from evaluator.files import canonical_json, sha256_bytes, sha256_pixels
 from evaluator.progress import Progress, quiet
 from harness.datasets.base import RefusedError
 from harness.datasets.own_images import OwnImage
-from harness.datasets.repair import Grey, Repairs
-from harness.evaluation.ephemeral import seal_once
-from harness.evaluation.stages import (
-    EvaluateSettings,
-    SealedImages,
-    pass_gate,
-    require_whole,
-    run_models,
+from harness.evaluation.predict_parts import (
+    Models,
+    OwnRead,
+    copy_masks,
+    discard_unfinished,
+    predict_part,
+    unfinished,
 )
-from harness.evaluation.validation import narrow
+from harness.evaluation.predict_record import (
+    RECORD,
+    Chosen,
+    PredictedImage,
+    PredictRecord,
+    made_before,
+)
+from harness.evaluation.stages import EvaluateSettings, pass_gate
 from harness.execution.job import ExecutionEnvironment
-from harness.folders import one_at_a_time, require_same, whole_folder
+from harness.folders import one_at_a_time, require_free, whole_folder
 from harness.prepare import CasesRefusedError, RefusedCase
 from harness.sandbox.cached import Context
-from harness.sandbox.stage import RunnerName
-from harness.store import png_bytes
 from harness.submission import read_submission, take
 
-RECORD = "predict.json"
-Chosen = Fold | Literal["all"]
-
-
-class PredictedImage(Contract):
-    """One image and its mask."""
-
-    image: str
-    mask: str  # relative to the record
-    mask_sha256: Digest  # of the file
-    height: int
-    width: int
-    lesion_px: int
-    spacing_mm: tuple[float, float] | None  # (row, column), as the file or --spacing says
-    repairs: tuple[str, ...]  # what was changed in the image before it was predicted
-
-
-class PredictRecord(Contract):
-    """`predict.json`: the images that were predicted, and what decided their masks."""
-
-    bounds: ClassVar[Bounds] = CASE_BY_CASE
-    schema_: Literal["busbench/predict/v2"] = Field(default="busbench/predict/v2", alias="schema")
-    busbench: str
-    submission_sha256: Digest
-    fold: Chosen
-    images_sha256: Digest  # over the names of the masks and the pixels of the images
-    spacing: tuple[float, float] | None  # of images that state none
-    device: Device
-    precision: Precision
-    backend: Backend
-    runner: RunnerName
-    images: tuple[PredictedImage, ...] = ()
-    refused: tuple[RefusedCase, ...] = ()
-
-    def differing(self, other: PredictRecord) -> dict[str, bool]:
-        """Whether each setting of another run differs, by its name on the command line."""
-        fields = {
-            "submission": "submission_sha256",
-            "--fold": "fold",
-            "content of the images": "images_sha256",
-            "--spacing": "spacing",
-            "--device": "device",
-            "--precision": "precision",
-            "--backend": "backend",
-            "--runner": "runner",
-            "version of busbench": "busbench",
-        }
-        return {
-            name: getattr(self, value) != getattr(other, value) for name, value in fields.items()
-        }
+PART = 250  # images that one start of the models is given, and that a kill can cost
 
 
 @dataclass(frozen=True)
@@ -135,16 +78,6 @@ class PredictRequest:
     spacing: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class _Read:
-    """An image that was read."""
-
-    image: OwnImage
-    pixels: Grey
-    repairs: Repairs
-    case: SealedCase
-
-
 def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -> Prediction:
     """Write the mask of every image to `out`, a new or empty folder, which appears whole.
 
@@ -160,7 +93,7 @@ def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -
     images, refused = _read_all(request, progress)
     _require_spacings(submission, images)
     settings, how = request.settings, request.environment
-    names = {each.image.mask: sha256_pixels(each.pixels) for each in images}
+    names = {e.image.mask: [sha256_pixels(e.pixels), e.case.spacing_mm] for e in images}
     record = PredictRecord(
         busbench=harness.__version__,
         submission_sha256=submission.digest,
@@ -175,15 +108,26 @@ def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -
     )
     with one_at_a_time(out):
         if (out / RECORD).is_file():
-            return Prediction(out, _made_before(out, record), resumed=True)
-        with whole_folder(out, last=RECORD) as partial:
-            with (
-                how.open(progress, gpu=settings.device != "cpu") as context,
-                tempfile.TemporaryDirectory(prefix="busbench-predict-") as work,
-            ):
-                _gate(request.submission, part, Path(work), images=images, context=context)
-                masks = _infer(Path(work), part, images, settings=settings, context=context)
-                made = tuple(_write_all(partial, images, masks, progress=progress))
+            discard_unfinished(out)
+            return Prediction(out, made_before(out, record), resumed=True)
+        require_free(out)
+        with (
+            unfinished(out, record) as work,
+            whole_folder(out, last=RECORD) as partial,
+            how.open(progress, gpu=settings.device != "cpu") as context,
+        ):
+            verdict = _gate(request.submission, work / "gate", images, context=context)
+            models = Models(part, work / "gate", verdict, settings)
+            made: tuple[PredictedImage, ...] = ()
+            for number, start in enumerate(range(0, len(images), PART)):
+                place, chosen = work / f"part-{number:05}", images[start : start + PART]
+                with TemporaryDirectory(prefix="busbench-predict-") as name:
+                    done = predict_part(
+                        place, chosen, record, models=models, work=Path(name), context=context
+                    )
+                copy_masks(done, place, partial)
+                made += done.images
+                progress("images predicted", len(made), len(images))
             record = record.model_copy(update={"images": made})
             write(record, partial / RECORD)
     return Prediction(out, record, resumed=False)
@@ -211,7 +155,7 @@ def require_spacing_used(submission: Submission, spacing: tuple[float, float] | 
         raise BusbenchError(Code.USAGE, message, "Leave --spacing out.")
 
 
-def _require_spacings(submission: Submission, images: Sequence[_Read]) -> None:
+def _require_spacings(submission: Submission, images: Sequence[OwnRead]) -> None:
     """Raise `usage` where an image cannot be resampled as the submission declares."""
     lacking = [each for each in images if each.case.spacing_mm is None]
     if submission.input.spacing is not None and lacking:
@@ -223,28 +167,10 @@ def _require_spacings(submission: Submission, images: Sequence[_Read]) -> None:
         raise BusbenchError(Code.USAGE, message, "Say how large their pixels are with --spacing.")
 
 
-def majority(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """What more than half of the masks (H, W) mark: their mean, cut at 0.5."""
-    return np.asarray(2 * np.sum(masks, axis=0, dtype=np.int16) > len(masks))
-
-
-def _made_before(out: Path, wanted: PredictRecord) -> PredictRecord:
-    """The record of finished masks, which must be those that are wanted, and whole."""
-    remedy = "Name a new folder with --out."
-    before = read(PredictRecord, out / RECORD, Code.OUTPUT_EXISTS, remedy=remedy)
-    require_same(out, before.differing(wanted))
-    for each in before.images:
-        path = out / each.mask
-        if not path.is_file() or sha256_file(path) != each.mask_sha256:
-            message = f"{path} was changed or removed after it was predicted."
-            raise BusbenchError(Code.OUTPUT_EXISTS, message, remedy)
-    return before
-
-
 def _read_all(
     request: PredictRequest, progress: Progress
-) -> tuple[tuple[_Read, ...], tuple[RefusedCase, ...]]:
-    found, refused = list[_Read](), list[RefusedError]()
+) -> tuple[tuple[OwnRead, ...], tuple[RefusedCase, ...]]:
+    found, refused = list[OwnRead](), list[RefusedError]()
     for number, image in enumerate(request.images):
         progress("read images", number, len(request.images))
         try:
@@ -261,7 +187,7 @@ def _read_all(
             file=f"{name}.grey",
             spacing_mm=spacing,
         )
-        found.append(_Read(image, pixels, repairs, case))
+        found.append(OwnRead(image, pixels, repairs, case))
     progress("read images", len(request.images), len(request.images))
     errors = [error.refusal.error() for error in refused]
     listed = tuple(
@@ -274,67 +200,7 @@ def _read_all(
     return tuple(found), listed
 
 
-def _gate(
-    folder: Path, part: Submission, work: Path, *, images: Sequence[_Read], context: Context
-) -> None:
-    """Pass the whole submission in `folder` through the gate; leave `part` of it in `work`."""
-    with_all = work / "whole"
-    take(folder, with_all / "submission")
-    verdict = pass_gate(with_all, context, None, cases=[each.case for each in images])
-    narrow(with_all, verdict, part, place=work)
-
-
-def _infer(
-    work: Path,
-    part: Submission,
-    images: Sequence[_Read],
-    *,
-    settings: EvaluateSettings,
-    context: Context,
-) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Run the models of `part`, which passed the gate and are in `work`.
-
-    Returns:
-        Case id and mask (H, W) of each image.
-    """
-    archive = seal_once(
-        work / "sealed" / "images.age",
-        [each.case for each in images],
-        (each.pixels.tobytes() for each in images),
-        split_digest=part.digest,
-    )
-    files = SealedImages(*archive)
-    run_models(work, files, settings, context=context)
-    require_whole(work, files, settings)
-    found = open_predictions(work / "infer")
-    bits = [work / "infer" / bits_file(fold) for fold in found.folds]
-    by_case = zip(*(read_packed(file, found.cases) for file in bits), strict=True)
-    return (
-        (same[0][0].case_id, majority([unpack(data, c.height, c.width) for c, data in same]))
-        for same in by_case
-    )
-
-
-def _write_all(
-    folder: Path,
-    images: Sequence[_Read],
-    masks: Iterator[tuple[str, NDArray[np.bool_]]],
-    *,
-    progress: Progress,
-) -> Iterator[PredictedImage]:
-    known = {each.case.case_id: each for each in images}
-    for done, (case_id, mask) in enumerate(masks, 1):
-        each = known[case_id]
-        data = png_bytes(mask)
-        write_atomically(folder / each.image.mask, data)
-        yield PredictedImage(
-            image=str(each.image.path),
-            mask=each.image.mask,
-            mask_sha256=sha256_bytes(data),
-            height=mask.shape[0],
-            width=mask.shape[1],
-            lesion_px=int(mask.sum()),
-            spacing_mm=each.case.spacing_mm,
-            repairs=each.repairs,
-        )
-        progress("masks", done, len(images))
+def _gate(folder: Path, place: Path, images: Sequence[OwnRead], *, context: Context) -> GateVerdict:
+    """Pass the whole submission in `folder` through the gate, in `place`."""
+    take(folder, place / "submission")
+    return pass_gate(place, context, None, cases=[each.case for each in images])

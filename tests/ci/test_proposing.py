@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from evaluator.documents.submission import ImageSubmission
 from evaluator.errors import BusbenchError
+from harness.challenge import Challenge
 from harness.proposing import Entrant, propose_folder, propose_image
 from tests.support.command_line import busbench_in
 from tests.support.factories import submission_document
@@ -26,6 +28,21 @@ def hand_in(folder: Path, files: dict[str, bytes], **changes: object) -> Path:
         (folder / name).write_bytes(data)
     (folder / "submission.yaml").write_text(yaml.safe_dump(submission_document(files, **changes)))
     return folder
+
+
+def image_folder(folder: Path) -> Path:
+    """A submission of an image that predicts."""
+    folder.mkdir()
+    fields = {"team": "Team Alpha", "method": "bright", "track": "phantom", "image": IMAGE}
+    (folder / "submission.yaml").write_text(yaml.safe_dump(fields))
+    return folder
+
+
+def accepting_images(forge: Forge) -> Challenge:
+    """The challenge, whose track takes images, too."""
+    challenge = forge.machine.challenge
+    track = challenge.tracks["phantom"].model_copy(update={"accepts": ("onnx", "image")})
+    return challenge.model_copy(update={"tracks": {"phantom": track}})
 
 
 ALL = {"all.onnx": DATA}
@@ -66,6 +83,49 @@ def test_no_file_of_an_earlier_proposal_is_left(forge: Forge, tmp_path: Path) ->
         folder = hand_in(tmp_path / f"mine-{number}", files)
         manifest, _ = propose_folder(folder, work, MINE, challenge=challenge)
     assert [path.name for path in manifest.with_suffix("").iterdir()] == ["all.onnx"]
+
+
+def test_no_earlier_submission_that_was_merged_blocks_the_next(
+    forge: Forge, tmp_path: Path
+) -> None:
+    """Of five models, one, then an image: each is a pull request that deletes what was there."""
+    challenge = forge.machine.challenge
+    for number, files in enumerate((EACH, ALL, {})):
+        work = forge.checkout(f"alice-{number}")
+        if files:
+            folder = hand_in(tmp_path / f"mine-{number}", files)
+            propose_folder(folder, work, MINE, challenge=challenge)
+        else:
+            propose_image(IMAGE, (), work, track="phantom", entrant=MINE, challenge=challenge)
+        head, reference = forge.propose(work)
+        assert set(forge.check(head, challenge=challenge).blobs) == set(files)
+        forge.merge(reference)
+
+
+@pytest.mark.parametrize("does", ["trains", "predicts"])
+def test_no_file_of_onnx_is_left_beside_an_image(does: str, forge: Forge, tmp_path: Path) -> None:
+    """The folder of models is gone, and a link in its place leads nowhere that is emptied."""
+    work, challenge = forge.checkout("alice"), accepting_images(forge)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "thesis.tex").write_text("years of work")
+    folder = image_folder(tmp_path / "image")
+    for linked in (False, True):
+        files = hand_in(tmp_path / f"mine-{linked}", EACH)
+        manifest, _ = propose_folder(files, work, MINE, challenge=challenge)
+        models = manifest.with_suffix("")
+        models.with_name(".bright.partial").mkdir()  # left by a killed run
+        if linked:
+            shutil.rmtree(models)
+            models.symlink_to(kept)
+        if does == "predicts":
+            propose_folder(folder, work, MINE, challenge=challenge)
+        else:
+            propose_image(IMAGE, (), work, track="phantom", entrant=MINE, challenge=challenge)
+        assert [path.name for path in manifest.parent.iterdir()] == ["bright.yaml"]
+    head, _ = forge.propose(work)
+    assert not forge.check(head, challenge=challenge).blobs
+    assert (kept / "thesis.tex").exists()
 
 
 REFUSED: dict[str, tuple[dict[str, bytes], dict[str, object], str]] = {
@@ -152,15 +212,10 @@ def test_no_status_hides_what_became_of_a_proposal(
 def test_an_image_that_predicts_is_proposed_on_tracks_that_accept_one_alone(
     forge: Forge, tmp_path: Path
 ) -> None:
-    work, folder = forge.checkout("alice"), tmp_path / "image"
-    folder.mkdir()
-    fields = {"team": "Team Alpha", "method": "bright", "track": "phantom", "image": IMAGE}
-    (folder / "submission.yaml").write_text(yaml.safe_dump(fields))
-    challenge = forge.machine.challenge
+    work, folder = forge.checkout("alice"), image_folder(tmp_path / "image")
     with pytest.raises(BusbenchError, match="accepts ONNX files on track phantom"):
-        propose_folder(folder, work, MINE, challenge=challenge)
-    track = challenge.tracks["phantom"].model_copy(update={"accepts": ("onnx", "image")})
-    challenge = challenge.model_copy(update={"tracks": {"phantom": track}})
+        propose_folder(folder, work, MINE, challenge=forge.machine.challenge)
+    challenge = accepting_images(forge)
     propose_folder(folder, work, MINE, challenge=challenge)
     head, _ = forge.propose(work)
     found = forge.check(head, challenge=challenge)

@@ -173,9 +173,9 @@ def test_the_repositorys_own_list_of_teams_and_the_pages_examples_are_valid() ->
     documents = [yaml.safe_load(re.sub(r"^   ", "", block, flags=re.M)) for block in blocks]
     models: dict[str, type[Contract]] = {
         "busbench/teams/v1": Teams,
-        "busbench/proposal/v1": Proposal,
+        "busbench/proposal/v2": Proposal,
     }
-    assert [document["schema"] for document in documents].count("busbench/proposal/v1") == 2
+    assert [document["schema"] for document in documents].count("busbench/proposal/v2") == 2
     for document in documents:
         models[document["schema"]].model_validate(document)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,8 +24,12 @@ from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sandbox import DockerRunner
 from harness.submission import DOCUMENT, write_document
+from tests.support import ROOT
+from tests.support.command_line import busbench_in
+from tests.support.containers import compose_commands, compose_environment
+from tests.support.image_submissions import build_from, forget
 from tests.support.jobs import run
-from tests.support.predicting import BRIGHT, KINDS, predicting_images
+from tests.support.predicting import BRIGHT, KINDS, SCRIPT, predicting_images
 from tests.support.small_challenge import SmallChallenge
 
 pytestmark = pytest.mark.docker
@@ -217,3 +222,109 @@ def test_an_image_is_validated_on_a_cluster_without_any_key(
     (found,) = json.loads(done.stdout)["validations"]
     assert found["submission"]["image"] == images["honest"]
     assert 0 < found["scores"]["groups"]["lesion"]["metrics"]["dice"]["mean"] < 1
+
+
+GRAND_CHALLENGE = """FROM {base}
+USER root
+RUN useradd -m -u 1000 user && install -d -o user /opt/app
+ENV KIND=honest
+USER user
+WORKDIR /opt/app
+COPY --chown=user:user predict.py /opt/app/process.py
+RUN SITE=$(python3 -m site --user-site) && mkdir -p $SITE && echo X=1 > $SITE/mine.py && \\
+    sed -i "1i import mine" process.py
+ENTRYPOINT ["python3", "-m", "process"]
+"""
+
+
+def test_no_image_in_grand_challenges_manner_is_refused(
+    engine: docker.DockerClient, challenge: SmallChallenge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a user of its own, that user's packages, and a program in its working folder."""
+    base = DockerRunner(CHALLENGE).identify("infer")
+    files = {"Dockerfile": GRAND_CHALLENGE.format(base=base).encode()}
+    files["predict.py"] = SCRIPT.encode()
+    tag = "busbench-test/grand-challenge"
+    image = build_from(engine, tag, files)
+    try:
+        bundle = challenge.root / "bundles"
+        done = busbench_in(capsys, "check", image, "--bundle", bundle, "--json")
+    finally:
+        forget(engine, tag)
+    assert done.status == 0, done.err
+    trial = json.loads(done.out)["trial"]
+    assert len(trial["images"]) == 8 and any(each["lesion_px"] for each in trial["images"])
+    assert trial["seconds"] > 0 and trial["test_images"] > len(trial["images"])
+    assert trial["host_memory_mb"] is None  # it ended too soon for a peak: not measured is not zero
+
+
+@pytest.mark.parametrize("kind", ["looks-around", "misses-one", "random"])
+def test_no_check_of_an_image_ends_otherwise_than_its_evaluation(
+    images: dict[str, str], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "image.log"
+    done = busbench_in(capsys, "check", images[kind], "--log", log)
+    code, words = ENDS.get(kind, ("", "drawn-64x48"))
+    assert done.status == (10 if code else 0), done.err
+    assert code in done.err and words in done.out + done.err
+    seen = "/in/images" if not code else ""  # what it printed; of one that failed, too
+    assert log.read_text().count(seen) >= 1
+
+
+def test_no_image_is_checked_without_a_sandbox_or_for_no_track(
+    images: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = busbench_in(capsys, "check", images["honest"], "--runner", "process")
+    assert done.status == 2 and "does not isolate" in done.err
+    words = ("check", images["honest"], "--challenge", tmp_path / "challenge.yaml")
+    tracks = {name: Track(dataset=name, split_version="v1") for name in ("busi", "phantom")}
+    write(CHALLENGE.model_copy(update={"tracks": tracks}), tmp_path / "challenge.yaml")
+    done = busbench_in(capsys, *words)
+    assert done.status == 2 and "--bundle" in done.err
+    del tracks["busi"]
+    write(CHALLENGE.model_copy(update={"tracks": tracks}), tmp_path / "challenge.yaml")
+    done = busbench_in(capsys, *words)
+    assert done.status == 10 and "accepts ONNX files on track phantom" in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compose", compose_commands(), ids=" ".join)
+def test_compose_gives_an_image_the_harness_scores(
+    challenge: SmallChallenge,
+    images: dict[str, str],
+    ended: dict[str, Ended],
+    tmp_path: Path,
+    compose: list[str],
+) -> None:
+    runner, results = DockerRunner(CHALLENGE), tmp_path / "results"
+    names = {"PREDICT_IMAGE": images["honest"], "INFER_IMAGE": runner.identify("infer")}
+    names["SCORE_IMAGE"] = runner.identify("score")
+
+    environment = compose_environment(challenge.root, results)
+
+    def run_compose(*words: str) -> str:
+        file = f"--file={ROOT}/containers/compose.yaml"
+        done = subprocess.run(
+            [*compose, "-p", "busbench-image", file, "--profile=image", *words],
+            env=environment | names,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    try:
+        run_compose("up", "-d", "score-image")
+        run_compose("logs", "-f", "score-image")
+    finally:
+        run_compose("down", "-v")
+    kept = ended["honest"].folder / "score" / "scores.json"
+    ours, theirs = (
+        json.loads(path.read_text()) for path in (kept, results / "score" / "scores.json")
+    )
+    for document in (ours, theirs):  # it names the submission, which compose does not know
+        document.pop("predictions_sha256")
+    assert theirs == ours
+    assert not (results / "infer" / "runtime.json").exists()  # nothing of it was measured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +57,36 @@ def test_no_recipe_makes_a_file_that_the_gate_refuses(
     (maps,) = onnxruntime.InferenceSession(data).run(None, {"image": images})
     with torch.no_grad():
         np.testing.assert_allclose(maps, network(torch.from_numpy(images)), atol=1e-5)
+
+
+KERAS_NETWORK = """
+import keras
+image = keras.Input((128, 128, 1))
+maps = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
+maps = keras.layers.UpSampling2D(interpolation="bilinear")(maps)
+network = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(maps))
+network.save("fold-0.keras")
+RECIPE
+import numpy, onnxruntime
+images = numpy.random.default_rng(0).random((3, 1, 128, 128), numpy.float32)
+(found,) = onnxruntime.InferenceSession("fold-0.onnx").run(None, {"image": images})
+expected = network.predict(numpy.moveaxis(images, 1, -1), verbose=0)
+numpy.testing.assert_allclose(found, numpy.moveaxis(expected, -1, 1), atol=1e-5)
+"""
+
+
+@pytest.mark.slow
+def test_no_recipe_for_keras_makes_a_file_that_the_gate_refuses(
+    keras_python: Path, tmp_path: Path
+) -> None:
+    """Nor one whose batch is not free, or whose maps are not those of the network."""
+    recipe = re.search(r"^```python\n(import keras.*?)^```", GUIDE, re.M | re.S)
+    assert recipe is not None
+    script = KERAS_NETWORK.replace("RECIPE", recipe[1])
+    done = subprocess.run(
+        [keras_python, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    data = (tmp_path / "fold-0.onnx").read_bytes()
+    (tmp_path / "fold-0.keras").unlink()
+    assert inspect(tmp_path, submission(tmp_path, data, opset=17, size=128)).models

@@ -149,7 +149,7 @@ def mixing() -> bytes:
         helper.make_node("Sub", ["x", "m"], ["d"]),
         helper.make_node("Add", ["d", "small"], ["y"]),
     ]
-    return network(nodes, [numpy_helper.from_array(np.float32([0.1]), "small")])
+    return network(nodes, [numpy_helper.from_array(np.array([0.1], np.float32), "small")])
 
 
 def test_no_company_and_no_batch_size_changes_a_native_mask(tmp_path: Path) -> None:

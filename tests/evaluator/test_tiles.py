@@ -16,8 +16,9 @@ from scipy.ndimage import gaussian_filter
 
 from evaluator.documents.submission import InputSpec, OutputSpec
 from evaluator.errors import BusbenchError
+from evaluator.inference.outputs import background, foreground
 from evaluator.inference.preprocessing import to_input, to_packed_mask
-from evaluator.inference.tiles import TILES, map_tiles, starts, weigh
+from evaluator.inference.tiles import TILES, first_tile, map_image, map_tiles, starts, weigh
 from evaluator.predictions import unpack
 from tests.support.inference import blur, dice_rolling, echo, speckle, stage
 from tests.support.null_device import NullDevice
@@ -48,7 +49,7 @@ def by_position(tiles: Maps) -> Maps:
 def plainly_blended(image: Maps, inputs: InputSpec) -> NDArray[np.float64]:
     """As nnU-Net's sliding window does it, pixel by pixel in float64: maps (K, H, W)."""
     assert inputs.overlap is not None
-    size = (inputs.height, inputs.width)
+    size = inputs.size
     weights = np.ones(size)
     if inputs.blend == "gaussian":
         peak = np.zeros(size)
@@ -118,30 +119,53 @@ def test_weights_do_not_vanish_in_the_corners_of_a_large_tile() -> None:
     height=st.integers(1, 90),
     width=st.integers(1, 90),
     black=st.integers(0, 5),
-    channels=st.sampled_from(["grey", "rgb"]),
     seed=st.integers(0, 99),
 )
 def test_no_z_score_is_of_a_tile_or_of_what_is_around_the_image(
-    height: int, width: int, black: int, channels: str, seed: int
+    height: int, width: int, black: int, seed: int
 ) -> None:
     """As nnU-Net: cropped to the box of pixels above 0, then numpy's mean and std, then padded."""
     rng = np.random.default_rng(seed)
     inner = rng.integers(1, 256, (height, width), np.uint8)
     image = np.pad(inner, ((black, 0), (0, black)))
-    seen = to_input(image, spec(normalise="zscore", channels=channels))
-    top, left = max(0, 32 - image.shape[0]) // 2, max(0, 48 - image.shape[1]) // 2
-    shown = slice(top, top + image.shape[0]), slice(left, left + image.shape[1])
-    wanted = (image - inner.mean()) / max(inner.std(), 1e-8)
-    for channel in seen:
-        np.testing.assert_allclose(channel[shown], wanted, rtol=1e-4, atol=1e-5)
-        around = np.ones(channel.shape, bool)
-        around[shown] = False
-        assert not channel[around].any()
+    inputs = spec(normalise="zscore")
+    scores = (inner - inner.mean()) / max(inner.std(), 1e-8)
+    short = [max(0, tile - side) for tile, side in zip((32, 48), inner.shape, strict=True)]
+    padded = np.pad(scores, [(each // 2, each - each // 2) for each in short])[None]
+    top, left = short[0] // 2, short[1] // 2
+    wanted = plainly_blended(padded, inputs)[-1, top : top + height, left : left + width]
+    found = map_image(
+        to_input(image, inputs),
+        inputs,
+        lambda tiles: by_position(tiles)[:, -1:],
+        outside=np.full((1, 1, 1), -9, np.float32),
+        size=3,
+    )
+    y, x = max(0, 32 - image.shape[0]) // 2, max(0, 48 - image.shape[1]) // 2
+    shown = found[0, y : y + image.shape[0], x : x + image.shape[1]]
+    np.testing.assert_allclose(shown[black:, :width], wanted, rtol=1e-3, atol=1e-4)
+    assert (found == -9).sum() == found[0].size - inner.size
 
 
-def test_no_black_image_divides_by_zero() -> None:
-    seen = to_input(np.zeros((50, 60), np.uint8), spec(normalise="zscore"))
-    assert seen.shape == (1, 50, 60) and not seen.any()
+def test_no_black_image_reaches_the_network() -> None:
+    inputs = spec(normalise="zscore")
+    seen = to_input(np.zeros((50, 60), np.uint8), inputs)
+    outside = background("softmax")
+    found = map_image(seen, inputs, lambda _: pytest.fail("it ran"), outside=outside, size=3)
+    assert not (foreground(found, "softmax") > 1e-9).any()
+    assert np.array_equal(first_tile(seen, inputs), np.zeros((1, 32, 48), np.float32))
+
+
+def test_no_batch_size_changes_a_mask_of_z_scores(tmp_path: Path) -> None:
+    images = [np.pad(image, ((3, 0), (0, 5))) for image in speckle(5)]
+    declared = TILED | {"normalise": "zscore"}
+    one, many = (
+        stage(tmp_path / str(size), images, blur(), **declared).infer(batch_size=size)
+        for size in (1, 3)
+    )
+    assert all(np.array_equal(one[case], many[case]) for case in one)
+    assert any(mask.any() for mask in one.values())
+    assert not any(mask[:3].any() or mask[:, -5:].any() for mask in one.values())
 
 
 # --- the infer stage -----------------------------------------------------------------------------
@@ -208,6 +232,7 @@ def test_a_network_that_changes_between_runs_is_not_accepted_for_its_tiles(tmp_p
         ({"mode": "sliding"}, "'resized', 'tiled' or 'native'"),
         ({"normalise": "zscore", "mean": 0.5}, "mean has no effect where normalise is zscore"),
         ({"normalise": "zscore", "std": 0.5}, "std has no effect where normalise is zscore"),
+        ({"normalise": "zscore", "spacing": 0.1}, "spacing has no effect where normalise"),
         ({"normalise": "minmax"}, "'zscore'"),
     ],
 )

@@ -71,9 +71,9 @@ def test_no_check_or_validation_takes_other_folds(
         )
     assert error.value.code == "submission-invalid"
     declared = Challenge(tracks={"phantom": Track(dataset="phantom", split_version="v1", folds=3)})
-    for challenge, facts in ((declared, None), (Challenge(), TrainingSet.open(bundle).bundle)):
+    for challenge, facts in ((declared, None), (Challenge(), TrainingSet.open(bundle))):
         with pytest.raises(BusbenchError, match="folds 0 to 2") as error:
-            check(folder, Context(ProcessRunner(), challenge), bundle=facts)
+            check(folder, Context(ProcessRunner(), challenge), training=facts)
         assert error.value.code == "submission-invalid"
 
 
@@ -84,7 +84,7 @@ def test_no_track_that_is_not_declared_passes_the_check(bundle: Path, tmp_path: 
         check(folder, Context(ProcessRunner(), declared))
     assert error.value.code == "submission-invalid"
     with pytest.raises(BusbenchError, match="is for track phantmo, not phantom") as error:
-        check(folder, Context(ProcessRunner(), Challenge()), bundle=TrainingSet.open(bundle).bundle)
+        check(folder, Context(ProcessRunner(), Challenge()), training=TrainingSet.open(bundle))
     assert error.value.code == "submission-invalid"
 
 
@@ -97,5 +97,5 @@ def test_no_image_passes_the_check_with_the_bundle_of_another_track(
     accepts = Track(dataset="phantom", split_version="v1", folds=3, accepts=("image",))
     declared = Challenge(tracks={"phantom": accepts, "phantmo": accepts})
     with pytest.raises(BusbenchError, match="is for track phantmo, not phantom") as error:
-        check(tmp_path, Context(ProcessRunner(), declared), bundle=TrainingSet.open(bundle).bundle)
+        check(tmp_path, Context(ProcessRunner(), declared), training=TrainingSet.open(bundle))
     assert error.value.code == "submission-invalid"

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from evaluator.inference.outputs import background
+from evaluator.inference.preprocessing import to_input, to_packed_mask
+from evaluator.inference.tiles import map_image
+from evaluator.predictions import unpack
+from harness.submission import read_submission
 from harness.template import Kind, new_submission
 from tests.support import ROOT
 from tests.support.jobs import run
 from tests.support.training_bundle import pixels_digest, write_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
-FOLDS, STEPS = 2, 60
+FOLDS, STEPS = 2, 120
 # Trains as train.py --quick does, for more steps, and keeps nnU-Net's folder instead of exporting.
 TRAIN = """
 import shutil, sys, train
@@ -44,16 +51,12 @@ class Trained:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
 
-    def predict(self, out: Path, folds: str) -> dict[str, NDArray[np.bool_]]:
-        """Masks by nnU-Net's own predictor, by case."""
+    def predict(self, out: Path) -> dict[str, dict[str, NDArray[np.bool_]]]:
+        """Masks by nnU-Net's own predictor: of fold 0, of fold 1, and of both."""
         script = ROOT / "tests" / "support" / "nnunet_predict.py"
-        words = [self.python, script, self.results, self.bundle / "images", out, folds]
+        words = [self.python, script, self.results, self.bundle / "images", out, "0", "1", "01"]
         subprocess.run(words, env=self.environment(), check=True, capture_output=True)
-        return dict(read_masks(out))
-
-    def folds(self) -> dict[str, int]:
-        with (self.bundle / "cases.csv").open(newline="") as file:
-            return {row["case_id"]: int(row["fold"]) for row in csv.DictReader(file)}
+        return {folds: dict(read_masks(out / folds)) for folds in ("0", "1", "01")}
 
 
 def read_masks(folder: Path) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -69,7 +72,7 @@ def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 
 def write_real_bundle(path: Path, data: Path) -> Path:
-    """The smallest benign images of BUSI, one with black rows and columns to crop, in two folds."""
+    """Six benign images of BUSI at half their size, one with black sides to crop, in two folds."""
     (path / "images").mkdir(parents=True)
     (path / "masks").mkdir()
     found = []
@@ -78,9 +81,10 @@ def write_real_bundle(path: Path, data: Path) -> Path:
             with Image.open(source) as image:
                 found.append((image.width * image.height, source))
     rows = []
-    for number, (_, source) in enumerate(sorted(found)[:8]):
+    for number, (_, source) in enumerate(sorted(found)[:6]):
         with Image.open(source) as image, Image.open(f"{source.with_suffix('')}_mask.png") as drawn:
-            pixels, mask = np.array(image.convert("L")), np.array(drawn.convert("L")) > 127
+            pixels = np.array(image.convert("L").reduce(2))
+            mask = np.array(drawn.convert("L").reduce(2)) > 127
         if number == 0:
             pixels[:9] = pixels[:, -7:] = 0
         name = f"case-{number}"
@@ -114,29 +118,89 @@ def trained(nnunet: Path, real_data: Path, tmp_path_factory: pytest.TempPathFact
     return made
 
 
+def predicted(submission: Path, images: Path) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Masks as the infer stage makes them, by fold (`None` of all) and case."""
+    declared = read_submission(submission)
+    inputs, found = declared.input, dict[str, dict[str, NDArray[np.bool_]]]()
+    for model in declared.models:
+        session = onnxruntime.InferenceSession(submission / model.file)
+        masks = found.setdefault(str(model.fold), {})
+        for path in sorted(images.iterdir()):
+            with Image.open(path) as image:
+                pixels = np.array(image)
+            maps = map_image(
+                to_input(pixels, inputs),
+                inputs,
+                lambda tiles, run=session.run: run(None, {"image": tiles})[0],
+                outside=background("softmax"),
+                size=4,
+            )
+            packed = to_packed_mask(maps, pixels.shape, inputs, outputs=declared.output)
+            masks[path.stem] = unpack(packed, *pixels.shape)
+    return found
+
+
 def import_results(trained: Trained, out: Path, *options: str) -> Any:
     words = ("--bundle", trained.bundle, "--out", out, "--python", trained.python, *options)
-    return run("import-nnunet", trained.results, *words, "--json")
+    return run("import-nnunet", trained.results, *words)
 
 
 def test_no_mask_is_another_than_by_nnunets_own_predictor(trained: Trained, tmp_path: Path) -> None:
-    """Mean Dice within 0.002, masks within 0.5 % of pixels: fold models, and their ensemble."""
-    truth, folds = dict(read_masks(trained.bundle / "masks")), trained.folds()
-    done = import_results(trained, tmp_path / "submission")
-    assert done.returncode == 0, done.stderr
-    words = ("--bundle", trained.bundle, "--part", "val", "--runner", "process")
-    evaluated = run("evaluate", tmp_path / "submission", *words, "--out", tmp_path / "val")
-    assert evaluated.returncode == 0, evaluated.stderr
-    found = {
-        case: mask for path in (tmp_path / "val").rglob("masks") for case, mask in read_masks(path)
-    }
-    wanted = {}
-    for fold in range(FOLDS):
-        masks = trained.predict(tmp_path / f"own-{fold}", str(fold))
-        wanted |= {case: mask for case, mask in masks.items() if folds[case] == fold}
-    assert found.keys() == wanted.keys() == truth.keys()
-    for case, mask in found.items():
-        assert (mask != wanted[case]).mean() < 0.005, case
-    means = [np.mean([dice(masks[c], truth[c]) for c in truth]) for masks in (found, wanted)]
-    assert abs(means[0] - means[1]) < 0.002
-    assert means[1] > 0.2  # masks of a network that found something
+    """Mean Dice within 0.002, masks within 0.5 % of pixels: of each fold, and of their ensemble."""
+    images, truth = trained.bundle / "images", dict(read_masks(trained.bundle / "masks"))
+    found = {}
+    for options in ((), ("--ensemble",)):
+        out = tmp_path / f"submission{len(options)}"
+        done = import_results(trained, out, *options)
+        assert done.returncode == 0, done.stderr
+        found |= predicted(out, images)
+    wanted = trained.predict(tmp_path / "own")
+    for fold, own in (("0", "0"), ("1", "1"), ("None", "01")):
+        assert found[fold].keys() == wanted[own].keys() == truth.keys()
+        for case, mask in wanted[own].items():
+            assert (mask != found[fold][case]).mean() < 0.005, (fold, case)
+        means = [
+            np.mean([dice(masks[case], truth[case]) for case in truth])
+            for masks in (found[fold], wanted[own])
+        ]
+        assert abs(means[0] - means[1]) < 0.002
+        assert means[1] > 0.3  # of a network that found something
+
+
+def test_no_models_of_other_folds_are_imported(trained: Trained, tmp_path: Path) -> None:
+    """nnU-Net says which cases validated a fold; here one that trains it in the bundle."""
+    results = tmp_path / "results"
+    shutil.copytree(trained.results, results)
+    summary = results / "fold_1" / "validation" / "summary.json"
+    summary.parent.mkdir()
+    cases = [{"reference_file": f"/labels/case-{number}.png"} for number in (1, 3, 4)]
+    summary.write_text(json.dumps({"metric_per_case": cases}))
+    done = import_results(replace(trained, results=results), tmp_path / "out")
+    assert done.returncode == 10 and not (tmp_path / "out").exists()
+    assert "other cases than fold 1 of the bundle, such as case-4" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("configurations", "2d", "spacing"), [0.5, 0.5], "resamples to a spacing"),
+        (("configurations", "2d", "use_mask_for_norm"), [True], "within a mask"),
+        (("configurations", "2d", "normalization_schemes"), ["CTNormalization"], "CTNorm"),
+        (("transpose_forward",), [0, 2, 1], "swaps the axes"),
+    ],
+)
+def test_nothing_that_a_submission_cannot_say_is_left_out_in_silence(
+    path: tuple[str, ...], value: object, words: str, trained: Trained, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(trained.results, results)
+    plans = json.loads((results / "plans.json").read_text())
+    at = plans
+    for name in path[:-1]:
+        at = at[name]
+    at[path[-1]] = value
+    (results / "plans.json").write_text(json.dumps(plans))
+    done = import_results(replace(trained, results=results), tmp_path / "out")
+    assert done.returncode == 10 and words in done.stderr, done.stderr
+    assert not (tmp_path / "out").exists()

@@ -34,14 +34,17 @@ ALWAYS = {
     "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
     | {"pairs", "exclude"},
     "ledger entries": {"as_json"},
+    "import-nnunet": {"team", "method", "checkpoint", "ensemble", "mirroring", "python", "as_json"},
     "new-submission": {"kind", "team", "method"},
-    "predict": {"fold", "skip_refused", "device", "precision", "batch_size", "backend"}
+    # the verb refuses a --spacing that the submission does not ask for
+    "predict": {"fold", "skip_refused", "spacing", "device", "precision", "batch_size", "backend"}
     | {"runner", "challenge", "as_json"},
     "prepare": {"strict", "skip_refused", "as_json"},
     # without --challenge, challenge.yaml of --repository
     "propose": {"repository", "account", "challenge", "as_json"},
     "publish": {"splits", "challenge", "keys", "replaces"},  # the verb refuses an idle --replaces
-    "rank": {"cases", "keys", "track", "challenge", "json"},  # the verb refuses keys without cases
+    # the verb refuses keys without cases
+    "rank": {"cases", "keys", "track", "no_external_data", "challenge", "json"},
     "reproduce": {"as_json", "submission", "store", "split", "key"},
     "seal": {"track", "private_labels", "consistency", "challenge", "as_json"},
     "splits reveal": {"secret"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,23 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluator.errors import BusbenchError
+from evaluator.documents.base import read, write
+from evaluator.errors import BusbenchError, Code
+from evaluator.files import sha256_bytes
 from harness.challenge import Challenge
 from harness.datasets.own_images import find_images
+from harness.evaluation import predict as parts_of_predict
 from harness.evaluation.images import check
-from harness.evaluation.predict import majority
+from harness.evaluation.predict import PredictRequest
+from harness.evaluation.predict import predict as run_predict
+from harness.evaluation.predict_parts import majority
+from harness.evaluation.predict_record import RECORD, PredictRecord
 from harness.evaluation.validation import ValidateSubmission, Validation
 from harness.execution import ExecutionEnvironment, run_job
 from harness.prepare import prepare
 from harness.sandbox import open_runner
 from harness.sandbox.cached import Context
+from harness.store import png_bytes
 from tests.support.command_line import Shown, busbench_in
 from tests.support.factories import hand_in
 from tests.support.inference import blur, dice_rolling
@@ -116,6 +124,50 @@ def test_no_finished_mask_is_made_again_or_passed_off_for_another(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("given", [False, True], ids=["new folder", "empty folder"])
+def test_no_image_is_predicted_twice_after_an_interruption(
+    given: bool, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was done before is taken, which a mark in it shows; the rest is as in one run."""
+    monkeypatch.setattr(parts_of_predict, "PART", 3)
+    images, _ = find_images([root / "training" / "images"])
+    environment = ExecutionEnvironment("process", Challenge())
+    request = PredictRequest(root / "mine", images, environment, fold=0)
+    whole = run_predict(request, tmp_path / "whole")
+    out = tmp_path / "masks"
+    if given:
+        out.mkdir()
+
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "images predicted" and done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_predict(request, out, progress=stop)
+    kept = out / ".busbench.unfinished" if given else tmp_path / ".masks.unfinished"
+    assert not list(out.glob("*.png"))
+    marked, damaged = (kept / f"part-0000{number}" for number in (0, 1))
+    record = read(PredictRecord, marked / RECORD, Code.OUTPUT_EXISTS, remedy="")
+    first, second, *_ = record.images
+    data = png_bytes(~pixels(marked / first.mask))
+    (marked / first.mask).write_bytes(data)
+    changed = first.model_copy(update={"mask_sha256": sha256_bytes(data)})
+    rest = record.images[1:]
+    write(record.model_copy(update={"images": (changed, *rest)}), marked / RECORD)
+    next(damaged.glob("*.png")).write_bytes(b"")
+    other = replace(request, fold=1)
+    with pytest.raises(BusbenchError, match="another --fold"):
+        run_predict(other, out)
+    found = run_predict(request, out)
+    assert not found.resumed and not kept.exists()
+    assert [each.image for each in found.record.images] == [i.image for i in whole.record.images]
+    for each in whole.record.images:
+        same = (out / each.mask).read_bytes() == (whole.folder / each.mask).read_bytes()
+        assert same is (each.mask != first.mask), each.mask
+    assert second.mask != first.mask
+
+
+@pytest.mark.slow
 def test_no_unreadable_image_is_left_out_unasked(
     root: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -207,10 +259,11 @@ def test_no_image_is_read_otherwise_than_for_a_store(tmp_path: Path) -> None:
     stored = {case.source_image: case for case in store.cases}
     assert len(images) == len(stored) == 2
     for image in images:
-        pixels, repairs = image.read()
+        pixels, repairs, spacing = image.read()
         case = stored[image.path.name]
         assert np.array_equal(pixels, store.image(case.case_id))
         assert "; ".join(repairs) == case.repairs and repairs
+        assert spacing == case.spacing
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -526,7 +526,7 @@ def test_what_a_team_says_of_its_method_is_shown_and_never_fetched(
         "code": "https://example.org/code",
         "external_data": "none",
     }
-    files = render(edition_of(tmp_path, keys, make_report(notes=notes)))
+    files = render(edition_of(keys, tmp_path, make_report(notes=notes)))
     page = Page.of(files["submissions/1.html"])
     assert "<b>bold</b> & more" in page.all_text and "Ann, Bob" in page.all_text
     assert page.all_text.count("not stated") == 2  # licence, and weights that it began with

@@ -1,6 +1,7 @@
 """nnU-Net's own predictor, in a process of its own: it needs packages that nothing else does.
 
-python nnunet_predict.py RESULTS IMAGES OUT FOLDS    writes a mask of 0 and 1 for each image
+python nnunet_predict.py RESULTS IMAGES OUT FOLDS…    masks of 0 and 1 into OUT/FOLDS: of fold 0,
+                                                      of fold 1, and of both where FOLDS is 01
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from PIL import Image
 
 
-def main(results: Path, images: Path, out: Path, folds: str) -> None:
+def main(results: Path, images: Path, out: Path, folds: list[str]) -> None:
     """Predict as `nnUNetv2_predict` does, with the default options."""
-    out.mkdir(parents=True)
-    predictor = nnUNetPredictor(device=torch.device("cpu"))
-    predictor.initialize_from_trained_model_folder(str(results), tuple(map(int, folds)))
-    for path in sorted(images.iterdir()):
-        data, properties = NaturalImage2DIO().read_images([str(path)])
-        mask = predictor.predict_single_npy_array(data, properties)
-        Image.fromarray(mask[0].astype(np.uint8)).save(out / path.name)
+    for group in folds:
+        (out / group).mkdir(parents=True)
+        predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+        predictor.initialize_from_trained_model_folder(str(results), tuple(map(int, group)))
+        for path in sorted(images.iterdir()):
+            data, properties = NaturalImage2DIO().read_images([str(path)])
+            mask = predictor.predict_single_npy_array(data, properties)
+            Image.fromarray(mask[0].astype(np.uint8)).save(out / group / path.name)
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), folds=sys.argv[4])
+    main(*map(Path, sys.argv[1:4]), folds=sys.argv[4:])
