@@ -105,15 +105,18 @@ def commands() -> Iterator[tuple[str, Any]]:
             yield f"{verb} {name}".strip(), inner
 
 
+COMMANDS = dict(commands())  # once: to make one reads the signatures of all its options
+
+
 def optional(command: Any) -> set[str]:
     return {p.name for p in command.params if p.param_type_name == "option" and not p.required}
 
 
-@pytest.mark.parametrize("verb", [name for name, _ in commands()])
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_no_option_is_without_a_word_on_when_it_takes_effect(verb: str) -> None:
     needed = {name for need in NEEDS.get(verb, ()) for name in need.options}
     always = ALWAYS.get(verb, set())
-    assert optional(dict(commands())[verb]) - {"help"} == needed | always
+    assert optional(COMMANDS[verb]) - {"help"} == needed | always
     assert not needed & always
 
 
@@ -130,7 +133,7 @@ IDLE_OPTIONS = [(v, name) for v, needs in NEEDS.items() for need in needs for na
 
 @pytest.mark.parametrize(("verb", "name"), IDLE_OPTIONS)
 def test_an_option_without_effect_is_refused(verb: str, name: str, places: dict[str, Path]) -> None:
-    parameter = next(p for p in dict(commands())[verb].params if p.name == name)
+    parameter = next(p for p in COMMANDS[verb].params if p.name == name)
     words = IDLE[verb].format(**places).split()
     value = VALUES.get(name, "{report}").format(**places)
     words += [parameter.opts[0]] if parameter.is_flag else [parameter.opts[0], value]
