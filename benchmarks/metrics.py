@@ -129,8 +129,8 @@ def _scored(item: Pair, models: int) -> float:
     prediction, label = item
     height, width = label.shape
     case = SealedCase(case_id="case", height=height, width=width, file="case.png")
-    measure = Measure(profile_version(PROFILES[0]), in_mm=False)
     packed, png = pack(prediction), png_bytes(label)
+    measure = Measure(profile_version("native"), in_mm=False)
 
     def scored() -> None:
         truth = Truth(case, numbered(decode_png(png, case, Path("labels"))))

@@ -31,8 +31,10 @@ ALWAYS = {
     "fetch": {"folder", "accept_terms", "as_json"},
     "export-split": {"challenge", "dataset_id", "with_test_labels", "as_json"},
     "feedback": {"challenge", "as_json"},
-    "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
+    "finalise": {"runs", "choose", "dry_run", "challenge", "as_json"},
+    "freeze": {"final", "policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
     | {"pairs", "exclude"},
+    "keys final": {"renew"},
     "ledger entries": {"as_json"},
     "import-nnunet": {"team", "method", "checkpoint", "ensemble", "mirroring", "python", "as_json"},
     "new-submission": {"kind", "team", "method"},
@@ -46,7 +48,11 @@ ALWAYS = {
     # the verb refuses keys without cases
     "rank": {"cases", "keys", "track", "no_external_data", "challenge", "json"},
     "reproduce": {"as_json", "submission", "store", "split", "key"},
-    "seal": {"track", "private_labels", "consistency", "challenge", "as_json"},
+    # the verb refuses --final-keys where the split has no final part
+    "seal": {"final_keys", "track", "private_labels", "consistency", "challenge", "as_json"},
+    # the verb refuses final_keys where no bundle has a final part
+    "rescore": {"profile", "track", "partial", "dry_run", "final_keys", "runner", "challenge"}
+    | {"as_json"},
     "splits reveal": {"secret"},
     "splits verify": {"store", "reveal", "json"},
     "table": {"format", "challenge"},
@@ -58,16 +64,26 @@ ALWAYS = {
 IDLE = {
     "audit": "audit {store}",
     "evaluate": "evaluate {store} --bundle {store}",
+    "finalise": "finalise {report} --bundle {store} --runs {store} --dry-run",
     "prepare": "prepare busi --raw {store} --out {new}",
     "propose": "propose {store} --team t --method m",
+    "rank": "rank {report} --json",
+    "seal": "seal {store} --split {store} --keys {store} --out {new} --no-consistency",
+    "table": "table {report} --format csv",
     "reproduce": "reproduce {report} 1",
+    "rescore": "rescore {report} --runs {store} --bundle {store} --keys {store} --dry-run",
     "splits verify": "splits verify {store}",
     "train": "train reference --bundle {store} --out {new}",
     "verify": "verify {report}",
 }
 VALUES = {
     "bundle": "{store}",
+    "columns": "dice",
+    "backend": "onnxruntime",
+    "batch_size": "auto",
     "device": "cpu",
+    "final_keys": "{store}",
+    "precision": "fp32",
     "tolerance": "0.001",
     "holds": "aa",
     "keys": "{store}",
@@ -77,6 +93,7 @@ VALUES = {
     "runner": "process",
     "seed": "3",
     "store": "{store}",
+    "windows": "2",
 }  # of others: a file
 
 
