@@ -46,6 +46,7 @@ def make_report(method: str = "method", gap: float = 0.02) -> Report:
     consistency = Consistency.model_validate(
         {
             "cases": 30,
+            "windows": 4,
             "transformed": {"dice": summary(MEANS["dice"] - gap)},
             "gap": {"dice": summary(gap)},
         }

@@ -56,18 +56,28 @@ def rfc8785_json(value: Any) -> bytes:
     Raises:
         ValueError: for NaN, infinity, and numbers that would read as whole ones beyond 2^53 - 1.
     """
-    text = canonical_json(value).decode()
-    if not text.isascii() and _ASTRAL.search(text):  # sorts otherwise in UTF-16 than by code points
-        text = json.dumps(_by_utf16(value), separators=(",", ":"), ensure_ascii=False)
-    otherwise = any(pattern.search(f":{text}") for pattern in _OTHERWISE)
-    return (_TOKEN.sub(_spelled, text) if otherwise else text).encode()
+    data = canonical_json(value)
+    if not data.isascii() and _ASTRAL.search(data.decode()):
+        # it sorts otherwise in UTF-16 than by code points
+        data = json.dumps(_by_utf16(value), separators=(",", ":"), ensure_ascii=False).encode()
+    if has_long_number(data) or any(pattern.search(data) for pattern in _OTHERWISE):
+        return _TOKEN.sub(_spelled, data.decode()).encode()
+    return data
+
+
+def has_long_number(data: bytes) -> bool:
+    """Whether a JSON text may contain a whole number of sixteen digits or more."""
+    kinds = data.translate(_KINDS)
+    return b"0" * 16 in kinds and _WHOLE.search(kinds) is not None
+
+
+_KINDS = bytes.maketrans(b"0123456789[,]}", b"0000000000::::")
+_WHOLE = re.compile(rb"(?:^|:)-?0{16,}(?:$|:)")
 
 
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-# Signs of numbers to look at; each begins with what is rare in base64, as most of a ledger is.
-_OTHERWISE = tuple(
-    map(re.compile, (r"\.0(?=[,\]}]|$)", r"e[+-]\d+(?=[,\]}]|$)", r"[:\[,]-?\d{16}"))
-)
+# Signs of numbers to look at. Each begins with one character: others take ten times as long.
+_OTHERWISE = tuple(map(re.compile, (rb"\.0(?=[,\]}]|$)", rb"e[+-]\d+(?=[,\]}]|$)")))
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.e+-]*')
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from evaluator.errors import BusbenchError, Code
+from evaluator.files import has_long_number
 
 MEBIBYTE = 1 << 20
 MAX_INTEGER = 2**53 - 1
@@ -65,6 +66,21 @@ def load_json(
         parse_float=_finite,
         parse_constant=_finite,
     )
+
+
+def load_to_compare(data: bytes, bounds: Bounds) -> Any:
+    """What `load_json` gives, for who compares the text with the value's canonical form afterwards.
+
+    That comparison refuses repeated keys and numbers that are none, so where nothing else is left
+    to check, no function is called for each object and number: it takes a fifth of the time.
+
+    Raises:
+        ValueError, RecursionError: as `load_json` does; a key that is repeated does not.
+    """
+    if data.count(b":") > bounds.keys or has_long_number(data):
+        return load_json(data, bounds)
+    _require_within(data, bounds)
+    return json.loads(data.decode("utf-8"))
 
 
 def _require_within(data: bytes, bounds: Bounds) -> None:

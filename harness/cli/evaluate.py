@@ -128,7 +128,7 @@ def evaluate(
     Run either again after an interruption: finished stages are kept.
 
     With --on, where challenge.yaml offers `generalisation`: a submission that was trained on
-    another track. Test cases with a twin in that track's training part are not scored. It takes
+    another track. Test patients with a twin in that track's training part are not scored. It takes
     quota on the track that it is tested on, and is never ranked there.
 
     Example: busbench evaluate submission --bundle bundles --keys keys --out runs --ledger l.jsonl

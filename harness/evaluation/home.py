@@ -1,8 +1,8 @@
 """Home track of a submission that is tested on another one, and the test cases it may have seen.
 
-Datasets share images. A submission that was trained on one of them is not scored on the test cases
-of another that have a twin in its own training part: the organiser's cross-audit names the twins,
-the two frozen splits say which of them are on those sides.
+Datasets share images. A submission that was trained on one of them is not scored on the patients of
+another of whom its own training part shows a frame: the organiser's cross-audit names the twins,
+the two frozen splits say which of them are on those sides, and what else is of their patients.
 """
 
 from __future__ import annotations
@@ -47,13 +47,17 @@ def home_of(
         splits: frozen splits, or folders of them, those of both tracks among them.
 
     Raises:
-        BusbenchError: `usage` where it is the submission's own track; `challenge-invalid` where
-            challenge.yaml offers no generalisation, lacks the submission's track, or names no
-            cross-audit of both stores; `split-invalid` where a frozen split is not there.
+        BusbenchError: `usage` where it is the submission's own track, or not the test part;
+            `challenge-invalid` where challenge.yaml offers no generalisation, lacks the
+            submission's track, or names no cross-audit of both stores; `split-invalid` where a
+            frozen split is not there.
     """
     if facts.track == tested.track:
         message = f"--on {tested.track} is the submission's own track."
         raise BusbenchError(Code.USAGE, message, "Leave --on out.")
+    if tested.part != "test":
+        message = f"--on tests on the part test, and this bundle has the part {tested.part}."
+        raise BusbenchError(Code.USAGE, message, "Wait until the phase is over, or leave --on out.")
     if challenge.generalisation is None:
         message = "challenge.yaml offers no evaluation on other tracks than a submission's own."
         remedy = "Declare `generalisation: {twins: [cross-audit.json]}`."
@@ -136,16 +140,16 @@ def _read(path: Path) -> CrossAudit:
 
 
 def _twins(audit: CrossAudit, own: FrozenSplit, other: FrozenSplit) -> Iterator[str]:
-    """The test cases of `other` that show a frame of the training part of `own`."""
+    """The test cases of `other` whose patient the training part of `own` has a frame of."""
     names = {dataset.store_digest: dataset.name for dataset in audit.datasets}
     home, away = names[own.lock.store_digest], names[other.lock.store_digest]
     training = {row.case_id for row in own.rows if row.part == "train"}
-    test = {row.case_id for row in other.rows if row.part == "test"}
+    test = {row.case_id: row.patient_group for row in other.rows if row.part == "test"}
     sides = [((p.first_dataset, p.first), (p.second_dataset, p.second)) for p in audit.pairs]
-    twins = {
-        there
+    patients = {
+        test[there]
         for pair in sides
         for (one, here), (two, there) in (pair, pair[::-1])
         if (one, two) == (home, away) and here in training and there in test
     }
-    yield from twins
+    yield from (case_id for case_id, patient in test.items() if patient in patients)

@@ -19,7 +19,7 @@ from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature, SSlibKey
 
 from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Document, FileName, parse
-from evaluator.documents.reading import MEBIBYTE, Bounds, load_json, read_bytes
+from evaluator.documents.reading import MEBIBYTE, Bounds, load_to_compare, read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes, write_atomically
 from harness.ledger.report import Report
@@ -213,7 +213,7 @@ def parse_canonical(
         BusbenchError: `ledger-invalid` where it is another form, or not a valid `model`.
     """
     try:
-        value = load_json(data, model.bounds)
+        value = load_to_compare(data, model.bounds)
     except (ValueError, RecursionError):  # `parse` says what is wrong
         return parse(model, data, where, code=CODE, remedy=REMEDY)
     return validate_canonical(model, value, data, where=where, form=form)

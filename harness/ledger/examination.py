@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Digest
-from evaluator.documents.reading import MEBIBYTE, load_json
+from evaluator.documents.reading import MEBIBYTE, load_to_compare
 from evaluator.errors import BusbenchError
 from evaluator.files import canonical_json, rfc8785_json, sha256_bytes
 from harness.ledger.attestation import (
@@ -170,7 +170,7 @@ def _examine_line(
     line: bytes, where: str, keys: Mapping[Digest, SSlibKey], *, number: int
 ) -> Examined:
     try:
-        fields: Any = load_json(line, SIGNED)
+        fields: Any = load_to_compare(line, SIGNED)
     except (ValueError, RecursionError):
         fields = None
     if number == 0:

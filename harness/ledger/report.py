@@ -45,7 +45,9 @@ class HomeTrack(Contract):
     split_version: Name
     split_digest: Digest
     twins_sha256: Digest  # of the cross-audit that names the twins
-    left_out: tuple[CaseId, ...]  # test cases with a twin in its training part; not scored
+    left_out: tuple[
+        CaseId, ...
+    ]  # test cases of patients with a twin in its training part: not scored
 
 
 class PrecisionLoss(Contract):

@@ -2,7 +2,8 @@
 
 A matrix of one metric has a row for each method and each track that it was trained on, and a column
 for each track that it was tested on. Only methods that were tested away from home are in it. Where
-test cases were left out, because the training part has a twin of them, the cell says how many.
+test cases were left out, since the training part has a twin of their patient, the cell says how
+many.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Name = Callable[[str], Markup]  # writes a name as literal text of a format
 NOTE = (
     "Rows say where a method was trained, columns where it was tested; what was trained elsewhere "
     "is never ranked. In brackets: the test cases, and how many were left out because the training "
-    "part has a twin of them."
+    "part has a frame of their patient."
 )
 
 
@@ -49,7 +50,7 @@ def transfers(board: Board) -> list[Trained]:
 
 
 def _results(board: Board) -> Iterator[tuple[Track, Row]]:
-    for track in board.tracks:
+    for track in (track for track in board.tracks if track.part == "test"):
         for row in (*track.rows, *track.visitors):
             yield track, row
 

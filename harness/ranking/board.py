@@ -92,7 +92,7 @@ class Row(Contract):
     runtime: Runtime
     labels: LabelAccess
     trained_on: Name | None = None  # the track, where it is another one
-    left_out: int = 0  # test cases with a twin in the training part of that track: not scored
+    left_out: int = 0  # test cases of patients with a twin in that track's training part
     gap_unlike: bool = False  # the others' gaps of Dice, see `unlike_gaps`
     trained_here: bool
     runner: RunnerName
@@ -224,8 +224,9 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
 
 
 def _results(tracks: Iterable[Track], name: Name) -> list[Result]:
-    """The ranked results of a track; of several tables, those of the one with the newest."""
-    tables = [track.ranked for track in tracks if track.track == name and track.ranked]
+    """The ranked results of a track's test part; of several tables, of the one with the newest."""
+    own = [track for track in tracks if (track.track, track.part) == (name, "test")]
+    tables = [track.ranked for track in own if track.ranked]
     newest = max(tables, key=lambda rows: max(row.entry for row in rows), default=())
     return [
         Result(

@@ -49,9 +49,9 @@ def combined(organiser: Organiser) -> CombinedBoard:
     return found
 
 
-def record(organiser: Organiser, **how: str) -> dict[str, str]:
+def record(organiser: Organiser, track: str | None = None) -> dict[str, str]:
     outcomes = record_ranking(
-        organiser.ledger, [organiser.runs], organiser.keys, challenge=CHALLENGE, **how
+        organiser.ledger, [organiser.runs], organiser.keys, challenge=CHALLENGE, track=track
     )
     return {one.track: one.state for one in outcomes}
 

@@ -47,10 +47,12 @@ def home(two: TwoTracks, challenge: Challenge, splits: Path | None = None) -> Ho
     return home_of(facts, two.other.sealed, challenge, splits=[splits or two.splits])
 
 
-def test_what_is_left_out_is_exactly_the_twins_of_training_images(two: TwoTracks) -> None:
+def test_what_is_left_out_is_exactly_the_patients_with_a_twin_in_training(two: TwoTracks) -> None:
     found = home(two, two.settings)
     assert set(found.left_out) == two.twins() and found.left_out
-    assert len(found.left_out) < len(two.audit.pairs)  # those of other parts stay
+    pairs = {pair.second for pair in two.audit.pairs}
+    assert pairs - set(found.left_out)  # those of other parts stay
+    assert set(found.left_out) - pairs  # a twin's patient goes with it
     assert (found.track, found.dataset, found.split_version) == (HOME, "phantom", "v1")
 
 
@@ -227,6 +229,14 @@ def test_the_whole_way_leaves_twins_out_and_anyone_can_redo_it(
         *("--keys", two.home.keys.path, *challenge),
     )
     assert rescored.exit_code == 0, rescored.output
+    anew = busbench(
+        *("rescore", ledger, "--runs", runs, "--bundle", two.other.path, "--dry-run", "--json"),
+        *("--keys", two.home.keys.path, "--reason", "A test.", *challenge),
+    )
+    assert anew.exit_code == 0 and len(verify_ledger(ledger).reports) == 1, anew.output
+    (scored,) = runs.glob("*/rescored/*/score/scores.json")
+    before, after = (json.loads(p.read_bytes()) for p in (run / "scores.json", scored))
+    assert before["groups"] == after["groups"]
     options = ["--submission", two.root / "submission", "--split", two.splits / "other"]
     redone = busbench("reproduce", ledger, 1, *options, "--store", two.root / "other", *challenge)
     assert redone.exit_code == 0, redone.output

@@ -20,8 +20,19 @@ from securesystemslib.dsse import Envelope
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.challenge import Challenge
-from harness.ledger import Ranking, Retraction, append, rotate, sign, verify_bytes
+from harness.ledger import (
+    Ranking,
+    Replacement,
+    Rescored,
+    Rescoring,
+    Retraction,
+    append,
+    rotate,
+    sign,
+    verify_bytes,
+)
 from harness.ledger.entries import ENTRY_TYPE, Position, entry_line, rotation_line
+from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from harness.website import publish
 from harness.website.pages import ledger_format
@@ -61,8 +72,20 @@ def ledger(tmp_path_factory: pytest.TempPathFactory, keys: Keys, second: Keys) -
     numbers = {"\ufb33": [0.1, 1e22, -0.0, 1e-7, 5e-324], "\U0001f600": 1.5e300}
     append(path, Ranking(body={"mean": 1e-07, "rows": numbers}), keys)
     rotate(path, keys, second)
-    append(path, sign(make_report(method="later", folds=1), second), second)
+    old = append(path, sign(make_report(method="later", folds=1), second), second).entry.digest
+    new = _anew(path, old, make_report(method="later", folds=1, dice=0.7), second)
+    append(path, _rescoring(old, new), second)
     return path.read_bytes()
+
+
+def _anew(path: Path, replaces: str, report: Report, keys: Keys) -> str:
+    body = Rescored(replaces=replaces, envelope=sign(report, keys))
+    return append(path, body, keys).entry.digest
+
+
+def _rescoring(before: str, after: str) -> Rescoring:
+    one = Replacement(before=before, after=after, means={"dice": (0.8, 0.7)}, ranks=(1, 1))
+    return Rescoring(reason="Corrected.", replaced=(one,))
 
 
 def test_a_whole_ledger_holds_with_the_same_numbers(ledger: bytes, second: Keys) -> None:
@@ -72,8 +95,8 @@ def test_a_whole_ledger_holds_with_the_same_numbers(ledger: bytes, second: Keys)
     assert (found["entries"], found["head"]) == (verdict.entries, verdict.head)
     assert (found["reports"], found["keys"]) == (len(verdict.reports), list(verdict.keys))
     assert found["counts"] == {
-        **dict.fromkeys(("bytes", "chain", "digests", "signatures"), 6),
-        **{"reports": 2, "retractions": 1, "rotations": 1, "key": 1, "head": 1},
+        **dict.fromkeys(("bytes", "chain", "digests", "signatures"), 8),
+        **{"reports": 3, "retractions": 1, "rescorings": 1, "rotations": 1, "key": 1, "head": 1},
     }
 
 
@@ -109,6 +132,12 @@ def _forged(ledger: bytes, keys: Keys, second: Keys) -> Iterator[tuple[str, byte
     yield "signatures", ledger + entry_line(Ranking(body={}), after, keys)  # the key of before
     gone = json.loads(lines[2])["entry"]
     yield "retractions", ledger + entry_line(Retraction(entry=gone, reason="Again."), after, second)
+    newest, stale = json.loads(lines[-2])["digest"], json.loads(lines[-3])["digest"]
+    signed = sign(make_report(method="another", folds=1), second)
+    for replaces in (newest, stale):  # of another method, and of what no longer counts
+        body = Rescored(replaces=replaces, envelope=signed)
+        yield "rescorings", ledger + entry_line(body, after, second)
+    yield "rescorings", ledger + entry_line(_rescoring(stale, newest), after, second)
     earlier = Position(whole.entries, whole.head, "2020-01-01T00:00:00Z")
     yield "chain", ledger + entry_line(Ranking(body={}), earlier, second)
     ahead = Position(whole.entries + 1, whole.head, TIME)
@@ -157,7 +186,7 @@ def test_the_first_of_two_faults_is_the_one_named(ledger: bytes) -> None:
     )
 
 
-VALUES = [
+VALUES: list[Any] = [
     *(0.0, -0.0, 1e-7, 1e21, 1.5e300, 5e-324, 333333333.3333333, 9007199254740991),
     *("\u007f\u2028\x00\x1f", '€$\u000f\nA\'B"\\"/', {"\U0001f600": 1, "\ufb33": 2.0, "": []}),
     {
@@ -200,7 +229,7 @@ def test_the_page_checks_itself_from_a_file_and_names_a_changed_copy(
     verdict = page.locator("#verdict")
     expect(verdict).to_contain_text("The ledger holds", timeout=PATIENCE)
     expect(verdict).to_contain_text(verify_bytes(ledger, "here").head)
-    assert page.locator("#steps li").all_inner_texts()[0].endswith("✓ 6 checked.")
+    assert page.locator("#steps li").all_inner_texts()[0].endswith("✓ 8 checked.")
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(CHANGES["a bit"](ledger, len(ledger) // 2))
     page.set_input_files("#file", copy)

@@ -76,11 +76,12 @@ class TwoTracks:
         )
 
     def twins(self) -> set[str]:
-        """The test cases of the other track whose image is in the home track's training part."""
+        """The test cases of the other track's patients with an image in the home training part."""
         own, other = (FrozenSplit.open(self.splits / name) for name in ("v1", "other"))
         training = {row.image_sha256 for row in own.rows if row.part == "train"}
         test = [row for row in other.rows if row.part == "test"]
-        return {row.case_id for row in test if row.image_sha256 in training}
+        patients = {row.patient_group for row in test if row.image_sha256 in training}
+        return {row.case_id for row in test if row.patient_group in patients}
 
 
 def _others() -> list[Sample]:

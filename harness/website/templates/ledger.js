@@ -26,6 +26,7 @@ const LedgerCheck = (() => {
     signatures: "Every entry is signed by the key whose turn it is",
     reports: "Every report is signed, and about the files that it judges",
     retractions: "Every retraction is of a report that counted",
+    rescorings: "Every report that was scored anew takes the place of one that counted, and of what was scored there",
     rotations: "Every new key has signed that it takes over, and is used once",
     key: "The key that is published with this site signed it",
     head: "It contains the entry that is asked for",
@@ -180,6 +181,12 @@ const LedgerCheck = (() => {
     }
   }
 
+  // What scoring anew may not change of a report: all but the scores, and what computed them.
+  function originOf({ schema, scores, status, provenance, ...rest }) {
+    const { score, ...evaluator } = provenance.evaluator;
+    return encoder.encode(canonical({ ...rest, provenance: { ...provenance, evaluator } }));
+  }
+
   // Checks under way, whose results are taken in their order: the first that fails is the one named.
   class Queue {
     constructor() {
@@ -198,8 +205,10 @@ const LedgerCheck = (() => {
 
   class Chain {
     constructor(format) {
-      Object.assign(this, { format, queue: new Queue(), signers: [], last: null, gone: new Set() });
-      this.reports = new Map(); // digest of the entry -> its number
+      Object.assign(this, { format, queue: new Queue(), signers: [], last: null });
+      this.origins = new Map(); // digest of a report's entry -> SHA-256 of what was scored
+      this.counting = new Set(); // digests of the entries of reports that count
+      this.waiting = new Map(); // of one that was scored anew, until a rescoring -> of that before it
       this.digests = new Set();
       this.counts = Object.fromEntries(Object.keys(STEPS).map((step) => [step, 0]));
     }
@@ -218,7 +227,8 @@ const LedgerCheck = (() => {
       this.queue.add("signatures", number, "its signature is not valid",
         isValid(signer, entry.signature, this.format.entryType, body));
       for (const step of ["bytes", "chain", "digests", "signatures"]) this.counts[step] += 1;
-      if (entry.kind === "report") this.report(number, entry, signer);
+      if (entry.kind === "report" || entry.kind === "rescored") this.report(number, entry, signer);
+      if (entry.kind === "rescoring") this.rescoring(number, entry);
       if (entry.kind === "retraction") this.retraction(number, entry);
       if (entry.kind === "rotation") await this.rotation(number, entry);
       this.digests.add(entry.digest);
@@ -252,15 +262,41 @@ const LedgerCheck = (() => {
       }
       this.queue.add("reports", number, "the signature of its report is not valid",
         isValid(signer, found.signature, this.format.payloadType, found.payload));
-      this.reports.set(entry.digest, number);
+      this.origins.set(entry.digest, sha256(originOf(found.statement.predicate)));
       this.counts.reports += 1;
+      if (entry.kind === "report") {
+        this.counting.add(entry.digest);
+        return;
+      }
+      if (!this.counting.has(entry.replaces)) {
+        throw new Invalid("rescorings", number, "it replaces what is no report that counts");
+      }
+      const both = [entry.replaces, entry.digest].map((digest) => this.origins.get(digest));
+      this.queue.add("rescorings", number, "it says something else of what was scored than the report before it",
+        Promise.all(both).then(([before, after]) => before === after));
+      this.waiting.set(entry.digest, entry.replaces);
+    }
+
+    rescoring(number, { replaced, left }) {
+      const pairs = Array.isArray(replaced) ? replaced : [];
+      for (const { before, after } of pairs) {
+        if (!this.counting.has(before) || this.waiting.get(after) !== before) {
+          throw new Invalid("rescorings", number, "it replaces a report by what was not made of it");
+        }
+        this.counting.delete(before);
+        this.counting.add(after);
+        this.waiting.delete(after);
+      }
+      if (!pairs.length || !Array.isArray(left) || !left.every((digest) => this.counting.has(digest))) {
+        throw new Invalid("rescorings", number, "it leaves a report that does not count");
+      }
+      this.counts.rescorings += 1;
     }
 
     retraction(number, entry) {
-      if (!this.reports.has(entry.entry) || this.gone.has(entry.entry)) {
+      if (!this.counting.delete(entry.entry)) {
         throw new Invalid("retractions", number, "it retracts what is no report that counts");
       }
-      this.gone.add(entry.entry);
       this.counts.retractions += 1;
     }
 
@@ -304,7 +340,7 @@ const LedgerCheck = (() => {
     }
     return {
       entries: chain.last.number + 1,
-      reports: chain.reports.size - chain.gone.size,
+      reports: chain.counting.size,
       head: chain.last.digest,
       time: chain.last.recorded,
       keys: chain.signers.map((one) => one.id),
