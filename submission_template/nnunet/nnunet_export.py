@@ -76,8 +76,8 @@ def folds_of(results: Path, bundle: Path, checkpoint: str) -> list[int | None]:
     """The folds that were trained; [None] where one model was trained on all cases."""
     if not (results / "plans.json").is_file():
         inside = sorted(path.name for path in results.glob("*__2d"))
-        hint = f"Name one of these in it: {', '.join(inside)}" if inside else "Name the folder"
-        raise RefusedError(f"{results} has no plans.json.", f"{hint}, such as TRAINER__PLANS__2d.")
+        hint = f"one of these in it: {', '.join(inside)}" if inside else "TRAINER__PLANS__2d"
+        raise RefusedError(f"{results} has no plans.json.", f"Name {hint}.")
     folds = list(cases_of(bundle))
     whole = not any((results / f"fold_{fold}").exists() for fold in folds)
     wanted = ["all"] if whole and (results / "fold_all").exists() else folds
@@ -97,6 +97,8 @@ def require_same_cases(results: Path, bundle: Path) -> None:
     """
     for fold, ours in cases_of(bundle).items():
         summary = results / f"fold_{fold}" / "validation" / "summary.json"
+        if not summary.parent.parent.exists():  # one model of all cases
+            continue
         if not summary.is_file():
             print(f"fold {fold}: its cases cannot be compared, since {summary} is missing")
             continue
@@ -247,6 +249,7 @@ def main() -> int:
     parser.add_argument("--no-mirroring", action="store_false", dest="mirroring")
     options = parser.parse_args()
     try:
+        folds_of(options.results, options.bundle, f"checkpoint_{options.checkpoint}.pth")
         require_same_cases(options.results, options.bundle)
         export(**vars(options))
     except RefusedError as refused:

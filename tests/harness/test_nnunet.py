@@ -28,7 +28,7 @@ from tests.support.jobs import run
 from tests.support.training_bundle import pixels_digest, write_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
-FOLDS, STEPS = 2, 120
+FOLDS, STEPS = 2, 60
 # Trains as train.py --quick does, for more steps, and keeps nnU-Net's folder instead of exporting.
 TRAIN = """
 import shutil, sys, train
@@ -50,6 +50,12 @@ class Trained:
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+
+    def shift(self) -> None:
+        """Give masks that are neither empty nor whole to networks that have hardly learned."""
+        script = ROOT / "tests" / "support" / "nnunet_shift.py"
+        words = [self.python, script, self.results, self.bundle / "images" / "case-1.png"]
+        subprocess.run(words, env=self.environment(), check=True, capture_output=True)
 
     def predict(self, out: Path) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """Masks by nnU-Net's own predictor: of fold 0, of fold 1, and of both."""
@@ -115,6 +121,7 @@ def trained(nnunet: Path, real_data: Path, tmp_path_factory: pytest.TempPathFact
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    made.shift()
     return made
 
 
@@ -164,7 +171,8 @@ def test_no_mask_is_another_than_by_nnunets_own_predictor(trained: Trained, tmp_
             for masks in (found[fold], wanted[own])
         ]
         assert abs(means[0] - means[1]) < 0.002
-        assert means[1] > 0.3  # of a network that found something
+        areas = [mask.mean() for mask in wanted[own].values()]
+        assert 0.01 < np.mean(areas) < 0.5  # else anything would agree
 
 
 def test_no_models_of_other_folds_are_imported(trained: Trained, tmp_path: Path) -> None:
