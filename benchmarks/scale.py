@@ -27,13 +27,14 @@ from docker.types import Mount
 from benchmarks.made import make_report
 from benchmarks.timing import head, machine, row, seconds
 from evaluator.progress import Progress, quiet
-from harness.challenge import BASE_IMAGE, Challenge, Limits
+from harness.challenge import Challenge, Images, Limits
 from harness.execution import Chain, open_executor, run_chains
 from harness.execution.dask_executor import do
 from harness.execution.job import key_of, run_once, write_result
 from harness.ledger import append, sign
 from harness.sandbox import DockerRunner, Stage
 from harness.sandbox.cached import Context
+from harness.sandbox.images import base_name
 from harness.sandbox.profile import container_settings
 from harness.sealing.keys import Keys
 
@@ -81,7 +82,7 @@ class Sleeping(Trivial):
         return Stage(
             name="gate",
             component="infer",
-            image=BASE_IMAGE,
+            image=base_name(Images()),
             command=("sleep", str(self.seconds)),
             inputs={},
             output=self.folder / f"{self.name}.out",
@@ -116,7 +117,7 @@ def overhead() -> dict[str, float]:
 
 
 def _bare(client: Any, stage: Stage, out: Path) -> None:
-    settings = container_settings(stage, BASE_IMAGE, "")
+    settings = container_settings(stage, base_name(Images()), "")
     settings["mounts"] = [Mount("/out", str(out), type="bind")]
     container = client.containers.create(**settings)
     container.start()

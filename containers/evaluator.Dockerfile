@@ -1,9 +1,9 @@
 # The evaluator's images: COMPONENT is `infer` (gate and inference: ONNX, no labels), `infer-gpu`
 # (inference with CUDA and cuDNN) or `score` (metrics, no ONNX). Build from the project's root:
 #   docker build -f containers/evaluator.Dockerfile --build-arg COMPONENT=score -t busbench/score .
-# BASE_IMAGE takes a digest, NAME@sha256:…: a tag can move. What is installed is listed in
-# /usr/share/busbench/sbom.cdx.json.
-ARG BASE_IMAGE=python:3.11-slim-bookworm
+# On a machine without a registry, name an image that it has: --build-arg BASE_IMAGE=NAME. What is
+# installed is listed in /usr/share/busbench/sbom.cdx.json.
+ARG BASE_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 # Only the component's own modules go on to the image.
 FROM ${BASE_IMAGE} AS sources
 ARG COMPONENT

@@ -2,7 +2,7 @@
 # container that sees the test images has no network. Run with `tritonserver` as its entry point, it
 # is the server alone. Build from the project's root:
 #   docker build -f containers/triton.Dockerfile -t busbench/triton .
-ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG BASE_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 FROM ${BASE_IMAGE} AS sources
 COPY containers/select.sh containers/sources.txt /build/containers/
 COPY evaluator /build/evaluator

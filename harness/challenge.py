@@ -37,7 +37,11 @@ FINEST: dict[Ranked, float] = {"dice": 0.001, "iou": 0.001, "hd95": 0.1}
 DEFAULT_RANKED: tuple[Ranked, ...] = ("dice", "hd95")
 WITHOUT_PHASES = "open"  # the phase of what is received while no phases are declared
 CHALLENGE = Path("challenge.yaml")  # of the working folder, where none is named
-BASE_IMAGE = "python:3.11-slim-bookworm"
+# A tag can move; a digest cannot. With Python 3.11.16, of September 2026.
+BASE_IMAGE = (
+    "python:3.11-slim-bookworm"
+    "@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
+)
 # A name alone is version 1, for ever: no release changes what a track is measured by.
 RankingProfile = Annotated[str, AfterValidator(lambda label: ranking_profile(label).label)]
 # Paragraphs for people: of the characters that steer a terminal, the line feed alone.
@@ -193,7 +197,7 @@ ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@sha256:[0-9a-f]
 class Images(Contract):
     """How the containers' images are made."""
 
-    base: ImageName = BASE_IMAGE  # a tag can move: NAME@sha256:… cannot
+    base: ImageName = BASE_IMAGE
     wheelhouse: Path | None = None  # a folder of wheels, for sites without a package index
     max_mb: int = Field(default=20_480, ge=1)  # of a participant's image
 

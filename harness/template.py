@@ -46,6 +46,7 @@ ABOUT = {
 PACKAGES = {  # what a kind needs beside PyTorch's common packages
     Kind.SMP: ("segmentation-models-pytorch>=0.6,<0.7",),
     Kind.MONAI: ("monai>=1.6,<2",),
+    Kind.NNUNET: ("nnunetv2>=2.8,<2.9",),
 }
 PARTS = {kind: (COMMON, TORCH, LOOP, kind.value) for kind in Kind} | {
     Kind.SKLEARN: (COMMON, Kind.SKLEARN.value),

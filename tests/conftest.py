@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from docker.errors import DockerException
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from harness.challenge import BASE_IMAGE
 from harness.locking import locked
+from harness.sandbox.images import BASE_VARIABLE
 from tests.support import ROOT, absent
 
 REAL_DATA = ROOT.parent / "shared" / "data"
@@ -76,6 +79,15 @@ def engine() -> docker.DockerClient:
     except DockerException:
         absent("no Docker engine answers, so container tests cannot run")
     return client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chosen_base() -> None:
+    """Choose the base image of a machine without a registry: one that was built under the tag."""
+    with suppress(DockerException):
+        tag = BASE_IMAGE.partition("@")[0]
+        if not docker.from_env().images.get(tag).attrs.get("RepoDigests"):
+            os.environ.setdefault(BASE_VARIABLE, tag)
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,10 @@ def _sigmoid(logits: NDArray[np.floating[Any]]) -> Maps:
     return probability
 
 
+def _is_finite(output: Maps) -> bool:
+    return bool(np.isfinite(output).all())
+
+
 def _may_pass_as_probabilities(output: Maps) -> bool:
     return bool(-_OUTSIDE <= output.min() <= output.max() <= 1 + _OUTSIDE)
 
@@ -55,12 +59,12 @@ def _takes_the_softmax_twice(output: Maps) -> bool:
 
 class _Kind(NamedTuple):
     foreground: Callable[[Maps], Maps]  # (K, H, W) -> probability (H, W)
-    is_sound: Callable[[Maps], bool]  # of finite maps (N, K, H, W)
+    is_sound: Callable[[Maps], bool]  # of maps (N, K, H, W); none with NaN or infinity is
     otherwise: str
 
 
 _KINDS: Mapping[OutputKind, _Kind] = {
-    "logits": _Kind(lambda maps: _sigmoid(maps[0]), lambda _: True, ""),
+    "logits": _Kind(lambda maps: _sigmoid(maps[0]), _is_finite, ""),
     "probabilities": _Kind(
         lambda maps: maps[0],
         _may_pass_as_probabilities,
@@ -69,7 +73,7 @@ _KINDS: Mapping[OutputKind, _Kind] = {
     "softmax": _Kind(
         # the softmax of two is the sigmoid of their difference, which may overflow float32
         lambda maps: _sigmoid(np.subtract(maps[1], maps[0], dtype=np.float64)),
-        lambda maps: not _takes_the_softmax_twice(maps),
+        lambda maps: _is_finite(maps) and not _takes_the_softmax_twice(maps),
         "Its two maps add up to 1: leave the softmax out of the export.",
     ),
     "mask": _Kind(
@@ -118,10 +122,10 @@ def find_trouble(output: object, batch: tuple[int, ...], spec: OutputSpec) -> Tr
     wanted = (batch[0], spec.maps, *batch[2:])
     if output.shape != wanted:
         return Trouble("SHAPE", f"It gives {output.shape} for {wanted}.")
-    if not np.isfinite(output).all():
-        return Trouble("NON-FINITE", "It gives NaN or infinite values.")
     kind = _KINDS[spec.kind]
-    if not kind.is_sound(output):
-        span = {"low": float(output.min()), "high": float(output.max())}
-        return Trouble("RANGE", kind.otherwise.format(**span))
-    return None
+    if kind.is_sound(output):
+        return None
+    if not _is_finite(output):
+        return Trouble("NON-FINITE", "It gives NaN or infinite values.")
+    span = {"low": float(output.min()), "high": float(output.max())}
+    return Trouble("RANGE", kind.otherwise.format(**span))

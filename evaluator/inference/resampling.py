@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from evaluator.compiled import compiled, inlined
 
+# By this, eight bytes of 0 or 1 as one number become a byte of their bits, the first being highest.
+_GATHER = np.uint64(0x8040201008040201)
 _BITS = 22  # of a fixed-point weight: Pillow's for 8-bit pixels
 _SLACK = 1e-6  # an average of probabilities may be rounded to so much more than all of them
 _IMAGE = numba.types.Array(numba.uint8, 2, "C", readonly=True)
@@ -240,12 +242,14 @@ def pack_above(
     Returns:
         The bits of a mask (height, width), line after line, the first in its byte's highest bit.
     """
-    above = np.zeros((height * width + 7) // 8 * 8, np.uint8)
+    packed = np.zeros((height * width + 7) // 8, np.uint8)
     lines, places = _box(values, np.float32(threshold - _SLACK))
     rows, columns = _weigh(values.shape[0], height, True), _weigh(values.shape[1], width, True)
     top, bottom = _span(rows[0], rows[1], lines)
     left, right = _span(columns[0], columns[1], places)
     if top < bottom and left < right:  # the rest is not above
+        lowest = top * width // 8  # of the bytes that are touched
+        above = np.zeros((bottom * width + 7) // 8 * 8 - 8 * lowest, np.uint8)
         rows_first = _begins_with_rows(values.shape[0], values.shape[1], (height, width))
         start = rows[0][top]
         used = values[start : min(rows[0][bottom - 1] + len(rows[1]), len(values))]
@@ -257,14 +261,11 @@ def pack_above(
             rows_first,
         )
         for y in range(bottom - top):
+            place = (top + y) * width + left - 8 * lowest
             for x in range(right - left):
-                above[(top + y) * width + left + x] = found[y, x] > threshold
-    packed = np.empty(len(above) // 8, np.uint8)
-    for place in range(len(packed)):
-        byte = np.uint8(0)
-        for bit in range(8):
-            byte |= above[8 * place + bit] << (7 - bit)
-        packed[place] = byte
+                above[place + x] = found[y, x] > threshold
+        for number, pixels in enumerate(above.view(np.uint64)):
+            packed[lowest + number] = pixels * _GATHER >> np.uint64(56)
     return packed
 
 

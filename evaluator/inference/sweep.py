@@ -57,8 +57,10 @@ class LoadedModel:
     def maps(self, inputs: Several) -> Several:
         """The maps (K, H, W) of the inputs (C, H, W) of whole images."""
         if self.input.is_tiled:
-            how = {"outside": background(self.output.kind), "size": self.batch_size}
-            return [map_image(each, self.input, self.run, **how) for each in inputs]
+            outside, size = background(self.output.kind), self.batch_size
+            return [
+                map_image(each, self.input, self.run, outside=outside, size=size) for each in inputs
+            ]
         if self.by_shape is not None:
             return self.by_shape.run(inputs)
         if self.input.is_native:

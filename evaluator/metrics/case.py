@@ -107,7 +107,7 @@ class Case:
 
         (prediction to reference, reference to prediction): 1-D, in millimetres or pixels.
         """
-        ours, theirs, _ = _kernel().distances(
+        ours, theirs, _ = loops().distances(
             self.words,
             self.survey,
             self.shape[1],
@@ -143,7 +143,7 @@ def examine(
         if profile in RENAMED:
             raise ValueError(f"The metric profile {profile} is called {RENAMED[profile]} now.")
         raise ValueError(f"There is no metric profile {profile!r}, only {' and '.join(PROFILES)}.")
-    words, survey = _kernel().survey(*masks, profile == "awesome-bus-2025")
+    words, survey = loops().survey(*masks, profile == "awesome-bus-2025")
     return Case(prediction.shape, words, survey, check_spacing(spacing), profile)
 
 
@@ -157,7 +157,7 @@ def percentile(values: Distances, percent: float) -> float:
     """
     position = (values.size - 1) * (percent / 100)
     rank = int(position)
-    below, above = _kernel().selected(values, rank)
+    below, above = loops().selected(values, rank)
     if rank + 1 == values.size:
         return float(below)
     share, gap = position - rank, above - below
@@ -199,7 +199,7 @@ def _checked(name: str, mask: Any) -> NDArray[np.uint8]:
 
 
 @cache
-def _kernel() -> ModuleType:
+def loops() -> ModuleType:
     """The compiled loops, loaded when the first masks are measured.
 
     Numba is heavy and comes with the evaluator's extra; who only asks which metrics there are, as

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from evaluator.compiled import compiled, inlined
 from evaluator.metrics import vector
+from evaluator.metrics.areas import matches
 from evaluator.metrics.boundaries import Columns, Points, outline
 from evaluator.metrics.packing import SURVEY, WORDS, Survey, Words, survey
 from evaluator.metrics.selection import selected
 
-__all__ = ["distances", "selected", "survey"]
+__all__ = ["distances", "matches", "selected", "survey"]
 
 Steps = NDArray[np.uint16]
 Floats = NDArray[np.float64]
@@ -42,15 +43,19 @@ LIKELY = 4**2  # the square of a distance
 
 _STEP = numba.types.UniTuple(numba.float64, 2)
 _FLOATS = numba.float64[::1]
-_RESULT = numba.types.Tuple((_FLOATS, _FLOATS, numba.int64))
+_STEPS = numba.uint16[:, ::1]
+_COUNTS = numba.types.UniTuple(numba.int64, 3)
 
 
 @inlined
-def _steps(edge: Points, width: int) -> Steps:
-    """For every pixel of a box the rows between it and the nearest edge point of its column."""
+def _count_steps(edge: Points, steps: Steps) -> None:
+    """For every pixel of a box the rows between it and the nearest edge point of its column.
+
+    Args:
+        steps: where they are put; it has a row more, for what is beyond the box.
+    """
     first, columns = edge
-    height = first.size - 1
-    steps = np.empty((height + 1, width), np.uint16)
+    height, width = first.size - 1, steps.shape[1]
     steps[height] = NONE
     for y in range(height - 1, -1, -1):
         row, below = steps[y], steps[y + 1]
@@ -64,7 +69,6 @@ def _steps(edge: Points, width: int) -> Steps:
         for x in range(width):
             above[x] = min(row[x], np.uint16(above[x] + np.uint16(1)))
             row[x] = above[x]
-    return steps
 
 
 @inlined
@@ -200,7 +204,7 @@ def _rows(points: Points, steps: Steps, ratio: float, far: Any, found: Floats) -
         far: infinity, of the precision in which squares are compared.
     """
     first, columns = points
-    width = steps.shape[1]
+    width = steps.shape[1]  # of the box, in whole blocks
     ups = np.full(width + 2 * SPREAD, far)
     blocks = width // BLOCK
     buffers = ups, ups.copy(), np.empty(blocks + 1, np.int64), np.empty(blocks, np.bool_)
@@ -219,31 +223,55 @@ def _rows(points: Points, steps: Steps, ratio: float, far: Any, found: Floats) -
 
 @inlined
 def _directed(
-    points: Points, edge: Points, width: int, step: tuple[float, float]
-) -> tuple[Floats, int]:
+    points: Points, edge: Points, step: tuple[float, float], steps: Steps, found: Floats
+) -> int:
     """The distance of each point to the nearest edge point, and the pixels read for it.
 
     Args:
-        width: of the box, in whole blocks.
         step: as for `distances`.
+        steps: used for the steps up and down.
+        found: where the distances are put.
     """
-    steps = _steps(edge, width)
+    _count_steps(edge, steps)
+    height, width = steps.shape
     ratio = (step[0] / step[1]) ** 2
-    found = np.empty(points[1].size)
-    if ratio == 1 and width * width + steps.shape[0] ** 2 <= EXACT:
+    if ratio == 1 and width * width + height * height <= EXACT:
         work = _rows(points, steps, ratio, np.float32(np.inf), found)
     else:
         work = _rows(points, steps, ratio, np.inf, found)
-    for i in range(found.size):
+    for i in range(points[1].size):
         found[i] = step[1] * np.sqrt(found[i])
-    return found, work
+    return work
 
 
-@compiled(_RESULT(WORDS, SURVEY, numba.int64, _STEP, numba.boolean))
+@compiled(_COUNTS(WORDS, SURVEY, numba.int64, _STEP, numba.boolean, _STEPS, _FLOATS, _FLOATS))
+def both_ways(
+    words: Words,
+    found: Survey,
+    width: int,
+    step: tuple[float, float],
+    eight: bool,
+    steps: Steps,
+    there: Floats,
+    back: Floats,
+) -> tuple[int, int, int]:
+    """The distances of `distances`, into `there` and `back`; how many each are, and the work."""
+    predicted, lesion = found[:2]
+    box = found[3:]
+    ours = outline(words[0], width, predicted, box, eight)
+    theirs = outline(words[1], width, lesion, box, eight)
+    work = _directed(ours, theirs, step, steps, there)
+    work += _directed(theirs, ours, step, steps, back)
+    return ours[1].size, theirs[1].size, work
+
+
 def distances(
     words: Words, found: Survey, width: int, step: tuple[float, float], eight: bool
 ) -> tuple[Floats, Floats, int]:
     """For each boundary point of one mask the distance to the other's boundary, both ways.
+
+    Large arrays are made here, not in the compiled loops: numpy asks for large pages of memory,
+    without which getting them takes half as long as all the rest.
 
     Args:
         words, found: from `packing.survey`; neither mask is empty.
@@ -256,11 +284,8 @@ def distances(
         (prediction to reference, reference to prediction), in the unit of `step`; and how many
         pixels of a row were read or compared for both.
     """
-    predicted, lesion = found[:2]
-    box = found[3:]
-    ours = outline(words[0], width, predicted, box, eight)
-    theirs = outline(words[1], width, lesion, box, eight)
-    padded = (box[3] - box[2] + BLOCK - 1) // BLOCK * BLOCK
-    there, one = _directed(ours, theirs, padded, step)
-    back, other = _directed(theirs, ours, padded, step)
-    return there, back, one + other
+    predicted, lesion, _, top, bottom, left, right = found
+    steps = np.empty((bottom - top + 1, (right - left + BLOCK - 1) // BLOCK * BLOCK), np.uint16)
+    there, back = np.empty(predicted), np.empty(lesion)  # no boundary has more points
+    ours, theirs, work = both_ways(words, found, width, step, eight, steps, there, back)
+    return there[:ours], back[:theirs], work

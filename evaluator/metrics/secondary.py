@@ -1,6 +1,6 @@
 """Numbers beside the metrics of masks: distance in lesions, and how true probabilities are.
 
-Each is per case first, like any metric. What it is at the edges stands in `SECONDARY`; none of them
+Each is per case first, like any metric. What it is at the edges is in `SECONDARY`; none of them
 ranks.
 """
 

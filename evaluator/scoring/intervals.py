@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 MIN_PATIENTS = 5  # below it an interval would only pretend
 LEVEL = 0.95
@@ -71,6 +71,6 @@ def mean_intervals(
     means = sums.sum(axis=0) / cases
     residuals = sums - sizes[:, None] * means
     error = np.sqrt(count / (count - 1) * (residuals**2).sum(axis=0)) / cases
-    half = stdtrit(count - 1, (1 + LEVEL) / 2) * error
+    half = scipy.special.stdtrit(count - 1, (1 + LEVEL) / 2) * error
     ends: NDArray[np.float64] = np.clip([means - half, means + half], *bounds)
     return ends

@@ -71,6 +71,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name an image by its digest; a folder says its track itself",
         ),
     ),
+    "rank": (Need(("columns",), lambda given: not given["json"], "Take --json out"),),
     "reproduce": (
         Need(
             ("device", "tolerance", "runner", "challenge"),
@@ -78,7 +79,10 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name --submission, --split and --store, too",
         ),
     ),
+    "seal": (Need(("windows",), lambda given: given["consistency"], "Take --no-consistency out"),),
+    "rescore": (Need(("reason",), lambda given: not given["dry_run"], "Leave --dry-run out"),),
     "splits verify": (Need(("secret",), lambda given: given["store"], "Name --store, too"),),
+    "table": (Need(("columns",), lambda given: given["format"] != "csv", "Name another --format"),),
     "train": (
         Need(
             ("pull",),

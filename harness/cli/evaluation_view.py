@@ -1,4 +1,4 @@
-"""What came of evaluations and validations, for people and for scripts."""
+"""Output of evaluations and validations, for people and for scripts."""
 
 from __future__ import annotations
 

@@ -48,6 +48,7 @@ from harness.quotas.finals import (
     note_failure,
     record_final,
     require_over,
+    run_of,
 )
 from harness.quotas.submission_log import SubmissionLog
 from harness.ranking.record import run_folders
@@ -201,7 +202,7 @@ def _run(
                 known = environment.known_keys
                 found[finalist.rival] = finished_run(finalist.run, keys, known)
             else:
-                jobs.append(job(finalist, finalist.run / SUBMISSION))
+                jobs.append(job(finalist, run_of(finalist.run) / SUBMISSION))
                 by_label[jobs[-1].label] = finalist
         except BusbenchError as error:
             refused.append(Failure(finalist.label, error))

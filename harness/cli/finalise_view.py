@@ -1,4 +1,4 @@
-"""Who enters a final, as a table and as JSON."""
+"""The line-up of a final, as a table and as JSON."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ def entries(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     Example: busbench ledger entries demo/ledger.jsonl
     """
     verdict = verify_ledger(ledger)
-    rows = [_row(entry) for entry in verdict.recorded]
+    pending = verdict.pending
+    rows = [_row(entry, is_pending=entry.number in pending) for entry in verdict.recorded]
     if as_json:
         return print_json(rows)
     for row in rows:
@@ -119,13 +120,14 @@ def find_report(verdict: LedgerVerdict, name: str, ledger: Path) -> RecordedRepo
     return found[0]
 
 
-def _row(entry: Recorded) -> dict[str, Any]:
+def _row(entry: Recorded, *, is_pending: bool) -> dict[str, Any]:
     match entry:
         case RecordedReport(report=report, replaces=replaces):
             kind, about = "report", f"{report.method} by {report.team} on {report.track}"
             about += ", final part" if report.part == "final" else ""
             if replaces is not None:
                 kind, about = "rescored", f"{about}, scored anew after entry {replaces}"
+                about += ", not counted: run `busbench rescore` again" if is_pending else ""
         case RecordedRescoring(pairs=pairs, body=body):
             kind = "rescoring"
             about = f"{len(pairs)} in the place of earlier ones: {body.reason}"

@@ -8,10 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
+from evaluator.metrics import METRICS as DEFINED
+from evaluator.metrics.secondary import SECONDARY
+from harness.challenge import HiddenPart
 from harness.cli.app import app, err, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
+    FinalKeysOption,
     JsonOption,
     KeysOption,
     LedgerArgument,
@@ -29,11 +35,11 @@ from harness.ranking import METRICS
 from harness.ranking.metrics import MISSING
 from harness.rescoring.plan import Change, find_changes, make_plan, require_all, who
 from harness.rescoring.record import Written, record
-from harness.sealing.bundle import Bundles
+from harness.sealing.bundle import open_each
 from harness.sealing.keys import Keys
 
 
-@app.command()
+@app.command(cls=Checked)
 def rescore(
     ledger: LedgerArgument,
     runs: Annotated[
@@ -49,6 +55,7 @@ def rescore(
         ),
     ],
     keys: KeysOption,
+    final_keys: FinalKeysOption = None,
     profile: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +99,13 @@ def rescore(
     declared, opened = read_challenge(challenge), Keys.open(keys)
     verdict = verify_ledger(ledger, opened.report)
     environment = ExecutionEnvironment(runner.value, declared, keys, known_keys(ledger))
-    bundles = [Bundles.open(each) for each in bundle]
+    parts: dict[HiddenPart, Keys] = {"test": opened}
+    if final_keys is not None:
+        parts["final"] = Keys.open(final_keys)
+    bundles = open_each(bundle, parts)
+    if final_keys is not None and all(each.sealed.part == "test" for each, _ in bundles):
+        message = "--final-keys would have no effect here: no bundle has a final part."
+        raise BusbenchError(Code.USAGE, message, "Name one with --bundle, or leave it out.")
     plan = make_plan(verdict, runs, bundles, environment=environment, profile=profile, track=track)
     if not partial:
         require_all(plan.missing)
@@ -120,6 +133,10 @@ def rescore(
     if as_json:
         return _print_json(changes, plan.missing, written=written)
     return _print(changes, plan.missing, same=len(scored) - len(changes), written=written)
+
+
+TITLES = {key: metric.title for key, metric in DEFINED.items()}
+TITLES |= {key: number.title for key, number in SECONDARY.items()}
 
 
 def _default_reason(changes: Sequence[Change]) -> str:
@@ -196,17 +213,23 @@ def _grid(track: str, changes: Sequence[Change]) -> Grid:
     }
     how = ", ".join(" to ".join(dict.fromkeys(pair)) for pair in sorted(profiles))
     grid = Grid(harmless(f"{track}: {how}"), frame="head")
-    for name in ("Entry", "Method", "Team", *(metric.label for metric in METRICS), "Rank"):
+    keys = dict.fromkeys(key for one in changes for key in one.means)
+    shown = {metric.key: metric.number for metric in METRICS}
+    titles = {key: TITLES.get(key, key) for key in keys}
+    for name in ("Entry", "Method", "Team", *titles.values(), "Rank"):
         grid.column(harmless(name), right=name not in ("Method", "Team"))
     for one in changes:
         numbers = [
-            _both(*(metric.number(value) for value in one.means.get(metric.key, (None, None))))
-            for metric in METRICS
+            _both(*map(shown.get(key, _number), one.means.get(key, (None, None)))) for key in keys
         ]
         ranks = _both(*(MISSING if rank is None else str(rank) for rank in one.ranks))
         names = (str(one.before.number), one.report.method, one.report.team)
         grid.row(*map(harmless, (*names, *numbers, ranks)))
     return grid
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def _both(before: str, after: str) -> str:

@@ -11,6 +11,7 @@ from evaluator.documents.notes import NONE
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.cli.app import app, err, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     JsonOption,
@@ -40,7 +41,7 @@ ColumnsOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Checked)
 def rank(
     ledger: LedgerArgument,
     cases: Annotated[
@@ -75,9 +76,6 @@ def rank(
     Example: busbench rank demo/ledger.jsonl --cases demo/runs --keys demo/keys
     """
     declared = read_challenge(challenge)
-    if columns is not None and json:
-        message = "--columns has no effect with --json, which has every number."
-        raise BusbenchError(Code.USAGE, message, "Leave one of the two out.")
     if cases:
         if keys is None:
             message = "--cases records the ranking in the ledger, which takes --keys."
@@ -217,7 +215,7 @@ def _short(name: str) -> Markup:
     return plain(harmless(name, 32))
 
 
-@app.command()
+@app.command(cls=Checked)
 def table(
     ledger: LedgerArgument,
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.MARKDOWN,
@@ -229,9 +227,6 @@ def table(
     Example: busbench table demo/ledger.jsonl --format latex
     """
     board = make_board(verify_ledger(ledger), read_challenge(challenge))
-    if columns is not None and format is Format.CSV:
-        message = "--columns has no effect on CSV, which has every number."
-        raise BusbenchError(Code.USAGE, message, "Choose another format, or leave it out.")
     chosen = read_columns(columns, board)
     print_document(FORMATS[format](board, chosen) if chosen else FORMATS[format](board))
 

@@ -14,6 +14,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.challenge import LabelAccess, StatedTrack, require_final_part, require_track
 from harness.cli.app import app, out
+from harness.cli.effects import Checked
 from harness.cli.options import (
     ChallengeOption,
     FinalKeysOption,
@@ -116,7 +117,7 @@ def final(
     out.print(harmless(f"Reports are signed by {made.report.keyid}, as with {keys}"))
 
 
-@app.command()
+@app.command(cls=Checked)
 def seal(
     store: StoreArgument,
     split: SplitOption,
@@ -157,9 +158,6 @@ def seal(
 
     Example: busbench seal store --split split --keys keys --final-keys final-keys --out bundles
     """
-    if windows is not None and not consistency:
-        message = "--windows belongs to the pass that --no-consistency leaves out."
-        raise BusbenchError(Code.USAGE, message, "Give one of the two.")
     declared, frozen, opened = read_challenge(challenge), FrozenSplit.open(split), Keys.open(keys)
     name = _track_name(track or frozen.lock.dataset)
     labels: LabelAccess = "private" if private_labels else "public"

@@ -74,6 +74,10 @@ def print_report(result: Evaluation) -> None:
     )
     if report.precision_loss is not None:
         out.print(harmless(_loss(report.precision_loss)))
+    together = report.scores.ensemble
+    if together is not None:
+        means = ", ".join(f"{key} {number(together.metrics[key])}" for key in RANKED)
+        out.print(harmless(f"ensemble of the {together.models} models ({together.rule}): {means}"))
     out.print(harmless("dice gap: what the lesion cases lose on secretly transformed images"))
     measured = report.runtime.measured
     taken = [

@@ -40,7 +40,7 @@ from harness.ledger import (
 )
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
-from harness.sealing.bundle import FOLDERS, Bundles
+from harness.sealing.bundle import open_each
 from harness.sealing.keys import Keys, read_public_key
 from harness.splits import Reveal
 from harness.store import CaseStore
@@ -149,12 +149,7 @@ def verify(
         opened_by: dict[HiddenPart, Keys] = {"test": Keys.open(keys)}
         if final_keys is not None:
             opened_by["final"] = Keys.open(final_keys)
-        bundles = [
-            (Bundles.open(each, part), its)
-            for each in bundle
-            for part, its in opened_by.items()
-            if part == "test" or (each / FOLDERS[part]).is_dir()
-        ]
+        bundles = open_each(bundle, opened_by)
         with bars() as progress:
             context = Context(make_runner(runner, settings, progress), settings, progress)
             differences += rescore(reports, rescore_runs, bundles, context=context)
@@ -194,6 +189,7 @@ def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, 
         "reports": len(verdict.reports),
         "retractions": len(verdict.retractions),
         "rescorings": len(verdict.rescorings),
+        **({"pending": len(verdict.pending)} if verdict.pending else {}),
         "rotations": len(verdict.keys) - 1,
         "head": verdict.head,
         "recorded": verdict.time,

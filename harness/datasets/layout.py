@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
-
-import pandas as pd
 
 from evaluator.errors import BusbenchError, Code
 from harness.datasets.base import Refusal
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 NESTING = 4  # folders an unpacked archive may wrap around the layout
@@ -171,6 +173,8 @@ def _wrong_heads(
 
 def _cells(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
     """All cells of a table as text, its head among them."""
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
     try:
         if path.suffix.lower() == ".xlsx":
             frame = pd.read_excel(path, header=None, dtype=str, na_filter=False, engine="openpyxl")

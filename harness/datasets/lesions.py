@@ -10,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 from numpy.typing import NDArray
-from scipy.ndimage import label as components
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from evaluator.errors import Code
 from harness.datasets.base import RefusedError
@@ -65,7 +64,7 @@ def lesion_map(path: Path, decoded: Decoded, *, coloured: bool = False) -> tuple
     if ((bright > top // 16) & (bright < top - top // 16)).mean() > GREY_SHARE:
         raise RefusedError(Code.DATA_REFUSED, path, "contains an image rather than a mask")
     lesion = bright > top // 2
-    islands, count = components(bright > top // 16, np.ones((3, 3)))
+    islands, count = scipy.ndimage.label(bright > top // 16, np.ones((3, 3)))
     lost = np.bincount(islands.ravel())[1:][~np.isin(np.arange(1, count + 1), islands[lesion])]
     levels = [int(bright[labels == code][0]) for code in flat]
     odd = bool(levels) and (min(levels) <= top // 2 or max(levels) < top)
@@ -83,12 +82,12 @@ def colours(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 def _is_flat(area: Mask, side: int) -> bool:
     """Whether it is wider than a border: `side` x `side` pixels of it lie together."""
-    return bool(minimum_filter(area, size=side, mode="constant").any())
+    return bool(scipy.ndimage.minimum_filter(area, size=side, mode="constant").any())
 
 
 def _require_apart(path: Path, areas: Sequence[Mask]) -> None:
     """Refuse two values that touch: one may be a border that is neither, or another class."""
-    grown = [maximum_filter(area, size=3) for area in areas] if len(areas) > 1 else []
+    grown = [scipy.ndimage.maximum_filter(area, size=3) for area in areas] if len(areas) > 1 else []
     for index, area in enumerate(grown):
         if any((area & other).any() for other in areas[index + 1 :]):
             reason = "marks areas of two values that touch: one may be a border, or another class"

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, zoom
 
 Field = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -101,7 +101,9 @@ def _smooth_noise(rng: RandomState, shape: tuple[int, ...], sigma: tuple[float, 
     steps = [max(1, int(width / 2)) for width in sigma]  # coarse where that loses nothing
     coarse = [-(-size // step) + 1 for size, step in zip(shape, steps, strict=True)]
     widths = [width / step for width, step in zip(sigma, steps, strict=True)]
-    field = zoom(gaussian_filter(rng.standard_normal(coarse), widths), steps, order=1)
+    field = scipy.ndimage.zoom(
+        scipy.ndimage.gaussian_filter(rng.standard_normal(coarse), widths), steps, order=1
+    )
     field = field[tuple(slice(size) for size in shape)]
     return np.asarray((field - field.mean()) / (field.std() + 1e-12), dtype=np.float64)
 
@@ -151,9 +153,11 @@ def _inside(rng: RandomState, lesion: Lesion, x: Field, *, y: Field) -> Mask:
 def _with_lesion(rng: RandomState, view: View, lesion: Lesion, *, echo: Field, mask: Mask) -> Field:
     """Set a lesion into the tissue: its echo, its border, and its trail behind it."""
     mm = 1 / view.spacing
-    inside = gaussian_filter(mask.astype(np.float64), 0.25 * mm)
+    inside = scipy.ndimage.gaussian_filter(mask.astype(np.float64), 0.25 * mm)
     body = -8 + lesion.contrast + lesion.mottle * _smooth_noise(rng, view.shape, (mm, mm))
-    crossed = np.cumsum(gaussian_filter(mask.astype(np.float64), (0, 0.4 * mm)), axis=0)
+    crossed = np.cumsum(
+        scipy.ndimage.gaussian_filter(mask.astype(np.float64), (0, 0.4 * mm)), axis=0
+    )
     trail = np.clip(lesion.trail * view.spacing * crossed, -16, 7)
     rim = lesion.rim * 4 * inside * (1 - inside)
     behind = trail * (1 - inside)  # the body's own strength is what is seen of it
@@ -168,8 +172,8 @@ def _envelope(rng: RandomState, echo: Field) -> Field:
     blur = np.clip(np.abs(depth - 0.4) * 1.6, 0, 1)  # the beam is narrowest in its focus
     power = np.zeros(echo.shape)
     for wave in waves:
-        narrow = gaussian_filter(strength * wave, (0.7, 1.1)) * 3.0
-        wide = gaussian_filter(strength * wave, (0.8, 2.2)) * 4.6
+        narrow = scipy.ndimage.gaussian_filter(strength * wave, (0.7, 1.1)) * 3.0
+        wide = scipy.ndimage.gaussian_filter(strength * wave, (0.8, 2.2)) * 4.6
         power += ((1 - blur) * narrow + blur * wide) ** 2
     return np.sqrt(power + 1e-5)
 
@@ -179,4 +183,4 @@ def _to_image(envelope: Field, view: View) -> Field:
     decibels = 20 * np.log10(envelope)
     white = np.percentile(decibels, 99.7)
     grey = 255 * (1 + (decibels - white) / view.dynamic_range)
-    return np.asarray(np.clip(gaussian_filter(grey, 0.45), 0, 255), dtype=np.float64)
+    return np.asarray(np.clip(scipy.ndimage.gaussian_filter(grey, 0.45), 0, 255), dtype=np.float64)

@@ -18,6 +18,7 @@ from harness.doctor.finding import Finding
 from harness.doctor.gpu import check_container_gpu, check_gpu, check_toolkit
 from harness.doctor.vulnerabilities import judge, version_of
 from harness.sandbox.docker_runner import ENGINE_ERRORS, engine_reason
+from harness.sandbox.images import BASE_VARIABLE, base_name
 from harness.sealing.keys import Keys
 
 GIGABYTE = 1024**3
@@ -101,14 +102,18 @@ def check_runc(context: Context) -> Finding:
 
 def check_base(context: Context) -> Finding:
     """Whether the base image can change under its name."""
-    base = context.challenge.images.base
-    if "sha256:" in base:
-        return Finding("base", "ok", base)
-    says = f"{base} is a tag, which can move"
+    base = base_name(context.challenge.images)
+    chosen = f" (named by {BASE_VARIABLE})" if base != context.challenge.images.base else ""
+    if "@sha256:" in base:
+        return Finding("base", "ok", base + chosen)
+    says = f"{base}{chosen} is not pinned by digest"
     try:
         image = context.engine.images.get(base)
     except ImageNotFound:
         return Finding("base", "warn", says, f"Run `docker pull {base}`, then this again.")
+    says = f"{says}: local image ID {image.id}"
+    if base == image.id:
+        return Finding("base", "ok", says)  # which cannot move
     pinned = next(iter(image.attrs.get("RepoDigests") or ()), image.id)  # built here: no registry's
     remedy = f'Pin what it is here, `images: {{base: "{pinned}"}}` in challenge.yaml.'
     return Finding("base", "warn", says, remedy)

@@ -16,6 +16,7 @@ from harness.doctor.context import Context, output_of
 from harness.doctor.finding import Finding
 from harness.doctor.vulnerabilities import judge
 from harness.sandbox import DockerRunner, Stage
+from harness.sandbox.images import base_name
 
 TOOLKIT = "nvidia-container-toolkit"
 CONTAINER_GPU = "gpu in containers"
@@ -51,7 +52,7 @@ def check_container_gpu(context: Context) -> Finding:
     try:
         listed = list_in_container(context)
     except ImageNotFound:
-        image = context.challenge.images.base
+        image = base_name(context.challenge.images)
         says, remedy = f"not tried: {image} is not here", f"Run `docker pull {image}` first."
         return Finding(CONTAINER_GPU, "warn", says, remedy)
     except BusbenchError as error:
@@ -109,7 +110,7 @@ def list_in_container(context: Context) -> list[str]:
         ImageNotFound: where the base image is not here; none is fetched for a check.
         BusbenchError: `device-unavailable` or another of the engine's refusals.
     """
-    image = str(context.engine.images.get(context.challenge.images.base).id)
+    image = str(context.engine.images.get(base_name(context.challenge.images)).id)
     with tempfile.TemporaryDirectory(prefix="busbench-gpu-") as name:
         log, out = Path(name, "log"), Path(name, "out")
         out.mkdir()

@@ -31,7 +31,7 @@ ENTRY_TYPE = "application/vnd.busbench.ledger-entry+json"
 ROTATION_TYPE = "application/vnd.busbench.key-rotation+json"
 NOTHING_BEFORE = "0" * 64
 MAX_RANKING_BYTES = 1024 * 1024
-MAX_REPLACED = 4000  # reports of one rescoring: it is one line
+MAX_REPLACED = 2000  # reports of one rescoring: it is one line
 PublicKey = Annotated[str, StringConstraints(max_length=512)]  # ed25519, PEM
 Reason = Annotated[
     str,
@@ -85,7 +85,8 @@ class Replacement(Contract):
 
     before: Digest  # of the entry that no longer counts
     after: Digest  # of the `rescored` entry that does
-    means: dict[str, tuple[float, float]]  # metric -> mean over all cases, before and after
+    means: dict[str, tuple[float, float]] = Field(max_length=64)
+    # ^ metric -> mean over all cases, before and after: of those that rank, or change
     ranks: tuple[int | None, int | None]  # on the board, before and after; null: not ranked
 
 

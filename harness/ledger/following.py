@@ -33,6 +33,7 @@ from harness.ledger.attestation import (
     parse_canonical,
     stated_report,
 )
+from harness.ledger.counting import Counting
 from harness.ledger.entries import (
     NOTHING_BEFORE,
     ROTATION_TYPE,
@@ -175,7 +176,9 @@ class Follower:
                 return RecordedRotation(*place, parse_public_key(fields["public_key"]).keyid)
             case "rescoring":
                 names = Rescoring.model_fields.keys()
-                body = Rescoring.model_validate({name: fields[name] for name in names})
+                body = Rescoring.model_validate(
+                    {name: fields[name] for name in names if name in fields}
+                )
                 pairs = (map(self._number_of, pair) for pair in body.pairs)
                 return RecordedRescoring(*place, tuple((a, b) for a, b in pairs), body)
             case "ranking":
@@ -250,49 +253,14 @@ class Follower:
             raise BusbenchError(CODE, one.fault, REMEDY)
 
     def _check_body(self, one: Examined, line: bytes, at: str) -> None:
-        if one.retracts is not None:
-            self.index.retract(self._counting(one.retracts, at, "retracts"), one.number)
-        elif one.replaces is not None:
-            number = self._counting(one.replaces, at, "replaces")
-            self._require_same_origin(number, line, at)
-            self.index.add_place(one.number, number)
-        elif one.kind == "rescoring":
-            self._replace(one, at)
-        elif one.kind == "rotation" and one.public_key is not None:
+        report = partial(_report, self.read, where=self.where)
+        Counting(self.index, report, at).take(one, line)
+        if one.kind == "rotation" and one.public_key is not None:
             self._take_key(one.public_key, at)
             entry = parse_canonical(RotationEntry, line, at, form=rfc8785_json)
             unsigned = signed_part(line, "countersignature")
             new, signature = self.signers[-1], entry.countersignature
             check_signature(unsigned, ROTATION_TYPE, signature, key=new, where=at)
-
-    def _counting(self, digest: Digest, at: str, does: str) -> int:
-        """The number of a report that counts."""
-        counts = "digest = ? and payload_sha256 is not null and gone is null"
-        report = self.index.last(counts, digest)
-        if report is None:
-            raise invalid(at, f"it {does} {digest}, which is no report that counts")
-        return report.number
-
-    def _require_same_origin(self, number: int, line: bytes, at: str) -> None:
-        """Refuse a report that was scored anew, and says something else of what was scored."""
-        before = self.index.last("number = ?", number)
-        assert before is not None
-        entry = RescoredEntry.model_validate(load_json(line, SIGNED))
-        old, new = _report(self.read, before, self.where), stated_report(entry.envelope, at)
-        if new.origin() != old.origin():
-            raise invalid(at, f"it says something else of what was scored than entry {number}")
-
-    def _replace(self, one: Examined, at: str) -> None:
-        """Let reports that were scored anew count in the place of the earlier ones."""
-        for digest in one.left:
-            self._counting(digest, at, "leaves")
-        for before, after in one.replaced:
-            number = self._counting(before, at, "replaces")
-            row = self.index.last("digest = ? and kind = 'rescored' and gone = number", after)
-            if row is None or self.index.place_of(row.number)[0] != number:
-                raise invalid(at, f"it replaces entry {number} by what was not made of it")
-            self.index.retract(number, one.number)
-            self.index.retract(row.number, None)
 
     def _take_key(self, pem: str, at: str) -> None:
         try:

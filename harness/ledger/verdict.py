@@ -138,6 +138,13 @@ class LedgerVerdict(LedgerState):
         )
 
     @property
+    def pending(self) -> frozenset[int]:
+        """Entries of reports that were scored anew, and do not count: nothing names them yet."""
+        counted = {entry.number for entry in self.all_reports}
+        reports = (entry.number for entry in self.recorded if isinstance(entry, RecordedReport))
+        return frozenset(reports) - counted
+
+    @property
     def reports(self) -> tuple[RecordedReport, ...]:
         """The reports that count: those not retracted, and in whose place no other one is."""
         gone = {entry.retracted.number for entry in self.retractions} | self.successors.keys()

@@ -1,4 +1,4 @@
-"""Who enters the final: one submission of each team on a track.
+"""Choice of finalists: one submission of each team on a track.
 
 It is what the team handed in in the final phase; else what it named, in a table of the organiser's;
 else its best on the test part, by the challenge's own ranking.
@@ -169,7 +169,8 @@ class _Track:
         entries = {
             entry.number: entry for entry in record.verdict.reports if _is_on(test, entry.report)
         }
-        tables = rank(entries.values(), read_rankings(record.verdict), challenge.ranking.metrics)
+        rules, recorded = challenge.ranking, read_rankings(record.verdict)
+        tables = rank(entries.values(), recorded, rules.metrics, scheme=rules.scheme)
         newest = max(tables, key=lambda t: max(row.entry for row in t.rows), default=None)
         return cls(
             name,
@@ -252,10 +253,10 @@ class _Track:
 
 
 def _is_on(test: SealedBundle, report: Report) -> bool:
-    """Whether a report may be ranked on a sealed bundle: one sealed again is another test set."""
-    if report.home is not None:
-        return False
+    """Whether a report ranks on a sealed bundle: what was sealed again is another test set."""
     made = report.provenance
+    if report.home is not None:  # trained on another track, and never ranked here
+        return False
     stated = (made.split_digest, made.sealed_images_sha256, made.sealed_labels_sha256)
     sealed = (test.split_digest, test.images_sha256, test.labels_sha256)
     return (report.track, report.part, *stated) == (test.track, test.part, *sealed)

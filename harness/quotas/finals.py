@@ -14,7 +14,7 @@ from pathlib import Path
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Phase
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.stages import RESCORED, EvaluateSettings
 from harness.execution.job import ExecutionEnvironment
 from harness.ledger import Appended, append, require_writable
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
@@ -75,7 +75,7 @@ def job_of(
         BusbenchError: as `EvaluateSubmission.of`.
     """
     assert finalist.run is not None and environment.keys is not None
-    folder, source = finalist.run / SUBMISSION, finalist.source
+    folder, source = run_of(finalist.run) / SUBMISSION, finalist.source
     if source is not None and (image := source.provenance.trained_here) is not None:
         made = source.provenance
         attestation = ProvenanceAttestation(
@@ -103,9 +103,15 @@ def record_final(
     ]
     appended = [append(ledger, one.evaluation.signed, keys) for one in ready]
     folders = [
-        hand_out(one.evaluation.folder, theirs) for one, theirs in zip(ready, feedback, strict=True)
+        hand_out(run_of(scored := one.evaluation.folder), theirs, scored)
+        for one, theirs in zip(ready, feedback, strict=True)
     ]
     return [Entered(*each) for each in zip(ready, appended, folders, strict=True)]
+
+
+def run_of(folder: Path) -> Path:
+    """The run whose predictions were scored, or scored anew, in a folder."""
+    return folder.parents[1] if folder.parent.name == RESCORED else folder
 
 
 def note_failure(

@@ -1,4 +1,4 @@
-"""What may be published: nothing that a phase hides still, and no half of a final."""
+"""Check before a publication: nothing that a phase hides still, and no half of a final."""
 
 from __future__ import annotations
 

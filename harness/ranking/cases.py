@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from evaluator.documents.base import Digest
 from harness.ledger.report import Report
 from harness.ranking.gaps import GAP_COLUMNS, gaps_of_cases
 from harness.ranking.metrics import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEYS = [metric.key for metric in METRICS]
 COLUMNS = ("case_id", "fold", "patient_group", *KEYS)
@@ -46,6 +49,8 @@ def average_folds(rows: pd.DataFrame, report: Report) -> pd.DataFrame:
     Raises:
         ValueError: says in which way the rows are not the report's.
     """
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
     cases, case_ids = pd.factorize(rows["case_id"], sort=True)
     folds, _ = pd.factorize(rows["fold"], use_na_sentinel=False)  # null: one model for all folds
     count = len(case_ids)

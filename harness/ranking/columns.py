@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from string import ascii_lowercase
@@ -120,9 +121,14 @@ def lettered(notes: Sequence[Mark]) -> list[tuple[str, Mark]]:
     return list(zip(ascii_lowercase, notes, strict=False))
 
 
+def plain_group(group: str) -> str:
+    """A group's name as it is in heads of every format, which a scanner's name may not bend."""
+    return re.sub(r"[^A-Za-z0-9 .+-]", " ", f"{group[:1].upper()}{group[1:]}")
+
+
 def _metric_column(track: Track, metric: RankedMetric, group: str) -> Column:
     title = metric.title(track.units)
-    head = title if group == "all" else f"{group[:1].upper()}{group[1:]} images: {title}"
+    head = title if group == "all" else f"{plain_group(group)} images: {title}"
     return Column(
         head,
         lambda row, _: metric.mean_and_std(row.summary(metric.key, group)),
@@ -147,7 +153,7 @@ def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Colu
 
 
 def _interval_column(_: Track, metric: RankedMetric, group: str) -> Column:
-    of = metric.label if group == "all" else f"{metric.label}, {group} images"
+    of = metric.label if group == "all" else f"{metric.label}, {plain_group(group)} images"
     return Column(
         f"95 % of {of}", lambda row, _: metric.interval(row.summary(metric.key, group)), group=group
     )

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from harness.ranking.metrics import METRICS
 
@@ -27,7 +27,7 @@ def exact(values: Floats) -> Floats:
 
 def smallest_ranks(values: Floats | Ranks) -> Ranks:
     """Ranks from 1 for the smallest value, along the last axis; ties share the smallest rank."""
-    return rankdata(values, method="min", axis=-1).astype(np.int64)
+    return scipy.stats.rankdata(values, method="min", axis=-1).astype(np.int64)
 
 
 def case_ranks(exact_values: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,6 +39,9 @@ from harness.ranking.combined import CombinedRanking, common_keys, make_combined
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIND = "Name the folder that `busbench evaluate --out` wrote, or evaluate the submission again."
 
@@ -287,6 +289,8 @@ def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFram
 
 
 def _rows(path: Path) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415  takes a second to import
+
     try:
         names = set(pq.read_schema(path).names)
         lacking = sorted(set(COLUMNS) - names)

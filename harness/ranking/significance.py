@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 from numpy.typing import NDArray
-from scipy.stats import norm, wilcoxon
 
 from harness.ranking.document import MAX_OPPONENTS
 from harness.ranking.orders import Floats, Ranks, smallest_ranks
@@ -72,7 +72,9 @@ def p_values(differences: Floats) -> Floats:
     tested = differences.any(axis=0)
     if tested.any():
         # the stubs know the method but not together with an axis
-        found = wilcoxon(differences[:, tested], axis=0, alternative="greater", method="asymptotic")  # type: ignore[call-overload]
+        found = scipy.stats.wilcoxon(
+            differences[:, tested], axis=0, alternative="greater", method="asymptotic"
+        )  # type: ignore[call-overload]
         p[tested] = found.pvalue
     return p
 
@@ -97,7 +99,7 @@ def patients_needed(tests: Tests) -> int:
     approximation, of z = √(3 n (n + 1) / (4 n + 2)).
     """
     smallest = LEVEL / max(1, int(tests.tests.sum()))
-    wanted = norm.isf(smallest) ** 2
+    wanted = scipy.stats.norm.isf(smallest) ** 2
     return next(n for n in itertools.count(1) if 3 * n * (n + 1) / (4 * n + 2) > wanted)
 
 

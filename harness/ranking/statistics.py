@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import kendalltau
+import scipy  # whose parts are imported when they are first used
 
 from evaluator.documents.base import Digest
 from evaluator.documents.scores import Ranked
@@ -273,7 +273,7 @@ def tau(one: Ranks, other: Ranks) -> float | None:
     """Kendall's tau-b between two orders; None where one of them ties all submissions."""
     if len(set(one.tolist())) < 2 or len(set(other.tolist())) < 2:
         return None
-    return _number(kendalltau(one, other).statistic)
+    return _number(scipy.stats.kendalltau(one, other).statistic)
 
 
 def _number(value: float | np.floating) -> float:

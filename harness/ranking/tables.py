@@ -14,7 +14,7 @@ from itertools import groupby
 from harness.ranking import names
 from harness.ranking.across import Block, blocks
 from harness.ranking.board import Board, Track
-from harness.ranking.columns import NAMES, Column, Style, columns, lettered
+from harness.ranking.columns import NAMES, Column, Style, columns, lettered, plain_group
 from harness.ranking.marks import own_marks, shared_marks
 from harness.ranking.metrics import AWESOME_BUS_NOTE, MISSING, labels
 from harness.ranking.records import to_csv
@@ -58,15 +58,18 @@ def order_note(track: Track) -> str:
     return f"{_order(track)}{lost}{apart} {AWESOME_BUS_NOTE}"
 
 
+SCHEMES = {"mean-rank": "mean rank", "aggregate": "the mean of the ranks by means"}
+
+
 def _order(track: Track) -> str:
     found = track.statistics
     order = (
         f"Ordered by the means of {labels(track.ranked_by)} alone (aggregate, then rank): the "
         "ledger has no ranking of exactly these results by them."
         if found is None
-        else f"Ordered by mean rank over {found.cases} cases and {labels(track.ranked_by)}; 95 % "
-        f"confidence sets of ranks and intervals of means over {found.patients} patients; "
-        "methods that share a group cannot be distinguished."
+        else f"Ordered by {SCHEMES[found.scheme]} over {found.cases} cases and "
+        f"{labels(track.ranked_by)}; 95 % confidence sets of ranks and intervals of means over "
+        f"{found.patients} patients; methods that share a group cannot be distinguished."
     )
     return f"{order} {track.in_pixels}".strip()
 
@@ -127,7 +130,10 @@ def _latex_track(track: Track, chosen: Sequence[str]) -> str:
     found = columns(track, chosen)
     kinds = "".join("l" if column.head in NAMES else "r" for column in found)
     rows = list(zip(*(column.cells(track, LATEX) for column in found), strict=True))
-    heads = [column.metric.title(track.units) if column.metric else column.head for column in found]
+    heads = [
+        column.metric.title(track.units) if column.metric and not column.summary else column.head
+        for column in found
+    ]
     return "\n".join(
         [
             f"% {caption(track, names.latex)}",
@@ -177,7 +183,7 @@ def _latex_spans(found: Sequence[Column]) -> list[str]:
     cells, rules, place = [], [], 1
     for part, members in groupby(parts):
         width = len(list(members))
-        title = f"{part.capitalize()} images" if part else ""
+        title = f"{plain_group(part)} images" if part else ""
         cells.append(rf"\multicolumn{{{width}}}{{c}}{{{title}}}")
         if part:
             rules.append(rf"\cmidrule(lr){{{place}-{place + width - 1}}}")

@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from evaluator.documents.base import Digest, read
+from evaluator.documents.base import Digest
 from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from evaluator.metrics import profile_version
 from evaluator.predictions import open_predictions
 from evaluator.progress import Progress
-from harness.evaluation.evaluate import REPORT, require_keys_of
+from harness.evaluation.evaluate import REPORT, finished_run, require_keys_of
 from harness.evaluation.stages import RESCORED, read_scores, score_stage, write_left_out
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
-from harness.ledger import SignedReport, sign, verify_report, write_report
-from harness.ledger.provenance import signers
+from harness.ledger import SignedReport, sign, write_report
 from harness.ledger.report import Report
-from harness.sandbox.cached import AGAIN
 from harness.sandbox.images import sources_digest
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
@@ -41,14 +39,16 @@ class ScoreAnew:
     report: Report  # the one that counts now
     bundles: Bundles  # with the labels that it was scored with
     profile: str
-    environment: ExecutionEnvironment  # with the organiser's keys
+    label_keys: Path  # the folder of keys that open them
+    environment: ExecutionEnvironment  # with the organiser's keys, which sign
     kind: ClassVar[str] = "rescore"
     gpu: ClassVar[bool] = False
     stage: ClassVar[StageName | None] = None  # nothing of a participant's is run
 
     @property
     def label(self) -> str:
-        return f"rescore {self.report.method} of {self.report.team} on {self.report.track}"
+        part = ", final part" if self.report.part == "final" else ""
+        return f"rescore {self.report.method} of {self.report.team} on {self.report.track}{part}"
 
     @property
     def key(self) -> Digest:
@@ -84,17 +84,17 @@ class ScoreAnew:
             self.folder.parent.chmod(0o700)
         with self.environment.open(progress) as context:
             assert context.keys is not None
-            keys = Keys.open(context.keys)
-            require_keys_of(self.bundles, keys)
+            keys, label_keys = Keys.open(context.keys), Keys.open(self.label_keys)
+            require_keys_of(self.bundles, label_keys)
             home = self.report.home
             stage = score_stage(
                 self.run_folder / "infer",
                 self.folder,
                 labels=self.bundles.labels,
-                key=keys.labels.identity,
+                key=label_keys.labels.identity,
                 profile=self.profile,
                 challenge=context.challenge,
-                left_out=write_left_out(self.folder, home.left_out if home else ()),
+                left_out=write_left_out(self.folder, () if home is None else home.left_out),
             )
             context.run_once(stage)
             scorer = context.runner.identify("score")
@@ -117,11 +117,8 @@ class ScoreAnew:
             BusbenchError: `ledger-invalid` where its report is not what the organiser signed.
         """
         assert self.environment.keys is not None
-        path, keys = self.folder / REPORT, Keys.open(self.environment.keys)
-        report = verify_report(path, *signers(keys, self.environment.known_keys))
-        signed = read(SignedReport, path, Code.LEDGER_INVALID, remedy=AGAIN)
-        is_old = signed.signatures[0].keyid != keys.report.keyid
-        return sign(report, keys) if is_old else signed
+        keys = Keys.open(self.environment.keys)
+        return finished_run(self.folder, keys, self.environment.known_keys).signed
 
 
 def scored_anew(report: Report, scores: Scores, scorer: str) -> Report:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.documents.base import Digest, Name
+from evaluator.documents.scores import RANKED
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.metrics import ranking_profile
@@ -17,12 +18,12 @@ from harness.execution.job import ExecutionEnvironment
 from harness.ledger import LedgerVerdict, RecordedReport, SignedReport
 from harness.ledger.attestation import stated_report
 from harness.ledger.report import Report
-from harness.ranking import METRICS
 from harness.ranking.board import by_track, is_complete, rank
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.record import rank_table, read_table, run_folders
 from harness.rescoring.job import ScoreAnew
 from harness.sealing.bundle import Bundles
+from harness.sealing.keys import Keys
 
 NAMED = 5  # of the results whose runs are missing, in an error
 
@@ -38,7 +39,7 @@ class Plan:
 def make_plan(
     ledger: LedgerVerdict,
     runs: Sequence[Path],
-    bundles: Sequence[Bundles],
+    bundles: Sequence[tuple[Bundles, Keys]],
     *,
     environment: ExecutionEnvironment,
     profile: str | None = None,
@@ -48,6 +49,7 @@ def make_plan(
 
     Args:
         runs: the folders that `busbench evaluate --out` filled.
+        bundles: of all tracks and hidden parts concerned, each with its keys.
         profile: null: that of each track in challenge.yaml.
         track: the only one to do; all where it is None.
 
@@ -65,7 +67,7 @@ def make_plan(
     for one in chosen:
         _require_declared(one, challenge)
     kept = _kept(runs)
-    by_labels = {each.sealed.labels_sha256: each for each in bundles}
+    by_labels = {opened[0].sealed.labels_sha256: opened for opened in bundles}
     jobs, missing = {}, []
     for one in chosen:
         made, folder = one.report.provenance, kept.get(one.report.provenance.predictions_sha256)
@@ -75,10 +77,13 @@ def make_plan(
             continue
         found = by_labels.get(made.sealed_labels_sha256)
         if found is None:
-            message = f"No bundle has the sealed labels of {who(one)}."
+            more = "; those of a final part take --final-keys" if one.report.part == "final" else ""
+            message = f"No bundle has the sealed labels of {who(one)}{more}."
             remedy = f"Name the one whose labels.age has SHA-256 {made.sealed_labels_sha256}."
             raise BusbenchError(Code.BUNDLE_INVALID, message, remedy)
-        jobs[one.digest] = ScoreAnew(folder, one.report, found, label, environment)
+        jobs[one.digest] = ScoreAnew(
+            *(folder, one.report, found[0], label, found[1].path, environment)
+        )
     return Plan(jobs, tuple(missing))
 
 
@@ -148,10 +153,13 @@ class Change:
 
     @property
     def means(self) -> dict[str, tuple[float, float]]:
-        """Ranked metric -> mean over all cases, before and after."""
+        """Metric -> mean over all cases, before and after: those that rank, or change."""
         old, new = (each.scores.means.get("all", {}) for each in (self.before.report, self.report))
-        names = (metric.key for metric in METRICS)
-        return {name: (old[name], new[name]) for name in names if name in old and name in new}
+        return {
+            name: (old[name], new[name])
+            for name in old
+            if name in new and (name in RANKED or old[name] != new[name])
+        }
 
     def document(self) -> dict[str, Any]:
         """The change, for scripts."""

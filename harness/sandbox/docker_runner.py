@@ -26,7 +26,7 @@ from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Component, Limits
 from harness.sandbox.engine_files import require_openable
 from harness.sandbox.failure import explain, explain_engine, unreadable
-from harness.sandbox.images import ensure_base, ensure_image
+from harness.sandbox.images import base_name, ensure_base, ensure_image
 from harness.sandbox.log import LogReader, write_log
 from harness.sandbox.output import Output, Removable, open_output, open_volume, remove
 from harness.sandbox.owner import is_gone
@@ -93,7 +93,7 @@ class DockerRunner:
 
     def identify_base(self) -> str:
         """See `Runner`."""
-        return f"{self._images.base} {ensure_base(self.client, self._images)}"
+        return f"{base_name(self._images)} {ensure_base(self.client, self._images)}"
 
     @contextmanager
     def volume(self, limits: Limits) -> Iterator[str]:

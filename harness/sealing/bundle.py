@@ -11,7 +11,7 @@ Each bundle is made beside its place and moved there in one step; `bundle.json` 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from evaluator.sealed import seal_archive
 from harness.challenge import HiddenPart, LabelAccess, StageLimits
 from harness.folders import let_all_read, require_same, whole_folder
 from harness.sealing.documents import SealedBundle, TrainingBundle
+from harness.sealing.keys import Keys
 from harness.sealing.training import write_training
 from harness.splits import FrozenSplit, require_store
 from harness.splits.lock import SplitLock
@@ -89,6 +90,23 @@ class Recipients:
 
     images: str
     labels: str
+
+
+def open_each(paths: Iterable[Path], keys: Mapping[HiddenPart, Keys]) -> list[tuple[Bundles, Keys]]:
+    """The bundles of the hidden parts that there are keys of, each with its keys.
+
+    Args:
+        paths: folders of bundles; not each has a final part.
+
+    Raises:
+        BusbenchError: `bundle-invalid`.
+    """
+    return [
+        (Bundles.open(path, part), its)
+        for path in paths
+        for part, its in keys.items()
+        if part == "test" or (path / FOLDERS[part]).is_dir()
+    ]
 
 
 def seal(

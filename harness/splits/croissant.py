@@ -16,7 +16,7 @@ from harness.splits.manifest import FrozenSplit
 
 CROISSANT = "croissant.json"
 FILES = {"split.csv": "text/csv", "lock.json": "application/json"}
-# Columns of split.csv -> type, and what they are; `test` stands for all hidden parts.
+# Columns of split.csv -> type, and what they are; `test` is replaced by all hidden parts.
 ABOUT = {
     "case_id": ("sc:Text", "The case, as in BUSBench's store of the release"),
     "part": ("sc:Text", "train or test"),

@@ -11,7 +11,7 @@ from evaluator.documents.reading import MEBIBYTE
 from evaluator.files import canonical_json
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
-from evaluator.metrics import PROFILES, Situation, edge_table, metrics_of
+from evaluator.metrics import VERSIONS, Edge, ProfileVersion, Situation, metrics_of
 from evaluator.metrics.secondary import SECONDARY
 from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
@@ -280,23 +280,25 @@ def ledger_format() -> dict[str, Any]:
 
 
 def _method(edition: Edition) -> bytes:
-    tables = {profile: _edges(profile) for profile in PROFILES}
+    tables = {row.identity.title: _edges(row) for row in VERSIONS.values()}
     return _page(
         edition,
         "method",
         root="",
+        scheme=edition.challenge.ranking.scheme,
+        secondary=[*SECONDARY.values()],
         formulas=[(DEFINED[key].title, *formula) for key, formula in FORMULAS.items()],
         edge_tables=tables,
         references=published_table().tracks.values(),
     )
 
 
-def _edges(profile: Any) -> Mapping[str, Any]:
-    """The edge table of a profile, without the ordinary row."""
-    table = edge_table(profile)
+def _edges(profile: ProfileVersion) -> Mapping[str, Any]:
+    """The edge table of a version of a profile, without the ordinary row."""
+    rules = {metric.title: profile.rule(metric.name) for metric in metrics_of(profile.name)}
     rows = [
-        (str(situation), [str(edge) for edge in table[situation].values()])
+        (str(situation), [str(rule.edges.get(situation, Edge.FORMULA)) for rule in rules.values()])
         for situation in Situation
         if situation is not Situation.ORDINARY
     ]
-    return {"titles": [metric.title for metric in metrics_of(profile)], "rows": rows}
+    return {"titles": list(rules), "rows": rows}

@@ -118,7 +118,7 @@ def in_order(named: Mapping[str, Value]) -> list[tuple[str, Value]]:
 
 def group_title(name: str) -> str:
     """How a group of `evaluator.scoring.groups` is called."""
-    return GROUPS.get(name) or name.removeprefix("device ")
+    return GROUPS.get(name) or name.removeprefix("device ").replace("birads ", "BI-RADS ", 1)
 
 
 def count(number: int, noun: str) -> str:

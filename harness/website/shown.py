@@ -49,10 +49,10 @@ class Shown:
 
     @property
     def parts(self) -> dict[str, str]:
-        """The classes, quarters of lesion size and scanners that any of them has, by title."""
+        """The classes, quarters of lesion size, scanners and grades of any of them, by title."""
         there = {name for row in self.rows for name in row.groups}
-        devices = sorted(name for name in there if name.startswith("device "))
-        parts = [part for part in (*PARTS, *devices) if part in there]
+        named = sorted(name for name in there if name.startswith(("device ", "birads ")))
+        parts = [part for part in (*PARTS, *named) if part in there]
         titles = [short(group_title(part), TITLE) for part in parts]
         return dict(zip(_apart(titles, map(str, range(len(parts)))), parts, strict=True))
 

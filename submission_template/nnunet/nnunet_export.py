@@ -190,16 +190,17 @@ class Mirrored(nn.Module):
         super().__init__()
         self.networks, self.scale = nn.ModuleList(networks), scale
         sides = [axis + 2 for axis in axes]
-        self.ways = [w for n in range(1, len(sides) + 1) for w in itertools.combinations(sides, n)]
+        some = range(1, len(sides) + 1)
+        self.mirrors = [m for n in some for m in itertools.combinations(sides, n)]
 
     def forward(self, image: Tensor) -> Tensor:
         image = image if self.scale == 1 else image * self.scale
         total = 0
         for network in self.networks:
             total = total + network(image)
-            for way in self.ways:
-                total = total + network(image.flip(way)).flip(way)
-        return total / (len(self.networks) * (1 + len(self.ways)))
+            for axes in self.mirrors:
+                total = total + network(image.flip(axes)).flip(axes)
+        return total / (len(self.networks) * (1 + len(self.mirrors)))
 
 
 def to_onnx(network: nn.Module, declared: dict[str, object]) -> bytes:

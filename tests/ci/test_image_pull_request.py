@@ -26,11 +26,12 @@ from PIL import Image
 from ci import after_merge, check_pr, score_pr
 from ci.state import State
 from evaluator.files import sha256_bytes
-from harness.challenge import BASE_IMAGE, Phase
+from harness.challenge import Images, Phase
 from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
 from harness.quotas.policy import Submitted
+from harness.sandbox.images import base_name
 from tests.support.forge import Forge, git, make_forge, manifest
 from tests.support.image_submissions import build_from, forget, push, serve_registry
 from tests.support.small_challenge import model_bytes
@@ -122,9 +123,12 @@ for image in json.loads(pathlib.Path("/in/images.json").read_text())["images"]:
     pathlib.Path("/out", image["file"]).write_bytes(data)
 """
 )
-DOCKERFILE = f"""FROM {BASE_IMAGE}
+
+
+def dockerfile(more: str = "") -> str:
+    return f"""FROM {base_name(Images())}
 COPY train.py model.onnx declared.json /
-{{more}}
+{more}
 USER 65532:65532
 ENTRYPOINT ["python", "/train.py"]
 """
@@ -136,7 +140,7 @@ def build(engine: docker.DockerClient, tag: str, more: str = "") -> None:
     assert isinstance(onnx_, dict)
     declared = {"schema": "busbench/submission/v1", "track": "phantom", **onnx_}
     files = {
-        "Dockerfile": DOCKERFILE.format(more=more).encode(),
+        "Dockerfile": dockerfile(more).encode(),
         "train.py": TRAINER.replace("BLANK", repr(BLANK)).encode(),
         "model.onnx": model_bytes(BLANK),
         "declared.json": json.dumps(declared).encode(),
@@ -233,7 +237,7 @@ def machine(
         build(engine, f"{name}:bad", "ENV LD_PRELOAD=/evil.so")
         bad_image = push(engine, name, "bad")
         files = {
-            "Dockerfile": DOCKERFILE.format(more="").replace(" model.onnx declared.json", ""),
+            "Dockerfile": dockerfile().replace(" model.onnx declared.json", ""),
             "train.py": PREDICTOR,
         }
         build_from(engine, f"{name}:seen", {key: text.encode() for key, text in files.items()})

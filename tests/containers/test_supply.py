@@ -10,7 +10,7 @@ import pytest
 
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Images
-from harness.sandbox.images import ensure_base, ensure_image
+from harness.sandbox.images import BASE_VARIABLE, ensure_base, ensure_image
 
 pytestmark = pytest.mark.docker
 BILL = "/usr/share/busbench/sbom.cdx.json"
@@ -47,19 +47,23 @@ def test_no_package_of_an_image_is_missing_from_its_bill(
 
 
 def test_no_base_image_but_the_one_with_the_named_digest_is_taken(
-    engine: docker.DockerClient,
+    engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = Images().base
+    name = Images().base.partition("@")[0]
     identity = ensure_base(engine, Images())
+    monkeypatch.delenv(BASE_VARIABLE, raising=False)
     assert ensure_base(engine, Images(base=identity)) == identity
     with pytest.raises(BusbenchError) as caught:
         ensure_base(engine, Images(base=f"{name}@sha256:{'0' * 64}"))
     assert caught.value.code == "image-unavailable"
 
 
-def test_no_image_is_built_from_a_tag_that_moved(engine: docker.DockerClient) -> None:
+def test_no_image_is_built_from_a_tag_that_moved(
+    engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same name, another base: another image of ours."""
     base = engine.images.get(ensure_base(engine, Images()))
+    monkeypatch.delenv(BASE_VARIABLE, raising=False)
     changed = engine.containers.create(base, "true")
     moved = changed.commit("busbench-test/base", "moving")
     changed.remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -92,3 +94,15 @@ def test_half_of_the_union_is_no_match() -> None:
     lesions = drawn([(0, 0, 2, 4)])
     assert count_lesions(drawn([(0, 0, 2, 2)]) > 0, lesions).found == 0
     assert count_lesions(drawn([(0, 0, 2, 3)]) > 0, lesions).found == 1
+
+
+def test_no_number_of_areas_and_lesions_makes_a_large_table() -> None:
+    lesions = np.repeat(np.arange(256, dtype=np.uint8), 8)[:, None].repeat(2048, axis=1)
+    areas = np.zeros(lesions.shape, bool)
+    areas[::2, ::2] = True  # a table of all pairs would need a gigabyte
+    tracemalloc.start()
+    found = count_lesions(areas, lesions)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == LesionCounts(255, 0, 1024 * 1024)
+    assert peak < 16 * areas.size

@@ -15,6 +15,7 @@ from evaluator.metrics import (
     METRICS,
     PROFILES,
     VERSIONS,
+    Edge,
     ProfileVersion,
     case_metrics,
     profile_version,
@@ -102,7 +103,7 @@ def test_a_tolerance_or_an_edge_that_changes_is_in_the_digest() -> None:
     other = ProfileVersion(version.name, 1, version.metrics, {**profiles.NATIVE, "grid": "another"})
     assert other.identity.digest != version.identity.digest
     rule = METRICS["dice"].rules["native"]
-    edges = {**rule.edges, profiles.EMPTY: profiles.Edge.FORMULA}
+    edges = {**rule.edges, profiles.EMPTY: Edge.FORMULA}
     changed = {"dice": type(rule)(rule.formula, edges)}
     again = ProfileVersion(version.name, 1, version.metrics, profiles.NATIVE, changed)
     assert again.identity.digest != version.identity.digest

@@ -97,7 +97,11 @@ NATIVE = {"mode": "native", "multiple": 8}
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"licence": "MIT"}, "licence"), ({"input": NATIVE}, r"input\.multiple")],
+    [
+        ({"licence": "MIT"}, "licence"),
+        ({"input": NATIVE}, r"input\.multiple"),
+        ({"input": {"normalise": "zscore"}}, r"input\.normalise"),
+    ],
 )
 def test_no_newer_field_passes_in_a_document_of_version_1(
     changes: dict[str, Any], named: str

@@ -154,6 +154,26 @@ def test_predictions_that_contradict_themselves_are_refused(tmp_path: Path, chan
     assert refused.value.code == "predictions-invalid"
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+def test_predictions_of_the_former_version_are_read(tmp_path: Path, passes: int) -> None:
+    """Kept ones are scored anew; they have one window, whose cases stood in the list itself."""
+    row: dict[str, Any] = {"case_id": "a", "height": 8, "width": 8}
+    window = (PredictedCase(**row),)
+    save(tmp_path, MASK, transformed=(window,) if passes == 2 else ())
+    if passes == 2:
+        (tmp_path / bits_file(0, 1)).write_bytes(pack(MASK["a"]))
+    path = tmp_path / "predictions.json"
+    document = json.loads(path.read_text())
+    del document["maps"], document["threshold"]
+    old = {"schema": "busbench/predictions/v2", "transformed": [row] if passes == 2 else []}
+    path.write_text(json.dumps(document | old))
+    found = open_predictions(tmp_path)
+    assert found.transformed == ((window,) if passes == 2 else ())
+    assert not found.maps
+    path.write_text(json.dumps(document | old | {"schema": "busbench/predictions/v1"}))
+    refuse(tmp_path)
+
+
 def refuse(folder: Path) -> None:
     with pytest.raises(BusbenchError) as refused:
         open_predictions(folder)

@@ -21,6 +21,7 @@ from harness.cli import app
 from harness.cli.app import app as registered
 from harness.cli.main import VERBS
 from tests.support import ROOT
+from tests.support.command_line import busbench_in
 from tests.support.jobs import run
 
 HEAVY = "altair boto3 cryptography cv2 dask docker numpy pandas PIL pyarrow requests scipy"
@@ -87,18 +88,14 @@ def test_no_verb_is_left_out_of_the_table() -> None:
         ("rank", "nothere.jsonl"),
     ],
 )
-def test_a_misused_verb_leaves_a_json_error_where_a_script_asks(words: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *words, "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    error = json.loads(done.stdout)["error"]
-    assert done.returncode == 2 and (error["code"], error["fault"]) == ("usage", "usage")
+def test_a_misused_verb_leaves_a_json_error_where_a_script_asks(
+    words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = busbench_in(capfd, *words, "--json")
+    error = json.loads(done.out)["error"]
+    assert done.status == 2 and (error["code"], error["fault"]) == ("usage", "usage")
     assert error["message"].endswith((".", "?")) and "--help" in error["remedy"]
-    assert "[usage]" in done.stderr and "Traceback" not in done.stderr
+    assert "[usage]" in done.err and "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(

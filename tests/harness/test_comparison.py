@@ -71,7 +71,7 @@ def by_case(folder: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def test_equal_results_are_never_told_apart() -> None:
+def test_equal_results_never_differ() -> None:
     values = np.repeat(np.linspace(0.2, 0.9, 12)[:, None], 2, axis=1)
     found = difference(METRICS[0], values, [f"p{n}" for n in range(12)])
     assert (found.p, found.interval, found.equal) == (1.0, (0.0, 0.0), 12)
@@ -83,7 +83,7 @@ def test_no_interval_is_given_of_four_patients() -> None:
 
 
 @pytest.mark.parametrize("names", [("strong", "strong"), ("strong", "nobody"), ("strong", "99")])
-def test_no_name_stands_for_anything_but_one_other_result(
+def test_no_name_is_taken_for_anything_but_one_other_result(
     organiser: Organiser, names: tuple[str, str]
 ) -> None:
     with pytest.raises(BusbenchError) as caught:

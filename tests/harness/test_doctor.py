@@ -21,7 +21,7 @@ from harness.doctor import CHECKS, Context, Finding, checks, examine, exit_statu
 from harness.doctor.checks import check_base, check_engine
 from harness.doctor.gpu import check_container_gpu, ways_to_a_gpu
 from harness.doctor.vulnerabilities import judge
-from harness.sandbox.images import ensure_base
+from harness.sandbox.images import BASE_VARIABLE, ensure_base
 from harness.sandbox.owner import is_gone, owner
 from harness.sandbox.profile import OWNER_LABEL
 from harness.sealing.keys import Keys
@@ -115,15 +115,28 @@ LOCAL = f"sha256:{'1' * 64}"
 
 @pytest.mark.parametrize(("digests", "pinned"), [([DIGEST], DIGEST), ([], LOCAL), (None, LOCAL)])
 def test_no_base_that_can_move_goes_without_the_line_that_pins_it(
-    digests: list[str] | None, pinned: str
+    digests: list[str] | None, pinned: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv(BASE_VARIABLE, raising=False)
     image = SimpleNamespace(id=LOCAL, attrs={"RepoDigests": digests})
     context = Context()
-    context.__dict__["engine"] = SimpleNamespace(images={Images().base: image})
+    context.__dict__["engine"] = SimpleNamespace(images={"python:3.11": image, LOCAL: image})
+    assert check_base(context).level == "ok"
+    context.__dict__["challenge"] = Challenge(images=Images(base="python:3.11"))
     found = check_base(context)
-    assert found.level == "warn" and pinned in found.remedy
+    assert found.level == "warn" and pinned in found.remedy and LOCAL in found.says
     context.__dict__["challenge"] = Challenge(images=Images(base=pinned))
     assert check_base(context).level == "ok"
+
+
+def test_no_base_that_this_machine_chose_goes_unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BASE_VARIABLE, "python:3.11")
+    image = SimpleNamespace(id=LOCAL, attrs={"RepoDigests": []})
+    context = Context()
+    context.__dict__["engine"] = SimpleNamespace(images={"python:3.11": image})
+    found = check_base(context)
+    assert found.level == "warn" and BASE_VARIABLE in found.says
+    assert f"not pinned by digest: local image ID {LOCAL}" in found.says
 
 
 @pytest.mark.parametrize(("said", "level"), [(None, "ok"), ("0", "warn"), ("1", "ok"), ("7", "ok")])
@@ -269,7 +282,10 @@ def test_a_container_that_sees_more_or_less_than_one_gpu_fails(
     assert found.says == "GPU 0: NVIDIA H100 80GB HBM3, by the runtime nvidia" or level == "fail"
 
 
-def test_no_image_is_fetched_for_a_check(tmp_path: Path, engine: docker.DockerClient) -> None:
+def test_no_image_is_fetched_for_a_check(
+    tmp_path: Path, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(BASE_VARIABLE, raising=False)
     (tmp_path / "challenge.yaml").write_text("images: {base: 'busbench-nowhere:1'}\n")
     context = Context(tmp_path / "challenge.yaml")
     context.__dict__["engine_info"] = {"Runtimes": {"nvidia": {}}}

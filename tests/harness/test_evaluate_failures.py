@@ -65,7 +65,7 @@ def bundles(tmp_path: Path, keys: Keys) -> Bundles:
         cases=len(cases),
         images_sha256=sha256_file(sealed / "images.age"),
         labels_sha256=sha256_file(sealed / "labels.age"),
-        windows=0,
+        consistency=False,
         image_recipient=keys.images.recipient,
         label_recipient=keys.labels.recipient,
     )

@@ -11,15 +11,23 @@ from typing import Any
 
 import pytest
 
+from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
+from harness.challenge import Challenge, HiddenPart
 from harness.evaluation.evaluate import REPORT, EvaluateSubmission
+from harness.evaluation.review import Evidence, rescore, review_splits
+from harness.execution import ExecutionEnvironment
 from harness.ledger import append, verify_ledger
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.ledger.report import Report
 from harness.quotas import finals
+from harness.rescoring.plan import make_plan
+from harness.sandbox import ProcessRunner
+from harness.sandbox.cached import Context
+from harness.sealing.bundle import open_each
 from harness.sealing.keys import Keys
-from harness.splits import FrozenSplit
+from harness.splits import FrozenSplit, Reveal
 from harness.submission import read_submission
 from tests.support.final_challenge import (
     IN_DEVELOPMENT,
@@ -182,7 +190,7 @@ def test_what_trained_here_has_trained_here_in_the_final(ended: FinalChallenge) 
     assert final["b", "only"].provenance.trained_here is None
 
 
-def test_a_final_never_changes_the_standings_of_the_development(
+def test_a_final_never_changes_the_ranking_of_the_development(
     played: FinalChallenge, ended: FinalChallenge
 ) -> None:
     def tables(challenge: FinalChallenge) -> dict[str, list[tuple[int | None, str]]]:
@@ -278,8 +286,6 @@ def test_a_final_is_verified_with_its_own_keys_and_reproduced_from_its_own_cases
 ) -> None:
     words = ("verify", "l.jsonl", "--splits", "split", "--store", "store")
     again = ("--rescore", "runs", "--bundle", "bundles", "--keys", "keys", "--runner", "process")
-    without = ended.run(*words, *again)
-    assert without.code == "status 20" and without.said.count("take --final-keys") == 3
     assert ended.run(*words, *again, "--final-keys", "final-keys").code is None
     entry = next(
         one.number
@@ -289,6 +295,49 @@ def test_a_final_is_verified_with_its_own_keys_and_reproduced_from_its_own_cases
     files = ("--submission", "b-only", "--split", "split", "--store", "store")
     done = ended.run("reproduce", "l.jsonl", entry, *files, "--runner", "process", json=True)
     assert done.code is None and done.json["compared"] > 50 and done.json["differences"] == []
+
+
+def test_no_result_of_a_final_is_verified_without_its_keys(ended: FinalChallenge) -> None:
+    named = {method: report for (_, method), report in reports(ended, "final").items()}
+    found = rescore(named, ended.root / "runs", [], context=Context(ProcessRunner(), Challenge()))
+    assert len(found) == 3 and all("take --final-keys" in line for line in found)
+
+
+def test_a_final_is_scored_anew_with_its_own_keys_alone(ended: FinalChallenge) -> None:
+    verdict = verify_ledger(ended.root / "l.jsonl")
+    places: dict[HiddenPart, Path] = {
+        "test": ended.root / "keys",
+        "final": ended.root / "final-keys",
+    }
+    both = {part: Keys.open(place) for part, place in places.items()}
+    environment = ExecutionEnvironment("process", ended.declared, places["test"])
+    runs, folders = [ended.root / "runs"], [ended.root / "bundles"]
+    plan = make_plan(verdict, runs, open_each(folders, both), environment=environment)
+    assert len(plan.jobs) == 7 and not plan.missing
+    for job in plan.jobs.values():
+        part = job.report.part
+        assert (job.label_keys, job.bundles.sealed.part) == (places[part], part)
+    test: dict[HiddenPart, Keys] = {"test": both["test"]}
+    with pytest.raises(BusbenchError, match="those of a final part take --final-keys"):
+        make_plan(verdict, runs, open_each(folders, test), environment=environment)
+
+
+def test_what_was_scored_anew_enters_with_the_files_of_its_run(tmp_path: Path) -> None:
+    for folder in (tmp_path / "run", tmp_path / "run" / "rescored" / "0123456789abcdef"):
+        assert finals.run_of(folder) == tmp_path / "run"
+
+
+def test_a_reveal_opens_the_labels_of_each_part_and_of_no_other(ended: FinalChallenge) -> None:
+    to = ended.root / "reveal.json"
+    done = ended.run("splits", "reveal", "split", "--store", "store", "--out", to)
+    assert done.code is None and "24 test and final cases" in done.said
+    words = ("verify", "l.jsonl", "--splits", "split", "--reveal", to)
+    assert ended.run(*words).code is None
+    final = reports(ended, "final")["a", "one"]
+    evidence = Evidence(reveals=[read(Reveal, to, Code.SPLIT_INVALID, remedy="")])
+    moved = {"moved": final.model_copy(update={"part": "test"})}
+    (line,) = review_splits(moved, ended.root / "split", evidence)
+    assert "moved: the classes or masks that it was scored with are not those of" in line
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,10 @@ ALWAYS = {
     "fetch": {"folder", "accept_terms", "as_json"},
     "export-split": {"challenge", "dataset_id", "with_test_labels", "as_json"},
     "feedback": {"challenge", "as_json"},
-    "freeze": {"policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
+    "finalise": {"runs", "choose", "dry_run", "challenge", "as_json"},
+    "freeze": {"final", "policy", "test_fraction", "folds", "seed", "version", "secret", "json"}
     | {"pairs", "exclude"},
+    "keys final": {"renew"},
     "ledger entries": {"as_json"},
     "import-nnunet": {"team", "method", "checkpoint", "ensemble", "mirroring", "python", "as_json"},
     "new-submission": {"kind", "team", "method"},
@@ -46,7 +48,11 @@ ALWAYS = {
     # the verb refuses keys without cases
     "rank": {"cases", "keys", "track", "no_external_data", "challenge", "json"},
     "reproduce": {"as_json", "submission", "store", "split", "key"},
-    "seal": {"track", "private_labels", "consistency", "challenge", "as_json"},
+    # the verb refuses --final-keys where the split has no final part
+    "seal": {"final_keys", "track", "private_labels", "consistency", "challenge", "as_json"},
+    # the verb refuses final_keys where no bundle has a final part
+    "rescore": {"profile", "track", "partial", "dry_run", "final_keys", "runner", "challenge"}
+    | {"as_json"},
     "splits reveal": {"secret"},
     "splits verify": {"store", "reveal", "json"},
     "table": {"format", "challenge"},
@@ -58,16 +64,26 @@ ALWAYS = {
 IDLE = {
     "audit": "audit {store}",
     "evaluate": "evaluate {store} --bundle {store}",
+    "finalise": "finalise {report} --bundle {store} --runs {store} --dry-run",
     "prepare": "prepare busi --raw {store} --out {new}",
     "propose": "propose {store} --team t --method m",
+    "rank": "rank {report} --json",
+    "seal": "seal {store} --split {store} --keys {store} --out {new} --no-consistency",
+    "table": "table {report} --format csv",
     "reproduce": "reproduce {report} 1",
+    "rescore": "rescore {report} --runs {store} --bundle {store} --keys {store} --dry-run",
     "splits verify": "splits verify {store}",
     "train": "train reference --bundle {store} --out {new}",
     "verify": "verify {report}",
 }
 VALUES = {
     "bundle": "{store}",
+    "columns": "dice",
+    "backend": "onnxruntime",
+    "batch_size": "auto",
     "device": "cpu",
+    "final_keys": "{store}",
+    "precision": "fp32",
     "tolerance": "0.001",
     "holds": "aa",
     "keys": "{store}",
@@ -77,6 +93,7 @@ VALUES = {
     "runner": "process",
     "seed": "3",
     "store": "{store}",
+    "windows": "2",
 }  # of others: a file
 
 
@@ -88,15 +105,18 @@ def commands() -> Iterator[tuple[str, Any]]:
             yield f"{verb} {name}".strip(), inner
 
 
+COMMANDS = dict(commands())  # once: to make one reads the signatures of all its options
+
+
 def optional(command: Any) -> set[str]:
     return {p.name for p in command.params if p.param_type_name == "option" and not p.required}
 
 
-@pytest.mark.parametrize("verb", [name for name, _ in commands()])
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_no_option_is_without_a_word_on_when_it_takes_effect(verb: str) -> None:
     needed = {name for need in NEEDS.get(verb, ()) for name in need.options}
     always = ALWAYS.get(verb, set())
-    assert optional(dict(commands())[verb]) - {"help"} == needed | always
+    assert optional(COMMANDS[verb]) - {"help"} == needed | always
     assert not needed & always
 
 
@@ -113,7 +133,7 @@ IDLE_OPTIONS = [(v, name) for v, needs in NEEDS.items() for need in needs for na
 
 @pytest.mark.parametrize(("verb", "name"), IDLE_OPTIONS)
 def test_an_option_without_effect_is_refused(verb: str, name: str, places: dict[str, Path]) -> None:
-    parameter = next(p for p in dict(commands())[verb].params if p.name == name)
+    parameter = next(p for p in COMMANDS[verb].params if p.name == name)
     words = IDLE[verb].format(**places).split()
     value = VALUES.get(name, "{report}").format(**places)
     words += [parameter.opts[0]] if parameter.is_flag else [parameter.opts[0], value]

@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,16 @@ from typing import get_args
 import pytest
 
 from evaluator.__main__ import STAGES
-from harness.challenge import Component, Images
+from harness.challenge import BASE_IMAGE, Component, Images
 from harness.evaluation.stages import EvaluateSettings
-from harness.sandbox.images import ROOT, build_context
+from harness.sandbox.images import BASE_VARIABLE, ROOT, build_context, sources_digest
 
+# The files that name a base image.
+BASED = (
+    *("evaluator.Dockerfile", "participant.Dockerfile", "triton.Dockerfile", "compose.yaml"),
+    *("../challenge.yaml", "../submission_template/common/Dockerfile.j2"),
+    "../ci/gitlab-ci.example.yml",
+)
 EVALUATOR = ("infer", "infer-gpu", "triton", "score")
 # What each image runs; modules that only a subprocess runs are named beside the stages.
 ENTRIES: dict[str, tuple[str, ...]] = {
@@ -77,6 +84,22 @@ def test_a_model_never_meets_the_runtime_of_another_device(
         locked = {line.split("==")[0] for line in lock.read().decode().splitlines()}
     runtimes = {name for name in locked if name.startswith("onnxruntime")}
     assert packages <= locked and runtimes == {name for name in packages if "runtime" in name}
+
+
+@pytest.mark.parametrize("file", BASED)
+def test_no_file_names_a_base_that_can_move_or_another_than_the_harness(file: str) -> None:
+    named = re.findall(r"python:[\w.-]+(?:@sha256:\w+)?", (ROOT / "containers" / file).read_text())
+    assert set(named) == {BASE_IMAGE}
+
+
+def test_no_choice_of_this_machine_leaves_a_run_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BASE_VARIABLE, raising=False)
+    sources_digest.cache_clear()
+    by_digest = sources_digest("score", Images())
+    monkeypatch.setenv(BASE_VARIABLE, "python:3.11-slim-bookworm")
+    sources_digest.cache_clear()
+    assert sources_digest("score", Images()) != by_digest
+    sources_digest.cache_clear()
 
 
 def imported_by(path: Path) -> Iterator[str]:
@@ -181,10 +204,22 @@ ISOLATE = (
 )
 
 
+def _take_compiled(folder: Path) -> None:
+    """Put what numba compiled of the modules beside them, so that the test compiles nothing."""
+    for module in folder.rglob("*.py"):
+        original = ROOT / module.relative_to(folder)
+        os.utime(module, ns=(original.stat().st_atime_ns, original.stat().st_mtime_ns))
+        cache = module.parent / "__pycache__"
+        for compiled in original.parent.glob(f"__pycache__/{module.stem}.*.nb[ci]"):
+            cache.mkdir(exist_ok=True)
+            shutil.copy2(compiled, cache)
+
+
 def run_alone(folder: Path, component: Component, code: str) -> subprocess.CompletedProcess[str]:
     """Run Python in a folder that has the component's modules and nothing else of ours."""
     with context(component) as archive:
         archive.extractall(folder, filter="data")
+    _take_compiled(folder)
     return subprocess.run(
         [sys.executable, "-P", "-c", f"{ISOLATE}\n{code}"],
         cwd=folder,
