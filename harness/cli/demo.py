@@ -9,6 +9,7 @@ import typer
 
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
+from harness.challenge import Challenge
 from harness.cli.app import app, err, out
 from harness.cli.options import ChallengeOption, RunnerName, read_challenge
 from harness.cli.progress import bars
@@ -19,6 +20,7 @@ from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
 from harness.ranking import make_board
 from harness.sandbox.docker_runner import connect
+from harness.sandbox.images import with_base_here
 
 
 @app.command()
@@ -47,6 +49,8 @@ def demo(
         raise BusbenchError(Code.USAGE, f"--dataset {dataset} needs --raw.", "Name its folder.")
     settings = read_challenge(challenge)
     chosen = runner or _available()
+    if chosen is RunnerName.DOCKER:
+        settings = _with_base_here(settings)
     environment = ExecutionEnvironment(chosen.value, settings)
     with bars() as progress:
         result = run_demo(
@@ -60,6 +64,14 @@ def demo(
 
 def _tell(step: str, line: str) -> None:
     err.print(Styled(harmless("✓"), "green"), harmless(f"{step:<9} {line}"))
+
+
+def _with_base_here(settings: Challenge) -> Challenge:
+    images = with_base_here(connect(), settings.images)
+    if images != settings.images:
+        message = f"The base image is this engine's own {images.base}, which no digest pins."
+        err.print(harmless(f"{message} Enough for a demo; `busbench doctor` says what to do else."))
+    return settings.model_copy(update={"images": images})
 
 
 def _available() -> RunnerName:

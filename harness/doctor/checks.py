@@ -104,13 +104,17 @@ def check_base(context: Context) -> Finding:
     """Whether the base image can change under its name."""
     base = base_name(context.challenge.images)
     chosen = f" (named by {BASE_VARIABLE})" if base != context.challenge.images.base else ""
-    if "@sha256:" in base:
-        return Finding("base", "ok", base + chosen)
-    says = f"{base}{chosen} is not pinned by digest"
+    is_pinned = "@sha256:" in base
+    says = f"{base}{chosen}" + ("" if is_pinned else " is not pinned by digest")
     try:
         image = context.engine.images.get(base)
     except ImageNotFound:
+        if is_pinned:
+            remedy = f"Without a registry, name an image that the engine has in {BASE_VARIABLE}."
+            return Finding("base", "ok", f"{says}, fetched at the first run", remedy)
         return Finding("base", "warn", says, f"Run `docker pull {base}`, then this again.")
+    if is_pinned:
+        return Finding("base", "ok", says)
     says = f"{says}: local image ID {image.id}"
     if base == image.id:
         return Finding("base", "ok", says)  # which cannot move

@@ -147,6 +147,28 @@ def ensure_base(client: docker.DockerClient, images: Images) -> str:
         ) from error
 
 
+def with_base_here(client: docker.DockerClient, images: Images) -> Images:
+    """The same, with the engine's own image of that tag where the pinned one cannot be had.
+
+    For runs whose result nobody has to believe: others name such an image on purpose.
+
+    Raises:
+        BusbenchError: `image-unavailable` where the engine has neither.
+    """
+    try:
+        ensure_base(client, images)
+    except BusbenchError:
+        tag = base_name(images).partition("@")[0]
+        try:
+            client.images.get(tag)
+        except ImageNotFound:
+            tag = ""
+        if not tag:
+            raise
+        return images.model_copy(update={"base": tag})
+    return images
+
+
 @cache
 def sources_digest(component: Component, images: Images) -> str:
     """A digest of what an image is built from: the same on every machine, as ids are not."""
