@@ -174,8 +174,8 @@ def test_rank_computes_rankings_and_says_what_it_did(
     asked = ("rank", organiser.ledger, "--cases", organiser.runs, "--keys", keys.path)
     first, second = busbench(*asked), busbench(*asked)
     assert (first.status, second.status) == (0, 0)
-    assert "busbra v1: 2 submissions, recorded." in first.err
-    assert "busbra v1: 2 submissions, unchanged." in second.err
+    assert "busbra v1, test part: 2 submissions, recorded." in first.err
+    assert "busbra v1, test part: 2 submissions, unchanged." in second.err
     assert first.out == second.out == busbench("rank", organiser.ledger).out
     assert "1–1" in first.out and "Group" in first.out
     monkeypatch.setattr(out, "width", 80)
