@@ -29,4 +29,4 @@ def main(results: Path, images: Path, out: Path, folds: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), folds=sys.argv[4:])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
