@@ -60,7 +60,8 @@ class Trained:
     def predict(self, out: Path) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """Masks by nnU-Net's own predictor: of fold 0, of fold 1, and of both."""
         script = ROOT / "tests" / "support" / "nnunet_predict.py"
-        words = [self.python, script, self.results, self.bundle / "images", out, "0", "1", "01"]
+        places = (self.python, script, self.results, self.bundle / "images", out)
+        words = [*map(str, places), "0", "1", "01"]
         subprocess.run(words, env=self.environment(), check=True, capture_output=True)
         return {folds: dict(read_masks(out / folds)) for folds in ("0", "1", "01")}
 
@@ -111,9 +112,8 @@ def trained(nnunet: Path, real_data: Path, tmp_path_factory: pytest.TempPathFact
     script = TRAIN.format(
         steps=STEPS, kept=str(made.results), bundle=str(bundle), out=str(folder / "out")
     )
-    words = [nnunet, "-c", script]
     done = subprocess.run(
-        words,
+        [str(nnunet), "-c", script],
         cwd=made.project,
         env=made.environment() | {"PYTHONPATH": str(made.project)},
         capture_output=True,
@@ -131,6 +131,10 @@ def predicted(submission: Path, images: Path) -> dict[str, dict[str, NDArray[np.
     inputs, found = declared.input, dict[str, dict[str, NDArray[np.bool_]]]()
     for model in declared.models:
         session = onnxruntime.InferenceSession(submission / model.file)
+
+        def run_on(tiles: Any, session: Any = session) -> Any:
+            return session.run(None, {"image": tiles})[0]
+
         masks = found.setdefault(str(model.fold), {})
         for path in sorted(images.iterdir()):
             with Image.open(path) as image:
@@ -138,7 +142,7 @@ def predicted(submission: Path, images: Path) -> dict[str, dict[str, NDArray[np.
             maps = map_image(
                 to_input(pixels, inputs),
                 inputs,
-                lambda tiles, run=session.run: run(None, {"image": tiles})[0],
+                run_on,
                 outside=background("softmax"),
                 size=4,
             )
@@ -148,14 +152,14 @@ def predicted(submission: Path, images: Path) -> dict[str, dict[str, NDArray[np.
 
 
 def import_results(trained: Trained, out: Path, *options: str) -> Any:
-    words = ("--bundle", trained.bundle, "--out", out, "--python", trained.python, *options)
-    return run("import-nnunet", trained.results, *words)
+    places = ("--bundle", trained.bundle, "--out", out, "--python", trained.python)
+    return run("import-nnunet", trained.results, *places, *options)
 
 
 def test_no_mask_is_another_than_by_nnunets_own_predictor(trained: Trained, tmp_path: Path) -> None:
     """Mean Dice within 0.002, masks within 0.5 % of pixels: of each fold, and of their ensemble."""
     images, truth = trained.bundle / "images", dict(read_masks(trained.bundle / "masks"))
-    found = {}
+    found: dict[str, dict[str, NDArray[np.bool_]]] = {}
     for options in ((), ("--ensemble",)):
         out = tmp_path / f"submission{len(options)}"
         done = import_results(trained, out, *options)
