@@ -66,6 +66,8 @@ def import_nnunet_verb(
         typer.Option(
             help="The Python that has nnU-Net (2.8), torch, onnx and onnxruntime.",
             show_default="the one that runs busbench",
+            exists=True,
+            dir_okay=False,
         ),
     ] = Path(sys.executable),
     as_json: JsonOption = False,

@@ -21,13 +21,14 @@ ALWAYS = {
     "audit": {"split", "policy", "to", "near", "json", "pairs", "exclude"},
     "benchmark": {"recipe", "ledger", "device", "infer_device", "backend", "runner", "cluster"}
     | {"inputs", "challenge", "as_json"},
+    "compare": {"as_json"},
     "check": {"bundle", "runner", "challenge", "log", "as_json"},
     "demo": {"dataset", "raw", "out_dir", "runner", "challenge"},
     "doctor": {"sandbox", "keys", "out_dir", "challenge", "as_json"},
     "errors": {"as_json"},
-    # `--part val` with --keys or --ledger is refused by the verb
+    # the verb refuses `--part val` with --keys, --ledger or --on, and --on without --splits
     "evaluate": {"keys", "out_dir", "part", "ledger", "device", "precision", "batch_size"}
-    | {"backend", "cluster", "inputs", "runner", "challenge", "as_json"},
+    | {"backend", "cluster", "inputs", "runner", "challenge", "on", "splits", "as_json"},
     "fetch": {"folder", "accept_terms", "as_json"},
     "export-split": {"challenge", "dataset_id", "with_test_labels", "as_json"},
     "feedback": {"challenge", "as_json"},
@@ -37,6 +38,7 @@ ALWAYS = {
     "keys final": {"renew"},
     "ledger entries": {"as_json"},
     "import-nnunet": {"team", "method", "checkpoint", "ensemble", "mirroring", "python", "as_json"},
+    "limits": {"challenge", "as_json"},
     "new-submission": {"kind", "team", "method"},
     # the verb refuses a --spacing that the submission does not ask for
     "predict": {"fold", "skip_refused", "spacing", "device", "precision", "batch_size", "backend"}
