@@ -45,8 +45,8 @@ class _Server:
         parameters = result._get_tensor().parameters
         self.shared.append("shared_memory_byte_size" in parameters)
         if self.shared[-1]:
-            room = parameters["shared_memory_byte_size"].int64_param
-            if room < 4 * math.prod(shape):
+            size = parameters["shared_memory_byte_size"].int64_param
+            if size < 4 * math.prod(shape):
                 raise InferenceServerException("shared memory size is smaller than the result")
         return _Answer(shape)
 
