@@ -260,7 +260,7 @@ def _summaries(
     found = {}
     for name, table in tables.items():
         values = table[:, places]
-        empty: NDArray[np.bool_] = np.isnan(values).all(axis=0)
+        empty = np.asarray(np.isnan(values).all(axis=0))
         kept = ~empty if profile.leaves_out(name) else np.ones_like(empty)
         who = [patient for patient, is_in in zip(patients, kept, strict=True) if is_in]
         if who:
