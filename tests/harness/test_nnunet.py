@@ -176,7 +176,7 @@ def test_no_mask_is_another_than_by_nnunets_own_predictor(trained: Trained, tmp_
         ]
         assert abs(means[0] - means[1]) < 0.002
         areas = [mask.mean() for mask in wanted[own].values()]
-        assert 0.01 < np.mean(areas) < 0.5  # else anything would agree
+        assert 0.1 < np.mean(areas) < 0.9  # else anything would agree
 
 
 def test_no_models_of_other_folds_are_imported(trained: Trained, tmp_path: Path) -> None:

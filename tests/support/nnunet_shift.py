@@ -1,6 +1,8 @@
 """Shift of what nnU-Net trained for seconds, so that its masks are neither empty nor whole.
 
-python nnunet_shift.py RESULTS IMAGE    of each fold, a tenth of the image becomes lesion
+python nnunet_shift.py RESULTS IMAGE    of each fold, a half of the image becomes lesion: most other
+                                        pixels have one and the same margin, where half precision,
+                                        in which nnU-Net adds up, decides on a mask
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def main(results: Path, image: Path) -> None:
             data, None, dict(properties), plans, configuration, predictor.dataset_json
         )
         logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(seen)).float()
-        cut = torch.quantile(logits[1] - logits[0], 0.9).item()
+        cut = torch.quantile(logits[1] - logits[0], 0.5).item()
         checkpoint = torch.load(path, map_location="cpu", weights_only=False)
         weights = checkpoint["network_weights"]
         last = max(name for name in weights if "seg_layers" in name and name.endswith("bias"))
