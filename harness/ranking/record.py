@@ -27,15 +27,15 @@ from harness.evaluation.stages import CASES, RESCORED
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.attestation import SignedReport, stated_report
 from harness.ledger.entries import MAX_RANKING_BYTES
-from harness.ranking.board import (
+from harness.ranking.cases import COLUMNS, GAPS, CaseTable, average_folds, join
+from harness.ranking.combined import CombinedRanking, common_keys, make_combined, read_combined
+from harness.ranking.counting import (
     by_track,
     entry_name,
     is_complete,
     is_reference,
     require_declared,
 )
-from harness.ranking.cases import COLUMNS, GAPS, CaseTable, average_folds, join
-from harness.ranking.combined import CombinedRanking, common_keys, make_combined, read_combined
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
@@ -178,7 +178,7 @@ def _keep_newest(
 
 
 def _combined(tables: Mapping[Name, Table], challenge: Challenge) -> CombinedRanking | None:
-    """The ranking over the tracks that are combined; None where a method is on all of none."""
+    """The ranking over the tracks that are combined; None where no method is on all of them."""
     if not challenge.combined or not {*challenge.combined} <= tables.keys():
         return None
     chosen = {name: tables[name] for name in challenge.combined}

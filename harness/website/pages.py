@@ -20,7 +20,7 @@ from harness.ledger.attestation import PAYLOAD_TYPE, Statement
 from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Genesis
 from harness.ledger.report import Report
 from harness.ranking.across import blocks
-from harness.ranking.board import comparable, entry_name
+from harness.ranking.counting import comparable, entry_name
 from harness.ranking.metrics import AWESOME_BUS_NOTE, COSTS, labels
 from harness.ranking.names import plain
 from harness.ranking.published import published_table
