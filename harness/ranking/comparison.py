@@ -18,7 +18,7 @@ from harness.ledger import LedgerVerdict, RecordedReport
 from harness.ranking.counting import by_track, comparable, is_complete
 from harness.ranking.metrics import METRICS, RankedMetric
 from harness.ranking.orders import Floats
-from harness.ranking.record import read_table, run_folders
+from harness.ranking.runs import read_table, run_folders
 from harness.ranking.significance import p_values
 
 

@@ -233,6 +233,21 @@ def test_what_the_organiser_says_is_where_people_look(keys: Keys, tmp_path: Path
     assert board.tracks[0].title == "BUS-BRA, patients"
 
 
+def test_tables_of_two_profile_versions_are_told_apart_on_the_first_page(
+    keys: Keys, tmp_path: Path
+) -> None:
+    reports = [make_report(method=v, metric_profile=f"native@{v}") for v in "12"]
+    files = render(edition_of(keys, tmp_path, *reports))
+    index = Page.of(files["index.html"])
+    titles = [
+        view.metric_profile.title for view in Board.model_validate_json(files["board.json"]).tracks
+    ]
+    assert len({*titles}) == 2
+    for title in titles:
+        assert sum(title in text for text in index.text) == 1
+    assert sum(name.startswith("tracks/") for name in files) == 2
+
+
 def test_an_organiser_who_says_nothing_has_no_empty_headings(edition: Edition) -> None:
     for name, page in html_pages(render(edition)):
         assert {"Organiser", "Rules", "Contact"}.isdisjoint(page.text), name
