@@ -1,4 +1,4 @@
-"""The board as a document: rows, tracks, and the whole; `harness.ranking.assembly` makes it."""
+"""The board as a document: rows, tracks and all tables; `harness.ranking.assembly` makes it."""
 
 from __future__ import annotations
 

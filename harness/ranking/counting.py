@@ -1,4 +1,4 @@
-"""Which reports count, and which of them share a table.
+"""Reports that count, and tables that they share.
 
 Results are comparable, and so share a table, where track, split and its part, metric profile, units
 and the sealing agree: another sealing may have other labels, and has other secret seeds.

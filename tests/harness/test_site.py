@@ -233,9 +233,7 @@ def test_what_the_organiser_says_is_where_people_look(keys: Keys, tmp_path: Path
     assert board.tracks[0].title == "BUS-BRA, patients"
 
 
-def test_tables_of_two_profile_versions_are_told_apart_on_the_first_page(
-    keys: Keys, tmp_path: Path
-) -> None:
+def test_no_two_profile_versions_look_alike_on_the_first_page(keys: Keys, tmp_path: Path) -> None:
     reports = [make_report(method=v, metric_profile=f"native@{v}") for v in "12"]
     files = render(edition_of(keys, tmp_path, *reports))
     index = Page.of(files["index.html"])
