@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics.secondary import SECONDARY
+from harness.challenge import Challenge
 from harness.ledger import RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.metrics import COSTS
+
+
+def track_title(challenge: Challenge, report: Report) -> str:
+    """The title of a report's track, and that it is the final where it is."""
+    title = challenge.title_of(report.track)
+    return f"{title}, final" if report.part == "final" else title
 
 
 def notes_of(report: Report) -> list[tuple[str, str | None]]:

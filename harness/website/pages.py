@@ -26,7 +26,7 @@ from harness.ranking.published import published_table
 from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
-from harness.website.facts import evidence_of, notes_of, score_titles
+from harness.website.facts import evidence_of, notes_of, score_titles, track_title
 from harness.website.feeds import badges, feeds
 from harness.website.formulas import FORMULAS
 from harness.website.plots import Plot, plots
@@ -121,8 +121,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
     texts = badges(edition)
     for entry in edition.reports:
         report, number = entry.report, entry.number
-        track_title = edition.challenge.title_of(report.track)
-        track_title += ", final" if report.part == "final" else ""
+        title = track_title(edition.challenge, report)
         newest = ranked.get(_contest(report))
         view, row = (None, None) if newest is None else rows[newest]
         digest = report.provenance.split_digest
@@ -131,7 +130,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             "submission",
             report=report,
             synthetic=is_synthetic(report.dataset),
-            track_title=track_title,
+            track_title=title,
             number=number,
             time=entry.time,
             retracted=edition.retracted.get(number),
@@ -147,7 +146,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             notes=notes_of(report),
             awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
             evidence=evidence_of(entry),
-            citation=cite_entry(edition.challenge, entry, track_title),
+            citation=cite_entry(edition.challenge, entry, title),
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
