@@ -16,7 +16,7 @@ tracks:
   bus: {dataset: busbra, split_version: v1, efficiency: {device_name: Card, latency_ms: 9}}
 phases:
   - {name: dev, opens: 2026-01-01, closes: 2026-02-01, quota: 55}
-  - {name: end, opens: 2026-03-01, part: final}
+  - {name: end, opens: 2026-03-01, closes: 2026-03-09, part: final, steps: {}}
 """
 
 
