@@ -290,7 +290,9 @@ def test_about_leaves_out_neither_deadline_nor_limit_nor_licence(
 ) -> None:
     phases = (
         Phase(name="warm-up", closes=date(2026, 12, 24), quota_per_day=3, quota=17),
-        Phase(name="final", opens=date(2027, 1, 2), closes=date(2027, 2, 3)),
+        Phase(
+            name="final", opens=date(2027, 1, 2), closes=date(2027, 2, 3), part="final", steps={}
+        ),
     )
     limits = StageLimits(infer=Limits(seconds=4321, memory_mb=5432, cpus=1.5))
     ledger = tmp_path / "ledger.jsonl"
@@ -300,6 +302,7 @@ def test_about_leaves_out_neither_deadline_nor_limit_nor_licence(
     files = render(Edition.of(verdict, ledger.read_bytes(), challenge=challenge))
     about = Page.of(files["about.html"])
     assert {"warm-up", "2026-12-24", "3", "17", "final", "2027-01-02"} <= set(about.text)
+    assert {"test part", "final part"} <= set(about.text)
     assert {"4321", "5432", "1.5", "infer"} <= set(about.text)
     release = ADAPTERS["busbra"].release
     assert {release.paper, release.download, release.terms} <= set(about.text)
