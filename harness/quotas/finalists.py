@@ -17,7 +17,8 @@ from harness.challenge import Challenge, Phase
 from harness.ledger import LedgerVerdict, RecordedReport
 from harness.ledger.report import Report
 from harness.quotas.policy import Submitted
-from harness.ranking.board import Row, rank
+from harness.ranking.assembly import rank
+from harness.ranking.board import Row
 from harness.ranking.document import read_rankings
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle

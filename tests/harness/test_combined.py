@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Track, load_challenge
+from harness.cli.results import without_external_data
 from harness.ledger import Retraction, append, verify_ledger
 from harness.ranking import Board, make_board
 from harness.ranking.across import blocks
@@ -174,6 +175,15 @@ def test_one_track_alone_records_no_combined_ranking(organiser: Organiser) -> No
 
 def test_nothing_is_combined_that_challenge_yaml_does_not_name(organiser: Organiser) -> None:
     assert board(organiser, Challenge(tracks=DECLARED)).combined is None
+
+
+def test_no_method_over_tracks_passes_for_trained_without_external_data(
+    organiser: Organiser,
+) -> None:
+    found = board(organiser)
+    assert found.combined is not None and found.combined.rows and found.combined.lacking
+    left = without_external_data(found).combined
+    assert left is not None and (left.rows, left.lacking) == ((), ())
 
 
 def test_a_track_without_results_leaves_nobody_ranked(organiser: Organiser) -> None:

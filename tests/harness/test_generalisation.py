@@ -17,6 +17,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from harness.challenge import Challenge, Generalisation, load_challenge
 from harness.cli import app
+from harness.cli.results import without_external_data
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.home import home_of
 from harness.evaluation.stages import CASES
@@ -26,7 +27,7 @@ from harness.ledger.report import HomeTrack, Report
 from harness.quotas import SubmissionLog
 from harness.ranking import Board, to_csv, to_latex, to_markdown
 from harness.ranking.across import blocks, transfers
-from harness.ranking.board import rank
+from harness.ranking.assembly import rank
 from harness.ranking.names import plain
 from harness.ranking.tables import to_html
 from harness.submission import read_entry
@@ -330,6 +331,14 @@ def test_no_format_lacks_the_matrix_or_lets_a_name_steer_it(
     text = write_table(board(*REPORTS, hostile))
     assert "Generalisation: Dice" in text and "2 left out" in text
     assert "<b>|&_" not in text
+
+
+def test_no_visitor_passes_for_trained_without_external_data() -> None:
+    notes = {"external_data": "none"}
+    stated = away(make_report(method="c", notes=notes), "busi")
+    (track,) = without_external_data(board(*REPORTS, stated)).tracks
+    assert (track.track, track.rows) == ("busbra", ())
+    assert [row.method for row in track.visitors] == ["c"]
 
 
 def test_the_csv_says_where_a_visitor_was_trained() -> None:
