@@ -92,21 +92,31 @@ class Recipients:
     labels: str
 
 
-def open_each(paths: Iterable[Path], keys: Mapping[HiddenPart, Keys]) -> list[tuple[Bundles, Keys]]:
+def open_each(
+    paths: Iterable[Path], keys: Path, final_keys: Path | None = None
+) -> list[tuple[Bundles, Keys]]:
     """The bundles of the hidden parts that there are keys of, each with its keys.
 
     Args:
         paths: folders of bundles; not each has a final part.
 
     Raises:
-        BusbenchError: `bundle-invalid`.
+        BusbenchError: `bundle-invalid`, `keys-invalid`; `usage` where there are keys of a final
+            part, and no final part.
     """
-    return [
+    parts: dict[HiddenPart, Keys] = {"test": Keys.open(keys)}
+    if final_keys is not None:
+        parts["final"] = Keys.open(final_keys)
+    found = [
         (Bundles.open(path, part), its)
         for path in paths
-        for part, its in keys.items()
+        for part, its in parts.items()
         if part == "test" or (path / FOLDERS[part]).is_dir()
     ]
+    if final_keys is not None and all(bundles.sealed.part == "test" for bundles, _ in found):
+        message = "--final-keys would have no effect here: no bundle has a final part."
+        raise BusbenchError(Code.USAGE, message, "Name one with --bundle, or leave it out.")
+    return found
 
 
 def seal(
