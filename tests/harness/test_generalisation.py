@@ -129,6 +129,8 @@ def test_an_ordinary_run_has_the_name_that_it_had(two: TwoTracks, tmp_path: Path
     away = two.job(two.root / "submission", tmp_path)
     assert "home" not in job.tested_on() and away.tested_on()["home"]
     assert job.handed_in is job.facts
+    trained = two.home.bundles.sealed.split_digest  # of an attestation that it was trained here
+    assert job.trained_on == away.trained_on == trained != two.other.sealed.split_digest
     assert (away.handed_in.track, away.handed_in.digest) == (OTHER, away.facts.digest)
 
 
