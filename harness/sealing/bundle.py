@@ -173,20 +173,21 @@ def seal(
             write(stated, training / "bundle.json")
             let_all_read(training)
     said = {"track": track, "labels": labels, "windows": windows}
-    missing = []
-    for part in to:
-        sealed = out / FOLDERS[part]
-        if (sealed / "bundle.json").exists():
-            other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
-            require_same(sealed, _differing(other, split.lock, to[part], said=said))
-        else:
-            missing.append(part)
+    places = {part: out / FOLDERS[part] / "bundle.json" for part in to}
+    before = {
+        part: read(SealedBundle, place, Code.BUNDLE_INVALID, remedy=REMEDY)
+        for part, place in places.items()
+        if place.exists()
+    }
+    for part, other in before.items():
+        require_same(places[part].parent, _differing(other, split.lock, to[part], said=said))
+        windows = other.windows if windows is None else windows
     if not is_made:
         with whole_folder(training, last="bundle.json") as folder:
             write_training(folder, store, split, track=track, limits=limits, progress=progress)
             let_all_read(folder)
-    for part in missing:
-        with whole_folder(out / FOLDERS[part], last="bundle.json") as folder:
+    for part in [part for part in to if part not in before]:
+        with whole_folder(places[part].parent, last="bundle.json") as folder:
             write_sealed(
                 folder,
                 store,
