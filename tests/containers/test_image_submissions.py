@@ -29,6 +29,7 @@ from harness.ledger.provenance import trained_here
 from harness.sandbox import DockerRunner, ProcessRunner, Stage
 from harness.sandbox.cached import Context
 from harness.sandbox.failure import UNEXPLAINED
+from harness.sandbox.images import base_name
 from harness.sandbox.profile import LOG_FILES, LOG_MB, MEBIBYTE, OWNER_LABEL
 from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.stage import StageName
@@ -442,7 +443,7 @@ def test_an_image_in_grand_challenges_manner_is_not_shut_out(
 ) -> None:
     tag = f"busbench-test/manner:{uuid.uuid4().hex[:8]}"
     files = {
-        "Dockerfile": (GRAND_CHALLENGE.format(base=CHALLENGE.images.base) + more).encode(),
+        "Dockerfile": (GRAND_CHALLENGE.format(base=base_name(CHALLENGE.images)) + more).encode(),
         "wheel/mymodule-1-py3-none-any.whl": wheel("mymodule"),
         "process.py": PROCESS,
         **{f"cases/honest/{file}": data for file, data in CASES["honest"].items()},

@@ -17,7 +17,7 @@ import yaml
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.sandbox.images import ensure_image
+from harness.sandbox.images import base_name, ensure_image
 from harness.template import (
     COMMON,
     LOOP,
@@ -138,7 +138,7 @@ def base_of(engine: docker.DockerClient) -> Iterator[Callable[[Kind], str]]:
 
     def find(kind: Kind) -> str:
         if TORCH not in PARTS[kind]:
-            return images.base
+            return base_name(images)
         ours = ensure_image(engine, "participant", images, progress=quiet)
         if kind not in PACKAGES:
             return ours
