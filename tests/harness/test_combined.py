@@ -21,6 +21,7 @@ from harness.ranking.cases import CaseTable
 from harness.ranking.combined import CombinedBoard, make_combined, read_combined
 from harness.ranking.names import plain
 from harness.ranking.record import record_ranking
+from harness.rescoring.record import record as record_rescoring
 from harness.sealing.keys import Keys
 from tests.support.factories import digest_of
 from tests.support.runs import Organiser
@@ -152,6 +153,28 @@ def test_the_recorded_ranking_holds_for_exactly_its_results(organiser: Organiser
     organiser.submit("b", 0.65, folds=5, track="busi", dataset="busi")  # supersedes
     assert combined(organiser).order == "aggregate"
     assert record(organiser)["combined"] == "recorded"
+    assert combined(organiser).order == "mean-rank"
+
+
+def test_the_combined_ranking_follows_a_rescoring(organiser: Organiser) -> None:
+    def follow() -> dict[str, str]:
+        done = record_rescoring(
+            organiser.ledger,
+            (),
+            (),
+            keys=organiser.keys,
+            reason="None.",
+            runs=[organiser.runs],
+            challenge=CHALLENGE,
+        )
+        assert done.unranked is None
+        return {one.track: one.state for one in done.rankings}
+
+    assert follow() == {}  # there was none
+    record(organiser)
+    organiser.submit("b", 0.65, folds=5, track="busi", dataset="busi")  # another entry counts
+    assert combined(organiser).order == "aggregate"
+    assert follow() == {"busbra": "unchanged", "busi": "recorded", "combined": "recorded"}
     assert combined(organiser).order == "mean-rank"
 
 
