@@ -13,7 +13,7 @@ from evaluator.harmless import harmless
 
 NONE: Final = "none"  # of data and weights: said; null is not said
 _UNSURE = frozenset(("", "-", "n/a", "na", "no", "not", "nothing", "null", "nil", "false", "0"))
-# Visible ASCII without quotes and brackets; a host without a name or a password before it.
+# Visible ASCII without quotes and angle brackets; a host without a name or a password before it.
 HTTPS = re.compile(r"https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?([/?#][!#-&(-;=?-\[\]_a-z~]*)?")
 
 

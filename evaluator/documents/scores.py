@@ -27,7 +27,7 @@ Ranked = Literal["dice", "iou", "hd95"]  # the metrics that rank; all others are
 RANKED: tuple[Ranked, ...] = get_args(Ranked)
 Value = Annotated[float, Field(ge=-1e12, le=1e12)]  # no area of an image is larger
 Cases = Annotated[int, Field(ge=0, le=MAX_CASES)]
-Masks = Annotated[int, Field(ge=0, le=2 * MAX_CASES * MAX_FOLDS)]  # of both passes
+Masks = Annotated[int, Field(ge=0, le=2 * MAX_CASES * MAX_FOLDS)]  # of all passes
 
 
 def labels_digest(labels: Iterable[tuple[CaseId, Label | None, Digest]]) -> Digest:
@@ -133,7 +133,7 @@ class Scores(Contract):
     awesome_bus_2025: AwesomeBusScores
     ensemble: Ensemble | None = None  # null with a single model, and of validation folds
     true_negatives: Masks  # both masks empty, over all folds
-    invalid: Masks  # masks that took the worst value, over all folds and both passes
+    invalid: Masks  # masks that took the worst value, over all folds and passes
     spaced: Cases  # with a known pixel size; only where all have one, distances are in millimetres
     predictions_sha256: Digest
     labels_sha256: Digest  # of the classes and masks that it was scored with, see `labels_digest`

@@ -1,6 +1,6 @@
 """Models over all sealed cases, in their order: reading, networks and packing overlap.
 
-Each case is read, decrypted and resampled once for all models and both passes. Threads share the
+Each case is read, decrypted and resampled once for all models and passes. Threads share the
 work in small parts of a batch; what takes time in them releases Python's lock.
 """
 

@@ -39,9 +39,10 @@ def score_ensemble(
         for fold in document.folds
     )
     for several in zip(*every, strict=True):
-        case_id, whole = several[0][0], [found for _, found in several if found is not None]
+        case_id = several[0][0]
         if case_id not in truths:  # it is left out
             continue
+        whole = [found for _, found in several if found is not None]  # all, or none: one size
         joined = join(whole, document.threshold) if whole else None
         rows[case_id] = score_case(
             None, truths[case_id], joined, status="wrong-size", measure=measure
@@ -67,10 +68,12 @@ def join(found: Sequence[Found], threshold: float | None) -> Found:
         threshold: on the mean of their probabilities, strictly above; None: what more than half
             of the masks mark.
     """
-    count, levels = len(found), [one.levels for one in found if one.levels is not None]
-    if threshold is None or len(levels) < count:
+    count = len(found)
+    if threshold is None:
         votes = np.stack([one.mask for one in found]).sum(axis=0)
         return Found(np.asarray(2 * votes > count), None)
-    total = np.stack(levels).sum(axis=0, dtype=np.int64)
+    total = np.stack([one.levels for one in found if one.levels is not None]).sum(
+        axis=0, dtype=np.int64
+    )
     mean = (2 * total + count) // (2 * count)
     return Found(np.asarray(total > threshold * LEVELS * count), mean.astype(np.uint8))

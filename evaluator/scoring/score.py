@@ -18,6 +18,7 @@ from evaluator.consistency import transform_case, window_prefix, window_seeds
 from evaluator.documents.base import Digest, write
 from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.scores import RANKED, Scores, labels_digest
+from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, sha256_pixels, write_atomically
 from evaluator.metrics import METRICS, ProfileVersion, ranking_profile
@@ -71,19 +72,10 @@ def score(
     """
     document = open_predictions(predictions)
     with open_sealed(labels, key) as (index, stream):
-        if index.split_digest != document.split_digest:
-            raise BusbenchError(
-                Code.PREDICTIONS_INVALID, f"{predictions} belongs to another split.", REMEDY
-            )
         found = (Truth(case, numbered(decode_png(data, case, labels))) for case, data in stream)
         known = {t.case.case_id: t for t in sorted(found, key=lambda truth: truth.case.case_id)}
+    _require_of(index, document, known, where=predictions)
     seeds = window_seeds(index)
-    for cases in (document.cases, *document.transformed):
-        _require_known_cases(predictions, cases, known)
-    if len(document.transformed) > len(seeds):
-        raise BusbenchError(
-            Code.PREDICTIONS_INVALID, f"{predictions} has windows that were not drawn.", REMEDY
-        )
     masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in known.items()}
     measure = Measure(profile, all(t.case.spacing_mm is not None for t in known.values()))
     truths = _without(left_out, known)
@@ -120,12 +112,17 @@ def _transformed(seed: str, truth: Truth) -> Truth:
     return Truth(*transform_case(seed, truth.case, truth.lesions))
 
 
-def _require_known_cases(where: Path, cases: Sequence[PredictedCase], truths: Truths) -> None:
-    for case in cases:
-        if case.case_id not in truths:
-            raise BusbenchError(
-                Code.PREDICTIONS_INVALID, f"{where} names what is no test case.", REMEDY
-            )
+def _require_of(index: SealedIndex, document: Predictions, truths: Truths, *, where: Path) -> None:
+    """Raise `predictions-invalid` for another split, a case that is none, or too many windows."""
+    passes: tuple[tuple[PredictedCase, ...], ...] = (document.cases, *document.transformed)
+    reasons = {
+        "belongs to another split": index.split_digest != document.split_digest,
+        "names what is no test case": any(c.case_id not in truths for some in passes for c in some),
+        "has windows that were not drawn": len(document.transformed) > len(window_seeds(index)),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise BusbenchError(Code.PREDICTIONS_INVALID, f"{where} {reason}.", REMEDY)
 
 
 def _without(left_out: Collection[str], truths: Truths) -> dict[str, Truth]:

@@ -83,7 +83,7 @@ def summarise(
     scores = {}
     for name, places in groups.items():
         patients = [everyone[place] for place in places]
-        compared = [place for place in places if len(windows) and kept[place]]
+        compared = [place for place in places if kept[place]]
         scores[name] = GroupScores(
             cases=len(places),
             patients=len(set(patients)),
@@ -260,7 +260,7 @@ def _summaries(
     found = {}
     for name, table in tables.items():
         values = table[:, places]
-        empty = np.atleast_1d(np.isnan(values).all(axis=0))
+        empty = np.asarray(np.isnan(values).all(axis=0))
         kept = ~empty if profile.leaves_out(name) else np.ones_like(empty)
         who = [patient for patient, is_in in zip(patients, kept, strict=True) if is_in]
         if who:

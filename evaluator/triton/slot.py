@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import time
@@ -75,7 +76,7 @@ class Slot:
         self._shared = shared
         self._regions: dict[str, _Region] = {}
         self._outgrown: list[_Region] = []
-        self._image_bytes = 0  # of one image's maps, known after the first run
+        self._pixel_bytes = 0  # of the maps of one pixel, known after the first run
 
     def infer(self, batch: NDArray[np.floating[Any]], seconds: float) -> NDArray[np.float32]:
         """Maps (N, K, H, W) of a batch (N, C, H, W), in memory of the caller's own.
@@ -87,7 +88,8 @@ class Slot:
         result = grpc.InferRequestedOutput(self._result.name)
         batch = batch.astype(triton_to_np_dtype(self._given.datatype), copy=False)
         source = self._region("in", batch.nbytes)
-        region = self._region("out", len(batch) * self._image_bytes)
+        pixels = len(batch) * math.prod(batch.shape[2:])  # native images have sizes of their own
+        region = self._region("out", pixels * self._pixel_bytes)
         if source is not None:
             shm.set_shared_memory_region(source.handle, [batch])
             given.set_shared_memory(source.name, batch.nbytes)
@@ -101,7 +103,7 @@ class Slot:
             dtype = triton_to_np_dtype(self._result.datatype)
             return np.array(shm.get_contents_as_numpy(region.handle, dtype, shape), np.float32)
         maps: NDArray[np.floating[Any]] = answer.as_numpy(self._result.name)
-        self._image_bytes = maps.nbytes // len(batch)
+        self._pixel_bytes = maps.nbytes // pixels
         return maps.astype(np.float32, copy=False)
 
     def _region(self, which: str, size: int) -> _Region | None:

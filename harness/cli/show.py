@@ -135,7 +135,9 @@ def _print_scores(title: str, scores: Scores, shown: Sequence[str] = RANKED) -> 
         table.column(harmless("dice gap"), right=True)
     for name in sorted(scores.groups, key=_rank):
         group = scores.groups[name]
-        cells = [number(group.metrics[metric]) for metric in shown]
+        # a profile may leave out all cases of a group
+        found = (group.metrics.get(metric) for metric in shown)
+        cells = ["–" if summary is None else number(summary) for summary in found]
         if gaps:
             cells.append(
                 "–" if group.consistency is None else number(group.consistency.gap["dice"])

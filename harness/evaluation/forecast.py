@@ -14,11 +14,12 @@ from evaluator.predictions import RUNTIME
 from harness.evaluation.stages import EvaluateSettings, infer_stage
 from harness.evaluation.validation import narrow, seal_public
 from harness.sandbox.cached import AGAIN, Context
+from harness.sealing.bundle import WINDOWS
 from harness.sealing.training import TrainingSet
 from harness.submission import take
 
 TRIED = 4  # images that are measured; each is run several times
-PASSES = 2  # plain and transformed images
+PASSES = 1 + WINDOWS  # the plain images, and as many windows of each as are usual
 RUNS_AGAIN = 3  # of each repeated case: twice alone, once in other company
 
 
@@ -61,7 +62,9 @@ class Forecast:
         )
         assumed = (
             f"a machine like this one ({self.device_name}, {self.cpus:g} CPUs), one image at a "
-            "time, the network alone; batches save time, reading and resizing take some"
+            "time, the network alone; batches save time, reading and resizing take some; "
+            f"{WINDOWS} transformed windows of each image, unless the organiser sealed another "
+            "number"
         )
         return f"{total}: {product}", assumed
 

@@ -9,10 +9,9 @@ predicted in parts of `PART`: an interrupted run goes on with the part that it w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import harness
 from evaluator.documents.base import write
@@ -118,19 +117,21 @@ def predict(request: PredictRequest, out: Path, *, progress: Progress = quiet) -
         ):
             verdict = _gate(request.submission, work / "gate", images, context=context)
             models = Models(part, work / "gate", verdict, settings)
-            made: tuple[PredictedImage, ...] = ()
-            for number, start in enumerate(range(0, len(images), PART)):
-                place, chosen = work / f"part-{number:05}", images[start : start + PART]
-                with TemporaryDirectory(prefix="busbench-predict-") as name:
-                    done = predict_part(
-                        place, chosen, record, models=models, work=Path(name), context=context
-                    )
+            made = list[PredictedImage]()
+            for place, chosen in _parts(work, images):
+                done = predict_part(place, chosen, record, models=models, context=context)
                 copy_masks(done, place, partial)
                 made += done.images
                 progress("images predicted", len(made), len(images))
-            record = record.model_copy(update={"images": made})
+            record = record.model_copy(update={"images": tuple(made)})
             write(record, partial / RECORD)
     return Prediction(out, record, resumed=False)
+
+
+def _parts(work: Path, images: Sequence[OwnRead]) -> Iterator[tuple[Path, Sequence[OwnRead]]]:
+    """The place of each part in `work`, and its images."""
+    for number, start in enumerate(range(0, len(images), PART)):
+        yield work / f"part-{number:05}", images[start : start + PART]
 
 
 def choose_models(submission: Submission, fold: Chosen) -> Submission:

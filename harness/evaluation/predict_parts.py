@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,14 +106,12 @@ def predict_part(
     record: PredictRecord,
     *,
     models: Models,
-    work: Path,
     context: Context,
 ) -> PredictRecord:
     """Predict the masks of `images` into the folder `place`, unless they are there and unchanged.
 
     Args:
         record: what is asked for.
-        work: an empty folder, for files that are needed meanwhile.
 
     Returns:
         The record, with these images.
@@ -125,7 +124,11 @@ def predict_part(
             return made_before(place, record)
         except BusbenchError:
             shutil.rmtree(place)  # damaged: made again
-    with whole_folder(place, last=RECORD) as partial:
+    with (
+        TemporaryDirectory(prefix="busbench-predict-") as name,
+        whole_folder(place, last=RECORD) as partial,
+    ):
+        work = Path(name)
         narrow(models.gate, models.verdict, models.part, place=work)
         masks = _infer(work, models.part, images, settings=models.settings, context=context)
         made = tuple(_write_all(partial, images, masks, progress=context.progress))

@@ -30,14 +30,14 @@ def build_report(
     trained_here: str | None,
     precision_loss: PrecisionLoss | None = None,
     home: HomeTrack | None = None,
-    folds: int | None = None,
+    folds: int,
     cases: Sequence[SealedCase],
 ) -> Report:
     """State the result of a finished run.
 
     Args:
         home: the track that the submission was trained on, where it is another.
-        folds: how many that track has, where it is another.
+        folds: how many that track has, or the tested one.
         cases: of the sealed test set.
 
     Raises:
@@ -50,7 +50,7 @@ def build_report(
     else:
         counted = _counted(folder, submission, cases)
     scores = read_scores(folder)
-    complete = _is_complete(submission, scores, folds or bundles.sealed.folds)
+    complete = _is_complete(submission, scores, folds)
     if predictions.submission_sha256 != submission.digest:
         raise _of_two(folder)
     sealed = bundles.sealed

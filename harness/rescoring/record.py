@@ -31,8 +31,8 @@ from harness.ledger.entries import MAX_REPLACED
 from harness.quotas import SubmissionLog
 from harness.quotas.due import answers, scored_anew
 from harness.quotas.policy import phase_of
-from harness.ranking.board import by_track, is_complete
 from harness.ranking.combined import read_combined
+from harness.ranking.counting import by_track, is_complete
 from harness.ranking.document import read_rankings
 from harness.ranking.record import Outcome, record_ranking
 from harness.rescoring.plan import Change, who

@@ -161,7 +161,12 @@ def prepared(trained: nnUNetPredictor) -> tuple[dict[str, object], float]:
             )
             raise RefusedError(f"{reason}, which a submission of models cannot say.", remedy)
     height, width = (int(side) for side in configuration.patch_size)
-    scale = SCALES[schemes.pop()]
+    (scheme,) = schemes
+    scale = SCALES[scheme]
+    if scale is not None:
+        print(
+            f"{scheme}: images with black sides are not cropped, as nnU-Net crops them", flush=True
+        )
     return {
         "mode": "tiled",
         "height": height,

@@ -121,9 +121,9 @@ def test_masks_are_not_other_than_onnx_runtimes(
         closing(open_model(path, InferSettings(threads=2))) as direct,
         closing(open_model(path, settings(operator.options(shared_memory=shared)))) as served,
     ):
-        for size in (1, 4, 8, 3):
+        for size, side in ((1, SIZE), (4, SIZE), (8, SIZE), (3, SIZE), (1, 2 * SIZE), (2, 32)):
             for seed in (0, 1):  # the second run of a size meets memory that is there already
-                batch = batch_of(size, seed=seed)
+                batch = batch_of(size, side, seed)
                 maps, expected = served.run(batch), direct.run(batch)
                 assert maps.shape == expected.shape and maps.dtype == np.float32
                 assert np.array_equal(maps > 0, expected > 0)

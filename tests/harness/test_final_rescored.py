@@ -15,7 +15,7 @@ from harness.challenge import Challenge, Generalisation, Track
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
 from harness.ledger import RecordedReport, verify_ledger
-from harness.ranking.record import run_folders
+from harness.ranking.runs import run_folders
 from harness.store import CaseStore, write_store
 from tests.support.final_challenge import OPEN, OVER, PHASES, Ended, FinalChallenge
 from tests.support.two_tracks import OTHER, others

@@ -11,6 +11,7 @@ import pytest
 from evaluator.documents.inference import REPEATED
 from evaluator.files import canonical_json
 from harness.evaluation.forecast import Forecast
+from harness.sealing.bundle import WINDOWS
 from tests.support.command_line import busbench_in
 from tests.support.factories import hand_in
 from tests.support.inference import blur
@@ -27,12 +28,13 @@ ONE = Forecast(
 
 
 def test_no_forecast_leaves_out_a_model_a_pass_or_a_repeated_case() -> None:
-    assert ONE.images == 5 * 2 * (174 + 3 * REPEATED)
+    assert ONE.images == 5 * (1 + WINDOWS) * (174 + 3 * REPEATED)
     assert ONE.seconds == pytest.approx(ONE.images / 10)
     assert ONE.fits and not replace(ONE, latency_ms=2000).fits
     expected, assumed = replace(ONE, latency_ms=2000).lines
     assert "MORE THAN the limit of 1800 s" in expected and "a processor, 2 CPUs" in assumed
-    assert replace(ONE, cases=4).images == 5 * 2 * (4 + 3 * 4)
+    assert f"{WINDOWS} transformed windows of each image" in assumed
+    assert replace(ONE, cases=4).images == 5 * (1 + WINDOWS) * (4 + 3 * 4)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def test_no_limit_but_the_one_in_force_is_forecast_against(
     found = json.loads(shown.out)["forecast"]
     assert (found["cases"], found["models"], found["limit_seconds"]) == (40, 2, 77)
     assert 0 < found["latency_ms"] < 10_000 and found["device_name"] != ""
-    product = 2 * 2 * (40 + 3 * REPEATED) * found["latency_ms"] / 1000
+    product = 2 * (1 + WINDOWS) * (40 + 3 * REPEATED) * found["latency_ms"] / 1000
     assert found["seconds"] == pytest.approx(product, abs=0.001)
     (place / "challenge.yaml").write_text("limits: {infer: {seconds: 99}}")
     shown = busbench_in(capsys, *words)

@@ -216,3 +216,18 @@ def test_nothing_that_a_submission_cannot_say_is_left_out_in_silence(
     done = import_results(replace(trained, results=results), tmp_path / "out")
     assert done.returncode == 10 and words in done.stderr, done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_no_image_that_nnunet_would_crop_is_left_whole_in_silence(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """It crops whatever the normalisation, and only `zscore` says so here."""
+    results = tmp_path / "results"
+    shutil.copytree(trained.results, results)
+    plans = json.loads((results / "plans.json").read_text())
+    plans["configurations"]["2d"]["normalization_schemes"] = ["RGBTo01Normalization"]
+    (results / "plans.json").write_text(json.dumps(plans))
+    done = import_results(replace(trained, results=results), tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "RGBTo01Normalization: images with black sides are not cropped" in done.stdout
+    assert read_submission(tmp_path / "out").input.normalise is None

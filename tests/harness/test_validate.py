@@ -17,7 +17,7 @@ from evaluator.documents.scores import AwesomeBusScores, GroupScores, MetricSumm
 from evaluator.errors import BusbenchError
 from evaluator.metrics import profile_version
 from evaluator.sealed import open_sealed
-from harness.challenge import Challenge
+from harness.challenge import Challenge, Track
 from harness.cli.show import print_validation
 from harness.evaluation.validation import (
     ValidateSubmission,
@@ -39,8 +39,8 @@ pytestmark = pytest.mark.slow
 FOLDS = 2
 
 
-def validated(folder: Path, bundle: Path) -> Validation:
-    environment = ExecutionEnvironment("process", Challenge())
+def validated(folder: Path, bundle: Path, challenge: Challenge = Challenge()) -> Validation:  # noqa: B008
+    environment = ExecutionEnvironment("process", challenge)
     job = ValidateSubmission.of(folder, bundle, bundle.parent / "runs", environment=environment)
     run_job(job)
     return job.finished()
@@ -230,3 +230,16 @@ def test_no_case_is_missing_from_the_table_or_its_mean(
     shown = " ".join(capsys.readouterr().out.split())
     assert f"mean of all cases, each once: dice {mean:.4f}" in shown
     assert "folds' means" in shown and "recall" in shown and "cases.csv" in shown
+
+
+def test_no_group_that_a_profile_leaves_out_ends_the_table(
+    validation: Validation, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`native@2` has no recall of normal images."""
+    track = Track(dataset="phantom", split_version="v1", folds=FOLDS, metric_profile="native@2")
+    found = validated(bundle.parent / "submission", bundle, Challenge(tracks={"phantom": track}))
+    normal, before = (each.scores.groups["normal"].metrics for each in (found, validation))
+    assert "recall" in before and "recall" not in normal and normal["dice"] == before["dice"]
+    print_validation(found)
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "normal" in line)
+    assert row.rstrip(" │").endswith("–")
