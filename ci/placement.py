@@ -1,6 +1,6 @@
 """Place of a scored submission among a track's results, before the ledger has it.
 
-By the means alone, as `harness.ranking.board` orders a track that has no ranking yet. Nothing of
+By the means alone, as `harness.ranking.assembly` orders a track that has no ranking yet. Nothing of
 the ledger is shown while a phase hides exact results.
 """
 
@@ -16,7 +16,8 @@ from harness.challenge import Challenge
 from harness.ledger import RecordedReport, verify_ledger
 from harness.ledger.report import Report
 from harness.quotas.publication import require_results_open
-from harness.ranking.board import Row, Track, rank
+from harness.ranking.assembly import rank
+from harness.ranking.board import Row, Track
 
 BASELINE_TEAM = "BUSBench reference"  # as `reference_models` calls itself
 LAST = 10**9  # the entry number of what is not in the ledger yet: the newest

@@ -71,7 +71,10 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name an image by its digest; a folder says its track itself",
         ),
     ),
-    "rank": (Need(("columns",), lambda given: not given["json"], "Take --json out"),),
+    "rank": (
+        Need(("columns",), lambda given: not given["json"], "Take --json out"),
+        Need(("keys", "track"), lambda given: given["cases"], "Name --cases, too"),
+    ),
     "reproduce": (
         Need(
             ("device", "tolerance", "runner", "challenge"),

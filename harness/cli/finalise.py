@@ -51,7 +51,7 @@ from harness.quotas.finals import (
     run_of,
 )
 from harness.quotas.submission_log import SubmissionLog
-from harness.ranking.record import run_folders
+from harness.ranking.runs import run_folders
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
 

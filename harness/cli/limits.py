@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evaluator.harmless import harmless
 from harness.cli.app import app, out
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from harness.challenge import Challenge, Track
 
 CONTAINERS = ("gate", "infer", "train")  # those that run what a participant wrote
+PHASE = {  # head -> field
+    "scores": "part",
+    "opens": "opens",
+    "closes": "closes",
+    "a day": "quota_per_day",
+    "in all": "quota",
+}
 NONE = "–"
 
 
@@ -81,8 +88,8 @@ def _efficiency(track: Track) -> str:
 def _phases(challenge: Challenge) -> Grid | None:
     if not challenge.phases:
         return None
-    grid = _grid("Of a team on a track", "phase", "opens", "closes", "a day", "in all")
+    grid = _grid("Of a team on a track", "phase", *PHASE)
     for phase in challenge.phases:
-        values: list[Any] = [phase.opens, phase.closes, phase.quota_per_day, phase.quota]
+        values = (getattr(phase, field) for field in PHASE.values())
         grid.row(harmless(phase.name), *(harmless(_number(value)) for value in values))
     return grid

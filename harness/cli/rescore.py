@@ -8,11 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
 from evaluator.metrics.secondary import SECONDARY
-from harness.challenge import HiddenPart
 from harness.cli.app import app, err, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
@@ -99,13 +97,7 @@ def rescore(
     declared, opened = read_challenge(challenge), Keys.open(keys)
     verdict = verify_ledger(ledger, opened.report)
     environment = ExecutionEnvironment(runner.value, declared, keys, known_keys(ledger))
-    parts: dict[HiddenPart, Keys] = {"test": opened}
-    if final_keys is not None:
-        parts["final"] = Keys.open(final_keys)
-    bundles = open_each(bundle, parts)
-    if final_keys is not None and all(each.sealed.part == "test" for each, _ in bundles):
-        message = "--final-keys would have no effect here: no bundle has a final part."
-        raise BusbenchError(Code.USAGE, message, "Name one with --bundle, or leave it out.")
+    bundles = open_each(bundle, keys, final_keys)
     plan = make_plan(verdict, runs, bundles, environment=environment, profile=profile, track=track)
     if not partial:
         require_all(plan.missing)

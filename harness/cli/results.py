@@ -10,6 +10,7 @@ import typer
 from evaluator.documents.notes import NONE
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
+from harness.challenge import Challenge
 from harness.cli.app import app, err, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
@@ -23,9 +24,10 @@ from harness.cli.progress import bars
 from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
 from harness.ledger import verify_ledger
 from harness.quotas.publication import require_results_open
-from harness.ranking import FORMATS, Board, Format, Track, make_board
+from harness.ranking import FORMATS, Board, Format, Row, Track, make_board
 from harness.ranking.across import Block, blocks
 from harness.ranking.columns import CHOICES, NAMES, Style, chosen_column
+from harness.ranking.combined import CombinedBoard
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
 from harness.ranking.tables import caption, order_note, track_cells
@@ -77,33 +79,10 @@ def rank(
     """
     declared = read_challenge(challenge)
     if cases:
-        if keys is None:
-            message = "--cases records the ranking in the ledger, which takes --keys."
-            raise BusbenchError(
-                Code.USAGE, message, "Name the folder that `busbench keys new` made."
-            )
-        with bars() as progress:
-            outcomes = record_ranking(
-                ledger,
-                cases,
-                Keys.open(keys),
-                track=track,
-                challenge=declared,
-                progress=progress,
-            )
-        for one in outcomes:
-            count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
-            table = f"{one.track} {one.split_version}, {one.part} part"
-            err.print(harmless(f"{table}: {count}, {one.state}."))
-            for who in one.lost:
-                err.print(harmless(f"No run contains {who}: it is listed, not ranked."))
-    elif keys or track:
-        raise BusbenchError(
-            Code.USAGE, "--keys and --track belong to --cases.", "Name --cases, too."
-        )
+        _record(ledger, cases, keys, track=track, challenge=declared)
     board = make_board(verify_ledger(ledger), declared)
     if no_external_data:
-        board = _without_external_data(board)
+        board = without_external_data(board)
     if json:
         print_json(board.document())
         return
@@ -116,20 +95,58 @@ def rank(
         out.print(harmless("The ledger has no report yet."))
 
 
-def _without_external_data(board: Board) -> Board:
+def _record(
+    ledger: Path,
+    cases: list[Path],
+    keys: Path | None,
+    *,
+    track: str | None,
+    challenge: Challenge | None,
+) -> None:
+    """Compute and record the ranking, and say what became of each track."""
+    if keys is None:
+        message = "--cases records the ranking in the ledger, which takes --keys."
+        raise BusbenchError(Code.USAGE, message, "Name the folder that `busbench keys new` made.")
+    with bars() as progress:
+        outcomes = record_ranking(
+            ledger, cases, Keys.open(keys), track=track, challenge=challenge, progress=progress
+        )
+    for one in outcomes:
+        count = f"{one.submissions} submission{'' if one.submissions == 1 else 's'}"
+        table = f"{one.track} {one.split_version}, {one.part} part"
+        err.print(harmless(f"{table}: {count}, {one.state}."))
+        for who in one.lost:
+            err.print(harmless(f"No run contains {who}: it is listed, not ranked."))
+
+
+def without_external_data(board: Board) -> Board:
     """The board with the rows that state that they saw none; what is left out is said."""
     tracks = []
     for track in board.tracks:
-        rows = tuple(row for row in track.rows if row.notes.external_data == NONE)
+        rows, visitors = _stating_none(track.rows), _stating_none(track.visitors)
         unknown = sum(row.notes.external_data is None for row in track.rows)
         message = (
             f"{track.track} {track.split_version}: {len(rows)} of {len(track.rows)} state that "
             f"they saw no external data, {unknown} do not state it; ranks are among all."
         )
         err.print(harmless(message))
-        if rows:
-            tracks.append(track.model_copy(update={"rows": rows}))
-    return board.model_copy(update={"tracks": tuple(tracks)})
+        if rows or visitors:
+            tracks.append(track.model_copy(update={"rows": rows, "visitors": visitors}))
+    left = [row for track in tracks for row in track.rows]
+    combined = board.combined and _combined_of(board.combined, left)
+    return board.model_copy(update={"tracks": tuple(tracks), "combined": combined})
+
+
+def _combined_of(found: CombinedBoard, rows: list[Row]) -> CombinedBoard:
+    """The methods over several tracks of which all results are among `rows`."""
+    entries, names = {row.entry for row in rows}, {(row.team, row.method) for row in rows}
+    ranked = tuple(one for one in found.rows if entries.issuperset(one.entries.values()))
+    lacking = tuple(one for one in found.lacking if (one.team, one.method) in names)
+    return found.model_copy(update={"rows": ranked, "lacking": lacking})
+
+
+def _stating_none(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    return tuple(row for row in rows if row.notes.external_data == NONE)
 
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken

@@ -11,7 +11,6 @@ import typer
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import HiddenPart
 from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
@@ -41,7 +40,7 @@ from harness.ledger import (
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import open_each
-from harness.sealing.keys import Keys, read_public_key
+from harness.sealing.keys import read_public_key
 from harness.splits import Reveal
 from harness.store import CaseStore
 
@@ -146,10 +145,7 @@ def verify(
             message = "--rescore opens the sealed labels again."
             raise BusbenchError(Code.USAGE, message, "Name --bundle and --keys, too.")
         settings = read_challenge(challenge)
-        opened_by: dict[HiddenPart, Keys] = {"test": Keys.open(keys)}
-        if final_keys is not None:
-            opened_by["final"] = Keys.open(final_keys)
-        bundles = open_each(bundle, opened_by)
+        bundles = open_each(bundle, keys, final_keys)
         with bars() as progress:
             context = Context(make_runner(runner, settings, progress), settings, progress)
             differences += rescore(reports, rescore_runs, bundles, context=context)

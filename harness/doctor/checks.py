@@ -119,7 +119,11 @@ def check_base(context: Context) -> Finding:
     if base == image.id:
         return Finding("base", "ok", says)  # which cannot move
     pinned = next(iter(image.attrs.get("RepoDigests") or ()), image.id)  # built here: no registry's
-    remedy = f'Pin what it is here, `images: {{base: "{pinned}"}}` in challenge.yaml.'
+    remedy = (
+        f"Name what it is here, {BASE_VARIABLE}={pinned}."
+        if chosen  # it goes before challenge.yaml
+        else f'Pin what it is here, `images: {{base: "{pinned}"}}` in challenge.yaml.'
+    )
     return Finding("base", "warn", says, remedy)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.documents.base import CaseId, read
+from evaluator.documents.base import CaseId, Digest, read
 from evaluator.documents.submission import AnySubmission, ImageSubmission, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
@@ -154,6 +154,11 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
         return self.environment.challenge.tracks[self.home.track].folds
 
     @property
+    def trained_on(self) -> Digest:
+        """The digest of the split that an attestation of its training is of."""
+        return (self.home or self.cases).split_digest
+
+    @property
     def handed_in(self) -> AnySubmission | Visitor:
         """Whose submission it is, on the track that it is tested on: quotas go by it."""
         if self.home is None:
@@ -193,8 +198,9 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             keys = Keys.open(context.keys)
             require_keys_of(bundles, keys)
             known = self.environment.known_keys
-            split = (self.home or bundles.sealed).split_digest
-            image = trained_here(submission, self.facts, split, keys=keys, known_keys=known)
+            image = trained_here(
+                submission, self.facts, self.trained_on, keys=keys, known_keys=known
+            )
             identities = self.settings.identify(context.runner)
             if isinstance(self.facts, ImageSubmission):
                 identities["predict"] = pinned(self.facts, context)

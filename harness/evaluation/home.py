@@ -50,7 +50,7 @@ def home_of(
         BusbenchError: `usage` where it is the submission's own track, or not the test part;
             `challenge-invalid` where challenge.yaml offers no generalisation, lacks the
             submission's track, or names no cross-audit of both stores; `split-invalid` where a
-            frozen split is not there.
+            frozen split is not there, or two of one name differ.
     """
     if facts.track == tested.track:
         message = f"--on {tested.track} is the submission's own track."
@@ -100,11 +100,18 @@ def _frozen(folders: Sequence[Path]) -> Iterator[FrozenSplit]:
 def _split(
     found: Sequence[FrozenSplit], dataset: Name, version: Name, *, digest: Digest | None = None
 ) -> FrozenSplit:
-    for split in found:
-        lock = split.lock
-        named = (lock.dataset, lock.version) == (dataset, version)
-        if named and digest in (None, lock.digest):
-            return split
+    named = {
+        split.lock.digest: split
+        for split in found
+        if (split.lock.dataset, split.lock.version) == (dataset, version)
+        and digest in (None, split.lock.digest)
+    }
+    if len(named) == 1:
+        return named.popitem()[1]
+    if named:
+        paths = " and ".join(str(split.path) for split in named.values())
+        message = f"{paths} are both called {dataset} {version}, and differ."
+        raise BusbenchError(Code.SPLIT_INVALID, message, "Name with --splits the one in force.")
     message = f"--splits contains no frozen split {dataset} {version} that these bundles are of."
     raise BusbenchError(Code.SPLIT_INVALID, message, FREEZE)
 

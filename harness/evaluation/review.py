@@ -167,7 +167,7 @@ def rescore(
             found.append(f"{name}: {damage}")
         else:
             how = Scoring(
-                known_profile(report.scores, name.capitalize()),
+                known_profile(report.scores, f"The result of {name}"),
                 () if report.home is None else report.home.left_out,
             )
             again = _score_again(predictions, opened, how, context=context)

@@ -25,7 +25,7 @@ from harness.ledger.entries import SCHEMA as ENTRY_SCHEMA
 from harness.ledger.entries import Instant
 
 log = logging.getLogger(__name__)
-SCHEMA = "busbench/ledger-index/v1"
+SCHEMA = "busbench/ledger-index/v2"
 WAIT = 60.0  # seconds for another reader that goes on with the same index
 _TABLES = """
 create table if not exists entries (

@@ -19,7 +19,7 @@ from harness.ledger.report import Report
 from harness.quotas import recording
 from harness.quotas.policy import Feedback, Submitted, feedback, phase_of
 from harness.quotas.submission_log import SubmissionLog
-from harness.ranking.record import identity_of, run_folders
+from harness.ranking.runs import identity_of, run_folders
 from harness.team_names import one_spelling
 
 

@@ -17,7 +17,8 @@ from harness.challenge import Challenge, Phase
 from harness.ledger import LedgerVerdict, RecordedReport
 from harness.ledger.report import Report
 from harness.quotas.policy import Submitted
-from harness.ranking.board import Row, rank
+from harness.ranking.assembly import rank
+from harness.ranking.board import Row
 from harness.ranking.document import read_rankings
 from harness.sealing.bundle import Bundles
 from harness.sealing.documents import SealedBundle
@@ -154,7 +155,7 @@ class _Track:
     bundles: Bundles  # at the final part
     phase: Phase
     handed_in: tuple[Submitted, ...]  # in the final phase, in their order
-    rows: tuple[Row, ...]  # of the table of the test part, in order of rank
+    rows: tuple[Row, ...]  # of the tables of the test part, the newest first, in order of rank
     entries: Mapping[int, RecordedReport]
     runs: Mapping[Digest, Path]
     choices: tuple[Choice, ...]
@@ -171,13 +172,13 @@ class _Track:
         }
         rules, recorded = challenge.ranking, read_rankings(record.verdict)
         tables = rank(entries.values(), recorded, rules.metrics, scheme=rules.scheme)
-        newest = max(tables, key=lambda t: max(row.entry for row in t.rows), default=None)
+        newest_first = sorted(tables, key=lambda t: -max(row.entry for row in t.rows))
         return cls(
             name,
             bundles,
             phase,
             tuple(o for o in record.log if (o.phase, o.track) == (phase.name, name)),
-            () if newest is None else newest.rows,
+            tuple(row for table in newest_first for row in sorted(table.rows, key=_order)),
             entries,
             record.runs,
             tuple(choice for choice in choices if choice.track in (None, name)),
@@ -209,12 +210,12 @@ class _Track:
         rows = self._rows_of(team)
         for choice in chosen:
             return self._of_a_row(next(r for r in rows if r.method == choice.method), "chosen")
-        ranked = [row for row in rows if row.rank is not None]
-        if not ranked:
+        best = next((row for row in rows if row.rank is not None), None)
+        if best is None:
             failed = self._handed_in_by(team)
             who = rows[0].team if rows else failed[0].team
             return f"{who} on {self.name}: it has no complete result"
-        return self._of_a_row(min(ranked, key=lambda row: (row.rank, row.entry)), "best")
+        return self._of_a_row(best, "best")
 
     def _handed_in_by(self, team: str) -> list[Submitted]:
         return [one for one in self.handed_in if one_spelling(one.team) == team]
@@ -250,6 +251,11 @@ class _Track:
             self.bundles.path,
             report,
         )
+
+
+def _order(row: Row) -> tuple[bool, int, int]:
+    """By rank, the unranked last; of equal ones the first that came."""
+    return row.rank is None, row.rank or 0, row.entry
 
 
 def _is_on(test: SealedBundle, report: Report) -> bool:

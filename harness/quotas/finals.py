@@ -6,17 +6,18 @@ that lacks one that is ready: so a kill in between leaves nothing that passes fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Phase
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import RESCORED, EvaluateSettings
 from harness.execution.job import ExecutionEnvironment
-from harness.ledger import Appended, append, require_writable
+from harness.ledger import Appended, RecordedReport, append, require_writable, verify_ledger
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.quotas.finalists import Finalist
 from harness.quotas.policy import Feedback, Submitted
@@ -101,12 +102,24 @@ def record_final(
         log.close(_entry(one.finalist, phase, day), phase, day, report=one.evaluation.report)
         for one in ready
     ]
-    appended = [append(ledger, one.evaluation.signed, keys) for one in ready]
+    counted = verify_ledger(ledger, keys.report).all_reports
+    known = {entry.report.identity(): entry for entry in counted}
+    appended = [_append(ledger, one.evaluation, known, keys=keys) for one in ready]
     folders = [
         hand_out(run_of(scored := one.evaluation.folder), theirs, scored)
         for one, theirs in zip(ready, feedback, strict=True)
     ]
     return [Entered(*each) for each in zip(ready, appended, folders, strict=True)]
+
+
+def _append(
+    ledger: Path, result: Evaluation, known: Mapping[Digest, RecordedReport], *, keys: Keys
+) -> Appended:
+    """Record a result, unless the ledger has it, as it was or scored anew since."""
+    entry = known.get(result.report.identity())
+    if entry is not None:
+        return Appended(entry, new=False, torn=None)
+    return append(ledger, result.signed, keys)
 
 
 def run_of(folder: Path) -> Path:

@@ -238,7 +238,7 @@ class LedgerRecorder:
         """
         require_writable(self._ledger, self._keys)
         if isinstance(job, EvaluateSubmission):
-            split, known = job.cases.split_digest, job.environment.known_keys
+            split, known = job.trained_on, job.environment.known_keys
             place = job.submission.path
             image = trained_here(place, job.facts, split, keys=self._keys, known_keys=known)
             self._require_origin(job, image)

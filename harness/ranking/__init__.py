@@ -1,6 +1,7 @@
 """Ranking: from verified ledger entries to the board, a pure function."""
 
-from harness.ranking.board import Board, Row, Track, make_board
+from harness.ranking.assembly import make_board
+from harness.ranking.board import Board, Row, Track
 from harness.ranking.document import RankedSubmission, TrackRanking, TrackStatistics
 from harness.ranking.metrics import METRICS, RankedMetric
 from harness.ranking.records import to_csv

@@ -80,12 +80,7 @@ def matrices(board: Board, name: Name) -> dict[str, list[list[str]]]:
     columns = tested_on(found)
     return {
         f"Generalisation: {metric.label} {metric.arrow} by training and test set": [
-            [
-                "Method",
-                "Team",
-                "Trained on",
-                *(f"Tested on {name(track)}{_unit(board, track, metric)}" for track in columns),
-            ],
+            _heads(board, columns, metric, name=name),
             *(
                 [
                     name(one.method),

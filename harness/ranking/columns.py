@@ -27,11 +27,7 @@ from harness.ranking.orders import smallest_ranks
 
 # Metrics that are shown for a part of the images alone, where a track has images of both parts.
 PARTS = {"lesion": ("dice", "hd95"), "normal": ("dice",)}
-NAMES = (
-    "Method",
-    "Team",
-    "Trained on",
-)  # the columns that participants wrote, and the only ones of words
+NAMES = ("Method", "Team", "Trained on")  # the only columns of words
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,11 @@ def columns(track: Track, chosen: Sequence[str] = ()) -> list[Column]:
     ]
     return [
         *named,
-        *(each for metric in METRICS for each in _mean_and_interval(track, metric)),
+        *(
+            make(track, one, "all")
+            for one in METRICS
+            for make in (_metric_column, _interval_column)
+        ),
         *apart,
         GAP_MEAN,
         GAP_INTERVAL,
@@ -148,15 +148,14 @@ def _awesome_bus_column(metric: RankedMetric) -> Column:
     )
 
 
-def _mean_and_interval(track: Track, metric: RankedMetric) -> tuple[Column, Column]:
-    return _metric_column(track, metric, "all"), _interval_column(track, metric, "all")
-
-
 def _interval_column(_: Track, metric: RankedMetric, group: str) -> Column:
     of = metric.label if group == "all" else f"{metric.label}, {plain_group(group)} images"
     return Column(
         f"95 % of {of}", lambda row, _: metric.interval(row.summary(metric.key, group)), group=group
     )
+
+
+MEAN_AND_INTERVAL = (_metric_column, _interval_column)
 
 
 def _counted(number: float | None, unit: float = 1) -> str:

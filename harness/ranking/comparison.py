@@ -15,10 +15,10 @@ import numpy as np
 from evaluator.errors import BusbenchError, Code
 from evaluator.scoring.intervals import interval
 from harness.ledger import LedgerVerdict, RecordedReport
-from harness.ranking.board import by_track, comparable, is_complete
+from harness.ranking.counting import by_track, comparable, is_complete
 from harness.ranking.metrics import METRICS, RankedMetric
 from harness.ranking.orders import Floats
-from harness.ranking.record import read_table, run_folders
+from harness.ranking.runs import read_table, run_folders
 from harness.ranking.significance import p_values
 
 

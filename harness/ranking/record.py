@@ -11,39 +11,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from evaluator.documents.base import Digest, Name, read
+from evaluator.documents.base import Name
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.intervals import MIN_PATIENTS
 from harness.challenge import Challenge, HiddenPart, require_hidden
-from harness.evaluation.evaluate import REPORT
-from harness.evaluation.stages import CASES, RESCORED
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
-from harness.ledger.attestation import SignedReport, stated_report
 from harness.ledger.entries import MAX_RANKING_BYTES
-from harness.ranking.board import (
+from harness.ranking.cases import CaseTable
+from harness.ranking.combined import CombinedRanking, common_keys, make_combined, read_combined
+from harness.ranking.counting import (
     by_track,
     entry_name,
     is_complete,
     is_reference,
     require_declared,
 )
-from harness.ranking.cases import COLUMNS, GAPS, CaseTable, average_folds, join
-from harness.ranking.combined import CombinedRanking, common_keys, make_combined, read_combined
 from harness.ranking.document import TrackRanking, read_rankings
+from harness.ranking.runs import FIND, read_table, run_folders, who
 from harness.ranking.statistics import make_ranking
 from harness.sealing.keys import Keys
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-FIND = "Name the folder that `busbench evaluate --out` wrote, or evaluate the submission again."
 
 State = Literal["recorded", "unchanged", "too few patients", "no run is left"]
 
@@ -110,7 +100,7 @@ def record_ranking(
         outcomes.append((entries, lost, found))
         progress("ranking", number, len(complete))
     if outcomes and all(entries == lost for entries, lost, _ in outcomes):
-        message = f"No run contains the report on {_who(outcomes[0][0][0])}, nor any other."
+        message = f"No run contains the report on {who(outcomes[0][0][0])}, nor any other."
         raise BusbenchError(Code.CASES_INVALID, message, FIND)
     done = [
         _record(ledger, verdict, entries, lost=lost, found=found, keys=keys)
@@ -178,7 +168,7 @@ def _keep_newest(
 
 
 def _combined(tables: Mapping[Name, Table], challenge: Challenge) -> CombinedRanking | None:
-    """The ranking over the tracks that are combined; None where a method is on all of none."""
+    """The ranking over the tracks that are combined; None where no method is on all of them."""
     if not challenge.combined or not {*challenge.combined} <= tables.keys():
         return None
     chosen = {name: tables[name] for name in challenge.combined}
@@ -213,7 +203,7 @@ def _record(
     if found is not None and state == "recorded":
         _append(ledger, found.document(), keys, what=report.track)
     table = (report.track, report.split_version, report.part)
-    return Outcome(*table, ranked, state, tuple(map(_who, lost)))
+    return Outcome(*table, ranked, state, tuple(map(who, lost)))
 
 
 def _append(ledger: Path, body: dict[str, Any], keys: Keys, *, what: str) -> None:
@@ -227,77 +217,3 @@ def _append(ledger: Path, body: dict[str, Any], keys: Keys, *, what: str) -> Non
         message = f"The ranking of {what} takes {size} bytes, too many for a ledger."
         raise BusbenchError(Code.LEDGER_INVALID, message, "Divide its submissions into tracks.")
     append(ledger, Ranking(body=body), keys)
-
-
-def run_folders(runs: Sequence[Path]) -> dict[Digest, Path]:
-    """Where each finished run is, or its scoring anew, by the identity of its report.
-
-    Raises:
-        BusbenchError: `cases-invalid` where one of `runs` is no folder.
-    """
-    for folder in runs:
-        if not folder.is_dir():
-            raise BusbenchError(Code.CASES_INVALID, f"{folder} is no folder of runs.", FIND)
-    patterns = (f"*/{REPORT}", f"*/{RESCORED}/*/{REPORT}")
-    reports = [p for folder in runs for each in patterns for p in sorted(folder.glob(each))]
-    digests = ((identity_of(p), p.parent) for p in reports if (p.parent / CASES).exists())
-    return {digest: folder for digest, folder in digests if digest is not None}
-
-
-def identity_of(path: Path) -> Digest | None:
-    """The identity of the report in a file; None where it is none: it will be missed by name."""
-    try:
-        signed = read(SignedReport, path, Code.CASES_INVALID, remedy=FIND)
-        return stated_report(signed, str(path)).identity()
-    except BusbenchError:
-        return None
-
-
-def read_table(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> CaseTable:
-    """Every case of results that share a table, in their order.
-
-    Args:
-        folders: as `run_folders` finds them.
-
-    Raises:
-        BusbenchError: `cases-invalid` where no run contains one, or its cases contradict it.
-    """
-    cases = {entry.digest: _cases(entry, folders) for entry in entries}
-    try:
-        return join(cases)
-    except ValueError as error:
-        track = entries[0].report.track
-        raise BusbenchError(Code.CASES_INVALID, f"The runs on {track}: {error}.", FIND) from error
-
-
-def _who(entry: RecordedReport) -> str:
-    report = entry.report
-    return f"{report.method} of {report.team} on {report.track} (entry {entry.number})"
-
-
-def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFrame:
-    report = entry.report
-    who = _who(entry)
-    folder = folders.get(report.identity())
-    if folder is None:
-        raise BusbenchError(Code.CASES_INVALID, f"No run contains the report on {who}.", FIND)
-    try:
-        return average_folds(_rows(folder / CASES), report)
-    except (OSError, ValueError) as error:
-        message = f"{folder / CASES}, of {who}, cannot be used: {error}."
-        raise BusbenchError(Code.CASES_INVALID, message, FIND) from error
-
-
-def _rows(path: Path) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415  takes a second to import
-
-    try:
-        names = set(pq.read_schema(path).names)
-        lacking = sorted(set(COLUMNS) - names)
-        if lacking:
-            raise ValueError(f"it lacks the column {lacking[0]}")
-        there = [name for name in dict.fromkeys((*COLUMNS, *GAPS)) if name in names]
-        table = pq.read_table(path, columns=there)
-        return pd.DataFrame({name: table[name].to_pandas() for name in there})
-    except pa.ArrowException as error:
-        raise ValueError("it is no Parquet file") from error

@@ -141,18 +141,10 @@ def _measure(
     ranks = case_ranks(values)
     rank_sums = patients.sums(sum((ranks[key] for key in ranked), np.zeros(1)))
     sums = {key: patients.sums(value) for key, value in values.items()}
-    drawn: dict[str, Floats] = {key: weights @ sums[key] for key in ranked}
     totals: dict[str, Floats] = {key: sums[key].sum(axis=0) for key in ranked}
-    orders: dict[Scheme, Ranks] = {
-        "mean-rank": mean_rank_order(rank_sums.sum(axis=0)),
-        "aggregate": aggregate_order(totals),
-    }
-    resampled: dict[Scheme, Ranks] = {
-        "mean-rank": mean_rank_order(weights @ rank_sums),
-        "aggregate": aggregate_order(drawn),
-    }
-    primary = orders[scheme]
-    against = opponents(np.argsort(primary, kind="stable"))
+    orders = _orders(rank_sums.sum(axis=0), totals)
+    resampled = _orders(weights @ rank_sums, {key: weights @ sums[key] for key in ranked})
+    against = opponents(np.argsort(orders[scheme], kind="stable"))
     per_patient = {k: gains(k, value) / patients.sizes[:, None] for k, value in sums.items()}
     tests = {key: better(value, against) for key, value in per_patient.items()}
     of_ranks = _means(rank_sums / len(ranked), patients, (1.0, len(table.entries)))
@@ -167,10 +159,7 @@ def _measure(
         scheme=scheme,
         reference=reference,
         patients=len(patients.sizes),
-        orders={
-            **orders,
-            "test-based": test_based_order([tests[key] for key in ranked]),
-        },
+        orders={**orders, "test-based": test_based_order([tests[key] for key in ranked])},
         resampled_orders=resampled,
         rank_sets=sets.own,
         groups=groups(*sets.joint),
@@ -183,6 +172,11 @@ def _measure(
         tests=tests,
         opponents=against,
     )
+
+
+def _orders(rank_sums: Floats, sums: Mapping[str, Floats]) -> dict[Scheme, Ranks]:
+    """The orders by sums of ranks, and by sums of each ranked metric's values."""
+    return {"mean-rank": mean_rank_order(rank_sums), "aggregate": aggregate_order(sums)}
 
 
 def _means(sums: Floats, patients: Patients, bounds: tuple[float, float]) -> _Means:

@@ -18,9 +18,11 @@ from harness.execution.job import ExecutionEnvironment
 from harness.ledger import LedgerVerdict, RecordedReport, SignedReport
 from harness.ledger.attestation import stated_report
 from harness.ledger.report import Report
-from harness.ranking.board import by_track, is_complete, rank
+from harness.ranking.assembly import rank
+from harness.ranking.counting import by_track, is_complete
 from harness.ranking.document import TrackRanking, read_rankings
-from harness.ranking.record import rank_table, read_table, run_folders
+from harness.ranking.record import rank_table
+from harness.ranking.runs import read_table, run_folders
 from harness.rescoring.job import ScoreAnew
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys

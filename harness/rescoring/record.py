@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from evaluator.documents.base import Digest
+from evaluator.documents.base import Digest, Name
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
@@ -31,6 +31,8 @@ from harness.ledger.entries import MAX_REPLACED
 from harness.quotas import SubmissionLog
 from harness.quotas.due import answers, scored_anew
 from harness.quotas.policy import phase_of
+from harness.ranking.combined import read_combined
+from harness.ranking.counting import by_track, is_complete
 from harness.ranking.document import read_rankings
 from harness.ranking.record import Outcome, record_ranking
 from harness.rescoring.plan import Change, who
@@ -139,13 +141,19 @@ def _append(
 def _rank_again(
     ledger: Path, runs: Sequence[Path], keys: Keys, *, challenge: Challenge, progress: Progress
 ) -> list[Outcome]:
-    """Record the ranking of each track that had one."""
+    """Record the ranking of each track that had one; of all, with that over several, if there is.
+
+    A track on which no complete result counts any more has nothing to be ranked.
+    """
     verdict = verify_ledger(ledger, keys.report)
-    counting = {one.report.track for one in verdict.reports}
+    complete = (one for table in by_track(verdict.reports) for one in table)
+    counting = {one.report.track for one in complete if is_complete(one.report)}
     ranked = {one.track for one in read_rankings(verdict)} & counting
+    every = bool(ranked) and bool(challenge.combined) and any(read_combined(verdict))
+    tracks: list[Name | None] = [None] if every else [*sorted(ranked)]
     return [
         outcome
-        for track in sorted(ranked)
+        for track in tracks
         for outcome in record_ranking(
             ledger, runs, keys, track=track, challenge=challenge, progress=progress
         )

@@ -92,21 +92,31 @@ class Recipients:
     labels: str
 
 
-def open_each(paths: Iterable[Path], keys: Mapping[HiddenPart, Keys]) -> list[tuple[Bundles, Keys]]:
+def open_each(
+    paths: Iterable[Path], keys: Path, final_keys: Path | None = None
+) -> list[tuple[Bundles, Keys]]:
     """The bundles of the hidden parts that there are keys of, each with its keys.
 
     Args:
         paths: folders of bundles; not each has a final part.
 
     Raises:
-        BusbenchError: `bundle-invalid`.
+        BusbenchError: `bundle-invalid`, `keys-invalid`; `usage` where there are keys of a final
+            part, and no final part.
     """
-    return [
+    parts: dict[HiddenPart, Keys] = {"test": Keys.open(keys)}
+    if final_keys is not None:
+        parts["final"] = Keys.open(final_keys)
+    found = [
         (Bundles.open(path, part), its)
         for path in paths
-        for part, its in keys.items()
+        for part, its in parts.items()
         if part == "test" or (path / FOLDERS[part]).is_dir()
     ]
+    if final_keys is not None and all(bundles.sealed.part == "test" for bundles, _ in found):
+        message = "--final-keys would have no effect here: no bundle has a final part."
+        raise BusbenchError(Code.USAGE, message, "Name one with --bundle, or leave it out.")
+    return found
 
 
 def seal(
@@ -163,20 +173,21 @@ def seal(
             write(stated, training / "bundle.json")
             let_all_read(training)
     said = {"track": track, "labels": labels, "windows": windows}
-    missing = []
-    for part in to:
-        sealed = out / FOLDERS[part]
-        if (sealed / "bundle.json").exists():
-            other = read(SealedBundle, sealed / "bundle.json", Code.BUNDLE_INVALID, remedy=REMEDY)
-            require_same(sealed, _differing(other, split.lock, to[part], said=said))
-        else:
-            missing.append(part)
+    places = {part: out / FOLDERS[part] / "bundle.json" for part in to}
+    before = {
+        part: read(SealedBundle, place, Code.BUNDLE_INVALID, remedy=REMEDY)
+        for part, place in places.items()
+        if place.exists()
+    }
+    for part, other in before.items():
+        require_same(places[part].parent, _differing(other, split.lock, to[part], said=said))
+        windows = other.windows if windows is None else windows
     if not is_made:
         with whole_folder(training, last="bundle.json") as folder:
             write_training(folder, store, split, track=track, limits=limits, progress=progress)
             let_all_read(folder)
-    for part in missing:
-        with whole_folder(out / FOLDERS[part], last="bundle.json") as folder:
+    for part in [part for part in to if part not in before]:
+        with whole_folder(places[part].parent, last="bundle.json") as folder:
             write_sealed(
                 folder,
                 store,

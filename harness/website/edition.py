@@ -48,8 +48,10 @@ class View:
         """Readable, and different for any two tables that cannot be compared."""
         track = self.track
         units = sorted(track.units.items())
-        profile = track.metric_profile.document()
-        key = (track.dataset, track.split_digest, profile, units, track.sealing)
+        row = (*track.rows, *track.visitors)[0]
+        measured = (track.metric_profile, row.awesome_bus_2025.metric_profile)
+        profiles = [profile.document() for profile in measured]
+        key = (track.dataset, track.split_digest, track.part, profiles, units, track.sealing)
         return f"{track.track}-{track.split_version}-{sha256_bytes(canonical_json(key))[:8]}"
 
     @property

@@ -13,6 +13,7 @@ from harness.ranking import METRICS, to_csv
 from harness.ranking.marks import GAP_UNLIKE
 from harness.ranking.metrics import MISSING
 from harness.website.edition import CHECKPOINT, PUBLIC_KEY, Edition
+from harness.website.facts import track_title
 from harness.website.rendering import environment
 from harness.website.shown import short
 
@@ -56,12 +57,13 @@ def badges(edition: Edition) -> Mapping[int, str]:
     texts = {entry.number: f"{entry.report.track} · superseded" for entry in edition.reports}
     for view in edition.views:
         ranked = len(view.track.ranked)
+        name = view.track.track + (", final" if view.track.part == "final" else "")
         for row in view.track.rows:
             place = "not ranked" if row.rank is None else f"rank {row.rank} of {ranked}"
             unlike = f" · {GAP_UNLIKE.label}" if row.gap_unlike else ""
-            texts[row.entry] = f"{view.track.track} · {place}{unlike}"
+            texts[row.entry] = f"{name} · {place}{unlike}"
         for row in view.track.visitors:
-            texts[row.entry] = f"{view.track.track} · trained on {row.trained_on}"
+            texts[row.entry] = f"{name} · trained on {row.trained_on}"
     for number in edition.retracted:
         texts[number] = "retracted"
     return texts
@@ -93,11 +95,13 @@ def _feed(edition: Edition) -> bytes:
 
 def _item(edition: Edition, entry: RecordedReport, *, unlike: bool) -> Item:
     report, gone = entry.report, edition.retracted.get(entry.number)
+    home = f", trained on {report.home.track}" if report.home else ""
+    where = f"{harmless(track_title(edition.challenge, report))}{home}"
     method, team = (harmless(name).strip() or MISSING for name in (report.method, report.team))
     return Item(
         number=entry.number,
         digest=entry.digest,
-        title=f"{method} by {team} on {harmless(edition.challenge.title_of(report.track))}",
+        title=f"{method} by {team} on {where}",
         team=team,
         summary=f"Retracted: {harmless(gone.reason)}" if gone else _scores(report, unlike=unlike),
         published=entry.time,

@@ -15,18 +15,18 @@ from evaluator.metrics import VERSIONS, Edge, ProfileVersion, Situation, metrics
 from evaluator.metrics.secondary import SECONDARY
 from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
-from harness.ledger import RecordedReport
 from harness.ledger.attestation import PAYLOAD_TYPE, Statement
 from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Genesis
 from harness.ledger.report import Report
 from harness.ranking.across import blocks
-from harness.ranking.board import comparable, entry_name
-from harness.ranking.metrics import AWESOME_BUS_NOTE, COSTS, labels
+from harness.ranking.counting import comparable, entry_name
+from harness.ranking.metrics import AWESOME_BUS_NOTE, labels
 from harness.ranking.names import plain
 from harness.ranking.published import published_table
 from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
+from harness.website.facts import evidence_of, notes_of, score_titles, track_title
 from harness.website.feeds import badges, feeds
 from harness.website.formulas import FORMULAS
 from harness.website.plots import Plot, plots
@@ -121,8 +121,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
     texts = badges(edition)
     for entry in edition.reports:
         report, number = entry.report, entry.number
-        track_title = edition.challenge.title_of(report.track)
-        track_title += ", final" if report.part == "final" else ""
+        title = track_title(edition.challenge, report)
         newest = ranked.get(_contest(report))
         view, row = (None, None) if newest is None else rows[newest]
         digest = report.provenance.split_digest
@@ -131,7 +130,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             "submission",
             report=report,
             synthetic=is_synthetic(report.dataset),
-            track_title=track_title,
+            track_title=title,
             number=number,
             time=entry.time,
             retracted=edition.retracted.get(number),
@@ -143,85 +142,19 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             split_file=split_file(report.dataset, report.split_version, digest)
             if digest in splits
             else None,
-            score_titles=_score_titles(report),
-            notes=_notes(report),
+            score_titles=score_titles(report),
+            notes=notes_of(report),
             awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
-            evidence=_evidence(entry),
-            citation=cite_entry(edition.challenge, entry, track_title),
+            evidence=evidence_of(entry),
+            citation=cite_entry(edition.challenge, entry, title),
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
 
 
-def _notes(report: Report) -> list[tuple[str, str | None]]:
-    """What a team says of its method, but for links; None where it does not say."""
-    said = report.notes
-    return [
-        ("Description", said.description),
-        ("Authors", ", ".join(said.authors) or None),
-        ("Licence", said.licence),
-        ("External data", said.external_data),
-        ("Pretrained weights", said.pretrained),
-    ]
-
-
 def _contest(report: Report) -> tuple[object, ...]:
     """What two reports share of which the later one supersedes the earlier."""
     return (*entry_name(report), comparable(report))
-
-
-def _score_titles(report: Report) -> dict[str, str]:
-    """The metrics that a report contains, in the order in which they are defined."""
-    present = {key for group in report.scores.groups.values() for key in group.metrics}
-    titles = {}
-    for key in [key for key in DEFINED if key in present]:
-        unit = report.scores.units.get(key)
-        arrow = "↑" if DEFINED[key].higher_is_better else "↓"
-        titles[key] = f"{DEFINED[key].title}{f' [{unit}]' if unit else ''} {arrow}"
-    for key in [key for key in SECONDARY if key in present]:
-        titles[key] = f"{SECONDARY[key].title} {'↑' if SECONDARY[key].higher_is_better else '↓'}"
-    return titles
-
-
-def _evidence(entry: RecordedReport) -> list[tuple[str, str]]:
-    """What produced a report, by digest, and what it ran on."""
-    report, made = entry.report, entry.report.provenance
-    runtime = report.runtime
-    return [
-        ("Ledger entry", entry.digest),
-        ("Submission", made.submission_sha256),
-        *([("Image", made.image)] if made.image else []),
-        ("Frozen split", made.split_digest),
-        ("Sealed images", made.sealed_images_sha256),
-        ("Sealed labels", made.sealed_labels_sha256),
-        ("Predictions", made.predictions_sha256),
-        *((f"Evaluator, {stage}", image) for stage, image in sorted(made.evaluator.items())),
-        ("Trained in image", made.trained_here or "supplied, not trained here"),
-        ("Runner", f"{made.runner}, busbench {made.busbench}"),
-        ("Backend", f"{runtime.backend} {runtime.backend_version}, {runtime.provider}"),
-        ("Device", f"{runtime.device}, {runtime.measured.device_name}, {runtime.threads} threads"),
-        ("Precision", _precision(report)),
-        *(
-            (cost.title, cost.number(runtime.measured))
-            for cost in COSTS
-            if cost.is_known(runtime.measured)
-        ),
-    ]
-
-
-def _precision(report: Report) -> str:
-    """What masks were computed in, what that changes, and whether another run gives the same."""
-    runtime, loss = report.runtime, report.precision_loss
-    batches = ", ".join(map(str, sorted({*runtime.fixed_batches})))
-    said: list[str] = [runtime.precision or "the image's own"]
-    if loss is not None:
-        lost = f"{loss.dice_lost:.5f} Dice lost against fp32"
-        said.append(f"{lost} on {loss.cases} validation cases, of which {loss.masks} masks differ")
-    if batches:
-        said.append(f"{batches} images in each run")
-    if not runtime.repeatable:
-        said.append("another run may give other masks")
-    return "; ".join(said)
 
 
 def _split(edition: Edition, split: Split) -> bytes:

@@ -348,8 +348,8 @@ def test_the_example_in_the_projects_own_declaration_is_valid() -> None:
     text = (ROOT / "challenge.yaml").read_text()
     example = re.sub(r"^# ((?:  )?[a-z0-9-]+:(?: .*)?)$", r"\1", text, flags=re.MULTILINE)
     found = Challenge.model_validate(yaml.safe_load(example))
-    assert {"busbra", "busbra-v2", "fast"} == set(found.tracks)
-    assert found.rules and found.contact
+    assert {"busbra", "busbra-v2", "busi", "fast"} == set(found.tracks)
+    assert found.rules and found.contact and found.combined == ("busbra", "busi")
     assert not load_challenge(ROOT / "challenge.yaml").tracks  # whatever is tried in a checkout
 
 
@@ -371,7 +371,8 @@ def test_a_track_has_no_field_that_nothing_holds_it_to() -> None:
     compared = {"dataset", "split_version", "folds", "metric_profile", "labels", "precision"}
     limits = {"efficiency", "max_dice_loss"}  # of `require_declared`
     kinds = {"accepts"}  # of `check_accepted`
-    assert set(Track.model_fields) == compared | limits | kinds | {"title"}
+    measured = {"probabilities", "reference"}  # of `asks_probabilities` and `reference_of`
+    assert set(Track.model_fields) == compared | limits | kinds | measured | {"title"}
 
 
 def test_a_report_on_the_board_is_of_the_ledger_alone_where_nothing_is_declared(

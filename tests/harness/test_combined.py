@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Track, load_challenge
+from harness.cli.results import without_external_data
 from harness.ledger import Retraction, append, verify_ledger
 from harness.ranking import Board, make_board
 from harness.ranking.across import blocks
@@ -20,6 +21,7 @@ from harness.ranking.cases import CaseTable
 from harness.ranking.combined import CombinedBoard, make_combined, read_combined
 from harness.ranking.names import plain
 from harness.ranking.record import record_ranking
+from harness.rescoring.record import record as record_rescoring
 from harness.sealing.keys import Keys
 from tests.support.factories import digest_of
 from tests.support.runs import Organiser
@@ -154,6 +156,28 @@ def test_the_recorded_ranking_holds_for_exactly_its_results(organiser: Organiser
     assert combined(organiser).order == "mean-rank"
 
 
+def test_the_combined_ranking_follows_a_rescoring(organiser: Organiser) -> None:
+    def follow() -> dict[str, str]:
+        done = record_rescoring(
+            organiser.ledger,
+            (),
+            (),
+            keys=organiser.keys,
+            reason="None.",
+            runs=[organiser.runs],
+            challenge=CHALLENGE,
+        )
+        assert done.unranked is None
+        return {one.track: one.state for one in done.rankings}
+
+    assert follow() == {}  # there was none
+    record(organiser)
+    organiser.submit("b", 0.65, folds=5, track="busi", dataset="busi")  # another entry counts
+    assert combined(organiser).order == "aggregate"
+    assert follow() == {"busbra": "unchanged", "busi": "recorded", "combined": "recorded"}
+    assert combined(organiser).order == "mean-rank"
+
+
 def test_a_retracted_result_takes_its_method_out(organiser: Organiser) -> None:
     record(organiser)
     (row,) = [row for row in combined(organiser).rows if row.method == "a"]
@@ -174,6 +198,15 @@ def test_one_track_alone_records_no_combined_ranking(organiser: Organiser) -> No
 
 def test_nothing_is_combined_that_challenge_yaml_does_not_name(organiser: Organiser) -> None:
     assert board(organiser, Challenge(tracks=DECLARED)).combined is None
+
+
+def test_no_method_over_tracks_passes_for_trained_without_external_data(
+    organiser: Organiser,
+) -> None:
+    found = board(organiser)
+    assert found.combined is not None and found.combined.rows and found.combined.lacking
+    left = without_external_data(found).combined
+    assert left is not None and (left.rows, left.lacking) == ((), ())
 
 
 def test_a_track_without_results_leaves_nobody_ranked(organiser: Organiser) -> None:

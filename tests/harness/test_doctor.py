@@ -137,6 +137,7 @@ def test_no_base_that_this_machine_chose_goes_unnamed(monkeypatch: pytest.Monkey
     found = check_base(context)
     assert found.level == "warn" and BASE_VARIABLE in found.says
     assert f"not pinned by digest: local image ID {LOCAL}" in found.says
+    assert f"{BASE_VARIABLE}={LOCAL}" in found.remedy and "challenge.yaml" not in found.remedy
 
 
 @pytest.mark.parametrize(("said", "level"), [(None, "ok"), ("0", "warn"), ("1", "ok"), ("7", "ok")])

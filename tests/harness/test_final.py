@@ -14,7 +14,7 @@ import pytest
 from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
-from harness.challenge import Challenge, HiddenPart
+from harness.challenge import Challenge
 from harness.evaluation.evaluate import REPORT, EvaluateSubmission
 from harness.evaluation.review import Evidence, rescore, review_splits
 from harness.execution import ExecutionEnvironment
@@ -305,21 +305,18 @@ def test_no_result_of_a_final_is_verified_without_its_keys(ended: FinalChallenge
 
 def test_a_final_is_scored_anew_with_its_own_keys_alone(ended: FinalChallenge) -> None:
     verdict = verify_ledger(ended.root / "l.jsonl")
-    places: dict[HiddenPart, Path] = {
-        "test": ended.root / "keys",
-        "final": ended.root / "final-keys",
-    }
-    both = {part: Keys.open(place) for part, place in places.items()}
-    environment = ExecutionEnvironment("process", ended.declared, places["test"])
+    keys, final_keys = ended.root / "keys", ended.root / "final-keys"
+    environment = ExecutionEnvironment("process", ended.declared, keys)
     runs, folders = [ended.root / "runs"], [ended.root / "bundles"]
-    plan = make_plan(verdict, runs, open_each(folders, both), environment=environment)
+    both = open_each(folders, keys, final_keys)
+    plan = make_plan(verdict, runs, both, environment=environment)
     assert len(plan.jobs) == 7 and not plan.missing
     for job in plan.jobs.values():
         part = job.report.part
-        assert (job.label_keys, job.bundles.sealed.part) == (places[part], part)
-    test: dict[HiddenPart, Keys] = {"test": both["test"]}
+        own = keys if part == "test" else final_keys
+        assert (job.label_keys, job.bundles.sealed.part) == (own, part)
     with pytest.raises(BusbenchError, match="those of a final part take --final-keys"):
-        make_plan(verdict, runs, open_each(folders, test), environment=environment)
+        make_plan(verdict, runs, open_each(folders, keys), environment=environment)
 
 
 def test_what_was_scored_anew_enters_with_the_files_of_its_run(tmp_path: Path) -> None:

@@ -188,6 +188,20 @@ def test_an_incomplete_result_or_one_of_another_sealing_enters_no_final(season: 
     assert lined.left_out == ("a on phantom: it has no complete result",)
 
 
+def test_a_team_that_a_rescoring_left_in_a_table_of_its_own_is_not_dropped(season: Season) -> None:
+    """Its run is missing, or it would have been scored anew, too: so it is to be found first."""
+    season.on_test("a", "left", 0.9, lost=True)
+    season.on_test("b", "older", 0.9)
+    season.on_test("b", "newer", 0.2, metric_profile="native@2")
+    season.on_test("c", "newer", 0.3, metric_profile="native@2")
+    lined = season.line_up()
+    found = {one.team: (one.method, one.why) for one in lined.finalists}
+    assert found == {"a": ("left", "best"), "b": ("newer", "best"), "c": ("newer", "best")}
+    (missing,) = lined.missing
+    assert "left of a on phantom" in missing.message
+    assert season.entered(Choice("b", "older", None))["b"] == ("older", "chosen")
+
+
 def test_another_spelling_of_a_team_is_no_second_team(season: Season) -> None:
     season.on_test("a", "one", 0.4)
     season.on_test("Ａ", "two", 0.9)

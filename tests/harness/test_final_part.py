@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import date
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,16 @@ def test_sealing_again_keeps_both_parts_and_refuses_other_final_keys(
     with pytest.raises(BusbenchError, match="--final-keys") as refused:
         seal(store, split, recipients(keys), out=sealed, final=recipients(other))
     assert refused.value.code == "output-exists"
+
+
+def test_no_part_is_sealed_with_other_windows_than_the_one_that_is_there(
+    store: CaseStore, split: FrozenSplit, keys: Keys, final_keys: Keys, tmp_path: Path
+) -> None:
+    again = partial(seal, store, split, recipients(keys), out=tmp_path)
+    again(final=recipients(final_keys), windows=1)
+    shutil.rmtree(tmp_path / "final")  # as after a kill between the two
+    again(final=recipients(final_keys))
+    assert [Bundles.open(tmp_path, part).sealed.windows for part in ("test", "final")] == [1, 1]
 
 
 def test_a_bundle_of_version_3_is_read_and_has_no_final_part(sealed: Path, tmp_path: Path) -> None:

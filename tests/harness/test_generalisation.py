@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from evaluator.documents.base import write
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
+from harness.audit import audit
 from harness.challenge import Challenge, Generalisation, load_challenge
 from harness.cli import app
+from harness.cli.results import without_external_data
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.home import home_of
 from harness.evaluation.stages import CASES
@@ -26,11 +29,14 @@ from harness.ledger.report import HomeTrack, Report
 from harness.quotas import SubmissionLog
 from harness.ranking import Board, to_csv, to_latex, to_markdown
 from harness.ranking.across import blocks, transfers
-from harness.ranking.board import rank
+from harness.ranking.assembly import rank
 from harness.ranking.names import plain
 from harness.ranking.tables import to_html
+from harness.splits import freeze
+from harness.store import CaseStore
 from harness.submission import read_entry
 from tests.support.factories import TIME, digest_of, make_report, recorded
+from tests.support.samples import SECRET
 from tests.support.small_challenge import make_submission
 from tests.support.two_tracks import HOME, OTHER, TwoTracks
 
@@ -123,12 +129,26 @@ def test_no_split_of_another_digest_and_no_own_track_is_taken(two: TwoTracks) ->
         home_of(facts, two.home.bundles.sealed, two.settings, splits=[two.splits])
 
 
+def test_no_one_of_two_splits_of_a_name_is_taken_in_silence(two: TwoTracks, tmp_path: Path) -> None:
+    store = CaseStore.open(two.root / "store")
+    shutil.copytree(two.splits, tmp_path / "splits")
+    shutil.copytree(two.splits / "v1", tmp_path / "splits" / "copy")  # the same one twice is one
+    assert home(two, two.settings, tmp_path / "splits") == home(two, two.settings)
+    other = tmp_path / "splits" / "drawn-otherwise"
+    freeze(store, audit(store, near=False), other, version="v1", secret=SECRET, seed=8)
+    with pytest.raises(BusbenchError, match="are both called phantom v1, and differ") as caught:
+        home(two, two.settings, tmp_path / "splits")
+    assert caught.value.code == Code.SPLIT_INVALID
+
+
 def test_an_ordinary_run_has_the_name_that_it_had(two: TwoTracks, tmp_path: Path) -> None:
     """The home track enters a run's name only where there is one: finished runs are found again."""
     job = two.home.job(two.root / "submission", tmp_path)
     away = two.job(two.root / "submission", tmp_path)
     assert "home" not in job.tested_on() and away.tested_on()["home"]
     assert job.handed_in is job.facts
+    trained = two.home.bundles.sealed.split_digest  # of an attestation that it was trained here
+    assert job.trained_on == away.trained_on == trained != two.other.sealed.split_digest
     assert (away.handed_in.track, away.handed_in.digest) == (OTHER, away.facts.digest)
 
 
@@ -330,6 +350,14 @@ def test_no_format_lacks_the_matrix_or_lets_a_name_steer_it(
     text = write_table(board(*REPORTS, hostile))
     assert "Generalisation: Dice" in text and "2 left out" in text
     assert "<b>|&_" not in text
+
+
+def test_no_visitor_passes_for_trained_without_external_data() -> None:
+    notes = {"external_data": "none"}
+    stated = away(make_report(method="c", notes=notes), "busi")
+    (track,) = without_external_data(board(*REPORTS, stated)).tracks
+    assert (track.track, track.rows) == ("busbra", ())
+    assert [row.method for row in track.visitors] == ["c"]
 
 
 def test_the_csv_says_where_a_visitor_was_trained() -> None:

@@ -231,3 +231,4 @@ def test_what_a_rescoring_left_is_in_a_table_of_its_own(keys: Keys, ledger: Path
         for track in make_board(verdict).tracks
     }
     assert tables == {"native@1": ["b"], "native@2": ["a"]} and verdict.left == {b}
+    assert {track.sealings for track in make_board(verdict).tracks} == {1}

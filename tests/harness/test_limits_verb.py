@@ -14,11 +14,15 @@ DECLARED = """
 limits: {model: {megabytes: 77}, infer: {seconds: 1234}}
 tracks:
   bus: {dataset: busbra, split_version: v1, efficiency: {device_name: Card, latency_ms: 9}}
-phases: [{name: dev, opens: 2026-01-01, quota: 55}]
+phases:
+  - {name: dev, opens: 2026-01-01, closes: 2026-02-01, quota: 55}
+  - {name: end, opens: 2026-03-01, closes: 2026-03-09, part: final, steps: {}}
 """
 
 
-@pytest.mark.parametrize("shown", ["77", "1,234", "latency_ms 9 on Card", "2026-01-01", "55"])
+@pytest.mark.parametrize(
+    "shown", ["77", "1,234", "latency_ms 9 on Card", "2026-01-01", "55", "final"]
+)
 def test_no_declared_limit_is_left_out(
     shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

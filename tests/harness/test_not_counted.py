@@ -14,7 +14,7 @@ from harness.benchmark.table import to_markdown as benchmark_markdown
 from harness.cli.show import print_verdict
 from harness.ledger.report import Report
 from harness.ranking import Board, to_latex, to_markdown
-from harness.ranking.board import rank
+from harness.ranking.assembly import rank
 from harness.ranking.tables import to_html
 from harness.sealing.keys import Keys
 from harness.website.pages import render

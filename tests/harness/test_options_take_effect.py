@@ -47,8 +47,7 @@ ALWAYS = {
     # without --challenge, challenge.yaml of --repository
     "propose": {"repository", "account", "challenge", "as_json"},
     "publish": {"splits", "challenge", "keys", "replaces"},  # the verb refuses an idle --replaces
-    # the verb refuses keys without cases
-    "rank": {"cases", "keys", "track", "no_external_data", "challenge", "json"},
+    "rank": {"cases", "no_external_data", "challenge", "json"},
     "reproduce": {"as_json", "submission", "store", "split", "key"},
     # the verb refuses --final-keys where the split has no final part
     "seal": {"final_keys", "track", "private_labels", "consistency", "challenge", "as_json"},

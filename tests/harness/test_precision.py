@@ -20,7 +20,7 @@ from harness.execution import ExecutionEnvironment, run_job
 from harness.ledger import append, verify_ledger
 from harness.ledger.report import Report
 from harness.ranking import make_board
-from harness.ranking.board import require_declared
+from harness.ranking.counting import require_declared
 from harness.sandbox.participant_error import ERROR_FILE
 from tests.support.factories import make_report
 from tests.support.null_device import plug_into_stages

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.ledger.report import Report
 from harness.ranking import METRICS, Board, Track, to_csv, to_latex, to_markdown
-from harness.ranking.board import rank
+from harness.ranking.assembly import rank
 from harness.ranking.names import latex, markdown, plain, spreadsheet
 from harness.ranking.tables import order_note
 from tests.support.factories import TIME, digest_of, make_report, recorded

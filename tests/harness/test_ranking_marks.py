@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.documents.scores import MetricSummary
-from harness.ranking.board import Track, rank
+from harness.ranking.assembly import rank
+from harness.ranking.board import Track
 from harness.ranking.gaps import unlike_gaps
 from harness.ranking.marks import GAP_UNLIKE, MARKS, own_marks, shared_marks
 from tests.support.factories import make_report, make_summary, recorded

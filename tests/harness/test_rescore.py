@@ -326,6 +326,18 @@ def test_a_broken_scorer_is_corrected_and_who_moved_is_said(world: World) -> Non
     assert found.board("native@1")["rows"][0]["method"] == better
 
 
+@pytest.mark.parametrize("verb", ["rescore", "verify"])
+def test_no_keys_of_a_final_part_are_without_effect_in_silence(world: World, verb: str) -> None:
+    runs = {"rescore": "--runs", "verify": "--rescore"}[verb]
+    keys = world.challenge.keys.path
+    shown = world.busbench(
+        *(verb, world.ledger, runs, world.runs, "--bundle", world.challenge.root / "bundles"),
+        *("--keys", keys, "--final-keys", keys, "--runner", "process"),
+        *("--challenge", world.declare("native@1")),
+    )
+    assert shown.status == 2 and "--final-keys would have no effect here" in shown.err
+
+
 def test_masks_that_were_changed_since_are_not_scored(world: World) -> None:
     file = sorted(world.runs.glob("*/infer/*.bits"))[0]
     file.write_bytes(bytes(len(file.read_bytes())))

@@ -233,6 +233,19 @@ def test_what_the_organiser_says_is_where_people_look(keys: Keys, tmp_path: Path
     assert board.tracks[0].title == "BUS-BRA, patients"
 
 
+def test_no_two_profile_versions_look_alike_on_the_first_page(keys: Keys, tmp_path: Path) -> None:
+    reports = [make_report(method=v, metric_profile=f"native@{v}") for v in "12"]
+    files = render(edition_of(keys, tmp_path, *reports))
+    index = Page.of(files["index.html"])
+    titles = [
+        view.metric_profile.title for view in Board.model_validate_json(files["board.json"]).tracks
+    ]
+    assert len({*titles}) == 2
+    for title in titles:
+        assert sum(title in text for text in index.text) == 1
+    assert sum(name.startswith("tracks/") for name in files) == 2
+
+
 def test_an_organiser_who_says_nothing_has_no_empty_headings(edition: Edition) -> None:
     for name, page in html_pages(render(edition)):
         assert {"Organiser", "Rules", "Contact"}.isdisjoint(page.text), name
@@ -277,7 +290,9 @@ def test_about_leaves_out_neither_deadline_nor_limit_nor_licence(
 ) -> None:
     phases = (
         Phase(name="warm-up", closes=date(2026, 12, 24), quota_per_day=3, quota=17),
-        Phase(name="final", opens=date(2027, 1, 2), closes=date(2027, 2, 3)),
+        Phase(
+            name="final", opens=date(2027, 1, 2), closes=date(2027, 2, 3), part="final", steps={}
+        ),
     )
     limits = StageLimits(infer=Limits(seconds=4321, memory_mb=5432, cpus=1.5))
     ledger = tmp_path / "ledger.jsonl"
@@ -287,6 +302,7 @@ def test_about_leaves_out_neither_deadline_nor_limit_nor_licence(
     files = render(Edition.of(verdict, ledger.read_bytes(), challenge=challenge))
     about = Page.of(files["about.html"])
     assert {"warm-up", "2026-12-24", "3", "17", "final", "2027-01-02"} <= set(about.text)
+    assert {"test part", "final part"} <= set(about.text)
     assert {"4321", "5432", "1.5", "infer"} <= set(about.text)
     release = ADAPTERS["busbra"].release
     assert {release.paper, release.download, release.terms} <= set(about.text)

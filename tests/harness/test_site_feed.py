@@ -139,3 +139,14 @@ def test_a_gap_unlike_the_others_is_not_left_out_of_feed_and_badge(
     found = feedparser.parse(files["feed.xml"]).entries
     summaries = [entry.title for entry in found if "gap unlike the others" in entry.summary]
     assert summaries == ["m3 by reference on busbra"]
+
+
+def test_no_final_passes_for_the_test_part_in_feed_and_badge(keys: Keys, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    report = make_report()
+    for one in (report, report.model_copy(update={"part": "final"})):
+        append(ledger, sign(one, keys), keys)
+    files = dict(feeds(Edition.of(verify_ledger(ledger), ledger.read_bytes())))
+    titles = [one["title"] for one in feedparser.parse(files["feed.xml"]).entries]
+    assert titles == [f"cmunext by reference on busbra{end}" for end in (", final", "")]
+    assert [b", final" in files[f"badges/{number}.svg"] for number in (1, 2)] == [False, True]

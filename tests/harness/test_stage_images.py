@@ -13,14 +13,23 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
+from docker.errors import APIError, ImageNotFound
 
 from evaluator.__main__ import STAGES
+from evaluator.errors import BusbenchError
 from harness.challenge import BASE_IMAGE, Component, Images
 from harness.evaluation.stages import EvaluateSettings
-from harness.sandbox.images import BASE_VARIABLE, ROOT, build_context, sources_digest
+from harness.sandbox.images import (
+    BASE_VARIABLE,
+    ROOT,
+    build_context,
+    sources_digest,
+    with_base_here,
+)
 
 # The files that name a base image.
 BASED = (
@@ -253,3 +262,28 @@ def test_an_image_says_which_stages_it_lacks(tmp_path: Path) -> None:
     done = run_alone(tmp_path, "score", code)
     assert done.returncode == 2
     assert "this image does not contain the stage gate" in done.stderr
+
+
+class ImagesByTag:
+    """The images of an engine that has one by its tag, and reaches no registry."""
+
+    def get(self, name: str) -> Any:
+        raise ImageNotFound(name)
+
+    def pull(self, name: str) -> Any:
+        raise APIError(f"no registry has {name}")
+
+    def list(self, name: str) -> list[str]:
+        return [name] if name == "python:3.11" else []
+
+
+def test_a_base_that_was_named_is_never_replaced_by_a_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine: Any = SimpleNamespace(images=ImagesByTag())
+    images = Images(base=f"python:3.11@sha256:{'0' * 64}")
+    monkeypatch.delenv(BASE_VARIABLE, raising=False)
+    assert with_base_here(engine, images).base == "python:3.11"
+    with pytest.raises(BusbenchError, match="has no base image other"):
+        with_base_here(engine, Images(base=f"other:1@sha256:{'0' * 64}"))
+    monkeypatch.setenv(BASE_VARIABLE, f"python:3.11@sha256:{'1' * 64}")
+    with pytest.raises(BusbenchError, match="1111"):
+        with_base_here(engine, images)

@@ -15,7 +15,7 @@ import pytest
 
 from harness.ledger.report import Report
 from harness.ranking import FORMATS, METRICS, Board, to_csv, to_html, to_latex, to_markdown
-from harness.ranking.board import rank
+from harness.ranking.assembly import rank
 from harness.ranking.cases import CaseTable
 from harness.ranking.names import latex
 from harness.ranking.statistics import make_ranking

@@ -35,7 +35,7 @@ class TwoTracks:
     @classmethod
     def make(cls, root: Path) -> TwoTracks:
         home = SmallChallenge.make(root)
-        store = write_store(root / "other", OTHER, _others())
+        store = write_store(root / "other", OTHER, others())
         split = freeze(
             store,
             audit(store, near=False),
@@ -84,7 +84,7 @@ class TwoTracks:
         return {row.case_id for row in test if row.patient_group in patients}
 
 
-def _others() -> list[Sample]:
+def others() -> list[Sample]:
     """As many cases of other patients; every left image of the first ones is in both datasets."""
     made = []
     for number, sample in enumerate(samples()):
