@@ -21,11 +21,11 @@ from harness.challenge import Challenge, Images, Limits
 from harness.evaluation.stages import gate_stage
 from harness.folders import let_all_read
 from harness.sandbox import DockerRunner, Stage
+from harness.sandbox.images import ensure_base
 from tests.support import ROOT
 from tests.support.small_challenge import make_submission
 
 pytestmark = pytest.mark.docker
-BASE = Images().base
 
 
 def busbench(mask: int, folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -95,7 +95,7 @@ def test_a_training_is_blamed_only_where_the_bundle_can_be_read(
     (bundle / "images" / "case.png").chmod(mode)
     reads = "import sys; open('/in/bundle/images/case.png').read(); sys.exit('no idea')"
     command = ("python3", "-c", reads)
-    image = str(engine.images.get(BASE).id)
+    image = ensure_base(engine, Images())
     stage = Stage("train", "participant", command, {"bundle": bundle}, out, Limits(), image=image)
     assert run(stage).code == code
 
