@@ -82,7 +82,7 @@ from evaluator.errors import BusbenchError
 from harness.cli.app import err, out
 from harness.cli.screen import Bars, Grid, Screen, Styled
 from harness.ranking.names import Markup
-from harness.ranking.tables import Style
+from harness.ranking.columns import Style
 
 def forgets(name: str, error: BusbenchError, grid: Grid, bars: Bars, desk: Desk) -> None:
     out.print(name)
