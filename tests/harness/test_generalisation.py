@@ -251,7 +251,7 @@ def test_the_whole_way_leaves_twins_out_and_anyone_can_redo_it(
     assert rescored.exit_code == 0, rescored.output
     anew = busbench(
         *("rescore", ledger, "--runs", runs, "--bundle", two.other.path, "--dry-run", "--json"),
-        *("--keys", two.home.keys.path, "--reason", "A test.", *challenge),
+        *("--keys", two.home.keys.path, *challenge),
     )
     assert anew.exit_code == 0 and len(verify_ledger(ledger).reports) == 1, anew.output
     (scored,) = runs.glob("*/rescored/*/score/scores.json")

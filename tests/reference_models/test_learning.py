@@ -68,7 +68,11 @@ def test_half_precision_on_a_cpu_learns_like_full_and_is_exported_in_full(
     network: str, precision: str, bundle: Path
 ) -> None:
     full, half = (start(network, bundle, kind, 6) for kind in ("fp32", precision))
-    assert losses(half) == pytest.approx(losses(full), abs=0.05)
+    of_full, of_half = losses(full), losses(half)
+    # fp16 leaves steps out until the loss's scale fits: how many, the processor's arithmetic says
+    assert of_half[0] == pytest.approx(of_full[0], abs=0.01)
+    assert of_half == pytest.approx(of_full, abs=0.1 if precision == "fp16" else 0.05)
+    assert of_half[-1] < of_half[0] - 0.02
     half.stop_if_not_finite(Path())
     half.validate()
     weights: dict[str, Tensor] = half.kept["weights"]
