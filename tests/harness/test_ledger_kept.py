@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from evaluator.errors import BusbenchError
 from harness.ledger import Ranking, Retraction, append, sign, verify_bytes, verify_ledger
 from harness.ledger.examination import Batch, Examined, examine
-from harness.ledger.index import Index, index_path
+from harness.ledger.index import SCHEMA, Index, index_path
 from harness.sealing.keys import Keys
 from tests.support.factories import make_report
 
@@ -134,7 +134,8 @@ def _tables_gone(index: Path) -> None:
 
 def _other_rules(index: Path) -> None:
     with sqlite3.connect(index) as database:
-        database.execute("update state set document = replace(document, 'index/v1', 'index/v0')")
+        older = "update state set document = replace(document, ?, 'busbench/ledger-index/v0')"
+        database.execute(older, (SCHEMA,))
         database.execute("update entries set kind = 'ranking'")
 
 
