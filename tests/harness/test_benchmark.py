@@ -133,7 +133,7 @@ def test_a_training_begun_by_hand_is_taken_over_and_never_passed_off_as_another(
 @pytest.mark.parametrize(
     ("change", "status", "says"),
     [
-        (("--networks", "unext,unexxt"), 2, "Did you mean unext?"),
+        (("--networks", "unext,unexxt"), 2, "Did you mean 'unext'?"),
         (("--tracks", "busbra={bundles}"), 2, "is for track phantom, not busbra"),
         (("--tracks", "{bundles},{bundles}/."), 2, "names a track twice"),
         (("--recipe", "medt={recipe}"), 2, "is for none of --networks"),
