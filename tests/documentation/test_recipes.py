@@ -89,4 +89,5 @@ def test_no_recipe_for_keras_makes_a_file_that_the_gate_refuses(
     assert done.returncode == 0, done.stderr
     data = (tmp_path / "fold-0.onnx").read_bytes()
     (tmp_path / "fold-0.keras").unlink()
-    assert inspect(tmp_path, submission(tmp_path, data, opset=17, size=128)).models
+    declared = submission(tmp_path, data, opset=17, size=128, kind="probabilities")
+    assert inspect(tmp_path, declared).models
