@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from evaluator.consistency import transform_case, window_prefix, window_seeds
-from evaluator.documents.base import Digest, write
+from evaluator.documents.base import write
 from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.scores import RANKED, Scores, labels_digest
 from evaluator.documents.sealed import SealedIndex
@@ -79,21 +79,16 @@ def score(
     masks = {case_id: sha256_pixels(truth.mask) for case_id, truth in known.items()}
     measure = Measure(profile, all(t.case.spacing_mm is not None for t in known.values()))
     truths = _without(left_out, known)
-    rows: list[CaseScore] = []
-    windows: list[list[CaseScore]] = [[] for _ in seeds]
-    for number, fold in enumerate(document.folds, start=1):
-        rows += score_fold(predictions, document, fold, truths=truths, measure=measure)
-        for window, seed in enumerate(seeds, start=1):
-            windows[window - 1] += score_fold(
-                predictions,
-                document,
-                fold,
-                truths=truths,
-                measure=measure,
-                window=window,
-                seed=seed,
-            )
-        progress("scoring", number, len(document.folds))
+    passes: list[list[CaseScore]] = []
+    for window, seed in enumerate((None, *seeds)):
+        seen = truths if seed is None else _transformed(seed, truths)  # once for all models
+        of_models = (
+            score_fold(predictions, document, fold, truths=seen, measure=measure, window=window)
+            for fold in document.folds
+        )
+        passes.append([row for of_model in of_models for row in of_model])
+        progress("scoring", window + 1, 1 + len(seeds))
+    rows, *windows = passes
     scores = summarise(
         rows,
         windows,
@@ -108,8 +103,8 @@ def score(
     return scores
 
 
-def _transformed(seed: str, truth: Truth) -> Truth:
-    return Truth(*transform_case(seed, truth.case, truth.lesions))
+def _transformed(seed: str, truths: Truths) -> Truths:
+    return {i: Truth(*transform_case(seed, t.case, t.lesions)) for i, t in truths.items()}
 
 
 def _require_of(index: SealedIndex, document: Predictions, truths: Truths, *, where: Path) -> None:
@@ -148,20 +143,17 @@ def score_fold(
     truths: Truths,
     measure: Measure,
     window: int = 0,
-    seed: Digest | None = None,
 ) -> Iterator[CaseScore]:
     """Every test case of one fold's model, in the order of `truths`; a missing one is the worst.
 
     Args:
-        window: of the transformed images, with its seed; 0: the plain images.
+        truths: of the images of that window.
+        window: of the transformed images; 0: the plain images.
     """
-
-    def seen(case_id: str) -> Truth:
-        return truths[case_id] if seed is None else _transformed(seed, truths[case_id])
 
     def scored(case_id: str, found: Found | None, status: str) -> CaseScore:
         return score_case(
-            fold, seen(case_id), found, status=status, measure=measure, is_plain=window == 0
+            fold, truths[case_id], found, status=status, measure=measure, is_plain=window == 0
         )
 
     passes = (document.cases, *document.transformed)
@@ -172,7 +164,7 @@ def score_fold(
             folder,
             passes[window],
             fold,
-            shape_of=lambda case_id: seen(case_id).lesions.shape if case_id in truths else (),
+            shape_of=lambda case_id: truths[case_id].lesions.shape if case_id in truths else (),
             window=window,
             with_maps=with_maps,
         ):
