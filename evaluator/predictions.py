@@ -202,6 +202,11 @@ def read_maps(path: Path, cases: Sequence[PredictedCase]) -> Iterator[bytes]:
             yield handle.read(case.height * case.width)
 
 
+def majority(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """What more than half of the masks (H, W) mark: their mean, cut at 0.5."""
+    return np.asarray(2 * np.sum(masks, axis=0, dtype=np.int16) > len(masks))
+
+
 def unpack(packed: bytes, height: int, width: int) -> NDArray[np.bool_]:
     """The mask (H, W) in what `pack` gave; its size is best compared with the truth's before."""
     bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=height * width)

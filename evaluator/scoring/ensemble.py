@@ -11,7 +11,7 @@ import numpy as np
 from evaluator.documents.predictions import Predictions
 from evaluator.documents.scores import Ensemble
 from evaluator.metrics.secondary import UNKNOWN
-from evaluator.predictions import LEVELS
+from evaluator.predictions import LEVELS, majority
 from evaluator.scoring.cases import Found, Measure, Truths, read_found, score_case
 from evaluator.scoring.summary import summarise_ensemble
 
@@ -68,10 +68,9 @@ def join(found: Sequence[Found], threshold: float | None) -> Found:
         threshold: on the mean of their probabilities, strictly above; None: what more than half
             of the masks mark.
     """
-    count = len(found)
     if threshold is None:
-        votes = np.stack([one.mask for one in found]).sum(axis=0)
-        return Found(np.asarray(2 * votes > count), None)
+        return Found(majority([one.mask for one in found]), None)
+    count = len(found)
     total = np.stack([one.levels for one in found if one.levels is not None]).sum(
         axis=0, dtype=np.int64
     )

@@ -31,7 +31,8 @@ from harness.ledger import known_keys, verify_ledger
 from harness.ledger.verdict import RecordedReport
 from harness.ranking import METRICS
 from harness.ranking.metrics import MISSING
-from harness.rescoring.plan import Change, find_changes, make_plan, require_all, who
+from harness.ranking.runs import who
+from harness.rescoring.plan import Change, find_changes, make_plan, require_all
 from harness.rescoring.record import Written, record
 from harness.sealing.bundle import open_each
 from harness.sealing.keys import Keys

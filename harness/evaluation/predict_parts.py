@@ -25,7 +25,7 @@ from evaluator.documents.sealed import SealedCase
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_bytes, write_atomically
-from evaluator.predictions import bits_file, open_predictions, read_packed, unpack
+from evaluator.predictions import bits_file, majority, open_predictions, read_packed, unpack
 from evaluator.progress import Progress
 from harness.datasets.own_images import OwnImage
 from harness.datasets.repair import Grey, Repairs
@@ -143,11 +143,6 @@ def copy_masks(record: PredictRecord, place: Path, to: Path) -> None:
         for each in record.images:
             (to / each.mask).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(place / each.mask, to / each.mask)
-
-
-def majority(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """What more than half of the masks (H, W) mark: their mean, cut at 0.5."""
-    return np.asarray(2 * np.sum(masks, axis=0, dtype=np.int16) > len(masks))
 
 
 def _infer(

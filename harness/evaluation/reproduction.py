@@ -143,9 +143,8 @@ def _seal(report: Report, files: Files, folder: Path) -> SealedFiles:
         windows=0,
     )
     let_all_read(place)
-    left_out = () if report.home is None else report.home.left_out
     archives = (place / "images.age", image_key, place / "labels.age", label_key)
-    return SealedFiles(*archives, left_out)
+    return SealedFiles(*archives, report.left_out)
 
 
 def _comparable(

@@ -168,7 +168,7 @@ def rescore(
         else:
             how = Scoring(
                 known_profile(report.scores, f"The result of {name}"),
-                () if report.home is None else report.home.left_out,
+                report.left_out,
             )
             again = _score_again(predictions, opened, how, context=context)
             found += [f"{name}: {difference}" for difference in scores_differ(report.scores, again)]

@@ -133,6 +133,11 @@ class Report(Contract):
             *named, folds, self.scores.metric_profile.label, self.labels, self.runtime.precision
         )
 
+    @property
+    def left_out(self) -> tuple[CaseId, ...]:
+        """Test cases that were not scored: of a submission that was trained on another track."""
+        return () if self.home is None else self.home.left_out
+
     def origin(self) -> dict[str, Any]:
         """All that scoring its predictions anew may not change: what was scored, and its origin."""
         document = self.document()

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from harness.ranking.board import Board, Row, Track
+from harness.ranking.counting import whose
 from harness.ranking.metrics import METRICS, MISSING, RankedMetric, labels
 from harness.ranking.names import Markup
-from harness.team_names import one_spelling
 
 Name = Callable[[str], Markup]  # writes a name as literal text of a format
 NOTE = (
@@ -36,10 +36,10 @@ class Trained:
 
 def transfers(board: Board) -> list[Trained]:
     """All results of the methods that were tested away from home, by method and training track."""
-    away = {_key(row) for track in board.tracks for row in track.visitors}
+    away = {whose(row) for track in board.tracks for row in track.visitors}
     found: dict[tuple[tuple[str, str], str], Trained] = {}
     for track, row in _results(board):
-        if (key := _key(row)) not in away:
+        if (key := whose(row)) not in away:
             continue
         home = row.trained_on or track.track
         one = found.setdefault((key, home), Trained(row.team, row.method, home, {}))
@@ -53,10 +53,6 @@ def _results(board: Board) -> Iterator[tuple[Track, Row]]:
     for track in (track for track in board.tracks if track.part == "test"):
         for row in (*track.rows, *track.visitors):
             yield track, row
-
-
-def _key(row: Row) -> tuple[str, str]:
-    return one_spelling(row.team) or row.team, row.method
 
 
 def tested_on(found: list[Trained]) -> list[str]:

@@ -33,12 +33,12 @@ from harness.ranking.counting import (
     is_reference,
     require_declared,
     sealing_of,
+    whose,
 )
 from harness.ranking.document import RankedSubmission, TrackRanking, read_rankings
 from harness.ranking.gaps import unlike_gaps
 from harness.ranking.orders import Floats, aggregate_rank_sums, smallest_ranks
 from harness.ranking.worst import worst_groups
-from harness.team_names import one_spelling
 
 
 def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Board:
@@ -83,7 +83,7 @@ def _results(tracks: Iterable[Track], name: Name) -> list[Result]:
     newest = max(tables, key=lambda rows: max(row.entry for row in rows), default=())
     return [
         Result(
-            key=(one_spelling(row.team) or row.team, row.method),
+            key=whose(row),
             team=row.team,
             method=row.method,
             number=row.entry,
@@ -175,7 +175,7 @@ def _track(
 def _cases(report: Report) -> int:
     """Cases of the test set, those that were left out among them."""
     scored = max((group.cases for group in report.scores.groups.values()), default=0)
-    return scored + (0 if report.home is None else len(report.home.left_out))
+    return scored + len(report.left_out)
 
 
 def _marked(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -232,7 +232,7 @@ def _row(
         runtime=report.runtime,
         labels=report.labels,
         trained_on=None if report.home is None else report.home.track,
-        left_out=0 if report.home is None else len(report.home.left_out),
+        left_out=len(report.left_out),
         trained_here=report.provenance.trained_here is not None,
         runner=report.provenance.runner,
         entry=entry.number,

@@ -16,13 +16,12 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, Title, parse
+from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Name, Title
 from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import Ranked
-from evaluator.files import canonical_json
 from harness.ledger import LedgerVerdict
 from harness.ranking.cases import CaseTable
-from harness.ranking.document import CODE, REMEDY, Scheme
+from harness.ranking.document import Scheme, read_bodies
 from harness.ranking.orders import (
     Floats,
     aggregate_rank_sums,
@@ -169,22 +168,8 @@ def _patient_sums(table: CaseTable, ranked: Sequence[Ranked]) -> Floats:
 
 
 def read_combined(ledger: LedgerVerdict) -> list[CombinedRanking]:
-    """The combined rankings in a ledger, the newest last.
-
-    Raises:
-        BusbenchError: `ledger-invalid` where one breaks its schema.
-    """
-    return [
-        parse(
-            CombinedRanking,
-            canonical_json(found.body),
-            f"entry {found.number}",
-            code=CODE,
-            remedy=REMEDY,
-        )
-        for found in ledger.rankings
-        if found.body.get("schema") == SCHEMA
-    ]
+    """The combined rankings in a ledger; see `read_bodies`."""
+    return read_bodies(ledger, CombinedRanking, SCHEMA)
 
 
 def combine(

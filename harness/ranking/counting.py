@@ -77,7 +77,12 @@ def entry_name(report: Report) -> tuple[str, ...]:
     The last is empty where that is the report's own track.
     """
     home = () if report.home is None else (report.home.track, report.home.split_digest)
-    return (one_spelling(report.team) or report.team, report.method, *home)
+    return (*whose(report), *home)
+
+
+def whose(result: Report | Row) -> tuple[str, str]:
+    """The team, in one spelling, and the method."""
+    return one_spelling(result.team) or result.team, result.method
 
 
 def comparable(report: Report) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ intervals in it are about the complete submissions of one track; see `harness.ra
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,7 @@ from evaluator.files import canonical_json
 from harness.challenge import RankingScheme
 from harness.ledger import LedgerVerdict
 
+T = TypeVar("T", bound=Contract)
 SCHEMA: Literal["busbench/ranking/v4"] = "busbench/ranking/v4"
 CODE = Code.LEDGER_INVALID
 REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
@@ -160,21 +161,20 @@ class TrackRanking(Contract):
 
 
 def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
-    """The rankings in a ledger, the newest last; what has another schema is passed over.
+    """The rankings of single tracks in a ledger; see `read_bodies`."""
+    return read_bodies(ledger, TrackRanking, SCHEMA)
+
+
+def read_bodies(ledger: LedgerVerdict, kind: type[T], schema: str) -> list[T]:
+    """The rankings of one kind in a ledger, the newest last; other schemas are passed over.
 
     Raises:
         BusbenchError: `ledger-invalid` where one breaks its schema.
     """
     return [
-        parse(
-            TrackRanking,
-            canonical_json(found.body),
-            f"entry {found.number}",
-            code=CODE,
-            remedy=REMEDY,
-        )
+        parse(kind, canonical_json(found.body), f"entry {found.number}", code=CODE, remedy=REMEDY)
         for found in ledger.rankings
-        if found.body.get("schema") == SCHEMA
+        if found.body.get("schema") == schema
     ]
 
 

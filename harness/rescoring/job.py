@@ -86,7 +86,6 @@ class ScoreAnew:
             assert context.keys is not None
             keys, label_keys = Keys.open(context.keys), Keys.open(self.label_keys)
             require_keys_of(self.bundles, label_keys)
-            home = self.report.home
             stage = score_stage(
                 self.run_folder / "infer",
                 self.folder,
@@ -94,7 +93,7 @@ class ScoreAnew:
                 key=label_keys.labels.identity,
                 profile=self.profile,
                 challenge=context.challenge,
-                left_out=write_left_out(self.folder, () if home is None else home.left_out),
+                left_out=write_left_out(self.folder, self.report.left_out),
             )
             context.run_once(stage)
             scorer = context.runner.identify("score")

@@ -22,7 +22,7 @@ from harness.ranking.assembly import rank
 from harness.ranking.counting import by_track, is_complete
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.record import rank_table
-from harness.ranking.runs import read_table, run_folders
+from harness.ranking.runs import read_table, run_folders, who
 from harness.rescoring.job import ScoreAnew
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
@@ -133,12 +133,6 @@ def require_all(missing: Sequence[RecordedReport]) -> None:
             "Name every folder of runs with --runs; or leave these as they are, in a table of "
             "their own, with --partial.",
         )
-
-
-def who(one: RecordedReport) -> str:
-    """What people call a result."""
-    report = one.report
-    return f"{report.method} of {report.team} on {report.track} (entry {one.number})"
 
 
 # --- the difference ------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ from harness.ranking.combined import read_combined
 from harness.ranking.counting import by_track, is_complete
 from harness.ranking.document import read_rankings
 from harness.ranking.record import Outcome, record_ranking
-from harness.rescoring.plan import Change, who
+from harness.ranking.runs import who
+from harness.rescoring.plan import Change
 from harness.sealing.keys import Keys
 
 

@@ -16,13 +16,13 @@ from PIL import Image
 from evaluator.documents.base import read, write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
+from evaluator.predictions import majority
 from harness.challenge import Challenge
 from harness.datasets.own_images import find_images
 from harness.evaluation import predict as parts_of_predict
 from harness.evaluation.images import check
 from harness.evaluation.predict import PredictRequest
 from harness.evaluation.predict import predict as run_predict
-from harness.evaluation.predict_parts import majority
 from harness.evaluation.predict_record import RECORD, PredictRecord
 from harness.evaluation.validation import ValidateSubmission, Validation
 from harness.execution import ExecutionEnvironment, run_job
