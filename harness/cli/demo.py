@@ -70,7 +70,8 @@ def _with_base_here(settings: Challenge) -> Challenge:
     images = with_base_here(connect(), settings.images)
     if images != settings.images:
         message = f"The base image is this engine's own {images.base}, which no digest pins."
-        err.print(harmless(f"{message} Enough for a demo; `busbench doctor` says what to do else."))
+        message += " Enough for a demo; `busbench doctor` says what other runs need."
+        err.print(harmless(message))
     return settings.model_copy(update={"images": images})
 
 

@@ -55,7 +55,7 @@ async function check() {
     const found = await LedgerCheck.verify(bytes, format, { key: page.dataset.key, holds: noted, progress });
     if (mine !== running) return undefined;
     show(found.counts, null);
-    const text = `${found.entries} entries, ${found.reports} reports that count, the last entry of ${found.time} with the digest ${found.head}; signed by the key ${found.keys.at(-1)}.`;
+    const text = `${found.entries} entries, reports that count: ${found.reports}, the last entry of ${found.time} with the digest ${found.head}; signed by the key ${found.keys.at(-1)}.`;
     return say("good", "The ledger holds:", text);
   } catch (error) {
     if (mine !== running) return undefined;
