@@ -204,8 +204,8 @@ KINDS = (
     Kind(
         "cost",
         "Accuracy against cost",
-        "Dice against GMACs, the multiply-accumulates for one image, counted in the ONNX graph; the "
-        "scale of cost is logarithmic.",
+        "Dice against GMACs, the multiply-accumulates for one image in 10⁹, counted in the ONNX "
+        "graph; the scale of cost is logarithmic.",
         charts.cost,
     ),
 )
