@@ -204,7 +204,7 @@ KINDS = (
     Kind(
         "cost",
         "Accuracy against cost",
-        "Dice against the floating-point operations for one image, counted in the ONNX graph; the "
+        "Dice against GMACs, the multiply-accumulates for one image, counted in the ONNX graph; the "
         "scale of cost is logarithmic.",
         charts.cost,
     ),
