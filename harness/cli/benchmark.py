@@ -13,7 +13,6 @@ from evaluator.files import pretty_json, write_atomically
 from harness.benchmark.grid import Cell, Grid, cells
 from harness.benchmark.recipes import network_of
 from harness.benchmark.table import Line, TrackTable, to_markdown
-from harness.challenge import require_hidden
 from harness.cli.app import app
 from harness.cli.options import (
     Backend,
@@ -31,6 +30,7 @@ from harness.cli.options import (
 )
 from harness.cli.run_view import failures, run_view
 from harness.cli.screen import print_document, print_json
+from harness.declared import require_hidden
 from harness.evaluation.evaluate import require_keys_of
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, RunProgress, open_executor, run_chains

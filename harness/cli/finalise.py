@@ -11,7 +11,7 @@ import typer
 
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.harmless import harmless
-from harness.challenge import Challenge, require_hidden
+from harness.challenge import Challenge
 from harness.cli.app import app, err, out
 from harness.cli.effects import Checked
 from harness.cli.finalise_view import entry_document, line_up_document, print_line_up
@@ -34,6 +34,7 @@ from harness.cli.options import (
 from harness.cli.run_view import Failure, do_jobs
 from harness.cli.screen import print_json
 from harness.cli.submissions import names_image
+from harness.declared import require_hidden
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation, finished_run
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment

@@ -20,7 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from evaluator.consistency import draw, transform_pixels
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
 from evaluator.inference.preprocessing import to_input
 
