@@ -16,6 +16,7 @@ from harness.benchmark.table import Line, TrackTable, to_markdown
 from harness.cli.app import app
 from harness.cli.options import (
     Backend,
+    BackendOption,
     ChallengeOption,
     ClusterOption,
     Device,
@@ -62,7 +63,7 @@ def benchmark(
     infer_device: Annotated[
         InferDevice, typer.Option(help="What inference runs on.")
     ] = InferDevice.CPU,
-    backend: Backend = Backend.ONNXRUNTIME,
+    backend: BackendOption = Backend.ONNXRUNTIME,
     runner: RunnerOption = RunnerName.DOCKER,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,

@@ -17,9 +17,11 @@ from harness.cli.effects import Checked
 from harness.cli.finalise_view import entry_document, line_up_document, print_line_up
 from harness.cli.options import (
     Backend,
+    BackendOption,
     BatchSizeOption,
     ChallengeOption,
     ClusterOption,
+    DeviceOption,
     InferDevice,
     InputsOption,
     JsonOption,
@@ -90,10 +92,10 @@ def finalise(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List who would be run and why, and do nothing.")
     ] = False,
-    device: InferDevice = InferDevice.CPU,
+    device: DeviceOption = InferDevice.CPU,
     precision: PrecisionOption = None,
     batch_size: BatchSizeOption = "auto",
-    backend: Backend = Backend.ONNXRUNTIME,
+    backend: BackendOption = Backend.ONNXRUNTIME,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,
     runner: RunnerOption = RunnerName.DOCKER,
