@@ -13,7 +13,8 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.metrics import ranking_profile
 from evaluator.predictions import DOCUMENT
-from harness.challenge import Challenge, require_hidden, require_track
+from harness.challenge import Challenge
+from harness.declared import require_hidden, require_track
 from harness.execution.job import ExecutionEnvironment
 from harness.ledger import LedgerVerdict, RecordedReport, SignedReport
 from harness.ledger.attestation import stated_report
