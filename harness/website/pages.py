@@ -26,9 +26,20 @@ from harness.ranking.published import published_table
 from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
+from harness.website.extras import SplitExtras
 from harness.website.facts import evidence_of, notes_of, score_titles, track_title
 from harness.website.feeds import badges, feeds
 from harness.website.formulas import FORMULAS
+from harness.website.illustrating import (
+    MOST_PAIRS,
+    credits_of,
+    curve_figures,
+    gallery_of,
+    pairs_file,
+    picture_files,
+    split_figures,
+    transformed_of,
+)
 from harness.website.plots import Plot, plots
 from harness.website.rendering import environment, source
 
@@ -57,7 +68,11 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
         yield from _track(edition, view)
     yield from _submissions(edition)
     for split in edition.splits:
-        yield split.tracks[0].split_file, _split(edition, split)
+        yield from _split(edition, split)
+    for gallery in edition.extras.galleries:
+        credit = credits_of(edition)[gallery.view.track.dataset]
+        yield gallery.file, _page(edition, "gallery", gallery=gallery, credit=credit)
+    yield from picture_files(edition)
 
 
 def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> bytes:
@@ -89,7 +104,9 @@ def _track(edition: Edition, view: View) -> Iterator[tuple[str, bytes]]:
         shown.append(_plot_facts(plot, wide, narrow))
     published = published_table().tracks.get(view.track.dataset)
     references = [published] if published else []
-    yield view.file, _page(edition, "track", view=view, plots=shown, references=references)
+    gallery = next((g for g in edition.extras.galleries if g.view.name == view.name), None)
+    facts = {"view": view, "plots": shown, "references": references, "gallery": gallery}
+    yield view.file, _page(edition, "track", **facts)
 
 
 def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
@@ -126,6 +143,8 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
         newest = ranked.get(_contest(report))
         view, row = (None, None) if newest is None else rows[newest]
         digest = report.provenance.split_digest
+        files, curves = curve_figures(edition, number)
+        yield from files.items()
         page = _page(
             edition,
             "submission",
@@ -143,6 +162,8 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             split_file=split_file(report.dataset, report.split_version, digest)
             if digest in splits
             else None,
+            curves=curves,
+            gallery=None if row is None else gallery_of(edition, number),
             score_titles=score_titles(report),
             notes=notes_of(report),
             awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
@@ -158,9 +179,16 @@ def _contest(report: Report) -> tuple[object, ...]:
     return (*entry_name(report), comparable(report))
 
 
-def _split(edition: Edition, split: Split) -> bytes:
-    lock = edition.locks.get(split.digest)
-    return _page(edition, "split", split=split, lock=lock, parts=lock.counts if lock else None)
+def _split(edition: Edition, split: Split) -> Iterator[tuple[str, bytes]]:
+    lock, file = edition.locks.get(split.digest), split.tracks[0].split_file
+    extras = edition.extras.splits.get(split.digest, SplitExtras())
+    files, figures = split_figures(split, lock, extras) if lock else ({}, [])
+    yield from files.items()
+    pairs = pairs_file(file) if extras.pairs else None
+    facts: dict[str, Any] = {"split": split, "lock": lock, "extras": extras}
+    yield file, _page(edition, "split", **facts, figures_shown=figures, pairs=pairs)
+    if pairs is not None:
+        yield pairs, _page(edition, "pairs", **facts, most=MOST_PAIRS)
 
 
 def _about(edition: Edition) -> bytes:
@@ -224,6 +252,7 @@ def _method(edition: Edition) -> bytes:
         formulas=[(DEFINED[key].title, *formula) for key, formula in FORMULAS.items()],
         edge_tables=tables,
         references=published_table().tracks.values(),
+        transformed=transformed_of(edition),
     )
 
 
