@@ -163,6 +163,8 @@ def _by_image(leak: Leak, places: Places) -> Iterator[Step]:
     yield _busbench("seal", store, *sealed, *away)
     bundles = {leak.track: "leak/bundles"}
     yield _benchmark((leak.network,), bundles, places.recipes, "--out", "leak/bench", *away)
+    which = ("--method", leak.network, "--track", leak.track)
+    yield Step(("python", "-m", "benchmarks.board.leak", "bench/runs", "leak/bench/runs", *which))
 
 
 def _board(places: Places) -> Iterator[Step]:
