@@ -42,7 +42,7 @@ class Measured:
     def error(self) -> float:
         """The standard error, from half the interval."""
         low, high = self.interval
-        return (high - low) / 2 / scipy.special.stdtrit(self.patients - 1, (1 + LEVEL) / 2)
+        return float((high - low) / 2 / scipy.special.stdtrit(self.patients - 1, (1 + LEVEL) / 2))
 
 
 def measure(cases: pd.DataFrame) -> Measured:

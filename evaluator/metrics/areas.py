@@ -105,7 +105,7 @@ def _fill(parents: Numbers, areas: Numbers) -> int:
 
 @compiled(numba.int64(numba.uint64[:, ::1], _BOX, numba.int32[:, ::1]))
 def connected(words: Words, box: Box, areas: Numbers) -> int:
-    """Number the connected areas (8 neighbours) of a mask from 1, in the order of their first pixel.
+    """Number the connected areas (8 neighbours) of a mask from 1, by their first pixels.
 
     Each run of foreground in a row takes the number of a run that it touches in the row above, and
     joins the numbers of the others; in nearly linear time, whatever the mask (Tarjan, 1975).

@@ -116,9 +116,14 @@ def _track(edition: Edition, view: View, gone: Sequence[Withdrawn]) -> Iterator[
     gallery = next((g for g in edition.extras.galleries if g.view.name == view.name), None)
     boards = past_boards(edition, view)
     yield from table_files(edition, view, boards)
-    facts = {"view": view, "plots": shown, "references": references, "gallery": gallery}
-    more = {"scripts": SCRIPTS, "has_past": len(boards) > 1, "withdrawn": gone}
-    yield view.file, _page(edition, "track", **facts, **more)
+    facts: dict[str, Any] = {"view": view, "plots": shown, "references": references}
+    facts |= {
+        "gallery": gallery,
+        "scripts": SCRIPTS,
+        "has_past": len(boards) > 1,
+        "withdrawn": gone,
+    }
+    yield view.file, _page(edition, "track", **facts)
 
 
 def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
