@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from harness.challenge import BASE_IMAGE
+from harness.cli import screen
 from harness.locking import locked
 from harness.sandbox.images import BASE_VARIABLE
 from tests.support import ROOT, absent
+from tests.support.json_output import checked
 
 REAL_DATA = ROOT.parent / "shared" / "data"
 settings.register_profile("no-clock", deadline=None)  # how long an example takes proves nothing
@@ -88,6 +92,14 @@ def chosen_base() -> None:
         tag = BASE_IMAGE.partition("@")[0]
         if not docker.from_env().images.get(tag).attrs.get("RepoDigests"):
             os.environ.setdefault(BASE_VARIABLE, tag)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def declared_json() -> Iterator[None]:
+    """Compare all JSON that verbs print in this process with the schemas of the documentation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screen, "json", checked(json.dumps))
+        yield
 
 
 @pytest.fixture(scope="session")
