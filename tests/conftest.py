@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import docker
 import pytest
 from docker.errors import DockerException
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
 from harness.challenge import BASE_IMAGE
@@ -26,6 +28,10 @@ from tests.support import ROOT, absent
 from tests.support.json_output import checked
 
 REAL_DATA = ROOT.parent / "shared" / "data"
+CHROMIUM_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 settings.register_profile("no-clock", deadline=None)  # how long an example takes proves nothing
 settings.load_profile("no-clock")
 
@@ -100,6 +106,18 @@ def declared_json() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(screen, "json", checked(json.dumps))
         yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium. Without one, tests skip on a laptop and fail in CI."""
+    found = os.environ.get("BUSBENCH_CHROMIUM") or shutil.which("chromium")
+    if found is None:
+        absent("no chromium is installed (Debian's package `chromium`), so pages are not tested")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_FLAGS))
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")
