@@ -1,8 +1,10 @@
 """The demo as a moving SVG: what `busbench demo` prints, line by line, in twenty seconds.
 
-python docs/recording.py    run the demo in a folder of its own, and write docs/demo.svg
+python docs/recording.py FOLDER    run the demo in a new folder, and write docs/demo.svg
 
-It is text in the reader's own font, asks no other host for anything, and ends with all lines shown;
+FOLDER/demo is what it leaves; docs/pictures.py takes its pictures from there.
+
+The SVG is text in the reader's own font, asks no other host for anything, and ends with all lines shown;
 who wants no motion sees them at once.
 """
 
@@ -10,7 +12,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,9 +82,9 @@ def _text(line: str, y: float, *, delay: float) -> str:
 
 def main() -> None:
     """Record the demo anew."""
-    with tempfile.TemporaryDirectory(prefix="busbench-recording-") as name:
-        command = [sys.executable, "-m", "harness", *COMMAND.split()[1:], *sys.argv[1:]]
-        lines = record(command, Path(name))
+    folder = Path(sys.argv[1]).resolve()
+    folder.mkdir(parents=True)  # one that was run before would show no work
+    lines = record([sys.executable, "-m", "harness", *COMMAND.split()[1:], *sys.argv[2:]], folder)
     TARGET.write_text(drawn(lines), "utf-8")
     print(f"{TARGET}: {len(lines)} lines, {TARGET.stat().st_size / 1000:.0f} kB")
 
