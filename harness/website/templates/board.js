@@ -165,3 +165,9 @@ function choices(pairs) {
   for (const [value, textContent] of pairs) select.append(make("option", { value, textContent }));
   return select;
 }
+
+// Plots are loaded after everything else, before a reader comes to them, prints or captures the page.
+addEventListener("load", () => {
+  if (navigator.connection?.saveData) return;
+  for (const image of document.querySelectorAll("img[loading=lazy]")) image.loading = "eager";
+});
