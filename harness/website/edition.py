@@ -16,10 +16,12 @@ from evaluator.files import canonical_json, sha256_bytes
 from harness.challenge import Challenge
 from harness.ledger import LedgerVerdict, RecordedReport, RecordedRescoring, RecordedRetraction
 from harness.ranking import METRICS, Board, Row, Track, make_board
+from harness.ranking.counting import comparable, entry_name
 from harness.ranking.marks import Mark, all_marks, own_marks, shared_marks
 from harness.ranking.metrics import GAP
 from harness.sealing.keys import public_pem
 from harness.splits.lock import SplitLock
+from harness.website.extras import Extras
 from harness.website.rendering import count
 
 
@@ -48,11 +50,16 @@ class View:
         """Readable, and different for any two tables that cannot be compared."""
         track = self.track
         units = sorted(track.units.items())
-        row = (*track.rows, *track.visitors)[0]
+        row = self.all_rows[0]
         measured = (track.metric_profile, row.awesome_bus_2025.metric_profile)
         profiles = [profile.document() for profile in measured]
         key = (track.dataset, track.split_digest, track.part, profiles, units, track.sealing)
         return f"{track.track}-{track.split_version}-{sha256_bytes(canonical_json(key))[:8]}"
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """Its own rows, then those that were trained on another track."""
+        return (*self.track.rows, *self.track.visitors)
 
     @property
     def file(self) -> str:
@@ -67,7 +74,7 @@ class View:
     @property
     def size(self) -> str:
         """How large its test set is."""
-        row = (*self.track.rows, *self.track.visitors)[0]
+        row = self.all_rows[0]
         found = row.groups.get("all")
         if found is None or row.left_out:
             return count(self.track.cases, "image") if self.track.cases else "unknown"
@@ -163,6 +170,8 @@ class Edition:
     challenge: Challenge = field(default_factory=Challenge)  # whose words the pages say
     checkpoint: bytes | None = None  # of the ledger, where there was a key to sign it
     public_key: bytes = b""  # PEM text
+    extras: Extras = field(default_factory=Extras)
+    verdict: LedgerVerdict | None = None  # all entries, for boards of the past
 
     @classmethod
     def of(
@@ -189,6 +198,7 @@ class Edition:
             challenge=challenge or Challenge(),
             checkpoint=checkpoint,
             public_key=public_pem(verdict.signers[-1]).encode(),
+            verdict=verdict,
         )
 
     @cached_property
@@ -209,6 +219,21 @@ class Edition:
             key = (track.dataset, track.split_version, track.split_digest)
             found.setdefault(key, []).append(view)
         return tuple(Split(*key, tracks=tuple(views)) for key, views in found.items())
+
+    @cached_property
+    def contests(self) -> Mapping[int, tuple[tuple[str, ...], tuple[str, ...]]]:
+        """By entry, its row's name and its table: of the entries with the same, the last counts."""
+        return {e.number: (entry_name(e.report), comparable(e.report)) for e in self.reports}
+
+    @cached_property
+    def counting(self) -> Mapping[tuple[tuple[str, ...], tuple[str, ...]], RecordedReport]:
+        """The reports that have a row, by what `contests` has of them."""
+        rows = {row.entry for view in self.views for row in view.all_rows}
+        return {self.contests[e.number]: e for e in self.reports if e.number in rows}
+
+    def table_of(self, view: View) -> tuple[str, ...]:
+        """What the reports of a view agree on."""
+        return self.contests[view.all_rows[0].entry][1]
 
     @cached_property
     def rescored(self) -> Mapping[int, tuple[int, RecordedRescoring]]:

@@ -7,10 +7,10 @@ cover another or a dot is left out: the table below the plot has it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import altair as alt
 
@@ -21,8 +21,13 @@ from harness.website.shown import Shown
 
 ORIGINS = {True: "trained here", False: "supplied"}
 DOT = 7  # pixels around a dot's centre that no name covers
-SIDES = {"right": ("left", 9, 0), "left": ("right", -9, 0), "top": ("center", 0, -13)}
-SIDES |= {"bottom": ("center", 0, 14)}  # align, dx, dy of a name beside its dot
+Align = Literal["left", "center", "right"]
+SIDES: Mapping[str, tuple[Align, int, int]] = {  # align, dx, dy of a name beside its dot
+    "right": ("left", 9, 0),
+    "left": ("right", -9, 0),
+    "top": ("center", 0, -13),
+    "bottom": ("center", 0, 14),
+}
 
 
 @dataclass(frozen=True)

@@ -241,9 +241,9 @@ KINDS = (
     Kind(
         "cost",
         "What does accuracy cost?",
-        "Dice against the work for one image, in GMACs counted in the ONNX graph, on a logarithmic "
-        "scale. Dashed: the Pareto line, of the results that no other equals for less work. Names "
-        "without room are left out.",
+        "Dice against GMACs, the multiply-accumulates for one image, counted in the ONNX graph, on "
+        "a logarithmic scale. Dashed: the Pareto line, of the results that no other equals for "
+        "less work. Names without room are left out.",
         frontier.cost,
         findings.bargains,
         _cost_table,
