@@ -15,9 +15,10 @@ from evaluator.compiled import compiled
 LESIONS = 256  # numbers that a label's pixel can have
 
 _PAIR = numba.types.UniTuple(numba.int64, 2)
+_LESIONS = numba.types.Array(numba.uint8, 1, "C", readonly=True)  # as decoders give them
 
 
-@compiled(_PAIR(numba.int32[::1], numba.uint8[::1], numba.int64))
+@compiled(_PAIR(numba.int32[::1], _LESIONS, numba.int64))
 def matches(areas: NDArray[np.int32], lesions: NDArray[np.uint8], count: int) -> tuple[int, int]:
     """How many lesions there are, and how many have an area with an IoU of more than a half.
 
