@@ -63,7 +63,7 @@ def composition(name: str, title: str, counts: Counts) -> Figure:
     )
 
     def build(look: Look) -> Chart:
-        order = list(dict.fromkeys(record["name"] for record in records))
+        order = list(dict.fromkeys(str(record["name"]) for record in records))
         return _stacked(records, order, look)
 
     return make_figure(
@@ -77,12 +77,19 @@ def _stacked(records: Sequence[Record], order: list[str], look: Look) -> Chart:
     ranked = [{**record, "order": parts.index(record["part"])} for record in records]
     bars = alt.Chart(data(ranked)).mark_bar(size=ROW - 10)
     encoded: Chart = bars.encode(
-        y=alt.Y("name:N").sort(order).title(None).axis(domain=False, ticks=False),
+        y=_names("name", order, look),
         x=alt.X("images:Q").title("Images").axis(tickCount=5),
         color=alt.Color("part:N").scale(colours).sort(parts),
         order=alt.Order("order:Q"),
     ).properties(width=look.data_width, height=ROW * len(order))
     return encoded
+
+
+def _names(field: str, order: list[str], look: Look) -> alt.Y:
+    """The axis of names, with room for them in a font that is wider than the renderer's."""
+    room = round(0.62 * look.font * max(map(len, order)))
+    axis = alt.Axis(domain=False, ticks=False, minExtent=room)
+    return alt.Y(f"{field}:N").sort(order).title(None).axis(axis)
 
 
 def leak_figure(leaks: Sequence[Leak], near: bool) -> Figure:
@@ -106,9 +113,9 @@ def leak_figure(leaks: Sequence[Leak], near: bool) -> Figure:
         )
 
     def build(look: Look) -> Chart:
-        order = [record["rule"] for record in records]
+        order = [str(record["rule"]) for record in records]
         base = alt.Chart(data(records)).encode(
-            y=alt.Y("rule:N").sort(order).title(None).axis(domain=False, ticks=False),
+            y=_names("rule", order, look),
             x=alt.X("share:Q")
             .scale(domain=[0, 1])
             .title("Held-out images that leak")

@@ -81,7 +81,8 @@ def _place(one: Validation) -> tuple[int, int]:
 
 
 def _logs(folder: Path) -> Iterator[Path]:
-    beside = folder.with_name(folder.name + SUFFIX)
+    whole = folder.resolve()
+    beside = whole.with_name(whole.name + SUFFIX)
     yield from ([beside] if beside.is_file() else [])
     yield from sorted(folder.rglob(f"*{SUFFIX}"))
 
@@ -153,9 +154,12 @@ def _lines(points: Sequence[Validation], look: Look) -> Chart:
             x=x,
             y=y.title("Loss ↓"),
             detail="line:N",
-            color=alt.Color("kind:N").scale(kinds),
+            color=alt.Color("kind:N")
+            .scale(kinds)
+            .legend(symbolType="stroke", symbolStrokeWidth=3, symbolSize=200),
         ),
     )
     width = look.width - 70 if look.narrow else look.width // 2 - 90
     joined = [panel.properties(width=width, height=220) for panel in panels]
-    return alt.vconcat(*joined) if look.narrow else alt.hconcat(*joined)
+    whole = alt.vconcat(*joined) if look.narrow else alt.hconcat(*joined)
+    return whole.resolve_legend(color="independent")

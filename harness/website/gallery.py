@@ -227,6 +227,6 @@ def _predictions(
         if not masks[case_id] or masks[case_id][0].shape != size:
             message = f"{folder} has no mask of {case_id} of the size of its image."
             raise BusbenchError(Code.PREDICTIONS_INVALID, message, FIND)
-        row = values.loc[case_id]
+        dice, hd95 = (float(values[name].to_dict()[case_id]) for name in ("dice", "hd95"))
         path = outline(majority(masks[case_id]))
-        yield case_id, Prediction(float(row["dice"]), float(row["hd95"]), path)
+        yield case_id, Prediction(dice, hd95, path)

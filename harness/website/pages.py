@@ -105,8 +105,12 @@ def _track(edition: Edition, view: View) -> Iterator[tuple[str, bytes]]:
     published = published_table().tracks.get(view.track.dataset)
     references = [published] if published else []
     gallery = next((g for g in edition.extras.galleries if g.view.name == view.name), None)
-    facts = {"view": view, "plots": shown, "references": references, "gallery": gallery}
-    yield view.file, _page(edition, "track", **facts)
+    facts: dict[str, Any] = {
+        "plots": shown,
+        "references": references,
+        "gallery": gallery,
+    }
+    yield view.file, _page(edition, "track", view=view, **facts)
 
 
 def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
