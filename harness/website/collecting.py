@@ -66,9 +66,9 @@ def collect(
             `results-closed`; `split-invalid`, `store-invalid`, `cases-invalid`,
             `predictions-invalid` where what is shown is not what was frozen or signed.
     """
+    views = _chosen(edition, sources)
     stores = _matched(sources.stores, splits)
     _require_terms(sources.may_show, [store.info.dataset for store in stores.values()])
-    views = _chosen(edition, sources)  # before the work of minutes
     materials = {
         digest: Material(split, stores.get(digest), _may_show(split.lock.dataset, sources))
         for digest, split in splits.items()
