@@ -20,6 +20,7 @@ from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.images import check
 from harness.execution import ExecutionEnvironment, run_job
 from harness.execution.inputs import Input
+from harness.export.citation import release_of
 from harness.prepare import prepare
 from harness.quotas.recording import LedgerRecorder
 from harness.ranking.record import record_ranking
@@ -30,7 +31,7 @@ from harness.splits import FrozenSplit, freeze, make_secret, read_secret, secret
 from harness.store import CaseStore
 from harness.submission import read_submission
 from harness.training.train import REFERENCE, TrainImage
-from harness.website import publish
+from harness.website import Sources, publish
 
 Tell = Callable[[str, str], None]  # takes the name of a step and a line about it
 DEMO_VERSION = "demo"
@@ -101,7 +102,17 @@ def run_demo(
     runs = [out / "runs"]
     for ranked in record_ranking(demo.ledger, runs, keys, challenge=challenge, progress=progress):
         tell("rank", f"ranking of {ranked.track}: {ranked.state}")
-    publish(demo.ledger, out / "site", [out / "split"], challenge=challenge, keys=keys)
+    may_show = release_of(settings.dataset).may_show
+    sources = Sources(stores=(store.path,), cases=runs if may_show else ())
+    publish(
+        demo.ledger,
+        out / "site",
+        [out / "split"],
+        sources=sources,
+        challenge=challenge,
+        keys=keys,
+        progress=progress,
+    )
     tell("publish", str(demo.site))
     return demo
 

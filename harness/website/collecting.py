@@ -28,6 +28,7 @@ from harness.website.leaks import leaks
 from harness.website.pictures import Credit
 
 UNKNOWN = "not known"  # of a scanner
+SCANNERS = 12  # that have a bar of their own
 
 
 def find_splits(folders: Sequence[Path], wanted: set[Digest]) -> dict[Digest, FrozenSplit]:
@@ -158,7 +159,10 @@ def _devices(split: FrozenSplit, store: CaseStore) -> dict[str, dict[str, int]]:
         counts[part_of[case.case_id]] += 1
     if {*found} <= {UNKNOWN}:
         return {}
-    return dict(sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0])))
+    ordered = sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    rest = [counts for _, counts in ordered[SCANNERS:]]
+    others = {part: sum(counts[part] for counts in rest) for part in parts}
+    return dict(ordered[:SCANNERS]) | ({f"{len(rest)} others": others} if rest else {})
 
 
 # --- galleries -------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from harness.website.shown import MOST
 if TYPE_CHECKING:
     import pandas as pd
 
+MARKED = "normal, marked"  # why a case without a lesion is shown
 SIDE_BY_SIDE = 6  # methods, the first ranked, that are shown on each other's cases
 
 
@@ -199,7 +200,7 @@ def choose(values: pd.DataFrame, known: Mapping[CaseId, Case]) -> dict[str, Case
     chosen = {}
     if lesions:
         chosen = {"best": lesions[-1], "median": lesions[len(lesions) // 2], "worst": lesions[0]}
-    return chosen | ({"normal, marked": marked[0]} if marked else {})
+    return chosen | ({MARKED: marked[0]} if marked else {})
 
 
 def _wanted(gallery: Gallery) -> dict[int, set[CaseId]]:

@@ -30,6 +30,7 @@ from harness.website.extras import SplitExtras
 from harness.website.facts import evidence_of, notes_of, score_titles, track_title
 from harness.website.feeds import badges, feeds
 from harness.website.formulas import FORMULAS
+from harness.website.gallery import MARKED
 from harness.website.illustrating import (
     MOST_PAIRS,
     credits_of,
@@ -71,7 +72,8 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
         yield from _split(edition, split)
     for gallery in edition.extras.galleries:
         credit = credits_of(edition)[gallery.view.track.dataset]
-        yield gallery.file, _page(edition, "gallery", gallery=gallery, credit=credit)
+        facts = {"gallery": gallery, "credit": credit, "marked": MARKED}
+        yield gallery.file, _page(edition, "gallery", **facts)
     yield from picture_files(edition)
 
 
