@@ -14,7 +14,7 @@ from evaluator.documents.scores import RANKED
 from evaluator.documents.submission import Submission
 from evaluator.progress import Progress
 from harness.audit import audit
-from harness.challenge import Track
+from harness.challenge import Challenge, Track
 from harness.datasets import phantom
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.images import check
@@ -50,6 +50,11 @@ class Demo:
     def ledger(self) -> Path:
         """The ledger, with the one result."""
         return self.out / "ledger.jsonl"
+
+    @property
+    def runs(self) -> Path:
+        """The runs behind it."""
+        return self.out / "runs"
 
     @property
     def site(self) -> Path:
@@ -99,22 +104,28 @@ def run_demo(
     demo = Demo(out)
     environment = replace(environment, challenge=challenge, keys=keys.path)
     _participate(demo, bundles, environment, progress=progress, tell=tell)
-    runs = [out / "runs"]
-    for ranked in record_ranking(demo.ledger, runs, keys, challenge=challenge, progress=progress):
+    for ranked in record_ranking(
+        demo.ledger, [demo.runs], keys, challenge=challenge, progress=progress
+    ):
         tell("rank", f"ranking of {ranked.track}: {ranked.state}")
-    may_show = release_of(settings.dataset).may_show
-    sources = Sources(stores=(store.path,), cases=runs if may_show else ())
+    _publish(demo, keys, challenge, shows=release_of(settings.dataset).may_show, progress=progress)
+    tell("publish", str(demo.site))
+    return demo
+
+
+def _publish(
+    demo: Demo, keys: Keys, challenge: Challenge, *, shows: bool, progress: Progress
+) -> None:
+    """Publish the site; its galleries only where the terms let images be shown."""
     publish(
         demo.ledger,
-        out / "site",
-        [out / "split"],
-        sources=sources,
+        demo.out / "site",
+        [demo.out / "split"],
+        sources=Sources(stores=[demo.out / "store"], cases=[demo.runs] if shows else ()),
         challenge=challenge,
         keys=keys,
         progress=progress,
     )
-    tell("publish", str(demo.site))
-    return demo
 
 
 def _participate(
@@ -141,9 +152,7 @@ def _participate(
     tell("train", f"{submission.method}, {len(submission.models)} folds, exported to ONNX")
     with environment.open(progress) as context:
         tell("check", _checked(submission, check(training.out, context)))
-    evaluation = EvaluateSubmission.of(
-        training.out, bundles, demo.out / "runs", environment=environment
-    )
+    evaluation = EvaluateSubmission.of(training.out, bundles, demo.runs, environment=environment)
     recorder = LedgerRecorder(Keys.open(environment.keys), demo.ledger, environment.challenge)
     run_job(evaluation, progress, recorder)
     tell("evaluate", _scored(evaluation.finished()))

@@ -21,8 +21,8 @@ from harness.splits.lock import SplitLock
 from harness.store import CaseStore
 from harness.website.curves import find_curves
 from harness.website.edition import Edition, View
-from harness.website.examples import examples, picture_pairs, transformed
-from harness.website.extras import Extras, Material, Sources, SplitExtras
+from harness.website.examples import Material, examples, picture_pairs, transformed
+from harness.website.extras import Extras, Sources, SplitExtras
 from harness.website.gallery import Evidence, Gallery, make_gallery, require_open
 from harness.website.leaks import leaks
 from harness.website.pictures import Credit
@@ -214,7 +214,7 @@ def _galleries(
         return
     evidence, made = Evidence.of(runs, edition.reports), 0
     for done, (view, material) in enumerate(pairs, start=1):
-        gallery = make_gallery(view, material, evidence)
+        gallery = make_gallery(view.name, view.track, material=material, evidence=evidence)
         progress("galleries", done, len(pairs))
         if gallery is not None:
             made += 1

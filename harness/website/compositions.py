@@ -81,7 +81,7 @@ def _stacked(counts: Counts, look: Look) -> Chart:
         x=alt.X("images:Q").title("Images").axis(tickCount=5),
         color=alt.Color("part:N").scale(colours).sort(parts),
         order=alt.Order("order:Q"),
-    ).properties(width=look.data_width, height=ROW * len(order))
+    ).properties(width=look.data_width, height=ROW * len(counts))
     return encoded
 
 

@@ -7,9 +7,10 @@ taken from it. A log belongs to a result where the submission beside it has mode
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 
@@ -161,5 +162,6 @@ def _lines(points: Sequence[Validation], look: Look) -> Chart:
     )
     width = look.width - 70 if look.narrow else look.width // 2 - 90
     joined = [panel.properties(width=width, height=220) for panel in panels]
-    whole = alt.vconcat(*joined) if look.narrow else alt.hconcat(*joined)
-    return whole.resolve_legend(color="independent")
+    layout: Callable[..., Any] = alt.vconcat if look.narrow else alt.hconcat
+    whole: Chart = layout(*joined).resolve_legend(color="independent")
+    return whole

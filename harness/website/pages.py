@@ -71,9 +71,8 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for split in edition.splits:
         yield from _split(edition, split)
     for gallery in edition.extras.galleries:
-        credit = credits_of(edition)[gallery.view.track.dataset]
-        facts = {"gallery": gallery, "credit": credit, "marked": MARKED}
-        yield gallery.file, _page(edition, "gallery", **facts)
+        credit = credits_of(edition)[gallery.track.dataset]
+        yield gallery.file, _page(edition, "gallery", gallery=gallery, credit=credit, marked=MARKED)
     yield from picture_files(edition)
 
 
@@ -106,7 +105,7 @@ def _track(edition: Edition, view: View) -> Iterator[tuple[str, bytes]]:
         shown.append(_plot_facts(plot, wide, narrow))
     published = published_table().tracks.get(view.track.dataset)
     references = [published] if published else []
-    gallery = next((g for g in edition.extras.galleries if g.view.name == view.name), None)
+    gallery = next((g for g in edition.extras.galleries if g.name == view.name), None)
     facts: dict[str, Any] = {
         "plots": shown,
         "references": references,
