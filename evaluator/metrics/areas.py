@@ -27,6 +27,7 @@ Areas = NDArray[np.int32]
 
 _PAIR = numba.types.UniTuple(numba.int64, 2)
 _BOX = numba.types.UniTuple(numba.int64, 4)
+_LESIONS = numba.types.Array(numba.uint8, 1, "C", readonly=True)  # as decoders give them
 
 
 @inlined
@@ -147,7 +148,7 @@ def connected(words: Words, box: Box, areas: Areas) -> int:
     return _fill(parents[: known + 1], areas)
 
 
-@compiled(_PAIR(numba.int32[::1], numba.uint8[::1], numba.int64))
+@compiled(_PAIR(numba.int32[::1], _LESIONS, numba.int64))
 def matches(areas: Areas, lesions: NDArray[np.uint8], count: int) -> tuple[int, int]:
     """How many lesions there are, and how many have an area with an IoU of more than a half.
 
