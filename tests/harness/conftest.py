@@ -17,6 +17,7 @@ from harness.quotas.submission_log import Pages, SubmissionLog
 from harness.sealing.keys import Keys
 from tests.support import absent
 from tests.support.small_challenge import Evaluated, SmallChallenge, make_submission
+from tests.support.website import Tab
 
 CHROMIUM_FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -52,6 +53,14 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_FLAGS))
         yield started
         started.close()
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    """A window of a laptop's size."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield Tab.of(context)
+    context.close()
 
 
 @pytest.fixture(scope="session")
