@@ -205,7 +205,7 @@ def test_filters_by_words_and_origin_and_says_how_many_are_left(
     home: str, served: Path, tab: Tab
 ) -> None:
     tab.page.goto(track_of(served, home))
-    status = tab.page.get_by_role("status")
+    status = tab.page.get_by_role("status").first
     tab.page.get_by_label("Method or team").fill("lumen  light")
     assert tab.column("method") == ["LightBUS", "LightBUS with an ensemble"]
     assert "2 of 10 shown" in status.inner_text()
