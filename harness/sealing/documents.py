@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from evaluator.documents.base import Contract, Digest, Name
 from evaluator.documents.sealed import MAX_WINDOWS
 from evaluator.documents.submission import ModelLimits
-from harness.challenge import HiddenPart, LabelAccess, Limits, Prose, StatedTrack
+from harness.challenge import HiddenPart, LabelAccess, Limits, Prose
+from harness.declared import StatedTrack
 
 
 class Source(Contract):

@@ -21,6 +21,7 @@ from harness.ranking.marks import Mark, all_marks, own_marks, shared_marks
 from harness.ranking.metrics import GAP
 from harness.sealing.keys import public_pem
 from harness.splits.lock import SplitLock
+from harness.website.extras import Extras
 from harness.website.rendering import count
 
 
@@ -169,6 +170,7 @@ class Edition:
     challenge: Challenge = field(default_factory=Challenge)  # whose words the pages say
     checkpoint: bytes | None = None  # of the ledger, where there was a key to sign it
     public_key: bytes = b""  # PEM text
+    extras: Extras = field(default_factory=Extras)
     verdict: LedgerVerdict | None = None  # all entries, for boards of the past
 
     @classmethod

@@ -24,9 +24,20 @@ from harness.ranking.published import published_table
 from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
 from harness.website.edition import Edition, Split, View, split_file
+from harness.website.extras import SplitExtras
 from harness.website.facts import evidence_of, notes_of, score_titles, track_title
 from harness.website.feeds import badges, feeds
 from harness.website.formulas import FORMULAS
+from harness.website.illustrating import (
+    MOST_PAIRS,
+    credits_of,
+    curve_figures,
+    gallery_of,
+    pairs_file,
+    picture_files,
+    split_figures,
+    transformed_of,
+)
 from harness.website.past import Withdrawn, past_boards, withdrawn
 from harness.website.plots import Plot, plots
 from harness.website.rendering import environment, source
@@ -60,7 +71,11 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
         yield from _track(edition, view, gone.get(edition.table_of(view), []))
     yield from _submissions(edition)
     for split in edition.splits:
-        yield split.tracks[0].split_file, _split(edition, split)
+        yield from _split(edition, split)
+    for gallery in edition.extras.galleries:
+        credit = credits_of(edition)[gallery.view.track.dataset]
+        yield gallery.file, _page(edition, "gallery", gallery=gallery, credit=credit)
+    yield from picture_files(edition)
 
 
 def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> bytes:
@@ -98,11 +113,17 @@ def _track(edition: Edition, view: View, gone: Sequence[Withdrawn]) -> Iterator[
         shown.append(_plot_facts(plot, wide, narrow))
     published = published_table().tracks.get(view.track.dataset)
     references = [published] if published else []
+    gallery = next((g for g in edition.extras.galleries if g.view.name == view.name), None)
     boards = past_boards(edition, view)
     yield from table_files(edition, view, boards)
-    facts = {"scripts": SCRIPTS, "has_past": len(boards) > 1, "withdrawn": gone}
-    page = _page(edition, "track", view=view, plots=shown, references=references, **facts)
-    yield view.file, page
+    facts: dict[str, Any] = {"view": view, "plots": shown, "references": references}
+    facts |= {
+        "gallery": gallery,
+        "scripts": SCRIPTS,
+        "has_past": len(boards) > 1,
+        "withdrawn": gone,
+    }
+    yield view.file, _page(edition, "track", **facts)
 
 
 def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
@@ -114,7 +135,8 @@ def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
         "name": kind.name,
         "title": kind.title,
         "caption": kind.caption,
-        "alt": f"{kind.title}. {kind.alt}",
+        "finding": plot.finding,
+        "size": plot.size,
         "cut": plot.cut,
         "note": plot.note,
         "table": plot.table,
@@ -133,6 +155,8 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
         found = edition.counting.get(edition.contests[number])
         view, row = (None, None) if found is None else rows[found.number]
         digest = report.provenance.split_digest
+        files, curves = curve_figures(edition, number)
+        yield from files.items()
         page = _page(
             edition,
             "submission",
@@ -150,6 +174,8 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             split_file=split_file(report.dataset, report.split_version, digest)
             if digest in splits
             else None,
+            curves=curves,
+            gallery=None if row is None else gallery_of(edition, number),
             score_titles=score_titles(report),
             notes=notes_of(report),
             awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),
@@ -160,9 +186,16 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
         yield f"submissions/{number}.html", page
 
 
-def _split(edition: Edition, split: Split) -> bytes:
-    lock = edition.locks.get(split.digest)
-    return _page(edition, "split", split=split, lock=lock, parts=lock.counts if lock else None)
+def _split(edition: Edition, split: Split) -> Iterator[tuple[str, bytes]]:
+    lock, file = edition.locks.get(split.digest), split.tracks[0].split_file
+    extras = edition.extras.splits.get(split.digest, SplitExtras())
+    files, figures = split_figures(split, lock, extras) if lock else ({}, [])
+    yield from files.items()
+    pairs = pairs_file(file) if extras.pairs else None
+    facts: dict[str, Any] = {"split": split, "lock": lock, "extras": extras}
+    yield file, _page(edition, "split", **facts, figures_shown=figures, pairs=pairs)
+    if pairs is not None:
+        yield pairs, _page(edition, "pairs", **facts, most=MOST_PAIRS)
 
 
 def _about(edition: Edition) -> bytes:
@@ -226,6 +259,7 @@ def _method(edition: Edition) -> bytes:
         formulas=[(DEFINED[key].title, *formula) for key, formula in FORMULAS.items()],
         edge_tables=tables,
         references=published_table().tracks.values(),
+        transformed=transformed_of(edition),
     )
 
 
