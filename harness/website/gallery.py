@@ -24,10 +24,10 @@ from harness.quotas import recording
 from harness.ranking import Board, Row
 from harness.ranking.runs import FIND, kept_predictions, read_case_values, run_folders, who
 from harness.store import Case
-from harness.website.edition import View
 from harness.website.examples import Example, example
 from harness.website.extras import Material
 from harness.website.shown import MOST
+from harness.website.views import View
 
 if TYPE_CHECKING:
     import pandas as pd

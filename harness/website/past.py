@@ -22,7 +22,8 @@ from harness.ledger import (
 from harness.ranking import Track
 from harness.ranking.assembly import rank
 from harness.ranking.document import TrackRanking, read_rankings
-from harness.website.edition import Edition, View
+from harness.website.edition import Edition
+from harness.website.views import View
 
 PAST = 50  # boards of a track that its page can show, the newest
 Table = tuple[str, ...]  # what reports agree on that share a table
