@@ -28,6 +28,7 @@ from tests.support.simulated import ENTRANTS, simulate
 from tests.support.website import PATIENCE, ROWS, Page, Tab
 
 MANY = 120  # rows of the long table
+ENDS = "cells => cells.map(cell => Math.round(cell.getBoundingClientRect().right))"
 SHOWN = f"{ROWS}:not([hidden]):not(.off)"
 
 
@@ -301,6 +302,15 @@ def test_columns_of_the_address_are_shown_sorted_and_refused_where_there_are_non
     page.get_by_role("button", name="As at first").click()
     assert "columns" not in page.url
     assert page.locator("table[data-board] th.num").count() == 3
+    page.get_by_label("IoU", exact=False).and_(page.locator("[data-name=iou]")).uncheck()
+    for width in (1280, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        ends = [
+            page.locator(f"table[data-board] {line} .num").evaluate_all(ENDS)
+            for line in ("thead tr", "tbody:first-of-type tr:first-child")
+        ]
+        assert ends[0] == ends[1] and len({*ends[0]}) == 2  # a head is above its cells
+    page.set_viewport_size({"width": 1280, "height": 800})
 
 
 def test_selected_rows_are_compared_by_the_rankings_numbers(

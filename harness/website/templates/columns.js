@@ -56,8 +56,7 @@ function addColumns(board) {
     };
     exchange(headRow, headCells);
     for (const row of rows) exchange(row.element, row.cells);
-    const lines = shown.every((name) => served.includes(name)) ? "" : Math.ceil(shown.length / 3);
-    table.classList.toggle("chosen", lines !== "");
+    table.classList.toggle("chosen", shown.join() !== served.join());
     table.style.setProperty("--columns", shown.length);
     heads.splice(0, heads.length, ...table.tHead.querySelectorAll("[data-key]"));
     draw();
