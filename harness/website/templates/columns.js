@@ -78,7 +78,8 @@ function addColumns(board) {
   function choose(name, wanted) {
     show(wanted ? [...shown, name] : shown.filter((one) => one !== name));
     board.apply();
-    body.querySelector(`[data-name="${CSS.escape(name)}"]`)?.focus();
+    const again = body.querySelector(`[data-name="${CSS.escape(name)}"]`); // gone if of another group
+    (again ?? body.querySelector("select")).focus();
   }
 
   function box(name) {
