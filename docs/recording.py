@@ -4,8 +4,8 @@ python docs/recording.py FOLDER    run the demo in a new folder, and write docs/
 
 FOLDER/demo is what it leaves; docs/pictures.py takes its pictures from there.
 
-The SVG is text in the reader's own font, asks no other host for anything, and ends with all lines shown;
-who wants no motion sees them at once.
+The SVG is text in the reader's own font, asks no other host for anything, and ends with all lines
+shown; who wants no motion sees them at once.
 """
 
 from __future__ import annotations

@@ -109,10 +109,10 @@ def _fill(parents: Numbers, areas: Areas) -> int:
         else:  # its parent is smaller, and has its last number already
             parents[number] = parents[parents[number]]
     for y in range(areas.shape[0]):
-        number = np.uint32(0)
+        run = np.uint32(0)
         for x in range(areas.shape[1]):
-            number = np.uint32(number + np.uint32(areas[y, x]))
-            areas[y, x] = parents[number]
+            run = np.uint32(run + np.uint32(areas[y, x]))
+            areas[y, x] = parents[run]
     return count
 
 
