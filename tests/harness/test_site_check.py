@@ -35,7 +35,7 @@ from harness.ledger.entries import ENTRY_TYPE, Position, entry_line, rotation_li
 from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from harness.website import publish
-from harness.website.pages import ledger_format
+from harness.website.feeds import ledger_format
 from tests.support import ROOT, absent
 from tests.support.factories import TIME, make_report
 
