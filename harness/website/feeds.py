@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluator.documents.base import Contract
-from evaluator.files import pretty_json
+from evaluator.files import canonical_json
 from evaluator.harmless import harmless
 from harness.ledger import Instant, RecordedReport
 from harness.ledger.attestation import PAYLOAD_TYPE, Statement
@@ -42,7 +42,7 @@ class Item:
 
 def feeds(edition: Edition) -> Iterator[tuple[str, bytes]]:
     """Each file and its bytes."""
-    yield "board.json", pretty_json(edition.board.document())
+    yield "board.json", canonical_json(edition.board.document())
     yield "board.csv", to_csv(edition.board).encode()
     yield "ledger.jsonl", edition.ledger
     yield PUBLIC_KEY, edition.public_key

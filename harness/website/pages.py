@@ -25,6 +25,7 @@ from harness.website.extras import SplitExtras
 from harness.website.facts import evidence_of, notes_of, score_titles, track_title
 from harness.website.feeds import badges, feeds, ledger_format
 from harness.website.formulas import FORMULAS, edge_table
+from harness.website.gallery import MARKED
 from harness.website.illustrating import (
     MOST_PAIRS,
     credits_of,
@@ -71,8 +72,8 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for split in edition.splits:
         yield from _split(edition, split)
     for gallery in edition.extras.galleries:
-        credit = credits_of(edition)[gallery.view.track.dataset]
-        yield gallery.file, _page(edition, "gallery", gallery=gallery, credit=credit)
+        credit = credits_of(edition)[gallery.track.dataset]
+        yield gallery.file, _page(edition, "gallery", gallery=gallery, credit=credit, marked=MARKED)
     yield from picture_files(edition)
 
 
@@ -111,7 +112,7 @@ def _track(edition: Edition, view: View, gone: Sequence[Withdrawn]) -> Iterator[
         shown.append(_plot_facts(plot, wide, narrow))
     published = published_table().tracks.get(view.track.dataset)
     references = [published] if published else []
-    gallery = next((g for g in edition.extras.galleries if g.view.name == view.name), None)
+    gallery = next((g for g in edition.extras.galleries if g.name == view.name), None)
     boards = past_boards(edition, view)
     yield from table_files(edition, view, boards)
     facts: dict[str, Any] = {"view": view, "plots": shown, "references": references}
