@@ -2,7 +2,7 @@
 
 python docs/recording.py FOLDER    run the demo in a new folder, and write docs/demo.svg
 
-FOLDER/demo is what it leaves; docs/pictures.py takes its pictures from there.
+FOLDER/demo is what it leaves; docs/screenshots.py takes its screenshots there.
 
 The SVG is text in the reader's own font, asks no other host, and ends with all lines shown;
 who wants no motion sees them at once.

@@ -1,7 +1,7 @@
-"""The pictures of these pages: a board, outlined predictions, a ledger that was checked.
+"""Screenshots for these pages: a board, outlined predictions, a ledger that was checked.
 
 python docs/recording.py FOLDER    first: the demo, whose folder is read here
-python docs/pictures.py FOLDER     write docs/board.png, overlays.png and checked.png
+python docs/screenshots.py FOLDER  write docs/board.png, overlays.webp and checked.png
 
 The board is of simulated results, the other two are of the demo's. They need Chromium.
 """
@@ -22,11 +22,12 @@ from playwright.sync_api import Browser, sync_playwright
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))  # for what tests are made with
 
-COLOURS = 96  # of a picture: small files, and no shade that is missed
+COLOURS = 96  # of a PNG: small files, and no shade that is missed
+QUALITY = 60  # of a WebP, for ultrasound
 
 
-class Picture(NamedTuple):
-    """One picture: a part of a page, as a browser shows it."""
+class Screenshot(NamedTuple):
+    """A part of a page, as a browser shows it."""
 
     name: str
     page: Path
@@ -63,36 +64,40 @@ def validated(folder: Path) -> Path:
     return next(place.glob("val-*/overlays.html"))
 
 
-def take(browser: Browser, picture: Picture) -> None:
-    """Write a picture to this folder."""
-    page = browser.new_page(viewport={"width": picture.width, "height": picture.height})
-    page.goto(picture.page.resolve().as_uri())
-    if picture.click:
-        page.click(picture.click)
+def take(browser: Browser, shot: Screenshot) -> None:
+    """Write a screenshot to this folder."""
+    page = browser.new_page(viewport={"width": shot.width, "height": shot.height})
+    page.goto(shot.page.resolve().as_uri())
+    if shot.click:
+        page.click(shot.click)
         page.wait_for_timeout(3000)
         page.evaluate("scrollTo(0, 0)")
-    with Image.open(io.BytesIO(page.screenshot())) as shot:
-        few = shot.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-        few.save(DOCS / picture.name, optimize=True)
-    print(f"{picture.name}: {(DOCS / picture.name).stat().st_size / 1000:.0f} kB")
+    with Image.open(io.BytesIO(page.screenshot())) as image:
+        whole = image.convert("RGB")
+    if shot.name.endswith(".webp"):
+        whole.save(DOCS / shot.name, quality=QUALITY, method=6)
+    else:
+        few = whole.quantize(COLOURS, dither=Image.Dither.NONE)
+        few.save(DOCS / shot.name, optimize=True)
+    print(f"{shot.name}: {(DOCS / shot.name).stat().st_size / 1000:.0f} kB")
     page.close()
 
 
 def main() -> None:
-    """Take all pictures anew."""
+    """Take all screenshots anew."""
     folder = Path(sys.argv[1]).resolve()
-    pictures = (
-        Picture("board.png", simulated_site(folder / "simulated"), 1000, 680),
-        Picture("overlays.png", validated(folder), 1000, 560),
-        Picture("checked.png", folder / "demo/site/check.html", 1000, 620, "#run"),
+    shots = (
+        Screenshot("board.png", simulated_site(folder / "simulated"), 1000, 680),
+        Screenshot("overlays.webp", validated(folder), 1000, 560),
+        Screenshot("checked.png", folder / "demo/site/check.html", 1000, 620, "#run"),
     )
     found = os.environ.get("BUSBENCH_CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=found, args=["--headless", "--no-sandbox", "--disable-gpu"]
         )
-        for picture in pictures:
-            take(browser, picture)
+        for shot in shots:
+            take(browser, shot)
 
 
 if __name__ == "__main__":
