@@ -18,7 +18,6 @@ import pytest
 from docker.errors import DockerException
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
-from xdist.scheduler import LoadScopeScheduling
 
 from harness.challenge import BASE_IMAGE
 from harness.cli import screen
@@ -26,6 +25,7 @@ from harness.locking import locked
 from harness.sandbox.images import BASE_VARIABLE
 from tests.support import ROOT, absent
 from tests.support.json_output import checked
+from tests.support.scheduling import LongestFirst, Stopwatch
 
 REAL_DATA = ROOT.parent / "shared" / "data"
 CHROMIUM_FLAGS = (
@@ -55,21 +55,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
 
 
-class ByFile(LoadScopeScheduling):
-    """Whole files to each worker, since a file's tests share fixtures that are slow to make.
-
-    Container tests count containers, volumes and networks, which another worker's would change, so
-    their folder is one worker's. (xdist's own `loadgroup` has no effect with pytest 9.2.)
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "containers" if file.startswith("tests/containers/") else file
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the time of each file, where tests are handed out."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Stopwatch(config))
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    """Let xdist hand out tests in that way."""
-    return ByFile(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:
+    """Let xdist hand out whole files, the longest first."""
+    return LongestFirst(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from evaluator.documents.base import write
 from harness.evaluation.evaluate import REPORT
@@ -12,6 +14,7 @@ from harness.ledger import append
 from harness.quotas.submission_log import Pages, SubmissionLog
 from harness.sealing.keys import Keys
 from tests.support.small_challenge import Evaluated, SmallChallenge, make_submission
+from tests.support.website import Tab
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +33,14 @@ def other_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 def public_key(keys: Keys) -> Path:
     """The organiser's public key, as a reviewer holds it."""
     return keys.path / "report.pub"
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    """A window of a laptop's size."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield Tab.of(context)
+    context.close()
 
 
 @pytest.fixture(scope="session")
