@@ -4,12 +4,13 @@ python docs/recording.py FOLDER    run the demo in a new folder, and write docs/
 
 FOLDER/demo is what it leaves; docs/screenshots.py takes its screenshots there.
 
-The SVG is text in the reader's own font, asks no other host, and ends with all lines shown;
-who wants no motion sees them at once.
+Progress bars are left out. The SVG is text in the reader's own font, asks no other host, and ends
+with all lines shown; who wants no motion sees them at once.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ COMMAND = "busbench demo"
 SHOWN_SECONDS = 20.0  # however long it took
 COLUMNS, CELL, LINE, SIZE, EDGE = 100, 8.4, 18, 14, 16  # characters; the rest in pixels
 MARK = "✓"
+BAR = re.compile(r"^\S.* ━+[╸╺]?━* +\d+/\d+")
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" role="img">
 <title>What busbench demo prints, from phantoms to a leaderboard</title>
 <style>
@@ -43,7 +45,8 @@ def record(command: Sequence[str], folder: Path) -> list[tuple[float, str]]:
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         for line in process.stdout or ():
-            lines.append((time.monotonic() - started, line.rstrip("\n")))
+            if BAR.match(line) is None:
+                lines.append((time.monotonic() - started, line.rstrip("\n")))
     if process.returncode:
         raise RuntimeError("\n".join(line for _, line in lines[-20:]))
     return lines
@@ -64,7 +67,7 @@ def drawn(lines: Sequence[tuple[float, str]]) -> str:
     height = 2 * EDGE + LINE * len(rows)
     head = HEAD.format(width=width, height=height, size=SIZE)
     texts = [
-        _text(line, EDGE + LINE * (number + 0.75), delay=1 + SHOWN_SECONDS * at / took)
+        _text(line, EDGE + LINE * (number + 0.75), delay=SHOWN_SECONDS * at / took)
         for number, (at, line) in enumerate(rows)
         if line.strip()
     ]
