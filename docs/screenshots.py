@@ -58,8 +58,8 @@ def simulated_site(folder: Path) -> Path:
 def validated(folder: Path) -> Path:
     """The page of the outlined predictions of the demo's trained network."""
     place = folder / "validation"
-    words = ("evaluate", folder / "demo/submissions/unext", "--bundle", folder / "demo/bundles")
-    words = (*words, "--part", "val", "--runner", "process", "--out", place)
+    words: list[str | Path] = ["evaluate", folder / "demo/submissions/unext", "--part", "val"]
+    words += ["--bundle", folder / "demo/bundles", "--runner", "process", "--out", place]
     subprocess.run([sys.executable, "-m", "harness", *map(str, words)], check=True)
     return next(place.glob("val-*/overlays.html"))
 
