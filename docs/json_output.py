@@ -94,6 +94,7 @@ Forecast = _closed(
     latency_ms=float,
     cases=int,
     models=int,
+    windows=int | None,
     limit_seconds=int,
     cpus=float,
     device_name=str,
