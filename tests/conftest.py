@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from hypothesis import settings
 
 from harness.challenge import BASE_IMAGE
 from harness.locking import locked
+from harness.sandbox import process_runner
 from harness.sandbox.images import BASE_VARIABLE
 from tests.support import ROOT, absent
+from tests.support.forked_stages import Server
 from tests.support.scheduling import LongestFirst, Stopwatch
 
 REAL_DATA = ROOT.parent / "shared" / "data"
@@ -62,6 +65,22 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real subsets are not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def stage_server() -> Iterator[Server]:
+    """A process that has imported the evaluator's stages."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def forked_stages(stage_server: Server) -> Iterator[None]:
+    """Fork the stages of this file's evaluations, of which there are many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process_runner, "start", stage_server.start)
+        yield
 
 
 @pytest.fixture(scope="session")
