@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from evaluator.__main__ import STAGES, main
@@ -67,7 +68,8 @@ class Server:
             return self._cold(words, environment, reads=reads)
         mask = os.umask(0)
         os.umask(mask)
-        asked = {"words": words, "cwd": os.getcwd(), "umask": mask, "environment": {**environment}}
+        place = {"cwd": str(Path.cwd()), "umask": mask}
+        asked = {"words": words, "environment": {**environment}, **place}
         theirs_in, ours_in = os.pipe() if reads else (os.open(os.devnull, os.O_RDONLY), None)
         ours_out, theirs_out = os.pipe()
         reply, theirs = socket.socketpair()
@@ -130,7 +132,7 @@ def _run(asked: Mapping[str, Any], stdin: int, stdout: int) -> int:
         code = main()
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
+    except Exception:  # noqa: BLE001 - what an interpreter does with one that nobody catches
         traceback.print_exc()
         code = 1
     sys.stdout.flush()
