@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,16 +17,23 @@ import docker
 import pytest
 from docker.errors import DockerException
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 
 from harness.challenge import BASE_IMAGE
+from harness.cli import screen
 from harness.locking import locked
 from harness.sandbox import process_runner
 from harness.sandbox.images import BASE_VARIABLE
 from tests.support import ROOT, absent
 from tests.support.forked_stages import Server
+from tests.support.json_output import checked
 from tests.support.scheduling import LongestFirst, Stopwatch
 
 REAL_DATA = ROOT.parent / "shared" / "data"
+CHROMIUM_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 settings.register_profile("no-clock", deadline=None)  # how long an example takes proves nothing
 settings.load_profile("no-clock")
 
@@ -101,6 +110,26 @@ def chosen_base() -> None:
         tag = BASE_IMAGE.partition("@")[0]
         if not docker.from_env().images.get(tag).attrs.get("RepoDigests"):
             os.environ.setdefault(BASE_VARIABLE, tag)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def declared_json() -> Iterator[None]:
+    """Compare all JSON that verbs print in this process with the schemas of the documentation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screen, "json", checked(json.dumps))
+        yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium. Without one, tests skip on a laptop and fail in CI."""
+    found = os.environ.get("BUSBENCH_CHROMIUM") or shutil.which("chromium")
+    if found is None:
+        absent("no chromium is installed (Debian's package `chromium`), so pages are not tested")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_FLAGS))
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

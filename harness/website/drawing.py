@@ -37,7 +37,6 @@ class Look:
     label: int  # of a method's name, about
     characters: int  # at most, of a name
     font: int
-    square: int  # results that a matrix of all pairs has at most
 
     @property
     def data_width(self) -> int:
@@ -50,8 +49,8 @@ class Look:
         return self.label * 15 // 100
 
 
-WIDE = Look(narrow=False, width=1080, label=190, characters=28, font=13, square=30)
-NARROW = Look(narrow=True, width=320, label=104, characters=15, font=12, square=12)
+WIDE = Look(narrow=False, width=1080, label=190, characters=28, font=13)
+NARROW = Look(narrow=True, width=320, label=104, characters=15, font=12)
 
 
 @dataclass(frozen=True)

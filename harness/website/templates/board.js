@@ -220,3 +220,9 @@ function read(element, place) {
   const text = TEXTS.map((key) => keys[key]).join(" ").toLowerCase();
   return { element, place, entry: element.id.replace("entry-", ""), keys, text, cells: new Map() };
 }
+
+// Plots are loaded after everything else, before a reader comes to them, prints or captures the page.
+addEventListener("load", () => {
+  if (navigator.connection?.saveData) return;
+  for (const image of document.querySelectorAll("img[loading=lazy]")) image.loading = "eager";
+});
