@@ -89,37 +89,21 @@ def _pixel_of(total: Any) -> Any:
 
 
 @inlined
-def _across(pixels: Any, first: Any, weights: Any, start: Any) -> Any:
-    """Pixels (H, W) at another width."""
-    height, old, width = pixels.shape[0], pixels.shape[1], len(first)
-    result = np.empty((height, width), pixels.dtype)
-    line = np.zeros(old + len(weights), pixels.dtype)  # weights of 0 reach beyond the last pixel
-    sums = np.empty(width, weights.dtype)
-    for y in range(height):
-        for x in range(old):
-            line[x] = pixels[y, x]
-        for x in range(width):
-            sums[x] = start
-        for tap in range(0, len(weights), 2):
-            for x in range(width):
-                place = first[x] + np.uint32(tap)
-                total = sums[x] + line[place] * weights[tap, x]
-                sums[x] = total + line[place + np.uint32(1)] * weights[tap + 1, x]
-        for x in range(width):
-            result[y, x] = _pixel(sums[x])
-    return result
-
-
-@inlined
 def _down(pixels: Any, first: Any, weights: Any, start: Any) -> Any:
     """Pixels (H, W) at another height."""
     height, width, last = len(first), pixels.shape[1], pixels.shape[0] - 1
     result = np.empty((height, width), pixels.dtype)
     sums = np.empty(width, weights.dtype)
     for y in range(height):
+        a, b, row = weights[0, y], weights[1, y], first[y]
+        below = min(row + np.uint32(1), np.uint32(last))
+        if len(weights) == 2:  # all that it takes where it grows
+            for x in range(width):
+                result[y, x] = _pixel(start + pixels[row, x] * a + pixels[below, x] * b)
+            continue
         for x in range(width):
-            sums[x] = start
-        for tap in range(0, len(weights), 2):
+            sums[x] = start + pixels[row, x] * a + pixels[below, x] * b
+        for tap in range(2, len(weights), 2):
             a, b, row = weights[tap, y], weights[tap + 1, y], first[y] + np.uint32(tap)
             if a or b:
                 below = min(row + np.uint32(1), np.uint32(last))
@@ -128,6 +112,13 @@ def _down(pixels: Any, first: Any, weights: Any, start: Any) -> Any:
         for x in range(width):
             result[y, x] = _pixel(sums[x])
     return result
+
+
+@inlined
+def _across(pixels: Any, first: Any, weights: Any, start: Any) -> Any:
+    """Pixels (H, W) at another width: turned over, so that the pixels of a sum lie in rows."""
+    turned = _down(np.ascontiguousarray(pixels.T), first, weights, start)
+    return np.ascontiguousarray(turned.T)
 
 
 @inlined
