@@ -12,6 +12,7 @@ OpenCV's INTER_LINEAR and torch's `interpolate(antialias=False)`.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -27,11 +28,14 @@ _BITS = 22  # of a fixed-point weight: Pillow's for 8-bit pixels
 _SLACK = 1e-6  # an average of probabilities may be rounded to so much more than all of them
 _IMAGE = numba.types.Array(numba.uint8, 2, "C", readonly=True)
 _VALUES = numba.types.Array(numba.float32, 2, "C", readonly=True)
+_AXIS = numba.types.Tuple((numba.uint32[::1], numba.float64[:, ::1]))
 _SPOT = numba.types.UniTuple(numba.int64, 4)
+
+Axis = tuple[NDArray[np.uint32], NDArray[np.float64]]  # what `_weigh` gives
 
 
 @inlined
-def _weigh(old: int, new: int, antialiased: bool) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+def _weigh(old: int, new: int, antialiased: bool) -> Axis:
     """How an axis of `old` pixels becomes one of `new`.
 
     Args:
@@ -218,7 +222,15 @@ def _box(values: Any, limit: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     return (top, bottom), (left, right)
 
 
-@compiled(numba.uint8[::1](_VALUES, numba.int64, numba.int64, numba.float32))
+@compiled(_AXIS(numba.int64, numba.int64))
+def _axis(old: int, new: int) -> Axis:
+    first, weights = _weigh(old, new, True)
+    return first, np.ascontiguousarray(weights)
+
+
+axis = lru_cache(maxsize=256)(_axis)  # fold models ask for the same ones
+
+
 def pack_above(
     values: NDArray[np.float32], height: int, width: int, threshold: float
 ) -> NDArray[np.uint8]:
@@ -233,9 +245,17 @@ def pack_above(
     Returns:
         The bits of a mask (height, width), line after line, the first in its byte's highest bit.
     """
+    rows, columns = axis(values.shape[0], height), axis(values.shape[1], width)
+    return pack_weighed(values, rows, columns, threshold)
+
+
+@compiled(numba.uint8[::1](_VALUES, _AXIS, _AXIS, numba.float32))
+def pack_weighed(
+    values: NDArray[np.float32], rows: Axis, columns: Axis, threshold: float
+) -> NDArray[np.uint8]:
+    height, width = len(rows[0]), len(columns[0])
     packed = np.zeros((height * width + 7) // 8, np.uint8)
     lines, places = _box(values, np.float32(threshold - _SLACK))
-    rows, columns = _weigh(values.shape[0], height, True), _weigh(values.shape[1], width, True)
     top, bottom = _span(rows[0], rows[1], lines)
     left, right = _span(columns[0], columns[1], places)
     if top < bottom and left < right:  # the rest is not above
