@@ -27,6 +27,7 @@ Areas = NDArray[np.int32]
 
 _PAIR = numba.types.UniTuple(numba.int64, 2)
 _BOX = numba.types.UniTuple(numba.int64, 4)
+_LESIONS = numba.types.Array(numba.uint8, 1, "C", readonly=True)  # as decoders give them
 
 
 @inlined
@@ -108,10 +109,10 @@ def _fill(parents: Numbers, areas: Areas) -> int:
         else:  # its parent is smaller, and has its last number already
             parents[number] = parents[parents[number]]
     for y in range(areas.shape[0]):
-        number = np.uint32(0)
+        run = np.uint32(0)
         for x in range(areas.shape[1]):
-            number = np.uint32(number + np.uint32(areas[y, x]))
-            areas[y, x] = parents[number]
+            run = np.uint32(run + np.uint32(areas[y, x]))
+            areas[y, x] = parents[run]
     return count
 
 
@@ -147,7 +148,7 @@ def connected(words: Words, box: Box, areas: Areas) -> int:
     return _fill(parents[: known + 1], areas)
 
 
-@compiled(_PAIR(numba.int32[::1], numba.uint8[::1], numba.int64))
+@compiled(_PAIR(numba.int32[::1], _LESIONS, numba.int64))
 def matches(areas: Areas, lesions: NDArray[np.uint8], count: int) -> tuple[int, int]:
     """How many lesions there are, and how many have an area with an IoU of more than a half.
 

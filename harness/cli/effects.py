@@ -71,6 +71,11 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "Name an image by its digest; a folder says its track itself",
         ),
     ),
+    "publish": (
+        Need(("store",), lambda given: given["splits"], "Name --splits, too"),
+        Need(("may_show", "cases"), lambda given: given["store"], "Name --store, too"),
+        Need(("cases_of",), lambda given: given["cases"], "Name --cases, too"),
+    ),
     "rank": (
         Need(("columns",), lambda given: not given["json"], "Take --json out"),
         Need(("keys", "track"), lambda given: given["cases"], "Name --cases, too"),

@@ -84,7 +84,7 @@ BY_PERSON: dict[str, dict[str, tuple[str, str]]] = {
         "rank": ("results", "Show the board: every track's submissions in order of rank."),
         "ledger": ("ledger", "Look through a ledger, and retract results."),
         "publish": (
-            "results",
+            "publish",
             "Write the board as a static site, which any web server or browser can show.",
         ),
     },

@@ -1,4 +1,4 @@
-"""From the ledger to its readers: `rank`, `table`, `publish`."""
+"""From the ledger to its readers: `rank` and `table`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,14 @@ from harness.cli.options import (
 from harness.cli.progress import bars
 from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
 from harness.ledger import verify_ledger
-from harness.quotas.publication import require_results_open
 from harness.ranking import FORMATS, Board, Format, Row, Track, make_board
 from harness.ranking.across import Block, blocks
 from harness.ranking.columns import CHOICES, NAMES, Style, chosen_column
 from harness.ranking.combined import CombinedBoard
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
-from harness.ranking.tables import caption, order_note, track_cells
+from harness.ranking.tables import caption, letter_notes, order_note, track_cells
 from harness.sealing.keys import Keys
-from harness.website import publish
 
 ColumnsOption = Annotated[
     str | None,
@@ -174,7 +172,8 @@ def read_columns(text: str | None, board: Board) -> tuple[str, ...]:
 
 def print_board(track: Track, chosen: tuple[str, ...] = ()) -> None:
     """Print a track's board; columns that do not fit are left out, and named."""
-    every = list(zip(*track_cells(track, Style(_short), chosen), strict=True))
+    style = Style(_short, raised=" [{}]")
+    every = list(zip(*track_cells(track, style, chosen), strict=True))
     columns = _fitting(every, out.width)
     grid = Grid(harmless(caption(track, plain)), frame="head")
     for column in columns:
@@ -184,6 +183,8 @@ def print_board(track: Track, chosen: tuple[str, ...] = ()) -> None:
     for row in list(zip(*columns, strict=True))[1:]:  # the first are the heads
         grid.row(*map(harmless, row))
     out.draw(grid)
+    for line in letter_notes(track, style):
+        out.note(harmless(line))
     note = "Mean ± standard deviation over the fold models; – is incomplete, not ranked."
     out.note(harmless(f"{order_note(track)} {note}"))
     left_out = ", ".join(column[0] for column in every if column not in columns)
@@ -246,50 +247,3 @@ def table(
     board = make_board(verify_ledger(ledger), read_challenge(challenge))
     chosen = read_columns(columns, board)
     print_document(FORMATS[format](board, chosen) if chosen else FORMATS[format](board))
-
-
-@app.command(name="publish")
-def publish_site(
-    ledger: LedgerArgument,
-    site: Annotated[Path, typer.Option("--out", help="The folder of the site.", file_okay=False)],
-    splits: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="A frozen split, or a folder of them, whose audit to show; repeatable.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None,
-    keys: Annotated[
-        Path | None,
-        typer.Option(
-            help="Your key folder: sign a checkpoint of the ledger for the site.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None,
-    replaces: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HEAD", help="Give up the published ledger, which ends in this digest."
-        ),
-    ] = None,
-    challenge: ChallengeOption = None,
-) -> None:
-    """Write the board as a static site, which any web server or browser can show.
-
-    It says what challenge.yaml says of the challenge and its tracks. Refused where a report is not
-    on a track as declared, while a phase hides exact results, and where the ledger does not go on
-    from the one that the site publishes.
-
-    Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
-    """
-    declared = read_challenge(challenge)
-    require_results_open(ledger, declared)
-    opened = None if keys is None else Keys.open(keys)
-    board = publish(ledger, site, splits or (), challenge=declared, keys=opened, replaces=replaces)
-    for track in board.tracks:
-        if track.statistics is None and track.ranked:
-            message = f"{track.track} {track.split_version} has no ranking of its results:"
-            err.print(harmless(f"{message} run `busbench rank --cases`, and publish again."))
-    out.print(harmless(f"The site is at {site / 'index.html'}"))

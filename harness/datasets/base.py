@@ -33,6 +33,7 @@ class Release:
     paper: str  # DOI of the paper to cite, or what replaces it
     download: str  # where to get it, as DOI or page
     terms: str
+    may_show: bool = False  # whether the terms let anybody publish some of the images
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ ADAPTER = Adapter(
         paper="doi:10.1038/s41597-024-02984-z",
         download="doi:10.7937/9WKK-Q141",
         terms="CC BY 4.0: cite the paper and the collection",
+        may_show=True,
     ),
     read=read,
 )

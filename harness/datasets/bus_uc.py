@@ -39,6 +39,7 @@ ADAPTER = Adapter(
         paper="doi:10.1016/j.engappai.2023.107292",
         download="doi:10.17632/3ksd7w7jkx",
         terms="CC BY 4.0: cite the paper",
+        may_show=True,
     ),
     read=read,
 )

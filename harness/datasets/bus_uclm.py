@@ -61,6 +61,7 @@ ADAPTER = Adapter(
         paper="doi:10.1038/s41597-025-04562-3",
         download="doi:10.17632/7fvgj4jsp7",
         terms="CC BY 4.0, elsewhere CC BY-NC 4.0: treat as non-commercial, cite the paper",
+        may_show=True,
     ),
     read=read,
 )

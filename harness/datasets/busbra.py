@@ -72,6 +72,7 @@ ADAPTER = Adapter(
         paper="doi:10.1002/mp.16812",
         download="doi:10.5281/zenodo.8231412",
         terms="CC BY 4.0 (the archive adds MIT-like terms): keep them, cite the paper",
+        may_show=True,
     ),
     read=read,
 )

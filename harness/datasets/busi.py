@@ -48,6 +48,7 @@ ADAPTER = Adapter(
         paper="doi:10.1016/j.dib.2019.104863",
         download="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
         terms="CC BY 4.0, or CC0, by secondary records: cite the paper",
+        may_show=True,
     ),
     read=read,
 )

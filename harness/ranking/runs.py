@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from evaluator.documents.base import Digest, read
 from evaluator.errors import BusbenchError, Code
+from evaluator.files import sha256_file
+from evaluator.predictions import DOCUMENT
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES, RESCORED
 from harness.ledger import RecordedReport
@@ -50,6 +52,12 @@ def identity_of(path: Path) -> Digest | None:
         return None
 
 
+def kept_predictions(runs: Sequence[Path]) -> dict[Digest, Path]:
+    """The folder of each run, by the digest of its predictions, which are in `infer` of it."""
+    files = [file for folder in runs for file in sorted(folder.glob(f"*/infer/{DOCUMENT}"))]
+    return {sha256_file(file): file.parents[1] for file in files}
+
+
 def read_table(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]) -> CaseTable:
     """Every case of results that share a table, in their order.
 
@@ -59,7 +67,7 @@ def read_table(entries: Sequence[RecordedReport], folders: Mapping[Digest, Path]
     Raises:
         BusbenchError: `cases-invalid` where no run contains one, or its cases contradict it.
     """
-    cases = {entry.digest: _cases(entry, folders) for entry in entries}
+    cases = {entry.digest: read_case_values(entry, folders) for entry in entries}
     try:
         return join(cases)
     except ValueError as error:
@@ -73,7 +81,12 @@ def who(entry: RecordedReport) -> str:
     return f"{report.method} of {report.team} on {report.track} (entry {entry.number})"
 
 
-def _cases(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFrame:
+def read_case_values(entry: RecordedReport, folders: Mapping[Digest, Path]) -> pd.DataFrame:
+    """One result's cases as `average_folds` gives them: a row a case, by its id.
+
+    Raises:
+        BusbenchError: as `read_table`.
+    """
     report = entry.report
     name = who(entry)
     folder = folders.get(report.identity())

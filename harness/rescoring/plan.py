@@ -10,10 +10,9 @@ from typing import Any
 from evaluator.documents.base import Digest, Name
 from evaluator.documents.scores import RANKED
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import sha256_file
 from evaluator.metrics import ranking_profile
-from evaluator.predictions import DOCUMENT
-from harness.challenge import Challenge, require_hidden, require_track
+from harness.challenge import Challenge
+from harness.declared import require_hidden, require_track
 from harness.execution.job import ExecutionEnvironment
 from harness.ledger import LedgerVerdict, RecordedReport, SignedReport
 from harness.ledger.attestation import stated_report
@@ -22,7 +21,7 @@ from harness.ranking.assembly import rank
 from harness.ranking.counting import by_track, is_complete
 from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.record import rank_table
-from harness.ranking.runs import read_table, run_folders, who
+from harness.ranking.runs import kept_predictions, read_table, run_folders, who
 from harness.rescoring.job import ScoreAnew
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys
@@ -68,7 +67,7 @@ def make_plan(
         raise BusbenchError(Code.USAGE, message, "`busbench ledger entries LEDGER` lists them.")
     for one in chosen:
         _require_declared(one, challenge)
-    kept = _kept(runs)
+    kept = kept_predictions(runs)
     by_labels = {opened[0].sealed.labels_sha256: opened for opened in bundles}
     jobs, missing = {}, []
     for one in chosen:
@@ -110,12 +109,6 @@ def _profile_of(track: Name, profile: str | None, challenge: Challenge) -> str:
         remedy = f"Declare `metric_profile: {label}` of the track, then run this again."
         raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
     return label
-
-
-def _kept(runs: Sequence[Path]) -> dict[Digest, Path]:
-    """The folder of each run, by the digest of its predictions."""
-    files = [file for folder in runs for file in sorted(folder.glob(f"*/infer/{DOCUMENT}"))]
-    return {sha256_file(file): file.parents[1] for file in files}
 
 
 def require_all(missing: Sequence[RecordedReport]) -> None:

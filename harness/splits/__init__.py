@@ -16,7 +16,7 @@ from harness.splits.drawing import Assignment, Subject, draw, quartiles, whole_g
 from harness.splits.freezing import freeze, subjects_of
 from harness.splits.manifest import FrozenSplit, SplitRow
 from harness.splits.proportions import deviations
-from harness.splits.verification import require_store, verify
+from harness.splits.verification import published_audit, require_store, verify
 
 __all__ = [
     "Assignment",
@@ -29,6 +29,7 @@ __all__ = [
     "draw",
     "freeze",
     "make_secret",
+    "published_audit",
     "quartiles",
     "read_secret",
     "require_store",

@@ -81,12 +81,29 @@ def require_store(split: FrozenSplit, store: CaseStore) -> None:
         raise BusbenchError(Code.SPLIT_INVALID, f"{split.path}: {difference}.", remedy)
 
 
-def _audit_differs(split: FrozenSplit) -> Iterator[str]:
-    """audit.json may be left out, but not contradict the split that it explains."""
+def published_audit(split: FrozenSplit) -> AuditReport | None:
+    """The audit beside a split; None where it was left out.
+
+    Raises:
+        BusbenchError: `split-invalid` where it contradicts the split.
+    """
+    for difference in _audit_differs(split):
+        raise BusbenchError(Code.SPLIT_INVALID, f"{split.path}: {difference}.", REMEDY)
+    return _read_audit(split)
+
+
+def _read_audit(split: FrozenSplit) -> AuditReport | None:
     file = split.path / "audit.json"
     if not file.exists():
+        return None
+    return read(AuditReport, file, Code.SPLIT_INVALID, remedy=REMEDY)
+
+
+def _audit_differs(split: FrozenSplit) -> Iterator[str]:
+    """audit.json may be left out, but not contradict the split that it explains."""
+    report = _read_audit(split)
+    if report is None:
         return
-    report = read(AuditReport, file, Code.SPLIT_INVALID, remedy=REMEDY)
     if report.store_digest != split.lock.store_digest:
         yield "audit.json: it is the audit of another store"
     groups: dict[str, list[str]] = {}

@@ -12,21 +12,21 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from evaluator.documents.base import CASE_BY_CASE, Digest, read
+from evaluator.documents.base import CASE_BY_CASE, Digest
 from evaluator.documents.reading import load_json, read_bytes
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes
+from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
 from harness.ledger import WholeLedger, is_ahead, read_ledger, read_note, utc_now
 from harness.ledger.chain import WRONG_CLOCK
 from harness.ledger.entries import Entry
-from harness.ranking import Board
 from harness.sealing.keys import Keys, read_public_key
-from harness.splits import FrozenSplit
-from harness.splits.lock import SplitLock
 from harness.website.edition import CHECKPOINT, PUBLIC_KEY, Edition
+from harness.website.extras import Sources
 
 SCHEMA = "busbench/site/v1"
 LEDGER = "ledger.jsonl"
@@ -40,17 +40,21 @@ def publish(
     out: Path,
     splits: Sequence[Path] = (),
     *,
+    sources: Sources = Sources(),  # noqa: B008 - frozen
     challenge: Challenge | None = None,
     keys: Keys | None = None,
     replaces: Digest | None = None,
-) -> Board:
+    progress: Progress = quiet,
+) -> Edition:
     """Write the site of `ledger` to the folder `out`.
 
-    The same ledger, splits, challenge and keys give the same bytes. What is published goes on where
-    the site's own copy of the ledger ends: no older ledger, and none that forked, takes its place.
+    The same ledger, splits, sources, challenge and keys give the same bytes. What is published goes
+    on where the site's own copy of the ledger ends: no older ledger, and none that forked, takes
+    its place.
 
     Args:
         splits: frozen splits, or folders of them, whose audits the site shows.
+        sources: folders of the organiser's own that more is shown from.
         challenge: what the site says of the challenge, and the tracks that reports must be on.
         keys: the organiser's, to sign a checkpoint of the ledger for the site.
         replaces: the head of the published ledger that is given up for another one.
@@ -61,8 +65,10 @@ def publish(
             report is not on a track as it is declared; `split-invalid` where a split that results
             name does not; `output-exists` where `out` contains anything but an earlier site
             or the public key of the ledger;
-            `usage` where `replaces` names another head; `disk-full` where the disk refuses.
+            `usage` where `replaces` names another head; what `collect` raises; `disk-full` where
+            the disk refuses.
     """
+    from harness.website.collecting import collect, find_splits  # noqa: PLC0415 - as below
     from harness.website.pages import render  # noqa: PLC0415 - the charts' library takes a second
 
     place = out.resolve()  # a link to a served folder stays a link
@@ -75,13 +81,16 @@ def publish(
         raise BusbenchError(Code.LEDGER_INVALID, message, WRONG_CLOCK)
     require_successor(place, whole, data, replaces=replaces)
     wanted = {entry.report.provenance.split_digest for entry in whole.verdict.reports}
+    found = find_splits(splits, wanted)
     edition = Edition.of(
         whole.verdict,
         data,
-        find_locks(splits, wanted),
+        {digest: split.lock for digest, split in found.items()},
         challenge=challenge,
         checkpoint=None if keys is None else whole.sign(keys),
     )
+    extras = collect(edition, found, sources, progress=progress)
+    edition = replace(edition, extras=extras)
     files = render(edition)
     with disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +99,7 @@ def publish(
             require_own_key(place, whole)
             require_successor(place, whole, data, replaces=replaces)
             _swap_in(place, files)
-    return edition.board
+    return edition
 
 
 def require_own_key(place: Path, whole: WholeLedger) -> None:
@@ -164,21 +173,6 @@ def _published(place: Path) -> bytes | None:
 def _changed_copy(place: Path) -> BusbenchError:
     message = f"{place / LEDGER} is not as it was published: nothing shows what must go on."
     return BusbenchError(Code.LEDGER_INVALID, message, "Restore it, or publish to a new folder.")
-
-
-def find_locks(folders: Sequence[Path], wanted: set[Digest]) -> dict[Digest, SplitLock]:
-    """The locks of the frozen splits in `folders` that are among those `wanted`."""
-    remedy = "Name a folder that `busbench freeze` made, or one that contains such folders."
-    found = {}
-    for folder in folders:
-        paths = sorted(folder.rglob("lock.json"))
-        if not paths:
-            raise BusbenchError(Code.SPLIT_INVALID, f"{folder} contains no frozen split.", remedy)
-        for path in paths:
-            lock = read(SplitLock, path, Code.SPLIT_INVALID, remedy=remedy)
-            if lock.digest in wanted:
-                found[lock.digest] = FrozenSplit.open(path.parent).lock
-    return found
 
 
 def _swap_in(place: Path, files: Mapping[str, bytes]) -> None:

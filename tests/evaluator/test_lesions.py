@@ -67,6 +67,13 @@ def test_no_drawn_mask_has_other_areas_than_scipys() -> None:
         require_scipys_areas(any_mask(rng, any_shape(rng, 150)))
 
 
+def test_a_mask_from_side_to_side_of_a_decoded_label_does_not_stop_the_scorer() -> None:
+    """Then what is counted is a view of the label, which a decoder gives as read-only."""
+    mask, lesions = np.ones((SIDE, SIDE), np.bool_), drawn([(2, 2, 6, 6), (12, 12, 5, 5)])
+    lesions.flags.writeable = False
+    assert count_lesions(mask, lesions) == naive(mask, lesions) == LesionCounts(2, 0, 1)
+
+
 # (lesions, found, false) by panoptica 2.1.7, of the case that `seeded` draws from each number:
 # `NaiveThresholdMatching` at an IoU just above 0.5. Its pins do not fit this project's.
 PANOPTICA = (

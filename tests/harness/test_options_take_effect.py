@@ -46,7 +46,8 @@ ALWAYS = {
     "prepare": {"strict", "skip_refused", "as_json"},
     # without --challenge, challenge.yaml of --repository
     "propose": {"repository", "account", "challenge", "as_json"},
-    "publish": {"splits", "challenge", "keys", "replaces"},  # the verb refuses an idle --replaces
+    # the verb refuses an idle --replaces, --store, --may-show or --trained
+    "publish": {"splits", "trained", "challenge", "keys", "replaces"},
     "rank": {"cases", "no_external_data", "challenge", "json"},
     "reproduce": {"as_json", "submission", "store", "split", "key"},
     # the verb refuses --final-keys where the split has no final part
@@ -68,6 +69,7 @@ IDLE = {
     "finalise": "finalise {report} --bundle {store} --runs {store} --dry-run",
     "prepare": "prepare busi --raw {store} --out {new}",
     "propose": "propose {store} --team t --method m",
+    "publish": "publish {report} --out {new}",
     "rank": "rank {report} --json",
     "seal": "seal {store} --split {store} --keys {store} --out {new} --no-consistency",
     "table": "table {report} --format csv",
@@ -79,6 +81,7 @@ IDLE = {
 }
 VALUES = {
     "bundle": "{store}",
+    "cases": "{store}",
     "columns": "dice",
     "backend": "onnxruntime",
     "batch_size": "auto",
