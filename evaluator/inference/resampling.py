@@ -224,6 +224,7 @@ def _box(values: Any, limit: Any) -> tuple[tuple[int, int], tuple[int, int]]:
 
 @compiled(_AXIS(numba.int64, numba.int64))
 def _axis(old: int, new: int) -> Axis:
+    """What `_weigh` gives for a map's axis of `old` pixels that becomes one of `new`."""
     first, weights = _weigh(old, new, True)
     return first, np.ascontiguousarray(weights)
 
@@ -253,6 +254,7 @@ def pack_above(
 def pack_weighed(
     values: NDArray[np.float32], rows: Axis, columns: Axis, threshold: float
 ) -> NDArray[np.uint8]:
+    """As `pack_above`, given what `axis` says of the map's rows and columns."""
     height, width = len(rows[0]), len(columns[0])
     packed = np.zeros((height * width + 7) // 8, np.uint8)
     lines, places = _box(values, np.float32(threshold - _SLACK))
