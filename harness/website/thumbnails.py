@@ -1,7 +1,7 @@
-"""Small pictures of cases for the site, and the outlines of masks that are laid over them.
+"""Small images of cases for the site, and the outlines of masks that are laid over them.
 
-A picture is a WebP file without metadata; one image always gives the same bytes. Outlines are paths
-of their own in the page, so that one picture serves any number of methods.
+A thumbnail is a WebP file without metadata; one image always gives the same bytes. Outlines are
+paths of their own in the page, so that one thumbnail serves any number of methods.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from PIL import Image
 from harness.export.citation import LICENCES, release_of
 
 SIDE = 400  # pixels of the longer side, at most
-MOST_BYTES = 25_000  # of a picture
+MOST_BYTES = 25_000  # of a thumbnail
 QUALITIES = (80, 65, 50, 35, 20, 5)  # the first that is small enough is taken
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture, and how large its image is."""
+class Thumbnail:
+    """A thumbnail, and how large its image is."""
 
     file: str  # its place in the site
     data: bytes
@@ -32,8 +32,8 @@ class Picture:
     height: int
 
     @classmethod
-    def of(cls, file: str, image: NDArray[np.uint8]) -> Picture:
-        """The picture of an image (H, W), grey, at most `SIDE` wide or high."""
+    def of(cls, file: str, image: NDArray[np.uint8]) -> Thumbnail:
+        """The thumbnail of an image (H, W), grey, at most `SIDE` wide or high."""
         height, width = image.shape
         scale = min(1.0, SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -53,7 +53,7 @@ def outline(mask: NDArray[np.bool_]) -> str:
     """All outlines, also inner ones, of a mask (H, W), as the `d` of an SVG path.
 
     In pixels of the image, whose left upper corner is at 0 0; straightened where that moves an
-    outline by less than a pixel of the picture. Empty of an empty mask.
+    outline by less than a pixel of the thumbnail. Empty of an empty mask.
     """
     least = 0.5 * max(1.0, max(mask.shape) / SIDE)
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
