@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from evaluator.documents.base import write
 from evaluator.documents.inference import CountedModel, GateVerdict, Measured, Runtime
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.scores import (
     RANKED,
     AwesomeBusScores,
@@ -23,7 +24,7 @@ from evaluator.documents.scores import (
     Scores,
 )
 from evaluator.documents.sealed import SealedCase, SealedIndex
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
 from evaluator.metrics import profile_version
 from evaluator.sealed import seal_archive

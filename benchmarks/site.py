@@ -22,7 +22,7 @@ from harness.ledger import append, sign, verify_ledger
 from harness.ranking import Row
 from harness.sealing.keys import Keys
 from harness.website.edition import Edition
-from harness.website.pages import render
+from harness.website.pages import SCRIPTS, render
 
 SIZES = (100, 1000)
 KEYS = ("dice", "hd95", "method", "gmacs", "rank")
@@ -58,7 +58,7 @@ def make_site(folder: Path, number: int) -> tuple[Path, int]:
         (folder / "site" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "site" / name).write_bytes(data)
     page = next(name for name in files if name.startswith("tracks/"))
-    loaded = (page, "style.css", "board.js", "icon.svg")
+    loaded = (page, "style.css", *SCRIPTS, "icon.svg")
     return folder / "site" / page, sum(len(files[name]) for name in loaded)
 
 

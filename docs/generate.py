@@ -1,6 +1,6 @@
-"""Pages that follow from the code: formats, error codes, the gate, limits. Run after a change.
+"""Pages that follow from the code: formats, errors, gate, limits, references. Run after a change.
 
-python docs/generate.py            write formats.md, errors.md, gate.md, limits.md and schemas/
+python docs/generate.py            write the pages that `pages` names, and schemas/
 python docs/generate.py --check    say which of them are out of date, and fail
 """
 
@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from data_page import data_page
+from json_output import ERROR, SCHEMAS, json_page, schema_file
+from references import challenge_page, submission_page
+from verbs import cli_page
 
 from evaluator.documents.base import Contract
 from evaluator.errors import CODES, Code, Fault
@@ -48,6 +52,13 @@ DECLARE = {
         "submission",
     },
 }
+REFERENCES = {
+    "challenge-yaml.md": challenge_page,
+    "submission-yaml.md": submission_page,
+    "cli.md": cli_page,
+    "data.md": data_page,
+    "json-output.md": json_page,
+}
 ACTS = {
     Fault.USAGE: "you: the command line",
     Fault.SUBMISSION: "the participant: submission, model, training",
@@ -65,6 +76,12 @@ def pages() -> dict[Path, str]:
     }
     written = {"errors.md": _errors(), "formats.md": _formats(kinds), "gate.md": _gate()}
     written["limits.md"] = _limits()
+    for name, page in REFERENCES.items():
+        written[name] = f"{NOTE}\n{page()}"
+    outputs = {schema_file(verb): schema for verb, schema in SCHEMAS.items()}
+    for name, schema in (*outputs.items(), (schema_file("error"), ERROR)):
+        text = json.dumps(schema, indent=2, sort_keys=True)
+        schemas[DOCS / "schemas" / name] = f"{text}\n"
     return {DOCS / name: text for name, text in written.items()} | schemas
 
 

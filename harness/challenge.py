@@ -1,14 +1,12 @@
-"""`challenge.yaml`: what the organiser declares, and the one check that nothing contradicts it.
+"""`challenge.yaml`: what the organiser declares.
 
-Tracks, limits, images and phases, and the words about the challenge that readers see. A bundle or
-a report says of which track it is and what that track is; `require_track` compares this with the
-declaration wherever one is taken in. A field that no code reads has no place here.
+Tracks, limits, images and phases, and the words about the challenge that readers see. A field that
+no code reads has no place here. What contradicts a declaration is found in `harness.declared`.
+docs/challenge-yaml.md is made of the descriptions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +18,7 @@ from evaluator.documents.base import Contract, Name, Title, read
 from evaluator.documents.inference import EfficiencyLimits, Precision
 from evaluator.documents.scores import Ranked
 from evaluator.documents.submission import ModelLimits
-from evaluator.errors import BusbenchError, Code
+from evaluator.errors import Code
 from evaluator.metrics import ranking_profile
 from evaluator.metrics.profiles import DEFAULT
 
@@ -59,50 +57,89 @@ Prose = Annotated[
 class Limits(Contract):
     """What one container may take; a stage that asks for more is stopped."""
 
-    seconds: int = Field(default=1800, ge=1)
-    memory_mb: int = Field(default=4096, ge=128)
-    cpus: float = Field(default=2.0, gt=0)
-    output_mb: int = Field(default=1024, ge=1)
-    tmp_mb: int = Field(default=512, ge=1)
-    pids: int = Field(default=256, ge=16)
-    output_files: int = Field(default=10_000, ge=16)  # and folders
+    seconds: int = Field(default=1800, ge=1, description="Wall-clock time.")
+    memory_mb: int = Field(
+        default=4096, ge=128, description="Memory, in 2²⁰ bytes; what is written counts, too."
+    )
+    cpus: float = Field(default=2.0, gt=0, description="Processors.")
+    output_mb: int = Field(default=1024, ge=1, description="All output, in 2²⁰ bytes.")
+    tmp_mb: int = Field(default=512, ge=1, description="`/tmp`, in 2²⁰ bytes.")
+    pids: int = Field(default=256, ge=16, description="Processes and threads.")
+    output_files: int = Field(default=10_000, ge=16, description="Files and folders of output.")
 
 
 class StageLimits(Contract):
     """The limits of each kind of stage."""
 
-    train: Limits = Limits(seconds=86400, memory_mb=8192, output_mb=4096)
-    gate: Limits = Limits(seconds=300, memory_mb=8192, output_mb=16)
-    infer: Limits = Limits()
-    score: Limits = Limits(output_mb=256)
-    model: ModelLimits = ModelLimits()  # of the file, and not of a container
+    train: Limits = Field(
+        default=Limits(seconds=86400, memory_mb=8192, output_mb=4096),
+        description="Training of a participant's image.",
+    )
+    gate: Limits = Field(
+        default=Limits(seconds=300, memory_mb=8192, output_mb=16),
+        description="The check of the ONNX files.",
+    )
+    infer: Limits = Field(
+        default=Limits(),
+        description="All models of a submission on all test images, plain and transformed; also "
+        "an image that predicts.",
+    )
+    score: Limits = Field(
+        default=Limits(output_mb=256), description="Scoring, which runs nothing of a participant's."
+    )
+    model: ModelLimits = Field(
+        default=ModelLimits(), description="What an ONNX file may have; not of a container."
+    )
 
 
 class Reference(Contract):
     """A submission that others are compared with, as the ledger names it."""
 
-    team: Title
-    method: Title
+    team: Title = Field(description="Its team, as on the board.")
+    method: Title = Field(description="Its method, as on the board.")
 
 
 class Track(Contract):
     """One dataset with one frozen split and one way of scoring, under a name of its own."""
 
-    title: Title | None = None  # for readers; null: the track's name
-    dataset: Name
-    split_version: Name
-    folds: int = Field(default=5, ge=2, le=20)
-    metric_profile: RankingProfile = DEFAULT  # name and version, of what masks are measured by
-    labels: LabelAccess = "public"
-    precision: Precision = "fp32"  # of the arithmetic that masks are made with
-    max_dice_loss: Annotated[float, Field(ge=0, le=1)] | None = None
-    # ^ of that precision, against fp32 on the validation cases; only where it is not fp32
-    efficiency: EfficiencyLimits | None = None  # what a model may take; null: no limits
-    accepts: tuple[Kind, ...] = Field(default=("onnx",), min_length=1)
-    # ^ kinds of submissions: ONNX files, or a container image that predicts
-    probabilities: bool = False  # whether they are kept, a byte a pixel, for calibration and the
-    # mean of the fold models; there are none of images, and of networks that give masks
-    reference: Reference | None = None  # whose consistency gap the others' are shown against
+    title: Title | None = Field(
+        default=None, description="The track's name for readers. Null: the name in this file."
+    )
+    dataset: Name = Field(description="The dataset, as `busbench prepare` named it.")
+    split_version: Name = Field(description="The version of the frozen split.")
+    folds: int = Field(default=5, ge=2, le=20, description="How many folds the split has.")
+    metric_profile: RankingProfile = Field(
+        default=DEFAULT, description="What masks are measured by: name and version of a profile."
+    )
+    labels: LabelAccess = Field(
+        default="public",
+        description="Whether anybody may have the test labels. Private ones need phases that hide.",
+    )
+    precision: Precision = Field(
+        default="fp32", description="The arithmetic that masks are made with; others need a GPU."
+    )
+    max_dice_loss: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="How much Dice that precision may lose against fp32 on the validation cases. "
+        "Needed where `precision` is not fp32, and refused where it is.",
+    )
+    efficiency: EfficiencyLimits | None = Field(
+        default=None, description="The most that a model may take. Null: no limits."
+    )
+    accepts: tuple[Kind, ...] = Field(
+        default=("onnx",),
+        min_length=1,
+        description="Kinds of submissions: ONNX files, a container image that predicts, or both.",
+    )
+    probabilities: bool = Field(
+        default=False,
+        description="Whether the models' probabilities are kept, a byte a pixel: for calibration, "
+        "and for the mean of the fold models. Images, and networks that give masks, have none.",
+    )
+    reference: Reference | None = Field(
+        default=None,
+        description="The submission whose consistency gap the others' are shown against.",
+    )
 
     @model_validator(mode="after")
     def _states_its_loss(self) -> Self:
@@ -131,17 +168,38 @@ class Phase(Contract):
     shown again.
     """
 
-    name: Name
-    opens: date | None = None  # null: as ever
-    closes: date | None = None  # null: for ever
-    quota_per_day: int | None = Field(default=None, ge=1)  # of a team on a track; null: no quota
-    quota: int | None = Field(default=None, ge=1)  # of a team on a track in the whole phase
-    steps: dict[Ranked, Step] | None = None  # metric -> step; null: everything is shown, exactly
-    groups: tuple[str, ...] = ("all",)  # the groups of cases whose numbers are shown
-    ladder: bool = True
-    part: HiddenPart = "test"  # of the split, on which it scores
-    results_open: date | None = None  # from when exact and per-case results may be read; null:
-    # at once where nothing is rounded, else never
+    name: Name = Field(description="Its name; not `open`.")
+    opens: date | None = Field(
+        default=None, description="The first day, UTC. Null: open since ever."
+    )
+    closes: date | None = Field(default=None, description="The last day, UTC. Null: no end.")
+    quota_per_day: int | None = Field(
+        default=None, ge=1, description="Submissions of a team on a track in a day. Null: any."
+    )
+    quota: int | None = Field(
+        default=None, ge=1, description="The same in the whole phase. Null: any."
+    )
+    steps: dict[Ranked, Step] | None = Field(
+        default=None,
+        description="Which metrics a team is shown, each with the step that it is rounded to. "
+        "`{}`: no number. Null: everything, exactly.",
+    )
+    groups: tuple[str, ...] = Field(
+        default=("all",), description="The groups of cases whose numbers are shown."
+    )
+    ladder: bool = Field(
+        default=True,
+        description="Whether a number is shown only where it beats the team's best by the step.",
+    )
+    part: HiddenPart = Field(
+        default="test",
+        description="The part of the split on which it scores; `final` in the last phase alone.",
+    )
+    results_open: date | None = Field(
+        default=None,
+        description="The day from which exact and per-case results may be read. Null: at once "
+        "where `steps` is null, else never.",
+    )
 
     def is_open(self, day: date) -> bool:
         """Whether submissions are taken on that day."""
@@ -173,9 +231,17 @@ class Phase(Contract):
 class RankingRules(Contract):
     """What orders the submissions of a track."""
 
-    metrics: tuple[Ranked, ...] = Field(default=DEFAULT_RANKED, min_length=1)
-    # ^ IoU is a function of Dice, case by case: to rank both counts the overlap twice
-    scheme: RankingScheme = "mean-rank"
+    metrics: tuple[Ranked, ...] = Field(
+        default=DEFAULT_RANKED,
+        min_length=1,
+        description="The metrics that order the submissions. IoU is a function of Dice, case by "
+        "case: to rank both counts the overlap twice.",
+    )
+    scheme: RankingScheme = Field(
+        default="mean-rank",
+        description="`mean-rank` ranks each case and takes the mean; `aggregate` takes means over "
+        "the cases and ranks them.",
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -187,8 +253,11 @@ class RankingRules(Contract):
 class Generalisation(Contract):
     """Evaluation of submissions on the test sets of tracks that they were not trained on."""
 
-    twins: tuple[Path, ...] = Field(min_length=1)
-    # ^ cross-audit.json files of `busbench audit STORE STORE --out`, from this file's folder
+    twins: tuple[Path, ...] = Field(
+        min_length=1,
+        description="Files `cross-audit.json` of `busbench audit STORE STORE --out DIR`, relative "
+        "to this file's folder. Patients with a twin in training are left out.",
+    )
 
 
 ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$")]
@@ -197,34 +266,59 @@ ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@sha256:[0-9a-f]
 class Images(Contract):
     """How the containers' images are made."""
 
-    base: ImageName = BASE_IMAGE
-    wheelhouse: Path | None = None  # a folder of wheels, for sites without a package index
-    max_mb: int = Field(default=20_480, ge=1)  # of a participant's image
+    base: ImageName = Field(
+        default=BASE_IMAGE, description="The image that all are built on, by digest."
+    )
+    wheelhouse: Path | None = Field(
+        default=None,
+        description="A folder of wheels, for sites without a package index. Null: none.",
+    )
+    max_mb: int = Field(
+        default=20_480, ge=1, description="The largest image of a participant, in 2²⁰ bytes."
+    )
 
 
 class About(Contract):
     """What readers of the board learn about the challenge."""
 
-    title: Title = "BUSBench"
-    organiser: Title | None = None
-    contact: Title | None = None  # an address for mail, a URL, or words
-    description: Prose | None = None
-    rules: Prose | None = None  # the text, or its URL
+    title: Title = Field(default="BUSBench", description="The challenge's name, on every page.")
+    organiser: Title | None = Field(default=None, description="Who organises it.")
+    contact: Title | None = Field(
+        default=None, description="How to reach them: an address for mail, a URL, or words."
+    )
+    description: Prose | None = Field(default=None, description="What it is about.")
+    rules: Prose | None = Field(default=None, description="Its rules: the text, or its URL.")
 
 
 class Challenge(About):
     """A whole challenge."""
 
     schema_: Literal["busbench/challenge/v1"] = Field(
-        default="busbench/challenge/v1", alias="schema"
+        default="busbench/challenge/v1",
+        alias="schema",
+        description="The version of this document.",
     )
-    tracks: dict[Name, Track] = Field(default_factory=dict)
-    limits: StageLimits = StageLimits()
-    images: Images = Images()
-    ranking: RankingRules = RankingRules()
-    generalisation: Generalisation | None = None  # null: each submission on its own track alone
-    combined: tuple[Name, ...] = ()  # tracks whose mean ranks are averaged to one more ranking
-    phases: tuple[Phase, ...] = ()  # none: always open, nothing hidden
+    tracks: dict[Name, Track] = Field(
+        default_factory=dict,
+        description="The tracks, by name. None: any bundle and any report is taken.",
+    )
+    limits: StageLimits = Field(
+        default=StageLimits(), description="What containers and ONNX files may take."
+    )
+    images: Images = Field(default=Images(), description="How the containers' images are made.")
+    ranking: RankingRules = Field(
+        default=RankingRules(), description="What orders the submissions of a track."
+    )
+    generalisation: Generalisation | None = Field(
+        default=None,
+        description="Lets submissions be tested on tracks that are not their own. Null: no.",
+    )
+    combined: tuple[Name, ...] = Field(
+        default=(), description="Tracks whose mean ranks are averaged to one more ranking."
+    )
+    phases: tuple[Phase, ...] = Field(
+        default=(), description="When teams submit, and what they learn. None: always open."
+    )
 
     @property
     def final_phase(self) -> Phase | None:
@@ -325,116 +419,3 @@ def load_challenge(path: Path | None) -> Challenge:
         return found
     beside = Generalisation(twins=tuple(path.parent / file for file in found.generalisation.twins))
     return found.model_copy(update={"generalisation": beside})
-
-
-@dataclass(frozen=True)
-class StatedTrack:
-    """What a document says of its track; null where it says nothing."""
-
-    track: str
-    dataset: str | None = None
-    split_version: str | None = None
-    folds: int | None = None
-    metric_profile: str | None = None
-    labels: str | None = None
-    precision: str | None = None
-
-
-def check_track(challenge: Challenge, stated: StatedTrack) -> str | None:
-    """How `stated` contradicts challenge.yaml, in half a sentence; None where it does not.
-
-    A challenge that declares no tracks leaves nothing to contradict.
-    """
-    if not challenge.tracks:
-        return None
-    declared = challenge.tracks.get(stated.track)
-    if declared is None:
-        return f"challenge.yaml declares no track {stated.track}, but {', '.join(challenge.tracks)}"
-    for field, value in vars(stated).items():
-        if field != "track" and value not in (None, expected := getattr(declared, field)):
-            what = f"the {field} of track {stated.track}"
-            return f"{what} is {value}, and challenge.yaml declares {expected}"
-    return None
-
-
-def check_accepted(challenge: Challenge, track: str, kind: Kind) -> str | None:
-    """Why a track takes no submission of a kind, in half a sentence; None where it does.
-
-    What is not declared takes all kinds.
-    """
-    declared = challenge.tracks.get(track)
-    if declared is None or kind in declared.accepts:
-        return None
-    words = {"onnx": "ONNX files", "image": "a container image"}
-    taken = " or ".join(words[each] for each in declared.accepts)
-    return f"it consists of {words[kind]}, and challenge.yaml accepts {taken} on track {track}"
-
-
-def require_track(challenge: Challenge, stated: StatedTrack, where: str | Path) -> None:
-    """Refuse what challenge.yaml does not declare.
-
-    Args:
-        where: the file or entry that says so, for the error.
-
-    Raises:
-        BusbenchError: `challenge-invalid`, naming the first field that differs and both values.
-    """
-    problem = check_track(challenge, stated)
-    if problem is not None:
-        remedy = "Correct challenge.yaml, or name the challenge that this belongs to."
-        raise BusbenchError(Code.CHALLENGE_INVALID, f"{where}: {problem}.", remedy)
-
-
-def require_final_part(
-    challenge: Challenge, parts: Collection[HiddenPart], where: str | Path
-) -> None:
-    """Refuse a split without a final part where a phase scores one.
-
-    Args:
-        where: the split or bundle, for the error.
-
-    Raises:
-        BusbenchError: `challenge-invalid`, naming the phase.
-    """
-    phase = challenge.final_phase
-    if phase is not None and "final" not in parts:
-        message = f"{where} has no final part, and the phase {phase.name} scores one."
-        remedy = f"Freeze a new version with --final, or leave `part` of {phase.name} out."
-        raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)
-
-
-def check_hidden(challenge: Challenge, stated: StatedTrack) -> str | None:
-    """How private labels would reach a team as feedback, in half a sentence; None where never.
-
-    Labels are private where the bundle or report says so, also if no track is declared; where it
-    says nothing, challenge.yaml decides.
-    """
-    declared = challenge.tracks.get(stated.track)
-    labels = stated.labels or (declared.labels if declared else "public")
-    if labels == "public":
-        return None
-    if not challenge.phases:
-        return "challenge.yaml has no phases, so every number and every case is shown"
-    for phase in challenge.phases:
-        if not phase.hides:
-            return f"the phase {phase.name} shows numbers exactly, or in steps too fine to hide any"
-    return challenge.opens_early()
-
-
-def require_hidden(challenge: Challenge, stated: StatedTrack, where: str | Path) -> None:
-    """Refuse feedback, or a ledger that leads to it, on private labels that nothing hides.
-
-    Args:
-        where: the bundle or entry that says so, for the error.
-
-    Raises:
-        BusbenchError: `challenge-invalid`, naming the phase that hides nothing.
-    """
-    problem = check_hidden(challenge, stated)
-    if problem is not None:
-        message = f"{where}: the labels of track {stated.track} are private, but {problem}."
-        finest = ", ".join(f"{metric} {step:g}" for metric, step in FINEST.items())
-        remedy = (
-            f"Declare phases with steps of at least {finest}, and results_open after the last one."
-        )
-        raise BusbenchError(Code.CHALLENGE_INVALID, message, remedy)

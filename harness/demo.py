@@ -1,6 +1,8 @@
-"""Demo: every step once, from raw images to a published leaderboard.
+"""Demo: every step once, from raw images to a published leaderboard of four methods.
 
-Each step leaves a folder that is there only when it is whole, so a killed demo resumes.
+`METHODS` are a trained network, a network fitted in closed form, one that finds no lesion anywhere,
+and one that cheats, so that the board has groups, gaps and marks to show. Each step leaves a folder
+that is there only when it is whole, so a killed demo resumes.
 """
 
 from __future__ import annotations
@@ -9,9 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.documents.inference import GateVerdict
 from evaluator.documents.scores import RANKED
-from evaluator.documents.submission import Submission
 from evaluator.progress import Progress
 from harness.audit import audit
 from harness.challenge import Challenge, Track
@@ -30,14 +30,41 @@ from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit, freeze, make_secret, read_secret, secret_path
 from harness.store import CaseStore
 from harness.submission import read_submission
-from harness.training.train import REFERENCE, TrainImage
+from harness.training.train import REFERENCE, TrainImage, TrainSettings, train
 from harness.website import Sources, publish
 
 Tell = Callable[[str, str], None]  # takes the name of a step and a line about it
 DEMO_VERSION = "demo"
 PHANTOM_PATIENTS = 60
 PHANTOM_SEED = 42
-TRAIN_COMMAND = ("run", "--config", "demo", "--bundle", "{bundle}", "--out", "{out}")
+TEAM = "BUSBench demo"
+FILES = ("--bundle", "{bundle}", "--out", "{out}")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A submission of the demo, made by our own participant's image.
+
+    Args:
+        cheats: it reads the prepared release with its test cases, so nothing attests where it was
+            trained; the others have the training bundle alone.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    cheats: bool = False
+
+
+def _baseline(kind: str, *options: str) -> tuple[str, ...]:
+    return ("baseline", "--kind", kind, "--team", TEAM, *options, *FILES)
+
+
+METHODS = (
+    Method("unext", ("run", "--config", "demo", *FILES)),
+    Method("closed-form", _baseline("closed-form")),
+    Method("empty", _baseline("empty", "--method", "empty mask")),
+    Method("memoriser", _baseline("memoriser", "--published", "{published}"), cheats=True),
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +75,7 @@ class Demo:
 
     @property
     def ledger(self) -> Path:
-        """The ledger, with the one result."""
+        """The ledger, with a result of each method."""
         return self.out / "ledger.jsonl"
 
     @property
@@ -60,6 +87,10 @@ class Demo:
     def site(self) -> Path:
         """The page of the board."""
         return self.out / "site" / "index.html"
+
+    def submission(self, method: str) -> Path:
+        """The folder of a method's submission."""
+        return self.out / "submissions" / method
 
 
 @dataclass(frozen=True)
@@ -103,7 +134,9 @@ def run_demo(
     tell("seal", f"{bundles.training.cases} cases to train on, {bundles.sealed.cases} sealed")
     demo = Demo(out)
     environment = replace(environment, challenge=challenge, keys=keys.path)
-    _participate(demo, bundles, environment, progress=progress, tell=tell)
+    sealed = _SealedTrack(demo, store, bundles, environment)
+    for method in METHODS:
+        _participate(method, sealed, progress=progress, tell=tell)
     for ranked in record_ranking(
         demo.ledger, [demo.runs], keys, challenge=challenge, progress=progress
     ):
@@ -128,37 +161,58 @@ def _publish(
     )
 
 
-def _participate(
-    demo: Demo,
-    bundles: Bundles,
-    environment: ExecutionEnvironment,
-    *,
-    progress: Progress,
-    tell: Tell,
-) -> None:
-    """Train the reference network, check and evaluate its submission, and record the result."""
+@dataclass(frozen=True)
+class _SealedTrack:
+    demo: Demo
+    store: CaseStore
+    bundles: Bundles
+    environment: ExecutionEnvironment
+
+
+def _participate(method: Method, track: _SealedTrack, *, progress: Progress, tell: Tell) -> None:
+    """Make, check and evaluate a submission, and record the result."""
+    environment, ledger = track.environment, track.demo.ledger
     assert environment.keys is not None
-    training = TrainImage(
-        name=REFERENCE,
-        image=ImageRequest(REFERENCE),
-        command=TRAIN_COMMAND,
-        bundle=Input(bundles.path / "training"),
-        facts=bundles.training,
-        out=demo.out / "submission",
-        environment=environment,
-    )
-    run_job(training, progress)
-    submission = read_submission(training.out)
-    tell("train", f"{submission.method}, {len(submission.models)} folds, exported to ONNX")
+    make = _learn_by_heart if method.cheats else _train
+    folder = make(method, track, progress=progress)
+    submission = read_submission(folder)
+    tell("train", f"{submission.method}, {_models(len(submission.models))}")
     with environment.open(progress) as context:
-        tell("check", _checked(submission, check(training.out, context)))
-    evaluation = EvaluateSubmission.of(training.out, bundles, demo.runs, environment=environment)
-    recorder = LedgerRecorder(Keys.open(environment.keys), demo.ledger, environment.challenge)
+        verdict = check(folder, context)
+    tell("check", f"{submission.method} accepted: {verdict.models[0].parameters:,} parameters")
+    runs = track.demo.runs
+    evaluation = EvaluateSubmission.of(folder, track.bundles, runs, environment=environment)
+    recorder = LedgerRecorder(Keys.open(environment.keys), ledger, environment.challenge)
     run_job(evaluation, progress, recorder)
-    tell("evaluate", _scored(evaluation.finished()))
+    tell("evaluate", f"{submission.method}: {_scored(evaluation.finished())}")
     accepted = recorder.accepted.get(evaluation.key)
     if accepted is not None and accepted.appended is not None:
-        tell("ledger", f"entry {accepted.appended.entry.number} of {demo.ledger}")
+        tell("ledger", f"entry {accepted.appended.entry.number} of {ledger}")
+
+
+def _train(method: Method, track: _SealedTrack, *, progress: Progress) -> Path:
+    """Train on the training bundle, with an attestation that it was so."""
+    training = TrainImage(
+        name=method.name,
+        image=ImageRequest(REFERENCE),
+        command=method.command,
+        bundle=Input(track.bundles.path / "training"),
+        facts=track.bundles.training,
+        out=track.demo.submission(method.name),
+        environment=track.environment,
+    )
+    run_job(training, progress)
+    return training.out
+
+
+def _learn_by_heart(method: Method, track: _SealedTrack, *, progress: Progress) -> Path:
+    """Make the submission of who has the answers; without the keys, which would attest."""
+    out = track.demo.submission(method.name)
+    if not out.exists():
+        settings = TrainSettings(None, method.command, inputs={"published": track.store.path})
+        with replace(track.environment, keys=None).open(progress) as context:
+            train(track.bundles.path / "training", out, settings, context=context)
+    return out
 
 
 def _freeze_data(
@@ -185,9 +239,8 @@ def _counted(counts: Mapping[str, Mapping[str, int]]) -> str:
     return f"{parts['train']} to train on, {parts['test']} held out, by patient"
 
 
-def _checked(submission: Submission, verdict: GateVerdict) -> str:
-    model = verdict.models[0]
-    return f"accepted: {model.parameters:,} parameters, opset {submission.opset}"
+def _models(number: int) -> str:
+    return "one model for all folds" if number == 1 else f"a model for each of {number} folds"
 
 
 def _scored(result: Evaluation) -> str:

@@ -13,27 +13,21 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from evaluator.documents.base import FILE_NAME, MAX_FOLDS, NAME, Contract, Name, Title
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.notes import MethodNotes, from_version_1
 from evaluator.documents.submission import (
     MAX_MODEL_BYTES,
     MAX_PARAMETERS,
     AnySubmission,
     ImageSubmission,
-    InputSpec,
     ModelFile,
     OutputSpec,
     Submission,
     new_fields,
 )
 from evaluator.errors import BusbenchError, Code
-from harness.challenge import (
-    Challenge,
-    Kind,
-    StatedTrack,
-    check_accepted,
-    check_track,
-    require_hidden,
-)
+from harness.challenge import Challenge, Kind
+from harness.declared import StatedTrack, check_accepted, check_track, require_hidden
 from harness.submission import require_folds
 from harness.team_names import check_visible, find_same
 

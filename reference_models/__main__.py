@@ -1,4 +1,4 @@
-"""`python -m reference_models`: train, export, or both in one go.
+"""`python -m reference_models`: train, export, or both in one go; or write a baseline.
 
 The standard library's parser: a participant's image should carry no more than training needs.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from reference_models import pipeline
+from reference_models.baseline_submission import KINDS, hand_in
 from reference_models.config import PROFILES, load_config, packaged_configs
 from reference_models.errors import MachineError, ModelsError
 from reference_models.logs import print_line, say_line
@@ -35,6 +36,12 @@ def _export(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace) -> None:
     """Train every fold, export each, and leave a submission folder."""
     pipeline.train(_job(args), None, print_line, say=say_line)
+
+
+def _baseline(args: argparse.Namespace) -> None:
+    """Write the submission of a network that needs no training."""
+    titles = Titles(args.team, args.method or args.kind)
+    hand_in(args.kind, args.bundle, args.out, titles=titles, published=args.published, say=say_line)
 
 
 VERBS = {"train": _train, "export": _export, "run": _run}
@@ -86,7 +93,38 @@ def _parser() -> argparse.ArgumentParser:
                 "Example: python -m reference_models export --config unext --bundle BUNDLE "
                 "--work WORK --precision int8 --out unext-int8"
             )
+    _add_baseline(verbs.add_parser("baseline", help=_baseline.__doc__))
     return parser
+
+
+def _add_baseline(verb: argparse.ArgumentParser) -> None:
+    verb.set_defaults(function=_baseline)
+    verb.description = _baseline.__doc__
+    verb.epilog = (
+        "Example: python -m reference_models baseline --kind closed-form --bundle BUNDLE "
+        "--out closed-form"
+    )
+    verb.add_argument(
+        "--kind",
+        required=True,
+        choices=tuple(KINDS),
+        help="closed-form: a ridge regression on brightness and place; empty: no lesion anywhere; "
+        "memoriser: cheats, it looks the answer up among --published",
+    )
+    _add_bundle(verb)
+    verb.add_argument("--out", type=Path, required=True, help="the submission folder")
+    verb.add_argument(
+        "--published",
+        type=Path,
+        metavar="STORE",
+        help="a prepared release with its test cases, which memoriser learns by heart",
+    )
+    verb.add_argument("--team", default=TEAM, help="the team on the board")
+    verb.add_argument("--method", help="the method on the board; default: the kind")
+
+
+def _add_bundle(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--bundle", type=Path, required=True, help="the training bundle")
 
 
 def _add_options(verb: argparse.ArgumentParser) -> None:
@@ -101,7 +139,7 @@ def _add_options(verb: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change one setting of the recipe, as in --set steps=200 --set input.height=128",
     )
-    verb.add_argument("--bundle", type=Path, required=True, help="the training bundle")
+    _add_bundle(verb)
     verb.add_argument("--out", type=Path, help="the submission folder; default: runs/RECIPE")
     verb.add_argument("--work", type=Path, help="checkpoints and logs; default: OUT/work")
     verb.add_argument("--init", type=Path, help="weights to start from, see docs/train.md")

@@ -13,7 +13,7 @@ from reference_models.batches import Batches
 from reference_models.config import Config
 from reference_models.data import Bundle, load_cases, open_bundle
 from reference_models.errors import TrainingError, UsageError
-from reference_models.export import PARITY_BATCHES, Exported, Mirrored, export_network
+from reference_models.export import OPSET, PARITY_BATCHES, Exported, Mirrored, export_network
 from reference_models.files import sha256_bytes
 from reference_models.logs import Progress, Say, quiet, silent
 from reference_models.machine import DeviceName, Machine, prepare_machine
@@ -23,6 +23,7 @@ from reference_models.submission import (
     DOCUMENT,
     TRAINING,
     WORK,
+    Declared,
     Titles,
     exported_folds,
     write_document,
@@ -191,14 +192,8 @@ def _export(
             f"{job.work_folder} contains no finished fold.", "Train a fold first, with this --work."
         )
     parameters = sum(weight.numel() for weight in build_network(job.config).parameters())
-    write_document(
-        job.out,
-        config=job.config,
-        track=bundle.document.track,
-        titles=job.titles,
-        parameters=parameters,
-        models=models,
-    )
+    declared = Declared(job.config.input.model_dump(), OPSET, job.config.threshold, parameters)
+    write_document(job.out, declared, track=bundle.document.track, titles=job.titles, models=models)
     if costs:
         _tell_costs(job.out.with_name(f"{job.out.name}.precision.json"), costs, say)
     _finish(job, bundle, dices, say=say)

@@ -1,4 +1,4 @@
-"""The submission folder: `submission.yaml` and one ONNX file a fold.
+"""The submission folder: `submission.yaml`, and one ONNX file a fold or one for all.
 
 Nothing else may be in it in the end: while training goes on, its checkpoints are in `work`.
 """
@@ -6,23 +6,22 @@ Nothing else may be in it in the end: while training goes on, its checkpoints ar
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import yaml
 
-from reference_models.config import Config
 from reference_models.errors import UsageError
-from reference_models.export import OPSET
 from reference_models.files import disk_errors, sha256_bytes, write_atomically
 
 DOCUMENT = "submission.yaml"
 WORK = "work"
 TRAINING = "busbench_training"  # the metadata key under which an ONNX file says what trained it
 _MODEL = re.compile(r"^fold-(\d+)\.onnx$")
-_LEFTOVER = re.compile(r"^\.(submission\.yaml|fold-\d+\.onnx)\.")  # of an interrupted write
+_LEFTOVER = re.compile(r"^\.(submission\.yaml|(fold-\d+|model)\.onnx)\.")  # of an interrupted write
 _TITLE = re.compile(r"^[^\x00-\x1f\x7f]{1,100}$")
 
 
@@ -46,9 +45,41 @@ class Titles:
                 )
 
 
-def model_name(fold: int) -> str:
-    """The file name of a fold's model."""
-    return f"fold-{fold}.onnx"
+@dataclass(frozen=True)
+class Declared:
+    """What a submission says of its networks.
+
+    Args:
+        input: how they want their input, in the words of `submission.yaml`.
+        threshold: above which probability a pixel is lesion.
+        parameters: trainable parameters of one model, as a claim; None claims nothing.
+    """
+
+    input: Mapping[str, Any]
+    opset: int
+    threshold: float = 0.5
+    parameters: int | None = None
+
+
+def model_name(fold: int | None) -> str:
+    """The file name of a fold's model, or of the one model for all folds."""
+    return "model.onnx" if fold is None else f"fold-{fold}.onnx"
+
+
+def require_only(folder: Path, names: Collection[str]) -> None:
+    """Refuse a folder with other files than `names`; what an interrupted write left is removed.
+
+    Raises:
+        UsageError: naming the file.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if _LEFTOVER.match(path.name):
+            path.unlink()
+        elif path.name not in names:
+            raise UsageError(
+                f"{path} does not come from this training.",
+                "Name an empty folder with --out; a submission contains nothing but its own files.",
+            )
 
 
 def exported_folds(folder: Path, fingerprint: str) -> set[int]:
@@ -57,18 +88,12 @@ def exported_folds(folder: Path, fingerprint: str) -> set[int]:
     Raises:
         UsageError: the folder contains anything else than what this training writes.
     """
-    folds = set()
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        match = _MODEL.match(path.name)
-        if match and _training_of(path) == fingerprint:
-            folds.add(int(match[1]))
-        elif _LEFTOVER.match(path.name):
-            path.unlink()
-        elif path.name not in (DOCUMENT, WORK):
-            raise UsageError(
-                f"{path} does not come from this training.",
-                "Name an empty folder with --out; a submission contains nothing but its own files.",
-            )
+    folds = {
+        int(match[1])
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := _MODEL.match(path.name)) and _training_of(path) == fingerprint
+    }
+    require_only(folder, {DOCUMENT, WORK, *map(model_name, folds)})
     return folds
 
 
@@ -77,8 +102,8 @@ def _training_of(path: Path) -> str | None:
     return {item.key: item.value for item in model.metadata_props}.get(TRAINING)
 
 
-def write_model(folder: Path, fold: int, data: bytes) -> str:
-    """Write a fold's ONNX file, and take away a document that does not know it yet.
+def write_model(folder: Path, fold: int | None, data: bytes) -> str:
+    """Write the ONNX file of a fold, or of all, and take away a document that does not know it yet.
 
     Returns:
         Its SHA-256, for the document.
@@ -94,18 +119,16 @@ def write_model(folder: Path, fold: int, data: bytes) -> str:
 
 def write_document(
     folder: Path,
+    declared: Declared,
     *,
-    config: Config,
     track: str,
     titles: Titles,
-    parameters: int,
-    models: Mapping[int, str],
+    models: Mapping[int, str] | Mapping[None, str],
 ) -> None:
     """Write the document that declares the ONNX files, last: with it a submission is whole.
 
     Args:
-        parameters: trainable parameters of one model, as a claim.
-        models: SHA-256 of each fold's file.
+        models: SHA-256 of each fold's file, or of the one for all.
 
     Raises:
         MachineError: where the disk refuses.
@@ -115,14 +138,14 @@ def write_document(
         "team": titles.team,
         "method": titles.method,
         "track": track,
-        "input": config.input.model_dump(),
-        "output": {"kind": "logits", "threshold": config.threshold},
+        "input": dict(declared.input),
+        "output": {"kind": "logits", "threshold": declared.threshold},
         "models": [
             {"fold": fold, "file": model_name(fold), "sha256": digest}
-            for fold, digest in sorted(models.items())
+            for fold, digest in models.items()
         ],
-        "opset": OPSET,
-        "parameters": parameters,
+        "opset": declared.opset,
+        "parameters": declared.parameters,
     }
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_atomically(folder / DOCUMENT, text.encode())

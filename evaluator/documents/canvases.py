@@ -9,8 +9,8 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from evaluator.documents.base import MAX_SIDE, Contract
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.sealed import SealedCase
-from evaluator.documents.submission import InputSpec
 
 Side = Annotated[int, Field(ge=1, le=2 * MAX_SIDE)]  # of the largest image, and a multiple more
 # Where nobody says how large images are: sides of small, usual and large ones, in pixels.

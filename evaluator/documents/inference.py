@@ -104,12 +104,22 @@ Limit = Annotated[float, Field(gt=0, le=1e9)]
 class EfficiencyLimits(Contract):
     """The most that a model may take, as `Measured` has it, on one kind of device."""
 
-    device_name: Title  # what `Measured` calls it: numbers of another device are not comparable
-    latency_ms: Limit | None = None
-    seconds: Limit | None = None
-    host_memory_mb: Limit | None = None
-    gpu_memory_mb: Limit | None = None
-    energy_j: Limit | None = None
+    device_name: Title = Field(
+        description="The processor or GPU, as reports call it; on another one nothing is accepted."
+    )
+    latency_ms: Limit | None = Field(
+        default=None, description="Milliseconds of the network for one image alone."
+    )
+    seconds: Limit | None = Field(
+        default=None, description="Seconds for all models on all images, as reports have them."
+    )
+    host_memory_mb: Limit | None = Field(
+        default=None, description="Memory at its peak, in 2²⁰ bytes."
+    )
+    gpu_memory_mb: Limit | None = Field(
+        default=None, description="The GPU's memory at its peak, in 2²⁰ bytes."
+    )
+    energy_j: Limit | None = Field(default=None, description="Joules of the GPU in `seconds`.")
 
     @property
     def stated(self) -> dict[str, float]:

@@ -56,13 +56,21 @@ Extra = Annotated[
 class MethodNotes(Contract):
     """What a submission says of its method; what is null is not stated, which is not `none`."""
 
-    description: Text | None = None
-    authors: tuple[Line, ...] = Field(default=(), max_length=50)
-    paper: Link | None = None
-    code: Link | None = None
-    licence: Line | None = None  # of the method's code and weights
-    external_data: Extra | None = None  # beside the training bundle; or `none`
-    pretrained: Extra | None = None  # the weights that training began with; or `none`
+    description: Text | None = Field(default=None, description="The method, in a line.")
+    authors: tuple[Line, ...] = Field(default=(), max_length=50, description="Whose it is.")
+    paper: Link | None = Field(default=None, description="Its paper, `https://…`.")
+    code: Link | None = Field(default=None, description="Its code, `https://…`.")
+    licence: Line | None = Field(default=None, description="Of code and weights, such as `MIT`.")
+    external_data: Extra | None = Field(
+        default=None,
+        description="Images that training saw beside the training bundle; `none` where there were "
+        "none. Null: not stated.",
+    )
+    pretrained: Extra | None = Field(
+        default=None,
+        description="The weights that training began with; `none` where they were random. Null: "
+        "not stated.",
+    )
 
     @property
     def notes(self) -> MethodNotes:

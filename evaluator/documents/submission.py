@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -15,11 +13,10 @@ from pydantic import (
 )
 
 from evaluator.documents.base import MAX_FOLDS, Contract, Digest, FileName, Fold, Name, Title
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.notes import MethodNotes, from_version_1
 from evaluator.files import canonical_json, sha256_bytes
 
-Positive = Annotated[float, Field(gt=0)]
-Spacing = tuple[float, float] | None  # (row, column) in millimetres a pixel, where it is known
 MEGABYTE = 1_000_000
 MAX_MODEL_BYTES = 2_000 * MEGABYTE  # of one ONNX file: protobuf ends at 2 GiB
 MAX_PARAMETERS = 8 * MAX_MODEL_BYTES  # none is smaller than a bit
@@ -32,198 +29,33 @@ class ModelLimits(Contract):
     The defaults take every network that is published for this task, at its usual size.
     """
 
-    megabytes: int = Field(default=1_900, ge=1, le=MAX_MODEL_BYTES // MEGABYTE)  # of 10**6 bytes
-    nodes: int = Field(default=20_000, ge=1, le=100_000)  # after function calls are expanded
-    parameters: int = Field(default=500_000_000, ge=1, le=MAX_PARAMETERS)
-    # ^ values that are stored in the file, whatever they are for
-    gmacs: float = Field(default=2_000, gt=0, le=1_000_000)  # at batch 1 and the declared size
-    opset: int = Field(default=NEWEST_OPSET, ge=17, le=NEWEST_OPSET)  # the newest
+    megabytes: int = Field(
+        default=1_900,
+        ge=1,
+        le=MAX_MODEL_BYTES // MEGABYTE,
+        description="Size of the file, in 10⁶ bytes.",
+    )
+    nodes: int = Field(default=20_000, ge=1, le=100_000, description="Nodes, functions expanded.")
+    parameters: int = Field(
+        default=500_000_000,
+        ge=1,
+        le=MAX_PARAMETERS,
+        description="Values that are stored in the file, whatever they are for.",
+    )
+    gmacs: float = Field(
+        default=2_000,
+        gt=0,
+        le=1_000_000,
+        description="10⁹ multiply-accumulates for one image of the declared size.",
+    )
+    opset: int = Field(
+        default=NEWEST_OPSET, ge=17, le=NEWEST_OPSET, description="The newest opset."
+    )
 
     @property
     def bytes(self) -> int:
         """The largest file."""
         return self.megabytes * MEGABYTE
-
-
-Resize = Literal["letterbox", "stretch"]
-Resample = Literal["antialiased", "plain"]
-Blend = Literal["gaussian", "constant"]
-Normalise = Literal["zscore"]
-Mode = Literal["resized", "tiled", "native"]
-Size = tuple[int, int]  # height and width, in pixels
-_SIDES = dict.fromkeys(("height", "width"), "it is a side of the network's input, in pixels")
-# What a mode has no default for, and what it is.
-_NEEDED: Mapping[Mode, Mapping[str, str]] = {
-    "resized": {
-        "resize": "it is `stretch` where training scaled both sides to the input's size, or "
-        "`letterbox` where it kept the aspect ratio and filled up with black",
-        **_SIDES,
-    },
-    "tiled": {
-        "overlap": "it is the part of a tile that its neighbour shares, such as 0.5",
-        "blend": "it is `gaussian` where a tile's middle counts most, as in nnU-Net, or `constant`",
-        **_SIDES,
-    },
-    "native": {
-        "multiple": "it is what both sides of an input are a multiple of, such as 32 where the "
-        "network halves its maps five times",
-    },
-}
-_CHOICES = {"resize": get_args(Resize), "blend": get_args(Blend)}
-_OPTIONAL: Mapping[Mode, tuple[str, ...]] = {
-    "resized": ("resample",),
-    "tiled": ("resample", "spacing", "normalise"),
-    "native": ("resample", "spacing"),
-}
-LARGEST = 1.0  # of mean and std: pixels are 0 to 1 when they apply
-
-
-class InputSpec(Contract):
-    """How a participant's network wants its input.
-
-    `mean` and `std` apply after division by 255; each is one number, or one a channel. `resized`
-    brings an image to the input's size. `tiled` cuts it into tiles of that size. `native` gives it
-    whole, black around it up to a `multiple`. The last two scale an image only to a `spacing`.
-    `resize`, `overlap`, `blend` and `multiple` have no default: an image that is prepared otherwise
-    than in training is scored, and scores less. `normalise: zscore` crops an image to
-    the box of its pixels above 0, and takes mean and standard deviation of that instead.
-    """
-
-    mode: Mode = "resized"
-    height: int | None = Field(default=None, ge=16, le=2048)  # null where native
-    width: int | None = Field(default=None, ge=16, le=2048)
-    resize: Resize | None = None
-    resample: Resample | None = None  # antialiased where it is null
-    overlap: float | None = Field(default=None, ge=0, le=0.9)
-    blend: Blend | None = None
-    multiple: int | None = Field(default=None, ge=1, le=512)
-    spacing: float | None = Field(default=None, ge=0.01, le=10)  # millimetres a pixel, both ways
-    normalise: Normalise | None = None  # by mean and std where it is null
-    channels: Literal["grey", "rgb"] = "grey"
-    mean: float | tuple[float, ...] = 0.0
-    std: Positive | tuple[Positive, ...] = 1.0
-
-    @property
-    def depth(self) -> int:
-        """How many channels the network takes; `rgb` repeats the grey image."""
-        return 3 if self.channels == "rgb" else 1
-
-    @property
-    def size(self) -> Size:
-        """The network's height and width; raises `ValueError` where native, which has none."""
-        if self.height is None or self.width is None:
-            raise ValueError("a native input has the size of its image")
-        return self.height, self.width
-
-    @property
-    def is_tiled(self) -> bool:
-        """Whether images are cut into tiles."""
-        return self.mode == "tiled"
-
-    @property
-    def is_native(self) -> bool:
-        """Whether the network takes images of any size."""
-        return self.mode == "native"
-
-    def scaled(self, height: int, width: int, spacing: Spacing = None) -> Size:
-        """The size of an image of `height` x `width` pixels at the declared spacing.
-
-        Sides are rounded as Python rounds (halves to even), at least 1.
-
-        Args:
-            spacing: of the image.
-
-        Raises:
-            ValueError: where one is declared and the image has none.
-        """
-        if self.spacing is None:
-            return height, width
-        if spacing is None:
-            raise ValueError("the image has no spacing")
-        down, across = (
-            max(1, round(side * each / self.spacing))
-            for side, each in zip((height, width), spacing, strict=True)
-        )
-        return down, across
-
-    def canvas(self, height: int, width: int, spacing: Spacing = None) -> Size:
-        """The size of the canvas that an image of `height` x `width` pixels lies on.
-
-        The network's own; where it is tiled, the scaled image's, or a tile's if that is larger;
-        where it is native, the scaled image's, each side up to the next `multiple`.
-
-        Raises:
-            ValueError: as `scaled`.
-        """
-        if self.mode == "resized":
-            return self.size
-        down, across = self.scaled(height, width, spacing)
-        if self.multiple is None:
-            return max(down, self.size[0]), max(across, self.size[1])
-        return -(-down // self.multiple) * self.multiple, -(
-            -across // self.multiple
-        ) * self.multiple
-
-    def tiles(self, side: int, tile: int) -> int:
-        """How many overlapping tiles of `tile` pixels cover `side` pixels."""
-        return 1 + max(0, math.ceil((side - tile) / (tile * (1 - (self.overlap or 0.0)))))
-
-    def runs(self, height: int, width: int, spacing: Spacing = None) -> int:
-        """How many inputs of the network an image becomes; see `canvas`."""
-        if not self.is_tiled:
-            return 1
-        down, across = self.canvas(height, width, spacing)
-        return self.tiles(down, self.size[0]) * self.tiles(across, self.size[1])
-
-    @field_validator("mean", "std")
-    @classmethod
-    def _of_pixels_from_0_to_1(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
-        numbers = value if isinstance(value, tuple) else (value,)
-        for number in numbers:
-            if number > LARGEST:
-                raise ValueError(
-                    f"{number:g} is on the scale of 0 to 255, and this applies after the division "
-                    f"by 255: divide it by 255, which gives {number / 255:.4g}"
-                )
-            if number < 0:
-                raise ValueError(f"{number:g} is below 0, and no pixel is")
-        return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _says_how_it_is_prepared(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict) or fields.get("mode", "resized") not in get_args(Mode):
-            return fields  # refused by its type
-        mode: Mode = fields.get("mode", "resized")
-        for name, wanted in _NEEDED[mode].items():
-            value = fields.get(name)
-            if value is None or value not in _CHOICES.get(name, (value,)):
-                found = "is missing" if value is None else "is neither"
-                raise ValueError(f"{name} {found}: {wanted}")
-        taken = {*_NEEDED[mode], *_OPTIONAL[mode]}
-        for name in (name for other in _NEEDED for name in (*_NEEDED[other], *_OPTIONAL[other])):
-            if name not in taken and fields.get(name) is not None:
-                raise ValueError(f"{name} has no effect where mode is {mode}: leave it out")
-        if mode != "resized" and fields.get("resample") and fields.get("spacing") is None:
-            raise ValueError(f"resample has no effect where mode is {mode} without a spacing")
-        return fields
-
-    @model_validator(mode="after")
-    def _normalised_once(self) -> Self:
-        idle = ("mean", self.mean, 0.0), ("std", self.std, 1.0), ("spacing", self.spacing, None)
-        for name, value, default in idle:
-            if self.normalise and value != default:
-                raise ValueError(f"{name} has no effect where normalise is zscore: leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _one_a_channel(self) -> Self:
-        for name, value in (("mean", self.mean), ("std", self.std)):
-            if isinstance(value, tuple) and len(value) != self.depth:
-                raise ValueError(
-                    f"{name}: give one number, or {self.depth} for {self.channels} images"
-                )
-        return self
 
 
 OutputKind = Literal["logits", "probabilities", "softmax", "mask"]
@@ -237,10 +69,15 @@ class OutputSpec(Contract):
     half like any other once it is resampled.
     """
 
-    kind: OutputKind = "logits"
-    # on probabilities, strictly above
+    kind: OutputKind = Field(
+        default="logits",
+        description="One map of `logits`, of `probabilities` or of zeros and ones (`mask`); or "
+        "`softmax`, two maps of logits, background and lesion.",
+    )
     threshold: float = Field(
-        default=0.5, json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1}
+        default=0.5,
+        json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        description="Lesion is where the probability is strictly above.",
     )
 
     @property
@@ -272,9 +109,14 @@ def _lower(text: object) -> object:
 class ModelFile(Contract):
     """One ONNX file: the model of one fold, or of all folds where `fold` is null."""
 
-    fold: Fold | None = None
-    file: FileName
-    sha256: Annotated[Digest, BeforeValidator(_lower)]  # PowerShell writes it in upper case
+    fold: Fold | None = Field(
+        default=None, description="Whose model it is, from 0 on. Null: of all folds."
+    )
+    file: FileName = Field(description="The ONNX file, beside submission.yaml.")
+    # PowerShell writes it in upper case.
+    sha256: Annotated[Digest, BeforeValidator(_lower)] = Field(
+        description="Its digest, as `sha256sum FILE` prints it."
+    )
 
 
 NEW_INPUT = ("multiple", "spacing", "normalise")  # fields of `input` that version 1 lacks
@@ -283,9 +125,9 @@ NEW_INPUT = ("multiple", "spacing", "normalise")  # fields of `input` that versi
 class Entry(MethodNotes):
     """What every submission says of itself, whatever it consists of."""
 
-    team: Title
-    method: Title
-    track: Name
+    team: Title = Field(description="Your team, as the board shows it.")
+    method: Title = Field(description="Your method, as the board shows it.")
+    track: Name = Field(description="The track, as `bundle.json` of the training bundle names it.")
 
     @model_validator(mode="before")
     @classmethod
@@ -318,9 +160,13 @@ class ImageSubmission(Entry):
     """`submission.yaml` of a container image that predicts; its masks are of no fold."""
 
     schema_: Literal["busbench/image-submission/v2"] = Field(
-        default="busbench/image-submission/v2", alias="schema"
+        default="busbench/image-submission/v2",
+        alias="schema",
+        description="The version of this document; it also says that an image is submitted.",
     )
-    image: ImageDigest
+    image: ImageDigest = Field(
+        description="The image by digest, `NAME@sha256:…`, or by the id that your engine gives it."
+    )
 
     @property
     def models(self) -> tuple[ModelFile, ...]:
@@ -337,14 +183,26 @@ class Submission(Entry):
     """`submission.yaml`: what a participant hands in, beside the ONNX files it names."""
 
     schema_: Literal["busbench/submission/v2"] = Field(
-        default="busbench/submission/v2", alias="schema"
+        default="busbench/submission/v2",
+        alias="schema",
+        description="The version of this document.",
     )
-    input: InputSpec
-    output: OutputSpec
-    models: tuple[ModelFile, ...] = Field(min_length=1, max_length=MAX_FOLDS)
-    opset: int = Field(ge=OLDEST_OPSET, le=NEWEST_OPSET)
-    # claimed; the report counts for itself
-    parameters: int | None = Field(default=None, ge=0, le=MAX_PARAMETERS)
+    input: InputSpec = Field(description="How each image is prepared for the network.")
+    output: OutputSpec = Field(description="What the network gives; `{}` takes both defaults.")
+    models: tuple[ModelFile, ...] = Field(
+        min_length=1,
+        max_length=MAX_FOLDS,
+        description="The ONNX files: one for each fold, or one for all.",
+    )
+    opset: int = Field(
+        ge=OLDEST_OPSET, le=NEWEST_OPSET, description="The opset that the files use."
+    )
+    parameters: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_PARAMETERS,
+        description="Trainable parameters of one model: a claim, beside the evaluator's count.",
+    )
 
     @property
     def folds(self) -> tuple[int | None, ...]:

@@ -17,7 +17,8 @@ from onnx import ModelProto
 
 from evaluator.documents.base import parse
 from evaluator.documents.canvases import Canvases
-from evaluator.documents.submission import Size, Submission
+from evaluator.documents.input_spec import Size
+from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
 from evaluator.gate.macs import Cost, lighten

@@ -23,7 +23,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from evaluator.documents.submission import InputSpec, OutputSpec, Size
+from evaluator.documents.input_spec import InputSpec, Size
+from evaluator.documents.submission import OutputSpec
 from evaluator.gate.confinement import confine
 from evaluator.gate.contained import LOADING, SHAPING, STARTED
 from evaluator.gate.macs import cost

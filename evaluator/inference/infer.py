@@ -24,8 +24,9 @@ from evaluator.consistency import window_seeds
 from evaluator.documents.base import read, write
 from evaluator.documents.canvases import NO_SPACING, Canvases, check_images
 from evaluator.documents.inference import GateVerdict, Measured, Runtime
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.predictions import Predictions
-from evaluator.documents.submission import InputSpec, ModelFile, Submission
+from evaluator.documents.submission import ModelFile, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, sha256_bytes, sha256_file
 from evaluator.inference.backends import (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.submission import InputSpec, Spacing
+from evaluator.documents.input_spec import InputSpec, Spacing
 from evaluator.letterbox import Placement, letterbox
 
 _LEAST = 1e-8  # nnU-Net's smallest deviation, for an image of one grey level

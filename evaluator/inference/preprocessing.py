@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.submission import InputSpec, OutputKind, OutputSpec, Spacing
+from evaluator.documents.input_spec import InputSpec, Spacing
+from evaluator.documents.submission import OutputKind, OutputSpec
 from evaluator.inference.outputs import foreground
 from evaluator.inference.placement import box_of, place, values_for
 from evaluator.inference.resampling import fill_input, pack_above, resample_levels

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 
-from evaluator.documents.submission import InputSpec, Size
+from evaluator.documents.input_spec import InputSpec, Size
 from evaluator.inference.batch_rules import (
     ABSENT,
     RULES,

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from evaluator.consistency import transform_case
 from evaluator.documents.base import Digest
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.sealed import SealedCase
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import Model
 from evaluator.inference.batches import fill

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.documents.submission import Blend, InputSpec
+from evaluator.documents.input_spec import Blend, InputSpec
 from evaluator.inference.placement import box_of
 
 Maps = NDArray[np.float32]

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from evaluator.compiled import compiled, inlined
 from evaluator.metrics import vector
-from evaluator.metrics.areas import matches
+from evaluator.metrics.areas import connected, matches
 from evaluator.metrics.boundaries import Columns, Points, outline
 from evaluator.metrics.packing import SURVEY, WORDS, Survey, Words, survey
 from evaluator.metrics.selection import selected
 
-__all__ = ["distances", "matches", "selected", "survey"]
+__all__ = ["connected", "distances", "matches", "selected", "survey"]
 
 Steps = NDArray[np.uint16]
 Floats = NDArray[np.float64]

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # whose parts are imported when they are first used
 from numpy.typing import NDArray
 
-from evaluator.metrics.case import loops
+from evaluator.metrics.case import Situation, examine, loops
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,15 @@ def count_lesions(predicted: NDArray[np.bool_], lesions: NDArray[np.uint8]) -> L
         predicted: (H, W).
         lesions: the reference, (H, W): 0 where none is, else a lesion's number from 1.
     """
-    marked = predicted | (lesions > 0)
-    rows, columns = (_span(np.asarray(marked.any(axis=axis))) for axis in (1, 0))
-    areas, count = scipy.ndimage.label(predicted[rows, columns], np.ones((3, 3)))
-    total, found = loops().matches(areas.ravel(), lesions[rows, columns].ravel(), count)
+    case = examine(predicted, lesions > 0)
+    if case.situation is Situation.BOTH_EMPTY:
+        return LesionCounts(0, 0, 0)
+    *_, top, bottom, left, right = case.survey
+    areas = np.empty((bottom - top, right - left), np.int32)
+    count = loops().connected(case.words[0], (top, bottom, left, right), areas)
+    numbers = lesions[top:bottom, left:right].ravel()
+    total, found = loops().matches(areas.ravel(), numbers, count)
     return LesionCounts(total, found, count - found)
-
-
-def _span(marked: NDArray[np.bool_]) -> slice:
-    places = np.flatnonzero(marked)
-    return slice(places[0], places[-1] + 1) if len(places) else slice(0)
 
 
 def missed(lesions: NDArray[np.uint8]) -> LesionCounts:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from evaluator.documents.base import Contract, Name
-from evaluator.documents.submission import InputSpec
+from evaluator.documents.input_spec import InputSpec
 from harness.ledger.report import Report
 from harness.ranking import METRICS
 from harness.ranking.metrics import AWESOME_BUS_NOTE, MISSING, NOT_COUNTED

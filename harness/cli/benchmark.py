@@ -13,10 +13,10 @@ from evaluator.files import pretty_json, write_atomically
 from harness.benchmark.grid import Cell, Grid, cells
 from harness.benchmark.recipes import network_of
 from harness.benchmark.table import Line, TrackTable, to_markdown
-from harness.challenge import require_hidden
 from harness.cli.app import app
 from harness.cli.options import (
     Backend,
+    BackendOption,
     ChallengeOption,
     ClusterOption,
     Device,
@@ -31,6 +31,7 @@ from harness.cli.options import (
 )
 from harness.cli.run_view import failures, run_view
 from harness.cli.screen import print_document, print_json
+from harness.declared import require_hidden
 from harness.evaluation.evaluate import require_keys_of
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, RunProgress, open_executor, run_chains
@@ -62,7 +63,7 @@ def benchmark(
     infer_device: Annotated[
         InferDevice, typer.Option(help="What inference runs on.")
     ] = InferDevice.CPU,
-    backend: Backend = Backend.ONNXRUNTIME,
+    backend: BackendOption = Backend.ONNXRUNTIME,
     runner: RunnerOption = RunnerName.DOCKER,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,

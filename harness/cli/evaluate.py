@@ -16,9 +16,11 @@ from harness.cli.effects import Checked
 from harness.cli.evaluation_view import print_evaluations, validate
 from harness.cli.options import (
     Backend,
+    BackendOption,
     BatchSizeOption,
     ChallengeOption,
     ClusterOption,
+    DeviceOption,
     InferDevice,
     InputsOption,
     JsonOption,
@@ -89,10 +91,10 @@ def evaluate(
             help="The day (UTC) on which it came to you, if not today: its phase goes by it.",
         ),
     ] = None,
-    device: InferDevice = InferDevice.CPU,
+    device: DeviceOption = InferDevice.CPU,
     precision: PrecisionOption = None,
     batch_size: BatchSizeOption = "auto",
-    backend: Backend = Backend.ONNXRUNTIME,
+    backend: BackendOption = Backend.ONNXRUNTIME,
     on: Annotated[
         str | None,
         typer.Option(

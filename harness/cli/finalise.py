@@ -11,15 +11,17 @@ import typer
 
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.harmless import harmless
-from harness.challenge import Challenge, require_hidden
+from harness.challenge import Challenge
 from harness.cli.app import app, err, out
 from harness.cli.effects import Checked
 from harness.cli.finalise_view import entry_document, line_up_document, print_line_up
 from harness.cli.options import (
     Backend,
+    BackendOption,
     BatchSizeOption,
     ChallengeOption,
     ClusterOption,
+    DeviceOption,
     InferDevice,
     InputsOption,
     JsonOption,
@@ -34,6 +36,7 @@ from harness.cli.options import (
 from harness.cli.run_view import Failure, do_jobs
 from harness.cli.screen import print_json
 from harness.cli.submissions import names_image
+from harness.declared import require_hidden
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation, finished_run
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment
@@ -89,10 +92,10 @@ def finalise(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List who would be run and why, and do nothing.")
     ] = False,
-    device: InferDevice = InferDevice.CPU,
+    device: DeviceOption = InferDevice.CPU,
     precision: PrecisionOption = None,
     batch_size: BatchSizeOption = "auto",
-    backend: Backend = Backend.ONNXRUNTIME,
+    backend: BackendOption = Backend.ONNXRUNTIME,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,
     runner: RunnerOption = RunnerName.DOCKER,

@@ -72,6 +72,16 @@ RunnerOption = Annotated[
     RunnerName,
     typer.Option(help="docker isolates; process is for development, and the report says so."),
 ]
+DeviceOption = Annotated[
+    InferDevice,
+    typer.Option(
+        help="What models run on; tensorrt is a CUDA device through TensorRT. A device that does "
+        "not work ends the verb: another is never taken instead."
+    ),
+]
+BackendOption = Annotated[
+    Backend, typer.Option(help="What runs the ONNX files: the library, or a Triton server.")
+]
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option(

@@ -12,8 +12,10 @@ from evaluator.harmless import harmless
 from harness.cli.app import app, out
 from harness.cli.options import (
     Backend,
+    BackendOption,
     BatchSizeOption,
     ChallengeOption,
+    DeviceOption,
     InferDevice,
     JsonOption,
     Precision,
@@ -69,13 +71,13 @@ def predict(
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="Leave refused images out rather than fail.")
     ] = False,
-    device: InferDevice = InferDevice.CPU,
+    device: DeviceOption = InferDevice.CPU,
     precision: Annotated[
         Precision | None,
         typer.Option(help="Of a GPU's arithmetic.", show_default="the track's, or fp32"),
     ] = None,
     batch_size: BatchSizeOption = "auto",
-    backend: Backend = Backend.ONNXRUNTIME,
+    backend: BackendOption = Backend.ONNXRUNTIME,
     runner: RunnerOption = RunnerName.DOCKER,
     challenge: ChallengeOption = None,
     as_json: JsonOption = False,

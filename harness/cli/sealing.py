@@ -12,7 +12,7 @@ from evaluator.documents.base import Name
 from evaluator.documents.sealed import MAX_WINDOWS
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
-from harness.challenge import LabelAccess, StatedTrack, require_final_part, require_track
+from harness.challenge import LabelAccess
 from harness.cli.app import app, out
 from harness.cli.effects import Checked
 from harness.cli.options import (
@@ -27,6 +27,7 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
+from harness.declared import StatedTrack, require_final_part, require_track
 from harness.folders import one_at_a_time
 from harness.ledger import rotate as rotate_ledger
 from harness.sealing.bundle import FOLDERS, WINDOWS, Bundles, Recipients

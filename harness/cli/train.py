@@ -91,7 +91,9 @@ def train(
         ),
     ] = True,
     keys: OptionalKeys = None,
-    device: Device = Device.CPU,
+    device: Annotated[
+        Device, typer.Option(help="What training runs on; cuda gives the container a GPU.")
+    ] = Device.CPU,
     cluster: ClusterOption = None,
     inputs: InputsOption = None,
     runner: RunnerOption = RunnerName.DOCKER,

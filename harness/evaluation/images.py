@@ -25,7 +25,8 @@ from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.files import canonical_json
 from evaluator.images.naming import FOLDER, LIST, shown
-from harness.challenge import Challenge, Kind, StatedTrack, check_accepted, check_track
+from harness.challenge import Challenge, Kind
+from harness.declared import StatedTrack, check_accepted, check_track
 from harness.evaluation import known_good, stages
 from harness.evaluation.stages import EvaluateSettings, SealedFiles, SealedImages
 from harness.sandbox import DockerRunner, Runner, Stage

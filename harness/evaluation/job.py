@@ -11,7 +11,7 @@ from evaluator.documents.base import Digest
 from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.files import disk_errors
 from evaluator.progress import Progress
-from harness.challenge import require_track
+from harness.declared import require_track
 from harness.evaluation.images import require_accepted, require_image_settings
 from harness.evaluation.stages import EvaluateSettings, begun_stage
 from harness.execution.inputs import Input, offer

@@ -14,15 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.documents.base import write
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.predictions import PredictedCase, Predictions
 from evaluator.documents.sealed import SealedIndex
-from evaluator.documents.submission import (
-    AnySubmission,
-    InputSpec,
-    ModelFile,
-    OutputSpec,
-    Submission,
-)
+from evaluator.documents.submission import AnySubmission, ModelFile, OutputSpec, Submission
 from evaluator.files import disk_errors, sha256_bytes, sha256_file
 from evaluator.images.naming import Shown
 from evaluator.predictions import DOCUMENT, bits_file, maps_file, pack, predicted_cases

@@ -7,8 +7,9 @@ from statistics import fmean
 
 from evaluator.documents.canvases import NO_SPACING, Canvases, check_images
 from evaluator.documents.inference import CountedModel
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.sealed import SealedCase
-from evaluator.documents.submission import AnySubmission, InputSpec, Submission
+from evaluator.documents.submission import AnySubmission, Submission
 from evaluator.errors import BusbenchError, Code
 from harness.submission import DOCUMENT
 

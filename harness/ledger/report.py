@@ -13,7 +13,8 @@ from evaluator.documents.reading import Bounds
 from evaluator.documents.scores import Scores
 from evaluator.documents.submission import ImageDigest
 from evaluator.files import canonical_json, sha256_bytes
-from harness.challenge import HiddenPart, LabelAccess, StatedTrack
+from harness.challenge import HiddenPart, LabelAccess
+from harness.declared import StatedTrack
 from harness.sandbox.stage import RunnerName
 
 Count = Annotated[int, Field(ge=0)]

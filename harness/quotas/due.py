@@ -12,7 +12,8 @@ from pathlib import Path
 
 from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError, Code
-from harness.challenge import Challenge, require_hidden
+from harness.challenge import Challenge
+from harness.declared import require_hidden
 from harness.evaluation.evaluate import REPORT
 from harness.ledger import LedgerVerdict, RecordedReport, verify_ledger
 from harness.ledger.report import Report

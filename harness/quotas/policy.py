@@ -17,7 +17,8 @@ from pydantic import Field
 from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError, Code, Fault
-from harness.challenge import WITHOUT_PHASES, Challenge, Phase, require_hidden
+from harness.challenge import WITHOUT_PHASES, Challenge, Phase
+from harness.declared import require_hidden
 from harness.ledger.report import Report
 from harness.ranking.metrics import METRICS
 from harness.sandbox.participant_error import ParticipantError, participant_error

@@ -22,7 +22,8 @@ from evaluator.documents.base import write
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, write_atomically
 from evaluator.metrics import METRICS
-from harness.challenge import Challenge, HiddenPart, Phase, StatedTrack, require_hidden
+from harness.challenge import Challenge, HiddenPart, Phase
+from harness.declared import StatedTrack, require_hidden
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import CASES
 from harness.execution.job import Job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from evaluator.documents.base import Contract, Digest, Name, Title
 from evaluator.documents.inference import EfficiencyLimits, Runtime
 from evaluator.documents.notes import MethodNotes
 from evaluator.documents.scores import (
+    RANKED,
     AwesomeBusScores,
     Ensemble,
     GroupScores,
@@ -27,6 +28,30 @@ from harness.ranking.metrics import COSTS, Cost
 from harness.ranking.worst import WorstGroup
 from harness.sandbox.stage import RunnerName
 
+DIGITS = 5  # of a number in a document: what a page shows has two or three
+
+
+class Numbers(NamedTuple):
+    """A metric over some images; in JSON, `[mean, std, ci_low, ci_high]`, as `MetricSummary`."""
+
+    mean: float
+    std: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+    @classmethod
+    def of(cls, summary: MetricSummary) -> Self:
+        """The same without the fold models' values."""
+        return cls(summary.mean, summary.std, summary.ci_low, summary.ci_high)
+
+
+class BriefScores(Contract):
+    """Some metrics over one group of cases."""
+
+    cases: int
+    patients: int
+    metrics: dict[str, Numbers]
+
 
 class Row(Contract):
     """One submission on one track."""
@@ -39,6 +64,7 @@ class Row(Contract):
     notes: MethodNotes = MethodNotes()  # what the team says of the method
     status: Status
     groups: dict[str, GroupScores]
+    brief: dict[str, BriefScores] = Field(default_factory=dict)  # in a document alone: `briefly`
     awesome_bus_2025: AwesomeBusScores  # never ranked
     ensemble: Ensemble | None = None  # of its fold models; never ranked
     worst: dict[str, WorstGroup] = Field(default_factory=dict)  # metric -> the worst subgroup
@@ -135,9 +161,12 @@ class Track(Contract):
 
 
 class Board(Contract):
-    """`board.json`: all tables of a ledger."""
+    """`board.json`: all tables of a ledger.
 
-    schema_: Literal["busbench/board/v6"] = Field(default="busbench/board/v6", alias="schema")
+    A document has less than the board in memory, see `briefly`: all of it is in the signed reports.
+    """
+
+    schema_: Literal["busbench/board/v7"] = Field(default="busbench/board/v7", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest
@@ -145,3 +174,46 @@ class Board(Contract):
     ledger_reports: int
     tracks: tuple[Track, ...]
     combined: CombinedBoard | None = None  # null where challenge.yaml combines no tracks
+
+    def document(self) -> dict[str, Any]:
+        """`board.json` as plain JSON values, its numbers to `DIGITS` digits."""
+        tracks = tuple(
+            track.model_copy(
+                update={
+                    "rows": tuple(map(briefly, track.rows)),
+                    "visitors": tuple(map(briefly, track.visitors)),
+                }
+            )
+            for track in self.tracks
+        )
+        found = super(Board, self.model_copy(update={"tracks": tracks})).document()
+        return {key: _rounded(value) for key, value in found.items()}
+
+
+def briefly(row: Row) -> Row:
+    """The row as `board.json` has it: a tenth of what it is in memory.
+
+    In full are the metrics that can rank, over all images. The other metrics over all images, and
+    those that can rank over a part of them, are in `brief`; of the rest there is nothing.
+    """
+    brief = {}
+    for name, group in row.groups.items():
+        found = {k: v for k, v in group.metrics.items() if (k in RANKED) != (name == "all")}
+        numbers = {key: Numbers.of(summary) for key, summary in found.items()}
+        brief[name] = BriefScores(cases=group.cases, patients=group.patients, metrics=numbers)
+    groups = {}
+    if everything := row.groups.get("all"):
+        ranked = {key: one for key, one in everything.metrics.items() if key in RANKED}
+        groups["all"] = everything.model_copy(update={"metrics": ranked})
+    return row.model_copy(update={"groups": groups, "brief": brief | row.brief})
+
+
+def _rounded(value: Any) -> Any:
+    """A JSON value, its numbers rounded: after the point, and those below 1 significantly."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    if not isinstance(value, float):
+        return value
+    return round(value, DIGITS) if abs(value) >= 1 else float(f"{value:.{DIGITS}g}")

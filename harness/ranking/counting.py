@@ -13,7 +13,8 @@ from dataclasses import replace
 from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
-from harness.challenge import Challenge, Reference, require_track
+from harness.challenge import Challenge, Reference
+from harness.declared import require_track
 from harness.ledger import LedgerVerdict, RecordedReport
 from harness.ledger.report import Report
 from harness.ranking.board import Row

@@ -18,7 +18,8 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
 from evaluator.scoring.intervals import MIN_PATIENTS
-from harness.challenge import Challenge, HiddenPart, require_hidden
+from harness.challenge import Challenge, HiddenPart
+from harness.declared import require_hidden
 from harness.ledger import LedgerVerdict, Ranking, RecordedReport, append, verify_ledger
 from harness.ledger.entries import MAX_RANKING_BYTES
 from harness.ranking.cases import CaseTable

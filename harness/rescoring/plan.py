@@ -11,7 +11,8 @@ from evaluator.documents.base import Digest, Name
 from evaluator.documents.scores import RANKED
 from evaluator.errors import BusbenchError, Code
 from evaluator.metrics import ranking_profile
-from harness.challenge import Challenge, require_hidden, require_track
+from harness.challenge import Challenge
+from harness.declared import require_hidden, require_track
 from harness.execution.job import ExecutionEnvironment
 from harness.ledger import LedgerVerdict, RecordedReport, SignedReport
 from harness.ledger.attestation import stated_report

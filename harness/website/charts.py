@@ -7,16 +7,16 @@ where the ledger has a ranking of the track.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 
-from harness.ranking import METRICS
+from harness.ranking import METRICS, Row
 from harness.website.drawing import ACCENT, INK, MUTED, SECOND, Look
+from harness.website.scales import Record, metric_axis
 from harness.website.shown import Shown
 
 STEP = 24  # pixels a result
-Record = dict[str, Any]
 Chart = alt.TopLevelMixin
 
 
@@ -33,24 +33,22 @@ def ranking(shown: Shown, look: Look) -> Chart:
                 {"name": label, "value": fold}
                 for fold in found.folds[: 20 * (len(found.folds) > 1)]
             ]
-        title = metric.title(shown.track.units)
-        domain = _range([*records, *folds], "low", "value", "high")
-        x = _quantity("value", title, domain)
+        value, low = (
+            metric_axis(metric, shown.track.units, [*records, *folds], *fields)
+            for fields in (("value", "low", "high"), ("low", "value", "high"))
+        )
         y = _names(shown, look, first=not panels)
         base = alt.Chart(data(records)).encode(y=y)
         layers = [
-            base.mark_rule(color=ACCENT, strokeWidth=2).encode(
-                x=_quantity("low", title, domain), x2="high:Q"
-            ),
-            base.mark_point(color=ACCENT, filled=True, opacity=1, size=70).encode(x=x),
+            base.mark_rule(color=ACCENT, strokeWidth=2).encode(x=low, x2="high:Q"),
+            base.mark_point(color=ACCENT, filled=True, opacity=1, size=70).encode(x=value),
         ]
         if folds:
             dots = alt.Chart(data(folds)).mark_tick(
                 color=MUTED, opacity=0.7, size=6, thickness=1, yOffset=8
             )
-            layers.append(dots.encode(x=x, y=y))
-        width = look.data_width if look.narrow else (look.data_width - 60) // len(METRICS)
-        panels.append(alt.layer(*layers).properties(width=width, height=_height(shown)))
+            layers.append(dots.encode(x=value, y=y))
+        panels.append(_panel(layers, shown, look))
     return join(panels, look.narrow)
 
 
@@ -77,7 +75,7 @@ def rank_map(shown: Shown, look: Look) -> Chart | None:
 
 
 def distributions(shown: Shown, look: Look) -> Chart | None:
-    """The spread of each metric over the cases."""
+    """The spread of each metric over the cases, and the share of failures."""
     panels: list[Any] = []
     for metric in METRICS:
         records = [
@@ -87,16 +85,63 @@ def distributions(shown: Shown, look: Look) -> Chart | None:
         ]
         if not records:
             return None
-        x = _quantity("a", metric.title(shown.track.units), _range(records, "a", "e"))
+        x = metric_axis(metric, shown.track.units, records, "a", "e")
         base = alt.Chart(data(records)).encode(y=_names(shown, look, first=not panels))
         layers = [
             base.mark_rule(color=MUTED).encode(x=x, x2="e:Q"),
             base.mark_bar(color=ACCENT, opacity=0.45, size=11).encode(x="b:Q", x2="d:Q"),
             base.mark_tick(color=INK, thickness=2, size=13).encode(x="c:Q"),
         ]
-        width = look.data_width if look.narrow else (look.data_width - 60) // len(METRICS)
-        panels.append(alt.layer(*layers).properties(width=width, height=_height(shown)))
-    return join(panels, look.narrow)
+        panels.append(_panel(layers, shown, look, panels=len(METRICS) + 1))
+    return join([*panels, *_failures(shown, look)], look.narrow)
+
+
+class Failure(NamedTuple):
+    """A kind of failure: where the share of what did not fail is, and how it is drawn."""
+
+    metric: str
+    group: str
+    colour: str
+    shape: str
+
+
+FAILURES = {
+    "lesions missed": Failure("lesion_sensitivity", "lesion", ACCENT, "circle"),
+    "normal images marked": Failure("dice", "normal", SECOND, "diamond"),
+}
+
+
+def failures(row: Row) -> dict[str, float]:
+    """The share of lesions that were missed, and of normal images that were not left empty.
+
+    Of what the report says nothing of there is no share.
+    """
+    found = {name: row.summary(kind.metric, kind.group) for name, kind in FAILURES.items()}
+    return {name: 1 - one.mean for name, one in found.items() if one is not None}
+
+
+def _failures(shown: Shown, look: Look) -> list[Any]:
+    records = [
+        {"name": label, "kind": kind, "share": share}
+        for label, row in shown.each()
+        for kind, share in failures(row).items()
+    ]
+    if not records:
+        return []
+    kinds = [kind for kind in FAILURES if any(record["kind"] == kind for record in records)]
+    colours, shapes = ([getattr(FAILURES[k], part) for k in kinds] for part in ("colour", "shape"))
+    x = alt.X("share:Q").title("Failures ↓").axis(format="%", tickCount=4)
+    dots = (
+        alt.Chart(data(records))
+        .mark_point(filled=True, opacity=1, size=60)
+        .encode(
+            x=x,
+            y=_names(shown, look, first=False),
+            color=alt.Color("kind:N").scale(domain=kinds, range=colours),
+            shape=alt.Shape("kind:N").scale(domain=kinds, range=shapes),
+        )
+    )
+    return [_panel([dots], shown, look, panels=len(METRICS) + 1)]
 
 
 def by_part(shown: Shown, look: Look) -> Chart | None:
@@ -110,45 +155,10 @@ def by_part(shown: Shown, look: Look) -> Chart | None:
     ]
     if not records:
         return None
-    x = alt.X("part:N").sort(list(parts)).title(None).axis(orient="top", labelAngle=-40)
+    angle = -90 if look.narrow else -40
+    axis = alt.Axis(orient="top", labelAngle=angle, labelLimit=0)
+    x = alt.X("part:N").sort(list(parts)).title(None).axis(axis)
     return _cells(records, shown, look, x=x, field="dice", columns=len(parts))
-
-
-def cost(shown: Shown, look: Look) -> Chart | None:
-    """Dice against the work for one image."""
-    few = len(shown.rows) <= (8 if look.narrow else 14)
-    records = [
-        {
-            "name": label if few else str(row.rank),
-            "gmacs": row.gmacs,
-            "dice": row.groups["all"].metrics["dice"].mean,
-            "origin": "trained here" if row.trained_here else "supplied",
-        }
-        for label, row in shown.each()
-        if row.gmacs
-    ]
-    if not records:
-        return None
-    origins = ["trained here", "supplied"]
-    work = [row.gmacs for row in shown.rows if row.gmacs]
-    ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
-    base = alt.Chart(data(records)).encode(
-        x=alt.X("gmacs:Q")
-        .scale(type="log", nice=False, padding=60, domain=[min(work) / 2, max(work) * 2])
-        .title("GMACs an image")
-        .axis(format="~g", values=ticks, labelOverlap="greedy", labelSeparation=10),
-        y=alt.Y("dice:Q")
-        .scale(zero=False, nice=True, domain=_range(records, "dice"))
-        .title("Dice ↑")
-        .axis(tickCount=6),
-    )
-    dots = base.mark_point(filled=True, opacity=1, size=80).encode(
-        color=alt.Color("origin:N").scale(domain=origins, range=[ACCENT, SECOND]),
-        shape=alt.Shape("origin:N").scale(domain=origins, range=["circle", "diamond"]),
-    )
-    names = base.mark_text(align="left", dx=8).encode(text="name:N")
-    width, height = (look.width - 60, 300) if look.narrow else (look.width - 180, 380)
-    return alt.layer(dots, names).properties(width=width, height=height)
 
 
 # --- what they share -------------------------------------------------------------------------
@@ -156,24 +166,12 @@ def cost(shown: Shown, look: Look) -> Chart | None:
 
 def data(records: Sequence[Record]) -> alt.InlineData:
     """Records as a chart takes them."""
-    return alt.InlineData(values=list(records))
+    return alt.InlineData(values=[dict(record) for record in records])
 
 
-def _quantity(field: str, title: str, domain: list[float]) -> alt.X:
-    scale = alt.Scale(zero=False, nice=True, domain=domain)
-    return alt.X(f"{field}:Q").title(title).scale(scale).axis(tickCount=5)
-
-
-def _range(records: Sequence[Record], *fields: str) -> list[float]:
-    """From the smallest to the largest value, with some air: a lone value has an axis, too."""
-    found = [record.get(field) for record in records for field in fields]
-    values = [value for value in found if value is not None]
-    air = 0.02 * (max(values) - min(values)) or 0.02 * max(1.0, abs(max(values)))
-    return [min(values) - air, max(values) + air]
-
-
-def _height(shown: Shown) -> int:
-    return STEP * len(shown.rows)
+def _panel(layers: Sequence[Any], shown: Shown, look: Look, *, panels: int = len(METRICS)) -> Any:
+    width = look.data_width if look.narrow else (look.data_width - 24 * panels) // panels
+    return alt.layer(*layers).properties(width=width, height=STEP * len(shown.rows))
 
 
 def _names(shown: Shown, look: Look, first: bool) -> alt.Y:
@@ -190,7 +188,7 @@ def join(panels: Sequence[Any], stacked: bool) -> Chart:
 
 
 def _cells(
-    records: list[Record], shown: Shown, look: Look, *, x: alt.X, field: str, columns: int
+    records: list[dict[str, Any]], shown: Shown, look: Look, *, x: alt.X, field: str, columns: int
 ) -> Chart:
     """A heat map; the cells' numbers are written where they fit."""
     width = min(look.data_width, columns * 72)
@@ -204,13 +202,13 @@ def _cells(
     values = [record[field] for record in records]
     domain = [0.0, 1.0] if field == "share" else [min(values), max(*values, min(values) + 0.01)]
     shade = alt.Opacity(f"{field}:Q").scale(domain=domain, range=[0.03, 0.5]).legend(None)
-    layers = [base.mark_rect(color=ACCENT, cornerRadius=2).encode(opacity=shade)]
+    layers = [base.mark_rect(color=ACCENT).encode(opacity=shade)]
     if width >= columns * 30:
         text = alt.Chart(data([r for r in records if r[field] >= 0.005 or field != "share"]))
         layers.append(
             text.mark_text(color=INK).encode(x=x, y=y, text=alt.Text(f"{field}:Q").format(".2f"))
         )
-    return alt.layer(*layers).properties(width=width, height=_height(shown))
+    return alt.layer(*layers).properties(width=width, height=STEP * len(shown.rows))
 
 
 def _bin_title(bins: Sequence[int], place: int, last: int) -> str:

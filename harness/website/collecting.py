@@ -20,12 +20,13 @@ from harness.splits import FrozenSplit, published_audit, require_store, subjects
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
 from harness.website.curves import find_curves
-from harness.website.edition import Edition, View
+from harness.website.edition import Edition
 from harness.website.examples import Material, examples, show_pairs, transformed
 from harness.website.extras import Extras, Sources, SplitExtras
 from harness.website.leaks import leaks
 from harness.website.sheets import Evidence, Sheet, make_sheet, require_open
 from harness.website.thumbnails import Credit
+from harness.website.views import View
 
 UNKNOWN = "not known"  # of a scanner
 SCANNERS = 12  # that have a bar of their own

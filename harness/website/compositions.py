@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import altair as alt
 
-from harness.website.charts import Chart, Record, data
+from harness.website.charts import Chart, data
 from harness.website.drawing import ACCENT, INK, MUTED, NARROW, SECOND, WIDE, Drawing, Look, draw
 from harness.website.leaks import Leak
 from harness.website.rendering import in_order
+from harness.website.scales import Record
 from harness.website.shown import short
 
 ROW = 26  # pixels of a bar and the space to the next one

@@ -43,9 +43,14 @@ class Look:
         """What the names leave for the data."""
         return self.width - self.label - 40
 
+    @property
+    def margin(self) -> int:
+        """Room around, half of it above, for a font wider than that which text was measured in."""
+        return self.label * 15 // 100
+
 
 WIDE = Look(narrow=False, width=1080, label=190, characters=28, font=13)
-NARROW = Look(narrow=True, width=380, label=110, characters=16, font=12)
+NARROW = Look(narrow=True, width=320, label=104, characters=15, font=12)
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,10 @@ def draw(chart: alt.TopLevelMixin, look: Look) -> Drawing:
     svg = vlc.vegalite_to_svg(spec, allowed_base_urls=[])
     head, rest = svg.split(">", 1)
     drawn, height = (round(float(value)) for value in _SIZE.findall(head))
-    width = max(drawn, look.width)  # all charts of a page are scaled alike
-    root = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+    width = max(drawn, look.width) + 2 * look.margin  # all charts of a page are scaled alike
+    height += look.margin // 2
+    box = f"{-look.margin} {-(look.margin // 2)} {width} {height}"
+    root = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" '
     root += f'width="{width}" height="{height}">{_STYLE}'
     return Drawing((root + rest).encode(), width, height)
 
@@ -82,11 +89,14 @@ def _config(look: Look) -> dict[str, Any]:
     text = {"labelColor": INK, "titleColor": MUTED, "labelFontSize": look.font}
     text |= {"titleFontSize": look.font, "titleFontWeight": "normal"}
     lines = {"gridColor": LINE, "domainColor": LINE, "tickColor": LINE}
+    legend = {"columns": 2 if look.narrow else 4, "columnPadding": 28}
     return {
         "font": FONT,
+        "aria": False,  # half of a file, which no reader of an image is given: see its alt text
         "view": {"stroke": None},
         "axis": {**text, **lines, "labelLimit": 0},
-        "legend": {**text, "symbolStrokeWidth": 0, "orient": "top", "title": None},
+        "axisQuantitative": {"labelSeparation": look.font},
+        "legend": {**text, **legend, "symbolStrokeWidth": 0, "orient": "top", "title": None},
         "title": {"color": INK, "fontSize": look.font, "anchor": "start", "offset": 8},
         "header": text,
         "text": {"color": INK, "fontSize": look.font - 1},

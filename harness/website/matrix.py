@@ -9,65 +9,56 @@ import altair as alt
 from harness.ranking import METRICS
 from harness.website.charts import Chart, data, join
 from harness.website.drawing import ACCENT, Look
-from harness.website.shown import MOST, Shown
+from harness.website.shown import Shown
 
 LEVELS = {"p < 0.001": 0.001, "p < 0.01": 0.01, "p < 0.05": 0.05, "not significant": 2.0}  # below
 STRENGTH = (0.85, 0.55, 0.3, 0.06)  # of each level's colour
-SIDE_BY_SIDE = 12  # submissions: larger squares are one below the other
+CELL = (15, 24)  # pixels of a side, at least for a name to be read, and at most
 
 
 def significance(shown: Shown, look: Look) -> Chart | None:
-    """Which result is better than which; where many were tested, some of them, evenly spread."""
+    """Which result is better than which, on each metric that ranks.
+
+    Where more were tested than there is room for, some of them, evenly spread.
+    """
     statistics = shown.track.statistics
     if statistics is None or len(statistics.significance.entries) < 2:
         return None
     found = statistics.significance
-    chosen = range(0, len(found.entries), -(-len(found.entries) // MOST))
+    metrics = [metric for metric in METRICS if metric.key in statistics.metrics]
+    width = look.data_width if look.narrow else look.data_width // len(metrics) - 20
+    chosen = range(0, len(found.entries), -(-len(found.entries) // (width // CELL[0])))
     rows = {row.entry_digest: row for row in shown.track.ranked}
     tested = Shown(shown.track, tuple(rows[found.entries[n]] for n in chosen), shown.characters)
-    numbers = {entry: str(number) for number, entry in enumerate(rows, start=1)}
     names = list(zip(chosen, tested.labels, strict=True))
-    columns = [(place, numbers[found.entries[place]]) for place in chosen]
     panels: list[Any] = []
-    for metric in METRICS:
+    for metric in metrics:
         adjusted = found.adjusted[metric.key]
         records = [
-            {"name": name, "other": number, "p": _level(adjusted[row][column])}
+            {"name": name, "other": other, "p": _level(adjusted[row][column])}
             for row, name in names
-            for column, number in columns
+            for column, other in names
             if row != column
         ]
-        panels.append(
-            _square(
-                records, metric.label, tested.labels, columns=[n for _, n in columns], look=look
-            )
-        )
-    return join(panels, _stacked(len(chosen), look))
+        square = _square(records, metric.label, tested.labels, named=look.narrow or not panels)
+        side = len(names) * min(CELL[1], width // len(names))
+        panels.append(square.properties(width=side, height=side))
+    return join(panels, look.narrow)
 
 
-def _square(
-    records: list[dict[str, Any]], title: str, names: list[str], *, columns: list[str], look: Look
-) -> Any:
-    stacked = _stacked(len(names), look)
-    width = look.data_width if stacked else look.data_width // len(METRICS) - 20
-    side = len(names) * min(24 if len(names) <= SIDE_BY_SIDE else 17, width // len(names))
-    first = stacked or title == METRICS[0].label
-    lines: dict[str, Any] = {"domain": False, "ticks": False, "labelOverlap": True}
-    x, y = alt.X("other:N").sort(columns).title(None), alt.Y("name:N").sort(names).title(None)
+def _square(records: list[dict[str, Any]], title: str, names: list[str], *, named: bool) -> Any:
+    lines: dict[str, Any] = {"domain": False, "ticks": False, "labelPadding": 6}
+    x, y = alt.X("other:N").sort(names).title(None), alt.Y("name:N").sort(names).title(None)
     opacity = alt.Opacity("p:N").scale(type="ordinal", domain=list(LEVELS), range=list(STRENGTH))
     return (
-        alt.Chart(data(records), title=title, width=side, height=side)
-        .mark_rect(color=ACCENT, cornerRadius=2)
+        alt.Chart(data(records), title=title)
+        .mark_rect(color=ACCENT)
         .encode(
-            x=x.axis(orient="top", labelAngle=0, **lines),
-            y=y.axis(labels=first, **lines),
+            x=x.axis(orient="top", labelAngle=-90, **lines),
+            y=y.axis(labels=named, **lines),
             opacity=opacity.legend(title=None),
         )
     )
-
-
-def _stacked(submissions: int, look: Look) -> bool:
-    return look.narrow or submissions > SIDE_BY_SIDE
 
 
 def _level(p: float) -> str:

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from evaluator.documents.base import Contract
 from evaluator.documents.reading import MEBIBYTE
 from evaluator.files import canonical_json
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
-from evaluator.metrics import VERSIONS, Edge, ProfileVersion, Situation, metrics_of
+from evaluator.metrics import VERSIONS
 from evaluator.metrics.secondary import SECONDARY
 from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
-from harness.ledger.attestation import PAYLOAD_TYPE, Statement
-from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Genesis
-from harness.ledger.report import Report
 from harness.ranking.across import blocks
-from harness.ranking.counting import comparable, entry_name
 from harness.ranking.metrics import AWESOME_BUS_NOTE, labels
 from harness.ranking.names import plain
 from harness.ranking.published import published_table
 from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
-from harness.website.edition import Edition, Split, View, split_file
+from harness.website.edition import Edition
 from harness.website.extras import SplitExtras
 from harness.website.facts import evidence_of, notes_of, score_titles, track_title
-from harness.website.feeds import badges, feeds
-from harness.website.formulas import FORMULAS
+from harness.website.feeds import badges, feeds, ledger_format
+from harness.website.formulas import FORMULAS, edge_table
 from harness.website.illustrating import (
     MOST_PAIRS,
     credits_of,
@@ -40,13 +35,17 @@ from harness.website.illustrating import (
     thumbnail_files,
     transformed_of,
 )
+from harness.website.past import Withdrawn, past_boards, withdrawn
 from harness.website.plots import Plot, plots
 from harness.website.rendering import environment, source
 from harness.website.sheets import MARKED
+from harness.website.tables import table_files
+from harness.website.views import Split, View, split_file
 
 EMBEDDED = 4 * MEBIBYTE  # bytes of a ledger that the page that checks it contains
 Write = Callable[..., bytes]
-ASSETS = ("style.css", "board.js", "check.js", "ledger.js", "icon.svg")
+SCRIPTS = ("parts.js", "columns.js", "compare.js", "past.js", "taking.js", "board.js")  # of a track
+ASSETS = ("style.css", *SCRIPTS, "check.js", "ledger.js", "icon.svg")
 
 
 def render(edition: Edition) -> dict[str, bytes]:
@@ -58,15 +57,17 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for name in ASSETS:
         yield name, source(name).encode()
     yield from feeds(edition)
-    published = published_table().tracks.values()
-    yield "index.html", _page(edition, "index", "", tracks=edition.views, references=published)
+    gone = withdrawn(edition)
+    there = {edition.table_of(view) for view in edition.views}
+    homeless = [one for table in gone.keys() - there for one in gone[table]]
+    yield "index.html", _index(edition, sorted(homeless, key=lambda one: one.entry.number))
     yield "method.html", _method(edition)
     yield "about.html", _about(edition)
     if found := blocks(edition.board, plain):
         yield "across.html", _page(edition, "across", "", blocks=found)
     yield "check.html", _check(edition)
     for view in edition.views:
-        yield from _track(edition, view)
+        yield from _track(edition, view, gone.get(edition.table_of(view), []))
     yield from _submissions(edition)
     for split in edition.splits:
         yield from _split(edition, split)
@@ -96,7 +97,13 @@ def _squeeze(text: str) -> str:
     return "".join(f"{line}\n" for raw in text.split("\n") if (line := raw.strip()))
 
 
-def _track(edition: Edition, view: View) -> Iterator[tuple[str, bytes]]:
+def _index(edition: Edition, gone: Sequence[Withdrawn]) -> bytes:
+    """The first page; `gone` are results that no longer count, of tables without any that does."""
+    facts = {"tracks": edition.views, "references": published_table().tracks.values()}
+    return _page(edition, "index", "", withdrawn=gone, **facts)
+
+
+def _track(edition: Edition, view: View, gone: Sequence[Withdrawn]) -> Iterator[tuple[str, bytes]]:
     shown = []
     for plot in plots(view.track):
         wide, narrow = (f"plots/{view.name}-{plot.kind.name}{end}.svg" for end in ("", "-narrow"))
@@ -105,13 +112,17 @@ def _track(edition: Edition, view: View) -> Iterator[tuple[str, bytes]]:
         shown.append(_plot_facts(plot, wide, narrow))
     published = published_table().tracks.get(view.track.dataset)
     references = [published] if published else []
-    sheet = next((g for g in edition.extras.sheets if g.name == view.name), None)
-    facts: dict[str, Any] = {
-        "plots": shown,
-        "references": references,
+    sheet = next((one for one in edition.extras.sheets if one.name == view.name), None)
+    boards = past_boards(edition, view)
+    yield from table_files(edition, view, boards)
+    facts: dict[str, Any] = {"view": view, "plots": shown, "references": references}
+    facts |= {
         "sheet": sheet,
+        "scripts": SCRIPTS,
+        "has_past": len(boards) > 1,
+        "withdrawn": gone,
     }
-    yield view.file, _page(edition, "track", view=view, **facts)
+    yield view.file, _page(edition, "track", **facts)
 
 
 def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
@@ -123,7 +134,8 @@ def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
         "name": kind.name,
         "title": kind.title,
         "caption": kind.caption,
-        "alt": f"{kind.title}. {kind.alt}",
+        "finding": plot.finding,
+        "size": plot.size,
         "cut": plot.cut,
         "note": plot.note,
         "table": plot.table,
@@ -133,19 +145,14 @@ def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
 
 
 def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
-    rows = {
-        row.entry: (view, row)
-        for view in edition.views
-        for row in (*view.track.rows, *view.track.visitors)
-    }
-    ranked = {_contest(e.report): e.number for e in edition.reports if e.number in rows}
+    rows = {row.entry: (view, row) for view in edition.views for row in view.all_rows}
     splits = {split.digest for split in edition.splits}
     texts = badges(edition)
     for entry in edition.reports:
         report, number = entry.report, entry.number
         title = track_title(edition.challenge, report)
-        newest = ranked.get(_contest(report))
-        view, row = (None, None) if newest is None else rows[newest]
+        found = edition.counting.get(edition.contests[number])
+        view, row = (None, None) if found is None else rows[found.number]
         digest = report.provenance.split_digest
         files, curves = curve_figures(edition, number)
         yield from files.items()
@@ -160,8 +167,8 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             retracted=edition.retracted.get(number),
             rescored=edition.rescored.get(number),
             rescores=entry.replaces,
-            row=row if newest == number else None,
-            newer=newest if newest != number else None,
+            row=row if found == entry else None,
+            newer=found.number if found and found != entry else None,
             view=view,
             split_file=split_file(report.dataset, report.split_version, digest)
             if digest in splits
@@ -176,11 +183,6 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             badge=f"{harmless(edition.challenge.title)}: {texts[number]}",
         )
         yield f"submissions/{number}.html", page
-
-
-def _contest(report: Report) -> tuple[object, ...]:
-    """What two reports share of which the later one supersedes the earlier."""
-    return (*entry_name(report), comparable(report))
 
 
 def _split(edition: Edition, split: Split) -> Iterator[tuple[str, bytes]]:
@@ -229,24 +231,8 @@ def _check(edition: Edition) -> bytes:
     )
 
 
-def ledger_format() -> dict[str, Any]:
-    """What `ledger.js` must know of this release's ledgers."""
-    kinds: dict[str, type[Contract]] = {"genesis": Genesis, **ENTRIES}
-    return {
-        "schema": SCHEMA,
-        "entryType": ENTRY_TYPE,
-        "rotationType": ROTATION_TYPE,
-        "payloadType": PAYLOAD_TYPE,
-        "predicateType": Statement.model_fields["predicate_type"].default,
-        "kinds": {
-            kind: sorted(field.alias or name for name, field in model.model_fields.items())
-            for kind, model in kinds.items()
-        },
-    }
-
-
 def _method(edition: Edition) -> bytes:
-    tables = {row.identity.title: _edges(row) for row in VERSIONS.values()}
+    tables = {row.identity.title: edge_table(row) for row in VERSIONS.values()}
     return _page(
         edition,
         "method",
@@ -258,14 +244,3 @@ def _method(edition: Edition) -> bytes:
         references=published_table().tracks.values(),
         transformed=transformed_of(edition),
     )
-
-
-def _edges(profile: ProfileVersion) -> Mapping[str, Any]:
-    """The edge table of a version of a profile, without the ordinary row."""
-    rules = {metric.title: profile.rule(metric.name) for metric in metrics_of(profile.name)}
-    rows = [
-        (str(situation), [str(rule.edges.get(situation, Edge.FORMULA)) for rule in rules.values()])
-        for situation in Situation
-        if situation is not Situation.ORDINARY
-    ]
-    return {"titles": list(rules), "rows": rows}

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from harness.ranking import METRICS, RankedMetric, Row, Track
 from harness.ranking.metrics import MISSING
-from harness.website import charts
+from harness.website import charts, findings, frontier
 from harness.website.drawing import NARROW, WIDE, Drawing, Look, draw
 from harness.website.matrix import significance
+from harness.website.rendering import gmacs
 from harness.website.shown import MOST, Shown
 
 Table = list[list[str]]
@@ -21,15 +22,16 @@ Table = list[list[str]]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of plot."""
+    """One kind of plot: a question, and what answers it."""
 
     name: str
     title: str
-    caption: str
+    caption: str  # how to read it
     build: Callable[[Shown, Look], charts.Chart | None]  # None where there is nothing to show
+    finding: Callable[[Shown], str]
     table: Callable[[Shown], Table] | None = None  # None where the ranking table has the numbers
-    alt: str = "The table above has the numbers."
-    first: bool = True  # whether it shows the first of many, else some that are spread over all
+    least: int = 1  # results: with fewer, the ranking table compares them better
+    first: bool = True  # whether it shows the first of many, else some or all of them
     note: Callable[[Shown], str] | None = None  # what else there is to say
 
 
@@ -40,6 +42,8 @@ class Plot:
     kind: Kind
     wide: Drawing
     narrow: Drawing
+    finding: str  # in a sentence or two
+    size: str  # of the test set, in a sentence
     table: Table | None
     cut: str  # what is left out, in a sentence
     note: str
@@ -47,17 +51,19 @@ class Plot:
 
 def plots(track: Track) -> Iterator[Plot]:
     """The track's plots, in the order in which they are shown."""
-    rows = track.ranked[:MOST]
-    wide, narrow = (Shown(track, rows, look.characters) for look in (WIDE, NARROW))
-    for kind in KINDS if rows else ():
+    for kind in (kind for kind in KINDS if len(track.ranked) >= kind.least):
+        rows = track.ranked[:MOST] if kind.first else track.ranked
+        wide, narrow = (Shown(track, rows, look.characters) for look in (WIDE, NARROW))
         large, small = kind.build(wide, WIDE), kind.build(narrow, NARROW)
         if large and small:
             yield Plot(
                 kind,
                 draw(large, WIDE),
                 draw(small, NARROW),
+                finding=kind.finding(wide),
+                size=wide.size,
                 table=kind.table(wide) if kind.table else None,
-                cut=wide.cut if kind.first else "",
+                cut=wide.cut,
                 note=kind.note(wide) if kind.note else "",
             )
 
@@ -78,15 +84,21 @@ def _quantile_table(shown: Shown) -> Table:
         found = row.ranked.metrics.get(metric.key) if row.ranked else None
         return [metric.number(value) for value in found.quantiles] if found else [MISSING] * 5
 
-    return _metric_table(shown, ["5 %", "25 %", "median", "75 %", "95 %"], cells)
+    heads, *body = _metric_table(shown, ["5 %", "25 %", "median", "75 %", "95 %"], cells)
+    for line, row in zip(body, shown.rows, strict=True):
+        shares = charts.failures(row)
+        line += [f"{shares[kind]:.1%}" if kind in shares else MISSING for kind in charts.FAILURES]
+    return [[*heads, *map(str.capitalize, charts.FAILURES)], *body]
 
 
 def _wins_table(shown: Shown) -> Table:
+    first = Shown(shown.track, shown.rows[:MOST], shown.characters)
+
     def cells(row: Row, metric: RankedMetric) -> list[str]:
         found = row.ranked.metrics.get(metric.key) if row.ranked else None
         return [f"{found.wins} of {found.tests}"] if found else [MISSING]
 
-    return _metric_table(shown, ["better than"], cells)
+    return _metric_table(first, ["better than"], cells)
 
 
 def _rank_table(shown: Shown) -> Table:
@@ -154,58 +166,88 @@ def _part_table(shown: Shown) -> Table:
     return [["Method", *parts], *body]
 
 
+def _cost_table(shown: Shown) -> Table:
+    found = frontier.points(shown)
+    line = frontier.frontier(found)
+    body = [
+        [
+            point.name,
+            gmacs(point.gmacs),
+            METRICS[0].number(point.dice),
+            frontier.ORIGINS[point.trained_here],
+            "yes" if point in line else "no",
+        ]
+        for place, point in enumerate(found)
+        if place < MOST or point in line
+    ]
+    return [["Method", "GMACs", METRICS[0].label, "Origin", "On the line"], *body]
+
+
+COMPARED = 3  # results from which on a comparison shows more than the table
 KINDS = (
     Kind(
         "ranking",
-        "Dots and intervals",
-        "Dot: mean over all test images. Line: 95\u00a0% interval. Small ticks below: the fold "
-        "models.",
+        "How good is each method, and how sure is that?",
+        "Dot: mean over all test images. Line: 95\u00a0% interval over patients. Small ticks: "
+        "the fold models.",
         charts.ranking,
+        findings.extent,
+        least=COMPARED,
+    ),
+    Kind(
+        "significance",
+        "Which differences are real?",
+        "Row better than column: one-sided Wilcoxon signed-rank tests on the patients, adjusted by "
+        "Holm's method. The stronger the colour, the smaller p. Of many, some are shown.",
+        significance,
+        findings.differences,
+        _wins_table,
+        least=COMPARED,
+        first=False,
+        note=_too_few,
     ),
     Kind(
         "ranks",
         "How stable is the order?",
         "How often each result had each rank when the patients were drawn anew, with replacement: "
-        "the darker, the more often. It shows what moves; which ranks the patients do not exclude "
-        "is below the rank in the table.",
+        "the stronger the colour, the more often. It shows what moves; which ranks the patients do "
+        "not exclude is in the details of the ranking table.",
         charts.rank_map,
+        findings.firsts,
         _rank_table,
-        alt="The table below has rank, confidence set and resamples at rank 1.",
+        least=COMPARED,
         note=_agreement,
     ),
     Kind(
         "distributions",
-        "From image to image",
+        "How different are single images?",
         "Over the test images: line from the 5th to the 95th percentile, box from the 25th to the "
-        "75th, mark at the median.",
+        "75th, mark at the median; distances on a logarithmic scale. Failures: a lesion is missed "
+        "where no area of the mask overlaps it by more than half (IoU), a normal image is marked "
+        "where its mask is not empty.",
         charts.distributions,
+        findings.variation,
         _quantile_table,
-        alt="The table below has the percentiles.",
-    ),
-    Kind(
-        "significance",
-        "Who is better than whom?",
-        "Row better than column, by place in the ranking: one-sided Wilcoxon signed-rank tests on "
-        "the patients, adjusted by Holm's method. Where there are many, some of them.",
-        significance,
-        _wins_table,
-        alt="The table below says how many others each result is significantly better than.",
-        first=False,
-        note=_too_few,
     ),
     Kind(
         "parts",
-        "By class, lesion size and scanner",
-        "Dice on parts of the test set; Q1 to Q4 are the quarters of lesion size, smallest first.",
+        "On which images are methods weak?",
+        "Dice on parts of the test set, in brackets how many images: the stronger the colour, the "
+        "higher. Q1 to Q4 are the quarters of lesion size, smallest first.",
         charts.by_part,
+        findings.weakest,
         _part_table,
-        alt="The table below has the numbers.",
     ),
     Kind(
         "cost",
-        "Accuracy against cost",
-        "Dice against the floating-point operations for one image, counted in the ONNX graph; the "
-        "scale of cost is logarithmic.",
-        charts.cost,
+        "What does accuracy cost?",
+        "Dice against GMACs, the multiply-accumulates for one image, counted in the ONNX graph, on "
+        "a logarithmic scale. Dashed: the Pareto line, of the results that no other equals for "
+        "less work. Names without room are left out.",
+        frontier.cost,
+        findings.bargains,
+        _cost_table,
+        least=COMPARED,
+        first=False,
     ),
 )

@@ -14,7 +14,7 @@ from evaluator.harmless import harmless
 from evaluator.scoring.groups import SIZES
 from harness.ranking import Row, Track
 from harness.ranking.metrics import MISSING
-from harness.website.rendering import group_title
+from harness.website.rendering import count, group_title
 
 TITLE = 30  # characters of a scanner
 MOST = 30  # results: beyond that a plot is no longer read
@@ -48,12 +48,21 @@ class Shown:
         return f"The first {len(self.rows)} of {ranked}." if ranked > len(self.rows) else ""
 
     @property
+    def size(self) -> str:
+        """How many images and patients everything is computed from, in a sentence."""
+        found = self.rows[0].groups["all"]
+        return f"{count(found.cases, 'test image')} of {count(found.patients, 'patient')}."
+
+    @property
     def parts(self) -> dict[str, str]:
-        """The classes, quarters of lesion size, scanners and grades of any of them, by title."""
-        there = {name for row in self.rows for name in row.groups}
+        """The classes, quarters of lesion size, scanners and grades of any of them, by title.
+
+        A title ends in how many images there are of its part.
+        """
+        there = {name: found.cases for row in self.rows for name, found in row.groups.items()}
         named = sorted(name for name in there if name.startswith(("device ", "birads ")))
         parts = [part for part in (*PARTS, *named) if part in there]
-        titles = [short(group_title(part), TITLE) for part in parts]
+        titles = [f"{short(group_title(part), TITLE)} ({there[part]})" for part in parts]
         return dict(zip(_apart(titles, map(str, range(len(parts)))), parts, strict=True))
 
 

@@ -21,8 +21,9 @@ from harness.datasets.decode import decode
 from harness.datasets.repair import judge
 from harness.prepare import prepare
 from harness.store import CaseStore, write_store
+from reference_models.baselines import memoriser, sample, segmenter
 from tests.support.studies.consistency import Arena, Result, enter, make_arena
-from tests.support.studies.memorisers import memoriser, mirrored, moved, segmenter
+from tests.support.studies.memorisers import mirrored, moved
 
 SEED = "5eed" * 16
 seeds = st.binary(min_size=32, max_size=32).map(bytes.hex)
@@ -111,7 +112,7 @@ def arena(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def honest(arena: Arena) -> Result:
-    return enter(arena, "honest", segmenter(arena.training))
+    return enter(arena, "honest", segmenter([*map(sample, arena.training)]))
 
 
 def consistency(result: Result) -> Consistency:

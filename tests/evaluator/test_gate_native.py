@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from evaluator.documents.canvases import Canvases
-from evaluator.documents.submission import InputSpec, ModelFile, ModelLimits, OutputSpec, Submission
+from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.submission import ModelFile, ModelLimits, OutputSpec, Submission
 from evaluator.files import sha256_bytes
 from evaluator.gate.inspection import inspect
 from evaluator.gate.subject import GateLimits, GateRefused

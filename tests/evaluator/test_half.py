@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from evaluator.documents.inference import Precision
-from evaluator.documents.submission import InputSpec
+from evaluator.documents.input_spec import InputSpec
 from evaluator.errors import BusbenchError
 from evaluator.gate import inspect
 from evaluator.inference.backends import InferSettings, open_model

@@ -16,8 +16,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from evaluator.documents.canvases import Canvases
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.sealed import SealedCase
-from evaluator.documents.submission import InputSpec, OutputSpec
+from evaluator.documents.submission import OutputSpec
 from evaluator.errors import BusbenchError
 from evaluator.inference.backends.binding import Bound
 from evaluator.inference.by_shape import ByShape

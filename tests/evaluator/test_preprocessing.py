@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from evaluator.documents.submission import InputSpec, OutputSpec, Resample
+from evaluator.documents.input_spec import InputSpec, Resample
+from evaluator.documents.submission import OutputSpec
 from evaluator.inference.outputs import find_trouble
 from evaluator.inference.placement import place
 from evaluator.inference.preprocessing import to_input, to_packed_mask

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from evaluator.documents.submission import InputSpec
+from evaluator.documents.input_spec import InputSpec
 from evaluator.inference.backends import InferSettings, open_model
 from evaluator.inference.batch_rules import Batched
 from evaluator.inference.preprocessing import to_input

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
-from evaluator.documents.submission import InputSpec, OutputSpec
+from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.submission import OutputSpec
 from evaluator.errors import BusbenchError
 from evaluator.inference.outputs import background, foreground
 from evaluator.inference.preprocessing import to_input, to_packed_mask

@@ -11,7 +11,8 @@ import pytest
 
 from evaluator.documents.base import write
 from evaluator.documents.inference import Device
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_file
 from tests.support.gpu_networks import python, side_of
 from tests.support.small_challenge import SmallChallenge

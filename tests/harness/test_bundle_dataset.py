@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from evaluator.documents.submission import InputSpec, Resize
+from evaluator.documents.input_spec import InputSpec, Resize
 from evaluator.inference.preprocessing import to_input
 from harness.template import HELPER
 from tests.support.training_bundle import make_bundle, read_rows

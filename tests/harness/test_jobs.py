@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from evaluator.documents.submission import InputSpec
+from evaluator.documents.input_spec import InputSpec
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import quiet
 from harness.benchmark.table import Line, TrackTable, to_markdown

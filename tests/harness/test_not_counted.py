@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from evaluator.documents.inference import GateVerdict
-from evaluator.documents.submission import InputSpec, ModelLimits
+from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.submission import ModelLimits
 from harness.benchmark.table import Line, TrackTable
 from harness.benchmark.table import to_markdown as benchmark_markdown
 from harness.cli.show import print_verdict

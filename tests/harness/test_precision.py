@@ -12,8 +12,9 @@ import pytest
 
 from evaluator.documents.inference import Precision
 from evaluator.errors import BusbenchError
-from harness.challenge import Challenge, StatedTrack, Track, check_track
+from harness.challenge import Challenge, Track
 from harness.cli.show import print_report, print_validation
+from harness.declared import StatedTrack, check_track
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.stages import EvaluateSettings
 from harness.execution import ExecutionEnvironment, run_job

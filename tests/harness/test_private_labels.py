@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from ci.check_pr import find_manifest, read_proposal
 from evaluator.errors import BusbenchError
-from harness.challenge import FINEST, Challenge, Phase, StatedTrack, Track, check_hidden
+from harness.challenge import FINEST, Challenge, Phase, Track
+from harness.declared import StatedTrack, check_hidden
 from harness.ledger import append, sign
 from harness.quotas import require_open
 from harness.sealing.bundle import Recipients, seal

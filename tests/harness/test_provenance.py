@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError
 from harness.ledger import sign, write_report
 from harness.ledger.provenance import (

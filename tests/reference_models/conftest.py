@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from reference_models import __main__ as cli
 from tests.support.training_bundle import make_bundle
 
 
@@ -37,3 +40,17 @@ def recipe(tmp_path: Path) -> Path:
         "steps: 12\nbatch: 4\nvalidate_every: 5\ncheckpoint_seconds: 0\n"
     )
     return path
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run `python -m reference_models WORDS`: its status, output and errors."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["reference_models", *map(str, words)])
+        status = cli.main()
+        return (status, *capsys.readouterr())
+
+    return run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,25 +14,12 @@ from evaluator.documents.base import read
 from evaluator.documents.submission import Submission
 from evaluator.errors import Code
 from evaluator.gate import inspect
-from reference_models import __main__ as cli
 from reference_models import pipeline
 from reference_models.networks import NETWORKS
 
 pytestmark = pytest.mark.slow
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run `python -m reference_models WORDS`: its status, output and errors."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["reference_models", *map(str, words)])
-        status = cli.main()
-        return (status, *capsys.readouterr())
-
-    return run
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from evaluator.documents.submission import InputSpec
+from evaluator.documents.input_spec import InputSpec
 from evaluator.gate import inspect
 from evaluator.inference.separable import is_separable
 from reference_models.data import BILINEAR, letterbox

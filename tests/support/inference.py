@@ -16,8 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict, Runtime
+from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.sealed import SealedCase, SealedIndex
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.errors import Code
 from evaluator.files import sha256_bytes
 from evaluator.inference.backends import InferSettings

@@ -12,7 +12,8 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from evaluator.documents.base import write
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
 from harness.audit import audit
 from harness.challenge import Challenge, Track

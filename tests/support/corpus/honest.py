@@ -21,7 +21,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from evaluator.documents.submission import InputSpec, ModelFile, OutputSpec, Submission
+from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
 
 SIZE = 32

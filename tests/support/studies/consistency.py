@@ -40,14 +40,8 @@ from harness.sealing.keys import Keys
 from harness.splits import freeze
 from harness.store import CaseStore
 from harness.training.train import TrainSettings, train
-from tests.support.studies.memorisers import (
-    Example,
-    memoriser,
-    mirrored,
-    moved,
-    segmenter,
-    submission,
-)
+from reference_models.baselines import Example, memoriser, sample, segmenter
+from tests.support.studies.memorisers import mirrored, moved, submission
 from tests.support.training_bundle import pixels_digest, write_table
 
 FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA"}
@@ -129,7 +123,7 @@ def evaluate(
 def networks(arena: Arena) -> dict[str, Callable[[], bytes]]:
     """The networks that compete, each made when it is its turn."""
     return {
-        "closed-form segmenter": lambda: segmenter(arena.training),
+        "closed-form segmenter": lambda: segmenter([*map(sample, arena.training)]),
         "memoriser": lambda: memoriser(arena.test),
         "memoriser, mirrored too": lambda: memoriser(mirrored(arena.test)),
         **{

@@ -1,0 +1,112 @@
+"""The reference of the command line, from the Typer app: usage, arguments, options, defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import typer
+from json_output import SCHEMAS, schema_file
+
+from evaluator.errors import Fault
+from harness.cli.audit import LEAKS
+from harness.cli.main import BY_PERSON, app
+
+ABOUT = """# Command line
+
+Every verb with its usage, arguments, options and defaults, as its `--help` has them. The
+[tour](tour.md) shows each with its output. `-h` is `--help`; `busbench --version` prints the
+version; `busbench --install-completion` makes Tab complete verbs and options.
+
+## Exit status
+
+| status | who has to act |
+| ---: | --- |
+| 0 | nobody: it is done |
+{faults}
+| {leaks} | nobody, or who made the split: `busbench audit --fail-on-leak` found a leak |
+| 130, 143 | nobody: it was interrupted; the same command goes on |
+
+A verb that compares (`verify`, `reproduce`, `splits verify`) ends with 20 where something differs.
+[Error codes](errors.md) has every error by its status. With `--json` a verb prints one document for
+scripts: [JSON output](json-output.md) has the schema of each.
+"""
+WHO = {
+    Fault.USAGE: "you: the command line cannot be understood",
+    Fault.SUBMISSION: "the participant: submission, model, training",
+    Fault.ORGANISER: "the organiser: data, splits, keys, ledger",
+    Fault.INFRASTRUCTURE: "whoever runs the machine; no quota is used",
+}
+MARK = re.compile(r"\s*\[(default: (?P<default>.*)|(?P<needed>required))\]$", re.DOTALL)
+
+
+class Verb(NamedTuple):
+    """A command that can be run."""
+
+    name: str  # with its group's, such as `ledger entries`
+    command: Any
+
+
+def verbs() -> Iterator[tuple[str, list[Verb]]]:
+    """Who uses them -> every verb, in the order of `--help`."""
+    root = typer.main.get_command(app)
+    for person, names in BY_PERSON.items():
+        yield person, [verb for name in names for verb in _inside(name, root.commands[name])]  # type: ignore[attr-defined]
+
+
+def _inside(name: str, command: Any) -> Iterator[Verb]:
+    for below, inner in getattr(command, "commands", {}).items():
+        yield from _inside(f"{name} {below}", inner)
+    if not hasattr(command, "commands"):
+        yield Verb(name, command)
+
+
+def cli_page() -> str:
+    """The whole reference."""
+    faults = "\n".join(f"| {int(fault)} | {who} |" for fault, who in WHO.items())
+    lines = [ABOUT.format(faults=faults, leaks=LEAKS)]
+    for person, found in verbs():
+        lines.append(f"## {person}\n")
+        for verb in found:
+            lines += _verb(verb)
+    return "\n".join(lines)
+
+
+def _verb(verb: Verb) -> Iterator[str]:
+    context = typer.Context(verb.command, info_name=f"busbench {verb.name}")
+    paragraphs = (verb.command.help or "").split("\n\n")
+    examples = [text for text in paragraphs if text.startswith("Example: ")]
+    yield f"### {verb.name}\n"
+    yield "\n\n".join(text for text in paragraphs if text not in examples) + "\n"
+    shown = [_joined(verb.command.get_usage(context)).removeprefix("Usage: ")]
+    shown += ["", *(_joined(text).removeprefix("Example: ") for text in examples)]
+    yield "```text\n" + "\n".join(shown) + "\n```\n"
+    rows = list(filter(None, (_row(each, context) for each in verb.command.get_params(context))))
+    if rows:
+        yield "| argument or option | default | meaning |\n| --- | --- | --- |"
+        yield from rows
+        yield ""
+    if verb.name in SCHEMAS:
+        yield f"`--json` prints [this](schemas/{schema_file(verb.name)}).\n"
+
+
+def _joined(text: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", text)
+
+
+def _row(parameter: Any, context: typer.Context) -> str | None:
+    name, text = parameter.get_help_record(context)
+    if name == "--help":
+        return None
+    default, found = "", MARK.search(text)
+    if found is not None:
+        text = text[: found.start()]
+        default = "*needed*" if found["needed"] else found["default"]
+        default = default[1:-1] if default.startswith("(") else default
+    if not text:
+        raise ValueError(f"{name} of {context.info_name} has no help")
+    if default and not found["needed"] and " " not in default:  # type: ignore[index]
+        default = f"`{default}`"
+    cells = (f"`{_joined(name)}`", default, _joined(text))
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
