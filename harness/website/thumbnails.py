@@ -19,6 +19,7 @@ from harness.export.citation import LICENCES, release_of
 
 SIDE = 400  # pixels of the longer side, at most
 MOST_BYTES = 25_000  # of a thumbnail
+LONGEST = 6000  # characters of a mask's outlines
 QUALITIES = (80, 65, 50, 35, 20, 5)  # the first that is small enough is taken
 
 
@@ -50,18 +51,30 @@ def _webp(image: Image.Image, quality: int) -> bytes:
 
 
 def outline(mask: NDArray[np.bool_]) -> str:
-    """All outlines, also inner ones, of a mask (H, W), as the `d` of an SVG path.
+    """The outlines, also inner ones, of a mask (H, W), as the `d` of an SVG path.
 
     In pixels of the image, whose left upper corner is at 0 0; straightened where that moves an
-    outline by less than a pixel of the thumbnail. Empty of an empty mask.
+    outline by less than a pixel of the thumbnail. Of a mask that is noise the smallest outlines are
+    left out, so that none is longer than `LONGEST`. Empty of an empty mask.
     """
     least = 0.5 * max(1.0, max(mask.shape) / SIDE)
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return "".join(_path(cv2.approxPolyDP(each, least, closed=True)[:, 0]) for each in found)
+    paths, left = list[str](), LONGEST
+    for each in sorted(found, key=len, reverse=True):
+        path = _path(each, least)
+        while len(path) > LONGEST:
+            least *= 2
+            path = _path(each, least)
+        left -= len(path)
+        if left < 0:
+            break
+        paths.append(path)
+    return "".join(paths)
 
 
-def _path(points: NDArray[Any]) -> str:
+def _path(contour: NDArray[Any], least: float) -> str:
     """One closed outline: pixel centres are half a pixel from their corners."""
+    points = cv2.approxPolyDP(contour, least, closed=True)[:, 0]
     left, top = points[0].tolist()
     steps = np.diff(points, axis=0).tolist()
     moves = "".join(f"{'' if x < 0 else ' '}{x}{'' if y < 0 else ' '}{y}" for x, y in steps)

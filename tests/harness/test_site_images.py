@@ -33,7 +33,7 @@ from harness.website.edition import Edition
 from harness.website.examples import EXAMPLE_SEED
 from harness.website.illustrating import split_figures
 from harness.website.pages import render
-from harness.website.thumbnails import MOST_BYTES, SIDE, Thumbnail, outline
+from harness.website.thumbnails import LONGEST, MOST_BYTES, SIDE, Thumbnail, outline
 from tests.support.command_line import Busbench, busbench_in
 from tests.support.factories import make_report
 from tests.support.samples import SECRET, samples
@@ -91,6 +91,18 @@ def test_no_lesion_has_no_outline_and_one_pixel_has_one() -> None:
     assert outline(mask) == ""
     mask[4, 5] = True
     assert points_of(outline(mask)) == [[(5.5, 4.5), (5.5, 4.5)]]
+
+
+def test_no_noise_makes_a_page_large_or_hides_what_is_large() -> None:
+    noise = np.random.RandomState(0).rand(1024, 1024) < 0.3
+    comb = np.zeros((1024, 1024), np.bool_)
+    comb[:, ::2] = comb[0] = True
+    for mask in (noise, comb):
+        assert 0 < len(outline(mask)) <= LONGEST
+    noise[:600] = False
+    noise[100:500, 200:700] = True
+    corners = points_of(outline(noise))[0]
+    assert (min(corners), max(corners)) == ((200.5, 100.5), (699.5, 499.5))
 
 
 # --- a split -----------------------------------------------------------------------------------
