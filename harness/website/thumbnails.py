@@ -20,6 +20,7 @@ from harness.export.citation import LICENCES, release_of
 SIDE = 400  # pixels of the longer side, at most
 MOST_BYTES = 25_000  # of a thumbnail
 LONGEST = 6000  # characters of a mask's outlines
+MOST_POINTS, FEW = 20_000, 500  # of an outline: to straighten more takes long; what is kept then
 QUALITIES = (80, 65, 50, 35, 20, 5)  # the first that is small enough is taken
 
 
@@ -61,10 +62,9 @@ def outline(mask: NDArray[np.bool_]) -> str:
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     paths, left = list[str](), LONGEST
     for each in sorted(found, key=len, reverse=True):
-        path = _path(each, least)
-        while len(path) > LONGEST:
-            least *= 2
-            path = _path(each, least)
+        path = _path(each, least) if len(each) <= MOST_POINTS else ""
+        if not path or len(path) > LONGEST:
+            path = _path(each[:: -(-len(each) // FEW)], least)
         left -= len(path)
         if left < 0:
             break
