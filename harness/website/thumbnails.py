@@ -64,7 +64,7 @@ def outline(mask: NDArray[np.bool_]) -> str:
     for each in sorted(found, key=len, reverse=True):
         path = _path(each, least) if len(each) <= MOST_POINTS else ""
         if not path or len(path) > LONGEST:
-            path = _path(each[:: -(-len(each) // FEW)], least)
+            path = _path(np.ascontiguousarray(each[:: -(-len(each) // FEW)]), least)
         left -= len(path)
         if left < 0:
             break
