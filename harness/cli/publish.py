@@ -85,8 +85,7 @@ def publish_site(
     from the one that the site publishes.
 
     Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
-    Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
-    --store demo/store --cases demo/runs
+    Example: busbench publish ledger.jsonl --out site --splits splits --store store --cases runs
     """
     declared = read_challenge(challenge)
     require_results_open(ledger, declared)
