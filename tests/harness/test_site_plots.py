@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ET
 from itertools import combinations
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.ranking import METRICS, Track
+from harness.ranking import METRICS, Board, Track
 from harness.sealing.keys import Keys
 from harness.website import pages
 from harness.website import plots as made
@@ -318,6 +319,31 @@ def test_of_many_tested_results_some_from_first_to_last_are_drawn(track: Track) 
     chart = significance(Shown(full, full.ranked, 20), WIDE)
     assert chart is not None
     assert {"m0", "m60", "m114"} <= {*texts(draw(chart, WIDE).svg)}
+
+
+def test_fifty_results_are_no_heavy_page_and_no_heavy_board(
+    simulated: Edition, track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "plots", lambda track: iter(()))  # files of their own, loaded last
+    rows = tuple(
+        track.ranked[n % 9].model_copy(update={"entry": n, "method": f"a method, number {n}"})
+        for n in range(1, 51)
+    )
+    many = track.model_copy(update={"rows": rows})
+    board = simulated.board.model_copy(update={"tracks": (many,)})
+    files = render(dataclasses.replace(simulated, board=board))
+    page = next(name for name in files if name.startswith("tracks/"))
+    scripts = [name for name in files if name.endswith(".js") and name in files[page].decode()]
+    assert "board.js" in scripts
+    assert sum(len(files[name]) for name in (page, "style.css", *scripts)) < 300_000
+    assert len(files["board.json"]) < 50 * 8000
+    read = Board.model_validate_json(files["board.json"]).tracks[0].rows[0]
+    assert {"device GE Logiq 7", "Q1", "normal"} <= {*read.brief} == {*rows[0].groups}
+    told, known = read.brief["Q1"].metrics["hd95"], rows[0].groups["Q1"].metrics["hd95"]
+    assert told.mean == pytest.approx(known.mean, abs=1e-5)
+    assert told.ci_high == pytest.approx(known.ci_high, abs=1e-5)
+    others = {*rows[0].groups["all"].metrics} - {metric.key for metric in METRICS}
+    assert {*read.brief["all"].metrics} == others
 
 
 # --- names that participants chose -------------------------------------------------------------
