@@ -32,7 +32,7 @@ check: .venv/dev.done docs  ## lint, types, the walls between the components, th
 	$(BIN)/python docs/generate.py --check
 
 docs: .venv/dev.done  ## the documentation as a site, into build/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/dev.done triton  ## speed beside other tools, into benchmarks/results.md
 	BUSBENCH_TRITONSERVER=$(TRITON) $(BIN)/python -m benchmarks

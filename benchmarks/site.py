@@ -24,7 +24,7 @@ from harness.ledger import append, sign, verify_ledger
 from harness.ranking import Row
 from harness.sealing.keys import Keys
 from harness.website.edition import Edition
-from harness.website.pages import render
+from harness.website.pages import SCRIPTS, render
 
 SIZES = (50, 100, 1000)
 SLOWER = 4
@@ -61,8 +61,7 @@ def make_site(folder: Path, number: int) -> tuple[Path, int, int]:
         (folder / "site" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "site" / name).write_bytes(data)
     page = next(name for name in files if name.startswith("tracks/"))
-    scripts = [name for name in files if name.endswith(".js") and name in files[page].decode()]
-    loaded = (page, "style.css", "icon.svg", *scripts)
+    loaded = (page, "style.css", *SCRIPTS, "icon.svg")
     weight = sum(len(files[name]) for name in loaded)
     return folder / "site" / page, weight, len(files["board.json"])
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from data_page import data_page
 from json_output import ERROR, SCHEMAS, json_page, schema_file
 from references import challenge_page, submission_page
 from verbs import cli_page
@@ -55,6 +56,7 @@ REFERENCES = {
     "challenge-yaml.md": challenge_page,
     "submission-yaml.md": submission_page,
     "cli.md": cli_page,
+    "data.md": data_page,
     "json-output.md": json_page,
 }
 ACTS = {

@@ -15,7 +15,7 @@ from harness.cli.main import BY_PERSON, app
 
 ABOUT = """# Command line
 
-Every verb with its usage, arguments, options and defaults, as `busbench VERB --help` has them. The
+Every verb with its usage, arguments, options and defaults, as its `--help` has them. The
 [tour](tour.md) shows each with its output. `-h` is `--help`; `busbench --version` prints the
 version; `busbench --install-completion` makes Tab complete verbs and options.
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from evaluator.documents.scores import RANKED
 from evaluator.progress import Progress
 from harness.audit import audit
-from harness.challenge import Track
+from harness.challenge import Challenge, Track
 from harness.datasets import phantom
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.evaluation.images import check
 from harness.execution import ExecutionEnvironment, run_job
 from harness.execution.inputs import Input
+from harness.export.citation import release_of
 from harness.prepare import prepare
 from harness.quotas.recording import LedgerRecorder
 from harness.ranking.record import record_ranking
@@ -30,7 +31,7 @@ from harness.splits import FrozenSplit, freeze, make_secret, read_secret, secret
 from harness.store import CaseStore
 from harness.submission import read_submission
 from harness.training.train import REFERENCE, TrainImage, TrainSettings, train
-from harness.website import publish
+from harness.website import Sources, publish
 
 Tell = Callable[[str, str], None]  # takes the name of a step and a line about it
 DEMO_VERSION = "demo"
@@ -76,6 +77,11 @@ class Demo:
     def ledger(self) -> Path:
         """The ledger, with a result of each method."""
         return self.out / "ledger.jsonl"
+
+    @property
+    def runs(self) -> Path:
+        """The runs behind it."""
+        return self.out / "runs"
 
     @property
     def site(self) -> Path:
@@ -131,12 +137,28 @@ def run_demo(
     sealed = _SealedTrack(demo, store, bundles, environment)
     for method in METHODS:
         _participate(method, sealed, progress=progress, tell=tell)
-    runs = [out / "runs"]
-    for ranked in record_ranking(demo.ledger, runs, keys, challenge=challenge, progress=progress):
+    for ranked in record_ranking(
+        demo.ledger, [demo.runs], keys, challenge=challenge, progress=progress
+    ):
         tell("rank", f"ranking of {ranked.track}: {ranked.state}")
-    publish(demo.ledger, out / "site", [out / "split"], challenge=challenge, keys=keys)
+    _publish(demo, keys, challenge, shows=release_of(settings.dataset).may_show, progress=progress)
     tell("publish", str(demo.site))
     return demo
+
+
+def _publish(
+    demo: Demo, keys: Keys, challenge: Challenge, *, shows: bool, progress: Progress
+) -> None:
+    """Publish the site; its galleries only where the terms let images be shown."""
+    publish(
+        demo.ledger,
+        demo.out / "site",
+        [demo.out / "split"],
+        sources=Sources(stores=[demo.out / "store"], cases=[demo.runs] if shows else ()),
+        challenge=challenge,
+        keys=keys,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True)
@@ -158,9 +180,8 @@ def _participate(method: Method, track: _SealedTrack, *, progress: Progress, tel
     with environment.open(progress) as context:
         verdict = check(folder, context)
     tell("check", f"{submission.method} accepted: {verdict.models[0].parameters:,} parameters")
-    evaluation = EvaluateSubmission.of(
-        folder, track.bundles, track.demo.out / "runs", environment=environment
-    )
+    runs = track.demo.runs
+    evaluation = EvaluateSubmission.of(folder, track.bundles, runs, environment=environment)
     recorder = LedgerRecorder(Keys.open(environment.keys), ledger, environment.challenge)
     run_job(evaluation, progress, recorder)
     tell("evaluate", f"{submission.method}: {_scored(evaluation.finished())}")

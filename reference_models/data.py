@@ -29,7 +29,7 @@ from reference_models.errors import BundleError, UsageError
 from reference_models.files import sha256_bytes, sha256_pixels
 from reference_models.logs import Progress, quiet
 
-SCHEMA = "busbench/training-bundle/v2"
+SCHEMAS = ("busbench/training-bundle/v3", "busbench/training-bundle/v2")
 _COLUMNS = (
     "case_id,fold,class,patient_group,height,width,spacing_row_mm,spacing_col_mm,"
     "image_sha256,mask_sha256"
@@ -44,7 +44,9 @@ _REMEDY = "Ask the organiser for the training bundle again."
 class BundleDocument(Settings):
     """`bundle.json`."""
 
-    schema_: Literal["busbench/training-bundle/v2"] = Field(alias="schema")
+    schema_: Literal["busbench/training-bundle/v2", "busbench/training-bundle/v3"] = Field(
+        alias="schema"
+    )
     dataset: str
     track: str
     split_version: str
@@ -53,6 +55,7 @@ class BundleDocument(Settings):
     cases: int = Field(ge=1)
     cases_sha256: str
     test_cases: int
+    windows: int | None = None  # transformed images of each test image; v2 does not know
     infer: dict[str, float]  # limits of the organiser's inference
     source: dict[str, str]
     model: dict[str, float]  # limits on ONNX files
@@ -176,9 +179,9 @@ def _decode(path: Path, mode: str, digest: str) -> NDArray[Any]:
 def _document(path: Path) -> BundleDocument:
     try:
         value = json.loads(_bytes(path))
-        if isinstance(value, dict) and value.get("schema") != SCHEMA:
+        if isinstance(value, dict) and value.get("schema") not in SCHEMAS:
             raise BundleError(
-                f"{path} has the schema {value.get('schema')!r}, not {SCHEMA!r}.",
+                f"{path} has the schema {value.get('schema')!r}, not {' or '.join(SCHEMAS)}.",
                 "Name the training bundle: training reads no other.",
             )
         return validated(BundleDocument, value, str(path), remedy=_REMEDY)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,14 +17,21 @@ import docker
 import pytest
 from docker.errors import DockerException
 from hypothesis import settings
-from xdist.scheduler import LoadScopeScheduling
+from playwright.sync_api import Browser, sync_playwright
 
 from harness.challenge import BASE_IMAGE
+from harness.cli import screen
 from harness.locking import locked
 from harness.sandbox.images import BASE_VARIABLE
 from tests.support import ROOT, absent
+from tests.support.json_output import checked
+from tests.support.scheduling import LongestFirst, Stopwatch
 
 REAL_DATA = ROOT.parent / "shared" / "data"
+CHROMIUM_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 settings.register_profile("no-clock", deadline=None)  # how long an example takes proves nothing
 settings.load_profile("no-clock")
 
@@ -45,21 +55,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
 
 
-class ByFile(LoadScopeScheduling):
-    """Whole files to each worker, since a file's tests share fixtures that are slow to make.
-
-    Container tests count containers, volumes and networks, which another worker's would change, so
-    their folder is one worker's. (xdist's own `loadgroup` has no effect with pytest 9.2.)
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "containers" if file.startswith("tests/containers/") else file
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the time of each file, where tests are handed out."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Stopwatch(config))
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    """Let xdist hand out tests in that way."""
-    return ByFile(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:
+    """Let xdist hand out whole files, the longest first."""
+    return LongestFirst(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +92,26 @@ def chosen_base() -> None:
         tag = BASE_IMAGE.partition("@")[0]
         if not docker.from_env().images.get(tag).attrs.get("RepoDigests"):
             os.environ.setdefault(BASE_VARIABLE, tag)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def declared_json() -> Iterator[None]:
+    """Compare all JSON that verbs print in this process with the schemas of the documentation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screen, "json", checked(json.dumps))
+        yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium. Without one, tests skip on a laptop and fail in CI."""
+    found = os.environ.get("BUSBENCH_CHROMIUM") or shutil.which("chromium")
+    if found is None:
+        absent("no chromium is installed (Debian's package `chromium`), so pages are not tested")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_FLAGS))
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def count_lesions(predicted: NDArray[np.bool_], lesions: NDArray[np.uint8]) -> L
     if case.situation is Situation.BOTH_EMPTY:
         return LesionCounts(0, 0, 0)
     *_, top, bottom, left, right = case.survey
-    areas = np.zeros((bottom - top, right - left), np.int32)
+    areas = np.empty((bottom - top, right - left), np.int32)
     count = loops().connected(case.words[0], (top, bottom, left, right), areas)
     numbers = lesions[top:bottom, left:right].ravel()
     total, found = loops().matches(areas.ravel(), numbers, count)

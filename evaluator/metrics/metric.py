@@ -112,7 +112,8 @@ class Metric:
         """The metric of one case.
 
         Args:
-            prediction, reference: 2-D boolean arrays of one shape.
+            prediction: 2-D boolean array, true where a lesion is predicted.
+            reference: the same of the reference, of the same shape.
             spacing: millimetres per (row, column) step, or None for pixels.
             profile: `native`, or `awesome-bus-2025` where the metric has one.
 

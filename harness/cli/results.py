@@ -29,7 +29,7 @@ from harness.ranking.columns import CHOICES, NAMES, Style, chosen_column
 from harness.ranking.combined import CombinedBoard
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
-from harness.ranking.tables import caption, order_note, track_cells
+from harness.ranking.tables import caption, letter_notes, order_note, track_cells
 from harness.sealing.keys import Keys
 
 ColumnsOption = Annotated[
@@ -172,7 +172,8 @@ def read_columns(text: str | None, board: Board) -> tuple[str, ...]:
 
 def print_board(track: Track, chosen: tuple[str, ...] = ()) -> None:
     """Print a track's board; columns that do not fit are left out, and named."""
-    every = list(zip(*track_cells(track, Style(_short), chosen), strict=True))
+    style = Style(_short, raised=" [{}]")
+    every = list(zip(*track_cells(track, style, chosen), strict=True))
     columns = _fitting(every, out.width)
     grid = Grid(harmless(caption(track, plain)), frame="head")
     for column in columns:
@@ -182,6 +183,8 @@ def print_board(track: Track, chosen: tuple[str, ...] = ()) -> None:
     for row in list(zip(*columns, strict=True))[1:]:  # the first are the heads
         grid.row(*map(harmless, row))
     out.draw(grid)
+    for line in letter_notes(track, style):
+        out.note(harmless(line))
     note = "Mean ± standard deviation over the fold models; – is incomplete, not ranked."
     out.note(harmless(f"{order_note(track)} {note}"))
     left_out = ", ".join(column[0] for column in every if column not in columns)

@@ -2,6 +2,7 @@
 
     RUNS/<id>/submission/   the declared files, copied
     RUNS/<id>/submission.provenance.json       of a submission that was trained here
+    RUNS/<id>/gate.limits.json                 within which the verdict was given
     RUNS/<id>/gate/         gate.json          made by the gate container, which loads the models
     RUNS/<id>/verdict/      gate.json          made by the verdict container, which loads none
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)

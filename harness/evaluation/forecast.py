@@ -19,7 +19,6 @@ from harness.sealing.training import TrainingSet
 from harness.submission import take
 
 TRIED = 4  # images that are measured; each is run several times
-PASSES = 1 + WINDOWS  # the plain images, and as many windows of each as are usual
 RUNS_AGAIN = 3  # of each repeated case: twice alone, once in other company
 
 
@@ -30,6 +29,7 @@ class Forecast:
     latency_ms: float  # of one image, by the slowest model to compute
     cases: int
     models: int
+    windows: int | None  # transformed images of each case; None where the bundle does not say
     limit_seconds: int
     cpus: float
     device_name: str
@@ -37,7 +37,11 @@ class Forecast:
     @property
     def images(self) -> int:
         """How often a model is run on an image, all in all."""
-        return self.models * PASSES * (self.cases + RUNS_AGAIN * repeated_cases(self.cases))
+        return (
+            self.models
+            * passes(self.windows)
+            * (self.cases + RUNS_AGAIN * repeated_cases(self.cases))
+        )
 
     @property
     def seconds(self) -> float:
@@ -55,7 +59,7 @@ class Forecast:
         verdict = "within" if self.fits else "MORE THAN"
         product = (
             f"{self.latency_ms:.1f} ms an image × {self.images} runs ({self.cases} test cases × "
-            f"{self.models} models × {PASSES} passes, and cases that are run again)"
+            f"{self.models} models × {passes(self.windows)} passes, and cases that are run again)"
         )
         total = (
             f"about {max(1, round(self.seconds))} s, {verdict} the limit of {self.limit_seconds} s"
@@ -63,14 +67,23 @@ class Forecast:
         assumed = (
             f"a machine like this one ({self.device_name}, {self.cpus:g} CPUs), one image at a "
             "time, the network alone; batches save time, reading and resizing take some; "
-            f"{WINDOWS} transformed windows of each image, unless the organiser sealed another "
-            "number"
+            f"{passes(self.windows) - 1} transformed windows of each image, "
+            + (
+                "as many as is usual: the bundle does not say"
+                if self.windows is None
+                else "as the bundle says"
+            )
         )
         return f"{total}: {product}", assumed
 
     def document(self) -> dict[str, Any]:
         """The forecast, for scripts."""
         return {**vars(self), "seconds": round(self.seconds, 3), "fits": self.fits}
+
+
+def passes(windows: int | None) -> int:
+    """How often a case is run: plain, and in its windows; as many as is usual where unknown."""
+    return 1 + (WINDOWS if windows is None else windows)
 
 
 def forecast(
@@ -108,6 +121,7 @@ def forecast(
     return Forecast(
         latency_ms=found.measured.latency_ms,
         cases=training.bundle.test_cases,
+        windows=training.bundle.windows,
         models=len(verdict.models),
         limit_seconds=limits.seconds,
         cpus=limits.cpus,

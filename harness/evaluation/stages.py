@@ -5,6 +5,7 @@ The wall between them is here: the model sees images and no labels, the scorer l
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -131,7 +132,7 @@ class SealedFiles(SealedImages):
 def pass_gate(
     folder: Path, context: Context, log: Path | None, *, cases: Sequence[SealedCase]
 ) -> GateVerdict:
-    """Run the gate on the submission in `folder`, or find that it ran.
+    """Run the gate on the submission in `folder`, or find that it ran, within the same limits.
 
     One container loads the models; another, with another user, writes the verdict. Where either
     ends without one that can be read, a submission of ours is tried: the gate opens hostile files,
@@ -149,6 +150,7 @@ def pass_gate(
     submission = read_submission(folder / "submission")
     require_images(submission, cases)
     canvases = canvases_of(submission.input, cases)
+    _discard_other_verdict(folder, context.challenge, canvases)
     try:
         context.run_once(replace(gate_stage(folder, context.challenge, canvases), log=log))
         context.run_once(verdict_stage(folder, context.challenge))
@@ -162,6 +164,23 @@ def pass_gate(
                     context.run_once(replace(stage(Path(name), context.challenge), name="ready"))
                 read_verdict(Path(name), Code.STAGE_CRASHED)
         raise
+
+
+def _discard_other_verdict(folder: Path, challenge: Challenge, canvases: Canvases | None) -> None:
+    """Remove a verdict that was given within other limits than those of now, which are noted."""
+    limits = challenge.limits
+    asked = canonical_json(
+        {
+            "model": limits.model.model_dump(),
+            "gate": limits.gate.model_dump(),
+            "canvases": None if canvases is None else canvases.model_dump(mode="json"),
+        }
+    )
+    note = folder / "gate.limits.json"
+    if not note.is_file() or note.read_bytes() != asked:
+        for stage in ("gate", "verdict"):
+            shutil.rmtree(folder / stage, ignore_errors=True)
+        write_atomically(note, asked)
 
 
 def infer_and_score(

@@ -24,7 +24,7 @@ from evaluator.errors import Code
 from evaluator.files import disk_errors
 from evaluator.predictions import RUNTIME, bits_file, open_predictions, read_packed, unpack
 from harness.evaluation.ephemeral import seal_once
-from harness.evaluation.forecast import PASSES
+from harness.evaluation.forecast import passes
 from harness.evaluation.images import PLACES, predict_masks
 from harness.evaluation.stages import EvaluateSettings, SealedImages
 from harness.evaluation.validation import seal_public
@@ -122,7 +122,9 @@ def try_image(
         images=images,
         seconds=ran.seconds,
         host_memory_mb=ran.host_memory_mb,
-        test_images=None if training is None else PASSES * training.bundle.test_cases,
+        test_images=None
+        if training is None
+        else passes(training.bundle.windows) * training.bundle.test_cases,
         limit_seconds=limits.seconds,
         limit_memory_mb=limits.memory_mb,
     )

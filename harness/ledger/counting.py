@@ -62,6 +62,8 @@ class Counting:
             raise invalid(self.at, why)
 
     def _replace(self, one: Examined) -> None:
+        if both := {*one.left} & {before for before, _ in one.replaced}:
+            raise invalid(self.at, f"it replaces {min(both)} and leaves it as it was, too")
         for digest in one.left:
             self._counting(digest, "leaves")
         for before, after in one.replaced:

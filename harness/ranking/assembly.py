@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
 from evaluator.documents.base import Digest, Name
 from evaluator.documents.scores import Ranked
 from harness.challenge import DEFAULT_RANKED, Challenge, RankingScheme
@@ -29,15 +27,14 @@ from harness.ranking.board import Board, Row, Track
 from harness.ranking.combined import Result, combine, read_combined
 from harness.ranking.counting import (
     grouped,
-    is_complete,
     is_reference,
     require_declared,
     sealing_of,
     whose,
 )
-from harness.ranking.document import RankedSubmission, TrackRanking, read_rankings
+from harness.ranking.document import TrackRanking, read_rankings
 from harness.ranking.gaps import unlike_gaps
-from harness.ranking.orders import Floats, aggregate_rank_sums, smallest_ranks
+from harness.ranking.placing import Placed, by_coverage, place
 from harness.ranking.worst import worst_groups
 
 
@@ -108,12 +105,7 @@ def rank(
         ranked: the metrics that order a track.
         scheme: by which they do.
     """
-    rules = (tuple(ranked), scheme)
-    newest = {
-        one.covers: one
-        for one in ranking
-        if (one.statistics.metrics, one.statistics.scheme) == rules
-    }
+    newest = by_coverage(ranking, ranked, scheme)
     all_reports = list(reports)
     own = grouped(entry for entry in all_reports if entry.report.home is None)
     visits = grouped(entry for entry in all_reports if entry.report.home is not None)
@@ -139,17 +131,7 @@ def _track(
     *,
     ranked_by: Sequence[Ranked],
 ) -> Track:
-    complete = [entry for entry in entries if is_complete(entry.report)]
-    found = newest.get(frozenset(entry.digest for entry in complete))
-    if found is None:
-        ranks = zip(complete, *_ranks([e.report for e in complete], ranked_by), strict=True)
-        ranked = [_row(*one) for one in ranks]
-    else:
-        by_entry = {one.entry: one for one in found.submissions}
-        here = [(entry, by_entry[entry.digest]) for entry in complete if entry.digest in by_entry]
-        ranked = [_row(entry, one.rank, one.mean_rank, ranked=one) for entry, one in here]
-    shown = {row.entry for row in ranked}
-    listed = [_row(entry, None, None) for entry in entries if entry.number not in shown]
+    placed, found = place(entries, newest, ranked_by)
     first = [*entries, *visits][0].report
     return Track(
         track=first.track,
@@ -167,8 +149,8 @@ def _track(
         ranked_by=tuple(ranked_by),
         order="aggregate" if found is None else found.statistics.scheme,
         statistics=None if found is None else found.statistics,
-        rows=_marked([*sorted(ranked, key=lambda row: row.rank or 0), *listed]),
-        visitors=tuple(_row(entry, None, None) for entry in visits),
+        rows=_marked([_row(one) for one in placed]),
+        visitors=tuple(_row(Placed(entry)) for entry in visits),
     )
 
 
@@ -191,30 +173,14 @@ def _reference(track: Track, challenge: Challenge) -> int | None:
     return next(found, None)
 
 
-def _ranks(reports: Sequence[Report], ranked_by: Sequence[Ranked]) -> tuple[list[int], list[float]]:
-    """The rank of each report, and its mean rank over the metrics, from the means alone."""
-    means: dict[str, Floats] = {
-        key: np.array([report.scores.groups["all"].metrics[key].mean for report in reports])
-        for key in ranked_by
-    }
-    sums = aggregate_rank_sums(means)
-    return smallest_ranks(sums).tolist(), (sums / len(ranked_by)).tolist()
-
-
-def _row(
-    entry: RecordedReport,
-    rank_: int | None,
-    mean_rank: float | None,
-    *,
-    ranked: RankedSubmission | None = None,
-) -> Row:
-    report = entry.report
+def _row(placed: Placed) -> Row:
+    entry, report = placed.entry, placed.entry.report
     gmacs = [model.gmacs for model in report.models]
     counted = [value for value in gmacs if value is not None]
     return Row(
-        rank=rank_,
-        mean_rank=mean_rank,
-        ranked=ranked,
+        rank=placed.rank,
+        mean_rank=placed.mean_rank,
+        ranked=placed.ranked,
         team=report.team,
         method=report.method,
         notes=report.notes,

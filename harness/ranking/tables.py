@@ -22,12 +22,16 @@ from harness.ranking.records import to_csv
 
 def footnotes(track: Track, style: Style) -> list[str]:
     """What the letters beside methods mean, then what is true of all rows; each a sentence."""
-    own = [
-        f"{style.raised.replace('{}', letter)} {mark.label}: {mark.meaning}."
+    shared = [f"All: {mark.label}, {mark.meaning}." for mark in shared_marks(track)]
+    return [*letter_notes(track, style), *shared]
+
+
+def letter_notes(track: Track, style: Style) -> list[str]:
+    """What the letters beside methods mean; each a sentence."""
+    return [
+        f"{style.raised.replace('{}', letter).strip()} {mark.label}: {mark.meaning}."
         for letter, mark in lettered(own_marks(track))
     ]
-    shared = [f"All: {mark.label}, {mark.meaning}." for mark in shared_marks(track)]
-    return [*own, *shared]
 
 
 def track_cells(track: Track, style: Style, chosen: Sequence[str] = ()) -> list[list[str]]:

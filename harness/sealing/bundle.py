@@ -135,7 +135,7 @@ def seal(
     """Write the training bundle of a frozen split, and a sealed bundle of each hidden part.
 
     A bundle that is there already, of this split, to these keys and with these settings, is kept;
-    the training bundle's words on limits become those of now.
+    the training bundle's words on limits and windows become those of now.
     Every image and mask that is put into one is decoded before and compared with what was frozen.
 
     Args:
@@ -168,10 +168,6 @@ def seal(
             training,
             {"--split": first.split_digest != split.lock.digest, "--track": first.track != track},
         )
-        stated = first.model_copy(update={"infer": limits.infer, "model": limits.model})
-        if stated != first:
-            write(stated, training / "bundle.json")
-            let_all_read(training)
     said = {"track": track, "labels": labels, "windows": windows}
     places = {part: out / FOLDERS[part] / "bundle.json" for part in to}
     before = {
@@ -182,9 +178,14 @@ def seal(
     for part, other in before.items():
         require_same(places[part].parent, _differing(other, split.lock, to[part], said=said))
         windows = other.windows if windows is None else windows
-    if not is_made:
+    drawn = WINDOWS if windows is None else windows
+    if is_made:
+        _restate(training, first, limits=limits, windows=drawn)
+    else:
         with whole_folder(training, last="bundle.json") as folder:
-            write_training(folder, store, split, track=track, limits=limits, progress=progress)
+            write_training(
+                folder, store, split, track=track, windows=drawn, limits=limits, progress=progress
+            )
             let_all_read(folder)
     for part in [part for part in to if part not in before]:
         with whole_folder(places[part].parent, last="bundle.json") as folder:
@@ -196,10 +197,23 @@ def seal(
                 recipients=to[part],
                 track=track,
                 labels=labels,
-                windows=windows,
+                windows=drawn,
             )
             let_all_read(folder)
     return Bundles.open(out)
+
+
+def _restate(training: Path, bundle: TrainingBundle, *, limits: StageLimits, windows: int) -> None:
+    """Bring what a training bundle says of limits and windows up to date."""
+    stated = TrainingBundle(
+        **bundle.model_dump(exclude={"schema_", "infer", "model", "windows"}),
+        infer=limits.infer,
+        model=limits.model,
+        windows=windows,
+    )
+    if stated != bundle:
+        write(stated, training / "bundle.json")
+        let_all_read(training)
 
 
 def _recipients(
@@ -250,15 +264,14 @@ def write_sealed(
     recipients: Recipients,
     track: Name,
     labels: LabelAccess,
-    windows: int | None,
+    windows: int,
 ) -> None:
     """Write the sealed bundle of a hidden part of a split, from the store it was frozen from."""
     lock = split.lock
-    drawn = WINDOWS if windows is None else windows
-    seed = secrets.token_hex(32) if drawn else None
+    seed = secrets.token_hex(32) if windows else None
     rows = [row for row in split.rows if row.part == part]
-    if len(rows) * (1 + drawn) > 2 * MAX_CASES:  # what predictions may name
-        message = f"{len(rows)} {part} cases with {drawn} windows each are too many images."
+    if len(rows) * (1 + windows) > 2 * MAX_CASES:  # what predictions may name
+        message = f"{len(rows)} {part} cases with {windows} windows each are too many images."
         raise BusbenchError(Code.USAGE, message, "Name fewer with --windows.")
     secrets.SystemRandom().shuffle(rows)  # or who knows a case's place could prepare for it
     by_id = {case.case_id: case for case in store.cases}
@@ -288,7 +301,7 @@ def write_sealed(
     index = SealedIndex(
         split_digest=lock.digest,
         consistency_seed=seed,
-        windows=max(1, drawn),
+        windows=max(1, windows),
         cases=tuple(labelled),
     )
     seen = {"repeat_seed": secrets.token_hex(32), "cases": tuple(blind)}
@@ -315,8 +328,8 @@ def write_sealed(
         cases=len(cases),
         images_sha256=sha256_bytes(images),
         labels_sha256=sha256_bytes(masks),
-        consistency=drawn > 0,
-        windows=max(1, drawn),
+        consistency=windows > 0,
+        windows=max(1, windows),
         image_recipient=recipients.images,
         label_recipient=recipients.labels,
     )

@@ -22,10 +22,13 @@ class Source(Contract):
 
 
 class TrainingBundle(Contract):
-    """`bundle.json` of the public training bundle; its cases are in `cases.csv` beside it."""
+    """`bundle.json` of the public training bundle; its cases are in `cases.csv` beside it.
 
-    schema_: Literal["busbench/training-bundle/v2"] = Field(
-        default="busbench/training-bundle/v2", alias="schema"
+    One of version 2 does not state how many windows test images have.
+    """
+
+    schema_: Literal["busbench/training-bundle/v2", "busbench/training-bundle/v3"] = Field(
+        default="busbench/training-bundle/v3", alias="schema"
     )
     dataset: Name
     track: Name
@@ -35,9 +38,17 @@ class TrainingBundle(Contract):
     cases: int
     cases_sha256: Digest
     test_cases: int  # of the larger hidden part, where there is a final one
+    windows: int | None = Field(default=None, ge=0, le=MAX_WINDOWS)
+    # ^ transformed images of each test image; 0: there is no such pass; null: not stated
     infer: Limits  # of the inference on all test cases, for a forecast
     source: Source
     model: ModelLimits  # of a submission's ONNX files
+
+    @model_validator(mode="after")
+    def _of_a_known_number(self) -> Self:
+        if (self.schema_ == "busbench/training-bundle/v2") != (self.windows is None):
+            raise ValueError("windows: v3 states them, v2 does not know them")
+        return self
 
     @property
     def stated_track(self) -> StatedTrack:

@@ -85,10 +85,15 @@ def write_training(
     split: FrozenSplit,
     *,
     track: Name,
+    windows: int,
     limits: StageLimits,
     progress: Progress,
 ) -> None:
-    """Write the training bundle of a frozen split, from the store it was frozen from."""
+    """Write the training bundle of a frozen split, from the store it was frozen from.
+
+    Args:
+        windows: of each test image, which the bundle states.
+    """
     by_id = {case.case_id: case for case in store.cases}
     rows = [row for row in split.rows if row.part == "train"]
     records = []
@@ -129,6 +134,7 @@ def write_training(
         cases=len(records),
         cases_sha256=sha256_bytes(table),
         test_cases=max(len(split.hidden(part)) for part in lock.hidden_parts),
+        windows=windows,
         infer=limits.infer,
         source=Source(cite=release.paper, release=release.download, terms=release.terms),
         model=limits.model,

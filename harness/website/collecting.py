@@ -20,14 +20,16 @@ from harness.splits import FrozenSplit, published_audit, require_store, subjects
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
 from harness.website.curves import find_curves
-from harness.website.edition import Edition, View
-from harness.website.examples import examples, picture_pairs, transformed
-from harness.website.extras import Extras, Material, Sources, SplitExtras
+from harness.website.edition import Edition
+from harness.website.examples import Material, examples, picture_pairs, transformed
+from harness.website.extras import Extras, Sources, SplitExtras
 from harness.website.gallery import Evidence, Gallery, make_gallery, require_open
 from harness.website.leaks import leaks
 from harness.website.pictures import Credit
+from harness.website.views import View
 
 UNKNOWN = "not known"  # of a scanner
+SCANNERS = 12  # that have a bar of their own
 
 
 def find_splits(folders: Sequence[Path], wanted: set[Digest]) -> dict[Digest, FrozenSplit]:
@@ -66,9 +68,9 @@ def collect(
             `results-closed`; `split-invalid`, `store-invalid`, `cases-invalid`,
             `predictions-invalid` where what is shown is not what was frozen or signed.
     """
+    views = _chosen(edition, sources)
     stores = _matched(sources.stores, splits)
     _require_terms(sources.may_show, [store.info.dataset for store in stores.values()])
-    views = _chosen(edition, sources)  # before the work of minutes
     materials = {
         digest: Material(split, stores.get(digest), _may_show(split.lock.dataset, sources))
         for digest, split in splits.items()
@@ -158,7 +160,10 @@ def _devices(split: FrozenSplit, store: CaseStore) -> dict[str, dict[str, int]]:
         counts[part_of[case.case_id]] += 1
     if {*found} <= {UNKNOWN}:
         return {}
-    return dict(sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0])))
+    ordered = sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    rest = [counts for _, counts in ordered[SCANNERS:]]
+    others = {part: sum(counts[part] for counts in rest) for part in parts}
+    return dict(ordered[:SCANNERS]) | ({f"{len(rest)} others": others} if rest else {})
 
 
 # --- galleries -------------------------------------------------------------------------------
@@ -210,7 +215,7 @@ def _galleries(
         return
     evidence, made = Evidence.of(runs, edition.reports), 0
     for done, (view, material) in enumerate(pairs, start=1):
-        gallery = make_gallery(view, material, evidence)
+        gallery = make_gallery(view.name, view.track, material=material, evidence=evidence)
         progress("galleries", done, len(pairs))
         if gallery is not None:
             made += 1

@@ -19,7 +19,6 @@ from harness.website.shown import short
 
 ROW = 26  # pixels of a bar and the space to the next one
 COLOURS = {"train": ACCENT, "test": SECOND, "final": MUTED}
-TITLE = 24  # characters of a class or scanner
 POLICIES = {"image": "drawn by image", "patient": "drawn by patient"}
 Counts = Mapping[str, Mapping[str, int]]  # class or scanner -> part -> images
 
@@ -52,38 +51,46 @@ def by_class(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int
 
 def composition(name: str, title: str, counts: Counts) -> Figure:
     """Stacked bars: images of each class or scanner, by part."""
-    whole = {name: sum(parts.values()) for name, parts in counts.items()}
-    records: list[Record] = [
-        {"name": f"{short(name, TITLE)} (n = {whole[name]})", "part": part, "images": number}
-        for name, parts in counts.items()
-        for part, number in parts.items()
-    ]
     said = "; ".join(
         f"{name}: " + ", ".join(f"{number} {part}" for part, number in in_order(parts))
         for name, parts in counts.items()
     )
 
     def build(look: Look) -> Chart:
-        order = list(dict.fromkeys(record["name"] for record in records))
-        return _stacked(records, order, look)
+        return _stacked(counts, look)
 
     return make_figure(
         name, title, "Images of each part of the split.", alt=f"{title}. {said}.", build=build
     )
 
 
-def _stacked(records: Sequence[Record], order: list[str], look: Look) -> Chart:
-    parts = [part for part in COLOURS if any(record["part"] == part for record in records)]
+def _stacked(counts: Counts, look: Look) -> Chart:
+    parts = [part for part in COLOURS if part in next(iter(counts.values()))]
+    labels: dict[str, str] = {}  # no two may be alike, or their bars would be one
+    for number, (name, images) in enumerate(counts.items(), start=1):
+        label = f"{short(name, look.characters + 4)} (n = {sum(images.values())})"
+        labels[name] = f"{label} · {number}" if label in labels.values() else label
+    ranked: list[Record] = [
+        {"name": labels[name], "part": part, "images": images[part], "order": order}
+        for name, images in counts.items()
+        for order, part in enumerate(parts)
+    ]
     colours = alt.Scale(domain=parts, range=[COLOURS[part] for part in parts])
-    ranked = [{**record, "order": parts.index(record["part"])} for record in records]
     bars = alt.Chart(data(ranked)).mark_bar(size=ROW - 10)
     encoded: Chart = bars.encode(
-        y=alt.Y("name:N").sort(order).title(None).axis(domain=False, ticks=False),
+        y=_names("name", [*labels.values()], look),
         x=alt.X("images:Q").title("Images").axis(tickCount=5),
         color=alt.Color("part:N").scale(colours).sort(parts),
         order=alt.Order("order:Q"),
-    ).properties(width=look.data_width, height=ROW * len(order))
+    ).properties(width=look.data_width, height=ROW * len(counts))
     return encoded
+
+
+def _names(field: str, order: list[str], look: Look) -> alt.Y:
+    """The axis of names, with room for them in a font that is wider than the renderer's."""
+    room = round(0.62 * look.font * max(map(len, order)))
+    axis = alt.Axis(domain=False, ticks=False, minExtent=room)
+    return alt.Y(f"{field}:N").sort(order).title(None).axis(axis)
 
 
 def leak_figure(leaks: Sequence[Leak], near: bool) -> Figure:
@@ -107,9 +114,9 @@ def leak_figure(leaks: Sequence[Leak], near: bool) -> Figure:
         )
 
     def build(look: Look) -> Chart:
-        order = [record["rule"] for record in records]
+        order = [str(record["rule"]) for record in records]
         base = alt.Chart(data(records)).encode(
-            y=alt.Y("rule:N").sort(order).title(None).axis(domain=False, ticks=False),
+            y=_names("rule", order, look),
             x=alt.X("share:Q")
             .scale(domain=[0, 1])
             .title("Held-out images that leak")

@@ -7,9 +7,10 @@ taken from it. A log belongs to a result where the submission beside it has mode
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 
@@ -81,7 +82,8 @@ def _place(one: Validation) -> tuple[int, int]:
 
 
 def _logs(folder: Path) -> Iterator[Path]:
-    beside = folder.with_name(folder.name + SUFFIX)
+    whole = folder.resolve()
+    beside = whole.with_name(whole.name + SUFFIX)
     yield from ([beside] if beside.is_file() else [])
     yield from sorted(folder.rglob(f"*{SUFFIX}"))
 
@@ -153,9 +155,13 @@ def _lines(points: Sequence[Validation], look: Look) -> Chart:
             x=x,
             y=y.title("Loss ↓"),
             detail="line:N",
-            color=alt.Color("kind:N").scale(kinds),
+            color=alt.Color("kind:N")
+            .scale(kinds)
+            .legend(symbolType="stroke", symbolStrokeWidth=3, symbolSize=200),
         ),
     )
     width = look.width - 70 if look.narrow else look.width // 2 - 90
     joined = [panel.properties(width=width, height=220) for panel in panels]
-    return alt.vconcat(*joined) if look.narrow else alt.hconcat(*joined)
+    layout: Callable[..., Any] = alt.vconcat if look.narrow else alt.hconcat
+    whole: Chart = layout(*joined).resolve_legend(color="independent")
+    return whole

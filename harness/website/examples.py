@@ -24,6 +24,15 @@ EXAMPLE_SEED = sha256_bytes(b"a public example, which no bundle is sealed with")
 
 
 @dataclass(frozen=True)
+class Material:
+    """A frozen split, and its store where that is at hand, without the cases that were left out."""
+
+    split: FrozenSplit
+    store: CaseStore | None
+    shows: bool  # whether images of it may be shown
+
+
+@dataclass(frozen=True)
 class Example:
     """A case with its outlined reference."""
 

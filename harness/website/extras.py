@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from evaluator.documents.base import Digest, Name
 from harness.audit.report import Pair
-from harness.splits import FrozenSplit
-from harness.store import CaseStore
 
 if TYPE_CHECKING:  # these import OpenCV, for which other verbs would wait
     from harness.website.curves import Validation
@@ -29,15 +27,6 @@ class Sources:
     cases: Sequence[Path] = ()  # runs to make galleries from
     cases_of: Sequence[Name] = ()  # tracks to make galleries of; none: of all
     trained: Sequence[Path] = ()  # trainings, with their logs
-
-
-@dataclass(frozen=True)
-class Material:
-    """A frozen split, and its store where that is at hand, without the cases that were left out."""
-
-    split: FrozenSplit
-    store: CaseStore | None
-    shows: bool  # whether images of it may be shown
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
-"""The site for programs: the board as data, an Atom feed, badges."""
+"""The site for programs: the board as data, an Atom feed, badges, the ledger's format."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from evaluator.documents.base import Contract
 from evaluator.files import canonical_json
 from evaluator.harmless import harmless
 from harness.ledger import Instant, RecordedReport
+from harness.ledger.attestation import PAYLOAD_TYPE, Statement
+from harness.ledger.entries import ENTRIES as KINDS
+from harness.ledger.entries import ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Genesis
 from harness.ledger.report import Report
 from harness.ranking import METRICS, to_csv
 from harness.ranking.marks import GAP_UNLIKE
@@ -119,3 +124,19 @@ def _scores(report: Report, *, unlike: bool) -> str:
     ]
     marked = f"; {GAP_UNLIKE.label}" if unlike else ""
     return f"{', '.join(scores)}; {report.status}{marked}"
+
+
+def ledger_format() -> dict[str, Any]:
+    """What `ledger.js` must know of this release's ledgers."""
+    kinds: dict[str, type[Contract]] = {"genesis": Genesis, **KINDS}
+    return {
+        "schema": SCHEMA,
+        "entryType": ENTRY_TYPE,
+        "rotationType": ROTATION_TYPE,
+        "payloadType": PAYLOAD_TYPE,
+        "predicateType": Statement.model_fields["predicate_type"].default,
+        "kinds": {
+            kind: sorted(field.alias or name for name, field in model.model_fields.items())
+            for kind, model in kinds.items()
+        },
+    }

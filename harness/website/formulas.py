@@ -1,12 +1,16 @@
-"""The formulas of the metrics as MathML, which browsers and screen readers know.
+"""The formulas of the metrics as MathML, which browsers and screen readers know; edge tables.
 
-They state what `evaluator.metrics.formulas` computes in the `native` profile.
+The formulas state what `evaluator.metrics.formulas` computes in the `native` profile.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from markupsafe import Markup
 
+from evaluator.metrics import Edge, ProfileVersion, Situation, metrics_of
 from evaluator.metrics.formulas import TOLERANCE_MM, TOLERANCE_PX
 
 Formula = tuple[Markup, str]  # the formula, and what else there is to say
@@ -124,3 +128,14 @@ FORMULAS: dict[str, Formula] = {
         f"With τ = {TOLERANCE_PX:g} px, or {TOLERANCE_MM:g} mm where the spacing is known.",
     ),
 }
+
+
+def edge_table(profile: ProfileVersion) -> Mapping[str, Any]:
+    """The edge table of a version of a profile, without the ordinary row."""
+    rules = {metric.title: profile.rule(metric.name) for metric in metrics_of(profile.name)}
+    rows = [
+        (str(situation), [str(rule.edges.get(situation, Edge.FORMULA)) for rule in rules.values()])
+        for situation in Situation
+        if situation is not Situation.ORDINARY
+    ]
+    return {"titles": list(rules), "rows": rows}

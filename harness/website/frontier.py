@@ -25,8 +25,10 @@ Align = Literal["left", "center", "right"]
 SIDES: Mapping[str, tuple[Align, int, int]] = {  # align, dx, dy of a name beside its dot
     "right": ("left", 9, 0),
     "left": ("right", -9, 0),
-    "top": ("center", 0, -13),
-    "bottom": ("center", 0, 14),
+    "above right": ("left", 4, -13),
+    "above left": ("right", -4, -13),
+    "below right": ("left", 4, 14),
+    "below left": ("right", -4, 14),
 }
 
 
@@ -147,7 +149,7 @@ def place(found: Sequence[Point], plane: Plane, look: Look) -> Iterator[tuple[Po
         x, y = plane.at(point)
         half, tall = 0.3 * look.font * len(point.name), 0.6 * look.font  # of the widest fonts
         for side, (align, dx, dy) in SIDES.items():
-            shift = {"left": half, "right": -half, "center": 0.0}[align]
+            shift = half if align == "left" else -half
             middle, level = x + dx + shift, y + dy
             box = Box(middle - half, level - tall, middle + half, level + tall)
             if plane.contains(box) and not any(map(box.meets, taken)):

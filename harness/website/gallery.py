@@ -21,17 +21,16 @@ from evaluator.predictions import bits_file, majority, open_predictions, read_pa
 from harness.challenge import Challenge
 from harness.ledger import RecordedReport
 from harness.quotas import recording
-from harness.ranking import Board, Row
+from harness.ranking import Board, Row, Track
 from harness.ranking.runs import FIND, kept_predictions, read_case_values, run_folders, who
 from harness.store import Case
-from harness.website.edition import View
-from harness.website.examples import Example, example
-from harness.website.extras import Material
+from harness.website.examples import Example, Material, example
 from harness.website.shown import MOST
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MARKED = "normal, marked"  # why a case without a lesion is shown
 SIDE_BY_SIDE = 6  # methods, the first ranked, that are shown on each other's cases
 
 
@@ -60,7 +59,8 @@ class Method:
 class Gallery:
     """The pictures of a track."""
 
-    view: View
+    name: str  # of its table, by which pages are called
+    track: Track
     methods: tuple[Method, ...]
     cases: Mapping[CaseId, Example]
     predictions: Mapping[tuple[int, CaseId], Prediction]  # of (entry, case)
@@ -69,7 +69,7 @@ class Gallery:
     @property
     def file(self) -> str:
         """Its page."""
-        return f"gallery/{self.view.name}.html"
+        return f"gallery/{self.name}.html"
 
     @property
     def side_by_side(self) -> tuple[Method, ...]:
@@ -148,10 +148,13 @@ def require_open(board: Board, tracks: Iterable[str], challenge: Challenge) -> N
             raise BusbenchError(Code.RESULTS_CLOSED, message, "Publish without --cases till then.")
 
 
-def make_gallery(view: View, material: Material, evidence: Evidence) -> Gallery | None:
+def make_gallery(
+    name: str, track: Track, *, material: Material, evidence: Evidence
+) -> Gallery | None:
     """The gallery of a track; None where no complete result has its cases in a run.
 
     Args:
+        name: of its table.
         material: with its store.
 
     Raises:
@@ -161,15 +164,15 @@ def make_gallery(view: View, material: Material, evidence: Evidence) -> Gallery 
     split, store = material.split, material.store
     assert store is not None
     known = {case.case_id: case for case in store.cases}
-    rows = view.track.ranked[:MOST]
+    rows = track.ranked[:MOST]
     folders = {row.entry: evidence.predictions(row.entry) for row in rows}
     kept = {entry: folder for entry, folder in folders.items() if folder is not None}
     lost = tuple(who(evidence.reports[entry]) for entry in folders if entry not in kept)
-    values = {entry: evidence.values(entry, split.hidden(view.track.part)) for entry in kept}
+    values = {entry: evidence.values(entry, split.hidden(track.part)) for entry in kept}
     methods = tuple(_method(row, values[row.entry], known) for row in rows if row.entry in kept)
     if not methods:
         return None
-    gallery = Gallery(view, methods, {}, {}, lost)
+    gallery = Gallery(name, track, methods, {}, {}, lost)
     wanted = _wanted(gallery)
     predictions = {
         (entry, case_id): found
@@ -199,7 +202,7 @@ def choose(values: pd.DataFrame, known: Mapping[CaseId, Case]) -> dict[str, Case
     chosen = {}
     if lesions:
         chosen = {"best": lesions[-1], "median": lesions[len(lesions) // 2], "worst": lesions[0]}
-    return chosen | ({"normal, marked": marked[0]} if marked else {})
+    return chosen | ({MARKED: marked[0]} if marked else {})
 
 
 def _wanted(gallery: Gallery) -> dict[int, set[CaseId]]:
@@ -227,6 +230,6 @@ def _predictions(
         if not masks[case_id] or masks[case_id][0].shape != size:
             message = f"{folder} has no mask of {case_id} of the size of its image."
             raise BusbenchError(Code.PREDICTIONS_INVALID, message, FIND)
-        dice, hd95 = values.loc[case_id, ["dice", "hd95"]].to_numpy(float)
+        dice, hd95 = (float(values[name].to_dict()[case_id]) for name in ("dice", "hd95"))
         path = outline(majority(masks[case_id]))
-        yield case_id, Prediction(float(dice), float(hd95), path)
+        yield case_id, Prediction(dice, hd95, path)

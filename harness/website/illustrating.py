@@ -8,10 +8,11 @@ from typing import Any
 from harness.splits.lock import SplitLock
 from harness.website.compositions import Figure, by_class, composition, leak_figure
 from harness.website.curves import curve_figure
-from harness.website.edition import Edition, Split
+from harness.website.edition import Edition
 from harness.website.extras import SplitExtras
 from harness.website.gallery import Gallery
 from harness.website.pictures import Credit, Picture
+from harness.website.views import Split
 
 Files = dict[str, bytes]
 MOST_PAIRS = 500  # that a page lists

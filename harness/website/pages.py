@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from evaluator.documents.base import Contract
 from evaluator.documents.reading import MEBIBYTE
 from evaluator.files import canonical_json
 from evaluator.harmless import harmless
 from evaluator.metrics import METRICS as DEFINED
-from evaluator.metrics import VERSIONS, Edge, ProfileVersion, Situation, metrics_of
+from evaluator.metrics import VERSIONS
 from evaluator.metrics.secondary import SECONDARY
 from harness.datasets import ADAPTERS, is_synthetic
 from harness.export.citation import release_of
-from harness.ledger.attestation import PAYLOAD_TYPE, Statement
-from harness.ledger.entries import ENTRIES, ENTRY_TYPE, ROTATION_TYPE, SCHEMA, Genesis
 from harness.ranking.across import blocks
 from harness.ranking.metrics import AWESOME_BUS_NOTE, labels
 from harness.ranking.names import plain
 from harness.ranking.published import published_table
 from harness.website.citing import cite_board, cite_entry
 from harness.website.drawing import Drawing
-from harness.website.edition import Edition, Split, View, split_file
+from harness.website.edition import Edition
 from harness.website.extras import SplitExtras
 from harness.website.facts import evidence_of, notes_of, score_titles, track_title
-from harness.website.feeds import badges, feeds
-from harness.website.formulas import FORMULAS
+from harness.website.feeds import badges, feeds, ledger_format
+from harness.website.formulas import FORMULAS, edge_table
+from harness.website.gallery import MARKED
 from harness.website.illustrating import (
     MOST_PAIRS,
     credits_of,
@@ -42,6 +40,7 @@ from harness.website.past import Withdrawn, past_boards, withdrawn
 from harness.website.plots import Plot, plots
 from harness.website.rendering import environment, source
 from harness.website.tables import table_files
+from harness.website.views import Split, View, split_file
 
 EMBEDDED = 4 * MEBIBYTE  # bytes of a ledger that the page that checks it contains
 Write = Callable[..., bytes]
@@ -73,8 +72,8 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for split in edition.splits:
         yield from _split(edition, split)
     for gallery in edition.extras.galleries:
-        credit = credits_of(edition)[gallery.view.track.dataset]
-        yield gallery.file, _page(edition, "gallery", gallery=gallery, credit=credit)
+        credit = credits_of(edition)[gallery.track.dataset]
+        yield gallery.file, _page(edition, "gallery", gallery=gallery, credit=credit, marked=MARKED)
     yield from picture_files(edition)
 
 
@@ -113,7 +112,7 @@ def _track(edition: Edition, view: View, gone: Sequence[Withdrawn]) -> Iterator[
         shown.append(_plot_facts(plot, wide, narrow))
     published = published_table().tracks.get(view.track.dataset)
     references = [published] if published else []
-    gallery = next((g for g in edition.extras.galleries if g.view.name == view.name), None)
+    gallery = next((g for g in edition.extras.galleries if g.name == view.name), None)
     boards = past_boards(edition, view)
     yield from table_files(edition, view, boards)
     facts: dict[str, Any] = {"view": view, "plots": shown, "references": references}
@@ -232,24 +231,8 @@ def _check(edition: Edition) -> bytes:
     )
 
 
-def ledger_format() -> dict[str, Any]:
-    """What `ledger.js` must know of this release's ledgers."""
-    kinds: dict[str, type[Contract]] = {"genesis": Genesis, **ENTRIES}
-    return {
-        "schema": SCHEMA,
-        "entryType": ENTRY_TYPE,
-        "rotationType": ROTATION_TYPE,
-        "payloadType": PAYLOAD_TYPE,
-        "predicateType": Statement.model_fields["predicate_type"].default,
-        "kinds": {
-            kind: sorted(field.alias or name for name, field in model.model_fields.items())
-            for kind, model in kinds.items()
-        },
-    }
-
-
 def _method(edition: Edition) -> bytes:
-    tables = {row.identity.title: _edges(row) for row in VERSIONS.values()}
+    tables = {row.identity.title: edge_table(row) for row in VERSIONS.values()}
     return _page(
         edition,
         "method",
@@ -261,14 +244,3 @@ def _method(edition: Edition) -> bytes:
         references=published_table().tracks.values(),
         transformed=transformed_of(edition),
     )
-
-
-def _edges(profile: ProfileVersion) -> Mapping[str, Any]:
-    """The edge table of a version of a profile, without the ordinary row."""
-    rules = {metric.title: profile.rule(metric.name) for metric in metrics_of(profile.name)}
-    rows = [
-        (str(situation), [str(rule.edges.get(situation, Edge.FORMULA)) for rule in rules.values()])
-        for situation in Situation
-        if situation is not Situation.ORDINARY
-    ]
-    return {"titles": list(rules), "rows": rows}

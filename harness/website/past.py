@@ -20,9 +20,11 @@ from harness.ledger import (
     RecordedRetraction,
 )
 from harness.ranking import Track
-from harness.ranking.assembly import rank
+from harness.ranking.counting import by_track
 from harness.ranking.document import TrackRanking, read_rankings
-from harness.website.edition import Edition, View
+from harness.ranking.placing import by_coverage, place
+from harness.website.edition import Edition
+from harness.website.views import View
 
 PAST = 50  # boards of a track that its page can show, the newest
 Table = tuple[str, ...]  # what reports agree on that share a table
@@ -130,8 +132,9 @@ def _rows(
     edition: Edition, reports: list[RecordedReport], rankings: list[TrackRanking]
 ) -> tuple[PastRow, ...]:
     rules = edition.challenge.ranking
+    newest = by_coverage(rankings, rules.metrics, rules.scheme)
     return tuple(
-        PastRow(row.entry, row.rank, row.ranked.group if row.ranked else "")
-        for track in rank(reports, rankings, rules.metrics, scheme=rules.scheme)
-        for row in track.rows
+        PastRow(one.entry.number, one.rank, one.ranked.group if one.ranked else "")
+        for entries in by_track(reports)
+        for one in place(entries, newest, rules.metrics)[0]
     )

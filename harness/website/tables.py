@@ -16,9 +16,10 @@ from harness.ranking.columns import NAMED, Style, chosen_column
 from harness.ranking.metrics import BY_KEY, MISSING, RankedMetric
 from harness.ranking.names import plain
 from harness.ranking.tables import to_latex, to_markdown
-from harness.website.edition import Edition, View
+from harness.website.edition import Edition
 from harness.website.past import PastBoard
 from harness.website.rendering import day, group_title, in_order
+from harness.website.views import View
 
 DEFAULT = tuple(metric.key for metric in METRICS)  # the columns that a page is served with
 PLAIN = Style(plain)

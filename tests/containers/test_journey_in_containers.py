@@ -20,6 +20,7 @@ from PIL import Image
 from evaluator.errors import BusbenchError
 from evaluator.sealed import open_sealed
 from harness.challenge import Images
+from harness.demo import METHODS
 from harness.ledger.report import Report
 from harness.sandbox.images import build_context
 from harness.splits import FrozenSplit
@@ -52,19 +53,25 @@ MOUNTS = {
         "/out": "_data",
     },
 }
+CHEATS = {"/in/published": "/store"}  # what the memoriser has more
 
 
 def test_no_stage_is_run_outside_a_container(journey: Journey) -> None:
     assert set(journey.containers) == STAGES | {"volume_holder"}
-    images = {stage: journey.containers[stage]["Image"] for stage in STAGES}
-    assert len({images["train"], images["infer"], images["score"]}) == 3
+    images = {stage: {c["Image"] for c in journey.containers[stage]} for stage in STAGES}
+    assert all(len(of_stage) == 1 for of_stage in images.values())
+    assert len(images["train"] | images["infer"] | images["score"]) == 3
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES | {"volume_holder"}))
 def test_no_container_has_a_network_a_capability_or_a_writable_root(
     journey: Journey, stage: Any
 ) -> None:
-    seen = journey.containers[stage]
+    for seen in journey.containers[stage]:
+        _check_confined(stage, seen)
+
+
+def _check_confined(stage: str, seen: dict[str, Any]) -> None:
     host: dict[str, Any] = seen["HostConfig"]
     assert host["NetworkMode"] == "none"
     assert set(seen["NetworkSettings"]["Networks"]) == {"none"}
@@ -81,14 +88,17 @@ def test_no_container_has_a_network_a_capability_or_a_writable_root(
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
-def test_no_container_sees_a_mount_that_is_not_its_own(journey: Journey, stage: Any) -> None:
-    mounts = {mount["Destination"]: mount for mount in journey.containers[stage]["Mounts"]}
-    assert set(mounts) == set(MOUNTS[stage])
-    for destination, ending in MOUNTS[stage].items():
-        assert mounts[destination]["Source"].endswith(ending)
-        assert mounts[destination]["RW"] is (destination == "/out")
-        assert mounts[destination]["Type"] == ("volume" if destination == "/out" else "bind")
-    assert set(journey.containers[stage]["HostConfig"]["Tmpfs"]) == {"/tmp"}
+def test_no_container_sees_a_mount_that_is_not_its_own(journey: Journey, stage: str) -> None:
+    assert len(journey.containers[stage]) >= len(METHODS)
+    for seen in journey.containers[stage]:
+        mounts = {mount["Destination"]: mount for mount in seen["Mounts"]}
+        given = MOUNTS[stage] | (CHEATS if "/in/published" in seen["Config"]["Cmd"] else {})
+        assert set(mounts) == set(given)
+        for destination, ending in given.items():
+            assert mounts[destination]["Source"].endswith(ending)
+            assert mounts[destination]["RW"] is (destination == "/out")
+            assert mounts[destination]["Type"] == ("volume" if destination == "/out" else "bind")
+        assert set(seen["HostConfig"]["Tmpfs"]) == {"/tmp"}
 
 
 def test_no_key_is_in_what_the_engine_keeps_of_a_container_or_a_run(journey: Journey) -> None:
@@ -140,7 +150,8 @@ def test_no_public_file_image_or_log_holds_a_test_label(
 
 
 def _public_files(out: Path) -> Iterator[Any]:
-    for folder in ("bundles/training", "split", "submission", "site"):
+    honest = (f"submissions/{method.name}" for method in METHODS if not method.cheats)
+    for folder in ("bundles/training", "split", "site", *honest):
         for path in (out / folder).rglob("*"):
             if path.is_file():
                 yield str(path), path.read_bytes()
@@ -153,7 +164,7 @@ def _image_files(engine: docker.DockerClient, journey: Journey) -> Iterator[Any]
     for component in ("participant", "infer", "score"):
         yield f"context {component}", build_context(component, Images())
     for stage in ("train", "infer", "score"):
-        container = engine.containers.create(journey.containers[stage]["Image"])
+        container = engine.containers.create(journey.containers[stage][0]["Image"])
         try:
             stream, _ = container.get_archive("/app")
             with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
@@ -166,7 +177,7 @@ def _image_files(engine: docker.DockerClient, journey: Journey) -> Iterator[Any]
 
 
 def test_the_report_has_the_numbers_that_monai_finds_in_the_raw_files(journey: Journey) -> None:
-    run = next((journey.out / "runs").iterdir())
+    run = journey.run
     report = Report.model_validate(read_payload(run / "report.dsse.json"))
     store = CaseStore.open(journey.out / "store")
     raw = {c.case_id: journey.out / "raw" / c.source_mask for c in store.cases}
@@ -202,11 +213,10 @@ def _by_monai(mask: np.ndarray, truth: np.ndarray, spacing: Any) -> dict[str, fl
 
 
 def test_the_demo_learns_something_and_prints_its_board(journey: Journey) -> None:
-    run = next((journey.out / "runs").iterdir())
-    report = Report.model_validate(read_payload(run / "report.dsse.json"))
+    report = Report.model_validate(read_payload(journey.run / "report.dsse.json"))
     assert report.scores.groups["lesion"].metrics["dice"].mean > 0.5
     assert report.status == "complete" and report.provenance.runner == "docker"
-    assert report.provenance.trained_here == journey.containers["train"]["Image"]
+    assert report.provenance.trained_here == journey.containers["train"][0]["Image"]
     assert "ledger.jsonl" in journey.printed and "index.html" in journey.printed
 
 
@@ -240,11 +250,11 @@ def test_the_same_demo_again_changes_nothing(journey: Journey) -> None:
 
 @pytest.mark.parametrize("compose", compose_commands(), ids=" ".join)
 def test_compose_gives_the_harness_scores(journey: Journey, tmp_path: Path, compose: Any) -> None:
-    run = next((journey.out / "runs").iterdir())
+    run = journey.run
     results = tmp_path / "results"
     done = subprocess.run(
         [*compose, "-f", str(ROOT / "containers/compose.yaml"), "up"],
-        env=compose_environment(journey.out, results),
+        env=compose_environment(journey.out, results, journey.submission),
         capture_output=True,
         text=True,
         check=False,

@@ -12,6 +12,7 @@ from typing import Any
 import docker
 import pytest
 import typer
+from playwright.sync_api import Browser
 
 from harness.cli import app
 from tests.support import ROOT
@@ -98,13 +99,37 @@ def test_no_page_shows_a_verb_or_an_option_that_does_not_exist() -> None:
     assert unknown_words(busbench, "busbench splits check x") == ["check"]
 
 
-def test_no_page_asks_another_host(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as a site, built as `make docs` does."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_no_page_asks_another_host(site: Path) -> None:
     asks = re.compile(r'<(?:script|img|iframe)[^>]* src="(?:https?:)?//|<link[^>]* href="https?://')
-    pages = list(tmp_path.glob("*.html"))
+    pages = list(site.glob("*.html"))
     assert len(pages) > 20
     assert not [page.name for page in pages if asks.search(page.read_text())]
+
+
+def test_no_search_is_without_results_where_pages_are_opened_from_files(
+    site: Path, browser: Browser
+) -> None:
+    page, asked, wrong = browser.new_page(), list[str](), list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto((site / "index.html").as_uri())
+    page.locator("[data-md-component=search-query]").click()
+    page.keyboard.type("empty mask")  # it listens to keys
+    found = page.locator(".md-search-result__link")
+    found.first.wait_for()
+    assert any("methods.html" in str(link.get_attribute("href")) for link in found.all())
+    assert wrong == [] and not [url for url in asked if not url.startswith(("file:", "data:"))]
+    page.close()
 
 
 def test_generated_pages_are_not_older_than_the_code() -> None:

@@ -31,8 +31,16 @@ SECTION = re.compile(
 )
 # Heads of columns and of facts whose cells are no numbers to explain.
 WORDS = {
-    *("Method", "Team", "Trained on", "Date", "Images", "Number", "Split", "Metric profile"),
-    *("Description", "Authors", "Licence", "External data", "Pretrained weights", "Links"),
+    *("Method", "Team", "Trained on", "Origin", "Date", "Images", "Number", "Split"),
+    *(
+        "Metric profile",
+        "Description",
+        "Authors",
+        "Licence",
+        "External data",
+        "Pretrained weights",
+        "Links",
+    ),
     *("Fold", "Opset", "Nodes", "SHA-256 of the ONNX file"),
     *("Ledger entry", "Submission", "Frozen split", "Sealed images", "Sealed labels"),
     *("Predictions", "Trained in image", "Runner", "Backend", "Device"),

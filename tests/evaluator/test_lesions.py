@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
+from evaluator.metrics import examine
+from evaluator.metrics.kernel import connected
 from evaluator.metrics.lesions import LesionCounts, count_lesions, missed
+from tests.support.masks import HOSTILE, any_mask, any_shape
 
 SIDE = 24
 Box = tuple[int, int, int, int]
@@ -39,6 +42,36 @@ def naive(predicted: np.ndarray, lesions: np.ndarray) -> LesionCounts:
 def test_counts_agree_with_sets_of_pixels(predicted: list[Box], reference: list[Box]) -> None:
     mask, lesions = drawn(predicted) > 0, drawn(reference)
     assert count_lesions(mask, lesions) == naive(mask, lesions)
+
+
+def require_scipys_areas(mask: np.ndarray) -> None:
+    case = examine(mask, mask)
+    *_, top, bottom, left, right = case.survey
+    areas = np.empty((bottom - top, right - left), np.int32)
+    count = connected(case.words[0], (top, bottom, left, right), areas)
+    expected, number = label(mask, np.ones((3, 3)))
+    assert count == number
+    np.testing.assert_array_equal(areas, expected[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("side", [1, 2, 63, 64, 65, 200])
+def test_no_hostile_mask_has_other_areas_than_scipys(side: int) -> None:
+    for make in HOSTILE.values():
+        if (mask := make(side)).any():
+            require_scipys_areas(mask)
+
+
+def test_no_drawn_mask_has_other_areas_than_scipys() -> None:
+    rng = np.random.default_rng(20261128)
+    for _ in range(500):
+        require_scipys_areas(any_mask(rng, any_shape(rng, 150)))
+
+
+def test_a_mask_from_side_to_side_of_a_decoded_label_does_not_stop_the_scorer() -> None:
+    """Then what is counted is a view of the label, which a decoder gives as read-only."""
+    mask, lesions = np.ones((SIDE, SIDE), np.bool_), drawn([(2, 2, 6, 6), (12, 12, 5, 5)])
+    lesions.flags.writeable = False
+    assert count_lesions(mask, lesions) == naive(mask, lesions) == LesionCounts(2, 0, 1)
 
 
 # (lesions, found, false) by panoptica 2.1.7, of the case that `seeded` draws from each number:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.documents.base import read, write
+from evaluator.documents.submission import ModelLimits
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.predictions import majority
-from harness.challenge import Challenge
+from harness.challenge import Challenge, StageLimits
 from harness.datasets.own_images import find_images
 from harness.evaluation import predict as parts_of_predict
 from harness.evaluation.images import check
@@ -158,6 +159,10 @@ def test_no_image_is_predicted_twice_after_an_interruption(
     other = replace(request, fold=1)
     with pytest.raises(BusbenchError, match="another --fold"):
         run_predict(other, out)
+    strict = Challenge(limits=StageLimits(model=ModelLimits(nodes=1)))
+    with pytest.raises(BusbenchError) as refused:  # the verdict before was within other limits
+        run_predict(replace(request, environment=ExecutionEnvironment("process", strict)), out)
+    assert refused.value.code is Code.GATE_REFUSED
     found = run_predict(request, out)
     assert not found.resumed and not kept.exists()
     assert [each.image for each in found.record.images] == [i.image for i in whole.record.images]

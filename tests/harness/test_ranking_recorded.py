@@ -21,7 +21,7 @@ from harness.ranking.record import record_ranking
 from harness.ranking.records import to_csv
 from harness.ranking.tables import caption, order_note
 from harness.sealing.keys import Keys
-from harness.website.edition import View
+from harness.website.views import View
 
 pytest.importorskip("evaluator.metrics")  # whose component may not be installed
 

@@ -80,6 +80,20 @@ def test_rank_prints_names_as_text_and_json_for_scripts(busbench: Busbench, ledg
     assert [row["rank"] for row in rows] == [1, 2]
 
 
+def test_no_letter_beside_a_method_is_without_its_meaning(
+    busbench: Busbench, keys: Keys, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    for number, (gap, image) in enumerate([(0.02, None), (0.021, "sha256:abc"), (0.3, None)]):
+        report = make_report(method=f"m{number}", gap=gap, trained_here=image)
+        append(ledger, sign(report, keys), keys)
+    shown = busbench("rank", ledger).out
+    used = set(re.findall(r"[a-z]", " ".join(re.findall(r"m\d \[([a-z,]+)\]", shown))))
+    assert used == set(re.findall(r"^\[([a-z])\] ", shown, re.M)) and len(used) == 3
+    assert re.search(r"^\[a\] gap unlike the others: ", shown, re.M)
+    assert re.search(r"m2 \[a,", shown) and not re.search(r"m[01] \[a", shown)
+
+
 def test_no_silence_passes_for_no_external_data(
     busbench: Busbench, keys: Keys, tmp_path: Path
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,9 @@ from evaluator.sealed import open_sealed
 from harness.audit import audit
 from harness.challenge import Limits, StageLimits
 from harness.export.citation import LICENCES, citation
-from harness.sealing.bundle import Bundles, Recipients, seal
+from harness.sealing.bundle import WINDOWS, Bundles, Recipients, seal
 from harness.sealing.keys import Keys
+from harness.sealing.training import TrainingSet
 from harness.splits import FrozenSplit, freeze
 from harness.store import CaseStore, Sample, write_store
 from harness.template import HELPER
@@ -142,6 +145,27 @@ def test_no_bundle_states_limits_that_were_changed_since(
     assert again.training.infer == hurried != first.training.infer
     assert again.training.model_copy(update={"infer": first.training.infer}) == first.training
     assert again.sealed == first.sealed
+
+
+@pytest.mark.parametrize("windows", [0, 2, None])
+def test_no_training_bundle_states_other_windows_than_were_drawn(
+    frozen: tuple[CaseStore, FrozenSplit], keys: Keys, tmp_path: Path, windows: int | None
+) -> None:
+    recipients = Recipients(keys.images.recipient, keys.labels.recipient)
+    again = partial(seal, *frozen, recipients, out=tmp_path, windows=windows)
+    drawn = WINDOWS if windows is None else windows
+    assert again().training.windows == drawn
+    path = tmp_path / "training" / "bundle.json"
+    path.chmod(0o644)
+    older = json.loads(path.read_text()) | {"schema": "busbench/training-bundle/v2"}
+    path.write_text(json.dumps(older))
+    with pytest.raises(BusbenchError, match="v2 does not know them"):
+        Bundles.open(tmp_path)
+    path.write_text(json.dumps({k: v for k, v in older.items() if k != "windows"}))
+    assert TrainingSet.open(tmp_path).bundle.windows is None
+    found = again()
+    assert (found.training.windows, found.training.schema_[-2:]) == (drawn, "v3")
+    assert found.sealed.consistency == (drawn > 0)
 
 
 def test_no_lesion_is_merged_with_another_in_the_sealed_labels(keys: Keys, tmp_path: Path) -> None:

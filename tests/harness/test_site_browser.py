@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
+from playwright.sync_api import Browser, expect
 
 from harness.ledger import append, sign
 from harness.sealing.keys import Keys
@@ -25,56 +24,14 @@ from harness.website import publish
 from tests.support import ROOT, soon
 from tests.support.factories import make_image_report, make_report
 from tests.support.simulated import simulate
-from tests.support.website import HOSTILE
+from tests.support.website import HOSTILE, PATIENCE, ROWS, Tab
 
 SUB_PATH = "some/group/busbench"
-ROWS = "table[data-board] tbody tr:not(.divider)"
 OUTWARD = {"https://doi.org/10.1002/mp.16812", "https://doi.org/10.5281/zenodo.8231412"}  # BUS-BRA
 DETAILS = "Details of each row"
 WIDTHS = (360, 1280, 2560)
-PATIENCE = 120_000  # milliseconds: a machine may be very busy
 expect.set_options(timeout=PATIENCE)
 RESIZED = "document.documentElement.scrollWidth <= innerWidth"
-
-
-@dataclass
-class Tab:
-    """A page that remembers what went wrong and what was asked for."""
-
-    page: Page
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    refused: dict[str, str | None] = field(default_factory=dict)  # address -> why
-
-    @classmethod
-    def of(cls, context: BrowserContext) -> Tab:
-        context.set_default_timeout(PATIENCE)
-        tab = cls(context.new_page())
-        tab.page.on("console", lambda message: tab.said.append(message.text))
-        tab.page.on("pageerror", lambda error: tab.said.append(str(error)))
-        tab.page.on("dialog", tab.dismiss)
-        tab.page.on("request", lambda request: tab.asked.append(request.url))
-        tab.page.on("requestfailed", lambda r: tab.refused.update({r.url: r.failure}))
-        return tab
-
-    def dismiss(self, dialog: Dialog) -> None:
-        self.said.append("a dialog")
-        dialog.dismiss()
-
-    def column(self, kind: str) -> list[str]:
-        """The text of every shown row's `.kind`, in order.
-
-        Its content: of a row that was not drawn yet, being out of sight, no text is rendered.
-        """
-        rows = self.page.locator(f"{ROWS} .{kind}").all()
-        return [(row.text_content() or "").strip() for row in rows if row.is_visible()]
-
-    def keys(self, name: str) -> list[float | None]:
-        """What each ranked row is sorted by, in order."""
-        script = "(rows, key) => rows.map((row) => row.dataset[key] ?? null)"
-        rows = self.page.locator("table[data-board] tbody:not(.unranked) tr")
-        found = rows.evaluate_all(script, name)
-        return [None if value is None else float(value) for value in found]
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +62,6 @@ def home(served: Path) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_address[1]}/{SUB_PATH}/"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture
-def tab(browser: Browser) -> Iterator[Tab]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    yield Tab.of(context)
-    context.close()
 
 
 def pages_of(served: Path) -> list[str]:
@@ -256,7 +206,7 @@ def test_filters_by_words_and_origin_and_says_how_many_are_left(
     home: str, served: Path, tab: Tab
 ) -> None:
     tab.page.goto(track_of(served, home))
-    status = tab.page.get_by_role("status")
+    status = tab.page.get_by_role("status").first
     tab.page.get_by_label("Method or team").fill("lumen  light")
     assert tab.column("method") == ["LightBUS", "LightBUS with an ensemble"]
     assert "2 of 10 shown" in status.inner_text()
@@ -525,7 +475,7 @@ def test_no_text_of_a_plot_is_cut_by_its_edge(home: str, served: Path, tab: Tab)
         .map((text) => text.textContent);
     }"""
     found = sorted((served / SUB_PATH / "plots").glob("busbra-*.svg"))
-    assert len(found) == 12
+    assert len(found) >= 12
     for path in found:
         tab.page.goto(f"{home}plots/{path.name}")
         assert tab.page.evaluate(script) == [], path.name

@@ -35,7 +35,7 @@ from harness.ledger.entries import ENTRY_TYPE, Position, entry_line, rotation_li
 from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from harness.website import publish
-from harness.website.pages import ledger_format
+from harness.website.feeds import ledger_format
 from tests.support import ROOT, absent
 from tests.support.factories import TIME, make_report
 
@@ -138,6 +138,15 @@ def _forged(ledger: bytes, keys: Keys, second: Keys) -> Iterator[tuple[str, byte
         body = Rescored(replaces=replaces, envelope=signed)
         yield "rescorings", ledger + entry_line(body, after, second)
     yield "rescorings", ledger + entry_line(_rescoring(stale, newest), after, second)
+    body = Rescored(
+        replaces=newest, envelope=sign(make_report(method="later", folds=1, dice=0.6), second)
+    )
+    made = entry_line(body, after, second)
+    (digest, time) = (json.loads(made)[name] for name in ("digest", "recorded"))
+    then = Position(whole.entries + 1, digest, time)
+    for left in (newest, digest, stale):  # replaced here, not counting yet, not counting any more
+        both = _rescoring(newest, digest).model_copy(update={"left": (left,)})
+        yield "rescorings", ledger + made + entry_line(both, then, second)
     earlier = Position(whole.entries, whole.head, "2020-01-01T00:00:00Z")
     yield "chain", ledger + entry_line(Ranking(body={}), earlier, second)
     ahead = Position(whole.entries + 1, whole.head, TIME)
@@ -166,6 +175,18 @@ def test_no_lie_of_who_has_the_key_passes_and_each_is_named(
     for _, data in lies:
         with pytest.raises(BusbenchError):
             verify_bytes(data, "here")
+
+
+def test_no_report_that_a_rescoring_leaves_is_taken_for_a_lie(keys: Keys, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    stays, old = (
+        append(path, sign(make_report(method=name, folds=1), keys), keys).entry.digest
+        for name in ("stays", "old")
+    )
+    new = _anew(path, old, make_report(method="old", folds=1, dice=0.7), keys)
+    append(path, _rescoring(old, new).model_copy(update={"left": (stays,)}), keys)
+    assert verify_bytes(path.read_bytes(), "here").left == {stays}
+    assert check([path.read_bytes()])["found"][0]["step"] is None
 
 
 def test_no_other_key_and_no_missing_head_passes(ledger: bytes, other_keys: Keys) -> None:

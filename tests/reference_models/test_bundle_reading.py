@@ -41,6 +41,14 @@ def test_a_sound_bundle_opens_with_all_its_cases_and_folds(bundle_path: Path) ->
         assert len(loaded.validation(fold)) == 4
 
 
+def test_a_bundle_that_states_no_windows_is_read(own_bundle: Path) -> None:
+    document = json.loads((own_bundle / "bundle.json").read_text())
+    del document["windows"]
+    document["schema"] = "busbench/training-bundle/v2"
+    (own_bundle / "bundle.json").write_text(json.dumps(document))
+    assert len(open_bundle(own_bundle).cases) == 10
+
+
 def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"bundle\.json cannot be read"):
         open_bundle(tmp_path / "nowhere")

@@ -28,7 +28,26 @@ class Journey:
 
     out: Path
     printed: str
-    containers: dict[str, dict[str, Any]]  # stage -> `docker inspect` while it ran
+    containers: dict[str, list[dict[str, Any]]]  # stage -> `docker inspect` of each, as it ran
+
+    @property
+    def submission(self) -> Path:
+        """The trained network's."""
+        return self.out / "submissions" / "unext"
+
+    @property
+    def run(self) -> Path:
+        """What the trained network's evaluation left."""
+        return self.run_of("unext")
+
+    def run_of(self, method: str) -> Path:
+        """What a method's evaluation left."""
+        (found,) = (
+            path.parent
+            for path in (self.out / "runs").glob("*/report.dsse.json")
+            if read_payload(path)["method"] == method
+        )
+        return found
 
 
 def read_payload(path: Path) -> dict[str, Any]:
@@ -67,8 +86,10 @@ def compose_commands() -> list[list[str]]:
     return found
 
 
-def compose_environment(journey: Path, results: Path) -> dict[str, str]:
-    """What `compose.yaml` asks for: a journey's submission, bundles and keys, folders for results.
+def compose_environment(
+    journey: Path, results: Path, submission: Path | None = None
+) -> dict[str, str]:
+    """What `compose.yaml` asks for: a submission, a journey's bundles and keys, result folders.
 
     Containers run as nobody, who must be able to read the keys and write the results.
     """
@@ -82,7 +103,7 @@ def compose_environment(journey: Path, results: Path) -> dict[str, str]:
         (keys / name).write_bytes((journey / "keys" / name).read_bytes())
         (keys / name).chmod(0o444)
     places = {
-        "SUBMISSION": journey / "submission",
+        "SUBMISSION": submission or journey / "submission",
         "BUNDLES": journey / "bundles",
         "KEYS": keys,
         "RESULTS": results,
@@ -111,14 +132,14 @@ class Watcher:
         except requests.RequestException:
             return
 
-    def seen(self, pid: int) -> dict[str, dict[str, Any]]:
+    def seen(self, pid: int) -> dict[str, list[dict[str, Any]]]:
         """By stage, those of one harness process: others may use the engine at the same time."""
-        labelled = ((found["Config"]["Labels"], found) for found in self._seen)
-        return {
-            labels[LABEL]: found
-            for labels, found in labelled
-            if labels[OWNER_LABEL].split("/")[3] == str(pid)
-        }
+        stages: dict[str, list[dict[str, Any]]] = {}
+        for found in self._seen:
+            labels = found["Config"]["Labels"]
+            if labels[OWNER_LABEL].split("/")[3] == str(pid):
+                stages.setdefault(labels[LABEL], []).append(found)
+        return stages
 
     def stop(self) -> None:
         self._events.close()

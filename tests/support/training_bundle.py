@@ -69,7 +69,7 @@ def write_table(
     table = text.getvalue().encode()
     (path / "cases.csv").write_bytes(table)
     document = {
-        "schema": "busbench/training-bundle/v2",
+        "schema": "busbench/training-bundle/v3",
         "dataset": "phantom",
         "track": "phantom",
         "split_version": "v1",
@@ -78,6 +78,7 @@ def write_table(
         "cases": len(rows),
         "cases_sha256": hashlib.sha256(table).hexdigest(),
         "test_cases": 1,
+        "windows": 4,
         "infer": {"seconds": 1800},
         "source": {"cite": "a paper", "release": "a page", "terms": "free"},
         "model": {"megabytes": 1900},

@@ -1,4 +1,4 @@
-"""Editions of a site from reports, and a page as a browser would see it."""
+"""Editions of a site from reports, a page as a browser would see it, and a browser's tab."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
+from playwright.sync_api import BrowserContext, Dialog
+from playwright.sync_api import Page as BrowserPage
+
 from harness.ledger import append, sign, verify_ledger
 from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from harness.splits.lock import SplitLock
 from harness.website.edition import Edition
 
+ROWS = "table[data-board] tbody tr:not(.divider)"
+PATIENCE = 120_000  # milliseconds: a machine may be very busy
 VOID = {"meta", "link", "br", "img", "source", "input", "mspace"}
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -73,3 +78,43 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if data.strip():
             self.text.append(data.strip())
+
+
+@dataclass
+class Tab:
+    """A page that remembers what went wrong and what was asked for."""
+
+    page: BrowserPage
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    refused: dict[str, str | None] = field(default_factory=dict)  # address -> why
+
+    @classmethod
+    def of(cls, context: BrowserContext) -> Tab:
+        context.set_default_timeout(PATIENCE)
+        tab = cls(context.new_page())
+        tab.page.on("console", lambda message: tab.said.append(message.text))
+        tab.page.on("pageerror", lambda error: tab.said.append(str(error)))
+        tab.page.on("dialog", tab.dismiss)
+        tab.page.on("request", lambda request: tab.asked.append(request.url))
+        tab.page.on("requestfailed", lambda r: tab.refused.update({r.url: r.failure}))
+        return tab
+
+    def dismiss(self, dialog: Dialog) -> None:
+        self.said.append("a dialog")
+        dialog.dismiss()
+
+    def column(self, kind: str) -> list[str]:
+        """The text of every shown row's `.kind`, in order.
+
+        Its content: of a row that was not drawn yet, being out of sight, no text is rendered.
+        """
+        rows = self.page.locator(f"{ROWS} .{kind}").all()
+        return [(row.text_content() or "").strip() for row in rows if row.is_visible()]
+
+    def keys(self, name: str) -> list[float | None]:
+        """What each ranked row is sorted by, in order."""
+        script = "(rows, key) => rows.map((row) => row.dataset[key] ?? null)"
+        rows = self.page.locator("table[data-board] tbody:not(.unranked) tr")
+        found = rows.evaluate_all(script, name)
+        return [None if value is None else float(value) for value in found]

@@ -56,8 +56,7 @@ function addColumns(board) {
     };
     exchange(headRow, headCells);
     for (const row of rows) exchange(row.element, row.cells);
-    const lines = shown.every((name) => served.includes(name)) ? "" : Math.ceil(shown.length / 3);
-    table.classList.toggle("chosen", lines !== "");
+    table.classList.toggle("chosen", shown.join() !== served.join());
     table.style.setProperty("--columns", shown.length);
     heads.splice(0, heads.length, ...table.tHead.querySelectorAll("[data-key]"));
     draw();
@@ -79,7 +78,8 @@ function addColumns(board) {
   function choose(name, wanted) {
     show(wanted ? [...shown, name] : shown.filter((one) => one !== name));
     board.apply();
-    body.querySelector(`[data-name="${CSS.escape(name)}"]`)?.focus();
+    const again = body.querySelector(`[data-name="${CSS.escape(name)}"]`); // gone if of another group
+    (again ?? body.querySelector("select")).focus();
   }
 
   function box(name) {

@@ -278,17 +278,19 @@ const LedgerCheck = (() => {
     }
 
     rescoring(number, { replaced, left }) {
-      const pairs = Array.isArray(replaced) ? replaced : [];
-      for (const { before, after } of pairs) {
+      const pairs = Array.isArray(replaced) ? replaced.map((one) => [one?.before, one?.after]) : [];
+      const gone = new Set(pairs.map(([before]) => before));
+      const stays = (digest) => this.counting.has(digest) && !gone.has(digest);
+      if (!pairs.length || !Array.isArray(left) || !left.every(stays)) {
+        throw new Invalid("rescorings", number, "it replaces nothing, or leaves a report that does not stay");
+      }
+      for (const [before, after] of pairs) {
         if (!this.counting.has(before) || this.waiting.get(after) !== before) {
           throw new Invalid("rescorings", number, "it replaces a report by what was not made of it");
         }
         this.counting.delete(before);
         this.counting.add(after);
         this.waiting.delete(after);
-      }
-      if (!pairs.length || !Array.isArray(left) || !left.every((digest) => this.counting.has(digest))) {
-        throw new Invalid("rescorings", number, "it leaves a report that does not count");
       }
       this.counts.rescorings += 1;
     }

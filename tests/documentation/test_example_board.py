@@ -1,0 +1,69 @@
+"""The example board's commands are ones that the command line takes, in a possible order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from benchmarks.board.plan import HERE, Places, Plan, Step, read_plan, steps
+from harness.challenge import load_challenge
+from harness.cli.main import app
+from reference_models.baseline_submission import KINDS
+from reference_models.config import load_config
+
+PLAN = read_plan()
+STEPS = [*steps(PLAN, Places(Path("/data"), Path("/splits")))]
+
+
+def of_busbench(verb: str) -> list[Step]:
+    return [step for step in STEPS if step.command[:2] == ("busbench", verb)]
+
+
+def test_no_command_has_an_unknown_verb_or_option() -> None:
+    root = typer.main.get_command(app)
+    for step in STEPS:
+        program, *words = step.command
+        if program != "busbench":
+            continue
+        command = root
+        while hasattr(command, "commands"):
+            command, words = command.commands[words[0]], words[1:]
+        known = {name for each in command.params for name in each.opts}
+        stated = {word.split("=")[0] for word in words if word.startswith("--")}
+        assert stated <= known, (words, stated - known)
+
+
+def test_no_recipe_is_missing_or_refused() -> None:
+    for name in PLAN.networks:
+        assert load_config(str(HERE / "recipes" / f"{name}.yaml")).network
+
+
+def test_no_baseline_is_unknown() -> None:
+    assert {*PLAN.baselines} <= KINDS.keys()
+
+
+def test_no_track_of_the_plan_is_undeclared() -> None:
+    challenge = load_challenge(HERE / "challenge.yaml")
+    assert challenge.tracks.keys() == PLAN.tracks.keys()
+
+
+def test_nothing_is_evaluated_before_it_is_made() -> None:
+    made: set[str] = {
+        f"bench/{track}/{name}/submission" for track in PLAN.tracks for name in PLAN.networks
+    }
+    for step in STEPS:
+        words = step.command
+        if "evaluate" in words[:2]:
+            assert words[2] in made
+        if "--out" in words:
+            made.add(words[words.index("--out") + 1])
+    assert len(of_busbench("evaluate")) == 3 * 4 + 6  # four baselines and templates, and the matrix
+
+
+def test_an_unknown_key_of_a_plan_is_refused() -> None:
+    stated = yaml.safe_load((HERE / "plan.yaml").read_text("utf-8"))
+    with pytest.raises(ValueError, match="network"):
+        Plan.model_validate({**stated, "network": ["unext"]})
