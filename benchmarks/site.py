@@ -1,4 +1,4 @@
-"""Weight of a track's page and of `board.json`, first rows on a phone, and time to sort.
+"""Weight of a track's page, time until it is drawn on a phone, and time to sort it.
 
 With 50, 100 and 1,000 submissions. A real Chromium clicks on each heading, and everything is laid
 out anew; the time is what the page's thread spent on that, on its processor. The phone is one of
@@ -47,8 +47,8 @@ def varied(pattern: Row, rank: int, chance: random.Random) -> Row:
     return pattern.model_copy(update={"rank": rank, "groups": groups, "method": name})
 
 
-def make_site(folder: Path, number: int) -> tuple[Path, int, int]:
-    """A track's page with so many rows; bytes a reader loads before plots, and of the board."""
+def make_site(folder: Path, number: int) -> tuple[Path, int]:
+    """A track's page with so many rows, and what a reader loads before plots, in bytes."""
     keys, ledger = Keys.new(folder / "keys"), folder / "ledger.jsonl"
     append(ledger, sign(make_report(gap=0.02), keys), keys)
     edition = Edition.of(verify_ledger(ledger), ledger.read_bytes())
@@ -62,8 +62,7 @@ def make_site(folder: Path, number: int) -> tuple[Path, int, int]:
         (folder / "site" / name).write_bytes(data)
     page = next(name for name in files if name.startswith("tracks/"))
     loaded = (page, "style.css", *SCRIPTS, "icon.svg")
-    weight = sum(len(files[name]) for name in loaded)
-    return folder / "site" / page, weight, len(files["board.json"])
+    return folder / "site" / page, sum(len(files[name]) for name in loaded)
 
 
 def sort_times(tab: Page) -> list[float]:
@@ -100,21 +99,20 @@ def on_a_phone(browser: Browser, page: Path) -> tuple[float, float]:
 def main() -> None:
     chromium = which("chromium") or sys.exit("no chromium is installed")
     print(f"{machine()}.\n")
-    heads = ("board.json, each", "phone, drawn", "phone, scripts", "sort, median", "slowest")
+    heads = ("phone, drawn", "phone, scripts", "sort, median", "slowest")
     print(head("submissions", "before plots", *heads, text=0))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         flags = ["--headless", "--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         for number in SIZES:
             (Path(folder) / str(number)).mkdir()
-            page, size, board = make_site(Path(folder) / str(number), number)
+            page, size = make_site(Path(folder) / str(number), number)
             phone = [f"{spent:.0f} ms" for spent in on_a_phone(browser, page)]
             tab = browser.new_page(viewport={"width": 1280, "height": 900})
             tab.goto(page.as_uri())
             times = sort_times(tab)
             costs = (f"{statistics.median(times):.0f} ms", f"{max(times):.0f} ms")
-            each = f"{board / number / 1000:.1f} kB"
-            print(row(number, f"{size / 1000:.0f} kB", each, *phone, *costs))
+            print(row(number, f"{size / 1000:.0f} kB", *phone, *costs))
         browser.close()
 
 

@@ -21,7 +21,7 @@ from harness.website.shown import Shown
 
 ORIGINS = {True: "trained here", False: "supplied"}
 DOT = 7  # pixels around a dot's centre that no name covers
-Align = Literal["left", "center", "right"]
+Align = Literal["left", "right"]
 SIDES: Mapping[str, tuple[Align, int, int]] = {  # align, dx, dy of a name beside its dot
     "right": ("left", 9, 0),
     "left": ("right", -9, 0),
