@@ -27,7 +27,7 @@ DARK = {
 }
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
-ABOVE = 26  # pixels of room for upright names, as `Look.margin` is for level ones
+ABOVE = 26  # pixels of space for upright names, as `Look.margin` is for level ones
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Look:
 
     @property
     def margin(self) -> int:
-        """Room on both sides for a font wider than that which text was measured in."""
+        """Space on both sides for a font wider than that which text was measured in."""
         return self.label * 15 // 100
 
 

@@ -142,7 +142,7 @@ class Plane:
 
 
 def place(found: Sequence[Point], plane: Plane, look: Look) -> Iterator[tuple[Point, str]]:
-    """Each name that has room, and on which side of its dot; those on the Pareto line first."""
+    """Each name that has space, and on which side of its dot; those on the Pareto line first."""
     line = frontier(found)
     taken = [*_dots(found, plane), *_steps(line, plane)]
     for point in (*line, *(point for point in found if point not in line)):

@@ -181,7 +181,7 @@ def test_a_list_of_many_names_ends() -> None:
 
 @pytest.mark.parametrize("look", [WIDE, NARROW])
 def test_no_name_covers_a_dot_or_another_name(look: Look) -> None:
-    """Of forty results in a heap, those that are named have room."""
+    """Of forty results in a heap, those that are named have space."""
     found = [
         Point(f"method {n}", 1.0 + (n * 7919 % 40) / 4, 0.7 + (n * 104729 % 41) / 400, n % 2 == 0)
         for n in range(40)
@@ -338,9 +338,9 @@ def test_fifty_results_are_no_heavy_page_and_no_heavy_board(
     assert len(files["board.json"]) < 50 * 8000
     read = Board.model_validate_json(files["board.json"]).tracks[0].rows[0]
     assert {"device GE Logiq 7", "Q1", "normal"} <= {*read.brief} == {*rows[0].groups}
-    told, known = read.brief["Q1"].metrics["hd95"], rows[0].groups["Q1"].metrics["hd95"]
-    assert told.mean == pytest.approx(known.mean, abs=1e-5)
-    assert told.ci_high == pytest.approx(known.ci_high, abs=1e-5)
+    brief, known = read.brief["Q1"].metrics["hd95"], rows[0].groups["Q1"].metrics["hd95"]
+    assert brief.mean == pytest.approx(known.mean, abs=1e-5)
+    assert brief.ci_high == pytest.approx(known.ci_high, abs=1e-5)
     others = {*rows[0].groups["all"].metrics} - {metric.key for metric in METRICS}
     assert {*read.brief["all"].metrics} == others
 
