@@ -25,10 +25,10 @@ Align = Literal["left", "right"]
 SIDES: Mapping[str, tuple[Align, int, int]] = {  # align, dx, dy of a name beside its dot
     "right": ("left", 9, 0),
     "left": ("right", -9, 0),
-    "above right": ("left", 4, -13),
-    "above left": ("right", -4, -13),
-    "below right": ("left", 4, 14),
-    "below left": ("right", -4, 14),
+    "above right": ("left", 4, -16),
+    "above left": ("right", -4, -16),
+    "below right": ("left", 4, 16),
+    "below left": ("right", -4, 16),
 }
 
 

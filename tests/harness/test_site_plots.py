@@ -194,7 +194,7 @@ def test_no_name_covers_a_dot_or_another_name(look: Look) -> None:
     for point, side in named:
         x, y = plane.at(point)
         long = width * len(point.name)
-        near, level = (9, 0) if " " not in side else (4, -13 if "above" in side else 14)
+        near, level = (9, 0) if " " not in side else (4, -16 if "above" in side else 16)
         left = x + near if "right" in side else x - near - long
         middle = y + level
         boxes.append(Box(left, middle - 5, left + long, middle + 5))
