@@ -38,7 +38,7 @@ from tests.support.final_challenge import (
     FinalChallenge,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_stages")]
 
 IMAGE = "sha256:" + "5" * 64
 NO_ENGINE = BusbenchError(Code.ENGINE_UNAVAILABLE, "No engine answers.", "Start it.")
