@@ -12,6 +12,7 @@ OpenCV's INTER_LINEAR and torch's `interpolate(antialias=False)`.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -27,11 +28,14 @@ _BITS = 22  # of a fixed-point weight: Pillow's for 8-bit pixels
 _SLACK = 1e-6  # an average of probabilities may be rounded to so much more than all of them
 _IMAGE = numba.types.Array(numba.uint8, 2, "C", readonly=True)
 _VALUES = numba.types.Array(numba.float32, 2, "C", readonly=True)
+_AXIS = numba.types.Tuple((numba.uint32[::1], numba.float64[:, ::1]))
 _SPOT = numba.types.UniTuple(numba.int64, 4)
+
+Axis = tuple[NDArray[np.uint32], NDArray[np.float64]]  # what `_weigh` gives
 
 
 @inlined
-def _weigh(old: int, new: int, antialiased: bool) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+def _weigh(old: int, new: int, antialiased: bool) -> Axis:
     """How an axis of `old` pixels becomes one of `new`.
 
     Args:
@@ -89,37 +93,21 @@ def _pixel_of(total: Any) -> Any:
 
 
 @inlined
-def _across(pixels: Any, first: Any, weights: Any, start: Any) -> Any:
-    """Pixels (H, W) at another width."""
-    height, old, width = pixels.shape[0], pixels.shape[1], len(first)
-    result = np.empty((height, width), pixels.dtype)
-    line = np.zeros(old + len(weights), pixels.dtype)  # weights of 0 reach beyond the last pixel
-    sums = np.empty(width, weights.dtype)
-    for y in range(height):
-        for x in range(old):
-            line[x] = pixels[y, x]
-        for x in range(width):
-            sums[x] = start
-        for tap in range(0, len(weights), 2):
-            for x in range(width):
-                place = first[x] + np.uint32(tap)
-                total = sums[x] + line[place] * weights[tap, x]
-                sums[x] = total + line[place + np.uint32(1)] * weights[tap + 1, x]
-        for x in range(width):
-            result[y, x] = _pixel(sums[x])
-    return result
-
-
-@inlined
 def _down(pixels: Any, first: Any, weights: Any, start: Any) -> Any:
     """Pixels (H, W) at another height."""
     height, width, last = len(first), pixels.shape[1], pixels.shape[0] - 1
     result = np.empty((height, width), pixels.dtype)
     sums = np.empty(width, weights.dtype)
     for y in range(height):
+        a, b, row = weights[0, y], weights[1, y], first[y]
+        below = min(row + np.uint32(1), np.uint32(last))
+        if len(weights) == 2:  # all that it takes where it grows
+            for x in range(width):
+                result[y, x] = _pixel(start + pixels[row, x] * a + pixels[below, x] * b)
+            continue
         for x in range(width):
-            sums[x] = start
-        for tap in range(0, len(weights), 2):
+            sums[x] = start + pixels[row, x] * a + pixels[below, x] * b
+        for tap in range(2, len(weights), 2):
             a, b, row = weights[tap, y], weights[tap + 1, y], first[y] + np.uint32(tap)
             if a or b:
                 below = min(row + np.uint32(1), np.uint32(last))
@@ -128,6 +116,13 @@ def _down(pixels: Any, first: Any, weights: Any, start: Any) -> Any:
         for x in range(width):
             result[y, x] = _pixel(sums[x])
     return result
+
+
+@inlined
+def _across(pixels: Any, first: Any, weights: Any, start: Any) -> Any:
+    """Pixels (H, W) at another width: turned over, so that the pixels of a sum lie in rows."""
+    turned = _down(np.ascontiguousarray(pixels.T), first, weights, start)
+    return np.ascontiguousarray(turned.T)
 
 
 @inlined
@@ -227,7 +222,16 @@ def _box(values: Any, limit: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     return (top, bottom), (left, right)
 
 
-@compiled(numba.uint8[::1](_VALUES, numba.int64, numba.int64, numba.float32))
+@compiled(_AXIS(numba.int64, numba.int64))
+def _axis(old: int, new: int) -> Axis:
+    """What `_weigh` gives for a map's axis of `old` pixels that becomes one of `new`."""
+    first, weights = _weigh(old, new, True)
+    return first, np.ascontiguousarray(weights)
+
+
+axis = lru_cache(maxsize=256)(_axis)  # fold models ask for the same ones
+
+
 def pack_above(
     values: NDArray[np.float32], height: int, width: int, threshold: float
 ) -> NDArray[np.uint8]:
@@ -242,9 +246,18 @@ def pack_above(
     Returns:
         The bits of a mask (height, width), line after line, the first in its byte's highest bit.
     """
+    rows, columns = axis(values.shape[0], height), axis(values.shape[1], width)
+    return pack_weighed(values, rows, columns, threshold)
+
+
+@compiled(numba.uint8[::1](_VALUES, _AXIS, _AXIS, numba.float32))
+def pack_weighed(
+    values: NDArray[np.float32], rows: Axis, columns: Axis, threshold: float
+) -> NDArray[np.uint8]:
+    """As `pack_above`, given what `axis` says of the map's rows and columns."""
+    height, width = len(rows[0]), len(columns[0])
     packed = np.zeros((height * width + 7) // 8, np.uint8)
     lines, places = _box(values, np.float32(threshold - _SLACK))
-    rows, columns = _weigh(values.shape[0], height, True), _weigh(values.shape[1], width, True)
     top, bottom = _span(rows[0], rows[1], lines)
     left, right = _span(columns[0], columns[1], places)
     if top < bottom and left < right:  # the rest is not above
