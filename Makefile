@@ -14,7 +14,7 @@ demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 PYTEST := $(BIN)/python -m pytest -n 2
 
 # What needs a Docker engine, chromium or pdflatex (Debian's texlive-latex-recommended) skips without.
-test: .venv/dev.done check  ## everything, container tests included: about 30 minutes
+test: .venv/dev.done check  ## everything, container tests included: up to 40 minutes
 	$(PYTEST) $(ARGS)
 
 FAST := not (browser or docker or gpu or latex or real_data or slow or slurm or triton)

@@ -1,7 +1,9 @@
-"""Weight of a track's page and time to sort it, with 100 and 1,000 submissions.
+"""Weight of a track's page, time until it is drawn on a phone, and time to sort it.
 
-A real Chromium clicks on each heading, and everything is laid out anew; the time is what the page's
-thread spent on that, on its processor. Run from the project's root: `python -m benchmarks.site`.
+With 50, 100 and 1,000 submissions. A real Chromium clicks on each heading, and everything is laid
+out anew; the time is what the page's thread spent on that, on its processor. The phone is one of
+360 pixels whose processor is `SLOWER` times slower: from the start until something is drawn, and
+what its thread spent on scripts. Run from the project's root: `python -m benchmarks.site`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from shutil import which
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.made import make_report
 from benchmarks.timing import head, machine, row
@@ -24,7 +26,8 @@ from harness.sealing.keys import Keys
 from harness.website.edition import Edition
 from harness.website.pages import SCRIPTS, render
 
-SIZES = (100, 1000)
+SIZES = (50, 100, 1000)
+SLOWER = 4
 KEYS = ("dice", "hd95", "method", "gmacs", "rank")
 CLICK = """(key) => {
   document.querySelector(`[data-key=${key}] button`).click();
@@ -75,21 +78,41 @@ def sort_times(tab: Page) -> list[float]:
     return [1000 * (after - before) for before, after in pairwise(spent)]
 
 
+def on_a_phone(browser: Browser, page: Path) -> tuple[float, float]:
+    """Milliseconds until something is drawn, and of scripts."""
+    context = browser.new_context(viewport={"width": 360, "height": 740}, is_mobile=True)
+    tab = context.new_page()
+    session = context.new_cdp_session(tab)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    tab.goto(page.as_uri())
+    painted = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+    tab.wait_for_function(painted.removesuffix(".startTime"))
+    drawn = float(tab.evaluate(painted))
+    found = session.send("Performance.getMetrics")["metrics"]
+    context.close()
+    return drawn, 1000 * next(
+        float(one["value"]) for one in found if one["name"] == "ScriptDuration"
+    )
+
+
 def main() -> None:
     chromium = which("chromium") or sys.exit("no chromium is installed")
     print(f"{machine()}.\n")
-    print(head("submissions", "before plots", "sort, median", "slowest", text=0))
+    heads = ("phone, drawn", "phone, scripts", "sort, median", "slowest")
+    print(head("submissions", "before plots", *heads, text=0))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         flags = ["--headless", "--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         for number in SIZES:
             (Path(folder) / str(number)).mkdir()
             page, size = make_site(Path(folder) / str(number), number)
+            phone = [f"{spent:.0f} ms" for spent in on_a_phone(browser, page)]
             tab = browser.new_page(viewport={"width": 1280, "height": 900})
             tab.goto(page.as_uri())
             times = sort_times(tab)
             costs = (f"{statistics.median(times):.0f} ms", f"{max(times):.0f} ms")
-            print(row(number, f"{size / 1000:.0f} kB", *costs))
+            print(row(number, f"{size / 1000:.0f} kB", *phone, *costs))
         browser.close()
 
 

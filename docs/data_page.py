@@ -19,7 +19,7 @@ busbench fetch busbra --out data/busbra
 busbench prepare busbra --raw data/busbra/release --out stores/busbra
 ```
 
-| name | images | of which | patients | download | licence and terms | cite |
+| name | images | of which | patients | get it | licence | cite |
 | --- | ---: | --- | ---: | --- | --- | --- |
 {rows}
 
@@ -28,7 +28,11 @@ not stated cannot be kept on one side of a split: the [audit](audit.md) then has
 
 ## How to cite them
 
-Cite the paper of each dataset that you used, by its DOI above. Any DOI gives its own BibTeX:
+Cite the paper of each dataset that you used:
+
+{papers}
+
+Any DOI gives its own BibTeX:
 
 ```text
 {bibtex}
@@ -55,6 +59,7 @@ def data_page() -> str:
     first = found[0].release.paper.removeprefix("doi:")
     return ABOUT.format(
         rows="\n".join(map(_row, sorted(found, key=lambda adapter: adapter.name))),
+        papers="\n".join(f"- {each.title}: {_link(each.release.paper)}" for each in found),
         bibtex=f'curl -LH "Accept: application/x-bibtex" https://doi.org/{first}',
         terms="\n".join(f"- **{each.title}**: {each.release.terms}." for each in found),
         signed=" and ".join(ADAPTERS[name].title for name in ON_REQUEST),
@@ -68,12 +73,12 @@ def _row(adapter: Adapter) -> str:
     licence = re.split("[:(]", release.terms)[0].strip()
     images = sum(release.classes.values())
     cells = (f"`{adapter.name}`, {adapter.title}", f"{images:,}", classes, patients)
-    return f"| {' | '.join((*cells, _link(release.download), licence, _link(release.paper)))} |"
+    links = _link(release.download, "download"), licence, _link(release.paper, "paper")
+    return f"| {' | '.join((*cells, *links))} |"
 
 
-def _link(place: str) -> str:
+def _link(place: str, words: str = "") -> str:
     """A DOI or an address as a link; anything else as it is."""
     if place.startswith("doi:"):
-        name = place.removeprefix("doi:")
-        return f"[{name}](https://doi.org/{name})"
-    return f"[{place.split('/')[2]}]({place})" if place.startswith("https://") else place
+        return f"[{words or place}](https://doi.org/{place.removeprefix('doi:')})"
+    return f"[{words or place}]({place})" if place.startswith("https://") else place

@@ -1,4 +1,4 @@
-"""What each verb prints with `--json`, as JSON Schema, and the page that lists it.
+"""JSON Schemas of what verbs print with `--json`, and the page that lists them.
 
 A document that a verb prints as it is has the schema of its model; the rest is declared here. Tests
 validate whatever a verb prints while they run.
@@ -94,6 +94,7 @@ Forecast = _closed(
     latency_ms=float,
     cases=int,
     models=int,
+    windows=int | None,
     limit_seconds=int,
     cpus=float,
     device_name=str,

@@ -2,26 +2,31 @@
 
 python docs/recording.py FOLDER    run the demo in a new folder, and write docs/demo.svg
 
-FOLDER/demo is what it leaves; docs/pictures.py takes its pictures from there.
+FOLDER/demo is what it leaves; docs/screenshots.py takes its screenshots there.
 
-The SVG is text in the reader's own font, asks no other host for anything, and ends with all lines
-shown; who wants no motion sees them at once.
+Progress bars are left out. The SVG is text in the reader's own font, asks no other host, and ends
+with all lines shown; who wants no motion sees them at once.
 """
 
 from __future__ import annotations
 
+import os
+import pty
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 TARGET = Path(__file__).resolve().parent / "demo.svg"
 COMMAND = "busbench demo"
 SHOWN_SECONDS = 20.0  # however long it took
-COLUMNS, CELL, LINE, SIZE, EDGE = 100, 8.4, 18, 14, 16  # characters; the rest in pixels
+COLUMNS, CELL, LINE, SIZE, EDGE = 80, 8.4, 18, 14, 16  # characters; the rest in pixels
 MARK = "✓"
+BAR = re.compile(r"^\S.* ━+[╸╺]?━* +\d+/\d+")
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" role="img">
 <title>What busbench demo prints, from phantoms to a leaderboard</title>
 <style>
@@ -39,11 +44,14 @@ white-space: pre; animation: shown 0.2s both }}
 def record(command: Sequence[str], folder: Path) -> list[tuple[float, str]]:
     """(seconds since the start, line) of all that a command prints; raises where it fails."""
     started, lines = time.monotonic(), []
-    with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout or ():
-            lines.append((time.monotonic() - started, line.rstrip("\n")))
+    ours, its = pty.openpty()  # a pipe is given tables of any width
+    plain = os.environ | {"TERM": "dumb"}  # of 80 columns, without colours
+    with subprocess.Popen(command, cwd=folder, stdout=its, stderr=its, env=plain) as process:
+        os.close(its)
+        with os.fdopen(ours, encoding="utf-8", errors="replace") as shown, suppress(OSError):
+            for line in shown:
+                if BAR.match(line) is None:
+                    lines.append((time.monotonic() - started, line.rstrip("\r\n")))
     if process.returncode:
         raise RuntimeError("\n".join(line for _, line in lines[-20:]))
     return lines
@@ -64,7 +72,7 @@ def drawn(lines: Sequence[tuple[float, str]]) -> str:
     height = 2 * EDGE + LINE * len(rows)
     head = HEAD.format(width=width, height=height, size=SIZE)
     texts = [
-        _text(line, EDGE + LINE * (number + 0.75), delay=1 + SHOWN_SECONDS * at / took)
+        _text(line, EDGE + LINE * (number + 0.75), delay=SHOWN_SECONDS * at / took)
         for number, (at, line) in enumerate(rows)
         if line.strip()
     ]

@@ -18,10 +18,14 @@ from harness.challenge import Challenge
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
 PATTERNS = {  # of a text -> what it demands
-    "^[a-z0-9][a-z0-9_.-]{0,63}$": "a name: `a`–`z`, `0`–`9`, `_.-`, 64 characters at most",
-    "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$": "a file's name: letters, digits, `_.-`, 100 at most",
+    "^[a-z0-9][a-z0-9_.-]{0,63}$": "a name",
+    "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$": "a file's name",
     "^[0-9a-f]{64}$": "64 hexadecimal digits",
 }
+NAMES = (
+    "*A name* takes small letters, digits, `_`, `.` and `-`, begins with a letter or digit, has 64 "
+    "characters at most; a file's name may have capitals, too, and 100.\n"
+)
 FORMATS = {"date": "a day, as 2027-03-01", "path": "a path"}
 HEAD = "| key | type | default | example | meaning |\n| --- | --- | --- | --- | --- |"
 
@@ -32,9 +36,10 @@ def challenge_page() -> str:
         "# challenge.yaml\n\n"
         "What an organiser declares: [how it is used](organiser.md#before-the-challenge). The file "
         "is in the folder where you work, or is named with `--challenge`. Every key below has a "
-        "default unless it says *needed*; an unknown key is refused, with the nearest known one.\n"
+        "default unless it says *needed*; an unknown key is refused.\n"
     )
-    return "\n".join([about, *_shown("challenge.yaml"), *_sections(Challenge, "challenge.yaml")])
+    lines = [about, *_shown("challenge.yaml"), NAMES, *_sections(Challenge, "challenge.yaml")]
+    return "\n".join(lines)
 
 
 def submission_page() -> str:
@@ -48,7 +53,8 @@ def submission_page() -> str:
     )
     kinds = ("resized", "tiled", "native")
     names = [f"submission-{kind}.yaml" for kind in kinds]
-    lines = [about, "## Of ONNX files\n", *_shown(*names), *_sections(Submission, *names, level=3)]
+    lines = [about, "## Of ONNX files\n", *_shown(*names), NAMES]
+    lines += [*_sections(Submission, *names, level=3)]
     lines += ["## Of a container image\n", *_shown("submission-image.yaml")]
     lines += [*_sections(ImageSubmission, "submission-image.yaml", level=3)]
     return "\n".join(lines)

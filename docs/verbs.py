@@ -108,5 +108,6 @@ def _row(parameter: Any, context: typer.Context) -> str | None:
         raise ValueError(f"{name} of {context.info_name} has no help")
     if default and not found["needed"] and " " not in default:  # type: ignore[index]
         default = f"`{default}`"
+    name = re.sub(r"<list\[(\w+)\]>", r"<\1> …", name)
     cells = (f"`{_joined(name)}`", default, _joined(text))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

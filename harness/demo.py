@@ -149,7 +149,7 @@ def run_demo(
 def _publish(
     demo: Demo, keys: Keys, challenge: Challenge, *, shows: bool, progress: Progress
 ) -> None:
-    """Publish the site; its galleries only where the terms let images be shown."""
+    """Publish the site; its sheets only where the terms let images be shown."""
     publish(
         demo.ledger,
         demo.out / "site",

@@ -22,8 +22,10 @@ from playwright.sync_api import Browser, sync_playwright
 from harness.challenge import BASE_IMAGE
 from harness.cli import screen
 from harness.locking import locked
+from harness.sandbox import process_runner
 from harness.sandbox.images import BASE_VARIABLE
 from tests.support import ROOT, absent
+from tests.support.forked_stages import Server
 from tests.support.json_output import checked
 from tests.support.scheduling import LongestFirst, Stopwatch
 
@@ -72,6 +74,22 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real subsets are not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def stage_server() -> Iterator[Server]:
+    """A process that has imported the evaluator's stages."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def forked_stages(stage_server: Server) -> Iterator[None]:
+    """Fork the stages of this file's evaluations, of which there are many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process_runner, "start", stage_server.start)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,9 @@ class GateLimits:
     # CPU time, so that a busy machine refuses no honest model; a bomb burns it as fast as it can
     shape_seconds: float = 4.0  # of the process that infers shapes
     load_seconds: float = 10.0  # of the first load, before what `pace` adds
-    patience: float = 2.0  # wall clock over CPU time, for what neither works nor ends
+    patience: float = 20.0
+    # ^ wall clock over CPU time, for what neither works nor ends: where forty programs want two
+    # cores, each gets a twentieth of one
     pace: float = 5.0  # GMACs a second that any machine reaches; large networks get time for it
     load_bytes: int = 4 << 30  # address space of one contained process, beside the model
     copies: int = 3  # of the model's bytes that loading it may take besides

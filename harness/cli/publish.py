@@ -54,14 +54,14 @@ def publish_site(
     cases: Annotated[
         list[Path] | None,
         _folders(
-            "Make galleries of test cases from these runs; only where labels are public. May be "
+            "Show sheets of test cases from these runs; only where labels are public. May be "
             "repeated.",
             "RUNS",
         ),
     ] = None,
     cases_of: Annotated[
         list[str] | None,
-        typer.Option(metavar="TRACK", help="Make a gallery of this track alone; repeatable."),
+        typer.Option(metavar="TRACK", help="Make a sheet of this track alone; repeatable."),
     ] = None,
     trained: Annotated[
         list[Path] | None,
@@ -85,8 +85,7 @@ def publish_site(
     from the one that the site publishes.
 
     Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
-    Example: busbench publish demo/ledger.jsonl --out demo/site --splits demo/split
-    --store demo/store --cases demo/runs
+    Example: busbench publish ledger.jsonl --out site --splits splits --store store --cases runs
     """
     declared = read_challenge(challenge)
     require_results_open(ledger, declared)
@@ -108,7 +107,7 @@ def publish_site(
             replaces=replaces,
             progress=progress,
         )
-    for line in (*_rankings(edition), *_pictures(edition, bool(splits)), *_galleries(edition)):
+    for line in (*_rankings(edition), *_images(edition, bool(splits)), *_sheets(edition)):
         err.print(harmless(line))
     out.print(harmless(f"The site is at {site / 'index.html'}"))
 
@@ -121,8 +120,8 @@ def _rankings(edition: Edition) -> Iterator[str]:
             yield f"{message} run `busbench rank --cases`, and publish again."
 
 
-def _pictures(edition: Edition, has_splits: bool) -> Iterator[str]:
-    """What would have pictures with one more option."""
+def _images(edition: Edition, has_splits: bool) -> Iterator[str]:
+    """What would have images with one more option."""
     lacking = {split.dataset for split in edition.splits if split.digest not in edition.locks}
     if lacking and has_splits:
         yield f"No frozen split of {_listed(lacking)} is in what --splits names."
@@ -138,11 +137,11 @@ def _pictures(edition: Edition, has_splits: bool) -> Iterator[str]:
         yield f"No image of {_listed(closed)} is shown: if you may, state it with --may-show."
 
 
-def _galleries(edition: Edition) -> Iterator[str]:
-    """What the galleries lack."""
-    for gallery in edition.extras.galleries:
-        for who in gallery.lost:
-            yield f"No run contains cases and predictions of {who}: it has no pictures."
+def _sheets(edition: Edition) -> Iterator[str]:
+    """What the sheets lack."""
+    for sheet in edition.extras.sheets:
+        for who in sheet.lost:
+            yield f"No run contains cases and predictions of {who}: it has no images."
 
 
 def _listed(names: set[str]) -> str:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,13 +76,8 @@ class ProcessRunner:
         inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
         words = stage.words(inside | {"out": str(stage.output.resolve())})
         secret = None if stage.secret is None else stage.secret().encode()
-        process = subprocess.Popen(
-            [*die_with_parent(), sys.executable, "-m", MODULES[stage.component], *words],
-            stdin=subprocess.DEVNULL if secret is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self.environment(stage),
-            start_new_session=True,  # a time-out takes the whole tree
+        process = start(
+            [MODULES[stage.component], *words], self.environment(stage), reads=secret is not None
         )
         if process.stdin is not None and secret is not None:
             with suppress(BrokenPipeError), process.stdin as pipe:  # it may have ended already
@@ -107,6 +102,25 @@ class ProcessRunner:
         )
         if outcome.failed:
             raise explain(stage, outcome)
+
+
+def start(
+    words: Sequence[str], environment: Mapping[str, str], *, reads: bool
+) -> subprocess.Popen[bytes]:
+    """Start a module as a process of a session of its own; one pipe has both of its outputs.
+
+    Args:
+        words: the module and its arguments.
+        reads: whether it has a standard input.
+    """
+    return subprocess.Popen(
+        [*die_with_parent(), sys.executable, "-m", *words],
+        stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,  # a time-out takes the whole tree
+    )
 
 
 class _Kept(LogReader):

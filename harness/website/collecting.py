@@ -21,11 +21,11 @@ from harness.splits.lock import SplitLock
 from harness.store import CaseStore
 from harness.website.curves import find_curves
 from harness.website.edition import Edition
-from harness.website.examples import Material, examples, picture_pairs, transformed
+from harness.website.examples import Material, examples, show_pairs, transformed
 from harness.website.extras import Extras, Sources, SplitExtras
-from harness.website.gallery import Evidence, Gallery, make_gallery, require_open
 from harness.website.leaks import leaks
-from harness.website.pictures import Credit
+from harness.website.sheets import Evidence, Sheet, make_sheet, require_open
+from harness.website.thumbnails import Credit
 from harness.website.views import View
 
 UNKNOWN = "not known"  # of a scanner
@@ -78,7 +78,7 @@ def collect(
     pairs = [(view, _material(view, materials)) for view in views]
     return Extras(
         splits={d: _of_split(material, progress) for d, material in materials.items()},
-        galleries=tuple(_galleries(edition, pairs, sources.cases, progress=progress)),
+        sheets=tuple(_sheets(edition, pairs, sources.cases, progress=progress)),
         curves=find_curves(sources.trained, edition.reports),
     )
 
@@ -141,7 +141,7 @@ def _of_split(material: Material, progress: Progress) -> SplitExtras:
         found,
         credit=Credit.of(split.lock.dataset),
         examples=shown,
-        pictured=picture_pairs(split, store, found.pairs),
+        pictured=show_pairs(split, store, found.pairs),
         transformed=transformed(store, outlined[0]) if outlined else None,
     )
 
@@ -166,11 +166,11 @@ def _devices(split: FrozenSplit, store: CaseStore) -> dict[str, dict[str, int]]:
     return dict(ordered[:SCANNERS]) | ({f"{len(rest)} others": others} if rest else {})
 
 
-# --- galleries -------------------------------------------------------------------------------
+# --- sheets -------------------------------------------------------------------------------
 
 
 def _chosen(edition: Edition, sources: Sources) -> tuple[View, ...]:
-    """The tables that galleries are asked for of."""
+    """The tables that sheets are asked for of."""
     if not sources.cases:
         return ()
     views = [view for view in edition.views if view.track.ranked]
@@ -184,7 +184,7 @@ def _chosen(edition: Edition, sources: Sources) -> tuple[View, ...]:
 
 
 def _material(view: View, materials: Mapping[Digest, Material]) -> Material:
-    """The images of a table; a gallery of those that are not at hand, or may not be shown, is none.
+    """The images of a table; a sheet of those that are not at hand, or may not be shown, is none.
 
     Raises:
         BusbenchError: `usage`.
@@ -192,7 +192,7 @@ def _material(view: View, materials: Mapping[Digest, Material]) -> Material:
     track = view.track
     material = materials.get(track.split_digest)
     if material is None or material.store is None:
-        message = f"A gallery of {track.track} needs the images of {track.dataset} "
+        message = f"A sheet of {track.track} needs the images of {track.dataset} "
         message += f"{track.split_version}."
         remedy = "Name its frozen split with --splits, and the store it was frozen from with "
         raise BusbenchError(Code.USAGE, message, f"{remedy}--store.")
@@ -204,22 +204,22 @@ def _material(view: View, materials: Mapping[Digest, Material]) -> Material:
     return material
 
 
-def _galleries(
+def _sheets(
     edition: Edition,
     pairs: Sequence[tuple[View, Material]],
     runs: Sequence[Path],
     *,
     progress: Progress,
-) -> Iterator[Gallery]:
+) -> Iterator[Sheet]:
     if not pairs:
         return
     evidence, made = Evidence.of(runs, edition.reports), 0
     for done, (view, material) in enumerate(pairs, start=1):
-        gallery = make_gallery(view.name, view.track, material=material, evidence=evidence)
-        progress("galleries", done, len(pairs))
-        if gallery is not None:
+        sheet = make_sheet(view.name, view.track, material=material, evidence=evidence)
+        progress("sheets", done, len(pairs))
+        if sheet is not None:
             made += 1
-            yield gallery
+            yield sheet
     if not made:
         message = f"No run in {', '.join(map(str, runs))} contains a result that is shown."
         raise BusbenchError(Code.CASES_INVALID, message, FIND)

@@ -87,9 +87,9 @@ def _stacked(counts: Counts, look: Look) -> Chart:
 
 
 def _names(field: str, order: list[str], look: Look) -> alt.Y:
-    """The axis of names, with room for them in a font that is wider than the renderer's."""
-    room = round(0.62 * look.font * max(map(len, order)))
-    axis = alt.Axis(domain=False, ticks=False, minExtent=room)
+    """The axis of names, wide enough for a font that is wider than the renderer's."""
+    width = round(0.62 * look.font * max(map(len, order)))
+    axis = alt.Axis(domain=False, ticks=False, minExtent=width)
     return alt.Y(f"{field}:N").sort(order).title(None).axis(axis)
 
 

@@ -27,6 +27,8 @@ DARK = {
 }
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
+ABOVE = 26  # pixels of space for upright names, as `Look.margin` is for level ones
+
 
 @dataclass(frozen=True)
 class Look:
@@ -45,7 +47,7 @@ class Look:
 
     @property
     def margin(self) -> int:
-        """Room around, half of it above, for a font wider than that which text was measured in."""
+        """Space on both sides for a font wider than that which text was measured in."""
         return self.label * 15 // 100
 
 
@@ -69,8 +71,8 @@ def draw(chart: alt.TopLevelMixin, look: Look) -> Drawing:
     head, rest = svg.split(">", 1)
     drawn, height = (round(float(value)) for value in _SIZE.findall(head))
     width = max(drawn, look.width) + 2 * look.margin  # all charts of a page are scaled alike
-    height += look.margin // 2
-    box = f"{-look.margin} {-(look.margin // 2)} {width} {height}"
+    height += ABOVE
+    box = f"{-look.margin} {-ABOVE} {width} {height}"
     root = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" '
     root += f'width="{width}" height="{height}">{_STYLE}'
     return Drawing((root + rest).encode(), width, height)

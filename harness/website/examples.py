@@ -14,7 +14,7 @@ from evaluator.files import sha256_bytes
 from harness.audit import Pair
 from harness.splits import FrozenSplit, Subject
 from harness.store import Case, CaseStore
-from harness.website.pictures import Picture, outline
+from harness.website.thumbnails import Thumbnail, outline
 
 MOST = 12  # examples of a split
 MOST_PAIRS = 12
@@ -36,7 +36,7 @@ class Material:
 class Example:
     """A case with its outlined reference."""
 
-    picture: Picture
+    thumbnail: Thumbnail
     case_id: str
     label: str
     device: str | None
@@ -54,12 +54,12 @@ class Window:
 
     number: int
     drawn: Transform
-    picture: Picture
+    thumbnail: Thumbnail
     path: str  # the outline of what is left of the reference
 
 
 @dataclass(frozen=True)
-class PicturedPair:
+class ShownPair:
     """Two cases of the training part that show one frame."""
 
     pair: Pair
@@ -124,9 +124,9 @@ def examples(
 def example(split: FrozenSplit, store: CaseStore, case: Case) -> Example:
     """One case of a split with its reference."""
     file = f"cases/{split.lock.dataset}-{split.lock.digest[:8]}/{case.case_id}.webp"
-    picture = Picture.of(file, store.checked_image(case))
+    thumbnail = Thumbnail.of(file, store.checked_image(case))
     path = outline(store.checked_mask(case))
-    return Example(picture, case.case_id, case.label, case.device, path)
+    return Example(thumbnail, case.case_id, case.label, case.device, path)
 
 
 def transformed(store: CaseStore, original: Example) -> Transformed:
@@ -137,14 +137,14 @@ def transformed(store: CaseStore, original: Example) -> Transformed:
     return Transformed(original, tuple(windows))
 
 
-def picture_pairs(
+def show_pairs(
     split: FrozenSplit, store: CaseStore, pairs: Sequence[Pair]
-) -> tuple[PicturedPair, ...]:
+) -> tuple[ShownPair, ...]:
     """The first `MOST_PAIRS` of the pairs whose cases are both of the training part."""
     known = {case.case_id: case for case in training_cases(split, store)}
     own = (pair for pair in pairs if known.keys() >= {pair.first, pair.second})
     return tuple(
-        PicturedPair(
+        ShownPair(
             pair,
             example(split, store, known[pair.first]),
             example(split, store, known[pair.second]),
@@ -157,5 +157,5 @@ def _window(
     number: int, case_id: str, image: NDArray[np.uint8], *, mask: NDArray[np.bool_]
 ) -> Window:
     drawn = draw(sha256_bytes(f"{EXAMPLE_SEED} {number}".encode()), case_id, image.shape)
-    picture = Picture.of(f"cases/window-{number}.webp", transform_pixels(image, drawn))
-    return Window(number, drawn, picture, outline(transform_pixels(mask, drawn)))
+    thumbnail = Thumbnail.of(f"cases/window-{number}.webp", transform_pixels(image, drawn))
+    return Window(number, drawn, thumbnail, outline(transform_pixels(mask, drawn)))

@@ -12,10 +12,10 @@ from harness.audit.report import Pair
 
 if TYPE_CHECKING:  # these import OpenCV, for which other verbs would wait
     from harness.website.curves import Validation
-    from harness.website.examples import Example, PicturedPair, Transformed
-    from harness.website.gallery import Gallery
+    from harness.website.examples import Example, ShownPair, Transformed
     from harness.website.leaks import Leak
-    from harness.website.pictures import Credit
+    from harness.website.sheets import Sheet
+    from harness.website.thumbnails import Credit
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Sources:
 
     stores: Sequence[Path] = ()  # case stores that the splits were frozen from
     may_show: Sequence[Name] = ()  # datasets whose images may be shown, as the organiser states
-    cases: Sequence[Path] = ()  # runs to make galleries from
-    cases_of: Sequence[Name] = ()  # tracks to make galleries of; none: of all
+    cases: Sequence[Path] = ()  # runs to make sheets from
+    cases_of: Sequence[Name] = ()  # tracks to make sheets of; none: of all
     trained: Sequence[Path] = ()  # trainings, with their logs
 
 
@@ -34,7 +34,7 @@ class SplitExtras:
     """What the page of a split shows of its audit and its store, as far as they are at hand."""
 
     pairs: tuple[Pair, ...] = ()  # twins that the audit found, those that contradict first
-    pictured: tuple[PicturedPair, ...] = ()  # some of them, both of the training part
+    pictured: tuple[ShownPair, ...] = ()  # some of them, both of the training part
     devices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     # ^ scanner -> part -> images; none where the release names no scanner
     leaks: tuple[Leak, ...] = ()
@@ -49,5 +49,5 @@ class Extras:
     """What a site shows beyond its ledger."""
 
     splits: Mapping[Digest, SplitExtras] = field(default_factory=dict)
-    galleries: tuple[Gallery, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
     curves: Mapping[int, tuple[Validation, ...]] = field(default_factory=dict)  # by entry

@@ -1,4 +1,4 @@
-"""What each plot of a track shows, in a sentence computed from what the plot is drawn from.
+"""Findings of a track's plots: what each shows, in a sentence computed from what it is drawn from.
 
 It is the plot's alternative text, and its caption begins with it.
 """

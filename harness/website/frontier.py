@@ -21,12 +21,14 @@ from harness.website.shown import Shown
 
 ORIGINS = {True: "trained here", False: "supplied"}
 DOT = 7  # pixels around a dot's centre that no name covers
-Align = Literal["left", "center", "right"]
+Align = Literal["left", "right"]
 SIDES: Mapping[str, tuple[Align, int, int]] = {  # align, dx, dy of a name beside its dot
     "right": ("left", 9, 0),
     "left": ("right", -9, 0),
-    "top": ("center", 0, -13),
-    "bottom": ("center", 0, 14),
+    "above right": ("left", 4, -16),
+    "above left": ("right", -4, -16),
+    "below right": ("left", 4, 16),
+    "below left": ("right", -4, 16),
 }
 
 
@@ -140,14 +142,14 @@ class Plane:
 
 
 def place(found: Sequence[Point], plane: Plane, look: Look) -> Iterator[tuple[Point, str]]:
-    """Each name that has room, and on which side of its dot; those on the Pareto line first."""
+    """Each name that has space, and on which side of its dot; those on the Pareto line first."""
     line = frontier(found)
     taken = [*_dots(found, plane), *_steps(line, plane)]
     for point in (*line, *(point for point in found if point not in line)):
         x, y = plane.at(point)
         half, tall = 0.3 * look.font * len(point.name), 0.6 * look.font  # of the widest fonts
         for side, (align, dx, dy) in SIDES.items():
-            shift = {"left": half, "right": -half, "center": 0.0}[align]
+            shift = half if align == "left" else -half
             middle, level = x + dx + shift, y + dy
             box = Box(middle - half, level - tall, middle + half, level + tall)
             if plane.contains(box) and not any(map(box.meets, taken)):

@@ -1,4 +1,4 @@
-"""Illustrations of pages: charts and pictures, as files of the site and as what templates take."""
+"""Illustrations of pages: charts and images, as files of the site and as what templates take."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from harness.website.compositions import Figure, by_class, composition, leak_fig
 from harness.website.curves import curve_figure
 from harness.website.edition import Edition
 from harness.website.extras import SplitExtras
-from harness.website.gallery import Gallery
-from harness.website.pictures import Credit, Picture
+from harness.website.sheets import Sheet
+from harness.website.thumbnails import Credit, Thumbnail
 from harness.website.views import Split
 
 Files = dict[str, bytes]
 MOST_PAIRS = 500  # that a page lists
 
 
-def picture_files(edition: Edition) -> Iterator[tuple[str, bytes]]:
-    """Every picture of the site, and the licences that each copy needs."""
-    for picture in _pictures(edition):
-        yield picture.file, picture.data
+def thumbnail_files(edition: Edition) -> Iterator[tuple[str, bytes]]:
+    """Every thumbnail of the site, and the licences that each copy needs."""
+    for thumbnail in _images(edition):
+        yield thumbnail.file, thumbnail.data
     for credit in credits_of(edition).values():
         if credit.licence is not None:
             yield credit.licence, credit.data
 
 
-def _pictures(edition: Edition) -> Iterator[Picture]:
+def _images(edition: Edition) -> Iterator[Thumbnail]:
     for extras in edition.extras.splits.values():
-        yield from (example.picture for example in extras.examples)
+        yield from (example.thumbnail for example in extras.examples)
         for pair in extras.pictured:
-            yield from (pair.first.picture, pair.second.picture)
+            yield from (pair.first.thumbnail, pair.second.thumbnail)
     if (shown := transformed_of(edition)) is not None:
-        yield from (window.picture for window in shown["example"].windows)
-    for gallery in edition.extras.galleries:
-        yield from (example.picture for example in gallery.cases.values())
+        yield from (window.thumbnail for window in shown["example"].windows)
+    for sheet in edition.extras.sheets:
+        yield from (example.thumbnail for example in sheet.cases.values())
 
 
 def credits_of(edition: Edition) -> Mapping[str, Credit]:
@@ -52,9 +52,9 @@ def transformed_of(edition: Edition) -> dict[str, Any] | None:
     return None
 
 
-def gallery_of(edition: Edition, entry: int) -> Gallery | None:
-    """The gallery with pictures of an entry; None where none has any."""
-    found = (g for g in edition.extras.galleries if any(m.entry == entry for m in g.methods))
+def sheet_of(edition: Edition, entry: int) -> Sheet | None:
+    """The sheet with images of an entry; None where none has any."""
+    found = (g for g in edition.extras.sheets if any(m.entry == entry for m in g.methods))
     return next(found, None)
 
 

@@ -19,7 +19,7 @@ CELL = (15, 24)  # pixels of a side, at least for a name to be read, and at most
 def significance(shown: Shown, look: Look) -> Chart | None:
     """Which result is better than which, on each metric that ranks.
 
-    Where more were tested than there is room for, some of them, evenly spread.
+    Where more were tested than there is space for, some of them, evenly spread.
     """
     statistics = shown.track.statistics
     if statistics is None or len(statistics.significance.entries) < 2:

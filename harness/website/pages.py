@@ -25,20 +25,20 @@ from harness.website.extras import SplitExtras
 from harness.website.facts import evidence_of, notes_of, score_titles, track_title
 from harness.website.feeds import badges, feeds, ledger_format
 from harness.website.formulas import FORMULAS, edge_table
-from harness.website.gallery import MARKED
 from harness.website.illustrating import (
     MOST_PAIRS,
     credits_of,
     curve_figures,
-    gallery_of,
     pairs_file,
-    picture_files,
+    sheet_of,
     split_figures,
+    thumbnail_files,
     transformed_of,
 )
 from harness.website.past import Withdrawn, past_boards, withdrawn
 from harness.website.plots import Plot, plots
 from harness.website.rendering import environment, source
+from harness.website.sheets import MARKED
 from harness.website.tables import table_files
 from harness.website.views import Split, View, split_file
 
@@ -71,10 +71,10 @@ def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     yield from _submissions(edition)
     for split in edition.splits:
         yield from _split(edition, split)
-    for gallery in edition.extras.galleries:
-        credit = credits_of(edition)[gallery.track.dataset]
-        yield gallery.file, _page(edition, "gallery", gallery=gallery, credit=credit, marked=MARKED)
-    yield from picture_files(edition)
+    for sheet in edition.extras.sheets:
+        credit = credits_of(edition)[sheet.track.dataset]
+        yield sheet.file, _page(edition, "sheet", sheet=sheet, credit=credit, marked=MARKED)
+    yield from thumbnail_files(edition)
 
 
 def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> bytes:
@@ -112,12 +112,12 @@ def _track(edition: Edition, view: View, gone: Sequence[Withdrawn]) -> Iterator[
         shown.append(_plot_facts(plot, wide, narrow))
     published = published_table().tracks.get(view.track.dataset)
     references = [published] if published else []
-    gallery = next((g for g in edition.extras.galleries if g.name == view.name), None)
+    sheet = next((one for one in edition.extras.sheets if one.name == view.name), None)
     boards = past_boards(edition, view)
     yield from table_files(edition, view, boards)
     facts: dict[str, Any] = {"view": view, "plots": shown, "references": references}
     facts |= {
-        "gallery": gallery,
+        "sheet": sheet,
         "scripts": SCRIPTS,
         "has_past": len(boards) > 1,
         "withdrawn": gone,
@@ -174,7 +174,7 @@ def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
             if digest in splits
             else None,
             curves=curves,
-            gallery=None if row is None else gallery_of(edition, number),
+            sheet=None if row is None else sheet_of(edition, number),
             score_titles=score_titles(report),
             notes=notes_of(report),
             awesome_bus_note=AWESOME_BUS_NOTE.replace("`", ""),

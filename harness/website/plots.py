@@ -243,7 +243,7 @@ KINDS = (
         "What does accuracy cost?",
         "Dice against GMACs, the multiply-accumulates for one image, counted in the ONNX graph, on "
         "a logarithmic scale. Dashed: the Pareto line, of the results that no other equals for "
-        "less work. Names without room are left out.",
+        "less work. Names without space are left out.",
         frontier.cost,
         findings.bargains,
         _cost_table,

@@ -1,4 +1,4 @@
-"""What a newcomer's first board shows: four methods that can be told apart, and who cheated."""
+"""The board of the demo: four methods that differ, and who cheated."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import pytest
 from tests.support import ROOT
 
 BUDGETS = [
-    pytest.param("harness", 36_700, id="harness"),
-    pytest.param("evaluator", 13_200, id="evaluator"),
-    pytest.param("reference_models", 5_100, id="reference_models"),
-    pytest.param("benchmarks", 2_400, id="benchmarks"),
+    pytest.param("harness", 37_900, id="harness"),
+    pytest.param("evaluator", 13_450, id="evaluator"),
+    pytest.param("reference_models", 5_450, id="reference_models"),
+    pytest.param("benchmarks", 2_750, id="benchmarks"),
 ]
 
 

@@ -38,6 +38,8 @@ from tests.support.factories import submission_document
 from tests.support.inference import blur, dice_rolling, network
 from tests.support.training_bundle import make_bundle
 
+pytestmark = pytest.mark.usefixtures("forked_stages")
+
 
 @pytest.fixture
 def bundles(tmp_path: Path, keys: Keys) -> Bundles:

@@ -40,6 +40,8 @@ from tests.support.samples import SECRET
 from tests.support.small_challenge import make_submission
 from tests.support.two_tracks import HOME, OTHER, TwoTracks
 
+pytestmark = pytest.mark.usefixtures("forked_stages")
+
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> TwoTracks:

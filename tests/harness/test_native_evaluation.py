@@ -25,6 +25,8 @@ from tests.support.command_line import busbench_in
 from tests.support.inference import blur, echo
 from tests.support.small_challenge import SmallChallenge, declare, make_submission
 
+pytestmark = pytest.mark.usefixtures("forked_stages")
+
 SPACING = (0.2, 0.1)  # of the images, whose 24 x 32 pixels become 48 x 32
 NATIVE: dict[str, Any] = {"mode": "native", "multiple": 8}
 TILED: dict[str, Any] = {

@@ -21,6 +21,8 @@ from tests.support.factories import hand_in
 from tests.support.inference import blur
 from tests.support.training_bundle import make_bundle
 
+pytestmark = pytest.mark.usefixtures("forked_stages")
+
 FOLDS, CASES = 2, 6
 
 

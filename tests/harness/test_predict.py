@@ -36,6 +36,8 @@ from tests.support.factories import hand_in
 from tests.support.inference import blur, dice_rolling
 from tests.support.training_bundle import make_bundle
 
+pytestmark = pytest.mark.usefixtures("forked_stages")
+
 FOLDS = 2
 Capture = pytest.CaptureFixture[str]
 

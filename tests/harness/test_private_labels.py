@@ -27,6 +27,8 @@ from tests.support.factories import make_report
 from tests.support.forge import hand_in, make_forge
 from tests.support.small_challenge import SmallChallenge, make_submission
 
+pytestmark = pytest.mark.usefixtures("forked_stages")
+
 HIDING = {"name": "a", "closes": "2026-03-31", "steps": {"dice": 0.01}}
 FINAL = {"name": "b", "opens": "2026-04-10", "closes": "2026-04-20", "steps": {"dice": 0.02}}
 PRIVATE = StatedTrack("phantom", labels="private")

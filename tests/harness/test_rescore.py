@@ -25,6 +25,8 @@ from harness.submission import read_entry
 from tests.support.command_line import Shown, busbench_in
 from tests.support.small_challenge import SmallChallenge, make_submission
 
+pytestmark = pytest.mark.usefixtures("forked_stages")
+
 DAY = date(2026, 3, 1)
 CLOSED = Phase(
     name="past", closes=date(2026, 3, 31), steps={"dice": 0.1}, results_open=date(2026, 4, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ET
 from itertools import combinations
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.ranking import METRICS, Track
+from harness.ranking import METRICS, Board, Track
 from harness.sealing.keys import Keys
 from harness.website import pages
 from harness.website import plots as made
@@ -180,7 +181,7 @@ def test_a_list_of_many_names_ends() -> None:
 
 @pytest.mark.parametrize("look", [WIDE, NARROW])
 def test_no_name_covers_a_dot_or_another_name(look: Look) -> None:
-    """Of forty results in a heap, those that are named have room."""
+    """Of forty results in a heap, those that are named have space."""
     found = [
         Point(f"method {n}", 1.0 + (n * 7919 % 40) / 4, 0.7 + (n * 104729 % 41) / 400, n % 2 == 0)
         for n in range(40)
@@ -193,8 +194,9 @@ def test_no_name_covers_a_dot_or_another_name(look: Look) -> None:
     for point, side in named:
         x, y = plane.at(point)
         long = width * len(point.name)
-        left = {"right": x + 9, "left": x - 9 - long}.get(side, x - long / 2)
-        middle = y + {"top": -13, "bottom": 14}.get(side, 0)
+        near, level = (9, 0) if " " not in side else (4, -16 if "above" in side else 16)
+        left = x + near if "right" in side else x - near - long
+        middle = y + level
         boxes.append(Box(left, middle - 5, left + long, middle + 5))
     dots = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in map(plane.at, found)]
     for one, other in combinations(boxes, 2):
@@ -318,6 +320,29 @@ def test_of_many_tested_results_some_from_first_to_last_are_drawn(track: Track) 
     chart = significance(Shown(full, full.ranked, 20), WIDE)
     assert chart is not None
     assert {"m0", "m60", "m114"} <= {*texts(draw(chart, WIDE).svg)}
+
+
+def test_fifty_results_are_no_heavy_page_and_no_heavy_board(
+    simulated: Edition, track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "plots", lambda track: iter(()))  # files of their own, loaded last
+    rows = tuple(
+        track.ranked[n % 9].model_copy(update={"entry": n, "method": f"a method, number {n}"})
+        for n in range(1, 51)
+    )
+    many = track.model_copy(update={"rows": rows})
+    board = simulated.board.model_copy(update={"tracks": (many,)})
+    files = render(dataclasses.replace(simulated, board=board))
+    page = next(name for name in files if name.startswith("tracks/"))
+    assert sum(len(files[name]) for name in (page, "style.css", *pages.SCRIPTS)) < 300_000
+    assert len(files["board.json"]) < 50 * 8000
+    read = Board.model_validate_json(files["board.json"]).tracks[0].rows[0]
+    assert {"device GE Logiq 7", "Q1", "normal"} <= {*read.brief} == {*rows[0].groups}
+    brief, known = read.brief["Q1"].metrics["hd95"], rows[0].groups["Q1"].metrics["hd95"]
+    assert brief.mean == pytest.approx(known.mean, abs=1e-5)
+    assert brief.ci_high == pytest.approx(known.ci_high, abs=1e-5)
+    others = {*rows[0].groups["all"].metrics} - {metric.key for metric in METRICS}
+    assert {*read.brief["all"].metrics} == others
 
 
 # --- names that participants chose -------------------------------------------------------------

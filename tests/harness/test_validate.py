@@ -34,7 +34,7 @@ from tests.support.factories import hand_in
 from tests.support.inference import blur
 from tests.support.training_bundle import make_bundle
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_stages")]
 
 FOLDS = 2
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 from jsonschema import Draft202012Validator
-from typer._click.globals import get_current_context
 
 from tests.support import ROOT
 
+# Newer releases of Typer contain what they took from Click.
+CLICK = "typer._click.globals" if find_spec("typer._click") else "click.globals"
 SCHEMAS = ROOT / "docs" / "schemas"
 
 
@@ -35,7 +38,7 @@ def checked(dumps: Callable[..., str]) -> SimpleNamespace:
 
     def dump(value: object, **options: object) -> str:
         text = dumps(value, **options)
-        context = get_current_context(silent=True)
+        context = import_module(CLICK).get_current_context(silent=True)
         verb = "error" if context is None else context.command_path.partition(" ")[2]
         require_declared(verb, text)
         return text

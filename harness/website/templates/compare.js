@@ -46,7 +46,7 @@ function addComparison(board) {
     }
     bar.hidden = chosen.size === 0;
     open.disabled = chosen.size < 2;
-    const most = chosen.size >= MOST_COMPARED ? ", as many as there is room for" : "";
+    const most = chosen.size >= MOST_COMPARED ? ", as many as fit" : "";
     count.textContent = chosen.size === 1 ? "1 selected: select another one." : `${chosen.size} selected${most}.`;
     if (chosen.size < 2) section.hidden = true;
     if (!section.hidden) draw();

@@ -14,8 +14,8 @@ function addPast(board) {
   async function learn() {
     if (data) return;
     data = await load(folder, "past");
-    const told = data.boards.map((one, n) => [String(one.number), `entry ${one.number}, ${one.day}${n + 1 === data.boards.length ? ", now" : ""}`]);
-    const select = choices(told.reverse());
+    const dated = data.boards.map((one, n) => [String(one.number), `entry ${one.number}, ${one.day}${n + 1 === data.boards.length ? ", now" : ""}`]);
+    const select = choices(dated.reverse());
     select.addEventListener("change", () => {
       show(select.value);
       board.keep();

@@ -1,4 +1,4 @@
-"""Galleries of test cases: on public labels alone, true to the runs, and harmless."""
+"""Sheets of test cases: on public labels alone, true to the runs, and harmless."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from harness.sealing.keys import Keys
 from harness.store import CaseStore
 from harness.website import Sources, publish
 from harness.website.edition import Edition
-from harness.website.gallery import SIDE_BY_SIDE, choose, require_open
-from harness.website.pictures import outline
+from harness.website.sheets import SIDE_BY_SIDE, choose, require_open
+from harness.website.thumbnails import outline
 from tests.support.command_line import Busbench, busbench_in
 from tests.support.factories import make_report
 from tests.support.small_challenge import Evaluated, make_submission
@@ -43,7 +43,7 @@ class Organiser:
     root: Path  # with splits/v1 and store
 
     def publish(self, site: Path, **changes: Any) -> Edition:
-        """Publish with a gallery of all that is there."""
+        """Publish with a sheet of all that is there."""
         sources = {"stores": (self.root / "store",), "cases": (self.runs,)} | changes
         return publish(self.ledger, site, [self.root / "splits"], sources=Sources(**sources))
 
@@ -61,7 +61,7 @@ class Organiser:
 
 @pytest.fixture(scope="module")
 def organiser(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Organiser:
-    folder = tmp_path_factory.mktemp("gallery")
+    folder = tmp_path_factory.mktemp("sheet")
     ledger, runs = evaluated.copied_ledger(folder), folder / "runs"
     shutil.copytree(evaluated.runs, runs)
     submission = make_submission(folder / "submission", "other", HOSTILE, bias=-1.0)
@@ -91,8 +91,8 @@ def busbench(capsys: pytest.CaptureFixture[str]) -> Busbench:
     return partial(busbench_in, capsys)
 
 
-def gallery_page(site: Path) -> Page:
-    (path,) = site.glob("gallery/*.html")
+def sheet_page(site: Path) -> Page:
+    (path,) = site.glob("sheets/*.html")
     return Page.of(path.read_bytes())
 
 
@@ -101,7 +101,7 @@ def gallery_page(site: Path) -> Page:
 
 def test_the_chosen_cases_are_those_of_the_run(organiser: Organiser, site: Path) -> None:
     """By the files of the run alone: the table that the scorer wrote, and the packed masks."""
-    text = (next(site.glob("gallery/*.html"))).read_text()
+    text = (next(site.glob("sheets/*.html"))).read_text()
     store = CaseStore.open(organiser.root / "store")
     labels = {case.case_id: case.label for case in store.cases}
     for run in organiser.runs.iterdir():
@@ -140,14 +140,14 @@ def test_cases_are_chosen_by_dice_and_a_marked_normal_image_is_one_of_them() -> 
 
 def test_no_window_of_the_consistency_pass_is_shown(organiser: Organiser, site: Path) -> None:
     """They are smaller than the images, and their sizes would tell of the secret seed."""
-    page = gallery_page(site)
+    page = sheet_page(site)
     sizes = {(a["width"], a["height"]) for tag, a in page.elements if tag == "img"}
     boxes = {a["viewbox"] for tag, a in page.elements if tag == "svg"}
     assert (sizes, boxes) == ({("32", "24")}, {"0 0 32 24"})
 
 
 def test_two_methods_are_side_by_side_on_each_others_cases(site: Path) -> None:
-    page = gallery_page(site)
+    page = sheet_page(site)
     shown = [a.get("class") for tag, a in page.elements if tag == "div"]
     assert shown.count("shown-1") == shown.count("shown-2") >= 3
     style = (site / "style.css").read_text()
@@ -156,22 +156,22 @@ def test_two_methods_are_side_by_side_on_each_others_cases(site: Path) -> None:
 
 
 def test_a_hostile_name_stays_text(site: Path) -> None:
-    page = gallery_page(site)
+    page = sheet_page(site)
     assert "//evil.example" not in [a.get("src") for _, a in page.elements]
     assert not any(key.startswith("on") for _, a in page.elements for key in a)
     assert any(HOSTILE in text for text in page.text)
 
 
-def test_every_picture_is_small_and_in_the_index(site: Path) -> None:
+def test_every_thumbnail_is_small_and_in_the_index(site: Path) -> None:
     files = json.loads((site / "site.json").read_text())["files"]
-    pictures = list(site.rglob("*.webp"))
-    assert {str(path.relative_to(site)) for path in pictures} <= files.keys()
-    assert max(path.stat().st_size for path in pictures) <= 25_000
+    images = list(site.rglob("*.webp"))
+    assert {str(path.relative_to(site)) for path in images} <= files.keys()
+    assert max(path.stat().st_size for path in images) <= 25_000
     links = {a.get("href") for _, a in Page.of((site / "submissions/1.html").read_bytes()).elements}
     assert any(str(link).endswith("#entry-1") for link in links)
 
 
-def test_publishing_again_changes_nothing_and_without_cases_takes_the_gallery_away(
+def test_publishing_again_changes_nothing_and_without_cases_takes_the_sheet_away(
     organiser: Organiser, site: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "site"
@@ -181,7 +181,7 @@ def test_publishing_again_changes_nothing_and_without_cases_takes_the_gallery_aw
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
     organiser.publish(copy, cases=())
     hidden = {one.case_id for one in CaseStore.open(organiser.root / "store").cases}
-    assert not (copy / "gallery").exists()
+    assert not (copy / "sheets").exists()
     training = {path.stem for path in copy.glob("cases/phantom-*/*.webp")}
     assert training < hidden
 
@@ -189,17 +189,17 @@ def test_publishing_again_changes_nothing_and_without_cases_takes_the_gallery_aw
 # --- what is refused ---------------------------------------------------------------------------
 
 
-def test_no_gallery_of_private_labels(keys: Keys, tmp_path: Path) -> None:
+def test_no_sheet_of_private_labels(keys: Keys, tmp_path: Path) -> None:
     private = edition_of(keys, tmp_path / "a", make_report(labels="private"))
     with pytest.raises(BusbenchError, match="whose labels are private") as refused:
         require_open(private.board, ["busbra"], Challenge())
     assert refused.value.code == Code.USAGE
 
 
-def test_no_gallery_of_a_dataset_whose_labels_another_track_keeps_private(
+def test_no_sheet_of_a_dataset_whose_labels_another_track_keeps_private(
     keys: Keys, tmp_path: Path
 ) -> None:
-    """Else the pictures of the public track would show the masks of the private one."""
+    """Else the images of the public track would show the masks of the private one."""
     both = edition_of(
         keys, tmp_path / "a", make_report(), make_report(track="secret", labels="private")
     )
@@ -215,7 +215,7 @@ def test_no_gallery_of_a_dataset_whose_labels_another_track_keeps_private(
     require_open(public.board, ["busbra"], Challenge())
 
 
-def test_no_gallery_while_a_phase_hides_cases(
+def test_no_sheet_while_a_phase_hides_cases(
     keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edition = edition_of(keys, tmp_path, make_report())
@@ -248,19 +248,17 @@ def test_a_private_track_is_refused_on_the_command_line_in_one_sentence(
     shutil.copy(organiser.ledger.with_name("ledger.jsonl.log.json"), tmp_path)
     words = organiser.words(tmp_path / "site", **{"--challenge": tmp_path / "challenge.yaml"})
     words[1] = tmp_path / "ledger.jsonl"
-    told = busbench(*words)
-    assert told.status == 2
-    assert "A gallery of busbra would show test masks of busbra, whose labels are private" in (
-        " ".join(told.err.split())
+    ended = busbench(*words)
+    assert ended.status == 2
+    assert "A sheet of busbra would show test masks of busbra, whose labels are private" in (
+        " ".join(ended.err.split())
     )
     assert not (tmp_path / "site").exists()
 
 
-def test_a_gallery_needs_the_images(
-    busbench: Busbench, organiser: Organiser, tmp_path: Path
-) -> None:
-    told = busbench(*organiser.words(tmp_path / "site", **{"--store": None}))
-    assert (told.status, "Name --store, too" in told.err) == (2, True)
+def test_a_sheet_needs_the_images(busbench: Busbench, organiser: Organiser, tmp_path: Path) -> None:
+    ended = busbench(*organiser.words(tmp_path / "site", **{"--store": None}))
+    assert (ended.status, "Name --store, too" in ended.err) == (2, True)
     with pytest.raises(BusbenchError, match="needs the images of phantom v1"):
         organiser.publish(tmp_path / "site", stores=())
 
@@ -279,11 +277,11 @@ def test_a_deleted_run_is_said_and_the_others_are_shown(
     shutil.copytree(organiser.runs, tmp_path / "runs")
     run = next(path for path in (tmp_path / "runs").iterdir() if "other" in said_of(path))
     shutil.rmtree(run / "infer")
-    told = busbench(*organiser.words(tmp_path / "site", **{"--cases": tmp_path / "runs"}))
-    assert told.status == 0
-    assert "No run contains cases and predictions of" in told.err and "other" in told.err
-    page = gallery_page(tmp_path / "site")
-    assert "No pictures of" in page.all_text
+    ended = busbench(*organiser.words(tmp_path / "site", **{"--cases": tmp_path / "runs"}))
+    assert ended.status == 0
+    assert "No run contains cases and predictions of" in ended.err and "other" in ended.err
+    page = sheet_page(tmp_path / "site")
+    assert "No images of" in page.all_text
     assert [a["id"] for tag, a in page.elements if tag == "h3"] == ["entry-1"]
 
 
@@ -299,7 +297,7 @@ def test_runs_of_nothing_that_is_shown_are_refused(organiser: Organiser, tmp_pat
 
 
 @pytest.mark.parametrize("file", ["infer/fold-all.bits", "score/cases.parquet"])
-def test_a_changed_run_is_no_picture(organiser: Organiser, tmp_path: Path, file: str) -> None:
+def test_a_changed_run_is_no_thumbnail(organiser: Organiser, tmp_path: Path, file: str) -> None:
     shutil.copytree(organiser.runs, tmp_path / "runs")
     path = next((tmp_path / "runs").iterdir()) / file
     if path.suffix == ".bits":
@@ -318,23 +316,22 @@ def test_a_changed_run_is_no_picture(organiser: Organiser, tmp_path: Path, file:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_pages_with_pictures_work_in_a_browser(
-    site: Path, browser: Browser, scheme: Any
-) -> None:
+def test_the_pages_with_images_work_in_a_browser(site: Path, browser: Browser, scheme: Any) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 800}, color_scheme=scheme)
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
-    for path in (*site.glob("gallery/*"), *site.glob("splits/*"), site / "method.html"):
+    for path in (*site.glob("sheets/*"), *site.glob("splits/*"), site / "method.html"):
         page.goto(path.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
         found = Axe().run(page).response["violations"]
         assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] != "minor"] == []
-    page.goto(next(site.glob("gallery/*")).as_uri())
+    said.clear()  # of axe, which asks for the style sheet by script
+    page.goto(next(site.glob("sheets/*")).as_uri())
     assert page.locator(".shown-2").first.is_visible()
     page.locator("#show-2").uncheck()
     assert not page.locator(".shown-2").first.is_visible()
     assert page.locator(".shown-1").first.is_visible()
-    loaded = "[...document.images].every((i) => i.loading === 'lazy')"
-    assert page.evaluate(loaded) and said == []
+    eager = "[...document.images].filter((i) => i.loading !== 'lazy').map((i) => i.src)"
+    assert (page.evaluate(eager), said) == ([], [])
     context.close()

@@ -1,4 +1,4 @@
-"""Pictures on the site: small, the same on each run, and of the training part alone."""
+"""Images on the site: small, the same on each run, and of the training part alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from harness.website.edition import Edition
 from harness.website.examples import EXAMPLE_SEED
 from harness.website.illustrating import split_figures
 from harness.website.pages import render
-from harness.website.pictures import MOST_BYTES, SIDE, Picture, outline
+from harness.website.thumbnails import LONGEST, MOST_BYTES, SIDE, Thumbnail, outline
 from tests.support.command_line import Busbench, busbench_in
 from tests.support.factories import make_report
 from tests.support.samples import SECRET, samples
@@ -55,13 +55,13 @@ def points_of(path: str) -> list[list[tuple[float, float]]]:
     return found
 
 
-# --- one picture -------------------------------------------------------------------------------
+# --- one thumbnail -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(24, 32), (900, 1400), (3000, 40)])
-def test_no_picture_is_large_or_says_more_than_its_pixels(size: tuple[int, int]) -> None:
+def test_no_thumbnail_is_large_or_says_more_than_its_pixels(size: tuple[int, int]) -> None:
     noise = np.random.RandomState(0).randint(0, 256, size).astype(np.uint8)
-    first, again = (Picture.of("x.webp", noise) for _ in range(2))
+    first, again = (Thumbnail.of("x.webp", noise) for _ in range(2))
     assert first.data == again.data
     assert len(first.data) <= MOST_BYTES
     with Image.open(io.BytesIO(first.data)) as found:
@@ -91,6 +91,18 @@ def test_no_lesion_has_no_outline_and_one_pixel_has_one() -> None:
     assert outline(mask) == ""
     mask[4, 5] = True
     assert points_of(outline(mask)) == [[(5.5, 4.5), (5.5, 4.5)]]
+
+
+def test_no_noise_makes_a_page_large_or_hides_what_is_large() -> None:
+    noise = np.random.RandomState(0).rand(1024, 1024) < 0.3
+    comb = np.zeros((1024, 1024), np.bool_)
+    comb[:, ::2] = comb[0] = True
+    for mask in (noise, comb):
+        assert 0 < len(outline(mask)) <= LONGEST
+    noise[:600] = False
+    noise[100:500, 200:700] = True
+    corners = points_of(outline(noise))[0]
+    assert (min(corners), max(corners)) == ((200.5, 100.5), (699.5, 499.5))
 
 
 # --- a split -----------------------------------------------------------------------------------
@@ -146,7 +158,7 @@ def page_of(files: dict[str, bytes], start: str) -> Page:
     return Page.of(next(data for name, data in files.items() if name.startswith(start)))
 
 
-def test_no_picture_shows_a_case_that_is_held_out(scanned: Shown, site: dict[str, bytes]) -> None:
+def test_no_thumbnail_shows_a_case_that_is_held_out(scanned: Shown, site: dict[str, bytes]) -> None:
     pictured = {Path(name).stem for name in site if name.startswith("cases/phantom")}
     training = {row.case_id for row in scanned.split.rows if row.part == "train"}
     assert len(pictured) >= 6
@@ -199,8 +211,8 @@ def busbench(capsys: pytest.CaptureFixture[str]) -> Busbench:
 def test_what_leaks_by_image_is_what_the_audit_verb_says(
     busbench: Busbench, scanned: Shown, site: dict[str, bytes]
 ) -> None:
-    told = busbench("audit", scanned.store.path, "--no-near", "--policy", "image", "--json")
-    (verdict,) = json.loads(told.out)["verdicts"].values()
+    ended = busbench("audit", scanned.store.path, "--no-near", "--policy", "image", "--json")
+    (verdict,) = json.loads(ended.out)["verdicts"].values()
     assert verdict["leaking"] > 0
     page = page_of(site, "splits/phantom")
     (alt,) = (str(a["alt"]) for _, a in page.elements if "leak?" in str(a.get("alt")))

@@ -1,6 +1,6 @@
-"""Gallery of a track: the best, middling and worst cases of each method, outlined.
+"""Sheet of a track: the best, middling and worst cases of each method, outlined.
 
-Its pictures show test images with their references. So a gallery is made on request, of tracks
+It shows test images with their references. So it is made on request, of tracks
 whose labels are public, on a day on which every phase lets per-case results be read. It is made of
 plain images alone: what the consistency pass cut out of them would tell of the secret seed.
 """
@@ -56,8 +56,8 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """The pictures of a track."""
+class Sheet:
+    """The images of a track."""
 
     name: str  # of its table, by which pages are called
     track: Track
@@ -69,7 +69,7 @@ class Gallery:
     @property
     def file(self) -> str:
         """Its page."""
-        return f"gallery/{self.name}.html"
+        return f"sheets/{self.name}.html"
 
     @property
     def side_by_side(self) -> tuple[Method, ...]:
@@ -88,7 +88,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a gallery is made from."""
+    """What a sheet is made from."""
 
     runs: Mapping[Digest, Path]  # as `run_folders` finds them
     kept: Mapping[Digest, Path]  # as `kept_predictions` finds them
@@ -122,7 +122,7 @@ class Evidence:
 
 
 def require_open(board: Board, tracks: Iterable[str], challenge: Challenge) -> None:
-    """Refuse a gallery that would show what participants may not have.
+    """Refuse a sheet that would show what participants may not have.
 
     Raises:
         BusbenchError: `usage` where the labels of a track, or of another track of its dataset, are
@@ -135,7 +135,7 @@ def require_open(board: Board, tracks: Iterable[str], challenge: Challenge) -> N
     datasets = {track.track: track.dataset for track in board.tracks}
     for name in tracks:
         if datasets[name] in private:
-            message = f"A gallery of {name} would show test masks of {datasets[name]}, "
+            message = f"A sheet of {name} would show test masks of {datasets[name]}, "
             message += "whose labels are private on a track."
             remedy = "Leave --cases out, or name tracks of other datasets with --cases-of."
             raise BusbenchError(Code.USAGE, message, remedy)
@@ -143,15 +143,13 @@ def require_open(board: Board, tracks: Iterable[str], challenge: Challenge) -> N
     for phase in challenge.phases:
         if not phase.shows_all(day):
             opens = phase.results_open or "a day that challenge.yaml does not name yet"
-            message = f"A gallery shows per-case results, which the phase {phase.name} closes "
+            message = f"A sheet shows per-case results, which the phase {phase.name} closes "
             message += f"until {opens}."
             raise BusbenchError(Code.RESULTS_CLOSED, message, "Publish without --cases till then.")
 
 
-def make_gallery(
-    name: str, track: Track, *, material: Material, evidence: Evidence
-) -> Gallery | None:
-    """The gallery of a track; None where no complete result has its cases in a run.
+def make_sheet(name: str, track: Track, *, material: Material, evidence: Evidence) -> Sheet | None:
+    """The sheet of a track; None where no complete result has its cases in a run.
 
     Args:
         name: of its table.
@@ -172,8 +170,8 @@ def make_gallery(
     methods = tuple(_method(row, values[row.entry], known) for row in rows if row.entry in kept)
     if not methods:
         return None
-    gallery = Gallery(name, track, methods, {}, {}, lost)
-    wanted = _wanted(gallery)
+    sheet = Sheet(name, track, methods, {}, {}, lost)
+    wanted = _wanted(sheet)
     predictions = {
         (entry, case_id): found
         for entry, case_ids in wanted.items()
@@ -181,7 +179,7 @@ def make_gallery(
     }
     shown = sorted({case_id for case_ids in wanted.values() for case_id in case_ids})
     cases = {case_id: example(split, store, known[case_id]) for case_id in shown}
-    return replace(gallery, cases=cases, predictions=predictions)
+    return replace(sheet, cases=cases, predictions=predictions)
 
 
 def _method(row: Row, values: pd.DataFrame, known: Mapping[CaseId, Case]) -> Method:
@@ -205,11 +203,11 @@ def choose(values: pd.DataFrame, known: Mapping[CaseId, Case]) -> dict[str, Case
     return chosen | ({MARKED: marked[0]} if marked else {})
 
 
-def _wanted(gallery: Gallery) -> dict[int, set[CaseId]]:
+def _wanted(sheet: Sheet) -> dict[int, set[CaseId]]:
     """The cases of each entry that are shown."""
-    wanted = {one.entry: {*one.chosen.values()} for one in gallery.methods}
-    for one in gallery.side_by_side:
-        wanted[one.entry] |= gallery.shared_cases.keys()
+    wanted = {one.entry: {*one.chosen.values()} for one in sheet.methods}
+    for one in sheet.side_by_side:
+        wanted[one.entry] |= sheet.shared_cases.keys()
     return wanted
 
 
@@ -217,7 +215,7 @@ def _predictions(
     folder: Path, wanted: set[CaseId], *, known: Mapping[CaseId, Case], values: pd.DataFrame
 ) -> Iterator[tuple[CaseId, Prediction]]:
     """What the fold models gave for some cases, on the plain images."""
-    from harness.website.pictures import outline  # noqa: PLC0415 - imports OpenCV
+    from harness.website.thumbnails import outline  # noqa: PLC0415 - imports OpenCV
 
     found = open_predictions(folder)
     masks: dict[CaseId, list[NDArray[np.bool_]]] = {case_id: [] for case_id in wanted}
