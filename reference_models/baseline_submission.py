@@ -83,15 +83,15 @@ def _closed_form(sources: Sources) -> Models:
     samples = [
         (case.fold, sample(view))
         for case in bundle.cases
-        for view in _views(Example(*read_case(bundle, case)))
+        for view in views(Example(*read_case(bundle, case)))
     ]
     return {
         fold: segmenter([each for own, each in samples if own != fold]) for fold in bundle.folds
     }
 
 
-def _views(example: Example) -> list[Example]:
-    """Two opposite corners of an example, one mirrored: where a lesion is says less, as it should."""
+def views(example: Example) -> list[Example]:
+    """Two opposite corners of an example, one mirrored: where a lesion is says less."""
     height, width = example.mask.shape
     down, across = height // CUT, width // CUT
     image, mask = example
