@@ -54,7 +54,7 @@ def run(found: Sequence[Step], folder: Path) -> int:
         command = [*RUN.get(first, (first,)), *words]
         done = subprocess.run(command, cwd=folder, env=environment, check=False)
         if done.returncode:
-            print("That failed. Mend it and run the same again.", file=sys.stderr)
+            print("That failed. Correct it, and run the same command again.", file=sys.stderr)
             return done.returncode
     return 0
 

@@ -84,7 +84,7 @@ def steps(plan: Plan, places: Places) -> Iterator[Step]:
             )  # fmt: skip
     if plan.leak is not None:
         yield from _by_image(plan.leak, places)
-    yield from _board(places)
+    yield from _board(plan, places)
 
 
 def _busbench(*words: str, made: str | None = None) -> Step:
@@ -167,9 +167,11 @@ def _by_image(leak: Leak, places: Places) -> Iterator[Step]:
     yield Step(("python", "-m", "benchmarks.board.leak", "bench/runs", "leak/bench/runs", *which))
 
 
-def _board(places: Places) -> Iterator[Step]:
+def _board(plan: Plan, places: Places) -> Iterator[Step]:
     yield _busbench("rank", "ledger.jsonl", "--cases", "bench/runs", "--keys", "keys")
-    yield _busbench("publish", "ledger.jsonl", "--out", "site", "--splits", str(places.splits))
+    stores = (word for track in plan.tracks for word in ("--store", f"stores/{track}"))
+    shown = ("--splits", str(places.splits), *stores, "--cases", "bench/runs", "--trained", "bench")
+    yield _busbench("publish", "ledger.jsonl", "--out", "site", *shown)
     yield _busbench(
         "verify", "ledger.jsonl", "--key", "keys/report.pub", "--rescore", "bench/runs",
         "--bundle", "bundles", "--keys", "keys",
