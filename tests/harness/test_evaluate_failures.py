@@ -240,7 +240,7 @@ def test_no_verdict_that_cannot_be_read_gives_a_free_try(
 OUT_OF_MEMORY = Outcome(exit_code=137, oom_killed=True)
 # What the gate says, and is not believed, of a machine that starts no more processes.
 NOT_STARTED = Outcome(
-    exit_code=30, error={"code": "stage-crashed", "message": "It did not start.", "remedy": "Again."}
+    exit_code=30, error={"code": "stage-crashed", "message": "No start.", "remedy": "Again."}
 )
 
 
