@@ -16,9 +16,14 @@ from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
 from harness.audit import audit
+from harness.challenge import Challenge
 from harness.cli import app
+from harness.evaluation import known_good
+from harness.evaluation.stages import pass_gate
 from harness.execution.inputs import cache_folder
+from harness.sandbox.cached import Context
 from harness.sandbox.docker_runner import connect
+from harness.sandbox.process_runner import ProcessRunner
 from harness.sealing.keys import SECRETS, Keys
 from harness.splits import freeze, make_secret
 from harness.store import CaseStore, write_store
@@ -174,3 +179,22 @@ def test_no_wrong_keys_are_found_after_the_work(
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert not left & {"gate.log", "ledger.jsonl.log.json", "result.json"}
     assert not os.path.lexists(tmp_path / "ledger.jsonl")
+
+
+def test_no_verdict_within_other_limits_is_taken_because_it_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    known_good.write_submission(tmp_path / "submission")
+    for stage in ("gate", "verdict"):
+        (tmp_path / stage).mkdir()
+    context = Context(ProcessRunner(), Challenge())
+    monkeypatch.setattr(os, "rmdir", denied)
+    with pytest.raises(BusbenchError) as refused:
+        pass_gate(tmp_path, context, None, cases=())
+    monkeypatch.undo()
+    assert (
+        refused.value.code == "permission-denied" and str(tmp_path / "gate") in refused.value.shown
+    )
