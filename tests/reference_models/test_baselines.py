@@ -82,6 +82,7 @@ def test_no_closed_form_model_saw_its_own_fold(call: Call, own_bundle: Path) -> 
         (("--kind", "memoriser"), "needs published answers. Name --published"),
         (("--kind", "empty", "--published", "."), "reads no published answers"),
         (("--kind", "memoriser", "--published", "nowhere"), "nowhere has no images/*.png"),
+        (("--kind", "empty", "--method", ""), "The method '' cannot be shown"),
     ],
 )
 def test_no_baseline_is_made_of_what_it_does_not_read(
