@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 import typer
 import yaml
 
+from benchmarks.board.leak import difference, measure
 from benchmarks.board.plan import HERE, Places, Plan, Step, read_plan, steps
 from harness.challenge import load_challenge
 from harness.cli.main import app
@@ -111,3 +115,29 @@ def test_a_leak_of_a_network_that_has_no_other_result_is_refused() -> None:
     stated = yaml.safe_load((HERE / "plan.yaml").read_text("utf-8"))
     with pytest.raises(ValueError, match="leak: its track and network"):
         Plan.model_validate({**stated, "leak": {"track": "busi", "network": "unet"}})
+
+
+def test_no_interval_of_a_leak_differs_from_welchs() -> None:
+    rng = np.random.default_rng(0)
+    samples = [rng.uniform(0.2, 0.9, size) for size in (12, 31)]
+    found = []
+    for dice in samples:  # two folds of one case a patient, so that SciPy's test is the same
+        folds = [
+            {"patient_group": n, "case_id": f"c{n}", "dice": value + shift}
+            for n, value in enumerate(dice)
+            for shift in (-0.1, 0.1)
+        ]
+        found.append(measure(pd.DataFrame(folds)))
+    assert [(each.cases, each.patients) for each in found] == [(12, 12), (31, 31)]
+    expected = scipy.stats.ttest_ind(*samples, equal_var=False).confidence_interval(0.95)
+    apart, low, high = difference(*found)
+    assert apart == pytest.approx(samples[0].mean() - samples[1].mean())
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_no_patient_of_many_cases_counts_as_many_patients() -> None:
+    alone = pd.DataFrame({"patient_group": [0, 1, 2], "case_id": [*"abc"], "dice": [0.2, 0.5, 0.9]})
+    copies = [alone.assign(case_id=alone["case_id"] + str(number)) for number in range(4)]
+    one, many = measure(alone), measure(pd.concat(copies))
+    assert (many.cases, many.patients) == (12, 3)
+    assert many.interval == pytest.approx(one.interval) and many.mean == pytest.approx(one.mean)
