@@ -92,7 +92,7 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     print(head("split", "test cases", "patients", "Dice (95 %)"))
     for rule, each in zip(RULES, found, strict=True):
-        low, high = each.interval
+        low, high = np.clip(each.interval, 0, 1)
         shown = f"{each.mean:.3f} ({low:.3f} to {high:.3f})"
         print(row(rule, each.cases, each.patients, shown))
     print(row("by image, less by patient", "", "", "{:.3f} ({:.3f} to {:.3f})".format(
