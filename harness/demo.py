@@ -21,6 +21,7 @@ from harness.evaluation.images import check
 from harness.execution import ExecutionEnvironment, run_job
 from harness.execution.inputs import Input
 from harness.export.citation import release_of
+from harness.folders import let_all_read
 from harness.prepare import prepare
 from harness.quotas.recording import LedgerRecorder
 from harness.ranking.record import record_ranking
@@ -209,6 +210,7 @@ def _learn_by_heart(method: Method, track: _SealedTrack, *, progress: Progress) 
     """Make the submission of who has the answers; without the keys, which would attest."""
     out = track.demo.submission(method.name)
     if not out.exists():
+        let_all_read(track.store.path)  # no other container is given the store
         settings = TrainSettings(None, method.command, inputs={"published": track.store.path})
         with replace(track.environment, keys=None).open(progress) as context:
             train(track.bundles.path / "training", out, settings, context=context)

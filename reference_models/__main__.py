@@ -40,7 +40,7 @@ def _run(args: argparse.Namespace) -> None:
 
 def _baseline(args: argparse.Namespace) -> None:
     """Write the submission of a network that needs no training."""
-    titles = Titles(args.team, args.method or args.kind)
+    titles = Titles(args.team, args.kind if args.method is None else args.method)
     hand_in(args.kind, args.bundle, args.out, titles=titles, published=args.published, say=say_line)
 
 
@@ -49,11 +49,12 @@ VERBS = {"train": _train, "export": _export, "run": _run}
 
 def _job(args: argparse.Namespace) -> pipeline.Job:
     config = load_config(args.config, args.profile, args.set)
+    method = _method(config.network, args) if args.method is None else args.method
     return pipeline.Job(
         config=config,
         bundle=args.bundle,
         out=args.out or Path("runs") / Path(args.config).stem,
-        titles=Titles(args.team, args.method or _method(config.network, args)),
+        titles=Titles(args.team, method),
         work=args.work,
         device=args.device,
         threads=args.threads,

@@ -20,6 +20,7 @@ from reference_models.baselines import (
 )
 from reference_models.data import Bundle, open_bundle, read_case
 from reference_models.errors import UsageError, chosen
+from reference_models.files import disk_errors
 from reference_models.logs import Say, silent
 from reference_models.submission import (
     DOCUMENT,
@@ -59,7 +60,7 @@ def hand_in(
 
     Raises:
         UsageError: an unknown kind, `published` missing where it is needed or given where it has
-            no effect, or a folder that contains something else.
+            no effect, or a folder that contains anything but what this baseline writes.
         BundleError, MachineError: see the modules that raise them.
     """
     make = chosen("baseline", kind, KINDS)
@@ -70,11 +71,20 @@ def hand_in(
             "Name --published with memoriser, and with no other.",
         )
     models = make(sources)
-    require_only(out, {DOCUMENT, *map(model_name, models)})
+    again = [
+        name for fold, data in models.items() if _is_there(out / (name := model_name(fold)), data)
+    ]
+    require_only(out, {DOCUMENT, *again})
     digests = {fold: write_model(out, fold, data) for fold, data in models.items()}
     track = sources.bundle.document.track
     write_document(out, Declared(INPUT, OPSET), track=track, titles=titles, models=digests)  # type: ignore[arg-type]
     say(f"{titles.method}: {sum(map(len, models.values())) / 1e6:.1f} MB of ONNX in {out}")
+
+
+def _is_there(path: Path, data: bytes) -> bool:
+    """Whether a file has just these bytes: any other model is somebody's."""
+    with disk_errors(path):
+        return path.is_file() and path.read_bytes() == data
 
 
 def _closed_form(sources: Sources) -> Models:

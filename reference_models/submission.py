@@ -13,6 +13,7 @@ from typing import Any
 
 import onnx
 import yaml
+from google.protobuf.message import DecodeError
 
 from reference_models.errors import UsageError
 from reference_models.files import disk_errors, sha256_bytes, write_atomically
@@ -98,7 +99,13 @@ def exported_folds(folder: Path, fingerprint: str) -> set[int]:
 
 
 def _training_of(path: Path) -> str | None:
-    model = onnx.load_model_from_string(path.read_bytes())
+    """What an ONNX file says that trained it; None of any other file."""
+    if not path.is_file():
+        return None
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except DecodeError:
+        return None
     return {item.key: item.value for item in model.metadata_props}.get(TRAINING)
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.board --data ../shared/data --out build/board
 
 prints each command before it runs it. Everything goes on where it was interrupted. `--print` only
-prints the commands, for your own shell. It needs a Docker engine, and hours: see docs/results.md.
+prints the commands, for your own shell, in an empty folder. It needs a Docker engine, and hours.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import yaml
 
 from benchmarks.board.plan import HERE, Places, Step, read_plan, steps
 
@@ -34,12 +35,14 @@ def main() -> int:
     parser.add_argument("--print", action="store_true", help="print the commands, run none")
     chosen = parser.parse_args()
     places = Places(chosen.data.absolute(), chosen.splits.absolute())
-    found = [*steps(read_plan(chosen.plan), places)]
+    try:
+        found = [*steps(read_plan(chosen.plan), places)]
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        parser.error(f"{chosen.plan}: {error}")
     if chosen.print:
         print("\n".join(shlex.join(step.command) for step in found))
         return 0
     chosen.out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(HERE / "challenge.yaml", chosen.out)
     return run(found, chosen.out)
 
 

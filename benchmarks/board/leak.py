@@ -20,7 +20,7 @@ import scipy.special
 
 from benchmarks.timing import head, row
 from evaluator.documents.base import read
-from evaluator.errors import Code
+from evaluator.errors import BusbenchError, Code
 from evaluator.scoring.intervals import LEVEL, mean_intervals
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stages import CASES
@@ -86,10 +86,13 @@ def main() -> None:
     parser.add_argument("--method", required=True)
     parser.add_argument("--track", required=True)
     chosen = parser.parse_args()
-    found = [measure(find(runs, chosen.method, chosen.track)) for runs in chosen.runs]
+    try:
+        found = [measure(find(runs, chosen.method, chosen.track)) for runs in chosen.runs]
+    except BusbenchError as error:
+        raise SystemExit(str(error)) from error
     print(head("split", "test cases", "patients", "Dice (95 %)"))
     for rule, each in zip(RULES, found, strict=True):
-        low, high = each.interval
+        low, high = np.clip(each.interval, 0, 1)
         shown = f"{each.mean:.3f} ({low:.3f} to {high:.3f})"
         print(row(rule, each.cases, each.patients, shown))
     print(row("by image, less by patient", "", "", "{:.3f} ({:.3f} to {:.3f})".format(

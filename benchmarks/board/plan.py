@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
+from typing import Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 HERE = Path(__file__).parent
 TEAM = "BUSBench reference"
@@ -35,13 +36,20 @@ class Plan(BaseModel):
     memoriser: bool = False
     leak: Leak | None = None
 
+    @model_validator(mode="after")
+    def _leak_has_its_like(self) -> Self:
+        leak = self.leak
+        if leak and not (leak.track in self.tracks and leak.network in self.networks):
+            raise ValueError("leak: its track and network must be among those of the plan")
+        return self
+
 
 @dataclass(frozen=True)
 class Step:
     """One command, run in the board's folder."""
 
     command: tuple[str, ...]
-    made: str | None = None  # what it leaves; where that is there, it isn't run again
+    made: str | None = None  # what it leaves last; where that is there, it isn't run again
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,7 @@ def _busbench(*words: str, made: str | None = None) -> Step:
 
 
 def _data(plan: Plan, places: Places) -> Iterator[Step]:
+    yield Step(("cp", str(HERE / "challenge.yaml"), "challenge.yaml"))
     stores = {track: f"stores/{track}" for track in plan.tracks}
     for track, folder in plan.tracks.items():
         yield _busbench(
@@ -143,7 +152,7 @@ def _memoriser(track: str) -> Iterator[Step]:
     out = f"made/{track}/memoriser"
     words = ("-m", "reference_models", "baseline", "--kind", "memoriser", "--team", "Example")
     sources = ("--bundle", f"bundles/{track}/training", "--published", f"stores/{track}")
-    yield Step(("python", *words, *sources, "--out", out), made=out)
+    yield Step(("python", *words, *sources, "--out", out), made=f"{out}/submission.yaml")
     yield _evaluated(out, track)
 
 
@@ -158,7 +167,7 @@ def _by_image(leak: Leak, places: Places) -> Iterator[Step]:
     """The same on a split by image, outside the challenge: nothing of it is recorded."""
     store, split = f"stores/{leak.track}", "leak/split"
     yield _busbench("freeze", store, "--policy", "image", "--out", split)
-    away = ("--challenge", "leak/challenge.yaml")
+    away = ("--challenge", str(HERE / "leak.yaml"))
     sealed = ("--split", split, "--keys", "keys", "--out", "leak/bundles")
     yield _busbench("seal", store, *sealed, *away)
     bundles = {leak.track: "leak/bundles"}
@@ -172,7 +181,8 @@ def _board(plan: Plan, places: Places) -> Iterator[Step]:
     stores = (word for track in plan.tracks for word in ("--store", f"stores/{track}"))
     shown = ("--splits", str(places.splits), *stores, "--cases", "bench/runs", "--trained", "bench")
     yield _busbench("publish", "ledger.jsonl", "--out", "site", *shown)
+    bundles = (word for track in plan.tracks for word in ("--bundle", f"bundles/{track}"))
     yield _busbench(
         "verify", "ledger.jsonl", "--key", "keys/report.pub", "--rescore", "bench/runs",
-        "--bundle", "bundles", "--keys", "keys",
+        *bundles, "--keys", "keys",
     )  # fmt: skip

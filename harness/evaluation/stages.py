@@ -30,7 +30,7 @@ from evaluator.documents.scores import Scores
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.errors import BusbenchError, Code, Fault
-from evaluator.files import canonical_json, write_atomically
+from evaluator.files import canonical_json, disk_errors, write_atomically
 from evaluator.metrics import VERSIONS
 from evaluator.metrics.profiles import DEFAULT
 from evaluator.predictions import RUNTIME, open_predictions, require_bound
@@ -166,7 +166,11 @@ def pass_gate(
 
 
 def _discard_other_verdict(folder: Path, challenge: Challenge, canvases: Canvases | None) -> None:
-    """Remove a verdict that was given within other limits than those of now, which are noted."""
+    """Remove a verdict that was given within other limits than those of now, which are noted.
+
+    Raises:
+        BusbenchError: `permission-denied` where it cannot be removed, so that it is not taken.
+    """
     limits = challenge.limits
     asked = canonical_json(
         {
@@ -177,8 +181,10 @@ def _discard_other_verdict(folder: Path, challenge: Challenge, canvases: Canvase
     )
     note = folder / "gate.limits.json"
     if not note.is_file() or note.read_bytes() != asked:
-        for stage in ("gate", "verdict"):
-            shutil.rmtree(folder / stage, ignore_errors=True)
+        for place in (folder / "gate", folder / "verdict"):
+            with disk_errors(place):
+                if place.exists():
+                    shutil.rmtree(place)
         write_atomically(note, asked)
 
 

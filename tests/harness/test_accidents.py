@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,13 +16,23 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluator.errors import BusbenchError
+from evaluator.progress import quiet
+from harness import demo
 from harness.audit import audit
+from harness.challenge import Challenge
 from harness.cli import app
+from harness.evaluation import known_good
+from harness.evaluation.stages import pass_gate
+from harness.execution import ExecutionEnvironment
 from harness.execution.inputs import cache_folder
+from harness.sandbox.cached import Context
 from harness.sandbox.docker_runner import connect
+from harness.sandbox.process_runner import ProcessRunner
+from harness.sealing.bundle import Recipients, seal
 from harness.sealing.keys import SECRETS, Keys
-from harness.splits import freeze, make_secret
+from harness.splits import FrozenSplit, freeze, make_secret
 from harness.store import CaseStore, write_store
+from harness.training.train import TrainSettings
 from tests.support.samples import samples
 from tests.support.small_challenge import Evaluated
 
@@ -122,6 +133,32 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
     return store
 
 
+def test_no_umask_keeps_the_demos_release_from_the_container_that_reads_it(
+    frozen: CaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Path] = []
+
+    def trained(_: Path, __: Path, settings: TrainSettings, *, context: Context) -> None:
+        assert context.keys is None
+        folder = settings.inputs["published"]
+        paths = [folder, *folder.rglob("*")]
+        closed.extend(each for each in paths if not each.stat().st_mode & 0o004)
+
+    monkeypatch.setattr(demo, "train", trained)
+    root = frozen.path.parent
+    store = CaseStore.open(shutil.copytree(frozen.path, tmp_path / "store"))
+    for path in [store.path, *store.path.rglob("*")]:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    keys, split = Keys.open(root / "keys"), FrozenSplit.open(root / "v1")
+    recipients = Recipients(keys.images.recipient, keys.labels.recipient)
+    bundles = seal(store, split, recipients, out=tmp_path / "bundles")
+    environment = ExecutionEnvironment("process", Challenge(), root / "keys")
+    track = demo._SealedTrack(demo.Demo(tmp_path / "demo"), store, bundles, environment)
+    (cheat,) = (method for method in demo.METHODS if method.cheats)
+    demo._learn_by_heart(cheat, track, progress=quiet)
+    assert closed == []
+
+
 TAKEN = [
     *("v1.secret", "v1/lock.json", "v1/split.csv", "v1/audit.json", "store/store.json"),
     *("store/cases.parquet", *(f"keys/{name}" for name in SECRETS)),
@@ -174,3 +211,22 @@ def test_no_wrong_keys_are_found_after_the_work(
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert not left & {"gate.log", "ledger.jsonl.log.json", "result.json"}
     assert not os.path.lexists(tmp_path / "ledger.jsonl")
+
+
+def test_no_verdict_within_other_limits_is_taken_because_it_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    known_good.write_submission(tmp_path / "submission")
+    for stage in ("gate", "verdict"):
+        (tmp_path / stage).mkdir()
+    context = Context(ProcessRunner(), Challenge())
+    monkeypatch.setattr(os, "rmdir", denied)
+    with pytest.raises(BusbenchError) as refused:
+        pass_gate(tmp_path, context, None, cases=())
+    monkeypatch.undo()
+    assert (
+        refused.value.code == "permission-denied" and str(tmp_path / "gate") in refused.value.shown
+    )

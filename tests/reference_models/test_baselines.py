@@ -83,6 +83,7 @@ def test_no_closed_form_model_saw_its_own_fold(call: Call, own_bundle: Path) -> 
         (("--kind", "memoriser"), "needs published answers. Name --published"),
         (("--kind", "empty", "--published", "."), "reads no published answers"),
         (("--kind", "memoriser", "--published", "nowhere"), "nowhere has no images/*.png"),
+        (("--kind", "empty", "--method", ""), "The method '' cannot be shown"),
     ],
 )
 def test_no_baseline_is_made_of_what_it_does_not_read(
@@ -101,3 +102,15 @@ def test_a_baseline_takes_no_folder_of_something_else(
     status, _, said = call("baseline", *words)
     assert status == 2 and "notes.txt does not come from this training" in said
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_no_baseline_overwrites_the_model_of_another_submission(
+    call: Call, bundle_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"mine")
+    (tmp_path / "submission.yaml").write_text("mine, too")
+    words = ("--kind", "empty", "--bundle", bundle_path, "--out", tmp_path)
+    status, _, said = call("baseline", *words)
+    assert status == 2 and "model.onnx does not come from this training" in said
+    assert (tmp_path / "model.onnx").read_bytes() == b"mine"
+    assert (tmp_path / "submission.yaml").read_text() == "mine, too"

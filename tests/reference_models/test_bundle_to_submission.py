@@ -113,14 +113,15 @@ def test_what_a_user_did_wrong_is_one_sentence_and_its_status(
     assert complaint in errors and errors.startswith("error: ") and errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["thesis.doc", "fold-0.onnx"])
 def test_a_folder_with_other_files_is_never_taken_for_a_submission(
-    call: Call, recipe: Path, bundle_path: Path, tmp_path: Path
+    call: Call, recipe: Path, bundle_path: Path, tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / "thesis.doc").write_text("precious")
+    (tmp_path / name).write_text("precious")
     words = ("--config", recipe, "--bundle", bundle_path, "--out", tmp_path)
     status, _, errors = call("train", "--fold", 0, *words)
     assert status == 2 and "does not come from this training" in errors
-    assert (tmp_path / "thesis.doc").read_text() == "precious"
+    assert (tmp_path / name).read_text() == "precious"
 
 
 def test_an_export_before_any_training_says_what_to_do(
