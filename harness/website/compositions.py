@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import altair as alt
 
+from evaluator.harmless import harmless
 from harness.website.charts import Chart, data
 from harness.website.drawing import ACCENT, INK, MUTED, NARROW, SECOND, WIDE, Drawing, Look, draw
 from harness.website.leaks import Leak
@@ -52,7 +53,7 @@ def by_class(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int
 def composition(name: str, title: str, counts: Counts) -> Figure:
     """Stacked bars: images of each class or scanner, by part."""
     said = "; ".join(
-        f"{name}: " + ", ".join(f"{number} {part}" for part, number in in_order(parts))
+        f"{harmless(name)}: " + ", ".join(f"{number} {part}" for part, number in in_order(parts))
         for name, parts in counts.items()
     )
 
@@ -60,7 +61,7 @@ def composition(name: str, title: str, counts: Counts) -> Figure:
         return _stacked(counts, look)
 
     return make_figure(
-        name, title, "Images of each part of the split.", alt=f"{title}. {said}.", build=build
+        name, title, "Images of each part of the split.", alt=f"{title} {said}.", build=build
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evaluator.consistency import Transform, draw, transform_pixels
 from evaluator.files import sha256_bytes
+from evaluator.harmless import harmless
 from harness.audit import Pair
 from harness.splits import FrozenSplit, Subject
 from harness.store import Case, CaseStore
@@ -45,7 +46,7 @@ class Example:
     @property
     def title(self) -> str:
         """Class, and scanner where it is known."""
-        return self.label if self.device is None else f"{self.label}, {self.device}"
+        return self.label if self.device is None else f"{self.label}, {harmless(self.device)}"
 
 
 @dataclass(frozen=True)
