@@ -281,6 +281,25 @@ def test_two_results_have_no_plot_that_compares_and_three_have(
     assert three - two == {"ranking", "cost"}
 
 
+def test_one_part_of_the_images_is_not_compared_with_itself(
+    keys: Keys, tmp_path: Path, undrawn: None
+) -> None:
+    (track,) = edition_of(keys, tmp_path, make_report()).board.tracks
+    assert {name for row in track.rows for name in row.groups} == {"all", "lesion", "normal"}
+    assert "parts" not in {plot.kind.name for plot in plots(track)}
+
+
+@pytest.mark.parametrize("gmacs", [2e-6, 4e-9])
+def test_the_work_of_a_tiny_network_is_not_nothing(
+    keys: Keys, tmp_path: Path, gmacs: float
+) -> None:
+    (track,) = edition_of(keys, tmp_path, make_report(gmacs=gmacs)).board.tracks
+    (cost,) = (plot for plot in plots(of_rows(track, COMPARED)) if plot.kind.name == "cost")
+    assert "(< 0.001 GMACs" in cost.finding and "0.000 GMACs" not in cost.finding
+    found = texts(cost.wide.svg)
+    assert any(0.1 * gmacs < float(t) < 10 * gmacs for t in found if re.fullmatch(r"[0-9.e−-]+", t))
+
+
 def test_a_plot_of_many_says_what_it_leaves_out(keys: Keys, tmp_path: Path, undrawn: None) -> None:
     (track,) = edition_of(keys, tmp_path, make_report()).board.tracks
     drawn = {plot.kind.name: plot for plot in plots(of_rows(track, MOST + 5))}
