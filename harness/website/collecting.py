@@ -179,7 +179,7 @@ def _chosen(edition: Edition, sources: Sources) -> tuple[View, ...]:
         message = f"--cases-of {unknown[0]!a}: no track of that name has a complete result."
         raise BusbenchError(Code.USAGE, message, f"Name some of {', '.join(names)}.")
     chosen = sources.cases_of or tuple(names)
-    require_open(edition.board, chosen, edition.challenge)
+    require_open(edition.reports, chosen, edition.challenge)
     return tuple(view for view in views if view.track.track in chosen)
 
 
@@ -195,7 +195,8 @@ def _material(view: View, materials: Mapping[Digest, Material]) -> Material:
         message = f"A sheet of {track.track} needs the images of {track.dataset} "
         message += f"{track.split_version}."
         remedy = "Name its frozen split with --splits, and the store it was frozen from with "
-        raise BusbenchError(Code.USAGE, message, f"{remedy}--store.")
+        remedy += "--store, or leave the track out with --cases-of."
+        raise BusbenchError(Code.USAGE, message, remedy)
     if not material.shows:
         message = f"The terms of {track.dataset} do not let anybody show its images: "
         message += f"{release_of(track.dataset).terms}."
@@ -213,13 +214,16 @@ def _sheets(
 ) -> Iterator[Sheet]:
     if not pairs:
         return
-    evidence, made = Evidence.of(runs, edition.reports), 0
+    evidence = Evidence.of(runs, edition.reports)
+    lacking = dict.fromkeys(view.track.track for view, _ in pairs)
     for done, (view, material) in enumerate(pairs, start=1):
         sheet = make_sheet(view.name, view.track, material=material, evidence=evidence)
         progress("sheets", done, len(pairs))
         if sheet is not None:
-            made += 1
+            lacking.pop(view.track.track, None)
             yield sheet
-    if not made:
-        message = f"No run in {', '.join(map(str, runs))} contains a result that is shown."
-        raise BusbenchError(Code.CASES_INVALID, message, FIND)
+    if lacking:
+        message = f"No run in {', '.join(map(str, runs))} contains a result that is shown on "
+        message += f"{', '.join(lacking)}."
+        remedy = f"{FIND} To make no sheet of a track, name the others with --cases-of."
+        raise BusbenchError(Code.CASES_INVALID, message, remedy)
