@@ -6,11 +6,11 @@ would take it for used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.documents.base import Digest, Name, read
+from evaluator.documents.base import CaseId, Digest, Name, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.audit import Pair
@@ -72,7 +72,12 @@ def collect(
     stores = _matched(sources.stores, splits)
     _require_terms(sources.may_show, [store.info.dataset for store in stores.values()])
     materials = {
-        digest: Material(split, stores.get(digest), _may_show(split.lock.dataset, sources))
+        digest: Material(
+            split,
+            stores.get(digest),
+            _may_show(split.lock.dataset, sources),
+            _held_out_elsewhere(split, splits.values()),
+        )
         for digest, split in splits.items()
     }
     pairs = [(view, _material(view, materials)) for view in views]
@@ -117,6 +122,12 @@ def _may_show(dataset: Name, sources: Sources) -> bool:
     return release_of(dataset).may_show or dataset in sources.may_show
 
 
+def _held_out_elsewhere(split: FrozenSplit, others: Iterable[FrozenSplit]) -> frozenset[CaseId]:
+    """The cases that other splits of a split's dataset hold out: to it they may be training."""
+    same = [one for one in others if one.lock.dataset == split.lock.dataset and one != split]
+    return frozenset[CaseId]().union(*(one.hidden() for one in same))
+
+
 # --- a split ---------------------------------------------------------------------------------
 
 
@@ -135,13 +146,13 @@ def _of_split(material: Material, progress: Progress) -> SplitExtras:
     )
     if not material.shows:
         return found
-    shown = examples(split, store, subjects)
+    shown = examples(material, store, subjects)
     outlined = [one for one in shown if one.path]
     return replace(
         found,
         credit=Credit.of(split.lock.dataset),
         examples=shown,
-        pictured=show_pairs(split, store, found.pairs),
+        pictured=show_pairs(material, store, found.pairs),
         transformed=transformed(store, outlined[0]) if outlined else None,
     )
 

@@ -168,6 +168,29 @@ def test_no_thumbnail_shows_a_case_that_is_held_out(scanned: Shown, site: dict[s
         assert not hidden & set(re.findall(r"case_\d+-[lr]", site[name].decode())), name
 
 
+def test_no_thumbnail_shows_a_case_that_another_split_holds_out(
+    scanned: Shown, keys: Keys, tmp_path: Path
+) -> None:
+    """Its labels may be private, and its images are the same."""
+    store, first = scanned.store, scanned.split
+    second = freeze(
+        store, audit(store, near=False), tmp_path / "v2", version="v2", secret=SECRET, seed=7
+    )
+    assert second.hidden() - first.hidden()
+    how: dict[str, Any] = {"track": "phantom", "dataset": "phantom"}
+    reports = (
+        make_report(split_version=one.lock.version, split_digest=one.lock.digest, **how)
+        for one in (first, second)
+    )
+    edition = edition_of(keys, tmp_path, *reports)
+    splits = {one.lock.digest: one for one in (first, second)}
+    extras = collect(edition, splits, Sources(stores=(store.path,)))
+    locks = {digest: one.lock for digest, one in splits.items()}
+    files = render(replace(edition, extras=extras, locks=locks))
+    pictured = {Path(name).stem for name in files if name.startswith("cases/phantom")}
+    assert pictured and not pictured & (first.hidden() | second.hidden())
+
+
 def test_each_class_and_scanner_has_an_example(site: dict[str, bytes]) -> None:
     page = page_of(site, "splits/phantom")
     labels = [a["alt"] for tag, a in page.elements if tag == "img" and "image" in str(a["alt"])]
