@@ -91,7 +91,9 @@ def differences(shown: Shown) -> str:
     tests = statistics.significance
     rows = {row.entry_digest: row for row in shown.track.ranked}
     names = Shown(shown.track, tuple(rows[e] for e in tests.entries), shown.characters).labels
-    said = []
+    ranked, said = len(shown.track.ranked), []
+    if len(names) < ranked:
+        said.append(f"Among {len(names)} of {ranked} results, evenly spread over the order:")
     for metric in (BY_KEY[key] for key in ENDS):
         adjusted = tests.adjusted[metric.key]
         wins = [sum(p < tests.level for p in line) for line in adjusted]

@@ -17,7 +17,7 @@ from harness.website import plots as made
 from harness.website.charts import FAILURES, distributions, failures, ranking
 from harness.website.drawing import NARROW, WIDE, Drawing, Look, draw
 from harness.website.edition import Edition
-from harness.website.findings import leaders, listed
+from harness.website.findings import differences, leaders, listed
 from harness.website.frontier import Box, Plane, Point, frontier, place, points
 from harness.website.matrix import significance
 from harness.website.pages import render
@@ -339,6 +339,9 @@ def test_of_many_tested_results_some_from_first_to_last_are_drawn(track: Track) 
     chart = significance(Shown(full, full.ranked, 20), WIDE)
     assert chart is not None
     assert {"m0", "m60", "m114"} <= {*texts(draw(chart, WIDE).svg)}
+    said = differences(Shown(full, full.ranked, 20))
+    assert said.startswith("Among 40 of 120 results, evenly spread over the order: Dice: ")
+    assert not differences(Shown(track, track.ranked, 20)).startswith("Among")
 
 
 def test_fifty_results_are_no_heavy_page_and_no_heavy_board(
