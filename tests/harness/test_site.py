@@ -420,7 +420,9 @@ def test_a_retracted_result_says_why_and_is_on_no_board(keys: Keys, tmp_path: Pa
     (retraction,) = verify_ledger(tmp_path / "ledger.jsonl").retractions
     assert {f"Retracted on {retraction.time[:10]}:", "Trained on it."} <= set(page.text)
     assert b"retracted" in files["badges/1.svg"]
-    track = Page.of(files[next(n for n in files if "tracks/" in n)])
+    name = next(n for n in files if "tracks/" in n)
+    assert ("a", {"href": f"../{name}"}) in page.elements  # the way back
+    track = Page.of(files[name])
     assert track.text.index("bad") > track.text.index("No longer on the board")
     assert {"retracted", "Trained on it."} <= set(track.text)
 
