@@ -215,8 +215,8 @@ def chosen_column(track: Track, name: str) -> Column:
     """
     if name in NAMED:
         return NAMED[name]
-    kind, _, rest = name.rpartition(":")
-    key, _, group = rest.partition("@")
+    rest, _, group = name.partition("@")  # a scanner's name may contain both signs
+    kind, _, key = rest.rpartition(":")
     metric, made = BY_KEY.get(key), _KINDS.get(kind)
     if metric is None or made is None or (group and kind not in ("", "interval")):
         raise ValueError(f"there is no column {name!r}")

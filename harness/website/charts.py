@@ -147,6 +147,8 @@ def _failures(shown: Shown, look: Look) -> list[Any]:
 def by_part(shown: Shown, look: Look) -> Chart | None:
     """Dice on each class, each quarter of lesion size, each scanner."""
     parts = shown.parts
+    if len(parts) < 2:  # nothing to compare
+        return None
     records = [
         {"name": label, "part": title, "dice": found.mean}
         for label, row in shown.each()

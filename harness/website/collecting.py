@@ -6,11 +6,11 @@ would take it for used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.documents.base import Digest, Name, read
+from evaluator.documents.base import CaseId, Digest, Name, read
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.audit import Pair
@@ -72,7 +72,12 @@ def collect(
     stores = _matched(sources.stores, splits)
     _require_terms(sources.may_show, [store.info.dataset for store in stores.values()])
     materials = {
-        digest: Material(split, stores.get(digest), _may_show(split.lock.dataset, sources))
+        digest: Material(
+            split,
+            stores.get(digest),
+            _may_show(split.lock.dataset, sources),
+            _held_out_elsewhere(split, splits.values()),
+        )
         for digest, split in splits.items()
     }
     pairs = [(view, _material(view, materials)) for view in views]
@@ -117,6 +122,12 @@ def _may_show(dataset: Name, sources: Sources) -> bool:
     return release_of(dataset).may_show or dataset in sources.may_show
 
 
+def _held_out_elsewhere(split: FrozenSplit, others: Iterable[FrozenSplit]) -> frozenset[CaseId]:
+    """The cases that other splits of a split's dataset hold out: to it they may be training."""
+    same = [one for one in others if one.lock.dataset == split.lock.dataset and one != split]
+    return frozenset[CaseId]().union(*(one.hidden() for one in same))
+
+
 # --- a split ---------------------------------------------------------------------------------
 
 
@@ -135,13 +146,13 @@ def _of_split(material: Material, progress: Progress) -> SplitExtras:
     )
     if not material.shows:
         return found
-    shown = examples(split, store, subjects)
+    shown = examples(material, store, subjects)
     outlined = [one for one in shown if one.path]
     return replace(
         found,
         credit=Credit.of(split.lock.dataset),
         examples=shown,
-        pictured=show_pairs(split, store, found.pairs),
+        pictured=show_pairs(material, store, found.pairs),
         transformed=transformed(store, outlined[0]) if outlined else None,
     )
 
@@ -179,7 +190,7 @@ def _chosen(edition: Edition, sources: Sources) -> tuple[View, ...]:
         message = f"--cases-of {unknown[0]!a}: no track of that name has a complete result."
         raise BusbenchError(Code.USAGE, message, f"Name some of {', '.join(names)}.")
     chosen = sources.cases_of or tuple(names)
-    require_open(edition.board, chosen, edition.challenge)
+    require_open(edition.reports, chosen, edition.challenge)
     return tuple(view for view in views if view.track.track in chosen)
 
 
@@ -195,7 +206,8 @@ def _material(view: View, materials: Mapping[Digest, Material]) -> Material:
         message = f"A sheet of {track.track} needs the images of {track.dataset} "
         message += f"{track.split_version}."
         remedy = "Name its frozen split with --splits, and the store it was frozen from with "
-        raise BusbenchError(Code.USAGE, message, f"{remedy}--store.")
+        remedy += "--store, or leave the track out with --cases-of."
+        raise BusbenchError(Code.USAGE, message, remedy)
     if not material.shows:
         message = f"The terms of {track.dataset} do not let anybody show its images: "
         message += f"{release_of(track.dataset).terms}."
@@ -213,13 +225,16 @@ def _sheets(
 ) -> Iterator[Sheet]:
     if not pairs:
         return
-    evidence, made = Evidence.of(runs, edition.reports), 0
+    evidence = Evidence.of(runs, edition.reports)
+    lacking = dict.fromkeys(view.track.track for view, _ in pairs)
     for done, (view, material) in enumerate(pairs, start=1):
         sheet = make_sheet(view.name, view.track, material=material, evidence=evidence)
         progress("sheets", done, len(pairs))
         if sheet is not None:
-            made += 1
+            lacking.pop(view.track.track, None)
             yield sheet
-    if not made:
-        message = f"No run in {', '.join(map(str, runs))} contains a result that is shown."
-        raise BusbenchError(Code.CASES_INVALID, message, FIND)
+    if lacking:
+        message = f"No run in {', '.join(map(str, runs))} contains a result that is shown on "
+        message += f"{', '.join(lacking)}."
+        remedy = f"{FIND} To make no sheet of a track, name the others with --cases-of."
+        raise BusbenchError(Code.CASES_INVALID, message, remedy)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import altair as alt
 
+from evaluator.harmless import harmless
 from harness.website.charts import Chart, data
 from harness.website.drawing import ACCENT, INK, MUTED, NARROW, SECOND, WIDE, Drawing, Look, draw
 from harness.website.leaks import Leak
@@ -52,7 +53,7 @@ def by_class(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int
 def composition(name: str, title: str, counts: Counts) -> Figure:
     """Stacked bars: images of each class or scanner, by part."""
     said = "; ".join(
-        f"{name}: " + ", ".join(f"{number} {part}" for part, number in in_order(parts))
+        f"{harmless(name)}: " + ", ".join(f"{number} {part}" for part, number in in_order(parts))
         for name, parts in counts.items()
     )
 
@@ -60,7 +61,7 @@ def composition(name: str, title: str, counts: Counts) -> Figure:
         return _stacked(counts, look)
 
     return make_figure(
-        name, title, "Images of each part of the split.", alt=f"{title}. {said}.", build=build
+        name, title, "Images of each part of the split.", alt=f"{title} {said}.", build=build
     )
 
 
@@ -113,26 +114,27 @@ def leak_figure(leaks: Sequence[Leak], near: bool) -> Figure:
             "with the same seed and shares, to compare."
         )
 
-    def build(look: Look) -> Chart:
-        order = [str(record["rule"]) for record in records]
-        base = alt.Chart(data(records)).encode(
-            y=_names("rule", order, look),
-            x=alt.X("share:Q")
-            .scale(domain=[0, 1])
-            .title("Held-out images that leak")
-            .axis(format="%", tickCount=5),
-        )
-        left = base.transform_filter("datum.share <= 0.6").mark_text(align="left", dx=6, color=INK)
-        right = base.transform_filter("datum.share > 0.6").mark_text(
-            align="right", dx=-6, color=INK, dy=-ROW / 2 - 2
-        )
-        bars = base.mark_bar(size=ROW - 8, color=SECOND)
-        text = alt.Text("text:N")
-        layers = (bars, left.encode(text=text), right.encode(text=text))
-        return alt.layer(*layers).properties(
-            width=look.data_width, height=(ROW + 22) * len(records)
-        )
-
     said = "; ".join(f"{record['rule']}: {record['text']}" for record in records)
     title = "How many test images leak?"
-    return make_figure("leak", title, caption, alt=f"{title} {said}.", build=build)
+    return make_figure(
+        "leak", title, caption, alt=f"{title} {said}.", build=lambda look: _shares(records, look)
+    )
+
+
+def _shares(records: Sequence[Record], look: Look) -> Chart:
+    order = [str(record["rule"]) for record in records]
+    base = alt.Chart(data(records)).encode(
+        y=_names("rule", order, look),
+        x=alt.X("share:Q")
+        .scale(domain=[0, 1])
+        .title("Held-out images that leak")
+        .axis(format="%", tickCount=5),
+    )
+    left = base.transform_filter("datum.share <= 0.6").mark_text(align="left", dx=6, color=INK)
+    right = base.transform_filter("datum.share > 0.6").mark_text(
+        align="right", dx=-6, color=INK, dy=-ROW / 2 - 2
+    )
+    bars = base.mark_bar(size=ROW - 8, color=SECOND)
+    text = alt.Text("text:N")
+    layers = (bars, left.encode(text=text), right.encode(text=text))
+    return alt.layer(*layers).properties(width=look.data_width, height=(ROW + 22) * len(records))

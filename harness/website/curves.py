@@ -26,7 +26,7 @@ from harness.website.drawing import ACCENT, MUTED, SECOND, Look
 SUFFIX = ".train.log"
 LONGEST = 64 * MEBIBYTE  # bytes of a log
 MOST = 150  # points of a line
-NUMBER = r"(\d+\.\d+)"
+NUMBER = r"(\d{1,9}\.\d{1,9})"  # of a bounded length: more digits could be infinite
 LINE = re.compile(
     rf"fold (\d{{1,2}}) epoch (\d{{1,6}}), step (\d{{1,9}}): loss {NUMBER}, "
     rf"validation loss {NUMBER}, Dice {NUMBER}"

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.consistency import Transform, draw, transform_pixels
+from evaluator.documents.base import CaseId
 from evaluator.files import sha256_bytes
+from evaluator.harmless import harmless
 from harness.audit import Pair
 from harness.splits import FrozenSplit, Subject
 from harness.store import Case, CaseStore
@@ -30,6 +32,7 @@ class Material:
     split: FrozenSplit
     store: CaseStore | None
     shows: bool  # whether images of it may be shown
+    elsewhere: frozenset[CaseId] = frozenset()  # cases that another split of the site holds out
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Example:
     @property
     def title(self) -> str:
         """Class, and scanner where it is known."""
-        return self.label if self.device is None else f"{self.label}, {self.device}"
+        return self.label if self.device is None else f"{self.label}, {harmless(self.device)}"
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,10 @@ class Transformed:
         return [("frame", f"M{d.left} {d.top}h{d.width}v{d.height}h-{d.width}z") for d in drawn]
 
 
-def training_cases(split: FrozenSplit, store: CaseStore) -> list[Case]:
-    """The cases of the training part, in order of case id."""
-    known = {row.case_id for row in split.rows if row.part == "train"}
-    return [case for case in store.cases if case.case_id in known]
+def training_cases(material: Material, store: CaseStore) -> list[Case]:
+    """The cases of the training part that no other split holds out, in order of case id."""
+    known = {row.case_id for row in material.split.rows if row.part == "train"}
+    return [case for case in store.cases if case.case_id in known - material.elsewhere]
 
 
 def choose(cases: Sequence[Case], areas: Mapping[str, int]) -> list[Case]:
@@ -108,7 +111,7 @@ def _middling(cases: Sequence[Case], areas: Mapping[str, int], number: int) -> I
 
 
 def examples(
-    split: FrozenSplit, store: CaseStore, subjects: Sequence[Subject]
+    material: Material, store: CaseStore, subjects: Sequence[Subject]
 ) -> tuple[Example, ...]:
     """The examples of a split, by class and scanner.
 
@@ -117,7 +120,8 @@ def examples(
     """
     areas = {subject.case_id: subject.area for subject in subjects}
     return tuple(
-        example(split, store, each) for each in choose(training_cases(split, store), areas)
+        example(material.split, store, each)
+        for each in choose(training_cases(material, store), areas)
     )
 
 
@@ -138,10 +142,10 @@ def transformed(store: CaseStore, original: Example) -> Transformed:
 
 
 def show_pairs(
-    split: FrozenSplit, store: CaseStore, pairs: Sequence[Pair]
+    material: Material, store: CaseStore, pairs: Sequence[Pair]
 ) -> tuple[ShownPair, ...]:
     """The first `MOST_PAIRS` of the pairs whose cases are both of the training part."""
-    known = {case.case_id: case for case in training_cases(split, store)}
+    split, known = material.split, {case.case_id: case for case in training_cases(material, store)}
     own = (pair for pair in pairs if known.keys() >= {pair.first, pair.second})
     return tuple(
         ShownPair(

@@ -12,6 +12,7 @@ from statistics import fmean
 
 from harness.ranking import METRICS
 from harness.ranking.document import Significance
+from harness.ranking.metrics import MISSING
 from harness.website.charts import FAILURES, failures
 from harness.website.frontier import frontier, points
 from harness.website.rendering import gmacs
@@ -21,6 +22,7 @@ BY_KEY = {metric.key: metric for metric in METRICS}
 ENDS = ("dice", "hd95")  # an overlap and a boundary metric: what is said in words
 NAMED = 4  # results that a sentence names, at most
 OFTEN = 0.01  # share of the draws from which on a rank is spoken of
+SCHEME = {"mean-rank": "mean rank", "aggregate": "means", "test-based": "tests"}
 
 
 def listed(names: Sequence[str]) -> str:
@@ -89,7 +91,9 @@ def differences(shown: Shown) -> str:
     tests = statistics.significance
     rows = {row.entry_digest: row for row in shown.track.ranked}
     names = Shown(shown.track, tuple(rows[e] for e in tests.entries), shown.characters).labels
-    said = []
+    ranked, said = len(shown.track.ranked), []
+    if len(names) < ranked:
+        said.append(f"Among {len(names)} of {ranked} results, evenly spread over the order:")
     for metric in (BY_KEY[key] for key in ENDS):
         adjusted = tests.adjusted[metric.key]
         wins = [sum(p < tests.level for p in line) for line in adjusted]
@@ -146,6 +150,42 @@ def bargains(shown: Shown) -> str:
         for point in frontier(found)
     ]
     return f"For less work no other has the Dice of {listed(line)}."
+
+
+def agreement(shown: Shown) -> str:
+    """How far the orders agree, and each with itself on other patients; empty for one result."""
+    statistics = shown.track.statistics
+    if statistics is None or all(one.tau is None for one in statistics.agreement):
+        return ""
+    pairs = [
+        f"{' and '.join(SCHEME[scheme] for scheme in one.schemes)} {_tau(one.tau)}"
+        for one in statistics.agreement
+    ]
+    selves = [
+        f"{SCHEME[one.scheme]} {_tau(one.tau)}"
+        + (f" ({_tau(one.interval.low)} to {_tau(one.interval.high)})" if one.interval else "")
+        for one in statistics.stability
+    ]
+    return (
+        "How far the orders agree, as Kendall's τ (1: the same order; −1: the reverse): "
+        f"{', '.join(pairs)}. Each order and its own on patients drawn anew, with "
+        f"where the middle 95\u00a0% of draws lie: {', '.join(selves)}."
+    )
+
+
+def too_few(shown: Shown) -> str:
+    """How many patients it would take, where no pair can be significant; else empty."""
+    found = shown.track.statistics
+    if found is None or found.patients >= found.significance.patients_needed:
+        return ""
+    return (
+        f"With {found.patients} patients no pair can be significant, however large the difference: "
+        f"after the adjustment for so many pairs it takes {found.significance.patients_needed}."
+    )
+
+
+def _tau(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def _percent(share: float) -> str:

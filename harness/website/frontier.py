@@ -117,7 +117,7 @@ class Plane:
     @property
     def x(self) -> alt.X:
         """The axis of work."""
-        ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
+        ticks = [digit * 10.0**power for power in range(-9, 6) for digit in (1, 2, 5)]
         axis = alt.Axis(format=NUMBER, values=ticks, labelOverlap="greedy", labelSeparation=10)
         scale = alt.Scale(type="log", nice=False, domain=list(self.gmacs))
         return alt.X("gmacs:Q").scale(scale).title("GMACs an image, log scale ↓").axis(axis)

@@ -146,13 +146,14 @@ def _plot_facts(plot: Plot, wide: str, narrow: str) -> dict[str, Any]:
 
 def _submissions(edition: Edition) -> Iterator[tuple[str, bytes]]:
     rows = {row.entry: (view, row) for view in edition.views for row in view.all_rows}
+    tables = {edition.table_of(view): view for view in edition.views}
     splits = {split.digest for split in edition.splits}
     texts = badges(edition)
     for entry in edition.reports:
         report, number = entry.report, entry.number
         title = track_title(edition.challenge, report)
         found = edition.counting.get(edition.contests[number])
-        view, row = (None, None) if found is None else rows[found.number]
+        view, row = rows[found.number] if found else (tables.get(edition.contests[number][1]), None)
         digest = report.provenance.split_digest
         files, curves = curve_figures(edition, number)
         yield from files.items()

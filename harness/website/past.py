@@ -80,7 +80,19 @@ def _withdrawn(edition: Edition, entry: RecordedReport, later: RecordedReport | 
     if later is None:
         raise ValueError(f"entry {entry.number} neither counts nor is replaced")
     why = f"Entry {later.number} is the team's newest of this method."
-    return Withdrawn(entry, "superseded", why, later.time)
+    return Withdrawn(entry, "superseded", why, _since(edition, entry, later))
+
+
+def _since(edition: Edition, entry: RecordedReport, later: RecordedReport) -> Instant:
+    """From when on a later result of the same name has always counted in an entry's place."""
+    first, contest = later, edition.contests[entry.number]
+    for one in reversed(edition.reports):
+        newer = edition.contests[one.number] == contest and one.place > entry.place
+        gone, again = edition.retracted.get(one.number), edition.rescored.get(one.number)
+        end = gone or (again and again[1])
+        if newer and one.number < first.number and (end is None or end.number > first.number):
+            first = one
+    return first.time
 
 
 def past_boards(edition: Edition, view: View) -> list[PastBoard]:

@@ -118,45 +118,6 @@ def _rank_table(shown: Shown) -> Table:
     return [["Method", *heads], *body]
 
 
-SCHEME = {"mean-rank": "mean rank", "aggregate": "means", "test-based": "tests"}
-
-
-def _agreement(shown: Shown) -> str:
-    """How far the orders agree, and each with itself on other patients; empty for one result."""
-    statistics = shown.track.statistics
-    if statistics is None or all(one.tau is None for one in statistics.agreement):
-        return ""
-    pairs = [
-        f"{' and '.join(SCHEME[scheme] for scheme in one.schemes)} {_tau(one.tau)}"
-        for one in statistics.agreement
-    ]
-    selves = [
-        f"{SCHEME[one.scheme]} {_tau(one.tau)}"
-        + (f" ({_tau(one.interval.low)} to {_tau(one.interval.high)})" if one.interval else "")
-        for one in statistics.stability
-    ]
-    return (
-        "How far the orders agree, as Kendall's τ (1: the same order; −1: the reverse): "
-        f"{', '.join(pairs)}. Each order and its own on patients drawn anew, with "
-        f"where the middle 95\u00a0% of draws lie: {', '.join(selves)}."
-    )
-
-
-def _too_few(shown: Shown) -> str:
-    """How many patients it would take, where no pair can be significant; else empty."""
-    found = shown.track.statistics
-    if found is None or found.patients >= found.significance.patients_needed:
-        return ""
-    return (
-        f"With {found.patients} patients no pair can be significant, however large the difference: "
-        f"after the adjustment for so many pairs it takes {found.significance.patients_needed}."
-    )
-
-
-def _tau(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f}".replace("-", "−")
-
-
 def _part_table(shown: Shown) -> Table:
     parts, dice = shown.parts, METRICS[0]
     body = []
@@ -204,7 +165,7 @@ KINDS = (
         _wins_table,
         least=COMPARED,
         first=False,
-        note=_too_few,
+        note=findings.too_few,
     ),
     Kind(
         "ranks",
@@ -216,7 +177,7 @@ KINDS = (
         findings.firsts,
         _rank_table,
         least=COMPARED,
-        note=_agreement,
+        note=findings.agreement,
     ),
     Kind(
         "distributions",

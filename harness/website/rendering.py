@@ -145,6 +145,8 @@ def gmacs(value: float | None) -> str:
     """GMACs, to three digits."""
     if value is None:
         return NOT_COUNTED
+    if 0 < value < 0.0005:
+        return "< 0.001"
     return f"{value:.{3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
 
 

@@ -21,7 +21,7 @@ from evaluator.predictions import bits_file, majority, open_predictions, read_pa
 from harness.challenge import Challenge
 from harness.ledger import RecordedReport
 from harness.quotas import recording
-from harness.ranking import Board, Row, Track
+from harness.ranking import Row, Track
 from harness.ranking.runs import FIND, kept_predictions, read_case_values, run_folders, who
 from harness.store import Case
 from harness.website.examples import Example, Material, example
@@ -121,21 +121,27 @@ class Evidence:
         return found
 
 
-def require_open(board: Board, tracks: Iterable[str], challenge: Challenge) -> None:
+def require_open(
+    reports: Iterable[RecordedReport], tracks: Iterable[str], challenge: Challenge
+) -> None:
     """Refuse a sheet that would show what participants may not have.
+
+    Args:
+        reports: all of the ledger: the labels of one that no longer counts are private still.
 
     Raises:
         BusbenchError: `usage` where the labels of a track, or of another track of its dataset, are
             private; `results-closed` where a phase does not let per-case results be read.
     """
     private = {one.dataset for one in challenge.tracks.values() if one.labels == "private"}
-    for track in board.tracks:
-        if any(row.labels != "public" for row in (*track.rows, *track.visitors)):
-            private.add(track.dataset)
-    datasets = {track.track: track.dataset for track in board.tracks}
+    datasets: dict[str, set[str]] = {}
+    for report in (entry.report for entry in reports):
+        datasets.setdefault(report.track, set()).add(report.dataset)
+        if report.labels != "public":
+            private.add(report.dataset)
     for name in tracks:
-        if datasets[name] in private:
-            message = f"A sheet of {name} would show test masks of {datasets[name]}, "
+        if closed := sorted(datasets[name] & private):
+            message = f"A sheet of {name} would show test masks of {closed[0]}, "
             message += "whose labels are private on a track."
             remedy = "Leave --cases out, or name tracks of other datasets with --cases-of."
             raise BusbenchError(Code.USAGE, message, remedy)

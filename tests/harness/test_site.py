@@ -368,8 +368,11 @@ def test_an_empty_ledger_has_a_site_too(keys: Keys, tmp_path: Path) -> None:
 def test_a_track_without_any_complete_result_has_a_page(
     keys: Keys, tmp_path: Path, drawn: None
 ) -> None:
-    page = page_of(edition_of(keys, tmp_path, make_report(status="incomplete")))
-    assert "How good is each method, and how sure is that?" not in page.text
+    question = "How good is each method, and how sure is that?"
+    whole = [make_report(method=name) for name in "abc"]  # as many as a plot compares
+    part = [make_report(method=name, status="incomplete") for name in "abc"]
+    assert question in page_of(edition_of(keys, tmp_path / "whole", *whole)).text
+    assert question not in page_of(edition_of(keys, tmp_path / "part", *part)).text
 
 
 def test_published_numbers_stand_apart_and_never_in_a_ranking(edition: Edition) -> None:
@@ -417,7 +420,9 @@ def test_a_retracted_result_says_why_and_is_on_no_board(keys: Keys, tmp_path: Pa
     (retraction,) = verify_ledger(tmp_path / "ledger.jsonl").retractions
     assert {f"Retracted on {retraction.time[:10]}:", "Trained on it."} <= set(page.text)
     assert b"retracted" in files["badges/1.svg"]
-    track = Page.of(files[next(n for n in files if "tracks/" in n)])
+    name = next(n for n in files if "tracks/" in n)
+    assert ("a", {"href": f"../{name}"}) in page.elements  # the way back
+    track = Page.of(files[name])
     assert track.text.index("bad") > track.text.index("No longer on the board")
     assert {"retracted", "Trained on it."} <= set(track.text)
 

@@ -142,7 +142,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def scanned(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """Cases of two scanners, one of them with a name that is markup."""
-    names = ("Toshiba", "<i>GE</i> & Co")
+    names = ("Toshiba", "<i>\u202eGE\u2028</i>\u2066 & Co")
     cases = [replace(one, device=names[n % 2]) for n, one in enumerate(samples())]
     return shown(keys, tmp_path_factory.mktemp("scanned"), cases)
 
@@ -168,13 +168,47 @@ def test_no_thumbnail_shows_a_case_that_is_held_out(scanned: Shown, site: dict[s
         assert not hidden & set(re.findall(r"case_\d+-[lr]", site[name].decode())), name
 
 
+def test_no_thumbnail_shows_a_case_that_another_split_holds_out(
+    scanned: Shown, keys: Keys, tmp_path: Path
+) -> None:
+    """Its labels may be private, and its images are the same."""
+    store, first = scanned.store, scanned.split
+    second = freeze(
+        store, audit(store, near=False), tmp_path / "v2", version="v2", secret=SECRET, seed=7
+    )
+    assert second.hidden() - first.hidden()
+    how: dict[str, Any] = {"track": "phantom", "dataset": "phantom"}
+    reports = (
+        make_report(split_version=one.lock.version, split_digest=one.lock.digest, **how)
+        for one in (first, second)
+    )
+    edition = edition_of(keys, tmp_path, *reports)
+    splits = {one.lock.digest: one for one in (first, second)}
+    extras = collect(edition, splits, Sources(stores=(store.path,)))
+    locks = {digest: one.lock for digest, one in splits.items()}
+    files = render(replace(edition, extras=extras, locks=locks))
+    pictured = {Path(name).stem for name in files if name.startswith("cases/phantom")}
+    assert pictured and not pictured & (first.hidden() | second.hidden())
+
+
 def test_each_class_and_scanner_has_an_example(site: dict[str, bytes]) -> None:
     page = page_of(site, "splits/phantom")
     labels = [a["alt"] for tag, a in page.elements if tag == "img" and "image" in str(a["alt"])]
     for label in ("benign", "malignant", "normal"):
-        for device in ("Toshiba", "<i>GE</i> & Co"):
+        for device in ("Toshiba", "<i>GE </i> & Co"):
             assert any(str(alt).startswith(f"{label}, {device} image") for alt in labels)
     assert "i" not in [tag for tag, _ in page.elements]
+
+
+def test_no_scanners_name_steers_a_display(site: dict[str, bytes]) -> None:
+    for name in (name for name in site if name.endswith((".html", ".svg"))):
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\u2028]", site[name].decode()), name
+
+
+def test_no_alternative_text_has_two_marks_at_an_end(site: dict[str, bytes]) -> None:
+    alts = [str(a["alt"]) for tag, a in page_of(site, "splits/phantom").elements if tag == "img"]
+    assert any("What does each part contain? benign: " in alt for alt in alts)
+    assert not any("?." in alt for alt in alts)
 
 
 def test_every_address_on_the_pages_is_a_file(site: dict[str, bytes]) -> None:
@@ -304,6 +338,18 @@ def test_twins_are_listed_and_only_those_of_the_training_part_are_shown(
     assert {Path(image).stem for image in images} == {"case_000-l", "case_001-l"} & training
 
 
+@pytest.mark.parametrize("by", ["image", "patient"])
+def test_twins_on_one_side_are_not_said_to_be_on_both_where_patients_leak(
+    keys: Keys, tmp_path: Path, by: Any
+) -> None:
+    made = shown(keys, tmp_path, samples(), policy=by)
+    counts = made.split.lock.audit.by_kind
+    apart = counts["identical"] + counts["near-duplicate"] > 0
+    assert made.split.lock.leaks == (by == "image") and not apart
+    text = page_of(made.site(), "splits/pairs-phantom").all_text
+    assert "Each pair is on one side of the split." in text
+
+
 def test_an_audit_that_contradicts_its_split_is_refused(keys: Keys, tmp_path: Path) -> None:
     made = shown(keys, tmp_path, samples())
     file = made.split.path / "audit.json"
@@ -315,12 +361,14 @@ def test_an_audit_that_contradicts_its_split_is_refused(keys: Keys, tmp_path: Pa
 # --- learning curves ---------------------------------------------------------------------------
 
 
-LOG = """busbench trains
+HUGE = "9" * 400  # more than a number of a computer can be
+LOG = f"""busbench trains
 fold 0 epoch 1, step 10: loss 0.9000, validation loss 0.8000, Dice 0.5000; 1 s, at most 2 s left
 progress 10/20 training fold 0
 fold 0 epoch 2, step 20: loss 0.4000, validation loss 0.5000, Dice 0.7500; 2 s, at most 0 s left
 fold 0 goes on after step 10 of 20
 fold 0 epoch 2, step 20: loss 0.3000, validation loss 0.4000, Dice 0.7600; 2 s, at most 0 s left
+fold 0 epoch 3, step 30: loss 0.1, validation loss 0.1, Dice {HUGE}.0
 fold 0 epoch 3, step 30: loss nan, validation loss nan, Dice <script>alert(1)</script>
 """
 

@@ -17,7 +17,7 @@ from harness.website import plots as made
 from harness.website.charts import FAILURES, distributions, failures, ranking
 from harness.website.drawing import NARROW, WIDE, Drawing, Look, draw
 from harness.website.edition import Edition
-from harness.website.findings import leaders, listed
+from harness.website.findings import differences, leaders, listed
 from harness.website.frontier import Box, Plane, Point, frontier, place, points
 from harness.website.matrix import significance
 from harness.website.pages import render
@@ -281,6 +281,25 @@ def test_two_results_have_no_plot_that_compares_and_three_have(
     assert three - two == {"ranking", "cost"}
 
 
+def test_one_part_of_the_images_is_not_compared_with_itself(
+    keys: Keys, tmp_path: Path, undrawn: None
+) -> None:
+    (track,) = edition_of(keys, tmp_path, make_report()).board.tracks
+    assert {name for row in track.rows for name in row.groups} == {"all", "lesion", "normal"}
+    assert "parts" not in {plot.kind.name for plot in plots(track)}
+
+
+@pytest.mark.parametrize("gmacs", [2e-6, 4e-9])
+def test_the_work_of_a_tiny_network_is_not_nothing(
+    keys: Keys, tmp_path: Path, gmacs: float
+) -> None:
+    (track,) = edition_of(keys, tmp_path, make_report(gmacs=gmacs)).board.tracks
+    (cost,) = (plot for plot in plots(of_rows(track, COMPARED)) if plot.kind.name == "cost")
+    assert "(< 0.001 GMACs" in cost.finding and "0.000 GMACs" not in cost.finding
+    found = texts(cost.wide.svg)
+    assert any(0.1 * gmacs < float(t) < 10 * gmacs for t in found if re.fullmatch(r"[0-9.e−-]+", t))
+
+
 def test_a_plot_of_many_says_what_it_leaves_out(keys: Keys, tmp_path: Path, undrawn: None) -> None:
     (track,) = edition_of(keys, tmp_path, make_report()).board.tracks
     drawn = {plot.kind.name: plot for plot in plots(of_rows(track, MOST + 5))}
@@ -320,6 +339,9 @@ def test_of_many_tested_results_some_from_first_to_last_are_drawn(track: Track) 
     chart = significance(Shown(full, full.ranked, 20), WIDE)
     assert chart is not None
     assert {"m0", "m60", "m114"} <= {*texts(draw(chart, WIDE).svg)}
+    said = differences(Shown(full, full.ranked, 20))
+    assert said.startswith("Among 40 of 120 results, evenly spread over the order: Dice: ")
+    assert not differences(Shown(track, track.ranked, 20)).startswith("Among")
 
 
 def test_fifty_results_are_no_heavy_page_and_no_heavy_board(

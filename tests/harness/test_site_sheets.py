@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from playwright.sync_api import Browser
 
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge, Phase, Track
-from harness.ledger import append, sign
+from harness.ledger import Retraction, append, sign, verify_ledger
 from harness.sealing.keys import Keys
 from harness.store import CaseStore
 from harness.website import Sources, publish
@@ -192,7 +192,7 @@ def test_publishing_again_changes_nothing_and_without_cases_takes_the_sheet_away
 def test_no_sheet_of_private_labels(keys: Keys, tmp_path: Path) -> None:
     private = edition_of(keys, tmp_path / "a", make_report(labels="private"))
     with pytest.raises(BusbenchError, match="whose labels are private") as refused:
-        require_open(private.board, ["busbra"], Challenge())
+        require_open(private.reports, ["busbra"], Challenge())
     assert refused.value.code == Code.USAGE
 
 
@@ -204,15 +204,28 @@ def test_no_sheet_of_a_dataset_whose_labels_another_track_keeps_private(
         keys, tmp_path / "a", make_report(), make_report(track="secret", labels="private")
     )
     with pytest.raises(BusbenchError, match="whose labels are private"):
-        require_open(both.board, ["busbra"], Challenge())
+        require_open(both.reports, ["busbra"], Challenge())
     public = edition_of(keys, tmp_path / "b", make_report())
     declared = Challenge.model_construct(
         tracks={"secret": Track(dataset="busbra", split_version="v2", labels="private")},
         phases=(),
     )
     with pytest.raises(BusbenchError, match="whose labels are private"):
-        require_open(public.board, ["busbra"], declared)
-    require_open(public.board, ["busbra"], Challenge())
+        require_open(public.reports, ["busbra"], declared)
+    require_open(public.reports, ["busbra"], Challenge())
+
+
+def test_labels_stay_private_after_their_only_report_was_retracted(
+    keys: Keys, tmp_path: Path
+) -> None:
+    edition_of(keys, tmp_path, make_report(), make_report(track="secret", labels="private"))
+    ledger = tmp_path / "ledger.jsonl"
+    (_, secret) = verify_ledger(ledger).reports
+    append(ledger, Retraction(entry=secret.digest, reason="A wrong file."), keys)
+    left = Edition.of(verify_ledger(ledger), ledger.read_bytes())
+    assert [track.track for track in left.board.tracks] == ["busbra"]
+    with pytest.raises(BusbenchError, match="whose labels are private"):
+        require_open(left.reports, ["busbra"], Challenge())
 
 
 def test_no_sheet_while_a_phase_hides_cases(
@@ -228,10 +241,10 @@ def test_no_sheet_while_a_phase_hides_cases(
     challenge = Challenge(phases=(phase,))
     monkeypatch.setattr("harness.quotas.recording.today", lambda: date(2026, 3, 31))
     with pytest.raises(BusbenchError, match="phase dev") as refused:
-        require_open(edition.board, ["busbra"], challenge)
+        require_open(edition.reports, ["busbra"], challenge)
     assert refused.value.code == Code.RESULTS_CLOSED
     monkeypatch.setattr("harness.quotas.recording.today", lambda: date(2026, 4, 1))
-    require_open(edition.board, ["busbra"], challenge)
+    require_open(edition.reports, ["busbra"], challenge)
 
 
 def test_a_private_track_is_refused_on_the_command_line_in_one_sentence(
@@ -294,6 +307,24 @@ def test_runs_of_nothing_that_is_shown_are_refused(organiser: Organiser, tmp_pat
     with pytest.raises(BusbenchError, match="contains a result that is shown") as refused:
         organiser.publish(tmp_path / "site", cases=(tmp_path / "runs",))
     assert refused.value.code == Code.CASES_INVALID
+
+
+def test_no_track_lacks_its_sheet_in_silence(organiser: Organiser, tmp_path: Path) -> None:
+    """Also where another track on the same images has one."""
+    shutil.copy(organiser.ledger, tmp_path / "ledger.jsonl")
+    (one, _) = verify_ledger(organiser.ledger).reports
+    other = one.report.model_copy(update={"track": "other", "method": "never run here"})
+    append(
+        tmp_path / "ledger.jsonl",
+        sign(other, Keys.open(organiser.root / "keys")),
+        Keys.open(organiser.root / "keys"),
+    )
+    both = replace(organiser, ledger=tmp_path / "ledger.jsonl")
+    with pytest.raises(BusbenchError, match="contains a result that is shown on other"):
+        both.publish(tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+    both.publish(tmp_path / "site", cases_of=("phantom",))
+    assert len([*(tmp_path / "site").glob("sheets/*")]) == 1
 
 
 @pytest.mark.parametrize("file", ["infer/fold-all.bits", "score/cases.parquet"])

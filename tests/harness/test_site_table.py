@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from harness.sealing.keys import Keys
 from harness.website import pages
 from harness.website.edition import Edition
 from harness.website.pages import render
-from harness.website.past import past_boards
+from harness.website.past import past_boards, withdrawn
 from tests.support.command_line import busbench_in
 from tests.support.factories import make_report
 from tests.support.simulated import ENTRANTS, simulate
@@ -135,6 +136,35 @@ def test_no_result_leaves_the_board_in_silence(files: dict[str, bytes]) -> None:
     assert {"alone", "gone", "A wrong split."} <= {*index[index.index("No longer on the board") :]}
     assert "Saw the test images." not in index
     assert "No longer on the board" not in Page.of(files[track_page(files, "other")]).text
+
+
+def test_a_superseded_result_left_the_board_when_the_next_one_came(
+    keys: Keys, tmp_path: Path
+) -> None:
+    """Not when the one came that counts now; a next one that was retracted again is no end."""
+    ledger = tmp_path / "ledger.jsonl"
+    times = [f"2026-03-{day:02}T12:00:00Z" for day in range(1, 8)]
+    clock = iter(times)
+
+    def add(entry: Report | Retraction) -> str:
+        made = sign(entry, keys) if isinstance(entry, Report) else entry
+        return append(ledger, made, keys, clock=lambda: next(clock)).entry.digest
+
+    add(make_report(dice=0.5))
+    brief = add(make_report(dice=0.6))
+    add(Retraction(entry=brief, reason="A wrong file."))
+    third = add(make_report(dice=0.7))
+    add(make_report(dice=0.8))
+    add(Retraction(entry=third, reason="A wrong file, too."))
+    edition = Edition.of(verify_ledger(ledger), ledger.read_bytes())
+    (found,) = withdrawn(edition).values()
+    said = {one.entry.number: (one.state, one.since) for one in found}
+    days = {one.time: one.number for one in verify_ledger(ledger).recorded}
+    assert {n: (state, days[since]) for n, (state, since) in said.items()} == {
+        1: ("superseded", 4),
+        2: ("retracted", 3),
+        4: ("retracted", 6),
+    }
 
 
 # --- files, and what scripts ask for -------------------------------------------------------------
@@ -275,6 +305,36 @@ def test_a_long_table_is_paged_and_a_row_that_is_linked_is_never_out_of_sight(
     page.get_by_label("Method or team").fill("")
     page.emulate_media(media="print")
     assert page.locator(f"{ROWS}:visible").count() == 121
+
+
+def test_no_name_of_a_scanner_takes_its_column_away(
+    keys: Keys, tmp_path: Path, open_tab: Tab
+) -> None:
+    """A comma, a colon and an at sign in it are no signs of a column's name."""
+    device = "device 100% GE, Logiq: E9 @ 7's"
+    report = make_report()
+    groups = report.scores.groups | {device: report.scores.groups["lesion"]}
+    scores = report.scores.model_copy(update={"groups": groups})
+    append(tmp_path / "l", sign(report.model_copy(update={"scores": scores}), keys), keys)
+    made = drawn_without_plots(
+        Edition.of(verify_ledger(tmp_path / "l"), (tmp_path / "l").read_bytes())
+    )
+    for file, data in made.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(data)
+    page = open_tab.page
+    page.goto((tmp_path / track_page(made)).as_uri())
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_role("combobox", name="Over").select_option(device)
+    page.locator(f'[data-name="interval:dice@{device}"]').check()
+    heads = page.locator("table[data-board] th.num")
+    assert heads.count() == 4 and "E9" in heads.last.inner_text()
+    word = page.locator(".picker code").first.inner_text().removeprefix("--columns ")
+    assert shlex.split(word) == [f"dice,iou,hd95,interval:dice@{device}"]
+    page.reload()
+    page.wait_for_selector("table[data-board] th.num:nth-of-type(6)")
+    assert heads.count() == 4 and "E9" in heads.last.inner_text()
+    assert open_tab.said == []
 
 
 def test_columns_of_the_address_are_shown_sorted_and_refused_where_there_are_none(

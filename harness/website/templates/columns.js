@@ -3,6 +3,13 @@
 
 const MOST_COLUMNS = 6;
 
+// Names in an address are set apart by commas, of which a scanner's name may contain some.
+const listed = (names) => names.map((name) => name.replaceAll("%", "%25").replaceAll(",", "%2C")).join();
+const unlisted = (text) => text.split(",").map((name) => name.replaceAll("%2C", ",").replaceAll("%25", "%"));
+const groupOf = (name) => (name.includes("@") ? name.slice(name.indexOf("@") + 1) : "all");
+// As a word of a command line.
+const quoted = (word) => (/^[\w@:,.-]*$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
 function addColumns(board) {
   const { folder, heads, labels, rows, table } = board;
   const headRow = table.tHead.rows[0];
@@ -100,7 +107,7 @@ function addColumns(board) {
     select.value = group;
     select.addEventListener("change", () => change(select.value, () => {}));
     const more = [...known.values()].filter((one) => one.group === group && !shown.includes(one.name));
-    const names = make("code", { textContent: `--columns ${shown.join(",")}` });
+    const names = make("code", { textContent: `--columns ${quoted(shown.join(","))}` });
     body.replaceChildren(
       boxes(`Shown, at most ${MOST_COLUMNS}`, shown),
       make("div", { className: "controls" }, labelled("Over", select), button("As at first", () => (show(served), board.apply()))),
@@ -111,12 +118,12 @@ function addColumns(board) {
 
   return {
     panel,
-    kept: () => ({ columns: shown.join() === served.join() ? "" : shown.join() }),
+    kept: () => ({ columns: shown.join() === served.join() ? "" : listed(shown) }),
     // Names that this table has not are left out.
     async restore(params) {
-      const wanted = [...new Set((params.get("columns") ?? "").split(",").filter(Boolean))];
+      const wanted = [...new Set(unlisted(params.get("columns") ?? "").filter(Boolean))];
       if (!wanted.length) return;
-      for (const groupName of new Set(["all", ...wanted.map((name) => name.split("@")[1] ?? "all")])) await learn(groupName);
+      for (const groupName of new Set(["all", ...wanted.map(groupOf)])) await learn(groupName);
       show(wanted.filter((name) => headCells.has(name) || known.has(name)).slice(0, MOST_COLUMNS));
     },
   };

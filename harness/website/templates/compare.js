@@ -103,8 +103,10 @@ function addComparison(board) {
   function notes(data, pairs) {
     const [one, other] = pairs[0];
     const command = `busbench compare ledger.jsonl ${one} ${other} --cases RUNS`;
+    const ranked = Object.values(data.results).filter((one) => one.rank !== "–").length;
+    const some = data.tested.length < ranked ? ` Of ${ranked} results, ${data.tested.length} were tested against each other.` : "";
     const tests = data.tested.length
-      ? "p: the ranking's one-sided paired test of who is better, over patients, adjusted for all pairs of this table."
+      ? `p: the ranking's one-sided paired test of who is better, over patients, adjusted for all tests of this table.${some}`
       : "The ledger has no ranking of just these results, so there are neither ranks by metric nor tests.";
     const interval = "The interval of a difference takes every case, which only the organiser has: ";
     return [
