@@ -75,6 +75,7 @@ def make_training_bundle(**changes: Any) -> TrainingBundle:
         "cases": 1,
         "cases_sha256": "2" * 64,
         "test_cases": 1,
+        "windows": 4,
         "infer": Limits(),
         "source": SOURCE,
         "model": ModelLimits(),
