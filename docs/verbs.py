@@ -16,8 +16,8 @@ from harness.cli.main import BY_PERSON, app
 ABOUT = """# Command line
 
 Every verb with its usage, arguments, options and defaults, as its `--help` has them. The
-[tour](tour.md) shows each with its output. `-h` is `--help`; `busbench --version` prints the
-version; `busbench --install-completion` makes Tab complete verbs and options.
+[tour](tour.md) shows the main ones with their output. `-h` is `--help`; `busbench --version` prints
+the version; `busbench --install-completion` makes Tab complete verbs and options.
 
 ## Exit status
 
@@ -123,7 +123,7 @@ def _row(parameter: Any, context: typer.Context) -> str | None:
 
 
 def _bounds(written: str) -> str:
-    """A range of numbers for people: `1<=x<=8` is `1 to 8.`, `x>=1` is `1 or more.`"""
+    """A range of numbers for people: `1<=x<=8` is `1 to 8.`, `x>=1` is `1 or more.`."""
     found = RANGE.fullmatch(written)
     if found is None:
         raise ValueError(f"{written} is no range")
