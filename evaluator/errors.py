@@ -128,6 +128,7 @@ class BusbenchError(Exception):
         stage: the stage of an evaluation that failed, where one did.
         last_line: the last that this stage said, of which a participant may read a part.
         hides: whether its code could tell a participant of hidden cases.
+        explained: whether the stage itself said why, in a way that is believed of it.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class BusbenchError(Exception):
         stage: str = "",
         last_line: str = "",
         hides: bool = False,
+        explained: bool = False,
     ) -> None:
         self.code = Code(code)
         self.message = harmless(message)
@@ -146,13 +148,14 @@ class BusbenchError(Exception):
         self.stage = stage
         self.last_line = harmless(last_line)
         self.hides = hides
+        self.explained = explained
         self.fault = self.code.fault
         super().__init__(self.message)
 
     @property
     def fields(self) -> dict[str, Any]:
         """What it was made with, to make another of it."""
-        names = ("code", "message", "remedy", "stage", "last_line", "hides")
+        names = ("code", "message", "remedy", "stage", "last_line", "hides", "explained")
         return {name: getattr(self, name) for name in names}
 
     @property

@@ -156,8 +156,7 @@ def pass_gate(
         context.run_once(verdict_stage(folder, context.challenge))
         return read_verdict(folder)
     except BusbenchError as error:
-        explained = any(folder.glob("*.partial/error.json"))
-        if error.fault is Fault.SUBMISSION and not explained:
+        if error.fault is Fault.SUBMISSION and not error.explained:
             with tempfile.TemporaryDirectory(prefix="busbench-known-good-") as name:
                 known_good.write_submission(Path(name, "submission"))
                 for stage in (gate_stage, verdict_stage):

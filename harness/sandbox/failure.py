@@ -140,7 +140,9 @@ def explain(stage: Stage, outcome: Outcome) -> BusbenchError:
     if code in CODES and CODES[Code(code)][0] in CREDIBLE[stage.name]:
         message = _tame(said.get("message", ""))
         remedy = _tame(said.get("remedy", "")) + _whole_log(stage)
-        return BusbenchError(Code(code), message, remedy, stage=stage.name, last_line=message)
+        return BusbenchError(
+            Code(code), message, remedy, stage=stage.name, last_line=message, explained=True
+        )
     return _by_patterns(stage, outcome)
 
 

@@ -237,18 +237,28 @@ def test_no_verdict_that_cannot_be_read_gives_a_free_try(
     assert runner.ran == ["gate", "verdict"]
 
 
+OUT_OF_MEMORY = Outcome(exit_code=137, oom_killed=True)
+# What the gate says, and is not believed, of a machine that starts no more processes.
+NOT_STARTED = Outcome(
+    exit_code=30, error={"code": "stage-crashed", "message": "It did not start.", "remedy": "Again."}
+)
+
+
 class Dying(ProcessRunner):
     """Lets a stage die, on every input or on the submission's alone."""
 
-    def __init__(self, stage: str, *, always: bool) -> None:
+    def __init__(self, stage: str, *, always: bool, how: Outcome = OUT_OF_MEMORY) -> None:
         super().__init__()
-        self.stage, self.always = stage, always
+        self.stage, self.always, self.how = stage, always, how
         self.died = 0
 
     def run(self, stage: Stage, progress: Progress) -> None:
         if stage.command[0] == self.stage and (self.always or not self.died):
             self.died += 1
-            raise explain(stage, Outcome(exit_code=137, oom_killed=True))
+            partial = stage.output.with_name(f"{stage.output.name}.partial")
+            partial.mkdir(exist_ok=True)
+            (partial / "error.json").write_text(json.dumps(self.how.error))
+            raise explain(stage, self.how)
         super().run(stage, progress)
 
 
@@ -269,6 +279,18 @@ def test_a_stage_that_dies_is_the_submissions_fault_until_it_dies_on_ours(
     assert error.code == code
     assert consumes(error) is not always
     assert stage in error.remedy or not always  # whose limits to raise
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("always", "code"), [(False, "gate-refused"), (True, "stage-crashed")])
+def test_a_gate_that_never_starts_is_not_the_submissions_fault(
+    *, always: bool, code: str, tmp_path: Path, bundles: Bundles, keys: Keys
+) -> None:
+    """What a stage says of the machine is not believed; but then a submission of ours is tried."""
+    runner = Dying("gate", always=always, how=NOT_STARTED)
+    error = tampered(tmp_path, bundles, keys, runner=runner)
+    assert error.code == code
+    assert consumes(error) is not always
 
 
 def test_the_organisers_wrong_key_is_never_the_submissions_fault(

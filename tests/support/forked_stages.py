@@ -52,7 +52,7 @@ class Server:
         words = [sys.executable, "-m", __name__, str(theirs.fileno())]
         self._process = subprocess.Popen(words, cwd=ROOT, pass_fds=[theirs.fileno()])
         theirs.close()
-        self._cold, self._environment = process_runner.start, _stated(os.environ)
+        self._cold, self._environment = process_runner.start, _read_at_import(os.environ)
 
     def close(self) -> None:
         """End it."""
@@ -64,7 +64,7 @@ class Server:
 
         Libraries read it when they are imported.
         """
-        if words[0] != "evaluator" or _stated(environment) != self._environment:
+        if words[0] != "evaluator" or _read_at_import(environment) != self._environment:
             return self._cold(words, environment, reads=reads)
         mask = os.umask(0)
         os.umask(mask)
@@ -81,7 +81,7 @@ class Server:
         return Forked(reply, ours_in, ours_out)
 
 
-def _stated(environment: Mapping[str, str]) -> dict[str, str]:
+def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in IGNORED}
 
 
