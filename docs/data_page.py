@@ -24,8 +24,8 @@ busbench prepare busbra --raw data/busbra/release --out stores/busbra
 {rows}
 
 Numbers are what the publishers state; `prepare` prints what it found beside them. The files of BUSI
-and BUS-UC do not say which images are of one patient, so no rule can keep a patient on one side of a
-split: the [audit](audit.md) has the pixels alone.
+and BUS-UC do not say which images are of one patient, so no rule can keep a patient on one side of
+a split: the [audit](audit.md) has the pixels alone.
 
 ## How to cite them
 
