@@ -174,10 +174,13 @@ def test_no_file_is_missing_in_what_a_release_has(tmp_path: Path) -> None:
     (archive,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
     with tarfile.open(archive) as source:
         assert tracked() - {name.partition("/")[2] for name in source.getnames()} == set()
-    packaged = {
-        name
-        for name in tracked()
-        if name.startswith(("harness/", "evaluator/", "submission_template/", "containers/"))
-    }
+    packages = (
+        "containers/",
+        "evaluator/",
+        "harness/",
+        "reference_models/",
+        "submission_template/",
+    )
+    packaged = {name for name in tracked() if name.startswith(packages)}
     with zipfile.ZipFile(wheel) as installed:
         assert packaged - {*installed.namelist()} == set()
