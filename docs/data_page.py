@@ -23,8 +23,9 @@ busbench prepare busbra --raw data/busbra/release --out stores/busbra
 | --- | ---: | --- | ---: | --- | --- | --- |
 {rows}
 
-Numbers are what the publishers state; `prepare` prints what it found beside them. Patients that are
-not stated cannot be kept on one side of a split: the [audit](audit.md) then has the pixels alone.
+Numbers are what the publishers state; `prepare` prints what it found beside them. The files of BUSI
+and BUS-UC do not say which images are of one patient, so no rule can keep a patient on one side of
+a split: the [audit](audit.md) has the pixels alone.
 
 ## How to cite them
 

@@ -122,8 +122,8 @@ def _errors() -> str:
     lines.append(
         "Every error is one sentence that names the thing concerned and one that says what to do. "
         "The code in brackets is stable; its group is the exit status and says who has to act. "
-        "With `--json` the error is an object with `code`, `message`, `remedy` and `fault`; of "
-        "`evaluate` and `train`, each is in the list `failed`.\n"
+        "With `--json` it is an object `error` with `code`, `message`, `remedy` and `fault`; those "
+        "of single jobs of `evaluate`, `train` and `benchmark` are in the list `failed`.\n"
     )
     for fault, who in ACTS.items():
         lines += [f"## {fault.value}: {who}\n", "| code | meaning |", "| --- | --- |"]

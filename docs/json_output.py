@@ -310,11 +310,12 @@ ERROR: JsonSchema = _of(_closed("Failure", error=Error))
 PAGE = """# JSON output
 
 With `--json` a verb prints one JSON document on standard output; what people read goes to standard
-error. The document has the same keys every time, and no other: a test validates whatever the verbs
-print with these schemas. Numbers are not rounded. What cannot be done at all prints an
-[error](schemas/output-error.json) instead; its `code` is one of the [error codes](errors.md), and
-its group is the exit status. Verbs that do many things (`evaluate`, `train`, `benchmark`) list what
-failed in `failed`, beside what was done.
+error. The document has the keys of its schema and no other: a test validates whatever the verbs
+print. A key that the schema does not require is there with the option that fills it. Numbers are
+not rounded, but for those of the board, which have five digits (from 1 on, after the point). What
+cannot be done at all prints an [error](schemas/output-error.json) instead; its `code` is one of the
+[error codes](errors.md), and its group is the exit status. Verbs that do many things (`evaluate`,
+`train`, `benchmark`) list what failed in `failed`, beside what was done.
 
 | verb | schema | what it prints |
 | --- | --- | --- |

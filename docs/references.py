@@ -48,8 +48,8 @@ def submission_page() -> str:
         "# submission.yaml\n\n"
         "What a participant says of a submission: [how to make one](participant.md#what-you-submit)"
         ". The file is in the submission's folder, beside the ONNX files. `busbench check` names "
-        "the first key that is wrong. An [annotated file](participant.md#what-you-submit) comes "
-        "with `busbench new-submission`.\n"
+        "the first key that is wrong. `submission_template/submission.yaml` "
+        "of the repository is such a file with comments.\n"
     )
     kinds = ("resized", "tiled", "native")
     names = [f"submission-{kind}.yaml" for kind in kinds]

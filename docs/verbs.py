@@ -16,8 +16,8 @@ from harness.cli.main import BY_PERSON, app
 ABOUT = """# Command line
 
 Every verb with its usage, arguments, options and defaults, as its `--help` has them. The
-[tour](tour.md) shows each with its output. `-h` is `--help`; `busbench --version` prints the
-version; `busbench --install-completion` makes Tab complete verbs and options.
+[tour](tour.md) shows the main ones with their output. `-h` is `--help`; `busbench --version` prints
+the version; `busbench --install-completion` makes Tab complete verbs and options.
 
 ## Exit status
 
@@ -38,7 +38,10 @@ WHO = {
     Fault.ORGANISER: "the organiser: data, splits, keys, ledger",
     Fault.INFRASTRUCTURE: "whoever runs the machine; no quota is used",
 }
-MARK = re.compile(r"\s*\[(default: (?P<default>.*)|(?P<needed>required))\]$", re.DOTALL)
+# What Typer writes behind a meaning, such as `[default: (4); 1<=x<=8]` and `[x>=1; required]`.
+MARK = re.compile(r"\s*\[((?:default: |required|x>|\S+<=x)[^\[\]]*)\]$")
+RANGE = re.compile(r"x>=(?P<least>\S+)|(?P<low>\S+)<=x<=(?P<high>\S+)")
+TYPES = {"int range": "int", "float range": "float", "Path": "path", "%Y-%m-%d": "date"}
 
 
 class Verb(NamedTuple):
@@ -76,11 +79,12 @@ def cli_page() -> str:
 def _verb(verb: Verb) -> Iterator[str]:
     context = typer.Context(verb.command, info_name=f"busbench {verb.name}")
     paragraphs = (verb.command.help or "").split("\n\n")
-    examples = [text for text in paragraphs if text.startswith("Example: ")]
+    shows = [text for text in paragraphs if text.startswith("Example: ")]
+    examples = [each for text in shows for each in re.split(r"(?:^|\n)Example: ", text)[1:]]
     yield f"### {verb.name}\n"
-    yield "\n\n".join(text for text in paragraphs if text not in examples) + "\n"
+    yield "\n\n".join(text for text in paragraphs if text not in shows) + "\n"
     shown = [_joined(verb.command.get_usage(context)).removeprefix("Usage: ")]
-    shown += ["", *(_joined(text).removeprefix("Example: ") for text in examples)]
+    shown += ["", *map(_joined, examples)]
     yield "```text\n" + "\n".join(shown) + "\n```\n"
     rows = list(filter(None, (_row(each, context) for each in verb.command.get_params(context))))
     if rows:
@@ -102,12 +106,25 @@ def _row(parameter: Any, context: typer.Context) -> str | None:
     default, found = "", MARK.search(text)
     if found is not None:
         text = text[: found.start()]
-        default = "*needed*" if found["needed"] else found["default"]
-        default = default[1:-1] if default.startswith("(") else default
+        for part in found[1].split("; "):
+            if part == "required":
+                default = "*needed*"
+            elif part.startswith("default: "):
+                value = part.removeprefix("default: ").removeprefix("(").removesuffix(")")
+                default = value if " " in value else f"`{value}`"
+            else:
+                text += f" {_bounds(part)}"
     if not text:
         raise ValueError(f"{name} of {context.info_name} has no help")
-    if default and not found["needed"] and " " not in default:  # type: ignore[index]
-        default = f"`{default}`"
     name = re.sub(r"<list\[(\w+)\]>", r"<\1> …", name)
+    name = re.sub(r"<([^>]+)>", lambda kind: f"<{TYPES.get(kind[1], kind[1])}>", name)
     cells = (f"`{_joined(name)}`", default, _joined(text))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _bounds(written: str) -> str:
+    """A range of numbers for people: `1<=x<=8` is `1 to 8.`, `x>=1` is `1 or more.`."""
+    found = RANGE.fullmatch(written)
+    if found is None:
+        raise ValueError(f"{written} is no range")
+    return f"{found['least']} or more." if found["least"] else f"{found['low']} to {found['high']}."

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -149,3 +152,35 @@ def test_no_bill_that_is_wrong_passes_the_schema() -> None:
     """A validator that passes everything finds nothing."""
     wrong = '{"bomFormat":"CycloneDX","specVersion":"1.5","components":[{"type":"nonsense"}]}'
     assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(wrong) is not None
+
+
+def tracked() -> set[str]:
+    """The repository's files, as git lists them."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return {name for name in listed.stdout.splitlines() if not name.startswith(".ci/")}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git alone knows which files are kept")
+def test_no_file_is_missing_in_what_a_release_has(tmp_path: Path) -> None:
+    for name in tracked():
+        (tmp_path / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "clone" / name)
+    for kind in ("sdist", "wheel"):
+        code = f"from setuptools import build_meta; build_meta.build_{kind}({str(tmp_path)!r})"
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "clone", check=True)
+    (archive,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
+    with tarfile.open(archive) as source:
+        assert tracked() - {name.partition("/")[2] for name in source.getnames()} == set()
+    packages = (
+        "containers/",
+        "evaluator/",
+        "harness/",
+        "reference_models/",
+        "submission_template/",
+    )
+    packaged = {name for name in tracked() if name.startswith(packages)}
+    with zipfile.ZipFile(wheel) as installed:
+        assert packaged - {*installed.namelist()} == set()
