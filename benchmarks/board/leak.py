@@ -23,7 +23,7 @@ from evaluator.documents.base import read
 from evaluator.errors import BusbenchError, Code
 from evaluator.scoring.intervals import LEVEL, mean_intervals
 from harness.evaluation.evaluate import REPORT
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.ledger.attestation import SignedReport, stated_report
 
 RULES = ("by patient", "by image")

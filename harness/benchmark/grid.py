@@ -20,7 +20,7 @@ from harness.benchmark.merging import merge, merged_submission
 from harness.benchmark.recipes import freeze_recipes
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.job import submission_input
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import Input, bundle_input
 from harness.execution.job import ExecutionEnvironment, is_done

@@ -33,7 +33,7 @@ from harness.cli.run_view import failures, run_view
 from harness.cli.screen import print_document, print_json
 from harness.declared import require_hidden
 from harness.evaluation.evaluate import require_keys_of
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.execution import ExecutionEnvironment, RunProgress, open_executor, run_chains
 from harness.ledger import known_keys
 from harness.quotas.recording import LedgerRecorder

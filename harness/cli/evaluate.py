@@ -36,7 +36,7 @@ from harness.cli.options import (
 from harness.cli.run_view import do_jobs, make_jobs
 from harness.cli.submissions import LOCAL, Named, folders, names_image
 from harness.evaluation.evaluate import EvaluateSubmission
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys

@@ -38,7 +38,7 @@ from harness.cli.screen import print_json
 from harness.cli.submissions import names_image
 from harness.declared import require_hidden
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation, finished_run
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.execution import ExecutionEnvironment
 from harness.ledger import known_keys, verify_ledger
 from harness.quotas import recording

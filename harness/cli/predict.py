@@ -32,7 +32,7 @@ from harness.datasets.own_images import find_images
 from harness.evaluation.predict import Prediction, PredictRequest
 from harness.evaluation.predict import predict as run
 from harness.evaluation.predict_record import Chosen
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.execution import ExecutionEnvironment
 from harness.submission import read_submission
 

@@ -27,7 +27,8 @@ from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.evaluation.reproduction import Files, Reproduction, files_needed
 from harness.evaluation.reproduction import reproduce as evaluate_again
-from harness.evaluation.stages import EvaluateSettings, known_profile
+from harness.evaluation.settings import EvaluateSettings
+from harness.evaluation.stage_output import known_profile
 from harness.ledger import verify_ledger
 from harness.ledger.report import Report
 from harness.ranking import METRICS

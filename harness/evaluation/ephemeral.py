@@ -12,7 +12,7 @@ from evaluator.documents.base import Digest
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.files import write_atomically
 from evaluator.sealed import seal_archive
-from harness.evaluation.stages import KeyText
+from harness.evaluation.sealed_files import KeyText
 
 
 def new_key() -> tuple[str, KeyText]:

@@ -31,8 +31,9 @@ from harness.evaluation.images import pass_gate, pinned, run_and_score
 from harness.evaluation.job import SubmissionJob, make_run_folder, submission_input
 from harness.evaluation.precision import require_small_loss
 from harness.evaluation.report import build_report
+from harness.evaluation.sealed_files import SealedFiles
+from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.sizes import require_images
-from harness.evaluation.stages import EvaluateSettings, SealedFiles
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import bundle_input
 from harness.execution.job import ExecutionEnvironment, run_once, write_result

@@ -11,7 +11,8 @@ from evaluator.documents.base import read
 from evaluator.documents.inference import GateVerdict, Runtime, repeated_cases
 from evaluator.errors import Code
 from evaluator.predictions import RUNTIME
-from harness.evaluation.stages import EvaluateSettings, infer_stage
+from harness.evaluation.settings import EvaluateSettings
+from harness.evaluation.stage_commands import infer_stage
 from harness.evaluation.validation import narrow, seal_public
 from harness.sandbox.cached import AGAIN, Context
 from harness.sealing.bundle import WINDOWS

@@ -28,7 +28,9 @@ from evaluator.images.naming import FOLDER, LIST, shown
 from harness.challenge import Challenge, Kind
 from harness.declared import StatedTrack, check_accepted, check_track
 from harness.evaluation import known_good, stages
-from harness.evaluation.stages import EvaluateSettings, SealedFiles, SealedImages
+from harness.evaluation.sealed_files import SealedFiles, SealedImages
+from harness.evaluation.settings import EvaluateSettings
+from harness.evaluation.stage_commands import command, infer_stage
 from harness.sandbox import DockerRunner, Runner, Stage
 from harness.sandbox.cached import AGAIN, Context
 from harness.sandbox.references import ImageRequest, resolve
@@ -220,7 +222,7 @@ def _require_device(
     folder: Path, files: SealedImages, settings: EvaluateSettings, *, context: Context
 ) -> None:
     """Raise `device-unavailable` where not even a network of ours runs on the device."""
-    infer = stages.infer_stage(folder, files, settings=settings, challenge=context.challenge)
+    infer = infer_stage(folder, files, settings=settings, challenge=context.challenge)
     stages.require_ready(infer, settings, context)
 
 
@@ -270,7 +272,7 @@ def unseal_stage(
     return Stage(
         name="unseal",
         component="infer",
-        command=stages.command(
+        command=command(
             "unseal",
             images="{images}",
             key="-",
@@ -301,7 +303,7 @@ def predict_stage(
         name="predict",
         component=settings.component,
         image=image,
-        command=stages.command(
+        command=command(
             "predict", images=f"{{volume}}/{FOLDER}", list=f"{{volume}}/{LIST}", out="{out}"
         ),
         inputs={},
@@ -340,7 +342,7 @@ def collect_stage(
     return Stage(
         name="collect",
         component=settings.component,
-        command=stages.command(
+        command=command(
             "collect",
             first="{first}",
             again="{again}",

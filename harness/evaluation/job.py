@@ -13,7 +13,8 @@ from evaluator.files import disk_errors
 from evaluator.progress import Progress
 from harness.declared import require_track
 from harness.evaluation.images import require_accepted, require_image_settings
-from harness.evaluation.stages import EvaluateSettings, begun_stage
+from harness.evaluation.settings import EvaluateSettings
+from harness.evaluation.stage_output import begun_stage
 from harness.execution.inputs import Input, offer
 from harness.execution.job import ExecutionEnvironment, key_of
 from harness.ledger.provenance import provenance_path

@@ -38,7 +38,8 @@ from harness.evaluation.predict_record import (
     PredictRecord,
     made_before,
 )
-from harness.evaluation.stages import EvaluateSettings, pass_gate
+from harness.evaluation.settings import EvaluateSettings
+from harness.evaluation.stages import pass_gate
 from harness.execution.job import ExecutionEnvironment
 from harness.folders import one_at_a_time, require_free, whole_folder
 from harness.prepare import CasesRefusedError, RefusedCase

@@ -31,7 +31,10 @@ from harness.datasets.own_images import OwnImage
 from harness.datasets.repair import Grey, Repairs
 from harness.evaluation.ephemeral import seal_once
 from harness.evaluation.predict_record import RECORD, PredictedImage, PredictRecord, made_before
-from harness.evaluation.stages import EvaluateSettings, SealedImages, require_whole, run_models
+from harness.evaluation.sealed_files import SealedImages
+from harness.evaluation.settings import EvaluateSettings
+from harness.evaluation.stage_output import require_whole
+from harness.evaluation.stages import run_models
 from harness.evaluation.validation import narrow
 from harness.folders import beside, require_same, whole_folder
 from harness.sandbox.cached import Context

@@ -13,7 +13,7 @@ from evaluator.documents.submission import AnySubmission, ImageSubmission, Submi
 from evaluator.errors import BusbenchError, Code
 from evaluator.predictions import open_predictions
 from harness.evaluation.sizes import count_work
-from harness.evaluation.stages import read_runtime, read_scores, read_verdict
+from harness.evaluation.stage_output import read_runtime, read_scores, read_verdict
 from harness.ledger.report import HomeTrack, PrecisionLoss, Provenance, Report
 from harness.sandbox.cached import AGAIN
 from harness.sandbox.stage import RunnerName

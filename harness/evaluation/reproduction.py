@@ -20,14 +20,11 @@ from evaluator.documents.scores import Scores
 from evaluator.errors import BusbenchError, Code
 from harness.evaluation.ephemeral import new_key
 from harness.evaluation.review import differing, leaves_of
+from harness.evaluation.sealed_files import SealedFiles
+from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.sizes import count_work
-from harness.evaluation.stages import (
-    EvaluateSettings,
-    SealedFiles,
-    infer_and_score,
-    pass_gate,
-    read_scores,
-)
+from harness.evaluation.stage_output import read_scores
+from harness.evaluation.stages import infer_and_score, pass_gate
 from harness.folders import let_all_read
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context

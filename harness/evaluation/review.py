@@ -17,7 +17,8 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
-from harness.evaluation.stages import known_profile, score_stage, write_left_out
+from harness.evaluation.stage_commands import score_stage, write_left_out
+from harness.evaluation.stage_output import known_profile
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
 from harness.sealing.bundle import Bundles

@@ -26,7 +26,8 @@ from evaluator.predictions import RUNTIME, bits_file, open_predictions, read_pac
 from harness.evaluation.ephemeral import seal_once
 from harness.evaluation.forecast import passes
 from harness.evaluation.images import PLACES, predict_masks
-from harness.evaluation.stages import EvaluateSettings, SealedImages
+from harness.evaluation.sealed_files import SealedImages
+from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.validation import seal_public
 from harness.sandbox.cached import AGAIN, Context
 from harness.sealing.training import TrainingSet

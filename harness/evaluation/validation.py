@@ -34,13 +34,10 @@ from harness.evaluation.ephemeral import seal_once
 from harness.evaluation.images import pass_gate, run_and_score
 from harness.evaluation.job import SubmissionJob, submission_input
 from harness.evaluation.precision import COMPARISON, REFERENCE, Comparison, count_differences
+from harness.evaluation.sealed_files import KeyText, SealedFiles
+from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.sizes import require_images
-from harness.evaluation.stages import (
-    EvaluateSettings,
-    KeyText,
-    SealedFiles,
-    read_scores,
-)
+from harness.evaluation.stage_output import read_scores
 from harness.execution.inputs import offer
 from harness.execution.job import ExecutionEnvironment, write_result
 from harness.folders import let_all_read

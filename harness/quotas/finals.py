@@ -15,7 +15,8 @@ from evaluator.documents.base import Digest
 from evaluator.errors import BusbenchError, Code
 from harness.challenge import Phase
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
-from harness.evaluation.stages import RESCORED, EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
+from harness.evaluation.stage_output import RESCORED
 from harness.execution.job import ExecutionEnvironment
 from harness.ledger import Appended, RecordedReport, append, require_writable, verify_ledger
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance

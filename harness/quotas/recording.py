@@ -25,7 +25,7 @@ from evaluator.metrics import METRICS
 from harness.challenge import Challenge, HiddenPart, Phase
 from harness.declared import StatedTrack, require_hidden
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.execution.job import Job
 from harness.ledger import Appended, append, require_writable, verify_ledger
 from harness.ledger.provenance import provenance_path, trained_here

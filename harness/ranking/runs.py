@@ -17,7 +17,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT
 from harness.evaluation.evaluate import REPORT
-from harness.evaluation.stages import CASES, RESCORED
+from harness.evaluation.stage_output import CASES, RESCORED
 from harness.ledger import RecordedReport
 from harness.ledger.attestation import SignedReport, stated_report
 from harness.ranking.cases import COLUMNS, GAPS, CaseTable, average_folds, join

@@ -21,7 +21,8 @@ from evaluator.metrics import profile_version
 from evaluator.predictions import open_predictions
 from evaluator.progress import Progress
 from harness.evaluation.evaluate import REPORT, finished_run, require_keys_of
-from harness.evaluation.stages import RESCORED, read_scores, score_stage, write_left_out
+from harness.evaluation.stage_commands import score_stage, write_left_out
+from harness.evaluation.stage_output import RESCORED, read_scores
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger import SignedReport, sign, write_report
 from harness.ledger.report import Report

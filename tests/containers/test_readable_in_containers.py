@@ -18,7 +18,7 @@ import pytest
 from evaluator.errors import BusbenchError, Fault
 from evaluator.progress import quiet
 from harness.challenge import Challenge, Images, Limits
-from harness.evaluation.stages import gate_stage
+from harness.evaluation.stage_commands import gate_stage
 from harness.folders import let_all_read
 from harness.sandbox import DockerRunner, Stage
 from harness.sandbox.images import ensure_base

@@ -12,7 +12,9 @@ import pytest
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.evaluation.stages import EvaluateSettings, SealedFiles, infer_stage, ready_stage
+from harness.evaluation.sealed_files import SealedFiles
+from harness.evaluation.settings import EvaluateSettings
+from harness.evaluation.stage_commands import infer_stage, ready_stage
 from harness.sandbox import DockerRunner, Stage
 from tests.support.inference import blur, speckle, stage
 

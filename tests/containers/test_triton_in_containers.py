@@ -12,7 +12,7 @@ import pytest
 
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import EvaluateSubmission
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.bundle import Bundles
 from tests.support import ROOT

@@ -12,13 +12,8 @@ from tests.support import ROOT
 BUDGETS = [
     pytest.param("harness", 37_900, id="harness"),
     pytest.param("evaluator", 13_450, id="evaluator"),
-<<<<<<< HEAD
     pytest.param("reference_models", 5_480, id="reference_models"),
     pytest.param("benchmarks", 2_800, id="benchmarks"),
-=======
-    pytest.param("reference_models", 5_470, id="reference_models"),
-    pytest.param("benchmarks", 2_780, id="benchmarks"),
->>>>>>> rev-eval
 ]
 
 

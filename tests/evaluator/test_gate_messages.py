@@ -14,7 +14,7 @@ from evaluator.gate import RULES, GateRefused, first_load, inspect, intake
 from evaluator.gate.subject import Finding
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.evaluation.stages import gate_stage
+from harness.evaluation.stage_commands import gate_stage
 from harness.sandbox.failure import MAX_TEXT
 from harness.sandbox.process_runner import NEEDED, ProcessRunner
 from tests.support.corpus.honest import constant, exported, model_of, submission, value

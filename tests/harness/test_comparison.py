@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from evaluator.errors import BusbenchError, Code
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.ledger import verify_ledger
 from harness.ranking.comparison import compare, difference
 from harness.ranking.metrics import METRICS

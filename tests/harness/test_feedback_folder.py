@@ -14,7 +14,7 @@ import pytest
 
 from evaluator.documents.scores import Consistency
 from harness.challenge import Phase
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.execution import run_job
 from harness.quotas.recording import COLUMNS, Accepted, LedgerRecorder
 from tests.support.small_challenge import Evaluated

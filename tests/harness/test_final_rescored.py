@@ -13,7 +13,7 @@ from evaluator.documents.base import write
 from harness.audit.across import JoinedStores, audit_across
 from harness.challenge import Challenge, Generalisation, Track
 from harness.evaluation.evaluate import REPORT
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.ledger import RecordedReport, verify_ledger
 from harness.ranking.runs import run_folders
 from harness.store import CaseStore, write_store

@@ -22,7 +22,7 @@ from harness.cli import app
 from harness.cli.results import without_external_data
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.home import home_of
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
 from harness.ledger.report import HomeTrack, Report
@@ -178,7 +178,7 @@ def test_folds_are_those_of_the_submissions_own_track(two: TwoTracks, tmp_path: 
 
 
 def test_a_precision_that_was_measured_elsewhere_is_refused(two: TwoTracks, tmp_path: Path) -> None:
-    from harness.evaluation.stages import EvaluateSettings  # noqa: PLC0415
+    from harness.evaluation.settings import EvaluateSettings  # noqa: PLC0415
 
     with pytest.raises(BusbenchError, match="--on takes tracks in fp32 alone"):
         EvaluateSubmission.of(

@@ -14,7 +14,7 @@ from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Kind, Limits, Track
 from harness.cli.submissions import LOCAL, Named, folders
 from harness.evaluation.evaluate import EvaluateSubmission
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.execution import ExecutionEnvironment
 from harness.ledger import sign, verify_report, write_report
 from harness.ledger.report import Report

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.evaluation.stages import SealedFiles, infer_stage, ready_stage, score_stage
+from harness.evaluation.sealed_files import SealedFiles
+from harness.evaluation.stage_commands import infer_stage, ready_stage, score_stage
 from harness.quotas.recording import LedgerRecorder
 from harness.sandbox import ProcessRunner, Stage
 from harness.sandbox.profile import container_settings

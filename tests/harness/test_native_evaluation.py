@@ -14,7 +14,7 @@ from evaluator.errors import BusbenchError
 from harness.challenge import Challenge
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.reproduction import Files, reproduce
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.sandbox import ProcessRunner

@@ -16,7 +16,7 @@ from harness.challenge import Challenge, Track
 from harness.cli.show import print_report, print_validation
 from harness.declared import StatedTrack, check_track
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.execution import ExecutionEnvironment, run_job
 from harness.ledger import append, verify_ledger
 from harness.ledger.report import Report

@@ -15,13 +15,10 @@ from evaluator.errors import BusbenchError
 from evaluator.files import pretty_json, sha256_file
 from evaluator.predictions import DOCUMENT, bits_file, maps_file
 from harness.evaluation.evaluate import EvaluateSubmission
-from harness.evaluation.stages import (
-    EvaluateSettings,
-    SealedFiles,
-    SealedImages,
-    infer_and_score,
-    require_whole,
-)
+from harness.evaluation.sealed_files import SealedFiles, SealedImages
+from harness.evaluation.settings import EvaluateSettings
+from harness.evaluation.stage_output import require_whole
+from harness.evaluation.stages import infer_and_score
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution import ExecutionEnvironment
 from harness.submission import read_submission

@@ -12,7 +12,7 @@ import pytest
 
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, RankingRules
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.ledger import Ranking, Retraction, append, verify_ledger
 from harness.ranking import METRICS, Board, Row, Track, make_board
 from harness.ranking.document import read_rankings

@@ -10,7 +10,7 @@ import pytest
 
 from evaluator.consistency import KEPT_LESION
 from harness.challenge import Challenge, RankingRules, Reference, Track
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.ledger import verify_ledger
 from harness.ranking import make_board, to_markdown
 from harness.ranking.cases import CaseTable

@@ -13,7 +13,7 @@ from evaluator.errors import BusbenchError, Code
 from harness.challenge import Challenge
 from harness.cli import app
 from harness.evaluation.reproduction import Files, Reproduction, files_needed, reproduce
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.ledger import verify_ledger
 from harness.ledger.report import Report
 from harness.sandbox import ProcessRunner

@@ -22,7 +22,7 @@ from evaluator.files import sha256_file, sha256_pixels
 from evaluator.scoring.score import score
 from evaluator.sealed import open_sealed, seal_archive
 from harness.cli import app
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.ledger import append, sign, verify_report
 from harness.sealing.bundle import Recipients, seal
 from harness.splits import FrozenSplit, reveal

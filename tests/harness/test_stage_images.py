@@ -22,7 +22,7 @@ from docker.errors import APIError, ImageNotFound
 from evaluator.__main__ import STAGES
 from evaluator.errors import BusbenchError
 from harness.challenge import BASE_IMAGE, Component, Images
-from harness.evaluation.stages import EvaluateSettings
+from harness.evaluation.settings import EvaluateSettings
 from harness.sandbox.images import (
     BASE_VARIABLE,
     ROOT,

@@ -17,7 +17,7 @@ from evaluator.metrics.lesions import LesionCounts
 from evaluator.scoring.score import cases_parquet
 from evaluator.scoring.summary import CaseScore, summarise
 from harness.evaluation.evaluate import REPORT
-from harness.evaluation.stages import CASES
+from harness.evaluation.stage_output import CASES
 from harness.ledger import append, sign, write_report
 from harness.ledger.report import Report
 from harness.sealing.keys import Keys
