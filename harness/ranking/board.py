@@ -163,7 +163,7 @@ class Track(Contract):
 class Board(Contract):
     """`board.json`: all tables of a ledger.
 
-    A document has less than the board in memory, see `briefly`: all of it is in the signed reports.
+    A document has less than the board in memory: all of it is in the signed reports.
     """
 
     schema_: Literal["busbench/board/v7"] = Field(default="busbench/board/v7", alias="schema")
