@@ -85,7 +85,7 @@ BackendOption = Annotated[
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option(
-        help="Of a GPU's arithmetic: what the track declares, unless --part val compares another.",
+        help="Of a GPU's arithmetic: the track's; `evaluate --part val` compares another.",
         show_default="the track's, or fp32",
     ),
 ]

@@ -191,17 +191,24 @@ def _secret(split: Path, named: Path | None, *, make: bool) -> bytes:
     return make_secret(place) if make else read_secret(place)
 
 
+def _place(part: str) -> tuple[int, int]:
+    """Where a part is in a table, whatever the order in the lock is."""
+    name, _, fold = part.partition("-")
+    return ("all", "train", "test", "final", "fold").index(name), int(fold or 0)
+
+
 def show(split: FrozenSplit, state: str) -> None:
     """Print how every part compares with the whole, and whether the split leaks."""
     lock = split.lock
     what = f"{lock.dataset} {lock.version}, policy {lock.policy}"
     out.print(harmless(f"{split.path} {state}: {what}"))
     for title, counts in (("class", lock.counts), ("quartile of lesion area", lock.quartiles)):
-        off = deviations(counts)
-        heads = map(harmless, ("part", "cases", *counts["all"]))
+        off, names = deviations(counts), sorted(counts["all"])
+        heads = map(harmless, ("part", "cases", *names))
         shares = Grid(harmless(f"Cases by {title} (points off)"), *heads)
-        for part, numbers in counts.items():
-            cells = [f"{number} ({off[part][name]:+.1f})" for name, number in numbers.items()]
+        for part in sorted(counts, key=_place):
+            numbers = counts[part]
+            cells = [f"{numbers[name]} ({off[part][name]:+.1f})" for name in names]
             shares.row(*map(harmless, (part, sum(numbers.values()), *cells)))
         out.draw(shares)
     out.print(harmless(lock.verdict))

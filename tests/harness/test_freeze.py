@@ -21,6 +21,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, pretty_json, sha256_bytes
 from harness.audit import audit
 from harness.cli import app
+from harness.cli.splits import show
 from harness.splits import FrozenSplit, commitment, freeze, make_secret, reveal, verify
 from harness.splits.commitments import Reveal
 from harness.splits.croissant import write_croissant
@@ -60,6 +61,21 @@ def test_an_opened_split_is_the_one_that_was_frozen(root: Path) -> None:
     assert (split.lock.leaks, split.lock.audit.leaking) == (False, 0)
     assert split.lock.counts["all"] == {"benign": 16, "malignant": 16, "normal": 16}
     assert verify(root / "v1", store, secret=SECRET) == []
+
+
+def test_a_split_is_not_shown_in_another_order_once_it_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = write_store(tmp_path / "store", "phantom", samples())
+    report = audit(store, near=False)
+    new = freeze(store, report, tmp_path / "v1", version="v1", secret=SECRET, folds=11)
+    shown = []
+    for split in (new, FrozenSplit.open(tmp_path / "v1")):
+        show(split, "is")
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    rows = [line.split()[1] for line in shown[0].splitlines() if "fold-" in line]
+    assert rows == [f"fold-{n}" for n in range(11)] * 2
 
 
 def test_a_twin_under_another_patient_joins_their_groups(root: Path) -> None:
