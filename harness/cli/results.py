@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from evaluator.documents.notes import NONE
 from evaluator.errors import BusbenchError, Code
 from evaluator.harmless import harmless
 from harness.challenge import Challenge
@@ -22,11 +21,11 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.screen import COLUMN_GAP, Grid, print_document, print_json
+from harness.cli.selection import best_of, without_external_data
 from harness.ledger import verify_ledger
-from harness.ranking import FORMATS, Board, Format, Row, Track, make_board
+from harness.ranking import FORMATS, Board, Format, Track, make_board
 from harness.ranking.across import Block, blocks
 from harness.ranking.columns import CHOICES, NAMES, Style, chosen_column
-from harness.ranking.combined import CombinedBoard
 from harness.ranking.names import Markup, plain
 from harness.ranking.record import record_ranking
 from harness.ranking.tables import caption, letter_notes, order_note, track_cells
@@ -38,6 +37,10 @@ ColumnsOption = Annotated[
         metavar="NAME,NAME",
         help=f"Show these columns beside rank, method and team: {CHOICES}.",
     ),
+]
+TopOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Show the ranked rows up to this rank; ranks stay those among all."),
 ]
 
 
@@ -56,6 +59,7 @@ def rank(
     keys: OptionalKeys = None,
     track: Annotated[str | None, typer.Option(help="The only track to compute.")] = None,
     columns: ColumnsOption = None,
+    top: TopOption = None,
     no_external_data: Annotated[
         bool,
         typer.Option(
@@ -81,6 +85,8 @@ def rank(
     board = make_board(verify_ledger(ledger), declared)
     if no_external_data:
         board = without_external_data(board)
+    if top is not None:
+        board = best_of(board, top)
     if json:
         print_json(board.document())
         return
@@ -115,36 +121,6 @@ def _record(
         err.print(harmless(f"{table}: {count}, {one.state}."))
         for who in one.lost:
             err.print(harmless(f"No run contains {who}: it is listed, not ranked."))
-
-
-def without_external_data(board: Board) -> Board:
-    """The board with the rows that state that they saw none; what is left out is said."""
-    tracks = []
-    for track in board.tracks:
-        rows, visitors = _stating_none(track.rows), _stating_none(track.visitors)
-        unknown = sum(row.notes.external_data is None for row in track.rows)
-        message = (
-            f"{track.track} {track.split_version}: {len(rows)} of {len(track.rows)} state that "
-            f"they saw no external data, {unknown} do not state it; ranks are among all."
-        )
-        err.print(harmless(message))
-        if rows or visitors:
-            tracks.append(track.model_copy(update={"rows": rows, "visitors": visitors}))
-    left = [row for track in tracks for row in track.rows]
-    combined = board.combined and _combined_of(board.combined, left)
-    return board.model_copy(update={"tracks": tuple(tracks), "combined": combined})
-
-
-def _combined_of(found: CombinedBoard, rows: list[Row]) -> CombinedBoard:
-    """The methods over several tracks of which all results are among `rows`."""
-    entries, names = {row.entry for row in rows}, {(row.team, row.method) for row in rows}
-    ranked = tuple(one for one in found.rows if entries.issuperset(one.entries.values()))
-    lacking = tuple(one for one in found.lacking if (one.team, one.method) in names)
-    return found.model_copy(update={"rows": ranked, "lacking": lacking})
-
-
-def _stating_none(rows: tuple[Row, ...]) -> tuple[Row, ...]:
-    return tuple(row for row in rows if row.notes.external_data == NONE)
 
 
 NAME_WIDTH = 12  # characters of a method or team before it is broken
@@ -238,6 +214,7 @@ def table(
     ledger: LedgerArgument,
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.MARKDOWN,
     columns: ColumnsOption = None,
+    top: TopOption = None,
     challenge: ChallengeOption = None,
 ) -> None:
     """Print the board as a table for a paper or a program.
@@ -245,5 +222,7 @@ def table(
     Example: busbench table demo/ledger.jsonl --format latex
     """
     board = make_board(verify_ledger(ledger), read_challenge(challenge))
+    if top is not None:
+        board = best_of(board, top)
     chosen = read_columns(columns, board)
     print_document(FORMATS[format](board, chosen) if chosen else FORMATS[format](board))

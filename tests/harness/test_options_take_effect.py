@@ -48,7 +48,7 @@ ALWAYS = {
     "propose": {"repository", "account", "challenge", "as_json"},
     # the verb refuses an idle --replaces, --store, --may-show or --trained
     "publish": {"splits", "trained", "challenge", "keys", "replaces"},
-    "rank": {"cases", "no_external_data", "challenge", "json"},
+    "rank": {"cases", "no_external_data", "top", "challenge", "json"},
     "reproduce": {"as_json", "submission", "store", "split", "key"},
     # the verb refuses --final-keys where the split has no final part
     "seal": {"final_keys", "track", "private_labels", "consistency", "challenge", "as_json"},
@@ -57,7 +57,7 @@ ALWAYS = {
     | {"as_json"},
     "splits reveal": {"secret"},
     "splits verify": {"store", "reveal", "json"},
-    "table": {"format", "challenge"},
+    "table": {"format", "top", "challenge"},
     "train": {"track", "command", "keys", "device", "cluster", "inputs", "runner", "challenge"}
     | {"as_json"},
     "verify": {"key", "splits", "rescore_runs", "json"},

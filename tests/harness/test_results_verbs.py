@@ -109,6 +109,21 @@ def test_no_silence_passes_for_no_external_data(
     assert len(json.loads(busbench("rank", ledger, "--json").out)["tracks"][0]["rows"]) == 3
 
 
+def test_no_row_of_the_top_has_another_rank_or_lacks_those_it_ties_with(
+    busbench: Busbench, keys: Keys, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    for number, dice in enumerate((0.9, 0.8, 0.8, 0.7)):
+        append(ledger, sign(make_report(method=f"m{number}", dice=dice), keys), keys)
+    shown = busbench("rank", ledger, "--top", "2", "--json")
+    rows = json.loads(shown.out)["tracks"][0]["rows"]
+    assert [(row["method"], row["rank"]) for row in rows] == [("m0", 1), ("m1", 2), ("m2", 2)]
+    assert "3 of 4 are shown" in shown.err
+    written = busbench("table", ledger, "--top", "1", "--format", "csv").out.splitlines()
+    assert len(written) == 2 and "m0" in written[1]
+    assert "are shown" not in busbench("table", ledger, "--top", "4").err
+
+
 @pytest.mark.parametrize("format_", ["markdown", "latex", "csv"])
 def test_table_writes_each_format(busbench: Busbench, ledger: Path, format_: str) -> None:
     result = busbench("table", ledger, "--format", format_)
