@@ -24,6 +24,7 @@ from harness.export.citation import release_of
 from harness.folders import let_all_read
 from harness.prepare import prepare
 from harness.quotas.recording import LedgerRecorder
+from harness.ranking.metrics import BY_KEY
 from harness.ranking.record import record_ranking
 from harness.sandbox.references import ImageRequest
 from harness.sealing.bundle import Bundles, Recipients, seal
@@ -247,4 +248,4 @@ def _models(number: int) -> str:
 
 def _scored(result: Evaluation) -> str:
     metrics = result.report.scores.groups["all"].metrics
-    return ", ".join(f"{name} {metrics[name].mean:.4f}" for name in RANKED)
+    return ", ".join(f"{name} {BY_KEY[name].number(metrics[name].mean)}" for name in RANKED)

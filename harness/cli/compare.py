@@ -43,7 +43,7 @@ def compare_two(
     if as_json:
         return print_json(_document(found))
     names = (_name(found.first), _name(found.second))
-    grid = Grid(harmless(f"{names[0]} (1) against {names[1]} (2)"), frame="head")
+    grid = Grid(harmless(f"{names[0]} (1) against {names[1]} (2)"))
     grid.column(harmless("Metric"), whole=True)
     for head in ("1", "2", "1 - 2", "95 % interval", "p", "1 better", "2 better", "equal"):
         grid.column(harmless(head), right=True, whole=True)

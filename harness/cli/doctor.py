@@ -68,7 +68,7 @@ _OPEN = "Run no stranger's work here: look at `busbench doctor`, and at the engi
 
 
 def _print(found: list[Finding]) -> None:
-    table = Grid(harmless("This machine"), *[harmless("")] * 3, frame="none")
+    table = Grid(harmless("This machine"), *[harmless("")] * 3, headed=False)
     for f in found:
         table.row(Styled(harmless(f.level), STYLES[f.level]), harmless(f.name), harmless(f.says))
         if f.remedy:

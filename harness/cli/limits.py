@@ -42,7 +42,7 @@ def limits(challenge: ChallengeOption = None, as_json: JsonOption = False) -> No
 
 
 def _grid(title: str, *heads: str) -> Grid:
-    grid = Grid(harmless(title), frame="head")
+    grid = Grid(harmless(title))
     grid.column(harmless(heads[0]))
     for head in heads[1:]:
         grid.column(harmless(head), right=True)

@@ -205,7 +205,7 @@ def _grid(track: str, changes: Sequence[Change]) -> Grid:
         for one in changes
     }
     how = ", ".join(" to ".join(dict.fromkeys(pair)) for pair in sorted(profiles))
-    grid = Grid(harmless(f"{track}: {how}"), frame="head")
+    grid = Grid(harmless(f"{track}: {how}"))
     keys = dict.fromkeys(key for one in changes for key in one.means)
     shown = {metric.key: metric.number for metric in METRICS}
     titles = {key: TITLES.get(key, key) for key in keys}

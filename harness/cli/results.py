@@ -151,7 +151,7 @@ def print_board(track: Track, chosen: tuple[str, ...] = ()) -> None:
     style = Style(_short, raised=" [{}]")
     every = list(zip(*track_cells(track, style, chosen), strict=True))
     columns = _fitting(every, out.width)
-    grid = Grid(harmless(caption(track, plain)), frame="head")
+    grid = Grid(harmless(caption(track, plain)))
     for column in columns:
         is_name = column[0] in NAMES  # the only ones that may be broken
         width = _least_width(column)
@@ -171,7 +171,7 @@ def print_board(track: Track, chosen: tuple[str, ...] = ()) -> None:
 def print_block(block: Block) -> None:
     """Print a table across tracks."""
     head, *rows = block.cells
-    grid = Grid(harmless(block.caption), frame="head")
+    grid = Grid(harmless(block.caption))
     for name in head:
         grid.column(harmless(name), right=name not in NAMES)
     for row in rows:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-from rich.box import HEAVY_HEAD, SIMPLE_HEAD
+from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
@@ -31,8 +31,6 @@ from rich.text import Text
 
 from evaluator.harmless import Harmless, harmless
 
-Frame = Literal["full", "head", "none"]
-BOXES = {"full": HEAVY_HEAD, "head": SIMPLE_HEAD, "none": None}
 Style = Literal["", "green", "yellow", "bold red", "italic", "italic dim"]
 
 
@@ -52,15 +50,15 @@ class Grid:
     """A table: columns first, then rows.
 
     Args:
-        frame: what is ruled; `none` leaves out the heads, too.
+        headed: whether heads are shown, and ruled off.
     """
 
-    def __init__(self, title: Harmless, *heads: Harmless, frame: Frame = "full") -> None:
+    def __init__(self, title: Harmless, *heads: Harmless, headed: bool = True) -> None:
         self.drawn = Table(
             title=Text(title) if title else None,
             title_justify="left",
-            box=BOXES[frame],
-            show_header=frame != "none",
+            box=SIMPLE_HEAD if headed else None,
+            show_header=headed,
         )
         for head in heads:
             self.column(head)

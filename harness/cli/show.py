@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluator.documents.inference import CountedModel, GateVerdict
-from evaluator.documents.scores import RANKED, MetricSummary, Scores
+from evaluator.documents.scores import RANKED, Scores
 from evaluator.documents.submission import ModelLimits
 from evaluator.harmless import harmless
 from evaluator.scoring.groups import CLASSES, SIZES
@@ -16,13 +16,7 @@ from harness.evaluation.evaluate import REPORT, Evaluation
 from harness.evaluation.trial import Trial
 from harness.evaluation.validation import Validation
 from harness.ledger.report import PrecisionLoss
-from harness.ranking.metrics import COSTS, NOT_COUNTED
-
-
-def number(summary: MetricSummary) -> str:
-    """`mean ± std`, or the mean alone of a single model."""
-    spread = "" if summary.std is None else f" ± {summary.std:.4f}"
-    return f"{summary.mean:.4f}{spread}"
+from harness.ranking.metrics import BY_KEY, COSTS, GAP, NOT_COUNTED
 
 
 def print_verdict(verdict: GateVerdict, limits: ModelLimits) -> None:
@@ -76,7 +70,9 @@ def print_report(result: Evaluation) -> None:
         out.print(harmless(_loss(report.precision_loss)))
     together = report.scores.ensemble
     if together is not None:
-        means = ", ".join(f"{key} {number(together.metrics[key])}" for key in RANKED)
+        means = ", ".join(
+            f"{key} {BY_KEY[key].mean_and_std(together.metrics[key])}" for key in RANKED
+        )
         out.print(harmless(f"ensemble of the {together.models} models ({together.rule}): {means}"))
     out.print(harmless("dice gap: what the lesion cases lose on secretly transformed images"))
     measured = report.runtime.measured
@@ -98,7 +94,9 @@ def print_validation(result: Validation) -> None:
         result.scores,
         SHOWN,
     )
-    means = ", ".join(f"{metric} {mean:.4f}" for metric, mean in result.cases.mean.items())
+    means = ", ".join(
+        f"{metric} {BY_KEY[metric].number(mean)}" for metric, mean in result.cases.mean.items()
+    )
     out.print(harmless(f"mean of all cases, each once: {means}"))
     if result.loss is not None:
         out.print(harmless(_loss(result.loss)))
@@ -136,11 +134,9 @@ def _print_scores(title: str, scores: Scores, shown: Sequence[str] = RANKED) -> 
     for name in sorted(scores.groups, key=_rank):
         group = scores.groups[name]
         # a profile may leave out all cases of a group
-        found = (group.metrics.get(metric) for metric in shown)
-        cells = ["–" if summary is None else number(summary) for summary in found]
+        cells = [BY_KEY[metric].mean_and_std(group.metrics.get(metric)) for metric in shown]
         if gaps:
-            cells.append(
-                "–" if group.consistency is None else number(group.consistency.gap["dice"])
-            )
+            gap = None if group.consistency is None else group.consistency.gap["dice"]
+            cells.append(GAP.mean_and_std(gap))
         table.row(*map(harmless, (name, group.cases, *cells)))
     out.draw(table)

@@ -87,6 +87,6 @@ def _about(row: dict[Any, Any]) -> str:
     """What the table says of a case, in a line."""
     lesion = f"lesion of {row['lesion_px']} pixels" if row["lesion_px"] else "no lesion"
     return (
-        f"Dice {row['dice']:.4f}, IoU {row['iou']:.4f}, HD95 {row['hd95']:.2f}; "
+        f"Dice {row['dice']:.3f}, IoU {row['iou']:.3f}, HD95 {row['hd95']:.2f}; "
         f"{row['class']}, {lesion}, fold {row['fold']}"
     )

@@ -228,7 +228,7 @@ def test_no_case_is_missing_from_the_table_or_its_mean(
     assert validation.cases.mean["dice"] == pytest.approx(mean)
     print_validation(validation)
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"mean of all cases, each once: dice {mean:.4f}" in shown
+    assert f"mean of all cases, each once: dice {mean:.3f}" in shown
     assert "folds' means" in shown and "recall" in shown and "cases.csv" in shown
 
 
