@@ -34,7 +34,7 @@ def bits(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def expected(journey: Journey) -> dict[str, bytes]:
     """ONNX Runtime's masks of the journey, packed."""
-    found = bits(next((journey.out / "runs").iterdir()) / "infer")
+    found = bits(journey.run / "infer")
     assert len(found) == 5
     return found
 
@@ -45,7 +45,7 @@ def test_the_harness_gets_the_same_masks_without_a_network(
     watcher = Watcher(engine)
     try:
         job = EvaluateSubmission.of(
-            journey.out / "submission",
+            journey.submission,
             Bundles.open(journey.out / "bundles"),
             tmp_path / "runs",
             environment=ExecutionEnvironment("docker", Challenge(), journey.out / "keys"),
