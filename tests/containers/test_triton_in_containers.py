@@ -75,7 +75,7 @@ def test_compose_gets_the_same_masks_through_a_server_of_its_own(
 ) -> None:
     results = tmp_path / "results"
     file = f"--file={ROOT}/containers/compose.yaml"
-    environment = compose_environment(journey.out, results)
+    environment = compose_environment(journey.out, results, journey.submission)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
