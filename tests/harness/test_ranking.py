@@ -150,9 +150,13 @@ def test_an_empty_ledger_gives_an_empty_board() -> None:
     assert to_markdown(board()) == to_latex(board()) == ""
 
 
-def test_the_board_reads_back_as_it_was_written() -> None:
+def test_no_board_that_was_read_is_written_otherwise() -> None:
     whole = board(make_report(), make_report(method="b", status="incomplete", gmacs=None))
-    assert Board.model_validate(whole.document()) == whole
+    written = whole.document()  # in five digits
+    read = Board.model_validate(written)
+    assert read.document() == written
+    shown = [(row.method, row.rank, row.status) for row in whole.tracks[0].rows]
+    assert [(row.method, row.rank, row.status) for row in read.tracks[0].rows] == shown
 
 
 HOSTILE = [
