@@ -68,7 +68,7 @@ def test_no_case_is_shown_before_a_worse_one_and_nothing_is_fetched(
     dice = [float(table[name]["dice"]) for name in names]
     assert dice == sorted(dice) and len(set(dice)) > 1
     for name in names:
-        assert f"<b>{name}</b> Dice {float(table[name]['dice']):.4f}" in text
+        assert f"<b>{name}</b> Dice {float(table[name]['dice']):.3f}" in text
     assert text.count("data:image/jpeg;base64,") == CASES
     assert not re.search(r"<script|<link|https?://|url\(", text)
 
