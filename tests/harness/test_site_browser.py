@@ -24,7 +24,7 @@ from harness.website import publish
 from tests.support import ROOT, soon
 from tests.support.factories import make_image_report, make_report
 from tests.support.simulated import simulate
-from tests.support.website import HOSTILE, PATIENCE, ROWS, Tab
+from tests.support.website import HOSTILE, PATIENCE, ROWS, Tab, wait_until
 
 SUB_PATH = "some/group/busbench"
 OUTWARD = {"https://doi.org/10.1002/mp.16812", "https://doi.org/10.5281/zenodo.8231412"}  # BUS-BRA
@@ -448,11 +448,11 @@ def test_a_print_has_every_plot_and_no_links_to_other_pages(
 ) -> None:
     tab.page.goto(track_of(served, home))
     everything = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
-    tab.page.wait_for_function(everything)  # without a reader who comes near to them
+    wait_until(tab.page, everything)  # without a reader who comes near to them
     tab.page.emulate_media(media="print")
     assert not tab.page.locator(".bar nav").is_visible()
     tab.page.set_viewport_size({"width": 700, "height": 990})
-    tab.page.wait_for_function(everything)
+    wait_until(tab.page, everything)
     for image in tab.page.locator("figure img").all():
         assert not image.evaluate("shown => shown.currentSrc").endswith("-narrow.svg")
         assert image.evaluate("shown => shown.getBoundingClientRect().height") < 990  # of a page

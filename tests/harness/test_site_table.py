@@ -26,7 +26,7 @@ from harness.website.past import past_boards, withdrawn
 from tests.support.command_line import busbench_in
 from tests.support.factories import make_report
 from tests.support.simulated import ENTRANTS, simulate
-from tests.support.website import PATIENCE, ROWS, Page, Tab
+from tests.support.website import PATIENCE, ROWS, Page, Tab, wait_until
 
 MANY = 120  # rows of the long table
 ENDS = "cells => cells.map(cell => Math.round(cell.getBoundingClientRect().right))"
@@ -297,7 +297,7 @@ def test_a_long_table_is_paged_and_a_row_that_is_linked_is_never_out_of_sight(
     assert page.locator(SHOWN).count() == 121 and page.url.endswith("?page=all")
     page.goto("about:blank")
     page.goto(site["long"] + "#entry-77")
-    page.wait_for_function("document.querySelector('#entry-77').checkVisibility()")
+    wait_until(page, "document.querySelector('#entry-77').checkVisibility()")
     assert page.url.endswith("?page=2#entry-77")
     page.get_by_label("Method or team").fill("method 11")
     assert page.locator(SHOWN).count() == 11  # 11, and 110 to 119

@@ -80,6 +80,15 @@ class Page(HTMLParser):
             self.text.append(data.strip())
 
 
+def wait_until(page: BrowserPage, expression: str) -> None:
+    """Wait for an expression to be true; `wait_for_function` is what a page's policy forbids."""
+    for _ in range(PATIENCE // 100):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{expression} never was true")
+
+
 @dataclass
 class Tab:
     """A page that remembers what went wrong and what was asked for."""
