@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evaluator.documents.scores import Ranked
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Track, load_challenge
-from harness.cli.results import without_external_data
+from harness.cli.selection import without_external_data
 from harness.ledger import Retraction, append, verify_ledger
 from harness.ranking import Board, make_board
 from harness.ranking.across import blocks

@@ -19,7 +19,7 @@ from evaluator.files import sha256_bytes
 from harness.audit import audit
 from harness.challenge import Challenge, Generalisation, load_challenge
 from harness.cli import app
-from harness.cli.results import without_external_data
+from harness.cli.selection import without_external_data
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.home import home_of
 from harness.evaluation.stage_output import CASES
