@@ -43,7 +43,7 @@ def verify(
     """
     try:
         split, differences = inspect(path)
-        differences += _audit_differs(split)
+        differences += _audit_differs(split, _read_audit(split))
     except BusbenchError as error:
         return [error.message]
     if reveal is not None:
@@ -87,9 +87,10 @@ def published_audit(split: FrozenSplit) -> AuditReport | None:
     Raises:
         BusbenchError: `split-invalid` where it contradicts the split.
     """
-    for difference in _audit_differs(split):
+    report = _read_audit(split)
+    for difference in _audit_differs(split, report):
         raise BusbenchError(Code.SPLIT_INVALID, f"{split.path}: {difference}.", REMEDY)
-    return _read_audit(split)
+    return report
 
 
 def _read_audit(split: FrozenSplit) -> AuditReport | None:
@@ -99,9 +100,8 @@ def _read_audit(split: FrozenSplit) -> AuditReport | None:
     return read(AuditReport, file, Code.SPLIT_INVALID, remedy=REMEDY)
 
 
-def _audit_differs(split: FrozenSplit) -> Iterator[str]:
+def _audit_differs(split: FrozenSplit, report: AuditReport | None) -> Iterator[str]:
     """audit.json may be left out, but not contradict the split that it explains."""
-    report = _read_audit(split)
     if report is None:
         return
     if report.store_digest != split.lock.store_digest:

@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from itertools import combinations
 from statistics import fmean
 
-from harness.ranking import METRICS
 from harness.ranking.document import Significance
-from harness.ranking.metrics import MISSING
+from harness.ranking.metrics import BY_KEY, MISSING
 from harness.website.charts import FAILURES, failures
 from harness.website.frontier import frontier, points
 from harness.website.rendering import gmacs
 from harness.website.shown import Shown
 
-BY_KEY = {metric.key: metric for metric in METRICS}
 ENDS = ("dice", "hd95")  # an overlap and a boundary metric: what is said in words
 NAMED = 4  # results that a sentence names, at most
 OFTEN = 0.01  # share of the draws from which on a rank is spoken of
@@ -95,8 +93,7 @@ def differences(shown: Shown) -> str:
     if len(names) < ranked:
         said.append(f"Among {len(names)} of {ranked} results, evenly spread over the order:")
     for metric in (BY_KEY[key] for key in ENDS):
-        adjusted = tests.adjusted[metric.key]
-        wins = [sum(p < tests.level for p in line) for line in adjusted]
+        adjusted, wins = tests.adjusted[metric.key], _wins(tests, metric.key)
         real = sum(
             min(adjusted[one][other], adjusted[other][one]) < tests.level
             for one, other in combinations(range(len(names)), 2)
@@ -118,13 +115,18 @@ def leaders(tests: Significance, metric: str) -> list[int]:
     Places in `tests.entries`; empty where only all of them together would be such a set.
     """
     adjusted, count = tests.adjusted[metric], len(tests.entries)
-    wins = [sum(p < tests.level for p in line) for line in adjusted]
+    wins = _wins(tests, metric)
     order = sorted(range(count), key=lambda place: -wins[place])
     for size in range(1, count):
         inside, rest = order[:size], order[size:]
         if all(adjusted[one][other] < tests.level for one in inside for other in rest):
             return sorted(inside)
     return []
+
+
+def _wins(tests: Significance, metric: str) -> list[int]:
+    """How many others each entry is significantly better than."""
+    return [sum(p < tests.level for p in line) for line in tests.adjusted[metric]]
 
 
 def weakest(shown: Shown) -> str:

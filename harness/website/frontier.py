@@ -88,8 +88,9 @@ def cost(shown: Shown, look: Look) -> Chart | None:
         x=plane.x, y=plane.y
     )
     layers = [line.mark_line(color=MUTED, interpolate="step-after", strokeDash=[4, 3]), dots]
+    placed = [*place(found, plane, look)]
     for side, (align, dx, dy) in SIDES.items():
-        named = [_record(point) for point, where in place(found, plane, look) if where == side]
+        named = [_record(point) for point, where in placed if where == side]
         if named:
             text = alt.Chart(data(named)).mark_text(align=align, dx=dx, dy=dy)
             layers.append(text.encode(x=plane.x, y=plane.y, text="name:N"))
