@@ -58,15 +58,17 @@ class AxialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape, in float32 under autocast too."""
-        # A line is a column or a row, L of them, and T its pixels. All below is by lines: batch
-        # norm sees the same numbers in whatever order.
+        # A line is a column or a row, L of them, and T its pixels.
+        layout = torch.channels_last if _channels_last(x) else torch.contiguous_format
         axes = (0, 3, 1, 2) if self.axis == HEIGHT else (0, 2, 1, 3)
-        lines = x.permute(axes).reshape(-1, self.channels, 1, self.length)
         shape = (-1, GROUPS, 2 * self.value_width, self.length)
-        lines = at_least_float32(self.norm_qkv(self.qkv(lines))).reshape(shape)
+        wide = _gradient_in(layout, self.norm_qkv(self.qkv(x)))
+        lines = at_least_float32(wide.permute(axes).reshape(shape))
         sizes = [self.key_width, self.key_width, self.value_width]
         with _full_precision(x.device.type):
-            return self._gather(self.contents(*torch.split(lines, sizes, dim=2)))
+            maps = self._maps(self.contents(*torch.split(lines, sizes, dim=2)))
+            normed = _gradient_in(layout, self.norm_content(maps.contiguous(memory_format=layout)))
+            return self._summed(normed)
 
     def contents(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """What each pixel takes in, `terms[1]` tensors of (L GROUPS, c, T)."""
@@ -96,14 +98,17 @@ class AxialAttention(nn.Module):
         """(L, GROUPS, width, T) as (L GROUPS, width, T)."""
         return lines.reshape(-1, width, self.length)
 
-    def _gather(self, contents: tuple[Tensor, ...]) -> Tensor:
-        """Norm and sum contents, (L GROUPS, c, T) each, and give (N, C, H, W)."""
-        maps = torch.stack(contents, dim=2)
-        normed = self.norm_content(maps.reshape(-1, self.terms[1] * self.channels, 1, self.length))
-        shape = (-1, self.others, self.channels, self.terms[1], self.length)
+    def _maps(self, contents: tuple[Tensor, ...]) -> Tensor:
+        """Contents, (L GROUPS, c, T) each, as (N, C terms, H, W)."""
+        shape = (-1, self.others, self.terms[1] * self.channels, self.length)
         axes = (0, 2, 3, 1) if self.axis == HEIGHT else (0, 2, 1, 3)
-        result: Tensor = normed.reshape(shape).sum(dim=3).permute(axes)
-        return result
+        return torch.stack(contents, dim=2).reshape(shape).permute(axes)
+
+    def _summed(self, maps: Tensor) -> Tensor:
+        """(N, C terms, H, W) as (N, C, H, W)."""
+        if self.terms[1] == 1:
+            return maps
+        return maps.reshape(-1, self.channels, self.terms[1], *maps.shape[2:]).sum(dim=2)
 
 
 class GatedAxialAttention(AxialAttention):
@@ -163,8 +168,9 @@ class _ByLines(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         *lines, value, for_query, for_key, for_value = inputs
         found = []
+        (room,) = _rooms(value, 1)
         for *part, values in _chunks(*lines, value):
-            likeness = _likeness(*part, for_query, for_key)
+            likeness = _likeness(*part, for_query, for_key, out=room[: len(values)])
             largest = likeness.amax(dim=2, keepdim=True)
             weights = likeness.sub_(largest).exp_()
             total = weights.sum(dim=2, keepdim=True)
@@ -184,8 +190,9 @@ class _ByLines(torch.autograd.Function):
         mean = (above[0] * content + above[1] * place).sum(dim=1, keepdim=True)
         over = (torch.cat((above[0], -mean), dim=1), above[1], F.pad(value, (0, 0, 0, 1), value=1.0))
         tables = [x.new_zeros(x.transpose(0, 1).shape) for x in shared]
+        rooms = _rooms(value, 3)
         found = [
-            _gradients(part, shared, tables)
+            _gradients(part, shared, tables, rooms)
             for part in _chunks(query, key, looking, looked_at, *over, -logarithm)
         ]
         own = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -193,7 +200,7 @@ class _ByLines(torch.autograd.Function):
 
 
 def _gradients(
-    lines: tuple[Tensor, ...], shared: list[Tensor], tables: list[Tensor]
+    lines: tuple[Tensor, ...], shared: list[Tensor], tables: list[Tensor], rooms: list[Tensor]
 ) -> tuple[Tensor, ...]:
     """The gradients of a part's five own inputs; those of the shared ones are added to `tables`.
 
@@ -203,17 +210,22 @@ def _gradients(
             minus the logarithms (B, T, 1).
         shared: (c, T, T) for query, key and value.
         tables: (T, c, T) for these.
+        rooms: three of `_rooms`.
     """
     query, key, looking, looked_at, of_content, of_place, value, logarithm = lines
     for_query, for_key, for_value = shared
-    weights = _likeness(query, key, looking, looked_at, for_query, for_key, start=logarithm).exp_()
+    here, there, turned = (room[: len(query)] for room in rooms)
+    weights = _likeness(
+        query, key, looking, looked_at, for_query, for_key, start=logarithm, out=here
+    ).exp_()
     by_pixel = weights.transpose(0, 1)  # (T, B, T)
     # (T, c, B), copied: products of many small matrices would otherwise go one by one.
     own, own_place = (x.permute(2, 1, 0).contiguous() for x in (looking, of_place))
     of_value = of_content[:, :-1] @ weights
     tables[2].baddbmm_(own_place, by_pixel)
-    given = own_place.transpose(1, 2) @ for_value.transpose(0, 1)
-    likeness = torch.baddbmm(given.transpose(0, 1), of_content.transpose(1, 2), value)
+    given = turned.view(by_pixel.shape)
+    torch.bmm(own_place.transpose(1, 2), for_value.transpose(0, 1), out=given)
+    likeness = torch.bmm(of_content.transpose(1, 2), value, out=there).add_(given.transpose(0, 1))
     likeness.mul_(weights)
     by_pixel = likeness.transpose(0, 1)
     tables[0].baddbmm_(own, by_pixel)
@@ -234,10 +246,20 @@ def _gradients(
 
 def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Tensors of lines in parts, views all."""
-    lines = tensors[0]
-    limit = CHUNK_GPU if lines.is_cuda else CHUNK_CPU
-    step = max(1, limit // lines.shape[-1] ** 2)
+    step = _step(tensors[0])
     return zip(*(x.split(step) for x in tensors), strict=True)
+
+
+def _rooms(lines: Tensor, count: int) -> list[Tensor]:
+    """Places for the similarities of a part, which stay in the cache from part to part."""
+    size = lines.shape[-1]
+    return [lines.new_empty(min(_step(lines), len(lines)), size, size) for _ in range(count)]
+
+
+def _step(lines: Tensor) -> int:
+    """Lines of a part."""
+    limit = CHUNK_GPU if lines.is_cuda else CHUNK_CPU
+    return max(1, limit // lines.shape[-1] ** 2)
 
 
 def _attended(*inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -260,13 +282,15 @@ def _likeness(  # noqa: PLR0917  one tensor each, as autograd counts them
     for_key: Tensor,
     *,
     start: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """The similarity of each pixel to each other of its line, (B, T, T), new.
+    """The similarity of each pixel to each other of its line, (B, T, T).
 
     Args:
         query, key, looking, looked_at: (B, c, T), scaled for each of the three similarities.
         for_query, for_key: (c, T, T), by the pixel that looks and the one looked at.
         start: (B, T, 1), what to add.
+        out: where to write them, (B, T, T).
     """
     pairs = (
         (query.unsqueeze(3), key.unsqueeze(2)),
@@ -274,7 +298,10 @@ def _likeness(  # noqa: PLR0917  one tensor each, as autograd counts them
         (looked_at.unsqueeze(2), for_key.unsqueeze(0)),
     )
     first, *others = [(a[:, c], b[:, c]) for c in range(query.shape[1]) for a, b in pairs]
-    likeness = first[0] * first[1] if start is None else start.addcmul(*first)
+    if start is not None:
+        likeness = torch.addcmul(start, *first, out=out)
+    else:
+        likeness = torch.mul(*first, out=out)
     for a, b in others:
         likeness = likeness.addcmul_(a, b)
     return likeness
@@ -323,6 +350,17 @@ def lookups(feature: Tensor, places: Tensor) -> Sums:
     of_feature = torch.einsum("lgct,lgdt->gcdt", feature, feature)
     of_places = torch.einsum("cij,dij->cdi", places, places)
     return total, (of_feature * of_places).sum(dim=(1, 2, 3))
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _gradient_in(layout: torch.memory_format, x: Tensor) -> Tensor:
+    """X itself, whose gradient comes in the layout: batch norm takes five times as long in two."""
+    if x.requires_grad:
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
+    return x
 
 
 def _full_precision(device: str) -> AbstractContextManager[Any]:
