@@ -59,16 +59,14 @@ class AxialAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape, in float32 under autocast too."""
         # A line is a column or a row, L of them, and T its pixels.
-        layout = torch.channels_last if _channels_last(x) else torch.contiguous_format
         axes = (0, 3, 1, 2) if self.axis == HEIGHT else (0, 2, 1, 3)
         shape = (-1, GROUPS, 2 * self.value_width, self.length)
-        wide = _gradient_in(layout, self.norm_qkv(self.qkv(x)))
+        wide = _own_layout(self.norm_qkv(self.qkv(x)))
         lines = at_least_float32(wide.permute(axes).reshape(shape))
         sizes = [self.key_width, self.key_width, self.value_width]
         with _full_precision(x.device.type):
             maps = self._maps(self.contents(*torch.split(lines, sizes, dim=2)))
-            normed = _gradient_in(layout, self.norm_content(maps.contiguous(memory_format=layout)))
-            return self._summed(normed)
+            return self._summed(_own_layout(self.norm_content(maps)))
 
     def contents(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """What each pixel takes in, `terms[1]` tensors of (L GROUPS, c, T)."""
@@ -102,7 +100,7 @@ class AxialAttention(nn.Module):
         """Contents, (L GROUPS, c, T) each, as (N, C terms, H, W)."""
         shape = (-1, self.others, self.terms[1] * self.channels, self.length)
         axes = (0, 2, 3, 1) if self.axis == HEIGHT else (0, 2, 1, 3)
-        return torch.stack(contents, dim=2).reshape(shape).permute(axes)
+        return torch.stack(contents, dim=2).reshape(shape).permute(axes).contiguous()
 
     def _summed(self, maps: Tensor) -> Tensor:
         """(N, C terms, H, W) as (N, C, H, W)."""
@@ -188,13 +186,18 @@ class _ByLines(torch.autograd.Function):
             ctx.saved_tensors
         )
         mean = (above[0] * content + above[1] * place).sum(dim=1, keepdim=True)
-        over = (torch.cat((above[0], -mean), dim=1), above[1], F.pad(value, (0, 0, 0, 1), value=1.0))
+        lines = (
+            torch.cat((query, -logarithm.transpose(1, 2)), dim=1),
+            _with_ones(key),
+            looking,
+            looked_at,
+            torch.cat((above[0], -mean), dim=1),
+            above[1],
+            _with_ones(value),
+        )
         tables = [x.new_zeros(x.transpose(0, 1).shape) for x in shared]
         rooms = _rooms(value, 3)
-        found = [
-            _gradients(part, shared, tables, rooms)
-            for part in _chunks(query, key, looking, looked_at, *over, -logarithm)
-        ]
+        found = [_gradients(part, shared, tables, rooms) for part in _chunks(*lines)]
         own = (torch.cat(parts) for parts in zip(*found, strict=True))
         return (*own, *(x.transpose(0, 1) for x in tables))
 
@@ -205,19 +208,18 @@ def _gradients(
     """The gradients of a part's five own inputs; those of the shared ones are added to `tables`.
 
     Args:
-        lines: query; key; looking; looked_at; the gradients of contents, with one channel of minus
-            the mean that softmax subtracts, and of places; value, with one channel of ones;
-            minus the logarithms (B, T, 1).
+        lines: query, with one channel of minus the logarithm; key, with one of ones; looking;
+            looked_at; the gradients of contents, with one channel of minus the mean that softmax
+            subtracts, and of places; value, with one channel of ones.
         shared: (c, T, T) for query, key and value.
         tables: (T, c, T) for these.
         rooms: three of `_rooms`.
     """
-    query, key, looking, looked_at, of_content, of_place, value, logarithm = lines
+    query, key, looking, looked_at, of_content, of_place, value = lines
     for_query, for_key, for_value = shared
     here, there, turned = (room[: len(query)] for room in rooms)
-    weights = _likeness(
-        query, key, looking, looked_at, for_query, for_key, start=logarithm, out=here
-    ).exp_()
+    torch.bmm(query.transpose(1, 2), key, out=here)
+    weights = _with_places(here, looking, looked_at, for_query, for_key).exp_()
     by_pixel = weights.transpose(0, 1)  # (T, B, T)
     # (T, c, B), copied: products of many small matrices would otherwise go one by one.
     own, own_place = (x.permute(2, 1, 0).contiguous() for x in (looking, of_place))
@@ -236,12 +238,17 @@ def _gradients(
         seen = torch.mul(likeness, looked_at[:, c, None], out=weights)
         tables[1][:, c] += seen.sum(dim=0)
     return (
-        key @ likeness.transpose(1, 2),
-        query @ likeness,
+        key[:, :-1] @ likeness.transpose(1, 2),
+        query[:, :-1] @ likeness,
         of_looking.permute(2, 1, 0),
         of_looked_at,
         of_value,
     )
+
+
+def _with_ones(lines: Tensor) -> Tensor:
+    """(B, c, T) with one more channel, of ones."""
+    return F.pad(lines, (0, 0, 0, 1), value=1.0)
 
 
 def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -273,37 +280,34 @@ def _attended(*inputs: Tensor) -> tuple[Tensor, Tensor]:
     return _sums(_likeness(*lines, for_query, for_key).softmax(dim=-1), value, for_value)
 
 
-def _likeness(  # noqa: PLR0917  one tensor each, as autograd counts them
-    query: Tensor,
-    key: Tensor,
-    looking: Tensor,
-    looked_at: Tensor,
-    for_query: Tensor,
-    for_key: Tensor,
-    *,
-    start: Tensor | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
+def _likeness(query: Tensor, key: Tensor, *places: Tensor, out: Tensor | None = None) -> Tensor:
     """The similarity of each pixel to each other of its line, (B, T, T).
 
     Args:
-        query, key, looking, looked_at: (B, c, T), scaled for each of the three similarities.
-        for_query, for_key: (c, T, T), by the pixel that looks and the one looked at.
-        start: (B, T, 1), what to add.
-        out: where to write them, (B, T, T).
+        query, key: (B, c, T), scaled.
+        places: as of `_with_places`.
+        out: where to write, (B, T, T).
     """
-    pairs = (
-        (query.unsqueeze(3), key.unsqueeze(2)),
-        (looking.unsqueeze(3), for_query.unsqueeze(0)),
-        (looked_at.unsqueeze(2), for_key.unsqueeze(0)),
-    )
-    first, *others = [(a[:, c], b[:, c]) for c in range(query.shape[1]) for a, b in pairs]
-    if start is not None:
-        likeness = torch.addcmul(start, *first, out=out)
-    else:
-        likeness = torch.mul(*first, out=out)
+    first, *others = ((query[:, c, :, None], key[:, c, None]) for c in range(query.shape[1]))
+    likeness = torch.mul(*first, out=out)
     for a, b in others:
         likeness = likeness.addcmul_(a, b)
+    return _with_places(likeness, *places)
+
+
+def _with_places(
+    likeness: Tensor, looking: Tensor, looked_at: Tensor, for_query: Tensor, for_key: Tensor
+) -> Tensor:
+    """Add to similarities (B, T, T), in place, both terms for the offset of two pixels.
+
+    Args:
+        looking, looked_at: (B, c, T), scaled for each of the terms.
+        for_query, for_key: (c, T, T), by the pixel that looks and the one looked at.
+    """
+    terms = ((looking.unsqueeze(3), for_query), (looked_at.unsqueeze(2), for_key))
+    for lines, table in terms:
+        for a, b in zip(lines.unbind(1), table.unbind(), strict=True):
+            likeness = likeness.addcmul_(a, b)
     return likeness
 
 
@@ -352,12 +356,10 @@ def lookups(feature: Tensor, places: Tensor) -> Sums:
     return total, (of_feature * of_places).sum(dim=(1, 2, 3))
 
 
-def _channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def _gradient_in(layout: torch.memory_format, x: Tensor) -> Tensor:
-    """X itself, whose gradient comes in the layout: batch norm takes five times as long in two."""
+def _own_layout(x: Tensor) -> Tensor:
+    """What batch norm gave, whose gradient comes in its layout: in another it takes ten times as long."""
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
     if x.requires_grad:
         x.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
     return x
