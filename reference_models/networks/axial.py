@@ -26,7 +26,7 @@ from reference_models.networks.blocks import at_least_float32
 GROUPS = 8  # heads
 HEIGHT, WIDTH = 2, 3  # axes of (N, C, H, W)
 # Similarities computed at a time: within a core's cache on a CPU, within 256 MB on a GPU.
-CHUNK_CPU, CHUNK_GPU = 2**18, 2**26
+CHUNK_CPU, CHUNK_GPU = 3 * 2**16, 2**26
 
 Size = tuple[int, int]  # height and width of a feature
 Sums = tuple[Tensor, Tensor]  # of numbers and of their squares, (GROUPS,) each
@@ -223,7 +223,7 @@ def _gradients(
     by_pixel = weights.transpose(0, 1)  # (T, B, T)
     # (T, c, B), copied: products of many small matrices would otherwise go one by one.
     own, own_place = (x.permute(2, 1, 0).contiguous() for x in (looking, of_place))
-    of_value = of_content[:, :-1] @ weights
+    of_value = torch.bmm(of_content[:, :-1], weights)
     tables[2].baddbmm_(own_place, by_pixel)
     given = turned.view(by_pixel.shape)
     torch.bmm(own_place.transpose(1, 2), for_value.transpose(0, 1), out=given)
@@ -231,15 +231,15 @@ def _gradients(
     likeness.mul_(weights)
     by_pixel = likeness.transpose(0, 1)
     tables[0].baddbmm_(own, by_pixel)
-    of_looking = for_query.transpose(0, 1) @ by_pixel.transpose(1, 2)
+    of_looking = torch.bmm(for_query.transpose(0, 1), by_pixel.transpose(1, 2))
     of_looked_at = torch.empty_like(looked_at)
     for c in range(looked_at.shape[1]):  # a product of matrices would first copy
         torch.sum(torch.mul(likeness, for_key[c], out=weights), dim=1, out=of_looked_at[:, c])
         seen = torch.mul(likeness, looked_at[:, c, None], out=weights)
         tables[1][:, c] += seen.sum(dim=0)
     return (
-        key[:, :-1] @ likeness.transpose(1, 2),
-        query[:, :-1] @ likeness,
+        torch.bmm(key[:, :-1], likeness.transpose(1, 2)),
+        torch.bmm(query[:, :-1], likeness),
         of_looking.permute(2, 1, 0),
         of_looked_at,
         of_value,
@@ -320,8 +320,8 @@ def _sums(weights: Tensor, value: Tensor, for_value: Tensor) -> tuple[Tensor, Te
         for_value: (c, T, T), by the pixel that looks and the one looked at.
     """
     # The few rows first: a product whose right matrix is narrow takes three times as long.
-    places = for_value.transpose(0, 1) @ weights.permute(1, 2, 0)  # (T, c, B)
-    return value @ weights.transpose(1, 2), places.permute(2, 1, 0)
+    places = torch.bmm(for_value.transpose(0, 1), weights.permute(1, 2, 0))  # (T, c, B)
+    return torch.bmm(value, weights.transpose(1, 2)), places.permute(2, 1, 0)
 
 
 def products(query: Tensor, key: Tensor) -> Sums:
