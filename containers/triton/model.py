@@ -41,7 +41,9 @@ class TritonPythonModel:
             onnxruntime.preload_dlls()
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         providers = [(provider, chosen)]
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=providers, enable_fallback=0
+        )
         if self._session.get_providers()[0] != provider:
             raise pb_utils.TritonModelException(f"the server has no {provider}")
         self._input = config["input"][0]["name"]
