@@ -88,7 +88,7 @@ class Cases:
             code=Code.BUNDLE_INVALID,
             remedy=REMEDY,
         )
-        begin = archive.offset  # type: ignore[attr-defined]  # of the next member
+        begin = archive.offset  # of the next member
         sizes = (_blocks(case.height * case.width) for case in self.index.cases)
         self._begins = list(accumulate(sizes, initial=begin))
 
