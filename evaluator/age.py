@@ -17,6 +17,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -85,9 +86,10 @@ class AgeFile:
         self._last = max(0, -(-sealed // (_CHUNK + _TAG)) - 1)
         self.size = sealed - (self._last + 1) * _TAG  # bytes of the content
         self._cipher = ChaCha20Poly1305(_derive(file_key, b"payload", salt=nonce))
-        if self.size <= self._last * _CHUNK and self._last > 0:
-            raise DamagedError("its last part is empty")
-        self._chunk(self._last)  # which no other can stand for
+        rest = self.size - self._last * _CHUNK
+        if rest < (self._last > 0):
+            raise DamagedError("its end is missing")
+        self._open_chunk(self._last, memoryview(bytearray(rest)))  # no other can stand for it
 
     def read(self, start: int, end: int) -> memoryview:
         """The bytes from `start` to `end`, at most to the content's own end.
@@ -99,16 +101,20 @@ class AgeFile:
         if start >= end:
             return memoryview(b"")
         first, last = start // _CHUNK, (end - 1) // _CHUNK
-        chunks = b"".join(self._chunk(number) for number in range(first, last + 1))
-        return memoryview(chunks)[start - first * _CHUNK : end - first * _CHUNK]
+        begin = first * _CHUNK
+        found = np.empty(min((last + 1) * _CHUNK, self.size) - begin, np.uint8).data
+        for number in range(first, last + 1):
+            at = number * _CHUNK - begin
+            self._open_chunk(number, found[at : at + _CHUNK])
+        return found[start - begin : end - begin]
 
-    def _chunk(self, number: int) -> bytes:
+    def _open_chunk(self, number: int, out: memoryview) -> None:
         size = _CHUNK + _TAG
         sealed = os.pread(self._file, size, self._start + number * size)
         nonce = number.to_bytes(11, "big") + bytes([number == self._last])
         try:
-            return self._cipher.decrypt(nonce, sealed, None)
-        except InvalidTag as error:
+            self._cipher.decrypt_into(nonce, sealed, None, out)
+        except (InvalidTag, ValueError) as error:
             raise DamagedError(f"part {number + 1} of {self._last + 1} was changed") from error
 
 
