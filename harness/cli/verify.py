@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.evaluation.review import Evidence, Reports, count_opened, rescore, review_splits
 from harness.ledger import (
+    LedgerVerdict,
     WholeLedger,
     find_checkpoints,
     is_ahead,
@@ -45,6 +47,7 @@ from harness.splits import Reveal
 from harness.store import CaseStore
 
 Paths = list[Path] | None
+ENTRY = "entry "  # what a report is called in a difference: this, and its number
 
 
 @app.command(cls=Checked)
@@ -179,13 +182,14 @@ def _labels(opened: int, reports: int, splits: Path | None) -> str:
 def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, Any], Reports]:
     public = None if key is None else read_public_key(key)
     verdict = verify_ledger(path, public, holds, anew=True)
+    pending = verdict.count("pending")
     origin = "as you named it" if verdict.pinned else "as the ledger says: compare it, or use --key"
     facts = {
         "verdict": "the ledger holds",
-        "reports": len(verdict.reports),
-        "retractions": len(verdict.retractions),
-        "rescorings": len(verdict.rescorings),
-        **({"pending": len(verdict.pending)} if verdict.pending else {}),
+        "reports": verdict.count("reports"),
+        "retractions": verdict.count("retractions"),
+        "rescorings": verdict.count("rescorings"),
+        **({"pending": pending} if pending else {}),
         "rotations": len(verdict.keys) - 1,
         "head": verdict.head,
         "recorded": verdict.time,
@@ -193,7 +197,27 @@ def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, 
         "pinned": verdict.pinned,
         "trust": f"key {origin}",
     }
-    return facts, {f"entry {entry.number}": entry.report for entry in verdict.reports}
+    return facts, _Recorded(verdict)
+
+
+@dataclass(frozen=True)
+class _Recorded(Mapping[str, Report]):
+    """The reports of a ledger that count, each read in its turn: all would fill the memory."""
+
+    verdict: LedgerVerdict
+
+    def __getitem__(self, name: str) -> Report:
+        number = name.removeprefix(ENTRY)
+        found = self.verdict.report(int(number)) if number.isdecimal() else None
+        if found is None:
+            raise KeyError(name)
+        return found.report
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{ENTRY}{entry.number}" for entry in self.verdict.each("reports"))
+
+    def __len__(self) -> int:
+        return self.verdict.count("reports")
 
 
 def _times_to_come(facts: dict[str, Any]) -> list[str]:

@@ -25,8 +25,7 @@ from harness.ledger.entries import (
     is_ahead,
 )
 from harness.ledger.following import verify_bytes
-from harness.ledger.verdict import (
-    LedgerVerdict,
+from harness.ledger.recorded import (
     Recorded,
     RecordedRanking,
     RecordedReport,
@@ -34,6 +33,7 @@ from harness.ledger.verdict import (
     RecordedRetraction,
     RecordedRotation,
 )
+from harness.ledger.verdict import LedgerVerdict
 
 __all__ = [
     "Appended",
