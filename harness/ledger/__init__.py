@@ -14,7 +14,14 @@ from harness.ledger.chain import (
     utc_now,
     verify_ledger,
 )
-from harness.ledger.checkpoint import WholeLedger, find_checkpoints, read_note, write_checkpoint
+from harness.ledger.checkpoint import (
+    Witnessed,
+    find_checkpoints,
+    read_note,
+    require_witnessed,
+    sign_checkpoint,
+    write_checkpoint,
+)
 from harness.ledger.entries import (
     Instant,
     Ranking,
@@ -51,7 +58,7 @@ __all__ = [
     "Rescoring",
     "Retraction",
     "SignedReport",
-    "WholeLedger",
+    "Witnessed",
     "append",
     "find_checkpoints",
     "is_ahead",
@@ -59,9 +66,11 @@ __all__ = [
     "known_keys",
     "read_ledger",
     "read_note",
+    "require_witnessed",
     "require_writable",
     "rotate",
     "sign",
+    "sign_checkpoint",
     "utc_now",
     "verify_bytes",
     "verify_ledger",

@@ -187,7 +187,8 @@ class Follower:
         stop = self.stop + len(line) + 1
         replaces, origin = self._check_body(one, line, at)
         row = Row(
-            *(one.number, one.kind, one.digest, one.time, self.stop, stop, one.same),
+            *(one.number, one.kind, one.digest, one.time, self.stop, stop),
+            *(sha256(b"\x00" + line).digest(), one.same),
             since=one.number if one.kind == "report" else None,
             replaces=replaces,
             origin=origin,

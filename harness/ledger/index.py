@@ -31,8 +31,8 @@ WAIT = 60.0  # seconds for another reader that goes on with the same index
 _TABLES = (
     """create table entries (
         number integer primary key, kind text not null, digest text not null, time text not null,
-        start integer not null, stop integer not null, same text, since integer, gone integer,
-        replaces integer, origin integer
+        start integer not null, stop integer not null, leaf blob not null, same text,
+        since integer, gone integer, replaces integer, origin integer
     )""",
     "create table state (document text not null)",
 )
@@ -57,6 +57,7 @@ class Row:
     time: Instant
     start: int  # of its line, in bytes
     stop: int  # behind its newline
+    leaf: bytes  # SHA-256 of it as a leaf of the tree that checkpoints name
     same: Digest | None
     since: int | None = None  # number of the entry by which a report counts, if it ever does
     gone: int | None = None  # of that which retracts it, or by which another takes its place

@@ -68,6 +68,11 @@ class LedgerVerdict(LedgerState):
     records: Records = field(compare=False, repr=False)  # the same wherever the head is
 
     @property
+    def where(self) -> str:
+        """The ledger's name, for errors."""
+        return self.records.where
+
+    @property
     def recorded(self) -> Iterator[Recorded]:
         """All entries but the genesis, in order."""
         return self.records.find("number > 0")
