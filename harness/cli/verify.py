@@ -27,7 +27,7 @@ from harness.cli.options import (
 )
 from harness.cli.progress import bars
 from harness.cli.screen import print_json
-from harness.evaluation.review import Evidence, count_opened, rescore, review_splits
+from harness.evaluation.review import Evidence, Reports, count_opened, rescore, review_splits
 from harness.ledger import (
     LedgerVerdict,
     Witnessed,

@@ -36,10 +36,8 @@ _TABLES = (
     )""",
     "create table state (document text not null)",
 )
-_INDEXES = (
-    "create unique index by_digest on entries (digest)",
-    "create index by_same on entries (kind, same)",
-)
+_BY_DIGEST = "create unique index by_digest on entries (digest)"
+_BY_SAME = "create index by_same on entries (kind, same)"
 _EARLIER = (
     *(f"drop table if exists {name}" for name in ("entries", "places", "state")),
     f"pragma user_version = {VERSION}",
@@ -97,9 +95,9 @@ class Index:
     @classmethod
     @contextmanager
     def of(cls, ledger: Path | None) -> Iterator[Index]:
-        """The kept index of the ledger at a path; one in memory for none, or where none can be."""
+        """The kept index of the ledger at a path; a new one for none, or where none can be kept."""
         found = None if ledger is None else _open(ledger)
-        database = found or _temporary(*_TABLES, *_INDEXES)
+        database = found or _temporary(*_TABLES, _BY_DIGEST, _BY_SAME)
         try:
             yield cls(database, kept=found is not None)
         except sqlite3.DatabaseError as error:
@@ -174,7 +172,7 @@ class Index:
         try:
             database = _temporary(*_TABLES)
             database.executemany(_INSERT, self._database.execute("select * from entries"))
-            _execute(database, *_INDEXES)  # at once takes less time than row by row
+            database.execute(_BY_DIGEST)  # at once takes less time than row by row
         except sqlite3.OperationalError as error:
             raise _no_room() from error
         return Index(database, kept=False)
@@ -228,7 +226,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         database.execute("pragma synchronous = normal")
         database.execute("begin immediate")  # nobody else goes on with it meanwhile
         if database.execute("pragma user_version").fetchone() != (VERSION,):
-            _execute(database, *_EARLIER, *_TABLES, *_INDEXES)
+            _execute(database, *_EARLIER, *_TABLES, _BY_DIGEST, _BY_SAME)
     except sqlite3.Error:
         database.close()
         raise
