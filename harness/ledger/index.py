@@ -42,6 +42,7 @@ _EARLIER = (
     *(f"drop table if exists {name}" for name in ("entries", "places", "state")),
     f"pragma user_version = {VERSION}",
 )
+NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 REPORTS = ("report", "rescored")  # kinds of entries that contain one
 
 
@@ -95,13 +96,19 @@ class Index:
     @classmethod
     @contextmanager
     def of(cls, ledger: Path | None) -> Iterator[Index]:
-        """The kept index of the ledger at a path; a new one for none, or where none can be kept."""
+        """The kept index of the ledger at a path; a new one for none, or where none can be kept.
+
+        Raises:
+            BusbenchError: within it, `disk-full` where there is no room for it or a copy of it;
+                `ledger-invalid` where it is damaged.
+        """
         found = None if ledger is None else _open(ledger)
         database = found or _temporary(*_TABLES, _BY_DIGEST, _BY_SAME)
         try:
             yield cls(database, kept=found is not None)
         except sqlite3.DatabaseError as error:
-            raise (_damaged(ledger) if found else _no_room()) from error
+            full = getattr(error, "sqlite_errorcode", 0) & 0xFF in NO_ROOM
+            raise (_no_room() if full else _damaged(ledger)) from error
         finally:
             database.close()
 
@@ -164,17 +171,10 @@ class Index:
         return int(number)
 
     def copy(self) -> Index:
-        """The rows as they are now, for as long as anybody asks for them.
-
-        Raises:
-            BusbenchError: `disk-full` where there is no room for temporary files.
-        """
-        try:
-            database = _temporary(*_TABLES)
-            database.executemany(_INSERT, self._database.execute("select * from entries"))
-            database.execute(_BY_DIGEST)  # at once takes less time than row by row
-        except sqlite3.OperationalError as error:
-            raise _no_room() from error
+        """The rows as they are now, for as long as anybody asks for them."""
+        database = _temporary(*_TABLES)
+        database.executemany(_INSERT, self._database.execute("select * from entries"))
+        database.execute(_BY_DIGEST)  # at once takes less time than row by row
         return Index(database, kept=False)
 
 
@@ -189,8 +189,9 @@ def index_path(ledger: Path) -> Path | None:
 
 
 def _no_room() -> BusbenchError:
-    message = "There is no room for the temporary files that a long ledger takes."
-    return BusbenchError(Code.DISK_FULL, message, "Make room, or name another folder in TMPDIR.")
+    message = "There is no room for the index of a long ledger, or for a copy of it."
+    remedy = "Make room, or name other folders in XDG_CACHE_HOME and TMPDIR."
+    return BusbenchError(Code.DISK_FULL, message, remedy)
 
 
 def _damaged(ledger: Path | None) -> BusbenchError:
