@@ -102,7 +102,8 @@ class AxialAttention(nn.Module):
         """(N, C terms, H, W) as (N, C, H, W)."""
         if self.terms[1] == 1:
             return maps
-        return maps.reshape(-1, self.channels, self.terms[1], *maps.shape[2:]).sum(dim=2)
+        sizes = (self.length, self.others) if self.axis == HEIGHT else (self.others, self.length)
+        return maps.reshape(-1, self.channels, self.terms[1], *sizes).sum(dim=2)
 
 
 class GatedAxialAttention(AxialAttention):
