@@ -1,8 +1,8 @@
-"""Gated attention of few lines at a time, for `axial.py`.
+"""Attention within lines and its gradient, for `axial.py`.
 
 A similarity is computed for every pair of pixels of a line: 112 times as many numbers as a feature
 of 112 x 112 pixels has. So these are never stored: those of a few lines are computed, used, and
-computed again in the backward pass.
+computed again in the backward pass. Those of short lines, without terms for places, are kept.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 # Similarities computed at a time: within a core's cache on a CPU, within 256 MB on a GPU.
 CHUNK_CPU, CHUNK_GPU = 3 * 2**16, 2**26
+SHORT = 16  # below it, softmax on a CPU takes ten times as long for a number
 
 
 class ByLines(torch.autograd.Function):
@@ -112,6 +113,46 @@ def _gradients(
         torch.sum(torch.mul(likeness, for_key[c], out=weights), dim=1, out=into[3][:, c])
         seen = torch.mul(likeness, looked_at[:, c, None], out=weights)
         tables[1][:, c] += seen.sum(dim=0)
+
+
+class ShortLines(torch.autograd.Function):
+    """Attention of all lines at once, kept for the backward pass.
+
+    Takes query and key (B, c, T) and value (B, d, T), and gives (B, d, T).
+    """
+
+    @staticmethod
+    def forward(  # noqa: PLR0917  as autograd counts them
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor
+    ) -> Tensor:
+        turned = query.transpose(1, 2)
+        # Many products of two vectors take five times as long as this.
+        likeness = turned * key if query.shape[1] == 1 else torch.bmm(turned, key)
+        attention = _softmax(likeness)
+        content = torch.bmm(value, attention.transpose(1, 2))
+        ctx.save_for_backward(query, key, value, attention, content)
+        return content
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, ...]:
+        query, key, value, attention, content = ctx.saved_tensors
+        mean = (above * content).sum(dim=1, keepdim=True)
+        over = torch.cat((above, -mean), dim=1).transpose(1, 2)
+        likeness = torch.bmm(over, _with_ones(value)).mul_(attention)
+        return (
+            torch.bmm(key, likeness.transpose(1, 2)),
+            torch.bmm(query, likeness),
+            torch.bmm(above, attention),
+        )
+
+
+def _softmax(likeness: Tensor) -> Tensor:
+    """Softmax along the last axis, in place where that is faster."""
+    if likeness.is_cuda or likeness.shape[-1] >= SHORT:
+        return likeness.softmax(dim=-1)
+    weights = likeness.sub_(likeness.amax(dim=-1, keepdim=True)).exp_()
+    return weights.div_(weights.sum(dim=-1, keepdim=True))
 
 
 def _with_ones(lines: Tensor) -> Tensor:

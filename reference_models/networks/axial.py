@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reference_models.networks.attention_by_lines import ByLines, attended
+from reference_models.networks.attention_by_lines import ByLines, ShortLines, attended
 from reference_models.networks.blocks import at_least_float32
 
 GROUPS = 8  # heads
@@ -66,9 +66,13 @@ class AxialAttention(nn.Module):
     def contents(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """What each pixel takes in, `terms[1]` tensors of (L GROUPS, c, T)."""
         (scale,) = self.scales(query, lambda: (products(query, key),))
-        keys, values = self._flat(key, self.key_width), self._flat(value, self.value_width)
-        likeness = self._flat(query * scale, self.key_width).transpose(1, 2) @ keys
-        return (values @ likeness.softmax(dim=-1).transpose(1, 2),)
+        lines = (self._flat(query * scale, self.key_width), self._flat(key, self.key_width))
+        values = self._flat(value, self.value_width)
+        if torch.onnx.is_in_onnx_export():  # one graph of plain operators
+            likeness = lines[0].transpose(1, 2) @ lines[1]
+            return (values @ likeness.softmax(dim=-1).transpose(1, 2),)
+        result: Tensor = ShortLines.apply(*lines, values)  # type: ignore[no-untyped-call]
+        return (result,)
 
     def scales(self, query: Tensor, sums: Callable[[], tuple[Sums, ...]]) -> Tensor:
         """The norm of the similarities as factors (terms, GROUPS, 1, 1).

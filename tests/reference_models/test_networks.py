@@ -308,6 +308,19 @@ def test_the_gradient_of_gated_attention_never_differs_from_finite_differences(
     assert torch.autograd.gradcheck(attention_by_lines.ByLines.apply, inputs)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("length", [5, attention_by_lines.SHORT])
+def test_attention_of_short_lines_never_differs_from_softmax(channels: int, length: int) -> None:
+    torch.manual_seed(0)
+    shapes = [(3, width, length) for width in (channels, channels, 2 * channels)]
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    query, key, value = inputs
+    attention = torch.einsum("bci,bcj->bij", query, key).softmax(dim=2)
+    expected = torch.einsum("bij,bcj->bci", attention, value)
+    torch.testing.assert_close(attention_by_lines.ShortLines.apply(*inputs), expected)
+    assert torch.autograd.gradcheck(attention_by_lines.ShortLines.apply, inputs)
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 1, 7), (5, 8, 2, 4)])
 def test_sums_over_pairs_never_differ_from_those_of_every_pair(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
