@@ -166,7 +166,9 @@ def products(query: Tensor, key: Tensor) -> Sums:
         (GROUPS,) each.
     """
     total = (query.sum(dim=3) * key.sum(dim=3)).sum(dim=(0, 2))
-    first, second = (x @ x.transpose(2, 3) for x in (query, key))
+    # The gradient of a Gram matrix that meets a symmetric one is twice that of either factor.
+    halves = (x @ x.detach().transpose(2, 3) for x in (query, key))
+    first, second = (2 * half - half.detach() for half in halves)
     return total, (first * second).sum(dim=(0, 2, 3))
 
 

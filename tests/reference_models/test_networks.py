@@ -324,7 +324,7 @@ def test_attention_of_short_lines_never_differs_from_softmax(channels: int, leng
 @pytest.mark.parametrize("shape", [(3, 8, 1, 7), (5, 8, 2, 4)])
 def test_sums_over_pairs_never_differ_from_those_of_every_pair(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    query, key = torch.randn(2, *shape, dtype=torch.float64)
+    query, key = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(2))
     places = torch.randn(shape[2], shape[3], shape[3], dtype=torch.float64)
     pairs = {
         axial.products(query, key): torch.einsum("lgci,lgcj->lgij", query, key),
@@ -333,6 +333,12 @@ def test_sums_over_pairs_never_differ_from_those_of_every_pair(shape: tuple[int,
     for (total, squares), every in pairs.items():
         torch.testing.assert_close(total, every.sum(dim=(0, 2, 3)))
         torch.testing.assert_close(squares, every.square().sum(dim=(0, 2, 3)))
+        weights = torch.arange(8.0).double()
+        found, expected = (
+            torch.autograd.grad(numbers @ weights, query, retain_graph=True)
+            for numbers in (squares, every.square().sum(dim=(0, 2, 3)))
+        )
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("kind", [axial.AxialAttention, axial.GatedAxialAttention])
