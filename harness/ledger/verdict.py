@@ -72,9 +72,8 @@ class LedgerVerdict(LedgerState):
         """The ledger's name, for errors."""
         return self.records.where
 
-    @property
-    def recorded(self) -> Iterator[Recorded]:
-        """All entries but the genesis, in order."""
+    def walk(self) -> Iterator[Recorded]:
+        """All entries but the genesis, in order, for whoever needs one at a time."""
         return self.records.find("number > 0")
 
     def count(self, what: What) -> int:
@@ -123,16 +122,16 @@ class LedgerVerdict(LedgerState):
         return frozenset(row.number for row in self.records.index.find(_ROWS["pending"]))
 
     @property
-    def retractions(self) -> Iterator[RecordedRetraction]:
+    def retractions(self) -> tuple[RecordedRetraction, ...]:
         """The retractions, each with the report it retracts."""
         found = self.records.find(_ROWS["retractions"])
-        return (entry for entry in found if isinstance(entry, RecordedRetraction))
+        return tuple(entry for entry in found if isinstance(entry, RecordedRetraction))
 
     @property
-    def rescorings(self) -> Iterator[RecordedRescoring]:
+    def rescorings(self) -> tuple[RecordedRescoring, ...]:
         """The rescorings, the newest last."""
         found = self.records.find(_ROWS["rescorings"])
-        return (entry for entry in found if isinstance(entry, RecordedRescoring))
+        return tuple(entry for entry in found if isinstance(entry, RecordedRescoring))
 
     @property
     def left(self) -> frozenset[Digest]:
@@ -140,7 +139,7 @@ class LedgerVerdict(LedgerState):
         return frozenset(digest for entry in self.rescorings for digest in entry.body.left)
 
     @property
-    def rankings(self) -> Iterator[RecordedRanking]:
+    def rankings(self) -> tuple[RecordedRanking, ...]:
         """All rankings, the newest last."""
         found = self.records.find("kind = 'ranking'")
-        return (entry for entry in found if isinstance(entry, RecordedRanking))
+        return tuple(entry for entry in found if isinstance(entry, RecordedRanking))

@@ -106,7 +106,7 @@ def past_boards(edition: Edition, view: View) -> list[PastBoard]:
     own = {number for number, (_, found) in edition.contests.items() if found == table}
     rankings = dict(_rankings(verdict, view.track))
     boards: list[PastBoard] = []
-    for entry in [e for e in verdict.recorded if _touches(e, own, rankings)][-PAST:]:
+    for entry in [e for e in verdict.walk() if _touches(e, own, rankings)][-PAST:]:
         counting = verdict.counting_at(entry.number) & own
         rows = _rows(
             edition,

@@ -51,7 +51,7 @@ def taken(ledger: Path) -> tuple[int, int]:
     tracemalloc.start()
     try:
         verdict = verify_ledger(ledger, anew=True)
-        for entry in verdict.recorded:
+        for entry in verdict.walk():
             _ = entry.time
         for report in verdict.each("reports"):
             _ = report.report
@@ -79,7 +79,7 @@ def test_nothing_that_came_later_is_in_a_verdict(keys: Keys, tmp_path: Path) -> 
     verdict = verify_ledger(ledger)
     append(ledger, sign(make_report(method="second", folds=1), keys), keys)
     append(ledger, Retraction(entry=first.digest, reason="It is withdrawn."), keys)
-    assert [entry.number for entry in verdict.recorded] == [1]
+    assert [entry.number for entry in verdict.walk()] == [1]
     assert [entry.report.method for entry in verdict.reports] == ["first"]
     assert (verdict.count("reports"), verdict.count("retractions")) == (1, 0)
     later = verify_ledger(ledger)
@@ -95,9 +95,9 @@ def test_no_entry_that_was_changed_since_is_read(keys: Keys, tmp_path: Path) -> 
     append(ledger, Ranking(body={"rows": "right"}), keys)
     verdict = verify_ledger(ledger)
     ledger.write_bytes(ledger.read_bytes().replace(b"right", b"wrong"))
-    for entries in (verdict.recorded, verdict.rankings):
+    for read in (lambda: [*verdict.walk()], lambda: verdict.rankings):
         with pytest.raises(BusbenchError, match="entry 2 was changed while it was read") as caught:
-            next(one for one in entries if one.number == 2)
+            read()
         assert caught.value.code == "ledger-invalid"
     ledger.unlink()
     with pytest.raises(BusbenchError, match="entry 1 was changed while it was read"):

@@ -159,7 +159,7 @@ def test_a_superseded_result_left_the_board_when_the_next_one_came(
     edition = Edition.of(verify_ledger(ledger), ledger.read_bytes())
     (found,) = withdrawn(edition).values()
     said = {one.entry.number: (one.state, one.since) for one in found}
-    days = {one.time: one.number for one in verify_ledger(ledger).recorded}
+    days = {one.time: one.number for one in verify_ledger(ledger).walk()}
     assert {n: (state, days[since]) for n, (state, since) in said.items()} == {
         1: ("superseded", 4),
         2: ("retracted", 3),
