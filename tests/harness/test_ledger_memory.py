@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.errors import BusbenchError
-from harness.ledger import Ranking, Retraction, append, sign, verify_ledger
+from harness.ledger import NamedReports, Ranking, Retraction, append, sign, verify_ledger
 from harness.ledger.entries import Body, Position, Reported, entry_line, genesis_line
 from harness.ledger.index import Index, Row
 from harness.sealing.keys import Keys
@@ -83,6 +83,10 @@ def test_nothing_that_came_later_is_in_a_verdict(keys: Keys, tmp_path: Path) -> 
     assert [entry.report.method for entry in verdict.reports] == ["first"]
     assert (verdict.count("reports"), verdict.count("retractions")) == (1, 0)
     later = verify_ledger(ledger)
+    assert [(name, one.method) for name, one in NamedReports(later).items()] == [
+        ("entry 2", "second")
+    ]
+    assert not {"entry 1", "entry 9", "entry 02", "2", "entry x"} & NamedReports(later).keys()
     assert [entry.report.method for entry in later.each("reports")] == ["second"]
     assert later.counting_at(1) == {1} and later.counting_at(2) == {1, 2}
     assert later.counting_at(3) == {2}
