@@ -109,6 +109,7 @@ def _comparison(track: Track) -> dict[str, object]:
         "tested": [numbers[digest] for digest in tests.entries] if tests else [],
         "p": tests.adjusted if tests else {},
         "level": tests.level if tests else None,
+        "halfWidths": tests.half_widths if tests else {},
     }
 
 

@@ -100,6 +100,30 @@ def test_the_same_inputs_are_not_recorded_twice(organiser: Organiser) -> None:
     assert organiser.ledger.read_bytes() == data
 
 
+def test_a_ranking_of_the_older_schema_counts_until_it_is_computed_anew(
+    organiser: Organiser, tmp_path: Path
+) -> None:
+    record(organiser)
+    (newest,) = verify_ledger(organiser.ledger).rankings
+    lines = organiser.ledger.read_bytes().splitlines(keepends=True)
+    organiser.ledger.write_bytes(b"".join(lines[:-1]))
+    body = {**newest.body, "schema": "busbench/ranking/v4"}
+    del body["statistics"]["significance"]["half_widths"]
+    append(organiser.ledger, Ranking(body=body), organiser.keys)
+    track = only_track(organiser)
+    assert track.order == "mean-rank" and track.statistics
+    assert track.statistics.significance.half_widths == {}
+    assert record(organiser) == ["recorded"]
+    assert [len(found) for found in halves(organiser)] == [0, 1, 2]
+
+
+def halves(organiser: Organiser) -> tuple[tuple[float, ...], ...]:
+    """Of the intervals of all differences of Dice."""
+    statistics = only_track(organiser).statistics
+    assert statistics is not None
+    return statistics.significance.half_widths["dice"]
+
+
 def test_two_organisers_with_the_same_cases_record_the_same_rankings(
     organiser: Organiser, tmp_path: Path
 ) -> None:
@@ -298,6 +322,6 @@ def test_rankings_of_another_schema_are_passed_over_and_broken_ones_named(
 ) -> None:
     append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v9"}), organiser.keys)
     assert only_track(organiser).order == "aggregate"
-    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v4"}), organiser.keys)
+    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v5"}), organiser.keys)
     with pytest.raises(BusbenchError, match="entry 5"):
         board(organiser)

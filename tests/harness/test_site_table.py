@@ -223,6 +223,7 @@ def test_the_compared_numbers_are_the_rankings(
     tests = track.statistics.significance
     assert [edition_entry(ranked, digest) for digest in tests.entries] == data["tested"]
     assert data["p"]["dice"] == [list(row) for row in tests.adjusted["dice"]]
+    assert data["halfWidths"]["hd95"] == [list(row) for row in tests.half_widths["hd95"]]
     for row in track.ranked:
         assert row.ranked is not None
         for metric in METRICS:
@@ -394,6 +395,10 @@ def test_selected_rows_are_compared_by_the_rankings_numbers(
     p = tests.adjusted["dice"][places[0]][places[1]]
     assert ("the first is better" in cell) == (p < tests.level)
     assert ("p < 0.001" if p < 0.001 else f"p {p:.3f}") in cell
+    half = tests.half_widths["dice"][max(places)][min(places)]
+    ends = [means[0] - means[1] - half, means[0] - means[1] + half]
+    assert f"{ends[0]:.3f} to {ends[1]:.3f}" in cell
+    assert page.get_by_text("Small below a difference: its 95 % interval").is_visible()
     command = f"busbench compare ledger.jsonl {first.entry} {last.entry} --cases RUNS"
     assert page.get_by_text(command).is_visible()
     address = page.url
