@@ -24,6 +24,7 @@ from harness.website.edition import Edition
 from harness.website.examples import Material, examples, show_pairs, transformed
 from harness.website.extras import Extras, Sources, SplitExtras
 from harness.website.leaks import leaks
+from harness.website.logo import read_logo
 from harness.website.sheets import Evidence, Sheet, make_sheet, require_open
 from harness.website.thumbnails import Credit
 from harness.website.views import View
@@ -66,8 +67,11 @@ def collect(
     Raises:
         BusbenchError: `usage` where a source gives nothing, or what it gives may not be shown;
             `results-closed`; `split-invalid`, `store-invalid`, `cases-invalid`,
-            `predictions-invalid` where what is shown is not what was frozen or signed.
+            `predictions-invalid` where what is shown is not what was frozen or signed;
+            what `read_logo` raises.
     """
+    named = edition.challenge.logo
+    logo = None if named is None else read_logo(named)
     views = _chosen(edition, sources)
     stores = _matched(sources.stores, splits)
     _require_terms(sources.may_show, [store.info.dataset for store in stores.values()])
@@ -85,6 +89,7 @@ def collect(
         splits={d: _of_split(material, progress) for d, material in materials.items()},
         sheets=tuple(_sheets(edition, pairs, sources.cases, progress=progress)),
         curves=find_curves(sources.trained, edition.reports),
+        logo=logo,
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # these import OpenCV, for which other verbs would wait
     from harness.website.curves import Validation
     from harness.website.examples import Example, ShownPair, Transformed
     from harness.website.leaks import Leak
+    from harness.website.logo import Logo
     from harness.website.sheets import Sheet
     from harness.website.thumbnails import Credit
 
@@ -51,3 +52,4 @@ class Extras:
     splits: Mapping[Digest, SplitExtras] = field(default_factory=dict)
     sheets: tuple[Sheet, ...] = ()
     curves: Mapping[int, tuple[Validation, ...]] = field(default_factory=dict)  # by entry
+    logo: Logo | None = None  # of the challenge

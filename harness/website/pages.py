@@ -56,6 +56,8 @@ def render(edition: Edition) -> dict[str, bytes]:
 def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for name in ASSETS:
         yield name, source(name).encode()
+    if logo := edition.extras.logo:
+        yield logo.file, logo.data
     yield from feeds(edition)
     gone = withdrawn(edition)
     there = {edition.table_of(view) for view in edition.views}
@@ -83,6 +85,7 @@ def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> b
         "board": edition.board,
         "challenge": edition.challenge,
         "checkpoint": edition.checkpoint is not None,
+        "logo": edition.extras.logo,
         "root": root,
         "reference_date": published_table().read,
         "references": (),
