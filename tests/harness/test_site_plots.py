@@ -352,7 +352,16 @@ def test_fifty_results_are_no_heavy_page_and_no_heavy_board(
         track.ranked[n % 9].model_copy(update={"entry": n, "method": f"a method, number {n}"})
         for n in range(1, 51)
     )
-    many = track.model_copy(update={"rows": rows})
+    assert track.statistics is not None
+    keys = track.statistics.significance.adjusted
+    tests = track.statistics.significance.model_copy(  # of all pairs
+        update={
+            "adjusted": dict.fromkeys(keys, ((0.123456,) * 50,) * 50),
+            "half_widths": dict.fromkeys(keys, tuple((0.012345,) * n for n in range(50))),
+        }
+    )
+    statistics = track.statistics.model_copy(update={"significance": tests})
+    many = track.model_copy(update={"rows": rows, "statistics": statistics})
     board = simulated.board.model_copy(update={"tracks": (many,)})
     files = render(dataclasses.replace(simulated, board=board))
     page = next(name for name in files if name.startswith("tracks/"))
