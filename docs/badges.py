@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from harness.website.feeds import badge
+from harness.website.pages.feeds import badge
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / ".github" / "workflows" / "tests.yml"

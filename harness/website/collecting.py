@@ -19,14 +19,14 @@ from harness.ranking.runs import FIND
 from harness.splits import FrozenSplit, published_audit, require_store, subjects_of
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
-from harness.website.curves import find_curves
 from harness.website.edition import Edition
-from harness.website.examples import Material, examples, show_pairs, transformed
 from harness.website.extras import Extras, Sources, SplitExtras
+from harness.website.images.examples import Material, examples, show_pairs, transformed
+from harness.website.images.logo import read_logo
+from harness.website.images.sheets import Evidence, Sheet, make_sheet, require_open
+from harness.website.images.thumbnails import Credit
 from harness.website.leaks import leaks
-from harness.website.logo import read_logo
-from harness.website.sheets import Evidence, Sheet, make_sheet, require_open
-from harness.website.thumbnails import Credit
+from harness.website.plots.curves import find_curves
 from harness.website.views import View
 
 UNKNOWN = "not known"  # of a scanner

@@ -13,7 +13,7 @@ from harness.challenge import load_challenge
 from harness.ledger import append, sign
 from harness.sealing.keys import Keys
 from harness.website import publish
-from harness.website.logo import read_logo
+from harness.website.images.logo import read_logo
 from tests.support.factories import make_report
 from tests.support.website import Page
 
@@ -38,7 +38,7 @@ def challenge_file(folder: Path, logo: bytes) -> Path:
 def test_no_page_lacks_the_logo_or_its_text(
     keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.website.pages.plots", lambda track: iter(()))
+    monkeypatch.setattr("harness.website.pages.site.plots", lambda track: iter(()))
     ledger, site = tmp_path / "ledger.jsonl", tmp_path / "site"
     append(ledger, sign(make_report(), keys), keys)
     path = challenge_file(tmp_path / "declared", png())

@@ -19,10 +19,10 @@ from harness.ranking.names import plain
 from harness.ranking.records import to_csv
 from harness.ranking.tables import track_cells
 from harness.sealing.keys import Keys
-from harness.website import pages
 from harness.website.edition import Edition
-from harness.website.pages import render
-from harness.website.past import past_boards, withdrawn
+from harness.website.pages import site as pages
+from harness.website.pages.past import past_boards, withdrawn
+from harness.website.pages.site import render
 from tests.support.command_line import busbench_in
 from tests.support.factories import make_report
 from tests.support.simulated import ENTRANTS, simulate

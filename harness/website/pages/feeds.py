@@ -18,9 +18,9 @@ from harness.ranking import METRICS, to_csv
 from harness.ranking.marks import GAP_UNLIKE
 from harness.ranking.metrics import MISSING
 from harness.website.edition import CHECKPOINT, PUBLIC_KEY, Edition
-from harness.website.facts import track_title
+from harness.website.pages.facts import track_title
+from harness.website.plots.shown import short
 from harness.website.rendering import environment
-from harness.website.shown import short
 
 ENTRIES = 100  # in the feed, the last changed first
 CHARACTER = 6.6  # pixels that one takes in a badge, about

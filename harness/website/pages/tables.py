@@ -17,7 +17,7 @@ from harness.ranking.metrics import BY_KEY, MISSING, RankedMetric
 from harness.ranking.names import plain
 from harness.ranking.tables import to_latex, to_markdown
 from harness.website.edition import Edition
-from harness.website.past import PastBoard
+from harness.website.pages.past import PastBoard
 from harness.website.rendering import day, group_title, in_order
 from harness.website.views import View
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from evaluator.documents.reading import read_bytes
 from evaluator.errors import BusbenchError, Code
@@ -50,7 +50,7 @@ def read_logo(path: Path) -> Logo:
                 raise ValueError("it is animated")
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        why = "it is no PNG file" if isinstance(error, Image.UnidentifiedImageError) else error
+        why = "it is no PNG file" if isinstance(error, UnidentifiedImageError) else error
         message = f"{path} cannot be the challenge's logo ({why})."
         raise BusbenchError(Code.CHALLENGE_INVALID, message, REMEDY) from error
     return Logo(data, width, height)
