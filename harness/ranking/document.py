@@ -8,7 +8,7 @@ intervals in it are about the complete submissions of one track; see `harness.ra
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import ClassVar, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import Field, model_validator
@@ -19,11 +19,12 @@ from evaluator.documents.scores import MetricProfile, Ranked
 from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.challenge import RankingScheme
-from harness.ledger import LedgerVerdict
+from harness.ledger import LedgerVerdict, RecordedRanking
 
 T = TypeVar("T", bound=Contract)
 Schema = Literal["busbench/ranking/v4", "busbench/ranking/v5"]
 SCHEMA: Schema = "busbench/ranking/v5"  # v4 has no `half_widths`
+SCHEMAS = get_args(Schema)  # that are read
 CODE = Code.LEDGER_INVALID
 REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
@@ -179,18 +180,20 @@ class TrackRanking(Contract):
 
 def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
     """The rankings of single tracks in a ledger; see `read_bodies`."""
-    return read_bodies(ledger, TrackRanking, get_args(Schema))
+    return read_bodies(ledger.rankings, TrackRanking, SCHEMAS)
 
 
-def read_bodies(ledger: LedgerVerdict, kind: type[T], schemas: Collection[str]) -> list[T]:
-    """The rankings of one kind in a ledger, the newest last; other schemas are passed over.
+def read_bodies(
+    rankings: Iterable[RecordedRanking], kind: type[T], schemas: Collection[str]
+) -> list[T]:
+    """Those of a ledger's rankings that are of one kind; other schemas are passed over.
 
     Raises:
         BusbenchError: `ledger-invalid` where one breaks its schema.
     """
     return [
         parse(kind, canonical_json(found.body), f"entry {found.number}", code=CODE, remedy=REMEDY)
-        for found in ledger.rankings
+        for found in rankings
         if found.body.get("schema") in schemas
     ]
 

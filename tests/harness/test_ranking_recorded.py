@@ -21,6 +21,8 @@ from harness.ranking.record import record_ranking
 from harness.ranking.records import to_csv
 from harness.ranking.tables import caption, order_note
 from harness.sealing.keys import Keys
+from harness.website.edition import Edition
+from harness.website.pages.past import past_boards
 from harness.website.views import View
 
 pytest.importorskip("evaluator.metrics")  # whose component may not be installed
@@ -113,6 +115,8 @@ def test_a_ranking_of_the_older_schema_counts_until_it_is_computed_anew(
     track = only_track(organiser)
     assert track.order == "mean-rank" and track.statistics
     assert track.statistics.significance.half_widths == {}
+    edition = Edition.of(verify_ledger(organiser.ledger), organiser.ledger.read_bytes())
+    assert past_boards(edition, edition.views[0])[-1].rows[0].group == "A"
     assert record(organiser) == ["recorded"]
     assert [len(found) for found in halves(organiser)] == [0, 1, 2]
 
