@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -407,6 +408,17 @@ def test_selected_rows_are_compared_by_the_rankings_numbers(
     assert differences.locator("tbody td").first.inner_text() == cell
     page.get_by_role("button", name="Clear").click()
     assert not differences.is_visible() and "compare" not in page.url
+
+
+def test_no_interval_of_a_difference_is_made_up_where_the_ranking_is_stale(
+    site: dict[str, str], ranked: Edition, open_tab: Tab
+) -> None:
+    page = open_tab.page
+    (track,) = ranked.board.tracks
+    page.goto(f"{site['now']}?compare={track.ranked[0].entry},{track.ranked[-1].entry}")
+    cell = page.get_by_role("region", name="Differences of each pair").locator("tbody td").first
+    assert re.fullmatch(r"-?\d\.\d{3}", cell.inner_text().strip())
+    assert page.get_by_text("The interval of a difference that has none here").is_visible()
 
 
 def test_an_earlier_board_is_in_place_of_that_of_now(
