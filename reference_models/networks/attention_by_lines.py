@@ -33,9 +33,9 @@ class ByLines(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         *lines, value, for_query, for_key, for_value = inputs
         found = []
-        (room,) = _rooms(value, 1)
+        (buffer,) = _buffers(value, 1)
         for *part, values in _chunks(*lines, value):
-            likeness = _likeness(*part, for_query, for_key, out=room[: len(values)])
+            likeness = _likeness(*part, for_query, for_key, out=buffer[: len(values)])
             largest = likeness.amax(dim=2, keepdim=True)
             weights = likeness.sub_(largest).exp_()
             total = weights.sum(dim=2, keepdim=True)
@@ -63,10 +63,10 @@ class ByLines(torch.autograd.Function):
             _with_ones(value),
         )
         tables = [x.new_zeros(x.transpose(0, 1).shape) for x in shared]
-        rooms = _rooms(value, 3)
+        buffers = _buffers(value, 3)
         own = tuple(torch.empty_like(x) for x in (query, key, looking, looked_at, value))
         for part, into in zip(_chunks(*lines), _chunks(*own), strict=True):
-            _gradients(into, part, shared, tables=tables, rooms=rooms)
+            _gradients(into, part, shared, tables=tables, buffers=buffers)
         return (*own, *(x.transpose(0, 1) for x in tables))
 
 
@@ -76,7 +76,7 @@ def _gradients(
     shared: list[Tensor],
     *,
     tables: list[Tensor],
-    rooms: list[Tensor],
+    buffers: list[Tensor],
 ) -> None:
     """Write the gradients of a part's five own inputs; add those of the shared ones to `tables`.
 
@@ -87,11 +87,11 @@ def _gradients(
             subtracts, and of places; value, with one channel of ones.
         shared: (c, T, T) for query, key and value.
         tables: (T, c, T) for these.
-        rooms: three of `_rooms`.
+        buffers: three of `_buffers`.
     """
     query, key, looking, looked_at, of_content, of_place, value = lines
     for_query, for_key, for_value = shared
-    here, there, turned = (room[: len(query)] for room in rooms)
+    here, there, turned = (buffer[: len(query)] for buffer in buffers)
     torch.bmm(query.transpose(1, 2), key, out=here)
     weights = _with_places(here, looking, looked_at, for_query, for_key).exp_()
     by_pixel = weights.transpose(0, 1)  # (T, B, T)
@@ -166,8 +166,8 @@ def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(torch.split(x, step) for x in tensors), strict=True)
 
 
-def _rooms(lines: Tensor, count: int) -> list[Tensor]:
-    """Places for the similarities of a part, which stay in the cache from part to part."""
+def _buffers(lines: Tensor, count: int) -> list[Tensor]:
+    """Memory for the similarities of a part, which stay in the cache from part to part."""
     size = lines.shape[-1]
     return [lines.new_empty(min(_step(lines), len(lines)), size, size) for _ in range(count)]
 
