@@ -125,10 +125,7 @@ class ShortLines(torch.autograd.Function):
     def forward(  # noqa: PLR0917  as autograd counts them
         ctx: Any, query: Tensor, key: Tensor, value: Tensor
     ) -> Tensor:
-        turned = query.transpose(1, 2)
-        # Many products of two vectors take five times as long as this.
-        likeness = turned * key if query.shape[1] == 1 else torch.bmm(turned, key)
-        attention = _softmax(likeness)
+        attention = _softmax(torch.bmm(query.transpose(1, 2), key))
         content = torch.bmm(value, attention.transpose(1, 2))
         ctx.save_for_backward(query, key, value, attention, content)
         return content
