@@ -18,51 +18,51 @@ import yaml
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import ModelProto
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from reference_models.config import InputSettings, Settings, validated
+from reference_models.config import InputSettings, validated
 from reference_models.data import BILINEAR, letterbox, open_bundle, read_case
 from reference_models.errors import UsageError
 from reference_models.export import PARITY_BATCHES, difference, run_onnx
-from reference_models.files import sha256_bytes
+from reference_models.files import sha256_bytes, write_atomically
 from reference_models.joining import Average, Kind, can_be_joined, join, mean_answer
 from reference_models.logs import Say, silent
-from reference_models.submission import (
-    DOCUMENT,
-    Declared,
-    Titles,
-    model_name,
-    require_only,
-    write_document,
-    write_model,
-)
+from reference_models.submission import DOCUMENT, Titles, model_name, require_only, write_model
 
 _REMEDY = "Name a submission that this trainer wrote, with one model a fold."
 
 
-class _Output(Settings):
-    kind: Kind
-    threshold: float
+# What the evaluator takes for granted where a document leaves it out.
+_USUAL = {"mode": "resized", "resample": "antialiased"}
 
 
-class _Model(Settings):
+class _Part(BaseModel):
+    """What is needed of a document; all else that it says is kept as it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class _Output(_Part):
+    kind: Kind = "logits"
+    threshold: float = 0.5
+
+
+class _Model(_Part):
     fold: int = Field(ge=0)
     file: str = Field(pattern=r"^[^/]+$")
     sha256: str
 
 
-class _Document(Settings):
-    """A submission of fold models, in the words of `submission.write_document`."""
+class _Document(_Part):
+    """A submission of fold models."""
 
     version: Literal["busbench/submission/v2"] = Field(alias="schema")
-    team: str
     method: str
     track: str
-    input: InputSettings
+    input: dict[str, Any]
     output: _Output
     models: tuple[_Model, ...] = Field(min_length=1)
-    opset: int
-    parameters: int | None
+    parameters: int | None = None
 
 
 def combine(
@@ -89,8 +89,10 @@ def combine(
     """
     if not (mirrored or ensemble):
         raise UsageError("Nothing is to be averaged.", "Add --mirrored, --ensemble, or both.")
-    document = _read(source)
+    stated = _read(source)
+    document = validated(_Document, stated, str(source / DOCUMENT), remedy=_REMEDY)
     how = Average(mirrored, ensemble, document.output.kind)
+    titles = Titles(str(stated.get("team")), method or f"{document.method} {how.words}")
     images = _images(bundle, document)
     models = {one.fold: _model(source / one.file, one.sha256) for one in document.models}
     groups: Mapping[Any, Sequence[ModelProto]] = (
@@ -101,16 +103,24 @@ def combine(
         fold: write_model(out, fold, _joined(group, how, images, name=model_name(fold), say=say))
         for fold, group in groups.items()
     }
-    stated = document.parameters
-    declared = Declared(
-        document.input.model_dump(),
-        document.opset,
-        document.output.threshold,
-        stated * len(models) if stated is not None and ensemble else stated,
-        how.answers,
-    )
-    titles = Titles(document.team, method or f"{document.method} {how.words}")
-    write_document(out, declared, track=document.track, titles=titles, models=digests)
+    new = _amended(document, how, titles=titles, digests=digests)
+    text = yaml.safe_dump({**stated, **new}, sort_keys=False, allow_unicode=True)
+    write_atomically(out / DOCUMENT, text.encode())
+
+
+def _amended(
+    document: _Document, how: Average, *, titles: Titles, digests: Mapping[Any, str]
+) -> dict[str, Any]:
+    """What the new submission says otherwise than the old one."""
+    models = [
+        {"fold": fold, "file": model_name(fold), "sha256": digest}
+        for fold, digest in digests.items()
+    ]
+    output = {**document.output.model_dump(), "kind": how.answers}
+    new: dict[str, Any] = {"method": titles.method, "output": output, "models": models}
+    if how.ensemble and document.parameters is not None:
+        new["parameters"] = document.parameters * len(document.models)
+    return new
 
 
 def _joined(
@@ -134,18 +144,21 @@ def _joined(
     return data
 
 
-def _read(source: Path) -> _Document:
+def _read(source: Path) -> dict[str, Any]:
     path = source / DOCUMENT
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path} cannot be read.", _REMEDY) from error
-    return validated(_Document, value, str(path), remedy=_REMEDY)
+    return value if isinstance(value, dict) else {}
 
 
 def _images(bundle: Path, document: _Document) -> torch.Tensor:
     """The bundle's first images as the models want them, (5, C, H, W) float32."""
-    opened, settings = open_bundle(bundle), document.input
+    said = {key: value for key, value in document.input.items() if value is not None}
+    own = {key: value for key, value in said.items() if _USUAL.get(key) != value}
+    settings = validated(InputSettings, own, f"input of {DOCUMENT}", remedy=_REMEDY)
+    opened = open_bundle(bundle)
     if opened.document.track != document.track:
         raise UsageError(
             f"{bundle} is of {opened.document.track}, the submission of {document.track}.",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 import yaml
@@ -54,14 +54,12 @@ class Declared:
         input: how they want their input, in the words of `submission.yaml`.
         threshold: above which probability a pixel is lesion.
         parameters: trainable parameters of one model, as a claim; None claims nothing.
-        kind: what they answer with.
     """
 
     input: Mapping[str, Any]
     opset: int
     threshold: float = 0.5
     parameters: int | None = None
-    kind: Literal["logits", "probabilities"] = "logits"
 
 
 def model_name(fold: int | None) -> str:
@@ -148,7 +146,7 @@ def write_document(
         "method": titles.method,
         "track": track,
         "input": dict(declared.input),
-        "output": {"kind": declared.kind, "threshold": declared.threshold},
+        "output": {"kind": "logits", "threshold": declared.threshold},
         "models": [
             {"fold": fold, "file": model_name(fold), "sha256": digest}
             for fold, digest in models.items()

@@ -10,12 +10,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
 from torch import nn
 
 from evaluator.gate import inspect
 from evaluator.inference.separable import is_separable
-from harness.submission import read_submission
+from harness.submission import assemble, read_submission
 from reference_models.export import OPSET, Mirrored, export_network
 from reference_models.networks import build
 from reference_models.submission import Declared, Titles, write_document, write_model
@@ -140,6 +141,27 @@ def test_no_combined_model_has_to_run_one_image_at_a_time(
 ) -> None:
     out = combined(call, handed, tmp_path / "out", "--ensemble", "--mirrored")
     assert is_separable(out / "model.onnx", read_submission(out).input)
+
+
+def test_what_the_harness_wrote_anew_is_neither_refused_nor_lost(
+    call: Call, handed: Handed, tmp_path: Path
+) -> None:
+    """`busbench benchmark` puts folds together, and states every field."""
+    stated = read_submission(handed.folder).model_copy(update={"description": "ours"})
+    files = {model.file: handed.folder / model.file for model in stated.models}
+    assemble(stated, lambda model: files[model.file], tmp_path / "source")
+    again = Handed(tmp_path / "source", handed.bundle, handed.networks)
+    made = read_submission(combined(call, again, tmp_path / "out", "--mirrored"))
+    assert (made.description, made.team, made.input) == ("ours", "Team", stated.input)
+
+
+def test_a_submission_of_tiles_is_refused(call: Call, handed: Handed, tmp_path: Path) -> None:
+    stated = yaml.safe_load((handed.folder / "submission.yaml").read_text())
+    stated["input"] |= {"mode": "tiled", "overlap": 0.5, "blend": "constant"}
+    (tmp_path / "submission.yaml").write_text(yaml.safe_dump(stated))
+    words = ("--bundle", handed.bundle, "--out", tmp_path / "out", "--mirrored")
+    status, _, errors = call("combine", tmp_path, *words)
+    assert status == 2 and "input of submission.yaml" in errors
 
 
 def test_the_same_files_never_give_another_file(call: Call, handed: Handed, tmp_path: Path) -> None:
