@@ -92,8 +92,8 @@ def published(
         yield f"{frozen.name}, by audited group (ours)", frozen
 
 
-def certificate_lines(name: str, certificate: LeakCertificate) -> Iterator[str]:
-    """A certificate in lines of the table: its test parts and its validation parts, each summed."""
+def certificate_rows(name: str, certificate: LeakCertificate) -> Iterator[tuple[object, ...]]:
+    """A certificate in rows of the table: its test parts and its validation parts, each summed."""
     for side in ("test", "validation"):
         found = [v for at, v in certificate.verdicts.items() if at.endswith(side)]
         if not found:
@@ -103,7 +103,7 @@ def certificate_lines(name: str, certificate: LeakCertificate) -> Iterator[str]:
         folds = f"{side}, {len(found)} folds" if len(found) > 1 else side
         share = f"{leaking} ({leaking / held_out:.1%})"
         unseen = certificate.without_patient
-        yield row(certificate.dataset, name, folds, held_out, share, *kinds, unseen)
+        yield certificate.dataset, name, folds, held_out, share, *kinds, unseen
 
 
 def main() -> None:
@@ -131,7 +131,7 @@ def main() -> None:
             written = Path(scratch) / "splits" / dataset
             for name, split in published(dataset, raw, store, folder=written):
                 certificate = certify(report, read_published([str(split)], store))
-                wall += certificate_lines(name, certificate)
+                wall += (row(*cells) for cells in certificate_rows(name, certificate))
                 if args.out:
                     place = args.out / dataset / name
                     write(certificate, place / "certificate.json")

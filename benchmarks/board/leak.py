@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def _is_of(path: Path, method: str, track: str) -> bool:
     return (report.method, report.track, report.home) == (method, track, None)
 
 
+def price(runs: Sequence[Path], *, method: str, track: str) -> list[tuple[object, ...]]:
+    """The rows of the table of one method: split, test cases, patients, Dice.
+
+    Args:
+        runs: those of the split by patient, then those of the split by image.
+    """
+    found = [measure(find(folder, method, track)) for folder in runs]
+    rows: list[tuple[object, ...]] = []
+    for rule, each in zip(RULES, found, strict=True):
+        low, high = np.clip(each.interval, 0, 1)
+        rows.append((rule, each.cases, each.patients, f"{each.mean:.3f} ({low:.3f} to {high:.3f})"))
+    apart = "{:.3f} ({:.3f} to {:.3f})".format(*difference(found[1], found[0]))
+    return [*rows, ("by image, less by patient", "", "", apart)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -87,17 +103,14 @@ def main() -> None:
     parser.add_argument("--track", required=True)
     chosen = parser.parse_args()
     try:
-        found = [measure(find(runs, chosen.method, chosen.track)) for runs in chosen.runs]
+        rows = price(chosen.runs, method=chosen.method, track=chosen.track)
     except BusbenchError as error:
         raise SystemExit(str(error)) from error
-    print(head("split", "test cases", "patients", "Dice (95 %)"))
-    for rule, each in zip(RULES, found, strict=True):
-        low, high = np.clip(each.interval, 0, 1)
-        shown = f"{each.mean:.3f} ({low:.3f} to {high:.3f})"
-        print(row(rule, each.cases, each.patients, shown))
-    print(row("by image, less by patient", "", "", "{:.3f} ({:.3f} to {:.3f})".format(
-        *difference(found[1], found[0])
-    )))  # fmt: skip
+    print(
+        "\n".join(
+            [head("split", "test cases", "patients", "Dice (95 %)"), *(row(*r) for r in rows)]
+        )
+    )
 
 
 if __name__ == "__main__":
