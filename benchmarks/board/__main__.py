@@ -45,8 +45,10 @@ def main() -> int:
     except (OSError, ValueError, yaml.YAMLError) as error:
         parser.error(f"{chosen.plan}: {error}")
     given = {} if chosen.trained is None else trained_in(chosen.trained.absolute())
-    if chosen.trained is not None and (unknown := {*given} - {*plan.trained} or not given):
-        parser.error(f"{chosen.trained} has {unknown or 'no NAME/NETWORK/given'}: not in the plan")
+    if unknown := {*given} - {*plan.trained}:
+        parser.error(f"{'/'.join(min(unknown))} is not in the plan; take it out of --trained.")
+    if chosen.trained is not None and not given:
+        parser.error(f"{chosen.trained} has no folder TRACK/NETWORK/given.")
     places = Places(
         chosen.data.absolute(),
         chosen.splits.absolute(),
@@ -54,6 +56,9 @@ def main() -> int:
         base=os.environ.get(BASE_VARIABLE),
         docs=str((chosen.docs or chosen.out / "docs").absolute()),
     )
+    here = ["/".join(one) for one in plan.trained if one not in given]
+    if chosen.trained is not None and here:
+        print(f"To be trained here, for --trained has not: {', '.join(here)}.", file=sys.stderr)
     found = [*steps(plan, places)]
     if chosen.print:
         print("\n".join(shlex.join(step.command) for step in found))

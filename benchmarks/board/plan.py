@@ -50,9 +50,7 @@ class Plan(Part):
     def _only_what_is_there(self) -> Self:
         for name, network in self.networks.items():
             if unknown := {*network.tracks} - {*self.tracks}:
-                raise ValueError(
-                    f"networks: {name} is trained on {min(unknown)}, which is no track"
-                )
+                raise ValueError(f"networks: {name}: {min(unknown)} is no track")
         if unknown := {*self.published} - {*self.tracks}:
             raise ValueError(f"published: {min(unknown)} is no track")
         leak = self.leak
