@@ -35,8 +35,10 @@ from harness.ranking.cases import COLUMNS, GAPS
 from harness.website.curves import LINE
 
 KEPT = Path("examples") / "board"
-SPLITS = ("dataset", "split", "held out", "cases", "leaking", "patient", "identical")
-SPLITS += ("near-duplicate", "cases without a known patient")
+SPLITS = (
+    *("dataset", "split", "held out", "cases", "leaking", "patient", "identical"),
+    *("near-duplicate", "cases without a known patient"),
+)
 CURVES = ("track", "network", "fold", "epoch", "dice")
 
 
