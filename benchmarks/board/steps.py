@@ -77,6 +77,7 @@ def _data(plan: Plan, places: Places) -> Iterator[Step]:
         yield busbench("seal", store, *sealed, *_AWAY)
 
 
+_CLUSTER = ("--cluster", "local:2")
 _AWAY = ("--challenge", str(HERE / "leak.yaml"))  # outside the challenge: nothing is recorded
 
 
@@ -120,7 +121,7 @@ def _benchmark(network: str, bundles: Mapping[str, str], folder: Path, *options:
     return busbench(
         "benchmark", "--networks", network, "--tracks", tracks,
         f"--recipe={network}={folder / network}.yaml",
-        "--keys", "keys", "--cluster", "local:2", *options,
+        "--keys", "keys", *_CLUSTER, *options,
     )  # fmt: skip
 
 
@@ -129,13 +130,18 @@ def _others(plan: Plan, places: Places) -> Iterator[Step]:
     for template in plan.templates:
         yield from _image(template, places.base)
     for track in plan.tracks:
+        made = [f"made/{track}/{kind}" for kind in (*plan.baselines, *plan.templates)]
         for kind in plan.baselines:
             command = f"baseline --kind {kind} --bundle {{bundle}} --out {{out}}"
-            yield from _trained(f"made/{track}/{kind}", track, "reference", "--command", command)
-        if plan.memoriser:
-            yield from _memoriser(track)
+            yield _trained(kind, track, "reference", "--command", command)
         for template in plan.templates:
-            yield from _trained(f"made/{track}/{template}", track, _tag(template))
+            yield _trained(template, track, _tag(template))
+        if plan.memoriser:
+            out = f"made/{track}/memoriser"
+            sources = (*_bundle(track), "--published", f"stores/{track}")
+            yield _made(out, "baseline", "--kind", "memoriser", "--team", "Example", *sources)
+            made.append(out)
+        yield _evaluated(made, track)
 
 
 def _tag(template: str) -> str:
@@ -149,12 +155,13 @@ def _image(template: str, base: str | None) -> Iterator[Step]:
     yield Step(("docker", "build", "--quiet", *options, "--tag", _tag(template), folder))
 
 
-def _trained(out: str, track: str, image: str, *options: str) -> Iterator[Step]:
-    yield busbench(
-        "train", image, "--bundle", f"bundles/{track}/training", "--out", out,
-        "--keys", "keys", *options,
-    )  # fmt: skip
-    yield _evaluated(out, track)
+def _bundle(track: str) -> tuple[str, str]:
+    return ("--bundle", f"bundles/{track}/training")
+
+
+def _trained(name: str, track: str, image: str, *options: str) -> Step:
+    out = f"made/{track}/{name}"
+    return busbench("train", image, *_bundle(track), "--out", out, "--keys", "keys", *options)
 
 
 def _made(out: str, *words: str) -> Step:
@@ -164,32 +171,27 @@ def _made(out: str, *words: str) -> Step:
     )
 
 
-def _memoriser(track: str) -> Iterator[Step]:
-    out = f"made/{track}/memoriser"
-    sources = ("--bundle", f"bundles/{track}/training", "--published", f"stores/{track}")
-    yield _made(out, "baseline", "--kind", "memoriser", "--team", "Example", *sources)
-    yield _evaluated(out, track)
-
-
 def _averages(plan: Plan) -> Iterator[Step]:
-    for network, trained in plan.networks.items():
-        for track in trained.tracks:
-            for what in trained.averaged:
-                out = f"made/{track}/{network}-{what}"
+    for track in plan.tracks:
+        made = []
+        for network, trained in plan.networks.items():
+            for what in trained.averaged if track in trained.tracks else ():
+                made.append(f"made/{track}/{network}-{what}")
                 options = (f"--{word}" for word in what.split("-"))
-                bundle = ("--bundle", f"bundles/{track}/training")
-                yield _made(out, "combine", _submission(track, network), *bundle, *options)
-                yield _evaluated(out, track)
+                source = _submission(track, network)
+                yield _made(made[-1], "combine", source, *_bundle(track), *options)
+        if made:
+            yield _evaluated(made, track)
 
 
 def _submission(track: str, network: str) -> str:
     return f"bench/{track}/{network}/submission"
 
 
-def _evaluated(submission: str, track: str, *options: str) -> Step:
+def _evaluated(submissions: Sequence[str], track: str, *options: str) -> Step:
     return busbench(
-        "evaluate", submission, "--bundle", f"bundles/{track}", "--keys", "keys",
-        "--out", "bench/runs", "--ledger", "ledger.jsonl", *options,
+        "evaluate", *submissions, "--bundle", f"bundles/{track}", "--keys", "keys",
+        "--out", "bench/runs", "--ledger", "ledger.jsonl", *_CLUSTER, *options,
     )  # fmt: skip
 
 
@@ -201,11 +203,15 @@ def _by_image(leak: Leak, places: Places) -> Iterator[Step]:
 
 def _away(plan: Plan, places: Places) -> Iterator[Step]:
     """Each trained network on the tracks that it was not trained on."""
-    for network, trained in plan.networks.items():
-        for home in trained.tracks:
-            for other in (track for track in plan.tracks if track != home):
-                options = ("--on", other, "--splits", str(places.splits))
-                yield _evaluated(_submission(home, network), other, *options)
+    for track in plan.tracks:
+        trained = [
+            _submission(home, network)
+            for network, one in plan.networks.items()
+            for home in one.tracks
+            if home != track
+        ]
+        if trained:
+            yield _evaluated(trained, track, "--on", track, "--splits", str(places.splits))
 
 
 def _each(option: str, folder: str, tracks: Sequence[str]) -> Iterator[str]:
