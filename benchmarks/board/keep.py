@@ -57,7 +57,7 @@ def keep(board: Path, out: Path) -> None:
             write_atomically(place / CASES, _what_ranks(report.parent / CASES))
     certificates = sorted((board / "certificates").glob("*/*/certificate.json"))
     _write(partial / "certificates.csv", SPLITS, _certified(certificates))
-    _write(partial / "curves.csv", CURVES, _curves(board / "bench"))
+    _write(partial / "curves.csv", CURVES, curves(board / "bench"))
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
 
@@ -77,8 +77,8 @@ def _certified(paths: Iterable[Path]) -> Iterator[tuple[object, ...]]:
         yield from certificate_rows(path.parent.name, found)
 
 
-def _curves(bench: Path) -> Iterator[tuple[object, ...]]:
-    """Of each fold, from the trainer's table where it was given, else from its log."""
+def curves(bench: Path) -> Iterator[tuple[object, ...]]:
+    """The rows of `CURVES`: from the trainer's table where it was given, else from its log."""
     for cell in sorted({path.parent for path in bench.glob("*/*/fold-*")}):
         for fold in sorted(cell.glob("fold-*")):
             number = int(fold.name.removeprefix("fold-"))

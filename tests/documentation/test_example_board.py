@@ -15,7 +15,7 @@ import scipy.stats
 import typer
 import yaml
 
-from benchmarks.board.keep import KEPT, keep
+from benchmarks.board.keep import KEPT, curves, keep
 from benchmarks.board.leak import difference, measure
 from benchmarks.board.page import read_notes, results_page
 from benchmarks.board.plan import HERE, LEAK, Plan, read_plan
@@ -197,6 +197,21 @@ def test_no_case_that_ranks_is_lost_in_what_is_kept(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values, after.values[name])
     kept = {path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()}
     assert not [name for name in kept if name.endswith((".key", ".png", ".bits"))]
+
+
+def test_no_curve_is_lost_whether_it_was_given_or_came_of_a_training_here(tmp_path: Path) -> None:
+    cell = tmp_path / "busbra" / "unext"
+    rows = [{"epoch": 1, "step": 40, "dice": 0.5}, {"epoch": 2, "step": 80, "dice": 0.75}]
+    line = "fold 1 epoch {}, step {}: loss 0.5000, validation loss 0.4000, Dice {:.4f}; 9 s"
+    log = "\n".join(line.format(*row.values()) for row in rows)
+    write_atomically(cell / "given/work/fold-0.csv", pd.DataFrame(rows).to_csv().encode())
+    write_atomically(cell / "fold-0/submission.train.log", b"already contains what was requested")
+    write_atomically(cell / "fold-1/submission.train.log", log.encode())
+    assert [*curves(tmp_path)] == [
+        ("busbra", "unext", fold, epoch, dice)
+        for fold in (0, 1)
+        for epoch, dice in ((1, "0.5000"), (2, "0.7500"))
+    ]
 
 
 def test_the_page_of_results_never_differs_from_what_is_kept() -> None:
