@@ -35,11 +35,12 @@ FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA", "bus-uclm": "BUS-
 OFFICIAL = {"busbra": ("5-fold-cv.csv", "10-fold-cv.csv")}
 FOLDS, SEED = 5, 42
 SAME: tuple[Kind, ...] = ("same-patient",)
+KINDS: tuple[Kind, ...] = (*SAME, "identical", "near-duplicate")
 # What a rule balances, and which kinds of pairs it knows of.
 RULES: dict[str, tuple[Policy, tuple[Kind, ...]]] = {
     "by image (Awesome-BUS)": ("image", ()),
     "by stated patient": ("patient", SAME),
-    "by audited group (ours)": ("patient", (*SAME, "identical", "near-duplicate")),
+    "by audited group (ours)": ("patient", KINDS),
 }
 
 
@@ -59,7 +60,7 @@ def study(dataset: str, store: CaseStore, report: AuditReport, *, seeds: int) ->
         shares = [verdict(store, report, rule, seed=seed).share for seed in range(seeds)]
         spread = f"{sum(shares) / seeds:.1%} ({min(shares):.1%} to {max(shares):.1%})"
         leaking = f"{one.leaking} ({one.share:.1%})"
-        yield row(dataset, rule, one.test, leaking, *one.by_kind.values(), spread)
+        yield row(dataset, rule, one.test, leaking, *(one.by_kind[kind] for kind in KINDS), spread)
 
 
 def published(
@@ -99,7 +100,7 @@ def certificate_rows(name: str, certificate: LeakCertificate) -> Iterator[tuple[
         if not found:
             continue
         held_out, leaking = (sum(getattr(v, key) for v in found) for key in ("test", "leaking"))
-        kinds = [sum(v.by_kind[kind] for v in found) for kind in found[0].by_kind]
+        kinds = [sum(v.by_kind[kind] for v in found) for kind in KINDS]
         folds = f"{side}, {len(found)} folds" if len(found) > 1 else side
         share = f"{leaking} ({leaking / held_out:.1%})"
         unseen = certificate.without_patient
