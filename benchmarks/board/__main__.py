@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.board.plan import HERE, PROJECT, read_plan
+from benchmarks.board.plan import PLAN, PROJECT, read_plan
 from benchmarks.board.steps import Places, Step, steps
 from harness.sandbox.images import BASE_VARIABLE
 
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="the folder of the releases")
     parser.add_argument("--out", type=Path, required=True, help="the board's folder; private")
     parser.add_argument("--splits", type=Path, default=PROJECT / "splits")
-    parser.add_argument("--plan", type=Path, default=HERE / "plan.yaml")
+    parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--trained", type=Path, metavar="FOLDER", help="trained elsewhere")
     parser.add_argument("--docs", type=Path, help="write the results here; default: OUT/docs")
     parser.add_argument("--print", action="store_true", help="print the commands, run none")
@@ -54,6 +54,7 @@ def main() -> int:
         chosen.splits.absolute(),
         given=given,
         base=os.environ.get(BASE_VARIABLE),
+        plan=chosen.plan.absolute(),
         docs=str((chosen.docs or chosen.out / "docs").absolute()),
     )
     here = ["/".join(one) for one in plan.trained if one not in given]

@@ -66,10 +66,15 @@ def difference(one: Measured, other: Measured) -> tuple[float, float, float]:
 
 
 def find(runs: Path, method: str, track: str) -> pd.DataFrame:
-    """The case table of the one run of a method on the track that it was trained on."""
+    """The case table of the one run of a method on the track that it was trained on.
+
+    Raises:
+        BusbenchError: `cases-invalid` where there is none, or more than one.
+    """
     found = [path for path in sorted(runs.glob(f"*/{REPORT}")) if _is_of(path, method, track)]
     if len(found) != 1:
-        raise SystemExit(f"{runs} contains {len(found)} runs of {method} on {track}, and not one.")
+        message = f"{runs} contains {len(found)} runs of {method} on {track}, and not one."
+        raise BusbenchError(Code.CASES_INVALID, message, "Evaluate it, in a folder of its own.")
     return pd.read_parquet(found[0].parent / CASES)
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
+PLAN = HERE / "plan.yaml"
 TEAM = "BUSBench reference"
 LEAK = "leak"  # beside the tracks, the folder of what is trained on the split by image
 Averaged = Literal["mirrored", "ensemble", "mirrored-ensemble"]
@@ -69,6 +70,6 @@ class Plan(Part):
         return (*usual, *((LEAK, name) for name in (self.leak.networks if self.leak else ())))
 
 
-def read_plan(path: Path = HERE / "plan.yaml") -> Plan:
+def read_plan(path: Path = PLAN) -> Plan:
     """The plan in a file."""
     return Plan.model_validate(yaml.safe_load(path.read_text("utf-8")))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.board.plan import HERE, LEAK, TEAM, Leak, Plan
+from benchmarks.board.plan import HERE, LEAK, PLAN, TEAM, Leak, Plan
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Places:
         given: what was trained elsewhere, by track or `LEAK` and network: its folder `given`.
         base: the base image of templates; None takes the one that their Dockerfile names.
         docs: the documentation that the results are written into.
+        plan: the file of the plan.
     """
 
     data: Path
@@ -35,6 +36,7 @@ class Places:
     given: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     base: str | None = None
     docs: str = "docs"
+    plan: Path = PLAN
 
     def split(self, track: str) -> str:
         """The frozen split of a track."""
@@ -228,5 +230,6 @@ def _board(plan: Plan, places: Places) -> Iterator[Step]:
         "verify", "ledger.jsonl", "--key", "keys/report.pub", "--rescore", "bench/runs",
         *_each("--bundle", "bundles", tracks), "--keys", "keys",
     )  # fmt: skip
+    chosen = () if places.plan == PLAN else ("--plan", str(places.plan))
     yield Step(("python", "-m", "benchmarks.board.keep", ".", "--docs", places.docs))
-    yield Step(("python", "-m", "benchmarks.board.page", "--docs", places.docs))
+    yield Step(("python", "-m", "benchmarks.board.page", "--docs", places.docs, *chosen))
