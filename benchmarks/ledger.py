@@ -33,6 +33,7 @@ LENGTHS, APPENDS = (1_000, 10_000, 100_000), 15
 ACTS = {
     "verify": "verify everything",
     "again": "verify it again",
+    "reports": "read every report",
     "first": "append",
     "touched": "append, once its times are new",
 }
@@ -52,6 +53,12 @@ def build(path: Path, entries: int, keys: Keys) -> None:
             handle.write(line)
 
 
+def read(path: Path) -> None:
+    """Read every report that counts, as a review of them does: one at a time."""
+    for entry in verify_ledger(path).each("reports"):
+        _ = entry.report
+
+
 def act(name: str, path: Path, keys: Keys) -> dict[str, float]:
     """Do one act in this process, and say what it took."""
     before = time.process_time()
@@ -59,6 +66,8 @@ def act(name: str, path: Path, keys: Keys) -> dict[str, float]:
         path.touch()
     if name in ("verify", "again"):
         taken = seconds(lambda: verify_ledger(path, anew=name == "verify"))
+    elif name == "reports":
+        taken = seconds(read, path)
     else:
         taken = seconds(append, path, sign(make_report(name), keys), keys)
     own, workers = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

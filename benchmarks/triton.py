@@ -2,13 +2,15 @@
 
 Each call is a stream of batches with as many in flight as the backend takes: of a stream of three,
 one of the server's two instances would be idle for a third of the time. Run from the project's
-root, with BUSBENCH_TRITONSERVER naming a server (`make triton`); prints a section in Markdown.
+root, with BUSBENCH_TRITONSERVER naming a server (`make triton`, and for `--device cuda` `make
+triton-gpu`); prints a section in Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +24,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.timing import head, interleaved, machine, row
+from evaluator.documents.inference import Device
 from evaluator.inference.backends import InferSettings, Model, TritonOptions, open_model
+from evaluator.inference.hardware import device_name
 from reference_models.export import export_network
 from reference_models.networks import build
 
 SIZE = 256
 STREAM = 8  # batches in a call
 Stream = list[NDArray[np.float32]]
+TITLES = {
+    "cpu": ("Triton beside ONNX Runtime", "onnxruntime"),
+    "cuda": ("Triton beside ONNX Runtime, on a GPU", "onnxruntime-gpu"),
+}
 COLUMNS = ("batch", "ONNX Runtime, ms an image", "Triton, shared memory", "Triton, socket")
 
 
@@ -42,11 +50,13 @@ def network(name: str) -> nn.Module:
 
 
 @contextmanager
-def backends(path: Path, threads: int) -> Iterator[dict[str, Callable[[Stream], object]]]:
+def backends(
+    path: Path, device: Device, threads: int
+) -> Iterator[dict[str, Callable[[Stream], object]]]:
     """One file behind each backend, ready to take a stream of batches."""
-    triton = partial(InferSettings, "cpu", threads, backend="triton")
+    triton = partial(InferSettings, device, threads, backend="triton")
     settings = {
-        "direct": InferSettings("cpu", threads),
+        "direct": InferSettings(device, threads),
         "shared memory": triton(triton=TritonOptions()),
         "socket": triton(triton=TritonOptions(shared_memory=False)),
     }
@@ -63,14 +73,20 @@ def _stream(model: Model, batches: Stream) -> None:
         list(pool.map(model.run, batches))
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=TITLES, default="cpu")
     parser.add_argument("--networks", nargs="+", default=["small", "unext", "cmunext"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    print(f"## Triton beside ONNX Runtime\n\n{machine('onnxruntime', 'tritonclient')}.\n")
+    if args.device != "cpu" and device_name(args.device) == "unknown":
+        print("No CUDA device works here.", file=sys.stderr)
+        return 1
+    title, runtime = TITLES[args.device]
+    card = "" if args.device == "cpu" else f"{device_name(args.device)}; host: "
+    print(f"## {title}\n\n{card}{machine(runtime, 'tritonclient')}.\n")
     print(f"1 x {SIZE} x {SIZE}, {args.threads} threads for either, {STREAM} batches a call,")
     print(f"{args.rounds} rounds in turns; images/s over those of ONNX Runtime.\n")
     print(head("network", *COLUMNS))
@@ -78,14 +94,15 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             path.write_bytes(export_network(network(name), torch.rand(5, 1, SIZE, SIZE), {}).data)
-            with backends(path, args.threads) as ways:
+            with backends(path, args.device, args.threads) as ways:
                 for batch in args.batches:
                     stream = [np.random.rand(batch, 1, SIZE, SIZE).astype(np.float32)] * STREAM
                     taken = interleaved(ways, [stream] * args.rounds, 1)
                     direct = taken.pop("direct")
                     ratios = [f"{direct / each:.2f}" for each in taken.values()]
-                    print(row(name, batch, f"{1000 * direct / (batch * STREAM):.2f}", *ratios))
+                    print(row(name, batch, f"{1000 * direct / (batch * STREAM):.3g}", *ratios))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

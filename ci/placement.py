@@ -56,7 +56,7 @@ def find_place(
 ) -> Placement:
     """The rows that a report is shown with, were it the newest in the ledger."""
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    new = RecordedReport(LAST, NO_DIGEST, now, payload_sha256=NO_DIGEST, load=lambda: report)
+    new = RecordedReport(LAST, NO_DIGEST, now, load=lambda: report)
     tracks = rank([*recorded, new], ranked=challenge.ranking.metrics)
     track, own = next((track, row) for track in tracks for row in track.rows if row.entry == LAST)
     others = [row for row in track.ranked if row is not own]

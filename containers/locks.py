@@ -21,13 +21,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "containers" / "locks"
 TRITON = "tritonclient[grpc]"
+AGE = "cryptography"  # for what is sealed
 NVML, CUDA = "nvidia-ml-py", "onnxruntime-gpu[cuda,cudnn]"
 # Which of the project's dependencies each component imports.
 COMPONENTS = {
-    "infer": ("numba", "numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "pyrage", "PyYAML"),
-    "infer-gpu": ("numba", "numpy", NVML, "onnx", CUDA, "Pillow", "pydantic", "pyrage", "PyYAML"),
-    "triton": ("numba", "numpy", "onnx", "onnxruntime", "pydantic", "pyrage", "PyYAML", TRITON),
-    "score": ("numpy", "numba", "Pillow", "pyarrow", "pydantic", "pyrage", "PyYAML", "scipy"),
+    "infer": (AGE, "numba", "numpy", "onnx", "onnxruntime", "Pillow", "pydantic", "PyYAML"),
+    "infer-gpu": (AGE, "numba", "numpy", NVML, "onnx", CUDA, "Pillow", "pydantic", "PyYAML"),
+    "triton": (AGE, "numba", "numpy", "onnx", "onnxruntime", "pydantic", "PyYAML", TRITON),
+    "score": (AGE, "numpy", "numba", "Pillow", "pyarrow", "pydantic", "PyYAML", "scipy"),
     "participant": (
         "numpy",
         "onnx",

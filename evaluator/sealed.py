@@ -2,27 +2,28 @@
 
 The harness writes them; `infer` opens the images with the image key, `score` opens the labels with
 the label key. Images are grey pixels as they are, since they are sealed once and read for each
-evaluation: to decompress speckle takes longer than to decrypt it. Labels are PNG. Reading streams,
-so memory does not grow with the number of cases.
+evaluation: to decompress speckle takes longer than to decrypt it, and the sizes in the index say
+where each image is, so that threads read some each. Labels are PNG, one after the other. Memory
+does not grow with the number of cases.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import sys
 import tarfile
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import pyrage
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
+from evaluator.age import AgeFile, DamagedError, NotOpenedError, parse_identity
 from evaluator.documents.base import parse
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.errors import BusbenchError, Code
@@ -31,12 +32,15 @@ from evaluator.files import canonical_json
 INDEX = "index.json"
 MAX_KEY = 4096  # characters
 STDIN = Path("-")  # as the place of a key: it is in no file
-_BLOCK = 1 << 16  # bytes read at once: some images
+_BLOCK = 1 << 18  # bytes read at once: some images
+_NAME, _SIZE = slice(0, 100), slice(124, 135)  # in the header of a member, which is a block long
 REMEDY = "Seal the split again with `busbench seal`."
 
 
 def seal_archive(index: SealedIndex, files: Iterable[bytes], recipient: str) -> bytes:
     """Encrypt `index` and one file a case, in the index's order, to an age recipient."""
+    import pyrage  # noqa: PLC0415  the harness alone seals: no image has it
+
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         # what a component may not know is left out: nulls would be half of a long index
@@ -59,12 +63,11 @@ def _standard_input() -> str:
     return sys.stdin.read(MAX_KEY)
 
 
-def read_identity(path: Path) -> pyrage.x25519.Identity:
+def read_identity(path: Path) -> X25519PrivateKey:
     """The age identity in `path`, or `-`; raises `keys-invalid` where there is none."""
     try:
-        text = _standard_input() if path == STDIN else path.read_text()
-        return pyrage.x25519.Identity.from_str(text.strip())
-    except (OSError, ValueError, pyrage.IdentityError) as error:
+        return parse_identity((_standard_input() if path == STDIN else path.read_text()).strip())
+    except (OSError, ValueError) as error:
         where = "Standard input" if path == STDIN else path
         raise BusbenchError(
             Code.KEYS_INVALID,
@@ -73,11 +76,59 @@ def read_identity(path: Path) -> pyrage.x25519.Identity:
         ) from error
 
 
+class Cases:
+    """The cases of an open archive and their files: one after the other, or images at any place."""
+
+    def __init__(self, where: Path, plain: AgeFile, archive: tarfile.TarFile) -> None:
+        self._where, self._plain, self._archive = where, plain, archive
+        self.index = parse(
+            SealedIndex,
+            _member(archive, INDEX),
+            str(where),
+            code=Code.BUNDLE_INVALID,
+            remedy=REMEDY,
+        )
+        begin = archive.offset  # of the next member
+        sizes = (_blocks(case.height * case.width) for case in self.index.cases)
+        self._begins = list(accumulate(sizes, initial=begin))
+
+    def __iter__(self) -> Iterator[tuple[SealedCase, bytes]]:
+        """Each case and its file, once."""
+        return ((case, _member(self._archive, case.file)) for case in self.index.cases)
+
+    def images(self, start: int, end: int) -> list[tuple[SealedCase, NDArray[np.uint8]]]:
+        """The cases from `start` to `end` and their images (H, W), in any order, from any thread.
+
+        Raises:
+            BusbenchError: `bundle-invalid` where the archive is damaged, or an image has another
+                size than the index says.
+        """
+        cases = self.index.cases[start:end]
+        first = self._begins[start]
+        with _damage(self._where):
+            read = self._plain.read(first, self._begins[start + len(cases)])
+            return [
+                (case, self._image(read[begin - first :], case))
+                for case, begin in zip(cases, self._begins[start:], strict=False)
+            ]
+
+    def _image(self, member: memoryview, case: SealedCase) -> NDArray[np.uint8]:
+        size = case.height * case.width
+        name, found = bytes(member[_NAME]).rstrip(b"\0"), bytes(member[_SIZE])
+        if name != case.file.encode():
+            raise _elsewhere(case.file)
+        content = member[tarfile.BLOCKSIZE :][: min(size, int(found, 8))]
+        return decode_image(content, case, self._where)
+
+
+def _blocks(size: int) -> int:
+    """Bytes of a member of so many: in whole blocks, behind one that is its header."""
+    return (1 - -size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
 @contextmanager
-def open_sealed(
-    path: Path, key: Path | pyrage.x25519.Identity
-) -> Iterator[tuple[SealedIndex, Iterator[tuple[SealedCase, bytes]]]]:
-    """Open a sealed archive: its index, and its cases one after the other.
+def open_sealed(path: Path, key: Path | str) -> Iterator[tuple[SealedIndex, Cases]]:
+    """Open a sealed archive: its index and its cases.
 
     Args:
         key: the age identity that opens it, or the file that contains it.
@@ -86,68 +137,71 @@ def open_sealed(
         BusbenchError: `keys-invalid` where the key does not open it, `bundle-invalid` where the
             archive is missing or damaged.
     """
-    identity = read_identity(key) if isinstance(key, Path) else key
-    with _decrypted(path, identity) as stream, _damage(path):
+    identity = read_identity(key) if isinstance(key, Path) else parse_identity(key.strip())
+    with _opened(path) as source, _damage(path):
+        try:
+            plain = AgeFile(source, identity)
+        except NotOpenedError as error:
+            raise BusbenchError(
+                Code.KEYS_INVALID,
+                f"{path} cannot be decrypted with this key: {error}.",
+                "Give the keys that it was sealed to; the image key opens images only.",
+            ) from error
+        stream = io.BufferedReader(_Stream(plain), _BLOCK)
         archive = tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK)  # noqa: SIM115
-        index = parse(
-            SealedIndex, _member(archive, INDEX), str(path), code=Code.BUNDLE_INVALID, remedy=REMEDY
-        )
-        yield index, ((case, _member(archive, case.file)) for case in index.cases)
+        cases = Cases(path, plain, archive)
+        yield cases.index, cases
+
+
+class _Stream(io.RawIOBase):
+    """The content of an age file from its beginning."""
+
+    def __init__(self, plain: AgeFile) -> None:
+        self._plain, self._at = plain, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        found = self._plain.read(self._at, self._at + len(buffer))
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        raise BusbenchError(Code.BUNDLE_INVALID, f"{path} cannot be read.", REMEDY) from error
+    with source:
+        yield source
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
     member = archive.next()
     content = archive.extractfile(member) if member is not None else None
     if member is None or content is None or member.name != name:
-        raise tarfile.ReadError(f"{name} is not where the index says")
+        raise _elsewhere(name)
     # a stream never goes back, and would remember every member
     archive.members.clear()  # type: ignore[attr-defined]
     return content.read()
+
+
+def _elsewhere(name: str) -> tarfile.TarError:
+    return tarfile.ReadError(f"{name} is not where the index says")
 
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except tarfile.TarError as error:
+    except (tarfile.TarError, DamagedError) as error:
         raise BusbenchError(Code.BUNDLE_INVALID, f"{path} is damaged ({error}).", REMEDY) from error
 
 
-@contextmanager
-def _decrypted(path: Path, identity: pyrage.x25519.Identity) -> Iterator[BinaryIO]:
-    """The plaintext as a stream: a thread decrypts into a pipe while the caller reads."""
-    try:
-        source = path.open("rb")
-    except OSError as error:
-        raise BusbenchError(Code.BUNDLE_INVALID, f"{path} cannot be read.", REMEDY) from error
-    read_end, write_end = os.pipe()
-    refused: list[pyrage.DecryptError] = []
-
-    def pump() -> None:
-        try:
-            with source, os.fdopen(write_end, "wb", 16 * _BLOCK) as sink:
-                pyrage.decrypt_io(source, sink, [identity])
-        except pyrage.DecryptError as error:
-            refused.append(error)
-        except OSError:
-            pass  # the reader stopped early and closed its end
-
-    thread = threading.Thread(target=pump, daemon=True)
-    thread.start()
-    try:
-        with os.fdopen(read_end, "rb", 16 * _BLOCK) as stream:
-            yield stream
-    finally:
-        thread.join()
-        if refused:
-            raise BusbenchError(
-                Code.KEYS_INVALID,
-                f"{path} cannot be decrypted with this key ({refused[0]}).",
-                "Give the keys that it was sealed to; the image key opens images only.",
-            ) from refused[0]
-
-
-def decode_image(data: bytes, case: SealedCase, where: Path) -> NDArray[np.uint8]:
+def decode_image(data: bytes | memoryview, case: SealedCase, where: Path) -> NDArray[np.uint8]:
     """A sealed image (H, W) uint8: its pixels, line after line, of the size that the index says."""
     if len(data) != case.height * case.width:
         raise BusbenchError(

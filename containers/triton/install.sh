@@ -40,7 +40,9 @@ fi
 # The stub finds this environment as `python3` on the PATH would, and ignores PYTHONPATH.
 cat >"$to/bin/tritonserver.new" <<EOF
 #!/bin/sh
-export PATH="$to/bin:\$PATH" LD_LIBRARY_PATH="$libraries"
+export PATH="$to/bin:\$PATH"
+# what is there may name the folder of the GPU's driver
+export LD_LIBRARY_PATH="$libraries\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
 exec "$wheel/bin/tritonserver" --backend-directory="$to/backends" "\$@"
 EOF
 chmod +x "$to/bin/tritonserver.new"

@@ -25,7 +25,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the ONNX file; an error says why the model cannot be served."""
         if int(np.__version__.split(".")[0]) > 1:
-            # this server's tensors come back empty from numpy 2, without any error
+            # the stub's pybind11 reads arrays by numpy 1's layout: from numpy 2 all come back empty
             raise pb_utils.TritonModelException(f"the server's numpy is {np.__version__}, not 1.x")
         config = json.loads(args["model_config"])
         options = onnxruntime.SessionOptions()
@@ -41,7 +41,9 @@ class TritonPythonModel:
             onnxruntime.preload_dlls()
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         providers = [(provider, chosen)]
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=providers, enable_fallback=0
+        )
         if self._session.get_providers()[0] != provider:
             raise pb_utils.TritonModelException(f"the server has no {provider}")
         self._input = config["input"][0]["name"]

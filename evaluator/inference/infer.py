@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +46,7 @@ from evaluator.inference.tiles import TILES
 from evaluator.inference.usage import Usage, measured_usage
 from evaluator.predictions import DOCUMENT, RUNTIME, maps_file, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
-from evaluator.sealed import decode_image, open_sealed
+from evaluator.sealed import open_sealed
 
 SHARE = 0.8  # of the free memory that one more model may be expected to take
 _HANDED_IN = "Hand in the folder again as `busbench check` accepted it."
@@ -369,7 +368,7 @@ def _look_into(images: Path, key: Path, spec: InputSpec) -> _Archive:
         seeds = (None, *window_seeds(index))
         if (problem := check_images(spec, index.cases)) is not None:
             raise BusbenchError(Code.SUBMISSION_INVALID, f"submission.yaml: {problem}.", NO_SPACING)
-        first = tuple(decode_image(data, case, images) for case, data in islice(cases, 2))
+        first = tuple(image for _, image in cases.images(0, 2))
         largest = Canvases.of(spec, index.cases).largest
         return _Archive(seeds, require_seed(index, images), len(index.cases), largest, first)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import hmac
 from collections.abc import Collection, Mapping, Sequence
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from pathlib import Path
 from statistics import fmean
 
@@ -83,12 +83,13 @@ def run_again(
             for model in sweep.models
             for seed in sweep.seeds
         ]
-        for number, item in enumerate(cases):
-            for seed in sweep.seeds:
-                drawn = [r for r in made if r.seed == seed and item[0].case_id in r.first]
-                if drawn:
-                    prepared = sweep.prepare(item, seed)
-                    for each in drawn:
+        for number, case in enumerate(index.cases):
+            drawn = [each for each in made if case.case_id in each.first]
+            images = cases.images(number, number + 1) if drawn else ()
+            for image, seed in product(images, dict.fromkeys(each.seed for each in drawn)):
+                prepared = sweep.prepare(image, seed)
+                for each in drawn:
+                    if each.seed == seed:
                         each.add(number, prepared)
         for each in made:
             each.end()

@@ -1,18 +1,19 @@
 """Models over all sealed cases, in their order: reading, networks and packing overlap.
 
-Each case is read, decrypted and resampled once for all models and passes. Threads share the
-work in small parts of a batch; what takes time in them releases Python's lock.
+Each case is read and decrypted once for all models and passes, and resampled once for all models.
+Threads share the work in small parts of a batch; what takes time in them releases Python's lock.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import repeat
 from math import lcm
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -33,12 +34,12 @@ from evaluator.inference.outputs import background, find_trouble
 from evaluator.inference.preprocessing import to_input, to_packed_mask, to_probabilities
 from evaluator.inference.tiles import first_tile, map_image
 from evaluator.predictions import bits_file
-from evaluator.sealed import decode_image
+from evaluator.sealed import Cases
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Inputs = NDArray[np.float32]
-Sealed = tuple[SealedCase, bytes]
+Image = tuple[SealedCase, NDArray[np.uint8]]  # (H, W)
 PART = 8  # images that a thread prepares or packs at a time: few, so that all threads have some
 _OUTPUT = "Compare the model's output with `output` in submission.yaml, on images of your own."
 
@@ -108,11 +109,25 @@ class Prepared(NamedTuple):
     input: NDArray[np.float32]  # (C, H, W) of its canvas
 
 
+class _Images:
+    """Some images that follow on each other, read by the first thread that asks for them."""
+
+    def __init__(self, cases: Cases, start: int, end: int) -> None:
+        self._cases, self._span = cases, (start, end)
+        self._lock, self._read = threading.Lock(), list[Image]()
+
+    def read(self) -> list[Image]:
+        """The cases and their images, once for all passes."""
+        with self._lock:
+            self._read = self._read or self._cases.images(*self._span)
+            return self._read
+
+
 class _Part(NamedTuple):
-    """Sealed cases that are to be prepared, and their places in the inputs of a batch."""
+    """Images that are to be prepared, and their places in the inputs of a batch."""
 
     seed: Digest | None
-    cases: Sequence[Sealed]
+    images: _Images
     inputs: Inputs | None  # (N, C, height, width) of the whole batch; None: each of its own size
     start: int
     total: int  # cases of the whole batch
@@ -160,15 +175,14 @@ class Sweep:
         return bits_file(model.declared.fold, self.seeds.index(seed))
 
     def prepare(
-        self, item: Sealed, seed: Digest | None, out: NDArray[np.float32] | None = None
+        self, item: Image, seed: Digest | None, out: NDArray[np.float32] | None = None
     ) -> Prepared:
-        """A sealed image as the network's input, plain or transformed.
+        """An image as the network's input, plain or transformed.
 
         Args:
             out: where the input (C, height, width) goes; None: to memory of its own.
         """
-        case, data = item
-        image = decode_image(data, case, self.images)
+        case, image = item
         if seed is not None:
             case, image = transform_case(seed, case, image)
         spacing = case.spacing_mm
@@ -190,7 +204,7 @@ class Sweep:
         levels = [on_grid(to_probabilities, case, each) for case, each in pairs if asked]
         return Masks(model, self.file(model, seed), packed, levels)
 
-    def masks(self, cases: Iterator[Sealed]) -> Generator[Masks]:
+    def masks(self, cases: Cases) -> Generator[Masks]:
         """The masks of all models, batch by batch; reading, networks and packing overlap."""
         # a model's batches begin at multiples of its own size, as if it ran alone
         sizes = (model.batch_size for model in self.models)
@@ -202,23 +216,26 @@ class Sweep:
         results = overlapped(self._run, _batches(filled), flying, ahead=flying)
         return overlapped(self.pack, _apart(results), helpers, ahead=helpers)
 
-    def _parts(self, cases: Iterator[Sealed], size: int) -> Iterator[_Part]:
+    def _parts(self, cases: Cases, size: int) -> Iterator[_Part]:
         """The cases in batches of `size`, one a pass, each in parts."""
-        spec = self.submission.input
-        while group := tuple(islice(cases, size)):
+        spec, alike = self.submission.input, self.submission.input.mode == "resized"
+        number = len(cases.index.cases)
+        for at in range(0, number, size):
+            total = min(size, number - at)
+            starts = range(0, total, PART)
+            images = [_Images(cases, at + s, at + min(s + PART, total)) for s in starts]
             for seed in self.seeds:
-                alike = spec.mode == "resized"
-                shape = (len(group), spec.depth, *spec.size) if alike else ()
+                shape = (total, spec.depth, *spec.size) if alike else ()
                 inputs = np.empty(shape, np.float32) if alike else None
-                for start in range(0, len(group), PART):
-                    yield _Part(seed, group[start : start + PART], inputs, start, len(group))
+                for start, some in zip(starts, images, strict=True):
+                    yield _Part(seed, some, inputs, start, total)
 
     def _fill(self, part: _Part) -> tuple[_Part, list[Prepared]]:
         """Write a part's inputs; its cases with the sizes that they have in this pass."""
         places = repeat(None) if part.inputs is None else part.inputs[part.start :]
         return part, [
             self.prepare(item, part.seed, out)
-            for item, out in zip(part.cases, places, strict=False)
+            for item, out in zip(part.images.read(), places, strict=False)
         ]
 
     def _run(self, batch: Batch) -> list[Predicted]:

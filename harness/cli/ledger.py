@@ -41,9 +41,9 @@ def entries(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     """
     verdict = verify_ledger(ledger)
     pending = verdict.pending
-    rows = [_row(entry, is_pending=entry.number in pending) for entry in verdict.recorded]
+    rows = (_row(entry, is_pending=entry.number in pending) for entry in verdict.recorded)
     if as_json:
-        return print_json(rows)
+        return print_json([*rows])
     for row in rows:
         place = f"{row['number']:>4}  {row['recorded']}  {row['digest'][:16]}"
         line = f"{place}  {row['kind']:<10}  {row['about']}"
@@ -111,7 +111,7 @@ def find_report(verdict: LedgerVerdict, name: str, ledger: Path) -> RecordedRepo
     """
     found = [
         entry
-        for entry in verdict.all_reports
+        for entry in verdict.each("all_reports")
         if name == str(entry.number) or (len(name) >= MIN_DIGITS and entry.digest.startswith(name))
     ]
     if len(found) != 1:

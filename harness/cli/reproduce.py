@@ -122,9 +122,8 @@ def reproduce(
 
 def _recorded(ledger: Path, entry: int, key: Path | None) -> Report:
     verdict = verify_ledger(ledger, None if key is None else read_public_key(key))
-    for one in verdict.all_reports:
-        if one.number == entry:
-            return one.report
+    if (found := verdict.report(entry)) is not None:
+        return found.report
     message = f"Entry {entry} of {ledger} is not there, or is no result."
     raise BusbenchError(Code.USAGE, message, f"`busbench ledger entries {ledger}` lists them.")
 

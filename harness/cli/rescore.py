@@ -27,8 +27,7 @@ from harness.cli.progress import bars
 from harness.cli.run_view import Failure, do_jobs
 from harness.cli.screen import Grid, print_json
 from harness.execution import ExecutionEnvironment
-from harness.ledger import known_keys, verify_ledger
-from harness.ledger.verdict import RecordedReport
+from harness.ledger import RecordedReport, known_keys, verify_ledger
 from harness.ranking import METRICS
 from harness.ranking.metrics import MISSING
 from harness.ranking.runs import who

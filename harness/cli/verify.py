@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,11 +29,13 @@ from harness.cli.progress import bars
 from harness.cli.screen import print_json
 from harness.evaluation.review import Evidence, Reports, count_opened, rescore, review_splits
 from harness.ledger import (
-    WholeLedger,
+    LedgerVerdict,
+    Witnessed,
     find_checkpoints,
     is_ahead,
     is_report,
     read_note,
+    require_witnessed,
     utc_now,
     verify_ledger,
     verify_report,
@@ -45,6 +48,7 @@ from harness.splits import Reveal
 from harness.store import CaseStore
 
 Paths = list[Path] | None
+ENTRY = "entry "  # what a report is called in a difference: this, and its number
 
 
 @app.command(cls=Checked)
@@ -121,10 +125,15 @@ def verify(
 
     Example: busbench verify demo/ledger.jsonl --key demo/keys/report.pub --splits splits
     """
+    reports: Reports
     differences, opened = list[str](), 0
-    facts, reports = _report(path, key) if is_report(path) else _ledger(path, key, holds)
-    if not is_report(path):
-        differences += _times_to_come(facts) + _unwitnessed(path, witness or (), facts)
+    if is_report(path):
+        facts, reports = _report(path, key)
+    else:
+        public = None if key is None else read_public_key(key)
+        verdict = verify_ledger(path, public, holds, anew=True)
+        facts, reports = _ledger(verdict), _Recorded(verdict)
+        differences += _times_to_come(facts) + _unwitnessed(verdict, witness or (), facts)
     if splits is not None:
         evidence = Evidence(
             [CaseStore.open(each) for each in store or ()],
@@ -176,16 +185,15 @@ def _labels(opened: int, reports: int, splits: Path | None) -> str:
     return f"{some}: name {missing}, or others than those committed to pass unseen"
 
 
-def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, Any], Reports]:
-    public = None if key is None else read_public_key(key)
-    verdict = verify_ledger(path, public, holds, anew=True)
+def _ledger(verdict: LedgerVerdict) -> dict[str, Any]:
+    pending = verdict.count("pending")
     origin = "as you named it" if verdict.pinned else "as the ledger says: compare it, or use --key"
-    facts = {
+    return {
         "verdict": "the ledger holds",
-        "reports": len(verdict.reports),
-        "retractions": len(verdict.retractions),
-        "rescorings": len(verdict.rescorings),
-        **({"pending": len(verdict.pending)} if verdict.pending else {}),
+        "reports": verdict.count("reports"),
+        "retractions": verdict.count("retractions"),
+        "rescorings": verdict.count("rescorings"),
+        **({"pending": pending} if pending else {}),
         "rotations": len(verdict.keys) - 1,
         "head": verdict.head,
         "recorded": verdict.time,
@@ -193,7 +201,26 @@ def _ledger(path: Path, key: Path | None, holds: str | None) -> tuple[dict[str, 
         "pinned": verdict.pinned,
         "trust": f"key {origin}",
     }
-    return facts, {f"entry {entry.number}": entry.report for entry in verdict.reports}
+
+
+@dataclass(frozen=True)
+class _Recorded(Mapping[str, Report]):
+    """The reports of a ledger that count, each read in its turn: all would fill the memory."""
+
+    verdict: LedgerVerdict
+
+    def __getitem__(self, name: str) -> Report:
+        number = name.removeprefix(ENTRY)
+        found = self.verdict.report(int(number)) if number.isdecimal() else None
+        if found is None:
+            raise KeyError(name)
+        return found.report
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{ENTRY}{entry.number}" for entry in self.verdict.each("reports"))
+
+    def __len__(self) -> int:
+        return self.verdict.count("reports")
 
 
 def _times_to_come(facts: dict[str, Any]) -> list[str]:
@@ -203,15 +230,16 @@ def _times_to_come(facts: dict[str, Any]) -> list[str]:
     return [f"the last entry is of {facts['recorded']}, and by this machine's clock it is {now}"]
 
 
-def _unwitnessed(path: Path, witnesses: Sequence[Path], facts: dict[str, Any]) -> list[str]:
+def _unwitnessed(
+    verdict: LedgerVerdict, witnesses: Sequence[Path], facts: dict[str, Any]
+) -> list[str]:
     """What checkpoints have seen that the ledger does not say; what they have is a fact."""
     if not witnesses:
         return []
-    whole, seen = WholeLedger.read(path), []
-    differences: list[str] = []
+    seen, differences = list[Witnessed](), list[str]()
     for file in (file for each in witnesses for file in find_checkpoints(each)):
         try:
-            seen.append(whole.require_witnessed(read_note(file), str(file)))
+            seen.append(require_witnessed(verdict, read_note(file), str(file)))
         except BusbenchError as error:
             differences.append(error.message)
     last = max(seen, key=lambda one: one.entries, default=None)

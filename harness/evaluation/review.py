@@ -17,6 +17,7 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file
 from evaluator.predictions import DOCUMENT, open_predictions
 from evaluator.progress import Progress, quiet
+from harness.challenge import HiddenPart
 from harness.evaluation.stage_commands import score_stage, write_left_out
 from harness.evaluation.stage_output import known_profile
 from harness.ledger.report import Report
@@ -61,40 +62,55 @@ def review_splits(
         BusbenchError: `split-invalid` where there is no split, `keys-invalid` where a store is
             named and there is no secret to open its commitments.
     """
-    splits = _locks(folder)
-    used = {report.provenance.split_digest for report in reports.values()}
-    found = list(_reports_differ(reports, splits, folder))
-    for digest in sorted(used & splits.keys()):
+    splits, named, judged = _locks(folder), list[str](), dict[Digest, _Judged]()
+    for name, report in reports.items():  # each is read in its turn, and only here
+        digest = report.provenance.split_digest
+        if digest not in splits:
+            named.append(f"{name}: {folder} contains no split with the digest {digest}")
+            continue
         path, lock = splits[digest]
+        if (report.dataset, report.split_version) != (lock.dataset, lock.version):
+            what = "another dataset or version than the split it was scored on"
+            named.append(f"{name}: it names {what}")
+        if digest not in judged:
+            judged[digest] = _Judged.of(path, lock, evidence, progress=progress)
+        judged[digest].take(name, report)
+    differences = (line for digest in sorted(judged) for line in judged[digest].differences)
+    return [*named, *differences, *_unused(evidence, [splits[digest][1] for digest in judged])]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A frozen split, and what is found of it and of the reports that were scored on it."""
+
+    path: Path
+    opened: Mapping[HiddenPart, Digest | None] | None
+    # ^ of the labels of each part; None where the split does not verify
+    differences: list[str]
+
+    @classmethod
+    def of(cls, path: Path, lock: SplitLock, evidence: Evidence, *, progress: Progress) -> _Judged:
         store, reveal = evidence.store_of(lock), evidence.reveal_of(lock)
         secret = None
         if store is not None and reveal is None:
             secret = read_secret(evidence.secret or secret_path(path.resolve()))
-        differences = verify(path, store, reveal, secret=secret, progress=progress)
-        found += [f"{path}: {difference}" for difference in differences]
-        own = {n: report for n, report in reports.items() if _split_of(report) == digest}
-        if not differences:  # else which cases are of which part is not known
-            found += _scored_otherwise(own, FrozenSplit.open(path), reveal or store)
-    locks = [splits[digest][1] for digest in used & splits.keys()]
-    found += _unused(evidence, locks)
-    return found
+        found = verify(path, store, reveal, secret=secret, progress=progress)
+        opened = None
+        if not found:  # else which cases are of which part is not known
+            split, source = FrozenSplit.open(path), reveal or store
+            opened = {part: opened_labels(split.hidden(part), source) for part in lock.hidden_parts}
+        return cls(path, opened, [f"{path}: {difference}" for difference in found])
 
-
-def _split_of(report: Report) -> Digest:
-    return report.provenance.split_digest
-
-
-def _scored_otherwise(
-    reports: Reports, split: FrozenSplit, source: Reveal | CaseStore | None
-) -> Iterator[str]:
-    """The reports of a split that were scored with other labels than those of their part."""
-    opened = {part: opened_labels(split.hidden(part), source) for part in split.lock.hidden_parts}
-    for name, report in reports.items():
-        if report.part not in opened:
-            yield f"{name}: it was scored on the part {report.part}, which {split.path} lacks"
-        elif opened[report.part] not in (None, report.scores.labels_sha256):
+    def take(self, name: str, report: Report) -> None:
+        """Find whether a report was scored with other labels than those of its part."""
+        if self.opened is None:
+            return
+        if report.part not in self.opened:
+            what = f"it was scored on the part {report.part}, which {self.path} lacks"
+            self.differences.append(f"{name}: {what}")
+        elif self.opened[report.part] not in (None, report.scores.labels_sha256):
             what = "the classes or masks that it was scored with are not those of"
-            yield f"{name}: {what} {split.path}"
+            self.differences.append(f"{name}: {what} {self.path}")
 
 
 def count_opened(reports: Reports, folder: Path, evidence: Evidence) -> int:
@@ -112,19 +128,6 @@ def _locks(folder: Path) -> dict[str, tuple[Path, SplitLock]]:
         (file.parent, read(SplitLock, file, Code.SPLIT_INVALID, remedy=REMEDY)) for file in files
     ]
     return {lock.digest: (path, lock) for path, lock in locks}
-
-
-def _reports_differ(
-    reports: Reports, splits: Mapping[str, tuple[Path, SplitLock]], folder: Path
-) -> Iterator[str]:
-    for name, report in reports.items():
-        digest = report.provenance.split_digest
-        if digest not in splits:
-            yield f"{name}: {folder} contains no split with the digest {digest}"
-            continue
-        lock = splits[digest][1]
-        if (report.dataset, report.split_version) != (lock.dataset, lock.version):
-            yield f"{name}: it names another dataset or version than the split it was scored on"
 
 
 def _unused(evidence: Evidence, locks: Sequence[SplitLock]) -> Iterator[str]:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyrage
-
 from evaluator.documents.base import CaseId
 from evaluator.documents.sealed import SealedIndex
 from evaluator.sealed import open_sealed
@@ -24,8 +22,7 @@ class SealedImages:
 
     def index(self) -> SealedIndex:
         """What the archive says of its cases."""
-        key = pyrage.x25519.Identity.from_str(self.image_key().strip())
-        with open_sealed(self.images, key) as (index, _):
+        with open_sealed(self.images, self.image_key()) as (index, _):
             return index
 
 

@@ -14,7 +14,14 @@ from harness.ledger.chain import (
     utc_now,
     verify_ledger,
 )
-from harness.ledger.checkpoint import WholeLedger, find_checkpoints, read_note, write_checkpoint
+from harness.ledger.checkpoint import (
+    Witnessed,
+    find_checkpoints,
+    read_note,
+    require_witnessed,
+    sign_checkpoint,
+    write_checkpoint,
+)
 from harness.ledger.entries import (
     Instant,
     Ranking,
@@ -25,8 +32,7 @@ from harness.ledger.entries import (
     is_ahead,
 )
 from harness.ledger.following import verify_bytes
-from harness.ledger.verdict import (
-    LedgerVerdict,
+from harness.ledger.recorded import (
     Recorded,
     RecordedRanking,
     RecordedReport,
@@ -34,6 +40,7 @@ from harness.ledger.verdict import (
     RecordedRetraction,
     RecordedRotation,
 )
+from harness.ledger.verdict import LedgerVerdict
 
 __all__ = [
     "Appended",
@@ -51,7 +58,7 @@ __all__ = [
     "Rescoring",
     "Retraction",
     "SignedReport",
-    "WholeLedger",
+    "Witnessed",
     "append",
     "find_checkpoints",
     "is_ahead",
@@ -59,9 +66,11 @@ __all__ = [
     "known_keys",
     "read_ledger",
     "read_note",
+    "require_witnessed",
     "require_writable",
     "rotate",
     "sign",
+    "sign_checkpoint",
     "utc_now",
     "verify_bytes",
     "verify_ledger",

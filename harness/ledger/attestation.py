@@ -21,7 +21,7 @@ from securesystemslib.signer import Signature, SSlibKey
 from evaluator.documents.base import GROUP_BY_GROUP, Contract, Digest, Document, FileName, parse
 from evaluator.documents.reading import MEBIBYTE, Bounds, load_to_compare, read_bytes
 from evaluator.errors import BusbenchError, Code
-from evaluator.files import canonical_json, sha256_bytes, write_atomically
+from evaluator.files import canonical_json, write_atomically
 from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 
@@ -72,11 +72,6 @@ class SignedReport(Contract):
         default="application/vnd.in-toto+json", alias="payloadType"
     )
     signatures: tuple[SignatureText, ...] = Field(min_length=1, max_length=1)
-
-    @property
-    def payload_sha256(self) -> Digest:
-        """SHA-256 of the payload's text, by which the same report is known again."""
-        return sha256_bytes(self.payload.encode())
 
 
 def subjects(report: Report) -> tuple[Subject, ...]:

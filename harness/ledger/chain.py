@@ -46,15 +46,14 @@ from harness.ledger.examination import (
     same_retraction,
 )
 from harness.ledger.following import Follower, following
-from harness.ledger.report import Report
-from harness.ledger.verdict import (
-    LedgerState,
-    LedgerVerdict,
+from harness.ledger.recorded import (
     Recorded,
     RecordedReport,
     RecordedRescoring,
     RecordedRetraction,
 )
+from harness.ledger.report import Report
+from harness.ledger.verdict import LedgerState, LedgerVerdict
 from harness.sealing.keys import Keys, public_pem
 
 log = logging.getLogger(__name__)
@@ -128,7 +127,7 @@ def rotate(ledger: Path, keys: Keys, new: Keys, *, clock: Clock = utc_now) -> Ap
 
     def find(before: Follower) -> Recorded | None:
         last = before.last_of("rotation")
-        return before.recorded(last) if last and before.state.key == new.report.keyid else None
+        return before.records.make(last) if last and before.state.key == new.report.keyid else None
 
     return _record(
         ledger, keys, find, write=lambda place: rotation_line(new, place, keys), clock=clock
@@ -155,7 +154,7 @@ def _same(before: Follower, body: Rescoring | Retraction | Ranking) -> Recorded 
             return _first(before, "retraction", same_retraction(digest, reason))
         case Ranking(body=table):
             last = before.last_of("ranking")
-            return before.recorded(last) if last and last.same == same_ranking(table) else None
+            return before.records.make(last) if last and last.same == same_ranking(table) else None
 
 
 def _record(ledger: Path, keys: Keys, find: Find, *, write: Write, clock: Clock) -> Appended:

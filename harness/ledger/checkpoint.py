@@ -9,9 +9,8 @@ logs can cosign it, and two lines of ours: the head, and the time of the last en
 from __future__ import annotations
 
 import base64
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,9 +21,9 @@ from securesystemslib.signer import Signature, SSlibKey
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, write_atomically
 from harness.ledger.attestation import decode, invalid
-from harness.ledger.chain import read_ledger
+from harness.ledger.chain import verify_ledger
 from harness.ledger.entries import Instant
-from harness.ledger.following import verify_bytes
+from harness.ledger.index import Index, Row
 from harness.ledger.verdict import LedgerVerdict
 from harness.sealing.keys import Keys
 
@@ -43,80 +42,76 @@ class Witnessed:
     time: Instant  # at which the last of them was recorded
 
 
-@dataclass(frozen=True)
-class WholeLedger:
-    """A verified ledger with its lines, which checkpoints are made of and compared with."""
+def sign_checkpoint(ledger: LedgerVerdict, keys: Keys) -> bytes:
+    """A checkpoint of a whole ledger, by the key that signs it now. Same ledger, same bytes.
 
-    where: str
-    lines: tuple[bytes, ...]
-    verdict: LedgerVerdict
-
-    @classmethod
-    def of(cls, data: bytes, where: str) -> WholeLedger:
-        """The ledger of these bytes; raises `ledger-invalid`, see `verify_bytes`."""
-        return cls(where, tuple(data.splitlines()), verify_bytes(data, where))
-
-    @classmethod
-    def read(cls, path: Path) -> WholeLedger:
-        """The ledger in a file; raises `ledger-invalid`."""
-        return cls.of(read_ledger(path), str(path))
-
-    def sign(self, keys: Keys) -> bytes:
-        """A checkpoint of the whole ledger, by the key that signs it now. Same ledger, same bytes.
-
-        Raises:
-            BusbenchError: `ledger-invalid` where the ledger is another key's.
-        """
-        if keys.report.keyid != self.verdict.key:
-            raise invalid(self.where, f"it belongs to another key ({self.verdict.key[:16]}…)")
-        text = note_text(self.lines)
-        name = text.split("\n", 1)[0]
-        raw = bytes.fromhex(keys.signer().sign(text.encode()).signature)
-        signature = base64.b64encode(_key_hash(name, keys.report) + raw).decode()
-        return f"{text}\n— {name} {signature}\n".encode()
-
-    def require_witnessed(self, note: bytes, where: str) -> Witnessed:
-        """What a checkpoint has seen of this ledger, once all of it is found in this ledger.
-
-        Other signatures than the ledger's, such as witnesses', are not looked at.
-
-        Raises:
-            BusbenchError: `ledger-invalid` where the note is none, is of another ledger, has seen
-                other or more entries, or is not signed by the key that signed the ledger then.
-        """
-        text, signatures = _parse(note, where)
-        found = _TEXT.fullmatch(text)
-        if found is None:
-            raise invalid(where, "it is no checkpoint")
-        entries = int(found["entries"])
-        if entries > len(self.lines):
-            why = f"it has seen {entries} entries of a ledger, and {self.where}"
-            raise invalid(where, f"{why} has {len(self.lines)}")
-        if text != note_text(self.lines[:entries]):
-            raise invalid(where, f"it has not seen the {entries} first entries of {self.where}")
-        key = self.verdict.signer_after(entries)
-        if not any(
-            _verifies(text, *one, key=key) for one in signatures if one[0] == found["origin"]
-        ):
-            raise invalid(where, f"it is not signed by the key that signed {self.where} then")
-        return Witnessed(entries, _recorded(self.lines[entries - 1]))
+    Raises:
+        BusbenchError: `ledger-invalid` where the ledger is another key's.
+    """
+    if keys.report.keyid != ledger.key:
+        raise invalid(ledger.where, f"it belongs to another key ({ledger.key[:16]}…)")
+    text = _note_text(ledger.records.index, ledger.entries)
+    name = text.split("\n", 1)[0]
+    raw = bytes.fromhex(keys.signer().sign(text.encode()).signature)
+    signature = base64.b64encode(_key_hash(name, keys.report) + raw).decode()
+    return f"{text}\n— {name} {signature}\n".encode()
 
 
-def note_text(lines: Sequence[bytes]) -> str:
-    """The text of the checkpoint of a ledger of these lines."""
-    genesis, last = json.loads(lines[0]), json.loads(lines[-1])
-    origin = f"busbench.org/ledger/{genesis['digest']}"
-    root = base64.b64encode(tree_root(lines)).decode()
-    rows = (origin, len(lines), root, f"head {last['digest']}", f"recorded {last['recorded']}")
+def require_witnessed(ledger: LedgerVerdict, note: bytes, where: str) -> Witnessed:
+    """What a checkpoint has seen of a ledger, once all of it is found in the ledger.
+
+    Other signatures than the ledger's, such as witnesses', are not looked at.
+
+    Raises:
+        BusbenchError: `ledger-invalid` where the note is none, is of another ledger, has seen
+            other or more entries, or is not signed by the key that signed the ledger then.
+    """
+    text, signatures = _parse(note, where)
+    found = _TEXT.fullmatch(text)
+    if found is None:
+        raise invalid(where, "it is no checkpoint")
+    entries = int(found["entries"])
+    if entries > ledger.entries:
+        why = f"it has seen {entries} entries of a ledger, and {ledger.where}"
+        raise invalid(where, f"{why} has {ledger.entries}")
+    if text != _note_text(ledger.records.index, entries):
+        raise invalid(where, f"it has not seen the {entries} first entries of {ledger.where}")
+    key = ledger.signer_after(entries)
+    if not any(_verifies(text, *one, key=key) for one in signatures if one[0] == found["origin"]):
+        raise invalid(where, f"it is not signed by the key that signed {ledger.where} then")
+    return Witnessed(entries, _row(ledger.records.index, entries - 1).time)
+
+
+def _note_text(index: Index, entries: int) -> str:
+    """The text of the checkpoint of a ledger's first entries."""
+    last, origin = _row(index, entries - 1), f"busbench.org/ledger/{_row(index, 0).digest}"
+    root = tree_root(row.leaf for row in index.find("number < ?", entries))
+    head = (f"head {last.digest}", f"recorded {last.time}")
+    rows = (origin, entries, base64.b64encode(root).decode(), *head)
     return "".join(f"{row}\n" for row in rows)
 
 
-def tree_root(leaves: Sequence[bytes]) -> bytes:
-    """The root of the Merkle tree of RFC 6962 over one or more leaves."""
-    if len(leaves) == 1:
-        return sha256(b"\x00" + leaves[0]).digest()
-    left = 1 << (len(leaves) - 1).bit_length() - 1  # the largest power of two below the length
-    return sha256(b"\x01" + tree_root(leaves[:left]) + tree_root(leaves[left:])).digest()
+def _row(index: Index, number: int) -> Row:
+    (row,) = index.find("number = ?", number)
+    return row
+
+
+def tree_root(leaves: Iterable[bytes]) -> bytes:
+    """The root of the Merkle tree of RFC 6962 over one or more leaves, given by their hashes."""
+    whole: list[bytes] = []  # roots of the largest full trees so far, from left to right
+    for number, leaf in enumerate(leaves, start=1):
+        whole.append(leaf)
+        for _ in range((number & -number).bit_length() - 1):  # as often as 2 divides it
+            right = whole.pop()
+            whole.append(_joined(whole.pop(), right))
+    root = whole.pop()
+    while whole:
+        root = _joined(whole.pop(), root)
+    return root
+
+
+def _joined(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
 
 
 def write_checkpoint(ledger: Path, keys: Keys, folder: Path) -> Path:
@@ -126,12 +121,12 @@ def write_checkpoint(ledger: Path, keys: Keys, folder: Path) -> Path:
         BusbenchError: `ledger-invalid` where the ledger is not valid, is another key's, or one of
             the folder has seen another ledger.
     """
-    whole = WholeLedger.read(ledger)
+    verdict = verify_ledger(ledger)
     for path in folder.rglob(f"*{SUFFIX}"):
-        whole.require_witnessed(read_note(path), str(path))
-    name = f"{whole.verdict.entries:06}-{whole.verdict.head[:12]}{SUFFIX}"
+        require_witnessed(verdict, read_note(path), str(path))
+    name = f"{verdict.entries:06}-{verdict.head[:12]}{SUFFIX}"
     with disk_errors(folder):
-        write_atomically(folder / name, whole.sign(keys))
+        write_atomically(folder / name, sign_checkpoint(verdict, keys))
     return folder / name
 
 
@@ -186,7 +181,3 @@ def _verifies(text: str, name: str, signature: bytes, *, key: SSlibKey) -> bool:
     except UnverifiedSignatureError:
         return False
     return True
-
-
-def _recorded(line: bytes) -> Instant:
-    return str(json.loads(line)["recorded"])

@@ -31,8 +31,12 @@ class Counting:
     report: Callable[[Row], Report]
     at: str
 
-    def take(self, one: Examined, line: bytes) -> None:
+    def take(self, one: Examined, line: bytes) -> tuple[int | None, int | None]:
         """Follow one more entry.
+
+        Returns:
+            Of a report that was scored anew, the number of that which it replaces, and of the
+            first one of that place.
 
         Raises:
             BusbenchError: `ledger-invalid` where it names what does not count, or what was not made
@@ -43,12 +47,13 @@ class Counting:
         elif one.replaces is not None:
             before = self._counting(one.replaces, "replaces")
             self._require_same_origin(before, line)
-            self.index.add_place(one.number, before.number)
+            return before.number, before.origin or before.number
         elif one.kind == "rescoring":
             self._replace(one)
+        return None, None
 
     def _counting(self, digest: Digest, does: str) -> Row:
-        counts = "digest = ? and payload_sha256 is not null and gone is null"
+        counts = "digest = ? and since is not null and gone is null"
         report = self.index.last(counts, digest)
         if report is None:
             raise invalid(self.at, f"it {does} {digest}, which is no report that counts")
@@ -68,8 +73,8 @@ class Counting:
             self._counting(digest, "leaves")
         for before, after in one.replaced:
             number = self._counting(before, "replaces").number
-            row = self.index.last("digest = ? and kind = 'rescored' and gone = number", after)
-            if row is None or self.index.place_of(row.number)[0] != number:
+            row = self.index.last("digest = ? and kind = 'rescored' and since is null", after)
+            if row is None or row.replaces != number:
                 raise invalid(self.at, f"it replaces entry {number} by what was not made of it")
             self.index.retract(number, one.number)
-            self.index.retract(row.number, None)
+            self.index.count_from(row.number, one.number)

@@ -66,7 +66,6 @@ class Examined:
     keyid: Digest  # of the key that its signature names
     fault: str | None  # the message of the error in its signatures or its report
     same: Digest | None = None  # entries of a kind that say the same have the same
-    payload_sha256: Digest | None = None  # of a report
     retracts: Digest | None = None
     replaces: Digest | None = None  # of a report that was scored anew
     replaced: tuple[tuple[Digest, Digest], ...] = ()  # of a rescoring: entries before and after
@@ -200,11 +199,10 @@ def _of_body(entry: Entry, report: Report | None) -> dict[str, Any]:
     """What an entry says beside its place."""
     found: dict[str, Any] = {}
     match entry:
-        case ReportEntry(envelope=envelope) if report is not None:
-            found = {"same": same_report(report), "payload_sha256": envelope.payload_sha256}
-        case RescoredEntry(envelope=envelope, replaces=digest) if report is not None:
-            same = same_rescored(digest, report)
-            found = {"same": same, "payload_sha256": envelope.payload_sha256, "replaces": digest}
+        case ReportEntry() if report is not None:
+            found = {"same": same_report(report)}
+        case RescoredEntry(replaces=digest) if report is not None:
+            found = {"same": same_rescored(digest, report), "replaces": digest}
         case RescoringEntry(pairs=pairs, left=left):
             found = {"same": same_rescoring(pairs), "replaced": pairs, "left": left}
         case RetractionEntry(entry=digest, reason=reason):

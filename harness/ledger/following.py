@@ -10,59 +10,43 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeAlias
 
 from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Digest
-from evaluator.documents.reading import MEBIBYTE, load_json
+from evaluator.documents.reading import MEBIBYTE
 from evaluator.errors import BusbenchError
 from evaluator.files import rfc8785_json
 from harness.ledger.attestation import (
     CODE,
     REMEDY,
-    SIGNED,
     check_signature,
     invalid,
     parse_canonical,
-    stated_report,
 )
 from harness.ledger.counting import Counting
 from harness.ledger.entries import (
     NOTHING_BEFORE,
     ROTATION_TYPE,
-    ReportEntry,
-    RescoredEntry,
-    Rescoring,
     RotationEntry,
     signed_part,
 )
 from harness.ledger.examination import Batch, Examined, examine
 from harness.ledger.index import Index, Row, State
-from harness.ledger.report import Report
-from harness.ledger.verdict import (
-    LedgerState,
-    LedgerVerdict,
-    Recorded,
-    RecordedRanking,
-    RecordedReport,
-    RecordedRescoring,
-    RecordedRetraction,
-    RecordedRotation,
-)
+from harness.ledger.recorded import Read, Recorded, Records
+from harness.ledger.verdict import LedgerState, LedgerVerdict
 from harness.sealing.keys import parse_public_key, public_pem
 
 TORN = "it ends in a half-written entry, which the next append sets aside"
 BLOCK = 2 * MEBIBYTE
 LONG = MEBIBYTE // 4  # bytes from which on an index is kept: less takes no time
 TICK = 0.02  # seconds: two changes within one tick of a file system's clock have the same time
-Read: TypeAlias = Callable[[int, int], bytes]  # the bytes from, and up to before
 
 
 @dataclass
@@ -120,7 +104,7 @@ class Follower:
         """Verify one more line, with its newline, that `read` cannot give yet."""
         alone = [[line[:-1]]]
         ((text, one),) = examine(alone, self.where, self._pems, first=self._number, size=0)
-        return self.recorded(self._take(text, one), line)
+        return self.records.make(self._take(text, one), line)
 
     def save(self, descriptor: int) -> None:
         """Keep in the index, where there is one, how far the open file is verified."""
@@ -144,12 +128,17 @@ class Follower:
             state.require_signer(key.keyid, self.where)
         if holds is not None and self.index.last("digest = ?", holds) is None:
             raise invalid(self.where, f"it has no entry with the digest {holds}")
-        entries = tuple(self.recorded(row) for row in self.index.find("number > 0"))
-        return LedgerVerdict(**vars(state), pinned=key is not None, recorded=entries)
+        records = replace(self.records, index=self.index.copy())
+        return LedgerVerdict(**vars(state), pinned=key is not None, records=records)
+
+    @property
+    def records(self) -> Records:
+        """The entries so far."""
+        return Records(self.where, self.later, self.index)
 
     def entries(self, kind: str, same: Digest) -> Iterator[Recorded]:
         """The entries of a kind that say, or may say, the same."""
-        return map(self.recorded, self.index.find("kind = ? and same = ?", kind, same))
+        return self.records.find("kind = ? and same = ?", kind, same)
 
     def last_of(self, kind: str) -> Row | None:
         """The last entry of a kind."""
@@ -158,32 +147,7 @@ class Follower:
     def end_of(self, entry: Recorded) -> Recorded | None:
         """The entry since which a report does not count: a retraction, or a rescoring."""
         row = self.index.last("number = (select gone from entries where number = ?)", entry.number)
-        return None if row is None else self.recorded(row)
-
-    def recorded(self, row: Row, line: bytes | None = None) -> Recorded:
-        """An entry that was verified; what is long of a report is read when it is asked for."""
-        place = (row.number, row.digest, row.time)
-        if row.payload_sha256:
-            load = partial(_report, self.later, row, self.where)
-            of = self.index.place_of(row.number) if row.kind == "rescored" else ()
-            return RecordedReport(*place, row.payload_sha256, load, *of)
-        fields = load_json(line[:-1] if line else _load(self.read, row, self.where), SIGNED)
-        match row.kind:
-            case "retraction":
-                retracted = self.index.last("digest = ?", fields["entry"])
-                return RecordedRetraction(*place, self._a_report(retracted), fields["reason"])
-            case "rotation":
-                return RecordedRotation(*place, parse_public_key(fields["public_key"]).keyid)
-            case "rescoring":
-                names = Rescoring.model_fields.keys()
-                body = Rescoring.model_validate(
-                    {name: fields[name] for name in names if name in fields}
-                )
-                pairs = (map(self._number_of, pair) for pair in body.pairs)
-                return RecordedRescoring(*place, tuple((a, b) for a, b in pairs), body)
-            case "ranking":
-                return RecordedRanking(*place, fields["body"])
-        raise AssertionError(row)
+        return None if row is None else self.records.make(row)
 
     @property
     def _pems(self) -> tuple[str, ...]:
@@ -197,16 +161,6 @@ class Follower:
     def _end(self) -> Row:
         assert self.last is not None  # nothing is asked of a follower before it followed
         return self.last
-
-    def _a_report(self, row: Row | None) -> RecordedReport:
-        found = row and self.recorded(row)
-        assert isinstance(found, RecordedReport)
-        return found
-
-    def _number_of(self, digest: Digest) -> int:
-        row = self.index.last("digest = ?", digest)
-        assert row is not None  # it was looked for when the entry was verified
-        return row.number
 
     def _batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The lines of these bytes, in batches of about a block."""
@@ -231,12 +185,14 @@ class Follower:
             self._take_key(one.public_key, at)
         self._check_place(one, at)
         stop = self.stop + len(line) + 1
+        replaces, origin = self._check_body(one, line, at)
         row = Row(
             *(one.number, one.kind, one.digest, one.time, self.stop, stop),
-            *(one.same, one.payload_sha256),
-            gone=one.number if one.replaces else None,
+            *(sha256(b"\x00" + line).digest(), one.same),
+            since=one.number if one.kind == "report" else None,
+            replaces=replaces,
+            origin=origin,
         )
-        self._check_body(one, line, at)
         self.index.add(row)
         self.stop, self.prefix, self.last = stop, _longer(self.prefix, line), row
         return row
@@ -252,15 +208,15 @@ class Follower:
         if one.fault is not None:
             raise BusbenchError(CODE, one.fault, REMEDY)
 
-    def _check_body(self, one: Examined, line: bytes, at: str) -> None:
-        report = partial(_report, self.read, where=self.where)
-        Counting(self.index, report, at).take(one, line)
+    def _check_body(self, one: Examined, line: bytes, at: str) -> tuple[int | None, int | None]:
+        report = Records(self.where, self.read, self.index).load
         if one.kind == "rotation" and one.public_key is not None:
             self._take_key(one.public_key, at)
             entry = parse_canonical(RotationEntry, line, at, form=rfc8785_json)
             unsigned = signed_part(line, "countersignature")
             new, signature = self.signers[-1], entry.countersignature
             check_signature(unsigned, ROTATION_TYPE, signature, key=new, where=at)
+        return Counting(self.index, report, at).take(one, line)
 
     def _take_key(self, pem: str, at: str) -> None:
         try:
@@ -275,24 +231,6 @@ class Follower:
 def _longer(prefix: bytes, line: bytes) -> bytes:
     """The running digest of a prefix of a ledger, with one more line."""
     return sha256(prefix + line).digest()
-
-
-def _load(read: Read, row: Row, where: str) -> bytes:
-    """The line of an entry that was verified, without its newline."""
-    try:
-        line = read(row.start, row.stop)[:-1]
-        same = sha256(signed_part(line)).hexdigest() == row.digest
-    except (OSError, ValueError, AttributeError):
-        same = False
-    if not same:
-        raise invalid(where, f"entry {row.number} was changed while it was read")
-    return line
-
-
-def _report(read: Read, row: Row, where: str) -> Report:
-    kind = RescoredEntry if row.kind == "rescored" else ReportEntry
-    entry = kind.model_validate(load_json(_load(read, row, where), SIGNED))
-    return stated_report(entry.envelope, f"{where}: entry {row.number}")
 
 
 def verify_bytes(

@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,21 +25,25 @@ from harness.ledger.entries import SCHEMA as ENTRY_SCHEMA
 from harness.ledger.entries import Instant
 
 log = logging.getLogger(__name__)
-SCHEMA = "busbench/ledger-index/v2"
+VERSION = 3
+SCHEMA = f"busbench/ledger-index/v{VERSION}"
 WAIT = 60.0  # seconds for another reader that goes on with the same index
-_TABLES = """
-create table if not exists entries (
-    number integer primary key, kind text not null, digest text not null, time text not null,
-    start integer not null, stop integer not null, same text, payload_sha256 text, gone integer
-);
-create unique index if not exists by_digest on entries (digest);
-create index if not exists by_same on entries (kind, same);
-create table if not exists places (
-    number integer primary key, replaces integer not null, place integer not null
-);
-create table if not exists state (document text not null);
-"""
-_COLUMNS = "number, kind, digest, time, start, stop, same, payload_sha256, gone"
+_TABLES = (
+    """create table entries (
+        number integer primary key, kind text not null, digest text not null, time text not null,
+        start integer not null, stop integer not null, leaf blob not null, same text,
+        since integer, gone integer, replaces integer, origin integer
+    )""",
+    "create table state (document text not null)",
+)
+_BY_DIGEST = "create unique index by_digest on entries (digest)"
+_BY_SAME = "create index by_same on entries (kind, same)"
+_EARLIER = (
+    *(f"drop table if exists {name}" for name in ("entries", "places", "state")),
+    f"pragma user_version = {VERSION}",
+)
+NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+REPORTS = ("report", "rescored")  # kinds of entries that contain one
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,25 @@ class Row:
     time: Instant
     start: int  # of its line, in bytes
     stop: int  # behind its newline
+    leaf: bytes  # SHA-256 of it as a leaf of the tree that checkpoints name
     same: Digest | None
-    payload_sha256: Digest | None
-    # number of the entry that retracts it, or by which another takes its place; of a report that
-    # was scored anew and does not count yet, its own
-    gone: int | None = None
+    since: int | None = None  # number of the entry by which a report counts, if it ever does
+    gone: int | None = None  # of that which retracts it, or by which another takes its place
+    replaces: int | None = None  # of the report that it was scored anew from
+    origin: int | None = None  # of the first report of that place
+
+    @property
+    def is_report(self) -> bool:
+        """Whether the entry contains a report."""
+        return self.kind in REPORTS
+
+    @property
+    def place(self) -> tuple[int, Digest, Instant]:
+        """Where and when the entry was recorded."""
+        return self.number, self.digest, self.time
+
+
+_INSERT = f"insert into entries values ({','.join('?' * len(fields(Row)))})"
 
 
 @dataclass(frozen=True)
@@ -78,13 +96,19 @@ class Index:
     @classmethod
     @contextmanager
     def of(cls, ledger: Path | None) -> Iterator[Index]:
-        """The kept index of the ledger at a path; one in memory for none, or where none can be."""
+        """The kept index of the ledger at a path; a new one for none, or where none can be kept.
+
+        Raises:
+            BusbenchError: within it, `disk-full` where there is no room for it or a copy of it;
+                `ledger-invalid` where it is damaged.
+        """
         found = None if ledger is None else _open(ledger)
-        database = found or _in_memory()
+        database = found or _temporary(*_TABLES, _BY_DIGEST, _BY_SAME)
         try:
             yield cls(database, kept=found is not None)
         except sqlite3.DatabaseError as error:
-            raise _damaged(ledger) from error
+            full = getattr(error, "sqlite_errorcode", 0) & 0xFF in NO_ROOM
+            raise (_no_room() if full else _damaged(ledger)) from error
         finally:
             database.close()
 
@@ -104,7 +128,6 @@ class Index:
     def clear(self) -> None:
         """Forget everything."""
         self._database.execute("delete from entries")
-        self._database.execute("delete from places")
         self._database.execute("delete from state")
 
     def save(self, state: State) -> None:
@@ -120,35 +143,39 @@ class Index:
 
     def add(self, row: Row) -> None:
         """Add an entry behind all others."""
-        values = tuple(vars(row).values())
-        self._database.execute(f"insert into entries values ({','.join('?' * 9)})", values)
+        self._database.execute(_INSERT, tuple(vars(row).values()))
 
-    def add_place(self, number: int, replaces: int) -> None:
-        """Note which report's place a `rescored` entry is to take."""
-        earlier = "coalesce((select place from places where number = ?2), ?2)"
-        query = f"insert into places values (?1, ?2, {earlier})"
-        self._database.execute(query, (number, replaces))
+    def count_from(self, number: int, since: int) -> None:
+        """Note by which entry the report `number`, which was scored anew, counts."""
+        self._database.execute("update entries set since = ? where number = ?", (since, number))
 
-    def place_of(self, number: int) -> tuple[int, int]:
-        """The report that a `rescored` entry replaces, and the first one of that place."""
-        query = "select replaces, place from places where number = ?"
-        replaces, place = self._database.execute(query, (number,)).fetchone()
-        return replaces, place
-
-    def retract(self, number: int, by: int | None) -> None:
-        """Note that since the entry `by` the report `number` does not count; None: it does."""
+    def retract(self, number: int, by: int) -> None:
+        """Note that since the entry `by` the report `number` does not count."""
         self._database.execute("update entries set gone = ? where number = ?", (by, number))
 
     def find(self, condition: str = "true", *values: object) -> Iterator[Row]:
         """The rows that fulfil a condition of SQL, in their order."""
-        query = f"select {_COLUMNS} from entries where {condition} order by number"
+        query = f"select * from entries where {condition} order by number"
         return (Row(*found) for found in self._database.execute(query, values))
 
     def last(self, condition: str = "true", *values: object) -> Row | None:
         """The last row that fulfils a condition of SQL."""
-        query = f"select {_COLUMNS} from entries where {condition} order by number desc limit 1"
+        query = f"select * from entries where {condition} order by number desc limit 1"
         found = self._database.execute(query, values).fetchone()
         return Row(*found) if found else None
+
+    def count(self, condition: str, *values: object) -> int:
+        """How many rows fulfil a condition of SQL."""
+        query = f"select count(*) from entries where {condition}"
+        (number,) = self._database.execute(query, values).fetchone()
+        return int(number)
+
+    def copy(self) -> Index:
+        """The rows as they are now, for as long as anybody asks for them."""
+        database = _temporary(*_TABLES)
+        database.executemany(_INSERT, self._database.execute("select * from entries"))
+        database.execute(_BY_DIGEST)  # at once takes less time than row by row
+        return Index(database, kept=False)
 
 
 def index_path(ledger: Path) -> Path | None:
@@ -159,6 +186,12 @@ def index_path(ledger: Path) -> Path | None:
         return None
     name = sha256(os.fsencode(ledger.resolve())).hexdigest()
     return Path(base) / "busbench" / "ledgers" / f"{name}.sqlite"
+
+
+def _no_room() -> BusbenchError:
+    message = "There is no room for the index of a long ledger, or for a copy of it."
+    remedy = "Make room, or name other folders in XDG_CACHE_HOME and TMPDIR."
+    return BusbenchError(Code.DISK_FULL, message, remedy)
 
 
 def _damaged(ledger: Path | None) -> BusbenchError:
@@ -191,19 +224,25 @@ def _opened(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
     try:
         # A crash of the machine loses what was kept last, and is not worth more waiting.
-        database.executescript(f"pragma synchronous = normal;{_TABLES}")
+        database.execute("pragma synchronous = normal")
         database.execute("begin immediate")  # nobody else goes on with it meanwhile
+        if database.execute("pragma user_version").fetchone() != (VERSION,):
+            _execute(database, *_EARLIER, *_TABLES, _BY_DIGEST, _BY_SAME)
     except sqlite3.Error:
         database.close()
         raise
     return database
 
 
-def _in_memory() -> sqlite3.Connection:
-    database = sqlite3.connect(":memory:", isolation_level=None)
-    database.executescript(_TABLES)
-    database.execute("begin")
+def _temporary(*statements: str) -> sqlite3.Connection:
+    database = sqlite3.connect("", isolation_level=None)  # in memory, and a file once it is large
+    _execute(database, "begin", *statements)
     return database
+
+
+def _execute(database: sqlite3.Connection, *statements: str) -> None:
+    for statement in statements:
+        database.execute(statement)
 
 
 def _rules() -> str:

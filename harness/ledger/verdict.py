@@ -2,76 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal, TypeAlias
 
-from pydantic import JsonValue
 from securesystemslib.signer import SSlibKey
 
 from evaluator.documents.base import Digest
 from harness.ledger.attestation import invalid
-from harness.ledger.entries import Instant, Rescoring
-from harness.ledger.report import Report
+from harness.ledger.entries import Instant
+from harness.ledger.recorded import (
+    Recorded,
+    RecordedRanking,
+    RecordedReport,
+    RecordedRescoring,
+    RecordedRetraction,
+    Records,
+)
 
-
-@dataclass(frozen=True)
-class Recorded:
-    """An entry as the ledger vouches for it."""
-
-    number: int
-    digest: Digest  # of its entry
-    time: Instant  # at which it was recorded
-
-
-@dataclass(frozen=True)
-class RecordedReport(Recorded):
-    """A report in the ledger."""
-
-    payload_sha256: Digest  # by which the same report is known again, whichever key signs it
-    load: Callable[[], Report] = field(compare=False, repr=False)  # raises `ledger-invalid`
-    replaces: int | None = None  # number of the report whose place it took, scored anew
-    origin: int | None = None  # number of the first report of that place
-
-    @property
-    def place(self) -> int:
-        """By what a team's results are put in order: scoring one anew makes it no later one."""
-        return self.number if self.origin is None else self.origin
-
-    @cached_property
-    def report(self) -> Report:
-        """The report, read when it is first asked for: those of a long ledger fill the memory."""
-        return self.load()
-
-
-@dataclass(frozen=True)
-class RecordedRetraction(Recorded):
-    """A report that no longer counts, and why."""
-
-    retracted: RecordedReport
-    reason: str
-
-
-@dataclass(frozen=True)
-class RecordedRescoring(Recorded):
-    """The entry by which reports that were scored anew count."""
-
-    pairs: tuple[tuple[int, int], ...]  # numbers of the entries before and after
-    body: Rescoring
-
-
-@dataclass(frozen=True)
-class RecordedRanking(Recorded):
-    """The ranking of a track in the ledger."""
-
-    body: dict[str, JsonValue]
-
-
-@dataclass(frozen=True)
-class RecordedRotation(Recorded):
-    """A change of the organiser's key."""
-
-    key: Digest  # fingerprint of the key that signs all later entries
+What: TypeAlias = Literal["reports", "all_reports", "pending", "retractions", "rescorings"]
+_ROWS: dict[What, str] = {  # which rows of the index they are
+    "reports": "since is not null and gone is null",
+    "all_reports": "since is not null",
+    "pending": "kind = 'rescored' and since is null",
+    "retractions": "kind = 'retraction'",
+    "rescorings": "kind = 'rescoring'",
+}
 
 
 @dataclass(frozen=True)
@@ -101,54 +58,81 @@ class LedgerState:
 
 @dataclass(frozen=True)
 class LedgerVerdict(LedgerState):
-    """A ledger in which everything was verified."""
+    """A ledger in which everything was verified.
+
+    What it says of entries is read when it is asked for: those of a long ledger fill the memory.
+    All that does so raises `ledger-invalid` where the ledger was changed since.
+    """
 
     pinned: bool  # whether one of the keys was named from outside, or all taken from the ledger
-    recorded: tuple[Recorded, ...]  # all but the genesis, in order
+    records: Records = field(compare=False, repr=False)  # the same wherever the head is
+
+    @property
+    def where(self) -> str:
+        """The ledger's name, for errors."""
+        return self.records.where
+
+    @property
+    def recorded(self) -> Iterator[Recorded]:
+        """All entries but the genesis, in order."""
+        return self.records.find("number > 0")
+
+    def count(self, what: What) -> int:
+        """How many there are of them."""
+        return self.records.index.count(_ROWS[what])
+
+    def each(self, what: Literal["reports", "all_reports"]) -> Iterator[RecordedReport]:
+        """The same reports as by that name, for whoever needs one at a time and keeps none."""
+        return self.records.reports(_ROWS[what])
+
+    def report(self, number: int) -> RecordedReport | None:
+        """The report whose entry has a number, where it counts or once did."""
+        found = self.records.reports(f"{_ROWS['all_reports']} and number = ?", number)
+        return next(found, None)
+
+    @cached_property
+    def all_reports(self) -> tuple[RecordedReport, ...]:
+        """The reports that count or once did; not those of a rescoring that was never ended."""
+        return tuple(self.each("all_reports"))
+
+    @cached_property
+    def reports(self) -> tuple[RecordedReport, ...]:
+        """The reports that count: those not retracted, and in whose place no other one is."""
+        counting = self.counting_at(self.entries)
+        return tuple(entry for entry in self.all_reports if entry.number in counting)
+
+    def counting_at(self, number: int) -> frozenset[int]:
+        """The numbers of the reports that counted when the ledger ended in the entry `number`."""
+        condition = "since <= ?1 and (gone is null or gone > ?1)"
+        return frozenset(row.number for row in self.records.index.find(condition, number))
 
     def signer_after(self, entries: int) -> SSlibKey:
         """The key that signed next when the ledger had so many entries."""
-        rotations = [entry for entry in self.recorded if isinstance(entry, RecordedRotation)]
-        return self.signers[sum(entry.number < entries for entry in rotations)]
+        rotations = self.records.index.count("kind = 'rotation' and number < ?", entries)
+        return self.signers[rotations]
 
     @property
-    def retractions(self) -> tuple[RecordedRetraction, ...]:
-        """The retractions, each with the report it retracts."""
-        return tuple(entry for entry in self.recorded if isinstance(entry, RecordedRetraction))
-
-    @property
-    def rescorings(self) -> tuple[RecordedRescoring, ...]:
-        """The rescorings, the newest last."""
-        return tuple(entry for entry in self.recorded if isinstance(entry, RecordedRescoring))
-
-    @cached_property
     def successors(self) -> dict[int, int]:
         """By the number of a report's entry, that of the one that took its place."""
-        return dict(pair for entry in self.rescorings for pair in entry.pairs)
-
-    @property
-    def all_reports(self) -> tuple[RecordedReport, ...]:
-        """The reports that count or once did; not those of a rescoring that was never ended."""
-        ended = {*self.successors.values()}
-        return tuple(
-            entry
-            for entry in self.recorded
-            if isinstance(entry, RecordedReport)
-            and (entry.replaces is None or entry.number in ended)
-        )
+        rows = self.records.index.find("since is not null and replaces is not null")
+        return {row.replaces: row.number for row in rows if row.replaces is not None}
 
     @property
     def pending(self) -> frozenset[int]:
         """Entries of reports that were scored anew, and do not count: nothing names them yet."""
-        counted = {entry.number for entry in self.all_reports}
-        reports = (entry.number for entry in self.recorded if isinstance(entry, RecordedReport))
-        return frozenset(reports) - counted
+        return frozenset(row.number for row in self.records.index.find(_ROWS["pending"]))
 
     @property
-    def reports(self) -> tuple[RecordedReport, ...]:
-        """The reports that count: those not retracted, and in whose place no other one is."""
-        gone = {entry.retracted.number for entry in self.retractions} | self.successors.keys()
-        return tuple(entry for entry in self.all_reports if entry.number not in gone)
+    def retractions(self) -> Iterator[RecordedRetraction]:
+        """The retractions, each with the report it retracts."""
+        found = self.records.find(_ROWS["retractions"])
+        return (entry for entry in found if isinstance(entry, RecordedRetraction))
+
+    @property
+    def rescorings(self) -> Iterator[RecordedRescoring]:
+        """The rescorings, the newest last."""
+        found = self.records.find(_ROWS["rescorings"])
+        return (entry for entry in found if isinstance(entry, RecordedRescoring))
 
     @property
     def left(self) -> frozenset[Digest]:
@@ -156,6 +140,7 @@ class LedgerVerdict(LedgerState):
         return frozenset(digest for entry in self.rescorings for digest in entry.body.left)
 
     @property
-    def rankings(self) -> tuple[RecordedRanking, ...]:
+    def rankings(self) -> Iterator[RecordedRanking]:
         """All rankings, the newest last."""
-        return tuple(entry for entry in self.recorded if isinstance(entry, RecordedRanking))
+        found = self.records.find("kind = 'ranking'")
+        return (entry for entry in found if isinstance(entry, RecordedRanking))

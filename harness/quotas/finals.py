@@ -103,8 +103,10 @@ def record_final(
         log.close(_entry(one.finalist, phase, day), phase, day, report=one.evaluation.report)
         for one in ready
     ]
-    counted = verify_ledger(ledger, keys.report).all_reports
-    known = {entry.report.identity(): entry for entry in counted}
+    wanted = {one.evaluation.report.identity() for one in ready}
+    counted = verify_ledger(ledger, keys.report).each("all_reports")
+    named = ((entry.report.identity(), entry) for entry in counted)
+    known = {identity: entry for identity, entry in named if identity in wanted}
     appended = [_append(ledger, one.evaluation, known, keys=keys) for one in ready]
     folders = [
         hand_out(run_of(scored := one.evaluation.folder), theirs, scored)

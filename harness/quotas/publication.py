@@ -20,7 +20,7 @@ def require_results_open(ledger: Path, challenge: Challenge) -> None:
             `harness.quotas.policy.require_open` and `SubmissionLog.require_whole`.
     """
     log, verdict = SubmissionLog.beside(ledger), verify_ledger(ledger)
-    reports = [entry.report for entry in verdict.reports]
+    reports = (entry.report for entry in verdict.each("reports"))
     require_open(log.submissions, challenge, recording.today(), reports=reports)
     if challenge.phases:  # else it may be a published ledger, on anybody's machine
         log.require_whole(ledger, challenge)

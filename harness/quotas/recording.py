@@ -252,7 +252,7 @@ class LedgerRecorder:
         known = {(one_spelling(one.team), one.method, one.track) for one in log}
         if image is not None or name not in known or not self._ledger.exists():
             return
-        for entry in verify_ledger(self._ledger).reports:
+        for entry in verify_ledger(self._ledger).each("reports"):
             made = entry.report.provenance
             same = (made.submission_sha256, made.split_digest)
             if made.trained_here and same == (job.facts.digest, job.cases.split_digest):

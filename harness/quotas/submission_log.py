@@ -74,7 +74,7 @@ class SubmissionLog:
                 `challenge-invalid` where it has phases that `challenge` lacks.
         """
         has_entries = ledger.exists() and ledger.stat().st_size > 0
-        if not self.path.exists() and has_entries and verify_ledger(ledger).reports:
+        if not self.path.exists() and has_entries and verify_ledger(ledger).count("reports"):
             message = f"{ledger} contains results, and its submission log {self.path} is missing."
             raise BusbenchError(Code.FEEDBACK_INVALID, message, REMEDY)
         for one in self.submissions:

@@ -58,7 +58,7 @@ def make_board(ledger: LedgerVerdict, challenge: Challenge | None = None) -> Boa
         ledger_key=ledger.key,
         ledger_head=ledger.head,
         ledger_updated=ledger.time,
-        ledger_reports=len(ledger.reports),
+        ledger_reports=ledger.count("reports"),
         tracks=tuple(
             track.model_copy(
                 update={

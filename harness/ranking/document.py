@@ -8,6 +8,7 @@ intervals in it are about the complete submissions of one track; see `harness.ra
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -18,7 +19,7 @@ from evaluator.documents.scores import MetricProfile, Ranked
 from evaluator.errors import Code
 from evaluator.files import canonical_json
 from harness.challenge import RankingScheme
-from harness.ledger import LedgerVerdict
+from harness.ledger import LedgerVerdict, RecordedRanking
 
 T = TypeVar("T", bound=Contract)
 SCHEMA: Literal["busbench/ranking/v4"] = "busbench/ranking/v4"
@@ -162,18 +163,18 @@ class TrackRanking(Contract):
 
 def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
     """The rankings of single tracks in a ledger; see `read_bodies`."""
-    return read_bodies(ledger, TrackRanking, SCHEMA)
+    return read_bodies(ledger.rankings, TrackRanking, SCHEMA)
 
 
-def read_bodies(ledger: LedgerVerdict, kind: type[T], schema: str) -> list[T]:
-    """The rankings of one kind in a ledger, the newest last; other schemas are passed over.
+def read_bodies(rankings: Iterable[RecordedRanking], kind: type[T], schema: str) -> list[T]:
+    """Those of a ledger's rankings that are of one kind; other schemas are passed over.
 
     Raises:
         BusbenchError: `ledger-invalid` where one breaks its schema.
     """
     return [
         parse(kind, canonical_json(found.body), f"entry {found.number}", code=CODE, remedy=REMEDY)
-        for found in ledger.rankings
+        for found in rankings
         if found.body.get("schema") == schema
     ]
 

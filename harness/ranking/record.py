@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluator.documents.base import Name
+from evaluator.documents.base import Digest, Name
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import rfc8785_json
 from evaluator.progress import Progress, quiet
@@ -103,8 +103,9 @@ def record_ranking(
     if outcomes and all(entries == lost for entries, lost, _ in outcomes):
         message = f"No run contains the report on {who(outcomes[0][0][0])}, nor any other."
         raise BusbenchError(Code.CASES_INVALID, message, FIND)
+    known = {one.covers: one for one in read_rankings(verdict)}
     done = [
-        _record(ledger, verdict, entries, lost=lost, found=found, keys=keys)
+        _record(ledger, known, entries, lost=lost, found=found, keys=keys)
         for entries, lost, found in outcomes
     ]
     over_all = None if track else _combined(tables, challenge)
@@ -189,7 +190,7 @@ def _combined(tables: Mapping[Name, Table], challenge: Challenge) -> CombinedRan
 
 def _record(
     ledger: Path,
-    verdict: LedgerVerdict,
+    known: Mapping[frozenset[Digest], TrackRanking],
     entries: Sequence[RecordedReport],
     *,
     lost: Sequence[RecordedReport],
@@ -199,8 +200,7 @@ def _record(
     report, ranked = entries[0].report, len(entries) - len(lost)
     state: State = "too few patients" if ranked else "no run is left"
     if found is not None:
-        newest = {known.covers: known for known in read_rankings(verdict)}.get(found.covers)
-        state = "unchanged" if newest == found else "recorded"
+        state = "unchanged" if known.get(found.covers) == found else "recorded"
     if found is not None and state == "recorded":
         _append(ledger, found.document(), keys, what=report.track)
     table = (report.track, report.split_version, report.part)

@@ -7,7 +7,7 @@ to N, which `busbench rank` says of the ledger's first N + 1 lines.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from evaluator.harmless import harmless
 from harness.ledger import (
@@ -21,7 +21,7 @@ from harness.ledger import (
 )
 from harness.ranking import Track
 from harness.ranking.counting import by_track
-from harness.ranking.document import TrackRanking, read_rankings
+from harness.ranking.document import SCHEMA, TrackRanking, read_bodies
 from harness.ranking.placing import by_coverage, place
 from harness.website.edition import Edition
 from harness.website.views import View
@@ -107,10 +107,10 @@ def past_boards(edition: Edition, view: View) -> list[PastBoard]:
     rankings = dict(_rankings(verdict, view.track))
     boards: list[PastBoard] = []
     for entry in [e for e in verdict.recorded if _touches(e, own, rankings)][-PAST:]:
-        until = replace(verdict, recorded=tuple(verdict.recorded[: entry.number]))
+        counting = verdict.counting_at(entry.number) & own
         rows = _rows(
             edition,
-            [one for one in until.reports if one.number in own],
+            [one for one in edition.reports if one.number in counting],
             [ranking for number, ranking in rankings.items() if number <= entry.number],
         )
         if not boards or rows != boards[-1].rows:
@@ -122,7 +122,7 @@ def _rankings(verdict: LedgerVerdict, track: Track) -> Iterator[tuple[int, Track
     """The rankings of a track in the ledger, by the numbers of their entries, each read once."""
     for entry in verdict.rankings:
         if entry.body.get("track") == track.track:
-            for found in read_rankings(replace(verdict, recorded=(entry,))):
+            for found in read_bodies([entry], TrackRanking, SCHEMA):
                 yield entry.number, found
 
 

@@ -21,7 +21,16 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors, pretty_json, sha256_bytes
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge
-from harness.ledger import WholeLedger, is_ahead, read_ledger, read_note, utc_now
+from harness.ledger import (
+    LedgerVerdict,
+    is_ahead,
+    read_ledger,
+    read_note,
+    require_witnessed,
+    sign_checkpoint,
+    utc_now,
+    verify_bytes,
+)
 from harness.ledger.chain import WRONG_CLOCK
 from harness.ledger.entries import Entry
 from harness.sealing.keys import Keys, read_public_key
@@ -74,20 +83,20 @@ def publish(
     place = out.resolve()  # a link to a served folder stays a link
     _require_site(place)
     data = read_ledger(ledger)
-    whole = WholeLedger.of(data, str(ledger))
-    require_own_key(place, whole)
-    if is_ahead(whole.verdict.time, now := utc_now()):
-        message = f"The last entry of {ledger} is of {whole.verdict.time}, and it is {now} here."
+    verdict = verify_bytes(data, str(ledger))
+    require_own_key(place, verdict)
+    if is_ahead(verdict.time, now := utc_now()):
+        message = f"The last entry of {ledger} is of {verdict.time}, and it is {now} here."
         raise BusbenchError(Code.LEDGER_INVALID, message, WRONG_CLOCK)
-    require_successor(place, whole, data, replaces=replaces)
-    wanted = {entry.report.provenance.split_digest for entry in whole.verdict.reports}
+    require_successor(place, verdict, data, replaces=replaces)
+    wanted = {entry.report.provenance.split_digest for entry in verdict.reports}
     found = find_splits(splits, wanted)
     edition = Edition.of(
-        whole.verdict,
+        verdict,
         data,
         {digest: split.lock for digest, split in found.items()},
         challenge=challenge,
-        checkpoint=None if keys is None else whole.sign(keys),
+        checkpoint=None if keys is None else sign_checkpoint(verdict, keys),
     )
     extras = collect(edition, found, sources, progress=progress)
     edition = replace(edition, extras=extras)
@@ -96,13 +105,13 @@ def publish(
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent):
             _require_site(place)
-            require_own_key(place, whole)
-            require_successor(place, whole, data, replaces=replaces)
+            require_own_key(place, verdict)
+            require_successor(place, verdict, data, replaces=replaces)
             _swap_in(place, files)
     return edition
 
 
-def require_own_key(place: Path, whole: WholeLedger) -> None:
+def require_own_key(place: Path, verdict: LedgerVerdict) -> None:
     """Refuse to write over a public key at `place` that never signed the ledger.
 
     Raises:
@@ -111,14 +120,14 @@ def require_own_key(place: Path, whole: WholeLedger) -> None:
     path = place / PUBLIC_KEY
     if not path.exists() or PUBLIC_KEY in _indexed(place / INDEX):
         return
-    if read_public_key(path).keyid not in whole.verdict.keys:
-        message = f"{path} is another key than those that sign {whole.where}."
+    if read_public_key(path).keyid not in verdict.keys:
+        message = f"{path} is another key than those that sign {verdict.where}."
         remedy = "Remove it, or publish the ledger that it signs."
         raise BusbenchError(Code.OUTPUT_EXISTS, message, remedy)
 
 
 def require_successor(
-    place: Path, whole: WholeLedger, data: bytes, *, replaces: Digest | None = None
+    place: Path, verdict: LedgerVerdict, data: bytes, *, replaces: Digest | None = None
 ) -> None:
     """Refuse a ledger that does not go on from the one that the site at `place` publishes.
 
@@ -128,15 +137,17 @@ def require_successor(
     published = _published(place)
     if published is None or data.startswith(published):
         if replaces is not None:
-            message = f"--replaces gives up a ledger, and {whole.where} goes on from what is there."
+            message = (
+                f"--replaces gives up a ledger, and {verdict.where} goes on from what is there."
+            )
             raise BusbenchError(Code.USAGE, message, "Leave it out.")
         if (note := place / CHECKPOINT).exists():
-            whole.require_witnessed(read_note(note), str(note))
+            require_witnessed(verdict, read_note(note), str(note))
         return
     head = str(load_json(published.splitlines()[-1], Entry.bounds)["digest"])
     if replaces is None:
         why = _difference(published, data)
-        message = f"{whole.where} does not go on from the ledger that {place} publishes: {why}."
+        message = f"{verdict.where} does not go on from the ledger that {place} publishes: {why}."
         remedy = f"Name the ledger that does. To give up the published one, add --replaces {head}."
         raise BusbenchError(Code.LEDGER_INVALID, message, remedy)
     if replaces != head:

@@ -11,7 +11,7 @@ from tests.support import ROOT
 
 BUDGETS = [
     pytest.param("harness", 38_000, id="harness"),
-    pytest.param("evaluator", 13_450, id="evaluator"),
+    pytest.param("evaluator", 13_680, id="evaluator"),
     pytest.param("reference_models", 5_480, id="reference_models"),
     pytest.param("benchmarks", 2_800, id="benchmarks"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,18 @@ def test_bound_buffers_give_no_other_maps_and_are_not_handed_out() -> None:
     batches = [rng.random((size, 1, 32, 32), np.float32) for size in (1, 3, 1, 3, 2)]
     kept = [bound.run(batch) for batch in batches]
     for batch, maps in zip(batches, kept, strict=True):
+        assert np.array_equal(maps, session.run(None, {"x": batch})[0])
+
+
+def test_batches_at_the_same_time_share_no_buffers() -> None:
+    """Each of four threads fills and empties its own while another's batch runs."""
+    session = onnxruntime.InferenceSession(blur(), providers=[CPU])
+    bound = Bound(session, "cpu", ordinary)
+    rng = np.random.default_rng(0)
+    batches = [rng.random((size, 1, 48, 48), np.float32) for size in (4, 4, 4, 3) * 12]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(bound.run, batches))
+    for batch, maps in zip(batches, found, strict=True):
         assert np.array_equal(maps, session.run(None, {"x": batch})[0])
 
 

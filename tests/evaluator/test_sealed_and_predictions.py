@@ -6,6 +6,7 @@ import json
 import os
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,27 @@ def opened(path: Path, key: Path) -> list[tuple[SealedCase, bytes]]:
 def test_sealed_files_come_back_whole(sealed: tuple[Path, Path]) -> None:
     found = opened(*sealed)
     assert [int(decode_image(data, case, sealed[0]).max()) for case, data in found] == [0, 1, 2]
+
+
+def test_images_of_any_place_are_those_of_the_whole_from_any_thread(tmp_path: Path) -> None:
+    """Of sizes around whole blocks of the archive and whole parts of its encryption."""
+    draw, sides = np.random.default_rng(0), [(1, 1), (16, 32), (31, 33), (256, 256), (257, 511)]
+    images = [draw.integers(0, 256, side, np.uint8) for side in sides * 4]
+    identity = pyrage.x25519.Identity.generate()
+    cases = tuple(
+        SealedCase(case_id=f"c{n}", height=image.shape[0], width=image.shape[1], file=f"{n}.grey")
+        for n, image in enumerate(images)
+    )
+    index, path = SealedIndex(split_digest=DIGEST, cases=cases), tmp_path / "images.age"
+    files = (image.tobytes() for image in images)
+    path.write_bytes(seal_archive(index, files, str(identity.to_public())))
+    spans = [tuple(sorted(draw.integers(0, len(cases) + 1, 2))) for _ in range(40)]
+    with open_sealed(path, str(identity)) as (_, sealed), ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda span: sealed.images(*span), spans))
+    for (start, end), some in zip(spans, found, strict=True):
+        assert [case for case, _ in some] == list(cases[start:end])
+        for (_, image), wanted in zip(some, images[start:end], strict=True):
+            assert np.array_equal(image, wanted)
 
 
 def test_reading_may_stop_early(sealed: tuple[Path, Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -227,6 +228,16 @@ def test_our_own_server_cannot_be_reached_over_a_network(
             if line.split()[3] == "0A"
         }
         assert sockets and not sockets & listening
+
+
+def test_the_operators_library_path_is_not_lost(tritonserver: Path, tmp_path: Path) -> None:
+    program = tritonserver / "bin/tritonserver" if tritonserver.is_dir() else tritonserver
+    where = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "LD_DEBUG": "libs"}
+    done = subprocess.run(
+        [program, "--help"], env=where, capture_output=True, text=True, check=False
+    )
+    path = re.findall(r"search path=(\S+)\s+\(LD_LIBRARY_PATH\)", done.stderr)[-1]
+    assert path.endswith(f"/nvidia_pytriton.libs:{tmp_path}")
 
 
 def _reshape() -> bytes:

@@ -10,7 +10,8 @@ import pytest
 from evaluator.documents.inference import Device, Precision
 from evaluator.inference.hardware import device_name
 from harness.locking import locked
-from tests.support.gpu_networks import PRECISIONS, prepare
+from reference_models.networks import NETWORKS
+from tests.support.gpu_networks import COMMON, PRECISIONS, prepare
 
 # Set, these tests run on the CPU: that proves nothing of a GPU, but that the tests themselves work.
 DRY_RUN = "BUSBENCH_GPU_DRY_RUN"
@@ -47,12 +48,25 @@ def precision(request: pytest.FixtureRequest, gpu: Device) -> Precision:
 
 
 @pytest.fixture(scope="session")
-def networks(gpu: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of networks and maps, made once for all workers; see `gpu_networks`."""
+def networks(
+    request: pytest.FixtureRequest, gpu: Device, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of networks and maps, made once for all workers; see `gpu_networks`.
+
+    A test asks for one by a parameter `name`, or for one of `COMMON`.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     folder = shared / "networks"
     with locked(shared / "networks.lock"):
         if not folder.exists():
-            prepare(folder, gpu)
+            prepare(folder, gpu, _asked_for(request.session))
     return folder
+
+
+def _asked_for(session: pytest.Session) -> list[str]:
+    """The networks of the tests that were chosen."""
+    functions = [item for item in session.items if isinstance(item, pytest.Function)]
+    asking = [each for each in functions if "networks" in each.fixturenames]
+    named = [each.callspec.params.get("name") for each in asking if hasattr(each, "callspec")]
+    return [name for name in NETWORKS if name in (*named, *COMMON)]

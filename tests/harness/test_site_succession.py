@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from evaluator.errors import BusbenchError
 from evaluator.files import sha256_bytes
 from harness.cli import app
-from harness.ledger import WholeLedger, append, sign, verify_ledger
+from harness.ledger import append, require_witnessed, sign, verify_ledger
 from harness.sealing.keys import Keys
 from harness.website import publish
 from tests.support.factories import make_report
@@ -178,8 +178,8 @@ def test_no_option_is_ignored_where_nothing_is_given_up(
 def test_the_page_names_the_checkpoint_where_there_is_one(
     ledger: Path, published: Path, tmp_path: Path
 ) -> None:
-    whole = WholeLedger.read(ledger)
-    assert whole.require_witnessed((published / "ledger.checkpoint").read_bytes(), "site")
+    verdict = verify_ledger(ledger)
+    assert require_witnessed(verdict, (published / "ledger.checkpoint").read_bytes(), "site")
     assert "ledger.checkpoint" in (published / "index.html").read_text()
     publish(ledger, tmp_path / "site")
     assert not (tmp_path / "site" / "ledger.checkpoint").exists()

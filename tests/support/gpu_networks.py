@@ -26,13 +26,14 @@ from torch import Tensor, nn
 from evaluator.documents.inference import Device, Precision
 from evaluator.inference.backends import InferSettings, open_model
 from reference_models.export import export_network
-from reference_models.networks import NETWORKS, build
+from reference_models.networks import build
 from tests.support import ROOT
 from tests.support.inference import Stage
 
 BATCH = 8
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SECONDS = 90  # of one process
+COMMON = ("unext", "cmunext")  # two that are quick; tests that say no name use these
 # The smallest side that is quick or, for two networks, natural; 64 for what is not named.
 _SIDES = {
     **dict.fromkeys(("unet", "attention_unet", "unetpp", "unet3plus", "cmunet"), 32),
@@ -83,8 +84,8 @@ def settled(name: str) -> Centred:
     return Centred(network, float(logits.median()), float(logits.std())).eval()
 
 
-def prepare(folder: Path, device: Device) -> None:
-    """Write every network and its maps; what fails is printed, and has no file."""
+def prepare(folder: Path, device: Device, names: Iterable[str]) -> None:
+    """Write networks and their maps; what fails is printed, and has no file."""
     lowered = PRECISIONS if device != "cpu" else PRECISIONS[:1]
 
     def work(name: str) -> None:
@@ -96,7 +97,7 @@ def prepare(folder: Path, device: Device) -> None:
 
     folder.mkdir()
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
-        list(pool.map(work, NETWORKS))
+        list(pool.map(work, names))
 
 
 def python(module: str, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -37,7 +37,7 @@ class NullModel:
     backend: Backend = "onnxruntime"
     version: str = onnxruntime.__version__
     provider: str = "CUDAExecutionProvider"
-    in_flight: int = 1
+    in_flight: int = 2
     one_by_one: bool = False
 
     def run(self, batch: Maps) -> Maps:

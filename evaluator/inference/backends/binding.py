@@ -6,6 +6,7 @@ Source: ONNX Runtime, "I/O Binding".
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ Array = NDArray[np.floating[Any]]
 ENDS: Mapping[str, Type] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
-_KEPT = 16  # shapes: their buffers stay until the end, and native images have any number of shapes
+_KEPT = 16  # sets of buffers: they stay until the end, and native images have any number of shapes
 
 
 class _Binding(NamedTuple):
@@ -32,10 +33,11 @@ class _Binding(NamedTuple):
 
 
 class Bound:
-    """A session whose input stays on the device, bound once for each batch shape.
+    """A session whose input stays on the device, bound for each batch shape.
 
     Only pixels and maps travel, between the device and memory of the host that is made for it. Runs
-    take turns, since they share their buffers. Batches of more shapes than sixteen are run unbound.
+    take turns on the device; each has buffers of its own, so that a thread fills and empties them
+    while another's batch runs. Beyond sixteen sets of buffers, batches are run unbound.
 
     Args:
         device: `cuda`, or `cpu` in tests.
@@ -49,21 +51,33 @@ class Bound:
         empty: Callable[[tuple[int, ...], Type], Array],
     ) -> None:
         self._session, self._device, self._empty = session, device, empty
-        self._lock = threading.Lock()
-        self._shapes: dict[tuple[int, ...], _Binding] = {}
+        self._lock, self._made = threading.Lock(), 0
+        self._free: defaultdict[tuple[int, ...], list[_Binding]] = defaultdict(list)  # by shape
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, H, W) of a batch (N, C, H, W), in memory of the caller's own."""
-        with self._lock:
-            bound = self._shapes.get(batch.shape)
-            if bound is None and len(self._shapes) >= _KEPT:
+        bound = self._take(batch)
+        if bound is None:
+            with self._lock:
                 return run_unbound(self._session, batch)
-            if bound is None:
-                bound = self._shapes[batch.shape] = self._bind(batch)
-            bound.staged[:] = batch
+        bound.staged[:] = batch
+        with self._lock:
             bound.given.update_inplace(bound.staged)
             self._session.run_with_iobinding(bound.binding)
-            return bound.result.astype(np.float32)
+        maps = bound.result.astype(np.float32)
+        self._free[batch.shape].append(bound)
+        return maps
+
+    def _take(self, batch: NDArray[np.float32]) -> _Binding | None:
+        """Buffers for a batch that no other run has; None where there are enough already."""
+        with self._lock:
+            if free := self._free[batch.shape]:
+                return free.pop()
+            if self._made == _KEPT:
+                return None
+            bound = self._bind(batch)
+            self._made += 1
+            return bound
 
     def _bind(self, batch: NDArray[np.float32]) -> _Binding:
         """Buffers for batches of this one's shape; a first run gives that of their maps."""

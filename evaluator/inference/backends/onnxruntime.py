@@ -80,6 +80,7 @@ class OnnxRuntimeModel:
                 raise _unavailable(settings.device, str(error)) from error
             self._closing.callback(pinned.close)
             self._run = Bound(session, "cuda", pinned.empty).run
+            self.in_flight = 2  # one is filled or checked while the other runs
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (N, K, H, W) for inputs (N, C, H, W); both float32."""
