@@ -157,6 +157,7 @@ def draw(table: Path, out: Path) -> None:
     """Validation Dice by epoch, a panel a network and track, a line a fold; nothing of no rows."""
     rows = pd.read_csv(table)
     if rows.empty:
+        out.unlink(missing_ok=True)
         return
     dice = alt.Y("dice:Q", title="validation Dice").scale(zero=False)
     lines = alt.Chart(rows).mark_line().properties(width=180, height=140)
