@@ -160,7 +160,7 @@ def _one_opinion(said: list[str], kind: Kind, prefix: str) -> tuple[list[NodePro
 
 
 def _turn() -> Iterator[TensorProto]:
-    """What `Slice` needs to be told to turn left and right round."""
+    """What makes `Slice` turn left and right round."""
     for name, value in _TURN.items():
         yield numpy_helper.from_array(np.array([value], np.int64), name)
 

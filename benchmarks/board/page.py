@@ -99,7 +99,7 @@ def results_page(kept: Path, plan: Plan, notes: Notes) -> str:
         notes=notes,
         published=PUBLISHED,
         goals=_table(_goals(board, plan, notes), text=2),
-        standings=to_markdown(board, COLUMNS),
+        boards=to_markdown(board, COLUMNS),
         unranked=", ".join(one.track for one in board.tracks if one.statistics is None),
         leak=plan.leak and _table(_leak(kept, plan.leak), text=2),
         certificates=_table(certificates, text=3),

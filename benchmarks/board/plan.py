@@ -1,4 +1,4 @@
-"""What is on the example board: its tracks, and what is handed in on each."""
+"""The plan of the example board: its tracks, and the methods on each."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def test_no_case_that_ranks_is_lost_in_what_is_kept(tmp_path: Path) -> None:
     assert not [name for name in kept if name.endswith((".key", ".png", ".bits"))]
 
 
-def test_no_kind_of_leak_is_told_under_another_name(tmp_path: Path) -> None:
+def test_no_kind_of_leak_gets_the_number_of_another(tmp_path: Path) -> None:
     """A document's keys come in another order from its file than from the audit."""
     counts = {"same-patient": 7, "identical": 5, "near-duplicate": 3}
     verdict = {"test": 9, "leaking": 8, "share": 0.9, "by_kind": counts, "groups": 1, "both": []}

@@ -1,4 +1,4 @@
-"""What is averaged over folds and mirror images is PyTorch's mean of them, and counted as such."""
+"""Averages over folds and mirror images are those that PyTorch computes, and counted as such."""
 
 from __future__ import annotations
 
