@@ -1,4 +1,4 @@
-"""The part of a board that the documentation keeps: enough to read, check, rank and publish it again.
+"""The part of a board that the documentation keeps: enough to read, check, rank and publish it.
 
     python -m benchmarks.board.keep BOARD --docs docs
 
