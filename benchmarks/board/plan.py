@@ -36,6 +36,13 @@ class Network(Part):
     averaged: tuple[Averaged, ...] = ()
 
 
+class NNUNet(Part):
+    """nnU-Net, made small by `benchmarks.board.nnunet`: on which track, and for how long."""
+
+    track: str
+    epochs: int
+
+
 class Plan(Part):
     """The tracks, and what is handed in on each."""
 
@@ -44,6 +51,7 @@ class Plan(Part):
     templates: tuple[str, ...] = ()
     baselines: tuple[str, ...] = ()
     memoriser: bool = False
+    nnunet: NNUNet | None = None
     leak: Leak | None = None
     published: dict[str, tuple[str, ...]] = {}  # track -> files of its release
 
@@ -54,6 +62,8 @@ class Plan(Part):
                 raise ValueError(f"networks: {name}: {min(unknown)} is no track")
         if unknown := {*self.published} - {*self.tracks}:
             raise ValueError(f"published: {min(unknown)} is no track")
+        if self.nnunet and self.nnunet.track not in self.tracks:
+            raise ValueError(f"nnunet: {self.nnunet.track} is no track")
         leak = self.leak
         if leak and not all(leak.track in self._tracks_of(name) for name in leak.networks):
             raise ValueError("leak: its networks must be trained on its track in the plan, too")

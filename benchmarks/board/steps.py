@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.board.plan import HERE, LEAK, PLAN, TEAM, Leak, Plan
+from benchmarks.board.plan import HERE, LEAK, PLAN, PROJECT, TEAM, Leak, NNUNet, Plan
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Places:
         base: the base image of templates; None takes the one that their Dockerfile names.
         docs: the documentation that the results are written into.
         plan: the file of the plan.
+        nnunet: the Python that has nnU-Net.
     """
 
     data: Path
@@ -37,6 +38,7 @@ class Places:
     base: str | None = None
     docs: str = "docs"
     plan: Path = PLAN
+    nnunet: Path = PROJECT / "build" / "nnunet" / "bin" / "python"
 
     def split(self, track: str) -> str:
         """The frozen split of a track."""
@@ -143,7 +145,18 @@ def _others(plan: Plan, places: Places) -> Iterator[Step]:
             sources = (*_bundle(track), "--published", f"stores/{track}")
             yield _made(out, "baseline", "--kind", "memoriser", "--team", "Example", *sources)
             made.append(out)
+        if plan.nnunet is not None and plan.nnunet.track == track:
+            made.append(f"made/{track}/nnunet")
+            yield from _nnunet(plan.nnunet, made[-1], places.nnunet)
         yield _evaluated(made, track)
+
+
+def _nnunet(nnunet: NNUNet, out: str, python: Path) -> Iterator[Step]:
+    folder = "templates/nnunet"
+    yield busbench("new-submission", folder, "--like", "nnunet", "--team", TEAM, made=folder)
+    options = ("--epochs", str(nnunet.epochs), "--trainer", "nnUNetTrainerNoMirroring")
+    words = (folder, *_bundle(nnunet.track), "--out", out, *options)
+    yield Step((str(python), "-m", "benchmarks.board.nnunet", *words), f"{out}/submission.yaml")
 
 
 def _tag(template: str) -> str:

@@ -134,7 +134,7 @@ def test_nothing_is_evaluated_before_it_is_made() -> None:
         if "--out" in words:
             made.add(words[words.index("--out") + 1])
     away = sum(2 * len(network.tracks) for network in PLAN.networks.values())
-    assert evaluated == 3 * 4 + AVERAGED + away  # of each track four baselines and templates
+    assert evaluated == 3 * 4 + 1 + AVERAGED + away  # of each track four, and nnU-Net of one
 
 
 def test_an_unknown_key_of_a_plan_is_refused() -> None:
@@ -150,10 +150,14 @@ def test_a_leak_of_a_network_that_has_no_other_result_is_refused() -> None:
             Plan.model_validate({**stated, "leak": leak})
 
 
-@pytest.mark.parametrize("part", ["networks", "published"])
+@pytest.mark.parametrize("part", ["networks", "published", "nnunet"])
 def test_a_track_that_is_none_is_refused(part: str) -> None:
     stated = yaml.safe_load((HERE / "plan.yaml").read_text("utf-8"))
-    value = {"networks": {"unext": {"tracks": ["other"]}}, "published": {"other": ["a.csv"]}}[part]
+    value = {
+        "networks": {"unext": {"tracks": ["other"]}},
+        "published": {"other": ["a.csv"]},
+        "nnunet": {"track": "other", "epochs": 1},
+    }[part]
     with pytest.raises(ValueError, match="other is no track"):
         Plan.model_validate({**stated, "leak": None, part: value})
 
