@@ -3,12 +3,13 @@
     build/nnunet/bin/python -m benchmarks.board.nnunet TEMPLATE --bundle BUNDLE --out OUT --epochs 8
 
 runs `train.py` of a folder that `busbench new-submission --like nnunet` made. Plans, augmentation,
-loss and training are nnU-Net's own; what is smaller is stated here.
+loss and training are nnU-Net's own; what is smaller is stated here. No image is mirrored at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import sys
 from typing import Any
@@ -33,6 +34,7 @@ def main() -> None:
         return options
 
     train.arguments = arguments
+    train.export = functools.partial(train.export, mirroring=False)  # a quarter of the cost
     train.main()
 
 

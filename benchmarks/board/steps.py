@@ -154,8 +154,7 @@ def _others(plan: Plan, places: Places) -> Iterator[Step]:
 def _nnunet(nnunet: NNUNet, out: str, python: Path) -> Iterator[Step]:
     folder = "templates/nnunet"
     yield busbench("new-submission", folder, "--like", "nnunet", "--team", TEAM, made=folder)
-    options = ("--epochs", str(nnunet.epochs), "--trainer", "nnUNetTrainerNoMirroring")
-    words = (folder, *_bundle(nnunet.track), "--out", out, *options)
+    words = (folder, *_bundle(nnunet.track), "--out", out, "--epochs", str(nnunet.epochs))
     yield Step((str(python), "-m", "benchmarks.board.nnunet", *words), f"{out}/submission.yaml")
 
 
