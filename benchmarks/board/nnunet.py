@@ -3,7 +3,8 @@
     build/nnunet/bin/python -m benchmarks.board.nnunet TEMPLATE --bundle BUNDLE --out OUT --epochs 8
 
 runs `train.py` of a folder that `busbench new-submission --like nnunet` made. Plans, augmentation,
-loss and training are nnU-Net's own; what is smaller is stated here. No image is mirrored at the end.
+loss and training are nnU-Net's own; what is smaller is stated here. Its answers are not averaged
+with those for mirror images.
 """
 
 from __future__ import annotations
