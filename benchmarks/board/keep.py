@@ -78,13 +78,17 @@ def _certified(paths: Iterable[Path]) -> Iterator[tuple[object, ...]]:
 
 
 def curves(bench: Path) -> Iterator[tuple[object, ...]]:
-    """The rows of `CURVES`: from the trainer's table where it was given, else from its log."""
+    """The rows of `CURVES`: from the trainer's table where it was given, else from its log.
+
+    The table is in `given/work`, or in `given/logs` where no checkpoints were brought along.
+    """
     for cell in sorted({path.parent for path in bench.glob("*/*/fold-*")}):
         for fold in sorted(cell.glob("fold-*")):
             number = int(fold.name.removeprefix("fold-"))
-            table, log = cell / "given" / "work" / f"{fold.name}.csv", fold / "submission.train.log"
-            if table.exists():
-                rows = pd.read_csv(table)
+            tables = [cell / "given" / where / f"{fold.name}.csv" for where in ("work", "logs")]
+            log = fold / "submission.train.log"
+            if there := [table for table in tables if table.exists()]:
+                rows = pd.read_csv(there[0])
                 points = [*zip(rows["epoch"], rows["dice"], strict=True)]
             else:
                 lines = LINE.finditer(log.read_text("utf-8") if log.exists() else "")
