@@ -6,7 +6,7 @@ prints each command before it runs it. Everything goes on where it was interrupt
 prints the commands, for your own shell, in an empty folder. It needs a Docker engine, and hours:
 networks that `--trained` has not are trained here. FOLDER of `--trained` contains
 TRACK/NETWORK/given, each as `busbench benchmark` takes it (docs/benchmark.md), and for the split by
-image leak/NETWORK/given.
+image leak/NETWORK/given; single/NETWORK is a submission of one model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.board.plan import PLAN, PROJECT, read_plan
+from benchmarks.board.plan import PLAN, PROJECT, SINGLE, read_plan
 from benchmarks.board.steps import Places, Step, steps
 from harness.sandbox.images import BASE_VARIABLE
 
@@ -46,7 +46,8 @@ def main() -> int:
     except (OSError, ValueError, yaml.YAMLError) as error:
         parser.error(f"{chosen.plan}: {error}")
     given = {} if chosen.trained is None else trained_in(chosen.trained.absolute())
-    if unknown := {*given} - {*plan.trained}:
+    asked = {*plan.trained, *((SINGLE, name) for name in plan.single)}
+    if unknown := {*given} - asked:
         parser.error(f"{'/'.join(min(unknown))} is not in the plan; take it out of --trained.")
     if chosen.trained is not None and not given:
         parser.error(f"{chosen.trained} has no folder TRACK/NETWORK/given.")
@@ -74,8 +75,9 @@ def main() -> int:
 
 def trained_in(folder: Path) -> Mapping[tuple[str, str], Path]:
     """What was trained elsewhere, by track and network."""
-    found = sorted(path for path in folder.glob("*/*/given") if path.is_dir())
-    return {(path.parts[-3], path.parts[-2]): path for path in found}
+    found = {(path.parts[-3], path.parts[-2]): path for path in folder.glob("*/*/given")}
+    single = {(SINGLE, path.name): path for path in folder.glob(f"{SINGLE}/*/") if path.is_dir()}
+    return dict(sorted((found | single).items()))
 
 
 def run(found: Sequence[Step], folder: Path) -> int:

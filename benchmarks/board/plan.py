@@ -13,6 +13,7 @@ PROJECT = HERE.parents[1]
 PLAN = HERE / "plan.yaml"
 TEAM = "BUSBench reference"
 LEAK = "leak"  # beside the tracks, the folder of what is trained on the split by image
+SINGLE = "single"  # and that of submissions of one model
 Averaged = Literal["mirrored", "ensemble", "mirrored-ensemble"]
 
 
@@ -48,6 +49,7 @@ class Plan(Part):
 
     tracks: dict[str, str]  # and the folder of the release
     networks: dict[str, Network]
+    single: dict[str, str] = {}  # network -> track: one model, that `--trained` alone has
     templates: tuple[str, ...] = ()
     baselines: tuple[str, ...] = ()
     memoriser: bool = False
@@ -60,8 +62,9 @@ class Plan(Part):
         for name, network in self.networks.items():
             if unknown := {*network.tracks} - {*self.tracks}:
                 raise ValueError(f"networks: {name}: {min(unknown)} is no track")
-        if unknown := {*self.published} - {*self.tracks}:
-            raise ValueError(f"published: {min(unknown)} is no track")
+        for name, tracks in (("published", self.published), ("single", self.single.values())):
+            if unknown := {*tracks} - {*self.tracks}:
+                raise ValueError(f"{name}: {min(unknown)} is no track")
         if self.nnunet and self.nnunet.track not in self.tracks:
             raise ValueError(f"nnunet: {self.nnunet.track} is no track")
         leak = self.leak
@@ -75,7 +78,7 @@ class Plan(Part):
 
     @property
     def trained(self) -> tuple[tuple[str, str], ...]:
-        """The places where networks are trained, each a track or `LEAK`, and the network."""
+        """The networks that are trained, each after its track or `LEAK`."""
         usual = [(track, name) for name, one in self.networks.items() for track in one.tracks]
         return (*usual, *((LEAK, name) for name in (self.leak.networks if self.leak else ())))
 

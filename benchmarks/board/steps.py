@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.board.plan import HERE, LEAK, PLAN, PROJECT, TEAM, Leak, NNUNet, Plan
+from benchmarks.board.plan import HERE, LEAK, PLAN, PROJECT, SINGLE, TEAM, Leak, NNUNet, Plan
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Places:
     Args:
         data: the folder of the releases.
         splits: the folder of the frozen splits.
-        given: what was trained elsewhere, by track or `LEAK` and network: its folder `given`.
+        given: what was trained elsewhere, by track or `LEAK` and network, its folder `given`; and
+            by `SINGLE` and network its submission.
         base: the base image of templates; None takes the one that their Dockerfile names.
         docs: the documentation that the results are written into.
         plan: the file of the plan.
@@ -102,12 +103,12 @@ def _certificates(plan: Plan, places: Places) -> Iterator[Step]:
 def _handed_over(plan: Plan, places: Places) -> Iterator[Step]:
     """Lay what was trained elsewhere where `busbench benchmark` looks for it, whole."""
     for (where, network), source in places.given.items():
-        if (where, network) not in plan.trained:
-            continue
-        place = (
-            f"{LEAK}/bench/{plan.leak.track}" if where == LEAK and plan.leak else f"bench/{where}"
-        )
-        whole, part = f"{place}/{network}/given", f"{place}/{network}/.given"
+        folder, name = f"bench/{where}/{network}", "given"
+        if where == LEAK and plan.leak is not None:
+            folder = f"{LEAK}/bench/{plan.leak.track}/{network}"
+        elif where == SINGLE:
+            folder, name = f"made/{plan.single[network]}", network
+        whole, part = f"{folder}/{name}", f"{folder}/.{name}"
         yield Step(("mkdir", "-p", part), made=whole)
         yield Step(("cp", "-r", f"{source}/.", part), made=whole)
         yield Step(("mv", part, whole), made=whole)
@@ -148,6 +149,8 @@ def _others(plan: Plan, places: Places) -> Iterator[Step]:
         if plan.nnunet is not None and plan.nnunet.track == track:
             made.append(f"made/{track}/nnunet")
             yield from _nnunet(plan.nnunet, made[-1], places.nnunet)
+        single = {name for name, its in plan.single.items() if its == track}
+        made += [f"made/{track}/{n}" for n in sorted(single) if (SINGLE, n) in places.given]
         yield _evaluated(made, track)
 
 

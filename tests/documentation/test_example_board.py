@@ -18,7 +18,7 @@ import yaml
 from benchmarks.board.keep import KEPT, SPLITS, curves, keep
 from benchmarks.board.leak import difference, measure
 from benchmarks.board.page import read_notes, results_page
-from benchmarks.board.plan import HERE, LEAK, Plan, read_plan
+from benchmarks.board.plan import HERE, LEAK, SINGLE, Plan, read_plan
 from benchmarks.board.steps import Places, Step, steps
 from benchmarks.leak_study import certificate_rows
 from evaluator.documents.base import read, write
@@ -44,6 +44,7 @@ PLAN = read_plan()
 GIVEN = {
     ("busbra", "unext"): Path("/trained/busbra/unext/given"),
     (LEAK, "unext"): Path("/trained/leak/unext/given"),
+    (SINGLE, "ukan_s"): Path("/trained/single/ukan_s"),
 }
 STEPS = [*steps(PLAN, Places(Path("/data"), Path("/splits"), given=GIVEN, docs="/docs"))]
 AVERAGED = sum(len(one.tracks) * len(one.averaged) for one in PLAN.networks.values())
@@ -131,10 +132,12 @@ def test_nothing_is_evaluated_before_it_is_made() -> None:
             evaluated += len(asked)
         if "combine" in words[:4]:
             assert words[4] in made
+        if words[0] == "mv":
+            made.add(words[2])
         if "--out" in words:
             made.add(words[words.index("--out") + 1])
     away = sum(2 * len(network.tracks) for network in PLAN.networks.values())
-    assert evaluated == 3 * 4 + 1 + AVERAGED + away  # of each track four, and nnU-Net of one
+    assert evaluated == 3 * 4 + 2 + AVERAGED + away  # four a track, and two of one track
 
 
 def test_an_unknown_key_of_a_plan_is_refused() -> None:
@@ -145,18 +148,22 @@ def test_an_unknown_key_of_a_plan_is_refused() -> None:
 
 def test_a_leak_of_a_network_that_has_no_other_result_is_refused() -> None:
     stated = yaml.safe_load((HERE / "plan.yaml").read_text("utf-8"))
-    for leak in ({"track": "busi", "networks": ["ukan_s"]}, {"track": "x", "networks": ["unext"]}):
+    for leak in (
+        {"track": "busi", "networks": ["unext_320"]},
+        {"track": "x", "networks": ["unext"]},
+    ):
         with pytest.raises(ValueError, match="leak: its networks must be trained"):
             Plan.model_validate({**stated, "leak": leak})
 
 
-@pytest.mark.parametrize("part", ["networks", "published", "nnunet"])
+@pytest.mark.parametrize("part", ["networks", "published", "nnunet", "single"])
 def test_a_track_that_is_none_is_refused(part: str) -> None:
     stated = yaml.safe_load((HERE / "plan.yaml").read_text("utf-8"))
     value = {
         "networks": {"unext": {"tracks": ["other"]}},
         "published": {"other": ["a.csv"]},
         "nnunet": {"track": "other", "epochs": 1},
+        "single": {"unext": "other"},
     }[part]
     with pytest.raises(ValueError, match="other is no track"):
         Plan.model_validate({**stated, "leak": None, part: value})
