@@ -71,6 +71,7 @@ class Notes(Part):
     hours: str
     elsewhere: str | None
     trainings: tuple[Training, ...]
+    missing: tuple[str, ...]
     goals: tuple[Goal, ...]
     reasons: tuple[str, ...]
     helped: tuple[str, ...]
