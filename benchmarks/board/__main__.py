@@ -37,7 +37,6 @@ def main() -> int:
     parser.add_argument("--splits", type=Path, default=PROJECT / "splits")
     parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--trained", type=Path, metavar="FOLDER", help="trained elsewhere")
-    parser.add_argument("--nnunet", type=Path, default=Places.nnunet, help="Python with nnU-Net")
     parser.add_argument("--docs", type=Path, help="write the results here; default: OUT/docs")
     parser.add_argument("--print", action="store_true", help="print the commands, run none")
     chosen = parser.parse_args()
@@ -57,7 +56,6 @@ def main() -> int:
         given=given,
         base=os.environ.get(BASE_VARIABLE),
         plan=chosen.plan.absolute(),
-        nnunet=chosen.nnunet.absolute(),
         docs=str((chosen.docs or chosen.out / "docs").absolute()),
     )
     here = ["/".join(one) for one in plan.trained if one not in given]
@@ -67,8 +65,6 @@ def main() -> int:
     if chosen.print:
         print("\n".join(shlex.join(step.command) for step in found))
         return 0
-    if plan.nnunet is not None and not chosen.nnunet.exists():
-        parser.error(f"{chosen.nnunet} is missing: run `make nnunet`, or name it with --nnunet.")
     chosen.out.mkdir(parents=True, exist_ok=True)
     return run(found, chosen.out)
 

@@ -37,13 +37,6 @@ class Network(Part):
     averaged: tuple[Averaged, ...] = ()
 
 
-class NNUNet(Part):
-    """nnU-Net, made small by `benchmarks.board.nnunet`: on which track, and for how long."""
-
-    track: str
-    epochs: int
-
-
 class Plan(Part):
     """The tracks, and what is handed in on each."""
 
@@ -53,7 +46,6 @@ class Plan(Part):
     templates: tuple[str, ...] = ()
     baselines: tuple[str, ...] = ()
     memoriser: bool = False
-    nnunet: NNUNet | None = None
     leak: Leak | None = None
     published: dict[str, tuple[str, ...]] = {}  # track -> files of its release
 
@@ -65,8 +57,6 @@ class Plan(Part):
         for name, tracks in (("published", self.published), ("single", self.single.values())):
             if unknown := {*tracks} - {*self.tracks}:
                 raise ValueError(f"{name}: {min(unknown)} is no track")
-        if self.nnunet and self.nnunet.track not in self.tracks:
-            raise ValueError(f"nnunet: {self.nnunet.track} is no track")
         leak = self.leak
         if leak and not all(leak.track in self._tracks_of(name) for name in leak.networks):
             raise ValueError("leak: its networks must be trained on its track in the plan, too")

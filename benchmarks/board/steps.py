@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.board.plan import HERE, LEAK, PLAN, PROJECT, SINGLE, TEAM, Leak, NNUNet, Plan
+from benchmarks.board.plan import HERE, LEAK, PLAN, SINGLE, TEAM, Leak, Plan
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class Places:
         base: the base image of templates; None takes the one that their Dockerfile names.
         docs: the documentation that the results are written into.
         plan: the file of the plan.
-        nnunet: the Python that has nnU-Net.
     """
 
     data: Path
@@ -39,7 +38,6 @@ class Places:
     base: str | None = None
     docs: str = "docs"
     plan: Path = PLAN
-    nnunet: Path = PROJECT / "build" / "nnunet" / "bin" / "python"
 
     def split(self, track: str) -> str:
         """The frozen split of a track."""
@@ -146,19 +144,9 @@ def _others(plan: Plan, places: Places) -> Iterator[Step]:
             sources = (*_bundle(track), "--published", f"stores/{track}")
             yield _made(out, "baseline", "--kind", "memoriser", "--team", "Example", *sources)
             made.append(out)
-        if plan.nnunet is not None and plan.nnunet.track == track:
-            made.append(f"made/{track}/nnunet")
-            yield from _nnunet(plan.nnunet, made[-1], places.nnunet)
         single = {name for name, its in plan.single.items() if its == track}
         made += [f"made/{track}/{n}" for n in sorted(single) if (SINGLE, n) in places.given]
         yield _evaluated(made, track)
-
-
-def _nnunet(nnunet: NNUNet, out: str, python: Path) -> Iterator[Step]:
-    folder = "templates/nnunet"
-    yield busbench("new-submission", folder, "--like", "nnunet", "--team", TEAM, made=folder)
-    words = (folder, *_bundle(nnunet.track), "--out", out, "--epochs", str(nnunet.epochs))
-    yield Step((str(python), "-m", "benchmarks.board.nnunet", *words), f"{out}/submission.yaml")
 
 
 def _tag(template: str) -> str:

@@ -137,7 +137,7 @@ def test_nothing_is_evaluated_before_it_is_made() -> None:
         if "--out" in words:
             made.add(words[words.index("--out") + 1])
     away = sum(2 * len(network.tracks) for network in PLAN.networks.values())
-    assert evaluated == 3 * 4 + 2 + AVERAGED + away  # four a track, and two of one track
+    assert evaluated == 3 * 4 + 1 + AVERAGED + away  # four a track, and one single model
 
 
 def test_an_unknown_key_of_a_plan_is_refused() -> None:
@@ -156,13 +156,12 @@ def test_a_leak_of_a_network_that_has_no_other_result_is_refused() -> None:
             Plan.model_validate({**stated, "leak": leak})
 
 
-@pytest.mark.parametrize("part", ["networks", "published", "nnunet", "single"])
+@pytest.mark.parametrize("part", ["networks", "published", "single"])
 def test_a_track_that_is_none_is_refused(part: str) -> None:
     stated = yaml.safe_load((HERE / "plan.yaml").read_text("utf-8"))
     value = {
         "networks": {"unext": {"tracks": ["other"]}},
         "published": {"other": ["a.csv"]},
-        "nnunet": {"track": "other", "epochs": 1},
         "single": {"unext": "other"},
     }[part]
     with pytest.raises(ValueError, match="other is no track"):
