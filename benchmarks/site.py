@@ -24,7 +24,7 @@ from harness.ledger import append, sign, verify_ledger
 from harness.ranking import Row
 from harness.sealing.keys import Keys
 from harness.website.edition import Edition
-from harness.website.pages import SCRIPTS, render
+from harness.website.pages.site import SCRIPTS, render
 
 SIZES = (50, 100, 1000)
 SLOWER = 4

@@ -1,4 +1,6 @@
-"""Pages that follow from the code: formats, errors, gate, limits, references. Run after a change.
+"""Files that follow from the code: formats, errors, gate, limits, references, badges.
+
+Run after a change.
 
 python docs/generate.py            write the pages that `pages` names, and schemas/
 python docs/generate.py --check    say which of them are out of date, and fail
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from badges import badge_files
 from data_page import data_page
 from json_output import ERROR, SCHEMAS, json_page, schema_file
 from references import challenge_page, submission_page
@@ -76,6 +79,7 @@ def pages() -> dict[Path, str]:
     }
     written = {"errors.md": _errors(), "formats.md": _formats(kinds), "gate.md": _gate()}
     written["limits.md"] = _limits()
+    written |= badge_files()
     for name, page in REFERENCES.items():
         written[name] = f"{NOTE}\n{page()}"
     outputs = {schema_file(verb): schema for verb, schema in SCHEMAS.items()}

@@ -298,6 +298,11 @@ class Challenge(About):
         alias="schema",
         description="The version of this document.",
     )
+    logo: Path | None = Field(
+        default=None,
+        description="A PNG file of at most 256 KiB and 2000 pixels a side, relative to this file's "
+        "folder, for the head of every page of the site. Null: none.",
+    )
     tracks: dict[Name, Track] = Field(
         default_factory=dict,
         description="The tracks, by name. None: any bundle and any report is taken.",
@@ -415,7 +420,10 @@ def load_challenge(path: Path | None) -> Challenge:
             return Challenge()
     remedy = "Compare it with challenge.yaml of the project."
     found = read(Challenge, path, Code.CHALLENGE_INVALID, remedy=remedy)
-    if found.generalisation is None:
-        return found
-    beside = Generalisation(twins=tuple(path.parent / file for file in found.generalisation.twins))
-    return found.model_copy(update={"generalisation": beside})
+    beside: dict[str, object] = {}
+    if found.logo is not None:
+        beside["logo"] = path.parent / found.logo
+    if found.generalisation is not None:
+        twins = tuple(path.parent / file for file in found.generalisation.twins)
+        beside["generalisation"] = Generalisation(twins=twins)
+    return found.model_copy(update=beside)

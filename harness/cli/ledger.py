@@ -41,7 +41,7 @@ def entries(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     """
     verdict = verify_ledger(ledger)
     pending = verdict.pending
-    rows = (_row(entry, is_pending=entry.number in pending) for entry in verdict.recorded)
+    rows = (_row(entry, is_pending=entry.number in pending) for entry in verdict.walk())
     if as_json:
         return print_json([*rows])
     for row in rows:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +29,7 @@ from harness.cli.screen import print_json
 from harness.evaluation.review import Evidence, Reports, count_opened, rescore, review_splits
 from harness.ledger import (
     LedgerVerdict,
+    NamedReports,
     Witnessed,
     find_checkpoints,
     is_ahead,
@@ -48,7 +48,6 @@ from harness.splits import Reveal
 from harness.store import CaseStore
 
 Paths = list[Path] | None
-ENTRY = "entry "  # what a report is called in a difference: this, and its number
 
 
 @app.command(cls=Checked)
@@ -132,7 +131,7 @@ def verify(
     else:
         public = None if key is None else read_public_key(key)
         verdict = verify_ledger(path, public, holds, anew=True)
-        facts, reports = _ledger(verdict), _Recorded(verdict)
+        facts, reports = _ledger(verdict), NamedReports(verdict)
         differences += _times_to_come(facts) + _unwitnessed(verdict, witness or (), facts)
     if splits is not None:
         evidence = Evidence(
@@ -201,26 +200,6 @@ def _ledger(verdict: LedgerVerdict) -> dict[str, Any]:
         "pinned": verdict.pinned,
         "trust": f"key {origin}",
     }
-
-
-@dataclass(frozen=True)
-class _Recorded(Mapping[str, Report]):
-    """The reports of a ledger that count, each read in its turn: all would fill the memory."""
-
-    verdict: LedgerVerdict
-
-    def __getitem__(self, name: str) -> Report:
-        number = name.removeprefix(ENTRY)
-        found = self.verdict.report(int(number)) if number.isdecimal() else None
-        if found is None:
-            raise KeyError(name)
-        return found.report
-
-    def __iter__(self) -> Iterator[str]:
-        return (f"{ENTRY}{entry.number}" for entry in self.verdict.each("reports"))
-
-    def __len__(self) -> int:
-        return self.verdict.count("reports")
 
 
 def _times_to_come(facts: dict[str, Any]) -> list[str]:

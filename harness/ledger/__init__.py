@@ -40,12 +40,13 @@ from harness.ledger.recorded import (
     RecordedRetraction,
     RecordedRotation,
 )
-from harness.ledger.verdict import LedgerVerdict
+from harness.ledger.verdict import LedgerVerdict, NamedReports
 
 __all__ = [
     "Appended",
     "Instant",
     "LedgerVerdict",
+    "NamedReports",
     "Ranking",
     "Recorded",
     "RecordedRanking",

@@ -42,7 +42,7 @@ _EARLIER = (
     *(f"drop table if exists {name}" for name in ("entries", "places", "state")),
     f"pragma user_version = {VERSION}",
 )
-NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+DISK_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 REPORTS = ("report", "rescored")  # kinds of entries that contain one
 
 
@@ -99,7 +99,7 @@ class Index:
         """The kept index of the ledger at a path; a new one for none, or where none can be kept.
 
         Raises:
-            BusbenchError: within it, `disk-full` where there is no room for it or a copy of it;
+            BusbenchError: within it, `disk-full` where the disk takes neither it nor a copy of it;
                 `ledger-invalid` where it is damaged.
         """
         found = None if ledger is None else _open(ledger)
@@ -107,8 +107,8 @@ class Index:
         try:
             yield cls(database, kept=found is not None)
         except sqlite3.DatabaseError as error:
-            full = getattr(error, "sqlite_errorcode", 0) & 0xFF in NO_ROOM
-            raise (_no_room() if full else _damaged(ledger)) from error
+            full = getattr(error, "sqlite_errorcode", 0) & 0xFF in DISK_FULL
+            raise (_disk_full() if full else _damaged(ledger)) from error
         finally:
             database.close()
 
@@ -188,9 +188,9 @@ def index_path(ledger: Path) -> Path | None:
     return Path(base) / "busbench" / "ledgers" / f"{name}.sqlite"
 
 
-def _no_room() -> BusbenchError:
-    message = "There is no room for the index of a long ledger, or for a copy of it."
-    remedy = "Make room, or name other folders in XDG_CACHE_HOME and TMPDIR."
+def _disk_full() -> BusbenchError:
+    message = "The disk is full: the index of a long ledger, or a copy of it, does not fit."
+    remedy = "Free some space, or name other folders in XDG_CACHE_HOME and TMPDIR."
     return BusbenchError(Code.DISK_FULL, message, remedy)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -20,8 +20,10 @@ from harness.ledger.recorded import (
     RecordedRetraction,
     Records,
 )
+from harness.ledger.report import Report
 
-What: TypeAlias = Literal["reports", "all_reports", "pending", "retractions", "rescorings"]
+Reports: TypeAlias = Literal["reports", "all_reports"]
+What: TypeAlias = Reports | Literal["pending", "retractions", "rescorings"]
 _ROWS: dict[What, str] = {  # which rows of the index they are
     "reports": "since is not null and gone is null",
     "all_reports": "since is not null",
@@ -29,6 +31,7 @@ _ROWS: dict[What, str] = {  # which rows of the index they are
     "retractions": "kind = 'retraction'",
     "rescorings": "kind = 'rescoring'",
 }
+_ENTRY = "entry "  # a report's name is this, and its number
 
 
 @dataclass(frozen=True)
@@ -72,22 +75,21 @@ class LedgerVerdict(LedgerState):
         """The ledger's name, for errors."""
         return self.records.where
 
-    @property
-    def recorded(self) -> Iterator[Recorded]:
-        """All entries but the genesis, in order."""
+    def walk(self) -> Iterator[Recorded]:
+        """All entries but the genesis, in order, for whoever needs one at a time."""
         return self.records.find("number > 0")
 
     def count(self, what: What) -> int:
         """How many there are of them."""
         return self.records.index.count(_ROWS[what])
 
-    def each(self, what: Literal["reports", "all_reports"]) -> Iterator[RecordedReport]:
+    def each(self, what: Reports) -> Iterator[RecordedReport]:
         """The same reports as by that name, for whoever needs one at a time and keeps none."""
         return self.records.reports(_ROWS[what])
 
-    def report(self, number: int) -> RecordedReport | None:
-        """The report whose entry has a number, where it counts or once did."""
-        found = self.records.reports(f"{_ROWS['all_reports']} and number = ?", number)
+    def report(self, number: int, what: Reports = "all_reports") -> RecordedReport | None:
+        """The one of these reports whose entry has a number; None where there is none."""
+        found = self.records.reports(f"{_ROWS[what]} and number = ?", number)
         return next(found, None)
 
     @cached_property
@@ -123,16 +125,16 @@ class LedgerVerdict(LedgerState):
         return frozenset(row.number for row in self.records.index.find(_ROWS["pending"]))
 
     @property
-    def retractions(self) -> Iterator[RecordedRetraction]:
+    def retractions(self) -> tuple[RecordedRetraction, ...]:
         """The retractions, each with the report it retracts."""
         found = self.records.find(_ROWS["retractions"])
-        return (entry for entry in found if isinstance(entry, RecordedRetraction))
+        return tuple(entry for entry in found if isinstance(entry, RecordedRetraction))
 
     @property
-    def rescorings(self) -> Iterator[RecordedRescoring]:
+    def rescorings(self) -> tuple[RecordedRescoring, ...]:
         """The rescorings, the newest last."""
         found = self.records.find(_ROWS["rescorings"])
-        return (entry for entry in found if isinstance(entry, RecordedRescoring))
+        return tuple(entry for entry in found if isinstance(entry, RecordedRescoring))
 
     @property
     def left(self) -> frozenset[Digest]:
@@ -140,7 +142,27 @@ class LedgerVerdict(LedgerState):
         return frozenset(digest for entry in self.rescorings for digest in entry.body.left)
 
     @property
-    def rankings(self) -> Iterator[RecordedRanking]:
+    def rankings(self) -> tuple[RecordedRanking, ...]:
         """All rankings, the newest last."""
         found = self.records.find("kind = 'ranking'")
-        return (entry for entry in found if isinstance(entry, RecordedRanking))
+        return tuple(entry for entry in found if isinstance(entry, RecordedRanking))
+
+
+@dataclass(frozen=True)
+class NamedReports(Mapping[str, Report]):
+    """The reports of a ledger that count, by the names of their entries; each read in its turn."""
+
+    verdict: LedgerVerdict
+
+    def __getitem__(self, name: str) -> Report:
+        number = name.removeprefix(_ENTRY)
+        found = self.verdict.report(int(number), "reports") if number.isdecimal() else None
+        if found is None or name != f"{_ENTRY}{found.number}":
+            raise KeyError(name)
+        return found.report
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{_ENTRY}{entry.number}" for entry in self.verdict.each("reports"))
+
+    def __len__(self) -> int:
+        return self.verdict.count("reports")

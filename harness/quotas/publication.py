@@ -33,9 +33,7 @@ def _require_whole_final(log: SubmissionLog, verdict: LedgerVerdict, challenge: 
     ready = {one.report: one for one in log.submissions if phase and one.phase == phase.name}
     if not ready.keys() - {None}:
         return
-    recorded = {
-        one.report.identity() for one in verdict.recorded if isinstance(one, RecordedReport)
-    }
+    recorded = {one.report.identity() for one in verdict.walk() if isinstance(one, RecordedReport)}
     teams = {one.rival for one in ready.values() if one.report in recorded}
     for report, one in ready.items():
         if report is not None and one.rival not in teams:

@@ -166,7 +166,7 @@ class Board(Contract):
     A document has less than the board in memory: all of it is in the signed reports.
     """
 
-    schema_: Literal["busbench/board/v7"] = Field(default="busbench/board/v7", alias="schema")
+    schema_: Literal["busbench/board/v8"] = Field(default="busbench/board/v8", alias="schema")
     challenge: About = About()
     ledger_key: Digest  # fingerprint
     ledger_head: Digest

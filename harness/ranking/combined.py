@@ -169,7 +169,7 @@ def _patient_sums(table: CaseTable, ranked: Sequence[Ranked]) -> Floats:
 
 def read_combined(ledger: LedgerVerdict) -> list[CombinedRanking]:
     """The combined rankings in a ledger; see `read_bodies`."""
-    return read_bodies(ledger.rankings, CombinedRanking, SCHEMA)
+    return read_bodies(ledger.rankings, CombinedRanking, (SCHEMA,))
 
 
 def combine(

@@ -8,8 +8,8 @@ intervals in it are about the complete submissions of one track; see `harness.ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar, Literal, NamedTuple, Self, TypeVar
+from collections.abc import Collection, Iterable
+from typing import ClassVar, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,9 @@ from harness.challenge import RankingScheme
 from harness.ledger import LedgerVerdict, RecordedRanking
 
 T = TypeVar("T", bound=Contract)
-SCHEMA: Literal["busbench/ranking/v4"] = "busbench/ranking/v4"
+Schema = Literal["busbench/ranking/v4", "busbench/ranking/v5"]
+SCHEMA: Schema = "busbench/ranking/v5"  # v4 has no `half_widths`
+SCHEMAS = get_args(Schema)  # that are read
 CODE = Code.LEDGER_INVALID
 REMEDY = "Compute it anew with `busbench rank LEDGER --cases RUNS --keys KEYS`."
 Scheme = Literal["mean-rank", "aggregate", "test-based"]
@@ -111,12 +113,16 @@ class Significance(Contract):
     `adjusted[metric][i][j]` is the p-value of `entries[i]` being better than `entries[j]`; 1 on
     the diagonal. The entries are in primary order: all submissions, or `MAX_OPPONENTS` of them
     that are spread evenly over the order where there are more.
+
+    `half_widths[metric][i][j]`, j below i, is half of the 95 % interval of the difference between
+    the means of `entries[i]` and `entries[j]`, over patients.
     """
 
     level: float  # significant is what lies below
     patients_needed: int  # with fewer, no pair can be significant, however large the difference
     entries: tuple[Digest, ...]
     adjusted: dict[str, tuple[tuple[float, ...], ...]]
+    half_widths: dict[str, tuple[tuple[float, ...], ...]] = Field(default_factory=dict)
 
 
 class TrackStatistics(Contract):
@@ -139,7 +145,7 @@ class TrackRanking(Contract):
     """The body of a ledger entry of kind `ranking`: one track, and exactly these submissions."""
 
     bounds: ClassVar[Bounds] = GROUP_BY_GROUP
-    schema_: Literal["busbench/ranking/v4"] = Field(default=SCHEMA, alias="schema")
+    schema_: Schema = Field(default=SCHEMA, alias="schema")
     track: Name
     split_version: Name
     metric_profile: MetricProfile
@@ -160,13 +166,26 @@ class TrackRanking(Contract):
             raise ValueError("submissions: an entry is named twice")
         return self
 
+    @model_validator(mode="after")
+    def _half_widths_of_each_pair(self) -> Self:
+        tests = self.statistics.significance
+        measured = {} if self.schema_ == "busbench/ranking/v4" else tests.adjusted
+        if tests.half_widths.keys() != measured.keys():
+            raise ValueError("half_widths: of other metrics than the tests")
+        lengths = [*range(len(tests.entries))]
+        if any([*map(len, rows)] != lengths for rows in tests.half_widths.values()):
+            raise ValueError("half_widths: not one number for each pair")
+        return self
+
 
 def read_rankings(ledger: LedgerVerdict) -> list[TrackRanking]:
     """The rankings of single tracks in a ledger; see `read_bodies`."""
-    return read_bodies(ledger.rankings, TrackRanking, SCHEMA)
+    return read_bodies(ledger.rankings, TrackRanking, SCHEMAS)
 
 
-def read_bodies(rankings: Iterable[RecordedRanking], kind: type[T], schema: str) -> list[T]:
+def read_bodies(
+    rankings: Iterable[RecordedRanking], kind: type[T], schemas: Collection[str]
+) -> list[T]:
     """Those of a ledger's rankings that are of one kind; other schemas are passed over.
 
     Raises:
@@ -175,7 +194,7 @@ def read_bodies(rankings: Iterable[RecordedRanking], kind: type[T], schema: str)
     return [
         parse(kind, canonical_json(found.body), f"entry {found.number}", code=CODE, remedy=REMEDY)
         for found in rankings
-        if found.body.get("schema") == schema
+        if found.body.get("schema") in schemas
     ]
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import scipy  # whose parts are imported when they are first used
 from numpy.typing import NDArray
 
+from evaluator.scoring.intervals import mean_intervals
 from harness.ranking.document import MAX_OPPONENTS
 from harness.ranking.orders import Floats, Ranks, smallest_ranks
 
@@ -64,6 +65,23 @@ def better(means: Floats, against: NDArray[np.intp]) -> Tests:
     adjusted[~itself] = np.round(holm(p[~itself]), DIGITS)
     wins = (adjusted < LEVEL).sum(axis=1)
     return Tests(adjusted, wins, (~itself).sum(axis=1))
+
+
+def half_widths(sums: Floats, sizes: Floats) -> list[Floats]:
+    """Half of the 95 % interval of the difference of each pair's means, over patients.
+
+    As `harness.ranking.comparison` computes it of one pair.
+
+    Args:
+        sums: of each patient's cases, shape (patients, submissions).
+        sizes: the number of each patient's cases, shape (patients,).
+
+    Returns:
+        Of each submission one number for each before it.
+    """
+    differences = (sums[:, : n + 1] - sums[:, [n]] for n in range(sums.shape[1]))
+    ends = (mean_intervals(each, sizes)[:, :-1] for each in differences)
+    return [(high - low) / 2 for low, high in ends]
 
 
 def p_values(differences: Floats) -> Floats:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
-import scipy  # whose parts are imported when they are first used
 
 from evaluator.documents.base import Digest
 from evaluator.documents.scores import Ranked
@@ -22,15 +20,11 @@ from harness.ledger.report import Report
 from harness.ranking.cases import CaseTable
 from harness.ranking.document import (
     QUANTILES,
-    SCHEMES,
-    Agreement,
     GapExcess,
-    Interval,
     RankedMetricScore,
     RankedSubmission,
     Scheme,
     Significance,
-    Stability,
     TrackRanking,
     TrackStatistics,
 )
@@ -53,7 +47,6 @@ from harness.ranking.resampling import (
     SEED,
     Patients,
     groups,
-    middle,
     rank_bins,
     rank_counts,
 )
@@ -61,12 +54,12 @@ from harness.ranking.significance import (
     LEVEL,
     Tests,
     better,
+    half_widths,
     opponents,
     patients_needed,
     test_based_order,
 )
-
-DIGITS = 6  # after the point, of every number that is written down
+from harness.ranking.stability import agreement, rounded, rounded_ends, stability
 
 
 def make_ranking(
@@ -125,6 +118,7 @@ class _Found:
     metric_ranks: Mapping[str, Floats]  # metric -> mean rank on it alone
     quantiles: Mapping[str, Floats]  # metric -> (quantiles, submissions)
     tests: Mapping[str, Tests]
+    half_widths: Mapping[str, list[Floats]]  # metric -> of each opponent, against those before it
     opponents: Ranks
 
 
@@ -170,6 +164,10 @@ def _measure(
         metric_ranks={key: value.mean(axis=0) for key, value in ranks.items()},
         quantiles={k: np.quantile(v, QUANTILES, axis=0) * UNIT for k, v in values.items()},
         tests=tests,
+        half_widths={
+            key: half_widths(value[:, against] * UNIT, patients.sizes)
+            for key, value in sums.items()
+        },
         opponents=against,
     )
 
@@ -190,8 +188,8 @@ def _ranked_submission(found: _Found, place: int) -> RankedSubmission:
         entry=entry,
         gap_excess=_gap_excess(found, entry),
         rank=int(found.orders[found.scheme][place]),
-        mean_rank=_number(found.mean_rank[place]),
-        mean_rank_interval=None if intervals is None else _interval(intervals[:, place]),
+        mean_rank=rounded(found.mean_rank[place]),
+        mean_rank_interval=None if intervals is None else rounded_ends(intervals[:, place]),
         rank_low=int(found.rank_sets[0][place]),
         rank_high=int(found.rank_sets[1][place]),
         resamples_first=int((found.resampled_orders[found.scheme][:, place] == 1).sum()),
@@ -213,17 +211,16 @@ def _gap_excess(found: _Found, entry: Digest) -> GapExcess | None:
 
 def _metric(found: _Found, key: str, place: int) -> RankedMetricScore:
     return RankedMetricScore(
-        mean=_number(found.means[key].whole[place]),
-        interval=_interval(found.means[key].intervals[:, place]),
-        mean_rank=_number(found.metric_ranks[key][place]),
-        quantiles=tuple(_number(value) for value in found.quantiles[key][:, place]),
+        mean=rounded(found.means[key].whole[place]),
+        interval=rounded_ends(found.means[key].intervals[:, place]),
+        mean_rank=rounded(found.metric_ranks[key][place]),
+        quantiles=tuple(rounded(value) for value in found.quantiles[key][:, place]),
         wins=int(found.tests[key].wins[place]),
         tests=int(found.tests[key].tests[place]),
     )
 
 
 def _statistics(found: _Found) -> TrackStatistics:
-    orders = found.orders
     return TrackStatistics(
         metrics=found.ranked,
         scheme=found.scheme,
@@ -232,14 +229,8 @@ def _statistics(found: _Found) -> TrackStatistics:
         patients=found.patients,
         seed=SEED,
         resamples=RESAMPLES,
-        agreement=tuple(
-            Agreement(schemes=(one, other), tau=tau(orders[one], orders[other]))
-            for one, other in combinations(SCHEMES, 2)
-        ),
-        stability=tuple(
-            _stability(scheme, orders[scheme], resampled)
-            for scheme, resampled in found.resampled_orders.items()
-        ),
+        agreement=agreement(found.orders),
+        stability=stability(found.orders, found.resampled_orders),
         rank_bins=tuple(rank_bins(len(found.table.entries)).tolist()),
         significance=Significance(
             level=LEVEL,
@@ -249,30 +240,9 @@ def _statistics(found: _Found) -> TrackStatistics:
                 key: tuple(tuple(row) for row in tests.adjusted[found.opponents].tolist())
                 for key, tests in found.tests.items()
             },
+            half_widths={
+                key: tuple(tuple(map(rounded, row)) for row in rows)
+                for key, rows in found.half_widths.items()
+            },
         ),
     )
-
-
-def _stability(scheme: Scheme, whole: Ranks, resampled: Ranks) -> Stability:
-    orders, place = np.unique(resampled, axis=0, return_inverse=True)
-    found = [tau(whole, order) for order in orders]
-    taus = [value for value in (found[n] for n in place.ravel()) if value is not None]
-    if not taus:
-        return Stability(scheme=scheme, tau=None, interval=None)
-    ends = _interval(middle(np.array(taus)))
-    return Stability(scheme=scheme, tau=_number(np.mean(taus)), interval=ends)
-
-
-def tau(one: Ranks, other: Ranks) -> float | None:
-    """Kendall's tau-b between two orders; None where one of them ties all submissions."""
-    if len(set(one.tolist())) < 2 or len(set(other.tolist())) < 2:
-        return None
-    return _number(scipy.stats.kendalltau(one, other).statistic)
-
-
-def _number(value: float | np.floating) -> float:
-    return round(float(value), DIGITS)
-
-
-def _interval(ends: Floats) -> Interval:
-    return Interval(low=_number(ends[0]), high=_number(ends[1]))

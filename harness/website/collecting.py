@@ -19,13 +19,14 @@ from harness.ranking.runs import FIND
 from harness.splits import FrozenSplit, published_audit, require_store, subjects_of
 from harness.splits.lock import SplitLock
 from harness.store import CaseStore
-from harness.website.curves import find_curves
 from harness.website.edition import Edition
-from harness.website.examples import Material, examples, show_pairs, transformed
 from harness.website.extras import Extras, Sources, SplitExtras
+from harness.website.images.examples import Material, examples, show_pairs, transformed
+from harness.website.images.logo import read_logo
+from harness.website.images.sheets import Evidence, Sheet, make_sheet, require_open
+from harness.website.images.thumbnails import Credit
 from harness.website.leaks import leaks
-from harness.website.sheets import Evidence, Sheet, make_sheet, require_open
-from harness.website.thumbnails import Credit
+from harness.website.plots.curves import find_curves
 from harness.website.views import View
 
 UNKNOWN = "not known"  # of a scanner
@@ -66,8 +67,11 @@ def collect(
     Raises:
         BusbenchError: `usage` where a source gives nothing, or what it gives may not be shown;
             `results-closed`; `split-invalid`, `store-invalid`, `cases-invalid`,
-            `predictions-invalid` where what is shown is not what was frozen or signed.
+            `predictions-invalid` where what is shown is not what was frozen or signed;
+            what `read_logo` raises.
     """
+    named = edition.challenge.logo
+    logo = None if named is None else read_logo(named)
     views = _chosen(edition, sources)
     stores = _matched(sources.stores, splits)
     _require_terms(sources.may_show, [store.info.dataset for store in stores.values()])
@@ -85,6 +89,7 @@ def collect(
         splits={d: _of_split(material, progress) for d, material in materials.items()},
         sheets=tuple(_sheets(edition, pairs, sources.cases, progress=progress)),
         curves=find_curves(sources.trained, edition.reports),
+        logo=logo,
     )
 
 

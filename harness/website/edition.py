@@ -62,7 +62,7 @@ class Edition:
             ledger=ledger,
             reports=verdict.all_reports,
             retracted={one.retracted.number: one for one in verdict.retractions},
-            rescorings=tuple(verdict.rescorings),
+            rescorings=verdict.rescorings,
             locks=locks or {},
             challenge=challenge or Challenge(),
             checkpoint=checkpoint,

@@ -11,11 +11,12 @@ from evaluator.documents.base import Digest, Name
 from harness.audit.report import Pair
 
 if TYPE_CHECKING:  # these import OpenCV, for which other verbs would wait
-    from harness.website.curves import Validation
-    from harness.website.examples import Example, ShownPair, Transformed
+    from harness.website.images.examples import Example, ShownPair, Transformed
+    from harness.website.images.logo import Logo
+    from harness.website.images.sheets import Sheet
+    from harness.website.images.thumbnails import Credit
     from harness.website.leaks import Leak
-    from harness.website.sheets import Sheet
-    from harness.website.thumbnails import Credit
+    from harness.website.plots.curves import Validation
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,4 @@ class Extras:
     splits: Mapping[Digest, SplitExtras] = field(default_factory=dict)
     sheets: tuple[Sheet, ...] = ()
     curves: Mapping[int, tuple[Validation, ...]] = field(default_factory=dict)  # by entry
+    logo: Logo | None = None  # of the challenge

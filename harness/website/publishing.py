@@ -78,7 +78,7 @@ def publish(
             the disk refuses.
     """
     from harness.website.collecting import collect, find_splits  # noqa: PLC0415 - as below
-    from harness.website.pages import render  # noqa: PLC0415 - the charts' library takes a second
+    from harness.website.pages.site import render  # noqa: PLC0415 - the charts' library takes a second
 
     place = out.resolve()  # a link to a served folder stays a link
     _require_site(place)

@@ -31,4 +31,4 @@ def journey(
     finally:
         watcher.stop()
     assert demo.returncode == 0, errors[-3000:]
-    yield Journey(out, printed, watcher.seen(demo.pid))
+    yield Journey(out, errors + printed, watcher.seen(demo.pid))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -33,6 +34,7 @@ from tests.support.containers import (
     predicted_masks,
     read_payload,
 )
+from tests.support.page_commands import differs
 
 pytestmark = pytest.mark.docker
 STAGES = {"train", "gate", "verdict", "infer", "score"}
@@ -218,6 +220,13 @@ def test_the_demo_learns_something_and_prints_its_board(journey: Journey) -> Non
     assert report.status == "complete" and report.provenance.runner == "docker"
     assert report.provenance.trained_here == journey.containers["train"][0]["Image"]
     assert "ledger.jsonl" in journey.printed and "index.html" in journey.printed
+
+
+def test_the_tour_shows_no_other_steps_than_the_demo_prints(journey: Journey) -> None:
+    page = (ROOT / "docs" / "tour.md").read_text("utf-8")
+    both = (page, journey.printed.replace(str(journey.out), "demo"))
+    shown, printed = (tuple(re.findall(r"^✓ .+", text, re.MULTILINE)) for text in both)
+    assert len(shown) > 10 and differs(shown, printed) is None
 
 
 def verify(ledger: Path) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -16,11 +15,11 @@ from playwright.sync_api import Browser
 
 from harness.cli import app
 from tests.support import ROOT
+from tests.support.page_commands import BLOCK, commands_of, run_shown
 
 pytestmark = pytest.mark.slow
 
 DOCS = ROOT / "docs"
-BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The three guides are one story; the organisers' goes on when a submission has arrived.
 LATER = "## When submissions arrive"
 
@@ -32,31 +31,15 @@ def story() -> list[tuple[str, str, str]]:
     return BLOCK.findall("\n".join((first, text["participant"], later, text["reviewer"])))
 
 
-def commands(text: str) -> list[str]:
-    """The lines that a reader would type."""
-    joined = text.replace("\\\n", " ")
-    return [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
-
-
 @pytest.mark.docker
 @pytest.mark.slow
 def test_no_command_of_the_guides_fails(engine: docker.DockerClient, tmp_path: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     run = 0
     for language, title, text in story():
         if title:
             (tmp_path / title).write_text(text)
-        for command in commands(text) if language == "console" else []:
-            done = subprocess.run(
-                command,
-                shell=True,
-                cwd=tmp_path,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        for shown in commands_of(text) if language == "console" else []:
+            run_shown(shown.command, tmp_path)
             run += 1
     assert run >= 15
     assert (tmp_path / "site" / "index.html").exists()

@@ -16,11 +16,11 @@ from harness.ranking.across import blocks
 from harness.ranking.columns import _KINDS, NAMED, columns
 from harness.ranking.metrics import BY_KEY, COSTS
 from harness.sealing.keys import Keys
-from harness.website import pages
 from harness.website.edition import Edition
-from harness.website.pages import render
-from harness.website.plots import KINDS
-from harness.website.shown import Shown
+from harness.website.pages import site as pages
+from harness.website.pages.site import render
+from harness.website.plots.of_track import KINDS
+from harness.website.plots.shown import Shown
 from tests.support import ROOT
 from tests.support.simulated import ENTRANTS, simulate
 from tests.support.website import edition_of

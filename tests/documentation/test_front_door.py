@@ -18,6 +18,7 @@ FRONT = (
     *sorted(DOCS.glob("add-a-*.md")),
 )
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+TESTS = ROOT / ".github" / "workflows" / "tests.yml"
 # The folders of the repository whose paths a page may name.
 FOLDERS = "harness|evaluator|reference_models|submission_template|ci|tests|containers|benchmarks"
 PATH = re.compile(rf"`((?:{FOLDERS}|docs|splits)/[\w./*-]*)`")
@@ -85,6 +86,30 @@ def test_the_drawing_is_well_formed_and_asks_no_other_host() -> None:
     assert root.find("{http://www.w3.org/2000/svg}title") is not None
     assert re.findall(r"(?:href|src|url)\s*[=(]\s*[\"']?(?!#)", text) == []
     assert "prefers-color-scheme: dark" in text
+
+
+def test_no_badge_of_the_readme_says_anything_but_what_is_so() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    badges = re.findall(r"^\[!\[([^\]]+)\]\((docs/assets/badge-\w+\.svg)\)\]", text, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    said = dict(alt.split(": ") for alt, _ in badges)
+    assert said["licence"] == project["license"]
+    assert f">={said['Python'].removesuffix(' or newer')}" == project["requires-python"]
+    assert said["docs"] == f"of version {project['version']}"
+    assert said["tests"] == "on every push and pull request"
+    assert re.findall(r"^  (push|pull_request):", TESTS.read_text("utf-8"), re.MULTILINE) == [
+        "push",
+        "pull_request",
+    ]
+    for alt, file in badges:
+        drawing = (ROOT / file).read_text("utf-8")
+        assert ElementTree.fromstring(drawing).get("aria-label") == alt
+        assert not re.search(r"href|url\(|@import", drawing)
+
+
+def test_the_readme_is_no_longer_than_can_be_read_at_once() -> None:
+    text = re.sub(r"\]\([^)]*\)", "]", (ROOT / "README.md").read_text("utf-8"))
+    assert len([word for word in text.split() if re.search(r"\w", word)]) < 900
 
 
 @pytest.mark.parametrize("name", TOP)

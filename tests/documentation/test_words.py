@@ -35,7 +35,6 @@ CLASSES = re.compile(
 ALLOWED = {
     "tests/documentation/test_words.py": None,
     "tests/documentation/test_front_door.py": None,
-    "docs/tour.md": {"notice"},  # of a licence
     "tests/support/simulated.py": {"notice"},
     "harness/website/templates/track.html.j2": {"picture"},  # an element of HTML
     "harness/website/templates/figures.html.j2": {"picture"},

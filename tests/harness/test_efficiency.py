@@ -22,7 +22,7 @@ from harness.ranking import make_board, to_csv, to_html, to_latex, to_markdown
 from harness.sandbox.participant_error import ERROR_FILE
 from harness.sealing.keys import Keys
 from harness.website.edition import Edition
-from harness.website.pages import render
+from harness.website.pages.site import render
 from tests.support.factories import make_report
 from tests.support.small_challenge import SmallChallenge, make_submission
 

@@ -24,7 +24,7 @@ from harness.sandbox.stage import Stage
 from harness.sandbox.usage import memory_in_use, usage_of
 from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_entry, read_submission, write_document
-from harness.website.pages import render
+from harness.website.pages.site import render
 from tests.support.factories import make_image_report
 from tests.support.jobs import run
 from tests.support.small_challenge import SmallChallenge, make_submission

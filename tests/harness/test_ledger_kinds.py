@@ -60,7 +60,7 @@ def test_a_retracted_report_leaves_the_board_and_stays_in_the_ledger(
     )
     rows = [row.method for track in make_board(verdict).tracks for row in track.rows]
     assert rows == ["second"]
-    assert [type(entry) for entry in islice(verdict.recorded, 2)] == [RecordedReport] * 2
+    assert [type(entry) for entry in islice(verdict.walk(), 2)] == [RecordedReport] * 2
 
 
 def test_a_retracted_report_does_not_come_back_by_being_appended_again(

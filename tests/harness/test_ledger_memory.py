@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.errors import BusbenchError
-from harness.ledger import Ranking, Retraction, append, sign, verify_ledger
+from harness.ledger import NamedReports, Ranking, Retraction, append, sign, verify_ledger
 from harness.ledger.entries import Body, Position, Reported, entry_line, genesis_line
 from harness.ledger.index import Index, Row
 from harness.sealing.keys import Keys
@@ -51,7 +51,7 @@ def taken(ledger: Path) -> tuple[int, int]:
     tracemalloc.start()
     try:
         verdict = verify_ledger(ledger, anew=True)
-        for entry in verdict.recorded:
+        for entry in verdict.walk():
             _ = entry.time
         for report in verdict.each("reports"):
             _ = report.report
@@ -79,10 +79,14 @@ def test_nothing_that_came_later_is_in_a_verdict(keys: Keys, tmp_path: Path) -> 
     verdict = verify_ledger(ledger)
     append(ledger, sign(make_report(method="second", folds=1), keys), keys)
     append(ledger, Retraction(entry=first.digest, reason="It is withdrawn."), keys)
-    assert [entry.number for entry in verdict.recorded] == [1]
+    assert [entry.number for entry in verdict.walk()] == [1]
     assert [entry.report.method for entry in verdict.reports] == ["first"]
     assert (verdict.count("reports"), verdict.count("retractions")) == (1, 0)
     later = verify_ledger(ledger)
+    assert [(name, one.method) for name, one in NamedReports(later).items()] == [
+        ("entry 2", "second")
+    ]
+    assert not {"entry 1", "entry 9", "entry 02", "2", "entry x"} & NamedReports(later).keys()
     assert [entry.report.method for entry in later.each("reports")] == ["second"]
     assert later.counting_at(1) == {1} and later.counting_at(2) == {1, 2}
     assert later.counting_at(3) == {2}
@@ -95,9 +99,9 @@ def test_no_entry_that_was_changed_since_is_read(keys: Keys, tmp_path: Path) -> 
     append(ledger, Ranking(body={"rows": "right"}), keys)
     verdict = verify_ledger(ledger)
     ledger.write_bytes(ledger.read_bytes().replace(b"right", b"wrong"))
-    for entries in (verdict.recorded, verdict.rankings):
+    for read in (lambda: [*verdict.walk()], lambda: verdict.rankings):
         with pytest.raises(BusbenchError, match="entry 2 was changed while it was read") as caught:
-            next(one for one in entries if one.number == 2)
+            read()
         assert caught.value.code == "ledger-invalid"
     ledger.unlink()
     with pytest.raises(BusbenchError, match="entry 1 was changed while it was read"):

@@ -43,7 +43,7 @@ def test_an_entry_of_each_kind_says_when_it_was_recorded(
     append(ledger, Ranking(body={}), keys, clock=at(LATER))
     rotate(ledger, keys, other_keys, clock=at(LATEST))
     verdict = verify_ledger(ledger)
-    assert [entry.time for entry in verdict.recorded] == [TIME, LATER, LATER, LATEST]
+    assert [entry.time for entry in verdict.walk()] == [TIME, LATER, LATER, LATEST]
     assert verdict.time == LATEST
 
 
@@ -67,7 +67,7 @@ def test_the_same_report_on_another_day_counts_once_with_its_first_time(
         True,
         False,
     ]
-    assert [entry.time for entry in verify_ledger(ledger).recorded] == [TIME, LATER]
+    assert [entry.time for entry in verify_ledger(ledger).walk()] == [TIME, LATER]
 
 
 def test_a_clock_that_was_set_back_loses_no_result_and_says_so(

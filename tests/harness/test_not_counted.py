@@ -18,7 +18,7 @@ from harness.ranking import Board, to_latex, to_markdown
 from harness.ranking.assembly import rank
 from harness.ranking.tables import to_html
 from harness.sealing.keys import Keys
-from harness.website.pages import render
+from harness.website.pages.site import render
 from tests.support.factories import TIME, digest_of, make_report, recorded
 from tests.support.website import edition_of
 

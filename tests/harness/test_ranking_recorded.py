@@ -21,6 +21,8 @@ from harness.ranking.record import record_ranking
 from harness.ranking.records import to_csv
 from harness.ranking.tables import caption, order_note
 from harness.sealing.keys import Keys
+from harness.website.edition import Edition
+from harness.website.pages.past import past_boards
 from harness.website.views import View
 
 pytest.importorskip("evaluator.metrics")  # whose component may not be installed
@@ -98,6 +100,32 @@ def test_the_same_inputs_are_not_recorded_twice(organiser: Organiser) -> None:
     data = organiser.ledger.read_bytes()
     assert record(organiser) == ["unchanged"]
     assert organiser.ledger.read_bytes() == data
+
+
+def test_a_ranking_of_the_older_schema_counts_until_it_is_computed_anew(
+    organiser: Organiser, tmp_path: Path
+) -> None:
+    record(organiser)
+    (newest,) = read_rankings(verify_ledger(organiser.ledger))
+    lines = organiser.ledger.read_bytes().splitlines(keepends=True)
+    organiser.ledger.write_bytes(b"".join(lines[:-1]))
+    body = newest.document() | {"schema": "busbench/ranking/v4"}
+    del body["statistics"]["significance"]["half_widths"]
+    append(organiser.ledger, Ranking(body=body), organiser.keys)
+    track = only_track(organiser)
+    assert track.order == "mean-rank" and track.statistics
+    assert track.statistics.significance.half_widths == {}
+    edition = Edition.of(verify_ledger(organiser.ledger), organiser.ledger.read_bytes())
+    assert past_boards(edition, edition.views[0])[-1].rows[0].group == "A"
+    assert record(organiser) == ["recorded"]
+    assert [len(found) for found in halves(organiser)] == [0, 1, 2]
+
+
+def halves(organiser: Organiser) -> tuple[tuple[float, ...], ...]:
+    """Of the intervals of all differences of Dice."""
+    statistics = only_track(organiser).statistics
+    assert statistics is not None
+    return statistics.significance.half_widths["dice"]
 
 
 def test_two_organisers_with_the_same_cases_record_the_same_rankings(
@@ -218,7 +246,7 @@ def test_cases_that_cannot_be_read_are_named_and_nothing_is_recorded(organiser: 
     with pytest.raises(BusbenchError, match="lost of reference on busbra") as refused:
         record(organiser)
     assert refused.value.code == "cases-invalid"
-    assert not verify_ledger(organiser.ledger).rankings
+    assert [*verify_ledger(organiser.ledger).rankings] == []
 
 
 def lose(folder: Path, damage: str) -> None:
@@ -298,6 +326,6 @@ def test_rankings_of_another_schema_are_passed_over_and_broken_ones_named(
 ) -> None:
     append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v9"}), organiser.keys)
     assert only_track(organiser).order == "aggregate"
-    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v4"}), organiser.keys)
+    append(organiser.ledger, Ranking(body={"schema": "busbench/ranking/v5"}), organiser.keys)
     with pytest.raises(BusbenchError, match="entry 5"):
         board(organiser)

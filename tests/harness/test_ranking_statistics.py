@@ -19,12 +19,14 @@ from evaluator.scoring.intervals import interval, mean_intervals
 from harness.challenge import DEFAULT_RANKED
 from harness.ranking import METRICS, TrackRanking
 from harness.ranking.cases import CaseTable
+from harness.ranking.comparison import difference
 from harness.ranking.document import MAX_OPPONENTS, rank_groups
 from harness.ranking.orders import exact, smallest_ranks
 from harness.ranking.rank_sets import ALL_FLIPS, rank_sets, signs
 from harness.ranking.resampling import RESAMPLES, SEED, groups, rank_bins, rank_counts
 from harness.ranking.significance import LEVEL, better, holm, opponents
-from harness.ranking.statistics import make_ranking, tau
+from harness.ranking.stability import tau
+from harness.ranking.statistics import make_ranking
 from tests.support.factories import digest_of, make_report
 
 UP = {metric.key: metric.higher_is_better for metric in METRICS}
@@ -410,6 +412,36 @@ def test_intervals_are_those_that_reports_give() -> None:
             assert said.interval == pytest.approx(found, abs=1e-6)
             assert said.mean == pytest.approx(values.mean(), abs=1e-6)
             assert list(said.quantiles) == sorted(said.quantiles)
+
+
+def test_no_interval_of_a_difference_is_another_than_that_of_the_pair_alone() -> None:
+    table = random_table(5, 9, seed=12, levels=None)
+    tests = ranking(table).statistics.significance
+    places = [table.entries.index(entry) for entry in tests.entries]
+    for metric in METRICS:
+        values = table.values[metric.key][:, places]
+        for i, row in enumerate(tests.half_widths[metric.key]):
+            assert len(row) == i
+            for j, half in enumerate(row):
+                alone = difference(metric, values[:, [j, i]], table.patients)
+                assert alone.interval is not None
+                ends = (alone.difference - half, alone.difference + half)
+                assert alone.interval == pytest.approx(ends, abs=1e-5)
+
+
+def test_a_ranking_without_intervals_of_differences_is_read_and_never_passes_for_a_newer_one() -> (
+    None
+):
+    said = ranking(random_table(4, 8, seed=11)).document()
+    del said["statistics"]["significance"]["half_widths"]
+    with pytest.raises(ValueError, match="half_widths"):
+        TrackRanking.model_validate(said)
+    older = TrackRanking.model_validate(said | {"schema": "busbench/ranking/v4"})
+    assert older.statistics.significance.half_widths == {}
+    cut = ranking(random_table(4, 8, seed=11)).document()
+    cut["statistics"]["significance"]["half_widths"]["dice"][3].pop()
+    with pytest.raises(ValueError, match="half_widths"):
+        TrackRanking.model_validate(cut)
 
 
 def test_the_same_cases_give_the_same_bytes_and_read_back() -> None:

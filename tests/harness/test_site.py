@@ -21,10 +21,10 @@ from harness.ranking.tables import to_html, to_latex, to_markdown
 from harness.sealing.keys import Keys
 from harness.splits import FrozenSplit
 from harness.splits.lock import SplitLock
-from harness.website import pages
-from harness.website.citing import cite_board, cite_entry
 from harness.website.edition import Edition
-from harness.website.pages import render
+from harness.website.pages import site as pages
+from harness.website.pages.citing import cite_board, cite_entry
+from harness.website.pages.site import render
 from tests.support import ROOT
 from tests.support.factories import make_report
 from tests.support.simulated import ENTRANTS, simulate

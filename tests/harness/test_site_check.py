@@ -35,7 +35,7 @@ from harness.ledger.entries import ENTRY_TYPE, Position, entry_line, rotation_li
 from harness.ledger.report import Report
 from harness.sealing.keys import Keys
 from harness.website import publish
-from harness.website.feeds import ledger_format
+from harness.website.pages.feeds import ledger_format
 from tests.support import ROOT, absent
 from tests.support.factories import TIME, make_report
 
@@ -276,8 +276,8 @@ def test_a_browser_without_ed25519_says_so(browser: Browser, ledger: bytes, tmp_
 def test_a_ledger_too_long_for_the_page_is_not_embedded(
     ledger: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.website.pages.EMBEDDED", len(ledger))
+    monkeypatch.setattr("harness.website.pages.site.EMBEDDED", len(ledger))
     assert '<template id="ledger">' in (published(tmp_path, ledger) / "check.html").read_text()
-    monkeypatch.setattr("harness.website.pages.EMBEDDED", len(ledger) - 1)
+    monkeypatch.setattr("harness.website.pages.site.EMBEDDED", len(ledger) - 1)
     assert '<template id="ledger">' not in (published(tmp_path, ledger) / "check.html").read_text()
     assert list(islice((tmp_path / "site").glob("ledger.js*"), 2))

@@ -15,7 +15,7 @@ import pytest
 from harness.ledger import Retraction, append, rotate, sign, verify_ledger
 from harness.sealing.keys import Keys
 from harness.website.edition import Edition
-from harness.website.feeds import ENTRIES, feeds
+from harness.website.pages.feeds import ENTRIES, feeds
 from tests.support.factories import TIME, make_report
 from tests.support.website import HOSTILE
 

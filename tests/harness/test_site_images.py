@@ -28,12 +28,12 @@ from harness.splits import FrozenSplit, freeze
 from harness.store import CaseStore, Sample, write_store
 from harness.website import Sources
 from harness.website.collecting import collect
-from harness.website.curves import find_curves
 from harness.website.edition import Edition
-from harness.website.examples import EXAMPLE_SEED
-from harness.website.illustrating import split_figures
-from harness.website.pages import render
-from harness.website.thumbnails import LONGEST, MOST_BYTES, SIDE, Thumbnail, outline
+from harness.website.images.examples import EXAMPLE_SEED
+from harness.website.images.thumbnails import LONGEST, MOST_BYTES, SIDE, Thumbnail, outline
+from harness.website.pages.illustrating import split_figures
+from harness.website.pages.site import render
+from harness.website.plots.curves import find_curves
 from tests.support.command_line import Busbench, busbench_in
 from tests.support.factories import make_report
 from tests.support.samples import SECRET, samples
@@ -136,7 +136,7 @@ def shown(
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No plots of tracks, which take a second each."""
-    monkeypatch.setattr("harness.website.pages.plots", lambda track: iter(()))
+    monkeypatch.setattr("harness.website.pages.site.plots", lambda track: iter(()))
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def scanned(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Shown:
 @pytest.fixture(scope="module")
 def site(scanned: Shown) -> dict[str, bytes]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.website.pages.plots", lambda track: iter(()))
+        patch.setattr("harness.website.pages.site.plots", lambda track: iter(()))
         return scanned.site()
 
 

@@ -12,18 +12,18 @@ import pytest
 
 from harness.ranking import METRICS, Board, Track
 from harness.sealing.keys import Keys
-from harness.website import pages
-from harness.website import plots as made
-from harness.website.charts import FAILURES, distributions, failures, ranking
-from harness.website.drawing import NARROW, WIDE, Drawing, Look, draw
 from harness.website.edition import Edition
-from harness.website.findings import differences, leaders, listed
-from harness.website.frontier import Box, Plane, Point, frontier, place, points
-from harness.website.matrix import significance
-from harness.website.pages import render
-from harness.website.plots import COMPARED, Plot, plots
-from harness.website.scales import log_ticks
-from harness.website.shown import MOST, Shown
+from harness.website.pages import site as pages
+from harness.website.pages.site import render
+from harness.website.plots import of_track as made
+from harness.website.plots.charts import FAILURES, distributions, failures, ranking
+from harness.website.plots.drawing import NARROW, WIDE, Drawing, Look, draw
+from harness.website.plots.findings import differences, leaders, listed
+from harness.website.plots.frontier import Box, Plane, Point, frontier, place, points
+from harness.website.plots.matrix import significance
+from harness.website.plots.of_track import COMPARED, Plot, plots
+from harness.website.plots.scales import log_ticks
+from harness.website.plots.shown import MOST, Shown
 from tests.support.factories import make_report
 from tests.support.simulated import ENTRANTS, simulate
 from tests.support.website import HOSTILE, Page, edition_of
@@ -352,7 +352,16 @@ def test_fifty_results_are_no_heavy_page_and_no_heavy_board(
         track.ranked[n % 9].model_copy(update={"entry": n, "method": f"a method, number {n}"})
         for n in range(1, 51)
     )
-    many = track.model_copy(update={"rows": rows})
+    assert track.statistics is not None
+    keys = track.statistics.significance.adjusted
+    tests = track.statistics.significance.model_copy(  # of all pairs
+        update={
+            "adjusted": dict.fromkeys(keys, ((0.123456,) * 50,) * 50),
+            "half_widths": dict.fromkeys(keys, tuple((0.012345,) * n for n in range(50))),
+        }
+    )
+    statistics = track.statistics.model_copy(update={"significance": tests})
+    many = track.model_copy(update={"rows": rows, "statistics": statistics})
     board = simulated.board.model_copy(update={"tracks": (many,)})
     files = render(dataclasses.replace(simulated, board=board))
     page = next(name for name in files if name.startswith("tracks/"))

@@ -38,7 +38,7 @@ def ledger(keys: Keys, tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No plots, which take a second."""
-    monkeypatch.setattr("harness.website.pages.plots", lambda track: iter(()))
+    monkeypatch.setattr("harness.website.pages.site.plots", lambda track: iter(()))
 
 
 def add(ledger: Path, keys: Keys, method: str) -> None:

@@ -24,8 +24,8 @@ from harness.sealing.keys import Keys
 from harness.store import CaseStore
 from harness.website import Sources, publish
 from harness.website.edition import Edition
-from harness.website.sheets import SIDE_BY_SIDE, choose, require_open
-from harness.website.thumbnails import outline
+from harness.website.images.sheets import SIDE_BY_SIDE, choose, require_open
+from harness.website.images.thumbnails import outline
 from tests.support.command_line import Busbench, busbench_in
 from tests.support.factories import make_report
 from tests.support.small_challenge import Evaluated, make_submission
@@ -73,14 +73,14 @@ def organiser(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No plots of tracks, which take a second each."""
-    monkeypatch.setattr("harness.website.pages.plots", lambda track: iter(()))
+    monkeypatch.setattr("harness.website.pages.site.plots", lambda track: iter(()))
 
 
 @pytest.fixture(scope="module")
 def site(organiser: Organiser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published") / "site"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.website.pages.plots", lambda track: iter(()))
+        patch.setattr("harness.website.pages.site.plots", lambda track: iter(()))
         organiser.publish(folder)
     return folder
 

@@ -35,14 +35,14 @@ def published(keys: Keys, ledger: Path, tmp_path_factory: pytest.TempPathFactory
     """A site of the whole ledger, without plots and with a checkpoint."""
     site = tmp_path_factory.mktemp("published") / "site"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("harness.website.pages.plots", lambda track: iter(()))
+        patched.setattr("harness.website.pages.site.plots", lambda track: iter(()))
         publish(ledger, site, keys=keys)
     return site
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.website.pages.plots", lambda track: iter(()))
+    monkeypatch.setattr("harness.website.pages.site.plots", lambda track: iter(()))
 
 
 def grow(path: Path, keys: Keys, entries: int, method: str = "net") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,10 +20,10 @@ from harness.ranking.names import plain
 from harness.ranking.records import to_csv
 from harness.ranking.tables import track_cells
 from harness.sealing.keys import Keys
-from harness.website import pages
 from harness.website.edition import Edition
-from harness.website.pages import render
-from harness.website.past import past_boards, withdrawn
+from harness.website.pages import site as pages
+from harness.website.pages.past import past_boards, withdrawn
+from harness.website.pages.site import render
 from tests.support.command_line import busbench_in
 from tests.support.factories import make_report
 from tests.support.simulated import ENTRANTS, simulate
@@ -159,7 +160,7 @@ def test_a_superseded_result_left_the_board_when_the_next_one_came(
     edition = Edition.of(verify_ledger(ledger), ledger.read_bytes())
     (found,) = withdrawn(edition).values()
     said = {one.entry.number: (one.state, one.since) for one in found}
-    days = {one.time: one.number for one in verify_ledger(ledger).recorded}
+    days = {one.time: one.number for one in verify_ledger(ledger).walk()}
     assert {n: (state, days[since]) for n, (state, since) in said.items()} == {
         1: ("superseded", 4),
         2: ("retracted", 3),
@@ -223,6 +224,7 @@ def test_the_compared_numbers_are_the_rankings(
     tests = track.statistics.significance
     assert [edition_entry(ranked, digest) for digest in tests.entries] == data["tested"]
     assert data["p"]["dice"] == [list(row) for row in tests.adjusted["dice"]]
+    assert data["halfWidths"]["hd95"] == [list(row) for row in tests.half_widths["hd95"]]
     for row in track.ranked:
         assert row.ranked is not None
         for metric in METRICS:
@@ -394,6 +396,10 @@ def test_selected_rows_are_compared_by_the_rankings_numbers(
     p = tests.adjusted["dice"][places[0]][places[1]]
     assert ("the first is better" in cell) == (p < tests.level)
     assert ("p < 0.001" if p < 0.001 else f"p {p:.3f}") in cell
+    half = tests.half_widths["dice"][max(places)][min(places)]
+    ends = [means[0] - means[1] - half, means[0] - means[1] + half]
+    assert f"{ends[0]:.3f} to {ends[1]:.3f}" in cell
+    assert page.get_by_text("Small below a difference: its 95 % interval").is_visible()
     command = f"busbench compare ledger.jsonl {first.entry} {last.entry} --cases RUNS"
     assert page.get_by_text(command).is_visible()
     address = page.url
@@ -402,6 +408,17 @@ def test_selected_rows_are_compared_by_the_rankings_numbers(
     assert differences.locator("tbody td").first.inner_text() == cell
     page.get_by_role("button", name="Clear").click()
     assert not differences.is_visible() and "compare" not in page.url
+
+
+def test_no_interval_of_a_difference_is_made_up_where_the_ranking_is_stale(
+    site: dict[str, str], ranked: Edition, open_tab: Tab
+) -> None:
+    page = open_tab.page
+    (track,) = ranked.board.tracks
+    page.goto(f"{site['now']}?compare={track.ranked[0].entry},{track.ranked[-1].entry}")
+    cell = page.get_by_role("region", name="Differences of each pair").locator("tbody td").first
+    assert re.fullmatch(r"-?\d\.\d{3}", cell.inner_text().strip())
+    assert page.get_by_text("The interval of a difference that has none here").is_visible()
 
 
 def test_an_earlier_board_is_in_place_of_that_of_now(

@@ -16,7 +16,7 @@ from reference_models.config import Config, InputSettings
 from reference_models.data import load_cases, open_bundle
 from reference_models.errors import UsageError
 from reference_models.machine import Machine
-from reference_models.networks import NETWORKS, axial, build
+from reference_models.networks import NETWORKS, attention_by_lines, axial, build
 from reference_models.networks.medt import MedT
 from reference_models.trainer import FoldPaths, train_fold
 
@@ -301,11 +301,24 @@ def test_the_gradient_of_gated_attention_never_differs_from_finite_differences(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Eleven lines of five pixels, taken four at a time."""
-    monkeypatch.setattr(axial, "CHUNK_CPU", 4 * 5**2)
+    monkeypatch.setattr(attention_by_lines, "CHUNK_CPU", 4 * 5**2)
     torch.manual_seed(0)
     shapes = [(11, 2, 5)] * 4 + [(11, 4, 5)] + [(2, 5, 5)] * 2 + [(4, 5, 5)]
     inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    assert torch.autograd.gradcheck(axial._ByLines.apply, inputs)
+    assert torch.autograd.gradcheck(attention_by_lines.ByLines.apply, inputs)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("length", [5, attention_by_lines.SHORT])
+def test_attention_of_short_lines_never_differs_from_softmax(channels: int, length: int) -> None:
+    torch.manual_seed(0)
+    shapes = [(3, width, length) for width in (channels, channels, 2 * channels)]
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    query, key, value = inputs
+    attention = torch.einsum("bci,bcj->bij", query, key).softmax(dim=2)
+    expected = torch.einsum("bij,bcj->bci", attention, value)
+    torch.testing.assert_close(attention_by_lines.ShortLines.apply(*inputs), expected)
+    assert torch.autograd.gradcheck(attention_by_lines.ShortLines.apply, inputs)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 1, 7), (5, 8, 2, 4)])

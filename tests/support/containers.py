@@ -27,7 +27,7 @@ class Journey:
     """A finished `busbench demo --runner docker` and what the engine said of its containers."""
 
     out: Path
-    printed: str
+    printed: str  # its steps, then its board
     containers: dict[str, list[dict[str, Any]]]  # stage -> `docker inspect` of each, as it ran
 
     @property

@@ -19,6 +19,8 @@ SLOW = {
     "tests/documentation/test_recipes.py": 150.0,
     "tests/harness/test_final.py": 120.0,
     "tests/evaluator/test_consistency.py": 120.0,
+    "tests/documentation/test_tour.py": 100.0,
+    "tests/harness/test_site_browser.py": 100.0,
     "tests/ci/test_scoring.py": 100.0,
     "tests/harness/test_predict.py": 90.0,
 }

@@ -88,7 +88,16 @@ function addComparison(board) {
   function difference(data, metric, one, other) {
     const [first, second] = [one, other].map((entry) => data.results[entry].metrics[metric.key].mean);
     if (first === null || second === null) return "–";
-    return make("span", {}, (first - second).toFixed(metric.digits), make("small", { textContent: tested(data, metric, one, other) }));
+    const small = [interval(data, metric, first - second, [one, other]), tested(data, metric, one, other)];
+    const below = small.map((textContent) => make("small", { textContent }));
+    return make("span", {}, (first - second).toFixed(metric.digits), ...below);
+  }
+
+  // The ends of the 95 % interval of a difference; empty where the ranking has none.
+  function interval(data, metric, value, pair) {
+    const [low, high] = pair.map((entry) => data.tested.indexOf(Number(entry))).sort((a, b) => a - b);
+    const half = low < 0 ? undefined : data.halfWidths[metric.key]?.[high][low];
+    return half === undefined ? "" : [value - half, value + half].map((end) => end.toFixed(metric.digits)).join(" to ");
   }
 
   function tested(data, metric, one, other) {
@@ -108,10 +117,15 @@ function addComparison(board) {
     const tests = data.tested.length
       ? `p: the ranking's one-sided paired test of who is better, over patients, adjusted for all tests of this table.${some}`
       : "The ledger has no ranking of just these results, so there are neither ranks by metric nor tests.";
-    const interval = "The interval of a difference takes every case, which only the organiser has: ";
+    const whole = pairs.every((pair) => data.metrics.every((metric) => interval(data, metric, 0, pair)));
+    const below = whole ? "Small below a difference: its 95 % interval, over patients, and the test. " : "";
+    const said = `Small below a mean: its 95 % interval, and the mean of its ranks case by case on this metric. ${below}${tests}`;
+    const asked = whole
+      ? "On how many cases each is better takes every case, which only the organiser has: "
+      : "The interval of a difference that has none here takes every case, which only the organiser has: ";
     return [
-      make("p", { className: "small", textContent: `Small below a mean: its 95 % interval, and the mean of its ranks case by case on this metric. ${tests}` }),
-      make("p", { className: "small" }, interval, make("code", { textContent: command })),
+      make("p", { className: "small", textContent: said }),
+      make("p", { className: "small" }, asked, make("code", { textContent: command })),
     ];
   }
 

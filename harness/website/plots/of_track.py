@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from harness.ranking import METRICS, RankedMetric, Row, Track
 from harness.ranking.metrics import MISSING
-from harness.website import charts, findings, frontier
-from harness.website.drawing import NARROW, WIDE, Drawing, Look, draw
-from harness.website.matrix import significance
+from harness.website.plots import charts, findings, frontier
+from harness.website.plots.drawing import NARROW, WIDE, Drawing, Look, draw
+from harness.website.plots.matrix import significance
+from harness.website.plots.shown import MOST, Shown
 from harness.website.rendering import gmacs
-from harness.website.shown import MOST, Shown
 
 Table = list[list[str]]
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import altair as alt
 
 from harness.ranking import METRICS, Row
-from harness.website.drawing import ACCENT, INK, MUTED, SECOND, Look
-from harness.website.scales import Record, metric_axis
-from harness.website.shown import Shown
+from harness.website.plots.drawing import ACCENT, INK, MUTED, SECOND, Look
+from harness.website.plots.scales import Record, metric_axis
+from harness.website.plots.shown import Shown
 
 STEP = 24  # pixels a result
 Chart = alt.TopLevelMixin

@@ -18,9 +18,9 @@ from harness.ranking import METRICS, to_csv
 from harness.ranking.marks import GAP_UNLIKE
 from harness.ranking.metrics import MISSING
 from harness.website.edition import CHECKPOINT, PUBLIC_KEY, Edition
-from harness.website.facts import track_title
+from harness.website.pages.facts import track_title
+from harness.website.plots.shown import short
 from harness.website.rendering import environment
-from harness.website.shown import short
 
 ENTRIES = 100  # in the feed, the last changed first
 CHARACTER = 6.6  # pixels that one takes in a badge, about
@@ -52,9 +52,8 @@ def feeds(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for number, envelope in edition.attestations.items():
         yield f"attestations/{number}.dsse.json", envelope
     title = short(edition.challenge.title, BADGE_TITLE)
-    badge = environment().get_template("badge.svg.j2")
     for number, text in badges(edition).items():
-        yield f"badges/{number}.svg", badge.render(_laid_out(title, text)).encode()
+        yield f"badges/{number}.svg", badge(title, text).encode()
 
 
 def badges(edition: Edition) -> Mapping[int, str]:
@@ -74,14 +73,12 @@ def badges(edition: Edition) -> Mapping[int, str]:
     return texts
 
 
-def _laid_out(left: str, right: str) -> dict[str, object]:
+def badge(left: str, right: str) -> str:
+    """A badge of two texts, as SVG."""
     split = round(CHARACTER * len(left)) + 12
-    return {
-        "left": left,
-        "right": right,
-        "split": split,
-        "width": split + round(CHARACTER * len(right)) + 12,
-    }
+    width = split + round(CHARACTER * len(right)) + 12
+    template = environment().get_template("badge.svg.j2")
+    return template.render(left=left, right=right, split=split, width=width)
 
 
 def _feed(edition: Edition) -> bytes:

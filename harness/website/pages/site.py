@@ -18,14 +18,14 @@ from harness.ranking.across import blocks
 from harness.ranking.metrics import AWESOME_BUS_NOTE, labels
 from harness.ranking.names import plain
 from harness.ranking.published import published_table
-from harness.website.citing import cite_board, cite_entry
-from harness.website.drawing import Drawing
 from harness.website.edition import Edition
 from harness.website.extras import SplitExtras
-from harness.website.facts import evidence_of, notes_of, score_titles, track_title
-from harness.website.feeds import badges, feeds, ledger_format
-from harness.website.formulas import FORMULAS, edge_table
-from harness.website.illustrating import (
+from harness.website.images.sheets import MARKED
+from harness.website.pages.citing import cite_board, cite_entry
+from harness.website.pages.facts import evidence_of, notes_of, score_titles, track_title
+from harness.website.pages.feeds import badges, feeds, ledger_format
+from harness.website.pages.formulas import FORMULAS, edge_table
+from harness.website.pages.illustrating import (
     MOST_PAIRS,
     credits_of,
     curve_figures,
@@ -35,11 +35,11 @@ from harness.website.illustrating import (
     thumbnail_files,
     transformed_of,
 )
-from harness.website.past import Withdrawn, past_boards, withdrawn
-from harness.website.plots import Plot, plots
+from harness.website.pages.past import Withdrawn, past_boards, withdrawn
+from harness.website.pages.tables import table_files
+from harness.website.plots.drawing import Drawing
+from harness.website.plots.of_track import Plot, plots
 from harness.website.rendering import environment, source
-from harness.website.sheets import MARKED
-from harness.website.tables import table_files
 from harness.website.views import Split, View, split_file
 
 EMBEDDED = 4 * MEBIBYTE  # bytes of a ledger that the page that checks it contains
@@ -56,6 +56,8 @@ def render(edition: Edition) -> dict[str, bytes]:
 def _files(edition: Edition) -> Iterator[tuple[str, bytes]]:
     for name in ASSETS:
         yield name, source(name).encode()
+    if logo := edition.extras.logo:
+        yield logo.file, logo.data
     yield from feeds(edition)
     gone = withdrawn(edition)
     there = {edition.table_of(view) for view in edition.views}
@@ -83,6 +85,7 @@ def _page(edition: Edition, template: str, root: str = "../", **facts: Any) -> b
         "board": edition.board,
         "challenge": edition.challenge,
         "checkpoint": edition.checkpoint is not None,
+        "logo": edition.extras.logo,
         "root": root,
         "reference_date": published_table().read,
         "references": (),

@@ -21,7 +21,7 @@ from harness.ledger import (
 )
 from harness.ranking import Track
 from harness.ranking.counting import by_track
-from harness.ranking.document import SCHEMA, TrackRanking, read_bodies
+from harness.ranking.document import SCHEMAS, TrackRanking, read_bodies
 from harness.ranking.placing import by_coverage, place
 from harness.website.edition import Edition
 from harness.website.views import View
@@ -106,7 +106,7 @@ def past_boards(edition: Edition, view: View) -> list[PastBoard]:
     own = {number for number, (_, found) in edition.contests.items() if found == table}
     rankings = dict(_rankings(verdict, view.track))
     boards: list[PastBoard] = []
-    for entry in [e for e in verdict.recorded if _touches(e, own, rankings)][-PAST:]:
+    for entry in [e for e in verdict.walk() if _touches(e, own, rankings)][-PAST:]:
         counting = verdict.counting_at(entry.number) & own
         rows = _rows(
             edition,
@@ -122,7 +122,7 @@ def _rankings(verdict: LedgerVerdict, track: Track) -> Iterator[tuple[int, Track
     """The rankings of a track in the ledger, by the numbers of their entries, each read once."""
     for entry in verdict.rankings:
         if entry.body.get("track") == track.track:
-            for found in read_bodies([entry], TrackRanking, SCHEMA):
+            for found in read_bodies([entry], TrackRanking, SCHEMAS):
                 yield entry.number, found
 
 

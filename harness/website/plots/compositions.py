@@ -11,12 +11,22 @@ from dataclasses import dataclass
 import altair as alt
 
 from evaluator.harmless import harmless
-from harness.website.charts import Chart, data
-from harness.website.drawing import ACCENT, INK, MUTED, NARROW, SECOND, WIDE, Drawing, Look, draw
 from harness.website.leaks import Leak
+from harness.website.plots.charts import Chart, data
+from harness.website.plots.drawing import (
+    ACCENT,
+    INK,
+    MUTED,
+    NARROW,
+    SECOND,
+    WIDE,
+    Drawing,
+    Look,
+    draw,
+)
+from harness.website.plots.scales import Record
+from harness.website.plots.shown import short
 from harness.website.rendering import in_order
-from harness.website.scales import Record
-from harness.website.shown import short
 
 ROW = 26  # pixels of a bar and the space to the next one
 COLOURS = {"train": ACCENT, "test": SECOND, "final": MUTED}

@@ -19,9 +19,9 @@ from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
 from harness.ledger import RecordedReport
 from harness.submission import read_entry
-from harness.website.charts import Chart, data
-from harness.website.compositions import Figure, make_figure
-from harness.website.drawing import ACCENT, MUTED, SECOND, Look
+from harness.website.plots.charts import Chart, data
+from harness.website.plots.compositions import Figure, make_figure
+from harness.website.plots.drawing import ACCENT, MUTED, SECOND, Look
 
 SUFFIX = ".train.log"
 LONGEST = 64 * MEBIBYTE  # bytes of a log

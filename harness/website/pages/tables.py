@@ -17,7 +17,7 @@ from harness.ranking.metrics import BY_KEY, MISSING, RankedMetric
 from harness.ranking.names import plain
 from harness.ranking.tables import to_latex, to_markdown
 from harness.website.edition import Edition
-from harness.website.past import PastBoard
+from harness.website.pages.past import PastBoard
 from harness.website.rendering import day, group_title, in_order
 from harness.website.views import View
 
@@ -109,6 +109,7 @@ def _comparison(track: Track) -> dict[str, object]:
         "tested": [numbers[digest] for digest in tests.entries] if tests else [],
         "p": tests.adjusted if tests else {},
         "level": tests.level if tests else None,
+        "halfWidths": tests.half_widths if tests else {},
     }
 
 

@@ -12,10 +12,10 @@ from statistics import fmean
 
 from harness.ranking.document import Significance
 from harness.ranking.metrics import BY_KEY, MISSING
-from harness.website.charts import FAILURES, failures
-from harness.website.frontier import frontier, points
+from harness.website.plots.charts import FAILURES, failures
+from harness.website.plots.frontier import frontier, points
+from harness.website.plots.shown import Shown
 from harness.website.rendering import gmacs
-from harness.website.shown import Shown
 
 ENDS = ("dice", "hd95")  # an overlap and a boundary metric: what is said in words
 NAMED = 4  # results that a sentence names, at most

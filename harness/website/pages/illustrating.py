@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.splits.lock import SplitLock
-from harness.website.compositions import Figure, by_class, composition, leak_figure
-from harness.website.curves import curve_figure
 from harness.website.edition import Edition
 from harness.website.extras import SplitExtras
-from harness.website.sheets import Sheet
-from harness.website.thumbnails import Credit, Thumbnail
+from harness.website.images.sheets import Sheet
+from harness.website.images.thumbnails import Credit, Thumbnail
+from harness.website.plots.compositions import Figure, by_class, composition, leak_figure
+from harness.website.plots.curves import curve_figure
 from harness.website.views import Split
 
 Files = dict[str, bytes]

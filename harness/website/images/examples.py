@@ -16,7 +16,7 @@ from evaluator.harmless import harmless
 from harness.audit import Pair
 from harness.splits import FrozenSplit, Subject
 from harness.store import Case, CaseStore
-from harness.website.thumbnails import Thumbnail, outline
+from harness.website.images.thumbnails import Thumbnail, outline
 
 MOST = 12  # examples of a split
 MOST_PAIRS = 12

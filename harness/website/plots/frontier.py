@@ -14,10 +14,10 @@ from typing import Literal, NamedTuple
 
 import altair as alt
 
-from harness.website.charts import Chart, data
-from harness.website.drawing import ACCENT, MUTED, SECOND, Look
-from harness.website.scales import NUMBER, span
-from harness.website.shown import Shown
+from harness.website.plots.charts import Chart, data
+from harness.website.plots.drawing import ACCENT, MUTED, SECOND, Look
+from harness.website.plots.scales import NUMBER, span
+from harness.website.plots.shown import Shown
 
 ORIGINS = {True: "trained here", False: "supplied"}
 DOT = 7  # pixels around a dot's centre that no name covers

@@ -24,8 +24,8 @@ from harness.quotas import recording
 from harness.ranking import Row, Track
 from harness.ranking.runs import FIND, kept_predictions, read_case_values, run_folders, who
 from harness.store import Case
-from harness.website.examples import Example, Material, example
-from harness.website.shown import MOST
+from harness.website.images.examples import Example, Material, example
+from harness.website.plots.shown import MOST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,7 +221,7 @@ def _predictions(
     folder: Path, wanted: set[CaseId], *, known: Mapping[CaseId, Case], values: pd.DataFrame
 ) -> Iterator[tuple[CaseId, Prediction]]:
     """What the fold models gave for some cases, on the plain images."""
-    from harness.website.thumbnails import outline  # noqa: PLC0415 - imports OpenCV
+    from harness.website.images.thumbnails import outline  # noqa: PLC0415 - imports OpenCV
 
     found = open_predictions(folder)
     masks: dict[CaseId, list[NDArray[np.bool_]]] = {case_id: [] for case_id in wanted}

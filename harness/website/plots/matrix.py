@@ -7,9 +7,9 @@ from typing import Any
 import altair as alt
 
 from harness.ranking import METRICS
-from harness.website.charts import Chart, data, join
-from harness.website.drawing import ACCENT, Look
-from harness.website.shown import Shown
+from harness.website.plots.charts import Chart, data, join
+from harness.website.plots.drawing import ACCENT, Look
+from harness.website.plots.shown import Shown
 
 LEVELS = {"p < 0.001": 0.001, "p < 0.01": 0.01, "p < 0.05": 0.05, "not significant": 2.0}  # below
 STRENGTH = (0.85, 0.55, 0.3, 0.06)  # of each level's colour

@@ -1,0 +1,1 @@
+"""Pages of a site and the files beside them, each a function of the edition."""
