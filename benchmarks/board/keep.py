@@ -32,7 +32,7 @@ from harness.audit.certificate import LeakCertificate
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stage_output import CASES
 from harness.ranking.cases import COLUMNS, GAPS
-from harness.website.curves import LINE
+from harness.website.plots.curves import LINE
 
 KEPT = Path("examples") / "board"
 SPLITS = (
