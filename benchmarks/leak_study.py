@@ -35,11 +35,12 @@ FOLDERS = {"busi": "Dataset_BUSI_with_GT", "busbra": "BUSBRA", "bus-uclm": "BUS-
 OFFICIAL = {"busbra": ("5-fold-cv.csv", "10-fold-cv.csv")}
 FOLDS, SEED = 5, 42
 SAME: tuple[Kind, ...] = ("same-patient",)
+KINDS: tuple[Kind, ...] = (*SAME, "identical", "near-duplicate")
 # What a rule balances, and which kinds of pairs it knows of.
 RULES: dict[str, tuple[Policy, tuple[Kind, ...]]] = {
     "by image (Awesome-BUS)": ("image", ()),
     "by stated patient": ("patient", SAME),
-    "by audited group (ours)": ("patient", (*SAME, "identical", "near-duplicate")),
+    "by audited group (ours)": ("patient", KINDS),
 }
 
 
@@ -59,7 +60,7 @@ def study(dataset: str, store: CaseStore, report: AuditReport, *, seeds: int) ->
         shares = [verdict(store, report, rule, seed=seed).share for seed in range(seeds)]
         spread = f"{sum(shares) / seeds:.1%} ({min(shares):.1%} to {max(shares):.1%})"
         leaking = f"{one.leaking} ({one.share:.1%})"
-        yield row(dataset, rule, one.test, leaking, *one.by_kind.values(), spread)
+        yield row(dataset, rule, one.test, leaking, *(one.by_kind[kind] for kind in KINDS), spread)
 
 
 def published(
@@ -92,18 +93,18 @@ def published(
         yield f"{frozen.name}, by audited group (ours)", frozen
 
 
-def certificate_lines(name: str, certificate: LeakCertificate) -> Iterator[str]:
-    """A certificate in lines of the table: its test parts and its validation parts, each summed."""
+def certificate_rows(name: str, certificate: LeakCertificate) -> Iterator[tuple[object, ...]]:
+    """A certificate in rows of the table: its test parts and its validation parts, each summed."""
     for side in ("test", "validation"):
         found = [v for at, v in certificate.verdicts.items() if at.endswith(side)]
         if not found:
             continue
         held_out, leaking = (sum(getattr(v, key) for v in found) for key in ("test", "leaking"))
-        kinds = [sum(v.by_kind[kind] for v in found) for kind in found[0].by_kind]
+        kinds = [sum(v.by_kind[kind] for v in found) for kind in KINDS]
         folds = f"{side}, {len(found)} folds" if len(found) > 1 else side
         share = f"{leaking} ({leaking / held_out:.1%})"
         unseen = certificate.without_patient
-        yield row(certificate.dataset, name, folds, held_out, share, *kinds, unseen)
+        yield certificate.dataset, name, folds, held_out, share, *kinds, unseen
 
 
 def main() -> None:
@@ -131,7 +132,7 @@ def main() -> None:
             written = Path(scratch) / "splits" / dataset
             for name, split in published(dataset, raw, store, folder=written):
                 certificate = certify(report, read_published([str(split)], store))
-                wall += certificate_lines(name, certificate)
+                wall += (row(*cells) for cells in certificate_rows(name, certificate))
                 if args.out:
                     place = args.out / dataset / name
                     write(certificate, place / "certificate.json")

@@ -13,6 +13,7 @@ import torch
 
 from reference_models import pipeline
 from reference_models.baseline_submission import KINDS, hand_in
+from reference_models.combine import combine
 from reference_models.config import PROFILES, load_config, packaged_configs
 from reference_models.errors import MachineError, ModelsError
 from reference_models.logs import print_line, say_line
@@ -42,6 +43,19 @@ def _baseline(args: argparse.Namespace) -> None:
     """Write the submission of a network that needs no training."""
     titles = Titles(args.team, args.kind if args.method is None else args.method)
     hand_in(args.kind, args.bundle, args.out, titles=titles, published=args.published, say=say_line)
+
+
+def _combine(args: argparse.Namespace) -> None:
+    """Write a submission that averages the models of another one, over folds or mirror images."""
+    combine(
+        args.submission,
+        args.bundle,
+        args.out,
+        mirrored=args.mirrored,
+        ensemble=args.ensemble,
+        method=args.method,
+        say=say_line,
+    )
 
 
 VERBS = {"train": _train, "export": _export, "run": _run}
@@ -95,7 +109,31 @@ def _parser() -> argparse.ArgumentParser:
                 "--work WORK --precision int8 --out unext-int8"
             )
     _add_baseline(verbs.add_parser("baseline", help=_baseline.__doc__))
+    _add_combine(verbs.add_parser("combine", help=_combine.__doc__))
     return parser
+
+
+def _add_combine(verb: argparse.ArgumentParser) -> None:
+    verb.set_defaults(function=_combine)
+    verb.description = _combine.__doc__
+    verb.epilog = (
+        "Example: python -m reference_models combine unext --bundle BUNDLE --ensemble "
+        "--out unext-ensemble"
+    )
+    verb.add_argument("submission", type=Path, help="with one model a fold, by this trainer")
+    _add_bundle(verb)
+    verb.add_argument("--out", type=Path, required=True, help="the submission folder")
+    verb.add_argument(
+        "--mirrored",
+        action="store_true",
+        help="average the answers for an image and its mirror image, at twice the cost",
+    )
+    verb.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="one file for all folds, which averages the probabilities of their models",
+    )
+    verb.add_argument("--method", help="the method on the board; default: says what is averaged")
 
 
 def _add_baseline(verb: argparse.ArgumentParser) -> None:

@@ -209,7 +209,7 @@ def _text(name: str) -> str:
         ) from error
 
 
-Model = TypeVar("Model", bound=Settings)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(model: type[Model], value: object, where: str, *, remedy: str) -> Model:

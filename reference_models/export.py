@@ -11,13 +11,14 @@ import copy
 import importlib.util
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.onnx import symbolic_helper
 from torch.onnx.utils import register_custom_op_symbolic
@@ -84,7 +85,7 @@ def export_network(network: nn.Module, images: Tensor, notes: Mapping[str, str])
     onnx.helper.set_model_props(model, dict(notes))
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
-    return Exported(data, len(model.graph.node), _difference(network, data, images))
+    return Exported(data, len(model.graph.node), difference(_by(network), data, images))
 
 
 def _folded(network: nn.Module) -> nn.Module:
@@ -132,28 +133,58 @@ def _graph(network: nn.Module, images: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _difference(network: nn.Module, data: bytes, images: Tensor) -> float | None:
+def difference(
+    expected: Callable[[NDArray[np.float32]], NDArray[Any]], data: bytes, images: Tensor
+) -> float | None:
+    """The largest difference of an ONNX file's answers from the expected ones, over all batches.
+
+    Args:
+        expected: what it should answer for (N, C, H, W) float32 images.
+        images: (5 or more, C, H, W) float32 inputs to compare on.
+
+    Returns:
+        None where ONNX Runtime is not installed and so nothing was compared.
+
+    Raises:
+        TrainingError: they differ by more than `TOLERANCE`, or are of another shape.
+    """
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    import onnxruntime  # noqa: PLC0415  a proof where it is installed, training runs without it
-
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     worst = 0.0
     for count in PARITY_BATCHES:
-        part = images[:count].contiguous()
-        with torch.inference_mode():
-            expected = network(part).numpy()
-        (found,) = session.run([OUTPUT], {INPUT: part.numpy()})
-        if found.shape != expected.shape or not np.isfinite(found).all():
+        part = images[:count].contiguous().numpy()
+        wanted, found = expected(part), run_onnx(data, part)
+        if found.shape != wanted.shape or not np.isfinite(found).all():
             raise TrainingError(
-                f"The exported graph gives {found.shape} at batch {count}, not {expected.shape}.",
+                f"The exported graph gives {found.shape} at batch {count}, not {wanted.shape}.",
                 "This network cannot be exported with a dynamic batch as it is written.",
             )
-        apart = np.abs(found - expected).max() / max(1, np.abs(expected).max() / LARGE)
+        apart = np.abs(found - wanted).max() / max(1, np.abs(wanted).max() / LARGE)
         worst = max(worst, float(apart))
     if worst > TOLERANCE:
         raise TrainingError(
-            f"The exported graph's logits differ from PyTorch's by {worst:.1e}.",
+            f"The exported graph's answers differ from what they should be by {worst:.1e}.",
             "Look for sizes that the export took for constants in the network's forward.",
         )
     return worst
+
+
+def run_onnx(data: bytes, images: NDArray[np.float32]) -> NDArray[Any]:
+    """What an ONNX file with one input and one output answers for a batch, on the CPU."""
+    import onnxruntime  # noqa: PLC0415  a proof where it is installed, training runs without it
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: images})
+    answer: NDArray[Any] = found
+    return answer
+
+
+def _by(network: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+    """What PyTorch answers."""
+
+    def answer(images: NDArray[np.float32]) -> NDArray[Any]:
+        with torch.inference_mode():
+            found: NDArray[Any] = network(torch.from_numpy(images)).numpy()
+        return found
+
+    return answer

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +66,15 @@ def difference(one: Measured, other: Measured) -> tuple[float, float, float]:
 
 
 def find(runs: Path, method: str, track: str) -> pd.DataFrame:
-    """The case table of the one run of a method on the track that it was trained on."""
+    """The case table of the one run of a method on the track that it was trained on.
+
+    Raises:
+        BusbenchError: `cases-invalid` where there is none, or more than one.
+    """
     found = [path for path in sorted(runs.glob(f"*/{REPORT}")) if _is_of(path, method, track)]
     if len(found) != 1:
-        raise SystemExit(f"{runs} contains {len(found)} runs of {method} on {track}, and not one.")
+        message = f"{runs} contains {len(found)} runs of {method} on {track}, and not one."
+        raise BusbenchError(Code.CASES_INVALID, message, "Evaluate it, in a folder of its own.")
     return pd.read_parquet(found[0].parent / CASES)
 
 
@@ -76,6 +82,21 @@ def _is_of(path: Path, method: str, track: str) -> bool:
     signed = read(SignedReport, path, Code.CASES_INVALID, remedy="Evaluate it again.")
     report = stated_report(signed, str(path))
     return (report.method, report.track, report.home) == (method, track, None)
+
+
+def price(runs: Sequence[Path], *, method: str, track: str) -> list[tuple[object, ...]]:
+    """The rows of the table of one method: split, test cases, patients, Dice.
+
+    Args:
+        runs: those of the split by patient, then those of the split by image.
+    """
+    found = [measure(find(folder, method, track)) for folder in runs]
+    rows: list[tuple[object, ...]] = []
+    for rule, each in zip(RULES, found, strict=True):
+        low, high = np.clip(each.interval, 0, 1)
+        rows.append((rule, each.cases, each.patients, f"{each.mean:.3f} ({low:.3f} to {high:.3f})"))
+    apart = "{:.3f} ({:.3f} to {:.3f})".format(*difference(found[1], found[0]))
+    return [*rows, ("by image, less by patient", "", "", apart)]
 
 
 def main() -> None:
@@ -87,17 +108,14 @@ def main() -> None:
     parser.add_argument("--track", required=True)
     chosen = parser.parse_args()
     try:
-        found = [measure(find(runs, chosen.method, chosen.track)) for runs in chosen.runs]
+        rows = price(chosen.runs, method=chosen.method, track=chosen.track)
     except BusbenchError as error:
         raise SystemExit(str(error)) from error
-    print(head("split", "test cases", "patients", "Dice (95 %)"))
-    for rule, each in zip(RULES, found, strict=True):
-        low, high = np.clip(each.interval, 0, 1)
-        shown = f"{each.mean:.3f} ({low:.3f} to {high:.3f})"
-        print(row(rule, each.cases, each.patients, shown))
-    print(row("by image, less by patient", "", "", "{:.3f} ({:.3f} to {:.3f})".format(
-        *difference(found[1], found[0])
-    )))  # fmt: skip
+    print(
+        "\n".join(
+            [head("split", "test cases", "patients", "Dice (95 %)"), *(row(*r) for r in rows)]
+        )
+    )
 
 
 if __name__ == "__main__":

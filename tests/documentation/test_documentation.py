@@ -99,6 +99,12 @@ def test_no_page_asks_another_host(site: Path) -> None:
     assert not [page.name for page in pages if asks.search(page.read_text())]
 
 
+def test_the_documentation_has_the_example_board_that_its_page_links(site: Path) -> None:
+    (linked,) = {*re.findall(r'href="(example-board/.+?)"', (site / "results.html").read_text())}
+    assert "example board" in (site / linked).read_text()
+    assert list((site / linked).parent.glob("tracks/*.html"))
+
+
 def test_no_search_is_without_results_where_pages_are_opened_from_files(
     site: Path, browser: Browser
 ) -> None:

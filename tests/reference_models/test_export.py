@@ -157,7 +157,7 @@ class _BakesTheBatch(nn.Module):
 
 
 def test_a_graph_that_is_wrong_at_another_batch_size_never_leaves() -> None:
-    with pytest.raises(TrainingError, match="logits differ"):
+    with pytest.raises(TrainingError, match="answers differ"):
         export_network(_BakesTheBatch(), torch.rand(5, 1, 8, 8), {})
 
 
