@@ -12,7 +12,7 @@ from tests.support import ROOT
 BUDGETS = [
     pytest.param("harness", 38_500, id="harness"),
     pytest.param("evaluator", 13_680, id="evaluator"),
-    pytest.param("reference_models", 6_250, id="reference_models"),
+    pytest.param("reference_models", 6_080, id="reference_models"),
     pytest.param("benchmarks", 3_280, id="benchmarks"),
 ]
 
