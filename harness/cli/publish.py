@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evaluator.harmless import harmless
+from evaluator.scoring.intervals import MIN_PATIENTS
 from harness.cli.app import app, err, out
 from harness.cli.effects import Checked
 from harness.cli.options import ChallengeOption, LedgerArgument, read_challenge
@@ -113,9 +114,10 @@ def publish_site(
 
 
 def _rankings(edition: Edition) -> Iterator[str]:
-    """What lacks a ranking."""
+    """What lacks a ranking that can be had."""
     for track in edition.board.tracks:
-        if track.statistics is None and track.ranked:
+        found = track.ranked[0].groups.get("all") if track.ranked else None
+        if track.statistics is None and found is not None and found.patients >= MIN_PATIENTS:
             message = f"{track.track} {track.split_version} has no ranking of its results:"
             yield f"{message} run `busbench rank --cases`, and publish again."
 
