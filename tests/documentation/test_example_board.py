@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -255,6 +256,15 @@ def test_the_ledger_that_is_kept_is_signed_by_the_key_beside_it() -> None:
     key = read_public_key(DOCS / KEPT / "report.pub")
     found = verify_ledger(DOCS / KEPT / "ledger.jsonl", key, anew=True)
     assert {one.report.track for one in found.reports} == {*PLAN.tracks}
+
+
+@pytest.mark.slow
+def test_no_ranking_is_asked_for_that_too_few_patients_cannot_have(tmp_path: Path) -> None:
+    kept = shutil.copytree(DOCS / KEPT, tmp_path / "board")
+    words = ("publish", "ledger.jsonl", "--out", "site")
+    command = [sys.executable, "-m", "harness", *words]
+    done = subprocess.run(command, cwd=kept, capture_output=True, text=True, check=True)
+    assert "has no ranking" not in done.stderr and (kept / "site" / "index.html").exists()
 
 
 def test_no_ranking_that_is_kept_contradicts_its_cases() -> None:
