@@ -8,6 +8,7 @@ with the mean of what the old ones answer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from reference_models.config import InputSettings, validated
 from reference_models.data import BILINEAR, letterbox, open_bundle, read_case
 from reference_models.errors import UsageError
-from reference_models.export import PARITY_BATCHES, difference, run_onnx
+from reference_models.export import PARITY_BATCHES, Answer, difference, open_onnx
 from reference_models.files import sha256_bytes, write_atomically
 from reference_models.joining import Average, Kind, can_be_joined, join, mean_answer
 from reference_models.logs import Say, silent
@@ -129,12 +130,14 @@ def _joined(
     """The bytes of the joined model, compared with the models that it is made of."""
     made = join(models, how)
     data: bytes = made.SerializeToString(deterministic=True)
-    parts = [model.SerializeToString() for model in models]
+
+    @cache  # opened once, and only where something is compared
+    def parts() -> list[Answer]:
+        return [open_onnx(model.SerializeToString()) for model in models]
 
     def expected(batch: NDArray[np.float32]) -> NDArray[Any]:
-        turned = np.ascontiguousarray(batch[..., ::-1])
-        said = ((run_onnx(part, batch), run_onnx(part, turned)) for part in parts)
-        return mean_answer(said, how)
+        views = [batch, np.ascontiguousarray(batch[..., ::-1])] if how.mirrored else [batch]
+        return mean_answer(([part(view) for view in views] for part in parts()), how)
 
     apart = difference(expected, data, images)
     parity = "not compared, for ONNX Runtime is not installed"

@@ -35,6 +35,9 @@ TOLERANCE = 1e-4  # on logits
 LARGE = 20
 
 
+Answer = Callable[[NDArray[np.float32]], NDArray[Any]]  # of a network, for (N, C, H, W)
+
+
 @dataclass(frozen=True)
 class Exported:
     """One ONNX file.
@@ -133,9 +136,7 @@ def _graph(network: nn.Module, images: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def difference(
-    expected: Callable[[NDArray[np.float32]], NDArray[Any]], data: bytes, images: Tensor
-) -> float | None:
+def difference(expected: Answer, data: bytes, images: Tensor) -> float | None:
     """The largest difference of an ONNX file's answers from the expected ones, over all batches.
 
     Args:
@@ -150,10 +151,10 @@ def difference(
     """
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    worst = 0.0
+    run, worst = open_onnx(data), 0.0
     for count in PARITY_BATCHES:
         part = images[:count].contiguous().numpy()
-        wanted, found = expected(part), run_onnx(data, part)
+        wanted, found = expected(part), run(part)
         if found.shape != wanted.shape or not np.isfinite(found).all():
             raise TrainingError(
                 f"The exported graph gives {found.shape} at batch {count}, not {wanted.shape}.",
@@ -169,17 +170,21 @@ def difference(
     return worst
 
 
-def run_onnx(data: bytes, images: NDArray[np.float32]) -> NDArray[Any]:
+def open_onnx(data: bytes) -> Answer:
     """What an ONNX file with one input and one output answers for a batch, on the CPU."""
     import onnxruntime  # noqa: PLC0415  a proof where it is installed, training runs without it
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {session.get_inputs()[0].name: images})
-    answer: NDArray[Any] = found
+    name = session.get_inputs()[0].name
+
+    def answer(images: NDArray[np.float32]) -> NDArray[Any]:
+        (found,) = session.run(None, {name: images})
+        return np.asarray(found)
+
     return answer
 
 
-def _by(network: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+def _by(network: nn.Module) -> Answer:
     """What PyTorch answers."""
 
     def answer(images: NDArray[np.float32]) -> NDArray[Any]:

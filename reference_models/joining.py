@@ -98,11 +98,9 @@ def join(models: Sequence[ModelProto], how: Average) -> ModelProto:
     return made
 
 
-def mean_answer(answers: Iterable[tuple[NDArray[Any], NDArray[Any]]], how: Average) -> NDArray[Any]:
-    """The same in NumPy, from what each model answers for the images and the mirror images."""
-    said = [
-        (seen + mirrored[..., ::-1]) / 2 if how.mirrored else seen for seen, mirrored in answers
-    ]
+def mean_answer(answers: Iterable[Sequence[NDArray[Any]]], how: Average) -> NDArray[Any]:
+    """The same in NumPy, of what each model answers for the images, then for mirror images."""
+    said = [(one[0] + one[1][..., ::-1]) / 2 if how.mirrored else one[0] for one in answers]
     if how.ensemble and how.kind == "logits":
         said = [1 / (1 + np.exp(-one)) for one in said]
     mean: NDArray[Any] = np.mean(said, axis=0)

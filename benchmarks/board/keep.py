@@ -32,7 +32,7 @@ from harness.audit.certificate import LeakCertificate
 from harness.evaluation.evaluate import REPORT
 from harness.evaluation.stage_output import CASES
 from harness.ranking.cases import COLUMNS, GAPS
-from harness.website.plots.curves import LINE
+from harness.website.plots.curves import read_validations
 
 KEPT = Path("examples") / "board"
 SPLITS = (
@@ -91,8 +91,8 @@ def curves(bench: Path) -> Iterator[tuple[object, ...]]:
                 rows = pd.read_csv(there[0])
                 points = [*zip(rows["epoch"], rows["dice"], strict=True)]
             else:
-                lines = LINE.finditer(log.read_text("utf-8") if log.exists() else "")
-                points = [(int(line[2]), float(line[6])) for line in lines]
+                found = read_validations(log) if log.exists() else []
+                points = [(one.epoch, one.dice) for one in found]
             for epoch, dice in points:
                 yield cell.parent.name, cell.name, number, epoch, f"{dice:.4f}"
 

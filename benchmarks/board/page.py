@@ -32,6 +32,7 @@ from harness.ranking.metrics import MISSING
 from harness.ranking.names import markdown
 from harness.ranking.tables import to_markdown
 from harness.sealing.keys import read_public_key
+from reference_models.joining import Average
 
 COLUMNS = ("dice", "interval:dice", "iou", "hd95", "gap", "gmacs", "parameters")
 PUBLISHED = 0.8797  # best Dice on BUS-BRA in the table of the Awesome-BUS benchmark
@@ -127,8 +128,8 @@ def _goals(board: Board, plan: Plan, notes: Notes) -> Iterator[tuple[str, ...]]:
 
 def _best(track: Track, plan: Plan, *, ensemble: bool) -> Row | None:
     """The best result of the plan's networks, mirrored or not."""
-    kinds = (" fold ensemble", " mirrored, fold ensemble") if ensemble else ("", " mirrored")
-    names = {name + kind for name in plan.networks for kind in kinds}
+    kinds = [Average(mirrored, ensemble, "logits").words for mirrored in (False, True)]
+    names = {f"{name} {kind}".strip() for name in plan.networks for kind in kinds}
     return max((one for one in track.ranked if one.method in names), key=_dice, default=None)
 
 

@@ -238,7 +238,7 @@ def test_no_curve_is_lost_whether_it_was_given_or_came_of_a_training_here(tmp_pa
     rows = [{"epoch": 1, "step": 40, "dice": 0.5}, {"epoch": 2, "step": 80, "dice": 0.75}]
     line = "fold 1 epoch {}, step {}: loss 0.5000, validation loss 0.4000, Dice {:.4f}; 9 s"
     log = "\n".join(line.format(*row.values()) for row in rows)
-    write_atomically(cell / "given/work/fold-0.csv", pd.DataFrame(rows).to_csv().encode())
+    write_atomically(cell / "given" / "work" / "fold-0.csv", pd.DataFrame(rows).to_csv().encode())
     write_atomically(cell / "fold-0/submission.train.log", b"already contains what was requested")
     write_atomically(cell / "fold-1/submission.train.log", log.encode())
     assert [*curves(tmp_path)] == [

@@ -62,7 +62,7 @@ def find_curves(
     for folder in trained:
         used = False
         for log in _logs(folder):
-            models, lines = _models(log), _validations(log)
+            models, lines = _models(log), read_validations(log)
             for one in here if models and lines else ():
                 if models <= {*one.report.provenance.models_sha256}:
                     found.setdefault(one.number, []).extend(lines)
@@ -99,7 +99,12 @@ def _models(log: Path) -> set[str]:
     return {model.sha256 for model in found}
 
 
-def _validations(log: Path) -> list[Validation]:
+def read_validations(log: Path) -> list[Validation]:
+    """The validations that a training's log tells, in its order.
+
+    Raises:
+        BusbenchError: `usage` where it cannot be read or is too long.
+    """
     remedy = "Leave it out, or cut it."
     text = read_bytes(log, LONGEST, Code.USAGE, remedy=remedy).decode(errors="replace")
     return [
