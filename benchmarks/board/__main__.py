@@ -6,7 +6,8 @@ prints each command before it runs it. Everything goes on where it was interrupt
 prints the commands, for your own shell, in an empty folder. It needs a Docker engine, and hours:
 networks that `--trained` has not are trained here. FOLDER of `--trained` contains
 TRACK/NETWORK/given, each as `busbench benchmark` takes it (docs/benchmark.md), and for the split by
-image leak/NETWORK/given; single/NETWORK is a submission of one model.
+image leak/NETWORK/given; single/NETWORK is a submission of one model. Beside the file of --plan
+are recipes/NETWORK.yaml and challenge.yaml, and notes.yaml where the page has more to say.
 """
 
 from __future__ import annotations

@@ -66,22 +66,22 @@ class Look(Part):
 
 
 class Notes(Part):
-    """What no command can know."""
+    """What no command can know of a board."""
 
-    date: str
-    hours: str
-    elsewhere: str | None
-    trainings: tuple[Training, ...]
-    missing: tuple[str, ...]
-    goals: tuple[Goal, ...]
-    reasons: tuple[str, ...]
-    helped: tuple[str, ...]
-    looks: tuple[Look, ...]
+    made: str | None = None  # how long it took, and when
+    elsewhere: str | None = None
+    trainings: tuple[Training, ...] = ()
+    missing: tuple[str, ...] = ()
+    goals: tuple[Goal, ...] = ()
+    reasons: tuple[str, ...] = ()
+    helped: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = ()
 
 
-def read_notes(path: Path = HERE / "notes.yaml") -> Notes:
-    """The notes in a file."""
-    return Notes.model_validate(yaml.safe_load(path.read_text("utf-8")))
+def read_notes(plan: Path = PLAN) -> Notes:
+    """The notes beside a plan; nothing is claimed of a board whose plan has none."""
+    path = plan.with_name("notes.yaml")
+    return Notes.model_validate(yaml.safe_load(path.read_text("utf-8")) if path.exists() else {})
 
 
 def results_page(kept: Path, plan: Plan, notes: Notes) -> str:
@@ -100,7 +100,7 @@ def results_page(kept: Path, plan: Plan, notes: Notes) -> str:
     page = template.render(
         notes=notes,
         published=PUBLISHED,
-        goals=_table(_goals(board, plan, notes), text=2),
+        goals=_table(_goals(board, plan, notes), text=2) if notes.goals else "",
         boards=to_markdown(board, COLUMNS),
         unranked=", ".join(one.track for one in board.tracks if one.statistics is None),
         leak=plan.leak and _table(_leak(kept, plan.leak), text=2),
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, default=PLAN)
     chosen = parser.parse_args()
     docs = chosen.docs
-    page = results_page(docs / KEPT, read_plan(chosen.plan), read_notes())
+    page = results_page(docs / KEPT, read_plan(chosen.plan), read_notes(chosen.plan))
     write_atomically(docs / "results.md", page.encode())
     draw(docs / KEPT / "curves.csv", docs / "curves.svg")
     print(f"Written: {docs / 'results.md'}")

@@ -28,16 +28,19 @@ class Places:
             by `SINGLE` and network its submission.
         base: the base image of templates; None takes the one that their Dockerfile names.
         docs: the documentation that the results are written into.
-        plan: the file of the plan.
+        plan: the file of the plan; the recipes and the challenge are beside it.
     """
 
     data: Path
     splits: Path
-    recipes: Path = HERE / "recipes"
     given: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     base: str | None = None
     docs: str = "docs"
     plan: Path = PLAN
+
+    def beside(self, name: str) -> str:
+        """A file beside the plan."""
+        return str(self.plan.parent / name)
 
     def split(self, track: str) -> str:
         """The frozen split of a track."""
@@ -64,7 +67,7 @@ def busbench(*words: str, made: str | None = None) -> Step:
 
 
 def _data(plan: Plan, places: Places) -> Iterator[Step]:
-    yield Step(("cp", str(HERE / "challenge.yaml"), "challenge.yaml"))
+    yield Step(("cp", places.beside("challenge.yaml"), "challenge.yaml"))
     stores = {track: f"stores/{track}" for track in plan.tracks}
     for track, folder in plan.tracks.items():
         yield busbench("prepare", track, "--raw", str(places.data / folder), "--out", stores[track])
@@ -116,14 +119,14 @@ def _networks(plan: Plan, places: Places) -> Iterator[Step]:
     recorded = ("--out", "bench", "--ledger", "ledger.jsonl")
     for network, trained in plan.networks.items():
         bundles = {track: f"bundles/{track}" for track in trained.tracks}
-        yield _benchmark(network, bundles, places.recipes, *recorded)
+        yield _benchmark(network, bundles, places, *recorded)
 
 
-def _benchmark(network: str, bundles: Mapping[str, str], folder: Path, *options: str) -> Step:
+def _benchmark(network: str, bundles: Mapping[str, str], places: Places, *options: str) -> Step:
     tracks = ",".join(f"{track}={place}" for track, place in bundles.items())
     return busbench(
         "benchmark", "--networks", network, "--tracks", tracks,
-        f"--recipe={network}={folder / network}.yaml",
+        f"--recipe={network}={places.beside(f'recipes/{network}.yaml')}",
         "--keys", "keys", *_CLUSTER, *options,
     )  # fmt: skip
 
@@ -203,7 +206,7 @@ def _evaluated(submissions: Sequence[str], track: str, *options: str) -> Step:
 def _by_image(leak: Leak, places: Places) -> Iterator[Step]:
     for network in leak.networks:
         bundles = {leak.track: f"{LEAK}/bundles"}
-        yield _benchmark(network, bundles, places.recipes, "--out", f"{LEAK}/bench", *_AWAY)
+        yield _benchmark(network, bundles, places, "--out", f"{LEAK}/bench", *_AWAY)
 
 
 def _away(plan: Plan, places: Places) -> Iterator[Step]:

@@ -302,3 +302,22 @@ def test_no_patient_of_many_cases_counts_as_many_patients() -> None:
     one, many = measure(alone), measure(pd.concat(copies))
     assert (many.cases, many.patients) == (12, 3)
     assert many.interval == pytest.approx(one.interval) and many.mean == pytest.approx(one.mean)
+
+
+def test_a_plan_of_ones_own_takes_nothing_from_the_packaged_one(tmp_path: Path) -> None:
+    """Neither its recipes and its challenge nor, on the page, what was noted by hand."""
+    own = tmp_path / "plan.yaml"
+    places = Places(Path("/data"), Path("/splits"), docs="/docs", plan=own)
+    read_from = {
+        word.split("=")[-1]
+        for step in steps(PLAN, places)
+        for word in step.command
+        if word.endswith((".yaml", ".yml"))
+    }
+    taken = {Path(word) for word in read_from if Path(word).is_relative_to(HERE)}
+    assert taken == {HERE / "leak.yaml"}  # which declares no track
+    page = results_page(DOCS / KEPT, PLAN, read_notes(own))
+    notes = yaml.safe_load((HERE / "notes.yaml").read_text("utf-8"))
+    assert notes["made"] not in page
+    assert "## Goals" not in page
+    assert not any(look["what"] in page for look in notes["looks"])
