@@ -21,7 +21,7 @@ def print_evaluations(
     results = [job.finished() for job in batch.done]
     if as_json:
         shown = [_document(result.report, is_kept=recorder is not None) for result in results]
-        batch.print_json("reports", shown)
+        batch.print_json("reports", shown, stage_seconds=[result.seconds for result in results])
     else:
         for job, result in zip(batch.done, results, strict=True):
             if recorder is None or result.report.part == "test":
@@ -58,6 +58,7 @@ def validate(
                 "scores": result.scores.document(),
                 "mean_of_cases": result.cases.mean,
                 "hints": result.cases.hints,
+                "stage_seconds": result.seconds,
             }
             for result in results
         ]

@@ -6,9 +6,16 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +87,10 @@ class DockerRunner:
         self._ids: dict[Component, str] = {}
         self._cleaned = False
         self._own: dict[str, OwnPlaces] = {}  # of images whose files a start may open
+
+    def ahead(self, _: Iterable[Stage], /) -> AbstractContextManager[None]:
+        """Nothing: a container is given what it may see when it is made, and that is too soon."""
+        return nullcontext()
 
     def identify(self, component: Component) -> str:
         """The id of a component's bundled image, built where it is missing."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -88,6 +89,12 @@ class Runner(Protocol):
 
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage to its end."""
+
+    def ahead(self, stages: Iterable[Stage], /) -> AbstractContextManager[None]:
+        """Let stages get ready that will be run within it, in a runner that can.
+
+        They read none of their inputs before they are run; those that never are end with it.
+        """
 
     def identify(self, component: Component) -> str:
         """What the component's stages run: an image id, or the process and its version."""
