@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluator.harmless import harmless
 from harness.cli.app import out
@@ -11,7 +11,9 @@ from harness.cli.show import print_report, print_validation
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.validation import ValidateSubmission
 from harness.ledger.report import Report
-from harness.quotas.recording import LedgerRecorder
+
+if TYPE_CHECKING:
+    from harness.quotas.recording import LedgerRecorder
 
 
 def print_evaluations(

@@ -15,15 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import harness
+from evaluator.documents.reading import MEBIBYTE
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
 from evaluator.waiting import GO
 from harness.challenge import Component
-from harness.sandbox.docker_runner import read_error
 from harness.sandbox.failure import explain
-from harness.sandbox.log import LogReader, write_log
-from harness.sandbox.profile import LOG_MB, MEBIBYTE
-from harness.sandbox.stage import Outcome, RunnerName, Stage
+from harness.sandbox.log import LOG_MB, LogReader, write_log
+from harness.sandbox.stage import Outcome, RunnerName, Stage, read_error
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES: dict[Component, str] = {
