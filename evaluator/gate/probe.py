@@ -150,7 +150,7 @@ def _differ(alone: NDArray[np.float32], together: NDArray[np.float32]) -> bool:
     return gap > _MIXED * float(alone.std(dtype=np.float64)) + 1e-4 * float(np.abs(alone).max())
 
 
-def _do(task: Task, model: bytes) -> None:
+def do(task: Task, model: bytes) -> None:
     """Limit this process, then do the one task it was forked for."""
     confine(Path.cwd())
     _limit(task.cpu_seconds, task.address_space)
@@ -162,4 +162,4 @@ def _do(task: Task, model: bytes) -> None:
 
 
 if __name__ == "__main__":
-    serve(_do)
+    serve(do)
