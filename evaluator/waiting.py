@@ -1,6 +1,6 @@
 """The wait of a stage that was started ahead: it imports and begins its device, and reads nothing.
 
-The harness starts such a process while an earlier stage runs, and tells it to go on by a line on
+The harness starts such a process while an earlier stage runs, and lets it go on by a line on
 standard input, before the key. Where standard input ends instead, the stage is not wanted.
 """
 
@@ -20,7 +20,7 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 def wait(args: argparse.Namespace) -> None:
-    """Wait to be told to go on, where `--wait` was given and that was not said before."""
+    """Wait for the line, where `--wait` was given and the line has not come before."""
     if getattr(args, "wait", False):
         if sys.stdin.readline() != GO:
             sys.exit(0)  # whoever started it is gone

@@ -130,15 +130,15 @@ def test_no_stage_that_is_started_ahead_reads_anything_before_its_turn(
     job = EvaluateSubmission.of(submission, small.bundles, tmp_path / "runs", environment=given)
     run_job(job)
     wall = time.monotonic() - begun
-    told = [line.split() for line in runner.log.read_text().splitlines()]
-    begins = {stage: there for stage, what, *there in told if what == "begins"}
+    lines = [line.split() for line in runner.log.read_text().splitlines()]
+    begins = {stage: there for stage, what, *there in lines if what == "begins"}
     assert all(begins[stage] == [] for stage in AHEAD)  # else none of them waited
     needs = {"gate": [], "verdict": ["gate"], "infer": ["gate", "verdict"]}
     needs["score"] = ["gate", "verdict", "infer"]
-    opened = {(stage, what) for stage, what, *_ in told}
+    opened = {(stage, what) for stage, what, *_ in lines}
     assert {("infer", "submission"), ("infer", "images.age"), ("score", "labels.age")} <= opened
     assert ("score", "submission") not in opened and ("infer", "labels.age") not in opened
-    assert all(there == needs[stage] for stage, what, *there in told if what != "begins")
+    assert all(there == needs[stage] for stage, what, *there in lines if what != "begins")
     seconds = job.finished().seconds
     assert [*seconds] == ["gate", "verdict", "infer", "score"]
     assert 0 < sum(seconds.values()) <= wall
