@@ -20,10 +20,11 @@ EVERYWHERE = (
     "throughput",
     "throughput --host",
     "throughput --memory",
+    "startup",
     "triton",
     "ranking",
 )
-SECTIONS = (*EVERYWHERE, "gpu", "triton --device cuda")  # the last two need a GPU
+SECTIONS = (*EVERYWHERE, "gpu", "startup --device cuda", "triton --device cuda")  # on a GPU
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = """# What it costs to evaluate
 

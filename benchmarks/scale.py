@@ -32,10 +32,11 @@ from harness.execution import Chain, open_executor, run_chains
 from harness.execution.dask_executor import do
 from harness.execution.job import key_of, run_once, write_result
 from harness.ledger import append, sign
-from harness.sandbox import DockerRunner, Stage
+from harness.sandbox import Stage
 from harness.sandbox.cached import Context
-from harness.sandbox.images import base_name
+from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.profile import container_settings
+from harness.sandbox.sources import base_name
 from harness.sealing.keys import Keys
 
 TURNS = {0: 15, 10: 5}  # seconds that a container sleeps -> how often it is measured

@@ -27,7 +27,7 @@ from harness.locking import locked
 from harness.proposal import Image, Proposal, refused
 from harness.quotas import HandedIn
 from harness.quotas.recording import Accepted, LedgerRecorder, part_of
-from harness.sandbox import DockerRunner
+from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.references import ImageRequest, resolve
 from harness.submission import DOCUMENT, read_entry
 from harness.submission import assemble as assemble_submission

@@ -71,6 +71,7 @@ Validated = _closed(
     scores=Scores,
     mean_of_cases=dict[str, float | None],
     hints=tuple[str, ...],
+    stage_seconds=dict[str, float],
 )
 HandedOut = _closed("HandedOut", folder=str, feedback=Feedback)
 Listed = _closed("Listed", number=int, recorded=str, digest=str, kind=str, about=str)
@@ -201,9 +202,16 @@ def _audit() -> JsonSchema:
 
 
 def _evaluate() -> JsonSchema:
-    """Reports; that of a final part, which is kept until its end, has no scores."""
+    """Reports, and seconds of their stages; a final part's, kept until its end, has no scores."""
     schema = _either(
-        _of(_closed("Evaluated", reports=tuple[Report, ...], failed=tuple[Failed, ...])),
+        _of(
+            _closed(
+                "Evaluated",
+                reports=tuple[Report, ...],
+                stage_seconds=tuple[dict[str, float], ...],
+                failed=tuple[Failed, ...],
+            )
+        ),
         _of(_closed("Validations", validations=tuple[Validated, ...], failed=tuple[Failed, ...])),
     )
     schema["$defs"]["Report"]["required"].remove("scores")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from evaluator.errors import BusbenchError
 from evaluator.files import pretty_json, write_atomically
+from evaluator.waiting import wait
 
 ERROR = "error.json"
 # Each module has `PATHS`, the names of its required paths, and `run(args)`; perhaps `add_options`.
@@ -47,6 +48,7 @@ def main() -> int:
     try:
         stage.run(args)
     except BusbenchError as error:
+        wait(args)  # before, there is no output
         fields = {"code": error.code, "message": error.message, "remedy": error.remedy}
         write_atomically(args.out / ERROR, pretty_json(fields))
         print(f"error {error.shown}", file=sys.stderr)

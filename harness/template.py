@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-
 from harness.folders import whole_folder
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "submission_template"
@@ -73,6 +71,8 @@ def new_submission(folder: Path, kind: Kind, team: str, *, method: str) -> list[
 
 
 def _rendered(kind: Kind, team: str, method: str) -> Iterator[tuple[Path, bytes]]:
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  who reads HELPER needs none
+
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     cuda = TORCH in PARTS[kind]
     names = {

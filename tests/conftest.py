@@ -23,7 +23,7 @@ from harness.challenge import BASE_IMAGE
 from harness.cli import screen
 from harness.locking import locked
 from harness.sandbox import process_runner
-from harness.sandbox.images import BASE_VARIABLE
+from harness.sandbox.sources import BASE_VARIABLE
 from tests.support import ROOT, absent
 from tests.support.forked_stages import Server
 from tests.support.json_output import checked

@@ -24,7 +24,7 @@ import yaml
 
 from benchmarks.board.plan import PLAN, PROJECT, SINGLE, read_plan
 from benchmarks.board.steps import Places, Step, steps
-from harness.sandbox.images import BASE_VARIABLE
+from harness.sandbox.sources import BASE_VARIABLE
 
 RUN = {"busbench": (sys.executable, "-m", "harness"), "python": (sys.executable,)}
 

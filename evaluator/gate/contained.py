@@ -1,22 +1,30 @@
-"""A process that opens a hostile file: started, watched and, if need be, killed.
+"""Processes that open hostile files: asked for, watched and, if need be, killed.
 
-The process puts CPU, memory and file limits on itself; the wall clock is kept here. It gets a bare
-environment, an empty working folder and pipes no wider than a report.
+One process of ours imports what it takes to load a model and then touches none: for each task it
+forks another (`evaluator.gate.forking`), so that imports are paid once for all models. It has a
+bare environment, an empty working folder and pipes no wider than a report.
 """
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from evaluator.documents.base import Contract
+from evaluator.documents.input_spec import InputSpec, Size
+from evaluator.documents.submission import OutputSpec
 
 _ROOT = Path(__file__).resolve().parents[2]
 MAX_REPORT_BYTES = 1 << 20
+_SHOWN = 2000  # bytes of what a process writes to its standard error
 # Nothing of ours is passed on: neither keys nor paths. Few arenas keep the address space small.
 _ENVIRONMENT = {
     "PYTHONPATH": str(_ROOT),
@@ -26,7 +34,7 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TMPDIR": ".",
 }
-# What the process reports to be doing; before and at the second, no model has been touched.
+# What a process reports to be doing; before and at the second, no model has been touched.
 STARTING, STARTED = "while it was started", "while it got ready"
 SHAPING, LOADING = "while its shapes were inferred", "while it was loaded"
 
@@ -42,63 +50,78 @@ class Outcome:
     errors: str  # the end of its standard error
 
 
-def run_contained(
-    task: str, options: dict[str, str], seconds: float, *, data: bytes = b""
-) -> Outcome:
-    """Run one task of `evaluator.gate.probe` to whatever end.
+class Load(Contract):
+    """What it takes to load a model as inference will, and to run it."""
 
-    Args:
-        options: its command-line options, without dashes.
-        seconds: wall clock, after which the process and its children are killed.
-        data: what it reads on standard input.
-    """
-    words = [f"--{name}={value}" for name, value in options.items()]
+    folder: str  # of the model's file, absolute
+    model: str
+    threads: int
+    input: InputSpec
+    sizes: tuple[Size, ...]  # (height, width) each; batches are of the first
+    bent: bool  # whether something bends its values after the last layer
+    output: OutputSpec
+
+
+class Task(Contract):
+    """What one contained process does, and the most that it may take."""
+
+    cpu_seconds: float
+    seconds: float  # wall clock, after which the process and its children are killed
+    address_space: int  # bytes
+    load: Load | None = None  # None: the cost of the model that follows
+    model_bytes: int = 0  # of that model
+
+
+class Opener:
+    """Runs tasks one after the other, each in a process of its own; `open_opener` makes one."""
+
+    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        self._process, self._errors = process, errors
+
+    def run(self, task: Task, model: bytes = b"") -> Outcome:
+        """Run one task to whatever end.
+
+        Args:
+            model: whose cost is asked for.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None  # pipes
+        line = task.model_copy(update={"model_bytes": len(model)}).model_dump_json().encode()
+        reply = b""
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(line + b"\n" + model)
+            self._process.stdin.flush()
+            reply = self._process.stdout.readline()
+        if not reply:  # it is gone
+            status = self._process.wait()
+            return Outcome(STARTING, {}, status, timed_out=False, errors=end_of(self._errors))
+        return Outcome(**json.loads(reply))
+
+
+@contextmanager
+def open_opener() -> Iterator[Opener]:
+    """Start the process that forks; it ends with its pipe, and so with the calling process."""
     with (
-        tempfile.TemporaryFile() as report,
         tempfile.TemporaryFile() as errors,
         tempfile.TemporaryDirectory(prefix="busbench-gate-") as folder,
-    ):
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "evaluator.gate.probe", task, *words],
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "evaluator.gate.probe"],
             stdin=subprocess.PIPE,
-            stdout=report,
+            stdout=subprocess.PIPE,
             stderr=errors,
             cwd=folder,
             env=_ENVIRONMENT,
             start_new_session=True,
-        )
-        timed_out = False
-        try:
-            process.communicate(data, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            timed_out = True
-        finally:
-            _kill(process)
-        stage, said = _read_report(_tail(report.fileno(), 0))
-        trouble = _tail(errors.fileno(), -2000).strip()
-        return Outcome(stage, said, process.returncode, timed_out, trouble)
+        ) as process,
+    ):
+        yield Opener(process, errors)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all it started; the group may outlive its leader."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+def beginning_of(file: IO[bytes]) -> str:
+    """The text of a process's output, up to a report's size."""
+    return os.pread(file.fileno(), MAX_REPORT_BYTES, 0).decode("utf-8", "replace")
 
 
-def _tail(descriptor: int, start: int) -> str:
-    """Text of a file from `start`, counted from the end where negative; at most a report's size."""
-    size = os.fstat(descriptor).st_size
-    offset = max(0, size + start) if start < 0 else start
-    return os.pread(descriptor, MAX_REPORT_BYTES, offset).decode("utf-8", "replace")
-
-
-def _read_report(text: str) -> tuple[str, dict[str, str]]:
-    stage, said = STARTING, {}
-    for line in text.splitlines():
-        word, _, rest = line.partition(" ")
-        if word == "stage":
-            stage = rest
-        elif word in ("refused", "failed", "done"):
-            said[word] = rest
-    return stage, said
+def end_of(file: IO[bytes]) -> str:
+    """The last text of a process's output."""
+    start = max(0, os.fstat(file.fileno()).st_size - _SHOWN)
+    return os.pread(file.fileno(), _SHOWN, start).decode("utf-8", "replace").strip()

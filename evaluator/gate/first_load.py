@@ -6,7 +6,6 @@ Two processes a model: one infers shapes and so the cost, one loads and runs it 
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from evaluator.documents.canvases import Canvases
 from evaluator.documents.input_spec import Size
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Code
-from evaluator.gate.contained import LOADING, STARTED, STARTING, Outcome, run_contained
+from evaluator.gate.contained import LOADING, STARTED, STARTING, Load, Opener, Outcome, Task
 from evaluator.gate.macs import Cost, lighten
 from evaluator.gate.subject import Finding, GateLimits, exceeded
 from evaluator.gate.survey import label
@@ -107,32 +106,39 @@ def _last_line(text: str) -> str:
 
 
 def measure(
-    model: ModelProto, submission: Submission, limits: GateLimits, *, canvases: Canvases
+    model: ModelProto,
+    submission: Submission,
+    limits: GateLimits,
+    *,
+    opener: Opener,
+    canvases: Canvases,
 ) -> Cost | Verdict:
     """The model's cost, from a contained process.
 
     Where it is native, it is that of the usual canvas; the largest must be within the limits, too.
     """
     spec = submission.input
+
+    def measured(size: Size, each: str) -> Cost | Verdict:
+        data = lighten(model, *size).SerializeToString()
+        outcome = opener.run(_task(limits, limits.shape_seconds), data)
+        return _cost(outcome, limits, each=each)
+
     if not spec.is_native:
-        return _measured(model, spec.size, limits, each="a tile" if spec.is_tiled else "an image")
+        return measured(spec.size, "a tile" if spec.is_tiled else "an image")
     height, width = canvases.largest
-    largest = _measured(
-        model, canvases.largest, limits, each=f"an image of {height} x {width} pixels"
-    )
+    largest = measured(canvases.largest, f"an image of {height} x {width} pixels")
     if isinstance(largest, Verdict) or canvases.usual == canvases.largest:
         return largest
-    return _measured(model, canvases.usual, limits, each="an image")
+    return measured(canvases.usual, "an image")
 
 
-def _measured(model: ModelProto, size: Size, limits: GateLimits, *, each: str) -> Cost | Verdict:
-    """The cost of one input.
+def _cost(outcome: Outcome, limits: GateLimits, *, each: str) -> Cost | Verdict:
+    """The cost that a process reports, where it is within the limits.
 
     Args:
-        each: what that is, for people.
+        each: what it is the cost of, for people.
     """
-    data = lighten(model, *size).SerializeToString()
-    outcome = _contained("cost", limits, limits.shape_seconds, options={}, data=data)
     verdict = explain(outcome, {"*": _NO_SHAPES})
     if verdict is not None and verdict.code == _NO_SHAPES:
         return Cost(gmacs=None, largest=0)  # whether it runs is for the first load to say
@@ -155,6 +161,7 @@ def first_load(
     submission: Submission,
     limits: GateLimits,
     *,
+    opener: Opener,
     canvases: Canvases,
     gmacs: float | None,
     bent: bool,
@@ -173,31 +180,31 @@ def first_load(
         pixels = sum(map(math.prod, sizes)) / math.prod(canvases.usual)
     # batch 1, then twice batch 2; then once at each other size
     seconds = limits.load_seconds + (4 + pixels) * (gmacs or 0) / limits.pace
-    options = {
-        "folder": str(path.parent.resolve()),
-        "model": path.name,
-        "threads": str(limits.load_threads),
-        "input": spec.model_dump_json(),
-        "sizes": json.dumps(sizes),
-        "output": submission.output.model_dump_json(),
-        "bent": str(int(bent)),
-    }
-    size = path.stat().st_size
-    outcome = _contained("load", limits, seconds, options=options, size=size)
+    load = Load(
+        folder=str(path.parent.resolve()),
+        model=path.name,
+        threads=limits.load_threads,
+        input=spec,
+        sizes=tuple(sizes),
+        bent=bent,
+        output=submission.output,
+    )
+    outcome = opener.run(_task(limits, seconds, size=path.stat().st_size, load=load))
     return explain(outcome, {LOADING: "G-LOAD", "*": "G-RUN"})
 
 
-def _contained(
-    task: str,
-    limits: GateLimits,
-    seconds: float,
-    *,
-    options: dict[str, str],
-    data: bytes = b"",
-    size: int = 0,
-) -> Outcome:
-    caps = {"seconds": repr(seconds), "bytes": str(limits.load_bytes + limits.copies * size)}
-    return run_contained(task, caps | options, limits.patience * seconds, data=data)
+def _task(limits: GateLimits, seconds: float, *, size: int = 0, load: Load | None = None) -> Task:
+    """A task that may take so much CPU time.
+
+    Args:
+        size: of the model's file, in bytes.
+    """
+    return Task(
+        cpu_seconds=seconds,
+        seconds=limits.patience * seconds,
+        address_space=limits.load_bytes + limits.copies * size,
+        load=load,
+    )
 
 
 def finding(verdict: Verdict, file: str) -> Finding:

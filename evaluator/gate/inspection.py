@@ -18,6 +18,7 @@ from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.reading import load_json
 from evaluator.documents.submission import ModelFile, ModelLimits, Submission
 from evaluator.errors import Code
+from evaluator.gate.contained import Opener, open_opener
 from evaluator.gate.ending import is_bent
 from evaluator.gate.first_load import Verdict, finding, first_load, measure
 from evaluator.gate.intake import load
@@ -51,10 +52,14 @@ def inspect(
     """
     sizes = canvases or Canvases.of(submission.input)
 
-    def check(declared: ModelFile) -> CountedModel | list[Finding]:
-        return _inspect_one(folder, declared, submission, limits=limits, canvases=sizes)
+    with open_opener() as opener:
 
-    return each_model(submission, check, step="gate: models checked", progress=progress)
+        def check(declared: ModelFile) -> CountedModel | list[Finding]:
+            return _inspect_one(
+                folder, declared, submission, opener=opener, limits=limits, canvases=sizes
+            )
+
+        return each_model(submission, check, step="gate: models checked", progress=progress)
 
 
 def each_model(
@@ -107,6 +112,7 @@ def _inspect_one(
     declared: ModelFile,
     submission: Submission,
     *,
+    opener: Opener,
     limits: GateLimits,
     canvases: Canvases,
 ) -> CountedModel | list[Finding]:
@@ -114,7 +120,8 @@ def _inspect_one(
     if isinstance(found, list):
         return found
     seen, counted = found
-    cost, bent = measure(seen.model, submission, limits, canvases=canvases), is_bent(seen)
+    cost = measure(seen.model, submission, limits, opener=opener, canvases=canvases)
+    bent = is_bent(seen)
     del found, seen  # the next process needs the memory
     if isinstance(cost, Verdict):
         return [finding(cost, declared.file)]
@@ -122,6 +129,7 @@ def _inspect_one(
         folder / declared.file,
         submission,
         limits,
+        opener=opener,
         canvases=canvases,
         gmacs=cost.gmacs,
         bent=bent,

@@ -1,22 +1,17 @@
 """The process in which a model is really opened, and which may die.
 
-Started by `evaluator.gate.contained`, never imported. It puts limits on itself and gives up every
-change outside its empty folder before it touches the model, then prints one line for each step it
-takes: `stage WHAT`, `refused CODE DETAIL`, `failed WHY` or `done JSON`. Nothing is caught here:
-whatever ends this process is for the parent to judge.
+Started by `evaluator.gate.contained`, never imported. Each fork of it puts limits on itself and
+gives up every change outside its empty folder before it touches a model, then prints one line for
+each step it takes. Nothing is caught here: whatever ends a fork is for others to judge.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import os
 import resource
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import onnxruntime
@@ -26,7 +21,8 @@ from onnx import ModelProto
 from evaluator.documents.input_spec import InputSpec, Size
 from evaluator.documents.submission import OutputSpec
 from evaluator.gate.confinement import confine
-from evaluator.gate.contained import LOADING, SHAPING, STARTED
+from evaluator.gate.contained import LOADING, SHAPING, STARTED, Load, Task
+from evaluator.gate.forking import say, serve
 from evaluator.gate.macs import cost
 from evaluator.inference.outputs import find_bent, find_trouble
 from evaluator.inference.placement import values_for
@@ -36,16 +32,6 @@ _SHOWN = ("speckle", "a black image", "a drawn lesion", "an image of low contras
 _LESION = 2  # of those
 _BATCHES = ((0,), (0, 1), (2, 3))  # of those; a network of batch 1 takes each alone
 _MIXED = 0.1  # of the map's spread: what integer arithmetic over a whole batch may move it
-
-
-def _say(word: str, text: str) -> None:
-    print(word, " ".join(text.split())[:400], flush=True)
-
-
-def _report_failure(
-    kind: type[BaseException], error: BaseException, _trace: TracebackType | None
-) -> None:
-    _say("failed", f"{kind.__name__}: {error}")
 
 
 def _limit(seconds: float, size: int) -> None:
@@ -65,11 +51,11 @@ def _limit(seconds: float, size: int) -> None:
         resource.setrlimit(kind, (soft, ceiling))
 
 
-def _cost() -> None:
-    """Shape inference on the lightened model that comes in on standard input."""
-    _say("stage", SHAPING)
-    light = ModelProto.FromString(sys.stdin.buffer.read())
-    _say("done", cost(light).model_dump_json())
+def _cost(model: bytes) -> None:
+    """Shape inference on the lightened model."""
+    say("stage", SHAPING)
+    light = ModelProto.FromString(model)
+    say("done", cost(light).model_dump_json())
 
 
 def _images(spec: InputSpec, height: int, width: int) -> NDArray[np.float32]:
@@ -93,38 +79,38 @@ def _draw_lesion(height: int, width: int, rng: np.random.Generator) -> NDArray[n
     return image
 
 
-def _load(args: argparse.Namespace) -> None:
+def _load(task: Load) -> None:
     """Load the model as inference will, and run it at batch 1 and 2, and at each size."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = args.threads
+    options.intra_op_num_threads = task.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.enable_cpu_mem_arena = False  # an arena takes more than is needed
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    os.chdir(args.folder)  # so that complaints name the file alone
-    _say("stage", LOADING)
-    session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
+    os.chdir(task.folder)  # so that complaints name the file alone
+    say("stage", LOADING)
+    session = onnxruntime.InferenceSession(task.model, options, providers=["CPUExecutionProvider"])
     fixed = session.get_inputs()[0].shape[0] == 1
-    first, *others = args.sizes
-    maps = _run(session, args, first, batches=[(n,) for n in range(4)] if fixed else _BATCHES)
+    first, *others = task.sizes
+    maps = _run(session, task, first, batches=[(n,) for n in range(4)] if fixed else _BATCHES)
     for size in others if maps else ():
-        if not _run(session, args, size, batches=[(_LESION,)]):
+        if not _run(session, task, size, batches=[(_LESION,)]):
             return
     if not maps:
         return
     if not fixed and _differ(maps[0][0], maps[1][0]):
-        _say("refused", "G-BATCH Its map of one image depends on the batch that it comes in.")
+        say("refused", "G-BATCH Its map of one image depends on the batch that it comes in.")
         return
-    cure = find_bent(np.concatenate(maps), args.output) if args.bent else None
+    cure = find_bent(np.concatenate(maps), task.output) if task.bent else None
     if cure is not None:
-        _say("refused", f"G-RESULT-RANGE {cure}")
+        say("refused", f"G-RESULT-RANGE {cure}")
         return
-    _say("done", "{}")
+    say("done", "{}")
 
 
 def _run(
     session: onnxruntime.InferenceSession,
-    args: argparse.Namespace,
+    task: Load,
     size: Size,
     *,
     batches: Sequence[tuple[int, ...]],
@@ -132,16 +118,16 @@ def _run(
     """The maps of batches of images of one size; none where a result is refused, which is said."""
     name, kind = session.get_inputs()[0].name, session.get_inputs()[0].type
     taken = np.float16 if kind == "tensor(float16)" else np.float32
-    images, maps = _images(args.input, *size).astype(taken), []
-    at = f" and {size[0]} x {size[1]} pixels" if args.input.is_native else ""
+    images, maps = _images(task.input, *size).astype(taken), []
+    at = f" and {size[0]} x {size[1]} pixels" if task.input.is_native else ""
     for chosen in batches:
         batch = images[list(chosen)]
-        _say("stage", f"while it ran at batch {len(batch)}{at}")
+        say("stage", f"while it ran at batch {len(batch)}{at}")
         (output,) = session.run(None, {name: batch})
-        trouble = find_trouble(output, batch.shape, args.output)
+        trouble = find_trouble(output, batch.shape, task.output)
         if trouble is not None:
-            where = _where(output, args.output, [_SHOWN[n] for n in chosen])
-            _say("refused", f"G-RESULT-{trouble.what} {where}{trouble.detail}")
+            where = _where(output, task.output, [_SHOWN[n] for n in chosen])
+            say("refused", f"G-RESULT-{trouble.what} {where}{trouble.detail}")
             return []
         maps.append(output.astype(np.float32))
     return maps
@@ -164,35 +150,16 @@ def _differ(alone: NDArray[np.float32], together: NDArray[np.float32]) -> bool:
     return gap > _MIXED * float(alone.std(dtype=np.float64)) + 1e-4 * float(np.abs(alone).max())
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("task", choices=("cost", "load"))
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--bytes", type=int, required=True)
-    parser.add_argument("--folder")
-    parser.add_argument("--model")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--input", type=InputSpec.model_validate_json)
-    parser.add_argument(
-        "--sizes", type=json.loads, help="(height, width) each; batches are of the first"
-    )
-    parser.add_argument("--bent", type=int)
-    parser.add_argument("--output", type=OutputSpec.model_validate_json)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Limit this process, then do the one task it was started for."""
-    args = _arguments()
+def do(task: Task, model: bytes) -> None:
+    """Limit this process, then do the one task it was forked for."""
     confine(Path.cwd())
-    _limit(args.seconds, args.bytes)
-    sys.excepthook = _report_failure
-    _say("stage", STARTED)
-    if args.task == "cost":
-        _cost()
+    _limit(task.cpu_seconds, task.address_space)
+    say("stage", STARTED)
+    if task.load is None:
+        _cost(model)
     else:
-        _load(args)
+        _load(task.load)
 
 
 if __name__ == "__main__":
-    main()
+    serve(do)

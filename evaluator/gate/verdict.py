@@ -19,6 +19,7 @@ from evaluator.gate.first_load import SENTENCES
 from evaluator.gate.inspection import declaration, each_model, limits_of, read_off
 from evaluator.gate.subject import Finding, GateLimits
 from evaluator.progress import Progress, print_line, quiet
+from evaluator.waiting import add_wait, wait
 
 
 def conclude(
@@ -56,11 +57,17 @@ def conclude(
 
 
 PATHS = ("submission", "loaded", "out")
-add_options = inspection.add_options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Those of the gate, and to be started ahead."""
+    inspection.add_options(parser)
+    add_wait(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check a submission's files again without loading any, and write the verdict."""
+    wait(args)
     remedy = "Export the model again; `busbench check` shows what the gate sees."
     left = read(GateVerdict, args.loaded, Code.GATE_REFUSED, remedy=remedy)
     declared, limits = declaration(args.submission), limits_of(args)

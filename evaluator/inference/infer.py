@@ -11,9 +11,10 @@ import argparse
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ from evaluator.inference.backends import (
 from evaluator.inference.batches import depends_on_batch, depends_on_company, device_batch
 from evaluator.inference.by_shape import ByShape
 from evaluator.inference.hardware import device_name, free_memory
+from evaluator.inference.ready import start_device
 from evaluator.inference.repeat import draw_repeated, latency_ms, require_seed, run_again
 from evaluator.inference.separable import is_separable
 from evaluator.inference.speed import measure_batch
@@ -47,6 +49,7 @@ from evaluator.inference.usage import Usage, measured_usage
 from evaluator.predictions import DOCUMENT, RUNTIME, maps_file, predicted_cases
 from evaluator.progress import Progress, print_line, quiet
 from evaluator.sealed import open_sealed
+from evaluator.waiting import add_wait, wait
 
 SHARE = 0.8  # of the free memory that one more model may be expected to take
 _HANDED_IN = "Hand in the folder again as `busbench check` accepted it."
@@ -71,6 +74,7 @@ def infer(
     key: Path,
     settings: InferSettings,
     probabilities: bool = False,
+    usage: Usage | None = None,
     progress: Progress = quiet,
 ) -> Predictions:
     """Run every model of a gated submission on every sealed image, and on some of them twice.
@@ -82,15 +86,16 @@ def infer(
         images: the sealed images, opened with the age identity in `key`.
         probabilities: whether those of the plain images are written beside the masks; there are
             none of a network that gives masks.
+        usage: what measures the stage, where its device has begun already; None: it begins here.
 
     Raises:
         BusbenchError: `model-failed`, `model-nondeterministic`, `device-unavailable`,
             `bundle-invalid`, `keys-invalid`.
     """
     submission = _gated(folder, verdict)
-    with measured_usage(settings) as usage:
+    with measured_usage(settings) if usage is None else nullcontext(usage) as measured:
         maps = probabilities and submission.output.kind != "mask"
-        run = _Run(folder, submission, out, images, key, settings, usage, maps)
+        run = _Run(folder, submission, out, images, key, settings, measured, maps)
         while run.pending:
             with ExitStack() as opened:
                 run.sweep(run.load(opened, progress), progress)
@@ -382,20 +387,34 @@ PATHS = ("submission", "gate", "images", "key", "out")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """How models are run, and whether their probabilities are kept."""
+    """How models are run, whether their probabilities are kept, and to be started ahead."""
     add_settings(parser)
     parser.add_argument("--probabilities", action="store_true", help="write them beside the masks")
+    add_wait(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the gated models on the sealed images."""
-    infer(
-        args.submission,
-        read(GateVerdict, args.gate, Code.STAGE_CRASHED, remedy="Run the evaluation again."),
-        args.out,
-        images=args.images,
-        key=args.key,
-        settings=settings_of(args),
-        probabilities=args.probabilities,
-        progress=print_line,
-    )
+    settings = settings_of(args)
+    with measured_usage(settings) as usage:
+        if args.wait:
+            _begin(settings)
+        wait(args)
+        infer(
+            args.submission,
+            read(GateVerdict, args.gate, Code.STAGE_CRASHED, remedy="Run the evaluation again."),
+            args.out,
+            images=args.images,
+            key=args.key,
+            settings=settings,
+            probabilities=args.probabilities,
+            usage=usage,
+            progress=print_line,
+        )
+
+
+def _begin(settings: InferSettings) -> None:
+    """Let the runtime and the device begin, which takes seconds; what fails is for the models."""
+    if settings.backend == "onnxruntime" and settings.device != "tensorrt":  # which compiles first
+        with TemporaryDirectory() as folder, suppress(BusbenchError):
+            start_device(Path(folder), settings)

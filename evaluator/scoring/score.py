@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import scipy  # whose parts are imported when they are first used
 from numpy.typing import NDArray
 
 from evaluator.consistency import transform_case, window_prefix, window_seeds
@@ -22,6 +23,7 @@ from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_file, sha256_pixels, write_atomically
 from evaluator.metrics import METRICS, ProfileVersion, ranking_profile
+from evaluator.metrics.case import loops
 from evaluator.metrics.secondary import CALIBRATION, UNKNOWN
 from evaluator.png import decode_png
 from evaluator.predictions import (
@@ -43,6 +45,7 @@ from evaluator.scoring.cases import (
 from evaluator.scoring.ensemble import score_ensemble
 from evaluator.scoring.summary import DEFAULT, CaseScore, summarise
 from evaluator.sealed import open_sealed
+from evaluator.waiting import add_wait, wait
 
 CASES = "cases.parquet"
 
@@ -181,7 +184,7 @@ def score_fold(
 
 def numbered(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The lesions of a label by number: 255 alone is one lesion."""
-    return np.minimum(pixels, 1) if set(np.unique(pixels)) <= {0, 255} else pixels
+    return np.minimum(pixels, 1) if ((pixels == 0) | (pixels == 255)).all() else pixels
 
 
 def cases_parquet(
@@ -253,10 +256,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", type=ranking_profile, default=DEFAULT)
     what = "a JSON list of test cases that are not scored"
     parser.add_argument("--left-out", type=Path, metavar="PATH", help=what)
+    add_wait(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Score the predictions against the sealed labels."""
+    if args.wait:
+        loops()
+        scipy.special  # noqa: B018  it is imported when it is named
+        pa.array([])  # looks for pandas, and imports it where it is there
+    wait(args)
     left_out = [] if args.left_out is None else json.loads(args.left_out.read_bytes())
     score(
         args.predictions,

@@ -16,7 +16,7 @@ from harness.cli.options import ChallengeOption, JsonOption, OptionalKeys, say_c
 from harness.cli.progress import bars
 from harness.cli.screen import Grid, Style, Styled, print_json
 from harness.doctor import Context, Finding, examine, exit_status
-from harness.sandbox import DockerRunner
+from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.probe import probe
 
 STYLES: dict[str, Style] = {"ok": "green", "warn": "yellow", "fail": "bold red"}

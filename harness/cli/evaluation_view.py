@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluator.harmless import harmless
 from harness.cli.app import out
@@ -11,7 +11,9 @@ from harness.cli.show import print_report, print_validation
 from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.validation import ValidateSubmission
 from harness.ledger.report import Report
-from harness.quotas.recording import LedgerRecorder
+
+if TYPE_CHECKING:
+    from harness.quotas.recording import LedgerRecorder
 
 
 def print_evaluations(
@@ -21,7 +23,7 @@ def print_evaluations(
     results = [job.finished() for job in batch.done]
     if as_json:
         shown = [_document(result.report, is_kept=recorder is not None) for result in results]
-        batch.print_json("reports", shown)
+        batch.print_json("reports", shown, stage_seconds=[result.seconds for result in results])
     else:
         for job, result in zip(batch.done, results, strict=True):
             if recorder is None or result.report.part == "test":
@@ -58,6 +60,7 @@ def validate(
                 "scores": result.scores.document(),
                 "mean_of_cases": result.cases.mean,
                 "hints": result.cases.hints,
+                "stage_seconds": result.seconds,
             }
             for result in results
         ]

@@ -99,9 +99,10 @@ class Batch(Generic[SomeJob]):
     done: list[SomeJob]  # in the order in which they were given
     failed: list[Failure]
 
-    def print_json(self, name: str, done: list[Any]) -> None:
-        """Print what was made, under a name, beside what failed."""
-        print_json({name: done, "failed": [failure.document() for failure in self.failed]})
+    def print_json(self, name: str, done: list[Any], **more: Any) -> None:
+        """Print what was made, under a name, beside `more` of it and what failed."""
+        failed = [failure.document() for failure in self.failed]
+        print_json({name: done, **more, "failed": failed})
 
     def exit(self) -> None:
         """End the verb with the highest status of the failures, where there is one."""

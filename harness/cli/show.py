@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evaluator.documents.inference import CountedModel, GateVerdict
 from evaluator.documents.scores import RANKED, Scores
@@ -82,6 +82,7 @@ def print_report(result: Evaluation) -> None:
     latency = measured.latency_ms
     shown = taken if latency is None else [f"latency {latency:.2f} ms", *taken]
     out.print(harmless(f"on {measured.device_name}: {', '.join(shown)}"))
+    _print_seconds(result.seconds)
     out.print(harmless(f"report           {result.folder / REPORT}"))
 
 
@@ -108,10 +109,18 @@ def print_validation(result: Validation) -> None:
         else "Each fold's model, on the cases that it did not train on."
     )
     out.print(harmless(worth))
+    _print_seconds(result.seconds)
     out.print(harmless(f"scores and logs  {result.folder}"))
     out.print(harmless(f"case by case     {result.folder / TABLE}"))
     out.print(harmless(f"masks            {result.folder / MASKS}"))
     out.print(harmless(f"worst first      {result.folder / OVERLAYS}"))
+
+
+def _print_seconds(stages: Mapping[str, float]) -> None:
+    """How long each stage took; nothing where that is not known."""
+    if stages:
+        shown = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items())
+        out.print(harmless(f"stages           {shown}"))
 
 
 def _loss(loss: PrecisionLoss) -> str:

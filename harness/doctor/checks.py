@@ -18,7 +18,7 @@ from harness.doctor.finding import Finding
 from harness.doctor.gpu import check_container_gpu, check_gpu, check_toolkit
 from harness.doctor.vulnerabilities import judge, version_of
 from harness.sandbox.docker_runner import ENGINE_ERRORS, engine_reason
-from harness.sandbox.images import BASE_VARIABLE, base_name
+from harness.sandbox.sources import BASE_VARIABLE, base_name
 from harness.sealing.keys import Keys
 
 GIGABYTE = 1024**3

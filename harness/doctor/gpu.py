@@ -15,8 +15,9 @@ from harness.challenge import Limits
 from harness.doctor.context import Context, output_of
 from harness.doctor.finding import Finding
 from harness.doctor.vulnerabilities import judge
-from harness.sandbox import DockerRunner, Stage
-from harness.sandbox.images import base_name
+from harness.sandbox import Stage
+from harness.sandbox.docker_runner import DockerRunner
+from harness.sandbox.sources import base_name
 
 TOOLKIT = "nvidia-container-toolkit"
 CONTAINER_GPU = "gpu in containers"

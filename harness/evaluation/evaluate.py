@@ -7,6 +7,7 @@
     RUNS/<id>/verdict/      gate.json          made by the verdict container, which loads none
     RUNS/<id>/infer/        predictions        made by the infer container (images, no labels)
     RUNS/<id>/score/        scores, every case made by the score container (labels, no model)
+    RUNS/<id>/seconds.json                     how long each stage took
     RUNS/<id>/report.dsse.json                 signed
     RUNS/<id>/result.json                      last: its presence, with the report's digest, is done
     RUNS/<id>/ready.log                        where inference failed: could it run here at all?
@@ -34,13 +35,14 @@ from harness.evaluation.report import build_report
 from harness.evaluation.sealed_files import SealedFiles
 from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.sizes import require_images
+from harness.evaluation.stages import ahead
 from harness.evaluation.validation import ValidateSubmission
 from harness.execution.inputs import bundle_input
 from harness.execution.job import ExecutionEnvironment, run_once, write_result
 from harness.ledger import SignedReport, sign, verify_report, write_report
 from harness.ledger.provenance import keep_provenance, signers, trained_here
 from harness.ledger.report import HomeTrack, PrecisionLoss, Report
-from harness.sandbox.cached import AGAIN, Context
+from harness.sandbox.cached import AGAIN, Context, read_seconds
 from harness.sandbox.participant_error import ERROR_FILE, hidden_cases, reported_to_participant
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import FOLDERS, Bundles
@@ -58,6 +60,11 @@ class Evaluation:
     folder: Path
     report: Report
     signed: SignedReport
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took; see `read_seconds`."""
+        return read_seconds(self.folder)
 
 
 @dataclass(frozen=True)
@@ -252,9 +259,10 @@ class EvaluateSubmission(SubmissionJob[SealedBundle]):
             left_out = () if self.home is None else self.home.left_out
             files = _sealed_files(bundles, keys, left_out)
             log, cases = folder / "gate.log", files.index().cases
-            pass_gate(folder, context, log, cases=cases)
-            with hidden_cases(bundles.sealed.labels == "private"):
-                run_and_score(folder, files, self.settings, context=context)
+            with ahead(folder, files, self.settings, context=context):
+                pass_gate(folder, context, log, cases=cases)
+                with hidden_cases(bundles.sealed.labels == "private"):
+                    run_and_score(folder, files, self.settings, context=context)
 
     def finished(self) -> Evaluation:
         """What the finished job left; what an earlier key of the ledger signed is signed anew.

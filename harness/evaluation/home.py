@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evaluator.documents.base import CASE_BY_CASE, Digest, Name, Title, parse
 from evaluator.documents.inference import Precision
@@ -17,11 +18,13 @@ from evaluator.documents.reading import read_bytes
 from evaluator.documents.submission import AnySubmission
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import canonical_json, sha256_bytes
-from harness.audit.across import CrossAudit
 from harness.challenge import Challenge, Generalisation
 from harness.ledger.report import HomeTrack
 from harness.sealing.documents import SealedBundle
 from harness.splits import FrozenSplit
+
+if TYPE_CHECKING:
+    from harness.audit.across import CrossAudit
 
 AUDIT = "`busbench audit STORE STORE --out` of both stores makes it; name it under `twins`."
 FREEZE = "Name the folder of the frozen split, or one that contains it, with --splits."
@@ -141,6 +144,8 @@ def _audit_of(declared: Generalisation, own: FrozenSplit, other: FrozenSplit) ->
 
 
 def _read(path: Path) -> CrossAudit:
+    from harness.audit.across import CrossAudit  # noqa: PLC0415  it imports datasets and SciPy
+
     code = Code.CHALLENGE_INVALID
     data = read_bytes(path, CASE_BY_CASE.bytes, code, remedy=AUDIT)
     return parse(CrossAudit, data, str(path), code=code, remedy=AUDIT)

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from evaluator.documents.base import read
 from evaluator.documents.inference import GateVerdict
@@ -31,14 +31,15 @@ from harness.evaluation import known_good, stages
 from harness.evaluation.sealed_files import SealedFiles, SealedImages
 from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.stage_commands import command, infer_stage
-from harness.sandbox import DockerRunner, Runner, Stage
+from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import AGAIN, Context
-from harness.sandbox.references import ImageRequest, resolve
-from harness.sandbox.stage import RunnerName
-from harness.sandbox.usage import StageUsage
+from harness.sandbox.stage import RunnerName, StageUsage
 from harness.sealing.documents import TrainingBundle
 from harness.sealing.training import TrainingSet
 from harness.submission import DOCUMENT, read_entry, require_folds, take
+
+if TYPE_CHECKING:
+    from harness.sandbox.docker_runner import DockerRunner
 
 Start = Literal["first", "again"]
 PLACES: dict[Start, str] = {"first": "predict", "again": "predict-again"}
@@ -132,6 +133,8 @@ def require_isolation(runner: Runner) -> DockerRunner:
     Raises:
         BusbenchError: `usage`.
     """
+    from harness.sandbox.docker_runner import DockerRunner  # noqa: PLC0415  the engine's client
+
     if not isinstance(runner, DockerRunner):
         raise _not_isolated()
     return runner
@@ -163,6 +166,8 @@ def pinned(submission: ImageSubmission, context: Context) -> str:
     Raises:
         BusbenchError: see `resolve`.
     """
+    from harness.sandbox.references import ImageRequest, resolve  # noqa: PLC0415  likewise
+
     request = ImageRequest(submission.image, max_mb=context.challenge.images.max_mb)
     return resolve(require_isolation(context.runner).client, request, context.progress)
 

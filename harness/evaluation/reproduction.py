@@ -24,7 +24,7 @@ from harness.evaluation.sealed_files import SealedFiles
 from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.sizes import count_work
 from harness.evaluation.stage_output import read_scores
-from harness.evaluation.stages import infer_and_score, pass_gate
+from harness.evaluation.stages import ahead, infer_and_score, pass_gate
 from harness.folders import let_all_read
 from harness.ledger.report import Report
 from harness.sandbox.cached import Context
@@ -111,8 +111,9 @@ def reproduce(
         take(files.submission, folder / "submission", own)
         sealed = _seal(report, files, folder)
         submission, cases = read_submission(folder / "submission"), sealed.index().cases
-        verdict = pass_gate(folder, context, None, cases=cases)
-        infer_and_score(folder, sealed, settings, context=context)
+        with ahead(folder, sealed, settings, context=context):
+            verdict = pass_gate(folder, context, None, cases=cases)
+            infer_and_score(folder, sealed, settings, context=context)
         scores, models = read_scores(folder), count_work(verdict.models, submission.input, cases)
     left_out = dict(_left_out(report.scores))
     before = _comparable(report.scores, report.models, left_out)

@@ -18,7 +18,7 @@ from evaluator.documents.submission import AnySubmission, ImageSubmission
 from evaluator.metrics.profiles import DEFAULT
 from harness.challenge import Challenge, Component
 from harness.sandbox import Runner
-from harness.sandbox.images import sources_digest
+from harness.sandbox.sources import sources_digest
 
 
 @dataclass(frozen=True)

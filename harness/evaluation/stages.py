@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,20 @@ def _discard_other_verdict(folder: Path, challenge: Challenge, canvases: Canvase
         write_atomically(note, asked)
 
 
+def ahead(
+    folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
+) -> AbstractContextManager[None]:
+    """Let what follows the gate get ready meanwhile; each stage reads nothing before its turn."""
+    challenge = context.challenge
+    return context.ahead(
+        (
+            verdict_stage(folder, challenge),
+            infer_stage(folder, files, settings=settings, challenge=challenge),
+            _scoring(folder, files, settings, challenge=challenge),
+        )
+    )
+
+
 def infer_and_score(
     folder: Path, files: SealedFiles, settings: EvaluateSettings, *, context: Context
 ) -> None:
@@ -148,15 +163,7 @@ def _score(
     """Score what inference left in `folder`; see `run_on_masks`."""
 
     def stage(place: Path) -> Stage:
-        return score_stage(
-            place / "infer",
-            place,
-            labels=files.labels,
-            key=files.label_key,
-            profile=settings.profile,
-            challenge=context.challenge,
-            left_out=write_left_out(place, files.left_out),
-        )
+        return _scoring(place, files, settings, challenge=context.challenge)
 
     def write_ours(place: Path) -> None:
         submission = read_entry(folder / "submission")
@@ -168,6 +175,21 @@ def _score(
         )
 
     run_on_masks(stage, folder, write_ours, does="scores", context=context)
+
+
+def _scoring(
+    place: Path, files: SealedFiles, settings: EvaluateSettings, *, challenge: Challenge
+) -> Stage:
+    """The scorer of the masks in `place/infer`."""
+    return score_stage(
+        place / "infer",
+        place,
+        labels=files.labels,
+        key=files.label_key,
+        profile=settings.profile,
+        challenge=challenge,
+        left_out=write_left_out(place, files.left_out),
+    )
 
 
 def run_on_masks(

@@ -5,6 +5,7 @@
     RUNS/val-<id>/fold-<k>/infer/ score/  as in `evaluate`, for the model of fold k
     RUNS/val-<id>/*.log                   whole: there is nothing to hide in them
     RUNS/val-<id>/cases.csv               every case, with the fold that validated it
+    RUNS/val-<id>/**/seconds.json         how long each stage took
     RUNS/val-<id>/masks/                  the mask of every case, a PNG each
     RUNS/val-<id>/overlays.html           reference and prediction on the images, worst first
     RUNS/val-<id>/val.json                the scores
@@ -42,7 +43,7 @@ from harness.execution.inputs import offer
 from harness.execution.job import ExecutionEnvironment, write_result
 from harness.folders import let_all_read
 from harness.ledger.report import PrecisionLoss
-from harness.sandbox.cached import AGAIN
+from harness.sandbox.cached import AGAIN, SECONDS, read_seconds
 from harness.sealing.documents import TrainingBundle
 from harness.sealing.training import TrainingSet
 from harness.submission import DOCUMENT, assemble, read_entry, take, write_document
@@ -65,6 +66,15 @@ class Validation:
     def one_for_all(self) -> bool:
         """Whether one model is for all folds: it has seen every case that it is scored on."""
         return None in self.submission.folds
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took, of all folds together; see `read_seconds`."""
+        together: dict[str, float] = {}
+        for path in sorted(self.folder.glob(SECONDS)) + sorted(self.folder.rglob(f"*/{SECONDS}")):
+            for name, took in read_seconds(path.parent).items():
+                together[name] = round(together.get(name, 0) + took, 3)
+        return together
 
 
 @dataclass(frozen=True)

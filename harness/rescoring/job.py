@@ -26,7 +26,7 @@ from harness.evaluation.stage_output import RESCORED, read_scores
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger import SignedReport, sign, write_report
 from harness.ledger.report import Report
-from harness.sandbox.images import sources_digest
+from harness.sandbox.sources import sources_digest
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles
 from harness.sealing.keys import Keys

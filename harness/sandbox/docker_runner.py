@@ -6,9 +6,16 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,24 +27,23 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
 from evaluator.documents.base import write
-from evaluator.documents.reading import load_json
 from evaluator.errors import BusbenchError, Code, Fault
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Component, Limits
 from harness.sandbox.engine_files import require_openable
 from harness.sandbox.failure import explain, explain_engine, unreadable
-from harness.sandbox.images import base_name, ensure_base, ensure_image
+from harness.sandbox.images import ensure_base, ensure_image
 from harness.sandbox.log import LogReader, write_log
 from harness.sandbox.output import Output, Removable, open_output, open_volume, remove
 from harness.sandbox.owner import is_gone
 from harness.sandbox.profile import OWNER_LABEL, OwnPlaces, container_settings, places
-from harness.sandbox.stage import Outcome, RunnerName, Stage
+from harness.sandbox.sources import base_name
+from harness.sandbox.stage import Outcome, RunnerName, Stage, read_error
 from harness.sandbox.usage import sampled, usage_of
 
 SHORTEST_WAIT = 0.01  # seconds; none at all would be no time limit
 SAVE_SECONDS = 60.0  # how often the output of a stage that resumes is saved
 SAVE_SHARE = 0.05  # of the time, at most
-MAX_ERROR_BYTES = 65536
 REMOVERS = 32  # orphans that are removed at the same time
 ORPHAN_SECONDS = 10  # for the engine to remove what a killed run left
 SIGNALLED = (137, 143)  # exit statuses after SIGKILL and SIGTERM
@@ -80,6 +86,10 @@ class DockerRunner:
         self._ids: dict[Component, str] = {}
         self._cleaned = False
         self._own: dict[str, OwnPlaces] = {}  # of images whose files a start may open
+
+    def ahead(self, _: Iterable[Stage], /) -> AbstractContextManager[None]:
+        """Nothing: a container is given what it may see when it is made, and that is too soon."""
+        return nullcontext()
 
     def identify(self, component: Component) -> str:
         """The id of a component's bundled image, built where it is missing."""
@@ -375,17 +385,3 @@ class _Follower(LogReader):
 
     def finish(self) -> None:
         self._thread.join(timeout=10)
-
-
-def read_error(output: Path) -> dict[str, str] | None:
-    """The stage's own `error.json`, or None; whatever is wrong with it, it only goes unheard."""
-    path = output / "error.json"
-    try:
-        if path.is_symlink() or path.stat().st_size > MAX_ERROR_BYTES:
-            return None
-        value: Any = load_json(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    return {str(key): str(text) for key, text in value.items()}

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import docker
 from docker.errors import APIError, BuildError, ImageNotFound
@@ -17,77 +12,9 @@ from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.progress import Progress
 from harness.challenge import Component, Images
+from harness.sandbox.sources import BASE_VARIABLE, RECIPES, ROOT, base_name, build_context
 
-ROOT = Path(__file__).resolve().parents[2]
-BASE_VARIABLE = "BUSBENCH_BASE_IMAGE"
 BUILD_STEPS = 15  # about as many as a Dockerfile of ours has
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A Dockerfile and what its image is built from, relative to the project's root."""
-
-    dockerfile: str
-    sources: tuple[str, ...]
-
-
-_TABLE = "containers/sources.txt"
-_INSTALL = ("containers/install.sh", "containers/sbom.py")
-_EVALUATOR = Recipe("containers/evaluator.Dockerfile", ("containers/select.sh", *_INSTALL))
-# What else each image is built from: the lock of its packages, and for the evaluator's the modules
-# that `containers/sources.txt` lists, so that an image is named after what it runs.
-_RECIPES: dict[Component, Recipe] = {
-    "participant": Recipe("containers/participant.Dockerfile", (*_INSTALL, "reference_models")),
-    "infer": _EVALUATOR,
-    "infer-gpu": _EVALUATOR,
-    "score": _EVALUATOR,
-    "triton": Recipe(
-        "containers/triton.Dockerfile",
-        (*_EVALUATOR.sources, "containers/triton", "containers/locks/triton-server.txt"),
-    ),
-}
-
-
-def _table(component: Component, root: Path) -> list[str]:
-    """The lines of the sources' table that list something for a component."""
-    lines = (root / _TABLE).read_text().splitlines()
-    return [line for line in lines if component in line.split()[1:] and line[0] != "#"]
-
-
-def _files(root: Path, sources: Iterable[str]) -> Iterator[Path]:
-    for source in sources:
-        path = root / source
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (p for p in found if p.is_file() and "__pycache__" not in p.parts)
-
-
-def build_context(component: Component, images: Images, root: Path = ROOT) -> bytes:
-    """The build context of a component's image as a tar: same sources, same bytes."""
-    recipe, table = _RECIPES[component], _table(component, root)
-    sources = (
-        recipe.dockerfile,
-        f"containers/locks/{component}.txt",
-        *recipe.sources,
-        *(line.split()[0] for line in table),
-    )
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path in _files(root, sources):
-            _add(archive, str(path.relative_to(root)), path.read_bytes())
-        if table:  # this component's lines alone: a row of another's must not change the image
-            rows = "".join(f"{line.split()[0]} {component}\n" for line in table)
-            _add(archive, _TABLE, rows.encode())
-        for path in sorted(images.wheelhouse.glob("*.whl")) if images.wheelhouse else []:
-            _add(archive, f"containers/wheelhouse/{path.name}", path.read_bytes())
-        readme = root / "containers/wheelhouse/README"
-        _add(archive, "containers/wheelhouse/README", readme.read_bytes())
-    return buffer.getvalue()
-
-
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = len(data), 0o644
-    archive.addfile(member, io.BytesIO(data))
 
 
 def ensure_image(
@@ -98,7 +25,7 @@ def ensure_image(
     Raises:
         BusbenchError: `image-unavailable` where it cannot be built.
     """
-    if not (ROOT / _RECIPES[component].dockerfile).exists():
+    if not (ROOT / RECIPES[component].dockerfile).exists():
         raise BusbenchError(
             Code.IMAGE_UNAVAILABLE,
             f"The sources of the {component} image are not in {ROOT}.",
@@ -115,15 +42,6 @@ def ensure_image(
         )
     image.tag(f"busbench/{component}", "latest")  # the name that compose.yaml uses
     return str(image.id)
-
-
-def base_name(images: Images) -> str:
-    """The name of the base image: the challenge's, unless this machine's organiser chose another.
-
-    A machine without a registry has no image by its registry's digest. One that it has is taken
-    only where it was named on purpose.
-    """
-    return os.environ.get(BASE_VARIABLE) or images.base
 
 
 def ensure_base(client: docker.DockerClient, images: Images) -> str:
@@ -166,12 +84,6 @@ def with_base_here(client: docker.DockerClient, images: Images) -> Images:
     return images
 
 
-@cache
-def sources_digest(component: Component, images: Images) -> str:
-    """A digest of what an image is built from: the same on every machine, as ids are not."""
-    return sha256_bytes(build_context(component, images) + base_name(images).encode())
-
-
 def _build(
     client: docker.DockerClient,
     component: Component,
@@ -187,7 +99,7 @@ def _build(
         for line in client.api.build(
             fileobj=io.BytesIO(context),
             custom_context=True,
-            dockerfile=_RECIPES[component].dockerfile,
+            dockerfile=RECIPES[component].dockerfile,
             buildargs={"BASE_IMAGE": base, "COMPONENT": component},
             tag=name,
             rm=True,

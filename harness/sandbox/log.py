@@ -10,6 +10,7 @@ from evaluator.files import write_atomically
 from evaluator.harmless import harmless
 from evaluator.progress import Progress, parse_line
 
+LOG_MB = 8  # that are kept of a log: its end
 MAX_LINE = 4096  # bytes; the rest of a longer one is dropped
 MAX_BARS = 32  # a stage that names more things than that is only filling the terminal
 TAIL_LINES = 40

@@ -22,7 +22,8 @@ from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Limits
 from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.images import ensure_base
-from harness.sandbox.profile import LABEL, LOG_FILES, LOG_MB, MEBIBYTE
+from harness.sandbox.log import LOG_MB
+from harness.sandbox.profile import LABEL, LOG_FILES, MEBIBYTE
 from harness.sandbox.stage import Stage
 
 INSIDE = Path(__file__).with_name("probe_inside.py")

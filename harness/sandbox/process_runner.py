@@ -10,19 +10,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import harness
+from evaluator.documents.reading import MEBIBYTE
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress
+from evaluator.waiting import GO
 from harness.challenge import Component
-from harness.sandbox.docker_runner import read_error
 from harness.sandbox.failure import explain
-from harness.sandbox.log import LogReader, write_log
-from harness.sandbox.profile import LOG_MB, MEBIBYTE
-from harness.sandbox.stage import Outcome, RunnerName, Stage
+from harness.sandbox.log import LOG_MB, LogReader, write_log
+from harness.sandbox.stage import Outcome, RunnerName, Stage, read_error
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES: dict[Component, str] = {
@@ -46,6 +46,7 @@ class ProcessRunner:
 
     def __init__(self, gpu_device: str | None = None) -> None:
         self._gpu = {} if gpu_device is None else {"CUDA_VISIBLE_DEVICES": gpu_device}
+        self._waiting: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}  # by their commands
 
     def identify(self, component: Component) -> str:
         """The process and its version."""
@@ -73,15 +74,7 @@ class ProcessRunner:
                 says = f"The {stage.name} stage needs {package}, which is not installed."
                 remedy = "Install BUSBench with its extra `evaluator`."
                 raise BusbenchError(Code.EXTRA_MISSING, says, remedy, stage=stage.name)
-        inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
-        words = stage.words(inside | {"out": str(stage.output.resolve())})
-        secret = None if stage.secret is None else stage.secret().encode()
-        process = start(
-            [MODULES[stage.component], *words], self.environment(stage), reads=secret is not None
-        )
-        if process.stdin is not None and secret is not None:
-            with suppress(BrokenPipeError), process.stdin as pipe:  # it may have ended already
-                pipe.write(secret)
+        process = self._begin(stage)
         timed_out = threading.Event()
         timer = threading.Timer(stage.seconds_left, _stop, (process, timed_out))
         timer.start()
@@ -102,6 +95,44 @@ class ProcessRunner:
         )
         if outcome.failed:
             raise explain(stage, outcome)
+
+    def _begin(self, stage: Stage) -> subprocess.Popen[bytes]:
+        """The process of a stage, which works: one that waited for it, or a new one."""
+        words = _words(stage)
+        process = self._waiting.pop(words, None)
+        said = b"" if stage.secret is None else stage.secret().encode()
+        if process is not None and process.poll() is None:
+            said = GO.encode() + said
+        else:  # none was started ahead, or it died of what only the stage itself can tell
+            process = start(words, self.environment(stage), reads=stage.secret is not None)
+        if process.stdin is not None:
+            with suppress(BrokenPipeError), process.stdin as pipe:  # it may have ended already
+                pipe.write(said)
+        return process
+
+    @contextmanager
+    def ahead(self, stages: Iterable[Stage]) -> Iterator[None]:
+        """Start the processes of stages, which import and wait; see `Runner`."""
+        try:
+            for stage in stages:
+                words = _words(stage)
+                command = (*words[:2], "--wait", *words[2:])
+                self._waiting[words] = start(command, self.environment(stage), reads=True)
+            yield
+        finally:
+            while self._waiting:
+                _, process = self._waiting.popitem()
+                _kill_tree(process)
+                process.wait()
+
+
+def _words(stage: Stage) -> tuple[str, ...]:
+    """A stage's module and its command."""
+    inside = {name: str(path.resolve()) for name, path in stage.inputs.items()}
+    return (
+        MODULES[stage.component],
+        *stage.words(inside | {"out": str(stage.output.resolve())}),
+    )
 
 
 def start(

@@ -13,6 +13,7 @@ from typing import Any
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from harness.challenge import Limits
+from harness.sandbox.log import LOG_MB
 from harness.sandbox.owner import owner
 from harness.sandbox.stage import Stage
 
@@ -24,7 +25,7 @@ LABEL = "org.busbench.stage"
 OWNER_LABEL = "org.busbench.owner"  # the harness process that started it, for the cleaner
 MEBIBYTE = 1024 * 1024
 SYSTEM_CALLS = Path(__file__).with_name("seccomp.json")  # those that are let through; no others are
-LOG_MB, LOG_FILES = 8, 2  # of a container's log; with two files the last 8 MB are always there
+LOG_FILES = 2  # of a container: then the last `LOG_MB` are always there
 TMP_FILES = 65536
 
 # No home, no cache, no byte code to write. Threads that wait must sleep: a quota counts spinning.

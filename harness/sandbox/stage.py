@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from pydantic import Field
+
+from evaluator.documents.base import Contract
+from evaluator.documents.reading import load_json
 from evaluator.progress import Progress
 from harness.challenge import Component, Limits
 
 _PLACE = re.compile(r"\{(\w+)\}")
+MAX_ERROR_BYTES = 65536
 RunnerName = Literal["docker", "process"]
 StageName = Literal[
     "train", "gate", "verdict", "infer", "ready", "score", "probe", "unseal", "predict", "collect"
@@ -81,6 +87,27 @@ class Outcome:
         )
 
 
+def read_error(output: Path) -> dict[str, str] | None:
+    """The stage's own `error.json`, or None; whatever is wrong with it, it only goes unheard."""
+    path = output / "error.json"
+    try:
+        if path.is_symlink() or path.stat().st_size > MAX_ERROR_BYTES:
+            return None
+        value: Any = load_json(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    return {str(key): str(text) for key, text in value.items()}
+
+
+class StageUsage(Contract):
+    """What a finished container took."""
+
+    seconds: float = Field(ge=0)  # from its start to its end
+    host_memory_mb: int | None  # the largest of all samples; null where it ran too short for them
+
+
 class Runner(Protocol):
     """Runs stages; raises the `BusbenchError` of whoever is to blame."""
 
@@ -88,6 +115,12 @@ class Runner(Protocol):
 
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage to its end."""
+
+    def ahead(self, stages: Iterable[Stage], /) -> AbstractContextManager[None]:
+        """Let stages get ready that will be run within it, in a runner that can.
+
+        They read none of their inputs before they are run; those that never are end with it.
+        """
 
     def identify(self, component: Component) -> str:
         """What the component's stages run: an image id, or the process and its version."""

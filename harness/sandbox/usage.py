@@ -12,20 +12,12 @@ import docker
 import requests
 from docker.errors import APIError
 from docker.models.containers import Container
-from pydantic import Field
 
-from evaluator.documents.base import Contract
 from harness.sandbox.profile import MEBIBYTE
+from harness.sandbox.stage import StageUsage
 
 INTERVAL = 0.2  # seconds between two samples of memory; engines take up to a second for each
 SHORTEST = 5.0  # seconds that a container must run for its samples to be a peak
-
-
-class StageUsage(Contract):
-    """What a finished container took."""
-
-    seconds: float = Field(ge=0)  # from its start to its end
-    host_memory_mb: int | None  # the largest of all samples; null where it ran too short for them
 
 
 def memory_in_use(stats: Mapping[str, Any]) -> int | None:

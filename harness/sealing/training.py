@@ -16,7 +16,6 @@ from evaluator.files import sha256_bytes, write_atomically
 from evaluator.png import decode_png
 from evaluator.progress import Progress
 from harness.challenge import StageLimits
-from harness.export.citation import citation, release_of
 from harness.sealing.documents import Source, TrainingBundle
 from harness.splits import FrozenSplit
 from harness.store import MAX_LESIONS, CaseStore, connected, png_bytes
@@ -117,6 +116,8 @@ def write_training(
         )
         progress("training bundle", done, len(rows))
     import pandas as pd  # noqa: PLC0415  takes a second to import
+
+    from harness.export.citation import citation, release_of  # noqa: PLC0415  all datasets
 
     table = pd.DataFrame(records).to_csv(index=False, lineterminator="\n").encode()
     write_atomically(folder / "cases.csv", table)

@@ -28,11 +28,12 @@ from harness.declared import require_track
 from harness.execution.inputs import Input
 from harness.execution.job import ExecutionEnvironment, key_of, write_result
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
-from harness.sandbox import DockerRunner, Runner, Stage
+from harness.sandbox import Runner, Stage
 from harness.sandbox.cached import Context
-from harness.sandbox.images import sources_digest
+from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.participant_error import ERROR_FILE, reported_to_participant
 from harness.sandbox.references import ImageRequest, resolve
+from harness.sandbox.sources import sources_digest
 from harness.sandbox.stage import StageName
 from harness.sealing.documents import TrainingBundle
 from harness.sealing.keys import Keys

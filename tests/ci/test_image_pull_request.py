@@ -31,7 +31,7 @@ from harness.execution import ExecutionEnvironment
 from harness.ledger import verify_ledger
 from harness.quotas import SubmissionLog
 from harness.quotas.policy import Submitted
-from harness.sandbox.images import base_name
+from harness.sandbox.sources import base_name
 from tests.support.forge import Forge, git, make_forge, manifest
 from tests.support.image_submissions import build_from, forget, push, serve_registry
 from tests.support.small_challenge import model_bytes

@@ -14,7 +14,8 @@ import pytest
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.challenge import Challenge, Limits
-from harness.sandbox import DockerRunner, Stage
+from harness.sandbox import Stage
+from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.engine_files import MAX_BYTES, OPENED, require_openable
 from harness.sandbox.profile import LABEL
 

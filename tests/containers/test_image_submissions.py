@@ -26,12 +26,14 @@ from evaluator.progress import quiet
 from harness.challenge import Challenge, Limits, StageLimits
 from harness.evaluation.images import check
 from harness.ledger.provenance import trained_here
-from harness.sandbox import DockerRunner, ProcessRunner, Stage
+from harness.sandbox import ProcessRunner, Stage
 from harness.sandbox.cached import Context
+from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.failure import UNEXPLAINED
-from harness.sandbox.images import base_name
-from harness.sandbox.profile import LOG_FILES, LOG_MB, MEBIBYTE, OWNER_LABEL
+from harness.sandbox.log import LOG_MB
+from harness.sandbox.profile import LOG_FILES, MEBIBYTE, OWNER_LABEL
 from harness.sandbox.references import ImageRequest, resolve
+from harness.sandbox.sources import base_name
 from harness.sandbox.stage import StageName
 from harness.sealing.keys import Keys
 from harness.submission import DOCUMENT, read_submission

@@ -22,7 +22,7 @@ from evaluator.sealed import decode_image, open_sealed
 from harness.challenge import Challenge, Limits, StageLimits, Track
 from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.execution import ExecutionEnvironment, run_job
-from harness.sandbox import DockerRunner
+from harness.sandbox.docker_runner import DockerRunner
 from harness.submission import DOCUMENT, write_document
 from tests.support import ROOT
 from tests.support.command_line import busbench_in

@@ -23,7 +23,7 @@ from evaluator.sealed import open_sealed
 from harness.challenge import Images
 from harness.demo import METHODS
 from harness.ledger.report import Report
-from harness.sandbox.images import build_context
+from harness.sandbox.sources import build_context
 from harness.splits import FrozenSplit
 from harness.store import CaseStore
 from tests.support import ROOT

@@ -20,7 +20,8 @@ from evaluator.progress import quiet
 from harness.challenge import Challenge, Images, Limits
 from harness.evaluation.stage_commands import gate_stage
 from harness.folders import let_all_read
-from harness.sandbox import DockerRunner, Stage
+from harness.sandbox import Stage
+from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.images import ensure_base
 from tests.support import ROOT
 from tests.support.small_challenge import make_submission

@@ -15,7 +15,8 @@ from harness.challenge import Challenge
 from harness.evaluation.sealed_files import SealedFiles
 from harness.evaluation.settings import EvaluateSettings
 from harness.evaluation.stage_commands import infer_stage, ready_stage
-from harness.sandbox import DockerRunner, Stage
+from harness.sandbox import Stage
+from harness.sandbox.docker_runner import DockerRunner
 from tests.support.inference import blur, speckle, stage
 
 pytestmark = pytest.mark.docker

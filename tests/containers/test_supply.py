@@ -10,7 +10,8 @@ import pytest
 
 from evaluator.errors import BusbenchError
 from harness.challenge import Challenge, Images
-from harness.sandbox.images import BASE_VARIABLE, ensure_base, ensure_image
+from harness.sandbox.images import ensure_base, ensure_image
+from harness.sandbox.sources import BASE_VARIABLE
 
 pytestmark = pytest.mark.docker
 BILL = "/usr/share/busbench/sbom.cdx.json"

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.submission import OutputSpec
 from evaluator.gate.confinement import landlock_version
+from evaluator.gate.contained import LOADING, SHAPING, Load, Task, open_opener
 from tests.support import ROOT
 
-pytestmark = pytest.mark.skipif(landlock_version() < 6, reason="needs Linux 6.12 with Landlock")
+Found = TypeVar("Found")
+confined = pytest.mark.skipif(landlock_version() < 6, reason="needs Linux 6.12 with Landlock")
 
 # What a hostile model may try, in a process whose parent writes the verdict to `target`.
 TRICKS = {
@@ -38,6 +48,19 @@ TRICKS = {
         "os.fork() or open(target, 'w').write('passed')\nif os.wait()[1]: raise PermissionError"
     ),
 }
+
+
+def load(folder: Path, model: str) -> Load:
+    """What it takes to load a file as a model."""
+    return Load(
+        folder=str(folder),
+        model=model,
+        threads=1,
+        input=InputSpec(height=32, width=32, resize="letterbox"),
+        sizes=((32, 32),),
+        bent=False,
+        output=OutputSpec(),
+    )
 
 
 def attempt(trick: str, target: Path, descriptor: int, *, confined: bool) -> str:
@@ -71,6 +94,7 @@ def attempt(trick: str, target: Path, descriptor: int, *, confined: bool) -> str
     return ended.stdout.strip()
 
 
+@confined
 @pytest.mark.parametrize("trick", TRICKS)
 def test_no_confined_process_changes_the_verdict(trick: str, tmp_path: Path) -> None:
     target = tmp_path / "out" / "gate.json"
@@ -84,6 +108,7 @@ def test_no_confined_process_changes_the_verdict(trick: str, tmp_path: Path) -> 
     assert list(target.parent.iterdir()) == [target]
 
 
+@confined
 def test_the_tricks_work_where_nothing_confines(tmp_path: Path) -> None:
     """Else the test above would forbid nothing."""
     target = tmp_path / "out" / "gate.json"
@@ -93,6 +118,7 @@ def test_the_tricks_work_where_nothing_confines(tmp_path: Path) -> None:
     assert target.read_text() == "passed"
 
 
+@confined
 def test_no_runtime_that_is_taken_over_writes_the_verdict(tmp_path: Path) -> None:
     """The process of the first load itself, with a runtime that does the model's bidding."""
     target = tmp_path / "out" / "gate.json"
@@ -100,34 +126,27 @@ def test_no_runtime_that_is_taken_over_writes_the_verdict(tmp_path: Path) -> Non
     code = textwrap.dedent(
         f"""
         from pathlib import Path
-        from evaluator.gate import probe
+        from evaluator.gate import forking, probe
         def taken_over(*_, **__):
             Path("own").write_text("its own folder is its own")
             Path({str(target)!r}).write_text("passed")
         probe.onnxruntime.InferenceSession = taken_over
-        probe.main()
+        forking.serve(probe.do)
         """
     )
-    own = tmp_path / "own"
-    own.mkdir()
-    options = {
-        "seconds": "20",
-        "bytes": str(4 << 30),
-        "folder": str(own),
-        "model": "m",
-        "threads": "1",
-    }
-    words = [f"--{name}={value}" for name, value in options.items()]
-    ended = subprocess.run(
-        [sys.executable, "-c", code, "load", *words],
-        cwd=own,
+    task = Task(cpu_seconds=20, seconds=200, address_space=4 << 30, load=load(Path(), "m"))
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    assert "failed PermissionError" in ended.stdout
-    assert (own / "own").exists()
+    ) as gate:
+        assert gate.stdin is not None and gate.stdout is not None
+        print(task.model_dump_json(), file=gate.stdin, flush=True)
+        said = json.loads(gate.stdout.readline())["said"]
+    assert said["failed"].startswith("PermissionError") and str(target) in said["failed"]
     assert not target.exists()
 
 
@@ -142,3 +161,54 @@ def test_no_thread_is_older_than_the_confinement() -> None:
         check=True,
     )
     assert ended.stdout.strip() == "1"
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Load:
+    """A model that never ends to load: nobody writes to its pipe."""
+    os.mkfifo(tmp_path / "model.onnx")
+    return load(tmp_path, "model.onnx")
+
+
+def test_no_model_that_hangs_or_dies_takes_the_next_with_it(stuck: Load) -> None:
+    with open_opener() as opener:
+        hanging = Task(cpu_seconds=20, seconds=1, address_space=4 << 30, load=stuck)
+        hung = opener.run(hanging)
+        starved = opener.run(hanging.model_copy(update={"address_space": 1 << 20}))
+        unknown = opener.run(Task(cpu_seconds=20, seconds=60, address_space=4 << 30), b"no model")
+    assert (hung.stage, hung.timed_out, hung.status) == (LOADING, True, -signal.SIGKILL)
+    assert starved.said.get("done") is None and starved.status
+    assert (unknown.stage, unknown.timed_out, unknown.status) == (SHAPING, False, 1)
+    assert unknown.said["failed"].startswith("DecodeError")
+
+
+def test_no_killed_gate_leaves_a_process_with_a_model(stuck: Load) -> None:
+    task = Task(cpu_seconds=20, seconds=600, address_space=4 << 30, load=stuck)
+    code = textwrap.dedent(
+        f"""
+        from evaluator.gate.contained import Task, open_opener
+        with open_opener() as opener:
+            print(opener._process.pid, flush=True)
+            opener.run(Task.model_validate_json({task.model_dump_json()!r}))
+        """
+    )
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as gate:
+        assert gate.stdout is not None
+        forking = int(gate.stdout.readline())
+        forked = wait_for(lambda: children_of(forking))
+        gate.kill()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (forking, *forked)))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(found: Callable[[], Found]) -> Found:
+    """What is asked for, once there is such."""
+    end = time.monotonic() + 60
+    while not (value := found()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert value
+    return value

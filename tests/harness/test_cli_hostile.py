@@ -182,6 +182,7 @@ def test_no_bad_submission_of_a_batch_holds_up_another(
         assert codes == ["gate-refused", *["submission-invalid"] * 3]
     else:
         assert "[link=x]y by [/b] on phantom (complete)" in " ".join(shown.out.split())
+        assert re.search(r"stages +gate [\d.]+ s, verdict [\d.]+ s, infer ", shown.out)
 
 
 @pytest.mark.slow
@@ -200,11 +201,13 @@ def test_no_number_of_submissions_changes_the_shape_of_json(
         *("--runner", "process", "--json"),
     )
     stated = json.loads(shown.out)
-    assert sorted(stated) == ["failed", "reports"]
+    assert sorted(stated) == ["failed", "reports", "stage_seconds"]
     assert (len(stated["reports"]), len(stated["failed"])) == (
         names.count("good"),
         len(names) - names.count("good"),
     )
+    stages = ["gate", "infer", "score", "verdict"]  # of an earlier run, too
+    assert [sorted(each) for each in stated["stage_seconds"]] == [stages] * names.count("good")
 
 
 def test_no_letter_that_the_terminal_lacks_ends_a_verb(

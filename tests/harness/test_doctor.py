@@ -21,9 +21,10 @@ from harness.doctor import CHECKS, Context, Finding, checks, examine, exit_statu
 from harness.doctor.checks import check_base, check_engine
 from harness.doctor.gpu import check_container_gpu, ways_to_a_gpu
 from harness.doctor.vulnerabilities import judge
-from harness.sandbox.images import BASE_VARIABLE, ensure_base
+from harness.sandbox.images import ensure_base
 from harness.sandbox.owner import is_gone, owner
 from harness.sandbox.profile import OWNER_LABEL
+from harness.sandbox.sources import BASE_VARIABLE
 from harness.sealing.keys import Keys
 from tests.support import ROOT
 

@@ -23,13 +23,8 @@ from evaluator.__main__ import STAGES
 from evaluator.errors import BusbenchError
 from harness.challenge import BASE_IMAGE, Component, Images
 from harness.evaluation.settings import EvaluateSettings
-from harness.sandbox.images import (
-    BASE_VARIABLE,
-    ROOT,
-    build_context,
-    sources_digest,
-    with_base_here,
-)
+from harness.sandbox.images import with_base_here
+from harness.sandbox.sources import BASE_VARIABLE, ROOT, build_context, sources_digest
 
 # The files that name a base image.
 BASED = (

@@ -17,7 +17,8 @@ import yaml
 from evaluator.errors import BusbenchError
 from evaluator.progress import quiet
 from harness.challenge import Challenge
-from harness.sandbox.images import base_name, ensure_image
+from harness.sandbox.images import ensure_image
+from harness.sandbox.sources import base_name
 from harness.template import (
     COMMON,
     LOOP,

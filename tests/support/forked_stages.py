@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -36,6 +37,11 @@ class Forked:
         self.stdout = os.fdopen(stdout, "rb")
         self.pid = int(self._reply.readline())
         self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit status, where it has ended."""
+        ended = self._code is not None or select.select([self._reply], [], [], 0)[0]
+        return self.wait() if ended else None
 
     def wait(self) -> int:
         """Its exit status; minus the signal's number where one ended it."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import docker
 
-from harness.sandbox import DockerRunner
+from harness.sandbox.docker_runner import DockerRunner
 from tests.support.image_submissions import build_from, forget
 
 BRIGHT = 140  # grey levels above this are called lesion
