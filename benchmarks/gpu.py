@@ -25,7 +25,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from benchmarks.gpu_parts import FLOATS, MEASUREMENTS, Settings
+from benchmarks.gpu_parts import FLOATS, MEASUREMENTS
+from benchmarks.gpu_prepare import Settings
 from benchmarks.timing import head, machine, row
 from benchmarks.workers import Worker
 from evaluator.documents.inference import Precision
@@ -210,6 +211,8 @@ async def within_budget(args: argparse.Namespace, scratch: Path) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.cancel)
     try:
         await asyncio.wait_for(measuring, args.budget)
+    except asyncio.CancelledError:
+        sys.exit(143)  # as a process that the signal ended
     except TimeoutError:
         print(f"The budget of {args.budget:g} s is used up.", file=sys.stderr)
 
