@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu_checks import run
 from benchmarks.workers import Worker
 from tests.support import ROOT
 
@@ -68,6 +70,13 @@ def test_a_machine_without_a_gpu_is_not_measured_as_one(tmp_path: Path) -> None:
     done = benchmark(tmp_path / "out")
     assert (done.returncode, done.stdout) == (1, "")
     assert "No CUDA device works here" in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_check_whose_time_is_up_never_hides_what_it_had(tmp_path: Path) -> None:
+    words = "import time; print('so far', flush=True); time.sleep(60)"
+    status = asyncio.run(run([sys.executable, "-c", words], 0.5, tmp_path / "log"))
+    assert status == -signal.SIGINT
+    assert (tmp_path / "log").read_text().startswith("so far\nTraceback")
 
 
 def with_worker(pids: Path, use: Callable[[Worker, asyncio.Lock], Awaitable[None]]) -> list[str]:
