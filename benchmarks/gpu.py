@@ -38,7 +38,7 @@ from reference_models.networks import NETWORKS
 FIRST = ("unet", "unext", "cmunext")
 VARIANTS = ("cmunext_s", "cmunext_l", "ukan_s")  # of other widths
 STAGE = "stage"  # the process of whole stages: without PyTorch, whose memory would count
-LIMITS = {"start": 60.0, "seal": 60.0, "export": 90.0, "compile": 120.0}  # seconds of a job
+LIMITS = {"start": 60.0, "seal": 60.0, "export": 90.0, "compile": 90.0}  # seconds of a job
 COLUMNS = {
     **{f"ours {precision}": (precision, "ours") for precision in get_args(Precision)},
     **{f"eager {precision}": (precision, "eager") for precision in FLOATS},

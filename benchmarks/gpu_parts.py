@@ -104,8 +104,9 @@ def stage(settings: Settings, name: str) -> None:
         notes.close()
     found = read(Runtime, out / RUNTIME, Code.STAGE_CRASHED, **again).measured
     rate = cases / found.seconds
-    notes.add("latency", found.latency_ms)
     notes.add("stage", rate)
+    if found.latency_ms is not None:
+        notes.add("latency", found.latency_ms)
     if found.gpu_memory_mb is not None and found.gpu_memory_of == "process":
         notes.add("memory", found.gpu_memory_mb)
     batch = settings.some_batch()
@@ -166,17 +167,21 @@ def peers(
 
         return run
 
-    def by_inductor(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
-        from torch._inductor.compile_fx import compile_fx  # noqa: PLC0415
-
-        result = compile_fx(graph, inputs)
-        compiled()
-        return result
-
     found = {"eager": through(made)}
     if compiled is not None:
-        found["compiled"] = through(torch.compile(made, backend=by_inductor))
+        backend = partial(_by_inductor, then=compiled)
+        found["compiled"] = through(torch.compile(made, backend=backend))
     return found
+
+
+def _by_inductor(
+    graph: torch.fx.GraphModule, inputs: list[torch.Tensor], *, then: Callable[[], None]
+) -> Any:
+    from torch._inductor.compile_fx import compile_fx  # noqa: PLC0415  takes seconds
+
+    compiled = compile_fx(graph, inputs)
+    then()
+    return compiled
 
 
 def main() -> None:

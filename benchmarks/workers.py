@@ -56,7 +56,7 @@ class Worker:
             await asyncio.wait_for(process.wait(), 5)
         status = process.returncode
         await self.stop()
-        return f"failed with status {status}"
+        return "failed" if status is None else f"failed with status {status}"
 
     async def _start(self) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
