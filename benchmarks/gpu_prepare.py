@@ -1,4 +1,4 @@
-"""What the jobs of `benchmarks.gpu` have in common, and those that prepare networks and images."""
+"""Settings of the jobs of `benchmarks.gpu`, and those jobs that prepare networks and images."""
 
 from __future__ import annotations
 
