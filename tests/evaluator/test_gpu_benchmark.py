@@ -16,6 +16,7 @@ import pytest
 from benchmarks.gpu_checks import run
 from benchmarks.workers import Worker
 from tests.support import ROOT
+from tests.support.gpu_preparation import Networks
 
 WORK = """
 import os, subprocess, sys, time
@@ -70,6 +71,16 @@ def test_a_machine_without_a_gpu_is_not_measured_as_one(tmp_path: Path) -> None:
     done = benchmark(tmp_path / "out")
     assert (done.returncode, done.stdout) == (1, "")
     assert "No CUDA device works here" in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_test_never_waits_for_a_network_that_failed(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("CUDA out of memory")
+    (tmp_path / "unet-fp16.failed").write_text("stopped after 60 s")
+    with pytest.raises(AssertionError, match=r"unet-fp16.npy: stopped after 60 s; .*\nCUDA out"):
+        Networks(tmp_path).maps("unet", "fp16")
+    (tmp_path / "ended").touch()
+    with pytest.raises(AssertionError, match=r"unext.onnx: nothing was left of it"):
+        Networks(tmp_path).onnx("unext")
 
 
 def test_a_check_whose_time_is_up_never_hides_what_it_had(tmp_path: Path) -> None:

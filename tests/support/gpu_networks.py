@@ -19,7 +19,7 @@ from tests.support.inference import Stage
 
 BATCH = 8
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-SECONDS = 60  # of a network's export, of its maps in one precision, and of a stage
+SECONDS = 90  # of a command
 COMMON = ("unext", "cmunext")  # two that are quick; tests that say no name use these
 _SLOW = ("unet3plus", "medt", "transunet")
 # Cheap ones first: a run that is cut off has tested the most.

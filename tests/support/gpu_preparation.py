@@ -31,13 +31,13 @@ from reference_models.export import export_network
 from tests.support import ROOT
 from tests.support.gpu_networks import (
     PRECISIONS,
-    SECONDS,
     companies,
     environment,
     settled,
     some_inputs,
 )
 
+SECONDS = 60  # of a network's export, and of its maps in one precision
 ENDED = "ended"  # a file: nothing more will be made
 COMMAND = [sys.executable, "-W", "ignore", "-m", "tests.support.gpu_preparation"]
 
