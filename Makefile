@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Once for all processes; otherwise the first evaluation takes 20 seconds more.
 COMPILE := $(BIN)/python -c "import evaluator.inference.resampling, evaluator.metrics.kernel"
 
-.PHONY: demo test test-fast test-gpu check docs bench lock triton triton-gpu nnunet keras clean
+.PHONY: demo test test-fast test-gpu gpu check docs bench lock triton triton-gpu nnunet keras clean
 
 demo: .venv/demo.done  ## the whole journey, from phantoms to a leaderboard
 	$(BIN)/busbench demo --out demo $(ARGS)
@@ -21,8 +21,11 @@ FAST := not (browser or docker or gpu or latex or real_data or slow or slurm or 
 test-fast: .venv/dev.done  ## what needs no engine, no real data and no browser: three to five minutes
 	$(PYTEST) -q -m "$(FAST)" $(ARGS)
 
-test-gpu: .venv/dev.done  ## what needs a GPU; fails where none works
-	BUSBENCH_REQUIRE_GPU=1 $(BIN)/python -m pytest -n 4 tests/gpu $(ARGS)
+test-gpu: .venv/dev.done  ## the tests that need a GPU, in under four minutes; fails where none works
+	$(BIN)/python -m benchmarks.gpu_checks tests --pytest "$(ARGS)"
+
+gpu: .venv/dev.done  ## all that is checked on a GPU, in order of worth: ten minutes at most
+	$(BIN)/python -m benchmarks.gpu_checks
 
 check: .venv/dev.done docs  ## lint, types, the walls between the components, the documentation
 	$(BIN)/ruff check .

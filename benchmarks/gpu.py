@@ -1,32 +1,34 @@
 """Speed of every reference network on a GPU, beside PyTorch's: one table.
 
-Run from the project's root: `python -m benchmarks.gpu`. Every network in every precision is
-measured in a process of its own, with a time limit of its own; what fails or takes too long costs
-no other its line. Progress goes to standard error, the section in Markdown to standard output;
-`--out` keeps it, and each measurement as a line of JSON, as they come. `--device cpu` runs the same
-code where there is no GPU: `--device cpu --size 64 --networks unext --cases 40 --seconds 0.2`.
+Run from the project's root: `python -m benchmarks.gpu`. One process a precision measures network
+after network, and one the whole stage; others export and compile ahead on the processor. Nothing
+waits for all: what is ready is measured, the networks that are asked for most before the rest.
+Each job has a time limit: what fails or takes too long costs no other its line, and when `--budget`
+is used up the table has what there is. Progress goes to standard error, the section in Markdown to
+standard output; `--out` keeps it, and each measurement as a line of JSON, as they come.
+`--device cpu` runs the same code where there is no GPU:
+`--device cpu --size 64 --networks unext --cases 40 --seconds 0.2`.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
-from benchmarks.gpu_parts import MEASUREMENTS, Part, measure, prepare
+from benchmarks.gpu_parts import FLOATS, MEASUREMENTS
+from benchmarks.gpu_prepare import Settings
 from benchmarks.timing import head, machine, row
+from benchmarks.workers import Worker
 from evaluator.documents.inference import Precision
 from evaluator.files import write_atomically
 from evaluator.inference.hardware import device_name
@@ -35,11 +37,12 @@ from reference_models.networks import NETWORKS
 # What is asked for most comes first, should the time not suffice for all.
 FIRST = ("unet", "unext", "cmunext")
 VARIANTS = ("cmunext_s", "cmunext_l", "ukan_s")  # of other widths
-LIMITS = {"prepare": 90.0, "measure": 40.0}  # seconds of one process
+STAGE = "stage"  # the process of whole stages: without PyTorch, whose memory would count
+LIMITS = {"start": 60.0, "seal": 60.0, "export": 90.0, "compile": 90.0}  # seconds of a job
 COLUMNS = {
     **{f"ours {precision}": (precision, "ours") for precision in get_args(Precision)},
-    **{f"eager {precision}": (precision, "eager") for precision in ("fp32", "fp16")},
-    **{f"compiled {precision}": (precision, "compiled") for precision in ("fp32", "fp16")},
+    **{f"eager {precision}": (precision, "eager") for precision in FLOATS},
+    **{f"compiled {precision}": (precision, "compiled") for precision in FLOATS},
     "stage": ("fp32", "stage"),
     "stage / ours": ("fp32", "stage / ours"),
     "alone, ms": ("fp32", "latency"),
@@ -49,33 +52,136 @@ NOTES = """{date}; {name}; host: {host}.
 
 Images/s at batch {batch}, {size} x {size}, of fresh weights; medians of five turns of {seconds:g} s
 together. Ours: batches that are ready, through the evaluator's backend. Eager, compiled: PyTorch,
-in fp16 with channels last. All copy images from the host and maps back. In fp32, too: stage, from
-the sealed archive to packed masks with {threads} threads, without start-up; its ratio to ours just
-before and after; latency alone at batch 1; memory of the stage. A dash was not measured."""
+in fp16 with channels last. All copy images from the host and maps back; the first networks are
+measured while other cores export and compile the rest. In fp32, too, when they have finished:
+stage, from the sealed archive to packed masks with {threads} threads, without start-up; its ratio
+to ours just after; latency alone at batch 1; memory of the stage, in a process that runs all of
+them. A dash was not measured."""
+
+
+class Part(NamedTuple):
+    """A network, and the process that measures it: a precision's or the stage's."""
+
+    name: str
+    process: str
+
+    @property
+    def compiling(self) -> str:
+        """The job that compiles it ahead, where there is one."""
+        return f"compile {self.name} {self.process}"
+
+
+class Measuring:
+    """All processes and their jobs; `run` ends when all is measured."""
+
+    def __init__(self, args: argparse.Namespace, settings: Settings) -> None:
+        self._args, self._device = args, asyncio.Lock()
+        self._settings, self._began = settings, time.monotonic()
+        precisions = get_args(Precision) if args.device == "cuda" else ("fp32",)
+        self._measuring = {process: self._worker() for process in (*precisions, STAGE)}
+        first = [name for name in args.networks if name in FIRST]
+        rest = [name for name in args.networks if name not in FIRST]
+        self._parts = [Part(name, process) for name in first + rest for process in self._measuring]
+        self._prepared: dict[str, asyncio.Task[bool]] = {}
+        self._workers = [*self._measuring.values()]
+
+    async def run(self) -> None:
+        """Prepare and measure; cancelled when the time is over."""
+        try:
+            self._begin_preparing()
+            started = (self._do(w, f"start {p}") for p, w in self._measuring.items())
+            await asyncio.gather(*started)
+            while self._parts:
+                await self._next()
+        finally:
+            for task in self._prepared.values():
+                task.cancel()
+            await asyncio.gather(*(worker.stop() for worker in self._workers))
+
+    def _begin_preparing(self) -> None:
+        cores = os.cpu_count() or 1
+        free: asyncio.Queue[Worker] = asyncio.Queue()
+        for _ in range(min(len(self._args.networks), max(1, cores // 2 - 1))):
+            free.put_nowait(self._ahead())
+        names = [*dict.fromkeys(part.name for part in self._parts)]
+        for job in (f"export {names[0]}", "seal", *(f"export {name}" for name in names[1:])):
+            self._prepared[job] = asyncio.create_task(self._in_turn(free, job))
+        compiled = [p for p in self._parts if p.name in self._args.compiled and p.process in FLOATS]
+        for job in (part.compiling for part in compiled):
+            threads = {"TORCHINDUCTOR_COMPILE_THREADS": f"{max(1, cores // len(compiled))}"}
+            self._prepared[job] = asyncio.create_task(self._do(self._ahead(**threads), job))
+
+    def _ahead(self, **variables: str) -> Worker:
+        """A worker that prepares: what is measured has the processor before it."""
+        self._workers.append(self._worker("nice", "-n", "10", **variables))
+        return self._workers[-1]
+
+    def _worker(self, *before: str, **variables: str) -> Worker:
+        settings = json.dumps(asdict(self._settings), default=str)
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.gpu_parts", settings]
+        cache = {"TORCHINDUCTOR_CACHE_DIR": str(self._settings.folder / "compiled")}
+        return Worker([*before, *command], self._device, variables | cache)
+
+    async def _in_turn(self, free: asyncio.Queue[Worker], job: str) -> bool:
+        worker = await free.get()
+        done = await self._do(worker, job)
+        free.put_nowait(worker)
+        return done
+
+    async def _do(self, worker: Worker, job: str) -> bool:
+        """Have a job done, and say how long it took or how it failed."""
+        began = time.monotonic()
+        limit = LIMITS.get(job.partition(" ")[0], self._args.limit)
+        failure = await worker.do(job, limit)
+        now = time.monotonic()
+        words = f"[{now - self._began:5.1f} s] {job}: {failure or f'{now - began:.1f} s'}"
+        print(words, file=sys.stderr, flush=True)
+        return failure is None
+
+    async def _next(self) -> None:
+        """Measure the first part that can be, or wait until something more is prepared."""
+        failed = {name for name, _ in self._parts if self._made(f"export {name}") is False}
+        self._parts = [part for part in self._parts if part.name not in failed]
+        part = next(filter(self._is_ready, self._parts), None)
+        if part is None:
+            under_way = [task for task in self._prepared.values() if not task.done()]
+            if under_way:
+                await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            return
+        self._parts.remove(part)
+        worker, what = self._measuring[part.process], f"measure {' '.join(part)}"
+        if part.process == STAGE:
+            what = f"stage {part.name}"
+        elif part.compiling in self._prepared and self._made(part.compiling):
+            what = f"measure-compiled {' '.join(part)}"
+        async with self._device:
+            if not await self._do(worker, what):  # the next one's limit is not for starting
+                await self._do(worker, f"start {part.process}")
+        write_atomically(self._args.out / "gpu.md", section(self._args).encode())
+
+    def _is_ready(self, part: Part) -> bool:
+        """Whether nothing is missing; on the CPU, and for a stage, nothing else may be at work."""
+        needed = [f"export {part.name}", part.compiling]
+        alone = part.process == STAGE or self._args.device == "cpu"
+        return all(self._made(job) is not None for job in (self._prepared if alone else needed))
+
+    def _made(self, job: str) -> bool | None:
+        """Whether a preparation succeeded; None: it has not ended. One not asked for has."""
+        task = self._prepared.get(job)
+        return True if task is None else task.result() if task.done() else None
 
 
 def main() -> int:
     args = parse()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process stays behind
-    if args.task:
-        part = Part(args.networks[0], args.precision, args.folder, args)
-        prepare(part) if args.task == "prepare" else measure(part)
-        return 0
     if args.device != "cpu" and device_name(args.device) == "unknown":
         print("No CUDA device works here: --device cpu tries the code.", file=sys.stderr)
         return 1
     args.out.mkdir(parents=True, exist_ok=True)
     kept = args.out / MEASUREMENTS
     kept.unlink(missing_ok=True)
-    end = time.monotonic() + args.budget
     with tempfile.TemporaryDirectory() as scratch:
-        args.folder = Path(scratch)
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{scratch}/compiled"
-        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 3)) as pool:
-            list(pool.map(lambda name: Process(args, "prepare", name).finish(end), args.networks))
-        for _ in measured(args, end):
-            write_atomically(args.out / "gpu.md", section(args, kept).encode())
-    print(section(args, kept))
+        asyncio.run(within_budget(args, Path(scratch)))
+    print(section(args))
     return 0 if kept.exists() else 1
 
 
@@ -88,70 +194,32 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*FIRST, *others])
     parser.add_argument("--compiled", nargs="*", choices=NETWORKS, default=["unet", "cmunext"])
     parser.add_argument("--seconds", type=float, default=0.5, help="of each candidate")
+    parser.add_argument("--limit", type=float, default=30.0, help="seconds of a part of the table")
     parser.add_argument("--budget", type=float, default=220.0, help="seconds of all of it")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--cases", type=int, help="of the stage, instead of what suits a network")
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "build")))
-    parser.add_argument("--task", choices=LIMITS, help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--precision", choices=get_args(Precision), default="fp32", help=argparse.SUPPRESS
-    )
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-class Process:
-    """A part in a process of its own, which imports what it needs and then waits for its turn."""
-
-    def __init__(self, args: argparse.Namespace, task: str, name: str, *more: str) -> None:
-        self.what, self._limit = " ".join((task, name, *more)), LIMITS[task]
-        words = [f"--task={task}", f"--folder={args.folder}", *(f"--precision={p}" for p in more)]
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.gpu", *sys.argv[1:], *words]
-        self._process = subprocess.Popen(
-            [*command, "--networks", name],
-            stdin=subprocess.PIPE,
-            stdout=sys.stderr,
-            start_new_session=True,  # a compiler's own processes end with it
-        )
-
-    def finish(self, end: float) -> None:
-        """Let it work, until its time limit or `end` of the monotonic clock."""
-        limit = min(self._limit, end - time.monotonic())
-        try:
-            self._process.communicate(b"go\n", timeout=max(0.0, limit))
-        except subprocess.TimeoutExpired:
-            print(f"{self.what}: stopped after {max(0.0, limit):.0f} s", file=sys.stderr)
-        if status := self._process.poll():
-            print(f"{self.what}: failed with status {status}", file=sys.stderr)
-        self.stop()
-
-    def stop(self) -> None:
-        """Kill it, and what it started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
-def measured(args: argparse.Namespace, end: float) -> Iterator[None]:
-    """Measure part by part; the next process starts beside each, so that no import takes time."""
-    precisions = get_args(Precision) if args.device == "cuda" else ("fp32",)
-    parts = [(name, precision) for name in args.networks for precision in precisions]
-    processes = deque([Process(args, "measure", *parts[0])])
+async def within_budget(args: argparse.Namespace, scratch: Path) -> None:
+    """Measure until all is measured, the time is used up, or somebody ends it."""
+    names = [field for field in Settings.__dataclass_fields__ if field != "folder"]
+    settings = Settings(folder=scratch, **{name: getattr(args, name) for name in names})
+    measuring = asyncio.create_task(Measuring(args, settings).run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.cancel)
     try:
-        for following in [*parts[1:], None]:
-            if following is not None:
-                processes.append(Process(args, "measure", *following))
-            processes[0].finish(end)
-            processes.popleft()
-            yield
-    finally:
-        for process in processes:
-            process.stop()
+        await asyncio.wait_for(measuring, args.budget)
+    except asyncio.CancelledError:
+        sys.exit(143)  # as a process that the signal ended
+    except TimeoutError:
+        print(f"The budget of {args.budget:g} s is used up.", file=sys.stderr)
 
 
-def section(args: argparse.Namespace, kept: Path) -> str:
+def section(args: argparse.Namespace) -> str:
     """The section in Markdown, of what has been measured so far."""
+    kept = args.out / MEASUREMENTS
     lines = kept.read_text().splitlines() if kept.exists() else []
     found = {(o["network"], o["precision"], o["what"]): o["value"] for o in map(json.loads, lines)}
     notes = NOTES.format(

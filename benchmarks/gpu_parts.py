@@ -1,132 +1,122 @@
-"""One process of `benchmarks.gpu`: it prepares a network, or measures it in one precision."""
+"""Jobs of `benchmarks.gpu`, each of which prepares a network or measures it.
+
+`python -m benchmarks.gpu_parts SETTINGS` does them as `benchmarks.workers` gives them.
+"""
 
 from __future__ import annotations
 
-import argparse
+import gc
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from statistics import median
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
-from benchmarks.made import seal_images
-from evaluator.documents.base import read
-from evaluator.documents.inference import GateVerdict, Measured, Precision, Runtime
-from evaluator.documents.submission import OutputSpec
-from evaluator.errors import BusbenchError, Code
-from evaluator.inference.backends import InferSettings, open_model
-from evaluator.inference.infer import infer
-from evaluator.predictions import RUNTIME
-from harness.datasets import phantom
-from reference_models.export import export_network
-from reference_models.networks import build
+from benchmarks.gpu_prepare import Settings, export, network, seal, start
+from benchmarks.workers import Jobs
+from evaluator.documents.inference import Precision
+from evaluator.errors import BusbenchError
+from evaluator.inference.backends import open_model
 
 MEASUREMENTS = "gpu.jsonl"
 TURNS = 5  # of each candidate
-# Cases that take a stage about a second; others have `SOME`.
-CASES = {"unext": 2000, "cmunext": 1000}
-SOME = 400
 FLOATS: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
 Call = Callable[[], object]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A network in a precision, the folder where it was prepared, and the words of the command."""
+class Notes:
+    """Measurements of a network in a precision, kept and printed as they come."""
 
-    name: str
-    precision: Precision
-    root: Path
-    args: argparse.Namespace
+    def __init__(self, settings: Settings, name: str, precision: Precision = "fp32") -> None:
+        self._file, self._name, self._precision = settings.out / MEASUREMENTS, name, precision
+        self._failed: list[str] = []
 
-    @property
-    def folder(self) -> Path:
-        """Where its sealed images and its submission are."""
-        return self.root / self.name
+    def add(self, what: str, value: float) -> None:
+        self._keep(what, value)
+        print(f"  {self._name} {self._precision}: {what} {value:.4g}", flush=True)
 
-    def note(self, what: str, value: float | None) -> None:
-        """Keep and print a measurement; None is a failure."""
-        line = {"network": self.name, "precision": self.precision, "what": what, "value": value}
-        with (self.args.out / MEASUREMENTS).open("a") as kept:
+    def failed(self, what: str, error: Exception) -> None:
+        self._keep(what, None)
+        self._failed.append(what)
+        reason = str(error).strip().splitlines()[0][:200]
+        print(f"  {self._name} {self._precision}: {what} failed: {reason}", flush=True)
+
+    def _keep(self, what: str, value: float | None) -> None:
+        line = {"network": self._name, "precision": self._precision, "what": what, "value": value}
+        with self._file.open("a") as kept:
             kept.write(json.dumps(line) + "\n")
-        shown = "failed" if value is None else f"{value:.4g}"
-        print(f"{self.name} {self.precision}: {what} {shown}", flush=True)
+
+    def close(self) -> None:
+        """End this process where something failed: CUDA may fail for good once it has."""
+        if self._failed:
+            sys.exit(f"  a new process goes on after {', '.join(self._failed)}")
 
 
-def cases(part: Part) -> int:
-    """How many there are in a stage."""
-    found: int = part.args.cases or CASES.get(part.name, SOME)
-    return found
+def compile_ahead(
+    settings: Settings, name: str, precision: Precision, *, then: Callable[[], None]
+) -> None:
+    """Fill the compiler's cache for a network, and run it once."""
+    peers(settings, name, precision, compiled=then)["compiled"]()
 
 
-def prepare(part: Part) -> None:
-    """Export a network, seal images for it, and let PyTorch compile it where it will have to.
-
-    The export is compared with PyTorch for one image alone: its parity is not what is measured.
-    """
-    args, side = part.args, part.args.size
-    torch.set_num_threads(3)
-    exported = export_network(network(part), torch.rand(1, 1, side, side), {}).data
-    raw = part.root / f"{part.name}-raw"
-    phantom.generate(raw, patients=10, seed=1)
-    images = [np.asarray(Image.open(path)) for path in sorted((raw / "images").glob("*.png"))]
-    chosen = (images * (cases(part) // len(images) + 1))[: cases(part)]
-    seal_images(part.folder, chosen, exported, side=side, output=OutputSpec())
-    if part.name in args.compiled and args.device == "cuda":
-        for precision in FLOATS:
-            peers(replace(part, precision=precision), some_batch(args))["compiled"]()
-
-
-def measure(part: Part) -> None:
-    """Measure a network in one precision, once a line has come from standard input."""
-    args = part.args
-    sys.stdin.readline()
-    settings = InferSettings(args.device, os.cpu_count() or 1, args.batch, precision=part.precision)
-    staged = part.precision == "fp32"
-    alone = stage(part, settings) if staged else None  # first, so that no other's memory counts
-    batch = some_batch(args)
-    with closing(open_model(part.folder / "submission" / "0.onnx", settings)) as model:
+def measure(settings: Settings, name: str, precision: Precision, *, compiled: bool = False) -> None:
+    """Measure batches that are ready, of our backend and of PyTorch in turns."""
+    notes, batch = Notes(settings, name, precision), settings.some_batch()
+    with closing(open_model(settings.model(name, precision), settings.infer(precision))) as model:
         candidates: dict[str, Call] = {"ours": lambda: model.run(batch)}
-        before = race(part, candidates) if staged else {}
-        whole = stage(part, settings) if staged else None
-        candidates |= peers(part, batch) if part.precision in FLOATS else {}
-        found = race(part, candidates)
-    for name, runs in found.items():
-        part.note(name, runs * args.batch)
-    if alone is not None:
-        part.note("latency", alone.latency_ms)
-        if alone.gpu_memory_mb is not None:
-            part.note("memory", alone.gpu_memory_mb)
-    if whole is not None:
-        loop = (before["ours"] + found["ours"]) / 2 * args.batch
-        part.note("stage", cases(part) / whole.seconds)
-        part.note("stage / ours", cases(part) / whole.seconds / loop)
+        if precision in FLOATS:
+            compiler = (lambda: None) if compiled else None
+            candidates |= peers(settings, name, precision, compiled=compiler)
+        for what, runs in race(settings, notes, candidates).items():
+            notes.add(what, runs * settings.batch)
+    notes.close()
+    candidates.clear()
+    torch.compiler.reset()
+    gc.collect()
+    if settings.device != "cpu":
+        torch.cuda.empty_cache()
 
 
-def stage(part: Part, settings: InferSettings) -> Measured | None:
-    """A whole infer stage, as it measures itself; None, and noted, where it fails."""
-    folder, out = part.folder, part.folder / "out"
-    verdict = read(GateVerdict, folder / "gate.json", Code.STAGE_CRASHED, remedy="Run it again.")
-    images, key = folder / "images.age", folder / "images.key"
+def stage(settings: Settings, name: str) -> None:
+    """Measure a whole infer stage as it measures itself, and our backend just after."""
+    from evaluator.documents.base import read  # noqa: PLC0415
+    from evaluator.documents.inference import GateVerdict, Runtime  # noqa: PLC0415
+    from evaluator.errors import Code  # noqa: PLC0415
+    from evaluator.inference.infer import infer  # noqa: PLC0415
+    from evaluator.predictions import RUNTIME  # noqa: PLC0415
+
+    cases, notes = settings.cases_of(name), Notes(settings, name)
+    folder, sealed = settings.folder / name, settings.folder / f"{cases}-cases"
+    images, key, out = sealed / "images.age", sealed / "images.key", folder / "out"
+    again = {"remedy": "Run it again."}
+    verdict = read(GateVerdict, folder / "gate.json", Code.STAGE_CRASHED, **again)
+    how = settings.infer()
+    out.mkdir()
     try:
-        infer(folder / "submission", verdict, out, images=images, key=key, settings=settings)
+        infer(folder / "submission", verdict, out, images=images, key=key, settings=how)
     except BusbenchError as error:
-        part.note("stage", None)
-        print(f"  {error.message}", flush=True)
-        return None
-    return read(Runtime, out / RUNTIME, Code.STAGE_CRASHED, remedy="Run it again.").measured
+        notes.failed("stage", error)
+        notes.close()
+    found = read(Runtime, out / RUNTIME, Code.STAGE_CRASHED, **again).measured
+    rate = cases / found.seconds
+    notes.add("stage", rate)
+    if found.latency_ms is not None:
+        notes.add("latency", found.latency_ms)
+    if found.gpu_memory_mb is not None and found.gpu_memory_of == "process":
+        notes.add("memory", found.gpu_memory_mb)
+    batch = settings.some_batch()
+    with closing(open_model(settings.model(name), how)) as model:
+        ours = race(settings, notes, {"ours": lambda: model.run(batch)})
+    notes.close()
+    notes.add("stage / ours", rate / (ours["ours"] * settings.batch))
 
 
-def race(part: Part, candidates: Mapping[str, Call]) -> dict[str, float]:
+def race(settings: Settings, notes: Notes, candidates: Mapping[str, Call]) -> dict[str, float]:
     """Median runs a second of each candidate, in turns; what fails is noted and left out."""
     able = {}
     for name, call in candidates.items():
@@ -135,16 +125,15 @@ def race(part: Part, candidates: Mapping[str, Call]) -> dict[str, float]:
                 call()
             able[name] = call
         except (RuntimeError, ValueError, BusbenchError) as error:
-            part.note(name, None)
-            print(f"  {str(error).strip().splitlines()[0][:200]}", flush=True)
+            notes.failed(name, error)
     rates: dict[str, list[float]] = {name: [] for name in able}
     for _ in range(TURNS):
         for name, call in able.items():
-            rates[name].append(rate(call, part.args.seconds / TURNS))
+            rates[name].append(_rate(call, settings.seconds / TURNS))
     return {name: median(found) for name, found in rates.items()}
 
 
-def rate(call: Call, seconds: float) -> float:
+def _rate(call: Call, seconds: float) -> float:
     """Runs a second, over at least so many seconds."""
     runs, start = 0, time.perf_counter()
     while (taken := time.perf_counter() - start) < seconds:
@@ -153,15 +142,21 @@ def rate(call: Call, seconds: float) -> float:
     return runs / taken
 
 
-def peers(part: Part, batch: NDArray[np.float32]) -> dict[str, Call]:
-    """The same network in PyTorch, as fast as it gets without work of one's own."""
-    device, dtype = part.args.device, FLOATS[part.precision]
+def peers(
+    settings: Settings, name: str, precision: Precision, *, compiled: Callable[[], None] | None
+) -> dict[str, Call]:
+    """The same network in PyTorch, as fast as it gets without work of one's own.
+
+    Args:
+        compiled: called when it is compiled, before it is run for the first time; None: it is not.
+    """
+    device, dtype = settings.device, FLOATS[precision]
     half = dtype == torch.float16
     layout = torch.channels_last if half else torch.contiguous_format
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, half
-    made = network(part).eval().to(device, dtype)
+    made = network(settings, name).eval().to(device, dtype)
     made = made.to(memory_format=layout)  # type: ignore[call-overload]
-    here = torch.from_numpy(batch)
+    here = torch.from_numpy(settings.some_batch())
     here = here if device == "cpu" else here.pin_memory()
 
     def through(network: Callable[[torch.Tensor], torch.Tensor]) -> Call:
@@ -173,18 +168,37 @@ def peers(part: Part, batch: NDArray[np.float32]) -> dict[str, Call]:
         return run
 
     found = {"eager": through(made)}
-    if part.name in part.args.compiled:
-        found["compiled"] = through(torch.compile(made))
+    if compiled is not None:
+        backend = partial(_by_inductor, then=compiled)
+        found["compiled"] = through(torch.compile(made, backend=backend))
     return found
 
 
-def network(part: Part) -> torch.nn.Module:
-    """The network, always with the same fresh weights."""
-    torch.manual_seed(0)
-    return build(part.name, image_size=part.args.size)
+def _by_inductor(
+    graph: torch.fx.GraphModule, inputs: list[torch.Tensor], *, then: Callable[[], None]
+) -> Any:
+    from torch._inductor.compile_fx import compile_fx  # noqa: PLC0415  takes seconds
+
+    compiled = compile_fx(graph, inputs)
+    then()
+    return compiled
 
 
-def some_batch(args: argparse.Namespace) -> NDArray[np.float32]:
-    """Noise (N, 1, H, W)."""
-    shape = (args.batch, 1, args.size, args.size)
-    return np.random.default_rng(0).random(shape, np.float32)
+def main() -> None:
+    jobs, settings = Jobs(), Settings.of(sys.argv[1])
+    work: Mapping[str, Callable[..., None]] = {
+        "start": start,
+        "seal": seal,
+        "export": export,
+        "compile": partial(compile_ahead, then=jobs.wait_for_device),
+        "measure": measure,
+        "measure-compiled": partial(measure, compiled=True),
+        "stage": stage,
+    }
+    for job in jobs:
+        what, *words = job.split()
+        work[what](settings, *words)
+
+
+if __name__ == "__main__":
+    main()

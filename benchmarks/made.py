@@ -142,6 +142,15 @@ def echo() -> bytes:
 
 
 @dataclass(frozen=True)
+class Submitted:
+    """A submission of one model, which the gate has passed."""
+
+    folder: Path
+    submission: Submission
+    verdict: Path
+
+
+@dataclass(frozen=True)
 class InferInputs:
     """Everything that an infer stage reads, and where it writes; the gate has passed the model."""
 
@@ -162,18 +171,42 @@ def seal_images(
     output: OutputSpec,
     seed: str | None = None,
 ) -> InferInputs:
-    """Seal grey images (H, W) below `root` and submit one model for all folds.
+    """Seal grey images (H, W) below `root` and submit one model for all folds; see `submit`.
 
     Args:
-        side: height and width of the network's input; images are stretched to it.
         seed: of the consistency pass; without one there is none.
     """
+    made = submit(root, model, side=side, output=output)
+    sealed, key = seal(root, images, seed)
+    out = root / "out"
+    out.mkdir()
+    return InferInputs(made.folder, made.submission, sealed, key, made.verdict, out)
+
+
+def seal(
+    root: Path, images: Sequence[NDArray[np.uint8]], seed: str | None = None
+) -> tuple[Path, Path]:
+    """Seal grey images (H, W) in the folder `root`: the archive and its key."""
     identity = pyrage.x25519.Identity.generate()
     cases = tuple(
         SealedCase(case_id=f"c{n:05}", height=i.shape[0], width=i.shape[1], file=f"{n}.grey")
         for n, i in enumerate(images)
     )
     index = SealedIndex(split_digest=DIGEST, consistency_seed=seed, repeat_seed=DIGEST, cases=cases)
+    sealed, key = root / "images.age", root / "images.key"
+    key.write_text(str(identity))
+    sealed.write_bytes(
+        seal_archive(index, (image.tobytes() for image in images), str(identity.to_public()))
+    )
+    return sealed, key
+
+
+def submit(root: Path, model: bytes, *, side: int, output: OutputSpec) -> Submitted:
+    """Write a submission of one model for all folds below `root`, and the gate's verdict.
+
+    Args:
+        side: height and width of the network's input; images are stretched to it.
+    """
     made = ModelFile(file="0.onnx", sha256=sha256_bytes(model))
     submission = Submission(
         team="Benchmark",
@@ -188,15 +221,9 @@ def seal_images(
         fold=None, sha256=made.sha256, opset=17, nodes=1, parameters=0, gmacs=None
     )
     verdict = GateVerdict(submission_sha256=submission.digest, models=(counted,))
-    folder, out = root / "submission", root / "out"
-    for made_folder in (folder, out):
-        made_folder.mkdir(parents=True)
-    key, sealed, gate = root / "images.key", root / "images.age", root / "gate.json"
-    key.write_text(str(identity))
-    sealed.write_bytes(
-        seal_archive(index, (image.tobytes() for image in images), str(identity.to_public()))
-    )
+    folder, gate = root / "submission", root / "gate.json"
+    folder.mkdir(parents=True)
     (folder / made.file).write_bytes(model)
     write(submission, folder / "submission.yaml")  # JSON is YAML
     write(verdict, gate)
-    return InferInputs(folder, submission, sealed, key, gate, out)
+    return Submitted(folder, submission, gate)

@@ -83,12 +83,24 @@ def export_network(network: nn.Module, images: Tensor, notes: Mapping[str, str])
     Raises:
         TrainingError: the exported graph says something else than the network.
     """
-    network.eval()
-    model = onnx.load_model_from_string(_graph(_folded(network), images[:2]))
-    onnx.helper.set_model_props(model, dict(notes))
-    onnx.checker.check_model(model, full_check=True)
+    model = to_onnx(network, images[:2], notes)
     data: bytes = model.SerializeToString(deterministic=True)
     return Exported(data, len(model.graph.node), difference(_by(network), data, images))
+
+
+def to_onnx(network: nn.Module, images: Tensor, notes: Mapping[str, str]) -> onnx.ModelProto:
+    """The graph of a network with a dynamic batch axis: checked, but compared with nothing.
+
+    Args:
+        network: on the CPU, in any memory layout; it is put into evaluation mode.
+        images: (N, C, H, W) float32 inputs to trace it with.
+        notes: kept in the graph's metadata.
+    """
+    network.eval()
+    model = onnx.load_model_from_string(_graph(_folded(network), images))
+    onnx.helper.set_model_props(model, dict(notes))
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def _folded(network: nn.Module) -> nn.Module:

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu_checks import run
+from benchmarks.workers import Worker
 from tests.support import ROOT
+from tests.support.gpu_preparation import Networks
+
+WORK = """
+import os, subprocess, sys, time
+from benchmarks.workers import Jobs
+jobs = Jobs()
+print("this is no answer")
+for job in jobs:
+    if job == "hang":
+        helper = subprocess.Popen(["sleep", "60"])
+        print(helper.pid, file=open(sys.argv[1] + "-helper", "w"), flush=True)
+        helper.wait()
+    if job == "crash":
+        os._exit(7)
+    if job == "device":
+        jobs.wait_for_device()
+        jobs.wait_for_device()
+    print(os.getpid(), file=open(sys.argv[1], "a"), flush=True)
+"""
 
 
 def benchmark(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -47,3 +71,66 @@ def test_a_machine_without_a_gpu_is_not_measured_as_one(tmp_path: Path) -> None:
     done = benchmark(tmp_path / "out")
     assert (done.returncode, done.stdout) == (1, "")
     assert "No CUDA device works here" in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_test_never_waits_for_a_network_that_failed(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("CUDA out of memory")
+    (tmp_path / "unet-fp16.failed").write_text("stopped after 60 s")
+    with pytest.raises(AssertionError, match=r"unet-fp16.npy: stopped after 60 s; .*\nCUDA out"):
+        Networks(tmp_path).maps("unet", "fp16")
+    (tmp_path / "ended").touch()
+    with pytest.raises(AssertionError, match=r"unext.onnx: nothing was left of it"):
+        Networks(tmp_path).onnx("unext")
+
+
+def test_a_check_whose_time_is_up_never_hides_what_it_had(tmp_path: Path) -> None:
+    words = "import time; print('so far', flush=True); time.sleep(60)"
+    status = asyncio.run(run([sys.executable, "-c", words], 0.5, tmp_path / "log"))
+    assert status == -signal.SIGINT
+    assert (tmp_path / "log").read_text().startswith("so far\nTraceback")
+
+
+def with_worker(pids: Path, use: Callable[[Worker, asyncio.Lock], Awaitable[None]]) -> list[str]:
+    """Use a worker that keeps the id of the process that did each job; give these."""
+
+    async def run() -> None:
+        device = asyncio.Lock()
+        words = [sys.executable, "-c", WORK, str(pids)]
+        worker = Worker(words, device, {"PYTHONPATH": str(ROOT)})
+        try:
+            await use(worker, device)
+        finally:
+            await worker.stop()
+
+    asyncio.run(run())
+    return pids.read_text().split()
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_job_that_hangs_or_crashes_never_takes_another_with_it(tmp_path: Path) -> None:
+    async def use(worker: Worker, device: asyncio.Lock) -> None:
+        assert [await worker.do(job, 60) for job in ("a", "b")] == [None, None]
+        assert await worker.do("hang", 1) == "stopped after 1 s"
+        assert await worker.do("c", 60) is None
+        assert await worker.do("crash", 60) == "failed with status 7"
+        assert await worker.do("d", 60) is None
+
+    first, same, *others = with_worker(tmp_path / "pids", use)
+    assert first == same and len({first, *others}) == 3
+    assert not is_alive(int((tmp_path / "pids-helper").read_text()))
+
+
+def test_no_job_uses_a_device_that_another_has(tmp_path: Path) -> None:
+    async def use(worker: Worker, device: asyncio.Lock) -> None:
+        async with device:
+            assert await worker.do("device", 1) == "stopped after 1 s"
+            job = asyncio.create_task(worker.do("device", 60))
+            await asyncio.wait([job], timeout=0.5)
+            assert not job.done()
+        assert await job is None and not device.locked()
+
+    assert len(with_worker(tmp_path / "pids", use)) == 1

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
 from evaluator.documents.inference import Device, Precision
 from evaluator.inference.hardware import device_name
 from harness.locking import locked
-from reference_models.networks import NETWORKS
-from tests.support.gpu_networks import COMMON, PRECISIONS, prepare
+from tests.support.gpu_networks import COMMON, ORDER, PRECISIONS
+from tests.support.gpu_preparation import Networks
 
 # Set, these tests run on the CPU: that proves nothing of a GPU, but that the tests themselves work.
 DRY_RUN = "BUSBENCH_GPU_DRY_RUN"
@@ -50,18 +49,20 @@ def precision(request: pytest.FixtureRequest, gpu: Device) -> Precision:
 @pytest.fixture(scope="session")
 def networks(
     request: pytest.FixtureRequest, gpu: Device, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The folder of networks and maps, made once for all workers; see `gpu_networks`.
+) -> Networks:
+    """Networks and their maps, made once for all workers while tests run.
 
     A test asks for one by a parameter `name`, or for one of `COMMON`.
     """
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    is_worker = bool(os.environ.get("PYTEST_XDIST_WORKER"))
+    shared = base.parent if is_worker else base
     folder = shared / "networks"
     with locked(shared / "networks.lock"):
-        if not folder.exists():
-            prepare(folder, gpu, _asked_for(request.session))
-    return folder
+        if folder.exists():
+            return Networks(folder)
+        run = os.getppid() if is_worker else os.getpid()
+        return Networks.begin(folder, gpu, _asked_for(request.session), watched=run)
 
 
 def _asked_for(session: pytest.Session) -> list[str]:
@@ -69,4 +70,4 @@ def _asked_for(session: pytest.Session) -> list[str]:
     functions = [item for item in session.items if isinstance(item, pytest.Function)]
     asking = [each for each in functions if "networks" in each.fixturenames]
     named = [each.callspec.params.get("name") for each in asking if hasattr(each, "callspec")]
-    return [name for name in NETWORKS if name in (*named, *COMMON)]
+    return [name for name in ORDER if name in (*named, *COMMON)]

@@ -15,6 +15,7 @@ from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_file
 from tests.support.gpu_networks import python, side_of
+from tests.support.gpu_preparation import Networks
 from tests.support.small_challenge import SmallChallenge
 
 NAME = "unext"
@@ -26,9 +27,9 @@ def challenge(tmp_path_factory: pytest.TempPathFactory) -> SmallChallenge:
 
 
 @pytest.fixture(scope="module")
-def submission(networks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def submission(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, side = tmp_path_factory.mktemp("submission"), side_of(NAME)
-    (folder / "all.onnx").write_bytes((networks / f"{NAME}.onnx").read_bytes())
+    (folder / "all.onnx").write_bytes(networks.onnx(NAME).read_bytes())
     document = Submission(
         team="team",
         method=NAME,
@@ -56,7 +57,7 @@ def evaluate(
     return report, np.unpackbits(np.concatenate(bits))
 
 
-def test_an_evaluation_on_the_device_has_no_other_result_than_on_the_cpu(
+def test_an_evaluation_has_no_other_result_than_on_the_cpu(
     challenge: SmallChallenge, submission: Path, gpu: Device, tmp_path: Path
 ) -> None:
     wanted, masks = evaluate(challenge, submission, tmp_path / "cpu", "cpu")

@@ -8,32 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from evaluator.documents.inference import Device, Precision
-from reference_models.networks import NETWORKS
-from tests.support.gpu_networks import BATCH, infer_stage
+from tests.support.gpu_networks import BATCH, COMMON, ORDER, infer_stage
+from tests.support.gpu_preparation import Networks
 from tests.support.inference import Stage, speckle, stage
 
 # Pixels that may be on the other side of the threshold: fresh weights leave many close to it.
 FLIPPED = {"fp32": 1e-3, "tf32": 0.03, "fp16": 0.03}
 
-every_network = pytest.mark.parametrize("name", NETWORKS)
-
-
-def maps(networks: Path, name: str, precision: Precision) -> NDArray[np.float32]:
-    """The maps (batches, N, 1, H, W) of `gpu_networks.companies` on the device."""
-    path = networks / f"{name}-{precision}.npy"
-    assert path.exists(), f"{name} did not run in {precision}; what it said is printed above"
-    found: NDArray[np.float32] = np.load(path)
-    return found
+every_network = pytest.mark.parametrize("name", ORDER)
 
 
 @every_network
 def test_a_device_flips_no_more_pixels_than_its_precision_rounds(
-    networks: Path, name: str, precision: Precision
+    networks: Networks, name: str, precision: Precision
 ) -> None:
-    (wanted,), found = np.load(networks / f"{name}.npy"), maps(networks, name, precision)[0]
+    wanted, found = networks.of_cpu(name), networks.maps(name, precision)[0]
     flipped = ((found > 0) != (wanted > 0)).mean()
     off = np.abs(found - wanted).max() / wanted.std()
     print(f"\n{name} {precision}: {flipped:.1e} flipped, {off:.1e} deviations off")
@@ -44,16 +35,16 @@ def test_a_device_flips_no_more_pixels_than_its_precision_rounds(
 @every_network
 @pytest.mark.parametrize("lowered", ["tf32", "fp16"])
 def test_a_lower_precision_is_never_named_and_not_used(
-    networks: Path, cuda: Device, name: str, lowered: Precision
+    networks: Networks, cuda: Device, name: str, lowered: Precision
 ) -> None:
-    assert not np.array_equal(maps(networks, name, lowered)[0], maps(networks, name, "fp32")[0])
+    assert not np.array_equal(networks.maps(name, lowered)[0], networks.maps(name, "fp32")[0])
 
 
 @every_network
 def test_the_company_in_a_batch_never_changes_a_bit_of_a_map(
-    networks: Path, name: str, precision: Precision
+    networks: Networks, name: str, precision: Precision
 ) -> None:
-    first, again, *others = maps(networks, name, precision)
+    first, again, *others = networks.maps(name, precision)
     assert np.array_equal(first, again)
     for place in range(BATCH):
         for beside in others[2 * place : 2 * place + 2]:
@@ -73,9 +64,9 @@ def made(folder: Path, model: Path) -> Stage:
 
 
 @pytest.fixture(scope="module")
-def of_the_cpu(networks: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def of_the_cpu(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What a stage of CMUNeXt writes on the CPU."""
-    return infer(made(tmp_path_factory.mktemp("cpu") / "stage", networks / "cmunext.onnx"))
+    return infer(made(tmp_path_factory.mktemp("cpu") / "stage", networks.onnx("cmunext")))
 
 
 def require_same(wanted: bytes, found: bytes) -> None:
@@ -86,26 +77,26 @@ def require_same(wanted: bytes, found: bytes) -> None:
 
 @pytest.mark.parametrize("batch_size", ["auto", 3])
 def test_a_stage_on_the_device_writes_the_masks_of_the_cpu(
-    tmp_path: Path, networks: Path, of_the_cpu: bytes, *, gpu: Device, batch_size: object
+    tmp_path: Path, networks: Networks, of_the_cpu: bytes, *, gpu: Device, batch_size: object
 ) -> None:
-    there = made(tmp_path / "stage", networks / "cmunext.onnx")
+    there = made(tmp_path / "stage", networks.onnx("cmunext"))
     require_same(of_the_cpu, infer(there, device=gpu, batch_size=batch_size))
     assert there.runtime.device == gpu and not there.runtime.measured.batch_dependent
 
 
-@pytest.mark.parametrize("name", ["unext", "cmunext"])
+@pytest.mark.parametrize("name", COMMON)
 def test_two_runs_never_write_different_masks(
-    tmp_path: Path, networks: Path, gpu: Device, precision: Precision, name: str
+    tmp_path: Path, networks: Networks, gpu: Device, precision: Precision, name: str
 ) -> None:
-    stages = [made(tmp_path / run, networks / f"{name}.onnx") for run in ("first", "second")]
+    stages = [made(tmp_path / run, networks.onnx(name)) for run in ("first", "second")]
     with ThreadPoolExecutor() as pool:
         one, other = pool.map(lambda s: infer(s, device=gpu, precision=precision), stages)
     assert one == other and any(one)
 
 
 def test_tensorrt_writes_the_masks_of_the_cpu(
-    tmp_path: Path, networks: Path, of_the_cpu: bytes, *, cuda: Device
+    tmp_path: Path, networks: Networks, of_the_cpu: bytes, *, cuda: Device
 ) -> None:
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
-    there = made(tmp_path / "stage", networks / "cmunext.onnx")
+    there = made(tmp_path / "stage", networks.onnx("cmunext"))
     require_same(of_the_cpu, infer(there, device="tensorrt"))

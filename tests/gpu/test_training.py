@@ -18,9 +18,8 @@ from reference_models.checkpoint import load_checkpoint, save_checkpoint
 from reference_models.config import Config, InputSettings
 from reference_models.data import load_cases, open_bundle
 from reference_models.machine import prepare_machine
-from reference_models.networks import NETWORKS
 from reference_models.run import Run
-from tests.support.gpu_networks import side_of
+from tests.support.gpu_networks import ORDER, side_of
 from tests.support.training_bundle import make_bundle
 
 
@@ -95,7 +94,7 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ORDER)
 def test_no_step_waits_for_the_host(bundle: Path, cuda: Device, name: str) -> None:
     run = new_run(bundle, cuda, name)
     for _ in range(2):  # the first chooses algorithms and sets up the optimiser

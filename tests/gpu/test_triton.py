@@ -16,6 +16,7 @@ from evaluator.inference.backends import InferSettings, TritonOptions, open_mode
 from evaluator.inference.backends.cuda import TF32
 from evaluator.triton.server import find_server
 from tests.support.gpu_networks import COMMON, some_inputs
+from tests.support.gpu_preparation import Networks
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def server(gpu: Device) -> Path:
 
 @pytest.mark.parametrize("name", COMMON)
 def test_a_servers_masks_are_not_other_than_onnx_runtimes_on_the_same_device(
-    server: Path, networks: Path, gpu: Device, precision: Precision, name: str
+    server: Path, networks: Networks, gpu: Device, precision: Precision, name: str
 ) -> None:
     served = InferSettings(
         device=gpu,
@@ -37,9 +38,9 @@ def test_a_servers_masks_are_not_other_than_onnx_runtimes_on_the_same_device(
         backend="triton",
         triton=TritonOptions(executable=server),
     )
-    wanted = np.load(networks / f"{name}-{precision}.npy")[0] > 0
+    wanted = networks.maps(name, precision)[0] > 0
     with patch.dict(os.environ):
         os.environ.pop(TF32, None)  # another test's precision; the server is a process of its own
-        with closing(open_model(networks / f"{name}.onnx", served)) as model:
+        with closing(open_model(networks.onnx(name), served)) as model:
             found = model.run(some_inputs(name)) > 0
     assert np.array_equal(found, wanted) and 0 < wanted.mean() < 1

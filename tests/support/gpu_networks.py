@@ -1,21 +1,10 @@
-"""Reference networks whose masks are worth comparing: exported, and run on a device.
-
-Each network is exported, and run in each precision, in a process of its own: a precision is a
-process's, and what crashes fails its own tests alone.
-
-    python -m tests.support.gpu_networks FOLDER NAME                     NAME.onnx and NAME.npy
-    python -m tests.support.gpu_networks FOLDER NAME PRECISION DEVICE    NAME-PRECISION.npy
-"""
+"""Reference networks whose masks are worth comparing, inputs for them, and whole stages."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -23,17 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evaluator.documents.inference import Device, Precision
-from evaluator.inference.backends import InferSettings, open_model
-from reference_models.export import export_network
-from reference_models.networks import build
+from evaluator.documents.inference import Precision
+from reference_models.networks import NETWORKS, build
 from tests.support import ROOT
 from tests.support.inference import Stage
 
 BATCH = 8
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-SECONDS = 90  # of one process
+SECONDS = 90  # of a command
 COMMON = ("unext", "cmunext")  # two that are quick; tests that say no name use these
+_SLOW = ("unet3plus", "medt", "transunet")
+# Cheap ones first: a run that is cut off has tested the most.
+ORDER = (*COMMON, *(name for name in NETWORKS if name not in (*COMMON, *_SLOW)), *_SLOW)
 # The smallest side that is quick or, for two networks, natural; 64 for what is not named.
 _SIDES = {
     **dict.fromkeys(("unet", "attention_unet", "unetpp", "unet3plus", "cmunet"), 32),
@@ -84,34 +74,23 @@ def settled(name: str) -> Centred:
     return Centred(network, float(logits.median()), float(logits.std())).eval()
 
 
-def prepare(folder: Path, device: Device, names: Iterable[str]) -> None:
-    """Write networks and their maps; what fails is printed, and has no file."""
-    lowered = PRECISIONS if device != "cpu" else PRECISIONS[:1]
-
-    def work(name: str) -> None:
-        words = [(), *((precision, device) for precision in lowered)]
-        for each in words:
-            done = python("tests.support.gpu_networks", str(folder), name, *each)
-            if done.returncode:
-                print(f"{name} {' '.join(each)} failed:\n{done.stderr[-2000:]}", flush=True)
-
-    folder.mkdir()
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
-        list(pool.map(work, names))
-
-
 def python(module: str, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a module in a process of its own, with the environment of a fresh shell."""
-    kept = {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
     command = ["timeout", "-k", "5", str(SECONDS), sys.executable, "-m", module, *words]
     return subprocess.run(
         command,
         cwd=ROOT,
-        env=kept | {"PYTHONPATH": str(ROOT)} | variables,
+        env=environment() | variables,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def environment() -> dict[str, str]:
+    """That of a fresh shell: a test in this process may have switched TF32 off."""
+    kept = {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
+    return kept | {"PYTHONPATH": str(ROOT)}
 
 
 def infer_stage(
@@ -130,27 +109,6 @@ def infer_stage(
     return python("evaluator", "infer", *asked, **variables)
 
 
-def export(folder: Path, name: str) -> None:
-    """Write a network, and its maps on the CPU."""
-    torch.set_num_threads(2)
-    made = export_network(settled(name), torch.from_numpy(some_inputs(name, 5)), {})
-    (folder / f"{name}.onnx").write_bytes(made.data)
-    run(folder, name, InferSettings(threads=2), [some_inputs(name)], file=f"{name}.npy")
-
-
-def run(
-    folder: Path,
-    name: str,
-    settings: InferSettings,
-    batches: Iterable[NDArray[np.float32]],
-    *,
-    file: str,
-) -> None:
-    """Write the maps (batches, N, 1, H, W) of some batches."""
-    with closing(open_model(folder / f"{name}.onnx", settings)) as model:
-        np.save(folder / file, np.stack([model.run(batch) for batch in batches]))
-
-
 def companies(name: str) -> list[NDArray[np.float32]]:
     """A batch, the same again, and each image of it in its place beside black ones and noise."""
     inputs, noise = some_inputs(name), some_inputs(name, seed=1)
@@ -160,17 +118,3 @@ def companies(name: str) -> list[NDArray[np.float32]]:
             others[place] = inputs[place]
             found.append(others)
     return found
-
-
-def main() -> None:
-    folder, name, *how = sys.argv[1:]
-    if not how:
-        export(Path(folder), name)
-        return
-    precision, device = how
-    settings = InferSettings(device=device, precision=precision)  # type: ignore[arg-type]
-    run(Path(folder), name, settings, companies(name), file=f"{name}-{precision}.npy")
-
-
-if __name__ == "__main__":
-    main()

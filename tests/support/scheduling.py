@@ -23,16 +23,23 @@ SLOW = {
     "tests/harness/test_site_browser.py": 100.0,
     "tests/ci/test_scoring.py": 100.0,
     "tests/harness/test_predict.py": 90.0,
+    "tests/gpu/test_masks.py::test_two_runs_never_write_different_masks": 90.0,
+    "tests/gpu/test_training.py::test_no_step_waits_for_the_host": 80.0,
+    "tests/gpu/test_evaluation.py::test_an_evaluation_has_no_other_result_than_on_the_cpu": 60.0,
+    "tests/gpu/test_template.py::test_no_template_leaves_a_gpu_idle": 50.0,
 }
 
 
 def unit_of(nodeid: str) -> str:
-    """The file of a test, or `containers`.
+    """The file of a test, or `containers`, or on a GPU its function.
 
     A file's tests share fixtures that are slow to make. Container tests count containers, volumes
-    and networks, which another worker's would change, so their folder is one worker's.
+    and networks, which another worker's would change, so their folder is one worker's. What is slow
+    to make for a GPU all workers share, and the device waits for the host most of the time.
     """
     file = nodeid.partition("::")[0]
+    if file.startswith("tests/gpu/"):
+        return nodeid.partition("[")[0]
     return "containers" if file.startswith("tests/containers/") else file
 
 
