@@ -16,15 +16,8 @@ from evaluator.documents.input_spec import InputSpec, Resample
 from evaluator.documents.submission import OutputSpec
 from evaluator.inference.outputs import find_trouble
 from evaluator.inference.placement import place
-from evaluator.inference.preprocessing import to_input, to_packed_mask
-from evaluator.predictions import unpack
-
-
-def to_mask(
-    maps: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, *, outputs: OutputSpec
-) -> NDArray[np.bool_]:
-    return unpack(to_packed_mask(maps, native, inputs, outputs=outputs), *native)
-
+from evaluator.inference.preprocessing import to_input
+from tests.support.inference import mask_of
 
 SIDES = st.integers(40, 700)
 RULES = pytest.mark.parametrize("rule", ["letterbox", "stretch"])
@@ -108,7 +101,7 @@ def test_a_mask_is_not_shifted_against_the_reference(
     inputs = spec(resize=rule, height=48, width=64)
     maps = np.random.default_rng(seed).random((1, 48, 64), np.float32)
     inner = maps[0][placed(height, width, inputs)]
-    found = to_mask(maps, (height, width), inputs, outputs=OutputSpec(kind="probabilities"))
+    found = mask_of(maps, (height, width), inputs, outputs=OutputSpec(kind="probabilities"))
     wanted = resampled(inner, height, width)
     clear = np.abs(wanted - 0.5) > 1e-5
     assert np.array_equal(found[clear], wanted[clear] > 0.5)
@@ -125,7 +118,7 @@ def test_a_declared_resampling_is_not_ignored_and_changes_no_mask(height: int, w
     seen = placed(height, width, declared[0])
     assert plain[seen].std() > 1.5 * averaged[seen].std()
     maps = np.random.default_rng(width).random((1, 64, 64), np.float32)
-    back = [to_mask(maps, image.shape, inputs, outputs=OutputSpec()) for inputs in declared]
+    back = [mask_of(maps, image.shape, inputs, outputs=OutputSpec()) for inputs in declared]
     assert np.array_equal(back[0], back[1])
 
 
@@ -173,7 +166,7 @@ def test_a_perfect_network_is_not_shifted(
     inputs = spec(resize=rule)
     seen = to_input(mask.astype(np.uint8) * 255, inputs)[0]
     says, dice = PERFECT[kind]
-    back = to_mask(says(seen), mask.shape, inputs, outputs=OutputSpec(kind=kind))
+    back = mask_of(says(seen), mask.shape, inputs, outputs=OutputSpec(kind=kind))
     assert 2 * (back & mask).sum() / (back.sum() + mask.sum()) > dice
 
 
@@ -215,14 +208,14 @@ def test_a_mask_with_a_threshold_of_its_own_is_refused() -> None:
 
 def test_a_value_at_the_threshold_is_background() -> None:
     flat = np.zeros((1, 224, 224), np.float32)
-    assert not to_mask(flat, (30, 30), spec(), outputs=OutputSpec(kind="logits")).any()
-    assert to_mask(flat + 0.01, (30, 30), spec(), outputs=OutputSpec(kind="logits")).all()
+    assert not mask_of(flat, (30, 30), spec(), outputs=OutputSpec(kind="logits")).any()
+    assert mask_of(flat + 0.01, (30, 30), spec(), outputs=OutputSpec(kind="logits")).all()
 
 
 def test_the_lesion_is_not_taken_from_the_background_map() -> None:
     maps = np.zeros((2, 224, 224), np.float32)
     maps[1, :112] = 1
-    found = to_mask(maps, (224, 224), spec(), outputs=OutputSpec(kind="softmax"))
+    found = mask_of(maps, (224, 224), spec(), outputs=OutputSpec(kind="softmax"))
     assert found[:112].all() and not found[112:].any()
 
 
@@ -232,7 +225,7 @@ def test_huge_logits_do_not_overflow(kind: str) -> None:
     maps = np.full((2, 224, 224), 3e38, np.float32)
     maps[-1] = -3e38
     with np.errstate(all="raise"):
-        assert not to_mask(maps[-outputs.maps :], (30, 30), spec(), outputs=outputs).any()
+        assert not mask_of(maps[-outputs.maps :], (30, 30), spec(), outputs=outputs).any()
 
 
 FLAT = np.full((2, 1, 16, 16), 0.5, np.float32)
