@@ -30,7 +30,7 @@ _MAX_HEADER = 1 << 16  # bytes
 _VERSION, _STANZA, _END = b"age-encryption.org/v1", b"-> X25519 ", b"--- "
 _LETTERS, _PREFIX = "qpzry9x8gf2tvdw0s3jn54khce6mua7l", "age-secret-key-"
 _GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
-_KEY, _VALUES = 32, 58  # bytes, and letters of five bits: 256, padding, and six that check them
+_FILE_KEY, _KEY, _VALUES = 16, 32, 58  # bytes, and letters of five bits: 256, padding, and six that check them
 
 
 class NotOpenedError(ValueError):
@@ -155,11 +155,14 @@ def _lines(head: bytes) -> Iterator[bytes]:
 def _unwrap(share: bytes, body: bytes, key: X25519PrivateKey) -> bytes | None:
     """The key of the content, or None where it is wrapped for another key."""
     public = key.public_key().public_bytes_raw()
+    wrapped = _decode(body)
+    if len(wrapped) != _FILE_KEY + _TAG:  # a longer one could open with two keys
+        return None
     try:
         theirs = _decode(share)
         secret = key.exchange(X25519PublicKey.from_public_bytes(theirs))
         wrapping = _derive(secret, _VERSION + b"/X25519", salt=theirs + public)
-        return ChaCha20Poly1305(wrapping).decrypt(bytes(12), _decode(body), None)
+        return ChaCha20Poly1305(wrapping).decrypt(bytes(12), wrapped, None)
     except (InvalidTag, ValueError):
         return None
 
