@@ -30,7 +30,8 @@ _MAX_HEADER = 1 << 16  # bytes
 _VERSION, _STANZA, _END = b"age-encryption.org/v1", b"-> X25519 ", b"--- "
 _LETTERS, _PREFIX = "qpzry9x8gf2tvdw0s3jn54khce6mua7l", "age-secret-key-"
 _GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
-_FILE_KEY, _KEY, _VALUES = 16, 32, 58  # bytes, and letters of five bits: 256, padding, and six that check them
+_FILE_KEY, _KEY = 16, 32  # bytes: of the key that is wrapped, and of all others
+_VALUES = 58  # letters of five bits: 256, padding, and six that check them
 
 
 class NotOpenedError(ValueError):
