@@ -1,4 +1,4 @@
-"""Our own work in the infer stage, measured without a network: alone, and beside a simulated device.
+"""Our own work in the infer stage without a network: alone, and beside a simulated device.
 
 `python -m benchmarks.throughput` prints both.
 """
@@ -171,13 +171,11 @@ def simulated(devices: Sequence[float], helpers: Sequence[int], rounds: int) -> 
     """Print the table of what the stage lets simulated devices wait."""
     cores = len(os.sched_getaffinity(0))
     print(f"## Simulated device\n\n{machine('numba')}.\n")
+    print(f"{DEVICE_CASES} images of {HOST_SHAPE}, a network at {HOST_SIDE} that sleeps, in")
     print(
-        f"{DEVICE_CASES} images of {HOST_SHAPE}, a network at {HOST_SIDE} that sleeps, in batches of"
+        f"batches of {DEVICE_BATCH}; {cores} cores, {rounds} rounds in turns. Alone: a loop over a"
     )
-    print(
-        f"{DEVICE_BATCH}; {cores} cores, {rounds} rounds in turns. Alone: a loop over a batch that is"
-    )
-    print("ready. Switches: how often a thread waited, for Python's lock or another's work.\n")
+    print("ready batch. Switches: how often a thread waited, for Python's lock or other work.\n")
     last = ("CPU ms an image", "switches an image")
     print(head("device, ms", "threads", "alone, images/s", "stage", "stage / alone", *last, text=0))
     with tempfile.TemporaryDirectory() as name:
@@ -185,10 +183,10 @@ def simulated(devices: Sequence[float], helpers: Sequence[int], rounds: int) -> 
         images = speckle(DEVICE_CASES)
         made = seal_images(Path(name), images, echo(), side=HOST_SIDE, output=probabilities)
         for milliseconds in devices:
-            compare(made, Simulated(HOST_SIDE, milliseconds), helpers, rounds)
+            compare(made, Simulated(HOST_SIDE, milliseconds), helpers=helpers, rounds=rounds)
 
 
-def compare(made: InferInputs, model: Simulated, helpers: Sequence[int], rounds: int) -> None:
+def compare(made: InferInputs, model: Simulated, *, helpers: Sequence[int], rounds: int) -> None:
     """Print a row for each number of threads beside one device."""
     loaded = load(model, made, batch_size=DEVICE_BATCH, fixed=True)
     batch = np.zeros((DEVICE_BATCH, 1, HOST_SIDE, HOST_SIDE), np.float32)

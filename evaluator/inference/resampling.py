@@ -190,13 +190,8 @@ def fill_inputs(
         antialiased: whether it averages where it shrinks.
     """
     for number in range(len(windows)):
-        image, canvas = _cut(pixels, windows[number]), canvases[number]
-        top, left, height, width = (
-            spots[number, 0],
-            spots[number, 1],
-            spots[number, 2],
-            spots[number, 3],
-        )
+        image, canvas, spot = _cut(pixels, windows[number]), canvases[number], spots[number]
+        top, left, height, width = spot[0], spot[1], spot[2], spot[3]  # else read for each pixel
         rows = _weigh_fixed(image.shape[0], height, antialiased)
         columns = _weigh_fixed(image.shape[1], width, antialiased)
         rows_first = _begins_with_rows(image.shape[0], image.shape[1], (height, width))
@@ -218,7 +213,7 @@ def _span(old: int, new: int, touched: tuple[int, int]) -> tuple[int, int]:
     start, end = 0, new
     while start < end and _touched(start, scale, reach, old)[1] <= low:
         start += 1
-    while end > start and _touched(end - 1, scale, reach, old)[0] >= high:
+    while start < end and _touched(end - 1, scale, reach, old)[0] >= high:
         end -= 1
     return start, end
 

@@ -106,7 +106,7 @@ def test_buffers_for_a_batch_of_a_known_shape_cost_no_run() -> None:
     batch = np.random.default_rng(0).random((4, 1, 48, 48), np.float32)
     first, second = bound._take(batch), bound._take(batch)  # as two threads at the same time
     assert first is not None and second is not None and first.staged is not second.staged
-    assert len(runs) == 1  # which told the shape of the maps
+    assert len(runs) == 1  # which gave the shape of the maps
     expected = session.run(None, {"x": batch})[0]
     for each in (first, second):
         bound._free[batch.shape] = [each]
