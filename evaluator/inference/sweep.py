@@ -179,8 +179,10 @@ class Sweep:
         spec = self.submission.input
         windows = [window_of(*each, seed) for each in zip(block.cases, block.begins, strict=True)]
         cases = [
-            Placed(case.case_id, size, place(*size, spec, spacing=case.spacing_mm))
-            for case, (_, *size, _, _) in zip(block.cases, windows, strict=True)
+            Placed(
+                case.case_id, (height, width), place(height, width, spec, spacing=case.spacing_mm)
+            )
+            for case, (_, height, width, _, _) in zip(block.cases, windows, strict=True)
         ]
         if spec.mode == "resized":
             spots = [case.spot for case in cases]
