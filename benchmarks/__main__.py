@@ -19,6 +19,7 @@ EVERYWHERE = (
     "metrics",
     "throughput",
     "throughput --host",
+    "throughput --device-ms",
     "throughput --memory",
     "startup",
     "triton",

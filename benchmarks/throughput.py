@@ -11,14 +11,10 @@ section in Markdown.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -37,29 +33,24 @@ from monai.transforms import (
     Resized,
     ScaleIntensityRanged,
 )
-from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.made import InferInputs, echo, seal_images
-from benchmarks.timing import head, machine, row, seconds
-from evaluator.documents.inference import Backend
+from benchmarks.host import DEVICES, Way, host, simulated, write_masks
+from benchmarks.made import echo, seal_images
+from benchmarks.timing import head, machine, race, row
 from evaluator.documents.submission import OutputSpec
 from evaluator.inference.backends import InferSettings, open_model
 from evaluator.inference.preprocessing import to_input
 from evaluator.inference.speed import measure_batch
-from evaluator.inference.sweep import LoadedModel, Sweep
-from evaluator.sealed import open_sealed
+from evaluator.inference.sweep import LoadedModel
 from harness.datasets import phantom
-from harness.store import png_bytes
 from reference_models.export import export_network
 from reference_models.networks import build
 
 SIZE = 256
-HOST_SIDE, HOST_CASES, HOST_SHAPE = 224, 200, (301, 357)
 CASES = {"cmunext": 48, "unet": 12}
 PACKAGES = ("onnxruntime", "torch", "monai")
 COLUMNS = ("BUSBench", "MONAI + PyTorch", "BUSBench / bare", "BUSBench / MONAI")
-Way = Callable[[], object]
 # The infer stage in a process of its own, with its peak memory.
 CHILD = """
 import sys
@@ -97,18 +88,6 @@ def ways(name: str, folder: Path, pngs: list[Path], *, threads: int) -> dict[str
     return {"bare": bare, "ours": ours, "monai": monai(network, pngs).run}
 
 
-def write_masks(made: InferInputs, models: tuple[LoadedModel, ...], *, helpers: int) -> None:
-    """Our sweep, from the sealed archive to packed masks on disk."""
-    sweep = Sweep(models=models, submission=made.submission, images=made.images, helpers=helpers)
-    with (
-        open_sealed(made.images, made.key) as (_, cases),
-        (made.out / "masks.bits").open("wb") as sink,
-        closing(sweep.masks(cases)) as results,
-    ):
-        for masks in results:
-            sink.writelines(packed for _, packed in masks.packed)
-
-
 def monai(network: torch.nn.Module, pngs: list[Path]) -> SupervisedEvaluator:
     """MONAI as its tutorials put it together: transforms, loader, evaluator, inversion."""
     before = Compose(
@@ -128,16 +107,6 @@ def monai(network: torch.nn.Module, pngs: list[Path]) -> SupervisedEvaluator:
     )
     data = DataLoader(Dataset([{"image": str(png)} for png in pngs], before), batch_size=1)
     return SupervisedEvaluator(torch.device("cpu"), data, network, postprocessing=after)
-
-
-def race(candidates: dict[str, Way], rounds: int) -> list[dict[str, tuple[float, float]]]:
-    """Seconds of each candidate in a round, one after the other: wall, and CPU of all cores."""
-
-    def lap(run: Way) -> tuple[float, float]:
-        cpu = time.process_time()
-        return seconds(run), time.process_time() - cpu
-
-    return [{name: lap(run) for name, run in candidates.items()} for _ in range(rounds)]
 
 
 def throughput(names: list[str], rounds: int, threads: int) -> None:
@@ -161,83 +130,6 @@ def throughput(names: list[str], rounds: int, threads: int) -> None:
                 ratio = median(lap[peer][clock] / lap["ours"][clock] for lap in laps)
                 cells.append(f"{ratio:.3f}")
             print(row(network, len(chosen), *cells), flush=True)
-
-
-class Free:
-    """A network that costs nothing: one lesion, the same for every image."""
-
-    backend: Backend = "onnxruntime"
-    version = provider = "none"
-    in_flight, one_by_one = 1, False
-
-    def __init__(self, side: int) -> None:
-        rows, columns = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
-        inside = ((rows + 0.2) / 0.36) ** 2 + (columns / 0.45) ** 2 < 1
-        self._map = np.where(inside, 0.9, 0.1).astype(np.float32)[None]
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps (N, 1, H, W) of inputs (N, C, H, W)."""
-        return np.broadcast_to(self._map, (len(batch), *self._map.shape))
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-def pillow_loop(pngs: list[bytes], model: Free, sink: Path) -> None:
-    """What the sweep does, image by image with Pillow, from PNG that is not even encrypted."""
-    with sink.open("wb") as handle:
-        for png in pngs:
-            image = Image.open(io.BytesIO(png)).convert("L")
-            small = image.resize((HOST_SIDE, HOST_SIDE), Image.Resampling.BILINEAR)
-            maps = model.run(np.asarray(small, np.float32)[None, None] / np.float32(255))
-            if not np.isfinite(maps).all():
-                raise ValueError("a map is not finite")
-            mask = Image.fromarray(maps[0, 0]).resize(image.size, Image.Resampling.BILINEAR)
-            handle.write(np.packbits(np.asarray(mask) > 0.5).tobytes())
-
-
-def host(rounds: int, threads: int) -> None:
-    """Print the table of our own work, without a network's."""
-    print(f"## Host work of the infer stage\n\n{machine('pillow', 'numba')}.\n")
-    print(f"{HOST_CASES} images of {HOST_SHAPE}, a network at {HOST_SIDE} that costs nothing;")
-    print(f"{threads} threads on {len(os.sched_getaffinity(0))} cores, {rounds} rounds in turns.\n")
-    print(head("way", "ms an image", "CPU ms an image", "Pillow / it", "one model / it", text=1))
-    draw, free = np.random.default_rng(0), Free(HOST_SIDE)
-    images = [draw.gamma(2, 40, HOST_SHAPE).clip(0, 255).astype(np.uint8) for _ in range(20)]
-    images = (images * HOST_CASES)[:HOST_CASES]
-    with tempfile.TemporaryDirectory() as name:
-        probabilities = OutputSpec(kind="probabilities")
-        made = seal_images(Path(name), images, echo(), side=HOST_SIDE, output=probabilities)
-        loaded = LoadedModel(
-            model=free,
-            declared=made.submission.models[0],
-            input=made.submission.input,
-            output=probabilities,
-            batch_size=8,
-        )
-        pngs = [png_bytes(image) for image in images]
-        candidates: dict[str, Way] = {
-            "Pillow, one thread": lambda: pillow_loop(pngs, free, made.out / "pillow.bits"),
-            **{
-                f"BUSBench, {number} model{'s' * (number > 1)}": partial(
-                    write_masks, made, (loaded,) * number, helpers=threads
-                )
-                for number in (1, 5)
-            },
-        }
-        race(candidates, 1)
-        laps = race(candidates, rounds)
-    peer, one, _ = candidates
-    for name in candidates:
-        spent = [f"{1000 * median(lap[name][n] for lap in laps) / HOST_CASES:.3f}" for n in (0, 1)]
-        ratios = [
-            " / ".join(
-                f"{median(lap[other][n] / lap[name][n] for lap in laps):.2f}" for n in (0, 1)
-            )
-            for other in (peer, one)
-        ]
-        print(row(name, *spent, *ratios), flush=True)
-    print("\nRatios are of wall time / of CPU time.")
 
 
 def memory(counts: tuple[int, ...] = (1_000, 10_000)) -> None:
@@ -269,6 +161,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--host", action="store_true")
+    parser.add_argument(
+        "--device-ms",
+        type=float,
+        nargs="*",
+        metavar="MS",
+        help=f"milliseconds an image of simulated devices; {', '.join(map(str, DEVICES))} if none",
+    )
+    parser.add_argument(
+        "--helpers", type=int, nargs="+", default=[2, 4, 16, 32], help="threads beside them"
+    )
     parser.add_argument("--networks", nargs="+", choices=tuple(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -277,6 +179,8 @@ def main() -> None:
         memory()
     elif args.host:
         host(args.rounds, args.threads)
+    elif args.device_ms is not None:
+        simulated(args.device_ms or DEVICES, args.helpers, args.rounds)
     else:
         throughput(args.networks, args.rounds, args.threads)
 

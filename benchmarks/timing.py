@@ -53,6 +53,18 @@ def seconds(
     return clock() - start
 
 
+def race(
+    candidates: Mapping[str, Callable[[], object]], rounds: int
+) -> list[dict[str, tuple[float, float]]]:
+    """Seconds of each candidate in a round, one after the other: wall, and CPU of all cores."""
+
+    def lap(run: Callable[[], object]) -> tuple[float, float]:
+        cpu = time.process_time()
+        return seconds(run), time.process_time() - cpu
+
+    return [{name: lap(run) for name, run in candidates.items()} for _ in range(rounds)]
+
+
 def peak_gigabytes() -> float:
     """The most memory that this process has had, in 10^9 bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -25,11 +25,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _CHUNK, _TAG = 1 << 16, 16  # bytes of a chunk, and those that its seal adds
+_SEALED = _CHUNK + _TAG
 _MAX_HEADER = 1 << 16  # bytes
 _VERSION, _STANZA, _END = b"age-encryption.org/v1", b"-> X25519 ", b"--- "
 _LETTERS, _PREFIX = "qpzry9x8gf2tvdw0s3jn54khce6mua7l", "age-secret-key-"
 _GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
-_KEY, _VALUES = 32, 58  # bytes, and letters of five bits: 256, padding, and six that check them
+_FILE_KEY, _KEY = 16, 32  # bytes: of the key that is wrapped, and of all others
+_VALUES = 58  # letters of five bits: 256, padding, and six that check them
 
 
 class NotOpenedError(ValueError):
@@ -83,13 +85,13 @@ class AgeFile:
         nonce = head[length : length + 16]
         self._start = length + len(nonce)
         sealed = os.fstat(self._file).st_size - self._start
-        self._last = max(0, -(-sealed // (_CHUNK + _TAG)) - 1)
+        self._last = max(0, -(-sealed // _SEALED) - 1)
         self.size = sealed - (self._last + 1) * _TAG  # bytes of the content
         self._cipher = ChaCha20Poly1305(_derive(file_key, b"payload", salt=nonce))
         rest = self.size - self._last * _CHUNK
         if rest < (self._last > 0):
             raise DamagedError("its end is missing")
-        self._open_chunk(self._last, memoryview(bytearray(rest)))  # no other can stand for it
+        self._open(self._last, memoryview(bytearray(rest)))  # no other chunk can stand for it
 
     def read(self, start: int, end: int) -> memoryview:
         """The bytes from `start` to `end`, at most to the content's own end.
@@ -103,19 +105,22 @@ class AgeFile:
         first, last = start // _CHUNK, (end - 1) // _CHUNK
         begin = first * _CHUNK
         found = np.empty(min((last + 1) * _CHUNK, self.size) - begin, np.uint8).data
-        for number in range(first, last + 1):
-            at = number * _CHUNK - begin
-            self._open_chunk(number, found[at : at + _CHUNK])
+        self._open(first, found)
         return found[start - begin : end - begin]
 
-    def _open_chunk(self, number: int, out: memoryview) -> None:
-        size = _CHUNK + _TAG
-        sealed = os.pread(self._file, size, self._start + number * size)
-        nonce = number.to_bytes(11, "big") + bytes([number == self._last])
-        try:
-            self._cipher.decrypt_into(nonce, sealed, None, out)
-        except (InvalidTag, ValueError) as error:
-            raise DamagedError(f"part {number + 1} of {self._last + 1} was changed") from error
+    def _open(self, first: int, out: memoryview) -> None:
+        """Write to `out` what is in its chunks, of which the first is the one of that number."""
+        number = max(1, -(-len(out) // _CHUNK))
+        size = len(out) + number * _TAG
+        sealed = memoryview(os.pread(self._file, size, self._start + first * _SEALED))
+        for at in range(number):
+            nonce = (first + at).to_bytes(11, "big") + bytes([first + at == self._last])
+            chunk = sealed[at * _SEALED : (at + 1) * _SEALED]
+            try:
+                self._cipher.decrypt_into(nonce, chunk, None, out[at * _CHUNK : (at + 1) * _CHUNK])
+            except (InvalidTag, ValueError) as error:
+                where = f"part {first + at + 1} of {self._last + 1}"
+                raise DamagedError(f"{where} was changed") from error
 
 
 def _open_header(head: bytes, key: X25519PrivateKey) -> tuple[bytes, int]:
@@ -151,11 +156,14 @@ def _lines(head: bytes) -> Iterator[bytes]:
 def _unwrap(share: bytes, body: bytes, key: X25519PrivateKey) -> bytes | None:
     """The key of the content, or None where it is wrapped for another key."""
     public = key.public_key().public_bytes_raw()
+    wrapped = _decode(body)
+    if len(wrapped) != _FILE_KEY + _TAG:  # a longer one could open with two keys
+        return None
     try:
         theirs = _decode(share)
         secret = key.exchange(X25519PublicKey.from_public_bytes(theirs))
         wrapping = _derive(secret, _VERSION + b"/X25519", salt=theirs + public)
-        return ChaCha20Poly1305(wrapping).decrypt(bytes(12), _decode(body), None)
+        return ChaCha20Poly1305(wrapping).decrypt(bytes(12), wrapped, None)
     except (InvalidTag, ValueError):
         return None
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import io
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -76,6 +76,14 @@ def read_identity(path: Path) -> X25519PrivateKey:
         ) from error
 
 
+class Block(NamedTuple):
+    """Images that follow on each other in an archive."""
+
+    cases: Sequence[SealedCase]
+    pixels: NDArray[np.uint8]  # of all of them, flat, and what is between them
+    begins: Sequence[int]  # the place in `pixels` of each one's first
+
+
 class Cases:
     """The cases of an open archive and their files: one after the other, or images at any place."""
 
@@ -97,7 +105,15 @@ class Cases:
         return ((case, _member(self._archive, case.file)) for case in self.index.cases)
 
     def images(self, start: int, end: int) -> list[tuple[SealedCase, NDArray[np.uint8]]]:
-        """The cases from `start` to `end` and their images (H, W), in any order, from any thread.
+        """The cases from `start` to `end` and their images (H, W); see `block`."""
+        cases, pixels, begins = self.block(start, end)
+        return [
+            (case, pixels[at : at + case.height * case.width].reshape(case.height, case.width))
+            for case, at in zip(cases, begins, strict=True)
+        ]
+
+    def block(self, start: int, end: int) -> Block:
+        """The images of the cases from `start` to `end`, in any order, from any thread.
 
         Raises:
             BusbenchError: `bundle-invalid` where the archive is damaged, or an image has another
@@ -107,18 +123,21 @@ class Cases:
         first = self._begins[start]
         with _damage(self._where):
             read = self._plain.read(first, self._begins[start + len(cases)])
-            return [
-                (case, self._image(read[begin - first :], case))
+            begins = [
+                self._content(read, begin - first, case)
                 for case, begin in zip(cases, self._begins[start:], strict=False)
             ]
+        return Block(cases, np.frombuffer(read, np.uint8), begins)
 
-    def _image(self, member: memoryview, case: SealedCase) -> NDArray[np.uint8]:
-        size = case.height * case.width
-        name, found = bytes(member[_NAME]).rstrip(b"\0"), bytes(member[_SIZE])
-        if name != case.file.encode():
+    def _content(self, read: memoryview, at: int, case: SealedCase) -> int:
+        """Where the content of the member at `at` begins, which is the image of a case."""
+        head, begin = bytes(read[at : at + _SIZE.stop]), at + tarfile.BLOCKSIZE
+        if head[_NAME].rstrip(b"\0") != case.file.encode():
             raise _elsewhere(case.file)
-        content = member[tarfile.BLOCKSIZE :][: min(size, int(found, 8))]
-        return decode_image(content, case, self._where)
+        size = case.height * case.width
+        if int(head[_SIZE], 8) != size or begin + size > len(read):
+            raise _of_another_size(case, self._where)
+        return begin
 
 
 def _blocks(size: int) -> int:
@@ -204,7 +223,11 @@ def _damage(path: Path) -> Iterator[None]:
 def decode_image(data: bytes | memoryview, case: SealedCase, where: Path) -> NDArray[np.uint8]:
     """A sealed image (H, W) uint8: its pixels, line after line, of the size that the index says."""
     if len(data) != case.height * case.width:
-        raise BusbenchError(
-            Code.BUNDLE_INVALID, f"{case.file} in {where} has another size than its index.", REMEDY
-        )
+        raise _of_another_size(case, where)
     return np.frombuffer(data, np.uint8).reshape(case.height, case.width)
+
+
+def _of_another_size(case: SealedCase, where: Path) -> BusbenchError:
+    return BusbenchError(
+        Code.BUNDLE_INVALID, f"{case.file} in {where} has another size than its index.", REMEDY
+    )

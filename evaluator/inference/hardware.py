@@ -11,6 +11,9 @@ _CPU_INFO = Path("/proc/cpuinfo")
 # The control group's limit (version 2, then 1), where there is one; `max` means none.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _NAME_BYTES = 100
+# Of glibc's `mallopt`: how much is kept, and what is so large that it is not.
+_TRIM_THRESHOLD, _KEPT = -1, 1 << 29
+_MMAP_THRESHOLD, _LARGEST = -3, 1 << 25
 DRIVER = "libcuda.so.1"  # CUDA's: there wherever CUDA works
 
 
@@ -90,6 +93,18 @@ def free_memory(device: str) -> int:
     here = memory_limit() - _kibibytes(Path("/proc/self/status"), "VmRSS")
     free = min(here, _kibibytes(Path("/proc/meminfo"), "MemAvailable"))
     return free if device == "cpu" else min(free, _free_on_gpu())
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that it frees, for what it asks for next.
+
+    Arrays of some megabytes would go back to the system with each batch, and come anew page by
+    page, which all threads wait for. Only glibc has the setting; other libraries do as they do.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _KEPT)
+        mallopt(_MMAP_THRESHOLD, _LARGEST)
 
 
 def _kibibytes(path: Path, name: str) -> int:

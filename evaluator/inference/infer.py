@@ -51,6 +51,7 @@ from evaluator.progress import Progress, print_line, quiet
 from evaluator.sealed import open_sealed
 from evaluator.waiting import add_wait, wait
 
+SOME_MASKS = 1 << 19  # bytes that are written at once
 SHARE = 0.8  # of the free memory that one more model may be expected to take
 _HANDED_IN = "Hand in the folder again as `busbench check` accepted it."
 
@@ -245,7 +246,10 @@ class _Run:
         with ExitStack() as stack:
             index, cases = stack.enter_context(open_sealed(self.images, self.key))
             stack.enter_context(disk_errors(self.out))
-            sinks = {name: stack.enter_context((self.out / name).open("wb")) for name in files}
+            sinks = {
+                name: stack.enter_context((self.out / name).open("wb", SOME_MASKS))
+                for name in files
+            }
             if self.probabilities:
                 folds = {sweep.file(m, None): m.declared.fold for m in sweep.models}
                 levels = {

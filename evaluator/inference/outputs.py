@@ -40,9 +40,11 @@ _IN_GENERAL = {
 
 
 def _sigmoid(logits: NDArray[np.floating[Any]]) -> Maps:
-    limited = np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT).astype(np.float32, copy=False)
-    probability: Maps = 1 / (1 + np.exp(-limited))
-    return probability
+    # in its own memory: several steps over many maps would fetch new memory each
+    found: Maps = np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT).astype(np.float32, copy=False)
+    np.exp(np.negative(found, out=found), out=found)
+    found += 1
+    return np.divide(1, found, out=found)
 
 
 def _is_finite(output: Maps) -> bool:
@@ -58,26 +60,26 @@ def _takes_the_softmax_twice(output: Maps) -> bool:
 
 
 class _Kind(NamedTuple):
-    foreground: Callable[[Maps], Maps]  # (K, H, W) -> probability (H, W)
+    foreground: Callable[[Maps], Maps]  # (..., K, H, W) -> probability (..., H, W)
     is_sound: Callable[[Maps], bool]  # of maps (N, K, H, W); none with NaN or infinity is
     otherwise: str
 
 
 _KINDS: Mapping[OutputKind, _Kind] = {
-    "logits": _Kind(lambda maps: _sigmoid(maps[0]), _is_finite, ""),
+    "logits": _Kind(lambda maps: _sigmoid(maps[..., 0, :, :]), _is_finite, ""),
     "probabilities": _Kind(
-        lambda maps: maps[0],
+        lambda maps: maps[..., 0, :, :],
         _may_pass_as_probabilities,
         "It gives {low:.3g} to {high:.3g} as probabilities.",
     ),
     "softmax": _Kind(
         # the softmax of two is the sigmoid of their difference, which may overflow float32
-        lambda maps: _sigmoid(np.subtract(maps[1], maps[0], dtype=np.float64)),
+        lambda maps: _sigmoid(np.diff(maps.astype(np.float64), axis=-3)[..., 0, :, :]),
         lambda maps: _is_finite(maps) and not _takes_the_softmax_twice(maps),
         "Its two maps add up to 1: leave the softmax out of the export.",
     ),
     "mask": _Kind(
-        lambda maps: maps[0],
+        lambda maps: maps[..., 0, :, :],
         lambda maps: bool(((maps == 0) | (maps == 1)).all()),
         "It gives {low:.3g} to {high:.3g} as a mask, which has zeros and ones alone.",
     ),
@@ -106,7 +108,7 @@ def background(kind: OutputKind) -> Maps:
 
 
 def foreground(maps: Maps, kind: OutputKind) -> Maps:
-    """The probability of lesion (H, W) that one image's maps (K, H, W) mean."""
+    """The probability of lesion (..., H, W) that maps (..., K, H, W) mean."""
     return _KINDS[kind].foreground(maps)
 
 

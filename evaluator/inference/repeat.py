@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle, islice, product
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from evaluator.documents.base import Digest
 from evaluator.documents.inference import REPEATED, repeated_cases
@@ -22,7 +23,7 @@ from evaluator.documents.sealed import SealedIndex
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import sha256_bytes
 from evaluator.inference.by_shape import Several
-from evaluator.inference.sweep import LoadedModel, Predicted, Prepared, Sweep
+from evaluator.inference.sweep import Inputs, LoadedModel, Placed, Predicted, Sweep
 from evaluator.sealed import REMEDY, open_sealed
 
 RUNS = 2  # of each alone; the faster one counts, for the other may have been interrupted
@@ -85,15 +86,22 @@ def run_again(
         ]
         for number, case in enumerate(index.cases):
             drawn = [each for each in made if case.case_id in each.first]
-            images = cases.images(number, number + 1) if drawn else ()
-            for image, seed in product(images, dict.fromkeys(each.seed for each in drawn)):
-                prepared = sweep.prepare(image, seed)
+            blocks = [cases.block(number, number + 1)] if drawn else []
+            for block, seed in product(blocks, dict.fromkeys(each.seed for each in drawn)):
+                _, (placed,), (given,) = sweep.prepare(block, seed)
                 for each in drawn:
                     if each.seed == seed:
-                        each.add(number, prepared)
+                        each.add(number, Prepared(placed, given))
         for each in made:
             each.end()
     return {sweep.file(each.model, each.seed): each.seconds for each in made}
+
+
+class Prepared(NamedTuple):
+    """An image as the network's input."""
+
+    case: Placed
+    input: Inputs  # (C, H, W) of its canvas
 
 
 class _Apart:

@@ -12,7 +12,6 @@ OpenCV's INTER_LINEAR and torch's `interpolate(antialias=False)`.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numba
@@ -26,20 +25,28 @@ from evaluator.compiled import compiled, inlined
 _GATHER = np.uint64(0x8040201008040201)
 _BITS = 22  # of a fixed-point weight: Pillow's for 8-bit pixels
 _SLACK = 1e-6  # an average of probabilities may be rounded to so much more than all of them
-_IMAGE = numba.types.Array(numba.uint8, 2, "C", readonly=True)
-_VALUES = numba.types.Array(numba.float32, 2, "C", readonly=True)
-_AXIS = numba.types.Tuple((numba.uint32[::1], numba.float64[:, ::1]))
-_SPOT = numba.types.UniTuple(numba.int64, 4)
-
-Axis = tuple[NDArray[np.uint32], NDArray[np.float64]]  # what `_weigh` gives
+_PIXELS = numba.types.Array(numba.uint8, 1, "C", readonly=True)
+_TABLE = numba.types.Array(numba.float32, 2, "C", readonly=True)
+_MAPS = numba.types.Array(numba.float32, 3, "C", readonly=True)
+_ROWS = numba.int64[:, ::1]  # of whole numbers, one an image
 
 
 @inlined
-def _weigh(old: int, new: int, antialiased: bool) -> Axis:
-    """How an axis of `old` pixels becomes one of `new`.
+def _touched(pixel: int, scale: float, reach: float, old: int) -> tuple[int, int]:
+    """The pixels, from and to, of an axis of `old` that a new one is made of."""
+    centre = (pixel + 0.5) * scale
+    return max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), old)
+
+
+@inlined
+def _weigh(
+    old: int, new: int, antialiased: bool, some: tuple[int, int]
+) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+    """How some pixels of an axis of `new` are made of one of `old` pixels.
 
     Args:
         antialiased: whether all old pixels below a new one are averaged where it shrinks.
+        some: new pixels, from and to.
 
     Returns:
         For each new pixel its first old one, and the weights (taps, new) of it and of those behind
@@ -48,22 +55,22 @@ def _weigh(old: int, new: int, antialiased: bool) -> Axis:
     scale = old / new
     reach = max(scale, 1.0) if antialiased else 1.0
     slope = 1.0 / reach
-    first = np.empty(new, np.uint32)
-    weights = np.zeros((2 * math.ceil(reach) + 2, new))
+    number = some[1] - some[0]
+    first = np.empty(number, np.uint32)
+    weights = np.zeros((2 * math.ceil(reach) + 2, number))
     most = 0
-    for pixel in range(new):
-        centre = (pixel + 0.5) * scale
-        low = max(int(centre - reach + 0.5), 0)
-        taps = min(int(centre + reach + 0.5), old) - low
+    for at in range(number):
+        low, end = _touched(some[0] + at, scale, reach, old)
+        centre = (some[0] + at + 0.5) * scale
         total = 0.0
-        for tap in range(taps):
+        for tap in range(end - low):
             weight = max(1.0 - abs((tap + low - centre + 0.5) * slope), 0.0)
-            weights[tap, pixel] = weight
+            weights[tap, at] = weight
             total += weight
-        for tap in range(taps):
-            weights[tap, pixel] /= total
-        first[pixel] = low
-        most = max(most, taps)
+        for tap in range(end - low):
+            weights[tap, at] /= total
+        first[at] = low
+        most = max(most, end - low)
     return first, weights[: most + most % 2]
 
 
@@ -71,8 +78,8 @@ def _weigh(old: int, new: int, antialiased: bool) -> Axis:
 def _weigh_fixed(
     old: int, new: int, antialiased: bool
 ) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
-    """As `_weigh`, in whole numbers: 1 is 2 ** _BITS."""
-    first, weights = _weigh(old, new, antialiased)
+    """As `_weigh`, of all pixels, in whole numbers: 1 is 2 ** _BITS."""
+    first, weights = _weigh(old, new, antialiased, (0, new))
     fixed = np.empty(weights.shape, np.int32)
     for tap in range(weights.shape[0]):
         for pixel in range(new):
@@ -141,148 +148,160 @@ def _resize(pixels: Any, rows: Any, columns: Any, start: Any, rows_first: bool) 
         start: what sums begin with.
         rows_first: whether rows are made before columns.
     """
-    done = pixels.copy()  # of one type in all steps, which halves what is compiled
     if rows_first:
-        done = _down(done, rows[0], rows[1], start)
-    done = _across(done, columns[0], columns[1], start)
-    return done if rows_first else _down(done, rows[0], rows[1], start)
-
-
-@compiled(numba.void(_IMAGE, _VALUES, numba.float32[:, :, ::1], _SPOT, numba.boolean))
-def fill_input(
-    image: NDArray[np.uint8],
-    table: NDArray[np.float32],
-    canvas: NDArray[np.float32],
-    spot: tuple[int, int, int, int],
-    antialiased: bool,
-) -> None:
-    """Resample an image into a network's input.
-
-    Args:
-        image: (H, W).
-        table: (C, 256), what a pixel is as an input in each channel.
-        canvas: (C, height, width), written whole: black around the image.
-        spot: top, left, height and width of the image on it, in pixels.
-        antialiased: whether it averages where it shrinks.
-    """
-    top, left, height, width = spot
-    rows = _weigh_fixed(image.shape[0], height, antialiased)
-    columns = _weigh_fixed(image.shape[1], width, antialiased)
-    rows_first = _begins_with_rows(image.shape[0], image.shape[1], (height, width))
-    pixels = _resize(image, rows, columns, 1 << (_BITS - 1), rows_first)
-    for channel in range(len(table)):
-        if height < canvas.shape[1] or width < canvas.shape[2]:
-            canvas[channel] = table[channel, 0]
-        for y in range(height):
-            for x in range(width):
-                canvas[channel, top + y, left + x] = table[channel, pixels[y, x]]
+        pixels = _down(pixels, rows[0], rows[1], start)
+    pixels = _across(pixels, columns[0], columns[1], start)
+    return pixels if rows_first else _down(pixels, rows[0], rows[1], start)
 
 
 @inlined
-def _span(first: Any, weights: Any, touched: Any) -> tuple[int, int]:
+def _cut(pixels: Any, window: Any) -> Any:
+    """The image (H, W) in a window of `pixels`; see `fill_inputs`."""
+    first, width, across = window[0], window[2], window[4]
+    image = np.empty((window[1], width), np.uint8)
+    for y in range(window[1]):
+        start = first + y * window[3]
+        if across == 1:
+            image[y] = pixels[start : start + width]
+        else:
+            for x in range(width):
+                image[y, x] = pixels[start + x * across]
+    return image
+
+
+@compiled(numba.void(_PIXELS, _ROWS, _TABLE, numba.float32[:, :, :, ::1], _ROWS, numba.boolean))
+def fill_inputs(
+    pixels: NDArray[np.uint8],
+    windows: NDArray[np.int64],
+    table: NDArray[np.float32],
+    canvases: NDArray[np.float32],
+    spots: NDArray[np.int64],
+    antialiased: bool,
+) -> None:
+    """Resample images into a network's inputs.
+
+    Args:
+        pixels: of all images.
+        windows: (N, 5), of each image its first pixel's place in `pixels`, height and width, and
+            the steps to the pixel below and to the next one to the right; all are in bounds.
+        table: (C, 256), what a pixel is as an input in each channel.
+        canvases: (N, C, height, width), written whole: black around the image.
+        spots: (N, 4), top, left, height and width of each image on its canvas, in pixels.
+        antialiased: whether it averages where it shrinks.
+    """
+    for number in range(len(windows)):
+        image, canvas, spot = _cut(pixels, windows[number]), canvases[number], spots[number]
+        top, left, height, width = spot[0], spot[1], spot[2], spot[3]  # else read for each pixel
+        rows = _weigh_fixed(image.shape[0], height, antialiased)
+        columns = _weigh_fixed(image.shape[1], width, antialiased)
+        rows_first = _begins_with_rows(image.shape[0], image.shape[1], (height, width))
+        placed = _resize(image, rows, columns, 1 << (_BITS - 1), rows_first)
+        for channel in range(len(table)):
+            if height < canvas.shape[1] or width < canvas.shape[2]:
+                canvas[channel] = table[channel, 0]
+            for y in range(height):
+                for x in range(width):
+                    canvas[channel, top + y, left + x] = table[channel, placed[y, x]]
+
+
+@inlined
+def _span(old: int, new: int, touched: tuple[int, int]) -> tuple[int, int]:
     """The new pixels, from and to, that the old ones between `touched` give something to."""
     low, high = touched
-    start, end = 0, len(first)
-    while start < end and first[start] + len(weights) <= low:
+    scale = old / new
+    reach = max(scale, 1.0)
+    start, end = 0, new
+    while start < end and _touched(start, scale, reach, old)[1] <= low:
         start += 1
-    while end > start and first[end - 1] >= high:
+    while start < end and _touched(end - 1, scale, reach, old)[0] >= high:
         end -= 1
     return start, end
 
 
 @inlined
-def _part(first: Any, weights: Any, cut: int, start: int, end: int) -> Any:
-    """How the new pixels from `start` to `end` are made of old ones without the first `cut`."""
-    moved = np.empty(end - start, np.uint32)
-    some = np.empty((len(weights), end - start), weights.dtype)
-    for pixel in range(end - start):
-        moved[pixel] = first[start + pixel] - cut
-        for tap in range(len(weights)):
-            some[tap, pixel] = weights[tap, start + pixel]
-    return moved, some
-
-
-@inlined
-def _box(values: Any, limit: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The rows and columns, from and to, of values (h, w) that are above a limit."""
-    columns = np.zeros(values.shape[1], np.uint8)
-    top, bottom = values.shape[0], 0
-    for y in range(values.shape[0]):
+def _box(values: Any, spot: Any, limit: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The rows and columns, from and to, of values (h, w) in a spot that are above a limit."""
+    height, width = spot[2], spot[3]
+    columns = np.zeros(width, np.uint8)
+    top, bottom = height, 0
+    for y in range(height):
+        row = values[spot[0] + y, spot[1] : spot[1] + width]
         found = 0
-        for x in range(values.shape[1]):
-            is_above = values[y, x] > limit
+        for x in range(width):
+            is_above = row[x] > limit
             columns[x] |= is_above
             found |= is_above
         if found:
             top, bottom = min(top, y), y + 1
-    left, right = values.shape[1], 0
-    for x in range(values.shape[1]):
+    left, right = width, 0
+    for x in range(width):
         if columns[x]:
             left, right = min(left, x), x + 1
     return (top, bottom), (left, right)
 
 
-@compiled(_AXIS(numba.int64, numba.int64))
-def _axis(old: int, new: int) -> Axis:
-    """What `_weigh` gives for a map's axis of `old` pixels that becomes one of `new`."""
-    first, weights = _weigh(old, new, True)
-    return first, np.ascontiguousarray(weights)
+@inlined
+def _used(values: Any, spot: Any, rows: Any, columns: Any) -> Any:
+    """The pixels of a spot that some new ones are made of, which are then counted from them."""
+    low, left = rows[0][0], columns[0][0]
+    end = min(rows[0][-1] + len(rows[1]), spot[2])
+    right = min(columns[0][-1] + len(columns[1]), spot[3])
+    rows[0][:] -= low
+    columns[0][:] -= left
+    return values[spot[0] + low : spot[0] + end, spot[1] + left : spot[1] + right].copy()
 
 
-axis = lru_cache(maxsize=256)(_axis)  # fold models ask for the same ones
+@inlined
+def _pack(values: Any, spot: Any, size: tuple[int, int], threshold: Any, packed: Any) -> None:
+    """As `pack_above`, of one map and what is in its spot."""
+    height, width = size
+    lines, places = _box(values, spot, np.float32(threshold - _SLACK))
+    top, bottom = _span(spot[2], height, lines)
+    left, right = _span(spot[3], width, places)
+    if top == bottom or left == right:  # nothing is above
+        return
+    rows = _weigh(spot[2], height, True, (top, bottom))
+    columns = _weigh(spot[3], width, True, (left, right))
+    rows_first = _begins_with_rows(spot[2], spot[3], size)
+    found = _resize(_used(values, spot, rows, columns), rows, columns, 0.0, rows_first)
+    lowest = top * width // 8  # of the bytes that are touched
+    above = np.zeros((bottom * width + 7) // 8 * 8 - 8 * lowest, np.uint8)
+    for y in range(bottom - top):
+        place = (top + y) * width + left - 8 * lowest
+        for x in range(right - left):
+            above[place + x] = found[y, x] > threshold
+    for number, pixels in enumerate(above.view(np.uint64)):
+        packed[lowest + number] = pixels * _GATHER >> np.uint64(56)
 
 
+@compiled(numba.void(_MAPS, _ROWS, _ROWS, numba.float32, numba.uint8[::1]))
 def pack_above(
-    values: NDArray[np.float32], height: int, width: int, threshold: float
-) -> NDArray[np.uint8]:
-    """Resample a map, compare it with a threshold and pack the bits.
+    values: NDArray[np.float32],
+    spots: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    threshold: float,
+    packed: NDArray[np.uint8],
+) -> None:
+    """Resample maps, compare them with a threshold and pack the bits.
 
     Only what may be above is resampled: most of an image is no lesion.
 
     Args:
-        values: (h, w), probabilities.
+        values: (N, h, w), probabilities.
+        spots: (N, 4), top, left, height and width of what is used of each map.
+        sizes: (N, 2), height and width of each mask.
         threshold: a pixel of the mask is set where the map is strictly above.
-
-    Returns:
-        The bits of a mask (height, width), line after line, the first in its byte's highest bit.
+        packed: zeros. Written are the bits of each mask, line after line, the first in its byte's
+            highest bit; each mask begins with a byte of its own.
     """
-    rows, columns = axis(values.shape[0], height), axis(values.shape[1], width)
-    return pack_weighed(values, rows, columns, threshold)
+    begin = 0
+    for number in range(len(values)):
+        size = sizes[number, 0], sizes[number, 1]
+        _pack(values[number], spots[number], size, threshold, packed[begin:])
+        begin += (size[0] * size[1] + 7) // 8
 
 
-@compiled(numba.uint8[::1](_VALUES, _AXIS, _AXIS, numba.float32))
-def pack_weighed(
-    values: NDArray[np.float32], rows: Axis, columns: Axis, threshold: float
-) -> NDArray[np.uint8]:
-    """As `pack_above`, given what `axis` says of the map's rows and columns."""
-    height, width = len(rows[0]), len(columns[0])
-    packed = np.zeros((height * width + 7) // 8, np.uint8)
-    lines, places = _box(values, np.float32(threshold - _SLACK))
-    top, bottom = _span(rows[0], rows[1], lines)
-    left, right = _span(columns[0], columns[1], places)
-    if top < bottom and left < right:  # the rest is not above
-        lowest = top * width // 8  # of the bytes that are touched
-        above = np.zeros((bottom * width + 7) // 8 * 8 - 8 * lowest, np.uint8)
-        rows_first = _begins_with_rows(values.shape[0], values.shape[1], (height, width))
-        start = rows[0][top]
-        used = values[start : min(rows[0][bottom - 1] + len(rows[1]), len(values))]
-        found = _resize(
-            used,
-            _part(rows[0], rows[1], start, top, bottom),
-            _part(columns[0], columns[1], 0, left, right),
-            0.0,
-            rows_first,
-        )
-        for y in range(bottom - top):
-            place = (top + y) * width + left - 8 * lowest
-            for x in range(right - left):
-                above[place + x] = found[y, x] > threshold
-        for number, pixels in enumerate(above.view(np.uint64)):
-            packed[lowest + number] = pixels * _GATHER >> np.uint64(56)
-    return packed
-
-
-@compiled(numba.uint8[:, ::1](_VALUES, numba.int64, numba.int64))
+@compiled(numba.uint8[:, ::1](_TABLE, numba.int64, numba.int64))
 def resample_levels(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
     """Resample a map as `pack_above` does, all of it, and round it to bytes.
 
@@ -292,9 +311,10 @@ def resample_levels(values: NDArray[np.float32], height: int, width: int) -> NDA
     Returns:
         `predictions.level` of the map (height, width).
     """
-    rows, columns = _weigh(values.shape[0], height, True), _weigh(values.shape[1], width, True)
+    rows = _weigh(values.shape[0], height, True, (0, height))
+    columns = _weigh(values.shape[1], width, True, (0, width))
     rows_first = _begins_with_rows(values.shape[0], values.shape[1], (height, width))
-    found = _resize(values, rows, columns, 0.0, rows_first)
+    found = _resize(values.copy(), rows, columns, 0.0, rows_first)
     levels = np.empty((height, width), np.uint8)
     for y in range(height):
         for x in range(width):

@@ -1,7 +1,9 @@
 """Models over all sealed cases, in their order: reading, networks and packing overlap.
 
 Each case is read and decrypted once for all models and passes, and resampled once for all models.
-Threads share the work in small parts of a batch; what takes time in them releases Python's lock.
+Threads prepare and pack a batch each, in few calls: of compiled code that works on the whole batch
+and releases Python's lock. A thread that has to take the lock once an image would keep the one that
+drives the device waiting for it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice
 from math import lcm
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -21,26 +23,33 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.consistency import transform_case
 from evaluator.documents.base import Digest
-from evaluator.documents.input_spec import InputSpec
-from evaluator.documents.sealed import SealedCase
+from evaluator.documents.input_spec import InputSpec, Size
 from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.errors import BusbenchError, Code
 from evaluator.inference.backends import Model
 from evaluator.inference.batches import fill
 from evaluator.inference.by_shape import ByShape, Several
+from evaluator.inference.hardware import keep_freed_memory
 from evaluator.inference.outputs import background, find_trouble
-from evaluator.inference.preprocessing import to_input, to_packed_mask, to_probabilities
+from evaluator.inference.placement import place
+from evaluator.inference.preprocessing import (
+    to_input,
+    to_inputs,
+    to_packed_masks,
+    to_probabilities,
+    view_of,
+    window_of,
+)
 from evaluator.inference.tiles import first_tile, map_image
+from evaluator.letterbox import Placement
 from evaluator.predictions import bits_file
-from evaluator.sealed import Cases
+from evaluator.sealed import Block, Cases
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Inputs = NDArray[np.float32]
-Image = tuple[SealedCase, NDArray[np.uint8]]  # (H, W)
-PART = 8  # images that a thread prepares or packs at a time: few, so that all threads have some
+AHEAD = 8  # images, for each thread, that may be prepared or packed while others are in a network
 _OUTPUT = "Compare the model's output with `output` in submission.yaml, on images of your own."
 
 
@@ -102,11 +111,20 @@ class LoadedModel:
         return maps
 
 
-class Prepared(NamedTuple):
-    """A case as the network's input."""
+class Placed(NamedTuple):
+    """A case's image in a pass, plain or transformed."""
 
-    case: SealedCase  # with the size of its plain or transformed image
-    input: NDArray[np.float32]  # (C, H, W) of its canvas
+    case_id: str
+    size: Size  # (H, W)
+    spot: Placement  # where it lies on its canvas
+
+
+class Batch(NamedTuple):
+    """Images of one pass that go through the networks together."""
+
+    seed: Digest | None  # of the pass
+    cases: Sequence[Placed]
+    inputs: Several  # (C, H, W) of each canvas
 
 
 class _Images:
@@ -114,31 +132,13 @@ class _Images:
 
     def __init__(self, cases: Cases, start: int, end: int) -> None:
         self._cases, self._span = cases, (start, end)
-        self._lock, self._read = threading.Lock(), list[Image]()
+        self._lock, self._read = threading.Lock(), list[Block]()
 
-    def read(self) -> list[Image]:
-        """The cases and their images, once for all passes."""
+    def read(self) -> Block:
+        """The images, once for all passes."""
         with self._lock:
-            self._read = self._read or self._cases.images(*self._span)
-            return self._read
-
-
-class _Part(NamedTuple):
-    """Images that are to be prepared, and their places in the inputs of a batch."""
-
-    seed: Digest | None
-    images: _Images
-    inputs: Inputs | None  # (N, C, height, width) of the whole batch; None: each of its own size
-    start: int
-    total: int  # cases of the whole batch
-
-
-class Batch(NamedTuple):
-    """Cases of one pass that go through the networks together."""
-
-    seed: Digest | None  # of the pass
-    cases: tuple[SealedCase, ...]
-    inputs: Several  # (C, H, W) each
+            self._read = self._read or [self._cases.block(*self._span)]
+            return self._read[0]
 
 
 class Predicted(NamedTuple):
@@ -146,7 +146,7 @@ class Predicted(NamedTuple):
 
     model: LoadedModel
     seed: Digest | None
-    cases: Sequence[SealedCase]
+    cases: Sequence[Placed]
     maps: Several  # (K, H, W) each
 
 
@@ -174,99 +174,76 @@ class Sweep:
         """The file of the masks of a model in a pass."""
         return bits_file(model.declared.fold, self.seeds.index(seed))
 
-    def prepare(
-        self, item: Image, seed: Digest | None, out: NDArray[np.float32] | None = None
-    ) -> Prepared:
-        """An image as the network's input, plain or transformed.
-
-        Args:
-            out: where the input (C, height, width) goes; None: to memory of its own.
-        """
-        case, image = item
-        if seed is not None:
-            case, image = transform_case(seed, case, image)
-        spacing = case.spacing_mm
-        return Prepared(case, to_input(image, self.submission.input, out, spacing=spacing))
+    def prepare(self, block: Block, seed: Digest | None) -> Batch:
+        """Images as the network's inputs, plain or transformed."""
+        spec = self.submission.input
+        windows = [window_of(*each, seed) for each in zip(block.cases, block.begins, strict=True)]
+        cases = [
+            Placed(
+                case.case_id, (height, width), place(height, width, spec, spacing=case.spacing_mm)
+            )
+            for case, (_, height, width, _, _) in zip(block.cases, windows, strict=True)
+        ]
+        if spec.mode == "resized":
+            spots = [case.spot for case in cases]
+            return Batch(seed, cases, to_inputs(block.pixels, windows, spots, spec=spec))
+        inputs = [
+            to_input(view_of(block.pixels, window), spec, spacing=case.spacing_mm)
+            for case, window in zip(block.cases, windows, strict=True)
+        ]
+        return Batch(seed, cases, inputs)
 
     def pack(self, predicted: Predicted) -> Masks:
         """The masks of some maps, on their images' own grids."""
         model, seed, cases, maps = predicted
-
-        def on_grid(
-            convert: Callable[..., bytes], case: SealedCase, each: NDArray[np.float32]
-        ) -> bytes:
-            size, declared = (case.height, case.width), self.submission.input
-            return convert(each, size, declared, outputs=model.output, spacing=case.spacing_mm)
-
-        pairs = list(zip(cases, maps, strict=True))
-        packed = [(case.case_id, on_grid(to_packed_mask, case, each)) for case, each in pairs]
+        packed, rest = list[bytes](), iter(cases)
+        for alike in [maps] if isinstance(maps, np.ndarray) else [each[None] for each in maps]:
+            _, sizes, spots = zip(*islice(rest, len(alike)), strict=True)
+            packed += to_packed_masks(alike, sizes, spots, spec=model.output)
         asked = self.probabilities and seed is None
-        levels = [on_grid(to_probabilities, case, each) for case, each in pairs if asked]
-        return Masks(model, self.file(model, seed), packed, levels)
+        levels = [
+            to_probabilities(each, case.size, case.spot, spec=model.output)
+            for case, each in zip(cases, maps, strict=True)
+            if asked
+        ]
+        named = [(case.case_id, mask) for case, mask in zip(cases, packed, strict=True)]
+        return Masks(model, self.file(model, seed), named, levels)
 
     def masks(self, cases: Cases) -> Generator[Masks]:
         """The masks of all models, batch by batch; reading, networks and packing overlap."""
+        keep_freed_memory()
         # a model's batches begin at multiples of its own size, as if it ran alone
         sizes = (model.batch_size for model in self.models)
         # an image that is cut into tiles is batches of its own
         size = 1 if self.submission.input.is_tiled else lcm(*sizes)
         helpers, flying = self.helpers, min(model.model.in_flight for model in self.models)
-        ahead = max(helpers, -(-size // PART))
-        filled = overlapped(self._fill, self._parts(cases, size), helpers, ahead=ahead)
-        results = overlapped(self._run, _batches(filled), flying, ahead=flying)
-        return overlapped(self.pack, _apart(results), helpers, ahead=helpers)
+        ahead = min(helpers, -(-helpers * AHEAD // size))
+        filled = overlapped(self._fill, self._wanted(cases, size), helpers, ahead=ahead)
+        results = overlapped(self._run, filled, flying, ahead=flying)
+        return overlapped(self.pack, _apart(results), helpers, ahead=ahead)
 
-    def _parts(self, cases: Cases, size: int) -> Iterator[_Part]:
-        """The cases in batches of `size`, one a pass, each in parts."""
-        spec, alike = self.submission.input, self.submission.input.mode == "resized"
+    def _wanted(self, cases: Cases, size: int) -> Iterator[tuple[_Images, Digest | None]]:
+        """The images of each batch of `size`, and the passes that it goes through."""
         number = len(cases.index.cases)
         for at in range(0, number, size):
-            total = min(size, number - at)
-            starts = range(0, total, PART)
-            images = [_Images(cases, at + s, at + min(s + PART, total)) for s in starts]
-            for seed in self.seeds:
-                shape = (total, spec.depth, *spec.size) if alike else ()
-                inputs = np.empty(shape, np.float32) if alike else None
-                for start, some in zip(starts, images, strict=True):
-                    yield _Part(seed, some, inputs, start, total)
+            images = _Images(cases, at, min(at + size, number))
+            yield from ((images, seed) for seed in self.seeds)
 
-    def _fill(self, part: _Part) -> tuple[_Part, list[Prepared]]:
-        """Write a part's inputs; its cases with the sizes that they have in this pass."""
-        places = repeat(None) if part.inputs is None else part.inputs[part.start :]
-        return part, [
-            self.prepare(item, part.seed, out)
-            for item, out in zip(part.images.read(), places, strict=False)
-        ]
+    def _fill(self, wanted: tuple[_Images, Digest | None]) -> Batch:
+        images, seed = wanted
+        return self.prepare(images.read(), seed)
 
     def _run(self, batch: Batch) -> list[Predicted]:
         """A batch through every model."""
-        return [
-            Predicted(model, batch.seed, batch.cases, model.maps(batch.inputs))
-            for model in self.models
-        ]
-
-
-def _batches(filled: Generator[tuple[_Part, list[Prepared]]]) -> Generator[Batch]:
-    """Batches whose parts are all there."""
-    with closing(filled):
-        done: list[Prepared] = []
-        for part, some in filled:
-            done += some
-            if len(done) == part.total:
-                cases = tuple(each.case for each in done)
-                own = [each.input for each in done] if part.inputs is None else part.inputs
-                yield Batch(part.seed, cases, own)
-                done = []
+        seed, cases, inputs = batch
+        return [Predicted(model, seed, cases, model.maps(inputs)) for model in self.models]
 
 
 def _apart(results: Generator[list[Predicted]]) -> Generator[Predicted]:
-    """The maps of each model, in parts that threads can share."""
+    """The maps of each model."""
     with closing(results):
         for result in results:
-            for model, seed, cases, maps in result:
-                for start in range(0, len(cases), PART):
-                    some = slice(start, start + PART)
-                    yield Predicted(model, seed, cases[some], maps[some])
+            yield from result
 
 
 def probe_inputs(
@@ -308,9 +285,10 @@ def overlapped(
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="step")
     try:
-        for item in items:
+        for number, item in enumerate(items):
             waiting.append(pool.submit(step, item))
-            if len(waiting) > ahead:
+            # few at first: each of many would be done when all are, and what follows would wait
+            if len(waiting) > min(ahead, 1 + number // 2):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -11,9 +11,9 @@ from tests.support import ROOT
 
 BUDGETS = [
     pytest.param("harness", 38_500, id="harness"),
-    pytest.param("evaluator", 13_860, id="evaluator"),
-    pytest.param("reference_models", 6_080, id="reference_models"),
-    pytest.param("benchmarks", 3_840, id="benchmarks"),
+    pytest.param("evaluator", 13_980, id="evaluator"),
+    pytest.param("reference_models", 6_090, id="reference_models"),
+    pytest.param("benchmarks", 4_060, id="benchmarks"),
 ]
 
 

@@ -218,10 +218,10 @@ def test_no_image_is_read_more_than_twice_whatever_the_number_of_models(
 
     def noted(self: Cases, start: int, end: int) -> Any:
         read.extend(case.case_id for case in self.index.cases[start:end])
-        return images(self, start, end)
+        return block(self, start, end)
 
-    images = Cases.images
-    monkeypatch.setattr(Cases, "images", noted)
+    block = Cases.block
+    monkeypatch.setattr(Cases, "block", noted)
     made = stage(tmp_path, speckle(30), blur(3), blur(5), blur(7), seed=SEED)
     made.infer(batch_size=4)
     times = Counter(read) - Counter(["c00000", "c00001"])  # which are tried before

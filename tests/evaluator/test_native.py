@@ -22,9 +22,8 @@ from evaluator.documents.submission import OutputSpec
 from evaluator.errors import BusbenchError
 from evaluator.inference.backends.binding import Bound
 from evaluator.inference.by_shape import ByShape
-from evaluator.inference.preprocessing import to_input, to_packed_mask
-from evaluator.predictions import unpack
-from tests.support.inference import NATIVE, blur, echo, network, speckle, stage
+from evaluator.inference.preprocessing import to_input
+from tests.support.inference import NATIVE, blur, echo, mask_of, network, speckle, stage
 from tests.support.null_device import NullDevice
 
 Maps = NDArray[np.float32]
@@ -72,8 +71,8 @@ def test_no_padding_is_left_in_a_mask_and_no_pixel_is_lost(
     assert np.array_equal(seen[0], wanted)
     given_ = (seen * 0.5 + 0.25).astype(np.float32)
     outputs = OutputSpec(kind="probabilities", threshold=0.4)
-    packed = to_packed_mask(given_, image.shape, inputs, outputs=outputs)
-    assert np.array_equal(unpack(packed, *sides), image > 0.4 * 255)
+    mask = mask_of(given_, sides, inputs, outputs=outputs)
+    assert np.array_equal(mask, image > 0.4 * 255)
 
 
 @pytest.mark.parametrize(("multiple", "size", "threads"), [(32, 1, 1), (8, 3, 2), (32, "auto", 2)])

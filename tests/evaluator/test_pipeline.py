@@ -52,6 +52,24 @@ def test_no_more_is_drawn_than_may_wait() -> None:
         assert drawn - number <= 3
 
 
+def test_the_first_result_waits_for_no_others_than_the_next() -> None:
+    """With many threads on few cores, all that is under way is done at about the same time."""
+    drawn, most = 0, 0
+
+    def source() -> Iterator[int]:
+        nonlocal drawn
+        for item in range(100):
+            drawn += 1
+            yield item
+
+    found = overlapped(str, source(), 8, ahead=8)
+    next(found)
+    assert drawn == 2
+    for number, _ in enumerate(found, start=2):
+        most = max(most, drawn - number)
+    assert most == 8  # later on, all threads have work
+
+
 @pytest.mark.parametrize("broken", ["source", "first", "second"])
 def test_an_error_anywhere_ends_every_step_and_is_raised_once(broken: str) -> None:
     closed: list[str] = []

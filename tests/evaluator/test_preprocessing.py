@@ -12,19 +12,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from evaluator.consistency import transform_case
 from evaluator.documents.input_spec import InputSpec, Resample
-from evaluator.documents.submission import OutputSpec
+from evaluator.documents.sealed import SealedCase
+from evaluator.documents.submission import OutputKind, OutputSpec
 from evaluator.inference.outputs import find_trouble
 from evaluator.inference.placement import place
-from evaluator.inference.preprocessing import to_input, to_packed_mask
-from evaluator.predictions import unpack
-
-
-def to_mask(
-    maps: NDArray[np.float32], native: tuple[int, int], inputs: InputSpec, *, outputs: OutputSpec
-) -> NDArray[np.bool_]:
-    return unpack(to_packed_mask(maps, native, inputs, outputs=outputs), *native)
-
+from evaluator.inference.preprocessing import (
+    to_input,
+    to_inputs,
+    to_packed_masks,
+    view_of,
+    window_of,
+)
+from evaluator.predictions import packed_bytes, unpack
+from tests.support.inference import mask_of
 
 SIDES = st.integers(40, 700)
 RULES = pytest.mark.parametrize("rule", ["letterbox", "stretch"])
@@ -32,6 +34,59 @@ RULES = pytest.mark.parametrize("rule", ["letterbox", "stretch"])
 
 def spec(**changes: object) -> InputSpec:
     return InputSpec.model_validate({"height": 224, "width": 224, "resize": "letterbox"} | changes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sides=st.lists(st.tuples(st.integers(5, 90), st.integers(5, 90)), min_size=1, max_size=5),
+    rule=st.sampled_from(["letterbox", "stretch"]),
+    resample=st.sampled_from(get_args(Resample)),
+    seed=st.sampled_from([None, "0" * 64, "7" * 64]),
+    draw=st.integers(0, 99),
+)
+def test_no_bit_of_an_input_depends_on_the_images_it_is_made_with(
+    sides: list[tuple[int, int]], rule: str, resample: Resample, seed: str | None, draw: int
+) -> None:
+    """Images that lie one after the other in an archive become what each becomes when cut out."""
+    pixels = np.random.default_rng(draw).integers(0, 256, 90_000, np.uint8)
+    cases = [
+        SealedCase(case_id=f"c{number}", height=height, width=width, file="f")
+        for number, (height, width) in enumerate(sides)
+    ]
+    begins = [9000 * number + 7 for number in range(len(cases))]
+    inputs = spec(height=32, width=48, resize=rule, resample=resample, channels="rgb", mean=0.1)
+    windows = [window_of(case, at, seed) for case, at in zip(cases, begins, strict=True)]
+    spots = [place(height, width, inputs) for _, height, width, _, _ in windows]
+    made = to_inputs(pixels, windows, spots, spec=inputs)
+    for case, at, window, found in zip(cases, begins, windows, made, strict=True):
+        image = pixels[at : at + case.height * case.width].reshape(case.height, case.width)
+        cut = image if seed is None else transform_case(seed, case, image)[1]
+        assert np.array_equal(view_of(pixels, window), cut)
+        assert np.array_equal(found, to_input(cut, inputs))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sides=st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=5),
+    kind=st.sampled_from(get_args(OutputKind)),
+    draw=st.integers(0, 99),
+)
+def test_no_bit_of_a_mask_depends_on_the_maps_it_is_packed_with(
+    sides: list[tuple[int, int]], kind: OutputKind, draw: int
+) -> None:
+    """Among them are empty ones, as most of a track's normal cases are."""
+    inputs = spec(height=32, width=48)
+    output = OutputSpec(kind=kind, threshold=0.5 if kind == "mask" else 0.4)
+    rng = np.random.default_rng(draw)
+    maps = rng.normal(0, 3, (len(sides), output.maps, 32, 48)).astype(np.float32)
+    if kind in ("probabilities", "mask"):
+        maps = (maps > 1).astype(np.float32)
+    maps[::2, -1] = -9 if kind in ("logits", "softmax") else 0
+    spots = [place(*size, inputs) for size in sides]
+    packed = to_packed_masks(maps, sides, spots, spec=output)
+    for each, size, found in zip(maps, sides, packed, strict=True):
+        assert np.array_equal(unpack(found, *size), mask_of(each, size, inputs, outputs=output))
+        assert len(found) == packed_bytes(*size)
 
 
 @given(height=SIDES, width=SIDES)
@@ -108,7 +163,7 @@ def test_a_mask_is_not_shifted_against_the_reference(
     inputs = spec(resize=rule, height=48, width=64)
     maps = np.random.default_rng(seed).random((1, 48, 64), np.float32)
     inner = maps[0][placed(height, width, inputs)]
-    found = to_mask(maps, (height, width), inputs, outputs=OutputSpec(kind="probabilities"))
+    found = mask_of(maps, (height, width), inputs, outputs=OutputSpec(kind="probabilities"))
     wanted = resampled(inner, height, width)
     clear = np.abs(wanted - 0.5) > 1e-5
     assert np.array_equal(found[clear], wanted[clear] > 0.5)
@@ -125,7 +180,7 @@ def test_a_declared_resampling_is_not_ignored_and_changes_no_mask(height: int, w
     seen = placed(height, width, declared[0])
     assert plain[seen].std() > 1.5 * averaged[seen].std()
     maps = np.random.default_rng(width).random((1, 64, 64), np.float32)
-    back = [to_mask(maps, image.shape, inputs, outputs=OutputSpec()) for inputs in declared]
+    back = [mask_of(maps, image.shape, inputs, outputs=OutputSpec()) for inputs in declared]
     assert np.array_equal(back[0], back[1])
 
 
@@ -173,7 +228,7 @@ def test_a_perfect_network_is_not_shifted(
     inputs = spec(resize=rule)
     seen = to_input(mask.astype(np.uint8) * 255, inputs)[0]
     says, dice = PERFECT[kind]
-    back = to_mask(says(seen), mask.shape, inputs, outputs=OutputSpec(kind=kind))
+    back = mask_of(says(seen), mask.shape, inputs, outputs=OutputSpec(kind=kind))
     assert 2 * (back & mask).sum() / (back.sum() + mask.sum()) > dice
 
 
@@ -215,14 +270,14 @@ def test_a_mask_with_a_threshold_of_its_own_is_refused() -> None:
 
 def test_a_value_at_the_threshold_is_background() -> None:
     flat = np.zeros((1, 224, 224), np.float32)
-    assert not to_mask(flat, (30, 30), spec(), outputs=OutputSpec(kind="logits")).any()
-    assert to_mask(flat + 0.01, (30, 30), spec(), outputs=OutputSpec(kind="logits")).all()
+    assert not mask_of(flat, (30, 30), spec(), outputs=OutputSpec(kind="logits")).any()
+    assert mask_of(flat + 0.01, (30, 30), spec(), outputs=OutputSpec(kind="logits")).all()
 
 
 def test_the_lesion_is_not_taken_from_the_background_map() -> None:
     maps = np.zeros((2, 224, 224), np.float32)
     maps[1, :112] = 1
-    found = to_mask(maps, (224, 224), spec(), outputs=OutputSpec(kind="softmax"))
+    found = mask_of(maps, (224, 224), spec(), outputs=OutputSpec(kind="softmax"))
     assert found[:112].all() and not found[112:].any()
 
 
@@ -232,7 +287,7 @@ def test_huge_logits_do_not_overflow(kind: str) -> None:
     maps = np.full((2, 224, 224), 3e38, np.float32)
     maps[-1] = -3e38
     with np.errstate(all="raise"):
-        assert not to_mask(maps[-outputs.maps :], (30, 30), spec(), outputs=outputs).any()
+        assert not mask_of(maps[-outputs.maps :], (30, 30), spec(), outputs=outputs).any()
 
 
 FLAT = np.full((2, 1, 16, 16), 0.5, np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluator.inference.resampling import fill_input, pack_above, resample_levels
-from evaluator.predictions import level, unpack
+from evaluator.inference.resampling import fill_inputs, pack_above, resample_levels
+from evaluator.predictions import level, packed_bytes, unpack
 from evaluator.scoring.cases import require_one_cut
 from tests.support import ROOT
 
@@ -32,6 +33,22 @@ def drawn(seed: int, height: int, width: int) -> NDArray[np.float64]:
     return [noise, hill, (hill > 0.5) * 1.0, hill * (0.9 + 0.1 * noise)][seed % 4]
 
 
+def resize(image: NDArray[np.uint8], new: tuple[int, int], *, plain: bool = False) -> Any:
+    """An image (H, W) at another size, as the input of a network that takes pixels as they are."""
+    canvas = np.empty((1, 1, *new), np.float32)
+    windows, spots = np.array([(0, *image.shape, image.shape[1], 1)]), np.array([(0, 0, *new)])
+    fill_inputs(image.ravel(), windows, PIXELS, canvas, spots, not plain)
+    return canvas[0, 0]
+
+
+def packed(values: NDArray[np.float32], new: tuple[int, int], threshold: float) -> Any:
+    """The packed mask of a map (h, w) all of which is used."""
+    found = np.zeros(packed_bytes(*new), np.uint8)
+    spots = np.array([(0, 0, *values.shape)])
+    pack_above(values[None], spots, np.array([new]), threshold, found)
+    return found
+
+
 @settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 1000), old=st.tuples(SIDES, SIDES), new=st.tuples(SIDES, SIDES))
 @example(0, (300, 300), (195, 298))  # rows first
@@ -41,9 +58,9 @@ def test_no_pixel_of_an_image_differs_from_pillows(
     seed: int, old: tuple[int, int], new: tuple[int, int]
 ) -> None:
     image = (drawn(seed, *old) * 255).astype(np.uint8)
-    canvas = np.empty((1, *new), np.float32)
-    fill_input(image, PIXELS, canvas, (0, 0, *new), True)
-    assert (canvas[0] == np.asarray(Image.fromarray(image).resize(new[::-1], BILINEAR))).all()
+    assert (
+        resize(image, new) == np.asarray(Image.fromarray(image).resize(new[::-1], BILINEAR))
+    ).all()
 
 
 @settings(max_examples=300, deadline=None)
@@ -55,22 +72,18 @@ def test_no_plain_pixel_differs_from_opencvs_or_torchs_by_more_than_a_level(
     seed: int, old: tuple[int, int], new: tuple[int, int]
 ) -> None:
     image = (drawn(seed, *old) * 255).astype(np.uint8)
-    canvas = np.empty((1, *new), np.float32)
-    fill_input(image, PIXELS, canvas, (0, 0, *new), False)
+    found = resize(image, new, plain=True)
     opencv = cv2.resize(image, new[::-1], interpolation=cv2.INTER_LINEAR)
-    assert np.abs(canvas[0] - opencv.reshape(new)).max() <= 1
+    assert np.abs(found - opencv.reshape(new)).max() <= 1
     given = torch.from_numpy(image)[None, None].double()
     theirs = torch.nn.functional.interpolate(given, new, mode="bilinear", antialias=False)
-    assert np.abs(canvas[0] - theirs[0, 0].numpy()).max() <= 1.001  # each axis is rounded
+    assert np.abs(found - theirs[0, 0].numpy()).max() <= 1.001  # each axis is rounded
 
 
 def test_plain_is_not_antialiased_under_another_name() -> None:
     """On noise, a plain image at a quarter keeps the contrast that averaging takes away."""
     image = (drawn(0, 400, 400) * 255).astype(np.uint8)
-    made = np.empty((2, 1, 100, 100), np.float32)
-    for canvas, antialiased in zip(made, (True, False), strict=True):
-        fill_input(image, PIXELS, canvas, (0, 0, 100, 100), antialiased)
-    assert made[1].std() > 1.5 * made[0].std()
+    assert resize(image, (100, 100), plain=True).std() > 1.5 * resize(image, (100, 100)).std()
 
 
 @settings(max_examples=300, deadline=None)
@@ -91,7 +104,7 @@ def test_no_pixel_of_a_mask_differs_from_pillows(
         values[::2] = np.where(values[::2] == threshold, np.nextafter(values[::2], 1), values[::2])
     resized = np.asarray(Image.fromarray(values).resize(new[::-1], BILINEAR))
     expected = np.packbits(resized > np.float32(threshold))
-    assert (pack_above(values, *new, threshold) == expected).all()
+    assert (packed(values, new, threshold) == expected).all()
 
 
 def test_no_value_of_a_resampled_map_is_a_rounding_off() -> None:
@@ -100,15 +113,16 @@ def test_no_value_of_a_resampled_map_is_a_rounding_off() -> None:
     resized = np.asarray(Image.fromarray(values).resize((16, 21), BILINEAR))
     for value in resized.ravel():
         below = np.nextafter(value, np.float32(0))
-        assert (pack_above(values, 21, 16, value) == np.packbits(resized > value)).all()
-        assert (pack_above(values, 21, 16, below) == np.packbits(resized > below)).all()
+        assert (packed(values, (21, 16), value) == np.packbits(resized > value)).all()
+        assert (packed(values, (21, 16), below) == np.packbits(resized > below)).all()
 
 
 def test_what_lies_around_a_letterboxed_image_is_black_in_every_channel() -> None:
     table = np.stack([PIXELS[0] + 1, PIXELS[0] + 2])
-    canvas = np.full((2, 6, 8), np.nan, np.float32)
-    fill_input(np.full((5, 5), 7, np.uint8), table, canvas, (1, 2, 4, 4), True)
-    for channel, black in ((canvas[0], 1), (canvas[1], 2)):
+    canvases = np.full((1, 2, 6, 8), np.nan, np.float32)
+    windows, spots = np.array([(0, 5, 5, 5, 1)]), np.array([(1, 2, 4, 4)])
+    fill_inputs(np.full(25, 7, np.uint8), windows, table, canvases, spots, True)
+    for channel, black in ((canvases[0, 0], 1), (canvases[0, 1], 2)):
         assert (channel[1:5, 2:6] == 7 + black).all()
         assert channel.sum() == 16 * (7 + black) + 32 * black
 
@@ -118,7 +132,7 @@ def test_a_later_process_compiles_nothing() -> None:
     script = """
 import sys
 from evaluator.inference import resampling
-functions = (resampling.fill_input, resampling.axis.__wrapped__, resampling.pack_weighed)
+functions = (resampling.fill_inputs, resampling.pack_above, resampling.resample_levels)
 print(*(sum(function.stats.cache_hits.values()) for function in functions))
 print("scipy.linalg" in sys.modules)
 """
@@ -145,5 +159,5 @@ def test_no_level_of_a_map_differs_from_pillows_or_contradicts_its_mask(
     found = resample_levels(values, *new)
     resized = np.asarray(Image.fromarray(values).resize(new[::-1], BILINEAR), np.float64)
     assert np.array_equal(found, np.floor(resized.clip(0, 1) * 255 + 0.5).astype(np.uint8))
-    mask = unpack(pack_above(values, *new, threshold).tobytes(), *new)
+    mask = unpack(packed(values, new, threshold).tobytes(), *new)
     require_one_cut(mask, found, level(threshold))

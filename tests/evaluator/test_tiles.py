@@ -18,10 +18,9 @@ from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.submission import OutputSpec
 from evaluator.errors import BusbenchError
 from evaluator.inference.outputs import background, foreground
-from evaluator.inference.preprocessing import to_input, to_packed_mask
+from evaluator.inference.preprocessing import to_input
 from evaluator.inference.tiles import TILES, first_tile, map_image, map_tiles, starts, weigh
-from evaluator.predictions import unpack
-from tests.support.inference import blur, dice_rolling, echo, speckle, stage
+from tests.support.inference import blur, dice_rolling, echo, mask_of, speckle, stage
 from tests.support.null_device import NullDevice
 
 Maps = NDArray[np.float32]
@@ -107,8 +106,8 @@ def test_a_perfect_network_loses_no_pixel(height: int, width: int, seed: int) ->
     mask = np.random.default_rng(seed).random((height, width)) > 0.5
     seen = to_input(mask.astype(np.uint8) * 255, spec())
     maps = map_tiles(seen, spec(), lambda tiles: tiles, maps=1, size=3)
-    packed = to_packed_mask(maps, mask.shape, spec(), outputs=OutputSpec(kind="probabilities"))
-    assert np.array_equal(unpack(packed, *mask.shape), mask)
+    found = mask_of(maps, mask.shape, spec(), outputs=OutputSpec(kind="probabilities"))
+    assert np.array_equal(found, mask)
 
 
 def test_weights_do_not_vanish_in_the_corners_of_a_large_tile() -> None:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.inference.outputs import background
-from evaluator.inference.preprocessing import to_input, to_packed_mask
+from evaluator.inference.preprocessing import to_input
 from evaluator.inference.tiles import map_image
-from evaluator.predictions import unpack
 from harness.submission import read_submission
 from harness.template import Kind, new_submission
 from tests.support import ROOT
+from tests.support.inference import mask_of
 from tests.support.jobs import run
 from tests.support.training_bundle import pixels_digest, write_table
 
@@ -146,8 +146,7 @@ def predicted(submission: Path, images: Path) -> dict[str, dict[str, NDArray[np.
                 outside=background("softmax"),
                 size=4,
             )
-            packed = to_packed_mask(maps, pixels.shape, inputs, outputs=declared.output)
-            masks[path.stem] = unpack(packed, *pixels.shape)
+            masks[path.stem] = mask_of(maps, pixels.shape, inputs, outputs=declared.output)
     return found
 
 

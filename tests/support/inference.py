@@ -16,13 +16,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from evaluator.documents.base import read, write
 from evaluator.documents.inference import CountedModel, GateVerdict, Runtime
-from evaluator.documents.input_spec import InputSpec
+from evaluator.documents.input_spec import InputSpec, Spacing
 from evaluator.documents.sealed import SealedCase, SealedIndex
 from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.errors import Code
 from evaluator.files import sha256_bytes
 from evaluator.inference.backends import InferSettings
 from evaluator.inference.infer import infer
+from evaluator.inference.placement import place
+from evaluator.inference.preprocessing import to_packed_masks
 from evaluator.predictions import RUNTIME, bits_file, read_packed, unpack
 from evaluator.progress import Progress, quiet
 from evaluator.sealed import seal_archive
@@ -49,6 +51,21 @@ def network(
 def echo(batch: Any = "n") -> bytes:
     """A network that gives back the image that it sees."""
     return network([helper.make_node("Identity", ["x"], ["y"])], batch=batch)
+
+
+def mask_of(
+    maps: NDArray[np.float32],
+    native: tuple[int, ...],
+    inputs: InputSpec,
+    *,
+    outputs: OutputSpec,
+    spacing: Spacing = None,
+) -> NDArray[np.bool_]:
+    """The mask (H, W) that the maps (K, height, width) of one image become."""
+    height, width = native
+    spot = place(height, width, inputs, spacing=spacing)
+    (packed,) = to_packed_masks(maps[None], [(height, width)], [spot], spec=outputs)
+    return unpack(packed, height, width)
 
 
 def blur(weights: int = 5) -> bytes:
