@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from typing import IO
 
 from evaluator.gate.contained import STARTING, Outcome, Task, beginning_of, end_of
 
+_PAUSE = 0.005  # seconds
 Do = Callable[[Task, bytes], None]  # given the bytes that follow the task
 
 
@@ -81,11 +83,16 @@ def say(word: str, text: str) -> None:
 
 
 def _wait(pid: int, seconds: float) -> bool:
-    """Wait for a process to end; whether it did in time, before whoever asked was gone."""
-    handle = os.pidfd_open(pid)
-    ended, _, _ = select.select([handle, sys.stdin], [], [], seconds)
-    os.close(handle)
-    return handle in ended
+    """Wait for a process to end; whether it did in time, before whoever asked was gone.
+
+    It looks again and again: Linux before 5.3, as clusters have it, has no handle to wait for.
+    """
+    last = time.monotonic() + seconds
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        left = last - time.monotonic()
+        if left <= 0 or select.select([sys.stdin], [], [], min(left, _PAUSE))[0]:
+            return False
+    return True
 
 
 def _read_report(text: str) -> tuple[str, dict[str, str]]:
