@@ -10,7 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 CACHE = "busbench/seconds"  # what each file took here, in pytest's cache
 USUAL = 0.3  # seconds of a test in a file of which nothing is known
-# Where the cache knows nothing, as in a fresh clone. Measured on two busy cores; their order matters.
+# Where the cache knows nothing, as in a fresh clone: measured on two busy cores; only order matters
 SLOW = {
     "containers": 2500.0,
     "tests/harness/test_template.py": 1040.0,
