@@ -28,7 +28,7 @@ from typing import NamedTuple, get_args
 from benchmarks.gpu_parts import FLOATS, MEASUREMENTS
 from benchmarks.gpu_prepare import Settings
 from benchmarks.timing import head, machine, row
-from benchmarks.workers import Worker
+from benchmarks.workers import Pool, Worker
 from evaluator.documents.inference import Precision
 from evaluator.files import write_atomically
 from evaluator.inference.hardware import device_name
@@ -100,12 +100,11 @@ class Measuring:
 
     def _begin_preparing(self) -> None:
         cores = os.cpu_count() or 1
-        free: asyncio.Queue[Worker] = asyncio.Queue()
-        for _ in range(min(len(self._args.networks), max(1, cores // 2 - 1))):
-            free.put_nowait(self._ahead())
+        exporting = min(len(self._args.networks), max(1, cores // 2 - 1))
+        pool = Pool([self._ahead() for _ in range(exporting)])
         names = [*dict.fromkeys(part.name for part in self._parts)]
         for job in (f"export {names[0]}", "seal", *(f"export {name}" for name in names[1:])):
-            self._prepared[job] = asyncio.create_task(self._in_turn(free, job))
+            self._prepared[job] = asyncio.create_task(self._in_turn(pool, job))
         compiled = [p for p in self._parts if p.name in self._args.compiled and p.process in FLOATS]
         for job in (part.compiling for part in compiled):
             threads = {"TORCHINDUCTOR_COMPILE_THREADS": f"{max(1, cores // len(compiled))}"}
@@ -122,11 +121,9 @@ class Measuring:
         cache = {"TORCHINDUCTOR_CACHE_DIR": str(self._settings.folder / "compiled")}
         return Worker([*before, *command], self._device, variables | cache)
 
-    async def _in_turn(self, free: asyncio.Queue[Worker], job: str) -> bool:
-        worker = await free.get()
-        done = await self._do(worker, job)
-        free.put_nowait(worker)
-        return done
+    async def _in_turn(self, pool: Pool, job: str) -> bool:
+        async with pool.free() as worker:
+            return await self._do(worker, job)
 
     async def _do(self, worker: Worker, job: str) -> bool:
         """Have a job done, and say how long it took or how it failed."""

@@ -27,18 +27,12 @@ from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.submission import ModelFile, OutputSpec, Submission
 from evaluator.files import sha256_bytes
 from evaluator.inference.hardware import device_name
-from evaluator.progress import quiet
-from harness.audit import audit
-from harness.datasets import phantom
-from harness.prepare import prepare
 from harness.sandbox.cached import read_seconds
-from harness.sealing.bundle import Recipients, seal
-from harness.sealing.keys import Keys
-from harness.splits import freeze, make_secret
 from harness.submission import assemble
 from reference_models.export import OPSET, export_network
 from reference_models.networks import NETWORKS, build
 from tests.support import ROOT
+from tests.support.jobs import seal_phantoms
 
 WHOLE, CPU, REST = "whole", "whole, CPU", "command and ledger"
 Taken = dict[str, list[float]]  # seconds of each round, by stage and in all
@@ -65,13 +59,7 @@ def main() -> None:
 
 def make_challenge(root: Path, args: argparse.Namespace) -> int:
     """Seal phantoms and hand in a fresh network; how many images are tested."""
-    phantom.generate(root / "raw", args.patients, 42, progress=quiet)
-    store = prepare("phantom", root / "raw", root / "store").store
-    secret = make_secret(root / "secret")
-    split = freeze(store, audit(store), root / "split", version="v1", folds=5, secret=secret)
-    keys = Keys.new(root / "keys")
-    recipients = Recipients(keys.images.recipient, keys.labels.recipient)
-    bundles = seal(store, split, recipients, out=root / "bundles")
+    bundles = seal_phantoms(root, patients=args.patients, folds=5).bundles
     torch.manual_seed(0)
     network = build(args.network, image_size=args.size)
     data = export_network(network, torch.rand(2, 1, args.size, args.size), {}).data

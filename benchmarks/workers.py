@@ -14,8 +14,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 _DONE, _DEVICE = "done", "device"
 
@@ -74,6 +74,24 @@ class Worker:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+
+
+class Pool:
+    """Workers that do the same jobs; each job has one of them for itself."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._free: asyncio.Queue[Worker] = asyncio.Queue()
+        for worker in workers:
+            self._free.put_nowait(worker)
+
+    @asynccontextmanager
+    async def free(self) -> AsyncIterator[Worker]:
+        """A worker, once one has no job."""
+        worker = await self._free.get()
+        try:
+            yield worker
+        finally:
+            self._free.put_nowait(worker)
 
 
 class Jobs:

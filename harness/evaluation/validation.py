@@ -71,7 +71,7 @@ class Validation:
     def seconds(self) -> dict[str, float]:
         """How long each stage took, of all folds together; see `read_seconds`."""
         together: dict[str, float] = {}
-        for path in sorted(self.folder.glob(SECONDS)) + sorted(self.folder.rglob(f"*/{SECONDS}")):
+        for path in sorted(self.folder.rglob(SECONDS), key=lambda path: len(path.parts)):
             for name, took in read_seconds(path.parent).items():
                 together[name] = round(together.get(name, 0) + took, 3)
         return together

@@ -21,10 +21,11 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
+from evaluator.documents.reading import MEBIBYTE
 from evaluator.errors import BusbenchError, Code
 from harness.sandbox.inspection import ImageConfig
 from harness.sandbox.output import remove
-from harness.sandbox.profile import MEBIBYTE, OwnPlaces, looked_at_settings
+from harness.sandbox.profile import OwnPlaces, looked_at_settings
 
 MAX_BYTES = MEBIBYTE
 MAX_LINE = 32 * 1024  # bytes; of 64 KB the engine takes no line in the one file, any in the other

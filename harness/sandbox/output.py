@@ -25,11 +25,11 @@ from docker.errors import APIError
 from docker.models.containers import Container
 from docker.models.volumes import Volume
 
+from evaluator.documents.reading import MEBIBYTE
 from evaluator.errors import BusbenchError, Code
 from evaluator.files import disk_errors
 from harness.challenge import Limits
 from harness.sandbox.profile import (
-    MEBIBYTE,
     OUTPUT,
     USER_ID,
     owner_labels,

@@ -16,14 +16,14 @@ from typing import Any
 
 import docker
 
-from evaluator.documents.reading import load_json
+from evaluator.documents.reading import MEBIBYTE, load_json
 from evaluator.errors import BusbenchError, Code
 from evaluator.progress import Progress, quiet
 from harness.challenge import Challenge, Limits
 from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.images import ensure_base
 from harness.sandbox.log import LOG_MB
-from harness.sandbox.profile import LABEL, LOG_FILES, MEBIBYTE
+from harness.sandbox.profile import LABEL, LOG_FILES
 from harness.sandbox.stage import Stage
 
 INSIDE = Path(__file__).with_name("probe_inside.py")

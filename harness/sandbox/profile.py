@@ -12,6 +12,7 @@ from typing import Any
 
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
+from evaluator.documents.reading import MEBIBYTE
 from harness.challenge import Limits
 from harness.sandbox.log import LOG_MB
 from harness.sandbox.owner import owner
@@ -23,7 +24,6 @@ USER = f"{USER_ID}:{USER_ID}"
 LOADER = f"{USER_ID + 1}:{USER_ID + 1}"  # opens models first, and writes no verdict on them
 LABEL = "org.busbench.stage"
 OWNER_LABEL = "org.busbench.owner"  # the harness process that started it, for the cleaner
-MEBIBYTE = 1024 * 1024
 SYSTEM_CALLS = Path(__file__).with_name("seccomp.json")  # those that are let through; no others are
 LOG_FILES = 2  # of a container: then the last `LOG_MB` are always there
 TMP_FILES = 65536

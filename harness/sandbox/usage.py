@@ -13,7 +13,7 @@ import requests
 from docker.errors import APIError
 from docker.models.containers import Container
 
-from harness.sandbox.profile import MEBIBYTE
+from evaluator.documents.reading import MEBIBYTE
 from harness.sandbox.stage import StageUsage
 
 INTERVAL = 0.2  # seconds between two samples of memory; engines take up to a second for each

@@ -19,6 +19,7 @@ import docker
 import pytest
 import yaml
 
+from evaluator.documents.reading import MEBIBYTE
 from evaluator.documents.submission import Submission
 from evaluator.errors import BusbenchError, Fault
 from evaluator.inference.hardware import device_name
@@ -31,7 +32,7 @@ from harness.sandbox.cached import Context
 from harness.sandbox.docker_runner import DockerRunner
 from harness.sandbox.failure import UNEXPLAINED
 from harness.sandbox.log import LOG_MB
-from harness.sandbox.profile import LOG_FILES, MEBIBYTE, OWNER_LABEL
+from harness.sandbox.profile import LOG_FILES, OWNER_LABEL
 from harness.sandbox.references import ImageRequest, resolve
 from harness.sandbox.sources import base_name
 from harness.sandbox.stage import StageName

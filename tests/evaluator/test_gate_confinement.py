@@ -8,10 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -19,9 +16,8 @@ from evaluator.documents.input_spec import InputSpec
 from evaluator.documents.submission import OutputSpec
 from evaluator.gate.confinement import landlock_version
 from evaluator.gate.contained import LOADING, SHAPING, Load, Task, open_opener
-from tests.support import ROOT
+from tests.support import ROOT, soon
 
-Found = TypeVar("Found")
 confined = pytest.mark.skipif(landlock_version() < 6, reason="needs Linux 6.12 with Landlock")
 
 # What a hostile model may try, in a process whose parent writes the verdict to `target`.
@@ -196,19 +192,11 @@ def test_no_killed_gate_leaves_a_process_with_a_model(stuck: Load) -> None:
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as gate:
         assert gate.stdout is not None
         forking = int(gate.stdout.readline())
-        forked = wait_for(lambda: children_of(forking))
+        forked = soon(lambda: children_of(forking), seconds=60)
         gate.kill()
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (forking, *forked)))
+    left = [Path(f"/proc/{pid}") for pid in (forking, *forked)]
+    soon(lambda: not any(path.exists() for path in left), seconds=60)
 
 
 def children_of(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def wait_for(found: Callable[[], Found]) -> Found:
-    """What is asked for, once there is such."""
-    end = time.monotonic() + 60
-    while not (value := found()) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert value
-    return value

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.gpu_checks import run
 from benchmarks.workers import Worker
-from tests.support import ROOT
+from tests.support import ROOT, is_alive
 from tests.support.gpu_preparation import Networks
 
 Result = TypeVar("Result")
@@ -114,11 +114,6 @@ def with_worker(pids: Path, use: Callable[[Worker, asyncio.Lock], Awaitable[None
 
     apart(run())
     return pids.read_text().split()
-
-
-def is_alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_job_that_hangs_or_crashes_never_takes_another_with_it(tmp_path: Path) -> None:

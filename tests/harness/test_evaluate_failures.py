@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,6 @@ from harness.evaluation.evaluate import REPORT, EvaluateSubmission
 from harness.execution import ExecutionEnvironment, run_job
 from harness.ledger.provenance import ProvenanceAttestation, write_provenance
 from harness.quotas.policy import consumes
-from harness.sandbox.cached import Context
 from harness.sandbox.failure import explain
 from harness.sandbox.participant_error import ERROR_FILE
 from harness.sandbox.process_runner import ProcessRunner
@@ -36,6 +33,7 @@ from harness.sealing.training import TrainingSet
 from harness.submission import read_submission
 from tests.support.factories import submission_document
 from tests.support.inference import blur, dice_rolling, network
+from tests.support.jobs import Given
 from tests.support.training_bundle import make_bundle
 
 pytestmark = pytest.mark.usefixtures("forked_stages")
@@ -187,18 +185,6 @@ class Tampering(ProcessRunner):
         super().run(stage, progress)
         if stage.name == self.stage:
             self.tamper(stage.output)
-
-
-@dataclass(frozen=True)
-class Given(ExecutionEnvironment):
-    """An execution environment with a runner of the test's."""
-
-    given: ProcessRunner = field(default_factory=ProcessRunner)
-
-    @contextmanager
-    def open(self, progress: Progress, *, gpu: bool = False) -> Iterator[Context]:
-        with super().open(progress, gpu=gpu) as context:
-            yield replace(context, runner=self.given)
 
 
 def tampered(root: Path, bundles: Bundles, keys: Keys, *, runner: ProcessRunner) -> BusbenchError:

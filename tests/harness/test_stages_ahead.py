@@ -9,8 +9,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,8 @@ from harness.sandbox import process_runner
 from harness.sandbox.cached import Context, read_seconds
 from harness.sandbox.process_runner import ProcessRunner
 from harness.sandbox.stage import Stage
-from tests.support import ROOT
+from tests.support import ROOT, is_alive, soon
+from tests.support.jobs import Given
 from tests.support.small_challenge import Evaluated, SmallChallenge, declare, make_submission
 
 AHEAD = {"verdict", "infer", "score"}
@@ -105,18 +104,6 @@ class Witnessed(ProcessRunner):
 
     def environment(self, stage: Stage) -> dict[str, str]:
         return super().environment(stage) | self.own
-
-
-@dataclass(frozen=True)
-class Given(ExecutionEnvironment):
-    """An execution environment with a runner of the test's."""
-
-    given: ProcessRunner = field(default_factory=ProcessRunner)
-
-    @contextmanager
-    def open(self, progress: Any, *, gpu: bool = False) -> Iterator[Context]:
-        with super().open(progress, gpu=gpu) as context:
-            yield replace(context, runner=self.given)
 
 
 @pytest.mark.slow
@@ -207,18 +194,7 @@ def test_no_killed_harness_leaves_a_stage_that_waits(*, with_setpriv: bool, tmp_
         pid = int(harness.stdout.readline())
         assert is_alive(pid)
         harness.kill()
-    end = time.monotonic() + 60  # it may still import
-    while is_alive(pid) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not is_alive(pid)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process is there that has not ended: one that nobody waits for does not count."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    soon(lambda: not is_alive(pid), seconds=60)  # it may still import
 
 
 def test_no_stage_that_must_not_wait_takes_the_option(loaded: Path) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.workers import Jobs, Worker
+from benchmarks.workers import Jobs, Pool, Worker
 from evaluator.documents.inference import Device, Precision
 from evaluator.files import write_atomically
 from evaluator.inference.backends import InferSettings, open_model
@@ -97,9 +97,7 @@ async def prepare(folder: Path, device: Device, names: Sequence[str]) -> None:
     used = asyncio.Lock()
     exporters = [Worker(command, used, {}) for _ in range(max(1, (os.cpu_count() or 1) // 3))]
     running = {precision: Worker(command, used, {}) for precision in precisions}
-    free: asyncio.Queue[Worker] = asyncio.Queue()
-    for worker in exporters:
-        free.put_nowait(worker)
+    pool = Pool(exporters)
 
     async def do(worker: Worker, job: str, stem: str) -> bool:
         failure = await worker.do(job, SECONDS if device != "cpu" else 10 * SECONDS)
@@ -108,10 +106,8 @@ async def prepare(folder: Path, device: Device, names: Sequence[str]) -> None:
         return failure is None
 
     async def export_in_turn(name: str) -> bool:
-        worker = await free.get()
-        done = await do(worker, name, name)
-        free.put_nowait(worker)
-        return done
+        async with pool.free() as worker:
+            return await do(worker, name, name)
 
     async def run_all(precision: Precision) -> None:
         for name in names:

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evaluator.errors import BusbenchError, Code
@@ -16,8 +17,10 @@ from evaluator.progress import Progress, quiet
 from harness.audit import audit
 from harness.datasets import phantom
 from harness.execution.inputs import Input
-from harness.execution.job import Job, key_of, write_result
+from harness.execution.job import ExecutionEnvironment, Job, key_of, write_result
 from harness.prepare import prepare
+from harness.sandbox.cached import Context
+from harness.sandbox.process_runner import ProcessRunner
 from harness.sandbox.stage import StageName
 from harness.sealing.bundle import Bundles, Recipients, seal
 from harness.sealing.keys import Keys
@@ -29,18 +32,18 @@ SETTINGS = "input: {height: 32, width: 32}\nbatch: 4\ncheckpoint_seconds: 0\n"
 
 @dataclass(frozen=True)
 class SealedTrack:
-    """A sealed track of generated phantoms in two folds, and the keys that open it."""
+    """A sealed track of generated phantoms, and the keys that open it."""
 
     bundles: Bundles
     keys: Keys
 
 
-def seal_phantoms(folder: Path) -> SealedTrack:
+def seal_phantoms(folder: Path, *, patients: int = 10, folds: int = 2) -> SealedTrack:
     """Generate, freeze and seal a few phantoms."""
-    phantom.generate(folder / "raw", 10, 42, progress=quiet)
+    phantom.generate(folder / "raw", patients, 42, progress=quiet)
     store = prepare("phantom", folder / "raw", folder / "store").store
     secret = make_secret(folder / "secret")
-    split = freeze(store, audit(store), folder / "split", version="v1", folds=2, secret=secret)
+    split = freeze(store, audit(store), folder / "split", version="v1", folds=folds, secret=secret)
     keys = Keys.new(folder / "keys")
     recipients = Recipients(keys.images.recipient, keys.labels.recipient)
     return SealedTrack(seal(store, split, recipients, out=folder / "bundles"), keys)
@@ -67,6 +70,18 @@ def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[s
         text=True,
         check=False,
     )
+
+
+@dataclass(frozen=True)
+class Given(ExecutionEnvironment):
+    """An execution environment with a runner of the test's."""
+
+    given: ProcessRunner = field(default_factory=ProcessRunner)
+
+    @contextmanager
+    def open(self, progress: Progress, *, gpu: bool = False) -> Iterator[Context]:
+        with super().open(progress, gpu=gpu) as context:
+            yield replace(context, runner=self.given)
 
 
 @dataclass(frozen=True)

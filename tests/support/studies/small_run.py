@@ -19,14 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.inference.hardware import device_name
-from evaluator.progress import quiet
-from harness.audit import audit
-from harness.datasets import phantom
-from harness.prepare import prepare
-from harness.sealing.bundle import Recipients, seal
-from harness.sealing.keys import Keys
-from harness.splits import freeze, make_secret
 from tests.support import ROOT
+from tests.support.jobs import seal_phantoms
 from tests.support.studies.capacity import Load, simulate
 
 PATIENTS, FOLDS, PILOT = 40, 2, 4
@@ -77,14 +71,7 @@ def size_of(path: Path) -> int:
 
 def make_challenge(root: Path) -> Path:
     """Generate, freeze, seal and train; the submission's folder."""
-    phantom.generate(root / "raw", PATIENTS, 42, progress=quiet)
-    store = prepare("phantom", root / "raw", root / "store").store
-    secret = make_secret(root / "secret")
-    split = freeze(store, audit(store), root / "split", version="v1", folds=FOLDS, secret=secret)
-    keys = Keys.new(root / "keys")
-    seal(
-        store, split, Recipients(keys.images.recipient, keys.labels.recipient), out=root / "bundles"
-    )
+    seal_phantoms(root, patients=PATIENTS, folds=FOLDS)
     (root / "recipe.yaml").write_text(RECIPE)
     words = [sys.executable, "-m", "reference_models", "train", "--all-folds"]
     words += ["--config", str(root / "recipe.yaml"), "--bundle", str(root / "bundles/training")]
