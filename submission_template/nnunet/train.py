@@ -21,22 +21,32 @@ from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoi
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from PIL import Image
 
-from command_line import arguments
+from command_line import arguments, count
 from dataset import BundleDataset
 from nnunet_export import export
 
 NUMBER, NAME = 500, "Dataset500_busbench"
-EPOCHS = 1000  # nnU-Net's own, of 250 steps each
+EPOCHS, STEPS = 1000, 250  # nnU-Net's own: how many, and steps of an epoch
+EDGE = 4  # pixels of the smallest maps, as nnU-Net has it
+VALIDATED = 5  # steps for one of validation, as nnU-Net has it
 SAVED_EVERY = 5  # epochs
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # the sandbox names it
 # torch.compile writes programs to /tmp, and the sandbox runs none from there.
 SETTINGS = {"nnUNet_compile": "f", "nnUNet_n_proc_DA": str(max(1, min(8, THREADS - 1)))}
-# Of --quick: a tile's side, the maps of the network's stages, steps of an epoch.
-SMALL, MAPS, STEPS = 128, (8, 16, 32, 64), 2
+PLANNED = {"default": "as planned", "type": count}
 
 
 def main() -> None:
-    options = arguments(EPOCHS, planner="ExperimentPlanner", trainer="nnUNetTrainer")
+    options = arguments(
+        EPOCHS,
+        steps={"default": STEPS, "quick": 2, "type": count, "help": "of an epoch"},
+        tile=PLANNED | {"quick": 128, "help": "its side in pixels"},
+        batch=PLANNED | {"quick": 2, "help": "tiles of a step"},
+        maps=PLANNED | {"quick": [8, 16, 32, 64], "nargs": "+", "help": "of each stage"},
+        planner={"default": "ExperimentPlanner", "help": "nnU-Net's planner or preset"},
+        trainer={"default": "nnUNetTrainer", "help": "any of the installed nnU-Net"},
+        no_mirroring={"default": False, "action": "store_true", "help": "when it predicts"},
+    )
     cases = BundleDataset(options.bundle)
     work = (options.out / "work").resolve()
     for name, value in SETTINGS.items():
@@ -44,24 +54,26 @@ def main() -> None:
     for name in ("raw", "preprocessed", "results"):
         (work / name).mkdir(parents=True, exist_ok=True)
         os.environ[f"nnUNet_{name}"] = str(work / name)
-    plans = prepare(cases, work, options.planner, options.quick)
+    asked = {name: getattr(options, name) for name in ("tile", "batch", "maps")}
+    small = {name: value for name, value in asked.items() if value != PLANNED["default"]}
+    plans = prepare(cases, work, options.planner, small)
     folds = sorted({int(row["fold"]) for row in cases.rows})
     for fold in folds:
         trainer = make_trainer(fold, options.trainer, plans)
         trainer.num_epochs = options.epochs
-        if options.quick:
-            trainer.num_iterations_per_epoch = trainer.num_val_iterations_per_epoch = STEPS
+        trainer.num_iterations_per_epoch = options.steps
+        trainer.num_val_iterations_per_epoch = max(1, options.steps // VALIDATED)
         train(trainer)
     results = work / "results" / NAME / f"{options.trainer}__{plans}__2d"
-    export(results, options.bundle, options.out)
+    export(results, options.bundle, options.out, mirroring=not options.no_mirroring)
 
 
-def prepare(cases: BundleDataset, work: Path, planner: str, quick: bool) -> str:
+def prepare(cases: BundleDataset, work: Path, planner: str, small: dict) -> str:
     """Plan and preprocess, once; the name of the plans.
 
     nnU-Net's data set of images that stay where they are needs labels of 0 and 1, and the folds.
     """
-    done, asked = work / "planned.json", {"planner": planner, "quick": quick}
+    done, asked = work / "planned.json", {"planner": planner, "small": small}
     if done.exists():
         *before, plans = json.loads(done.read_text()).values()
         if before != list(asked.values()):
@@ -72,8 +84,7 @@ def prepare(cases: BundleDataset, work: Path, planner: str, quick: bool) -> str:
         write_dataset(cases, raw, Path(labels))
         extract_fingerprints([NUMBER], num_processes=THREADS, verbose=False)
         plans = plan_experiments([NUMBER], planner)
-        if quick:
-            shrink(preprocessed / f"{plans}.json")
+        shrink(preprocessed / f"{plans}.json", small)
         preprocess([NUMBER], plans, ("2d",), (THREADS,))
     ids = {fold: [] for fold in sorted({int(row["fold"]) for row in cases.rows})}
     for row in cases.rows:
@@ -108,17 +119,25 @@ def write_dataset(cases: BundleDataset, raw: Path, labels: Path) -> None:
     (raw / "dataset.json").write_text(json.dumps(document))
 
 
-def shrink(path: Path) -> None:
-    """Make plans of small tiles and a small network, for a try on any machine."""
+def shrink(path: Path, small: dict) -> None:
+    """Write `tile`, `batch` and `maps` into plans, those that are given."""
     plans = json.loads(path.read_text())
     planned = plans["configurations"]["2d"]
-    planned |= {"batch_size": 2, "patch_size": [SMALL, SMALL]}
     network = planned["architecture"]["arch_kwargs"]
-    stages = min(network["n_stages"], len(MAPS))
+    before, maps = network["n_stages"], small.get("maps", network["features_per_stage"])
+    if (stages := len(maps)) > before:
+        sys.exit(f"--maps has {stages} stages, and nnU-Net plans {before} for these images.")
     for name, value in network.items():
         if isinstance(value, list):  # of each stage, or of each but the last
-            network[name] = value[: len(value) - network["n_stages"] + stages]
-    network |= {"n_stages": stages, "features_per_stage": MAPS[:stages]}
+            network[name] = value[: len(value) - before + stages]
+    network |= {"n_stages": stages, "features_per_stage": maps}
+    if tile := small.get("tile"):
+        halved = 2 ** (stages - 1)
+        if tile % halved or tile < EDGE * halved:
+            needed = f"a multiple of {halved}, from {EDGE * halved} on"
+            sys.exit(f"--tile {tile}: with {stages} stages it has to be {needed}.")
+        planned["patch_size"] = [tile, tile]
+    planned["batch_size"] = small.get("batch", planned["batch_size"])
     path.write_text(json.dumps(plans))
 
 
