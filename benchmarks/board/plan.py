@@ -37,13 +37,20 @@ class Network(Part):
     averaged: tuple[Averaged, ...] = ()
 
 
+class Template(Part):
+    """Where a template is trained, and with which options of its `train.py`."""
+
+    tracks: tuple[str, ...]
+    options: str = ""
+
+
 class Plan(Part):
     """The tracks, and what is handed in on each."""
 
     tracks: dict[str, str]  # and the folder of the release
     networks: dict[str, Network]
     single: dict[str, str] = {}  # network -> track: one model, that `--trained` alone has
-    templates: tuple[str, ...] = ()
+    templates: dict[str, Template] = {}
     baselines: tuple[str, ...] = ()
     memoriser: bool = False
     leak: Leak | None = None
@@ -51,10 +58,10 @@ class Plan(Part):
 
     @model_validator(mode="after")
     def _only_what_is_there(self) -> Self:
-        for name, network in self.networks.items():
-            if unknown := {*network.tracks} - {*self.tracks}:
-                raise ValueError(f"networks: {name}: {min(unknown)} is no track")
-        for name, tracks in (("published", self.published), ("single", self.single.values())):
+        stated = {f"networks: {name}": one.tracks for name, one in self.networks.items()}
+        stated |= {f"templates: {name}": one.tracks for name, one in self.templates.items()}
+        stated |= {"published": tuple(self.published), "single": tuple(self.single.values())}
+        for name, tracks in stated.items():
             if unknown := {*tracks} - {*self.tracks}:
                 raise ValueError(f"{name}: {min(unknown)} is no track")
         leak = self.leak

@@ -136,12 +136,12 @@ def _others(plan: Plan, places: Places) -> Iterator[Step]:
     for template in plan.templates:
         yield from _image(template, places.base)
     for track in plan.tracks:
-        made = [f"made/{track}/{kind}" for kind in (*plan.baselines, *plan.templates)]
+        templates = {name: one for name, one in plan.templates.items() if track in one.tracks}
+        made = [f"made/{track}/{kind}" for kind in (*plan.baselines, *templates)]
         for kind in plan.baselines:
-            command = f"baseline --kind {kind} --bundle {{bundle}} --out {{out}}"
-            yield _trained(kind, track, "reference", "--command", command)
-        for template in plan.templates:
-            yield _trained(template, track, _tag(template))
+            yield _trained(kind, track, "reference", verb=f"baseline --kind {kind}")
+        for name, template in templates.items():
+            yield _trained(name, track, _tag(name), options=template.options)
         if plan.memoriser:
             out = f"made/{track}/memoriser"
             sources = (*_bundle(track), "--published", f"stores/{track}")
@@ -167,9 +167,10 @@ def _bundle(track: str) -> tuple[str, str]:
     return ("--bundle", f"bundles/{track}/training")
 
 
-def _trained(name: str, track: str, image: str, *options: str) -> Step:
-    out = f"made/{track}/{name}"
-    return busbench("train", image, *_bundle(track), "--out", out, "--keys", "keys", *options)
+def _trained(name: str, track: str, image: str, *, verb: str = "run", options: str = "") -> Step:
+    command = f"{verb} --bundle {{bundle}} --out {{out}} {options}".rstrip()
+    made = ("--out", f"made/{track}/{name}", "--keys", "keys", "--command", command)
+    return busbench("train", image, *_bundle(track), *made)
 
 
 def _made(out: str, *words: str) -> Step:

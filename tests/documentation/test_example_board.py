@@ -138,7 +138,9 @@ def test_nothing_is_evaluated_before_it_is_made() -> None:
         if "--out" in words:
             made.add(words[words.index("--out") + 1])
     away = sum(2 * len(network.tracks) for network in PLAN.networks.values())
-    assert evaluated == 3 * 4 + 1 + AVERAGED + away  # four a track, and one single model
+    others = len(PLAN.tracks) * (len(PLAN.baselines) + 1) + 1  # a memoriser each, a single model
+    templates = sum(len(one.tracks) for one in PLAN.templates.values())
+    assert evaluated == others + templates + AVERAGED + away
 
 
 def test_an_unknown_key_of_a_plan_is_refused() -> None:
@@ -157,11 +159,30 @@ def test_a_leak_of_a_network_that_has_no_other_result_is_refused() -> None:
             Plan.model_validate({**stated, "leak": leak})
 
 
-@pytest.mark.parametrize("part", ["networks", "published", "single"])
+def test_no_template_is_trained_elsewhere_or_otherwise_than_planned() -> None:
+    """On each of its tracks once, by its own image, with its options after the usual ones."""
+    begun = {
+        (step.command[2].rpartition("-")[2], step.command[step.command.index("--bundle") + 1]): (
+            step.command[step.command.index("--command") + 1]
+        )
+        for step in of_busbench("train")
+        if step.command[2] != "reference"
+    }
+    assert begun == {
+        (name, f"bundles/{track}/training"): " ".join(
+            ["run --bundle {bundle} --out {out}", *one.options.split()]
+        )
+        for name, one in PLAN.templates.items()
+        for track in one.tracks
+    }
+
+
+@pytest.mark.parametrize("part", ["networks", "templates", "published", "single"])
 def test_a_track_that_is_none_is_refused(part: str) -> None:
     stated = yaml.safe_load((HERE / "plan.yaml").read_text("utf-8"))
     value = {
         "networks": {"unext": {"tracks": ["other"]}},
+        "templates": {"sklearn": {"tracks": ["other"]}},
         "published": {"other": ["a.csv"]},
         "single": {"unext": "other"},
     }[part]

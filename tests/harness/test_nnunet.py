@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.board.plan import read_plan
 from evaluator.inference.outputs import background
 from evaluator.inference.preprocessing import to_input
 from evaluator.inference.tiles import map_image
@@ -29,14 +31,23 @@ from tests.support.training_bundle import pixels_digest, write_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
 FOLDS, STEPS = 2, 60
-# Trains as train.py --quick does, for more steps, and keeps nnU-Net's folder instead of exporting.
+SIZES = {"epochs": 1, "steps": STEPS, "tile": 128, "batch": 3, "maps": [8, 16, 32, 64]}
+# Trains as asked, and keeps nnU-Net's folder instead of exporting.
 TRAIN = """
 import shutil, sys, train
-train.STEPS, kept = {steps}, {kept!r}
-train.export = lambda results, bundle, out: shutil.copytree(results, kept)
-sys.argv = ["train.py", "--bundle", {bundle!r}, "--out", {out!r}, "--quick"]
+train.export = lambda results, bundle, out, mirroring: shutil.copytree(results, {kept!r})
+sys.argv = ["train.py", "--bundle", {bundle!r}, "--out", {out!r}, *{options!r}]
 train.main()
 """
+
+
+def options_of(sizes: dict[str, Any]) -> list[str]:
+    """The words of `train.py`'s command line that state sizes."""
+    words = [
+        [f"--{name}", *(value if isinstance(value, list) else [value])]
+        for name, value in sizes.items()
+    ]
+    return [str(word) for each in words for word in each]
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,17 @@ class Trained:
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command of nnU-Net's Python, in the project."""
+        return subprocess.run(
+            [str(self.python), *words],
+            cwd=self.project,
+            env=self.environment() | {"PYTHONPATH": str(self.project)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def shift(self) -> None:
         """Give masks that are neither empty nor whole to networks that have hardly learned."""
@@ -110,16 +132,12 @@ def trained(nnunet: Path, real_data: Path, tmp_path_factory: pytest.TempPathFact
     made = Trained(nnunet, bundle, folder / "results", folder / "mine")
     new_submission(made.project, Kind.NNUNET, "team", method="method")
     script = TRAIN.format(
-        steps=STEPS, kept=str(made.results), bundle=str(bundle), out=str(folder / "out")
+        options=options_of(SIZES),
+        kept=str(made.results),
+        bundle=str(bundle),
+        out=str(folder / "out"),
     )
-    done = subprocess.run(
-        [str(nnunet), "-c", script],
-        cwd=made.project,
-        env=made.environment() | {"PYTHONPATH": str(made.project)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = made.run("-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
     made.shift()
     return made
@@ -176,6 +194,46 @@ def test_no_mask_is_another_than_by_nnunets_own_predictor(trained: Trained, tmp_
         assert abs(means[0] - means[1]) < 0.002
         areas = [mask.mean() for mask in wanted[own].values()]
         assert 0.1 < np.mean(areas) < 0.9  # else anything would agree
+
+
+def test_no_size_that_is_asked_for_has_no_effect(trained: Trained) -> None:
+    """By what nnU-Net itself wrote down of the plan and the training."""
+    plans = json.loads((trained.results / "plans.json").read_text())["configurations"]["2d"]
+    network = plans["architecture"]["arch_kwargs"]
+    assert (plans["patch_size"], plans["batch_size"]) == ([SIZES["tile"]] * 2, SIZES["batch"])
+    assert network["features_per_stage"] == SIZES["maps"] and network["n_stages"] == 4
+    for fold in range(FOLDS):
+        debug = json.loads((trained.results / f"fold_{fold}" / "debug.json").read_text())
+        assert debug["num_epochs"] == str(SIZES["epochs"])
+        assert debug["num_iterations_per_epoch"] == str(STEPS)
+        assert debug["num_val_iterations_per_epoch"] == str(STEPS // 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("--quick --epochs 2", "--quick decides --epochs"),
+        ("--quick --maps 8 16", "--quick decides --maps"),
+        ("--steps 0", "'0' is no whole number from 1 on"),
+        ("--tile 100 --maps 8 16 32 64", "a multiple of 8, from 32 on"),
+        ("--tile 24 --maps 8 16 32 64", "a multiple of 8, from 32 on"),
+        ("--maps 8 8 8 8 8 8 8 8 8 8", "--maps has 10 stages, and nnU-Net plans"),
+    ],
+)
+def test_no_size_that_cannot_take_effect_is_taken(
+    words: str, refused: str, trained: Trained, tmp_path: Path
+) -> None:
+    places = ("--bundle", str(trained.bundle), "--out", str(tmp_path / "out"))
+    done = trained.run("train.py", *places, *words.split())
+    assert done.returncode and refused in done.stderr and "Traceback" not in done.stderr
+
+
+def test_no_option_is_undocumented_or_unknown_to_the_example_board(trained: Trained) -> None:
+    shown = set(re.findall(r"^  (--[a-z-]+)", trained.run("train.py", "--help").stdout, re.M))
+    page = (ROOT / "docs" / "start-nnunet.md").read_text("utf-8")
+    assert shown - {"--bundle", "--out"} == set(re.findall(r"^\| `(--[a-z-]+)` \|", page, re.M))
+    board = {word for word in read_plan().templates["nnunet"].options.split() if word[:2] == "--"}
+    assert board and board <= shown
 
 
 def test_no_models_of_other_folds_are_imported(trained: Trained, tmp_path: Path) -> None:
