@@ -26,7 +26,8 @@ def arguments(epochs: int, **own: dict) -> argparse.Namespace:
         usual[name] = told["default"]
         if "quick" in told:
             quick[name] = told["quick"]
-        words["help"] = f"{told['help']}; default: {told['default']}"
+        if told["default"] is not False:
+            words["help"] = f"{told['help']}; default: {told['default']}"
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, default=argparse.SUPPRESS, **words)
     options = parser.parse_args()

@@ -33,19 +33,25 @@ SAVED_EVERY = 5  # epochs
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # the sandbox names it
 # torch.compile writes programs to /tmp, and the sandbox runs none from there.
 SETTINGS = {"nnUNet_compile": "f", "nnUNet_n_proc_DA": str(max(1, min(8, THREADS - 1)))}
+DECIDE = ("planner", "epochs", "steps", "tile", "batch", "maps")  # not changed once begun
 PLANNED = {"default": "as planned", "type": count}
 
 
 def main() -> None:
     options = arguments(
         EPOCHS,
-        steps={"default": STEPS, "quick": 2, "type": count, "help": "of an epoch"},
-        tile=PLANNED | {"quick": 128, "help": "its side in pixels"},
+        steps={"default": STEPS, "quick": 2, "type": count, "help": "optimiser steps of an epoch"},
+        tile=PLANNED
+        | {"quick": 128, "help": "side of the square that the network sees, in pixels"},
         batch=PLANNED | {"quick": 2, "help": "tiles of a step"},
-        maps=PLANNED | {"quick": [8, 16, 32, 64], "nargs": "+", "help": "of each stage"},
+        maps=PLANNED | {"quick": [8, 16, 32, 64], "nargs": "+", "help": "feature maps a stage"},
         planner={"default": "ExperimentPlanner", "help": "nnU-Net's planner or preset"},
         trainer={"default": "nnUNetTrainer", "help": "any of the installed nnU-Net"},
-        no_mirroring={"default": False, "action": "store_true", "help": "when it predicts"},
+        no_mirroring={
+            "default": False,
+            "action": "store_true",
+            "help": "predict the image alone, without its mirror images",
+        },
     )
     cases = BundleDataset(options.bundle)
     work = (options.out / "work").resolve()
@@ -54,9 +60,7 @@ def main() -> None:
     for name in ("raw", "preprocessed", "results"):
         (work / name).mkdir(parents=True, exist_ok=True)
         os.environ[f"nnUNet_{name}"] = str(work / name)
-    asked = {name: getattr(options, name) for name in ("tile", "batch", "maps")}
-    small = {name: value for name, value in asked.items() if value != PLANNED["default"]}
-    plans = prepare(cases, work, options.planner, small)
+    plans = prepare(cases, work, {name: getattr(options, name) for name in DECIDE})
     folds = sorted({int(row["fold"]) for row in cases.rows})
     for fold in folds:
         trainer = make_trainer(fold, options.trainer, plans)
@@ -68,23 +72,23 @@ def main() -> None:
     export(results, options.bundle, options.out, mirroring=not options.no_mirroring)
 
 
-def prepare(cases: BundleDataset, work: Path, planner: str, small: dict) -> str:
+def prepare(cases: BundleDataset, work: Path, asked: dict) -> str:
     """Plan and preprocess, once; the name of the plans.
 
     nnU-Net's data set of images that stay where they are needs labels of 0 and 1, and the folds.
     """
-    done, asked = work / "planned.json", {"planner": planner, "small": small}
+    done = work / "planned.json"
     if done.exists():
-        *before, plans = json.loads(done.read_text()).values()
-        if before != list(asked.values()):
-            sys.exit(f"{work} was planned with other options. Name a new --out, or remove it.")
-        return plans
+        before = json.loads(done.read_text())
+        if before != asked | {"plans": before["plans"]}:
+            sys.exit(f"{work} was begun with other options. Name a new --out, or remove it.")
+        return before["plans"]
     raw, preprocessed = work / "raw" / NAME, work / "preprocessed" / NAME
     with tempfile.TemporaryDirectory() as labels:
         write_dataset(cases, raw, Path(labels))
         extract_fingerprints([NUMBER], num_processes=THREADS, verbose=False)
-        plans = plan_experiments([NUMBER], planner)
-        shrink(preprocessed / f"{plans}.json", small)
+        plans = plan_experiments([NUMBER], asked["planner"])
+        shrink(preprocessed / f"{plans}.json", asked)
         preprocess([NUMBER], plans, ("2d",), (THREADS,))
     ids = {fold: [] for fold in sorted({int(row["fold"]) for row in cases.rows})}
     for row in cases.rows:
@@ -119,25 +123,26 @@ def write_dataset(cases: BundleDataset, raw: Path, labels: Path) -> None:
     (raw / "dataset.json").write_text(json.dumps(document))
 
 
-def shrink(path: Path, small: dict) -> None:
-    """Write `tile`, `batch` and `maps` into plans, those that are given."""
+def shrink(path: Path, asked: dict) -> None:
+    """Write the tile, batch and maps that are asked for into nnU-Net's plans."""
     plans = json.loads(path.read_text())
     planned = plans["configurations"]["2d"]
     network = planned["architecture"]["arch_kwargs"]
-    before, maps = network["n_stages"], small.get("maps", network["features_per_stage"])
+    given = {name: value for name, value in asked.items() if value != PLANNED["default"]}
+    before, maps = network["n_stages"], given.get("maps", network["features_per_stage"])
     if (stages := len(maps)) > before:
         sys.exit(f"--maps has {stages} stages, and nnU-Net plans {before} for these images.")
     for name, value in network.items():
         if isinstance(value, list):  # of each stage, or of each but the last
             network[name] = value[: len(value) - before + stages]
     network |= {"n_stages": stages, "features_per_stage": maps}
-    if tile := small.get("tile"):
+    if tile := given.get("tile"):
         halved = 2 ** (stages - 1)
         if tile % halved or tile < EDGE * halved:
             needed = f"a multiple of {halved}, from {EDGE * halved} on"
             sys.exit(f"--tile {tile}: with {stages} stages it has to be {needed}.")
         planned["patch_size"] = [tile, tile]
-    planned["batch_size"] = small.get("batch", planned["batch_size"])
+    planned["batch_size"] = given.get("batch", planned["batch_size"])
     path.write_text(json.dumps(plans))
 
 

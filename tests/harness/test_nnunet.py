@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.board.plan import read_plan
 from evaluator.inference.outputs import background
 from evaluator.inference.preprocessing import to_input
 from evaluator.inference.tiles import map_image
@@ -209,31 +207,11 @@ def test_no_size_that_is_asked_for_has_no_effect(trained: Trained) -> None:
         assert debug["num_val_iterations_per_epoch"] == str(STEPS // 5)
 
 
-@pytest.mark.parametrize(
-    ("words", "refused"),
-    [
-        ("--quick --epochs 2", "--quick decides --epochs"),
-        ("--quick --maps 8 16", "--quick decides --maps"),
-        ("--steps 0", "'0' is no whole number from 1 on"),
-        ("--tile 100 --maps 8 16 32 64", "a multiple of 8, from 32 on"),
-        ("--tile 24 --maps 8 16 32 64", "a multiple of 8, from 32 on"),
-        ("--maps 8 8 8 8 8 8 8 8 8 8", "--maps has 10 stages, and nnU-Net plans"),
-    ],
-)
-def test_no_size_that_cannot_take_effect_is_taken(
-    words: str, refused: str, trained: Trained, tmp_path: Path
-) -> None:
-    places = ("--bundle", str(trained.bundle), "--out", str(tmp_path / "out"))
-    done = trained.run("train.py", *places, *words.split())
-    assert done.returncode and refused in done.stderr and "Traceback" not in done.stderr
-
-
-def test_no_option_is_undocumented_or_unknown_to_the_example_board(trained: Trained) -> None:
-    shown = set(re.findall(r"^  (--[a-z-]+)", trained.run("train.py", "--help").stdout, re.M))
-    page = (ROOT / "docs" / "start-nnunet.md").read_text("utf-8")
-    assert shown - {"--bundle", "--out"} == set(re.findall(r"^\| `(--[a-z-]+)` \|", page, re.M))
-    board = {word for word in read_plan().templates["nnunet"].options.split() if word[:2] == "--"}
-    assert board and board <= shown
+def test_no_training_goes_on_with_other_sizes(trained: Trained) -> None:
+    """Where a fold is done already, they could not take effect."""
+    places = ("--bundle", str(trained.bundle), "--out", str(trained.results.parent / "out"))
+    done = trained.run("train.py", *places, *options_of(SIZES | {"epochs": 3}))
+    assert done.returncode and "was begun with other options" in done.stderr
 
 
 def test_no_models_of_other_folds_are_imported(trained: Trained, tmp_path: Path) -> None:
