@@ -207,13 +207,6 @@ def test_no_size_that_is_asked_for_has_no_effect(trained: Trained) -> None:
         assert debug["num_val_iterations_per_epoch"] == str(STEPS // 5)
 
 
-def test_no_training_goes_on_with_other_sizes(trained: Trained) -> None:
-    """Where a fold is done already, they could not take effect."""
-    places = ("--bundle", str(trained.bundle), "--out", str(trained.results.parent / "out"))
-    done = trained.run("train.py", *places, *options_of(SIZES | {"epochs": 3}))
-    assert done.returncode and "was begun with other options" in done.stderr
-
-
 def test_no_models_of_other_folds_are_imported(trained: Trained, tmp_path: Path) -> None:
     """nnU-Net says which cases validated a fold; here one that trains it in the bundle."""
     results = tmp_path / "results"

@@ -93,6 +93,35 @@ def test_no_training_goes_on_long_after_its_best(monkeypatch: pytest.MonkeyPatch
     assert not training.stays_behind([*best, (0, 99, 0.0, 0.0, 0.6)])
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--quick --epochs 2", "--quick decides --epochs: leave one of them out"),
+        ("--quick --size 8", "--quick decides --size: leave one of them out"),
+        ("--epochs 0", "argument --epochs: '0' is no whole number from 1 on"),
+        ("--size 1.5", "argument --size: '1.5' is no whole number from 1 on"),
+    ],
+)
+def test_no_option_without_effect_is_taken(
+    words: str,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(TEMPLATE / COMMON)
+    shared = importlib.import_module("command_line")
+    size = {"default": 64, "quick": 16, "type": shared.count, "help": "in pixels"}
+    places = ["train.py", "--bundle", "bundle", "--out", "out"]
+    for stated, expected in ((["--quick"], (1, 16)), (["--epochs", "3"], (3, 64)), ([], (5, 64))):
+        monkeypatch.setattr(sys, "argv", [*places, *stated])
+        options = shared.arguments(5, size=size)
+        assert (options.epochs, options.size) == expected
+    monkeypatch.setattr(sys, "argv", [*places, *words.split()])
+    with pytest.raises(SystemExit):
+        shared.arguments(5, size=size)
+    assert sentence in capsys.readouterr().err
+
+
 def test_no_build_of_pytorch_is_taken_unknowingly(tmp_path: Path) -> None:
     """A build for processors is asked for by a name that no other build has."""
     new_submission(tmp_path / "mine", Kind.PYTORCH, "team", method="method")
