@@ -140,8 +140,8 @@ def _others(plan: Plan, places: Places) -> Iterator[Step]:
         made = [f"made/{track}/{kind}" for kind in (*plan.baselines, *templates)]
         for kind in plan.baselines:
             yield _trained(kind, track, "reference", verb=f"baseline --kind {kind}")
-        for name, template in templates.items():
-            yield _trained(name, track, _tag(name), options=template.options)
+        for name, one in templates.items():
+            yield _trained(name, track, _tag(name), options=one.options)
         if plan.memoriser:
             out = f"made/{track}/memoriser"
             sources = (*_bundle(track), "--published", f"stores/{track}")
