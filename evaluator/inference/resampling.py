@@ -224,18 +224,20 @@ def _runs(values: Any, spot: Any, low: Any, high: Any) -> Any:
         (h, 4) columns: from and to, outside of which nothing is above `low`; from and to, between
         which everything is above `high`. Nothing is from w to 0.
     """
-    height, width = spot[2], np.int32(spot[3])
+    height, width = spot[2], spot[3]
     runs = np.empty((height, 4), np.int64)
     for y in range(height):
         row = values[spot[0] + y, spot[1] : spot[1] + width]
-        left, right, some = width, np.int32(0), False
-        for x in range(width):  # all of it, since loops that may end early are slow
+        left, right, some, every = width, 0, False, True
+        for x in range(width):  # all of it, since a loop that may end early is slow
             some |= row[x] > low
-        for x in range(width if some else 0):
-            is_above, at = row[x] > low, np.int32(x)
-            left = min(left, at if is_above else width)
-            right = max(right, at + np.int32(1) if is_above else np.int32(0))
-        start, end, every = left, right, True
+        if some:
+            left, right = 0, width
+            while row[left] <= low:
+                left += 1
+            while row[right - 1] <= low:
+                right -= 1
+        start, end = left, right
         while start < end and row[start] <= high:
             start += 1
         while start < end and row[end - 1] <= high:
