@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 
 from evaluator.compiled import compiled, inlined
 
-# By this, eight bytes of 0 or 1 as one number become a byte of their bits, the first being highest.
-_GATHER = np.uint64(0x8040201008040201)
 _BITS = 22  # of a fixed-point weight: Pillow's for 8-bit pixels
 _SLACK = 1e-6  # an average of probabilities may be rounded to so much more than all of them
 _PIXELS = numba.types.Array(numba.uint8, 1, "C", readonly=True)
@@ -219,59 +217,132 @@ def _span(old: int, new: int, touched: tuple[int, int]) -> tuple[int, int]:
 
 
 @inlined
-def _box(values: Any, spot: Any, limit: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The rows and columns, from and to, of values (h, w) in a spot that are above a limit."""
+def _runs(values: Any, spot: Any, low: Any, high: Any) -> Any:
+    """Which pixels of each row of values (h, w) in a spot may be above a limit, and which are.
+
+    Returns:
+        (h, 4) columns: from and to, outside of which nothing is above `low`; from and to, between
+        which everything is above `high`. Nothing is from w to 0.
+    """
     height, width = spot[2], spot[3]
-    columns = np.zeros(width, np.uint8)
-    top, bottom = height, 0
+    runs = np.empty((height, 4), np.int64)
     for y in range(height):
         row = values[spot[0] + y, spot[1] : spot[1] + width]
-        found = 0
-        for x in range(width):
-            is_above = row[x] > limit
-            columns[x] |= is_above
-            found |= is_above
-        if found:
-            top, bottom = min(top, y), y + 1
-    left, right = width, 0
-    for x in range(width):
-        if columns[x]:
-            left, right = min(left, x), x + 1
-    return (top, bottom), (left, right)
+        left, right, some, every = width, 0, False, True
+        for x in range(width):  # all of it, since a loop that may end early is slow
+            some |= row[x] > low
+        if some:
+            left, right = 0, width
+            while row[left] <= low:
+                left += 1
+            while row[right - 1] <= low:
+                right -= 1
+        start, end = left, right
+        while start < end and row[start] <= high:
+            start += 1
+        while start < end and row[end - 1] <= high:
+            end -= 1
+        for x in range(start, end):
+            every &= row[x] > high
+        runs[y, 0], runs[y, 1], runs[y, 2], runs[y, 3] = left, right, start, end if every else 0
+    return runs
 
 
 @inlined
-def _used(values: Any, spot: Any, rows: Any, columns: Any) -> Any:
-    """The pixels of a spot that some new ones are made of, which are then counted from them."""
-    low, left = rows[0][0], columns[0][0]
-    end = min(rows[0][-1] + len(rows[1]), spot[2])
-    right = min(columns[0][-1] + len(columns[1]), spot[3])
-    rows[0][:] -= low
-    columns[0][:] -= left
-    return values[spot[0] + low : spot[0] + end, spot[1] + left : spot[1] + right].copy()
+def _joined(runs: Any, low: int, end: int) -> tuple[int, int, int, int]:
+    """The run of some rows outside of which nothing is above, and the one in which all are."""
+    left, right, start, stop = runs[low, 0], runs[low, 1], runs[low, 2], runs[low, 3]
+    for y in range(low + 1, end):
+        left, right = min(left, runs[y, 0]), max(right, runs[y, 1])
+        start, stop = max(start, runs[y, 2]), min(stop, runs[y, 3])
+    return left, right, start, stop
+
+
+@inlined
+def _starts(first: Any, old: int) -> Any:
+    """For each place, from 0 to `old`, the first new pixel that begins there or behind."""
+    starts = np.empty(old + 1, np.int64)
+    new = 0
+    for place in range(old + 1):
+        while new < len(first) and first[new] < place:
+            new += 1
+        starts[place] = new
+    return starts
+
+
+@inlined
+def _set_above(
+    grid: Any, outer: Any, inner: Any, line: Any, run: Any, threshold: Any, packed: Any
+) -> None:
+    """Set the bits of a run of pixels, made as `_resize` makes them, that are above a threshold.
+
+    Args:
+        grid: values, the rows of which are weighed by `outer` after the columns by `inner`.
+        line: which line of the mask, whether the grid was turned over, and the line's first bit.
+    """
+    y, turned, place = line
+    lines, downs = outer
+    columns, acrosses = inner
+    last, end = np.uint32(grid.shape[0] - 1), np.uint32(grid.shape[1] - 1)
+    for x in range(run[0], run[1]):
+        one, two = (x, y) if turned else (y, x)
+        total = 0.0
+        for tap in range(len(downs)):
+            row = min(lines[one] + np.uint32(tap), last)  # behind it all weights are 0
+            part = 0.0
+            for step in range(len(acrosses)):
+                column = min(columns[two] + np.uint32(step), end)
+                part += grid[row, column] * acrosses[step, two]
+            total += np.float32(part) * downs[tap, one]
+        if np.float32(total) > threshold:
+            packed[(place + x) // 8] |= np.uint8(128 >> (place + x) % 8)
+
+
+@inlined
+def _set_bits(packed: Any, start: int, end: int) -> None:
+    """Set the bits from `start` to `end`, which are one at least; a byte's highest is its first."""
+    first, last = start // 8, (end - 1) // 8
+    before, behind = np.uint8(255 >> start % 8), np.uint8(255 << 7 - (end - 1) % 8 & 255)
+    if first == last:
+        packed[first] |= before & behind
+    else:
+        packed[first] |= before
+        packed[first + 1 : last] = 255
+        packed[last] |= behind
 
 
 @inlined
 def _pack(values: Any, spot: Any, size: tuple[int, int], threshold: Any, packed: Any) -> None:
     """As `pack_above`, of one map and what is in its spot."""
-    height, width = size
-    lines, places = _box(values, spot, np.float32(threshold - _SLACK))
-    top, bottom = _span(spot[2], height, lines)
-    left, right = _span(spot[3], width, places)
-    if top == bottom or left == right:  # nothing is above
+    height, width = spot[2], spot[3]
+    runs = _runs(values, spot, np.float32(threshold - _SLACK), np.float32(threshold + _SLACK))
+    low, high = 0, height
+    while low < high and runs[low, 1] == 0:
+        low += 1
+    while low < high and runs[high - 1, 1] == 0:
+        high -= 1
+    if low == high:
         return
-    rows = _weigh(spot[2], height, True, (top, bottom))
-    columns = _weigh(spot[3], width, True, (left, right))
-    rows_first = _begins_with_rows(spot[2], spot[3], size)
-    found = _resize(_used(values, spot, rows, columns), rows, columns, 0.0, rows_first)
-    lowest = top * width // 8  # of the bytes that are touched
-    above = np.zeros((bottom * width + 7) // 8 * 8 - 8 * lowest, np.uint8)
+    some = _joined(runs, low, high)
+    top, bottom = _span(height, size[0], (low, high))
+    left, right = _span(width, size[1], (some[0], some[1]))
+    rows = _weigh(height, size[0], True, (top, bottom))
+    columns = _weigh(width, size[1], True, (left, right))
+    starts, behind = _starts(columns[0], width), len(columns[1]) - 1
+    turned = _begins_with_rows(height, width, size)
+    inner = values[spot[0] : spot[0] + height, spot[1] : spot[1] + width]
+    grid, one, two = (inner.T, columns, rows) if turned else (inner, rows, columns)
     for y in range(bottom - top):
-        place = (top + y) * width + left - 8 * lowest
-        for x in range(right - left):
-            above[place + x] = found[y, x] > threshold
-    for number, pixels in enumerate(above.view(np.uint64)):
-        packed[lowest + number] = pixels * _GATHER >> np.uint64(56)
+        run = _joined(runs, rows[0][y], min(rows[0][y] + len(rows[1]), height))
+        begin, end = starts[max(run[0] - behind, 0)], starts[run[1]]
+        sure, unsure = starts[run[2]], starts[max(run[3] - behind, 0)]
+        line = y, turned, (top + y) * size[1] + left
+        if sure >= unsure:
+            _set_above(grid, one, two, line, (begin, end), threshold, packed)
+            continue
+        _set_above(grid, one, two, line, (begin, sure), threshold, packed)
+        _set_bits(packed, line[2] + sure, line[2] + unsure)
+        _set_above(grid, one, two, line, (unsure, end), threshold, packed)
 
 
 @compiled(numba.void(_MAPS, _ROWS, _ROWS, numba.float32, numba.uint8[::1]))
@@ -284,7 +355,7 @@ def pack_above(
 ) -> None:
     """Resample maps, compare them with a threshold and pack the bits.
 
-    Only what may be above is resampled: most of an image is no lesion.
+    Resampled are the pixels alone that lie between values above and below: the outlines.
 
     Args:
         values: (N, h, w), probabilities.

@@ -45,6 +45,7 @@ SHORTEST_WAIT = 0.01  # seconds; none at all would be no time limit
 SAVE_SECONDS = 60.0  # how often the output of a stage that resumes is saved
 SAVE_SHARE = 0.05  # of the time, at most
 REMOVERS = 32  # orphans that are removed at the same time
+PATIENCE = 600  # seconds that an engine that has answered may take, on a machine that is overloaded
 ORPHAN_SECONDS = 10  # for the engine to remove what a killed run left
 SIGNALLED = (137, 143)  # exit statuses after SIGKILL and SIGTERM
 ENGINE_ERRORS = (APIError, requests.RequestException)
@@ -83,6 +84,7 @@ class DockerRunner:
         self._progress = progress
         self._gpu_device = gpu_device
         self.client = connect()
+        self.client.api.timeout = PATIENCE
         self._ids: dict[Component, str] = {}
         self._cleaned = False
         self._own: dict[str, OwnPlaces] = {}  # of images whose files a start may open
@@ -222,7 +224,7 @@ class DockerRunner:
         none = nullcontext(list[int]())
         with sampled(self.client.api, container) if stage.usage else none as samples:
             timed_out = _wait(container, stage, output)
-        result = container.wait(timeout=60)
+        result = container.wait()
         log.finish()
         if stage.log is not None:
             write_log(stage.log, container.logs())

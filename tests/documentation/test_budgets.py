@@ -11,7 +11,7 @@ from tests.support import ROOT
 
 BUDGETS = [
     pytest.param("harness", 38_500, id="harness"),
-    pytest.param("evaluator", 13_980, id="evaluator"),
+    pytest.param("evaluator", 14_040, id="evaluator"),
     pytest.param("reference_models", 6_090, id="reference_models"),
     pytest.param("benchmarks", 4_060, id="benchmarks"),
 ]

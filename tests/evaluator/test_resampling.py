@@ -25,12 +25,13 @@ PIXELS = np.arange(256, dtype=np.float32)[None]
 
 
 def drawn(seed: int, height: int, width: int) -> NDArray[np.float64]:
-    """Numbers from 0 to 1 of all kinds: noise, a smooth hill, and edges."""
+    """Numbers from 0 to 1 of all kinds: noise, a smooth hill, edges, and a ring with a hole."""
     draw = np.random.default_rng(seed)
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     hill = np.exp(-((rows - draw.uniform(-1, 1)) ** 2 + (columns - draw.uniform(-1, 1)) ** 2) * 4)
     noise = draw.random((height, width))
-    return [noise, hill, (hill > 0.5) * 1.0, hill * (0.9 + 0.1 * noise)][seed % 4]
+    ring = (hill > 0.4) * (hill < 0.8) * (0.7 + 0.3 * noise)
+    return [noise, hill, (hill > 0.5) * 1.0, hill * (0.9 + 0.1 * noise), ring][seed % 5]
 
 
 def resize(image: NDArray[np.uint8], new: tuple[int, int], *, plain: bool = False) -> Any:
@@ -42,11 +43,16 @@ def resize(image: NDArray[np.uint8], new: tuple[int, int], *, plain: bool = Fals
 
 
 def packed(values: NDArray[np.float32], new: tuple[int, int], threshold: float) -> Any:
-    """The packed mask of a map (h, w) all of which is used."""
-    found = np.zeros(packed_bytes(*new), np.uint8)
-    spots = np.array([(0, 0, *values.shape)])
-    pack_above(values[None], spots, np.array([new]), threshold, found)
-    return found
+    """The packed mask of a map (h, w), packed between two that are full, with 1 around each."""
+    height, width = values.shape
+    maps = np.ones((3, height + 3, width + 3), np.float32)
+    maps[1, 1 : height + 1, 2 : width + 2] = values
+    length, spots, sizes = packed_bytes(*new), np.array([(1, 2, height, width)] * 3), [new] * 3
+    found = np.zeros(3 * length, np.uint8)
+    pack_above(maps, spots, np.array(sizes), threshold, found)
+    before, mask, behind = found.reshape(3, length)
+    assert (before == np.packbits(np.ones(new, bool))).all() and (behind == before).all()
+    return mask
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,4 +1,4 @@
-"""Removal of leftovers of a killed harness, also where the engine is stuck on a container."""
+"""An engine that answers late, or never: on what a killed harness left, and during a stage."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from evaluator.errors import BusbenchError
+from harness.challenge import Challenge
 from harness.sandbox import docker_runner
-from harness.sandbox.docker_runner import remove_orphans
+from harness.sandbox.docker_runner import DockerRunner, connect, remove_orphans
 from harness.sandbox.owner import owner
 from harness.sandbox.profile import OWNER_LABEL
 
@@ -25,7 +26,7 @@ STRANGE = [f"{HOST}/{BOOT}/{NAMESPACE}/x/1", "////", "", f"{HOST}/{BOOT}/{NAMESP
 
 
 class Engine(ThreadingMixIn, UnixStreamServer):
-    """An engine's interface, which never answers on the containers in `stuck`."""
+    """An engine's interface, which never answers on what is in `stuck`, and late on `slow`."""
 
     daemon_threads = True
     block_on_close = False
@@ -35,6 +36,7 @@ class Engine(ThreadingMixIn, UnixStreamServer):
         super().__init__(str(path), Handler)
         self.containers: dict[str, str] = {}  # id -> owner label
         self.stuck: set[str] = set()
+        self.slow: set[str] = set()
         self.asked: list[tuple[str, str]] = []
         self.over = threading.Event()
 
@@ -68,6 +70,8 @@ class Handler(BaseHTTPRequestHandler):
     def _wait(self, path: str) -> None:
         if any(name in path for name in self.server.stuck):
             self.server.over.wait()
+        if any(name in path for name in self.server.slow):
+            time.sleep(1.5)
 
     def _answer(self, status: int, value: object) -> None:
         data = json.dumps(value).encode() if status == 200 else b""
@@ -123,3 +127,12 @@ def test_an_engine_that_lists_nothing_in_time_is_named(engine: Engine) -> None:
     with pytest.raises(BusbenchError) as refused:
         remove_orphans()
     assert refused.value.code == "engine-unavailable"
+
+
+def test_a_stage_does_not_fail_because_a_busy_engine_answers_late(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training of a day would end with one answer that took longer than Docker's default."""
+    monkeypatch.setattr(docker_runner, "connect", lambda: connect(1))
+    engine.containers, engine.slow = {f"{1:064x}": owner()}, {"containers/json"}
+    assert len(DockerRunner(Challenge()).client.api.containers()) == 1
