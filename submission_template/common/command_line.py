@@ -9,7 +9,7 @@ def arguments(epochs: int, **own: dict) -> argparse.Namespace:
 
     Args:
         epochs: how many, unless the command line says otherwise.
-        own: options of your own by name, each with what argparse's `add_argument` is told. One
+        own: options of your own by name, each with the keywords of argparse's `add_argument`. One
             whose value `--quick` decides has that value as `quick`, and is refused beside it.
 
     In the sandbox the command is `run --bundle /in/bundle --out /out` unless you name another.
@@ -21,13 +21,13 @@ def arguments(epochs: int, **own: dict) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one pass, to see that it runs")
     own = {"epochs": {"type": count, "default": epochs, "quick": 1, "help": "how many"}} | own
     usual, quick = {}, {}
-    for name, told in own.items():
-        words = {key: value for key, value in told.items() if key not in ("default", "quick")}
-        usual[name] = told["default"]
-        if "quick" in told:
-            quick[name] = told["quick"]
-        if told["default"] is not False:
-            words["help"] = f"{told['help']}; default: {told['default']}"
+    for name, stated in own.items():
+        words = {key: value for key, value in stated.items() if key not in ("default", "quick")}
+        usual[name] = stated["default"]
+        if "quick" in stated:
+            quick[name] = stated["quick"]
+        if stated["default"] is not False:
+            words["help"] = f"{stated['help']}; default: {stated['default']}"
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, default=argparse.SUPPRESS, **words)
     options = parser.parse_args()

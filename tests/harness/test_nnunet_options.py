@@ -32,9 +32,9 @@ REFUSED = (
 SCRIPT = """
 import json, pathlib, sys, train
 
-def said(function, *told):
+def said(function, *words):
     try:
-        function(*told)
+        function(*words)
     except SystemExit as end:
         return str(end)
 
