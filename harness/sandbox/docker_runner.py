@@ -224,7 +224,7 @@ class DockerRunner:
         none = nullcontext(list[int]())
         with sampled(self.client.api, container) if stage.usage else none as samples:
             timed_out = _wait(container, stage, output)
-        result = container.wait()
+        result = container.wait(timeout=PATIENCE)
         log.finish()
         if stage.log is not None:
             write_log(stage.log, container.logs())
