@@ -55,7 +55,7 @@ class Training(Part):
     input: str
     length: str
     time: str
-    validation: str
+    validation: str | None = None  # of what has no curve
 
 
 class Look(Part):
@@ -94,6 +94,7 @@ def results_page(kept: Path, plan: Plan, notes: Notes) -> str:
     challenge = load_challenge(kept / "challenge.yaml")
     board = make_board(verify_ledger(kept / "ledger.jsonl", key), challenge)
     certificates = [*csv.reader((kept / "certificates.csv").read_text("utf-8").splitlines())]
+    curves = pd.read_csv(kept / "curves.csv")
     template = Environment(undefined=StrictUndefined).from_string(
         (HERE / "results.md.j2").read_text("utf-8")
     )
@@ -105,8 +106,8 @@ def results_page(kept: Path, plan: Plan, notes: Notes) -> str:
         unranked=", ".join(one.track for one in board.tracks if one.statistics is None),
         leak=plan.leak and _table(_leak(kept, plan.leak), text=2),
         certificates=_table(certificates, text=3),
-        trainings=_table(_trainings(notes), text=6) if notes.trainings else "",
-        has_curves=not pd.read_csv(kept / "curves.csv").empty,
+        trainings=_table(_trainings(notes, curves), text=5) if notes.trainings else "",
+        has_curves=not curves.empty,
     )
     return page.rstrip() + "\n"
 
@@ -149,10 +150,29 @@ def _leak(kept: Path, leak: Leak) -> Iterator[tuple[object, ...]]:
         yield from ((markdown(network), *cells) for cells in rows)
 
 
-def _trainings(notes: Notes) -> Iterator[tuple[str, ...]]:
-    yield (*Training.model_fields,)
+def _trainings(notes: Notes, curves: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """What each training took, its best validation Dice, and the rise of that in the last quarter.
+
+    Raises:
+        ValueError: the notes state a validation Dice that a curve has, or none where no curve is.
+    """
+    yield (*Training.model_fields, "last quarter")
+    drawn = dict([*curves.groupby(["track", "network"])])
     for training in notes.trainings:
-        yield tuple(map(markdown, training.model_dump().values()))
+        rows = drawn.get((training.track, training.network))
+        if (rows is None) == (training.validation is None):
+            raise ValueError(f"{training.network} on {training.track}: a curve or a validation")
+        stated = [*training.model_dump(exclude={"validation"}).values()]
+        measured = (training.validation or "", MISSING) if rows is None else learned(rows)
+        yield tuple(map(markdown, (*stated, *measured)))
+
+
+def learned(rows: pd.DataFrame) -> tuple[str, str]:
+    """The best validation Dice, and its rise in the last quarter of the validations: over folds."""
+    folds = [fold["dice"] for _, fold in rows.groupby("fold")]
+    best = pd.Series([dice.max() for dice in folds])
+    rise = best - [dice.iloc[: max(1, len(dice) * 3 // 4)].max() for dice in folds]
+    return f"{best.mean():.4f} ± {best.std():.4f}", f"+ {rise.mean():.3f}"
 
 
 def draw(table: Path, out: Path) -> None:

@@ -211,13 +211,14 @@ def _by_image(leak: Leak, places: Places) -> Iterator[Step]:
 
 
 def _away(plan: Plan, places: Places) -> Iterator[Step]:
-    """Each trained network on the tracks that it was not trained on."""
+    """Each trained network and template on the tracks that it was not trained on."""
     for track in plan.tracks:
+        homes = [home for home in plan.tracks if home != track]
         trained = [
-            _submission(home, network)
-            for network, one in plan.networks.items()
-            for home in one.tracks
-            if home != track
+            _submission(h, n) for n, its in plan.networks.items() for h in homes if h in its.tracks
+        ]
+        trained += [
+            f"made/{h}/{n}" for n, its in plan.templates.items() for h in homes if h in its.tracks
         ]
         if trained:
             yield _evaluated(trained, track, "--on", track, "--splits", str(places.splits))

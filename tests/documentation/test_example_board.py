@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks.board.keep import KEPT, SPLITS, curves, keep
 from benchmarks.board.leak import difference, measure
-from benchmarks.board.page import read_notes, results_page
+from benchmarks.board.page import Notes, learned, read_notes, results_page
 from benchmarks.board.plan import HERE, LEAK, SINGLE, Plan, read_plan
 from benchmarks.board.steps import Places, Step, steps
 from benchmarks.leak_study import certificate_rows
@@ -137,9 +137,11 @@ def test_nothing_is_evaluated_before_it_is_made() -> None:
             made.add(words[2])
         if "--out" in words:
             made.add(words[words.index("--out") + 1])
-    away = sum(2 * len(network.tracks) for network in PLAN.networks.values())
     others = len(PLAN.tracks) * (len(PLAN.baselines) + 1) + 1  # a memoriser each, a single model
-    templates = sum(len(one.tracks) for one in PLAN.templates.values())
+    networks, templates = (
+        sum(len(one.tracks) for one in which.values()) for which in (PLAN.networks, PLAN.templates)
+    )
+    away = (networks + templates) * (len(PLAN.tracks) - 1)
     assert evaluated == others + templates + AVERAGED + away
 
 
@@ -267,6 +269,25 @@ def test_no_curve_is_lost_whether_it_was_given_or_came_of_a_training_here(tmp_pa
         for fold in (0, 1)
         for epoch, dice in ((1, "0.5000"), (2, "0.7500"))
     ]
+
+
+def test_no_rise_of_a_curve_counts_that_came_before_its_last_quarter() -> None:
+    """Nor one that is none: a later validation below the best takes nothing away."""
+    folds = {0: [0.1, 0.5, 0.6, 0.64], 1: [0.2, 0.8, 0.7, 0.75], 2: [0.4]}
+    rows = [{"fold": fold, "dice": dice} for fold, its in folds.items() for dice in its]
+    assert learned(pd.DataFrame(rows)) == ("0.6133 ± 0.2013", "+ 0.013")
+
+
+@pytest.mark.parametrize("network", ["unext", "nnunet"])
+def test_no_validation_is_noted_that_a_curve_has_nor_left_out_where_none_is(
+    network: str,
+) -> None:
+    notes = read_notes().model_dump()
+    for training in notes["trainings"]:
+        if training["network"] == network:
+            training["validation"] = None if network == "nnunet" else "0.9"
+    with pytest.raises(ValueError, match=f"{network} on .*: a curve or a validation"):
+        results_page(DOCS / KEPT, PLAN, Notes.model_validate(notes))
 
 
 def test_the_page_of_results_never_differs_from_what_is_kept() -> None:
