@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,9 +23,8 @@ from harness.evaluation.evaluate import EvaluateSubmission, Evaluation
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sandbox.docker_runner import DockerRunner
 from harness.submission import DOCUMENT, write_document
-from tests.support import ROOT
 from tests.support.command_line import busbench_in
-from tests.support.containers import compose_commands, compose_environment
+from tests.support.containers import compose_commands, compose_environment, composed
 from tests.support.image_submissions import build_from, forget
 from tests.support.jobs import run
 from tests.support.predicting import BRIGHT, KINDS, SCRIPT, predicting_images
@@ -299,27 +297,10 @@ def test_compose_gives_an_image_the_harness_scores(
     runner, results = DockerRunner(CHALLENGE), tmp_path / "results"
     names = {"PREDICT_IMAGE": images["honest"], "INFER_IMAGE": runner.identify("infer")}
     names["SCORE_IMAGE"] = runner.identify("score")
-
-    environment = compose_environment(challenge.root, results)
-
-    def run_compose(*words: str) -> str:
-        file = f"--file={ROOT}/containers/compose.yaml"
-        done = subprocess.run(
-            [*compose, "-p", "busbench-image", file, "--profile=image", *words],
-            env=environment | names,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    try:
+    environment = compose_environment(challenge.root, results) | names
+    with composed(compose, "image", environment, "--profile=image") as run_compose:
         run_compose("up", "-d", "score-image")
         run_compose("logs", "-f", "score-image")
-    finally:
-        run_compose("down", "-v")
     kept = ended["honest"].folder / "score" / "scores.json"
     ours, theirs = (
         json.loads(path.read_text()) for path in (kept, results / "score" / "scores.json")

@@ -31,6 +31,7 @@ from tests.support.containers import (
     Journey,
     compose_commands,
     compose_environment,
+    composed,
     predicted_masks,
     read_payload,
 )
@@ -261,14 +262,9 @@ def test_the_same_demo_again_changes_nothing(journey: Journey) -> None:
 def test_compose_gives_the_harness_scores(journey: Journey, tmp_path: Path, compose: Any) -> None:
     run = journey.run
     results = tmp_path / "results"
-    done = subprocess.run(
-        [*compose, "-f", str(ROOT / "containers/compose.yaml"), "up"],
-        env=compose_environment(journey.out, results, journey.submission),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    environment = compose_environment(journey.out, results, journey.submission)
+    with composed(compose, "journey", environment) as run_compose:
+        run_compose("up")
     ours = json.loads((run / "score/scores.json").read_text())
     theirs = json.loads((results / "score/scores.json").read_text())
     for document in (ours, theirs):  # the latency inside differs from run to run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ from harness.evaluation.evaluate import EvaluateSubmission
 from harness.evaluation.settings import EvaluateSettings
 from harness.execution import ExecutionEnvironment, run_job
 from harness.sealing.bundle import Bundles
-from tests.support import ROOT
 from tests.support.containers import (
     Journey,
     Watcher,
     compose_commands,
     compose_environment,
+    composed,
     predicted_masks,
 )
 
@@ -74,23 +73,11 @@ def test_compose_gets_the_same_masks_through_a_server_of_its_own(
     compose: Any,
 ) -> None:
     results = tmp_path / "results"
-    file = f"--file={ROOT}/containers/compose.yaml"
     environment = compose_environment(journey.out, results, journey.submission)
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*compose, "-p", "busbench-triton", file, "--profile=triton", *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    try:
-        for words in (("build",), ("up", "-d", "score-triton")):  # returns once scoring has begun
-            done = run(*words)
-            assert done.returncode == 0, done.stdout + done.stderr + run("logs").stdout
-        server = engine.containers.get(run("ps", "-q", "triton").stdout.strip())
+    with composed(compose, "triton", environment, "--profile=triton") as run:
+        run("build")
+        run("up", "-d", "score-triton")  # returns once scoring has begun
+        server = engine.containers.get(run("ps", "-q", "triton").strip())
         infer = engine.containers.list(
             all=True, filters={"label": "com.docker.compose.service=infer-triton"}
         )[0]
@@ -98,6 +85,4 @@ def test_compose_gets_the_same_masks_through_a_server_of_its_own(
         assert infer.attrs["HostConfig"]["NetworkMode"] == f"container:{server.id}"
         assert infer.attrs["HostConfig"]["IpcMode"] == f"container:{server.id}"
         assert not server.attrs["HostConfig"]["PortBindings"]
-    finally:
-        run("down", "-v")
     assert bits(results / "infer") == expected

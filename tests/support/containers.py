@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,30 @@ def compose_environment(
         "SECCOMP": SYSTEM_CALLS,
     }
     return os.environ | {name: str(path) for name, path in places.items()}
+
+
+@contextmanager
+def composed(
+    compose: Sequence[str], project: str, environment: dict[str, str], *options: str
+) -> Iterator[Callable[..., str]]:
+    """Run commands of compose on `compose.yaml`; at the end all that they made is removed."""
+
+    def run(*words: str) -> str:
+        file = f"--file={ROOT}/containers/compose.yaml"
+        done = subprocess.run(
+            [*compose, "-p", f"busbench-{project}", file, *options, *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    try:
+        yield run
+    finally:
+        run("down", "-v")
 
 
 class Watcher:
