@@ -2,8 +2,9 @@
 
 The scheduler keeps nothing that matters: the files on disk show whether a job is done, so a lost
 worker's jobs run again, and a restarted scheduler gets those that are not done yet. A job that
-needs a GPU takes the Dask resource `GPU=1`, so that each slot runs one. All machines see the same
-folders.
+needs a GPU takes the Dask resource `GPU=1`, so that each slot runs one. Dask gets a job when a slot
+is free for it: what it gets besides may wait at a busy worker while another idles. All machines see
+the same folders.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.util
 import itertools
 import queue
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -90,9 +92,10 @@ class OnDask:
     def __init__(self, address: str, renew: Callable[[], None]) -> None:
         self._address, self._renew = address, renew
         self._client = connect(address)
-        self._jobs: dict[str, tuple[Job, Future, bool]] = {}
+        self._waiting: deque[Job] = deque()
+        self._jobs: dict[str, tuple[Job, Future]] = {}  # that Dask has
         self._given = itertools.count()  # the same job may have to be given again
-        self._slots = 1
+        self._slots, self._gpus = 1, 1
         self._running: tuple[str, ...] = ()
         self._asked = -ASK_SECONDS
         self._ends: queue.Queue[Future] = queue.Queue()
@@ -116,18 +119,30 @@ class OnDask:
         if job.gpu:
             self._require_gpu()
         forget_kills(job)  # of an earlier run, which may have been killed as a whole
-        self._give(job, first)
+        self._waiting.appendleft(job) if first else self._waiting.append(job)
+        self._fill()
 
-    def _give(self, job: Job, first: bool) -> None:
+    def _fill(self) -> None:
+        """Give Dask the jobs that a slot is free for."""
+        self._ask()
+        given = [job.gpu for job, _ in self._jobs.values()]
+        for job in tuple(self._waiting):
+            if len(given) >= self._slots:
+                return
+            if not job.gpu or sum(given) < self._gpus:
+                self._waiting.remove(job)
+                self._give(job)
+                given.append(job.gpu)
+
+    def _give(self, job: Job) -> None:
         future = self._client.submit(
             do,
             job,
             key=f"{job.label}-{job.key}-{next(self._given)}",
             pure=False,
-            priority=10 if first else 0,
             resources={"GPU": 1} if job.gpu else None,
         )
-        self._jobs[future.key] = (job, future, first)
+        self._jobs[future.key] = (job, future)
         future.add_done_callback(self._ends.put)
 
     def running(self) -> tuple[Job, ...]:
@@ -135,18 +150,22 @@ class OnDask:
         return tuple(self._jobs[key][0] for key in self._running if key in self._jobs)
 
     def _ask(self) -> None:
-        """Ask the scheduler which jobs run, unless that was done just now."""
+        """Ask the scheduler for its slots and which jobs run, unless that was done just now."""
         if time.monotonic() < self._asked + ASK_SECONDS:
             return
         self._asked = time.monotonic()
         with suppress(OSError):  # lost just now, which `next` sees to
-            threads, given = self._client.nthreads(), self._client.processing()
-            self._slots = max(1, sum(threads.values()))
-            self._running = tuple(
-                key for worker, keys in given.items() for key in keys[: threads.get(worker, 0)]
-            )
+            workers, given = self._workers(), self._client.processing()
+            self._slots = max(1, sum(worker["nthreads"] for worker in workers))
+            self._gpus = max(1, sum(int(worker["resources"].get("GPU", 0)) for worker in workers))
+            self._running = tuple(key for keys in given.values() for key in keys)
+
+    def _workers(self) -> list[dict[str, Any]]:
+        """What the scheduler says of each worker."""
+        return [*self._client.scheduler_info(n_workers=-1)["workers"].values()]
 
     def next(self) -> Finished | None:
+        self._fill()
         try:
             future = self._ends.get(timeout=TICK_SECONDS)
         except queue.Empty:
@@ -159,7 +178,7 @@ class OnDask:
         if future.status in ("cancelled", "lost"):
             self._start_over()
             return None
-        job, _, first = self._jobs[future.key]
+        job = self._jobs[future.key][0]
         try:
             end = _finished(job, future)
         except OSError:  # what it returned is lost with its worker; the job itself is done
@@ -167,22 +186,21 @@ class OnDask:
             return None
         del self._jobs[future.key]
         if _is_suspected(future) and kills(job) < KILLS:
-            self._give(job, first)  # it was only waiting where another killed the worker
+            self._waiting.appendleft(job)  # it was not begun where another killed the worker
             return None
         forget_kills(job)
         return end
 
     def _start_over(self) -> None:
-        """Give everything that has not ended to the scheduler that is there now."""
+        """Connect to the scheduler that is there now, which gets everything that has not ended."""
         with suppress(OSError, TimeoutError):
             self._client.close(timeout=1)
         self._client = connect(self._address)
-        left, self._jobs = list(self._jobs.values()), {}
-        for job, _, first in left:
-            self._give(job, first)
+        self._waiting.extendleft(reversed([job for job, _ in self._jobs.values()]))
+        self._jobs = {}
 
     def _require_gpu(self) -> None:
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        workers = self._workers()
         if workers and not any(worker["resources"].get("GPU") for worker in workers):
             raise BusbenchError(
                 Code.DEVICE_UNAVAILABLE,

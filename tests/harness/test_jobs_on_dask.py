@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.support.jobs import WriteWord, processes, runs
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
 
 def test_no_job_is_lost_with_the_worker_that_was_killed_while_it_worked(tmp_path: Path) -> None:
@@ -58,6 +59,35 @@ def test_a_gpu_slot_never_holds_two_jobs_and_no_slot_is_said_so(tmp_path: Path) 
     refused = get_done("local:1", jobs[:1])
     assert [end.error and end.error.code for end in refused.failed] == ["device-unavailable"]
     assert not get_done("local:1", jobs, gpu=True).failed
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_no_job_waits_at_a_busy_worker_while_another_idles(*, gpu: bool, tmp_path: Path) -> None:
+    """However long jobs take, and where only some workers have what they need.
+
+    Dask moves jobs that it has to a worker that ends one first, and may leave all of them there.
+    """
+    jobs = [WriteWord(f"word-{n}", tmp_path, seconds=2.0 + n % 2 / 2, gpu=gpu) for n in range(6)]
+    offers = [{"GPU": 1}, {"GPU": 1}, {}]
+    workers = {
+        n: {"cls": distributed.Worker, "options": {"nthreads": 1, "resources": offer}}
+        for n, offer in enumerate(offers)
+    }
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard_address": ":0"}}
+    with (
+        distributed.SpecCluster(workers, scheduler) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        given: list[int] = []
+
+        def watch() -> None:
+            while len(list(tmp_path.glob("*.json"))) < len(jobs):
+                given.extend(map(len, client.processing().values()))
+                time.sleep(0.05)
+
+        with meanwhile(watch):
+            state = get_done(cluster.scheduler_address, jobs)
+    assert not state.failed and max(given) == 1
 
 
 def dask(*words: str) -> subprocess.Popen[bytes]:
