@@ -25,9 +25,9 @@ from harness.locking import locked
 from harness.sandbox import process_runner
 from harness.sandbox.sources import BASE_VARIABLE
 from tests.support import ROOT, absent
+from tests.support.disk_space import check_disk_space
 from tests.support.forked_stages import Server
 from tests.support.json_output import checked
-from tests.support.room import check_room
 from tests.support.scheduling import LongestFirst, Stopwatch
 
 REAL_DATA = ROOT.parent / "shared" / "data"
@@ -59,10 +59,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where tests are handed out: keep the time of each file, and see that all have room."""
+    """Where tests are handed out: keep the time of each file, and see to disk space."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Stopwatch(config))
-        check_room(config)
+        check_disk_space(config)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:

@@ -125,25 +125,15 @@ class OnDask:
     def _fill(self) -> None:
         """Give Dask the jobs that a slot is free for."""
         self._ask()
-        given = [job.gpu for job, _ in self._jobs.values()]
         for job in tuple(self._waiting):
-            if len(given) >= self._slots:
-                return
-            if not job.gpu or sum(given) < self._gpus:
+            given = [one.gpu for one, _ in self._jobs.values()]
+            if len(given) < self._slots and not (job.gpu and sum(given) >= self._gpus):
                 self._waiting.remove(job)
-                self._give(job)
-                given.append(job.gpu)
-
-    def _give(self, job: Job) -> None:
-        future = self._client.submit(
-            do,
-            job,
-            key=f"{job.label}-{job.key}-{next(self._given)}",
-            pure=False,
-            resources={"GPU": 1} if job.gpu else None,
-        )
-        self._jobs[future.key] = (job, future)
-        future.add_done_callback(self._ends.put)
+                key = f"{job.label}-{job.key}-{next(self._given)}"
+                needs = {"GPU": 1} if job.gpu else None
+                future = self._client.submit(do, job, key=key, pure=False, resources=needs)
+                self._jobs[key] = (job, future)
+                future.add_done_callback(self._ends.put)
 
     def running(self) -> tuple[Job, ...]:
         self._ask()

@@ -1,4 +1,4 @@
-"""Room on the disk for a run of all tests."""
+"""Disk space for a run of all tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 GB = 4  # what all tests have on the disk at once: environments, containers, folders of their own
 
 
-def check_room(config: pytest.Config) -> None:
-    """Refuse a run of all tests without room for it: they would fail by the hundred, and late.
+def check_disk_space(config: pytest.Config) -> None:
+    """Refuse a run of all tests without the disk space: they would fail by the hundred, and late.
 
     Raises:
         pytest.UsageError: the folder for temporary files has less than `GB` free.

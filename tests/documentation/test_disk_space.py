@@ -1,4 +1,4 @@
-"""Room for the tests: a full disk is met before a run, not within."""
+"""Disk space for the tests: a full disk is met before a run, not within."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support import ROOT
 
 
 @pytest.mark.parametrize(("chosen", "status"), [((), 4), ((__file__,), 0)], ids=["all", "one file"])
-def test_all_tests_never_begin_on_a_disk_without_room(
+def test_all_tests_never_begin_without_disk_space(
     chosen: tuple[str, ...], status: int, tmp_path: Path
 ) -> None:
     """Some of them may."""
@@ -29,5 +29,5 @@ def test_all_tests_never_begin_on_a_disk_without_room(
         check=False,
     )
     assert done.returncode == status, done.stderr
-    told = f"All tests need 4 GB of disk, and {tmp_path} has 3.9 GB: free some of it"
-    assert (told in done.stderr) == bool(status)
+    message = f"All tests need 4 GB of disk, and {tmp_path} has 3.9 GB: free some of it"
+    assert (message in done.stderr) == bool(status)
