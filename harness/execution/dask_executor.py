@@ -120,14 +120,14 @@ class OnDask:
             self._require_gpu()
         forget_kills(job)  # of an earlier run, which may have been killed as a whole
         self._waiting.appendleft(job) if first else self._waiting.append(job)
-        self._fill()
 
     def _fill(self) -> None:
         """Give Dask the jobs that a slot is free for."""
         self._ask()
         for job in tuple(self._waiting):
-            given = [one.gpu for one, _ in self._jobs.values()]
-            if len(given) < self._slots and not (job.gpu and sum(given) >= self._gpus):
+            if len(self._jobs) >= self._slots:
+                return
+            if not job.gpu or sum(one.gpu for one, _ in self._jobs.values()) < self._gpus:
                 self._waiting.remove(job)
                 key = f"{job.label}-{job.key}-{next(self._given)}"
                 needs = {"GPU": 1} if job.gpu else None
